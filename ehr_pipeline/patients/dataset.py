@@ -150,7 +150,7 @@ def build_bucket(job: DatasetJob) -> Done:
     if recalled := job.memory.recall(job.name, key, job.out):
         return Done(job.name, key, (file,), recalled, recalled=True)
     keys = row_keys.translated(patient, day, concept, token_of)
-    row_keys.sort_items(keys)
+    keys.sort()
     distinct = keys[row_keys.starts(keys)]
     if job.settings.visit_window_days:
         distinct = windows.joined(distinct, job.settings.visit_window_days)

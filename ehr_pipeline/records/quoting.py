@@ -78,8 +78,9 @@ def ended(block: bytes, quoting: Quoting, state: int = ROW, most: int | None = N
     size = size if most is None else min(size, most)
     ends, lines = np.empty(size, np.int64), np.empty(size, np.int64)
     signs = np.uint8(quoting.delimiter[0]), np.uint8(quoting.quote[0])
-    count, state = _find(np.frombuffer(block, np.uint8), *signs, quoting.marks, state, ends, lines)
-    return Rows(ends[:count], lines[:count]), state
+    last = np.array([state])
+    count = _find(np.frombuffer(block, np.uint8), *signs, quoting.marks, last, ends, lines)
+    return Rows(ends[:count], lines[:count]), int(last[0])
 
 
 @compiled
@@ -88,12 +89,12 @@ def _find(
     delimiter: np.uint8,
     quote: np.uint8,
     marks: bool,
-    state: int,
+    last: NDArray[np.int64],
     ends: NDArray[np.int64],
     lines: NDArray[np.int64],
-) -> tuple[int, int]:
-    """Fill `ends` and `lines` until they are full or the text ends. Returns the number of rows, and the state."""
-    count, line, first, at = 0, 0, 0, 0
+) -> int:
+    """Fill `ends` and `lines` until they are full or the text ends; `last` (1,) is the state. Returns the number of rows."""
+    count, line, first, at, state = 0, 0, 0, 0, last[0]
     while at < len(block):
         byte = block[at]
         at += 1
@@ -120,4 +121,5 @@ def _find(
             state = PLAIN
         else:
             at += 2
-    return count, state
+    last[0] = state
+    return count

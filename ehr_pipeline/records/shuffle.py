@@ -47,7 +47,8 @@ class Bucket:
 
 def by_bucket(rows: pa.RecordBatch, bucket: NDArray[np.int32], buckets: int) -> Run:
     """Sort rows (n) by their bucket (n,), keeping their order within a bucket."""
-    order, ends = _order(bucket, buckets)
+    order, ends = np.empty(len(bucket), np.int64), np.empty(buckets, np.int64)
+    _order(bucket, order, ends)
     columns = [
         pa.array(column.to_numpy().take(order)) if pa.types.is_integer(column.type) else column.take(pa.array(order))
         for column in rows.columns
@@ -56,17 +57,18 @@ def by_bucket(rows: pa.RecordBatch, bucket: NDArray[np.int32], buckets: int) -> 
 
 
 @compiled
-def _order(bucket: NDArray[np.int32], buckets: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the places (n,) of rows in order of their bucket (n,), by counting; and where each bucket (buckets,) ends."""
-    counts = np.zeros(buckets + 1, np.int64)
+def _order(bucket: NDArray[np.int32], order: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+    """Fill in the places (n,) of rows in order of their bucket (n,), by counting; and where each bucket (buckets,) ends."""
+    for each in range(len(ends)):
+        ends[each] = 0
     for each in bucket:
-        counts[each + 1] += 1
-    begins = np.cumsum(counts)
-    following, order = begins[:-1].copy(), np.empty(len(bucket), np.int64)
+        ends[each] += 1
+    begin = 0
+    for each in range(len(ends)):  # where the next row of each bucket goes; in the end, behind its last
+        ends[each], begin = begin, begin + ends[each]
     for place in range(len(bucket)):
-        order[following[bucket[place]]] = place
-        following[bucket[place]] += 1
-    return order, begins[1:]
+        order[ends[bucket[place]]] = place
+        ends[bucket[place]] += 1
 
 
 class Shuffle:

@@ -68,13 +68,18 @@ class Key:
         return hashlib.blake2b(key=self.secret, person=purpose.encode(), digest_size=size)
 
 
-@compiled
 def siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> NDArray[np.uint64]:
     """SipHash-2-4 (Aumasson and Bernstein 2012) of messages (n,) of eight bytes each, with a key of two words.
 
     A fast keyed hash for short messages: a quarantine may have a billion rows, and BLAKE2b takes a microsecond for each.
     """
-    hashes = np.empty_like(words)
+    hashes = np.empty(len(words), np.uint64)
+    _siphash(words, low, high, hashes)
+    return hashes
+
+
+@compiled
+def _siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64, hashes: NDArray[np.uint64]) -> None:
     for place in range(len(words)):
         word, length = words[place], np.uint64(8 << 56)
         v0, v1 = low ^ np.uint64(0x736F6D6570736575), high ^ np.uint64(0x646F72616E646F6D)
@@ -97,7 +102,6 @@ def siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> NDArr
                 v0 ^= length
                 v2 ^= np.uint64(0xFF)
         hashes[place] = v0 ^ v1 ^ v2 ^ v3
-    return hashes
 
 
 def of(store: Path) -> Key:

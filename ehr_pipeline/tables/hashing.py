@@ -28,18 +28,18 @@ def hash_of_column(patient_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64
 
 def hash_of_numbers(numbers: NDArray[np.integer]) -> NDArray[np.uint64]:
     """Return the hash (n,) of ids (n,) that are plain numbers: SplitMix64 (Steele 2014)."""
-    return _split_mix(numbers.astype(np.uint64, copy=False))
+    mixed = np.empty(len(numbers), np.uint64)
+    _split_mix(numbers.astype(np.uint64, copy=False), mixed)
+    return mixed
 
 
 @compiled
-def _split_mix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    mixed = np.empty_like(numbers)
+def _split_mix(numbers: NDArray[np.uint64], mixed: NDArray[np.uint64]) -> None:
     for place in range(len(numbers)):
         value = numbers[place] + np.uint64(0x9E3779B97F4A7C15)
         value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         mixed[place] = value ^ (value >> np.uint64(31))
-    return mixed
 
 
 def bucket_of(patient_ids: pl.Series, buckets: int) -> NDArray[np.int32]:

@@ -1,7 +1,12 @@
 """Compile loops over bytes and rows with numba, so that several can run in parallel on threads.
 
-numba is imported when the first loop is called, because the import takes a second. The machine code is saved next to the source, or
-in the user's cache, for later processes; if neither is writable, each process compiles again (about a second for each loop).
+numba compiles; later processes run what it made without it, because importing numba and reading its own cache takes two seconds of
+each process. The machine code is saved as an object file in `__pycache__` next to the source, or in the user's cache, and loaded by
+llvmlite, numba's door to LLVM. The name of the file is a hash of all that decides the code: source, types, processor, versions. If
+neither folder is writable, each process compiles again (about a second for each loop).
+
+That needs a loop that calls nothing: one that fills the arrays that it is given, and returns a number or nothing. Other functions
+(those that make arrays, take tuples or return them) work too, but numba is imported for them.
 """
 
 from collections.abc import Callable
@@ -9,28 +14,28 @@ from functools import wraps
 from threading import Lock
 from typing import Any, TypeVar, cast
 
+import numpy as np
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 _ONE_AT_A_TIME = Lock()
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function of numbers and arrays when it is first called with arguments of such types."""
-    made: list[Callable[..., Any]] = []
+    """Compile a function of numbers and arrays when it is first called with arguments of such types.
+
+    numba and llvmlite are imported at that moment, not by modules that only declare loops.
+    """
+    made: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     @wraps(function)
     def call(*arguments: Any) -> Any:
-        if not made:
+        kinds = tuple([(x.dtype, x.ndim, x.flags.num) if isinstance(x, np.ndarray) else type(x) for x in arguments])
+        loop = made.get(kinds)
+        if loop is None:
+            from ehr_pipeline.tables import machine_code
+
             with _ONE_AT_A_TIME:
-                made.append(_compile(function))
-        return made[0](*arguments)
+                loop = made.get(kinds) or made.setdefault(kinds, machine_code.loaded(function, arguments))
+        return loop(*arguments)
 
     return cast(Function, call)
-
-
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
-    import numba
-
-    try:
-        return cast(Callable[..., Any], numba.njit(nogil=True, cache=True)(function))
-    except RuntimeError:  # no folder for the cache
-        return cast(Callable[..., Any], numba.njit(nogil=True)(function))

@@ -1,7 +1,5 @@
 """Rows of (patient, day, item) as single 64-bit keys, so that sorting a shard is one sort of integers."""
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -11,9 +9,6 @@ from ehr_pipeline.tables.jit import compiled
 ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 18, 23
 FIRST_DAY = -62_091  # 1800-01-01 in days from 1970-01-01; 18 bits reach to the year 2517
 LAST_DAY = FIRST_DAY + 2**DAY_BITS - 1
-
-SMALL_VISIT = 16
-"""Up to this number of rows a visit is sorted by insertion alone."""
 
 Keys = NDArray[np.uint64]
 
@@ -38,7 +33,8 @@ def translated(
 ) -> Keys:
     """Return the keys of rows (n,) with each item replaced by `of_item[item]`, without rows for which that is -1."""
     _refuse_too_large(patient, day, of_item)
-    return _translated(patient, day, item, of_item)
+    keys = np.empty(len(patient), np.uint64)
+    return keys[: _translated(patient, day, item, of_item, keys)]
 
 
 def _refuse_too_large(patient: NDArray[np.integer], day: NDArray[np.integer], items: NDArray[np.integer]) -> None:
@@ -49,50 +45,21 @@ def _refuse_too_large(patient: NDArray[np.integer], day: NDArray[np.integer], it
 
 @compiled
 def _translated(
-    patient: NDArray[np.int32], day: NDArray[np.int32], item: NDArray[np.integer], of_item: NDArray[np.integer]
-) -> Keys:
-    keys, count = np.empty(len(patient), np.uint64), 0
+    patient: NDArray[np.int32],
+    day: NDArray[np.int32],
+    item: NDArray[np.integer],
+    of_item: NDArray[np.integer],
+    keys: Keys,
+) -> int:
+    """Fill in the keys (n,) of rows (n,), and return how many there are: rows whose item has none are left out."""
+    count = 0
     for row in range(len(patient)):
         other = np.int64(of_item[item[row]])
         if other >= 0:
             visit = (np.int64(patient[row]) << DAY_BITS) + (np.int64(day[row]) - FIRST_DAY)
             keys[count] = (visit << ITEM_BITS) | other
             count += 1
-    return keys[:count]
-
-
-def sort_items(keys: Keys) -> None:
-    """Sort keys in place that are sorted by patient and day already; only items within a visit change places.
-
-    That takes a fraction of the time of a whole sort, which follows if the keys are in another order.
-    """
-    if not _sort_items(keys):
-        keys.sort()
-
-
-@compiled
-def _sort_items(keys: Keys) -> bool:
-    """Sort each visit by itself, larger ones with gaps (Shell 1959). Returns whether visits come in order."""
-    begin = 0
-    for end in range(1, len(keys) + 1):
-        if end < len(keys):
-            visit, before = keys[end] >> np.uint64(ITEM_BITS), keys[end - 1] >> np.uint64(ITEM_BITS)
-            if visit < before:
-                return False
-            if visit == before:
-                continue
-        size = end - begin
-        gap = size * 4 // 9 if size > SMALL_VISIT else 1
-        while gap > 0:
-            for place in range(begin + gap, end):
-                key, at = keys[place], place
-                while at >= begin + gap and keys[at - gap] > key:
-                    keys[at] = keys[at - gap]
-                    at -= gap
-                keys[at] = key
-            gap = 0 if gap == 1 else max(gap * 4 // 9, 1)
-        begin = end
-    return True
+    return count
 
 
 def patients(keys: Keys) -> NDArray[np.int32]:
@@ -134,7 +101,9 @@ def union(parts: list[Keys]) -> Keys:
 
 def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_column: str) -> pa.Table:
     """Convert keys to columns patient_id, date and `item_column`; dictionaries hold only values that occur, sorted."""
-    patient, day, item, is_patient, is_item = _unpack(keys, len(patient_ids), len(item_names))
+    patient, day, item = parts = np.empty((3, len(keys)), np.int32)
+    is_patient, is_item = np.zeros(len(patient_ids), np.bool_), np.zeros(len(item_names), np.bool_)
+    _unpack(keys, parts, is_patient, is_item)
     columns = {
         "patient_id": _dictionary(patient, is_patient, patient_ids),
         "date": pa.array(day).cast(pa.date32()),
@@ -144,18 +113,18 @@ def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_colum
 
 
 @compiled
-def _unpack(keys: Keys, all_patients: int, all_items: int) -> tuple[NDArray[Any], ...]:
-    """Return patient, day and item (n,) of each key, and flags for the patients and the items that occur."""
-    patient, day, item = np.empty(len(keys), np.int32), np.empty(len(keys), np.int32), np.empty(len(keys), np.int32)
-    is_patient, is_item = np.zeros(all_patients, np.bool_), np.zeros(all_items, np.bool_)
+def _unpack(keys: Keys, parts: NDArray[np.int32], is_patient: NDArray[np.bool_], is_item: NDArray[np.bool_]) -> None:
+    """Fill in patient, day and item (3, n) of each key; and set the flags (false at first) of those patients and items."""
     for row in range(len(keys)):
         key = np.int64(keys[row])
-        patient[row] = key >> (DAY_BITS + ITEM_BITS)
-        day[row] = ((key >> ITEM_BITS) & (2**DAY_BITS - 1)) + FIRST_DAY
-        item[row] = key & (2**ITEM_BITS - 1)
-        is_patient[patient[row]] = True
-        is_item[item[row]] = True
-    return patient, day, item, is_patient, is_item
+        patient, item = key >> (DAY_BITS + ITEM_BITS), key & (2**ITEM_BITS - 1)
+        parts[0, row], parts[1, row], parts[2, row] = (
+            patient,
+            ((key >> ITEM_BITS) & (2**DAY_BITS - 1)) + FIRST_DAY,
+            item,
+        )
+        is_patient[patient] = True
+        is_item[item] = True
 
 
 def _dictionary(indices: NDArray[np.int32], occurs: NDArray[np.bool_], names: pa.Array) -> pa.DictionaryArray:

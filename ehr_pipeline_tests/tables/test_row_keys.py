@@ -53,24 +53,3 @@ def test_items_that_have_no_other_name_are_left_out(table: list[tuple[int, int, 
     stays = of_item[item] >= 0
     wanted = row_keys.pack(patient[stays], day[stays], of_item[item][stays])
     assert row_keys.translated(patient, day, item, of_item).tolist() == wanted.tolist()
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 60)), max_size=200), st.booleans())
-def test_items_are_sorted_within_visits(rows: list[tuple[int, int, int]], is_ordered: bool) -> None:
-    rows = sorted(rows, key=lambda row: row[:2]) if is_ordered else rows
-    patient, day, item = (np.array([row[place] for row in rows], np.int64) for place in range(3))
-    keys = row_keys.pack(patient, day, item)
-    expected = np.sort(keys)
-    assert row_keys._sort_items(keys.copy()) == (
-        row_keys.visits(keys).tolist() == sorted(row_keys.visits(keys).tolist())
-    )
-    row_keys.sort_items(keys)
-    assert np.array_equal(keys, expected)
-
-
-def test_a_large_visit_is_sorted_too() -> None:
-    item = np.random.default_rng(0).integers(0, 5000, 20_000)
-    keys = row_keys.pack(np.repeat([3, 7], 10_000), np.zeros(20_000, np.int64), item)
-    expected = np.sort(keys)
-    assert row_keys._sort_items(keys)
-    assert np.array_equal(keys, expected)

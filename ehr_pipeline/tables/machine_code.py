@@ -1,0 +1,227 @@
+"""The machine code of compiled loops: made by numba once, saved, and called without numba (see `jit`).
+
+A function that numba compiles takes an array as a row of values (its calling convention): two pointers to the owner, which loops
+do not use, the number of values, the bytes of each, the address, the shape and the strides. Before code is saved, the types that
+LLVM shows are compared with those that would be passed here; if they differ, as in a future numba, numba calls the function.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Types = tuple[str, ...]
+ENDING = ".loop"
+OTHER = "other"
+"""The type of an argument that only numba can pass on."""
+_SCALARS: dict[str, Any] = {
+    **{f"int{bits}": getattr(ctypes, f"c_int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": getattr(ctypes, f"c_uint{bits}") for bits in (8, 16, 32, 64)},
+    "bool": ctypes.c_uint8,
+    "float32": ctypes.c_float,
+    "float64": ctypes.c_double,
+}
+_NONE = "none"
+_LLVM = {"float32": "float", "float64": "double", "bool": "i8"}
+_INSTRUCTIONS = re.compile(
+    r"llvm\.(mem(cpy|move|set)|[su](max|min|add|sub)|abs|assume|lifetime|vector|masked|fsh|ct(lz|tz|pop))\b"
+)
+"""Functions of LLVM that become instructions, or calls of the C library's `memcpy`, `memmove` and `memset`."""
+_OWNERS = re.compile(r"^define [^\n]*@NRT_(?:in|de)cref\(.*?^}\n", re.MULTILINE | re.DOTALL)
+"""Definitions of the functions that count an array's owners. numba removes calls of them where it can, but not these."""
+_LOADED: list[Any] = []  # engines hold the code of loaded functions, which ends with them
+
+
+def _type(value: Any) -> str:
+    """Return the type of a number ('int64') or of an array ('<i8 2 C', read-only '<i8 2 C r')."""
+    if isinstance(value, np.ndarray):
+        kind, flags = value.dtype, value.flags
+        if kind.kind not in "iufb" or not kind.isnative or not flags.aligned or not value.ndim:
+            return OTHER
+        layout = "C" if flags.c_contiguous else "F" if flags.f_contiguous else "A"
+        return f"{kind.str} {value.ndim} {layout}{'' if flags.writeable else ' r'}"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int64" if -(2**63) <= value < 2**63 else OTHER
+    if isinstance(value, float):
+        return "float64"
+    return value.dtype.name if isinstance(value, np.generic) and value.dtype.name in _SCALARS else OTHER
+
+
+def loaded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
+    """Return a function compiled for arguments of the types of these: from a file, or by numba."""
+    types = tuple(map(_type, arguments))
+    name = _name(function, types)
+    if name is None:
+        return by_numba(function)
+    places = folders(function)
+    for place in places:
+        if code := _read(place / name):
+            return _called(code, types) if code["symbol"] else by_numba(function)
+    code = _made(function, types, arguments)
+    for place in places:
+        with suppress(OSError):
+            _write(place / name, code)
+            break
+    return _called(code, types) if code["symbol"] else by_numba(function)
+
+
+def by_numba(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that numba compiles and calls, with a cache of its own."""
+    import numba
+
+    try:
+        made: Callable[..., Any] = numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder for the cache
+        made = numba.njit(nogil=True)(function)
+    return made
+
+
+def folders(function: Callable[..., Any]) -> list[Path]:
+    """The folders for the code of a function: beside its source, and in the user's cache."""
+    beside, home = Path(function.__code__.co_filename).parent / "__pycache__", os.environ.get("HOME")
+    users = os.environ.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else "")
+    return [beside, Path(users) / "ehr_pipeline"] if users else [beside]
+
+
+def _name(function: Callable[..., Any], types: Types) -> str | None:
+    """The name of the file of a function's code: a hash of what decides it. None where only numba can compile and call it."""
+    import llvmlite.binding as llvm
+
+    try:
+        source = Path(function.__code__.co_filename).read_bytes()
+    except OSError:  # typed into a notebook
+        return None
+    if OTHER in types or function.__closure__:
+        return None
+    known = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    numbers = {name: repr(value) for name, value in known.items() if isinstance(value, (int, float, np.generic))}
+    machine = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    kind = hashlib.sha256(json.dumps([function.__qualname__, types, machine]).encode()).hexdigest()[:16]
+    made_of = json.dumps([numbers, _versions()]).encode() + source + Path(__file__).read_bytes()
+    stem = Path(function.__code__.co_filename).stem
+    return f"{stem}.{function.__name__}-{kind}-{hashlib.sha256(made_of).hexdigest()[:16]}{ENDING}"
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    return tuple(metadata.version(name) for name in ("numba", "llvmlite", "numpy"))
+
+
+def _made(function: Callable[..., Any], types: Types, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    """Compile a function. Returns its object file, symbol and type of result; an empty symbol where numba has to call it."""
+    import llvmlite.binding as llvm
+
+    numba: Any = import_module("numba")  # its types know neither of these options
+    made = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    made.compile(tuple(numba.typeof(argument) for argument in arguments))
+    result = str(made.nopython_signatures[0].return_type)
+    assembly = _OWNERS.sub("", made.inspect_llvm(made.signatures[0]))
+    only_numba = {"symbol": "", "returns": _NONE, "code": b""}
+    try:
+        module = llvm.parse_assembly(assembly)
+    except RuntimeError:  # it counts owners, so it makes arrays
+        return only_numba
+    defined = [each for each in module.functions if not each.is_declaration]
+    called = [each.name for each in module.functions if each.is_declaration and assembly.count(f"@{each.name}(") > 1]
+    if len(defined) != 1 or not all(map(_INSTRUCTIONS.match, called)) or result not in (_NONE, *_SCALARS):
+        return only_numba
+    expected = ["ptr", "ptr", *(kind for each in types for kind in _passed_as(each))]
+    if [str(each.type) for each in defined[0].arguments] != expected:
+        return only_numba
+    return {"symbol": defined[0].name, "returns": result, "code": _machine().emit_object(module)}
+
+
+def _passed_as(of: str) -> list[str]:
+    """The LLVM types that one argument is passed as."""
+    if of in _SCALARS:
+        return [_LLVM.get(of, f"i{of.removeprefix('u').removeprefix('int')}")]
+    return ["ptr", "ptr", "i64", "i64", "ptr", *["i64"] * (2 * int(of.split()[1]))]
+
+
+def _machine() -> Any:
+    """The processor of this computer, as LLVM compiles for it and loads into this process."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_triple(llvm.get_process_triple())
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    return target.create_target_machine(cpu=cpu, features=features, opt=3, codemodel="jitdefault", jit=True)
+
+
+def _called(code: dict[str, Any], types: Types) -> Callable[..., Any]:
+    """Return a function that calls loaded code, without Python's lock."""
+    import llvmlite.binding as llvm
+
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code["code"]))
+    engine.finalize_object()
+    _LOADED.append(engine)
+    kinds = [kind for each in types for kind in _given_as(each)]
+    entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *kinds)(
+        engine.get_function_address(code["symbol"])
+    )
+    is_array = [each not in _SCALARS for each in types]
+    returned = _SCALARS.get(code["returns"], ctypes.c_int64)
+    is_flag, is_none = code["returns"] == "bool", code["returns"] == _NONE
+
+    def call(*arguments: Any) -> Any:
+        passed = list[Any]()
+        for each, array in zip(arguments, is_array, strict=True):
+            if array:
+                passed += (None, None, each.size, each.itemsize, each.ctypes.data, *each.shape, *each.strides)
+            else:
+                passed.append(each.item() if isinstance(each, np.generic) else each)
+        result, problem = returned(), ctypes.c_void_p()
+        status = entry(ctypes.addressof(result), ctypes.addressof(problem), *passed)
+        assert not status, "a compiled loop raised an error"
+        return None if is_none else bool(result.value) if is_flag else result.value
+
+    return call
+
+
+def _given_as(of: str) -> list[Any]:
+    """The C types that one argument is passed as."""
+    if of in _SCALARS:
+        return [_SCALARS[of]]
+    dimensions = int(of.split()[1])
+    pointers, numbers = [ctypes.c_void_p], [ctypes.c_int64]
+    return 2 * pointers + 2 * numbers + pointers + 2 * dimensions * numbers
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """Read saved code; None if there is none, or not all of it."""
+    try:
+        head, _, body = path.read_bytes().partition(b"\n")
+        told = json.loads(head)
+        whole = told["sha256"] == hashlib.sha256(body).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return {"symbol": str(told["symbol"]), "returns": str(told["returns"]), "code": body} if whole else None
+
+
+def _write(path: Path, code: dict[str, Any]) -> None:
+    """Save code in one step; of processes that save the same, one wins. Raises OSError where nothing can be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = {"symbol": code["symbol"], "returns": code["returns"], "sha256": hashlib.sha256(code["code"]).hexdigest()}
+    part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        part.write_bytes(json.dumps(told).encode() + b"\n" + code["code"])
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    for older in path.parent.glob(f"{path.name.rpartition('-')[0]}-*{ENDING}"):
+        if older != path:
+            older.unlink(missing_ok=True)
