@@ -150,11 +150,35 @@ STATEMENTS = (
     Statement(
         Rate.ONE_GROUP,
         "one planted group twice",
-        "Two clusters that can be relied on hold mostly patients of one planted group. False everywhere.",
+        "In two clusters that can be relied on, or groups of them, more than half of the patients are of one planted group. False"
+        " everywhere.",
         any_of("one planted group twice"),
         "one planted group twice",
         SUBGROUPED,
         (),
+    ),
+    Statement(
+        Rate.ONE_GROUP,
+        "one planted group over-represented twice",
+        "In two of them, one planted group is more frequent than among all patients of the same diseases, beyond chance (p below"
+        " 0.05 over all pairs of the two). That is so, where it is said: a lasting diagnosis that has nothing to do with the group"
+        " divides its patients too. It counts how often planted groups are spread over several clusters.",
+        any_of("one planted group over-represented twice"),
+        "one planted group over-represented twice",
+        (),
+        SUBGROUPED,
+    ),
+    Statement(
+        Rate.ONE_GROUP,
+        "one planted group most common twice",
+        "In two of them, one planted group is the most common one, however few of the patients it has: the measure of earlier"
+        " versions of this page, under the name of “one planted group twice”. It is no error. In `change`, each patient of any"
+        " disease is dealt to one of four groups at random, so that one of them is the most common in every cluster of a diagnosis"
+        " that has nothing to do with them, such as asthma or type 2 diabetes, and of five such clusters two always have the same.",
+        any_of("one planted group most common twice"),
+        "one planted group most common twice",
+        (),
+        SUBGROUPED,
     ),
     Statement(
         Rate.CHANGE,
@@ -254,9 +278,14 @@ def counted(work: Path, name: str) -> dict[str, Any]:
     return {"commits": sorted(commits), "counts": counts}
 
 
-def keep(name: str, counts: dict[str, Any]) -> dict[str, Any]:
-    """Add counts to the file of all counts, and return what it holds."""
+def keep(name: str, counts: dict[str, Any], only: Iterable[str] = ()) -> dict[str, Any]:
+    """Add counts to the file of all counts, and return what it holds; `only`: statements that alone are replaced."""
     told = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.is_file() else {}
+    chosen = {statement: counts["counts"][statement] for statement in only}
+    if chosen:
+        old = told.get(name, {"commits": [], "counts": {}})
+        commits = sorted({*old["commits"], *counts["commits"]})
+        counts = counts | {"commits": commits, "counts": old["counts"] | chosen}
     told[name] = counts
     COUNTS.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return dict(told)

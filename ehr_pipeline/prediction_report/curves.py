@@ -20,6 +20,8 @@ USUAL = 100
 """The number of labels that the first sentence is about, where models were fitted with so many."""
 Z = 1.959964
 """Half the width of a 95 % interval, in standard errors."""
+KINDS: tuple[Kind, ...] = ("model", "baseline")
+"""The two sides that are compared."""
 NONE, ALL = 0, None
 """Labels of models that need none, and of those that are fitted with all."""
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.drawing import plots
-from ehr_pipeline.prediction_report.curves import ALL, NONE, Curves, Point, usual
-from ehr_pipeline.predictions.models import BY_NAME, MODELS, Kind
+from ehr_pipeline.prediction_report.curves import ALL, KINDS, NONE, Curves, Point, usual
+from ehr_pipeline.predictions.models import BY_NAME, MODELS
 
 DRAWN = frozenset(
     {
@@ -22,7 +22,6 @@ DRAWN = frozenset(
     }
 )
 """The models that are always drawn, beside the best ones: the table below the picture has all of them."""
-KINDS: tuple[Kind, ...] = ("model", "baseline")
 LINES = {"baseline": "-", "model": "-", "control": ":"}
 MAPS = {"baseline": "Reds", "model": "Blues", "control": "Greys"}
 """Colours by kind, darker from one model to the next."""

@@ -97,6 +97,7 @@ def curve(findings: Findings) -> dict[str, Any] | None:
     return {
         "lead": say.curve(found),
         "picture": embedded(path),
+        "alt": say.curve_alt(found),
         "heads": [say.labels(number) for number in numbers],
         "rows": [
             {"name": model.title, "cells": [say.point(found.points[model.name].get(number)) for number in numbers]}
@@ -139,7 +140,7 @@ def calibration(findings: Findings) -> dict[str, Any] | None:
         return None
     path = findings.pictures / "calibration.png"
     pictures.calibration(path, panels)
-    return {"lead": say.calibration(), "picture": embedded(path)}
+    return {"lead": say.calibration(), "picture": embedded(path), "alt": say.calibration_alt(panels)}
 
 
 def merged(bins: list[Row], below: int) -> list[tuple[float, float]]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ehr_pipeline.prediction_report.curves import Curves, Point, Worth
+from ehr_pipeline.prediction_report.curves import KINDS, Curves, Point, Worth
 from ehr_pipeline.predictions.models import BY_NAME
-from ehr_pipeline.reports.statements.statement import Rate, Statement, are, counted, listed, markup, say
+from ehr_pipeline.reports.statements.statement import Rate, Statement, are, counted, listed, markup, percent, say
 
 VERDICTS = {
     "better": "better",
@@ -182,6 +182,21 @@ def curve(found: Curves) -> Statement:
         " what comes of the architecture and the counting alone.",
         tasks=counted(len(found.tasks), "task"),
     )
+
+
+def curve_alt(found: Curves) -> str:
+    """Describe the learning curves: the best model and the best baseline, each with all labels."""
+    best = [(kind, found.best(kind, None)) for kind in KINDS]
+    told = "; ".join(f"best {kind}, {title(one[0])}, {one[1].value:.3f}" for kind, one in best if one)
+    return f"Mean AUROC by the number of labels, one line for each model. With all labels: {told}. The table below has all figures."
+
+
+def calibration_alt(panels: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
+    """Describe calibration: for each task, the highest predicted risk and what was observed there."""
+    told = "; ".join(
+        f"{name}: {percent(points[-1][1])} where {percent(points[-1][0])} was predicted" for name, points in panels
+    )
+    return f"Share with the outcome by predicted risk, one panel for each task. At the highest risk, {told}."
 
 
 def calibration() -> Statement:

@@ -42,7 +42,7 @@ def drawings(findings: Findings) -> Iterator[tuple[str, Markup]]:
             )
     shown = [card for card in findings.cards if not card["hidden"]]
     for card in shown:
-        for kind, drawing in clusters.drawings(card).items():
+        for kind, drawing in clusters.drawings(card, is_tested=findings.is_tested).items():
             if isinstance(drawing, Markup) and drawing:
                 yield f"{kind}_{card['number']:02d}", drawing
     if len(shown) > 1:

@@ -26,6 +26,7 @@ from ehr_pipeline.reports.effects import Effect, effect
 from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.reports.inputs import Inputs, embedded
 from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.reports.statements import occlusion as occlusion_words
 from ehr_pipeline.reports.substituted import Substituted, substituted
 from ehr_pipeline.tables import asset_names as assets
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -131,6 +132,14 @@ class Findings:
         if shown.all():
             return self.enrichment
         return enrichment.test(self._visits[shown], self.labels[shown], len(self.numbers))
+
+    @cached_property
+    def resting_on_one(self) -> dict[int, str]:
+        """The numbers of the described clusters that rest on one concept, with its name."""
+        shown = {card["number"] for card in self.cards if not card["hidden"]}
+        verdict = self.evidence["verdict"]
+        found = occlusion_words.alone(self.occlusion, self.vocabulary, self.disclosure, verdict=verdict)
+        return {number: name for number, name in found.items() if number in shown}
 
     @cached_property
     def marks(self) -> Marks:

@@ -3,6 +3,7 @@
 It shows nothing that the cards do not: a cell is filled only where the cluster's card has the concept, with the card's text.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,13 +40,27 @@ def table(cards: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Cell]]]:
     return [(chosen[concept], [_cell(rows.get(concept)) for rows in rows_of]) for concept in order]
 
 
+def _share(row: ConceptRow) -> str:
+    """What stands where the lift may not be shown: the share of the cluster's patients, as on the card; or the direction."""
+    return row.share if row.share != "–" else "more" if row.over else "less"
+
+
 def _cell(row: ConceptRow | None) -> Cell:
     if row is None:
         return Cell("none", "", None)
     if not row.interval:
-        return Cell("over1" if row.over else "under1", row.lift, row)
+        return Cell(_kind(_least_lift(row), over=True) if row.over else "under1", _share(row), row)
     lift = float(row.lift.replace(",", "").replace("∞", "inf"))
     if row.over != (lift >= 1) and lift != 1:
         return Cell("mixed", row.lift, row)
-    away = lift if row.over else 1 / max(lift, 1e-6)
-    return Cell(f"{'over' if row.over else 'under'}{1 + (away >= MIDDLE) + (away >= STRONG)}", row.lift, row)
+    return Cell(_kind(lift if row.over else 1 / max(lift, 1e-6), over=row.over), row.lift, row)
+
+
+def _kind(away: float, *, over: bool) -> str:
+    return f"{'over' if over else 'under'}{1 + (away >= MIDDLE) + (away >= STRONG)}"
+
+
+def _least_lift(row: ConceptRow) -> float:
+    """The least lift that the shares on the card allow: the lowest share here over the highest elsewhere; 1 if one is hidden."""
+    here, elsewhere = (re.findall(r"[\d.]+", share) for share in (row.share, row.elsewhere))
+    return min(map(float, here)) / max(*map(float, elsewhere), 1.0) if here and elsewhere else 1.0

@@ -103,7 +103,7 @@
     const body = table.tBodies[0];
     const rows = [...body.rows].filter((row) => !row.classList.contains("group"));
     const key = (row) => (row.cells[column] ? textOf(row.cells[column]) : "");
-    const numbers = rows.every((row) => !/\d/.test(key(row)) || /^[\s<>~aboutAbout]*-?[\d,.]|^10⁻/.test(key(row)));
+    const numbers = rows.every((row) => !/\d/.test(key(row)) || /^[\s<>~aboutAbout]*[-+]?[\d,.]|^10⁻/.test(key(row)));
     const down = head.getAttribute("aria-sort") === "ascending" || (head.getAttribute("aria-sort") === null && numbers && rows.some((row) => /\d/.test(key(row))));
     const compare = (a, b) => {
       const [first, second] = [key(a), key(b)];

@@ -96,6 +96,20 @@ def test_agreement_is_that_beyond_all_shuffles_within_blocks() -> None:
     assert found.kappa == pytest.approx((same - np.mean(shuffles)) / (found.patients - np.mean(shuffles)), abs=0.01)
 
 
+def test_the_weakest_of_clusters_can_agree_more_than_all_of_them() -> None:
+    """Three clusters, and halves that go astray into either of the others alike: a third cluster is no disagreement of two."""
+    rng = np.random.default_rng(3)
+    true = rng.integers(0, 3, 6000)
+    votes = [np.where(rng.random(6000) < 0.4, (true + rng.integers(1, 3, 6000)) % 3, true) for _ in range(2)]
+    everybody = np.full(6000, "d")
+    alike = Alike(((everybody, everybody),), (rng.random(6000),))
+    overall = number.agreement(votes[0], votes[1], number._blockings(alike)[0])
+    weakest = min(one.kappa for one in number._with_rivals(votes, alike, 3) if one)
+    assert overall.kappa == pytest.approx((0.44 - 1 / 3) / (2 / 3), abs=0.03)
+    assert weakest == pytest.approx((0.88 / 1.44 - 0.5) / 0.5, abs=0.05)
+    assert weakest > overall.kappa
+
+
 def test_blocks_of_one_cluster_or_one_patient_say_nothing() -> None:
     labels, blocks = np.array([0, 0, 0, 0, 1, 1, 1]), np.array([0, 0, 0, 0, 1, 1, 2])
     assert number.agreement(labels, labels, blocks) == number.NOBODY

@@ -162,3 +162,20 @@ def test_bins_are_joined_until_each_has_enough_cases_and_others() -> None:
     )
     assert len(merged(bins, 1)) == 3
     assert merged(bins[:2], 10) == []
+
+
+def test_tables_and_pictures_can_be_read_without_seeing_them(tmp_path: Path) -> None:
+    """Each table has a caption and a head whose cells name columns; each picture says what it shows, with its figures."""
+    html = page.render(replace(findings(whole(), tmp_path), forecasts=foreseen()))
+    tables = re.findall(r"<table.*?</table>", html, flags=re.DOTALL)
+    assert len(tables) >= 9
+    for table in tables:
+        caption, head = re.search(r"<caption>(.*?)</caption>", table), re.search(r"<thead>(.*?)</thead>", table)
+        assert caption
+        assert caption[1]
+        assert head
+        assert all('scope="col"' in cell for cell in re.findall(r"<th\b[^>]*>", head[1]))
+    curve, calibrated = re.findall(r'<img [^>]*alt="([^"]*)"', html)
+    assert "With all labels: best model, patient vectors, 0." in curve
+    assert "best baseline, counts of concepts, 0." in curve
+    assert re.search(r"At the highest risk, Task a &lt;: \d+ % where \d+ % was predicted\.", calibrated)

@@ -1,6 +1,7 @@
 """Drawings of clusters: each dot stands where its text says, and few patients are drawn nowhere."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -72,6 +73,18 @@ def test_the_table_of_concepts_shows_what_the_cards_show() -> None:
     found = {name: [(cell.kind, cell.text) for cell in cells] for name, cells in heat.table(cards)}
     assert found == {
         "x": [("over3", "8.00"), ("under3", "0.20")],
-        "y": [("over1", "–"), ("none", "")],
+        "y": [("over2", "20.0 %"), ("none", "")],
         "z": [("none", ""), ("mixed", "0.80")],
     }
+
+
+def test_a_mark_without_a_lift_shows_its_share() -> None:
+    """It has few patients elsewhere: that is what makes it a mark. Its colour is that of the least lift that the card allows."""
+    sole = replace(row("x", "–", ""), share=">81 %", elsewhere="<1 %")
+    some = replace(row("y", "–", ""), share="29–48 %", elsewhere="about 12 %")
+    bare = replace(row("z", "–", ""), share="–", elsewhere="5–7 %")
+    rare = replace(row("x", "–", "", over=False), share="–", elsewhere="about 7 %")
+    cards = [{"over": [sole, some, bare], "under": []}, {"over": [], "under": [rare]}]
+    found = {name: [(cell.kind, cell.text) for cell in cells] for name, cells in heat.table(cards)}
+    assert [found[name][0] for name in "xyz"] == [("over3", ">81 %"), ("over2", "29–48 %"), ("over1", "more")]
+    assert found["x"][1] == ("under1", "less")

@@ -13,8 +13,9 @@ from ehr_pipeline.reports import layout, page
 
 FOLDER = Path(ehr_pipeline.__file__).parent
 TEMPLATES = {path.name.removesuffix(".html.j2"): path for path in sorted(FOLDER.rglob("*.html.j2"))}
-NAMED_PARTS = ("title", "style", "h1", "h2", "h3", "h4", "th", "summary", "legend")
-"""Elements that name a part of the page: a heading, the head of a column, a line to unfold. Their words may stand in a template."""
+NAMED_PARTS = ("title", "style", "h1", "h2", "h3", "h4", "th", "caption", "summary", "legend")
+"""Elements that name a part of the page: a heading, a table, the head of a column, a line to unfold. Their words may stand in
+a template."""
 COMPUTING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow, nodes.Concat, nodes.Neg)
 COMPUTING_FILTERS = {
     "length",
@@ -122,3 +123,12 @@ def test_what_is_not_layout_is_refused(template: str) -> None:
 )
 def test_layout_is_not_refused(template: str) -> None:
     assert not list(filter(None, problems(template)))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_head_of_a_table_says_what_it_is_the_head_of(name: str) -> None:
+    source = TEMPLATES[name].read_text(encoding="utf-8")
+    heads = re.findall(r"<th\b[^>]*>", source)
+    assert not [head for head in heads if "scope=" not in head]
+    tables = re.findall(r"<table[^>]*>", source)
+    assert source.count("<thead>") == sum("facts" not in table for table in tables)

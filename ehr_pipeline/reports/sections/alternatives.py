@@ -41,7 +41,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "tried": tried,
         "comparison": [_shown(row) for row in methods],
         "columns": say.columns(),
-        "steadier": say.steadier(steadier(methods, findings.inputs.settings[CLUSTERS]["method"])),
+        "steadier": steadier_methods(findings),
     }
 
 
@@ -101,8 +101,19 @@ def how_many(clusters: Artifact, asked: int) -> Statement | None:
     return say.how_many({n: mean for n, (mean, _) in agreements(clusters).items()}, asked)
 
 
-def steadier(methods: list[dict[str, Any]], method: str) -> list[tuple[str, str]]:
+def steadier_methods(findings: Findings) -> Statement | None:
+    """Name the methods that are clearly more stable than that of the page; None if there are none."""
+    method = findings.inputs.settings[CLUSTERS]["method"]
+    stability = _stability(_comparison(findings.inputs.artifacts[CLUSTERS], findings.disclosure))
+    return say.steadier(steadier(stability, method), method, f"{stability.get(method, 1.0):.2f}")
+
+
+def steadier(stability: Mapping[str, float], method: str) -> list[tuple[str, str]]:
     """Return the methods clearly more stable than `method`, which made the page's clusters, with their stability."""
-    found = {row["method"]: row["stability"] for row in methods if row["stability"] is not None}
-    own = found.get(method, 1.0)
-    return [(name, f"{value:.2f}") for name, value in found.items() if value >= own + CLEARLY and name != "baseline"]
+    least = stability.get(method, 1.0) + CLEARLY
+    return [(name, f"{value:.2f}") for name, value in stability.items() if value >= least and name != "baseline"]
+
+
+def _stability(methods: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the stability of each method that has one."""
+    return {row["method"]: row["stability"] for row in methods if row["stability"] is not None}

@@ -5,6 +5,8 @@ from typing import Any
 from ehr_pipeline.reports.effects import Effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements import audit as say
+from ehr_pipeline.reports.statements import occlusion
+from ehr_pipeline.reports.statements.statement import Rate, Statement, together
 from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
 
 
@@ -19,11 +21,17 @@ def content(findings: Findings) -> dict[str, Any] | None:
     ages = bool(made["profile"] and made["ages"])
     return {
         "purpose": say.purpose(),
-        "warnings": say.warnings(findings.effects),
+        "warnings": [*say.warnings(findings.effects), *_on_one_concept(findings)],
         "rows": [_row(effect, diseases=bool(own and own.names), ages=ages) for effect in findings.effects],
         "read_as": say.read_as(findings.kinds, settings.attribute_types),
         "without_map": say.without_map(without, settings.suppress_below),
     }
+
+
+def _on_one_concept(findings: Findings) -> list[Statement]:
+    """Return the warning of clusters that rest on one concept; nothing if there are none."""
+    told = occlusion.one_concept(findings.resting_on_one)
+    return [together(Rate.CLUSTER, [told, occlusion.one_concept_means()])] if told else []
 
 
 def _row(effect: Effect, *, diseases: bool, ages: bool) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from ehr_pipeline.reports.statements.statement import Statement
 
 DOTS = 7
 """Concepts in each direction that the drawing of a card shows."""
+KINDS = {"clear": "yes", "stable": "yes", "none": "no", "too few": "no", "unstable": "no"}
+"""Classes of cells that say how sure a cluster is."""
 STRIPS = {"onset": "Age at the first record of a disease", "age": "Age at the last visit", "followed": "Years followed"}
 
 
@@ -32,7 +34,9 @@ def content(findings: Findings) -> dict[str, Any]:
     return {
         "undivided": say.undivided() if undivided else None,
         "cards": [
-            _with_sentences(card, verdict) | drawings(card) | {"rests_on": _rests_on(findings, card["number"])}
+            _with_sentences(card, verdict, is_tested=findings.is_tested)
+            | drawings(card, is_tested=findings.is_tested)
+            | {"rests_on": _rests_on(findings, card["number"])}
             for card in sorted(shown, key=lambda card: say.is_folded(card, verdict))
         ],
         "find": drawn.FIND,
@@ -44,7 +48,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "small": small,
         "why_small": say.small(small, rules.suppress_below),
         "glance": list_of_groups(findings),
-        "heat": _heat(shown) if named else None,
+        "heat": _heat(shown, is_tested=findings.is_tested) if named else None,
         **(side_by_side(findings, shown) if named else {"strips": ""}),
         "glance_explained": say.glance(rules.suppress_below),
         "guide": [
@@ -79,7 +83,7 @@ def _rests_on(findings: Findings, number: int) -> Statement | None:
     )
 
 
-def _with_sentences(card: Mapping[str, Any], verdict: str) -> dict[str, Any]:
+def _with_sentences(card: Mapping[str, Any], verdict: str, *, is_tested: bool) -> dict[str, Any]:
     """Return what a card shows."""
     return {
         "number": card["number"],
@@ -90,7 +94,7 @@ def _with_sentences(card: Mapping[str, Any], verdict: str) -> dict[str, Any]:
         "cloud_alt": say.cloud_alt(card),
         "tables": say.tables(card),
         "is_sure": "yes" if sureness.usable(card) else "no",
-        "sides": list(say.sides(card)),
+        "sides": list(say.sides(card, is_tested=is_tested)),
         "closest": say.closest(card, verdict),
     }
 
@@ -110,7 +114,16 @@ def list_of_groups(findings: Findings) -> list[dict[str, Any]]:
         heading = say.parts(cards, findings.beyond) if len(cards) > 1 else None
         for place, card in enumerate(cards):
             more = {"heading": heading if place == 0 else None, "is_part": len(cards) > 1}
-            rows.append(_at_a_glance(card) | more | {"colour": _colours(findings)[card["number"]]})
+            rests = occlusion.first(
+                findings.occlusion,
+                card["number"],
+                findings.vocabulary,
+                findings.disclosure,
+                verdict=findings.evidence["verdict"],
+            )
+            rows.append(
+                _at_a_glance(card) | more | {"rests": rests or "–"} | {"colour": _colours(findings)[card["number"]]}
+            )
     return rows
 
 
@@ -120,7 +133,7 @@ def _colours(findings: Findings) -> dict[int, str]:
     return dict(zip(numbers, plots.distinct(len(numbers)), strict=True))
 
 
-def drawings(card: Mapping[str, Any]) -> dict[str, Any]:
+def drawings(card: Mapping[str, Any], *, is_tested: bool) -> dict[str, Any]:
     """Return the drawings of a card: the lift of its first concepts, and the ages of its patients."""
     rows = [*card["over"][:DOTS], *card["under"][:DOTS]]
     hints = [
@@ -134,7 +147,7 @@ def drawings(card: Mapping[str, Any]) -> dict[str, Any]:
         "lifts": charts.lifts(rows, drawn.lifts_alt(card["number"], rows), list(map(drawn.lift_hint, rows)))
         if rows
         else "",
-        "lifts_caption": drawn.lifts_caption(len(rows), len(card["over"]) + len(card["under"])),
+        "lifts_caption": drawn.lifts_caption(len(rows), len(card["over"]) + len(card["under"]), is_tested=is_tested),
         "pyramid": ""
         if card["pyramid"].is_empty
         else charts.draw_pyramid(
@@ -143,12 +156,13 @@ def drawings(card: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _heat(shown: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def _heat(shown: Sequence[Mapping[str, Any]], *, is_tested: bool) -> dict[str, Any] | None:
     """Return the table of groups and concepts; None if no card has a concept."""
     rows = heat.table(shown)
-    return (
-        {"numbers": [card["number"] for card in shown], "rows": rows, "caption": drawn.heat_caption()} if rows else None
-    )
+    if not rows:
+        return None
+    caption = drawn.heat_caption(is_tested=is_tested)
+    return {"numbers": [card["number"] for card in shown], "rows": rows, "caption": caption}
 
 
 def side_by_side(findings: Findings, shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -172,8 +186,8 @@ def side_by_side(findings: Findings, shown: Sequence[Mapping[str, Any]]) -> dict
 
 
 def _at_a_glance(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of the list of clusters; `evidence` and `stability` with the class of their cell."""
-    evidence, stability = say.evidence(card), card["stability"]["words"] if card["sureness"] else "untested"
+    """Return a row of both lists of clusters; `sure`, `evidence` and `stability` with the classes of their cells."""
+    evidence, stability = say.evidence(card), say.stability(card)
     first: Sequence[tuple[str, str]] = card["diseases"][:1]
     return {
         "number": card["number"],
@@ -182,7 +196,7 @@ def _at_a_glance(card: Mapping[str, Any]) -> dict[str, Any]:
         "age": card["age"],
         "disease": say.shares(first),
         "recognised": f"{card['recognised']} ({card['by_chance']})" if card["evidence"] else card["recognised"],
-        "sure": (drawn.in_two_words(card, evidence), "yes" if sureness.usable(card) else ""),
+        "sure": ((evidence, KINDS.get(evidence, "")), (stability, KINDS.get(stability, ""))),
         "evidence": (evidence, "over" if evidence in ("none", "too few") else ""),
         "stability": (stability, "over" if stability in say.DOUBTED else ""),
     }

@@ -93,6 +93,7 @@ def describe(findings: Findings) -> dict[str, Any]:
         if patients["dropped"]["not_drawn"]
         else "",
         "patients": _counts(findings)[0],
+        "too_few": _counts(findings)[1],
         "stayed": disclosure.coarse(int(np.trace(flows)), int(flows.sum())),
         "steps": list(_steps(course, disclosure)),
         "numbers": numbers.tolist(),

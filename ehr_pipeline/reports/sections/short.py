@@ -9,8 +9,8 @@ from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import alternatives, flow
 from ehr_pipeline.reports.sections.methods import confirmed
 from ehr_pipeline.reports.sections.settings import changed
+from ehr_pipeline.reports.statements import occlusion, vectors
 from ehr_pipeline.reports.statements import short as say
-from ehr_pipeline.reports.statements import vectors
 from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.tables import asset_names as assets
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -73,6 +73,7 @@ def _how_sure(findings: Findings) -> list[Any]:
             sureness.counted(card["stability"]["words"] for card in findings.cards),
             sureness.limits(inputs.settings[assets.CLUSTERS]["unstable_below"]),
         ),
+        alternatives.steadier_methods(findings),
         say.relied_on(verdict, _sure(findings), len(findings.cards), len(findings.groups)),
         supported,
         how_many,
@@ -88,6 +89,7 @@ def _artefacts(findings: Findings) -> list[Any]:
         say.followed(verdict, effects.strong(findings.effects)),
         say.divided(verdict, findings.groups),
         say.mixed(verdict, findings.cards),
+        occlusion.one_concept(findings.resting_on_one),
         say.by_construction(findings.own_diseases, ages=bool(made_of["profile"] and made_of["ages"])),
         say.without_concept(flow.summary_of_codes(findings.counted)),
         say.never_recorded(),

@@ -10,7 +10,7 @@ from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.maps import Layer
 from ehr_pipeline.reports.sections import alternatives, truth
 from ehr_pipeline.reports.sections.clusters import list_of_groups
-from ehr_pipeline.reports.statements import clusters, patient_map, verdict
+from ehr_pipeline.reports.statements import clusters, occlusion, patient_map, verdict
 from ehr_pipeline.reports.statements import pictures as say
 from ehr_pipeline.reports.statements.short import headline
 from ehr_pipeline.tables import asset_names as assets
@@ -28,6 +28,7 @@ def content(findings: Findings) -> dict[str, Any]:
         else verdict.undivided(tried=alternatives.most_tried(findings))
     )
     answer, rest = told.halves()
+    groups = list_of_groups(findings)
     return {
         "invented": verdict.invented() if truth.agreement(findings) else None,
         "colour": verdict.colour(evidence, standing),
@@ -37,8 +38,10 @@ def content(findings: Findings) -> dict[str, Any]:
         "no_map": patient_map.no_map(fewest),
         "caption": say.map_caption(fewest),
         "how_to_read": patient_map.how_to_read(fewest),
-        "groups": list_of_groups(findings),
-        "two_words": clusters.two_words(),
+        "groups": groups,
+        "relation": verdict.relation(evidence["verdict"], len(groups)) if groups else None,
+        "how_sure": clusters.how_sure_columns(),
+        "one_concept": occlusion.one_concept(findings.resting_on_one) if groups else None,
         **_map(findings),
     }
 
@@ -79,7 +82,7 @@ def _key_figures(findings: Findings) -> Iterator[tuple[str, str]]:
     if (largest := _largest(findings.effects)) and len(findings.numbers) > 1:
         yield say.largest_effect(largest.name), largest.words.capitalize()
     coverage = findings.inputs.artifacts[assets.MAPPED_EVENTS].counts["coverage_of_events"]
-    yield "of events have a UMLS concept", f"{100 * coverage:.1f} %"
+    yield say.coverage(), f"{100 * coverage:.1f} %"
 
 
 def _largest(found: list[Effect]) -> Effect | None:

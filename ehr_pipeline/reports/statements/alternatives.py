@@ -6,6 +6,8 @@ from ehr_pipeline.clusters.number import LEAST
 from ehr_pipeline.clusters.trust import STABLE
 from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, markup, say
 
+NAMES = {"kmeans": "k-means", "spectral": "spectral clustering", "agglomerative": "agglomerative clustering"}
+"""Methods in words, where their names in the settings are none."""
 AS_GOOD = 0.01
 """Adjusted Rand indices that differ by less are about the same."""
 
@@ -66,9 +68,10 @@ def how_supported(most: int) -> list[Statement]:
             "Halves of a record: one random half of a patient’s visits gets a cluster, and so does the other. Kappa is how often"
             " the two agree beyond chance, which is what the halves of two patients alike in disease, sex, age and amount of record"
             " give. Weakest: the same for the cluster that is told least well from its rival, the cluster that takes most of the"
-            " halves that it loses. A number is supported if all its clusters reach {least:.1f} there, beyond chance (p &lt; 0.05),"
-            " and the halves agree over all clusters (p &lt; 0.05 for all numbers tried together). At most {most:,} patients are"
-            " examined, drawn at random.",
+            " halves that it loses. It can be above the kappa over all clusters, since it compares only patients with both halves"
+            " in one of the two: a half in a third cluster counts as disagreement over all clusters alone. A number is supported if"
+            " all its clusters reach {least:.1f} there, beyond chance (p &lt; 0.05), and the halves agree over all clusters"
+            " (p &lt; 0.05 for all numbers tried together). At most {most:,} patients are examined, drawn at random.",
             least=LEAST,
             most=most,
         ),
@@ -102,14 +105,20 @@ def columns() -> list[Statement]:
     ]
 
 
-def steadier(methods: Sequence[tuple[str, str]]) -> Statement | None:
-    """Name the methods whose clusters other samples find again clearly better, with their stability; None if none."""
+def steadier(methods: Sequence[tuple[str, str]], method: str, own: str) -> Statement | None:
+    """Name the methods whose clusters other samples give again clearly better, with their stability; None if none.
+
+    `method` made the page's clusters, with the stability `own`.
+    """
     if not methods:
         return None
     return say(
-        "Other samples of the patients find the clusters of {others} again clearly better: {names}. What only one method finds,"
-        " above all small clusters, may come from the method.",
+        "Other samples of the patients give the clusters of {others} again clearly better ({names}; those of this page, by"
+        " {method}, {own}; mean Jaccard coefficient). A stable cluster need not be a true one: a division by age alone would be"
+        " stable as well. But what only one method finds, above all small clusters, may come from the method.",
         Rate.CLUSTER,
         others="another method" if len(methods) == 1 else "other methods",
-        names=listed(f"{name} {value}" for name, value in methods),
+        names=listed(f"{NAMES.get(name, name)} {value}" for name, value in methods),
+        method=NAMES.get(method, method),
+        own=own,
     )

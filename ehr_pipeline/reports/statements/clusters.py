@@ -115,12 +115,16 @@ def _beyond(evidence: str) -> Markup:
     return Markup(words[evidence])  # noqa: S704  # our own words
 
 
-def sides(card: Card) -> Iterator[tuple[str, str, Sequence[ConceptRow]]]:
+SIDES = {
+    True: {"over": "More frequent than among patients alike", "under": "Less frequent than among patients alike"},
+    False: {"over": "Recorded more often than elsewhere", "under": "Recorded less often than elsewhere"},
+}
+"""Headings of the tables of a card, by whether concepts passed the half test: it compares patients alike, not with all others."""
+
+
+def sides(card: Card, *, is_tested: bool) -> Iterator[tuple[str, str, Sequence[ConceptRow]]]:
     """Yield each table of concepts: its colour, its heading and its rows."""
-    for kind, heading in (
-        ("over", "Recorded more often than elsewhere"),
-        ("under", "Recorded less often than elsewhere"),
-    ):
+    for kind, heading in SIDES[is_tested].items():
         if card[kind]:
             yield kind, heading, card[kind]
 
@@ -168,12 +172,20 @@ def evidence(card: Card) -> str:
     return card["evidence"] or "untested"
 
 
-def two_words() -> Statement:
-    """Explain the two words of the list on the first screen."""
-    return say(
-        "How sure: evidence beyond disease, sex, age and amount of record (clear, weak, none), then whether other samples of the"
-        " patients find the cluster again (stable, doubtful, unstable)."
-    )
+def stability(card: Card) -> str:
+    """Return how stable a cluster is, in a word."""
+    return str(card["stability"]["words"]) if card["sureness"] else "untested"
+
+
+def how_sure_columns() -> list[Statement]:
+    """Explain the last two columns of the list on the first screen."""
+    return [
+        say(
+            "How well recognised: whether half a record tells that a patient belongs to the cluster, beyond disease, sex, age and"
+            " amount of record (clear, weak, none)."
+        ),
+        say("How stable: whether other samples of the patients give the same cluster (stable, doubtful, unstable)."),
+    ]
 
 
 def glance(fewest: int) -> list[Statement]:
@@ -184,6 +196,11 @@ def glance(fewest: int) -> list[Statement]:
             "Recognised: for how many of its patients the cluster is recognised from half a record, and (by chance) for how many"
             " it would be recognised from the record of another patient with the same disease and sex and of like age and amount"
             " of record."
+        ),
+        say(
+            "Rests most on: the concept (or the mean age) without which the vectors of its patients lose most of their lead over"
+            " the nearest other cluster, with the part that they lose. This put the patients together. What marks a cluster can"
+            " be something else: what its patients have more of than patients alike."
         ),
         say(
             "Evidence: how far the first is above the second, as a share of what chance leaves to be gained: clear from {clear},"
@@ -226,8 +243,12 @@ def how_to_read(fewest: int, beyond: str) -> list[Statement]:
     """Explain the cards; `beyond`: what the patients that the half test compares are alike in, empty for the published ranking."""
     told = [
         say(
-            '<span class="over">Red</span> concepts are recorded more often in the cluster than elsewhere, <span class="under">blue'
-            "</span> ones less often{cloud}. Ages and records: median (quartiles).",
+            '<span class="over">Red</span> concepts are {more}, <span class="under">blue</span> ones less {how}{cloud}. Ages and'
+            " records: median (quartiles).",
+            more="more frequent here than among patients alike"
+            if beyond
+            else "recorded more often here than elsewhere",
+            how="frequent" if beyond else "often",
             cloud="" if beyond else "; in the word cloud, the larger a name, the smaller its p value",
         ),
         *(marks.tested(beyond) if beyond else marks.published()),
@@ -235,7 +256,11 @@ def how_to_read(fewest: int, beyond: str) -> list[Statement]:
             "Patients who have it at least once: their number and share here, their share elsewhere, and the lift: the share here"
             " divided by the share elsewhere, so that 2 means twice as many patients. Long records contain most common concepts at"
             " least once, so the two parts may differ: a concept that more patients have here can still take up a smaller part of"
-            " their records."
+            " their records.{alike}",
+            alike=" And “elsewhere” is everybody else, alike or not, so that a concept that passes the half test can have a lift"
+            " near 1, or below."
+            if beyond
+            else "",
         ),
     ]
     return told + suppressed(fewest) if fewest > 1 else told
@@ -244,6 +269,11 @@ def how_to_read(fewest: int, beyond: str) -> list[Statement]:
 def suppressed(fewest: int) -> list[Statement]:
     """Explain the signs that stand for small counts."""
     return [
+        say(
+            "“&lt;{fewest}” stands for fewer than {fewest} patients, but for at least one: a 0 is shown, since it is nobody. A"
+            " share of few patients, or of none, may be a bound.",
+            fewest=fewest,
+        ),
         say(
             "† stands where a p value is given as a bound only, since a small count could be computed from it: the value itself may"
             " be far smaller, and is not to be compared with its neighbours."

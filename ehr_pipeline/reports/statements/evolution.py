@@ -12,6 +12,7 @@ def windows(told: Mapping[str, Any]) -> list[Statement]:
         several = f"Of {told['drawn']} patients drawn at random, {told['patients']} have two windows or more."
     else:
         several = f"{told['patients'].capitalize()} patients have two windows or more."
+    few = told["too_few"]
     sentences = [
         say(
             "The records were cut into windows of {years} years, counted from {counted_from}. Each window was embedded as if"
@@ -21,6 +22,14 @@ def windows(told: Mapping[str, Any]) -> list[Statement]:
         ),
         say("{several}", several=several),
     ]
+    if few not in ("…", "0"):
+        sentences.append(
+            say(
+                "The other {few} have one window or none: their record is shorter, or too few of the chosen concepts stand in the"
+                " rest of it. How they change is not known.",
+                few=few,
+            )
+        )
     if told["stayed"] != "–":
         sentences.append(say("From the first window to the last, {stayed} stay in one cluster.", stayed=told["stayed"]))
     return sentences
@@ -56,6 +65,11 @@ def picture_alone(told: Mapping[str, Any]) -> str:
 
 def what_windows_can_tell(fewest: int) -> list[Statement]:
     """Say which moves count as a change and which do not, what cannot be told apart, and explain the sign for hidden numbers."""
+    hidden = say(
+        "“…” stands for numbers that are not shown: those of fewer than {fewest} patients, unless it is nobody (0), and those"
+        " from which such a number could be computed.",
+        fewest=fewest,
+    )
     return [
         say(
             "A window contains less than a whole record, so some patients change their cluster by chance. Others do because they"
@@ -69,11 +83,7 @@ def what_windows_can_tell(fewest: int) -> list[Statement]:
             " change that only patients of one cluster go through is shown whatever its cause: their condition, their care, or"
             " a new way of recording it."
         ),
-        say(
-            "“…” stands for numbers that are not shown: those of fewer than {fewest} patients, and those from which such a number"
-            " could be computed.",
-            fewest=fewest,
-        ),
+        *([hidden] if fewest > 1 else []),
     ]
 
 

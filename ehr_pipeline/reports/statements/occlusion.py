@@ -1,29 +1,83 @@
 """Which concepts the vectors of a cluster's patients rest on."""
 
-from ehr_pipeline.clusters.occlusion import AGE, MEMBERS, Occlusion
+from collections.abc import Mapping
+
+from ehr_pipeline.clusters.occlusion import AGE, MEMBERS, Occlusion, Used
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.reports.statements.statement import Statement, listed, percent, say
+from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, listed, markup, percent, say
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 SHOWN = 6
 """Most concepts named on a card."""
 LEAST = 0.01
 """Concepts that take less of the lead are not named."""
+ALONE = 0.9
+"""A concept without which at least so much of the lead is lost is one that a cluster rests on alone; so is the mean age."""
 
 
 def rests_on(
     found: Occlusion | None, number: int, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str
 ) -> Statement | None:
     """Say what the vectors of a cluster rest on; None without evidence of subgroups, or if nothing may be named."""
-    if found is None or verdict == "none":
-        return None
-    used = [one for one in found.used.get(number, ()) if disclosure.named(one.having) and one.lost >= LEAST]
+    used = _named(found, number, disclosure, verdict)
     if not used:
         return None
-    names = [
-        f"{'mean age' if one.token == AGE else vocabulary.name(one.token)} ({_part(one.lost)})" for one in used[:SHOWN]
-    ]
+    names = [f"{_name(one, vocabulary)} ({_part(one.lost)})" for one in used[:SHOWN]]
     return say("What its vectors rest on (part of the lead lost without it): {names}.", names=listed(names, ", "))
+
+
+def _named(found: Occlusion | None, number: int, disclosure: Disclosure, verdict: str) -> list[Used]:
+    """What the vectors of a cluster rest on, as far as it may be named; nothing without evidence of subgroups."""
+    if found is None or verdict == "none":
+        return []
+    return [one for one in found.used.get(number, ()) if disclosure.named(one.having) and one.lost >= LEAST]
+
+
+def _name(one: Used, vocabulary: Vocabulary) -> str:
+    return "mean age" if one.token == AGE else vocabulary.name(one.token)
+
+
+def first(
+    found: Occlusion | None, number: int, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str
+) -> Statement | None:
+    """Name what the vectors of a cluster rest on most, with the part of the lead lost without it; None as in `rests_on`."""
+    used = _named(found, number, disclosure, verdict)
+    return say("{name} ({part})", name=_name(used[0], vocabulary), part=_part(used[0].lost)) if used else None
+
+
+def alone(found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str) -> dict[int, str]:
+    """Return the clusters that rest on one concept, by number, with its name; empty without evidence of subgroups."""
+    leading = {number: _named(found, number, disclosure, verdict)[:1] for number in (found.used if found else ())}
+    return {
+        number: _name(one, vocabulary)
+        for number, named in sorted(leading.items())
+        for one in named
+        if one.lost >= ALONE
+    }
+
+
+def one_concept(resting: Mapping[int, str]) -> Statement | None:
+    """Warn of the clusters that rest on one concept (`alone`); None if there are none."""
+    if not resting:
+        return None
+    names = listed(markup("{link} ({name})", link=cluster_link(number), name=name) for number, name in resting.items())
+    return say(
+        "{names}: without it, {part} or more of what sets {whose} patients apart from the nearest other cluster is lost.",
+        Rate.CLUSTER,
+        names=markup("Cluster {names} rests on one concept", names=names)
+        if len(resting) == 1
+        else markup("Clusters {names} rest on one concept each", names=names),
+        whose="its" if len(resting) == 1 else "their",
+        part=percent(ALONE),
+    )
+
+
+def one_concept_means() -> Statement:
+    """Say what it means for the reader that a cluster rests on one concept."""
+    return say(
+        "Such a cluster is little more than the patients who have that concept, and who records it decides who is in it. How it"
+        " was measured stands under “How to read the cards”."
+    )
 
 
 def _part(lost: float) -> str:

@@ -1,7 +1,6 @@
 """What the page's drawings say in words: captions, alternative texts with their content, and hints under the pointer."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ehr_pipeline.reports.cards import ConceptRow
 from ehr_pipeline.reports.statements.statement import Statement, counted, say
@@ -40,11 +39,6 @@ def map_caption(fewest: int) -> Statement:
     )
 
 
-def in_two_words(card: Mapping[str, Any], evidence: str) -> str:
-    """Return the evidence of a cluster and its stability: 'clear, stable'."""
-    return f"{evidence}, {card['stability']['words'] if card['sureness'] else 'untested'}"
-
-
 def lift_hint(row: ConceptRow) -> str:
     """Say what a dot stands for, as the table does."""
     told = f"{row.name}: {row.share} here, {row.elsewhere} elsewhere"
@@ -57,13 +51,19 @@ def lifts_alt(number: int, rows: Sequence[ConceptRow]) -> str:
     return f"Lift of concepts in cluster {number}: {first}. The tables below hold all figures."
 
 
-def lifts_caption(shown: int, of: int) -> Statement:
+def _colours(*, is_tested: bool) -> str:
+    """Say what red and blue are: what passed the half test was compared among patients alike, and not with all others."""
+    if is_tested:
+        return "Red: more frequent here than among patients alike; blue: less frequent"
+    return "Red: recorded more often here than elsewhere; blue: less often"
+
+
+def lifts_caption(shown: int, of: int, *, is_tested: bool) -> Statement:
     """Say what the dots are, and how many concepts have one."""
-    which = f"The first {shown} of {of} concepts." if shown < of else ""
     return say(
-        "Share of patients with a concept here over the share elsewhere, with 95 % interval. Red: more often recorded; blue: less"
-        " often. {which}",
-        which=which,
+        "Share of patients with a concept here over the share of all others, with 95 % interval. {colours}. {which}",
+        colours=_colours(is_tested=is_tested),
+        which=f"The first {shown} of {of} concepts." if shown < of else "",
     )
 
 
@@ -93,15 +93,22 @@ def strips_caption() -> Statement:
     return say("Dots are medians; bars reach from the lower to the upper quartile, where enough patients allow them.")
 
 
-def heat_caption() -> Statement:
+def heat_caption(*, is_tested: bool) -> Statement:
     """Say what the table of clusters and concepts shows."""
     return say(
         "The first marks of each cluster, and where else they are on a card. Numbers are lifts: the share of patients with the"
-        " concept in the cluster over the share elsewhere (– where it may not be shown). Red: recorded more often; blue: less"
-        " often; grey: more or less often among patients alike, but the other way among all; empty: not on the card."
+        " concept in the cluster over the share elsewhere. Where a lift may not be shown, since too few patients elsewhere have"
+        " the concept or too few here, the share of the cluster’s patients stands in its place. {colours}; grey: so by the test,"
+        " but the other way by the lift; empty: not on the card.",
+        colours=_colours(is_tested=is_tested),
     )
+
+
+def coverage() -> str:
+    """Say of which events the share is that have a concept."""
+    return "of events have a code with a UMLS concept; the others play no part in the clusters"
 
 
 def largest_effect(name: str) -> str:
     """Name the attribute that the clusters follow most, beside disease."""
-    return f"is the largest effect beside disease: {name}"
+    return f"association of the clusters with {name}: the strongest, beside that with disease"

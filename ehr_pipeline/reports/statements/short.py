@@ -256,4 +256,7 @@ def suppressed(fewest: int) -> Statement:
     """Say which counts the page does not show."""
     if fewest <= 1:
         return say("All counts are shown on this page: nothing is suppressed.")
-    return say("Counts of fewer than {fewest} patients are not shown on this page.", fewest=fewest)
+    return say(
+        "Counts of fewer than {fewest} patients are not shown on this page; only a 0 is, since it is nobody.",
+        fewest=fewest,
+    )

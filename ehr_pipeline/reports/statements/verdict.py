@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, markup, percent, say, together
+from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, markup, percent, say, together
 from ehr_pipeline.reports.sureness import Standing
 
 FINEST_P = 0.006
@@ -48,6 +48,21 @@ def undivided(tried: int) -> Statement:
         " amount of record explain. So all patients are left in one cluster, and this page describes no subgroups.",
         Rate.SUBGROUPS,
         tried=tried,
+    )
+
+
+def relation(word: str, listed_clusters: int) -> Statement:
+    """Say how the clusters of the list and evidence of subgroups go together; `word` is the verdict, with a list."""
+    clusters = counted(listed_clusters, "cluster")
+    sorts = (
+        f"The {clusters} in the list sort{'s' if listed_clusters == 1 else ''} the patients by what their records hold"
+    )
+    if word in ("clear", "weak"):
+        return say("{sorts}; that there are subgroups does not make each of them one.", Rate.SUBGROUPS, sorts=sorts)
+    return say(
+        "{sorts}, as clustering always does; that is no evidence that a disease has subgroups, which is another question.",
+        Rate.SUBGROUPS,
+        sorts=sorts,
     )
 
 

@@ -58,10 +58,17 @@ def test_agreement_is_drawn_over_the_numbers_that_were_tried(tmp_path: Path, dra
 
 
 def test_methods_that_are_clearly_steadier_are_named() -> None:
-    found = {"spectral": 0.48, "kmeans": 0.741, "agglomerative": 0.55, "baseline": 0.67, "hdbscan": None}
-    rows = [{"method": name, "stability": value} for name, value in found.items()]
-    assert alternatives.steadier(rows, "spectral") == [("kmeans", "0.74")]
-    assert alternatives.steadier(rows, "kmeans") == []
+    found = {"spectral": 0.48, "kmeans": 0.741, "agglomerative": 0.55, "baseline": 0.67}
+    steadier = alternatives.steadier(found, "spectral")
+    assert steadier == [("kmeans", "0.74")]
+    told = str(say.steadier(steadier, "spectral", "0.48"))
+    assert (
+        "clusters of another method again clearly better (k-means 0.74; those of this page, by spectral clustering, 0.48;"
+        in told
+    )
+    assert "need not be a true one" in told
+    assert alternatives.steadier(found, "kmeans") == []
+    assert say.steadier([], "kmeans", "0.74") is None
 
 
 @pytest.mark.parametrize(

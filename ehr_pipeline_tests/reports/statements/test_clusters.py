@@ -6,7 +6,7 @@ import pytest
 
 from ehr_pipeline.reports.closest import Closest
 from ehr_pipeline.reports.likeness import Carried
-from ehr_pipeline.reports.statements import clusters
+from ehr_pipeline.reports.statements import clusters, pictures
 
 
 def card(**other: Any) -> dict[str, Any]:
@@ -103,12 +103,36 @@ def test_what_tells_the_nearest_cluster_apart() -> None:
 
 def test_each_direction_has_a_table() -> None:
     both = card(over=list("abc"), under=list("de"))
-    assert list(clusters.sides(both)) == [
+    assert list(clusters.sides(both, is_tested=False)) == [
         ("over", "Recorded more often than elsewhere", list("abc")),
         ("under", "Recorded less often than elsewhere", list("de")),
     ]
     assert clusters.tables(both) == "5 concepts with all figures"
-    assert not list(clusters.sides(card()))
+    assert not list(clusters.sides(card(), is_tested=True))
+
+
+def test_no_heading_says_more_than_the_half_test() -> None:
+    """It compares patients alike: a concept that passes it may be no more frequent than among all others."""
+    headings = [heading for _, heading, _ in clusters.sides(card(over=["a"], under=["b"]), is_tested=True)]
+    assert headings == ["More frequent than among patients alike", "Less frequent than among patients alike"]
+    for is_tested in (True, False):
+        words = str(pictures.lifts_caption(3, 3, is_tested=is_tested)) + str(pictures.heat_caption(is_tested=is_tested))
+        assert words.count("among patients alike") == (2 if is_tested else 0)
+        assert words.count("recorded more often here than elsewhere") == (0 if is_tested else 2)
+    assert "a concept that passes the half test can have a lift near 1, or below" in " ".join(
+        map(str, clusters.how_to_read(10, "disease"))
+    )
+
+
+def test_how_sure_a_cluster_is_has_two_columns() -> None:
+    """Each word in them is explained."""
+    recognised, stable = map(str, clusters.how_sure_columns())
+    assert recognised.startswith("How well recognised: whether half a record tells")
+    assert stable.startswith("How stable: whether other samples")
+    assert all(word in recognised for word in ("clear", "weak", "none"))
+    assert all(word in stable for word in ("stable", "doubtful", "unstable"))
+    assert clusters.stability(card(stability={"words": "doubtful"})) == "doubtful"
+    assert clusters.stability(card(sureness="")) == "untested"
 
 
 def test_clusters_of_too_few_patients() -> None:
@@ -127,4 +151,4 @@ def test_parts_of_one_group() -> None:
 
 def test_signs_for_small_counts_are_explained_only_where_counts_are_suppressed() -> None:
     for beyond in ("", "disease"):
-        assert len(clusters.how_to_read(10, beyond)) == len(clusters.how_to_read(1, beyond)) + 2
+        assert len(clusters.how_to_read(10, beyond)) == len(clusters.how_to_read(1, beyond)) + 3

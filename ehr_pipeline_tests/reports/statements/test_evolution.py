@@ -7,14 +7,23 @@ from ehr_pipeline.reports.statements.statement import Rate
 
 
 def told(**other: Any) -> dict[str, Any]:
-    usual = {"years": "5", "counted_from": "birth", "drawn": "", "patients": "about 580", "stayed": "80–85 %"}
+    usual = {"years": "5", "counted_from": "birth", "drawn": "", "patients": "about 580", "too_few": "about 2,420"}
+    usual |= {"stayed": "80–85 %"}
     return usual | {"picture": "x", "moves": [1]} | other
 
 
 def test_how_many_patients_have_windows() -> None:
     words = " ".join(map(str, evolution.windows(told())))
     assert "windows of 5 years, counted from birth." in words
-    assert "About 580 patients have two windows or more. From the first window to the last, 80–85 % stay" in words
+    assert (
+        "About 580 patients have two windows or more. The other about 2,420 have one window or none: their record"
+        in words
+    )
+    assert words.endswith(
+        "How they change is not known. From the first window to the last, 80–85 % stay in one cluster."
+    )
+    for all_or_hidden in ("0", "…"):
+        assert "one window or none" not in " ".join(map(str, evolution.windows(told(too_few=all_or_hidden))))
     drawn = " ".join(map(str, evolution.windows(told(drawn="about 10,000", stayed="–"))))
     assert "Of about 10,000 patients drawn at random, about 580 have two windows or more." in drawn
     assert "stay in one cluster" not in drawn
@@ -56,8 +65,16 @@ def test_no_moves() -> None:
 
 def test_what_a_move_means_is_said() -> None:
     words = " ".join(map(str, evolution.what_windows_can_tell(10)))
-    for word in ("disease", "sex", "age", "calendar year", "amount of record", "fewer than 10 patients"):
+    for word in (
+        "disease",
+        "sex",
+        "age",
+        "calendar year",
+        "amount of record",
+        "those of fewer than 10 patients, unless it is nobody",
+    ):
         assert word in words
+    assert len(evolution.what_windows_can_tell(1)) == len(evolution.what_windows_can_tell(10)) - 1
     assert "include growing older" in str(evolution.transitions())
 
 

@@ -33,5 +33,25 @@ def test_nothing_is_said_without_evidence_or_without_a_lead() -> None:
     assert say.explained(None) is None
 
 
+def test_clusters_that_rest_on_one_concept_are_warned_of() -> None:
+    found = {1: [Used(5, 40, 0.97, 0.9)], 2: USED, 3: [Used(AGE, 60, 1.4, 1.2)], 4: [Used(6, 9, 0.95, 0.9)], 5: []}
+    lost = replace(FOUND, used=found)
+    resting = say.alone(lost, VOCABULARY, Disclosure(10), verdict="differ")
+    assert resting == {1: "Gout", 3: "mean age"}, "concepts of few members are not named"
+    told = say.one_concept(resting)
+    assert str(told) == (
+        "Clusters 1 (Gout) and 3 (mean age) rest on one concept each: without it, 90 % or more of what sets their patients apart"
+        " from the nearest other cluster is lost."
+    )
+    assert told is not None
+    assert told.rate == "cluster"
+    assert str(say.one_concept({1: "<Gout>"})).startswith("Cluster 1 (<Gout>) rests on one concept: without it")
+    assert say.one_concept({}) is None
+    assert say.alone(lost, VOCABULARY, Disclosure(10), verdict="none") == {}
+    assert say.alone(None, VOCABULARY, Disclosure(10), verdict="differ") == {}
+    first = [say.first(lost, number, VOCABULARY, Disclosure(10), verdict="differ") for number in range(1, 6)]
+    assert list(map(str, first)) == ["Gout (97 %)", "Gout (42 %)", "mean age (all)", "None", "None"]
+
+
 def test_what_was_not_left_out_is_said() -> None:
     assert "decides 90 % of the squared distance" in str(say.explained(FOUND))

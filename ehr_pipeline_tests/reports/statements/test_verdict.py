@@ -36,6 +36,19 @@ def test_no_evidence_is_said_with_what_the_clusters_mirror() -> None:
     assert "<year>" not in verdict.banner(evidence("none"), NOBODY, ["<year>"]).text, "names are escaped"
 
 
+def test_what_clusters_are_where_there_is_no_evidence_of_subgroups() -> None:
+    for word in ("differ", "untested"):
+        told = verdict.relation(word, 9)
+        assert str(told).startswith("The 9 clusters in the list sort the patients by what their records hold")
+        assert "no evidence that a disease has subgroups, which is another question" in str(told)
+        assert told.rate == "subgroups"
+    for word in ("clear", "weak"):
+        assert str(verdict.relation(word, 1)) == (
+            "The 1 cluster in the list sorts the patients by what their records hold; that there are subgroups does not make each"
+            " of them one."
+        )
+
+
 def test_too_few_patients() -> None:
     assert str(verdict.banner(evidence("untested"), NOBODY, ["age"])).startswith("Too few patients to test")
 
