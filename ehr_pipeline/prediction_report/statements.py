@@ -187,7 +187,7 @@ def curve(found: Curves) -> Statement:
 def curve_alt(found: Curves) -> str:
     """Describe the learning curves: the best model and the best baseline, each with all labels."""
     best = [(kind, found.best(kind, None)) for kind in KINDS]
-    told = "; ".join(f"best {kind}, {title(one[0])}, {one[1].value:.3f}" for kind, one in best if one)
+    told = "; ".join(f"best {kind} ({title(one[0])}) {one[1].value:.3f}" for kind, one in best if one)
     return f"Mean AUROC by the number of labels, one line for each model. With all labels: {told}. The table below has all figures."
 
 

@@ -176,6 +176,6 @@ def test_tables_and_pictures_can_be_read_without_seeing_them(tmp_path: Path) -> 
         assert head
         assert all('scope="col"' in cell for cell in re.findall(r"<th\b[^>]*>", head[1]))
     curve, calibrated = re.findall(r'<img [^>]*alt="([^"]*)"', html)
-    assert "With all labels: best model, patient vectors, 0." in curve
-    assert "best baseline, counts of concepts, 0." in curve
+    assert "With all labels: best model (vectors, logistic regression) 0.862; best baseline (" in curve
+    assert curve.endswith(") 0.816. The table below has all figures.")
     assert re.search(r"At the highest risk, Task a &lt;: \d+ % where \d+ % was predicted\.", calibrated)
