@@ -28,6 +28,7 @@ REPORT_SOURCES = (
     "embeddings/variants.py",
     "embeddings/vectors.py",
     "encoder/metrics.py",
+    "encoder/settings.py",
     "events/coverage.py",
     "disclosure/spreadsheet.py",
     "disclosure/suppression.py",

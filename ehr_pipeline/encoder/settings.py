@@ -5,6 +5,9 @@ from typing import Any, ClassVar, Literal
 
 from ehr_pipeline.fields import option, settings
 
+BIRTH_DECADE = "birth_decade"
+"""An attribute made of the date of birth."""
+
 
 @settings
 class ContrastiveSettings:
@@ -46,6 +49,28 @@ class ContrastiveSettings:
         """Yield what is wrong with these values beyond their types."""
         if self.fewest_tokens > self.most_tokens:
             yield f"fewest_tokens ({self.fewest_tokens}) must not be more than most_tokens ({self.most_tokens})."
+
+
+@settings
+class MetadataSettings:
+    """Attributes of patients, predicted beside the objective (Taylor et al. 2024). What clusters tell of these attributes, they
+    tell by construction."""
+
+    weight: float = option(
+        "Weight of the loss; that of `objective` has the weight 1. 0: this is not learned.", 0.0, ge=0
+    )
+    attributes: tuple[str, ...] = option(
+        "What is predicted: 'sex', 'birth_decade', and attributes of the patient files. None that a task tests, none with dates."
+        " A value that fewer than 10 training patients have counts as missing.",
+        (),
+    )
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values beyond their types."""
+        if self.weight and not self.attributes:
+            yield "weight is set, but attributes names none."
+        if len(set(self.attributes)) < len(self.attributes):
+            yield "attributes names one twice."
 
 
 @settings
@@ -112,6 +137,7 @@ class EncoderSettings:
         later=True,
     )
     contrastive: ContrastiveSettings = option("Contrast of patients.", ContrastiveSettings(), later=True)
+    metadata: MetadataSettings = option("Attributes of patients.", MetadataSettings(), later=True)
     mask_share: float = option(
         "Share of the tokens to predict with the objective 'masked'. Source: 0.15 in BERT (Devlin 2019) and the published run.",
         0.15,
@@ -172,7 +198,13 @@ class EncoderSettings:
     @property
     def beside(self) -> dict[str, float]:
         """The weights of the losses that are learned beside the objective, by name."""
-        return {name: weight for name, weight in (("contrastive", self.contrastive.weight),) if weight}
+        weights = {"contrastive": self.contrastive.weight, "metadata": self.metadata.weight}
+        return {name: weight for name, weight in weights.items() if weight}
+
+    @property
+    def predicted(self) -> tuple[str, ...]:
+        """The attributes of patients that the encoder learns to predict."""
+        return self.metadata.attributes if self.metadata.weight else ()
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values beyond their types."""

@@ -14,10 +14,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.disclosure.figures import FEWEST
+from ehr_pipeline.encoder.settings import BIRTH_DECADE
 from ehr_pipeline.tables import schemas
 
-BIRTH_DECADE = "birth_decade"
-"""An attribute made of the date of birth."""
 UNKNOWN = -1
 
 

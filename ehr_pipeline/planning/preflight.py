@@ -1,6 +1,7 @@
 """Check the settings and the inputs that they name before any long work starts, and report all problems at once."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from ehr_pipeline.checks import lists, presence
@@ -8,6 +9,7 @@ from ehr_pipeline.clusters import planted
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.disclosure.governance import refuse_if_expired
 from ehr_pipeline.embeddings.settings import VectorSettings
+from ehr_pipeline.encoder.settings import BIRTH_DECADE
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.patients import derived, preview
@@ -20,6 +22,7 @@ from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.walk import links_outside, walk
 from ehr_pipeline.study.dagster_home import refuse_network_disk
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.schemas import DATED
 from ehr_pipeline.tasks import aces, chosen, given
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
 
@@ -158,6 +161,7 @@ def _consistency(study: Study, found: Preflight) -> None:
                 f"{setting} names {', '.join(missing)}, but the patient files carry no such attribute"
                 f" (records.patients.attributes and patients.derived have: {', '.join(study.attributes) or 'none'})."
             )
+    found.problems += _predicted(study)
     if study.vocabulary.min_patients < study.reports.suppress_below:
         found.facts.append(
             f"vocabulary.min_patients is {study.vocabulary.min_patients}: the model will name concepts of fewer than"
@@ -165,6 +169,27 @@ def _consistency(study: Study, found: Preflight) -> None:
         )
     if study.clusters.truth and (problem := planted.problem(Path(study.clusters.truth))):
         found.problems.append(problem)
+
+
+def _predicted(study: Study) -> Iterator[str]:
+    """Yield what is wrong with the attributes that the encoder learns to predict: unknown ones, dates, and what tasks test."""
+    where = "encoder.metadata.attributes"
+    for name in study.encoder.predicted:
+        if name in ("sex", BIRTH_DECADE):
+            continue
+        if name not in study.attributes:
+            known = ", ".join(("sex", BIRTH_DECADE, *(each for each in study.attributes if each not in DATED)))
+            yield f"{where} names {name!r}, but the patient files carry no such attribute (there are: {known})."
+        elif name in DATED or name == study.tasks.death_attribute:
+            yield (
+                f"{where} names {name!r}, which holds dates: an encoder that learned when somebody leaves or dies could not be"
+                " tested on it. Remove it."
+            )
+        elif name in study.patients.derived and study.tasks.any:
+            yield (
+                f"{where} names {name!r}, which is derived from codes of the whole record (patients.derived), but tasks are tested"
+                " on what is recorded later. Remove it, or [tasks]."
+            )
 
 
 def _tasks(study: Study, found: Preflight) -> None:

@@ -13,13 +13,13 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 Visits = list[tuple[str, list[int]]]  # (date, tokens)
 
 
-def write_shard(path: Path, patients: list[tuple[str, str, Visits]]) -> Path:
-    """Patients as (date of birth, its precision, visits), with ids 0, 1, 2 …"""
+def write_shard(path: Path, patients: list[tuple[str, str, Visits]], sexes: list[str] | None = None) -> Path:
+    """Patients as (date of birth, its precision, visits), with ids 0, 1, 2 …; all women unless said otherwise."""
     rows = {
         "patient_id": [str(number) for number in range(len(patients))],
         "birth_date": [datetime.date.fromisoformat(birth) for birth, _, _ in patients],
         "birth_precision": [precision for _, precision, _ in patients],
-        "sex": ["F"] * len(patients),
+        "sex": sexes or ["F"] * len(patients),
         "visits": [
             [{"date": datetime.date.fromisoformat(d), "concepts": tokens} for d, tokens in visits]
             for _, _, visits in patients
@@ -55,18 +55,20 @@ def vocabulary_of(size: int) -> Vocabulary:
 
 
 def learnable(folder: Path, patients: int = 120, concepts: int = 40, seed: int = 0) -> dict[str, Path]:
-    """A data set in which each patient keeps to one of four groups of concepts: easy to learn, unlike chance."""
+    """A data set in which each patient keeps to one of four groups of concepts: easy to learn, unlike chance. Two are of women."""
     rng = np.random.default_rng(seed)
-    rows, sides = [], []
+    rows, sides, sexes = [], [], []
     for number in range(patients):
-        own = FIRST_CONCEPT + rng.integers(4) * (concepts // 4) + np.arange(concepts // 4)
+        group = rng.integers(4)
+        own = FIRST_CONCEPT + group * (concepts // 4) + np.arange(concepts // 4)
+        sexes.append("FM"[group % 2])
         years = np.sort(rng.integers(2000, 2019, rng.integers(3, 12)))
         visits = [
             (f"{year}-0{1 + k % 9}-15", sorted({int(t) for t in rng.choice(own, 3)})) for k, year in enumerate(years)
         ]
         rows.append((f"{1930 + int(rng.integers(60))}-07-01", "year", visits))
         sides.append("validation" if number % 10 == 0 else "train")
-    write_shard(folder / "patients" / "00000.arrow", rows)
+    write_shard(folder / "patients" / "00000.arrow", rows, sexes)
     write_split(folder / "split" / "00000.arrow", sides)
     return {
         "dataset": folder / "patients",

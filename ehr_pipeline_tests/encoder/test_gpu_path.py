@@ -25,10 +25,12 @@ from ehr_pipeline.encoder.objectives import objective_of, spans
 from ehr_pipeline.encoder.objectives.base import Objective, Part
 from ehr_pipeline.encoder.objectives.contrastive import Contrastive
 from ehr_pipeline.encoder.objectives.masked import Masked
+from ehr_pipeline.encoder.objectives.metadata import Metadata
 from ehr_pipeline.encoder.objectives.next_visit import NextVisit
 from ehr_pipeline.encoder.objectives.weighted import WeightedSum
 from ehr_pipeline.encoder.sequences import Sequences
-from ehr_pipeline.encoder.settings import ContrastiveSettings, EncoderSettings
+from ehr_pipeline.encoder.settings import ContrastiveSettings, EncoderSettings, MetadataSettings
+from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of
 from ehr_pipeline_tests.encoder.test_softmax import arrays
 from ehr_pipeline_tests.encoder.test_softmax import gradients as gradients_of
@@ -37,8 +39,13 @@ from ehr_pipeline_tests.encoder.test_train import SETTINGS, job
 CPU, META = torch.device("cpu"), torch.device("meta")
 SIZE = 45
 ROWS = 8
-SUMS = {
-    "masked+contrastive": {"contrastive": ContrastiveSettings(weight=0.3, fewest_tokens=3, most_tokens=6)},
+CONTRAST = ContrastiveSettings(weight=0.3, fewest_tokens=3, most_tokens=6)
+METADATA = MetadataSettings(weight=0.2, attributes=("sex",))
+SEXES = Traits({"sex": np.arange(120, dtype=np.int16) % 3 - 1}, {"sex": np.array([40, 40])})
+SUMS: dict[str, dict[str, Any]] = {
+    "masked+contrastive": {"contrastive": CONTRAST},
+    "masked+metadata": {"metadata": METADATA},
+    "next_visit+contrastive+metadata": {"contrastive": CONTRAST, "metadata": METADATA},
 }
 """Weighted sums: an objective, and the settings of what is learned beside it."""
 COMPARED = {"tokens_per_step": 4 * 16}
@@ -60,7 +67,7 @@ def sequences(data: dict[str, Path]) -> Sequences:
 def of(objective: str, **changes: Any) -> tuple[EncoderSettings, Objective]:
     main = objective.partition("+")[0]
     settings = replace(SETTINGS, objective=main, **SUMS.get(objective, {}), **(COMPARED | changes))  # type: ignore[arg-type]
-    return settings, objective_of(settings, vocabulary_of(SIZE), 0)
+    return settings, objective_of(settings, vocabulary_of(SIZE), 0, SEXES)
 
 
 def updates(sequences: Sequences, objective: Objective, rank: int = 0, processes: int = 1, **plan: Any) -> list[Any]:
@@ -172,7 +179,7 @@ def test_the_head_in_chunks_is_near_in_bfloat16_and_takes_no_token_at_all() -> N
 
 def on_meta(settings: EncoderSettings, objective: Objective, size: int = SIZE) -> PackedEncoder:
     with torch.device("meta"):
-        return PackedEncoder(new_model(config_for(settings, size, "x"), 0), objective).train()
+        return PackedEncoder(new_model(config_for(settings, size, "x"), 0), objective).train().to(META)
 
 
 @EACH
@@ -212,7 +219,15 @@ def test_no_call_in_the_loop_over_parts_waits() -> None:
         *(optimizer.gradients, PackedEncoder.hidden, PackedEncoder._attention, PackedEncoder.forward),
         *(softmax._InChunks.forward, softmax._InChunks.backward, softmax.shares, softmax.cross_entropy),
         *(Masked.forward, NextVisit.forward, NextVisit._logits),
-        *(WeightedSum.forward, optimizer._divisors, Contrastive.forward, Contrastive._losses, spans.means),
+        *(
+            WeightedSum.forward,
+            optimizer._divisors,
+            Contrastive.forward,
+            Contrastive._losses,
+            spans.means,
+            Metadata.forward,
+            Metadata._predicted,
+        ),
     )
     assert {function.__qualname__: waits(function) for function in functions if waits(function)} == {}
     assert waits(optimizer.step), "otherwise the test above could not fail: the one place where the host may wait"
@@ -284,8 +299,8 @@ def test_a_training_is_compiled_into_two_graphs_at_most(sequences: Sequences) ->
             for update in updates(sequences, made, micro_rows=3, fixed=True):
                 optimizer.gradients(model, update, CPU, "float32")
         counters = torch._dynamo.utils.counters
-        # The layers are one graph for each loss: the sums' losses have rows or chosen places of their own.
-        assert counters["stats"]["unique_graphs"] == len(objective.split("+")), objective
+        # One graph for chosen places, and one for all states, which losses beside the objective take the mean of.
+        assert counters["stats"]["unique_graphs"] == (2 if objective in SUMS else 1), objective
         assert not counters["graph_break"], objective
     torch._dynamo.utils.counters.clear()
     shares = torch.compile(softmax.shares, backend="eager", dynamic=True, fullgraph=True)

@@ -8,6 +8,7 @@ from ehr_pipeline.encoder.objectives.base import Loss
 from ehr_pipeline.encoder.objectives.base import Objective as Objective
 from ehr_pipeline.encoder.objectives.contrastive import SEX, Contrastive
 from ehr_pipeline.encoder.objectives.masked import Masked
+from ehr_pipeline.encoder.objectives.metadata import Metadata
 from ehr_pipeline.encoder.objectives.next_visit import NextVisit
 from ehr_pipeline.encoder.objectives.weighted import WeightedSum
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -15,13 +16,14 @@ from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 OBJECTIVES: dict[str, Callable[[EncoderSettings, Vocabulary], Objective]] = {"masked": Masked, "next_visit": NextVisit}
-BESIDE: dict[str, Callable[[EncoderSettings, Traits], Loss]] = {"contrastive": Contrastive}
+BESIDE: dict[str, Callable[[EncoderSettings, Traits], Loss]] = {"contrastive": Contrastive, "metadata": Metadata}
 """Losses that are learned beside an objective, by the names of their settings."""
 
 
 def traits_of(settings: EncoderSettings) -> tuple[str, ...]:
     """Return the attributes of patients that the losses of the settings need."""
-    return (SEX,) if settings.contrastive.weight and settings.contrastive.like_age else ()
+    compared = (SEX,) if settings.contrastive.weight and settings.contrastive.like_age else ()
+    return tuple(dict.fromkeys((*compared, *settings.predicted)))
 
 
 def objective_of(

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from ehr_pipeline.embeddings import vectors
 from ehr_pipeline.reports.effects import Effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements import audit as say
 from ehr_pipeline.reports.statements import occlusion
 from ehr_pipeline.reports.statements.statement import Rate, Statement, together
-from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS
 
 
 def content(findings: Findings) -> dict[str, Any] | None:
@@ -17,12 +18,16 @@ def content(findings: Findings) -> dict[str, Any] | None:
     drawn = {name for name, layer in findings.layers.items() if layer}
     without = [effect.name for effect in findings.effects if effect.attribute not in drawn]
     settings, own = findings.settings, findings.own_diseases
-    made = findings.inputs.artifacts[PATIENT_EMBEDDINGS].manifest["settings"]["vectors"]
+    made = vectors.settings_of(findings.inputs.artifacts[PATIENT_EMBEDDINGS])
     ages = bool(made["profile"] and made["ages"])
+    predicted = _predicted(findings) if made[vectors.SHARE] or not made["profile"] else ()
     return {
         "purpose": say.purpose(),
         "warnings": [*say.warnings(findings.effects), *_on_one_concept(findings)],
-        "rows": [_row(effect, diseases=bool(own and own.names), ages=ages) for effect in findings.effects],
+        "rows": [
+            _row(effect, diseases=bool(own and own.names), ages=ages, predicted=predicted)
+            for effect in findings.effects
+        ],
         "read_as": say.read_as(findings.kinds, settings.attribute_types),
         "without_map": say.without_map(without, settings.suppress_below),
     }
@@ -34,9 +39,17 @@ def _on_one_concept(findings: Findings) -> list[Statement]:
     return [together(Rate.CLUSTER, [told, occlusion.one_concept_means()])] if told else []
 
 
-def _row(effect: Effect, *, diseases: bool, ages: bool) -> dict[str, Any]:
-    """Return the row of an attribute as text; vectors may be made of codes of the `diseases`, and of `ages`."""
-    meaning = (say.meaning(effect), say.by_construction(effect, diseases=diseases, ages=ages), say.left(effect))
+def _predicted(findings: Findings) -> tuple[str, ...]:
+    """Return the attributes that the encoder was trained to predict."""
+    settings = findings.inputs.artifacts[ENCODER_CHECKPOINT].manifest["settings"].get("metadata", {})
+    return tuple(settings["attributes"]) if settings.get("weight") else ()
+
+
+def _row(effect: Effect, *, diseases: bool, ages: bool, predicted: tuple[str, ...]) -> dict[str, Any]:
+    """Return the row of an attribute as text; vectors may be made of codes of the `diseases`, of `ages`, and by an encoder that
+    learned to tell some attributes (`predicted`)."""
+    so = say.by_construction(effect, diseases=diseases, ages=ages, predicted=predicted)
+    meaning = (say.meaning(effect), so, say.left(effect))
     return {
         "name": effect.name,
         "measure": effect.measure,

@@ -1,8 +1,9 @@
 """The bias audit in words: how far clusters go with attributes of the patients, or with how they were recorded."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 
+from ehr_pipeline.encoder.settings import BIRTH_DECADE
 from ehr_pipeline.reports.effects import BANDS, RECORDING, Effect, in_words, strong
 from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, say
 
@@ -27,15 +28,19 @@ def meaning(effect: Effect) -> Statement:
     )
 
 
-def by_construction(effect: Effect, *, diseases: bool, ages: bool) -> Statement | None:
-    """Say that clusters follow what their vectors are made of: codes of the cohort's diseases, and ages; None of other"
-    " attributes."""
+def by_construction(effect: Effect, *, diseases: bool, ages: bool, predicted: Collection[str] = ()) -> Statement | None:
+    """Say that clusters follow what their vectors are made of: codes of the cohort's diseases, ages, and attributes that the
+    encoder was trained to predict; None of other attributes."""
     if diseases and effect.attribute == "disease":
         return say(
             "This is so by construction: codes of the diseases are among the concepts of which the vectors are made."
         )
     if ages and effect.attribute == "age":
         return say("This is so by construction: the vectors contain the mean age at which concepts were recorded.")
+    if effect.attribute in predicted or (effect.attribute == "age" and BIRTH_DECADE in predicted):
+        return say(
+            "This is so by construction: the encoder was trained to predict it, and the vectors are made with it."
+        )
     return None
 
 

@@ -28,7 +28,10 @@ def trained(metrics: Mapping[str, Any]) -> list[Statement]:
 
 def _beside(metrics: Mapping[str, Any]) -> list[str]:
     """What was learned beside the objective, in words."""
-    words = {"contrastive": "two stretches of a record were to be nearer to each other than to those of other patients"}
+    words = {
+        "contrastive": "two stretches of a record were to be nearer to each other than to those of other patients",
+        "metadata": "attributes of the patients were to be predicted",
+    }
     return [
         f"{words[name]} (weight {weight:g})" for name, weight in metrics.get("weights", {}).items() if name in words
     ]

@@ -19,7 +19,7 @@ from ehr_pipeline.encoder.objectives import OBJECTIVES, Objective, objective_of,
 from ehr_pipeline.encoder.objectives.contrastive import Contrastive
 from ehr_pipeline.encoder.objectives.weighted import WeightedSum
 from ehr_pipeline.encoder.sequences import Sequences
-from ehr_pipeline.encoder.settings import ContrastiveSettings, EncoderSettings
+from ehr_pipeline.encoder.settings import ContrastiveSettings, EncoderSettings, MetadataSettings
 from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline.work import jobs
 from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of
@@ -28,7 +28,8 @@ from ehr_pipeline_tests.encoder.test_train import job, weights
 
 SIZE, SLOTS, ROWS = 45, 16, 8
 CONTRAST = ContrastiveSettings(weight=0.3, fewest_tokens=3, most_tokens=6)
-SETTINGS = replace(PLAIN, contrastive=CONTRAST, precision="float32")
+METADATA = MetadataSettings(weight=0.2, attributes=("sex", "birth_decade"))
+SETTINGS = replace(PLAIN, contrastive=CONTRAST, metadata=METADATA, precision="float32")
 BOTH = pytest.mark.parametrize("main", ["masked", "next_visit"])
 DEVICE = torch.device("cpu")
 
@@ -92,9 +93,11 @@ def test_the_loss_is_the_sum_of_means_and_so_are_gradients(
     terms.append(own(*first.tensors(DEVICE)) / first.count)
     contrast = Contrastive(replace(SETTINGS, objective=main), whole.losses[1].traits)  # type: ignore[arg-type,union-attr]
     second = part.tensors(DEVICE)[len(first.arrays) :]
-    terms.append(CONTRAST.weight * contrast(own, *second) / part.counts[1])
+    terms.append(CONTRAST.weight * contrast(own, *second[: whole.arrays[1]]) / part.counts[1])
+    third = whole.losses[2]
+    terms.append(METADATA.weight * third(own, *second[whole.arrays[1] :]) / part.counts[2])
     assert total == [pytest.approx(sum(term.item() for term in terms), rel=1e-5), 1]
-    expected = torch.autograd.grad(sum(terms), list(own.parameters()))
+    expected = torch.autograd.grad(sum(terms), [*own.parameters(), *third.parameters()])
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected, strict=True))
 
 
@@ -138,7 +141,8 @@ def test_scores_keep_their_names_and_the_loss_is_the_sum(data: dict[str, Path], 
     model = model_of(objective)
     parts = list(evaluate.asked(objective, sequences, SLOTS, 0))
     scores = objective.scores(evaluate.evaluate(model, objective, iter(parts), DEVICE, "float32"))
-    assert scores["loss"] == pytest.approx(scores["masked_loss"] + CONTRAST.weight * scores["contrastive_loss"])
+    terms = scores["masked_loss"], 0.3 * scores["contrastive_loss"], 0.2 * scores["metadata_loss"]
+    assert scores["loss"] == pytest.approx(sum(terms))
     alone = summed(data, settings=PLAIN)
     asked = evaluate.asked(alone, sequences, SLOTS, 0)
     own = alone.scores(evaluate.evaluate(model, alone, asked, DEVICE, "float32"))
@@ -169,9 +173,14 @@ def test_a_training_learns_both_and_says_so(trained: Path) -> None:
     assert best["validation_loss"] == min(row["validation_loss"] for row in metrics["epochs"])
     first = metrics["epochs"][0]
     assert first["training_loss"] == pytest.approx(first["validation_loss"], rel=0.5), "both are the sum"
-    assert metrics["weights"] == {"masked": 1.0, "contrastive": 0.3}
+    assert metrics["weights"] == {"masked": 1.0, "contrastive": 0.3, "metadata": 0.2}
+    assert best["validation_metadata_right_sex"] > base["metadata_right_sex"] + 0.2, "groups have a sex"
+    assert not any("heads" in name for name in weights(trained)), "heads are not published"
     card = (trained / "checkpoint" / "README.md").read_text()
-    for words in ("contrastive-learning", "with contrast of patients (weight 0.3)", "Partner found first"):
+    for words in (
+        *("contrastive-learning", "with contrast of patients (weight 0.3) and prediction", "Partner found first"),
+        *("metadata-prediction", "| Attribute | Chunks |", "| birth_decade |"),
+    ):
         assert words in card
     assert f"| this model (epoch {best['epoch']}) | {best['validation_masked_loss']:.4f} |" in card
 

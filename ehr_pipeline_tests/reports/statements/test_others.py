@@ -66,6 +66,9 @@ def test_what_the_vectors_are_made_of_is_followed_by_construction() -> None:
     assert audit.by_construction(sex, diseases=True, ages=True) is None
     assert audit.by_construction(age, diseases=True, ages=False) is None
     assert audit.by_construction(disease, diseases=False, ages=True) is None
+    told = audit.by_construction(sex, diseases=True, ages=True, predicted=("sex", "birth_decade"))
+    assert "the encoder was trained to predict it" in str(told)
+    assert audit.by_construction(age, diseases=True, ages=False, predicted=("birth_decade",)) == told
     limits = "from 0.01, 0.06 and 0.14 (η²) or 0.1, 0.3 and 0.5 (Cramér's V) upwards"
     assert limits in str(audit.purpose()[1])
 

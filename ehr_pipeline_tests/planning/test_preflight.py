@@ -1,0 +1,42 @@
+"""Settings of different sections that have to fit each other."""
+
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.errors import SettingsError
+from ehr_pipeline.planning import preflight
+from ehr_pipeline.study import settings
+from ehr_pipeline.terminology.shipped import shipped
+
+
+def problems(*attributes: str, **others: Any) -> list[str]:
+    """What is wrong with the demo, which has tasks, where its encoder learns to predict attributes."""
+    metadata = {"weight": 0.1, "attributes": list(attributes)}
+    study = settings.load(shipped("demo/settings.toml"), {"encoder": {"metadata": metadata}, **others})
+    return list(preflight._predicted(study))
+
+
+def test_attributes_that_an_encoder_may_learn_to_predict() -> None:
+    assert problems("sex", "birth_decade", "region", "practice") == []
+    (unknown,) = problems("sex", "regoin")
+    assert unknown == (
+        "encoder.metadata.attributes names 'regoin', but the patient files carry no such attribute (there are: sex, birth_decade,"
+        " ethnicity, practice, region, treatment)."
+    )
+
+
+def test_nothing_that_a_task_tests_is_learned_beside_it() -> None:
+    derived = {"patients": {"derived": {"smoking": {"codes": "smoking.csv"}}}}
+    (told,) = problems("smoking", **derived)
+    assert "'smoking', which is derived from codes of the whole record" in told
+    assert problems("smoking", **derived, tasks={"task": [], "screen": 0, "death": ""}) == []
+    (death,) = problems("region", tasks={"death_attribute": "region"})
+    assert "'region', which holds dates" in death
+
+
+def test_a_weight_without_attributes_is_refused_at_once() -> None:
+    with pytest.raises(SettingsError, match=r"encoder\.metadata: weight is set, but attributes names none"):
+        problems()
+    with pytest.raises(SettingsError, match=r"encoder\.metadata: attributes names one twice"):
+        problems("sex", "sex")
