@@ -11,7 +11,6 @@ often. So an extract that was delivered twice, or that overlaps with another, ad
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.tables.hashing import hash_of
 from ehr_pipeline.terminology import omop, rrf
-from ehr_pipeline.work.buckets import Spread, at_end, map_buckets
+from ehr_pipeline.work.buckets import Spread, map_buckets, read_once
 
 FILE = "file "
 """Prefix of the names of those inputs of the artifact that are terminology files."""
@@ -155,8 +154,9 @@ def _summed(jobs: list[MappingJob], size: int) -> NDArray[np.int64]:
     """The numbers of events and of patients (2, size) of each code of the mapping, over all buckets."""
     total = np.zeros((2, size), np.int64)
     for job in jobs:
-        counted = np.load(job.counted)
-        total[:, counted[0]] += counted[1:]
+        place, events, patients = np.load(job.counted)
+        total[0, place] += events  # row by row: numpy takes ten times as long for both at once
+        total[1, place] += patients
         job.counted.unlink()
     return total
 
@@ -175,7 +175,7 @@ class _Lookup:
     """Hashes of `concepts`, followed by a 0, which the index -1 of codes without a concept selects."""
 
 
-@lru_cache(maxsize=1)
+@read_once()
 def _load_mapping(path: Path) -> _Lookup:
     table = schemas.read(path)
     own_codes, concept = (table.column(name).combine_chunks() for name in ("code", "concept"))
@@ -184,9 +184,6 @@ def _load_mapping(path: Path) -> _Lookup:
     place = pc.index_in(concept, value_set=names).fill_null(-1).to_numpy()
     hashes = np.append(hash_of(pl.Series(names.cast(pa.string()))), np.uint64(0))
     return _Lookup(own_codes, codes.Places(own_codes), place.astype(np.int32), names, hashes)
-
-
-at_end(_load_mapping.cache_clear)
 
 
 def map_bucket(job: MappingJob) -> Done:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.row_keys import DAY_BITS, ITEM_BITS
 
 TOGETHER = 1 << 18  # rows added up at once, so that memory does not grow with the number of buckets
 
@@ -19,13 +20,7 @@ def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
     `keys` (n,) are sorted events, whose items are indices into `concepts`.
     """
     counts = np.zeros((3, len(concepts)), np.int64)
-    _count(
-        row_keys.patients(keys),
-        row_keys.items(keys),
-        row_keys.starts(keys),
-        counts,
-        np.full(len(concepts), -1, np.int32),
-    )
+    _count(keys, counts, np.full(len(concepts), -1, np.int32))
     occur = np.flatnonzero(counts[0])
     columns = dict(zip(("events", "appearances", "patients"), counts[:, occur], strict=True))
     return pa.table({"concept": concepts.take(pa.array(occur)), **columns})
@@ -55,24 +50,19 @@ def _count_codes(
 
 
 @compiled
-def _count(
-    patient: NDArray[np.int32],
-    concept: NDArray[np.int32],
-    new: NDArray[np.bool_],
-    counts: NDArray[np.int64],
-    last: NDArray[np.int32],
-) -> None:
-    """Add up events, appearances and patients (3, concepts) of events (n,) that are grouped by patient.
+def _count(keys: row_keys.Keys, counts: NDArray[np.int64], last: NDArray[np.int32]) -> None:
+    """Add up events, appearances and patients (3, concepts) of sorted events (n,); an event may repeat the one before it.
 
-    `new` is false for an event that repeats the one before it; `last` holds the last patient seen with each concept.
+    `last` holds the last patient seen with each concept.
     """
-    for place in range(len(patient)):
-        own = concept[place]
+    for place in range(len(keys)):
+        key = np.int64(keys[place])
+        patient, own = key >> (DAY_BITS + ITEM_BITS), key & (2**ITEM_BITS - 1)
         counts[0, own] += 1
-        counts[1, own] += new[place]
-        if last[own] != patient[place]:
+        counts[1, own] += place == 0 or keys[place] != keys[place - 1]
+        if last[own] != patient:
             counts[2, own] += 1
-            last[own] = patient[place]
+            last[own] = patient
 
 
 def summed(counted: list[Path], of: str) -> pl.DataFrame:

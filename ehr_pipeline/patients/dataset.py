@@ -6,7 +6,6 @@ begins with such a day. Visits are sorted by date; the concepts of a visit are t
 
 import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from ehr_pipeline.store.bucket_cache import Done, Memory, content_hash, key_of, 
 from ehr_pipeline.store.bucket_cache import total as summed
 from ehr_pipeline.tables import align, row_keys, schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
-from ehr_pipeline.work.buckets import Spread, map_buckets
+from ehr_pipeline.work.buckets import Spread, map_buckets, read_once
 
 FOLLOWED, LONGEST = "followed_for_", 120
 """Counts of patients by whole years from first visit to last; the count for LONGEST includes all longer times."""
@@ -129,7 +128,7 @@ def _reported(total: dict[str, int]) -> Counts:
     }
 
 
-@cache
+@read_once()
 def _tokens(folder: Path) -> tuple[pa.Array, NDArray[np.int32]]:
     vocabulary = Vocabulary.read(folder)
     return pa.array([c.concept for c in vocabulary.concepts], pa.string()), np.array(

@@ -1,7 +1,6 @@
 """Finish one bucket of an extract: join events to patients, reject what does not fit, sort both and write them."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.shuffle import read_bucket
 from ehr_pipeline.tables import plain_numbers, row_keys, schemas
 from ehr_pipeline.tables.hashing import hash_of, hash_of_numbers
-from ehr_pipeline.work.buckets import at_end, shard_name
+from ehr_pipeline.work.buckets import read_once, shard_name
 
 BULK = "bulk_entered"
 """Folder of the events that were entered in bulk; they are in `events` too."""
@@ -110,14 +109,11 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
     return counts | outside | _quarantine(job, rejected) | {"events": len(key)}
 
 
-@lru_cache(maxsize=1)
+@read_once()
 def _codes(path: Path) -> tuple[pa.Array, NDArray[np.int32]]:
     """Return all sorted codes of the extract, and the place of each by its number (0 is no code). Read once for all buckets."""
     table = schemas.read(path)
     return table.column("code").combine_chunks(), np.append(np.int32(-1), table.column("rank").to_numpy())
-
-
-at_end(_codes.cache_clear)
 
 
 def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:

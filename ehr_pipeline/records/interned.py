@@ -69,54 +69,76 @@ class Interned:
 
 
 class _Numbers:
-    """Codes that are plain numbers, in a hash table."""
+    """Codes that are plain numbers, in a hash table that grows with their number, so that it stays in the processor's cache."""
 
     def __init__(self) -> None:
-        self.code_of = np.zeros(1, np.int64)
-        """The code of each number; 0, which is no code, where the number belongs to another list."""
+        self.code_of = np.zeros(FEWEST_SLOTS, np.int64)
+        """The code of each number; 0, which is no code, where the number belongs to another list, or to none yet."""
         self._slots = np.zeros(FEWEST_SLOTS, np.uint32)
+        self._known = 0
 
     def of(self, codes: NDArray[np.int64], count: int) -> tuple[NDArray[np.uint32], int]:
         """Return the numbers (n,) of codes (n,), where new codes get numbers from `count` on; and the next free number."""
-        if len(self.code_of) < count + len(codes):
-            self._grow(count + len(codes))
-        found = np.empty(len(codes), np.uint32)
-        new = _number(codes, np.arange(count, count + len(codes), dtype=np.uint32), self._slots, self.code_of, found)
-        return found, count + new
+        found, done = np.empty(len(codes), np.uint32), 0
+        while done < len(codes):
+            if 2 * self._known >= len(self._slots):
+                self._grow()
+            room = len(self._slots) // 2 - self._known
+            self._reach(count + room)
+            next_free = np.array([count, count + room])
+            done += _number(codes[done:], next_free, self._slots, self.code_of, found[done:])
+            self._known += int(next_free[0]) - count
+            count = int(next_free[0])
+        return found, count
 
-    def _grow(self, room: int) -> None:
-        """Make room for `room` more numbers. At most half of the slots are taken, so that a free one is always near."""
-        self.code_of = np.concatenate([self.code_of, np.zeros(room, np.int64)])
-        slots = len(self._slots)
-        while slots < 2 * len(self.code_of):
-            slots *= 2
-        if slots > len(self._slots):
-            self._slots = np.zeros(slots, np.uint32)
-            own = np.flatnonzero(self.code_of).astype(np.uint32)
-            _number(self.code_of[own], own, self._slots, self.code_of, np.empty(len(own), np.uint32))
+    def _reach(self, count: int) -> None:
+        """Have places for the codes of numbers below `count`."""
+        if len(self.code_of) < count:
+            self.code_of = np.concatenate([self.code_of, np.zeros(max(len(self.code_of), count), np.int64)])
+
+    def _grow(self) -> None:
+        """Take four times as many slots. At most half of them are taken, so that a free one is always near."""
+        self._slots = np.zeros(4 * len(self._slots), np.uint32)
+        _seat(np.flatnonzero(self.code_of).astype(np.uint32), self._slots, self.code_of)
 
 
 @compiled
 def _number(
     codes: NDArray[np.int64],
-    unused: NDArray[np.uint32],
+    free: NDArray[np.int64],
     slots: NDArray[np.uint32],
     code_of: NDArray[np.int64],
     found: NDArray[np.uint32],
 ) -> int:
-    """Fill in the numbers (n,) of codes (n,); new ones get the next unused number. Returns how many of those were used.
+    """Fill in the numbers (n,) of codes (n,) until the free numbers are used up; returns how many codes were done.
 
-    The search for a code starts at the slot given by its hash: multiplicative hashing (Knuth, volume 3, section 6.4).
+    `free` holds the first free number, and the one after the last; new codes get the next one. The search for a code starts at
+    the slot given by its hash: multiplicative hashing (Knuth, volume 3, section 6.4).
     """
-    used, last = 0, len(slots) - 1
+    following, last = free[0], len(slots) - 1
     for place in range(len(codes)):
         code = codes[place]
         slot = np.int64((np.uint64(code) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & last
         while slots[slot] and code_of[slots[slot]] != code:
             slot = (slot + 1) & last
         if not slots[slot]:
-            slots[slot] = unused[used]
-            code_of[unused[used]] = code
-            used += 1
+            if following == free[1]:
+                free[0] = following
+                return place
+            slots[slot] = following
+            code_of[following] = code
+            following += 1
         found[place] = slots[slot]
-    return used
+    free[0] = following
+    return len(codes)
+
+
+@compiled
+def _seat(numbers: NDArray[np.uint32], slots: NDArray[np.uint32], code_of: NDArray[np.int64]) -> None:
+    """Put known numbers (n,) into empty slots, as `_number` looks for them."""
+    last = len(slots) - 1
+    for number in numbers:
+        slot = np.int64((np.uint64(code_of[number]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & last
+        while slots[slot]:
+            slot = (slot + 1) & last
+        slots[slot] = number

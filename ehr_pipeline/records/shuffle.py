@@ -7,7 +7,6 @@ touches only its own slices.
 
 import mmap
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -16,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.tables.jit import compiled
-from ehr_pipeline.work.buckets import at_end
+from ehr_pipeline.work.buckets import read_once
 
 RUNS, INDEX = "runs.arrow", "index.npy"
 TOGETHER = 1 << 16  # rows that are copied out of the file in one step
@@ -108,7 +107,7 @@ class _Opened:
     index: NDArray[np.int64]
 
 
-@lru_cache(maxsize=3)
+@read_once(3)
 def _open(folder: Path) -> _Opened:
     """Open a folder once for all of its buckets: reading the head of each run for each bucket takes longer than the rows."""
     with (folder / RUNS).open("rb") as stream:
@@ -116,9 +115,6 @@ def _open(folder: Path) -> _Opened:
     reader = pa.ipc.open_file(pa.py_buffer(mapped))
     runs = [reader.get_batch(number) for number in range(reader.num_record_batches)]
     return _Opened(mapped, reader.schema, runs, np.load(folder / INDEX, mmap_mode="r"))
-
-
-at_end(_open.cache_clear)  # only then is the disk space of a removed folder freed
 
 
 def read_bucket(folder: Path, bucket: int) -> Bucket:

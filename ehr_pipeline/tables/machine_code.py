@@ -34,11 +34,14 @@ _SCALARS: dict[str, Any] = {
 _NONE = "none"
 _LLVM = {"float32": "float", "float64": "double", "bool": "i8"}
 _INSTRUCTIONS = re.compile(
-    r"llvm\.(mem(cpy|move|set)|[su](max|min|add|sub)|abs|assume|lifetime|vector|masked|fsh|ct(lz|tz|pop))\b"
+    r"llvm\.(mem(cpy|move|set)|[su](max|min|add|sub)|abs|assume|lifetime|vector|masked|fsh[lr]|bswap|ct(lz|tz|pop))\b"
 )
 """Functions of LLVM that become instructions, or calls of the C library's `memcpy`, `memmove` and `memset`."""
-_OWNERS = re.compile(r"^define [^\n]*@NRT_(?:in|de)cref\(.*?^}\n", re.MULTILINE | re.DOTALL)
-"""Definitions of the functions that count an array's owners. numba removes calls of them where it can, but not these."""
+_OWNERS = re.compile(
+    r"^define [^\n]*@NRT_(?:in|de)cref\(.*?^}\n|^ +(?:tail )?call void @NRT_(?:in|de)cref\(ptr %arg\.[\w.]+\)\n",
+    re.MULTILINE | re.DOTALL,
+)
+"""The functions that count an array's owners, and calls of them for arguments, which have none here: their callers own them."""
 _LOADED: list[Any] = []  # engines hold the code of loaded functions, which ends with them
 
 

@@ -127,10 +127,17 @@ def _unpack(keys: Keys, parts: NDArray[np.int32], is_patient: NDArray[np.bool_],
         is_item[item] = True
 
 
+@compiled
+def _renumber(indices: NDArray[np.int32], place: NDArray[np.int32]) -> None:
+    """Replace each index by the place that it has."""
+    for row in range(len(indices)):
+        indices[row] = place[indices[row]]
+
+
 def _dictionary(indices: NDArray[np.int32], occurs: NDArray[np.bool_], names: pa.Array) -> pa.DictionaryArray:
-    """Return indices (n,) into sorted names as an array whose dictionary holds only the names that occur."""
-    place = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
-    return pa.DictionaryArray.from_arrays(place.take(indices), names.filter(pa.array(occurs)).cast(pa.string()))
+    """Return indices (n,) into sorted names, which are changed, as an array whose dictionary has only the names that occur."""
+    _renumber(indices, np.cumsum(occurs, dtype=np.int32) - np.int32(1))
+    return pa.DictionaryArray.from_arrays(indices, names.filter(pa.array(occurs)).cast(pa.string()), safe=False)
 
 
 def from_table(

@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache, wraps
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from ehr_pipeline.errors import UserError
@@ -36,14 +38,31 @@ class Spread(Protocol):
         """Apply the function. Raises UserError when a worker cannot do its work."""
 
 
-def at_end(let_go: Callable[[], None]) -> Callable[[], None]:
-    """Register a function that a process calls after its last bucket, to close files that it kept open for all."""
-    _LET_GO.append(let_go)
-    return let_go
+def read_once(paths: int = 1) -> Callable[[Callable[[Path], Result]], Callable[[Path], Result]]:
+    """Keep what a function returns for the last paths that it was called with, for all buckets, until `let_go_of_all`.
+
+    Threads that ask at the same time wait for the first: else each would read the same.
+    """
+
+    def kept(function: Callable[[Path], Result]) -> Callable[[Path], Result]:
+        cached, one_at_a_time = lru_cache(paths)(function), threading.Lock()
+        _LET_GO.append(cached.cache_clear)
+
+        @wraps(function)
+        def call(path: Path) -> Result:
+            with one_at_a_time:
+                return cached(path)
+
+        return call
+
+    return kept
 
 
 def let_go_of_all() -> None:
-    """Call the functions registered by `at_end`: an open file on a network file system prevents removing its folder."""
+    """Forget what was read once for all buckets: an open file on a network file system prevents removing its folder.
+
+    Only then is the disk space of a removed folder freed, too.
+    """
     for let_go in _LET_GO:
         let_go()
 

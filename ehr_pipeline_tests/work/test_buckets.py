@@ -1,10 +1,13 @@
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
+from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.work.buckets import ahead
+from ehr_pipeline.work.buckets import ahead, let_go_of_all, read_once
 
 
 @pytest.mark.parametrize(("threads", "depth"), [(1, None), (1, 4), (2, None), (3, 8)])
@@ -50,3 +53,23 @@ def test_the_threads_end_when_nobody_asks_any_more_without_what_was_not_begun() 
     results.close()  # type: ignore[attr-defined]
     assert len(done) < 50
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
+def test_what_all_buckets_need_is_read_once_until_it_is_let_go() -> None:
+    read: list[Path] = []
+
+    @read_once(2)
+    def content(path: Path) -> str:
+        read.append(path)
+        time.sleep(0.01)  # so that the threads ask while it is read
+        return path.name
+
+    one, other = Path("one"), Path("other")
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(content, [one, other] * 8)) == ["one", "other"] * 8
+    assert sorted(read) == [one, other]
+    content(Path("third"))  # in place of one of the two
+    let_go_of_all()
+    content(one)
+    content(other)
+    assert sorted(read) == [one, one, other, other, Path("third")]
