@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import fields
+from ehr_pipeline.encoder.configuration import SUMS
 from ehr_pipeline.patients.settings import SIDES, SplitSettings
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Store, hash_of
@@ -125,6 +126,12 @@ def split_settings(study: Study) -> SplitSettings:
     current, made = store.fingerprint(DATA_SPLIT), store.published(DATA_SPLIT)
     made.sort(key=lambda artifact: artifact.manifest["fingerprint"] == current)  # the current one last, else the newest
     return replace(split, key=made[-1].manifest["settings"]["key"] if made else secret_key.of(store.root).text("split"))
+
+
+def transferred(study: Study) -> dict[str, Any]:
+    """The files of the other study's checkpoint from which the encoder begins, by the hash of their hashes; empty without one."""
+    folder = study.encoder.transfer.checkpoint
+    return {"transferred": fields.file_hash(Path(folder) / SUMS)} if folder else {}
 
 
 def habits(study: Study) -> dict[str, Any]:

@@ -52,12 +52,12 @@ def _clusters_lineage(study: Study) -> dict[str, Sources]:
 RESULTS = (
     Asset(
         name=ENCODER_CHECKPOINT,
-        description="The encoder, trained from scratch by masked language modelling: a folder that `AutoModel` loads.",
+        description="The encoder, trained from scratch or from another study's: a folder that `AutoModel` loads.",
         reads=(VOCABULARY, PATIENT_DATASET, DATA_SPLIT),
         version="3",
         heavy=True,
         section="encoder",
-        also=(identity.seed,),
+        also=(identity.seed, identity.transferred),
         checks=(
             Check(
                 "better_than_frequency",

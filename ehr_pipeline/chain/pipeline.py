@@ -54,7 +54,7 @@ class Pipeline(DataAssets):
         from ehr_pipeline.checks import lists
         from ehr_pipeline.encoder import build
 
-        read = self.read(ENCODER_CHECKPOINT)
+        settings, read = self.study.encoder, self.read(ENCODER_CHECKPOINT)
         dataset, split, vocabulary = read[PATIENT_DATASET], read[DATA_SPLIT], read[VOCABULARY]
         before = [self._method(asset) for asset in (PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT)]
         own = origin(vocabulary.manifest.get("origin"), before)
@@ -66,21 +66,23 @@ class Pipeline(DataAssets):
         def make(out: Path) -> Counts:
             if self.store.has(MAPPED_EVENTS):
                 lists.refuse_empty_cohort(self.store.intact(MAPPED_EVENTS), self.study)
+            begin = start.file("checkpoint") if start else self._transferred(vocabulary, resume / "begun")
             job = TrainingJob(
                 dataset=dataset.file("patients"),
                 split=split.file("split"),
                 vocabulary=vocabulary.path,
-                settings=self.study.encoder,
+                settings=settings,
                 seed=self.study.study.seed,
                 threads=self.study.launcher.threads,
                 out=out,
                 resume=resume,
-                start=start.file("checkpoint") if start else None,
+                start=begin,
                 notes_patients=leaves_out,
             )
             counts = build.build(job, launch or self.engine.launch)
             if leaves_out:
-                self._note_learned(out, build.patients(dataset, out), start.path if start else None)
+                other = Path(settings.transfer.checkpoint).parent if begin else None
+                self._note_learned(out, build.patients(dataset, out), start.path if start else other)
             return counts
 
         artifact = self._make(ENCODER_CHECKPOINT, inputs, make, own=own, machine=build.machine)
@@ -296,6 +298,17 @@ class Pipeline(DataAssets):
         return self._make(name, versions_of(read), lambda out: build(self.study, read, launch, out))
 
     # Helpers of several assets.
+
+    def _transferred(self, vocabulary: Artifact, out: Path) -> Path | None:
+        """Write the other study's encoder with this one's vocabulary to `out`, if the settings name one; otherwise None."""
+        from ehr_pipeline.encoder import transfer
+        from ehr_pipeline.vocabulary.table import Vocabulary
+
+        settings = self.study.encoder
+        if not settings.transfer.checkpoint:
+            return None
+        transfer.begin(Path(settings.transfer.checkpoint), Vocabulary.read(vocabulary.path), settings, out)
+        return out
 
     def embedding_job(self, artifacts: Mapping[str, Artifact], work: Path) -> EmbeddingJob:
         """The embedding job, which works in the folder `work`."""

@@ -24,6 +24,8 @@ def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Fou
     loss, baseline = of_concepts(metrics)
     passed = bool(np.isfinite(loss) and loss < baseline)
     message = f"validation loss {loss:.3f}, by frequency alone {baseline:.3f}"
+    if "transfer" in metrics:
+        message += f"; {metrics['transfer']['share_of_events']:.1%} of events are of concepts that the other study does not know"
     if not passed:
         message += f". {_what_to_do(metrics)}"
     return passed, message, {"validation_loss": Score(loss), "baseline_loss": Score(baseline)}
@@ -31,6 +33,11 @@ def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Fou
 
 def _what_to_do(metrics: dict[str, Any]) -> str:
     """Advice after a failed check."""
+    if not metrics["epochs"][-1]["updates"]:
+        return (
+            "It was used as it came from another study: train it further here (encoder.transfer.use = 'tuned'), or map codes so"
+            " that more concepts are known there."
+        )
     epochs, updates = len(metrics["epochs"]), metrics["epochs"][-1]["updates"]
     more = f"raise encoder.{'patience' if metrics['stopped_early'] else 'max_epochs'}, or lower encoder.tokens_per_step"
     return (

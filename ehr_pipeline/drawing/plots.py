@@ -98,7 +98,7 @@ def learning_curves(path: Path, metrics: dict[str, Any]) -> None:
     with figure(path, width=5, height=3) as drawn:
         axes = drawn.add_subplot()
         for side, colour in (("training", UNDER), ("validation", OVER)):
-            losses = [row[f"{side}_loss"] for row in metrics["epochs"]]
+            losses = [float("nan") if row[f"{side}_loss"] is None else row[f"{side}_loss"] for row in metrics["epochs"]]
             axes.plot(epochs, losses, color=colour, marker="o", markersize=3, label=side)
         axes.axhline(metrics["baseline"]["loss"], color=NEUTRAL, linestyle="--", label="frequency baseline")
         axes.set(title="Masked language modelling", xlabel="epoch", ylabel="loss (nats)")

@@ -11,6 +11,13 @@ COUNTED: dict[str, Declared] = {
         "parameters": Things,
         "epochs": Things,
         "tokens_added": Things,
+        "transfer": {
+            "matched": Things,
+            "not_matched": Things,
+            "share_of_events": Score,
+            "explained_by_names": Score,
+            "*": Things,
+        },
         "validation_*": Score,
         "baseline_*": Score,
         "padding_share": Score,

@@ -24,7 +24,7 @@ tags: [ehr, {objective.tag}]
 ---
 # Encoder of patient histories
 
-A RobertaPreLayerNorm model with {metrics["parameters"]:,} parameters, trained from scratch by {objective.task} on the
+A RobertaPreLayerNorm model with {metrics["parameters"]:,} parameters, trained {_where(metrics)} by {objective.task} on the
 coded concepts in patients' health records. It takes a patient's history as a list of concepts and gives a vector for each, or
 {objective.answers}. Made with ehr_pipeline {__version__}, torch {torch.__version__} and transformers
 {version("transformers")}; seed {metrics["seed"]}. {_machine(metrics["machine"])}
@@ -50,8 +50,7 @@ Hidden states, to make patient vectors of: `AutoModel.from_pretrained(".", add_p
 
 | | Patients | Tokens |
 |---|---|---|
-| training | {told(metrics["training_patients"])} | {told(metrics["training_tokens"])} |
-| validation | {told(metrics["validation_patients"])} | {told(metrics["validation_tokens"])} |
+{_training(metrics)}| validation | {told(metrics["validation_patients"])} | {told(metrics["validation_tokens"])} |
 
 {_began(metrics)}Vocabulary: {len(vocabulary.concepts):,} concepts, hash `{vocabulary.hash}`. Token ids mean nothing under another
 vocabulary. {_names(vocabulary)} Ages outside the position table, moved to its ends: {told(metrics["clipped_ages"])}.
@@ -59,9 +58,7 @@ Share of padding among the computed slots: {metrics["padding_share"]:.2%}.
 
 ## Results on the validation patients
 
-Patients whom the training never saw; the best epoch was chosen on them, which flatters it a little. {objective.results(metrics)}
-
-## Learning curves
+{_seen(metrics)} {objective.results(metrics)}
 
 {_curves(objective, metrics)}
 
@@ -97,6 +94,8 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _curves(objective: Objective, metrics: dict[str, Any]) -> str:
+    if not _trained(metrics):
+        return "Nothing was trained here, so there are no learning curves."
     header, rows = "", []
     for row in metrics["epochs"]:
         scores = {name.removeprefix("validation_"): value for name, value in row.items()}
@@ -108,16 +107,63 @@ def _curves(objective: Objective, metrics: dict[str, Any]) -> str:
         if metrics["stopped_early"]
         else "Training ran to its last epoch."
     )
-    return _table(("Epoch", "Updates", "Training loss", "Validation loss", header), rows) + f"\n\n{end}"
+    table = _table(("Epoch", "Updates", "Training loss", "Validation loss", header), rows)
+    return f"## Learning curves\n\n{table}\n\n{end}"
 
 
 def _settings(settings: EncoderSettings) -> str:
-    return _table(("Setting", "Value"), [(f"`{name}`", f"`{value}`") for name, value in identity(settings).items()])
+    values = identity(settings)
+    values |= {f"transfer.{name}": value for name, value in values.pop("transfer", {}).items()}
+    return _table(("Setting", "Value"), [(f"`{name}`", f"`{value}`") for name, value in values.items()])
+
+
+def _trained(metrics: dict[str, Any]) -> bool:
+    return bool(metrics["epochs"][-1]["updates"])
+
+
+def _where(metrics: dict[str, Any]) -> str:
+    """Return where the training took place, in words."""
+    if "transfer" not in metrics:
+        return "from scratch"
+    return "by another study and further on other patients" if _trained(metrics) else "by another study"
+
+
+def _training(metrics: dict[str, Any]) -> str:
+    """Return the line of the training patients; empty if there are none."""
+    if not _trained(metrics):
+        return ""
+    return f"| training | {told(metrics['training_patients'])} | {told(metrics['training_tokens'])} |\n"
+
+
+def _seen(metrics: dict[str, Any]) -> str:
+    """Return a sentence on what the training had to do with the validation patients."""
+    if not _trained(metrics):
+        return "Patients of this study, of whom nothing was learned here."
+    return "Patients whom the training never saw; the best epoch was chosen on them, which flatters it a little."
 
 
 def _began(metrics: dict[str, Any]) -> str:
     """Return a sentence on the weights that the training began with; empty if these were random."""
+    if "transfer" in metrics:
+        return _transferred(metrics["transfer"])
     if "tokens_added" not in metrics:
         return ""
     added = f"{metrics['tokens_added']:,} concepts that were new to it"
     return f"The training went on from the weights of an earlier one, with {added}.\n"
+
+
+def _transferred(facts: dict[str, Any]) -> str:
+    """Return sentences on another study's encoder, and on the concepts that it did not know."""
+    use = "The training began from" if facts["use"] == "tuned" else "Nothing was trained here: this is"
+    text = (
+        f"{use} the encoder of another study, which knew {facts['matched']:,} of these concepts;\n{facts['not_matched']:,}, with"
+        f" {facts['share_of_events']:.1%} of this study's events, were unknown to it."
+    )
+    if facts["not_matched"] and facts["unknown"] == "names":
+        text += (
+            f" They began at what their names predict, which explains {facts['explained_by_names']:.0%} of how the vectors of known"
+            " concepts differ."
+        )
+    elif facts["not_matched"]:
+        text += " They began at the mean of all known concepts."
+    return text + "\n\n"

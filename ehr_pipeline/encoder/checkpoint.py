@@ -17,7 +17,7 @@ from ehr_pipeline.fields import file_hash
 from ehr_pipeline.vocabulary.table import FILE as VOCABULARY
 from ehr_pipeline.vocabulary.table import HASH, SPECIAL_TOKENS, Vocabulary
 
-WEIGHTS, SUMS = "model.safetensors", "SHA256SUMS"
+WEIGHTS, SUMS = configuration.WEIGHTS, configuration.SUMS
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 HASHED = (configuration.FILE, WEIGHTS, VOCABULARY, HASH, TOKENIZER, TOKENIZER_CONFIG)
 """The files whose hashes are listed in SHA256SUMS; `sha256sum -c SHA256SUMS` also checks them."""

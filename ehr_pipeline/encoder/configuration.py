@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ehr_pipeline.errors import UserError, printable
 
-FILE = "config.json"
+FILE, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
 MODEL_TYPE, LOOKING_BACK = "roberta-prelayernorm", "ehr-encoder-looking-back"
 CLASSES = {MODEL_TYPE: "RobertaPreLayerNormForMaskedLM", LOOKING_BACK: "LookingBackForMaskedLM"}
 """The stock class, and that of `encoder.looking_back`."""

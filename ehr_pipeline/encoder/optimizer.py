@@ -29,9 +29,13 @@ def learning_rate(step: int, steps: int, settings: EncoderSettings) -> float:
 
 
 def optimizer_of(model: torch.nn.Module, settings: EncoderSettings) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov 2019) with weight decay for matrices, but not for biases, norms or embeddings."""
-    decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and "embeddings" not in name]
-    others = [p for name, p in model.named_parameters() if p.ndim <= 1 or "embeddings" in name]
+    """Return AdamW (Loshchilov 2019) with weight decay for matrices, but not for biases, norms or embeddings.
+
+    Frozen parameters are left out, since weight decay would change them too.
+    """
+    learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    decayed = [p for name, p in learning if p.ndim > 1 and "embeddings" not in name]
+    others = [p for name, p in learning if p.ndim <= 1 or "embeddings" in name]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
 

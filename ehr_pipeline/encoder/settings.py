@@ -74,6 +74,38 @@ class MetadataSettings:
 
 
 @settings
+class TransferSettings:
+    """An encoder that begins from the checkpoint of another study. Without `checkpoint`, none does."""
+
+    checkpoint: str = option(
+        "Folder of another study's checkpoint: `checkpoint` of its encoder_checkpoint, or a model that `ehr-pipeline export`"
+        " wrote. Concepts are matched by their id; the encoder here must have the same shape. Its file SHA256SUMS tells one"
+        " checkpoint from another. Empty: the encoder begins at random weights.",
+        "",
+        role="input",
+    )
+    use: Literal["tuned", "direct"] = option(
+        "'tuned': trained further on this study's patients; 'direct': used as it is, nothing is trained.", "tuned"
+    )
+    unknown: Literal["names", "mean"] = option(
+        "Where a concept begins that the other study does not know: 'names', at what its name predicts (a ridge regression from"
+        " pieces of names to the vectors that were learned; the mean where names predict nothing), or 'mean', at the mean of all.",
+        "names",
+    )
+    frozen_layers: int = option(
+        "How many of the first layers a training that begins from another study's checkpoint does not change; vectors of tokens"
+        " and ages always learn.",
+        0,
+        ge=0,
+    )
+
+    @property
+    def trains(self) -> bool:
+        """Whether the encoder is trained in this study."""
+        return not self.checkpoint or self.use == "tuned"
+
+
+@settings
 class EncoderSettings:
     """Shape of the model and how it is trained. A preset fills what the file does not set."""
 
@@ -193,6 +225,9 @@ class EncoderSettings:
         role="tuning",
         ge=0,
     )
+    transfer: TransferSettings = option(
+        "Where the encoder begins, if not at random weights.", TransferSettings(), later=True
+    )
     keep_checkpoints: int = option("How many of these are kept, beside the best epoch.", 2, role="tuning", ge=1)
 
     @property
@@ -216,3 +251,9 @@ class EncoderSettings:
             )
         if self.tokens_per_step < self.context:
             yield f"tokens_per_step ({self.tokens_per_step}) must be at least context ({self.context})."
+        if self.transfer.frozen_layers > self.layers:
+            yield f"transfer.frozen_layers ({self.transfer.frozen_layers}) must be at most layers ({self.layers})."
+        if self.transfer.frozen_layers and not self.transfer.checkpoint:
+            yield "transfer.frozen_layers keeps layers as they came, but transfer.checkpoint names none that they come from."
+        if not self.transfer.trains and self.on_new_extract == "warm_start":
+            yield "on_new_extract = 'warm_start' trains on, but transfer.use = 'direct' trains nothing. Set it to 'embed'."

@@ -10,19 +10,51 @@ model rejects, and take probability from what it has learned. New tokens begin w
 because their contexts differ.
 """
 
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stock import StockWeights
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 TOKENS = "roberta_prelayernorm.embeddings.word_embeddings.weight"
-_GROWING = (TOKENS, "lm_head.bias")
+GROWING = (TOKENS, "lm_head.bias")
 """Parameters with one row for each token id. The weights of the head are tied to the token embeddings."""
+FACTS = "transfer.json"
+"""What was matched (`Facts`), beside the checkpoint with which a training begins that another study's encoder was made into."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What this study's vocabulary shares with that of the other study whose encoder it begins from (`encoder.transfer`)."""
+
+    use: str
+    """`encoder.transfer.use`, and (`unknown`) `encoder.transfer.unknown`."""
+    unknown: str
+    matched: int
+    """Concepts of this study that the other one knows, and (`not_matched`) those that it does not."""
+    not_matched: int
+    share_of_events: float
+    """Share of this study's events whose concept the other one does not know."""
+    explained_by_names: float
+    """See `names.Predicted`; 0 where names were not asked."""
+
+    @classmethod
+    def of(cls, folder: Path) -> "Facts | None":
+        """Read the facts beside a checkpoint; None if it was not made of another study's."""
+        path = folder / FACTS
+        return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+    def write(self, folder: Path) -> None:
+        """Write the facts beside a checkpoint."""
+        (folder / FACTS).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
 def bias_at_frequencies(model: StockWeights, training_counts: NDArray[np.int64]) -> None:
@@ -32,16 +64,36 @@ def bias_at_frequencies(model: StockWeights, training_counts: NDArray[np.int64])
         model.output_bias.copy_(torch.log(smoothed / smoothed.sum()))
 
 
+def begin(model: StockWeights, folder: Path, vocabulary: Vocabulary, settings: EncoderSettings) -> dict[str, Any]:
+    """Overwrite a new model's weights with those of a checkpoint; freeze layers if it was made of another study's.
+
+    Returns what `metrics.json` says of it: `tokens_added`, or the facts of the `transfer`. Raises the errors of `continue_from`.
+    """
+    added = continue_from(folder, model, vocabulary)
+    facts = Facts.of(folder)
+    if facts is None:
+        return {"tokens_added": added}
+    freeze(model, settings.transfer.frozen_layers)
+    return {"transfer": asdict(facts)}
+
+
+def freeze(model: StockWeights, layers: int) -> None:
+    """Let no training change the first `layers` layers."""
+    base: Any = model.roberta_prelayernorm
+    for layer in base.encoder.layer[:layers]:
+        layer.requires_grad_(False)
+
+
 def continue_from(folder: Path, model: StockWeights, vocabulary: Vocabulary) -> int:
     """Overwrite a new model's weights with those of a checkpoint. Returns the number of tokens that are new to the checkpoint.
 
     Raises UserError when the checkpoint is damaged, or `vocabulary` does not extend the checkpoint's vocabulary.
     """
     before = dict(checkpoint.load(folder, vocabulary, torch.device("cpu")).stock.named_parameters())
-    known = before[_GROWING[0]].shape[0]
+    known = before[GROWING[0]].shape[0]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if name in _GROWING:
+            if name in GROWING:
                 parameter[:known] = before[name]
                 parameter[known:] = before[name][FIRST_CONCEPT:].mean(0)
             else:

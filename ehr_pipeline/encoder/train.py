@@ -71,8 +71,8 @@ class _Training:
     """Occurrences (V,) of each token id in the training data."""
     objective: Objective
     model: PackedEncoder
-    began: dict[str, int]
-    """`tokens_added`: tokens that are new to the checkpoint with which the training begins; empty without one."""
+    began: dict[str, Any]
+    """What the checkpoint is with which the training begins (`start.begin`); empty without one."""
     checkpoints: Checkpoints
 
     @classmethod
@@ -91,7 +91,7 @@ class _Training:
         fresh = new_model(config_for(settings, vocabulary.size, vocabulary.hash), job.seed)
         if settings.output_bias == "frequency":
             start.bias_at_frequencies(fresh, counts)
-        began = {"tokens_added": start.continue_from(job.start, fresh, vocabulary)} if job.start else {}
+        began = start.begin(fresh, job.start, vocabulary, settings) if job.start else {}
         traits = Traits.read(job.dataset, job.split, traits_of(settings))
         objective = objective_of(settings, vocabulary, job.seed, traits)
         model = PackedEncoder(fresh, objective).to(device)
@@ -124,13 +124,14 @@ class _Training:
         asked = partial(evaluate.asked, objective, self.validation, settings.context, seed, at_once)
         baseline = objective.baseline(asked() if first else iter(()), self.counts)
         self._log_beginning(steps_per_epoch)
-        steps = steps_per_epoch * settings.max_epochs
+        epochs = settings.max_epochs if settings.transfer.trains else 0
+        steps = steps_per_epoch * epochs
         reporter = Reporter(self.checkpoints.folder, steps, position)
         save = _Saver(
             settings.checkpoint_seconds, lambda: self.checkpoints.save(position, flatness, self.model, updater)
         )
 
-        while position.epoch < settings.max_epochs and not flatness.reached:
+        while position.epoch < epochs and not flatness.reached:
             trained.train()
             for update in loader.updates(
                 self.learned, objective, plan, seed=seed, epoch=position.epoch, skip=position.update
@@ -150,6 +151,15 @@ class _Training:
             if position.history[-1]["validation_loss"] == position.best and first:
                 self._save_best(objective.details(sums, baseline))
             save.now()
+        if not epochs:  # used as it came
+            sums = evaluate.evaluate(self.model, objective, asked(), self.device, settings.precision)
+            scores = objective.scores(sums)
+            position.history.append(_row(0, 0, None, scores))
+            _log.info(
+                "as it came, without training: validation loss %.4f, %s", scores["loss"], objective.headline(scores)
+            )
+            if first:
+                self._save_best(objective.details(sums, baseline))
         if first:
             self._finish(position, flatness, baseline)
 
@@ -188,7 +198,7 @@ class _Training:
             "vocabulary_hash": self.vocabulary.hash,
             "seed": self.job.seed,
             "clipped_ages": position.clipped,
-            "padding_share": 1 - position.real_tokens / max(position.slots, 1),
+            "padding_share": 1 - position.real_tokens / position.slots if position.slots else 0.0,
             "baseline": self.objective.scores(baseline),
             self.objective.detail: json.loads(details.read_text(encoding="utf-8")),
             "epochs": position.history,
@@ -276,17 +286,18 @@ def _count(position: Position, update: loader.Update, done: optimizer.Done) -> N
 def _end_epoch(position: Position, flatness: Flatness, scores: Mapping[str, float]) -> dict[str, Any]:
     """Add an epoch to the history, and move to the start of the next. Returns the row that was added."""
     training_loss = position.loss_sum / max(position.chosen, 1)
-    row = {
-        "epoch": position.epoch + 1,
-        "updates": position.step,
-        "training_loss": training_loss,
-        **{f"validation_{name}": value for name, value in scores.items()},
-    }
+    row = _row(position.epoch + 1, position.step, training_loss, scores)
     position.history.append(row)
     position.best = min(position.best, scores["loss"])
     flatness.stop_after(training_loss, scores["loss"])
     position.epoch, position.update, position.loss_sum, position.chosen = position.epoch + 1, 0, 0.0, 0
     return row
+
+
+def _row(epoch: int, updates: int, training_loss: float | None, scores: Mapping[str, float]) -> dict[str, Any]:
+    """One row of the history: the losses after an epoch. If nothing is trained there is one of epoch 0, without a training loss."""
+    validation = {f"validation_{name}": value for name, value in scores.items()}
+    return {"epoch": epoch, "updates": updates, "training_loss": training_loss, **validation}
 
 
 if __name__ == "__main__":

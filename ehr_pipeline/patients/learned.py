@@ -1,6 +1,7 @@
 """The patients from whom an artifact learned, as keyed hashes: evidence that it has not seen the test side.
 
     notes/learned_from.arrow     patient_hash, sorted, each once; its schema names the store's key (`secret_key.marked`)
+    notes/learned_elsewhere.txt  why it is unknown whom an encoder learned from that this one began from, where it is
 
 The file is written only when there may be a test side. Only hashes made with the same key can be compared. To check a checkpoint
 from another store, import that store's key and copy this file, which is not part of a model that is handed on.
@@ -20,15 +21,22 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.hashing import hash_of
 
 FILE = "notes/learned_from.arrow"
+UNKNOWN = "notes/learned_elsewhere.txt"
+"""Says why it is unknown whom the artifact began from, such as another study's encoder; `FILE` then holds a part of them."""
 _SCHEMA = pa.schema([("patient_hash", pa.uint64())])
 
 
 def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
-    """Write keyed hashes of patients, from unkeyed ones (`plain`), and those of the `earlier` artifact it starts from."""
+    """Write keyed hashes of patients, from unkeyed ones (`plain`), and those of the `earlier` artifact it starts from.
+
+    If it cannot be checked whom that learned from, this is written too, and holds for the new artifact as well.
+    """
     hashes = key.hashes(np.concatenate([np.zeros(0, np.uint64), *plain]))
-    if earlier is not None:
-        hashes = np.concatenate([hashes, read(earlier)])
     (out / FILE).parent.mkdir(parents=True, exist_ok=True)
+    if earlier is not None and (why := cannot_be_checked(earlier, key)):
+        (out / UNKNOWN).write_text(f"the one that it began from: {why}\n", encoding="utf-8")
+    elif earlier is not None:
+        hashes = np.concatenate([hashes, read(earlier)])
     schemas.write(out / FILE, pa.table([np.unique(hashes)], schema=secret_key.marked(_SCHEMA, key)))
 
 
@@ -40,6 +48,8 @@ def read(artifact: Path) -> NDArray[np.uint64]:
 
 def cannot_be_checked(artifact: Path, key: Key | None) -> str:
     """Return why it cannot be checked from whom an artifact learned, and which file is needed; empty if it can."""
+    if (artifact / UNKNOWN).is_file():
+        return (artifact / UNKNOWN).read_text(encoding="utf-8").strip()
     if not (artifact / FILE).is_file():
         return (
             f"it cannot be checked whom it learned from: {FILE} of the artifact would allow it, which is written where"

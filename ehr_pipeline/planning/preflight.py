@@ -9,10 +9,11 @@ from ehr_pipeline.clusters import planted
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.disclosure.governance import refuse_if_expired
 from ehr_pipeline.embeddings.settings import VectorSettings
+from ehr_pipeline.encoder import shape
 from ehr_pipeline.encoder.settings import BIRTH_DECADE
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.events.translate import place, read_dictionary
-from ehr_pipeline.patients import derived, preview
+from ehr_pipeline.patients import derived, learned, preview
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.planning import extracts, foresight
 from ehr_pipeline.planning.found import Preflight
@@ -39,6 +40,7 @@ def inspect(study: Study) -> Preflight:
     extracts.look_at_all(study, found)
     _terminology(study, found)
     _lists(study, found)
+    _transfer(study, found)
     _consistency(study, found)
     _tasks(study, found)
     _store(study, found)
@@ -113,6 +115,20 @@ def _lists(study: Study, found: Preflight) -> None:
     found.problems += problems
     found.warnings += warnings
     found.facts += facts
+
+
+def _transfer(study: Study, found: Preflight) -> None:
+    """Check the checkpoint of another study, and whether it can be known whom it learned from."""
+    if not study.encoder.transfer.checkpoint:
+        return
+    folder = Path(study.encoder.transfer.checkpoint)
+    found.look(shape.look, folder, study.encoder)
+    if study.patients.split.leaves_out:
+        why = learned.cannot_be_checked(folder.parent, secret_key.read(Path(study.study.store)))
+        if why:
+            found.warnings.append(
+                f"{shape.SETTING}: {folder}: {why}. Some of its patients may be on the test side here."
+            )
 
 
 def _systems(study: Study, found: Preflight) -> None:

@@ -39,6 +39,8 @@ def _encoder(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float]]:
     metrics = read_metrics(artifact.path)
     yield "parameters", artifact.counts["parameters"]
     yield "epochs", artifact.counts["epochs"]
+    if "transfer" in metrics:
+        yield "share of events that the other study does not know", metrics["transfer"]["share_of_events"]
     loss, by_frequency = of_concepts(metrics)
     yield "validation loss", loss
     yield "loss by frequency alone", by_frequency

@@ -48,6 +48,8 @@ DECIDES: dict[str, set[str]] = {
     "predictions": {"task_results"},
     "encoder": {"encoder_checkpoint"},
     "encoder.on_new_extract": MODEL,
+    # A path, but the files there decide: none, here, is a state as well.
+    "encoder.transfer.checkpoint": {"encoder_checkpoint"},
     **{
         f"encoder.{name}": {"encoder_checkpoint", "patient_embeddings", "patient_trajectories"}
         for name in identity.ENCODER_SHAPE

@@ -46,7 +46,7 @@ def test_known_rows_stay_and_new_ones_begin_as_the_mean(trained: Path, tmp_path:
     for name, parameter in now.items():
         known = before[name].shape[0]
         assert torch.equal(parameter[:known], before[name]), name
-        if name in start._GROWING:
+        if name in start.GROWING:
             assert parameter.shape[0] == known + 3
             for row in parameter[known:]:
                 assert torch.allclose(row, before[name][FIRST_CONCEPT:].mean(0), atol=1e-7)

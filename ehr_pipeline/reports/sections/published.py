@@ -120,7 +120,7 @@ def _few_visits(counted: Counted) -> str:
 def of_the_encoder(run: Run) -> Iterator[Row]:
     """Yield the quantities of the encoder, its training and its concepts."""
     encoder, concepts = run.settings[assets.ENCODER_CHECKPOINT], run.settings[assets.CONCEPT_EMBEDDINGS]
-    epochs = str(len(run.metrics["epochs"]))
+    epochs = str(run.metrics["epochs"][-1]["epoch"])
     yield "parameters of the encoder", "12.6 million", f"{run.metrics['parameters'] / 1e6:.2f} million"
     yield "width of its hidden layers", "256", f"{encoder['hidden_size']:,}"
     yield "concepts that it reads at once (context)", "256", f"{encoder['context']:,}"

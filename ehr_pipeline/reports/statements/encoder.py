@@ -10,14 +10,20 @@ from ehr_pipeline.reports.statements.statement import Statement, counted, listed
 def trained(metrics: Mapping[str, Any]) -> list[Statement]:
     """Say how large the network is, how long it was trained, and on what task."""
     ended = "stopped when both losses were flat" if metrics["stopped_early"] else "the most that the settings allow"
-    return [
-        say(
+    epochs = metrics["epochs"][-1]["epoch"]
+    if epochs:
+        course = say(
             "{parameters:,} parameters, trained on {tokens:,} tokens for {epochs} ({ended}).",
             parameters=metrics["parameters"],
             tokens=metrics["training_tokens"],
-            epochs=counted(len(metrics["epochs"]), "epoch"),
+            epochs=counted(epochs, "epoch"),
             ended=ended,
-        ),
+        )
+    else:
+        course = say("{parameters:,} parameters, none of them trained in this study.", parameters=metrics["parameters"])
+    return [
+        course,
+        *_transferred(metrics.get("transfer")),
         say(
             "The task is to guess hidden (“masked”) concepts from the rest of the record. The published network has 12.6 million"
             " parameters."
@@ -34,6 +40,22 @@ def _beside(metrics: Mapping[str, Any]) -> list[str]:
     }
     return [
         f"{words[name]} (weight {weight:g})" for name, weight in metrics.get("weights", {}).items() if name in words
+    ]
+
+
+def _transferred(facts: Mapping[str, Any] | None) -> list[Statement]:
+    """Say how much another study's encoder knew of this study's concepts; nothing if it began at random weights."""
+    if facts is None:
+        return []
+    return [
+        say(
+            "It came from another study, which knew {matched:,} of {all:,} concepts; {share} of the events are of the others, which"
+            " began at {where}.",
+            matched=facts["matched"],
+            all=facts["matched"] + facts["not_matched"],
+            share=percent(facts["share_of_events"], 1),
+            where="what their names predict" if facts["unknown"] == "names" else "the mean of all",
+        )
     ]
 
 
@@ -55,6 +77,8 @@ def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def no_curve(metrics: Mapping[str, Any]) -> Statement:
     """Say why there is no learning curve, and how the training ended."""
     epochs, last = len(metrics["epochs"]), metrics["epochs"][-1]
+    if not last["updates"]:
+        return say("There is no learning curve, because nothing was trained in this study.")
     return say(
         "A learning curve is not drawn: {epochs} {show} no course. Training loss at the end {training:.3f}, on held-out patients"
         " {validation:.3f}.",

@@ -1,0 +1,53 @@
+"""Whether the checkpoint of another study has the shape of this study's encoder; without loading torch."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.encoder import configuration
+from ehr_pipeline.encoder.configuration import SUMS, WEIGHTS
+from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.vocabulary.table import FILE as VOCABULARY
+
+SETTING = "encoder.transfer.checkpoint"
+_SHAPE = {
+    "hidden_size": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "feed_forward": "intermediate_size",
+    "max_positions": "max_position_embeddings",
+    "age_unit": "age_unit",
+    "context": "context",
+}
+"""Settings that must be those of the checkpoint, and their names in its configuration."""
+
+
+def look(folder: Path, settings: EncoderSettings) -> dict[str, Any]:
+    """Return the configuration of another study's checkpoint, without reading its weights.
+
+    Raises InputError when the folder is not whole, or when the encoder of `settings` is of another shape.
+    """
+    for name in (configuration.FILE, WEIGHTS, VOCABULARY, SUMS):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{SETTING}: {folder} has no {name}. Name the folder `checkpoint` of an encoder_checkpoint artifact, or what"
+                " `ehr-pipeline export model` wrote, and copy it whole."
+            )
+    values = configuration.read(folder)
+    if problems := list(_differences(values, settings)):
+        raise InputError(
+            f"{SETTING}: the encoder in {folder} is of another shape than this study's. Set {', '.join(problems)}."
+        )
+    return values
+
+
+def _differences(values: dict[str, Any], settings: EncoderSettings) -> Iterator[str]:
+    """Yield the settings that would have to be others, as they stand in a settings file."""
+    for name, theirs in _SHAPE.items():
+        if getattr(settings, name) != values[theirs]:
+            yield f"encoder.{name} = {json.dumps(values[theirs])}"
+    objective = "next_visit" if values["model_type"] == configuration.LOOKING_BACK else "masked"
+    if settings.objective != objective:
+        yield f'encoder.objective = "{objective}"'

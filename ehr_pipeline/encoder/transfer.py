@@ -1,0 +1,111 @@
+"""Begin an encoder from the checkpoint of another study, whose vocabulary overlaps with this one's in part.
+
+Concepts are matched by their id, whatever their token ids are: rows of matched ones are copied, and everything that does not
+belong to a token. A concept that the other study does not know begins at what its name predicts (`encoder.names`), or at the mean
+of all that were learned. The result is a checkpoint with this study's vocabulary, from which a training begins (`encoder.start`).
+Concepts of the other study that do not occur here are left out.
+"""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ehr_pipeline.encoder import checkpoint, names, shape
+from ehr_pipeline.encoder.model import config_for, new_model
+from ehr_pipeline.encoder.resume import publish
+from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.start import GROWING, Facts
+from ehr_pipeline.encoder.stock import StockWeights
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+
+
+def begin(folder: Path, vocabulary: Vocabulary, settings: EncoderSettings, out: Path) -> Facts:
+    """Write a checkpoint with this study's vocabulary to the folder `out`, unless it is there already. Returns the facts.
+
+    Raises InputError as `shape.look` does, and when no concept is in both vocabularies; UserError for a damaged checkpoint.
+    """
+    if (made := Facts.of(out)) is not None:  # by an earlier run, which was interrupted
+        return made
+    shape.look(folder, settings)
+    theirs = Vocabulary.read(folder)
+    known = np.array([theirs.token_of.get(one.concept, -1) for one in vocabulary.concepts], np.int64)
+    if not (known >= 0).any():
+        raise InputError(
+            f"{shape.SETTING}: no concept of this study is in the vocabulary of {folder}. Concepts are matched by id, such as"
+            f" {_example(theirs)} there and {_example(vocabulary)} here: both studies must map codes to the same terminology."
+        )
+    learned = checkpoint.load(folder, theirs, torch.device("cpu")).stock
+    model, explained = carried(learned, theirs, vocabulary, known, settings)
+    facts = Facts(
+        use=settings.transfer.use,
+        unknown=settings.transfer.unknown,
+        matched=int((known >= 0).sum()),
+        not_matched=int((known < 0).sum()),
+        share_of_events=_share(vocabulary, known < 0),
+        explained_by_names=explained,
+    )
+    work = out.with_name(f".{out.name}")
+    shutil.rmtree(work, ignore_errors=True)
+    checkpoint.save(work, model, vocabulary)
+    facts.write(work)
+    publish(work, out)
+    return facts
+
+
+def carried(
+    learned: StockWeights,
+    theirs: Vocabulary,
+    vocabulary: Vocabulary,
+    known: NDArray[np.int64],
+    settings: EncoderSettings,
+) -> tuple[StockWeights, float]:
+    """A model of this study's vocabulary with the weights of another one, and how much of these names explain.
+
+    `known` (n,): the other study's token id of each concept here, -1 for none.
+    """
+    before = dict(learned.named_parameters())
+    model = new_model(config_for(settings, vocabulary.size, vocabulary.hash), seed=0)
+    rows = torch.cat([before[name][FIRST_CONCEPT:].detach().reshape(len(theirs.concepts), -1) for name in GROWING], 1)
+    new = [one.name for one, token in zip(vocabulary.concepts, known.tolist(), strict=True) if token < 0]
+    begun, explained = _unknown(rows.double().numpy(), theirs, new, settings.transfer.unknown)
+    place = torch.from_numpy(known)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name not in GROWING:
+                parameter.copy_(before[name])
+        first = 0
+        for name in GROWING:
+            own, width = dict(model.named_parameters())[name], before[name][0].numel()
+            own[:FIRST_CONCEPT] = before[name][:FIRST_CONCEPT]
+            own[FIRST_CONCEPT:][place >= 0] = before[name][place[place >= 0]]
+            part = torch.from_numpy(begun[:, first : first + width]).to(own)
+            own[FIRST_CONCEPT:][place < 0] = part.reshape(-1, *own.shape[1:])
+            first += width
+    return model, explained
+
+
+def _unknown(
+    rows: NDArray[np.float64], theirs: Vocabulary, new: list[str], unknown: str
+) -> tuple[NDArray[np.float64], float]:
+    """Rows (n, D + 1), vector and bias, for concepts with the names `new`, from those that were learned (m, D + 1)."""
+    if unknown == "mean" or not new:
+        return np.tile(rows.mean(0), (len(new), 1)), 0.0
+    # In the order of names and ids, so that the order of neither vocabulary matters.
+    theirs_in_order = sorted(range(len(rows)), key=lambda n: (theirs.concepts[n].name, theirs.concepts[n].concept))
+    asked = sorted(set(new))
+    found = names.predict([theirs.concepts[n].name for n in theirs_in_order], rows[theirs_in_order], asked)
+    place = {name: number for number, name in enumerate(asked)}
+    return found.rows[[place[name] for name in new]], found.explained
+
+
+def _share(vocabulary: Vocabulary, missing: NDArray[np.bool_]) -> float:
+    appearances = np.array([one.appearances for one in vocabulary.concepts], np.float64)
+    return round(float(appearances[missing].sum() / max(appearances.sum(), 1)), 4)
+
+
+def _example(vocabulary: Vocabulary) -> str:
+    return vocabulary.concepts[0].concept if vocabulary.concepts else "none"
