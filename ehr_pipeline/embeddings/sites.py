@@ -1,0 +1,111 @@
+"""How far patient vectors tell from which site a patient comes, among patients alike; and taking the site out of them.
+
+Sites differ in their patients and in how they record. What only recording does should not be in a vector, so sites are compared
+among patients alike in covariates (age, sex, amount of record): coarsened exact matching (Iacus, King & Porro 2012). Axes: P
+patients, D dimensions, C covariates.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+CELLS, FOLDS, DRAWS = 5, 5, 1_000
+"""Parts into which a covariate with many values is cut; folds of the cross-validation; draws of the interval."""
+FEWEST = 50
+"""Fewest matched patients of each site."""
+
+
+@dataclass(frozen=True)
+class Predictability:
+    """How well a classifier tells the site: 0.5 is best, 1 means that vectors of two sites lie apart."""
+
+    auroc: float
+    low: float
+    high: float
+    """The ends of the 95 % interval, over draws of patients."""
+    patients: int
+    """Matched patients, half of each site."""
+
+
+def predictability(
+    vectors: NDArray[np.floating], second: NDArray[np.bool_], covariates: Floats, seed: int
+) -> Predictability | None:
+    """How well a logistic regression tells `second` (P,), whether of the second site, from vectors (P, D) of patients alike.
+
+    `covariates` is (P, C). Each patient is judged by a classifier that was fitted without that patient. The penalty is fixed, at
+    that of standardised directions. None if fewer than FEWEST patients of each site can be matched.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng([seed, 0x517E])
+    rows = matched(second, covariates, rng)
+    if len(rows) < 2 * FEWEST:
+        return None
+    label = second[rows]
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1_000))
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=int(rng.integers(1 << 31)))
+    score = cross_val_predict(model, vectors[rows].astype(np.float64), label, cv=folds, method="decision_function")
+    drawn = []
+    for _ in range(DRAWS):
+        of = np.concatenate(
+            [rng.choice(np.flatnonzero(label == site), (label == site).sum()) for site in (False, True)]
+        )
+        drawn.append(roc_auc_score(label[of], score[of]))
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Predictability(float(roc_auc_score(label, score)), float(low), float(high), len(rows))
+
+
+def matched(second: NDArray[np.bool_], covariates: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Rows of patients, sorted: as many of each site in every cell of covariates, drawn at random where one has more."""
+    cell = cells(covariates)
+    kept = []
+    for number in range(int(cell.max(initial=-1)) + 1):
+        sites = [np.flatnonzero((cell == number) & (second == site)) for site in (False, True)]
+        few = min(map(len, sites))
+        kept += [rng.permutation(site)[:few] for site in sites]
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *kept]))
+
+
+def cells(covariates: Floats) -> NDArray[np.int64]:
+    """The cell (P,) of each patient: covariates (P, C) with more than CELLS values are cut at quantiles of all patients."""
+    parts = []
+    for column in covariates.T:
+        values = np.unique(column)
+        edges = values if len(values) <= CELLS else np.quantile(column, np.arange(1, CELLS) / CELLS)
+        parts.append(np.searchsorted(edges, column, side="right"))
+    _, cell = np.unique(np.stack(parts, axis=1), axis=0, return_inverse=True)
+    found: NDArray[np.int64] = cell.ravel().astype(np.int64)
+    return found
+
+
+@dataclass(frozen=True)
+class Removal:
+    """The site's part of vectors, by a linear regression on site and covariates.
+
+    Where both sites have the same mean among patients alike, no linear classifier tells them apart better than by chance (Belrose
+    2023, theorem 3.1). What differs between sites in spread or shape stays.
+    """
+
+    difference: Floats
+    """The second site minus the first (D,), at equal covariates."""
+
+    @classmethod
+    def fit(cls, vectors: NDArray[np.floating], second: NDArray[np.bool_], covariates: Floats) -> "Removal":
+        """Learn the difference from vectors (P, D), sites (P,) and covariates (P, C), whose cells are regressed out as well."""
+        cell, own = cells(covariates), second.astype(np.float64)
+        sizes = np.bincount(cell).astype(np.float64)
+        # Within cells: what is left of a vector and of the site after the mean of its cell (Frisch-Waugh-Lovell).
+        rest = own - (np.bincount(cell, own) / sizes)[cell]
+        return cls(rest @ vectors.astype(np.float64) / max(float(rest @ own), 1e-30))
+
+    def apply(self, vectors: NDArray[np.floating], second: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Vectors (P, D) with half of the difference taken from the second site and given to the first."""
+        moved = vectors - np.where(second, 0.5, -0.5)[:, None] * self.difference
+        found: NDArray[np.float32] = moved.astype(np.float32)
+        return found
