@@ -57,6 +57,14 @@ class Page:
             f"{text!r} is not in: {self.text()[:2000]}"
         )
 
+    def click_until(self, text: str, expression: str, seconds: float = 60) -> None:
+        """Click as `click` does, again and again until an expression is true: a dialog that still opens takes no click."""
+
+        def there() -> bool:
+            return self.value(expression) is True or (self.value(CLICK % json.dumps(text)), False)[1]
+
+        assert until(there, seconds), f"{expression} is not true in: {self.text()[:2000]}"
+
     def click_beside(self, text: str, seconds: float = 60) -> None:
         """Click the button that stands after the last one that begins with a text: the arrow of a menu has no text."""
         buttons = "[...document.querySelectorAll('button')]"

@@ -1,7 +1,6 @@
 """The UI as a user sees it, in a real browser: materialise everything, change a setting, see what is stale, end a training."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -11,8 +10,8 @@ from ehr_pipeline.defs import servers
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
-from ehr_pipeline_tests.conftest import ROOT, write_settings
-from ehr_pipeline_tests.defs.browser import Page, Server, chromium, serving, until
+from ehr_pipeline_tests.conftest import write_settings
+from ehr_pipeline_tests.defs.browser import Page, Server, until
 from ehr_pipeline_tests.engines.test_torchrun import alive
 
 pytestmark = [
@@ -27,15 +26,6 @@ STALE = "{assetNodes {assetKey {path} staleStatus staleCauses {reason}}}"
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    folder = tmp_path / "home"
-    folder.mkdir()
-    for name in ("dagster.yaml", "workspace.yaml"):
-        shutil.copyfile(ROOT / name, folder / name)
-    return folder
-
-
-@pytest.fixture
 def settings_file(extract: Path, tmp_path: Path) -> Path:
     write(tmp_path / "settings.toml", extract, tmp_path / "store")
     return tmp_path / "settings.toml"
@@ -44,18 +34,6 @@ def settings_file(extract: Path, tmp_path: Path) -> Path:
 def write(path: Path, extract: Path, store: Path, **changes: dict[str, object]) -> None:
     launcher = {"backend": "processes", "processes": 2, "threads": 1}
     write_settings(path, extract, store, launcher=launcher, **changes)
-
-
-@pytest.fixture
-def server(settings_file: Path, home: Path, tmp_path: Path) -> Iterator[Server]:
-    with serving(settings_file, home, tmp_path / "server.log") as server:
-        yield server
-
-
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    with chromium(tmp_path / "profile") as page:
-        yield page
 
 
 def trainings(home: Path) -> list[int]:
