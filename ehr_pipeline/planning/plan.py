@@ -152,6 +152,7 @@ def _network(
 ) -> tuple[dict[str, float | None], dict[str, float | None]]:
     """Seconds of training and of embedding, by backend; None if no rate was measured."""
     shape, processes = mflop(study.encoder) / rates.CPU_TOKEN_MFLOP, study.launcher.processes
+    learned = mflop(study.encoder, passes=1 + len(study.encoder.beside)) / rates.CPU_TOKEN_MFLOP
     used = min(processes, machines.gpus)
     one = min(processes, machines.first.gpus)
     passes = study.encoder.max_epochs * tokens
@@ -167,18 +168,23 @@ def _network(
         )
         if gpus:
             rate_of_all = gpu_tokens * gpus / shape if gpu_tokens else None
-            training[name] = passes / rate_of_all if rate_of_all else None
+            training[name] = passes * learned / shape / rate_of_all if rate_of_all else None
             embedding[name] = embedded / (3 * rate_of_all) if rate_of_all else None
         else:
-            training[name] = passes * shape / (rates.CPU_TOKENS / rates.CPU_TOKENS_CORES * cores * speed)
+            training[name] = passes * learned / (rates.CPU_TOKENS / rates.CPU_TOKENS_CORES * cores * speed)
             embedding[name] = embedded * shape / (rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES * cores * speed)
     return training, embedding
 
 
-def mflop(encoder: EncoderSettings, vocabulary: int = VOCABULARY) -> float:
-    """Millions of operations to train on one token: six per weight of the layers, and of the head for masked tokens."""
+def mflop(encoder: EncoderSettings, vocabulary: int = VOCABULARY, passes: int = 1) -> float:
+    """Millions of operations to train on one token: six per weight of the layers, and of the head for masked tokens.
+
+    Each loss beside the objective is another of the `passes` through the layers.
+    """
     h, layers = encoder.hidden_size, encoder.layers
-    return 6 * (layers * (4 * h * h + 2 * h * encoder.feed_forward) + encoder.mask_share * vocabulary * h) / 1e6
+    return (
+        6 * (passes * layers * (4 * h * h + 2 * h * encoder.feed_forward) + encoder.mask_share * vocabulary * h) / 1e6
+    )
 
 
 def _buckets(rows: float) -> int:

@@ -161,3 +161,19 @@ def test_the_command_prints_every_stage_and_assumption(capsys: pytest.CaptureFix
         assert f"\n{basis}:\n- " in printed
     assert cli.main(["plan", "--settings", path, "--rows", "3e9", "--machines", "1x2x16"]) == 1
     assert cli.main(["plan", "--settings", path, "--rows", "0", "--machines", "1x2x16"]) == 2
+
+
+def test_each_loss_beside_the_objective_passes_through_the_layers_again() -> None:
+    machines = Machines.read(["2x32x256x4"])
+    beside = {"contrastive": {"weight": 0.1}, "metadata": {"weight": 0.1, "attributes": ["sex"]}}
+
+    def seconds(encoder: dict[str, object], stage: str) -> float:
+        own = study(launcher={"backend": "slurm", "processes": 8}, encoder={"preset": "published", **encoder})
+        needs = plan(own, 3e9, machines, gpu_tokens=1e6).needs
+        return next(need for need in needs if need.stage == stage).seconds["slurm"] or 0.0
+
+    plain = study().encoder
+    layers = mflop(plain, passes=2) - mflop(plain)
+    expected = 1 + 2 * layers / mflop(plain)
+    assert seconds(beside, "encoder_checkpoint") == pytest.approx(expected * seconds({}, "encoder_checkpoint"))
+    assert seconds(beside, "patient_embeddings") == pytest.approx(seconds({}, "patient_embeddings"))
