@@ -289,8 +289,8 @@ def test_an_update_has_few_operations_and_passes_over_the_logits_few_times() -> 
 @pytest.mark.slow
 def test_a_training_is_compiled_into_two_graphs_at_most(sequences: Sequences) -> None:
     """Two epochs with a short last update. No code is made, which would take a minute: dynamo decides about graphs."""
-    torch._dynamo.reset()
     for objective in OBJECTIVES:
+        torch._dynamo.reset()  # else it takes the code of the objective before
         torch._dynamo.utils.counters.clear()
         settings, made = of(objective)
         model = PackedEncoder(new_model(config_for(settings, SIZE, "x"), 0), made).train()
