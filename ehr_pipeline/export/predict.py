@@ -143,7 +143,7 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
         raise InputError(
             f"{folders.results} was made with another vocabulary than {folders.model}. Name what belongs together."
         )
-    model = BY_NAME[verdict["model"]]
+    model = _applied(fitted, verdict, results)
     calibration = read_calibrations(folders.results, verdict["task"]).get(model.name, Calibration(1.0, 0.0))
     given = asked.read(file, names_of(study.records))
     whole = replace(study, patients=replace(study.patients, min_visits=1, visit_window_days=fitted.facts.visit_window))
@@ -159,7 +159,9 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
         with publishing.whole(out) as part:
             part.mkdir()
             _write(part, given, scored, rests_on, vocabulary)
-            (part / "task.json").write_text(json.dumps(_facts(verdict, results), indent=1) + "\n", encoding="utf-8")
+            (part / "task.json").write_text(
+                json.dumps(_facts(verdict, results, model.name), indent=1) + "\n", encoding="utf-8"
+            )
     return {
         "rows_in": len(given.who),
         "with_risk": int(np.isfinite(scored.odds).sum()),
@@ -177,6 +179,21 @@ def _verdict(results: TaskResults, task: str) -> Row:
     if not found["model"]:
         raise InputError(f"--task: {task!r} has too few cases, so no model was fitted.")
     return found
+
+
+INSTEAD = ("masked_recency", "vectors_masked", "vectors", "masked")
+"""Which model is applied in place of a fine-tuned one, whose weights are not kept: the first that was fitted."""
+
+
+def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
+    """The model of the verdict, or one in its place. Raises InputError where there is none."""
+    for name in (verdict["model"], *INSTEAD):
+        if fitted.applies(name) and results.final(verdict["task"], name) is not None:
+            return BY_NAME[name]
+    raise InputError(
+        f"--task: the models of {verdict['task']!r} are fine-tuned, whose weights are not kept. Add one of"
+        f" {', '.join(INSTEAD)} to predictions.models, and make task_results again."
+    )
 
 
 def _scores(scorer: Scorer, given: Asked, paths: list[Path], study: Study) -> Scored:
@@ -244,9 +261,9 @@ def _write(
     pq.write_table(pa.table(told), folder / "concepts.parquet")
 
 
-def _facts(verdict: Row, results: TaskResults) -> dict[str, object]:
+def _facts(verdict: Row, results: TaskResults, applied: str) -> dict[str, object]:
     """What a reader of the risks has to know of the model."""
-    final = results.final(verdict["task"], verdict["model"])
+    final = results.final(verdict["task"], applied)
     assert final is not None
     return {
         "class": "restricted: about patients",
@@ -255,6 +272,7 @@ def _facts(verdict: Row, results: TaskResults) -> dict[str, object]:
             name: verdict[name]
             for name in ("task", "name", "verdict", "model", "baseline", "rule_auroc", "baseline_auroc")
         },
+        "applied model": applied,
         "on the test side": {
             name: final[name] for name in ("auroc", "auroc_low", "auroc_high", "slope_after", "intercept_after")
         },

@@ -6,7 +6,7 @@ from typing import Any
 
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.prediction_report.curves import ALL, KINDS, NONE, Curves, Point, usual
-from ehr_pipeline.predictions.models import BY_NAME, MODELS
+from ehr_pipeline.predictions.models import BY_NAME, HEADS, MODELS
 
 DRAWN = frozenset(
     {
@@ -17,6 +17,7 @@ DRAWN = frozenset(
         "vectors",
         "vectors_masked",
         "masked_recency",
+        *(f"tuned_{head}" for head in HEADS),
         "masked_untrained",
         "vectors_untrained",
     }

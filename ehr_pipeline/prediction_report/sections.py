@@ -247,7 +247,8 @@ def guards(findings: Findings) -> dict[str, Any]:
 def methods(findings: Findings) -> dict[str, Any]:
     """How everything was computed."""
     rows = [(findings.named[each.slug], definitions.asked(each), len(each.outcome)) for each in findings.definitions]
-    return {"notes": say.methods(), "definitions": rows}
+    tuned = any(BY_NAME[row["model"]].learner == "tuned" for row in findings.results.results)
+    return {"notes": [*say.methods(), *([say.fine_tuned()] if tuned else [])], "definitions": rows}
 
 
 def _with(findings: Findings, verdict: str) -> list[str]:

@@ -271,6 +271,16 @@ def methods() -> list[Statement]:
     ]
 
 
+def fine_tuned() -> Statement:
+    """Say what a fine-tuned model is."""
+    return say(
+        "Fine-tuned: the encoder itself is trained on for each task, from the labels of each sample. The classifier begins at the"
+        " logistic regression on the vectors; the others begin at the encoder’s own log-odds of the outcome’s concepts, at the mask"
+        " or from the mean state of the history (He, Rasmy, Zhi and Tao 2025). With at least 100 cases in a sample, a fifth of its"
+        " patients tells after how many passes to stop; that may be before the first."
+    )
+
+
 def _value(curves: Curves, model: str, number: int | None) -> float:
     points = curves.points[model]
     return points[0 if 0 in points else number].value

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ehr_pipeline.predictions import columns, fitted, guards, judging
+from ehr_pipeline.predictions import columns, fitted, guards, judging, lay_out
 from ehr_pipeline.predictions.asked import Asked
 from ehr_pipeline.predictions.compare import Case, Fit, fits_of, models_of, scorable
 from ehr_pipeline.predictions.features import recorded
@@ -60,6 +60,9 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
     chosen = [(read(labels, each, how.settings.patients, how.seed), _tokens(each, vocabulary)) for each in tasks]
     scored = [number for number, (rows, _) in enumerate(chosen) if scorable(rows)]
     asked = Asked.ask(job, [chosen[number] for number in scored], launch)
+    if how.settings.fine_tuning.heads and scored:
+        to_tune = [lay_out.ToTune(tasks[number].slug, *chosen[number], _stops(tasks[number])) for number in scored]
+        lay_out.tune(job, to_tune, asked, how.settings, how.seed, launch=launch)
     progress = _Progress.of([len(chosen[number][0]) for number in scored], how.settings)
     parts = []
     for number, definition in enumerate(tasks):
@@ -72,8 +75,8 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
         answers = {"": asked.answers(rows, place)}
         if job.untrained:
             answers[UNTRAINED] = asked.answers(rows, place, untrained=True)
-        stops = definition.rule["kind"] == "stop"
-        case = Case(rows, told, people, tokens, answers, how.settings, how.seed, stops)
+        tuned = lay_out.answers(job.work, definition.slug)
+        case = Case(rows, told, people, tokens, answers, how.settings, how.seed, _stops(definition), tuned)
         parts.append(_task(definition, case, vocabulary, (dataset, how.key), out, progress=progress))
     checkpoint = artifacts[ENCODER_CHECKPOINT]
     seen = guards.unseen(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
@@ -87,6 +90,11 @@ def _tokens(definition: Definition, vocabulary: Vocabulary) -> NDArray[np.int64]
     """The token ids of the outcome's concepts, as far as they are in the vocabulary."""
     known = [vocabulary.token_of[concept] for concept in definition.outcome if concept in vocabulary.token_of]
     return np.array(sorted(known), np.int64)
+
+
+def _stops(definition: Definition) -> bool:
+    """Whether the outcome is that its concepts are no longer recorded."""
+    return bool(definition.rule["kind"] == "stop")
 
 
 def _task(
@@ -148,7 +156,7 @@ _TO_JUDGE = 1.0
 
 def _effort(model: Model) -> float:
     """About how long it takes to fit a model on a row, so that the time left is about right: 1 for counts, as was measured."""
-    if model.learner == "none":
+    if model.learner in ("none", "tuned"):  # what is fine-tuned was so before
         return 0.0
     return 1.0 if model.learner == "boosting" or "counts" in model.features else 0.1
 

@@ -37,6 +37,23 @@ def replicates(labels: int) -> int:
     return 5 if labels <= 100 else 3
 
 
+Tuned = Callable[[str, int | None, int], Floats]
+Labelled = tuple[int | None, int, Sample]
+"""A number of labels (None: all), a replicate, and the sample."""
+
+
+def samples_of(rows: Rows, settings: PredictionsSettings, seed: int) -> tuple[Labelled, ...]:
+    """The samples of labels of a task, of all sizes and replicates; the last one is of all labels."""
+    fit = rows.on(FIT)
+    everything, found = Sample(fit, rows.label[fit], rows.weight[fit], rows.prevalence), list[Labelled]()
+    for replicate in range(max((replicates(size) for size in settings.labels), default=0)):
+        sizes = [size for size in settings.labels if replicate < replicates(size)]
+        rng = np.random.default_rng([seed, 0x5A, replicate])
+        for size, own in learners.nested(everything.label, sizes, rng).items():
+            found.append((size, replicate, everything.take(own)))
+    return (*found, (None, 0, everything))
+
+
 @dataclass(frozen=True)
 class Case:
     """A task with all that its models are told. `answers` has those of trained weights ('') and of new ones ('_untrained')."""
@@ -51,6 +68,8 @@ class Case:
     seed: int
     stops: bool = False
     """Whether the outcome is that its concepts are no longer recorded, so that their log-odds speak against it."""
+    tuned: Tuned | None = None
+    """The log-odds (n,) of a fine-tuned encoder, NaN on the training side: by model, number of labels (None: all) and replicate."""
 
     @cached_property
     def concepts(self) -> NDArray[np.int64]:
@@ -63,15 +82,9 @@ class Case:
         return counted_concepts(self.told, self.rows, min(self.settings.boosted_concepts, self.settings.concepts))
 
     @cached_property
-    def everything(self) -> Sample:
-        """All labels of the training side."""
-        fit = self.rows.on(FIT)
-        return Sample(fit, self.rows.label[fit], self.rows.weight[fit], self.rows.prevalence)
-
-    @cached_property
-    def samples(self) -> tuple[tuple[int | None, int, Sample], ...]:
-        """Number of labels (None: all), replicate and sample, of all that models are fitted on."""
-        return (*_samples(self, self.everything), (None, 0, self.everything))
+    def samples(self) -> tuple[Labelled, ...]:
+        """All samples that models are fitted on."""
+        return samples_of(self.rows, self.settings, self.seed)
 
     def block(self, name: str, concepts: NDArray[np.int64]) -> Block:
         """A block of features (n, p)."""
@@ -158,36 +171,30 @@ def fits_of(case: Case, model: Model) -> Iterator[Fit]:
     """Fit a model of a task with all numbers of labels."""
     learn = _learner(case, model)
     if model.learner == "none" or not model.features:
-        yield _fit(case, model, 0, 0, learn(case.everything))
+        yield _fit(case, model, 0, 0, learn(*case.samples[-1]))
         return
     for labels, replicate, sample in case.samples:
-        if model.learner == "logistic" or len(sample.rows) >= BOOSTED_FROM:
-            yield _fit(case, model, labels, replicate, learn(sample))
+        if model.learner != "boosting" or len(sample.rows) >= BOOSTED_FROM:
+            yield _fit(case, model, labels, replicate, learn(labels, replicate, sample))
 
 
-def _samples(case: Case, everything: Sample) -> Iterator[tuple[int, int, Sample]]:
-    """Samples of labels, of all sizes and replicates."""
-    for replicate in range(max((replicates(size) for size in case.settings.labels), default=0)):
-        sizes = [size for size in case.settings.labels if replicate < replicates(size)]
-        rng = np.random.default_rng([case.seed, 0x5A, replicate])
-        for size, own in learners.nested(everything.label, sizes, rng).items():
-            rows = everything.rows[own]
-            yield size, replicate, Sample(rows, everything.label[own], everything.weight[own], everything.prevalence)
-
-
-def _learner(case: Case, model: Model) -> Callable[[Sample], tuple[Floats, Floats | None]]:
+def _learner(case: Case, model: Model) -> Callable[[int | None, int, Sample], tuple[Floats, Floats | None]]:
     """A function that fits a model on a sample, and returns log-odds (n,) and weights; its features are computed once."""
     if model.learner == "none":
-        return lambda sample: (score(case, model), None)
+        return lambda labels, replicate, sample: (score(case, model), None)
+    if model.learner == "tuned":
+        tuned = case.tuned
+        assert tuned is not None
+        return lambda labels, replicate, sample: (tuned(model.name, labels, replicate), None)
     if not model.features:
-        return lambda sample: (learners.constant(sample, len(case.rows)), None)
+        return lambda labels, replicate, sample: (learners.constant(sample, len(case.rows)), None)
     concepts = case.boosted if model.learner == "boosting" else case.concepts
     blocks = [case.block(name, concepts) for name in model.features]
     if model.learner == "boosting":
         dense = np.hstack([np.asarray(block.toarray() if hasattr(block, "toarray") else block) for block in blocks])
-        return lambda sample: (learners.boosting(dense.astype(np.float32), sample, case.seed), None)
+        return lambda labels, replicate, sample: (learners.boosting(dense.astype(np.float32), sample, case.seed), None)
     table = Table.of(blocks, case.rows.on(FIT), free=model.free)
-    return lambda sample: learners.logistic(table, sample, case.seed)
+    return lambda labels, replicate, sample: learners.logistic(table, sample, case.seed)
 
 
 def _fit(case: Case, model: Model, labels: int | None, replicate: int, found: tuple[Floats, Floats | None]) -> Fit:

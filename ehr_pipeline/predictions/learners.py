@@ -87,6 +87,10 @@ class Sample:
     prevalence: float
     """Share of cases among patients."""
 
+    def take(self, own: NDArray[np.integer] | NDArray[np.bool_]) -> "Sample":
+        """A part of the sample."""
+        return Sample(self.rows[own], self.label[own], self.weight[own], self.prevalence)
+
     @property
     def shift(self) -> float:
         """What is added to the log-odds, as cases were drawn more often than others (King & Zeng 2001, prior correction)."""

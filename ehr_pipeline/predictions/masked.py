@@ -16,10 +16,36 @@ from ehr_pipeline.embeddings.job import Inference
 from ehr_pipeline.encoder import packing
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.model import PackedEncoder
-from ehr_pipeline.encoder.sequences import Chunks, Sequences
+from ehr_pipeline.encoder.sequences import Chunks, Sequences, concatenate
 from ehr_pipeline.patients.histories import with_visit
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.vocabulary.table import MASK
+
+
+def laid(
+    histories: Sequence[Shard],
+    days: Sequence[NDArray[np.integer]],
+    how: Inference,
+    before: int = 0,
+    *,
+    mask: bool = True,
+) -> Sequences:
+    """Lay out the histories of several shards, each as one chunk: its last tokens, and a mask on the day asked about.
+
+    `days` are those of each shard's histories; the chunks are in the order of shards and rows. At most `before` tokens stand before
+    the mask; 0: as many as the context holds. Without `mask` it is left out, but where it stands alone, in a history without
+    tokens. Raises ValueError for a negative `before`.
+    """
+    if before < 0:
+        raise ValueError(f"before is a number of tokens from 0, not {before}")
+    asked = tuple(with_visit(own, MASK, day) for own, day in zip(histories, days, strict=True))
+    room, parts = min(before, how.context - 1) if before else how.context - 1, []
+    for number, own in enumerate(asked):
+        end = own.patient_tokens[1:]
+        length = np.minimum(end - own.patient_tokens[:-1], room + 1)
+        shown = length if mask else np.maximum(length - 1, 1)
+        parts.append(Chunks(np.full(len(end), number, np.int32), np.arange(len(end)), end - length, shown))
+    return Sequences(asked, concatenate(parts), how.age_unit, how.max_positions)
 
 
 def at_mask(
@@ -31,16 +57,9 @@ def at_mask(
     holds. Every history comes exactly once; without tokens, it is the mask and its age alone. Raises ValueError for a negative
     `before`.
     """
-    if before < 0:
-        raise ValueError(f"before is a number of tokens from 0, not {before}")
-    asked = with_visit(histories, MASK, day)
-    room = min(before, how.context - 1) if before else how.context - 1
-    end = asked.patient_tokens[1:]
-    length = np.minimum(end - asked.patient_tokens[:-1], room + 1)
-    chunks = Chunks(np.zeros(len(end), np.int32), np.arange(len(end)), end - length, length)
-    sequences = Sequences((asked,), chunks, how.age_unit, how.max_positions)
+    sequences = laid([histories], [day], how, before)
     rows_at_once = max(how.batch_tokens // how.context, 1)
-    for rows in packing.group_rows(sequences, np.arange(len(end)), how.context, rows_at_once):
+    for rows in packing.group_rows(sequences, np.arange(len(sequences.chunks)), how.context, rows_at_once):
         batch = packing.build(sequences, rows, how.context)
         places = np.flatnonzero(batch.tokens_RT == MASK)
         arrays = (batch.tokens_RT, batch.positions_RT, batch.segments_RT, places, batch.order_RT)
@@ -86,8 +105,12 @@ def log_odds(logits_MV: Tensor, lists: Sequence[NDArray[np.integer]]) -> NDArray
     found = np.full((len(logits_MV), len(lists)), -np.inf, np.float32)
     for number, tokens in enumerate(lists):
         if len(tokens):
-            inside = torch.zeros(logits_MV.shape[1], dtype=torch.bool, device=logits_MV.device)
-            inside[torch.from_numpy(np.asarray(tokens, np.int64)).to(logits_MV.device)] = True
-            odds = logits_MV[:, inside].logsumexp(1) - logits_MV[:, ~inside].logsumexp(1)
-            found[:, number] = odds.cpu().numpy()
+            found[:, number] = summed_odds(logits_MV, torch.from_numpy(np.asarray(tokens, np.int64))).cpu().numpy()
     return found
+
+
+def summed_odds(logits_MV: Tensor, tokens: Tensor) -> Tensor:
+    """The log-odds (M,) that the concept is one of some token ids (c,), of which there is at least one (see `log_odds`)."""
+    inside = torch.zeros(logits_MV.shape[1], dtype=torch.bool, device=logits_MV.device)
+    inside[tokens.to(logits_MV.device)] = True
+    return logits_MV[:, inside].logsumexp(1) - logits_MV[:, ~inside].logsumexp(1)

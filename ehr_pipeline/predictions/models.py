@@ -17,8 +17,8 @@ class Model:
     kind: Kind
     features: tuple[str, ...]
     """Blocks of features that it learns from (`compare.Case.block`); of a model without labels, its score."""
-    learner: Literal["none", "logistic", "boosting"]
-    """'none': it needs no labels."""
+    learner: Literal["none", "logistic", "boosting", "tuned"]
+    """'none': it needs no labels; 'tuned': the encoder itself is trained on (`predictions.tuning`)."""
     free: bool = False
     """Whether the first block, the encoder's own log-odds, is not shrunk: with few labels the model is about that score."""
 
@@ -46,8 +46,13 @@ MODELS = (
         "logistic",
         True,
     ),
+    Model("tuned_classifier", "Fine-tuned, classifier beside the vectors", "model", ("vectors",), "tuned"),
+    Model("tuned_sum", "Fine-tuned, outcome’s tokens from the mean state", "model", ("masked",), "tuned"),
+    Model("tuned_mask", "Fine-tuned, outcome’s tokens at the mask", "model", ("masked",), "tuned"),
     Model("masked_untrained", "Masked-token probability, untrained weights", "control", ("masked_untrained",), "none"),
     Model("vectors_untrained", "Vectors of untrained weights", "control", ("vectors_untrained",), "logistic"),
 )
 BY_NAME = {model.name: model for model in MODELS}
+HEADS = ("classifier", "sum", "mask")
+"""The heads with which the encoder is fine-tuned; each gives the model tuned_<head>."""
 RULE_OF_THUMB, MASKED = "rule_of_thumb", "masked"

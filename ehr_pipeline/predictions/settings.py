@@ -1,9 +1,40 @@
 """Settings of the predictions: which models are compared, with how many labels, on how many patients."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from ehr_pipeline.fields import option, settings
-from ehr_pipeline.predictions.models import BY_NAME
+from ehr_pipeline.predictions.models import BY_NAME, MODELS
+
+FITTED = tuple(model.name for model in MODELS if model.learner != "tuned")
+"""The models for which the encoder stays as it is."""
+
+
+@settings
+class FineTuning:
+    """How the encoder is trained on for each task, from the labels of its samples."""
+
+    heads: tuple[Literal["classifier", "sum", "mask"], ...] = option(
+        "Heads with which the encoder is fine-tuned, each a further model of every task. Empty: it is not, since this takes far"
+        " longer than all other models: a training for each task, head and sample of labels, and the whole test side each time."
+        " 'classifier': a linear layer on the state at the mask, beside the vector of the history; it begins at the logistic"
+        " regression. 'sum': the probability of the outcome's concepts from the mean state of the history; 'mask': the same at the"
+        " mask. These two begin at the encoder's own log-odds (He, Rasmy, Zhi & Tao 2025).",
+        (),
+    )
+    frozen_layers: int = option(
+        "Lower layers of the encoder that stay as they are, with the embeddings; 0: everything is trained.", 0, ge=0
+    )
+    epochs: int = option(
+        "Most passes over the labels; 0: none, so that a model stays at its beginning. With at least 100 cases and 100 others, the"
+        " best number is found on a fifth of their patients.",
+        4,
+        ge=0,
+    )
+    learning_rate: float = option(
+        "Peak of the learning rate: a linear rise over a tenth of the updates, then a linear fall.", 1e-4, gt=0
+    )
+    batch: int = option("Histories of an update.", 16, ge=1)
 
 
 @settings
@@ -11,7 +42,7 @@ class PredictionsSettings:
     """How the models of the tasks are compared. Without [tasks], nothing is."""
 
     models: tuple[str, ...] = option(
-        f"Models that are compared: {', '.join(BY_NAME)}. Empty: all of them.",
+        f"Models that are compared: {', '.join(FITTED)}. Empty: all of them.",
         (),
     )
     labels: tuple[int, ...] = option(
@@ -32,6 +63,7 @@ class PredictionsSettings:
         0,
         ge=0,
     )
+    fine_tuning: FineTuning = option("How the encoder is fine-tuned for each task.", FineTuning(), later=True)
     bootstrap: int = option("Draws of patients for intervals.", 1_000, ge=100)
     batch_tokens: int = option("Token slots computed at once.", 16_384, role="tuning", ge=256)
 
@@ -39,11 +71,13 @@ class PredictionsSettings:
         """Yield what is wrong with these values beyond their types."""
         for name in self.models:
             if name not in BY_NAME:
-                yield f"models: {name!r} is none. Valid names: {', '.join(BY_NAME)}."
+                yield f"models: {name!r} is none. Valid names: {', '.join(FITTED)}."
+            elif name not in FITTED:
+                yield f"models: {name!r} is fine-tuned: name its head under predictions.fine_tuning.heads instead."
         if any(number < 4 for number in self.labels):
             yield "labels: with fewer than 4 there is nothing to fit."
 
     @property
     def chosen(self) -> tuple[str, ...]:
         """The names of the models that are compared."""
-        return self.models or tuple(BY_NAME)
+        return (*(self.models or FITTED), *(f"tuned_{head}" for head in dict.fromkeys(self.fine_tuning.heads)))

@@ -145,7 +145,7 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
     except pydantic.ValidationError as error:
         raise SettingsError(where, [_explain(detail) for detail in error.errors(include_url=False)]) from None
     study: Study = fields.placed(read, base)
-    if problems := [*_cross_checks(study, ""), *_deaths(study), *_roots(study), *_special(study)]:
+    if problems := [*_cross_checks(study, ""), *_deaths(study), *_fine_tuning(study), *_roots(study), *_special(study)]:
         raise SettingsError(where, problems)
     return study
 
@@ -250,6 +250,15 @@ def _deaths(study: Study) -> Iterator[str]:
                     f"tasks: {task.name!r} predicts a death, but nothing says how deaths are recorded: tasks.death,"
                     " tasks.death_attribute, or columns.death of the patient files."
                 )
+
+
+def _fine_tuning(study: Study) -> Iterator[str]:
+    """Problems with fine-tuning for which there is no task, or not so many layers."""
+    own, layers = study.predictions.fine_tuning, study.encoder.layers
+    if own.heads and not study.tasks.any:
+        yield "predictions.fine_tuning.heads: there is no task to fine-tune the encoder for. Name some under [tasks], or no heads."
+    if own.frozen_layers > layers:
+        yield f"predictions.fine_tuning.frozen_layers is {own.frozen_layers}, but the encoder has {layers} layers (encoder.layers)."
 
 
 def _roots(study: Study) -> Iterator[str]:

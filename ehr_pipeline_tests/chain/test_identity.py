@@ -117,6 +117,8 @@ def others(value: Any, hint: Any) -> list[Any]:
             )
         case tuple() if value:
             return [value[:-1]]
+        case tuple() if get_origin(get_args(hint)[0]) is Literal:
+            return [get_args(get_args(hint)[0])]
         case tuple() if dataclasses.is_dataclass(get_args(hint)[0]):
             return [(smallest(get_args(hint)[0]),)]
         case _:

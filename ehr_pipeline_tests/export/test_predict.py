@@ -3,6 +3,8 @@
 import json
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,11 +14,14 @@ from scipy.special import expit
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.export.predict import Folders, predict
+from ehr_pipeline.export.predict import Folders, _applied, predict
+from ehr_pipeline.predictions.fitted import Fitted
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline_tests.export.fitted_task import INTERCEPT, SLOPE, written
+from ehr_pipeline_tests.prediction_report.invented import results as invented
+from ehr_pipeline_tests.prediction_report.invented import rising
 
 CUT = date(2012, 6, 30)
 
@@ -85,6 +90,24 @@ def odds_of(visits: list[dict[str, object]], weights: np.ndarray, left_out: int 
         + weights[token - FIRST_CONCEPT, 1] * 2 ** (-min(own) / 365)
         for token, own in days.items()
     )
+
+
+def test_another_model_is_applied_where_the_best_is_fine_tuned(tmp_path: Path) -> None:
+    facts: Any = SimpleNamespace(tokens=(5,))
+    curves: Any = {
+        "tuned_mask": rising(0.8, 0.02),
+        "counts": rising(0.6, 0.02),
+        "vectors": rising(0.6, 0.03),
+        "masked": 0.7,
+    }
+    made = invented(("a",), curves)
+    (verdict,) = made.verdicts
+    assert verdict["model"] == "tuned_mask"
+    assert _applied(Fitted(facts, {"vectors": np.zeros(3)}), verdict, made).name == "vectors"
+    assert _applied(Fitted(facts, {}), verdict, made).name == "masked"
+    without = invented(("a",), {name: curves[name] for name in ("tuned_mask", "counts")})
+    with pytest.raises(InputError, match="whose weights are not kept"):
+        _applied(Fitted(facts, {}), verdict, without)
 
 
 def test_what_does_not_belong_together_is_told(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:

@@ -128,6 +128,17 @@ def test_the_page_is_whole_and_suppresses_small_counts(tmp_path: Path) -> None:
     assert html.count("data:image/png;base64,") == 2
 
 
+def test_fine_tuned_models_stand_beside_the_others_and_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    tuned = results(["a"], {**BETTER, "tuned_mask": rising(0.75, 0.06)})
+    told = findings(tuned, tmp_path / "own")
+    text = text_of(page.render(told))
+    assert "Fine-tuned, outcome’s tokens at the mask" in text
+    assert "the encoder itself is trained on for each task" in text
+    assert first_sentence(tuned, tmp_path).startswith("With 100 labels, the model is as good as counting with 4,200 ")
+    assert "trained on for each task" not in text_of(page.render(findings(results(["a"], BETTER), tmp_path / "own")))
+
+
 def test_exact_counts_where_nothing_is_suppressed(tmp_path: Path) -> None:
     told = text_of(page.render(findings(whole(), tmp_path, below=1)))
     assert "1,234" in told

@@ -57,6 +57,22 @@ def test_a_share_of_the_encoder_is_one_setting_however_it_is_written(given: floa
     assert repr(study.embeddings.vectors.encoder_share) == repr(share)
 
 
+def test_fine_tuning_needs_tasks_and_layers() -> None:
+    said = problems_of(changed(predictions={"fine_tuning": {"heads": ["mask"], "frozen_layers": 5}}))
+    assert "predictions.fine_tuning.heads: there is no task to fine-tune the encoder for." in said
+    assert "frozen_layers is 5, but the encoder has 4 layers" in said
+    assert "predictions.fine_tuning.heads" in problems_of(changed(predictions={"fine_tuning": {"heads": ["gru"]}}))
+    said = problems_of(changed(predictions={"models": ["tuned_mask"]}))
+    assert "name its head under predictions.fine_tuning.heads instead" in said
+
+
+def test_settings_of_fine_tuning_change_no_result_while_they_are_as_they_were() -> None:
+    study = settings.validate(changed(tasks={"screen": 2}, predictions={"fine_tuning": {"heads": ["mask"]}}))
+    assert fields.identity(study.predictions)["fine_tuning"]["heads"] == ["mask"]
+    assert study.predictions.chosen[-1] == "tuned_mask"
+    assert "fine_tuning" not in fields.identity(settings.validate(MINIMAL).predictions)
+
+
 def test_all_problems_are_told_at_once() -> None:
     message = problems_of(changed(clusters={"n": 0}, encoder={"dropout": 1.5}, events={"mrconso": 5}))
     assert "3 problems" in message

@@ -1,0 +1,175 @@
+"""The encoder with a head for one task: from histories to the log-odds of the outcome, to be trained on.
+
+Three heads (He, Rasmy, Zhi & Tao 2025, "BC", "Sum", "Mask"), each of which begins where it cannot lose much:
+
+classifier   a linear layer on the state at a mask on the day asked about, beside the vector of the history, which stays as it is.
+             It begins at a logistic regression on both (`Start`).
+sum, mask    a · s + b with s the log-odds of the outcome's tokens by the output layer, applied to the mean state of the history,
+             or to the state at the mask. They begin at the encoder's own s, with a and b fitted (`fitted_start`).
+
+Axes: R rows, T token slots, M chosen places, B histories of a part, D hidden size, n rows of a task.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.encoder import packing
+from ehr_pipeline.encoder.devices import autocast
+from ehr_pipeline.encoder.model import PackedEncoder
+from ehr_pipeline.encoder.sequences import Sequences
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.predictions.masked import summed_odds
+from ehr_pipeline.vocabulary.table import MASK
+
+Floats = NDArray[np.float64]
+SPREAD = 1.0
+"""Standard deviation of the prior of log a, whose mean is 0: with few labels, log-odds stay near those of the encoder."""
+NEWTON_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a head begins."""
+
+    weight: Floats
+    """Of the state at the mask (D,) for a classifier; (0,) for others."""
+    log_scale: float
+    """log a; 0 for a classifier."""
+    shift: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some histories, packed, on the device of the model."""
+
+    rows: NDArray[np.int64]
+    """Rows of the task (B,), ascending."""
+    tokens_RT: Tensor
+    positions_RT: Tensor
+    segments_RT: Tensor
+    order_RT: Tensor
+    places_M: Tensor
+    """The places, in the flattened R × T, whose states are read: the masks, or all tokens."""
+    owner_M: Tensor
+    """Whose they are, as indices into `rows`."""
+
+
+def parts(sequences: Sequences, rows: NDArray[np.integer], how: Inference, device: torch.device) -> Iterator[Part]:
+    """Pack some histories: `sequences` has one chunk for each row of the task (`masked.laid`). Each history comes once."""
+    at_once = max(how.batch_tokens // how.context, 1)
+    for group in packing.group_rows(sequences, np.asarray(rows, np.int64), how.context, at_once):
+        batch = packing.build(sequences, group, how.context)
+        masks = np.flatnonzero(batch.tokens_RT == MASK)
+        asks = len(masks) == len(np.concatenate(group))  # else histories are read without one, but for empty ones
+        places = masks if asks else np.flatnonzero(batch.segments_RT)
+        own, owner = np.unique(batch.chunks.reshape(-1)[places], return_inverse=True)
+        arrays = (batch.tokens_RT, batch.positions_RT, batch.segments_RT, batch.order_RT, places, owner)
+        yield Part(own, *(torch.from_numpy(array).to(device) for array in arrays))
+
+
+class Tuned(nn.Module):
+    """An encoder with a head. Its log-odds of a history are those of `forward`, and an offset that does not change."""
+
+    def __init__(self, encoder: PackedEncoder, head: str, tokens: NDArray[np.integer], *, stops: bool, precision: str):
+        super().__init__()
+        self.encoder, self.head, self.precision = encoder, head, precision
+        self.sign = -1.0 if stops else 1.0
+        """An outcome that is the end of a treatment is spoken against by its tokens."""
+        device, width = encoder.stock.device, encoder.stock.config.hidden_size
+        self.tokens = torch.from_numpy(np.asarray(tokens, np.int64)).to(device)
+        self.weight = nn.Parameter(torch.zeros(width if head == "classifier" else 0, device=device))
+        self.log_scale = nn.Parameter(torch.zeros((), device=device))
+        self.shift = nn.Parameter(torch.zeros((), device=device))
+
+    def forward(self, part: Part) -> Tensor:
+        """The log-odds (B,) of the histories of a part, in float32."""
+        with autocast(self.tokens.device, self.precision):
+            hidden_MD = self.encoder.hidden(
+                part.tokens_RT, part.positions_RT, part.segments_RT, part.places_M, part.order_RT
+            )
+        state_BD = mean_states(hidden_MD.float(), part.owner_M, len(part.rows))
+        if self.head == "classifier":
+            return state_BD @ self.weight + self.shift
+        with autocast(self.tokens.device, self.precision):
+            logits_BV = self.encoder.logits(state_BD)
+        return self.sign * self.log_scale.exp() * summed_odds(logits_BV.float(), self.tokens) + self.shift
+
+    @torch.no_grad()
+    def begin(self, start: Start) -> None:
+        """Put the head at its beginning."""
+        self.weight.copy_(torch.from_numpy(start.weight))
+        self.log_scale.fill_(start.log_scale)
+        self.shift.fill_(start.shift)
+
+    @torch.no_grad()
+    def odds(self, sequences: Sequences, rows: NDArray[np.integer], how: Inference) -> Floats:
+        """The log-odds (m,) of some rows of the task, without offsets, in the order of `rows`, which are ascending."""
+        self.eval()
+        found = np.full(len(rows), np.nan)
+        for part in parts(sequences, rows, how, self.tokens.device):
+            found[np.searchsorted(rows, part.rows)] = self(part).cpu().numpy()
+        return found
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that are not frozen."""
+        return [each for each in self.parameters() if each.requires_grad]
+
+
+def mean_states(hidden_MD: Tensor, owner_M: Tensor, count: int) -> Tensor:
+    """The mean (B, D) over the states of each history."""
+    sums = hidden_MD.new_zeros(count, hidden_MD.shape[1]).index_add(0, owner_M, hidden_MD)
+    return sums / torch.bincount(owner_M, minlength=count)[:, None]
+
+
+def freeze(encoder: PackedEncoder, layers: int) -> None:
+    """Let the lower `layers`, with the embeddings, stay as they are. With all of them, only the output layer changes.
+
+    Raises UserError for more layers than there are.
+    """
+    base = encoder.stock.roberta_prelayernorm
+    every = base.encoder.layer  # type: ignore[union-attr]
+    if layers > len(every):  # type: ignore[arg-type]
+        raise UserError(
+            f"predictions.fine_tuning.frozen_layers is {layers}, but the encoder has {len(every)} layers."  # type: ignore[arg-type]
+        )
+    still = [base.embeddings, *every[:layers]] if layers else []  # type: ignore[index]
+    if layers == len(every):  # type: ignore[arg-type]
+        still.append(base.LayerNorm)
+    for module in still:
+        module.requires_grad_(False)
+
+
+def fitted_start(odds: Floats, label: NDArray[np.bool_], weight: Floats) -> Start:
+    """The a > 0 and b with which a · odds + b fits some labels best (m,): logistic, with a normal prior on log a (`SPREAD`).
+
+    So the order of patients is the encoder's own, however few labels there are. By Newton's method with halved steps.
+    """
+    centre = float(np.average(odds, weights=weight))
+    x, found = odds - centre, np.zeros(2)  # log a, and the log-odds at the mean
+    share = np.clip(np.average(label, weights=weight), 1e-6, 1 - 1e-6)
+    found[1] = np.log(share / (1 - share))
+
+    def loss(tried: Floats) -> float:
+        fitted = np.exp(tried[0]) * x + tried[1]
+        return float(weight @ np.logaddexp(0, np.where(label, -fitted, fitted)) + (tried[0] / SPREAD) ** 2 / 2)
+
+    now = loss(found)
+    for _ in range(NEWTON_STEPS):
+        steep = np.exp(found[0]) * x
+        chance = 1 / (1 + np.exp(-np.clip(steep + found[1], -700, 700)))
+        slope = np.stack([steep, np.ones(len(x))])
+        gradient = slope @ (weight * (chance - label)) + np.array([found[0] / SPREAD**2, 0])
+        curvature = (slope * (weight * chance * (1 - chance))) @ slope.T + np.diag([1 / SPREAD**2, 1e-6])
+        step = np.linalg.solve(curvature, gradient)
+        tried = ((loss(found - step * size), size) for size in 0.5 ** np.arange(20))
+        after, size = next((each for each in tried if each[0] < now), (now, 0.0))
+        found, gain, now = found - step * size, now - after, after
+        if gain < 1e-10 * max(now, 1e-10):
+            break
+    return Start(np.zeros(0), float(found[0]), float(found[1] - np.exp(found[0]) * centre))

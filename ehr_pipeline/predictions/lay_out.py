@@ -1,0 +1,121 @@
+"""What fine-tuning is given: the samples of each task, and the logistic regressions at which a classifier begins; its answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.predictions import learners, tuned
+from ehr_pipeline.predictions.asked import Asked
+from ehr_pipeline.predictions.compare import Tuned, samples_of
+from ehr_pipeline.predictions.job import AnswersJob
+from ehr_pipeline.predictions.learners import Sample, Table
+from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, Rows
+from ehr_pipeline.predictions.settings import PredictionsSettings
+from ehr_pipeline.predictions.tuned import Linear
+from ehr_pipeline.predictions.tuning import TuningJob
+from ehr_pipeline.work.jobs import Launch
+
+Floats = NDArray[np.float64]
+FEWEST_TO_CHOOSE = 100
+"""Fewest cases, and others, of a sample with which the number of epochs is chosen."""
+HELD_OUT = 5
+"""One in so many of the sample's patients tells the number of epochs."""
+
+
+@dataclass(frozen=True)
+class ToTune:
+    """A task for which the encoder is fine-tuned."""
+
+    name: str
+    """As a file name."""
+    rows: Rows
+    tokens: NDArray[np.int64]
+    """Of the outcome; none for a death, for which there is only the classifier."""
+    stops: bool
+
+
+def tune(
+    job: AnswersJob, tasks: Sequence[ToTune], asked: Asked, settings: PredictionsSettings, seed: int, *, launch: Launch
+) -> None:
+    """Have the encoder fine-tuned for all tasks, in the folder of `job`; the answers are read by `answers`."""
+    for number, task in enumerate(tasks):
+        vectors = asked.answers(task.rows, number).vectors
+        write(job.work, task, vectors, settings, seed)
+    launch(
+        TuningJob(
+            checkpoint=job.checkpoint,
+            vocabulary=job.vocabulary,
+            dataset=job.dataset,
+            work=job.work,
+            settings=job.settings,
+            tokens_before=job.tokens_before,
+            fine_tuning=settings.fine_tuning,
+            seed=seed,
+            threads=job.threads,
+        )
+    )
+
+
+def answers(work: Path, task: str) -> Tuned:
+    """The log-odds of a task by model, number of labels and replicate."""
+
+    def found(model: str, labels: int | None, replicate: int) -> Floats:
+        head, sample = model.removeprefix("tuned_"), tuned.name_of(labels, replicate)
+        odds: Floats = np.load(tuned.answer_of(work / tuned.FOLDER, task, head, sample))
+        return odds
+
+    return found
+
+
+def write(work: Path, task: ToTune, vectors: NDArray[np.float32], settings: PredictionsSettings, seed: int) -> None:
+    """Write the rows and samples of a task, given the vectors of its rows (n, 2 D)."""
+    heads = [head for head in dict.fromkeys(settings.fine_tuning.heads) if len(task.tokens) or head == "classifier"]
+    rows, samples = task.rows, samples_of(task.rows, settings, seed)
+    columns: dict[str, NDArray[np.generic]] = {
+        name: getattr(rows, name) for name in ("shard", "row", "first", "last", "asked", "label", "weight")
+    }
+    columns["fitted"], columns["judged"] = rows.on(FIT), np.sort(np.concatenate([rows.on(TUNE), rows.on(JUDGE)]))
+    table = Table.of([vectors], rows.on(FIT), free=False)
+    for number, (_, _, sample) in enumerate(samples):
+        kept = held_back(rows, sample, seed)
+        columns[f"rows{number}"] = sample.rows
+        if kept is not None:
+            columns[f"kept{number}"] = kept
+        if "classifier" in heads:
+            for of, each in (("", sample), *((("part", sample.take(kept)),) if kept is not None else ())):
+                start = probe(table, each, vectors, seed)
+                columns[f"offset{number}{of}"], columns[f"weights{number}{of}"] = start.offset, start.weights
+    facts = {
+        "heads": heads,
+        "names": [tuned.name_of(labels, replicate) for labels, replicate, _ in samples],
+        "sizes": [len(sample.rows) for _, _, sample in samples],
+        "choose": [f"kept{number}" in columns for number in range(len(samples))],
+        "tokens": task.tokens.tolist(),
+        "stops": task.stops,
+        "shifts": [sample.shift for _, _, sample in samples],
+    }
+    tuned.write(work, task.name, facts, columns)
+
+
+def probe(table: Table, sample: Sample, vectors: NDArray[np.float32], seed: int) -> Linear:
+    """The logistic regression of the model `vectors` on a sample, before its log-odds are shifted to the prevalence of patients."""
+    _, plain = learners.logistic(table, sample, seed)
+    half = vectors.shape[1] // 2
+    return Linear(vectors[:, :half] @ plain[:half] + plain[-1] - sample.shift, plain[half:-1])
+
+
+def held_back(rows: Rows, sample: Sample, seed: int) -> NDArray[np.bool_] | None:
+    """Which rows of a sample (m,) are learned from while the number of epochs is chosen: those of four in five patients.
+
+    None where there are too few cases or others, of either part.
+    """
+    if min(sample.label.sum(), (~sample.label).sum()) < FEWEST_TO_CHOOSE:
+        return None
+    patients, place = np.unique(rows.patient[sample.rows], return_inverse=True)
+    order = np.random.default_rng([seed, 0xE]).permutation(len(patients))
+    kept: NDArray[np.bool_] = (order % HELD_OUT != 0)[place]
+    both = all(0 < sample.label[part].sum() < part.sum() for part in (kept, ~kept))
+    return kept if both else None

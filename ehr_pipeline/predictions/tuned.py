@@ -1,0 +1,187 @@
+"""What fine-tuning is given for each task, and what it answers: files in the folder of the job. No torch and no polars here.
+
+tuning/<task>.json                     facts of the task: heads, samples
+tuning/<task>.npz                      rows of the task, labels, and for each sample where the classifier begins
+tuning/<task>/<head>-<sample>.npy      log-odds (n,) of the task's rows, NaN on the training side
+
+Axes: n rows of the task, m those of a sample, D hidden size.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+FOLDER = "tuning"
+COLUMNS = ("shard", "row", "first", "last", "asked", "label", "weight", "fitted", "judged")
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A sample of labels, and where a classifier begins with it."""
+
+    rows: NDArray[np.int64]
+    """Rows of the task (m,), ascending."""
+    label: NDArray[np.bool_]
+    weight: Floats
+    shift: float
+    """Added to all log-odds in the end, since cases were drawn more often (`learners.Sample.shift`)."""
+    kept: NDArray[np.bool_] | None
+    """Whether a row (m,) is learned from while the number of epochs is chosen; None where the sample is too small to choose."""
+    starts: tuple["Linear", "Linear"] | None
+    """Where the classifier begins: with all of the sample, and with what is kept; None without a classifier."""
+    is_part: bool = False
+
+    def part(self, own: NDArray[np.bool_]) -> "Learned":
+        """A part of the sample, beginning where what is kept does."""
+        return Learned(self.rows[own], self.label[own], self.weight[own], self.shift, None, self.starts, True)
+
+    @property
+    def weights(self) -> Floats:
+        """Of the state at the mask (D,)."""
+        return self._linear.weights
+
+    @property
+    def offset(self) -> Floats:
+        """What the classifier adds for each row of the task (n,)."""
+        return self._linear.offset
+
+    @property
+    def _linear(self) -> "Linear":
+        assert self.starts is not None
+        return self.starts[1 if self.is_part else 0]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A logistic regression on the vector of the history and the state at the mask."""
+
+    offset: Floats
+    """Its part that does not change while the encoder is trained (n,): of the vector, and the intercept."""
+    weights: Floats
+    """Of the state at the mask (D,)."""
+
+
+@dataclass(frozen=True)
+class Laid:
+    """The rows of a task, as `rows.Rows` has them, and its samples."""
+
+    shard: NDArray[np.int64]
+    row: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    asked: NDArray[np.int64]
+    label: NDArray[np.bool_]
+    weight: Floats
+    fitted: NDArray[np.int64]
+    """The rows that any sample holds, ascending."""
+    judged: NDArray[np.int64]
+    """Those of the validation and the test side, ascending."""
+    tokens: NDArray[np.int64]
+    """Of the outcome."""
+    stops: bool
+    arrays: Mapping[str, NDArray[np.generic]]
+    """Of the samples, by name and number."""
+    shifts: tuple[float, ...]
+
+    def sample(self, own: int) -> Learned:
+        """A sample, by its number."""
+        found = self.arrays
+        rows = np.asarray(found[f"rows{own}"], np.int64)
+        starts = None
+        if f"weights{own}" in found:
+            starts = tuple(
+                Linear(np.asarray(found[f"offset{own}{of}"]), np.asarray(found[f"weights{own}{of}"]))
+                for of in ("", "part" if f"weights{own}part" in found else "")
+            )
+        kept = np.asarray(found[f"kept{own}"], bool) if f"kept{own}" in found else None
+        return Learned(rows, self.label[rows], self.weight[rows], self.shifts[own], kept, starts)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that is laid out."""
+
+    folder: Path
+    name: str
+    heads: tuple[str, ...]
+    sizes: tuple[int, ...]
+    """Of each sample."""
+    choose: tuple[bool, ...]
+    """Whether the number of epochs is chosen, for each sample."""
+    names: tuple[str, ...]
+    """Of each sample: number of labels, or 'all', and replicate."""
+    judged: int
+    """Number of rows that are scored."""
+
+    @classmethod
+    def all(cls, work: Path) -> list["Task"]:
+        """Those that are laid out in the folder of a job."""
+        told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((work / FOLDER).glob("*.json"))]
+        return [
+            cls(
+                work / FOLDER,
+                each["name"],
+                tuple(each["heads"]),
+                tuple(each["sizes"]),
+                tuple(each["choose"]),
+                tuple(each["names"]),
+                each["judged"],
+            )
+            for each in told
+        ]
+
+    @cached_property
+    def samples(self) -> int:
+        """Number of samples."""
+        return len(self.sizes)
+
+    def said(self, own: int) -> str:
+        """A sample in words."""
+        return f"{self.names[own].split('-')[0]} labels"
+
+    def answer(self, head: str, own: int) -> Path:
+        """The file of what was answered."""
+        return answer_of(self.folder, self.name, head, self.names[own])
+
+    def read(self) -> Laid:
+        """Its rows and samples."""
+        with np.load(self.folder / f"{self.name}.npz") as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+        told = json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
+        columns = {name: found.pop(name) for name in COLUMNS}
+        tokens = np.array(told["tokens"], np.int64)
+        return Laid(**columns, tokens=tokens, stops=told["stops"], arrays=found, shifts=tuple(told["shifts"]))
+
+
+def name_of(labels: int | None, replicate: int) -> str:
+    """The name of a sample."""
+    return f"{'all' if labels is None else labels}-{replicate}"
+
+
+def answer_of(folder: Path, task: str, head: str, sample: str) -> Path:
+    """The file with the log-odds of a task."""
+    return folder / task / f"{head}-{sample}.npy"
+
+
+def save(path: Path, odds: Floats) -> None:
+    """Write log-odds (n,): the file appears complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.npy")
+    np.save(beside, odds)
+    beside.rename(path)
+
+
+def write(work: Path, name: str, facts: Mapping[str, object], columns: Mapping[str, NDArray[np.generic]]) -> None:
+    """Write a task, as `Task` reads it."""
+    folder = work / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(folder / f"{name}.npz", **columns)  # type: ignore[arg-type]
+    told = {"name": name, **facts, "judged": len(columns["judged"])}
+    (folder / f"{name}.json").write_text(json.dumps(told) + "\n", encoding="utf-8")

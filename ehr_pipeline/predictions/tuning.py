@@ -1,0 +1,226 @@
+"""Fine-tune the encoder for tasks: `python -m ehr_pipeline.predictions.tuning --job job.json`, alone or under torchrun.
+
+For each task, head and sample of labels (`lay_out.write`): begin at the head's start, train, and answer for the validation and
+the test side. Each process takes every N-th of these trainings, which know nothing of each other, and holds one set of weights
+beside the encoder's own. The same seed gives the same log-odds on a CPU, whatever else is trained.
+
+With at least `FEWEST_TO_CHOOSE` cases and others, the number of epochs is chosen first, by the loss on a fifth of the sample's
+patients, from which nothing is learned meanwhile; then all of the sample is learned from. It may be 0: then the model is its start.
+"""
+
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import nn
+
+from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.encoder import checkpoint, machine
+from ehr_pipeline.encoder.devices import process_group, repeatable
+from ehr_pipeline.encoder.sequences import Sequences
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.patients.histories import cut
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.predictions.heads import Floats, Part, Start, Tuned, fitted_start, freeze, parts
+from ehr_pipeline.predictions.masked import laid
+from ehr_pipeline.predictions.models import HEADS
+from ehr_pipeline.predictions.settings import FineTuning
+from ehr_pipeline.predictions.tuned import Laid, Learned, Task, save
+from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.work import jobs
+from ehr_pipeline.work.progress import Progress
+
+TRAINING = 3.0
+"""A history that is trained on takes about as long as so many that are scored."""
+CLIP_NORM = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningJob(jobs.Job):
+    """Job that answers for the tasks that are laid out in the folder `work`."""
+
+    module: ClassVar[str] = "ehr_pipeline.predictions.tuning"
+    checkpoint: Path
+    vocabulary: Path
+    dataset: Path
+    work: Path
+    settings: Inference
+    tokens_before: int
+    fine_tuning: FineTuning
+    seed: int
+
+
+def run(job: TuningJob) -> None:
+    """Train and answer. Raises UserError for more frozen layers than there are, and for a loss that is not finite."""
+    with process_group(job.threads, job.needs_gpu) as device, repeatable(device):
+        encoder = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
+        freeze(encoder, job.fine_tuning.frozen_layers)
+        how = replace(job.settings, precision=machine.precision_of(job.settings.precision, encoder.stock.config))
+        tasks = Task.all(job.work)
+        planned = [(task, head, own) for task in tasks for head in task.heads for own in range(task.samples)]
+        mine = [each for number, each in enumerate(planned) if number % jobs.world_size() == jobs.rank()]
+        progress = Progress("fine-tuning", sum(_effort(task, own, job.fine_tuning) for task, _, own in mine))
+        for task, head, owns in _grouped(mine):
+            data = task.read()
+            histories = _histories(job, data, encoder.stock.config.vocab_size, how, mask=head != "sum")
+            tuned = Tuned(encoder, head, data.tokens, stops=data.stops, precision=how.precision)
+            seed = _seed(job.seed, task.name, head)
+            training = _Training(tuned, histories, data, how=how, settings=job.fine_tuning, seed=seed)
+            for own in owns:
+                if not (path := task.answer(head, own)).is_file():  # it may be there, when processes were started again
+                    save(path, training.answered(own))
+                progress.advance(_effort(task, own, job.fine_tuning), f"{task.name}: {head}, {task.said(own)}")
+
+
+def _grouped(planned: list[tuple[Task, str, int]]) -> Iterator[tuple[Task, str, list[int]]]:
+    """Trainings with the same task and head together."""
+    for task, head in dict.fromkeys((task, head) for task, head, _ in planned):
+        yield task, head, [own for each, other, own in planned if (each, other) == (task, head)]
+
+
+def _effort(task: Task, own: int, how: FineTuning) -> float:
+    chooses = 1.8 if task.choose[own] else 1.0
+    return task.judged + TRAINING * task.sizes[own] * how.epochs * chooses
+
+
+def _seed(seed: int, task: str, head: str) -> list[int]:
+    """It depends on the task's name, not on its number, so that a task's models do not change with the tasks beside it."""
+    return [seed, zlib.crc32(task.encode()), HEADS.index(head)]
+
+
+def _histories(job: TuningJob, data: Laid, size: int, how: Inference, *, mask: bool) -> Sequences:
+    """The histories of a task, each as one chunk, in the order of its rows."""
+    paths, shards, days = sorted(job.dataset.glob("[!.]*.arrow")), [], []
+    for number in np.unique(data.shard).tolist():
+        own = data.shard == number
+        whole = Shard.read(paths[number]).below(size)
+        shards.append(cut(whole, data.row[own], data.first[own], data.last[own]))
+        days.append(data.asked[own])
+    return laid(shards, days, how, job.tokens_before, mask=mask)
+
+
+class _Training:
+    """The trainings of one head for one task."""
+
+    def __init__(
+        self, tuned: Tuned, histories: Sequences, data: Laid, *, how: Inference, settings: FineTuning, seed: list[int]
+    ):
+        self.tuned, self.histories, self.data = tuned, histories, data
+        self.how, self.settings, self.seed = how, settings, seed
+        self.before = [each.detach().clone() for each in tuned.trained()]
+        self.plain: Floats | None = None
+        """Of a head with a, the encoder's own s (n,), on the rows that are learned from."""
+
+    def answered(self, own: int) -> Floats:
+        """The log-odds (n,) of the task's rows from one sample of labels; NaN on the training side."""
+        sample = self.data.sample(own)
+        epochs = self.settings.epochs
+        if sample.kept is not None and epochs:
+            epochs = self._best(sample, own)
+        self._learn(sample, own, epochs)
+        found = np.full(len(self.data.row), np.nan)
+        judged = self.data.judged
+        offset = sample.offset[judged] if self.tuned.head == "classifier" else 0.0
+        found[judged] = self.tuned.odds(self.histories, judged, self.how) + offset + sample.shift
+        self._restore()
+        return found
+
+    def _best(self, sample: Learned, own: int) -> int:
+        """The number of epochs after which the loss on the patients who are held out is lowest."""
+        assert sample.kept is not None
+        learned, held, losses = sample.part(sample.kept), sample.part(~sample.kept), []
+        for _ in self._epochs(learned, own, self.settings.epochs):
+            odds = self.tuned.odds(self.histories, held.rows, self.how) + self._offset(learned, held.rows)
+            losses.append(float(held.weight @ np.logaddexp(0, np.where(held.label, -odds, odds))))
+        return int(np.argmin(losses))
+
+    def _learn(self, sample: Learned, own: int, epochs: int) -> None:
+        for _ in self._epochs(sample, own, epochs):
+            pass
+
+    def _epochs(self, sample: Learned, own: int, epochs: int) -> Iterator[None]:
+        """Begin anew, and yield before the first epoch and after each."""
+        self._restore()
+        self.tuned.begin(self._start(sample))
+        yield
+        updater = torch.optim.Adam(self.tuned.trained(), lr=self.settings.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+        batch = self.settings.batch
+        in_epoch = -(-len(sample.rows) // batch)
+        offset = torch.from_numpy(self._offset(sample, sample.rows)).float()
+        for epoch in range(epochs):
+            order = np.random.default_rng([*self.seed, own, epoch]).permutation(len(sample.rows))
+            for update in range(in_epoch):
+                step = epoch * in_epoch + update
+                torch.manual_seed(int(np.random.SeedSequence([*self.seed, own, step]).generate_state(1)[0]))
+                for group in updater.param_groups:
+                    group["lr"] = self.settings.learning_rate * rate(step, in_epoch * self.settings.epochs)
+                chosen = np.sort(order[update * batch : (update + 1) * batch])
+                self._update(sample, chosen, offset, updater)
+            yield
+
+    def _update(
+        self, sample: Learned, chosen: NDArray[np.int64], offset: torch.Tensor, updater: torch.optim.Optimizer
+    ) -> None:
+        """One update with the labels of some rows of the sample; the loss is their weighted mean cross-entropy."""
+        self.tuned.train()
+        mean = float(sample.weight.mean())
+        total = 0.0
+        for part in parts(self.histories, sample.rows[chosen], self.how, self.tuned.tokens.device):
+            place = np.searchsorted(sample.rows, part.rows)
+            loss = part_loss(self.tuned, part, sample, place, offset) / (mean * len(chosen))
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        norm = nn.utils.clip_grad_norm_(self.tuned.trained(), CLIP_NORM)
+        if not (math.isfinite(total) and math.isfinite(float(norm))):
+            raise UserError(
+                f"The loss of fine-tuning {self.tuned.head!r} is not finite. Lower predictions.fine_tuning.learning_rate."
+            )
+        updater.step()
+        updater.zero_grad(set_to_none=True)
+
+    def _start(self, sample: Learned) -> Start:
+        if self.tuned.head == "classifier":
+            return Start(sample.weights, 0.0, 0.0)
+        if self.plain is None:
+            self.tuned.begin(Start(np.zeros(0), 0.0, 0.0))
+            self.plain = np.full(len(self.data.row), np.nan)
+            self.plain[self.data.fitted] = self.tuned.odds(self.histories, self.data.fitted, self.how)
+        return fitted_start(self.plain[sample.rows], sample.label, sample.weight)
+
+    def _offset(self, sample: Learned, rows: NDArray[np.int64]) -> Floats:
+        return sample.offset[rows] if self.tuned.head == "classifier" else np.zeros(len(rows))
+
+    @torch.no_grad()
+    def _restore(self) -> None:
+        for each, before in zip(self.tuned.trained(), self.before, strict=True):
+            each.copy_(before)
+
+
+def part_loss(
+    tuned: Tuned, part: Part, sample: Learned, place: NDArray[np.int64], offset: torch.Tensor
+) -> torch.Tensor:
+    """The weighted sum of the cross-entropies of the histories of a part, which are at `place` (B,) in the sample."""
+    device = tuned.tokens.device
+    label = torch.from_numpy(sample.label[place]).float().to(device)
+    weight = torch.from_numpy(sample.weight[place]).float().to(device)
+    odds = tuned(part) + offset[torch.from_numpy(place)].to(device)
+    return F.binary_cross_entropy_with_logits(odds, label, weight, reduction="sum")
+
+
+def rate(step: int, steps: int) -> float:
+    """The share of the learning rate at an update: rises over a tenth of all, then falls to 0 after the last."""
+    rising = max(steps // 10, 1)
+    if step < rising:
+        return (step + 1) / rising
+    return (steps - step) / max(steps - rising, 1)
+
+
+if __name__ == "__main__":
+    jobs.main(run)
