@@ -1,10 +1,12 @@
-"""From raw text to one row for each patient: this project beside DuckDB SQL, on one extract, in turn.
+"""From raw text to one row for each patient: this project beside DuckDB SQL and tuned Polars, on one extract, in turn.
 
-Ours does it with all its checks, the quarantine, the reports, and content hashes. A time counts only if both give the same
+Ours does it with all its checks, the quarantine, the reports, and content hashes. A time counts only if all give the same
 patients, visits and concepts: every patient's dates and the token ids of every visit are compared.
 
-The extract comes from `make_extract.py` of the folder given with --baseline, DuckDB's chain from `duckdb_chain_baseline.py` there.
-Birth years are capped at 1999, before the first event: DuckDB's SQL knows of no births, and ours rejects what lies before them.
+The extract comes from `make_extract.py` of the folder given with --baseline, the other chains from `duckdb_chain_baseline.py` and
+`chain_polars.py` there. The latter is tuned for this extract: a row is one integer, since it knows where the patient ids begin, and
+codes must be numbers; it keeps all rows in memory, and rejects nothing. Birth years are capped at 1999, before the first event: the
+other chains know of no births, and ours rejects what lies before them.
 
 With --beside CHECKOUT, another checkout of this project (with its own .venv, such as one of an earlier commit) takes its turns too.
 Processor seconds beside those of the clock, since other work may run on the machine.
@@ -35,6 +37,8 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology.shipped import shipped
 
 EXTRACT = "2020-01-01"
+BASELINES = {"DuckDB SQL": "duckdb_chain_baseline.py", "tuned Polars": "chain_polars.py"}
+OTHER, OURS_NAMED = "another checkout of this project", "ours"
 OURS = """
 import sys
 try:
@@ -111,42 +115,36 @@ def run_beside(checkout: Path, path: Path) -> dict[str, float]:
     return measured([str(checkout / ".venv/bin/python"), "-P", "-c", OURS, str(path), EXTRACT], path.parent / "store")
 
 
-def measured(command: list[str], store: Path) -> dict[str, float]:
+def measured(command: list[str], store: Path, *, quiet: bool = False) -> dict[str, float]:
     """Run a chain with an empty store. Returns seconds, processor seconds and peak memory of all its processes."""
     subprocess.run(["/bin/rm", "-rf", str(store)], check=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds, peak = watched(command)
+    seconds, peak = watched(command, quiet=quiet)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"seconds": seconds, "processor": processor, "peak": peak}
 
 
-def beside(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> str:
-    """Ours and another checkout's runs in a table, and how they differ."""
+def row(name: str, runs: list[dict[str, float]]) -> tuple[str, ...]:
+    """A row of the table of chains: of each figure the median, and from least to most."""
     columns = (("seconds", 1, 1), ("processor", 1, 1), ("peak", 1e9, 2))
-
-    def row(name: str, runs: list[dict[str, float]]) -> tuple[str, ...]:
-        each = ([run[key] / unit for run in runs] for key, unit, _ in columns)
-        spans = zip(each, columns, strict=True)
-        return name, *(f"{statistics.median(x):.{d}f} ({min(x):.{d}f} to {max(x):.{d}f})" for x, (_, _, d) in spans)
-
-    changes = [
-        f"{name} {statistics.median(run[key] for run in ours) / statistics.median(run[key] for run in theirs) - 1:+.1%}"
-        for key, name in (("seconds", "time"), ("processor", "processor seconds"), ("peak", "memory"))
-    ]
-    header = ("checkout", "seconds", "processor seconds", "GB")
-    return (
-        f"Two checkouts of this project in turn, {len(ours)} runs each, the median (least to most):\n\n"
-        + results.table(header, [row("the other one", theirs), row("this one", ours)])
-        + f"\n\nThis one beside the other: **{', '.join(changes)}**."
-    )
+    each = ([run[key] / unit for run in runs] for key, unit, _ in columns)
+    spans = zip(each, columns, strict=True)
+    return name, *(f"{statistics.median(x):.{d}f} ({min(x):.{d}f} to {max(x):.{d}f})" for x, (_, _, d) in spans)
 
 
-def run_duckdb(baseline: Path, extract: Path, out: Path) -> dict[str, float]:
-    """Seconds (its own count: from its connection on) and peak memory of DuckDB's chain."""
-    command = [sys.executable, str(baseline / "duckdb_chain_baseline.py"), str(extract), str(out)]
-    seconds, peak = watched(command, quiet=True)
-    return {"seconds": seconds, "peak": peak}
+def ratios(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> str:
+    """Our figures divided by another's, as text: the median over the turns, each with its own turn, and from least to most."""
+    told = []
+    for key, name in (("seconds", "time"), ("processor", "processor seconds"), ("peak", "memory")):
+        each = [own[key] / other[key] for own, other in zip(ours, theirs, strict=True)]
+        told.append(f"{statistics.median(each):.2f} of its {name} ({min(each):.2f} to {max(each):.2f})")
+    return ", ".join(told)
+
+
+def run_baseline(script: Path, extract: Path, out: Path) -> dict[str, float]:
+    """What another chain takes (`measured`): DuckDB's or Polars'."""
+    return measured([sys.executable, str(script), str(extract), str(out)], out.with_suffix(".store"), quiet=True)
 
 
 def differences(study: Path, theirs: Path) -> list[str]:
@@ -175,7 +173,9 @@ def differences(study: Path, theirs: Path) -> list[str]:
 def main() -> None:
     """Run both in turn, compare what they made, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--baseline", type=Path, required=True, help="folder of make_extract.py and of DuckDB's chain")
+    parser.add_argument(
+        "--baseline", type=Path, required=True, help="folder of make_extract.py and of the other chains"
+    )
     parser.add_argument("--rows", type=float, default=3e7)
     parser.add_argument("--buckets", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=2)
@@ -196,34 +196,38 @@ def main() -> None:
             subprocess.run(make, check=True)
         path = prepare(extract, folder / f"study_{options.rows:.0e}", options.buckets)
         settings.load(path)
-        ours, theirs, others = [], [], []
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in (*BASELINES, OTHER, OURS_NAMED)}
         for _ in range(options.repeats):
-            theirs.append(run_duckdb(options.baseline, extract, folder / "duckdb.parquet"))
+            for name, script in BASELINES.items():
+                runs[name].append(run_baseline(options.baseline / script, extract, folder / f"{script}.parquet"))
             if options.beside:  # before ours, whose store is looked at afterwards
-                others.append(run_beside(options.beside.resolve(), path))
-            ours.append(run_ours(path))
-            print(json.dumps({"duckdb": theirs[-1], "beside": others[-1:], "ours": ours[-1]}), flush=True)
+                runs[OTHER].append(run_beside(options.beside.resolve(), path))
+            runs[OURS_NAMED].append(run_ours(path))
+            print(json.dumps({name: each[-1:] for name, each in runs.items()}), flush=True)
             time.sleep(1)
-        found = differences(path.parent, folder / "duckdb.parquet")
+        found = {name: differences(path.parent, folder / f"{script}.parquet") for name, script in BASELINES.items()}
         size = Store(str(path.parent / "store")).current("patient_dataset").counts
-    best, other = min(ours, key=lambda run: run["seconds"]), min(theirs, key=lambda run: run["seconds"])
-    rows = [
-        ("DuckDB SQL", f"{other['seconds']:.1f}", f"{other['peak'] / 1e9:.2f}"),
-        ("ours", f"{best['seconds']:.1f}", f"{best['peak'] / 1e9:.2f}"),
-        *((f"of it {name}", f"{best[name]:.1f}", "") for name in list(best)[3:]),
-    ]
-    per_20_million = best["seconds"] / options.rows * 2e7
+    ours = runs[OURS_NAMED]
+    stages = {name: statistics.median(run[name] for run in ours) for name in list(ours[0])[3:]}
+    per_20_million = statistics.median(run["seconds"] for run in ours) / options.rows * 2e7
+    same = [f"{name}: {'NO, ' + ', '.join(each) if each else 'yes'}" for name, each in found.items()]
     text = (
-        f"{options.rows:,.0f} rows, {options.buckets} buckets, the best of {options.repeats} runs in turn; whole processes, imports"
-        " included. Memory: proportional set size of all processes.\n\n"
-        + results.table(("chain", "seconds", "GB"), rows)
-        + f"\n\nOurs takes **{best['seconds'] / other['seconds']:.2f}** of DuckDB's time;"
+        f"{options.rows:,.0f} rows, {options.buckets} buckets, {options.repeats} runs in turn; whole processes, imports included."
+        " Memory: proportional set size of all processes. The median (least to most):\n\n"
+        + results.table(
+            ("chain", "seconds", "processor seconds", "GB"), [row(name, each) for name, each in runs.items() if each]
+        )
+        + "\n\n"
+        + "".join(
+            f"Ours takes, turn by turn, of {name}: **{ratios(ours, runs[name])}**.\n"
+            for name in runs
+            if name != OURS_NAMED and runs[name]
+        )
+        + f"Of our seconds {', '.join(f'{name} {seconds:.1f}' for name, seconds in stages.items())};"
         f" {size['bytes'] / size['kept']:.1f} bytes an event in the patient data set; {per_20_million:.1f} s per 20 M rows,"
         f" where the MEDS chain was measured at 257.7 s ({257.7 / per_20_million:.0f} times as long)."
-        f" Same patients, dates and concepts in every visit: **{'NO: ' + ', '.join(found) if found else 'yes'}**."
+        f" Same patients, dates and concepts in every visit as {'; '.join(same)}."
     )
-    if others:
-        text += f"\n\n{beside(ours, others)}"
     results.write("data_chain.py", "The data chain", text)
 
 

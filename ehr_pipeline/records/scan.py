@@ -5,6 +5,7 @@ a canonical form: numbers without sign, blank or leading zero, of at most 18 dig
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,12 +16,26 @@ from ehr_pipeline.records import quoting
 from ehr_pipeline.records.header import Shape
 from ehr_pipeline.records.layouts import DelimitedText
 from ehr_pipeline.records.quoting import Quoting, Rows
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.jit import compiled, part
 
 SKIPPED, NUMBER, TEXT = 0, 1, 2
 MOST_DIGITS, LONGEST = 18, 12
 """Limits of a number (below 10**18), and of a text (which Arrow's string view holds in place)."""
 NEWLINE, LAST_CONTROL, ZERO = 10, 31, 48
+ONES = np.uint64(0x0101010101010101)
+"""A word of eight bytes that are 1; the others below are alike."""
+HIGHEST, BLANKS, ZEROS, NO_DIGIT = (
+    ONES << np.uint64(7),
+    ONES * np.uint64(32),
+    ONES * np.uint64(ZERO),
+    ONES * np.uint64(128 - 10),
+)
+PAIRS, FOURS = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
+SAMPLE = 1 << 16
+"""Bytes of a block in which lines are counted, to estimate how many there are."""
+REACH = 40
+"""Bytes from the beginning of a field that may be looked at, eight at a time."""
+POWERS = np.array([10**digits for digits in range(9)], np.uint64)
 
 
 @dataclass(frozen=True)
@@ -43,20 +58,29 @@ def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, 
     for kind, roles in ((NUMBER, numbers), (TEXT, texts)):
         for slot, role in enumerate(roles):
             kinds[places[role]], slots[places[role]] = kind, slot
-    if known := quote != b"" and quote in block:
-        rows = quoting.rows(block, Quoting(layout.delimiter.encode(), quote))
-        count = len(rows.ends)
-    else:
-        count = quoting.count_lines(block)
-        rows = Rows(np.empty(count, np.int64), np.arange(count, dtype=np.int64))
-    values, views = np.empty((len(numbers), count), np.int64), np.zeros((len(texts), count, 2), np.uint64)
-    plain = np.empty(count, np.bool_)
-    signs = np.uint8(ord(layout.delimiter)), np.uint8(quote[0] if quote else NEWLINE)
-    _scan(np.frombuffer(block, np.uint8), *signs, kinds, slots, values, views, rows.ends, known, plain)
-    columns = {"line": pl.Series(rows.lines)}
-    columns |= {role: pl.Series(values[slot]) for slot, role in enumerate(numbers)}
-    columns |= {role: _texts(views[slot]) for slot, role in enumerate(texts)}
-    return Scanned(pl.DataFrame(columns), plain, rows)
+    kinds_and_slots, signs = (kinds, slots), (np.uint8(ord(layout.delimiter)), np.uint8(quote[0] if quote else NEWLINE))
+    text = np.frombuffer(block, np.uint8), np.frombuffer(block, np.uint64, len(block) // 8)
+    rows = quoting.rows(block, Quoting(layout.delimiter.encode(), quote)) if quote and quote in block else None
+    room, count, done = len(rows.ends) if rows else _about(block), 0, False
+    while not done:
+        ends = rows.ends if rows else np.empty(room, np.int64)
+        values, views = np.empty((len(numbers), room), np.int64), np.zeros((len(texts), room, 2), np.uint64)
+        plain = np.empty(room, np.bool_)
+        count = _scan(*text, *signs, *kinds_and_slots, values, views, ends, rows is not None, plain)
+        done = rows is not None or not block or (count > 0 and int(ends[count - 1]) == len(block))
+        room = room if done else quoting.count_lines(block)
+    where = rows or Rows(ends[:count], np.arange(count, dtype=np.int64))
+    columns = {"line": pl.Series(where.lines)}
+    columns |= {role: pl.Series(values[slot, :count]) for slot, role in enumerate(numbers)}
+    columns |= {role: _texts(views[slot, :count]) for slot, role in enumerate(texts)}
+    return Scanned(pl.DataFrame(columns), plain[:count], where)
+
+
+def _about(block: bytes) -> int:
+    """Return room for the lines of a block, going by its beginning: it may prove too little, but to count takes time."""
+    if len(block) <= SAMPLE:
+        return quoting.count_lines(block)
+    return int(1.1 * quoting.count_lines(block[:SAMPLE]) * len(block) / SAMPLE) + SAMPLE // 100
 
 
 def _texts(views: NDArray[np.uint64]) -> pl.Series:
@@ -68,6 +92,7 @@ def _texts(views: NDArray[np.uint64]) -> pl.Series:
 @compiled
 def _scan(
     block: NDArray[np.uint8],
+    words: NDArray[np.uint64],
     delimiter: np.uint8,
     quote: np.uint8,
     kinds: NDArray[np.uint8],
@@ -77,40 +102,40 @@ def _scan(
     ends: NDArray[np.int64],
     known: bool,
     plain: NDArray[np.bool_],
-) -> None:
-    """Fill `values`, `views` (zero at first), `ends` and `plain`. `ends` is `known` where rows may have several lines."""
-    width, at = len(kinds), 0
-    for row in range(len(ends)):
+) -> int:
+    """Fill `values`, `views` (zero at first), `ends` and `plain` until they are full. Returns the number of rows.
+
+    `ends` is `known` where rows may have several lines. `words` is the same text, eight bytes at a time, as far as it reaches;
+    near its end bytes are taken one by one.
+    """
+    width, at, row, safe = len(kinds), 0, 0, 8 * len(words) - REACH
+    delimiters, quotes = ONES * np.uint64(delimiter), ONES * np.uint64(quote)
+    while row < len(ends) and at < len(block):
         good = True
         for column in range(width):
-            begin, kind = at, kinds[column]
+            begin, kind, slot = at, kinds[column], slots[column]
             stop = delimiter if column + 1 < width else np.uint8(NEWLINE)
-            byte = block[at]
             if kind == NUMBER:
-                value = np.int64(0)
-                while np.uint8(byte - np.uint8(ZERO)) < 10:
-                    value = value * 10 + np.int64(np.uint8(byte - np.uint8(ZERO)))
-                    at += 1
-                    byte = block[at]
+                value, at = _number(block, words, at, safe)
+                values[slot, row] = value
                 good = 0 < at - begin <= MOST_DIGITS and block[begin] != ZERO
-                values[slots[column], row] = value
             else:
                 low, high = np.uint64(0), np.uint64(0)
-                while byte != delimiter and byte != quote and byte > LAST_CONTROL:
-                    if kind == TEXT:
-                        place = at - begin
-                        if place < 4:
-                            low |= np.uint64(byte) << np.uint64(32 + 8 * place)
-                        elif place < LONGEST:
-                            high |= np.uint64(byte) << np.uint64(8 * (place - 4))
+                if at <= safe:
+                    low, high, at = _text(words, at, delimiters, quotes)
+                # What is longer than two words, and what is near the end of the block.
+                while block[at] != delimiter and block[at] != quote and block[at] > LAST_CONTROL:
+                    place = at - begin
+                    if place < 4:
+                        low |= np.uint64(block[at]) << np.uint64(32 + 8 * place)
+                    elif place < LONGEST:
+                        high |= np.uint64(block[at]) << np.uint64(8 * (place - 4))
                     at += 1
-                    byte = block[at]
                 if kind == TEXT:
                     good = at - begin <= LONGEST
                     if good:
-                        views[slots[column], row, 0] = low | np.uint64(at - begin)
-                        views[slots[column], row, 1] = high
-            if byte != stop or not good:
+                        views[slot, row, 0], views[slot, row, 1] = low | np.uint64(at - begin), high
+            if block[at] != stop or not good:
                 good = False
                 break
             at += 1
@@ -121,3 +146,68 @@ def _scan(
                 at += 1
             at += 1
         ends[row], plain[row] = at, good
+        row += 1
+    return row
+
+
+@part
+def _number(block: NDArray[np.uint8], words: NDArray[np.uint64], at: Any, safe: Any) -> tuple[Any, Any]:
+    """Read digits from `at` on. Returns their number, which is meaningless if they are more than 18, and where they end."""
+    begin, value, digits = at, np.uint64(0), np.uint64(8)
+    while digits == 8 and at <= safe and at - begin <= MOST_DIGITS:
+        word = _word(words, at) ^ ZEROS  # digits become their values; all other bytes are 10 or more
+        digits = _before((word + NO_DIGIT) | word)
+        if digits:  # pairs, fours and eights of digits are put together at once
+            word <<= np.uint64(64) - (digits << np.uint64(3))
+            word = (word * np.uint64(10 * 2**8 + 1)) >> np.uint64(8)
+            word = ((word & PAIRS) * np.uint64(100 * 2**16 + 1)) >> np.uint64(16)
+            word = ((word & FOURS) * np.uint64(10_000 * 2**32 + 1)) >> np.uint64(32)
+            value = value * POWERS[digits] + word
+            at += np.int64(digits)
+    while at > safe and np.uint8(block[at] - np.uint8(ZERO)) < 10:
+        value = value * np.uint64(10) + np.uint64(np.uint8(block[at] - np.uint8(ZERO)))
+        at += 1
+    return np.int64(value), at
+
+
+@part
+def _text(words: NDArray[np.uint64], at: Any, delimiters: Any, quotes: Any) -> tuple[Any, Any, Any]:
+    """Read up to 16 bytes from `at` on, until a delimiter, a quote or a control character. Returns a string view without its
+    length, of which the last four bytes are missing, and where the text ends.
+    """
+    first = _word(words, at)
+    taken = _before(_ends(first, delimiters, quotes))
+    second = np.uint64(0)
+    if taken == 8:
+        second = _word(words, at + 8)
+        more = _before(_ends(second, delimiters, quotes))
+        taken += more
+        if more < 8:
+            second &= ~(~np.uint64(0) << (more << np.uint64(3)))
+    else:
+        first &= ~(~np.uint64(0) << (taken << np.uint64(3)))
+    return first << np.uint64(32), (first >> np.uint64(32)) | (second << np.uint64(32)), at + np.int64(taken)
+
+
+@part
+def _word(words: NDArray[np.uint64], at: Any) -> Any:
+    """Return the eight bytes from `at` on, the first as the lowest."""
+    shift, place = np.uint64((at & 7) << 3), np.uint64(at >> 3)
+    return (words[place] >> shift) | ((words[place + np.uint64(1)] << np.uint64(1)) << (np.uint64(63) - shift))
+
+
+@part
+def _ends(word: Any, delimiters: Any, quotes: Any) -> Any:
+    """Mark the bytes of a word that end a text, by their highest bit; only the lowest mark is sure (Hacker's Delight, 6-1)."""
+    other, quote = word ^ delimiters, word ^ quotes
+    return ((other - ONES) & ~other) | ((quote - ONES) & ~quote) | ((word - BLANKS) & ~word)
+
+
+@part
+def _before(marks: Any) -> Any:
+    """Return how many bytes lie before the lowest one whose highest bit is set; 8 if there is none."""
+    marks &= HIGHEST
+    if not marks:
+        return np.uint64(8)
+    lowest = marks & (~marks + np.uint64(1))
+    return ((((lowest - np.uint64(1)) & ONES) * ONES) >> np.uint64(56)) - np.uint64(1)

@@ -39,3 +39,12 @@ def compiled(function: Function) -> Function:
         return loop(*arguments)
 
     return cast(Function, call)
+
+
+def part(function: Function) -> Function:
+    """Mark a function that loops of the same module call: its code is put in place of each call.
+
+    It takes and returns numbers and arrays; several results as a tuple.
+    """
+    function.is_part_of_a_loop = True  # type: ignore[attr-defined]
+    return function

@@ -16,12 +16,15 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import numpy as np
 
 Types = tuple[str, ...]
 ENDING = ".loop"
+PART = "is_part_of_a_loop"
+"""Attribute of functions that are parts of loops."""
 OTHER = "other"
 """The type of an argument that only numba can pass on."""
 _SCALARS: dict[str, Any] = {
@@ -84,11 +87,25 @@ def by_numba(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that numba compiles and calls, with a cache of its own."""
     import numba
 
+    whole = _with_parts(function)
     try:
-        made: Callable[..., Any] = numba.njit(nogil=True, cache=True)(function)
+        made: Callable[..., Any] = numba.njit(nogil=True, cache=True)(whole)
     except RuntimeError:  # no folder for the cache
-        made = numba.njit(nogil=True)(function)
+        made = numba.njit(nogil=True)(whole)
     return made
+
+
+def _with_parts(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose calls of parts (`jit.part`) are put in their place when numba compiles it."""
+    import numba
+
+    known: dict[str, Any] = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    parts = {
+        name: numba.njit(inline="always")(_with_parts(each)) for name, each in known.items() if hasattr(each, PART)
+    }
+    if not parts:
+        return function
+    return FunctionType(function.__code__, {**function.__globals__, **parts}, function.__name__)
 
 
 def folders(function: Callable[..., Any]) -> list[Path]:
@@ -127,7 +144,7 @@ def _made(function: Callable[..., Any], types: Types, arguments: tuple[Any, ...]
     import llvmlite.binding as llvm
 
     numba: Any = import_module("numba")  # its types know neither of these options
-    made = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    made = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(_with_parts(function))
     made.compile(tuple(numba.typeof(argument) for argument in arguments))
     result = str(made.nopython_signatures[0].return_type)
     assembly = _OWNERS.sub("", made.inspect_llvm(made.signatures[0]))

@@ -45,6 +45,29 @@ def test_clean_rows_are_plain(tmp_path: Path) -> None:
     assert both(tmp_path / "x", content, block=64) == 499
 
 
+def test_numbers_and_texts_of_every_length_at_every_place_of_a_word(tmp_path: Path) -> None:
+    digits = b"98765432109876543210"
+    content = b"".join(
+        b"%s\t%s\t%s\n" % (digits[:one], b"abcdefghijklmnopqrst"[:length], digits[:other])
+        for one in range(1, 21)
+        for length in range(21)
+        for other in range(1, 21)
+    )
+    assert both(tmp_path / "x", content) == 18 * 13 * 18
+
+
+def test_every_byte_within_and_behind_numbers_and_texts(tmp_path: Path) -> None:
+    rows = (
+        b"12345%c7\t0%c/02/2003\t%d%c\n" % (byte, byte, number, byte) for byte in range(256) for number in (1, 10**9)
+    )
+    assert both(tmp_path / "x", b"".join(rows) + b"1\td\t1\n" * 2000) == 2000 + 20  # and those with a digit
+
+
+def test_more_lines_than_the_beginning_of_a_block_tells(tmp_path: Path) -> None:
+    long = b"1\t%s\t2\n" % (b"x" * 1000)
+    assert both(tmp_path / "x", 100 * long + 50_000 * b"1\td\t2\n") == 50_000
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ehr_pipeline.tables import machine_code
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.jit import compiled, part
 
 
 def _fill(numbers: NDArray[np.int64], table: NDArray[np.float64], plus: int, flag: bool, small: np.uint8) -> float:
@@ -41,6 +41,31 @@ def _doubled(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _both(numbers: NDArray[np.int64]) -> tuple[int, int]:
     return numbers[0], numbers[-1]
+
+
+@part
+def _square(number: int) -> int:
+    return number * number
+
+
+@part
+def _square_and_cube(number: int) -> tuple[int, int]:
+    return _square(number), number * _square(number)
+
+
+def _powers(numbers: NDArray[np.int64]) -> int:
+    total = 0
+    for place in range(len(numbers)):
+        square, cube = _square_and_cube(numbers[place])
+        total += square + cube
+    return total
+
+
+def _powers_made(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+    squares = np.empty_like(numbers)
+    for place in range(len(numbers)):
+        squares[place] = _square(numbers[place])
+    return squares
 
 
 @pytest.fixture
@@ -101,6 +126,14 @@ def test_code_of_an_older_source_is_removed(kept: Path, monkeypatch: pytest.Monk
     assert compiled(_is_even)(2)
     (newer,) = kept.iterdir()
     assert newer != older
+
+
+def test_parts_of_loops_are_put_in_their_place(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = np.array([2, 3])
+    assert compiled(_powers_made)(numbers).tolist() == [4, 9]  # by numba
+    assert compiled(_powers)(numbers) == 4 + 8 + 9 + 27
+    refuse_numba(monkeypatch)
+    assert compiled(_powers)(numbers) == 4 + 8 + 9 + 27
 
 
 def test_numba_calls_what_makes_arrays_or_returns_several_values(kept: Path) -> None:
