@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ehr_pipeline.assets import ASSETS
@@ -161,3 +162,17 @@ def test_the_commands_of_the_page_compare_local_direct_and_tuned(
     local, direct, tuned = map(float, figures["validation loss"])
     assert tuned < direct
     assert local != tuned
+
+
+def test_the_page_s_measure_of_sites_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/transfer.md").read_text(encoding="utf-8"), re.DOTALL)
+    rng = np.random.default_rng(0)
+    second = np.arange(600) % 4 > 1
+    given = {
+        "second": second,
+        "vectors": rng.normal(size=(600, 4)) + second[:, None],
+        "covariates": rng.normal(size=(600, 1)),
+    }
+    exec(block, given)  # noqa: S102 (our own page)
+    assert re.fullmatch(r"0\.9\d \(0\.\d\d to 0\.\d\d\), \d+ matched patients\n", capsys.readouterr().out)
+    assert np.abs(given["without_site"][second].mean(0) - given["without_site"][~second].mean(0)).max() < 0.2
