@@ -151,7 +151,11 @@ STATEMENTS = (
         Rate.ONE_GROUP,
         "one planted group twice",
         "In two clusters that can be relied on, or groups of them, more than half of the patients are of one planted group. False"
-        " everywhere.",
+        " everywhere. (Of all clusters in the list, also those that cannot be relied on, two held one planted group in 2 of 9"
+        " cohorts of `change` and 1 of 9 of `ageing`, of 1,000 patients; in 2 of 2 of `change`, of 2,500; in none of the others."
+        " Of these seven pairs, three share fewer than half of their marks: in one part, patients have type 2 diabetes too, say,"
+        " which lasts as well and has nothing to do with the group. That is not false. In the other four, the young patients of a"
+        " group, most of whom have atopic dermatitis, are told as another group than the older ones, who have any disease.)",
         any_of("one planted group twice"),
         "one planted group twice",
         SUBGROUPED,
@@ -161,8 +165,8 @@ STATEMENTS = (
         Rate.ONE_GROUP,
         "one planted group over-represented twice",
         "In two of them, one planted group is more frequent than among all patients of the same diseases, beyond chance (p below"
-        " 0.05 over all pairs of the two). That is so, where it is said: a lasting diagnosis that has nothing to do with the group"
-        " divides its patients too. It counts how often planted groups are spread over several clusters.",
+        " 0.05 over all pairs of the two). It is no error: a group that goes with age, as in `ageing`, is more frequent in every"
+        " cluster of patients of that age. It counts how often planted groups are spread over several clusters.",
         any_of("one planted group over-represented twice"),
         "one planted group over-represented twice",
         (),

@@ -185,7 +185,7 @@ def describe(
         "dominant": next(
             (name for name, count in ordered.items() if count >= disclosure.below and 2 * count > size), ""
         ),
-        "diseases": disclosure.composition(ordered, size, _told_exactly(table)),
+        "diseases": disclosure.composition(ordered, size, _shown_exactly(table)),
     }
 
 
@@ -205,7 +205,7 @@ def _sexes(own: list[str], people: pa.Table, disclosure: Disclosure) -> str:
     return f"female {disclosure.coarse(known.count('F'), len(known))}{of_known}"
 
 
-def _told_exactly(table: list[ConceptRow]) -> dict[str, int]:
+def _shown_exactly(table: list[ConceptRow]) -> dict[str, int]:
     """Return the names of the concepts whose exact number of patients a table shows, with those numbers."""
     return {row.name: int(row.patients.replace(",", "")) for row in table if row.interval and row.patients[0].isdigit()}
 

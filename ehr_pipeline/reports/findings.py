@@ -59,9 +59,9 @@ class Findings:
         return self.vocabulary.shown_by(self.inputs.naming(self.disclosure.below))
 
     @cached_property
-    def own_diseases(self) -> lists.Own | None:
+    def disease_concepts(self) -> lists.DiseaseConcepts | None:
         """The cohort's diseases among the concepts that decide a patient's vector."""
-        return lists.own(self.inputs, self.vocabulary, self.named)
+        return lists.disease_concepts(self.inputs, self.vocabulary, self.named)
 
     @cached_property
     def substituted(self) -> Substituted:

@@ -19,8 +19,8 @@ FIGURES = ("codes", "concepts", "concepts_in_extract", "events", "rows_without_c
 
 
 @dataclass(frozen=True)
-class Own:
-    """The cohort's own diseases among the concepts that determine a patient's vector."""
+class DiseaseConcepts:
+    """The concepts of the cohort's diseases among those that determine a patient's vector."""
 
     names: tuple[str, ...]
     """Names of the diseases' concepts that are pooled."""
@@ -49,8 +49,8 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[dict[str, Any]]:
     return diseases
 
 
-def own(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> Own | None:
-    """Find pooled concepts on the cohort's lists, naming those in `named`; None if no list chose the cohort."""
+def disease_concepts(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> DiseaseConcepts | None:
+    """Return the pooled concepts on the cohort's lists, naming those in `named`; None if no list chose the cohort."""
     rows = read_lists(inputs.artifacts[COHORT].path)
     if not rows:
         return None
@@ -58,4 +58,4 @@ def own(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> Own |
     pooled = pooled_tokens(inputs.artifacts[PATIENT_EMBEDDINGS].path)
     mine = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pooled]
     shown = (concept.name for concept in mine if concept.concept in concepts and concept.concept in named)
-    return Own(tuple(shown), len(pooled), concepts)
+    return DiseaseConcepts(tuple(shown), len(pooled), concepts)

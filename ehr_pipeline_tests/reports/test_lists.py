@@ -24,7 +24,7 @@ def inputs(tiny: Pipeline) -> Inputs:
 
 def test_the_codes_of_the_cohorts_diseases_are_among_the_pooled_concepts(inputs: Inputs) -> None:
     vocabulary = Vocabulary.read(inputs.artifacts["vocabulary"].path)
-    own = lists.own(inputs, vocabulary, vocabulary.token_of)
+    own = lists.disease_concepts(inputs, vocabulary, vocabulary.token_of)
     assert own is not None
     assert "Psoriasis" in own.names
     assert 1 <= len(own.names) < own.pooled == inputs.artifacts["patient_embeddings"].counts["selected_concepts"]
@@ -33,7 +33,7 @@ def test_the_codes_of_the_cohorts_diseases_are_among_the_pooled_concepts(inputs:
 def test_a_concept_that_nobody_has_any_more_is_not_named(inputs: Inputs) -> None:
     vocabulary = Vocabulary.read(inputs.artifacts["vocabulary"].path)
     left = [replace(one, patients=0) if one.name == "Psoriasis" else one for one in vocabulary.concepts]
-    own = lists.own(inputs, vocabulary, replace(vocabulary, concepts=tuple(left)).shown_by(Naming(1, "")))
+    own = lists.disease_concepts(inputs, vocabulary, replace(vocabulary, concepts=tuple(left)).shown_by(Naming(1, "")))
     assert own is not None
     assert "Psoriasis" not in own.names
 

@@ -17,7 +17,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
         return None
     drawn = {name for name, layer in findings.layers.items() if layer}
     without = [effect.name for effect in findings.effects if effect.attribute not in drawn]
-    settings, own = findings.settings, findings.own_diseases
+    settings, diseases = findings.settings, findings.disease_concepts
     made = vectors.settings_of(findings.inputs.artifacts[PATIENT_EMBEDDINGS])
     ages = bool(made["profile"] and made["ages"])
     predicted = _predicted(findings) if made[vectors.SHARE] or not made["profile"] else ()
@@ -25,7 +25,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
         "purpose": say.purpose(),
         "warnings": [*say.warnings(findings.effects), *_on_one_concept(findings)],
         "rows": [
-            _row(effect, diseases=bool(own and own.names), ages=ages, predicted=predicted)
+            _row(effect, diseases=bool(diseases and diseases.names), ages=ages, predicted=predicted)
             for effect in findings.effects
         ],
         "read_as": say.read_as(findings.kinds, settings.attribute_types),

@@ -25,7 +25,7 @@ FIRST_SHOWN = 8
 
 def content(findings: Findings) -> dict[str, Any]:
     """Return what the neighbours are compared with, the rows of neighbours, and the concepts that count as one."""
-    concepts, own = findings.inputs.artifacts[CONCEPT_EMBEDDINGS], findings.own_diseases
+    concepts, own = findings.inputs.artifacts[CONCEPT_EMBEDDINGS], findings.disease_concepts
     naming = findings.inputs.naming(findings.disclosure.below)
     rows = read_neighbours(concepts.path)
     of_own = type_agreement(rows, findings.vocabulary, own.listed) if own else None

@@ -29,7 +29,7 @@ def content(findings: Findings) -> dict[str, Any]:
         say.habits(findings.substituted.method),
         say.collapse(quality["collapse"], quality["collapse_published"]),
         say.space(quality["space"]),
-        say.own_diseases(findings.own_diseases),
+        say.disease_concepts(findings.disease_concepts),
         say.ages(settings),
         say.sides(flow.sides_in_words(findings.counted)),
         say.clustering(inputs.settings[CLUSTERS]["method"]),

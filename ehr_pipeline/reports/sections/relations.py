@@ -53,13 +53,13 @@ def content(findings: Findings) -> dict[str, Any]:
 
 def _interest(findings: Findings, names: Mapping[str, str]) -> list[str]:
     """The diseases with partners, in order: the cohort's own ones, or all if the cohort has no list."""
-    own = findings.own_diseases.listed if findings.own_diseases else frozenset(names)
+    own = findings.disease_concepts.listed if findings.disease_concepts else frozenset(names)
     return [concept for concept in names if concept in own] or list(names)
 
 
 def _of_interest(findings: Findings) -> int:
     """How many of the cohort's diseases may be named."""
-    own = findings.own_diseases
+    own = findings.disease_concepts
     return len(own.listed & findings.named) if own else 0
 
 

@@ -90,7 +90,7 @@ def _artefacts(findings: Findings) -> list[Any]:
         say.divided(verdict, findings.groups),
         say.mixed(verdict, findings.cards),
         occlusion.one_concept(findings.resting_on_one),
-        say.by_construction(findings.own_diseases, ages=bool(made_of["profile"] and made_of["ages"])),
+        say.by_construction(findings.disease_concepts, ages=bool(made_of["profile"] and made_of["ages"])),
         say.without_concept(flow.summary_of_codes(findings.counted)),
         say.never_recorded(),
     ]

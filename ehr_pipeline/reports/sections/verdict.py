@@ -22,12 +22,12 @@ def content(findings: Findings) -> dict[str, Any]:
     """Return the verdict in one sentence and what it rests on, the figures, the map with its colours, and the list."""
     mirrored = [effect.name for effect in findings.effects if effects.in_banner(effect)]
     evidence, standing, fewest = findings.evidence, findings.standing, findings.settings.suppress_below
-    told = (
+    statement = (
         verdict.banner(evidence, standing, mirrored)
         if len(findings.numbers) > 1
         else verdict.undivided(tried=alternatives.most_tried(findings))
     )
-    answer, rest = told.halves()
+    answer, rest = statement.halves()
     groups = list_of_groups(findings)
     return {
         "invented": verdict.invented() if truth.agreement(findings) else None,

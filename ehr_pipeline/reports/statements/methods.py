@@ -5,7 +5,7 @@ from typing import Any
 
 from ehr_pipeline.clusters import matching, traits
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
-from ehr_pipeline.reports.lists import Own
+from ehr_pipeline.reports.lists import DiseaseConcepts
 from ehr_pipeline.reports.statements.statement import Statement, listed, percent, say
 
 EQUAL = 1e-3
@@ -148,25 +148,25 @@ def habits(method: str) -> Statement | None:
     return say("Habits of recording: {method}", method=method) if method else None
 
 
-def own_diseases(own: Own | None) -> Statement | None:
+def disease_concepts(concepts: DiseaseConcepts | None) -> Statement | None:
     """Say how far codes of the cohort's own diseases decide the vectors; None if no list chose the cohort."""
-    if not own:
+    if not concepts:
         return None
-    if not own.names:
+    if not concepts.names:
         return say(
             "Diseases of the cohort: no concept of the lists by which the cohort was chosen is among the {pooled:,} that decide a"
             " patient’s vector.",
-            pooled=own.pooled,
+            pooled=concepts.pooled,
         )
-    named = [*own.names[:MOST_NAMED], *(["others"] if len(own.names) > MOST_NAMED else [])]
+    named = [*concepts.names[:MOST_NAMED], *(["others"] if len(concepts.names) > MOST_NAMED else [])]
     return say(
         "Diseases of the cohort: {some} of the {pooled:,} concepts that decide a patient’s vector {are} on the lists by which"
         " the cohort was chosen ({named}). The name of a patient’s disease is used nowhere, but its codes are recorded, so"
         " clusters follow the disease by construction. That they do is no discovery; what divides the patients of one disease"
         " may be.",
-        some=len(own.names),
-        pooled=own.pooled,
-        are="is" if len(own.names) == 1 else "are",
+        some=len(concepts.names),
+        pooled=concepts.pooled,
+        are="is" if len(concepts.names) == 1 else "are",
         named=listed(named),
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ehr_pipeline.reports.effects import Effect
-from ehr_pipeline.reports.lists import Own
+from ehr_pipeline.reports.lists import DiseaseConcepts
 from ehr_pipeline.reports.statements.statement import (
     Rate,
     Statement,
@@ -198,17 +198,17 @@ def mixed(verdict: str, cards: Cards) -> Statement | None:
     return say(text, Rate.MARKS, numbers=listed(numbers))
 
 
-def by_construction(own: Own | None, *, ages: bool) -> Statement | None:
+def by_construction(concepts: DiseaseConcepts | None, *, ages: bool) -> Statement | None:
     """Say that clusters follow what their vectors are made of: codes of the cohort's own diseases, and (`ages`) age.
 
     None if they are made of neither.
     """
-    if own and own.names:
+    if concepts and concepts.names:
         codes = markup(
             "{some} of the {pooled:,} concepts from which the patients’ vectors are made {are} of the cohort’s own diseases",
-            some=len(own.names),
-            pooled=own.pooled,
-            are="is a code" if len(own.names) == 1 else "are codes",
+            some=len(concepts.names),
+            pooled=concepts.pooled,
+            are="is a code" if len(concepts.names) == 1 else "are codes",
         )
         if ages:
             return say(

@@ -43,7 +43,7 @@ def findings(tmp_path: Path) -> Findings:
     assert not naming.shows("C1 C3", BELOW)
     inputs = SimpleNamespace(artifacts={CONCEPT_RELATIONS: artifact}, naming=lambda below: naming, seed=1)
     made = SimpleNamespace(
-        inputs=inputs, disclosure=Disclosure(BELOW), named=frozenset(NAMES), own_diseases=None, pictures=tmp_path
+        inputs=inputs, disclosure=Disclosure(BELOW), named=frozenset(NAMES), disease_concepts=None, pictures=tmp_path
     )
     return cast(Findings, made)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ehr_pipeline.reports.effects import Effect
-from ehr_pipeline.reports.lists import Own
+from ehr_pipeline.reports.lists import DiseaseConcepts
 from ehr_pipeline.reports.statements import (
     alternatives,
     audit,
@@ -159,12 +159,12 @@ def test_how_vectors_are_made() -> None:
 def test_what_follows_by_construction() -> None:
     assert "so clusters follow age by construction" in str(methods.ages(VECTORS))
     assert methods.ages(VECTORS | {"ages": False}) is None
-    assert methods.own_diseases(None) is None
-    assert "no concept of the lists" in str(methods.own_diseases(Own((), 1200, frozenset())))
+    assert methods.disease_concepts(None) is None
+    assert "no concept of the lists" in str(methods.disease_concepts(DiseaseConcepts((), 1200, frozenset())))
     assert "1 of the 1,200 concepts that decide a patient’s vector is on the lists" in str(
-        methods.own_diseases(Own(("a",), 1200, frozenset()))
+        methods.disease_concepts(DiseaseConcepts(("a",), 1200, frozenset()))
     )
-    many = str(methods.own_diseases(Own(tuple("abcdefghijklmn"), 1200, frozenset())))
+    many = str(methods.disease_concepts(DiseaseConcepts(tuple("abcdefghijklmn"), 1200, frozenset())))
     assert "14 of the 1,200 concepts that decide a patient’s vector are on the lists" in many
     assert "l and others)" in many
 

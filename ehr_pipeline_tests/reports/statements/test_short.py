@@ -6,7 +6,7 @@ import pytest
 
 from ehr_pipeline.reports.effects import Effect
 from ehr_pipeline.reports.likeness import Carried
-from ehr_pipeline.reports.lists import Own
+from ehr_pipeline.reports.lists import DiseaseConcepts
 from ehr_pipeline.reports.statements import short, vectors
 from ehr_pipeline.reports.sureness import Standing
 
@@ -114,7 +114,7 @@ def test_clusters_that_carry_the_marks_of_another() -> None:
 
 
 def test_what_is_so_by_construction() -> None:
-    one, two = (Own(tuple("ab"[:n]), 1200, frozenset()) for n in (1, 2))
+    one, two = (DiseaseConcepts(tuple("ab"[:n]), 1200, frozenset()) for n in (1, 2))
     assert "1 of the 1,200 concepts from which the patients’ vectors are made is a code of the" in str(
         short.by_construction(one, ages=False)
     )
@@ -122,7 +122,7 @@ def test_what_is_so_by_construction() -> None:
     assert told.startswith("That clusters follow disease and age is so by construction: 2 of the 1,200 concepts")
     assert "are codes of the cohort’s own diseases" in told
     assert str(short.by_construction(None, ages=True)).startswith("That clusters follow age is so by construction")
-    assert short.by_construction(Own((), 1200, frozenset()), ages=False) is None
+    assert short.by_construction(DiseaseConcepts((), 1200, frozenset()), ages=False) is None
 
 
 def test_counts_that_are_not_shown() -> None:
