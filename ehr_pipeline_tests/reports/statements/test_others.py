@@ -22,7 +22,8 @@ from ehr_pipeline.reports.statements.words import WORDS
 
 def metrics(epochs: int, stopped: bool = False) -> dict[str, Any]:
     score = {"epoch": 3, "validation_loss": 4.5648, "validation_top1": 0.1479, "validation_top10": 0.3824}
-    course = [{"training_loss": 4.61, "validation_loss": 4.57}] * epochs
+    losses = {"training_loss": 4.61, "validation_loss": 4.57}
+    course = [{"epoch": n + 1, "updates": 10 * (n + 1)} | losses for n in range(epochs)]
     baseline = {"loss": 5.0959, "top1": 0.0466, "top10": 0.2745}
     counts = {"parameters": 527_728, "training_tokens": 990_546, "stopped_early": stopped}
     return counts | {"epochs": course, "best": score, "baseline": baseline}
@@ -34,6 +35,10 @@ def test_how_the_encoder_was_trained() -> None:
     )
     assert "4 epochs (the most that the settings allow)" in str(encoder.trained(metrics(4))[0])
     assert "1 epoch shows no course" in str(encoder.no_curve(metrics(1)))
+    untrained = metrics(1)
+    untrained["epochs"][-1] |= {"epoch": 0, "updates": 0}
+    assert "none of them trained in this study" in str(encoder.trained(untrained)[0])
+    assert "nothing was trained in this study" in str(encoder.no_curve(untrained))
     assert "2 epochs show no course. Training loss at the end 4.610, on held-out patients 4.570." in str(
         encoder.no_curve(metrics(2))
     )
