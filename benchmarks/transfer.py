@@ -14,7 +14,7 @@ Direct use begins unknown codes in several ways:
 - `mean`, `names`: as the setting says. The generator's synonyms are real codes of another meaning, so their names lead astray;
 - `names of the meaning`: as they would be at a site that names its own codes by what they mean. Names are those of the codes that
   they stand for, whose vectors are kept from the regression, so that nothing of that name was learned;
-- `merged`: as if a mapping said which codes mean the same. No transfer can be better than this.
+- `merged`: as if a mapping said which codes mean the same: all that names could tell.
 
 Figures of each seed stay in the folder of --keep, with the extracts and the trained encoders, and are not measured again.
 

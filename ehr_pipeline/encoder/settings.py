@@ -101,7 +101,7 @@ class TransferSettings:
 
     @property
     def trains(self) -> bool:
-        """Whether the encoder is trained in this study."""
+        """Whether anything is trained in this study."""
         return not self.checkpoint or self.use == "tuned"
 
 
@@ -229,6 +229,11 @@ class EncoderSettings:
         "Where the encoder begins, if not at random weights.", TransferSettings(), later=True
     )
     keep_checkpoints: int = option("How many of these are kept, beside the best epoch.", 2, role="tuning", ge=1)
+
+    @property
+    def epochs(self) -> int:
+        """The most epochs of the training; 0 where nothing is trained."""
+        return self.max_epochs if self.transfer.trains else 0
 
     @property
     def beside(self) -> dict[str, float]:

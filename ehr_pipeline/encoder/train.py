@@ -124,8 +124,7 @@ class _Training:
         asked = partial(evaluate.asked, objective, self.validation, settings.context, seed, at_once)
         baseline = objective.baseline(asked() if first else iter(()), self.counts)
         self._log_beginning(steps_per_epoch)
-        epochs = settings.max_epochs if settings.transfer.trains else 0
-        steps = steps_per_epoch * epochs
+        epochs, steps = settings.epochs, steps_per_epoch * settings.epochs
         reporter = Reporter(self.checkpoints.folder, steps, position)
         save = _Saver(
             settings.checkpoint_seconds, lambda: self.checkpoints.save(position, flatness, self.model, updater)

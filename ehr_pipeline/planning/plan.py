@@ -155,7 +155,7 @@ def _network(
     learned = mflop(study.encoder, passes=1 + len(study.encoder.beside)) / rates.CPU_TOKEN_MFLOP
     used = min(processes, machines.gpus)
     one = min(processes, machines.first.gpus)
-    passes = study.encoder.max_epochs * tokens
+    passes = study.encoder.epochs * tokens
     training: dict[str, float | None] = {}
     embedding: dict[str, float | None] = {}
     embedded = 2 * COHORT_SHARE * tokens  # each record whole, and in two halves
@@ -223,7 +223,7 @@ def _given(study: Study, rows: float, speed: float, kept: float, buckets: int) -
         f"{rows / ROWS_PER_PATIENT:,.0f} patients ({ROWS_PER_PATIENT:,} rows each, as in the published study);"
         f" {kept:.0%} of the rows become tokens (--kept)",
         f"a core is {speed:g} times as fast as those measured (--speed)",
-        f"training: all {study.encoder.max_epochs} epochs, at a vocabulary of {VOCABULARY:,}",
+        f"training: all {study.encoder.epochs} epochs, at a vocabulary of {VOCABULARY:,}",
         f"embedding: {COHORT_SHARE:.0%} of the patients, each whole and in two halves",
         f"{buckets:,} buckets of {rows / buckets:,.0f} rows, {_gigabytes(rows, buckets):.2f} GB each in work; the disk keeps up",
     ):

@@ -177,3 +177,11 @@ def test_each_loss_beside_the_objective_passes_through_the_layers_again() -> Non
     expected = 1 + 2 * layers / mflop(plain)
     assert seconds(beside, "encoder_checkpoint") == pytest.approx(expected * seconds({}, "encoder_checkpoint"))
     assert seconds(beside, "patient_embeddings") == pytest.approx(seconds({}, "patient_embeddings"))
+
+
+def test_an_encoder_that_is_used_as_it_came_takes_no_time_to_train() -> None:
+    direct = {"preset": "published", "transfer": {"checkpoint": "theirs", "use": "direct"}}
+    made = plan(study(encoder=direct), 3e9, Machines.read(["8x32x256"]))
+    (training,) = (need for need in made.needs if need.stage == "encoder_checkpoint")
+    assert training.seconds["processes"] == 0
+    assert any("all 0 epochs" in text for _, text in made.assumptions)
