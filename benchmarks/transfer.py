@@ -18,7 +18,7 @@ Direct use begins unknown codes in several ways:
 
 Figures of each seed stay in the folder of --keep, with the extracts and the trained encoders, and are not measured again.
 
-Usage: python benchmarks/transfer.py [--patients 2400] [--seeds 0] [--epochs 3] [--keep FOLDER]; about ten minutes a seed
+Usage: python benchmarks/transfer.py [--patients 2400] [--seeds 0] [--epochs 10] [--keep FOLDER]; ten minutes a seed
 """
 
 import argparse
@@ -316,7 +316,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=2_400)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--keep", type=Path, help="folder of figures, extracts and encoders (default: a temporary one)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
