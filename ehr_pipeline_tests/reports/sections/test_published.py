@@ -17,7 +17,7 @@ SETTINGS = {
 
 
 def rows(visits: dict[int, int] | None = None, tested: bool = False, **changed: Any) -> dict[str, tuple[str, str]]:
-    metrics = {"parameters": 527_728, "epochs": [1, 2, 3]}
+    metrics = {"parameters": 527_728, "epochs": [{"epoch": 1}, {"epoch": 2}, {"epoch": 3}]}
     run = published.Run(
         counted(**changed), metrics, SETTINGS, 50, 0.1, visits or {1: 40, 2: 20, 21: 30, 500: 10}, tested
     )
