@@ -101,7 +101,7 @@ def test_the_weakest_of_clusters_can_agree_more_than_all_of_them() -> None:
     rng = np.random.default_rng(3)
     true = rng.integers(0, 3, 6000)
     votes = [np.where(rng.random(6000) < 0.4, (true + rng.integers(1, 3, 6000)) % 3, true) for _ in range(2)]
-    everybody = np.full(6000, "d")
+    everybody = np.zeros(6000, np.int64)
     alike = Alike(((everybody, everybody),), (rng.random(6000),))
     overall = number.agreement(votes[0], votes[1], number._blockings(alike)[0])
     weakest = min(one.kappa for one in number._with_rivals(votes, alike, 3) if one)
