@@ -240,7 +240,7 @@ def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: Del
     extent = Extent()
     for mark, reason in ODD.items():
         if mark in block:
-            bad = holding(mark) & usable & (~quoted | (mark == NUL))
+            bad = holding(mark) & usable & ~quoted
             rejected.append(_rejects(where.lines[bad], reason))
             extent += _extent_lost(lengths[bad])
             usable &= ~bad
@@ -308,24 +308,27 @@ def _without_headers(rows: pl.DataFrame, shape: header.Shape) -> tuple[pl.DataFr
 def _quoted_rows(
     block: bytes, where: Rows, index: NDArray[np.int64], shape: header.Shape, layout: DelimitedText
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split rows that hold a quote, one at a time. If the quotes of a row are wrong, each of its lines is rejected."""
+    """Split rows that hold a quote, one at a time. If the quotes of a row are wrong, each of its lines is rejected: what
+    else is wrong with it may stand in rows that were swallowed by the quote."""
     good: dict[str, list[str]] = {role: [] for role in shape.places}
     lines, bad = [], []
     for i in index.tolist():
         start = int(where.ends[i - 1]) if i else 0
         text, line = block[start : int(where.ends[i])].decode().removesuffix("\n"), int(where.lines[i])
         fields = header.fields(text, layout)
-        if fields is not None and len(fields) == shape.width:
+        if fields is None and header.fields(text.replace("\r", ""), layout) is None:
+            bad.append((line, UNCLOSED))
+            bad.extend((line + number, AFTER_UNCLOSED) for number in range(1, text.count("\n") + 1))
+        elif "\0" in text:
+            bad.append((line, ODD[NUL]))
+        elif fields is None:
+            bad.append((line, ODD[RETURN]))
+        elif len(fields) != shape.width:
+            bad.append((line, "wrong_number_of_fields"))
+        else:
             lines.append(line)
             for role, place in shape.places.items():
                 good[role].append(fields[place])
-        elif fields is not None:
-            bad.append((line, "wrong_number_of_fields"))
-        elif "\r" in text and header.fields(text.replace("\r", ""), layout) is not None:
-            bad.append((line, ODD[RETURN]))
-        else:
-            bad.append((line, UNCLOSED))
-            bad.extend((line + number, AFTER_UNCLOSED) for number in range(1, text.count("\n") + 1))
     values = [pl.Series(role, texts, pl.String).str.strip_chars() for role, texts in good.items()]
     rows = pl.DataFrame([pl.Series("line", lines, pl.Int64), *values])
     return rows, pl.DataFrame(bad, schema={"line": pl.Int64, "reason": pl.String}, orient="row")

@@ -31,10 +31,13 @@ def oracle(content: bytes, quote: str) -> Found:
     while at < len(clean):
         count = _lines_of_row(clean[at:], quote)
         row, raw = "\n".join(clean[at : at + count]), b"\n".join(raw_lines[at : at + count])
+        is_open = _lines_of_row([*clean[at:], ""], quote) > len(clean) - at  # at the end of the file
         number, at = at + 2, at + count
         values = _values(row, quote)
         if len(raw) > LIMIT or values == ["unclosed_quote"]:
-            rejected.append((number, "unclosed_quote" if count > 1 or len(raw) <= LIMIT else "line_too_long"))
+            rejected.append(
+                (number, "unclosed_quote" if count > 1 or is_open or len(raw) <= LIMIT else "line_too_long")
+            )
             rejected += [(number + more, "after_unclosed_quote") for more in range(1, count)]
         elif len(values) == 1:
             rejected.append((number, values[0]))
@@ -57,9 +60,9 @@ def _lines_of_row(following: list[str], quote: str) -> int:
 
 
 def _values(row: str, quote: str) -> list[str]:
-    """The values of a row, or why it is none."""
+    """The values of a row, or why it is none. A quote that is not closed comes first: it says where the row should have ended."""
     if "\0" in row:
-        return ["nul_byte"]
+        return ["unclosed_quote" if _values(row.replace("\0", "x"), quote) == ["unclosed_quote"] else "nul_byte"]
     fields = row.split("\t")
     if quote and quote in row:
         try:
@@ -161,6 +164,9 @@ END = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\r\r\n"])
 @example(
     found=[(b"x" * 61, b"\n"), (b"x" * 60, b"\n"), (b"x" * 300, b"\r\n")], clean=2, last=b"y" * 61, quote="", block=16
 )
+@example(
+    found=[(b'1\t1\t"a\n\t\x00', b"\n"), (b"1\t100\t10000", b"\n")], clean=15, last=b"", quote='"', block=100
+)  # rows that a quote swallowed, with a byte that no text has
 def test_both_ways_give_what_plain_python_gives(
     tmp_path: Path, found: list[tuple[bytes, bytes]], clean: int, last: bytes, quote: str, block: int
 ) -> None:
