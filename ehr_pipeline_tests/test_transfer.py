@@ -143,6 +143,7 @@ def test_the_check_before_a_run_names_what_does_not_fit(extract: Path, theirs: P
     assert any("has no config.json" in text for text in inspect(missing).problems)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_compare_local_direct_and_tuned(
     extract: Path, theirs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

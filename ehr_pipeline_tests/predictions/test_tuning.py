@@ -213,6 +213,7 @@ def test_without_an_epoch_each_head_is_its_start(at_start: TaskResults) -> None:
     assert auroc(at_start, "tuned_sum") != pytest.approx(auroc(at_start, "masked", 0), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_planted_is_learned(planted: Planted, at_start: TaskResults, tmp_path: Path) -> None:
     """The encoder has new weights, so at the mask it knows nothing of the risk until it is trained."""
     made = planted.results(tmp_path / "out", tuning_with(epochs=8, learning_rate=5e-3))
