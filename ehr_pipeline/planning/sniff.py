@@ -26,8 +26,8 @@ HEAD = 1 << 18
 MOST_ROWS = 5000
 MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 """Byte order marks, and the encodings that they show."""
-BINARY = ("\x00", "\x01", "\x02", "\x03", "\x04")
-"""Characters that no text has."""
+BINARY, MOST_BINARY = "\x00\x01\x02\x03\x04\x05\x06\x07\x08", 0.01
+"""Characters that no text has, and the share of them from which on a file is none: damaged rows are for the quarantine."""
 FORMATS = (
     "iso",
     "%d/%m/%Y",
@@ -123,7 +123,7 @@ def sniff(path: Path) -> Sniffed:
     if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
         raise InputError(f"{path}: a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV (UTF-8).")
     encoding, text = _decoded(raw)
-    if any(mark in text for mark in BINARY):
+    if sum(map(text.count, BINARY)) > MOST_BINARY * len(text):
         raise InputError(f"{path}: this is no text, and no Parquet file. Give text with a header line, or Parquet.")
     lines = text.splitlines(keepends=True)
     if not lines or not lines[0].strip():

@@ -166,6 +166,12 @@ def test_the_ends_of_observation_and_the_death_are_read(tmp_path: Path) -> None:
     assert not study.records.patients[0].attributes
 
 
+def test_a_damaged_row_is_no_reason_to_refuse_a_file(tmp_path: Path) -> None:
+    first, _ = saved_by_excel(tmp_path)
+    first.write_bytes(first.read_bytes() + b"p0001;01/02/2003;1959\x0067001\r\n")
+    assert sniff.sniff(first).is_events
+
+
 def test_the_files_are_described_as_they_are(tmp_path: Path) -> None:
     first, second = saved_by_excel(tmp_path)
     found = sniff.sniff(first)
