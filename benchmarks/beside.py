@@ -9,7 +9,7 @@ import pyarrow as pa
 from cohorts import SEED, Cohort
 
 from ehr_pipeline.clusters import build as clusters
-from ehr_pipeline.clusters import traits
+from ehr_pipeline.clusters import trait_correlations
 from ehr_pipeline.clusters.build import Patients
 from ehr_pipeline.clusters.evidence import WEAK_BELOW
 from ehr_pipeline.concepts.table import SCOPES, read_neighbours
@@ -76,7 +76,7 @@ def traits_again(cohort: Cohort, known: dict[str, Any]) -> dict[str, Any]:
     people = Patients.of(read, Vectors.read(read[assets.PATIENT_EMBEDDINGS]).ids)
     halves = people.half(HALVES[0], study.study.seed), people.half(HALVES[1], study.study.seed)
     records = clusters.compared_records(read, people, people.described(), halves, study.study.seed)
-    found = traits.together(records, permutations=study.clusters.permutations, seed=study.study.seed)
+    found = trait_correlations.together(records, permutations=study.clusters.permutations, seed=study.study.seed)
     told = known | {"together": found.found, "p of traits": found.p}
     if known.get("persistent"):
         told["verdict"] = ("weak" if known["excess"] < WEAK_BELOW else "clear") if found.found else "differ"

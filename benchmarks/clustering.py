@@ -29,7 +29,7 @@ def ours(path: Path, patients: int) -> dict[str, Any]:
     """Cluster one file, and tell how long it took and how well it went."""
     from sklearn.metrics import adjusted_rand_score
 
-    from ehr_pipeline.clusters.graph import neighbour_graph
+    from ehr_pipeline.clusters.neighbour_graph import neighbour_graph
     from ehr_pipeline.clusters.spectral import spectrum
 
     with np.load(path) as stored:
@@ -58,7 +58,7 @@ def same_as_exact(path: Path) -> float:
     """Agreement of our clusters with those of LAPACK's full eigenvectors, on the first patients of a file."""
     from sklearn.metrics import adjusted_rand_score
 
-    from ehr_pipeline.clusters.graph import neighbour_graph
+    from ehr_pipeline.clusters.neighbour_graph import neighbour_graph
     from ehr_pipeline.clusters.spectral import cluster_qr, spectrum
 
     with np.load(path) as stored:

@@ -28,7 +28,7 @@ from ehr_pipeline.cohort.settings import list_of
 from ehr_pipeline.embeddings import build as embeddings
 from ehr_pipeline.embeddings import embed
 from ehr_pipeline.embeddings.blocks import matched_blocks
-from ehr_pipeline.embeddings.job import EmbeddingJob
+from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
 from ehr_pipeline.embeddings.vectors import HALVES, WHOLE, Vectors
 from ehr_pipeline.events.listed import Ladder, Rows
 from ehr_pipeline.events.table import Mapping
@@ -40,7 +40,7 @@ from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.people import ETHNICITIES, PRACTICES, REGIONS, patient_ids
 from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline.synthetic.worlds import skin, write
-from ehr_pipeline.synthetic.worlds.block import BLOCK, Block, Events, Mechanism
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, Block, Events, Mechanism
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables import asset_names as assets

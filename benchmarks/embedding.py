@@ -27,7 +27,7 @@ from transformers import RobertaPreLayerNormModel
 from watch import watched
 
 from ehr_pipeline.cohort.members import Cohort
-from ehr_pipeline.embeddings.job import EmbeddingJob, Inference
+from ehr_pipeline.embeddings.embedding_job import EmbeddingJob, Inference
 from ehr_pipeline.embeddings.pooling import pool_chunks
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.devices import keep_freed_memory

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ehr_pipeline.clusters import build as clusters
-from ehr_pipeline.clusters import divide, marks, trust
+from ehr_pipeline.clusters import divide, marker_concepts, trust
 from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.build import Patients
 from ehr_pipeline.clusters.half_test import Halves, root_shares
@@ -195,7 +195,7 @@ def with_true_groups(cohort: Cohort, ids: pa.Array, groups: dict[str, str]) -> s
     both = np.flatnonzero(halves[0].there & halves[1].there)
     names, labels = np.unique([groups.get(patient, "") for patient in ids.to_pylist()], return_inverse=True)
     roots = [root_shares(half.counts[both]) for half in halves]
-    tested = marks.test(
+    tested = marker_concepts.test(
         Halves((labels[both], labels[both]), (roots[0], roots[1])),
         Alike.of(people.described()).among(both).blockings(),
         people.visits(),

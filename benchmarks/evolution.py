@@ -34,8 +34,8 @@ from ehr_pipeline.embeddings.settings import SYMPTOM_AND_DIAGNOSIS_TYPES, Vector
 from ehr_pipeline.embeddings.transform import Part, Sample, Transform
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.reports.sections.evolution import MAX_Q
-from ehr_pipeline.synthetic.worlds.block import BLOCK, Block, Mechanism
 from ehr_pipeline.synthetic.worlds.change import CHANGES, STATES
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, Block, Mechanism
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.write import draw
 from ehr_pipeline.trajectories import expected

@@ -22,7 +22,7 @@ import results
 from kill_resume import Folder, Trials, finished
 from watch import children_of
 
-from ehr_pipeline.encoder.job import TrainingJob
+from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.work import jobs
 
 

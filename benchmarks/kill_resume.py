@@ -24,8 +24,8 @@ import results
 import token_data
 
 from ehr_pipeline.encoder import train
-from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.training_job import TrainingJob
 
 CONCEPTS = 200
 SETTINGS = EncoderSettings(

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import results
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import MissingArtifact
 from ehr_pipeline.store.artifacts import Store
@@ -68,7 +68,7 @@ def contents(store: Path) -> dict[str, str]:
         for path in sorted(artifact.path.rglob("*")):
             name = path.relative_to(artifact.path)
             if path.is_file() and name.parts[0] not in ("manifest.json", "notes"):
-                found[f"{asset}/{name}"] = fields.file_hash(path)
+                found[f"{asset}/{name}"] = typed_settings.file_hash(path)
     return found
 
 
@@ -98,7 +98,7 @@ class Reader(threading.Thread):
                     if (
                         not path.is_file()
                         or path.stat().st_size != told["bytes"]
-                        or fields.file_hash(path) not in told.values()
+                        or typed_settings.file_hash(path) not in told.values()
                     ):
                         self.halves.append(f"{asset}/{name}")
 

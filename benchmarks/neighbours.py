@@ -18,7 +18,7 @@ import results
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters import neighbours, scores
-from ehr_pipeline.clusters.graph import approximate_neighbours
+from ehr_pipeline.clusters.neighbour_graph import approximate_neighbours
 from ehr_pipeline.embeddings.geometry import unit_length
 
 K, WIDTH, CENTRES, SHEET = 14, 256, 200, 24

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.assets.identity import encoder_shape
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.patients.histories import ALWAYS, cut
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
@@ -35,8 +35,8 @@ from ehr_pipeline.predictions.metrics import auroc
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import places
-from ehr_pipeline.synthetic.worlds.block import day
 from ehr_pipeline.synthetic.worlds.drivers import OUTCOMES
+from ehr_pipeline.synthetic.worlds.mechanism import day
 from ehr_pipeline.synthetic.worlds.write import is_there, write
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, ENCODER_CHECKPOINT, PATIENT_DATASET, VOCABULARY

@@ -33,7 +33,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline
-from ehr_pipeline.clusters.marks import Marks
+from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.clusters.planted import PlantedGroups, read_agreement
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import quality, variants

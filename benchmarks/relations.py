@@ -21,11 +21,11 @@ from scipy import stats
 from world_groups import shard_of
 
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.relations import consensus, counting, evidence, graphs, occurrences
+from ehr_pipeline.relations import consensus, counting, evidence, graph_comparison, occurrences
 from ehr_pipeline.relations.evidence import AFTER, ALIKE, VISIT, Evidence
 from ehr_pipeline.relations.occurrences import Source
 from ehr_pipeline.relations.settings import RelationsSettings
-from ehr_pipeline.synthetic.worlds.block import BLOCK
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.relations import Relations
 from ehr_pipeline.synthetic.worlds.write import draw
@@ -91,14 +91,14 @@ def row(seed: int, blocks: int) -> tuple[tuple[str, ...], float]:
     assert raw.q is not None
     by_counts = (raw.q[upper] <= SETTINGS.max_q) & (raw.value[upper] > 0)
     passed = agreed.qualified[upper]
-    heavy = graphs.edges_of(raw.weights, SETTINGS.edges_per_concept * truth.concepts)
+    heavy = graph_comparison.edges_of(raw.weights, SETTINGS.edges_per_concept * truth.concepts)
     ordered, right = directions(found, agreed.qualified, truth)
     false = ~related[upper][passed]
     figures = (
         str(seed),
-        f"{graphs.average_precision(found[VISIT].weights, truth.within):.3f}",
-        f"{graphs.average_precision(agreed.graph.weights, truth.within):.3f}",
-        f"{graphs.average_precision(agreed.graph.weights, np.concatenate([truth.within, truth.lag])):.3f}",
+        f"{graph_comparison.average_precision(found[VISIT].weights, truth.within):.3f}",
+        f"{graph_comparison.average_precision(agreed.graph.weights, truth.within):.3f}",
+        f"{graph_comparison.average_precision(agreed.graph.weights, np.concatenate([truth.within, truth.lag])):.3f}",
         f"{ordered:.3f}",
         f"{right:.0%}",
         f"{aged[upper][by_counts].mean():.0%} of {by_counts.sum()}",

@@ -24,8 +24,8 @@ from ehr_pipeline.predictions.features import Recorded, joined, of_histories
 from ehr_pipeline.predictions.metrics import Bootstrap
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, People, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings
-from ehr_pipeline.synthetic.worlds.block import BLOCK, day
 from ehr_pipeline.synthetic.worlds.drivers import OUTCOMES
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, day
 from ehr_pipeline.synthetic.worlds.outcomes import LEAK
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.write import draw

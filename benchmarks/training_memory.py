@@ -16,8 +16,8 @@ import results
 import token_data
 from watch import watched
 
-from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.work import jobs
 
 VOCABULARY = 36_063

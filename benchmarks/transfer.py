@@ -42,17 +42,17 @@ from two_sites import Floats, Site, counts, divide, meaningless, meanings, site_
 
 from ehr_pipeline.assets.identity import encoder_shape
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.sites import Removal, predictability
 from ehr_pipeline.encoder import checkpoint, evaluate, transfer
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.objectives import objective_of
+from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.start import GROWING
-from ehr_pipeline.encoder.stock import StockWeights
-from ehr_pipeline.predictions.job import mean_vectors
+from ehr_pipeline.predictions.answers_job import mean_vectors
 from ehr_pipeline.predictions.metrics import auroc, interval, times_drawn
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.synthetic.extract import EXTRACT

@@ -27,7 +27,7 @@ from ehr_pipeline.clusters import baseline
 from ehr_pipeline.embeddings import profile
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.synthetic.worlds import subtle
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.write import draw
 

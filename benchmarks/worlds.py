@@ -25,7 +25,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from ehr_pipeline.synthetic.worlds import drivers, outcomes
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events, day
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Events, day
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.write import begun, draw
 

@@ -13,8 +13,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.chain.outcome import Row
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.chain.run_outcome import Row
 from ehr_pipeline.cli import summary
 from ehr_pipeline.defs.checks import shown
 from ehr_pipeline.defs.metadata import published

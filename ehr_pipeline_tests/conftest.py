@@ -14,7 +14,6 @@ import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.drawing import plots
-from ehr_pipeline.fields import file_hash
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.store.artifacts import Artifact
@@ -22,6 +21,7 @@ from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline.terminology.shipped import shipped
+from ehr_pipeline.typed_settings import file_hash
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"

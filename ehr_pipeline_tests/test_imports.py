@@ -41,7 +41,7 @@ def test_the_library_does_not_load_dagster() -> None:
 def test_gpu_workers_need_no_data_libraries() -> None:
     absent = ("polars", "sklearn", "umap", "matplotlib", "wordcloud", "jinja2", "dagster", "transformers")
     imports = "import ehr_pipeline.encoder.train, ehr_pipeline.embeddings.embed"
-    imports += ", ehr_pipeline.predictions.job, ehr_pipeline.predictions.tuning"
+    imports += ", ehr_pipeline.predictions.answers_job, ehr_pipeline.predictions.tuning"
     assert loaded_by(f"sys.modules.update(dict.fromkeys({absent!r})); {imports}", "torch") == ["torch"]
 
 

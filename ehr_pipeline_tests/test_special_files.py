@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import cli, fields
+from ehr_pipeline import cli, typed_settings
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import Damaged, InputError, SettingsError, UserError
 from ehr_pipeline.records import listing
@@ -82,7 +82,7 @@ def with_paths(hint: Any, value: str) -> Iterator[tuple[str, Any]]:
     }
     for field in every:
         own = hints[field.name]
-        if fields.role(field) in ("list", "input"):
+        if typed_settings.role(field) in ("list", "input"):
             yield field.name, needed | {field.name: value if own is str else [value]}
         elif dataclasses.is_dataclass(own):
             yield from (

@@ -18,9 +18,8 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.export import forecast, rating_sheet
 from ehr_pipeline.export.apply import whom_it_knows
-from ehr_pipeline.fields import file_hash
 from ehr_pipeline.forecasts.table import Forecasts
-from ehr_pipeline.patients import learned, sides, split
+from ehr_pipeline.patients import sides, split, training_patients
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study
@@ -28,6 +27,7 @@ from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.hashing import hash_of
 from ehr_pipeline.terminology.snomed import with_check_digit
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
 
@@ -148,7 +148,7 @@ def test_hashes_show_whom_each_artifact_learned_from(both: tuple[Pipeline, Pipel
         outcome = {check.name: check for check in pipeline.check(asset)}["test_side_unseen"]
         assert (outcome.passed, outcome.blocking) == (True, True)
     own = side.filter(pl.col("side").is_in(("train", "validation")))["patient_id"]
-    seen = learned.read(store.current("encoder_checkpoint").path)
+    seen = training_patients.read(store.current("encoder_checkpoint").path)
     assert sorted(seen.tolist()) == sorted(key.hashes(hash_of(own)).tolist())
     assert not (store.current("encoder_checkpoint").path / ".patients.npy").exists()
     assert not (store.current("vocabulary").path / ".learners").exists()
@@ -170,7 +170,9 @@ def test_an_artifact_that_saw_a_test_patient_is_blocked(
     pipeline = both[0]
     ids = sides.left_out(pipeline.store.current("extract_catalog"))
     folder = tmp_path / asset
-    learned.write(folder, secret_key.of(pipeline.store.root), [hash_of(ids[:1])], pipeline.store.current(asset).path)
+    training_patients.write(
+        folder, secret_key.of(pipeline.store.root), [hash_of(ids[:1])], pipeline.store.current(asset).path
+    )
     artifact = Artifact(folder, {"asset": asset})
     passed, message, _ = checks.unseen(artifact, pipeline.store, pipeline.study)
     assert not passed
@@ -182,7 +184,7 @@ def test_an_artifact_that_saw_a_test_patient_is_blocked(
 def test_what_cannot_be_checked_says_which_file_would_allow_it(both: tuple[Pipeline, Pipeline], tmp_path: Path) -> None:
     pipeline = both[0]
     nothing, foreign = (Artifact(tmp_path / name, {"asset": "encoder_checkpoint"}) for name in ("nothing", "foreign"))
-    learned.write(foreign.path, secret_key.of(tmp_path / "other"), [np.arange(3, dtype=np.uint64)])
+    training_patients.write(foreign.path, secret_key.of(tmp_path / "other"), [np.arange(3, dtype=np.uint64)])
     for artifact, says in (
         (nothing, r"notes/learned_from.arrow of the artifact would allow it"),
         (foreign, r"ehr-pipeline key import"),

@@ -16,7 +16,7 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import main
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.errors import SettingsError
-from ehr_pipeline.patients import learned
+from ehr_pipeline.patients import training_patients
 from ehr_pipeline.planning.preflight import inspect
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study
@@ -101,7 +101,7 @@ def test_it_is_told_if_nobody_knows_whom_the_other_encoder_learned_from(
     own = tmp_path / "known" / "checkpoint"
     shutil.copytree(made.file("checkpoint"), own)
     (own.parent / "notes").mkdir()
-    shutil.copy(made.file(learned.FILE), own.parent / learned.FILE)
+    shutil.copy(made.file(training_patients.FILE), own.parent / training_patients.FILE)
     again = study_of(extract, tmp_path / "store", own, test_share=0.2, use="direct")
     assert not [text for text in inspect(again).warnings if text.startswith("encoder.transfer.checkpoint")]
     pipeline = Pipeline(again)
@@ -117,7 +117,7 @@ def test_an_encoder_that_learned_from_the_test_side_is_refused(extract: Path, th
     known = tmp_path / "known"
     shutil.copytree(made.file("checkpoint"), known / "checkpoint")
     (known / "notes").mkdir()
-    shutil.copy(made.file(learned.FILE), known / learned.FILE)
+    shutil.copy(made.file(training_patients.FILE), known / training_patients.FILE)
     second = Pipeline(study_of(extract, tmp_path / "store", known / "checkpoint", test_share=0.4, use="direct"))
     encoder(second)
     (told,) = (each for each in second.check(ENCODER_CHECKPOINT) if each.name == "test_side_unseen")

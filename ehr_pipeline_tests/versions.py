@@ -34,7 +34,7 @@ MADE_BY = {
     "vocabulary": ("vocabulary/build.py", "vocabulary/learners.py"),
     "patient_dataset": ("patients/dataset.py",),
     "data_split": ("patients/split.py",),
-    "task_labels": ("tasks/build.py", "tasks/chosen.py"),
+    "task_labels": ("tasks/build.py", "tasks/study_rules.py"),
     "encoder_checkpoint": ("encoder/build.py", "encoder/train.py"),
     "concept_embeddings": ("concepts/build.py",),
     "concept_relations": ("relations/build.py", "relations/pair_files.py"),
@@ -42,8 +42,8 @@ MADE_BY = {
     "patient_embeddings": ("embeddings/build.py", "embeddings/embed.py"),
     "clusters": ("clusters/build.py",),
     "patient_trajectories": ("trajectories/build.py",),
-    "task_results": ("predictions/build.py", "predictions/job.py"),
-    "forecasts": ("forecasts/build.py", "predictions/job.py"),
+    "task_results": ("predictions/build.py", "predictions/answers_job.py"),
+    "forecasts": ("forecasts/build.py", "predictions/answers_job.py"),
 }
 """The modules that make each asset. The version of `cluster_reports` follows from its sources (`identity.REPORT_SOURCES`)."""
 CARRIERS = frozenset(
@@ -55,7 +55,7 @@ CARRIERS = frozenset(
         "store/special_files.py",
         "drawing/plots.py",
         "errors.py",
-        "fields.py",
+        "typed_settings.py",
         "store/integrity.py",
         "work/jobs.py",
         "store/secret_key.py",

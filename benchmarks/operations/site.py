@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
@@ -174,7 +174,7 @@ def contents(store: Store) -> dict[str, str]:
                 continue
             artifact = store.current(asset, extract)
             for name, told in artifact.manifest["files"].items():
-                if fields.file_hash(artifact.file(name)) != told["sha256"]:
+                if typed_settings.file_hash(artifact.file(name)) != told["sha256"]:
                     raise SystemExit(f"{artifact.file(name)} is not what its manifest says")
             found[f"{asset}/{extract or ''}"] = artifact.data_version
     return found

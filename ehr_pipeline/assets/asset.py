@@ -12,9 +12,9 @@ import pyarrow as pa
 from ehr_pipeline.checks import presence
 from ehr_pipeline.checks.model import Check, Outcome
 from ehr_pipeline.disclosure.figures import Naming
-from ehr_pipeline.fields import identity, lists
 from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Counts, Store, hash_of
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.typed_settings import identity, lists
 from ehr_pipeline.work.jobs import Launch
 
 Build = Callable[[Study, Mapping[str, Artifact], Launch, Path], Counts]

@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from ehr_pipeline.assets import identity
 from ehr_pipeline.assets.asset import Asset, Rate, Sources
-from ehr_pipeline.checks import data, drift, lists, losses, presence, rows, sides
+from ehr_pipeline.checks import data, drift, lists, lost_rows, presence, rows, sides
 from ehr_pipeline.checks.model import Check
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.events import picture as coverage_picture
@@ -89,31 +89,31 @@ DATA = (
             Check(
                 "rejected_rows",
                 "Few of the rows of events and of patients are rejected, against records.limits.",
-                losses.rejected_rows,
-                only_warns=losses.below_the_limit,
+                lost_rows.rejected_rows,
+                only_warns=lost_rows.below_the_limit,
             ),
             Check(
                 "values_understood",
                 "Sex, and dates of observation, are understood, against records.limits.",
-                losses.values_understood,
-                only_warns=losses.few_not_understood,
+                lost_rows.values_understood,
+                only_warns=lost_rows.few_not_understood,
             ),
             Check(
                 "files_ended",
                 "Every text file ends with a line end, so that none seems to be cut off.",
-                losses.files_ended,
+                lost_rows.files_ended,
                 blocking=False,
             ),
             Check(
                 "tables_joined",
                 "Patients have their row in the joined tables, against records.limits.",
-                losses.tables_joined,
+                lost_rows.tables_joined,
                 blocking=False,
             ),
             Check(
                 "columns_filled",
                 "Each column that patients carry is known of somebody.",
-                losses.columns_filled,
+                lost_rows.columns_filled,
                 blocking=False,
             ),
         ),
@@ -136,8 +136,8 @@ DATA = (
             Check(
                 "patients_known",
                 "Of each extract, few of the events are of patients whom no extract has a row of, against records.limits.",
-                losses.patients_known,
-                only_warns=losses.known_above_the_limit,
+                lost_rows.patients_known,
+                only_warns=lost_rows.known_above_the_limit,
             ),
             Check(
                 "sides_understood",

@@ -17,10 +17,10 @@ from ehr_pipeline.work.jobs import Launch
 
 def _forecasts(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
     """Forecast the next concepts of patients of the test side; nothing where there is none."""
-    from ehr_pipeline.embeddings.job import Inference
+    from ehr_pipeline.embeddings.embedding_job import Inference
     from ehr_pipeline.forecasts import build
-    from ehr_pipeline.predictions.asked import work_of
-    from ehr_pipeline.predictions.job import AnswersJob
+    from ehr_pipeline.predictions.answers_job import AnswersJob
+    from ehr_pipeline.predictions.encoder_queries import work_of
 
     if not study.patients.split.leaves_out or not study.forecasts.patients:
         return build.empty(out)

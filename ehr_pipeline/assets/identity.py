@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.encoder.configuration import SUMS
 from ehr_pipeline.patients.settings import SIDES, SplitSettings
 from ehr_pipeline.store import secret_key
@@ -25,7 +25,7 @@ REPORT_SOURCES = (
     "concepts/table.py",
     "concepts/together.py",
     "embeddings/blocks.py",
-    "embeddings/share.py",
+    "embeddings/encoder_share.py",
     "embeddings/variants.py",
     "embeddings/vectors.py",
     "encoder/metrics.py",
@@ -40,10 +40,10 @@ REPORT_SOURCES = (
     "clusters/evidence.py",
     "clusters/groups.py",
     "clusters/many_tests.py",
-    "clusters/marks.py",
+    "clusters/marker_concepts.py",
     "clusters/matching.py",
     "clusters/overlap.py",
-    "clusters/traits.py",
+    "clusters/trait_correlations.py",
     "clusters/trust.py",
     "concepts/substitutes.py",
     "drawing/plots.py",
@@ -80,7 +80,7 @@ PREDICTION_REPORT_SOURCES = (
     "disclosure/kinds.py",
     "disclosure/suppression.py",
     "drawing/plots.py",
-    "predictions/columns.py",
+    "predictions/result_schemas.py",
     "predictions/metrics.py",
     "predictions/models.py",
     "predictions/table.py",
@@ -103,7 +103,7 @@ def version_of_sources(root: Path, sources: Sequence[str]) -> str:
     """A version computed from the paths (below `root`) and bytes of Python modules, templates, styles and scripts."""
     found = [path for name in sources for path in ([root / name] if Path(name).suffix else (root / name).rglob("*"))]
     kept = sorted(path for path in found if path.suffix in (".py", ".j2", ".css", ".js"))
-    return hash_of([(path.relative_to(root).as_posix(), fields.file_hash(path)) for path in kept])
+    return hash_of([(path.relative_to(root).as_posix(), typed_settings.file_hash(path)) for path in kept])
 
 
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
@@ -131,7 +131,7 @@ def split_settings(study: Study) -> SplitSettings:
 def transferred(study: Study) -> dict[str, Any]:
     """The files of the other study's checkpoint from which the encoder begins, by the hash of their hashes; empty without one."""
     folder = study.encoder.transfer.checkpoint
-    return {"transferred": fields.file_hash(Path(folder) / SUMS)} if folder else {}
+    return {"transferred": typed_settings.file_hash(Path(folder) / SUMS)} if folder else {}
 
 
 def habits(study: Study) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def habits(study: Study) -> dict[str, Any]:
 
 def sides(study: Study) -> dict[str, Any]:
     """What decides from which patients is learned, hashed since it includes the key; empty if no patient is left out."""
-    return {SIDES: hash_of(fields.identity(split_settings(study)))} if study.patients.split.leaves_out else {}
+    return {SIDES: hash_of(typed_settings.identity(split_settings(study)))} if study.patients.split.leaves_out else {}
 
 
 def encoder_shape(study: Study) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def of_tasks(study: Study) -> dict[str, Any]:
     """What decides labels beside the settings of tasks: seed, split, and what the screen takes; empty without tasks."""
     if not study.tasks.any:
         return {}
-    own: dict[str, Any] = {**seed(study), "split": hash_of(fields.identity(split_settings(study)))}
+    own: dict[str, Any] = {**seed(study), "split": hash_of(typed_settings.identity(split_settings(study)))}
     own |= {"visit_window_days": study.patients.visit_window_days}
     if study.tasks.screen:
         own |= {"semantic_types": study.embeddings.pooling.semantic_types}

@@ -9,7 +9,7 @@ from ehr_pipeline.assets.data import EVENT, PATIENT
 from ehr_pipeline.checks import patients, predictions, rows, tasks
 from ehr_pipeline.checks.model import Check
 from ehr_pipeline.prediction_report import PAGE
-from ehr_pipeline.predictions import columns
+from ehr_pipeline.predictions import result_schemas
 from ehr_pipeline.store.artifacts import Artifact, Counts, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
@@ -30,10 +30,10 @@ from ehr_pipeline.work.jobs import Launch
 
 def _task_results(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
     """Fit and judge the models of all tasks."""
-    from ehr_pipeline.embeddings.job import Inference
+    from ehr_pipeline.embeddings.embedding_job import Inference
     from ehr_pipeline.predictions import build
-    from ehr_pipeline.predictions.asked import work_of
-    from ehr_pipeline.predictions.job import AnswersJob
+    from ehr_pipeline.predictions.answers_job import AnswersJob
+    from ehr_pipeline.predictions.encoder_queries import work_of
     from ehr_pipeline.store import secret_key
 
     settings, seed = study.predictions, study.study.seed
@@ -143,50 +143,50 @@ PREDICTIONS = (
             Check(
                 "nothing_after_the_cut",
                 "No history holds a visit after its last day, which lies before the window.",
-                predictions.of_guard(columns.NO_FUTURE),
+                predictions.of_guard(result_schemas.NO_FUTURE),
             ),
             Check(
                 "test_side_unseen",
                 "The encoder learned from no patient of the test side, by hashes of whom it learned from.",
-                predictions.of_guard(columns.UNSEEN),
-                only_warns=predictions.cannot_be_checked(columns.UNSEEN),
+                predictions.of_guard(result_schemas.UNSEEN),
+                only_warns=predictions.cannot_be_checked(result_schemas.UNSEEN),
             ),
             Check(
                 "permuted_labels",
                 "Labels that are permuted are not predicted.",
-                predictions.of_guard(columns.PERMUTED),
-                only_warns=predictions.cannot_be_checked(columns.PERMUTED),
+                predictions.of_guard(result_schemas.PERMUTED),
+                only_warns=predictions.cannot_be_checked(result_schemas.PERMUTED),
             ),
             Check(
                 "index_rule",
                 "Index days are chosen by a rule that does not read the outcome.",
-                predictions.of_guard(columns.INDEX_RULE),
+                predictions.of_guard(result_schemas.INDEX_RULE),
                 blocking=False,
             ),
             Check(
                 "rule_of_thumb",
                 "No task is solved by age, sex, amount of record and calendar time.",
-                predictions.of_guard(columns.RULE_OF_THUMB),
+                predictions.of_guard(result_schemas.RULE_OF_THUMB),
                 blocking=False,
             ),
             Check(
                 "deciding_concepts",
                 "There is no concept after which the outcome always, or never, follows.",
-                predictions.of_guard(columns.DECIDING),
+                predictions.of_guard(result_schemas.DECIDING),
                 blocking=False,
             ),
             Check(
                 "enough_cases",
                 "Each task has enough cases to be judged by.",
-                predictions.of_guard(columns.CASES),
+                predictions.of_guard(result_schemas.CASES),
                 blocking=False,
             ),
         ),
-        columns=lambda study: columns.RESULTS,
-        meanings=columns.MEANINGS,
+        columns=lambda study: result_schemas.RESULTS,
+        meanings=result_schemas.MEANINGS,
         lineage=lambda study: {
             name: ((TASK_LABELS, "label"), (PATIENT_DATASET, "visits"))
-            for name in columns.RESULTS.names
+            for name in result_schemas.RESULTS.names
             if name not in ("task", "model", "labels", "replicate")
         },
         counts_rows=False,

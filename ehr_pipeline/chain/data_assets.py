@@ -161,20 +161,20 @@ class DataAssets(Maker):
         )
 
     def task_labels(self) -> Artifact:
-        """Label the patients of every task. Raises InputError for tasks without a test side, and as `chosen.rules` does."""
+        """Label the patients of every task. Raises InputError for tasks without a test side, and as `study_rules.rules` does."""
         from ehr_pipeline.events import listed
         from ehr_pipeline.events.listed import Ladder
         from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.store import secret_key
-        from ehr_pipeline.tasks import build, chosen
+        from ehr_pipeline.tasks import build, study_rules
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings = self.study.tasks
         if settings.any and not self.study.patients.split.leaves_out:
-            raise InputError(chosen.NO_TEST_SIDE)
+            raise InputError(study_rules.NO_TEST_SIDE)
         read = self.read(TASK_LABELS)
         mapped, dataset, split = read[MAPPED_EVENTS], read[PATIENT_DATASET], read[DATA_SPLIT]
-        lists = chosen.lists(settings)
+        lists = study_rules.lists(settings)
         ladder = Ladder(self.study.events, mapped)
         inputs = versions_of(read) | (ladder.inputs() if lists else {})
 
@@ -182,15 +182,15 @@ class DataAssets(Maker):
             if not settings.any:
                 return build.nothing(out)
             types = self.study.embeddings.pooling.semantic_types
-            screened = chosen.screen(Vocabulary.read(read[VOCABULARY].path), types, settings.screen)
+            screened = study_rules.screen(Vocabulary.read(read[VOCABULARY].path), types, settings.screen)
             concepts = Mapping.read(mapped.path, "concept").table["concept"].drop_nulls().unique().to_list()
             resolved = {name: listed.concepts(rows) for name, rows in ladder.resolve(lists).items()}
             window = self.study.patients.visit_window_days
-            rules = chosen.rules(settings, resolved, screened, concepts, window)
+            rules = study_rules.rules(settings, resolved, screened, concepts, window)
             how = build.How(
-                deaths=chosen.deaths(settings, resolved),
-                until=chosen.until(settings, read[EXTRACT_CATALOG]),
-                draw=chosen.draw(split.manifest["settings"]["key"], self.study.study.seed),
+                deaths=study_rules.deaths(settings, resolved),
+                until=study_rules.until(settings, read[EXTRACT_CATALOG]),
+                draw=study_rules.draw(split.manifest["settings"]["key"], self.study.study.seed),
                 workers=settings.workers,
                 spread=self.engine.spread,
             )

@@ -20,7 +20,7 @@ from ehr_pipeline.disclosure import governance
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, InputError, UserError
-from ehr_pipeline.patients import learned
+from ehr_pipeline.patients import training_patients
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Counts, Decided, Recipe, Store
 from ehr_pipeline.store.watched_inputs import Watched
@@ -138,7 +138,7 @@ class Maker:
 
     def _note_learned(self, out: Path, patients: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
         """Record from whom an artifact learned: `patients` (plain hashes), and those of the `earlier` one it continues."""
-        learned.write(out, secret_key.of(self.store.root), patients, earlier)
+        training_patients.write(out, secret_key.of(self.store.root), patients, earlier)
 
     def _work(self, name: str, asset: str, inputs: Mapping[str, str]) -> Path:
         """The folder where a job leaves its progress, from which the next job with the same recipe resumes."""

@@ -12,15 +12,15 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.assets import ASSETS, identity, of_study
 from ehr_pipeline.chain import incremental
 from ehr_pipeline.chain.data_assets import DataAssets
 from ehr_pipeline.chain.incremental import origin
 from ehr_pipeline.chain.making import versions_of, watched_files
 from ehr_pipeline.clusters import planted
-from ehr_pipeline.embeddings.job import EmbeddingJob, Inference
-from ehr_pipeline.encoder.job import TrainingJob
+from ehr_pipeline.embeddings.embedding_job import EmbeddingJob, Inference
+from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.store.artifacts import Artifact, Counts, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
@@ -209,7 +209,7 @@ class Pipeline(DataAssets):
         inputs, embeddings = versions_of(artifacts), artifacts[PATIENT_EMBEDDINGS]
         truth = Watched.of(_truth(settings.truth))
         if settings.truth:
-            inputs["truth"] = fields.file_hash(*truth.files)
+            inputs["truth"] = typed_settings.file_hash(*truth.files)
         space = embeddings.digest(ARRAYS), embeddings.digest(FACTS)
         encoder, method = embeddings.manifest["inputs"][ENCODER_CHECKPOINT], self._method(CLUSTERS)
         own = origin(encoder, space, self._method(COHORT), method)
@@ -237,7 +237,7 @@ class Pipeline(DataAssets):
         if self.study.clusters.truth and (Path(self.study.clusters.truth) / truth.CHANGES).is_file():
             changes = Path(self.study.clusters.truth)
             files = Watched.of([*_truth(self.study.clusters.truth), changes / truth.CHANGES])
-            inputs["truth"] = hash_of([fields.file_hash(path) for path in files.files])
+            inputs["truth"] = hash_of([typed_settings.file_hash(path) for path in files.files])
         work, run = self._work(".embedding", PATIENT_TRAJECTORIES, inputs), launch or self.engine.launch
 
         def make(out: Path) -> Counts:
@@ -263,7 +263,7 @@ class Pipeline(DataAssets):
         terms = self.study.governance.terms
         records = self._records(artifacts[EXTRACT_CATALOG])
         inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms)
-        versions = versions_of(artifacts) | {"lists": fields.file_hash(artifacts[COHORT].file(LISTS))}
+        versions = versions_of(artifacts) | {"lists": typed_settings.file_hash(artifacts[COHORT].file(LISTS))}
 
         def make(out: Path) -> Counts:
             from ehr_pipeline.reports import build

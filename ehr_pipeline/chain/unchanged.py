@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ehr_pipeline.assets import of_study
-from ehr_pipeline.chain.outcome import Row, RunOutcome
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.chain.run_outcome import Row, RunOutcome
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import Artifact, Counts, Decided, Recipe, hash_of
 from ehr_pipeline.store.durable import write_atomically

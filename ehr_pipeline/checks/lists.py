@@ -16,7 +16,7 @@ from ehr_pipeline.events.listed import Ladder
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tasks import chosen
+from ehr_pipeline.tasks import study_rules
 from ehr_pipeline.terminology import code_lists
 
 LARGEST = 1 << 28
@@ -31,7 +31,7 @@ def named(study: Study) -> dict[str, str]:
         "embeddings.pooling.concepts": study.embeddings.pooling.concepts,
     }
     lists |= {list_of(number): disease.concepts for number, disease in enumerate(study.embeddings.cohort)}
-    lists |= chosen.lists(study.tasks)
+    lists |= study_rules.lists(study.tasks)
     return {where: path for where, path in lists.items() if path}
 
 

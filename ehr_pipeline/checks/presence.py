@@ -6,12 +6,12 @@ from pathlib import Path
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.disclosure.kinds import People
-from ehr_pipeline.fields import file_hash
 from ehr_pipeline.records import catalog, removals
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Store, hash_of
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS, STAGES
+from ehr_pipeline.typed_settings import file_hash
 
 
 def population(asset: str, store: Store, study: Study) -> str:

@@ -2,11 +2,11 @@
 
 import json
 
-from ehr_pipeline.checks.losses import MOST_NAMED, percent
+from ehr_pipeline.checks.lost_rows import MOST_NAMED, percent
 from ehr_pipeline.checks.model import Check, Found
 from ehr_pipeline.disclosure.figures import FEWEST, told
 from ehr_pipeline.disclosure.kinds import Figure, People, Share
-from ehr_pipeline.patients import learned, sides
+from ehr_pipeline.patients import sides, training_patients
 from ehr_pipeline.patients.settings import UNASSIGNED
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Store
@@ -62,11 +62,11 @@ def few_misunderstood(artifact: Artifact, study: Study) -> bool:
 def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
     """Nothing was learned from patients of the test side or of no side, by comparison of their hashes."""
     key = secret_key.read(store.root)
-    if why := learned.cannot_be_checked(artifact.path, key):
+    if why := training_patients.cannot_be_checked(artifact.path, key):
         return False, why, {}
     assert key is not None
     catalog = store.intact(EXTRACT_CATALOG)
-    seen = learned.overlap(artifact.path, key, sides.left_out(catalog))
+    seen = training_patients.overlap(artifact.path, key, sides.left_out(catalog))
     if not seen:
         return True, "nothing was learned from any patient who is left out", {}
     asset = artifact.manifest["asset"]
@@ -80,7 +80,7 @@ def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
     """Whether it cannot be checked from whom an artifact learned; this is only a warning."""
-    return bool(learned.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))
+    return bool(training_patients.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))
 
 
 UNSEEN = Check(

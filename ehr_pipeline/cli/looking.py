@@ -60,17 +60,17 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _status(options: argparse.Namespace) -> int:
     study = study_of(options)
-    from ehr_pipeline.chain import outlook
+    from ehr_pipeline.chain import dry_run
     from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.work.progress import duration
 
     print(printable(f"study {study.study.name}: {os.environ[ENVIRONMENT_VARIABLE]}, store {study.study.store}"))
     print(f"\n{'asset':<22}{'extract':<13}{'state':<10}{'last took':>10}  why it would be made")
-    found = list(outlook.states(Pipeline(study)))
+    found = list(dry_run.states(Pipeline(study)))
     for one in found:
         took = "" if one.seconds is None else duration(one.seconds)
         print(printable(f"{one.asset:<22}{one.extract:<12} {one.state:<10}{took:>10}  {one.why}"))
-    coming = [one for one in found if one.state != outlook.MADE]
+    coming = [one for one in found if one.state != dry_run.MADE]
     if not coming:
         print("\nEverything is made: a run would change nothing.")
         return 0
@@ -80,7 +80,7 @@ def _status(options: argparse.Namespace) -> int:
         f"; {len(coming) - len(known)} were never made, so their time is not known" if len(known) < len(coming) else ""
     )
     print(f"\nA run would make {len(coming)} of {len(found)}{about}{new}.")
-    return FAILED if any(one.state == outlook.BLOCKED for one in coming) else 0
+    return FAILED if any(one.state == dry_run.BLOCKED for one in coming) else 0
 
 
 def _report(options: argparse.Namespace) -> int:

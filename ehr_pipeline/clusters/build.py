@@ -28,13 +28,13 @@ from ehr_pipeline.clusters import (
     contributions,
     evidence,
     groups,
-    marks,
+    marker_concepts,
     number,
     occlusion,
     overlap,
     planted,
     scores,
-    traits,
+    trait_correlations,
     truth,
 )
 from ehr_pipeline.clusters.alike import Alike
@@ -101,7 +101,7 @@ def build(
     predictions = evidence.Predictions.of(votes, halves, both, seed)
     drawn = {"permutations": settings.permutations, "seed": seed}
     tested = evidence.split_half(predictions, labels[both], Covariates.of(people).among(both), **drawn)
-    together = traits.together(compared_records(artifacts, patients, people, halves, seed), **drawn)
+    together = trait_correlations.together(compared_records(artifacts, patients, people, halves, seed), **drawn)
     told = tested.as_dict(numbers, together)
     _write_json(out / evidence.FILE, told)
     spaces = {planted.THIS_RUN: vectors, planted.COUNTS: plain}
@@ -156,7 +156,7 @@ def _marks(
     both, (one, other) = evidence.votes(vectors, divided.labels, halves, neighbours)
     roots = [root_shares(half.counts[both]) for half in halves]
     tested, alike = Halves((one, other), (roots[0], roots[1])), Alike.of(people).among(both)
-    found = marks.test(tested, alike.blockings(), counts, divided.labels, divided.numbers)
+    found = marker_concepts.test(tested, alike.blockings(), counts, divided.labels, divided.numbers)
     found.write(out)
     diseases = np.array(people.column("disease").to_pylist())
     groups.find(found, tested, alike, groups.main_diseases(diseases, divided.labels, len(divided.numbers))).write(out)
@@ -168,7 +168,7 @@ def compared_records(
     people: pa.Table,
     halves: tuple[evidence.Half, evidence.Half],
     seed: int,
-) -> traits.Records:
+) -> trait_correlations.Records:
     """The halves of the cohort's patients, and of others beside them, as far as both hold a pooled concept."""
     others = patients.others(artifacts, seed)
     more = [others.visits(others.part(name, seed)) for name in HALVES]
@@ -181,7 +181,7 @@ def compared_records(
     disease = [*people.column("disease").to_pylist(), *[""] * len(others.cohort)]
     everybody = pa.concat_tables(tables).append_column("disease", pa.array(disease, pa.string()))
     alike = Covariates.of(everybody).among(both)
-    return traits.Records((counts[0][both], counts[1][both]), alike.disease, alike.whatever_disease)
+    return trait_correlations.Records((counts[0][both], counts[1][both]), alike.disease, alike.whatever_disease)
 
 
 def _compare(

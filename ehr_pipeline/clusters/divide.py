@@ -15,8 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters import comparison, number, numbering, trust
-from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors, by_size, checked
+from ehr_pipeline.clusters.neighbour_graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.number import Tried, largest
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.spectral import Spectrum, spectrum

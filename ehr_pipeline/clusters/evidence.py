@@ -8,7 +8,7 @@ count, however well the clusters can be reproduced. (Idea: data splitting after 
 25(1).) The same is asked again within practices, and among patients alike in calendar time: where little is left, recording
 explains it.
 
-Any chronic disease makes patients differ. There are subgroups only where *their traits go together* too: see `traits`.
+Any chronic disease makes patients differ. There are subgroups only where *their traits go together* too: see `trait_correlations`.
 """
 
 import json
@@ -26,7 +26,7 @@ from ehr_pipeline.clusters.assign import nearest_others, vote
 from ehr_pipeline.clusters.covariates import Covariates
 from ehr_pipeline.clusters.matching import shuffled
 from ehr_pipeline.clusters.methods import Labels, Vectors
-from ehr_pipeline.clusters.traits import Togetherness
+from ehr_pipeline.clusters.trait_correlations import Togetherness
 from ehr_pipeline.embeddings.geometry import unit_length
 
 # Share of the possible excess over chance: below the first, no evidence; below the second, weak evidence.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.half_test import Halves, deviates, log_p_of
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
-from ehr_pipeline.clusters.marks import MAX_Q, Marks
+from ehr_pipeline.clusters.marker_concepts import MAX_Q, Marks
 from ehr_pipeline.clusters.methods import Labels
 
 SHARED, MORE = 0.5, 1.645

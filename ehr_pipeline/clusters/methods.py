@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 
-from ehr_pipeline.clusters.graph import Graph, neighbour_graph
+from ehr_pipeline.clusters.neighbour_graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.settings import most_clusters
 from ehr_pipeline.clusters.spectral import spectrum
 from ehr_pipeline.disclosure.figures import told

@@ -31,8 +31,8 @@ from scipy.special import ndtri
 from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.assign import nearest_others, vote
 from ehr_pipeline.clusters.evidence import FEWEST_PATIENTS, Half
-from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors
+from ehr_pipeline.clusters.neighbour_graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.spectral import spectrum
 from ehr_pipeline.disclosure import spreadsheet

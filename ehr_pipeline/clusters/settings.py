@@ -6,7 +6,7 @@ import pydantic
 from pydantic_core import PydanticCustomError
 
 from ehr_pipeline.disclosure.figures import FEWEST
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 Other = Literal["spectral", "agglomerative", "kmeans", "leiden", "hdbscan"]
 

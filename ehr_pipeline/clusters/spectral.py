@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.linalg import qr, svd
 
 from ehr_pipeline.clusters import eigenvectors
-from ehr_pipeline.clusters.graph import Graph
+from ehr_pipeline.clusters.neighbour_graph import Graph
 
 Labels = NDArray[np.int64]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
 from ehr_pipeline.clusters.assign import vote
-from ehr_pipeline.clusters.graph import neighbour_graph
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors
+from ehr_pipeline.clusters.neighbour_graph import neighbour_graph
 from ehr_pipeline.clusters.neighbours import nearest_of
 from ehr_pipeline.clusters.spectral import Spectrum, spectrum
 

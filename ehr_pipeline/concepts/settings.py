@@ -1,6 +1,6 @@
 """Settings of the concept check."""
 
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 
 @settings

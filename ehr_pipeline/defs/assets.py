@@ -9,7 +9,7 @@ from ehr_pipeline.assets.asset import Asset
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import reading
 from ehr_pipeline.defs.automation import follows_its_inputs
-from ehr_pipeline.defs.columns import column_metadata
+from ehr_pipeline.defs.column_metadata import column_metadata
 from ehr_pipeline.defs.jobs import EXTRACTS, WHOLE_STUDY
 from ehr_pipeline.defs.links import link_about
 from ehr_pipeline.defs.metadata import published, published_together

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.chain.outcome import RunOutcome
+from ehr_pipeline.chain.run_outcome import RunOutcome
 from ehr_pipeline.defs.home import default_home
 from ehr_pipeline.defs.run import run
 from ehr_pipeline.study import settings

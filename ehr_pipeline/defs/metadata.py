@@ -9,7 +9,7 @@ import dagster as dg
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.columns import lineage_metadata
+from ehr_pipeline.defs.column_metadata import lineage_metadata
 from ehr_pipeline.defs.links import link
 from ehr_pipeline.disclosure.kinds import Events, People, Things, figures, size
 from ehr_pipeline.drawing import plots

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import dagster as dg
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.study.settings import Study
 
 FIXED = ("study", "operation", "governance", "patients.split.key")
@@ -41,7 +41,7 @@ def _table(cls: Any, place: str, whole: bool = False) -> dg.Shape:
         {
             each.name: dg.Field(
                 _type(hints[each.name], f"{place}.{each.name}", whole),
-                is_required=whole and fields.default(each) is dataclasses.MISSING,
+                is_required=whole and typed_settings.default(each) is dataclasses.MISSING,
                 description=each.metadata["description"],
             )
             for each in dataclasses.fields(cls)

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.assets.asset import Asset
-from ehr_pipeline.defs.columns import meanings
+from ehr_pipeline.defs.column_metadata import meanings
 from ehr_pipeline.defs.links import PLACE, link_about
 from ehr_pipeline.patients.settings import SplitSettings, shown_key
 from ehr_pipeline.store.artifacts import Store

@@ -17,8 +17,8 @@ import dagster as dg
 
 from ehr_pipeline.assets import ASSETS, of_study
 from ehr_pipeline.chain import unchanged
-from ehr_pipeline.chain.outcome import Row, RunOutcome
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.chain.run_outcome import Row, RunOutcome
 from ehr_pipeline.checks.model import Outcome as Checked
 from ehr_pipeline.defs import liveness, servers, webserver
 from ehr_pipeline.defs.assembly import build

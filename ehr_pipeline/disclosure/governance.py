@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 RESTRICTED, RELEASABLE = "restricted", "releasable"
 

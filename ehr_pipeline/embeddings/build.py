@@ -25,10 +25,10 @@ from ehr_pipeline.concepts.substitutes import Learns, Substitutes
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
-from ehr_pipeline.embeddings import continued, quality, selection, share, transform, variants, weights
+from ehr_pipeline.embeddings import continued, encoder_share, quality, selection, transform, variants, weights
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
+from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
 from ehr_pipeline.embeddings.halves import half_to_learn_from
-from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
@@ -149,7 +149,7 @@ def _with_share(learned: Transform, samples: list[transform.Sample], cohort: "_C
         return learned, {}
     if not learned.settings.profile:
         return replace(learned, settings=replace(learned.settings, encoder_share=1.0)), {}
-    chosen = share.choose(learned, samples, cohort.kinds, cohort.seed)
+    chosen = encoder_share.choose(learned, samples, cohort.kinds, cohort.seed)
     return replace(learned, settings=replace(learned.settings, encoder_share=chosen.share)), {SHARE: chosen.as_dict()}
 
 

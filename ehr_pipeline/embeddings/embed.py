@@ -18,14 +18,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.embeddings import windows
+from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
 from ehr_pipeline.embeddings.halves import first_half
-from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.pooling import ChunkVectors, Pooled, pool_chunks
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
-from ehr_pipeline.fields import file_hash
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress

@@ -7,7 +7,7 @@ import pydantic
 from pydantic_core import PydanticCustomError
 
 from ehr_pipeline.cohort.settings import Disease
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 # Disease or syndrome, mental dysfunction, pathologic function, sign or symptom, neoplastic process, finding.
 SYMPTOM_AND_DIAGNOSIS_TYPES = ("T047", "T048", "T046", "T184", "T191", "T033")

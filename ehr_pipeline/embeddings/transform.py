@@ -6,7 +6,7 @@
    (`embeddings.profile`), in the directions that are reproduced in both halves of the visits (`embeddings.canonical`).
 4. Both vectors are scaled to length 1, centred at their spatial median, scaled again, and concatenated. So the cosine of two
    patients is the weighted mean of two cosines, and no patient lies nearer to the centre of the cohort than others. How much the
-   encoder's vector weighs is chosen from the data (`embeddings.share`); a vector of weight 0 is left out.
+   encoder's vector weighs is chosen from the data (`embeddings.encoder_share`); a vector of weight 0 is left out.
 
 Each step can be switched off; with all of them off, and attention 'plain', the vectors are the published ones.
 `transform.safetensors` and `transform.json` hold what was learned, so that vectors of new patients lie in the same space.

@@ -18,7 +18,7 @@ WHOLE, HALVES = "embeddings", ("half_a", "half_b")
 ARRAYS, FACTS = "transform.safetensors", "transform.json"
 """What the transform of the vectors learned (`transform`)."""
 SHARE = "encoder_share"
-"""The setting of the share of the encoder; and the count that says which one was chosen, if it was (`share.Chosen`)."""
+"""The setting of the share of the encoder; and the count that says which one was chosen, if it was (`encoder_share.Chosen`)."""
 SELECTED, SELECTED_CONCEPTS = "selected.json", "selected_concepts.csv"
 """The token ids that vectors are made of; the same with concepts and names."""
 _COLUMNS = pa.schema([("patient_id", pa.string())])

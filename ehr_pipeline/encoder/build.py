@@ -8,8 +8,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.drawing.plots import learning_curves
-from ehr_pipeline.encoder.job import PATIENTS, TrainingJob
 from ehr_pipeline.encoder.metrics import read as read_metrics
+from ehr_pipeline.encoder.training_job import PATIENTS, TrainingJob
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.hashing import hash_of_column

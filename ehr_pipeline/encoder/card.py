@@ -11,7 +11,7 @@ from ehr_pipeline.disclosure.figures import FEWEST as FEWEST_PATIENTS
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.encoder.objectives.base import Objective
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.fields import identity
+from ehr_pipeline.typed_settings import identity
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 

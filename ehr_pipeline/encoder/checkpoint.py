@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from ehr_pipeline.encoder import configuration
 from ehr_pipeline.encoder.configuration import ModelConfig
 from ehr_pipeline.encoder.model import PackedEncoder
-from ehr_pipeline.encoder.stock import StockWeights
+from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.errors import UserError, printable
-from ehr_pipeline.fields import file_hash
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary.table import FILE as VOCABULARY
 from ehr_pipeline.vocabulary.table import HASH, SPECIAL_TOKENS, Vocabulary
 

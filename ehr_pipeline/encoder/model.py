@@ -1,4 +1,4 @@
-"""The encoder: the weights of a stock `RobertaPreLayerNormForMaskedLM` (`stock.py`), computed on packed rows.
+"""The encoder: the weights of a stock `RobertaPreLayerNormForMaskedLM` (`roberta_weights.py`), computed on packed rows.
 
 It computes the same as the stock class; a test compares logits, loss and gradients. Axes: R rows, T token slots, D hidden size,
 H heads, M chosen tokens, V vocabulary.
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ehr_pipeline.encoder import softmax
 from ehr_pipeline.encoder.configuration import LOOKING_BACK, MODEL_TYPE, ModelConfig
 from ehr_pipeline.encoder.devices import product_dtype
+from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.encoder.stock import StockWeights
 
 
 def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash: str) -> ModelConfig:

@@ -28,8 +28,8 @@ from safetensors.torch import load_file, save_file
 from ehr_pipeline.encoder.devices import from_first
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.fields import file_hash
 from ehr_pipeline.store.build_lock import alone
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.work import jobs
 
 _log = logging.getLogger("ehr_pipeline")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar, Literal
 
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 BIRTH_DECADE = "birth_decade"
 """An attribute made of the date of birth."""

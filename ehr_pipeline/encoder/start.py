@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 
 from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.encoder.stock import StockWeights
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 TOKENS = "roberta_prelayernorm.embeddings.word_embeddings.weight"

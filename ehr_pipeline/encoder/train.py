@@ -24,21 +24,21 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, machine, optimizer, start
 from ehr_pipeline.encoder.devices import compiles, name_of, process_group, repeatable
-from ehr_pipeline.encoder.job import PATIENTS, TrainingJob
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
 from ehr_pipeline.encoder.objectives import Objective, objective_of, traits_of
+from ehr_pipeline.encoder.patient_attributes import Traits
 from ehr_pipeline.encoder.report import Reporter
 from ehr_pipeline.encoder.resume import BEST, Checkpoints, Position, publish
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stopping import Flatness
-from ehr_pipeline.encoder.traits import Traits
+from ehr_pipeline.encoder.training_job import PATIENTS, TrainingJob
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.fields import file_hash
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work import jobs
 
@@ -102,7 +102,7 @@ class _Training:
             "data": _data_hash(learned, validation),
             "seed": job.seed,
             "start": file_hash(job.start / "model.safetensors") if job.start else "",
-            **fields.identity(job.settings),
+            **typed_settings.identity(job.settings),
         }
         checkpoints = Checkpoints(folder, identity, settings.keep_checkpoints)
         data, trained = (vocabulary, learned, validation, counts), (objective, model, began, checkpoints)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from ehr_pipeline.encoder import checkpoint, names, shape
 from ehr_pipeline.encoder.model import config_for, new_model
 from ehr_pipeline.encoder.resume import publish
+from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.start import GROWING, Facts
-from ehr_pipeline.encoder.stock import StockWeights
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 

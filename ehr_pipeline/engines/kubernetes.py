@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ehr_pipeline.engines import post
+from ehr_pipeline.engines import job_folder
 from ehr_pipeline.engines.kubernetes_api import Cluster, Manifest
 from ehr_pipeline.engines.pod import LAPSED_CODE
 from ehr_pipeline.engines.scheduler import Scheduler, Silence, State, fill
@@ -58,7 +58,7 @@ class Kubernetes(Scheduler):
         """Create a Job and its Services, and return its name. Raises UserError."""
         self.refuse_other_place()
         cluster = self.cluster
-        post.note_sent(script.parent, self.backend, name)  # before it is sent: the answer may get lost
+        job_folder.note_sent(script.parent, self.backend, name)  # before it is sent: the answer may get lost
         cluster.submit(self.parsed(script.read_text(encoding="utf-8")))
         _log.info("%s: sent to Kubernetes as Job %s in the namespace %s", what, name, cluster.namespace)
         return name
@@ -150,7 +150,7 @@ class Kubernetes(Scheduler):
             nodes=nodes,
             # A pod that dies may take the others with it.
             restarts=restarts * nodes,
-            command=["python", "-m", *torchrun, *options, "-m", module, "--job", _word(folder / post.JOB)],
+            command=["python", "-m", *torchrun, *options, "-m", module, "--job", _word(folder / job_folder.JOB)],
             environment={"OMP_NUM_THREADS": str(self.threads), **ENVIRONMENT},
             resources=resources,
         )

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ehr_pipeline.engines import bucket_worker, post
+from ehr_pipeline.engines import bucket_worker, job_folder
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
@@ -96,13 +96,13 @@ class Ray:
         """Run a heavy job. The log lines of its first process are logged here as they arrive."""
         what = job.module.rsplit(".", 1)[-1]
         bundles = _job_needs(self.settings)
-        with _connected(self.settings) as ray, post.folder(self.store, what) as folder:
-            follower = post.put_job(folder, job, needs_gpu=self.settings.needs_gpu)
+        with _connected(self.settings) as ray, job_folder.folder(self.store, what) as folder:
+            follower = job_folder.put_job(folder, job, needs_gpu=self.settings.needs_gpu)
             error_file = folder / jobs.ERROR
             for attempt in range(self.settings.restarts + 1):
                 _refuse_infeasible(ray, bundles, what)
                 told = self._attempt(
-                    ray, (job.module, (folder / post.JOB).read_text(encoding="utf-8")), bundles, what, follower
+                    ray, (job.module, (folder / job_folder.JOB).read_text(encoding="utf-8")), bundles, what, follower
                 )
                 follower.look()
                 if told is None:
@@ -116,7 +116,7 @@ class Ray:
         )
 
     def _attempt(
-        self, ray: Any, job: tuple[str, str], bundles: list[Resources], what: str, follower: post.Follower
+        self, ray: Any, job: tuple[str, str], bundles: list[Resources], what: str, follower: job_folder.Follower
     ) -> str | None:
         """Start all processes, and wait until they end. Returns what went wrong in the first that failed, or None."""
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import jinja2
 
-from ehr_pipeline.engines import bucket_worker, heartbeat, post
+from ehr_pipeline.engines import bucket_worker, heartbeat, job_folder
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
@@ -105,7 +105,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def submit(self, script: Path, name: str, what: str) -> str:
-        """Submit a script, and record that in its folder (`post.note_sent`). Returns the scheduler's id of the job."""
+        """Submit a script, and record that in its folder (`job_folder.note_sent`). Returns the scheduler's id of the job."""
 
     @abstractmethod
     def look(self, job: str) -> State:
@@ -165,7 +165,7 @@ class Scheduler(ABC):
         """Run a heavy job. The log lines of its first process are logged here as they arrive."""
         what = job.module.rsplit(".", 1)[-1]
         with self._folder(what.replace("_", "-")) as folder:
-            follower = post.put_job(folder, job, needs_gpu=self.settings.needs_gpu)
+            follower = job_folder.put_job(folder, job, needs_gpu=self.settings.needs_gpu)
 
             def write(name: str, numbers: list[int]) -> str:
                 return self.for_job(folder, name, job.module)
@@ -179,17 +179,17 @@ class Scheduler(ABC):
     @contextmanager
     def _folder(self, kind: str) -> Iterator[Path]:
         """Yield a folder for one piece of work. Cancels jobs that killed processes left, and its own if the work fails."""
-        for path in post.left_behind(self.store):
-            for job in post.sent(path, self.backend):
+        for path in job_folder.left_behind(self.store):
+            for job in job_folder.sent(path, self.backend):
                 _log.warning("cancelling %s, whose sender was killed", self.label(job))
                 self.cancel(job)
-        with post.folder(self.store, kind) as folder, heartbeat.beating(folder, self.own.lapse_seconds):
+        with job_folder.folder(self.store, kind) as folder, heartbeat.beating(folder, self.own.lapse_seconds):
             try:
                 yield folder
             except BaseException:
-                self._cancel_all(post.sent(folder, self.backend))
+                self._cancel_all(job_folder.sent(folder, self.backend))
                 raise
-            for job in post.sent(folder, self.backend):
+            for job in job_folder.sent(folder, self.backend):
                 self.tidy(job)
 
     def _see_through(self, work: _Work) -> None:
@@ -216,9 +216,9 @@ class Scheduler(ABC):
 
     def _once(self, work: _Work, numbers: list[int]) -> tuple[str, State]:
         """Submit some tasks, and poll until they end. Returns the job, and how it ended."""
-        again = len(post.sent(work.folder, self.backend))
+        again = len(job_folder.sent(work.folder, self.backend))
         name = f"ehr-{work.folder.name}" + (f"-{again}" if again else "")
-        job = self.submit(post.put_script(work.folder, self.script, work.write(name, numbers)), name, work.what)
+        job = self.submit(job_folder.put_script(work.folder, self.script, work.write(name, numbers)), name, work.what)
         telling, finished, stuck = Telling(f"{work.what}: {self.label(job)}"), 0.0, 0.0
         while True:
             time.sleep(self.own.poll_seconds)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal
 
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 GPU_OPTION = re.compile(r"--gres[= ].*gpu|--gpus|-G|--tres-per-\w+[= ].*gpu")
 """Options of sbatch that ask for GPUs."""

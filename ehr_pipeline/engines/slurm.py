@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.engines import post
+from ehr_pipeline.engines import job_folder
 from ehr_pipeline.engines.scheduler import Scheduler, Silence, State, fill
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.engines.torchrun import ENVIRONMENT
@@ -92,7 +92,7 @@ class Slurm(Scheduler):
     def submit(self, script: Path, name: str, what: str) -> str:
         """Send a script, and return the number of the job. Raises UserError with the reason if Slurm refuses it."""
         job = submit(script)
-        post.note_sent(script.parent, self.backend, job)
+        job_folder.note_sent(script.parent, self.backend, job)
         _log.info("%s: sent to Slurm as job %s", what, job)
         return job
 
@@ -135,9 +135,7 @@ class Slurm(Scheduler):
     def why(self, job: str, state: State, folder: Path) -> str:
         """Return how the job ended, and the last lines of up to three logs."""
         logs = [path for path in sorted(folder.glob("log*.txt")) if path.stat().st_size]
-        return (
-            f"the job in Slurm ended as {state.text}, and was sent again {self.restarts} times.\n{post.tail(logs[:3])}"
-        )
+        return f"the job in Slurm ended as {state.text}, and was sent again {self.restarts} times.\n{job_folder.tail(logs[:3])}"
 
     def _render(self, folder: Path, name: str, **values: Any) -> str:
         if not str(folder).replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum():

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ehr_pipeline.engines import post
+from ehr_pipeline.engines import job_folder
 from ehr_pipeline.engines.base import ThisMachine
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store import build_lock
@@ -25,17 +25,17 @@ class Torchrun(ThisMachine):
     def launch(self, job: jobs.Job) -> None:
         """Run a heavy job. Raises UserError with the message that a process reported, else with the last log lines."""
         with build_lock.scratch(self.store) as folder:
-            follower = post.put_job(folder, job, needs_gpu=self.settings.needs_gpu, logs_to_stderr=False)
+            follower = job_folder.put_job(folder, job, needs_gpu=self.settings.needs_gpu, logs_to_stderr=False)
             logs = folder / "logs"
             said = folder / "torchrun.log"
-            code = self._run(self._command(job.module, folder / post.JOB, logs), follower, said)
+            code = self._run(self._command(job.module, folder / job_folder.JOB, logs), follower, said)
             if not code:
                 return
             if (folder / jobs.ERROR).is_file():
                 raise UserError((folder / jobs.ERROR).read_text(encoding="utf-8"))
             raise UserError(
                 f"The job {job.module} on {self.settings.processes} processes failed, and was started again"
-                f" {self.settings.restarts} times. (torchrun ended with code {code})\n{log_tails(logs) or post.tail([said])}"
+                f" {self.settings.restarts} times. (torchrun ended with code {code})\n{log_tails(logs) or job_folder.tail([said])}"
             )
 
     def _command(self, module: str, job: Path, logs: Path) -> list[str]:
@@ -56,7 +56,7 @@ class Torchrun(ThisMachine):
             str(job),
         ]
 
-    def _run(self, command: list[str], follower: post.Follower, said: Path) -> int:
+    def _run(self, command: list[str], follower: job_folder.Follower, said: Path) -> int:
         """Run torchrun to its end, and return its exit code. If this process ends first, for any reason, so does torchrun.
 
         What it prints goes to the file `said`: the job logs by itself, and the rest matters only after a failure.

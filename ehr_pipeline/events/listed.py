@@ -17,11 +17,11 @@ from ehr_pipeline.events import build
 from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.events.translate import translated_systems
-from ehr_pipeline.fields import identity
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.terminology.code_lists import ListedConcept
+from ehr_pipeline.typed_settings import identity
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 
 @settings

@@ -21,14 +21,14 @@ import pyarrow as pa
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.embeddings.embed import table_of
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.pooling import pool_chunks
 from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.patients import dataset, learned
+from ehr_pipeline.patients import dataset, training_patients
 from ehr_pipeline.patients.settings import SplitSettings
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.records.listing import tree_of
@@ -91,10 +91,10 @@ def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, 
     if not study.patients.split.leaves_out:
         return {}
     artifact, key = model.resolve().parent, secret_key.read(Path(study.study.store))
-    if why := learned.cannot_be_checked(artifact, key):
+    if why := training_patients.cannot_be_checked(artifact, key):
         return {"training": f"{model}: {why}."}
     assert key is not None
-    seen = learned.overlap(artifact, key, pl.Series(ids.to_pylist(), dtype=pl.String))
+    seen = training_patients.overlap(artifact, key, pl.Series(ids.to_pylist(), dtype=pl.String))
     below = study.reports.suppress_below
     return {"training": f"the model was trained, or validated, on {told(seen, below)} of these patients"}
 

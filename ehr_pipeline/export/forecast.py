@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from ehr_pipeline.assets import identity
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Naming
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.errors import printable
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.forecasts import typed
-from ehr_pipeline.forecasts.ask import Answer, Forecaster
 from ehr_pipeline.forecasts.cases import YEAR
+from ehr_pipeline.forecasts.forecaster import Answer, Forecaster
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
 from ehr_pipeline.forecasts.table import Counted, Forecasts
 from ehr_pipeline.reports.statements.forecasts import WITHIN

@@ -29,8 +29,8 @@ from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import align, schemas
-from ehr_pipeline.tasks import asked
-from ehr_pipeline.tasks.asked import Asked, Names
+from ehr_pipeline.tasks import prediction_times
+from ehr_pipeline.tasks.prediction_times import Asked, Names
 
 AT_ONCE = 4_096
 """Histories that are in memory at a time."""
@@ -78,11 +78,11 @@ def embed(study: Study, folders: tuple[Path, Path, Path], file: Path, out: Path)
     """Write one row for each row of `file`, in its order, to the Arrow file `out` (`schemas.histories`). Returns the counts.
 
     `folders` are those of the checkpoint, of the embeddings, and of the extract. Raises InputError for a file that is not as it
-    should be (`asked.read`), and as `apply.embed` does.
+    should be (`prediction_times.read`), and as `apply.embed` does.
     """
     model, vectors, extract = folders
     vocabulary, transform = apply.checked(model, vectors, extract, out)
-    given = asked.read(file, names_of(study.records))
+    given = prediction_times.read(file, names_of(study.records))
     key = secret_key.read(Path(study.study.store))
     whole = dataclasses.replace(study, patients=dataclasses.replace(study.patients, min_visits=1))
     with build_lock.scratch(Path(study.study.store)) as work:
@@ -117,8 +117,8 @@ def names_of(records: RecordsSettings) -> Names:
     patient = [each.columns.patient for each in files] + [kind.files.columns.patient for kind in kinds.patients]
     formats = dict.fromkeys(form for each in files for form in each.date_formats)
     return Names(
-        tuple(dict.fromkeys([*patient, asked.PATIENT])),
-        tuple(dict.fromkeys([*(each.columns.date for each in files), asked.DATE])),
+        tuple(dict.fromkeys([*patient, prediction_times.PATIENT])),
+        tuple(dict.fromkeys([*(each.columns.date for each in files), prediction_times.DATE])),
         (*(form for form in formats if form != dates.ISO), dates.ISO),
     )
 

@@ -52,7 +52,7 @@ def export(
 
 def contribution_of(store: Store, checkpoint: Artifact) -> list[str]:
     """What the network adds to the patient vectors, and the space that they span, if they were made with this checkpoint."""
-    from ehr_pipeline.embeddings.share import Chosen
+    from ehr_pipeline.embeddings.encoder_share import Chosen
     from ehr_pipeline.reports.statements import contributions, methods
 
     if not store.has(PATIENT_EMBEDDINGS):

@@ -21,18 +21,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.export import apply
 from ehr_pipeline.export.histories import blocks, ids_of, names_of
 from ehr_pipeline.patients.histories import ALWAYS, cut, without
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.predictions.asked import Answers
+from ehr_pipeline.predictions.answers_job import mean_vectors
 from ehr_pipeline.predictions.compare import Case, as_written
+from ehr_pipeline.predictions.encoder_queries import Answers
 from ehr_pipeline.predictions.features import of_histories
 from ehr_pipeline.predictions.fitted import Fitted
-from ehr_pipeline.predictions.job import mean_vectors
 from ehr_pipeline.predictions.masked import answers as answers_of
 from ehr_pipeline.predictions.metrics import Calibration
 from ehr_pipeline.predictions.metrics import log_odds as odds_of
@@ -44,8 +44,8 @@ from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
 from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.tasks import asked
-from ehr_pipeline.tasks.asked import Asked
+from ehr_pipeline.tasks import prediction_times
+from ehr_pipeline.tasks.prediction_times import Asked
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 AT_ONCE = 2_000
@@ -145,7 +145,7 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
         )
     model = _applied(fitted, verdict, results)
     calibration = read_calibrations(folders.results, verdict["task"]).get(model.name, Calibration(1.0, 0.0))
-    given = asked.read(file, names_of(study.records))
+    given = prediction_times.read(file, names_of(study.records))
     whole = replace(study, patients=replace(study.patients, min_visits=1, visit_window_days=fitted.facts.visit_window))
     with build_lock.scratch(Path(study.study.store)) as work:
         apply.patients(whole, folders.model, folders.extract, work)
@@ -238,7 +238,7 @@ def _explained(
 def _write(
     folder: Path, given: Asked, scored: Scored, rests_on: list[tuple[int, int, float]], vocabulary: Vocabulary
 ) -> None:
-    who = asked.SUBJECT if given.by_subject else asked.PATIENT
+    who = prediction_times.SUBJECT if given.by_subject else prediction_times.PATIENT
     day = pa.array(given.last_day).cast(pa.date32())
     absent = ~np.isfinite(scored.odds)
     columns = {

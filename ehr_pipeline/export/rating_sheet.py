@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export.forecast import HEADINGS, Open, percent
-from ehr_pipeline.forecasts.ask import Answer, shard_of
+from ehr_pipeline.forecasts.forecaster import Answer, shard_of
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR
 from ehr_pipeline.reports.statements.forecasts import WITHIN
 from ehr_pipeline.synthetic.worlds.plan import World, make

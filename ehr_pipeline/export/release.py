@@ -25,13 +25,13 @@ from ehr_pipeline.disclosure.governance import RELEASABLE
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.table import FILE as MAPPING_FILE
 from ehr_pipeline.events.table import Mapping
-from ehr_pipeline.fields import file_hash
 from ehr_pipeline.store import build_lock, declared, publishing
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import settings
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, MAPPED_EVENTS, PREDICTION_REPORT, RAW_RECORDS, VOCABULARY
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary import table
 
 MANIFEST = "manifest.json"

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.graph import approximate_neighbours
+from ehr_pipeline.clusters.neighbour_graph import approximate_neighbours
 from ehr_pipeline.clusters.neighbours import exact_neighbours
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure import spreadsheet

@@ -24,7 +24,7 @@ from ehr_pipeline.forecasts.settings import ForecastsSettings
 from ehr_pipeline.forecasts.table import Counted, Forecasts, nothing
 from ehr_pipeline.patients.histories import ALWAYS
 from ehr_pipeline.patients.shard import Shard, ages_at
-from ehr_pipeline.predictions.job import ASKED, AnswersJob
+from ehr_pipeline.predictions.answers_job import ASKED, AnswersJob
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, PATIENT_DATASET

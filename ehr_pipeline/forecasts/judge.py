@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.forecasts import metrics
 from ehr_pipeline.forecasts.cases import HORIZONS, JUDGE, NEXT_VISIT, YEAR, Cases
 from ehr_pipeline.forecasts.counting import Tables
-from ehr_pipeline.forecasts.foresight import Foresight
+from ehr_pipeline.forecasts.foresight_metric import Foresight
 from ehr_pipeline.forecasts.metrics import LISTS, MEASURES, NEW, RECURRING, Calibration, Judged, Tally
 from ehr_pipeline.forecasts.scores import (
     BASELINES,

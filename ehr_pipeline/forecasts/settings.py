@@ -1,6 +1,6 @@
 """Settings of the forecasts."""
 
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 
 @settings

@@ -76,7 +76,7 @@ FORESIGHT = pa.schema(
         ("share", pa.float64()),
     ]
 )
-"""Columns of `foresight.csv` (see `foresight`)."""
+"""Columns of `foresight.csv` (see `foresight_metric`)."""
 MEANINGS = {
     "horizon": "The next visit, or the next 30 or 365 days.",
     "list": "Ten concepts that the patient never had (new), or had (recurring), or ten of all (any).",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from ehr_pipeline.errors import UserError, printable
-from ehr_pipeline.forecasts.ask import shard_of
+from ehr_pipeline.forecasts.forecaster import shard_of
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.vocabulary.table import Vocabulary
 

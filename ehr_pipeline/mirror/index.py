@@ -8,10 +8,10 @@ from typing import Any
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.errors import UserError, unseen
-from ehr_pipeline.fields import file_hash
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import FINGERPRINT, MANIFEST, Artifact
 from ehr_pipeline.tables.asset_names import RAW_RECORDS, stage_of
+from ehr_pipeline.typed_settings import file_hash
 
 INDEX = "index.json"
 PARTITIONED = (RAW_RECORDS,)

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.fields import file_hash
-from ehr_pipeline.mirror import belonging, index
+from ehr_pipeline.mirror import copy_checks, index
 from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index
-from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.mirror.object_store import Mirror
 from ehr_pipeline.store import durable
 from ehr_pipeline.store.artifacts import Counts, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import stage_of
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.work.progress import Progress
 
 _log = logging.getLogger("ehr_pipeline")
@@ -34,11 +34,11 @@ def pull(study: Study) -> Counts:
     artifacts were published.
     """
     store = Store(study.study.store)
-    terms = belonging.Terms(study, store)
+    terms = copy_checks.Terms(study, store)
     mirror = Mirror.at(study.study.mirror)
     counts: Counts = {"copied": 0, "kept": 0, "newer": 0, "unfinished": 0, "left_out": {}, "bytes": 0}
-    with belonging.alone(store):
-        name = belonging.begin_pull(mirror, store)
+    with copy_checks.alone(store):
+        name = copy_checks.begin_pull(mirror, store)
         try:
             for asset in ASSETS:
                 _pull(asset, store, mirror, terms, counts)
@@ -47,12 +47,12 @@ def pull(study: Study) -> Counts:
             raise UserError(
                 f"{store.root} (study.store): {durable.what_to_do(error)}. What was fetched whole stays; pull again to go on."
             ) from error
-        if not counts["unfinished"] and counts["left_out"].keys() <= {belonging.REPLACED}:
-            belonging.end_pull(mirror, store, name)
+        if not counts["unfinished"] and counts["left_out"].keys() <= {copy_checks.REPLACED}:
+            copy_checks.end_pull(mirror, store, name)
     return counts
 
 
-def _pull(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, counts: Counts) -> None:
+def _pull(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, counts: Counts) -> None:
     there = index.grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
     whole = [folder for folder, objects in there.items() if INDEX in objects]
     made_at = dict(zip(whole, mirror.together(lambda folder: _made_at(mirror, folder), whole), strict=True))

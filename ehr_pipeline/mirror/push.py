@@ -10,13 +10,13 @@ from collections.abc import Iterator
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.fields import file_hash
-from ehr_pipeline.mirror import belonging
+from ehr_pipeline.mirror import copy_checks
 from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index, folder_of, grouped, partition_of
-from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.mirror.object_store import Mirror
 from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, MANIFEST, Artifact, Counts, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import stage_of
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.work.progress import Progress
 
 _log = logging.getLogger("ehr_pipeline")
@@ -29,17 +29,17 @@ def push(study: Study) -> Counts:
     `bytes` copied. Raises UserError.
     """
     store = Store(study.study.store)
-    terms = belonging.Terms(study, store)
+    terms = copy_checks.Terms(study, store)
     mirror = Mirror.at(study.study.mirror)
     counts: Counts = {"copied": 0, "kept": 0, "removed": 0, "left_out": {}, "bytes": 0}
-    with belonging.alone(store):
-        belonging.begin_push(mirror, store, study)
+    with copy_checks.alone(store):
+        copy_checks.begin_push(mirror, store, study)
         for asset in ASSETS:
             _push(asset, store, mirror, terms, counts)
     return counts
 
 
-def _push(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, counts: Counts) -> None:
+def _push(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, counts: Counts) -> None:
     there = grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
     folders = [folder for folder, objects in there.items() if INDEX in objects]
     indexed = dict(zip(folders, mirror.together(lambda folder: _told(mirror, folder), folders), strict=True))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.errors import InputError
@@ -144,7 +144,7 @@ def build_bucket(job: DatasetJob) -> Done:
     token_of = np.where(place >= 0, token_ids[place], -1) if len(token_ids) else np.full(len(names), -1)
     people = derived.fill(_people(job.patients), job.records, job.settings.derived)
     file = f"patients/{job.name}"
-    parts = job.digest, content_hash(people), content_hash(pa.array(token_of)), fields.identity(job.settings)
+    parts = job.digest, content_hash(people), content_hash(pa.array(token_of)), typed_settings.identity(job.settings)
     key = key_of(*parts, FOLLOWED)
     if recalled := job.memory.recall(job.name, key, job.out):
         return Done(job.name, key, (file,), recalled, recalled=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.values import plainly
+from ehr_pipeline.typed_settings import option, settings
 
 TRAIN, VALIDATION, TEST, UNASSIGNED = "train", "validation", "test", "unassigned"
 """The sides. Nothing is learned from patients on the last two; UNASSIGNED patients have no side in the column."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ehr_pipeline.chain.extracts import adds_to_others
-from ehr_pipeline.planning.found import Preflight
+from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, files, listing, look, numeric, unread
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind

@@ -13,10 +13,10 @@ from ehr_pipeline.encoder import shape
 from ehr_pipeline.encoder.settings import BIRTH_DECADE
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.events.translate import place, read_dictionary
-from ehr_pipeline.patients import derived, learned, preview
+from ehr_pipeline.patients import derived, preview, training_patients
 from ehr_pipeline.patients.settings import PUBLIC_KEY
-from ehr_pipeline.planning import extracts, foresight
-from ehr_pipeline.planning.found import Preflight
+from ehr_pipeline.planning import enough_data, extracts
+from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import layouts, withdrawals
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import secret_key
@@ -24,7 +24,7 @@ from ehr_pipeline.store.walk import links_outside, walk
 from ehr_pipeline.study.dagster_home import refuse_network_disk
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.schemas import DATED
-from ehr_pipeline.tasks import aces, chosen, given
+from ehr_pipeline.tasks import aces, label_file, study_rules
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
 
 WITHOUT = {
@@ -45,7 +45,7 @@ def inspect(study: Study) -> Preflight:
     _tasks(study, found)
     _store(study, found)
     _keys(study, found)
-    foresight.look(study, found)
+    enough_data.look(study, found)
     found.look(engine_for(study.launcher, Path(study.study.store)).check)
     found.look(refuse_if_expired, study.governance)
     found.look(refuse_network_disk)
@@ -124,7 +124,7 @@ def _transfer(study: Study, found: Preflight) -> None:
     folder = Path(study.encoder.transfer.checkpoint)
     found.look(shape.look, folder, study.encoder)
     if study.patients.split.leaves_out:
-        why = learned.cannot_be_checked(folder.parent, secret_key.read(Path(study.study.store)))
+        why = training_patients.cannot_be_checked(folder.parent, secret_key.read(Path(study.study.store)))
         if why:
             found.warnings.append(
                 f"{shape.SETTING}: {folder}: {why}. Some of its patients may be on the test side here."
@@ -214,7 +214,7 @@ def _tasks(study: Study, found: Preflight) -> None:
     if not tasks.any:
         return
     if not study.patients.split.leaves_out:
-        found.problems.append(chosen.NO_TEST_SIDE)
+        found.problems.append(study_rules.NO_TEST_SIDE)
     if tasks.death_attribute and tasks.death_attribute not in study.attributes:
         found.problems.append(
             f"tasks.death_attribute names {tasks.death_attribute!r}, but the patient files carry no such attribute (they have:"
@@ -235,7 +235,7 @@ def _tasks(study: Study, found: Preflight) -> None:
         if task.aces:
             found.look(aces.read, Path(task.aces), task.name, ())
         if task.index_file:
-            found.look(given.read, Path(task.index_file))
+            found.look(label_file.read, Path(task.index_file))
     found.facts.append(f"tasks: {len(tasks.task)}" + (f", and {tasks.screen} of the screen" if tasks.screen else ""))
 
 

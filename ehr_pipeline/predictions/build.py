@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ehr_pipeline.predictions import columns, fitted, guards, judging, lay_out
-from ehr_pipeline.predictions.asked import Asked
+from ehr_pipeline.predictions import fitted, guards, judging, result_schemas, tuning_inputs
+from ehr_pipeline.predictions.answers_job import UNTRAINED, AnswersJob
 from ehr_pipeline.predictions.compare import Case, Fit, fits_of, models_of, scorable
+from ehr_pipeline.predictions.encoder_queries import Asked
 from ehr_pipeline.predictions.features import recorded
-from ehr_pipeline.predictions.job import UNTRAINED, AnswersJob
 from ehr_pipeline.predictions.learners import Table
 from ehr_pipeline.predictions.models import BY_NAME, Model
 from ehr_pipeline.predictions.rows import FIT, JUDGE, People, Rows, read
@@ -61,8 +61,10 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
     scored = [number for number, (rows, _) in enumerate(chosen) if scorable(rows)]
     asked = Asked.ask(job, [chosen[number] for number in scored], launch)
     if how.settings.fine_tuning.heads and scored:
-        to_tune = [lay_out.ToTune(tasks[number].slug, *chosen[number], _stops(tasks[number])) for number in scored]
-        lay_out.tune(job, to_tune, asked, how.settings, how.seed, launch=launch)
+        to_tune = [
+            tuning_inputs.ToTune(tasks[number].slug, *chosen[number], _stops(tasks[number])) for number in scored
+        ]
+        tuning_inputs.tune(job, to_tune, asked, how.settings, how.seed, launch=launch)
     progress = _Progress.of([len(chosen[number][0]) for number in scored], how.settings)
     parts = []
     for number, definition in enumerate(tasks):
@@ -75,7 +77,7 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
         answers = {"": asked.answers(rows, place)}
         if job.untrained:
             answers[UNTRAINED] = asked.answers(rows, place, untrained=True)
-        tuned = lay_out.answers(job.work, definition.slug)
+        tuned = tuning_inputs.answers(job.work, definition.slug)
         case = Case(rows, told, people, tokens, answers, how.settings, how.seed, _stops(definition), tuned)
         parts.append(_task(definition, case, vocabulary, (dataset, how.key), out, progress=progress))
     checkpoint = artifacts[ENCODER_CHECKPOINT]
@@ -132,7 +134,7 @@ def _task(
     found_guards = (
         guards.no_future(slug, rows, case.told.latest),
         guards.index_rule(definition),
-        guards.row(columns.DECIDING, slug, not listed, message),
+        guards.row(result_schemas.DECIDING, slug, not listed, message),
         guards.permuted_labels(slug, rows, table, case.seed),
     )
     _write_predictions(definition, rows, found, store, out)

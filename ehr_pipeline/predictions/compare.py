@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ehr_pipeline.predictions import learners, metrics
-from ehr_pipeline.predictions.asked import Answers
+from ehr_pipeline.predictions.encoder_queries import Answers
 from ehr_pipeline.predictions.features import Recorded, age_and_sex, counted_concepts, history_of
 from ehr_pipeline.predictions.learners import Block, Sample, Table
 from ehr_pipeline.predictions.metrics import Bootstrap, Calibration

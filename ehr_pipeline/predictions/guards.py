@@ -1,6 +1,6 @@
 """Guards against results that are too good: leaks into the history, patients seen before, and labels that anything predicts.
 
-A guard returns a row of `columns.GUARDS`.
+A guard returns a row of `result_schemas.GUARDS`.
 """
 
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from ehr_pipeline.patients import learned
-from ehr_pipeline.predictions import columns, learners, metrics
+from ehr_pipeline.patients import training_patients
+from ehr_pipeline.predictions import learners, metrics, result_schemas
 from ehr_pipeline.predictions.learners import Sample, Table
 from ehr_pipeline.predictions.rows import FIT, JUDGE, Rows
 from ehr_pipeline.store.artifacts import Artifact
@@ -39,29 +39,29 @@ def no_future(task: str, rows: Rows, latest: NDArray[np.int64]) -> dict[str, Any
     """No visit of a history (n,: the day of its `latest`) is after the last known day, which lies before the window."""
     late = int((latest > rows.known).sum()) + int((rows.known >= rows.opens).sum())
     message = "histories reach into the time that is predicted" if late else "every history ends before its window"
-    return row(columns.NO_FUTURE, task, not late, message)
+    return row(result_schemas.NO_FUTURE, task, not late, message)
 
 
 def unseen(checkpoint: Artifact, key: Key | None, patients: pl.Series) -> dict[str, Any]:
     """The encoder learned from none of the `patients` of the test side, by hashes; None where that cannot be checked."""
-    if why := learned.cannot_be_checked(checkpoint.path, key):
-        return row(columns.UNSEEN, "", None, why)
+    if why := training_patients.cannot_be_checked(checkpoint.path, key):
+        return row(result_schemas.UNSEEN, "", None, why)
     assert key is not None
-    seen = learned.overlap(checkpoint.path, key, patients)
+    seen = training_patients.overlap(checkpoint.path, key, patients)
     message = (
         "the encoder learned from patients of the test side"
         if seen
         else "the encoder has seen no patient of the test side"
     )
-    return row(columns.UNSEEN, "", not seen, message)
+    return row(result_schemas.UNSEEN, "", not seen, message)
 
 
 def index_rule(definition: Definition) -> dict[str, Any]:
     """The rule for the index day does not read the outcome; a user's file may."""
     if definition.index_may_know_outcome:
         message = "the index days are those of a file: if they were chosen by the outcome, models learn how"
-        return row(columns.INDEX_RULE, definition.slug, False, message)
-    return row(columns.INDEX_RULE, definition.slug, True, "the index day is chosen without the outcome")
+        return row(result_schemas.INDEX_RULE, definition.slug, False, message)
+    return row(result_schemas.INDEX_RULE, definition.slug, True, "the index day is chosen without the outcome")
 
 
 def rule_is_enough(rule: float, model: float, low: float) -> bool:
@@ -102,9 +102,9 @@ def permuted_labels(task: str, rows: Rows, table: Table, seed: int) -> dict[str,
         fit = np.sort(rng.choice(fit, MOST_PERMUTED, replace=False))
     cases, others = int(label[test].sum()), int((~label[test]).sum())
     if not cases or not others or not 0 < label[fit].sum() < len(fit):
-        return row(columns.PERMUTED, task, None, "too few cases to permute")
+        return row(result_schemas.PERMUTED, task, None, "too few cases to permute")
     scores, _ = learners.logistic(table, Sample(fit, label[fit], np.ones(len(fit)), 0.5), seed)
     found = metrics.auroc(label[test], scores[test], np.ones(len(test)))
     error = np.sqrt((cases + others + 1) / (12 * cases * others))
     passed = abs(found - 0.5) <= MOST_ERRORS * error
-    return row(columns.PERMUTED, task, bool(passed), f"AUROC of permuted labels {found:.3f}")
+    return row(result_schemas.PERMUTED, task, bool(passed), f"AUROC of permuted labels {found:.3f}")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
-from ehr_pipeline.predictions import columns, guards, metrics
+from ehr_pipeline.predictions import guards, metrics, result_schemas
 from ehr_pipeline.predictions.compare import FEWEST_CASES, Case, Fit, Judged, best
 from ehr_pipeline.predictions.models import RULE_OF_THUMB
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE
@@ -30,7 +30,7 @@ def too_few(definition: Definition, case: Case) -> TaskResults:
     """The tables of a task with too few cases: they are shown, and nothing is scored."""
     verdict = _verdict(definition, case) | {"verdict": "too few"}
     message = f"under {FEWEST_CASES} cases, or others, on the test side, or too few to fit on"
-    guard = guards.row(columns.CASES, definition.slug, False, message)
+    guard = guards.row(result_schemas.CASES, definition.slug, False, message)
     return TaskResults((), (), (verdict,), (), (), (), (guard,), ())
 
 
@@ -55,7 +55,7 @@ def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResu
         tuple(row for fit in final for row in _benefit(slug, judged, fit)),
         tuple(row for fit in shown for row in _subgroups(slug, case, judged, fit)),
         tuple(row for fit in final if fit.model.features for row in _bins(slug, judged, fit)),
-        (guards.row(columns.CASES, slug, True, "enough cases on the test side"),),
+        (guards.row(result_schemas.CASES, slug, True, "enough cases on the test side"),),
         (),
     )
 
@@ -137,7 +137,7 @@ def with_verdicts(results: TaskResults) -> TaskResults:
     ]
     rules = [
         guards.row(
-            columns.RULE_OF_THUMB,
+            result_schemas.RULE_OF_THUMB,
             row["task"],
             row["verdict"] != "not needed",
             "this task does not need the model"

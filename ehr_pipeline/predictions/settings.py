@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from ehr_pipeline.fields import option, settings
 from ehr_pipeline.predictions.models import BY_NAME, MODELS
+from ehr_pipeline.typed_settings import option, settings
 
 FITTED = tuple(model.name for model in MODELS if model.learner != "tuned")
 """The models for which the encoder stays as it is."""

@@ -1,7 +1,7 @@
 """The results of tasks as later stages read them.
 
 results.csv, differences.csv, verdicts.csv, net_benefit.csv, subgroups.csv, calibration.csv, guards.csv, deciding_concepts.csv
-                                        tables (`columns`) with exact figures, so restricted
+                                        tables (`result_schemas`) with exact figures, so restricted
 predictions/<task>/<model>.parquet      the test side in the schema of meds-evaluation, before recalibration; for
                                         other programs
 calibrations/<task>.json                slope and intercept by which the log-odds of each model are recalibrated
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import Damaged
-from ehr_pipeline.predictions import columns
+from ehr_pipeline.predictions import result_schemas
 from ehr_pipeline.tasks import meds
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ PREDICTIONS, CALIBRATIONS = "predictions", "calibrations"
 Verdict = Literal["better", "level", "worse", "not needed", "too few"]
 """Of a task: the model against the best baseline; 'not needed': the rule of thumb has 95 % of its gain; 'too few': cases."""
 TABLES = {
-    "results": columns.RESULTS,
-    "differences": columns.DIFFERENCES,
-    "verdicts": columns.VERDICTS,
-    "net_benefit": columns.BENEFIT,
-    "subgroups": columns.SUBGROUPS,
-    "calibration": columns.CALIBRATION,
-    "guards": columns.GUARDS,
-    "deciding_concepts": columns.CONCEPTS,
+    "results": result_schemas.RESULTS,
+    "differences": result_schemas.DIFFERENCES,
+    "verdicts": result_schemas.VERDICTS,
+    "net_benefit": result_schemas.BENEFIT,
+    "subgroups": result_schemas.SUBGROUPS,
+    "calibration": result_schemas.CALIBRATION,
+    "guards": result_schemas.GUARDS,
+    "deciding_concepts": result_schemas.CONCEPTS,
 }
 PREDICTED = pa.schema(
     [

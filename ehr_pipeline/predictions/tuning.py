@@ -1,8 +1,8 @@
 """Fine-tune the encoder for tasks: `python -m ehr_pipeline.predictions.tuning --job job.json`, alone or under torchrun.
 
-For each task, head and sample of labels (`lay_out.write`): begin at the head's start, train, and answer for the validation and
-the test side. Each process takes every N-th of these trainings, which know nothing of each other, and holds one set of weights
-beside the encoder's own. The same seed gives the same log-odds on a CPU, whatever else is trained.
+For each task, head and sample of labels (`tuning_inputs.write`), a process initialises the head, trains it, and writes log-odds
+for the validation and the test side. Each process takes every N-th of these trainings, which are independent of each other, and
+holds one set of weights beside the encoder's own. The same seed gives the same log-odds on a CPU, whatever else is trained.
 
 With at least `FEWEST_TO_CHOOSE` cases and others, the number of epochs is chosen first, by the loss on a fifth of the sample's
 patients, from which nothing is learned meanwhile; then all of the sample is learned from. It may be 0: then the model is its start.
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group, repeatable
 from ehr_pipeline.encoder.sequences import Sequences
@@ -32,7 +32,7 @@ from ehr_pipeline.predictions.heads import Floats, Part, Start, Tuned, fitted_st
 from ehr_pipeline.predictions.masked import laid
 from ehr_pipeline.predictions.models import HEADS
 from ehr_pipeline.predictions.settings import FineTuning
-from ehr_pipeline.predictions.tuned import Laid, Learned, Task, save
+from ehr_pipeline.predictions.tuning_files import Laid, Learned, Task, save
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress

@@ -6,8 +6,8 @@ Somebody remembered or copied their dates. They can be found only in files that 
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.dates import NEVER
+from ehr_pipeline.typed_settings import option, settings
 
 
 @settings

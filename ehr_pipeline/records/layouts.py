@@ -4,10 +4,10 @@ import codecs
 import re
 from collections.abc import Iterator
 
-from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.store.walk import glob
 from ehr_pipeline.tables.schemas import DATED, DEATH, OBSERVATION
+from ehr_pipeline.typed_settings import option, settings
 
 # SNOMED identifiers have 6 to 18 digits; Read v2 and CTV3 codes have five characters, with or without a term number.
 # [0-9] and not \d, which is any digit of Unicode, Arabic ones among them.

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.bulk import BulkEntry
 from ehr_pipeline.records.dates import Partial
 from ehr_pipeline.records.kinds import Kinds
@@ -15,6 +14,7 @@ from ehr_pipeline.records.sources.cprd_aurum import CprdAurum
 from ehr_pipeline.records.sources.meds import Meds
 from ehr_pipeline.records.sources.omop import Omop
 from ehr_pipeline.records.values import NO_VALUE
+from ehr_pipeline.typed_settings import option, settings
 
 # Dates that UK general practice systems write for "no date" (CPRD and OpenSAFELY documentation).
 SENTINEL_DATES = ("1900-01-01", "1901-01-01", "1902-02-02", "2037-07-07", "9999-12-31")

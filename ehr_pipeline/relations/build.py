@@ -17,10 +17,20 @@ from numpy.typing import NDArray
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.relations import chosen, consensus, counting, evidence, graphml, model, occurrences, table, writing
-from ehr_pipeline.relations.chosen import Chosen
+from ehr_pipeline.relations import (
+    concept_selection,
+    consensus,
+    counting,
+    evidence,
+    graphml,
+    model,
+    occurrences,
+    table,
+    writing,
+)
+from ehr_pipeline.relations.concept_selection import Chosen
 from ehr_pipeline.relations.evidence import Evidence
-from ehr_pipeline.relations.graphs import Graph
+from ehr_pipeline.relations.graph_comparison import Graph
 from ehr_pipeline.relations.occurrences import Source
 from ehr_pipeline.relations.pair_files import Given
 from ehr_pipeline.relations.settings import RelationsSettings
@@ -52,7 +62,7 @@ def build(
     """Write the artifact. `encoder` is the folder of the checkpoint, `vocabulary` the part of the vocabulary that it knows."""
     same = substitutes.find(records.paths, records.habits, vocabulary.size, records.seed) if records.habits else None
     synonyms = same.pairs if same else np.zeros((0, 2), np.int64)
-    compared = chosen.choose(vocabulary, given.listed, settings, synonyms)
+    compared = concept_selection.choose(vocabulary, given.listed, settings, synonyms)
     tokens = sum(map(len, compared.groups))
     kept = {
         "rows_in": len(vocabulary.concepts),

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.relations import graphs
-from ehr_pipeline.relations.chosen import Chosen
+from ehr_pipeline.relations import graph_comparison
+from ehr_pipeline.relations.concept_selection import Chosen
 from ehr_pipeline.relations.evidence import AFTER, ALIKE, PAIR, VISIT, Evidence
-from ehr_pipeline.relations.graphs import Graph
+from ehr_pipeline.relations.graph_comparison import Graph
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.relations.table import EDGES
 
@@ -130,9 +130,9 @@ def _parts(measure: Any) -> list[tuple[str, NDArray[Any]]]:
 
 def compared(graphs_: list[Graph], group: NDArray[np.int64], known: NDArray[np.int64]) -> dict[str, Any]:
     """Describe graphs, compare each two, and all with pairs known from elsewhere (m, 2), if there are any."""
-    described = {graph.name: graphs.describe(graph, group) for graph in graphs_}
+    described = {graph.name: graph_comparison.describe(graph, group) for graph in graphs_}
     agreement = [
-        {"one": one.name, "other": other.name} | graphs.compare(one, other)
+        {"one": one.name, "other": other.name} | graph_comparison.compare(one, other)
         for place, one in enumerate(graphs_)
         for other in graphs_[:place]
     ]
@@ -140,6 +140,8 @@ def compared(graphs_: list[Graph], group: NDArray[np.int64], known: NDArray[np.i
     if len(known):
         found["known"] = {
             "pairs": len(known),
-            "average_precision": {graph.name: graphs.average_precision(graph.weights, known) for graph in graphs_},
+            "average_precision": {
+                graph.name: graph_comparison.average_precision(graph.weights, known) for graph in graphs_
+            },
         }
     return found

@@ -1,6 +1,6 @@
 """Settings of the relations of concepts."""
 
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 
 @settings

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ehr_pipeline.disclosure import spreadsheet
-from ehr_pipeline.relations.chosen import Chosen
+from ehr_pipeline.relations.concept_selection import Chosen
 from ehr_pipeline.relations.evidence import Evidence, Measure
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.relations.table import CONSENSUS, EDGES, GRAPHS, RELATIONS

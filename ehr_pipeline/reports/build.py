@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ehr_pipeline.clusters.marks import Marks
+from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.reports import ENRICHMENT, PAGE, figures, page
 from ehr_pipeline.reports.effects import Effect

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.marks import Marks
+from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.vocabulary.table import Vocabulary

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.clusters import alike, baseline, divide, evidence
 from ehr_pipeline.clusters.groups import Groups
-from ehr_pipeline.clusters.marks import Marks
+from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.clusters.occlusion import Occlusion
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.cohort.members import Cohort

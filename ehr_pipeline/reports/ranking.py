@@ -1,8 +1,8 @@
 """Which concepts stand on a cluster's card, in which order, and by which test.
 
-Tested: those that pass the matched half test (`clusters.marks`), so that of all that are shown few are there by chance. Published:
-the first by the chi-square test of occurrences (`enrichment`), as in the published run. It orders concepts and controls no
-error: a random division of the patients fills its cards as well.
+The tested ranking shows the concepts that pass the matched half test (`clusters.marker_concepts`), so few of those shown are there
+by chance. The published ranking shows the first concepts by the chi-square test of occurrences (`enrichment`), as in the published
+run. It orders concepts and controls no error: a random division of the patients fills its cards as well.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.marks import Marks
+from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.reports.enrichment import Enrichment, Table
 
 STRONG = 2.0

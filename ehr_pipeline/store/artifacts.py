@@ -20,10 +20,10 @@ from typing import Any
 
 from ehr_pipeline import __version__
 from ehr_pipeline.errors import Damaged, MissingArtifact, UserError, unseen
-from ehr_pipeline.fields import hash_of as hash_of  # re-exported for callers that hash the inputs of artifacts
 from ehr_pipeline.store import build_lock, durable, integrity, publishing
 from ehr_pipeline.store.integrity import MANIFEST as MANIFEST
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, stage_of
+from ehr_pipeline.typed_settings import hash_of as hash_of  # re-exported for callers that hash the inputs of artifacts
 
 KEPT_WITHOUT_CONSENT = (ENCODER_CHECKPOINT,)
 """Assets whose older versions are kept when patients leave, since they hold no patient's data. A check flags them."""
@@ -45,7 +45,7 @@ class Recipe:
     version: str
     """Version of the stage's code, raised whenever the same input would give a different result."""
     settings: Any
-    """The settings that affect the result (`fields.identity`)."""
+    """The settings that affect the result (`typed_settings.identity`)."""
     inputs: Mapping[str, str]
     """Data versions of the inputs."""
     partition: str | None = None

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.errors import Damaged
-from ehr_pipeline.fields import file_hash, hash_of
 from ehr_pipeline.store import durable, special_files
+from ehr_pipeline.typed_settings import file_hash, hash_of
 
 MANIFEST = "manifest.json"
 NOT_HASHED = ("notes", "quarantine", "labels", "predictions")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.errors import Damaged, UserError
-from ehr_pipeline.fields import hash_of
 from ehr_pipeline.store import build_lock, durable, integrity, special_files
 from ehr_pipeline.store.integrity import MANIFEST
+from ehr_pipeline.typed_settings import hash_of
 
 FLUSHED_TOGETHER = 32  # a file system flushes many files at once in about the time of a few
 

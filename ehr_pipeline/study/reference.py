@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.study.settings import Study
 
 HEAD = """# Settings
@@ -78,7 +78,7 @@ def _row(field: "dataclasses.Field[Any]", hint: Any) -> str:
         f"`{field.name}`",
         _type(field, hint),
         _default(field),
-        DECIDES[fields.role(field)],
+        DECIDES[typed_settings.role(field)],
         field.metadata["description"],
     )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -104,7 +104,7 @@ def _name(hint: Any) -> str:
 
 
 def _default(field: "dataclasses.Field[Any]") -> str:
-    value = fields.default(field)
+    value = typed_settings.default(field)
     if value is dataclasses.MISSING:
         return "**must be given**"
     return f"`{json.dumps(value, ensure_ascii=False)}`" if value not in ("", (), {}, None) else ""

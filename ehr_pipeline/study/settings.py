@@ -14,7 +14,7 @@ from typing import Any
 
 import pydantic
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.concepts.settings import ConceptsSettings
 from ehr_pipeline.disclosure.figures import Guard
@@ -24,7 +24,6 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import SettingsError, unseen
 from ehr_pipeline.events.settings import EventsSettings
-from ehr_pipeline.fields import option, settings
 from ehr_pipeline.forecasts.settings import ForecastsSettings
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.predictions.settings import PredictionsSettings
@@ -41,6 +40,7 @@ from ehr_pipeline.tables.schemas import DEATH
 from ehr_pipeline.tasks.settings import TasksSettings
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline.trajectories.settings import TrajectoriesSettings
+from ehr_pipeline.typed_settings import option, settings
 from ehr_pipeline.vocabulary.settings import VocabularySettings
 
 _log = logging.getLogger("ehr_pipeline")
@@ -144,7 +144,7 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
         read = pydantic.TypeAdapter(Study).validate_json(json.dumps(values, default=str), strict=True)
     except pydantic.ValidationError as error:
         raise SettingsError(where, [_explain(detail) for detail in error.errors(include_url=False)]) from None
-    study: Study = fields.placed(read, base)
+    study: Study = typed_settings.placed(read, base)
     if problems := [*_cross_checks(study, ""), *_deaths(study), *_fine_tuning(study), *_roots(study), *_special(study)]:
         raise SettingsError(where, problems)
     return study
@@ -164,7 +164,7 @@ def digest(study: Study) -> str:
     A release shows it, and the hash of a list with one patient would reveal the patient by trying all ids.
     """
     told = dataclasses.replace(study, records=dataclasses.replace(study.records, withdrawals=""))
-    return hash_of([dataclasses.asdict(study), fields.identity(told)])
+    return hash_of([dataclasses.asdict(study), typed_settings.identity(told)])
 
 
 def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -274,7 +274,7 @@ def _roots(study: Study) -> Iterator[str]:
 
 def _special(study: Study) -> Iterator[str]:
     """Problems with paths that are neither files nor folders: reading a named pipe or a device may never end."""
-    named = [*fields.paths(study), *(("study.mirror", path) for path in mirror.paths(study.study.mirror))]
+    named = [*typed_settings.paths(study), *(("study.mirror", path) for path in mirror.paths(study.study.mirror))]
     for place, path in named:
         if kind := special_files.special(path):
             yield f"{place}: {path} is {kind}. Name a file or a folder."

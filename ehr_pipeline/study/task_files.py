@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.fields import FILES, role
 from ehr_pipeline.store import special_files
 from ehr_pipeline.tasks.settings import Task
+from ehr_pipeline.typed_settings import FILES, role
 
 _PATHS = tuple(field.name for field in dataclasses.fields(Task) if role(field) in FILES)
 

@@ -17,7 +17,7 @@ from ehr_pipeline.patients.settings import EVERY_SIDE
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.tasks import censoring, given, meds
+from ehr_pipeline.tasks import censoring, label_file, meds
 from ehr_pipeline.tasks.index import places
 from ehr_pipeline.tasks.judge import DIED, ENDS, REASONS, Judged, judge
 from ehr_pipeline.tasks.records import NEVER, Deaths, Records, read
@@ -83,7 +83,7 @@ def build(made: tuple[Artifact, Artifact, Artifact], rules: Sequence[Rule], how:
     for rule in rules:
         if rule.index == "file":
             path = out / _GIVEN / f"{rule.slug}.arrow"
-            total[rule.slug] = given.locate(Path(rule.file), dataset, key, path)
+            total[rule.slug] = label_file.locate(Path(rule.file), dataset, key, path)
             rule = replace(rule, file=str(path))
         located.append(rule)
     jobs = [

@@ -23,8 +23,8 @@ from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.embed import WINDOWS, read_chunks
+from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
 from ehr_pipeline.embeddings.geometry import unit_length
-from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 
 @settings

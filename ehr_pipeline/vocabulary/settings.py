@@ -1,6 +1,6 @@
 """Settings of the vocabulary."""
 
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 # Semantic types (UMLS Semantic Network) that describe how care is organised and recorded, not the patient.
 ADMINISTRATIVE_TYPES = (

@@ -25,7 +25,7 @@ COUNTED: dict[str, Declared] = {"yearly_visits": {"*": Events}}
 ''',
     "settings.py": '''"""Settings of the visits by year."""
 
-from ehr_pipeline.fields import option, settings
+from ehr_pipeline.typed_settings import option, settings
 
 
 @settings

@@ -20,7 +20,7 @@ from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import preflight
-from ehr_pipeline.planning.found import Preflight
+from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records.sources.meds import Meds, _event_code
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study import settings

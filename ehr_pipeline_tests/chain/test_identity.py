@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import pydantic
 import pytest
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.assets import ASSETS, identity
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
@@ -66,17 +66,17 @@ DECIDES: dict[str, set[str]] = {
     "reports.suppress_below": {"cluster_reports", "prediction_report"},
     "governance": {"cluster_reports", "prediction_report"},
 }
-"""By place, the longest that fits. Of the others in a section, roles say which decide nothing (`fields.Role`)."""
+"""By place, the longest that fits. Of the others in a section, roles say which decide nothing (`typed_settings.Role`)."""
 
 
-def every_setting(section: Any, place: str) -> Iterator[tuple[str, fields.Role]]:
+def every_setting(section: Any, place: str) -> Iterator[tuple[str, typed_settings.Role]]:
     """The place and the role of every setting."""
     for field in dataclasses.fields(section):
         value, own = getattr(section, field.name), f"{place}.{field.name}"
         if dataclasses.is_dataclass(value):
             yield from every_setting(value, own)
         else:
-            yield own, fields.role(field)
+            yield own, typed_settings.role(field)
 
 
 SETTINGS = [found for name in SECTIONS for found in every_setting(getattr(DEMO, name), name)]
@@ -88,7 +88,7 @@ def with_other(section: Any, path: list[str], empty: Path) -> Any:
     value = getattr(section, name)
     if rest:
         return dataclasses.replace(section, **{name: with_other(value, rest, empty)})
-    role = next(fields.role(field) for field in dataclasses.fields(section) if field.name == name)
+    role = next(typed_settings.role(field) for field in dataclasses.fields(section) if field.name == name)
     for other in [str(empty)] if role == "list" else others(value, get_type_hints(type(section))[name]):
         with contextlib.suppress(pydantic.ValidationError):
             return dataclasses.replace(section, **{name: other})
@@ -128,7 +128,7 @@ def others(value: Any, hint: Any) -> list[Any]:
 def smallest(cls: Any) -> dict[str, str]:
     """What must be given of a table."""
     every = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
-    return {field.name: "other" for field in every if fields.default(field) is dataclasses.MISSING}
+    return {field.name: "other" for field in every if typed_settings.default(field) is dataclasses.MISSING}
 
 
 def changed_by(study: Study) -> set[str]:
@@ -136,7 +136,9 @@ def changed_by(study: Study) -> set[str]:
 
 
 @pytest.mark.parametrize(("place", "role"), SETTINGS, ids=[place for place, _ in SETTINGS])
-def test_a_setting_marks_what_depends_on_it_and_nothing_else(place: str, role: fields.Role, tmp_path: Path) -> None:
+def test_a_setting_marks_what_depends_on_it_and_nothing_else(
+    place: str, role: typed_settings.Role, tmp_path: Path
+) -> None:
     (tmp_path / "empty.csv").touch()
     study = with_other(DEMO, place.split("."), tmp_path / "empty.csv")
     assert study != DEMO

@@ -8,7 +8,7 @@ from ehr_pipeline.clusters.alike import PRACTICE
 from ehr_pipeline.clusters.covariates import TIME, Covariates
 from ehr_pipeline.clusters.evidence import Evidence, Half, Predictions, split_half, votes
 from ehr_pipeline.clusters.methods import cluster
-from ehr_pipeline.clusters.traits import Togetherness
+from ehr_pipeline.clusters.trait_correlations import Togetherness
 
 CONCEPTS = 30
 Given = tuple[np.ndarray, np.ndarray, tuple[Half, Half], Covariates]

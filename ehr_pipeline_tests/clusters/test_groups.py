@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters import groups, marks
+from ehr_pipeline.clusters import groups, marker_concepts
 from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.groups import Groups
 from ehr_pipeline.clusters.half_test import Halves, root_shares
@@ -32,7 +32,7 @@ class Cohort:
         everybody = np.full(len(labels), "d")
         diseases = everybody if disease is None else disease
         alike = Alike(((diseases, everybody),), (self.age,))
-        tested = marks.test(halves, alike.blockings(), counts[0] + counts[1], labels, np.arange(1, count + 1))
+        tested = marker_concepts.test(halves, alike.blockings(), counts[0] + counts[1], labels, np.arange(1, count + 1))
         return groups.find(tested, halves, alike, groups.main_diseases(diseases, labels, count))
 
 

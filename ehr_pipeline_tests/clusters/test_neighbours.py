@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.clusters import neighbours, scores
-from ehr_pipeline.clusters.graph import approximate_neighbours, neighbour_graph
+from ehr_pipeline.clusters.neighbour_graph import approximate_neighbours, neighbour_graph
 from ehr_pipeline.embeddings.geometry import unit_length
 
 

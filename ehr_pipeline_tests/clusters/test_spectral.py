@@ -7,7 +7,7 @@ from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
 from ehr_pipeline.clusters import eigenvectors
-from ehr_pipeline.clusters.graph import neighbour_graph
+from ehr_pipeline.clusters.neighbour_graph import neighbour_graph
 from ehr_pipeline.clusters.spectral import spectrum
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline_tests.clusters.test_methods import blobs

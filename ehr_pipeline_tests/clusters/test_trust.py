@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.clusters import comparison, trust
-from ehr_pipeline.clusters.graph import neighbour_graph
 from ehr_pipeline.clusters.methods import by_size
+from ehr_pipeline.clusters.neighbour_graph import neighbour_graph
 from ehr_pipeline.clusters.spectral import spectrum
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline_tests.clusters.test_methods import blobs

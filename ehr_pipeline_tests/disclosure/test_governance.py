@@ -21,11 +21,11 @@ from ehr_pipeline.disclosure.kinds import Events, People
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.export import release
-from ehr_pipeline.fields import file_hash
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.store.declared import declared
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology import snomed
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline_tests.conftest import tiny_settings
 
 TERMS = {"licence": "CPRD 22_000", "protocol": "21_001", "expires": "2999-12-31"}

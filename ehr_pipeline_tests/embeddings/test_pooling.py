@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.pooling import Pooled, attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.sequences import Sequences, cut

@@ -14,7 +14,7 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import aggregator, build
 from ehr_pipeline.embeddings.embed import part_of
-from ehr_pipeline.embeddings.job import EmbeddingJob, Inference
+from ehr_pipeline.embeddings.embedding_job import EmbeddingJob, Inference
 from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.embeddings.transform import Transform

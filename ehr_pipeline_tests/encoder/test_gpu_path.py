@@ -28,9 +28,9 @@ from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.objectives.metadata import Metadata
 from ehr_pipeline.encoder.objectives.next_visit import NextVisit
 from ehr_pipeline.encoder.objectives.weighted import WeightedSum
+from ehr_pipeline.encoder.patient_attributes import Traits
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import ContrastiveSettings, EncoderSettings, MetadataSettings
-from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of
 from ehr_pipeline_tests.encoder.test_softmax import arrays
 from ehr_pipeline_tests.encoder.test_softmax import gradients as gradients_of

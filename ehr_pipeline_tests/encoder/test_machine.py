@@ -12,7 +12,7 @@ import torch
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.encoder import devices, machine, train
-from ehr_pipeline.encoder.job import TrainingJob
+from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import MANIFEST, Recipe, Store
 from ehr_pipeline_tests.encoder.data import learnable

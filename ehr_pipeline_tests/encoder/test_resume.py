@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from ehr_pipeline.encoder import optimizer, resume, train
-from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.resume import Checkpoints, Position
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stopping import Flatness
+from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
 from ehr_pipeline_tests.encoder.data import learnable, write_vocabulary

@@ -15,10 +15,10 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Events, Share
 from ehr_pipeline.encoder import checkpoint, optimizer, train
-from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stopping import Flatness
+from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work import jobs

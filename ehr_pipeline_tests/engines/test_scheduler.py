@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.engines import bucket_worker, heartbeat, post, scheduler
+from ehr_pipeline.engines import bucket_worker, heartbeat, job_folder, scheduler
 from ehr_pipeline.engines.scheduler import Scheduler, Silence, State
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.errors import UserError
@@ -43,7 +43,7 @@ class Throwaway(Scheduler):
 
     def submit(self, script: Path, name: str, what: str) -> str:
         self.submitted.append(script.parent)
-        post.note_sent(script.parent, self.backend, name)
+        job_folder.note_sent(script.parent, self.backend, name)
         if self.lapses and len(self.submitted) == 1:
             (script.parent / heartbeat.LAPSED).touch()
         if len(self.submitted) >= self.works_from:

@@ -13,9 +13,9 @@ import pytest
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.embeddings.job import EmbeddingJob
-from ehr_pipeline.encoder.job import TrainingJob
-from ehr_pipeline.engines import ENGINES, engine_for, post
+from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
+from ehr_pipeline.encoder.training_job import TrainingJob
+from ehr_pipeline.engines import ENGINES, engine_for, job_folder
 from ehr_pipeline.engines.base import ThisMachine
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.store import build_lock
@@ -132,7 +132,7 @@ def test_what_a_job_logs_keeps_its_level(tmp_path: Path, caplog: pytest.LogCaptu
     file = tmp_path / jobs.LOG
     file.write_text("20\tepoch 1\n30\tthe disk is slow:\nlook at it\n20\tepoch 2\twith a tab\n")
     with caplog.at_level("INFO", "ehr_pipeline"):
-        post.Follower(file).look()
+        job_folder.Follower(file).look()
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("INFO", "epoch 1"),
         ("WARNING", "the disk is slow:"),

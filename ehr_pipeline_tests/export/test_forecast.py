@@ -2,12 +2,12 @@
 
 import pytest
 
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export.forecast import Open
-from ehr_pipeline.forecasts.ask import Forecaster
+from ehr_pipeline.forecasts.forecaster import Forecaster
 from ehr_pipeline.forecasts.typed import Known
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 from ehr_pipeline_tests.encoder.data import vocabulary_of

@@ -11,7 +11,7 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.embeddings.share import Chosen
+from ehr_pipeline.embeddings.encoder_share import Chosen
 from ehr_pipeline.encoder import card
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import model

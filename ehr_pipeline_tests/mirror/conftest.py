@@ -19,7 +19,7 @@ import pytest
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.checks import presence
 from ehr_pipeline.mirror.index import INDEX, grouped
-from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.mirror.object_store import Mirror
 from ehr_pipeline.records import catalog
 from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline.study.settings import Study

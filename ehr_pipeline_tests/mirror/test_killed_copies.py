@@ -7,7 +7,7 @@ import pytest
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.mirror.index import INDEX
-from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.mirror.object_store import Mirror
 from ehr_pipeline.mirror.pull import pull
 from ehr_pipeline.mirror.push import push
 from ehr_pipeline.store.artifacts import Store

@@ -12,7 +12,7 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.mirror.object_store import Mirror
 from ehr_pipeline.mirror.pull import pull
 from ehr_pipeline.mirror.push import push
 from ehr_pipeline.records import catalog

@@ -8,7 +8,7 @@ import pytest
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.mirror.index import INDEX
-from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.mirror.object_store import Mirror
 from ehr_pipeline.mirror.pull import pull
 from ehr_pipeline.mirror.push import push
 from ehr_pipeline.store.artifacts import Store
@@ -109,11 +109,11 @@ def test_a_disk_that_is_not_mounted_is_told(tmp_path: Path) -> None:
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    from ehr_pipeline.mirror import belonging
+    from ehr_pipeline.mirror import copy_checks
 
     here = study_at(tmp_path, "here", in_folder(tmp_path))
     put(here, "clusters", {})
-    with belonging.alone(Store(here.study.store)):
+    with copy_checks.alone(Store(here.study.store)):
         for command in (push, pull):
             with pytest.raises(UserError, match="under way"):
                 command(here)

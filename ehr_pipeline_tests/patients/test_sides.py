@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.checks import sides as checks
 from ehr_pipeline.errors import InputError, SettingsError, UserError
 from ehr_pipeline.patients import preview, sides, split
@@ -183,8 +183,8 @@ def test_settings_that_cannot_be_meant(extract: Path, wrong: dict[str, Any], say
 
 
 def test_settings_that_came_later_decide_nothing_by_default() -> None:
-    assert fields.identity(SplitSettings(key=KEY)) == {"validation_share": 0.02, "key": KEY}
-    assert "values" in fields.identity(SplitSettings(key=KEY, column="fold", values={"A": "train"}))
+    assert typed_settings.identity(SplitSettings(key=KEY)) == {"validation_share": 0.02, "key": KEY}
+    assert "values" in typed_settings.identity(SplitSettings(key=KEY, column="fold", values={"A": "train"}))
 
 
 def catalog(folder: Path, understood: int, of: int, differing: int = 0, unassigned: int = 0) -> Artifact:

@@ -11,13 +11,13 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.model import config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.patients import learned
+from ehr_pipeline.patients import training_patients
+from ehr_pipeline.predictions import answers_job as jobs
 from ehr_pipeline.predictions import build
-from ehr_pipeline.predictions import job as jobs
 from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.predictions.table import TaskResults
 from ehr_pipeline.store import secret_key
@@ -81,7 +81,7 @@ class Planted:
 
     def learn_from(self, ids: list[str]) -> None:
         """Note from whom the encoder learned."""
-        learned.write(self.folder / "encoder", self.key, [hash_of(pl.Series(ids))])
+        training_patients.write(self.folder / "encoder", self.key, [hash_of(pl.Series(ids))])
 
     def _shard(self, rng: np.random.Generator, name: str, ids: list[str], side: np.ndarray) -> None:
         risk = rng.gamma(1, 1.5, len(ids))

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from ehr_pipeline.predictions import build, columns, guards
+from ehr_pipeline.predictions import build, guards, result_schemas
 from ehr_pipeline.predictions.learners import Table
 from ehr_pipeline.predictions.models import MODELS
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, Rows, read
@@ -134,14 +134,14 @@ def test_a_history_cut_late_is_caught(tmp_path: Path) -> None:
     late = Planted(tmp_path, late=400)
     results = late.results(tmp_path / "out", replace(FEW, models=("history_fitted", "masked")))
     assert auroc(results, "history_fitted") >= 0.99
-    assert guard(results, columns.NO_FUTURE)["passed"] is False
+    assert guard(results, result_schemas.NO_FUTURE)["passed"] is False
 
 
 def test_a_test_patient_in_training_is_caught(tmp_path: Path, planted: Planted) -> None:
     study = Planted(tmp_path)
     study.learn_from([f"p{number}" for number in range(900)])
     results = study.results(tmp_path / "out", FEW)
-    assert guard(results, columns.UNSEEN, "")["passed"] is False
+    assert guard(results, result_schemas.UNSEEN, "")["passed"] is False
     row = guards.unseen(study.artifacts()["encoder_checkpoint"], secret_key.of(tmp_path / "another"), pl.Series(["p1"]))
     assert row["passed"] is None
     assert "ehr-pipeline key export" in row["message"], "which file would allow it"
@@ -166,7 +166,7 @@ def test_a_window_that_opens_within_what_is_known_is_caught(planted: Planted) ->
 def test_index_days_of_a_file_are_a_warning(tmp_path: Path) -> None:
     study = Planted(tmp_path, (definition(0, "Risky", 6, index="file", index_may_know_outcome=True),))
     results = study.results(tmp_path / "out", FEW)
-    assert guard(results, columns.INDEX_RULE)["passed"] is False
+    assert guard(results, result_schemas.INDEX_RULE)["passed"] is False
     assert results.verdicts[0]["index_may_know_outcome"] is True
 
 
@@ -176,7 +176,7 @@ def test_too_few_cases_are_shown_and_not_scored(tmp_path: Path, monkeypatch: pyt
     assert not results.results
     assert [row["verdict"] for row in results.verdicts] == ["too few", "too few"]
     assert all(row["cases"] > 0 for row in results.verdicts)
-    assert guard(results, columns.CASES)["passed"] is False
+    assert guard(results, result_schemas.CASES)["passed"] is False
 
 
 def test_a_rule_of_thumb_is_enough() -> None:

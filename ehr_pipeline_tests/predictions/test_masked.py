@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.patients.histories import ALWAYS, cut

@@ -10,12 +10,12 @@ import torch
 from scipy.optimize import minimize
 from torch import nn
 
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.patients.histories import ALWAYS, cut
-from ehr_pipeline.predictions import heads, lay_out, tuned, tuning
+from ehr_pipeline.predictions import heads, tuning, tuning_files, tuning_inputs
 from ehr_pipeline.predictions.heads import Start, Tuned, fitted_start, freeze, parts
 from ehr_pipeline.predictions.learners import Sample
 from ehr_pipeline.predictions.masked import laid
@@ -173,11 +173,11 @@ def test_patients_are_held_back_whole() -> None:
     rows: Any = type("Rows", (), {"patient": np.repeat(np.arange(400), 2).astype(np.uint64)})
     label = rng.random(800) < 0.5
     sample = Sample(np.arange(0, 800), label, np.ones(800), 0.5)
-    kept = lay_out.held_back(rows, sample, 0)
+    kept = tuning_inputs.held_back(rows, sample, 0)
     assert kept is not None
     assert kept.mean() == pytest.approx(0.8)
     assert np.array_equal(kept[::2], kept[1::2])
-    assert lay_out.held_back(rows, sample.take(np.arange(150)), 0) is None
+    assert tuning_inputs.held_back(rows, sample.take(np.arange(150)), 0) is None
 
 
 @pytest.fixture(scope="module")
@@ -249,9 +249,9 @@ def test_labels_of_the_test_side_are_not_read(planted: Planted, tmp_path: Path) 
     found = []
     for turned in (False, True):
         job, task, vectors = laid_out(planted, tmp_path / f"work{turned}", turned=turned)
-        lay_out.write(job.work, task, vectors, tuning_with(epochs=1), 0)
+        tuning_inputs.write(job.work, task, vectors, tuning_with(epochs=1), 0)
         tuning.run(job)
-        told = lay_out.answers(job.work, "risky")
+        told = tuning_inputs.answers(job.work, "risky")
         found.append([told(f"tuned_{head}", 50, 0) for head in ALL])
     assert np.array_equal(found[0], found[1], equal_nan=True)
     fitted = task.rows.on(FIT)
@@ -259,7 +259,9 @@ def test_labels_of_the_test_side_are_not_read(planted: Planted, tmp_path: Path) 
     assert np.isfinite(np.delete(found[0][0], fitted)).all()
 
 
-def laid_out(planted: Planted, work: Path, *, turned: bool) -> tuple[tuning.TuningJob, lay_out.ToTune, np.ndarray]:
+def laid_out(
+    planted: Planted, work: Path, *, turned: bool
+) -> tuple[tuning.TuningJob, tuning_inputs.ToTune, np.ndarray]:
     from ehr_pipeline_tests.predictions.test_build import rows_of
 
     rows = rows_of(planted)
@@ -277,7 +279,7 @@ def laid_out(planted: Planted, work: Path, *, turned: bool) -> tuple[tuning.Tuni
         seed=0,
         threads=1,
     )
-    return job, lay_out.ToTune("risky", rows, np.array([6]), False), vectors
+    return job, tuning_inputs.ToTune("risky", rows, np.array([6]), False), vectors
 
 
 def test_any_number_of_processes_gives_the_same_answers(
@@ -286,13 +288,13 @@ def test_any_number_of_processes_gives_the_same_answers(
     found = []
     for processes in (1, 3):
         job, task, vectors = laid_out(planted, tmp_path / str(processes), turned=False)
-        lay_out.write(job.work, task, vectors, replace(tuning_with(), labels=(10,)), 0)
+        tuning_inputs.write(job.work, task, vectors, replace(tuning_with(), labels=(10,)), 0)
         monkeypatch.setattr(tuning.jobs, "world_size", lambda processes=processes: processes)
         monkeypatch.setattr(tuning, "process_group", lambda threads, needs_gpu: _alone())
         for rank in range(processes):
             monkeypatch.setattr(tuning.jobs, "rank", lambda rank=rank: rank)
             tuning.run(job)
-        answers = sorted((job.work / tuned.FOLDER / "risky").glob("*.npy"))
+        answers = sorted((job.work / tuning_files.FOLDER / "risky").glob("*.npy"))
         found.append({path.name: np.load(path) for path in answers})
     assert len(found[0]) == 3 * 6
     assert found[0].keys() == found[1].keys()
@@ -308,13 +310,13 @@ def _alone() -> Any:
 
 def test_a_death_has_only_a_classifier(planted: Planted, tmp_path: Path) -> None:
     job, task, vectors = laid_out(planted, tmp_path, turned=False)
-    lay_out.write(job.work, replace(task, tokens=np.zeros(0, np.int64)), vectors, tuning_with(), 0)
-    assert [each.heads for each in tuned.Task.all(job.work)] == [("classifier",)]
+    tuning_inputs.write(job.work, replace(task, tokens=np.zeros(0, np.int64)), vectors, tuning_with(), 0)
+    assert [each.heads for each in tuning_files.Task.all(job.work)] == [("classifier",)]
 
 
 def test_a_loss_that_is_not_finite_ends_it(planted: Planted, tmp_path: Path) -> None:
     job, task, vectors = laid_out(planted, tmp_path, turned=False)
-    lay_out.write(job.work, task, vectors, replace(tuning_with(heads=("mask",)), labels=(50,)), 0)
+    tuning_inputs.write(job.work, task, vectors, replace(tuning_with(heads=("mask",)), labels=(50,)), 0)
     wild = replace(job, fine_tuning=FineTuning(heads=("mask",), learning_rate=1e30, epochs=3))
     with pytest.raises(UserError, match=r"predictions\.fine_tuning\.learning_rate"):
         tuning.run(wild)

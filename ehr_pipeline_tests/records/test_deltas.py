@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.checks import losses
+from ehr_pipeline.checks import lost_rows
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import build, catalog, deltas
@@ -232,14 +232,14 @@ def test_the_share_that_no_extract_can_use_is_judged_for_each_extract(tmp_path: 
     deliveries = {"2024-01-01": many, "2024-02-01": few}
     store, listed = put_together(tmp_path, deliveries, sorted(deliveries))
     study = tiny_settings(tmp_path, study={"store": str(tmp_path / "store")})
-    passed, message, _ = losses.patients_known(listed, store, study)
+    passed, message, _ = lost_rows.patients_known(listed, store, study)
     assert not passed
     assert "2024-02-01: fewer than 10 rows are rejected" in message
-    assert not losses.known_above_the_limit(listed, study), "three quarters of a delivery: nothing is built on it"
+    assert not lost_rows.known_above_the_limit(listed, study), "three quarters of a delivery: nothing is built on it"
     record = store.current("raw_records", "2024-02-01")
-    assert losses.rejected_rows(record, store, study)[0], "the extract by itself is not at fault"
+    assert lost_rows.rejected_rows(record, store, study)[0], "the extract by itself is not at fault"
     snapshot = tiny_settings(tmp_path, study={"store": str(tmp_path / "store")}, records={"mode": "snapshot"})
-    assert not losses.rejected_rows(record, store, snapshot)[0]
+    assert not lost_rows.rejected_rows(record, store, snapshot)[0]
 
 
 def test_a_delivery_in_two_parts_makes_the_same_patients(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain import extracts
 from ehr_pipeline.chain.pipeline import Pipeline
@@ -66,7 +66,7 @@ def test_forbidden_links_are_named_by_check_and_by_the_run(study: settings.Study
 
 def test_the_setting_decides_no_result(study: settings.Study) -> None:
     strict = settings.with_overrides(study, {"records": {"follow_links": False}})
-    assert fields.identity(strict.records) == fields.identity(study.records)
+    assert typed_settings.identity(strict.records) == typed_settings.identity(study.records)
     assert ASSETS["raw_records"].code_version(strict) == ASSETS["raw_records"].code_version(study)
 
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ehr_pipeline.planning import extracts, preflight
-from ehr_pipeline.planning.found import Preflight
+from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import sample
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.settings import Limits

@@ -14,7 +14,7 @@ from ehr_pipeline.checks.relations import few_are_suppressed, two_are_compared
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure.kinds import Things
 from ehr_pipeline.encoder import checkpoint
-from ehr_pipeline.relations import build, chosen, model, table
+from ehr_pipeline.relations import build, concept_selection, model, table
 from ehr_pipeline.relations.pair_files import Given
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.store.artifacts import Artifact
@@ -56,7 +56,7 @@ def test_synonyms_count_as_one_and_unlisted_ones_are_counted_with_the_listed(voc
     first, second, third = (vocabulary.concepts[place] for place in (0, 1, 2))
     listed = frozenset({first.concept, third.concept})
     pairs = np.array([[first.token_id, second.token_id]])
-    found = chosen.choose(vocabulary, listed, RelationsSettings(), pairs)
+    found = concept_selection.choose(vocabulary, listed, RelationsSettings(), pairs)
     assert {frozenset(group) for group in found.groups} == {
         frozenset({first.token_id, second.token_id}),
         frozenset({third.token_id}),

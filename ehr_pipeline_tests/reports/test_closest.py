@@ -1,7 +1,7 @@
 import numpy as np
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters.marks import Marks
+from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import enrichment
 from ehr_pipeline.reports.closest import Closest, closest

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters.marks import Marks
+from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import cards, enrichment, ranking
 from ehr_pipeline.reports.enrichment import Enrichment

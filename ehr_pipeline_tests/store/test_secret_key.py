@@ -16,7 +16,6 @@ from ehr_pipeline.assets import ASSETS, identity
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import presence
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.fields import file_hash
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import quarantine as quarantine_file
@@ -29,6 +28,7 @@ from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.hashing import hash_of
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline_tests.conftest import tiny_settings, write_settings
 
 MASK = 2**64 - 1

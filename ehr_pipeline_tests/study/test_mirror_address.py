@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline.errors import SettingsError, UserError
-from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.mirror.object_store import Mirror
 from ehr_pipeline.study.mirror_address import parse
 from ehr_pipeline_tests.mirror.conftest import study_at
 

@@ -5,7 +5,7 @@ from typing import Any, get_args, get_type_hints
 import pydantic
 import pytest
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import SettingsError
 from ehr_pipeline.study import settings
@@ -68,9 +68,9 @@ def test_fine_tuning_needs_tasks_and_layers() -> None:
 
 def test_settings_of_fine_tuning_change_no_result_while_they_are_as_they_were() -> None:
     study = settings.validate(changed(tasks={"screen": 2}, predictions={"fine_tuning": {"heads": ["mask"]}}))
-    assert fields.identity(study.predictions)["fine_tuning"]["heads"] == ["mask"]
+    assert typed_settings.identity(study.predictions)["fine_tuning"]["heads"] == ["mask"]
     assert study.predictions.chosen[-1] == "tuned_mask"
-    assert "fine_tuning" not in fields.identity(settings.validate(MINIMAL).predictions)
+    assert "fine_tuning" not in typed_settings.identity(settings.validate(MINIMAL).predictions)
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -161,13 +161,13 @@ def test_overrides_replace_single_values() -> None:
 def test_identity_leaves_out_speed_places_and_checks(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("one")
     study = settings.validate(MINIMAL, base=tmp_path)
-    identity = fields.identity(study.records)
+    identity = typed_settings.identity(study.records)
     assert "landing" not in identity
     assert "workers" not in identity
-    assert "coverage_floor" not in fields.identity(study.events)
-    before = fields.identity(study.embeddings)
+    assert "coverage_floor" not in typed_settings.identity(study.events)
+    before = typed_settings.identity(study.embeddings)
     (tmp_path / "list.csv").write_text("two")
-    assert fields.identity(study.embeddings) != before
+    assert typed_settings.identity(study.embeddings) != before
 
 
 def settings_classes(cls: Any) -> list[Any]:
@@ -181,10 +181,12 @@ def settings_classes(cls: Any) -> list[Any]:
 
 def test_a_setting_that_came_later_changes_nothing_until_it_is_set() -> None:
     own = EncoderSettings()
-    assert "output_bias" not in fields.identity(own), "models that were trained before it came are not trained again"
-    assert fields.identity(dataclasses.replace(own, output_bias="frequency")) == fields.identity(own) | {
-        "output_bias": "frequency"
-    }
+    assert "output_bias" not in typed_settings.identity(own), (
+        "models that were trained before it came are not trained again"
+    )
+    assert typed_settings.identity(dataclasses.replace(own, output_bias="frequency")) == typed_settings.identity(
+        own
+    ) | {"output_bias": "frequency"}
 
 
 WRONG_BY = {"ge": -1, "gt": 0, "le": 1, "lt": 0}

@@ -14,7 +14,6 @@ from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.errors import InputError, SettingsError
 from ehr_pipeline.events import listed
 from ehr_pipeline.export import meds as export
-from ehr_pipeline.fields import file_hash
 from ehr_pipeline.patients.settings import TEST
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.store import secret_key
@@ -23,9 +22,10 @@ from ehr_pipeline.store.declared import shown
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.tasks import chosen, given, table
+from ehr_pipeline.tasks import label_file, study_rules, table
 from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.terminology.shipped import shipped
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary.table import Concept, Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
 
@@ -182,8 +182,8 @@ def test_tasks_need_a_test_side(made: Pipeline, extract: Path, tmp_path: Path) -
     study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, tasks=TASKS)
     with pytest.raises(InputError, match="no test side"):
         Pipeline(study).task_labels()
-    assert chosen.NO_TEST_SIDE in preflight.inspect(study).problems
-    assert chosen.NO_TEST_SIDE not in preflight.inspect(made.study).problems
+    assert study_rules.NO_TEST_SIDE in preflight.inspect(study).problems
+    assert study_rules.NO_TEST_SIDE not in preflight.inspect(made.study).problems
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +282,7 @@ def test_what_is_no_file_of_labels_is_refused(tmp_path: Path, columns: dict[str,
         frame = frame.with_columns(pl.col("prediction_time").str.to_datetime("%Y-%m-%d"))
     frame.write_parquet(tmp_path / "labels.parquet")
     with pytest.raises(InputError, match=why):
-        given.read(tmp_path / "labels.parquet")
+        label_file.read(tmp_path / "labels.parquet")
 
 
 SHIPPED = sorted(shipped("tasks").glob("*.toml"))
@@ -300,10 +300,10 @@ def test_twenty_tasks_are_shipped_and_found_in_the_terminology_of_the_demo(extra
     resolved = {
         where: listed.concepts(rows)
         for where, rows in listed.resolve(
-            {where: Path(path) for where, path in chosen.lists(study.tasks).items()}, study.events
+            {where: Path(path) for where, path in study_rules.lists(study.tasks).items()}, study.events
         ).items()
     }
-    rules = chosen.rules(study.tasks, resolved, [], (), 0)
+    rules = study_rules.rules(study.tasks, resolved, [], (), 0)
     assert len(rules) == 20
     assert min(len(found) for found in resolved.values()) >= 1
     assert not [text for text in preflight.inspect(study).problems if "tasks" in text]
@@ -382,10 +382,10 @@ def test_the_screen_takes_the_most_frequent_concepts_of_enough_patients() -> Non
         concept("c", ("T047",), 80),
         concept("d", ("T047",), 49),
     )
-    assert chosen.screen(Vocabulary(some, ""), {"T047"}, 9) == ["c", "a"]
-    assert chosen.screen(Vocabulary(some, ""), {"T047"}, 1) == ["c"]
+    assert study_rules.screen(Vocabulary(some, ""), {"T047"}, 9) == ["c", "a"]
+    assert study_rules.screen(Vocabulary(some, ""), {"T047"}, 1) == ["c"]
     untyped = tuple(concept(one.concept, (), one.patients) for one in some)
-    assert chosen.screen(Vocabulary(untyped, ""), {"T047"}, 9) == ["b", "c", "a"]
+    assert study_rules.screen(Vocabulary(untyped, ""), {"T047"}, 9) == ["b", "c", "a"]
 
 
 def test_labels_of_other_programs_do_not_count_for_the_data_version(made: Pipeline) -> None:

@@ -5,8 +5,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline.synthetic.worlds.block import Block, Events
 from ehr_pipeline.synthetic.worlds.drivers import OUTCOMES
+from ehr_pipeline.synthetic.worlds.mechanism import Block, Events
 from ehr_pipeline.synthetic.worlds.outcomes import DRIFTED, LEAK
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.write import draw

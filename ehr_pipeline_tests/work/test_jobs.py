@@ -11,10 +11,10 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from ehr_pipeline.embeddings.job import EmbeddingJob, Inference
+from ehr_pipeline.embeddings.embedding_job import EmbeddingJob, Inference
 from ehr_pipeline.embeddings.windows import Division
-from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.work import jobs
 
 PLACES: dict[str, Any] = {name: Path("/data") / name for name in ("dataset", "vocabulary")}

@@ -11,8 +11,8 @@ from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.objectives.metadata import Metadata
 from ehr_pipeline.encoder.objectives.next_visit import NextVisit
 from ehr_pipeline.encoder.objectives.weighted import WeightedSum
+from ehr_pipeline.encoder.patient_attributes import Traits
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 OBJECTIVES: dict[str, Callable[[EncoderSettings, Vocabulary], Objective]] = {"masked": Masked, "next_visit": NextVisit}

@@ -28,8 +28,8 @@ from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives import spans
 from ehr_pipeline.encoder.objectives.base import Draws, Loss, Part, filled, percent
 from ehr_pipeline.encoder.packing import Batch
+from ehr_pipeline.encoder.patient_attributes import Traits
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline.patients.shard import UNITS_IN_YEAR
 
 Ints = NDArray[np.int64]

@@ -1,9 +1,9 @@
 """Attributes of the patient, predicted from the mean state of a chunk of the record by a linear head for each attribute.
 
-Taylor, Schofield, Kormilitzin, Joyce & Nevado-Holgado 2024 (arXiv 2403.19802) predict a note's category so, beside masking: it
-separates the categories that it is given, and helps little else. Attributes are read apart from the records (`traits`) and never
-reach the encoder; the heads are parameters of the loss and are not published. A missing value counts for nothing, and so does a
-chunk of fewer than FEWEST_TOKENS.
+Taylor, Schofield, Kormilitzin, Joyce & Nevado-Holgado 2024 (arXiv 2403.19802) predict the category of a note in this way, in
+addition to masking: vectors then separate the categories that they were trained on, and gain little else. Attributes are read
+apart from the records (`patient_attributes`) and never reach the encoder. The heads are parameters of the loss and are not
+published. Missing values, and chunks with fewer than FEWEST_TOKENS tokens, are left out of the loss.
 
 Axes: R rows, T token slots of a row, K chunks that a row has room for, A attributes, C values of one, D hidden size.
 """
@@ -23,8 +23,8 @@ from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives import spans
 from ehr_pipeline.encoder.objectives.base import Draws, Loss, Part, percent
 from ehr_pipeline.encoder.packing import Batch, counted
+from ehr_pipeline.encoder.patient_attributes import UNKNOWN, Traits
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.encoder.traits import UNKNOWN, Traits
 from ehr_pipeline.errors import UserError
 
 FEWEST_TOKENS = 8

@@ -5,9 +5,9 @@ children also with the month. `medcodeid` and `prodcodeid` are CPRD's own codes,
 [events.dictionaries].
 """
 
-from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, LinkedFiles, PatientColumns, PatientFiles
+from ehr_pipeline.typed_settings import option, settings
 
 WHERE = "records.cprd_aurum"
 SEX = {"1": "M", "2": "F", "0": "", "3": "", "4": ""}  # 0, 3, 4: not entered, indeterminate, unknown

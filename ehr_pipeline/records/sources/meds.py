@@ -8,10 +8,10 @@ from functools import partial
 
 import polars as pl
 
-from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.sources import omop
+from ehr_pipeline.typed_settings import option, settings
 
 WHERE = "records.meds"
 COLUMNS = {"patient": "subject_id", "date": "time", "code": "code"}

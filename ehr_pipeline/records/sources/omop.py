@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import polars as pl
 
-from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records import dates
 from ehr_pipeline.records.ids import whole
 from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.terminology.omop import CODE_SYSTEM
+from ehr_pipeline.typed_settings import option, settings
 
 WHERE = "records.omop"
 NO_CONCEPT = ("0", "0.0")

@@ -10,7 +10,7 @@ from ehr_pipeline.reports.charts import Strip
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import clusters as say
-from ehr_pipeline.reports.statements import marks, occlusion
+from ehr_pipeline.reports.statements import marker_concepts, occlusion
 from ehr_pipeline.reports.statements import overlap as together
 from ehr_pipeline.reports.statements import pictures as drawn
 from ehr_pipeline.reports.statements.statement import Statement
@@ -41,10 +41,10 @@ def content(findings: Findings) -> dict[str, Any]:
         ],
         "find": drawn.FIND,
         "is_tested": findings.is_tested,
-        "no_marks": marks.nothing_marks(findings.beyond, rules.suppress_below)
+        "no_marks": marker_concepts.nothing_marks(findings.beyond, rules.suppress_below)
         if findings.is_tested
-        else marks.none_listed(rules.suppress_below, rules.max_p),
-        "cloud_says": None if findings.is_tested else marks.cloud_of_the_published_ranking(),
+        else marker_concepts.none_listed(rules.suppress_below, rules.max_p),
+        "cloud_says": None if findings.is_tested else marker_concepts.cloud_of_the_published_ranking(),
         "small": small,
         "why_small": say.small(small, rules.suppress_below),
         "glance": list_of_groups(findings),

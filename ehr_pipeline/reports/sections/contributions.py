@@ -3,7 +3,7 @@
 from typing import Any
 
 from ehr_pipeline.clusters.contributions import Contributions
-from ehr_pipeline.embeddings.share import Chosen
+from ehr_pipeline.embeddings.encoder_share import Chosen
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.sections import short
 from ehr_pipeline.reports.statements import contributions as say

@@ -6,7 +6,7 @@ from ehr_pipeline.embeddings.vectors import settings_of
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import evolution, flow
-from ehr_pipeline.reports.statements import marks
+from ehr_pipeline.reports.statements import marker_concepts
 from ehr_pipeline.reports.statements import methods as say
 from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.tables.asset_names import CLUSTERS, PATIENT_EMBEDDINGS
@@ -34,7 +34,7 @@ def content(findings: Findings) -> dict[str, Any]:
         say.sides(flow.sides_in_words(findings.counted)),
         say.clustering(inputs.settings[CLUSTERS]["method"]),
         say.windows(evolution.windows(findings)),
-        *marks.methods(findings.beyond, rules.top_concepts, rules.max_p, is_tested=findings.is_tested),
+        *marker_concepts.methods(findings.beyond, rules.top_concepts, rules.max_p, is_tested=findings.is_tested),
         say.split_half(),
         *say.intervals(),
         say.neighbours(),

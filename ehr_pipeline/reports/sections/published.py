@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ehr_pipeline.clusters.marks import MAX_Q
+from ehr_pipeline.clusters.marker_concepts import MAX_Q
 from ehr_pipeline.disclosure.figures import HIDDEN
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.patients.settings import LEARNED_FROM

@@ -8,7 +8,7 @@ from ehr_pipeline.clusters.contributions import Contributions
 from ehr_pipeline.clusters.planted import read_agreement
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements import contributions as say
-from ehr_pipeline.reports.statements import marks
+from ehr_pipeline.reports.statements import marker_concepts
 from ehr_pipeline.tables.asset_names import CLUSTERS
 
 
@@ -22,7 +22,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
     return {
         "agreement": planted,
         "clusters_of_this_run": say.clusters_of_this_run(planted),
-        "companions_told": marks.companions(planted["own"], planted["others"]),
+        "companions_told": marker_concepts.companions(planted["own"], planted["others"]),
         "by_starts": say.by_starts(compared) if compared else "",
         "rows": [
             {

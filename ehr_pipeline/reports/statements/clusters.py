@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
 from ehr_pipeline.reports.cards import ConceptRow
-from ehr_pipeline.reports.statements import marks
+from ehr_pipeline.reports.statements import marker_concepts
 from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, counted, listed, markup, say
 from ehr_pipeline.reports.sureness import usable
 
@@ -251,7 +251,7 @@ def how_to_read(fewest: int, beyond: str) -> list[Statement]:
             how="frequent" if beyond else "often",
             cloud="" if beyond else "; in the word cloud, the larger a name, the smaller its p value",
         ),
-        *(marks.tested(beyond) if beyond else marks.published()),
+        *(marker_concepts.tested(beyond) if beyond else marker_concepts.published()),
         say(
             "Patients who have it at least once: their number and share here, their share elsewhere, and the lift: the share here"
             " divided by the share elsewhere, so that 2 means twice as many patients. Long records contain most common concepts at"

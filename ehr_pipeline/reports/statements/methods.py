@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ehr_pipeline.clusters import matching, traits
+from ehr_pipeline.clusters import matching, trait_correlations
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
 from ehr_pipeline.reports.lists import DiseaseConcepts
 from ehr_pipeline.reports.statements.statement import Statement, listed, percent, say
@@ -232,8 +232,8 @@ def split_half() -> Statement:
         alike=matching.ALIKE,
         clear=WEAK_BELOW,
         none=NONE_BELOW,
-        traits=traits.TRAITS,
-        most=traits.MAX_P,
+        traits=trait_correlations.TRAITS,
+        most=trait_correlations.MAX_P,
     )
 
 

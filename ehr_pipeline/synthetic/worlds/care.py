@@ -6,9 +6,9 @@ A code that belongs to one diagnosis is recorded, over all patients with the dia
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.synthetic.worlds.block import BLOCK, Block, Mechanism
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses, read_table
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, Block, Mechanism
 from ehr_pipeline.synthetic.worlds.years import Years, within
 
 MAIN_SYNONYM = 0.8

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, GroupRow, Mechanism
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, GroupRow, Mechanism
 from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
 from ehr_pipeline.synthetic.worlds.skin import patients_truth
 from ehr_pipeline.synthetic.worlds.visits import Visits, label

@@ -10,11 +10,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.synthetic.worlds.block import BLOCK, Block, Mechanism
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.diagnoses import AGES as CURVE_AGES
 from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses, population, read_table
 from ehr_pipeline.synthetic.worlds.laboratory import by_sex, mean_weight, weights_of
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, Block, Mechanism
 from ehr_pipeline.synthetic.worlds.years import AGE_BANDS, Years
 
 Floats = NDArray[np.float64]

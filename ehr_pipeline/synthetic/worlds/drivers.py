@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, day
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, day
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]

@@ -6,9 +6,9 @@ Over the whole population, each code is recorded as often as in the NHS file; th
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.synthetic.worlds.block import Block, Mechanism
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses, population, read_table
+from ehr_pipeline.synthetic.worlds.mechanism import Block, Mechanism
 from ehr_pipeline.synthetic.worlds.years import AGE_BANDS, Years, within
 
 Floats = NDArray[np.float64]

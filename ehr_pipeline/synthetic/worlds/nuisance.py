@@ -12,10 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.synthetic.people import PRACTICES
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events, Mechanism, day, keyed
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.consultations import for_everybody
 from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Events, Mechanism, day, keyed
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Mechanism
 from ehr_pipeline.synthetic.worlds.diagnoses import AGES, Diagnoses
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Mechanism
 from ehr_pipeline.synthetic.worlds.population import SKIN_DISEASES
 
 Floats = NDArray[np.float64]

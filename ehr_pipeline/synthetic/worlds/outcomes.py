@@ -15,9 +15,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.synthetic.worlds import drivers as driving
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Mechanism, day
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.drivers import FINDINGS, INDEX, OUTCOMES, PAIRS, Drivers, Outcome
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Mechanism, day
 from ehr_pipeline.synthetic.worlds.population import Population
 
 Floats = NDArray[np.float64]

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.synthetic.codes import CodeTable
-from ehr_pipeline.synthetic.worlds.block import Mechanism
 from ehr_pipeline.synthetic.worlds.care import Care
 from ehr_pipeline.synthetic.worlds.change import Ageing, Change
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.consultations import Consultations
 from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses
 from ehr_pipeline.synthetic.worlds.laboratory import Laboratory
+from ehr_pipeline.synthetic.worlds.mechanism import Mechanism
 from ehr_pipeline.synthetic.worlds.nuisance import Access, Calendar, Practices, Referral, Traits
 from ehr_pipeline.synthetic.worlds.onsets import Onsets
 from ehr_pipeline.synthetic.worlds.outcomes import Outcomes

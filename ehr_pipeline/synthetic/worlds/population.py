@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.synthetic.people import ETHNICITIES, PRACTICES, REGIONS
-from ehr_pipeline.synthetic.worlds.block import BLOCK, FIRST_DAY, LAST_DAY, YEAR, Block, Mechanism, keyed
 from ehr_pipeline.synthetic.worlds.diagnoses import AGES, FRAILTY_VARIANCE, Diagnoses, population
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, FIRST_DAY, LAST_DAY, YEAR, Block, Mechanism, keyed
 
 Floats = NDArray[np.float64]
 

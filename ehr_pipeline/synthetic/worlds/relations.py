@@ -11,9 +11,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.synthetic.people import PRACTICES
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events, Mechanism, keyed
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.consultations import for_everybody
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Events, Mechanism, keyed
 from ehr_pipeline.synthetic.worlds.nuisance import codes_of_kind, recorded_as_often
 from ehr_pipeline.synthetic.worlds.visits import Visits
 

@@ -12,9 +12,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.synthetic.groups import TREATMENTS
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, GroupRow, Mechanism
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.diagnoses import AGES, Diagnoses, population
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, GroupRow, Mechanism
 from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
 
 NO_GROUP_WEIGHT = 0.5

@@ -13,8 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.synthetic.people import PRACTICES
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, GroupRow, Mechanism, keyed
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, GroupRow, Mechanism, keyed
 from ehr_pipeline.synthetic.worlds.population import NOBODY
 from ehr_pipeline.synthetic.worlds.skin import patients_truth
 from ehr_pipeline.synthetic.worlds.visits import Visits, label

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.synthetic.worlds.block import BLOCK, Block, Events
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, Block, Events
 from ehr_pipeline.synthetic.worlds.population import NOBODY
 
 Floats = NDArray[np.float64]

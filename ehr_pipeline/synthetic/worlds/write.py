@@ -22,7 +22,7 @@ from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.synthetic import dirt, terminology_files
 from ehr_pipeline.synthetic.extract import DELIMITER, EXTRACT, write_events
 from ehr_pipeline.synthetic.people import ETHNICITIES, PRACTICES, REGIONS, patient_ids
-from ehr_pipeline.synthetic.worlds.block import BLOCK, Block, Events, GroupRow, Mechanism
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, Block, Events, GroupRow, Mechanism
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.population import STATUS
 from ehr_pipeline.work.progress import Progress

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.synthetic.worlds.block import YEAR, Block
+from ehr_pipeline.synthetic.worlds.mechanism import YEAR, Block
 
 Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]

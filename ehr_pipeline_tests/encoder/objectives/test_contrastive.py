@@ -13,9 +13,9 @@ from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.objectives import contrastive
 from ehr_pipeline.encoder.objectives.base import Part
 from ehr_pipeline.encoder.objectives.contrastive import Contrastive
+from ehr_pipeline.encoder.patient_attributes import Traits
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import ContrastiveSettings, EncoderSettings
-from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline_tests.encoder import test_train
 from ehr_pipeline_tests.encoder.data import learnable, write_shard
 

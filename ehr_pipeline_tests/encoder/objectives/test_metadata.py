@@ -11,9 +11,9 @@ from ehr_pipeline.encoder import packing
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.objectives import objective_of, traits_of
 from ehr_pipeline.encoder.objectives.metadata import FEWEST_TOKENS, Metadata
+from ehr_pipeline.encoder.patient_attributes import Traits
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import ContrastiveSettings, MetadataSettings
-from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline.errors import UserError
 from ehr_pipeline_tests.encoder import test_train
 from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of, write_shard, write_split

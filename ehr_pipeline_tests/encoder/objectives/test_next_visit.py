@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder import checkpoint, packing, train
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.objectives.base import Part

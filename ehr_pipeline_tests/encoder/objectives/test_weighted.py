@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from ehr_pipeline import fields
+from ehr_pipeline import typed_settings
 from ehr_pipeline.encoder import evaluate, loader, optimizer, train
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.objectives import OBJECTIVES, Objective, objective_of, traits_of
 from ehr_pipeline.encoder.objectives.contrastive import Contrastive
 from ehr_pipeline.encoder.objectives.weighted import WeightedSum
+from ehr_pipeline.encoder.patient_attributes import Traits
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import ContrastiveSettings, EncoderSettings, MetadataSettings
-from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline.work import jobs
 from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of
 from ehr_pipeline_tests.encoder.test_train import SETTINGS as PLAIN
@@ -68,7 +68,7 @@ def gradients(model: PackedEncoder, update: loader.Update) -> tuple[list[float],
 
 def test_no_loss_beside_it_leaves_the_objective_as_it_is(data: dict[str, Path]) -> None:
     assert type(summed(data, settings=PLAIN)) is OBJECTIVES["masked"]
-    assert "contrastive" not in fields.identity(PLAIN), "fingerprints stay as they are"
+    assert "contrastive" not in typed_settings.identity(PLAIN), "fingerprints stay as they are"
     off = replace(PLAIN, contrastive=ContrastiveSettings(temperature=0.1))
     assert type(summed(data, settings=off)) is OBJECTIVES["masked"]
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from ehr_pipeline.synthetic.worlds import change
-from ehr_pipeline.synthetic.worlds.block import YEAR, Block, Events
+from ehr_pipeline.synthetic.worlds.mechanism import YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
 from ehr_pipeline.synthetic.worlds.write import draw, write

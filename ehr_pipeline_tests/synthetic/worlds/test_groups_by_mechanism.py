@@ -9,7 +9,7 @@ import pytest
 from ehr_pipeline.clusters.truth import PlantedGroups
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.synthetic.worlds import subtle
-from ehr_pipeline.synthetic.worlds.block import BLOCK
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.population import NOBODY
 from ehr_pipeline.synthetic.worlds.visits import Visits

@@ -6,7 +6,7 @@ import pytest
 
 from ehr_pipeline.synthetic.people import PRACTICES
 from ehr_pipeline.synthetic.worlds import nuisance
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.population import NOBODY
 from ehr_pipeline.synthetic.worlds.write import draw

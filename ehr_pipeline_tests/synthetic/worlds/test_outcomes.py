@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ehr_pipeline.synthetic.worlds import drivers, outcomes
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.drivers import OUTCOMES
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.outcomes import Outcomes
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.write import draw

@@ -12,8 +12,8 @@ from ehr_pipeline import cli
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.worlds import skin
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.diagnoses import AGES, Diagnoses, population
+from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.onsets import onset_age
 from ehr_pipeline.synthetic.worlds.plan import PLANS, World, make
 from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES

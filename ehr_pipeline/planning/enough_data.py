@@ -15,7 +15,7 @@ from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events import build, listed
 from ehr_pipeline.events.mapping import map_by_files
-from ehr_pipeline.planning.found import Preflight
+from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import catalog, events, files, ids, listing
 from ehr_pipeline.records.kinds import EventKind, PatientKind
 from ehr_pipeline.study.settings import Study

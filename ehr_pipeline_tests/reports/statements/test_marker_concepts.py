@@ -1,32 +1,36 @@
 """What is said of marks, and of the published ranking."""
 
-from ehr_pipeline.reports.statements import marks
+from ehr_pipeline.reports.statements import marker_concepts
 
 
 def test_a_cluster_without_marks() -> None:
-    told = marks.nothing_marks("disease, age, sex and amount of record", 10)
+    told = marker_concepts.nothing_marks("disease, age, sex and amount of record", 10)
     assert str(told).startswith("Nothing marks this cluster beyond disease, age, sex and amount of record: no concept")
     assert told.rate == "marks"
 
 
 def test_the_published_ranking_is_named_as_what_it_is() -> None:
-    assert "a random division" in str(marks.cloud_of_the_published_ranking())
-    half_test, listed = marks.methods("disease", 50, 0.1, is_tested=True)
+    assert "a random division" in str(marker_concepts.cloud_of_the_published_ranking())
+    half_test, listed = marker_concepts.methods("disease", 50, 0.1, is_tested=True)
     assert "alike (disease)" in str(half_test)
     assert str(listed).endswith("the top 50 with p below 0.1. Occurrences are visits, and repeated records of one patient count as"
         " independent: these values order the concepts and control no error, and a random division of the patients has as many."
         " It is in enrichment.csv alone.")  # fmt: skip
-    assert str(marks.methods("disease", 50, 0.1, is_tested=False)[1]).endswith("The cards of this page show it.")
+    assert str(marker_concepts.methods("disease", 50, 0.1, is_tested=False)[1]).endswith(
+        "The cards of this page show it."
+    )
 
 
 def test_the_cards_promise_error_control_only_where_there_is_some() -> None:
-    tested, listed = (" ".join(map(str, some)) for some in (marks.tested("disease"), marks.published()))
+    tested, listed = (
+        " ".join(map(str, some)) for some in (marker_concepts.tested("disease"), marker_concepts.published())
+    )
     assert "at most one cohort in twenty" in tested
     assert "None of these p values is an error rate" in listed
     assert "none" not in tested.lower()
 
 
 def test_companions_of_other_groups_are_told_beside_those_of_the_own() -> None:
-    told = str(marks.companions((26, 30), (0, 240)))
+    told = str(marker_concepts.companions((26, 30), (0, 240)))
     assert told.startswith("26 of 30 companions mark their own group’s main cluster")
     assert "so do 0 of 240" in told

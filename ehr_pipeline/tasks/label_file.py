@@ -8,8 +8,8 @@ import pyarrow as pa
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import align, schemas
-from ehr_pipeline.tasks import asked
-from ehr_pipeline.tasks.asked import Asked
+from ehr_pipeline.tasks import prediction_times
+from ehr_pipeline.tasks.prediction_times import Asked
 
 
 def locate(path: Path, dataset: Artifact, key: Key, out: Path) -> int:
@@ -32,6 +32,6 @@ def locate(path: Path, dataset: Artifact, key: Key, out: Path) -> int:
 def read(path: Path) -> Asked:
     """Read a file in the MEDS label schema: subject_id or patient_id, prediction_time, and boolean_value if it has one.
 
-    Raises InputError as `asked.read` does, and for a file that names a patient and day twice.
+    Raises InputError as `prediction_times.read` does, and for a file that names a patient and day twice.
     """
-    return asked.read(path, once=True)
+    return prediction_times.read(path, once=True)

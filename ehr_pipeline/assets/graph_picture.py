@@ -1,4 +1,4 @@
-"""The asset graph as a picture, from the declarations: `python -m ehr_pipeline.assets.graph > docs/asset_graph.svg`.
+"""The asset graph as a picture, from the declarations: `python -m ehr_pipeline.assets.graph_picture > docs/asset_graph.svg`.
 
 It shows the edges that carry the chain (the transitive reduction): an asset may also read what lies before, which would draw a line
 across the others. Dagster's own graph has every edge, because each decides what is stale.

@@ -1,4 +1,4 @@
-"""What the encoder says of histories: `python -m ehr_pipeline.predictions.job --job job.json`, alone or under torchrun.
+"""What the encoder says of histories: `python -m ehr_pipeline.predictions.answers_job --job job.json`, alone or under torchrun.
 
 Reads `asked/<shard>.arrow` (ASKED: histories, and days ahead) in the job's folder and writes `answers/<shard>.arrow`, a row for
 each: the hidden state at a mask on the day asked about; with `means`, the mean over the vectors of all tokens, with attention
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
@@ -44,7 +44,7 @@ BLOCK = 2_000
 class AnswersJob(jobs.Job):
     """Job that fills `answers` in the folder `work`, where `lay_out` has written what is asked."""
 
-    module: ClassVar[str] = "ehr_pipeline.predictions.job"
+    module: ClassVar[str] = "ehr_pipeline.predictions.answers_job"
     checkpoint: Path
     vocabulary: Path
     dataset: Path

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ehr_pipeline.embeddings import share
+from ehr_pipeline.embeddings import encoder_share
 from ehr_pipeline.embeddings.blocks import Estimate
+from ehr_pipeline.embeddings.encoder_share import Chosen, Tried
 from ehr_pipeline.embeddings.geometry import unit_length
-from ehr_pipeline.embeddings.share import Chosen, Tried
 from ehr_pipeline.store.artifacts import Artifact
 
 PATIENTS, WIDTH = 600, 12
@@ -21,7 +21,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(3)
 
 
-def grouped(rng: np.random.Generator, labels: np.ndarray, strength: float) -> share.Three:
+def grouped(rng: np.random.Generator, labels: np.ndarray, strength: float) -> encoder_share.Three:
     """Whole records and both halves: the group's direction, and noise that differs between the halves."""
     centres = rng.normal(size=(int(labels.max()) + 1, WIDTH))
 
@@ -31,14 +31,14 @@ def grouped(rng: np.random.Generator, labels: np.ndarray, strength: float) -> sh
     return part(0.7), part(1.0), part(1.0)
 
 
-def chosen(profiles: share.Three, network: share.Three) -> Chosen:
-    return share.compared(profiles, None, network, ALIKE, most=8, seed=0)
+def chosen(profiles: encoder_share.Three, network: encoder_share.Three) -> Chosen:
+    return encoder_share.compared(profiles, None, network, ALIKE, most=8, seed=0)
 
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(share, "GROUPS", (4,))
-    monkeypatch.setattr(share, "STARTS", 2)
+    monkeypatch.setattr(encoder_share, "GROUPS", (4,))
+    monkeypatch.setattr(encoder_share, "STARTS", 2)
     return
 
 
@@ -49,7 +49,7 @@ def test_an_encoder_that_shows_groups_gets_a_share(fast: None, rng: np.random.Ge
     assert found.share == 0.5
     assert found.adds is not None
     assert found.adds.gain.low > 0.2
-    assert [one.share for one in found.tried] == [0.0, *share.SHARES]
+    assert [one.share for one in found.tried] == [0.0, *encoder_share.SHARES]
 
 
 def test_an_encoder_of_noise_gets_none(fast: None, rng: np.random.Generator) -> None:
@@ -74,9 +74,11 @@ def test_agreement_is_what_exceeds_that_of_patients_alike(fast: None, rng: np.ra
     noise = rng.normal(size=(2, PATIENTS, WIDTH)).astype(np.float32)
     alone = np.arange(PATIENTS)
     others = np.mean([(groups[block == ALIKE] == groups[patient]).sum() - 1 for patient, block in enumerate(ALIKE)]) / 9
-    assert share.agreement(clear, (clear, clear), ALIKE, 0).mean() == pytest.approx(1 - others)
-    assert share.agreement(clear, (noise[0], noise[1]), ALIKE, 0).mean() == pytest.approx(0, abs=0.05)
-    assert not share.agreement(clear, (clear, clear), alone, 0).any(), "a patient alone in the block tells nothing"
+    assert encoder_share.agreement(clear, (clear, clear), ALIKE, 0).mean() == pytest.approx(1 - others)
+    assert encoder_share.agreement(clear, (noise[0], noise[1]), ALIKE, 0).mean() == pytest.approx(0, abs=0.05)
+    assert not encoder_share.agreement(clear, (clear, clear), alone, 0).any(), (
+        "a patient alone in the block tells nothing"
+    )
 
 
 def test_what_was_chosen_is_read_back_from_the_counts(tmp_path: Path) -> None:

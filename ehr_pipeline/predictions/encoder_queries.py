@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.predictions.job import ASKED, TRAINED, UNTRAINED, AnswersJob
+from ehr_pipeline.predictions.answers_job import ASKED, TRAINED, UNTRAINED, AnswersJob
 from ehr_pipeline.predictions.rows import Rows
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.work.jobs import Launch

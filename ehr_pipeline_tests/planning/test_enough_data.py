@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.planning import foresight
-from ehr_pipeline.planning.found import Preflight
+from ehr_pipeline.planning import enough_data
+from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.study import settings
 
 CODES = ("195967001", "73211009", "38341003", "44054006", "24700007")
@@ -45,7 +45,7 @@ def study(folder: Path, **overrides: Any) -> settings.Study:
 
 def looked(made: settings.Study) -> Preflight:
     found = Preflight()
-    foresight.look(made, found)
+    enough_data.look(made, found)
     return found
 
 
@@ -87,5 +87,5 @@ def test_a_cohort_of_lists_that_match_no_recorded_code(tmp_path: Path) -> None:
 
 
 def test_large_extracts_are_left_to_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foresight, "LARGEST", 100)
+    monkeypatch.setattr(enough_data, "LARGEST", 100)
     assert looked(study(tmp_path, clusters={"n": 30})).warnings == []

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.forecasts import cases

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters import traits
+from ehr_pipeline.clusters import trait_correlations
 from ehr_pipeline.clusters.matching import nearest_blocks
-from ehr_pipeline.clusters.traits import Records, Togetherness, together
+from ehr_pipeline.clusters.trait_correlations import Records, Togetherness, together
 
 CONCEPTS, PATIENTS = 24, 2400
 
@@ -79,5 +79,5 @@ def test_comorbidity_of_one_disease_makes_no_subgroup_of_another(monkeypatch: py
     """Psoriasis patients with eczema have asthma and hay fever; patients chosen for eczema all have eczema, so it tells nothing."""
     given = [of_a_disease(seed=seed) for seed in (1, 2, 3)]
     assert [found_in(one).found for one in given] == [False] * 3
-    monkeypatch.setattr(traits, "LIKE", np.inf)
+    monkeypatch.setattr(trait_correlations, "LIKE", np.inf)
     assert max(found_in(given[0]).diseases.values()) > 6

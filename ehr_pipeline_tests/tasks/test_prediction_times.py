@@ -9,8 +9,8 @@ import pytest
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.store.secret_key import Key
-from ehr_pipeline.tasks import asked, meds
-from ehr_pipeline.tasks.asked import Names
+from ehr_pipeline.tasks import meds, prediction_times
+from ehr_pipeline.tasks.prediction_times import Names
 
 NAMES = Names(("person", "patient_id"), ("event_date",), ("%d/%m/%Y", "iso"))
 
@@ -27,7 +27,7 @@ def written(folder: Path, text: str) -> Path:
 
 def test_the_columns_of_the_study(tmp_path: Path) -> None:
     """Ids stay text, a day counts as read, and a patient stands there as often as asked for."""
-    found = asked.read(
+    found = prediction_times.read(
         written(tmp_path, "event_date,more,person\n02/01/2010,x,007\n2012-05-01,,9\n02/01/2010,,007\n"), NAMES
     )
     assert found.who.to_pylist() == ["007", "9", "007"]
@@ -40,7 +40,7 @@ def test_the_label_schema_of_meds(tmp_path: Path) -> None:
     """A time at midnight is the beginning of its day, whose events are not known then."""
     rows = "7,2012-05-01,true\n8,2012-05-01T23:59:59.999999,FALSE\n8,2012-05-01 10:00:00+01:00,0\n"
     text = f"subject_id,prediction_time,boolean_value\n{rows}"
-    found = asked.read(written(tmp_path, text))
+    found = prediction_times.read(written(tmp_path, text))
     assert found.last_day.tolist() == days("2012-04-30", "2012-05-01", "2012-04-30")
     assert found.label is not None
     assert found.label.tolist() == [True, False, False]
@@ -48,15 +48,15 @@ def test_the_label_schema_of_meds(tmp_path: Path) -> None:
     ids = pa.array(["a", "7", "b"])
     assert found.rows(ids, key).tolist() == [1, -1, -1]
     of_export = written(tmp_path, f"subject_id,prediction_time\n{meds.subject_id('b', key)},2012-05-01\n")
-    assert asked.read(of_export).rows(ids, key).tolist() == [2]
-    assert asked.read(of_export).rows(ids, None).tolist() == [-1]
+    assert prediction_times.read(of_export).rows(ids, key).tolist() == [2]
+    assert prediction_times.read(of_export).rows(ids, None).tolist() == [-1]
 
 
 def test_parquet_of_several_types(tmp_path: Path) -> None:
     frame = pl.DataFrame({"person": [7, 8], "event_date": ["2012-05-01", "2013-01-01"]})
     for dtype in (pl.Date, pl.Datetime("ns"), pl.String):
         frame.with_columns(pl.col("event_date").str.to_date().cast(dtype)).write_parquet(tmp_path / "asked.parquet")
-        found = asked.read(tmp_path / "asked.parquet", NAMES)
+        found = prediction_times.read(tmp_path / "asked.parquet", NAMES)
         assert found.who.to_pylist() == ["7", "8"]
         assert found.last_day.tolist() == days("2012-05-01", "2013-01-01")
 
@@ -80,7 +80,7 @@ def test_parquet_of_several_types(tmp_path: Path) -> None:
 def test_what_is_wrong_is_told_by_row_and_column_without_its_content(tmp_path: Path, text: str, why: str) -> None:
     path = written(tmp_path, text)
     with pytest.raises(InputError) as failed:
-        asked.read(path, NAMES)
+        prediction_times.read(path, NAMES)
     assert why in str(failed.value)
     assert str(path) in str(failed.value)
     assert "secret" not in str(failed.value)
@@ -90,11 +90,11 @@ def test_a_date_of_two_meanings_is_not_guessed(tmp_path: Path) -> None:
     both = Names(("person",), ("event_date",), ("%d/%m/%Y", "%m/%d/%Y"))
     path = written(tmp_path, "person,event_date\n7,13/02/2010\n7,01/02/2010\n")
     with pytest.raises(InputError, match="row 2 below the header, column event_date"):
-        asked.read(path, both)
+        prediction_times.read(path, both)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "asked.parquet").write_text("no parquet")
     for name in ("asked.parquet", "nowhere.csv"):
         with pytest.raises(InputError, match="cannot be read as CSV or Parquet"):
-            asked.read(tmp_path / name)
+            prediction_times.read(tmp_path / name)

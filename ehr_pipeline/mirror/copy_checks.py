@@ -13,7 +13,7 @@ from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.checks import presence
 from ehr_pipeline.disclosure.governance import refuse_if_expired
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError
-from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.mirror.object_store import Mirror
 from ehr_pipeline.records import catalog
 from ehr_pipeline.store import build_lock, secret_key
 from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Store

@@ -8,7 +8,7 @@ import pytest
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.checks import losses
+from ehr_pipeline.checks import lost_rows
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.defs.checks import _gravity
 from ehr_pipeline.disclosure.figures import Guard
@@ -130,8 +130,8 @@ def test_limits_are_settings(study: Study) -> None:
     found = artifact({"missing_date": 50}, {})
     strict = settings.with_overrides(study, {"records": {"limits": {"rejected_error": 0.05}}})
     lax = settings.with_overrides(study, {"records": {"limits": {"rejected_warning": 0.06}}})
-    assert not losses.below_the_limit(found, strict)
-    assert losses.rejected_rows(found, None, lax)[0]  # type: ignore[arg-type]
+    assert not lost_rows.below_the_limit(found, strict)
+    assert lost_rows.rejected_rows(found, None, lax)[0]  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match=r"rejected_warning is 0\.5, above rejected_error"):
         settings.with_overrides(study, {"records": {"limits": {"rejected_warning": 0.5}}})
 

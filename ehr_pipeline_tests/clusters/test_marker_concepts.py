@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters import marks
+from ehr_pipeline.clusters import marker_concepts
 from ehr_pipeline.clusters.half_test import Halves, deviates, log_p_of, moments, root_shares
-from ehr_pipeline.clusters.marks import Marks
+from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.errors import Damaged
 
 CONCEPTS, CLUSTERS = 400, 8
@@ -34,7 +34,7 @@ class Cohort:
 
     def test(self, halves: Halves, *blockings: np.ndarray) -> Marks:
         counts = csr_array((halves.roots[0] + halves.roots[1]) > 0).astype(float)
-        return marks.test(halves, blockings or (self.blocks,), counts, self.group, np.arange(1, CLUSTERS + 1))
+        return marker_concepts.test(halves, blockings or (self.blocks,), counts, self.group, np.arange(1, CLUSTERS + 1))
 
 
 def test_a_planted_concept_marks_its_cluster_and_no_other() -> None:

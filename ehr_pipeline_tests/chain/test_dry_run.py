@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ehr_pipeline.chain import outlook
+from ehr_pipeline.chain import dry_run
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.study import settings
 
@@ -27,15 +27,15 @@ def files(store: Path) -> dict[str, float]:
 
 def test_everything_is_made_and_nothing_is_touched(tiny: Pipeline) -> None:
     before = files(tiny.store.root)
-    found = list(outlook.states(tiny))
-    assert {one.state for one in found} == {outlook.MADE}, found
+    found = list(dry_run.states(tiny))
+    assert {one.state for one in found} == {dry_run.MADE}, found
     assert all(one.seconds is not None for one in found)
     assert files(tiny.store.root) == before
 
 
 def test_a_changed_setting_makes_its_asset_stale_and_what_follows(tiny: Pipeline) -> None:
-    found = {one.asset: one for one in outlook.states(changed(tiny, n=5))}
-    assert {name for name, one in found.items() if one.state != outlook.MADE} == {
+    found = {one.asset: one for one in dry_run.states(changed(tiny, n=5))}
+    assert {name for name, one in found.items() if one.state != dry_run.MADE} == {
         "clusters",
         "patient_trajectories",
         "cluster_reports",
@@ -45,8 +45,8 @@ def test_a_changed_setting_makes_its_asset_stale_and_what_follows(tiny: Pipeline
 
 
 def test_in_an_empty_store_nothing_is_made(tiny: Pipeline, tmp_path: Path) -> None:
-    found = list(outlook.states(changed(tiny, store=tmp_path / "store")))
-    assert {(one.state, one.why, one.seconds) for one in found} == {(outlook.MISSING, "was never made", None)}
+    found = list(dry_run.states(changed(tiny, store=tmp_path / "store")))
+    assert {(one.state, one.why, one.seconds) for one in found} == {(dry_run.MISSING, "was never made", None)}
 
 
 def test_what_fits_but_is_not_current_is_stale(tiny: Pipeline, tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ def test_what_fits_but_is_not_current_is_stale(tiny: Pipeline, tmp_path: Path) -
     copy = changed(tiny, store=shutil.copytree(tiny.store.root, tmp_path / "store"))
     other = Pipeline(settings.with_overrides(copy.study, {"concepts": {"neighbours": 5}}))
     assert not other.concept_embeddings().skipped
-    found = {one.asset: one for one in outlook.states(copy)}
-    assert (found["concept_embeddings"].state, found["concept_embeddings"].why) == (outlook.STALE, outlook.RETURNS)
+    found = {one.asset: one for one in dry_run.states(copy)}
+    assert (found["concept_embeddings"].state, found["concept_embeddings"].why) == (dry_run.STALE, dry_run.RETURNS)
     assert found["patient_embeddings"].why == "follows concept_embeddings"
     assert copy.concept_embeddings().skipped
-    assert {one.state for one in outlook.states(copy)} == {outlook.MADE}
+    assert {one.state for one in dry_run.states(copy)} == {dry_run.MADE}

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.predictions import learners, tuned
-from ehr_pipeline.predictions.asked import Asked
+from ehr_pipeline.predictions import learners, tuning_files
+from ehr_pipeline.predictions.answers_job import AnswersJob
 from ehr_pipeline.predictions.compare import Tuned, samples_of
-from ehr_pipeline.predictions.job import AnswersJob
+from ehr_pipeline.predictions.encoder_queries import Asked
 from ehr_pipeline.predictions.learners import Sample, Table
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings
-from ehr_pipeline.predictions.tuned import Linear
 from ehr_pipeline.predictions.tuning import TuningJob
+from ehr_pipeline.predictions.tuning_files import Linear
 from ehr_pipeline.work.jobs import Launch
 
 Floats = NDArray[np.float64]
@@ -63,8 +63,8 @@ def answers(work: Path, task: str) -> Tuned:
     """The log-odds of a task by model, number of labels and replicate."""
 
     def found(model: str, labels: int | None, replicate: int) -> Floats:
-        head, sample = model.removeprefix("tuned_"), tuned.name_of(labels, replicate)
-        odds: Floats = np.load(tuned.answer_of(work / tuned.FOLDER, task, head, sample))
+        head, sample = model.removeprefix("tuned_"), tuning_files.name_of(labels, replicate)
+        odds: Floats = np.load(tuning_files.answer_of(work / tuning_files.FOLDER, task, head, sample))
         return odds
 
     return found
@@ -90,14 +90,14 @@ def write(work: Path, task: ToTune, vectors: NDArray[np.float32], settings: Pred
                 columns[f"offset{number}{of}"], columns[f"weights{number}{of}"] = start.offset, start.weights
     facts = {
         "heads": heads,
-        "names": [tuned.name_of(labels, replicate) for labels, replicate, _ in samples],
+        "names": [tuning_files.name_of(labels, replicate) for labels, replicate, _ in samples],
         "sizes": [len(sample.rows) for _, _, sample in samples],
         "choose": [f"kept{number}" in columns for number in range(len(samples))],
         "tokens": task.tokens.tolist(),
         "stops": task.stops,
         "shifts": [sample.shift for _, _, sample in samples],
     }
-    tuned.write(work, task.name, facts, columns)
+    tuning_files.write(work, task.name, facts, columns)
 
 
 def probe(table: Table, sample: Sample, vectors: NDArray[np.float32], seed: int) -> Linear:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.relations import consensus, graphs, pair_files
+from ehr_pipeline.relations import consensus, graph_comparison, pair_files
 from ehr_pipeline.relations.communities import louvain
-from ehr_pipeline.relations.graphs import Graph
+from ehr_pipeline.relations.graph_comparison import Graph
 
 
 def weights(seed: int, n: int = 30, groups: int = 3) -> np.ndarray:
@@ -27,7 +27,7 @@ def graph(request: pytest.FixtureRequest) -> Graph:
 
 def test_measures_equal_networkx(graph: Graph) -> None:
     theirs = nx.from_scipy_sparse_array(graph.links)
-    mine = graphs.describe(graph, np.arange(30) % 3)
+    mine = graph_comparison.describe(graph, np.arange(30) % 3)
     assert mine["edges"] == theirs.number_of_edges() == 90
     assert mine["clustering"] == pytest.approx(nx.average_clustering(theirs), rel=1e-12)
     assert mine["components"] == nx.number_connected_components(theirs)
@@ -40,7 +40,7 @@ def test_measures_equal_networkx(graph: Graph) -> None:
 
 def test_communities_are_those_that_were_planted() -> None:
     group = np.arange(40) % 4
-    links = graphs.Graph("", np.where(group[:, None] == group, 1.0, np.nan), 4 * 45, 0).links
+    links = graph_comparison.Graph("", np.where(group[:, None] == group, 1.0, np.nan), 4 * 45, 0).links
     found = louvain(links, 1)
     assert len(set(zip(group.tolist(), found.tolist(), strict=True))) == 4
     assert np.bincount(found).tolist() == [10, 10, 10, 10]
@@ -48,40 +48,42 @@ def test_communities_are_those_that_were_planted() -> None:
 
 def test_edges_are_the_heaviest_and_never_those_without_a_weight() -> None:
     some = np.array([[9.0, 1.0, np.nan], [1.0, 9.0, 3.0], [np.nan, 3.0, 9.0]])
-    assert graphs.edges_of(some, 5).tolist() == [[1, 2], [0, 1]]
-    assert graphs.edges_of(some, 1).tolist() == [[1, 2]]
+    assert graph_comparison.edges_of(some, 5).tolist() == [[1, 2], [0, 1]]
+    assert graph_comparison.edges_of(some, 1).tolist() == [[1, 2]]
 
 
 def test_rank_biased_overlap_is_the_sum_of_its_source() -> None:
     one, other = np.array([[1, 2, 3, 4]]), np.array([[2, 1, 5, 3]])
     agreement = [len(set(one[0, :d]) & set(other[0, :d])) / d for d in range(1, 5)]
-    weight = [graphs.PERSISTENCE**d for d in range(4)]
-    assert graphs.rank_biased_overlap(one, other) == pytest.approx(np.dot(agreement, weight) / sum(weight), rel=1e-12)
-    assert graphs.rank_biased_overlap(one, one) == pytest.approx(1)
-    assert graphs.rank_biased_overlap(one, one + 10) == 0
+    weight = [graph_comparison.PERSISTENCE**d for d in range(4)]
+    assert graph_comparison.rank_biased_overlap(one, other) == pytest.approx(
+        np.dot(agreement, weight) / sum(weight), rel=1e-12
+    )
+    assert graph_comparison.rank_biased_overlap(one, one) == pytest.approx(1)
+    assert graph_comparison.rank_biased_overlap(one, one + 10) == 0
 
 
 def test_hubs_and_diversity() -> None:
-    assert graphs.gini(np.full(7, 3)) == pytest.approx(0)
-    assert graphs.gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
+    assert graph_comparison.gini(np.full(7, 3)) == pytest.approx(0)
+    assert graph_comparison.gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
     group = np.arange(20) % 4
     within = Graph("", np.where(group[:, None] == group, 1.0, np.nan), 1000, 0)
     across = Graph("", np.where(group[:, None] != group, 1.0, np.nan), 1000, 0)
-    assert graphs.diversity(within, group) == (0, 0)
-    assert graphs.diversity(across, group) == pytest.approx((1, np.log(3) / np.log(4)))
+    assert graph_comparison.diversity(within, group) == (0, 0)
+    assert graph_comparison.diversity(across, group) == pytest.approx((1, np.log(3) / np.log(4)))
 
 
 def test_a_graph_agrees_with_itself_and_not_with_a_random_one(graph: Graph) -> None:
     random = Graph("random", weights(9, groups=1), 90, 0)
-    itself, other = graphs.compare(graph, graph), graphs.compare(graph, random)
+    itself, other = graph_comparison.compare(graph, graph), graph_comparison.compare(graph, random)
     assert itself == pytest.approx(dict.fromkeys(itself, 1.0))
     assert all(other[name] < 0.5 for name in other)
 
 
 def test_average_precision_counts_ties_as_worst() -> None:
     known = np.array([[0, 1]])
-    assert graphs.average_precision(np.array([[0, 2, 1], [2, 0, 1], [1, 1, 0.0]]), known) == 1
-    assert graphs.average_precision(np.ones((3, 3)), known) == pytest.approx(1 / 3)
+    assert graph_comparison.average_precision(np.array([[0, 2, 1], [2, 0, 1], [1, 1, 0.0]]), known) == 1
+    assert graph_comparison.average_precision(np.ones((3, 3)), known) == pytest.approx(1 / 3)
 
 
 def test_ranks_are_joined_among_qualified_pairs_alone() -> None:
