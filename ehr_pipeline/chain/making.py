@@ -3,7 +3,7 @@
 `DataAssets` (data_assets.py) and `Pipeline` (pipeline.py) build on this: they say how each asset is made.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,3 +165,13 @@ def watched_files(files: list[Path], where: str, find: Callable[[], list[Path]] 
         if not path.is_file():
             raise InputError(f"{path}: there is no such file. It is named {where}.")
     return Watched.of(files, find)
+
+
+def watched_ontology(study: Study, further: Sequence[Path] = ()) -> tuple[Watched, dict[str, str]]:
+    """Watch the files of concepts.ontology and further ones; return their states by the name of an input.
+
+    Raises InputError if one is missing.
+    """
+    files = watched_files([*map(Path, study.concepts.ontology), *further], "in concepts.ontology")
+    names = [f"ontology {number}" for number in range(len(study.concepts.ontology))]
+    return files, dict(zip([*names, *(path.name for path in further)], files.hashes(), strict=True))

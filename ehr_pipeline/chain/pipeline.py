@@ -17,7 +17,7 @@ from ehr_pipeline.assets import ASSETS, identity, of_study
 from ehr_pipeline.chain import incremental
 from ehr_pipeline.chain.data_assets import DataAssets
 from ehr_pipeline.chain.incremental import origin
-from ehr_pipeline.chain.making import versions_of, watched_files
+from ehr_pipeline.chain.making import versions_of, watched_ontology
 from ehr_pipeline.clusters import planted
 from ehr_pipeline.embeddings.embedding_job import EmbeddingJob, Inference
 from ehr_pipeline.encoder.training_job import TrainingJob
@@ -102,9 +102,8 @@ class Pipeline(DataAssets):
         # The part of the vocabulary that the encoder knows, with current counts.
         vocabulary = Vocabulary.read(listed.path).first(config["vocab_size"])
         seed = self.study.study.seed
-        inputs = versions_of(read)
-        files = watched_files([Path(path) for path in settings.ontology], "in concepts.ontology")
-        inputs |= {f"ontology {number}": state for number, state in enumerate(files.hashes())}
+        files, ontology = watched_ontology(self.study)
+        inputs = versions_of(read) | ontology
         ladder, path = Ladder(self.study.events, mapped), settings.concepts_of_interest
         name = "concepts.concepts_of_interest"
         inputs |= ladder.inputs() if path else {}
@@ -125,25 +124,28 @@ class Pipeline(DataAssets):
         from ehr_pipeline.encoder import configuration
         from ehr_pipeline.events.listed import Ladder, concepts
         from ehr_pipeline.events.table import Mapping
+        from ehr_pipeline.relations import sentences
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, read = self.study.relations, self.read(CONCEPT_RELATIONS)
+        folder = settings.sentence_encoder
+        files, beside = watched_ontology(self.study, sentences.files(Path(folder)) if folder else ())
         checkpoint, mapped = read[ENCODER_CHECKPOINT].file("checkpoint"), read[MAPPED_EVENTS]
         known = Vocabulary.read(read[VOCABULARY].path).first(configuration.read(checkpoint)["vocab_size"])
-        ladder, where = Ladder(self.study.events, mapped), "relations.concepts"
-        dataset, seed = read[PATIENT_DATASET].files("patients"), self.study.study.seed
+        ladder, where, seed = Ladder(self.study.events, mapped), "relations.concepts", self.study.study.seed
 
         def make(out: Path) -> Counts:
             from ehr_pipeline.relations import build, pair_files
 
-            records = build.Records(dataset, self.study.embeddings.vectors.habits, seed)
+            records = build.Records(read[PATIENT_DATASET].files("patients"), self.study.embeddings.vectors.habits, seed)
             listed = concepts(ladder.resolve({where: settings.concepts} if settings.concepts else {}).get(where, ()))
-            named = settings.pairs or settings.known or settings.scores
-            codes = Mapping.read(mapped.path, "snomed", "concept").concept_of_code() if named else {}
-            given = pair_files.read(settings, listed, codes)
+            asked = settings.pairs or settings.known or settings.scores or self.study.concepts.ontology
+            codes = Mapping.read(mapped.path, "snomed", "concept").concept_of_code() if asked else {}
+            given = pair_files.read(settings, self.study.concepts.ontology, listed, codes)
             return build.build(records, checkpoint, known, settings, out, given=given)
 
-        return self._make(CONCEPT_RELATIONS, versions_of(read) | (ladder.inputs() if settings.concepts else {}), make)
+        inputs = versions_of(read) | beside | (ladder.inputs() if settings.concepts else {})
+        return self._make(CONCEPT_RELATIONS, inputs, files.guard(make))
 
     def cohort(self) -> Artifact:
         """Find the patients with one of the diseases. Raises InputError for a study without a cohort."""

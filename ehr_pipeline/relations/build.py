@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder import names as encoder_names
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.relations import (
     concept_selection,
@@ -25,6 +26,8 @@ from ehr_pipeline.relations import (
     graphml,
     model,
     occurrences,
+    outside,
+    sentences,
     table,
     writing,
 )
@@ -32,6 +35,7 @@ from ehr_pipeline.relations.concept_selection import Chosen
 from ehr_pipeline.relations.evidence import Evidence
 from ehr_pipeline.relations.graph_comparison import Graph
 from ehr_pipeline.relations.occurrences import Source
+from ehr_pipeline.relations.outside import Near
 from ehr_pipeline.relations.pair_files import Given
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.store.artifacts import Counts
@@ -122,17 +126,33 @@ def _write(
 ) -> dict[str, int]:
     agreed = consensus.agree(every, settings, seed)
     graphs = graphs_of(every, settings, seed)
+    near = outside.near(given.ontology, compared.concepts, every.patients) if given.ontology else None
     brought = [
-        Graph(name, _weights(compared, rows), settings.edges_per_concept * len(compared), seed)
-        for name, rows in given.scores.items()
+        Graph(name, weights, settings.edges_per_concept * len(compared), seed)
+        for name, weights in _brought(compared, settings, given, near)
     ]
     rows = writing.write(out / table.RELATIONS, every, compared, settings, compared.places(given.pairs))
     edges = consensus.edges_with_evidence(agreed, every, compared, [*graphs, *brought])
     writing.write_consensus(out, edges)
     graphml.write(out / table.NETWORK, edges)
     known = compared.places(given.known)
-    writing.write_graphs(out, consensus.compared([agreed.graph, *graphs, *brought], compared.types, known))
+    writing.write_graphs(out, consensus.compared([agreed.graph, *graphs, *brought], compared.types, known, near))
     return {"rows": rows, "edges": edges.num_rows, "with_direction": int((agreed.first != 0).sum())}
+
+
+def _brought(
+    compared: Chosen, settings: RelationsSettings, given: Given, near: Near | None
+) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """What tells of pairs without records, by name: names, the ontology, and scores that a user brings."""
+    if settings.names:
+        yield outside.NAMES, outside.alike_names(compared.concepts, encoder_names.vectors)
+    if settings.sentence_encoder:
+        read = sentences.load(Path(settings.sentence_encoder))
+        yield outside.SENTENCES, outside.alike_names(compared.concepts, read.vectors)
+    if near is not None:
+        yield outside.ONTOLOGY, near.similarity
+    for name, rows in given.scores.items():
+        yield name, _weights(compared, rows)
 
 
 def _weights(compared: Chosen, rows: list[tuple[str, str, float]]) -> NDArray[np.float64]:

@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.relations import graph_comparison
+from ehr_pipeline.relations import graph_comparison, outside
 from ehr_pipeline.relations.concept_selection import Chosen
 from ehr_pipeline.relations.evidence import AFTER, ALIKE, PAIR, VISIT, Evidence
 from ehr_pipeline.relations.graph_comparison import Graph
+from ehr_pipeline.relations.outside import Near
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.relations.table import EDGES
 
@@ -128,9 +129,14 @@ def _parts(measure: Any) -> list[tuple[str, NDArray[Any]]]:
     return [("", measure.value), ("_low", measure.low), ("_high", measure.high)]
 
 
-def compared(graphs_: list[Graph], group: NDArray[np.int64], known: NDArray[np.int64]) -> dict[str, Any]:
-    """Describe graphs, compare each two, and all with pairs known from elsewhere (m, 2), if there are any."""
+def compared(
+    graphs_: list[Graph], group: NDArray[np.int64], known: NDArray[np.int64], near: Near | None = None
+) -> dict[str, Any]:
+    """Describe graphs, compare each two, and all with pairs known from elsewhere (m, 2) and with an ontology, if there are any."""
     described = {graph.name: graph_comparison.describe(graph, group) for graph in graphs_}
+    if near is not None:
+        for graph in graphs_:
+            described[graph.name] |= outside.new_edges(graph.edges, near)
     agreement = [
         {"one": one.name, "other": other.name} | graph_comparison.compare(one, other)
         for place, one in enumerate(graphs_)

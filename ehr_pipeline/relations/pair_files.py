@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ehr_pipeline.concepts.ontology import Ontology
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.relations.settings import RelationsSettings
 
@@ -14,16 +15,22 @@ FIRST, SECOND, SCORE = "first", "second", "score"
 
 @dataclass(frozen=True)
 class Given:
-    """What a user brings: lists of concepts, of pairs and of scores, by concept."""
+    """What a user brings: lists of concepts, of pairs and of scores, by concept; and what tells of pairs without records."""
 
     listed: frozenset[str]
     pairs: list[tuple[str, str]]
     known: list[tuple[str, str]]
     scores: dict[str, list[tuple[str, str, float]]]
+    ontology: Ontology | None = None
 
 
-def read(settings: RelationsSettings, listed: frozenset[str], concept_of_code: Mapping[str, str]) -> Given:
-    """Read the files that the settings name. Raises InputError for one that cannot be used."""
+def read(
+    settings: RelationsSettings,
+    ontology: tuple[str, ...],
+    listed: frozenset[str],
+    concept_of_code: Mapping[str, str],
+) -> Given:
+    """Read the files that the settings name, and those of an ontology. Raises InputError for one that cannot be used."""
     scores = {
         one.name: read_scores(one.file, f"relations.scores[{number}].file", concept_of_code)
         for number, one in enumerate(settings.scores)
@@ -31,7 +38,7 @@ def read(settings: RelationsSettings, listed: frozenset[str], concept_of_code: M
     pairs, known = (
         read_pairs(getattr(settings, name), f"relations.{name}", concept_of_code) for name in ("pairs", "known")
     )
-    return Given(listed, pairs, known, scores)
+    return Given(listed, pairs, known, scores, Ontology.read(ontology, concept_of_code) if ontology else None)
 
 
 def read_pairs(path: str, where: str, concept_of_code: Mapping[str, str]) -> list[tuple[str, str]]:

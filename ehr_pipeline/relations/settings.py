@@ -54,8 +54,21 @@ class RelationsSettings:
         "",
         role="list",
     )
+    names: bool = option(
+        "Compare how alike names are as a graph of its own: TF-IDF of their pieces of three to five letters. (Nearness in the"
+        " ontology of concepts.ontology is one wherever that is named.)",
+        False,
+        later=True,
+    )
+    sentence_encoder: str = option(
+        "Folder of a sentence encoder in the format of transformers (config.json, model.safetensors, tokenizer.json), such as one"
+        " that was trained on names of concepts: how alike it finds names is a graph too. Nothing is fetched.",
+        "",
+        role="input",
+        later=True,
+    )
     scores: tuple[ScoresSettings, ...] = option(
         "Scores made elsewhere, one [[relations.scores]] table each. They are compared as graphs of their own: for example the"
-        " answers of a language model, or similarity of names.",
+        " answers of a language model.",
         (),
     )

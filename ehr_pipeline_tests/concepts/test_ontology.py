@@ -13,6 +13,7 @@ from ehr_pipeline.concepts import ontology
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import preflight
+from ehr_pipeline.relations.table import read_graphs
 from ehr_pipeline.reports.sections import concepts as section
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.terminology import obo, rf2
@@ -151,18 +152,22 @@ def test_the_page_tells_it(tiny: Pipeline, extract: Path, tmp_path: Path) -> Non
     assert not [problem for problem in preflight.inspect(study).problems if "r.txt" in problem]
     made = Pipeline(study)
     made.store = tiny.store
-    before = tiny.store.current("concept_embeddings")
+    before, relations = tiny.store.current("concept_embeddings"), tiny.store.current("concept_relations")
     try:
         found = made.concept_embeddings().counts["ontology"]
         assert "by_group" not in found, "names of groups stand in no counts"
         assert found["groups"] == 3
         assert found["concepts"] > 100
         assert found["excess_interval"][0] <= 0.02  # groups by their number mean nothing
+        compared = read_graphs(made.concept_relations().path)["graphs"]
+        assert compared["ontology"]["edges_in_ontology"] > 0
         page = made.cluster_reports().file("report.html").read_text(encoding="utf-8")
     finally:
+        assert tiny.concept_relations().data_version == relations.data_version
         assert tiny.concept_embeddings().data_version == before.data_version
         tiny.cluster_reports()
     assert "belong to one of its groups; by chance it would be" in page
+    assert "Ontology: similarity of Lin" in page
 
 
 @pytest.mark.parametrize(("patients", "named"), [(0, False), (10, False), (20, True)])

@@ -11,6 +11,7 @@ from transformers import AutoModelForMaskedLM
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks.relations import few_are_suppressed, two_are_compared
+from ehr_pipeline.concepts.ontology import Ontology
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure.kinds import Things
 from ehr_pipeline.encoder import checkpoint
@@ -95,10 +96,11 @@ def made(tiny: Pipeline, vocabulary: Vocabulary, tmp_path_factory: pytest.TempPa
     out = tmp_path_factory.mktemp("relations")
     concepts = [concept.concept for concept in sorted(vocabulary.concepts, key=lambda one: -one.patients)[:60]]
     pairs = [(concepts[0], one) for one in concepts[1:]]
-    given = Given(frozenset(concepts), pairs, pairs[:3], {"mine": [(concepts[0], concepts[1], 2.0)]})
+    tree = Ontology({"root": {*concepts[:10]}}, {one: {one} for one in concepts}, {})
+    given = Given(frozenset(concepts), pairs, pairs[:3], {"mine": [(concepts[0], concepts[1], 2.0)]}, tree)
     records = build.Records(tiny.store.current("patient_dataset").files("patients"), "", 1)
     encoder = tiny.store.current("encoder_checkpoint").file("checkpoint")
-    build.build(records, encoder, vocabulary, RelationsSettings(max_q=0.5, best=4), out, given=given)
+    build.build(records, encoder, vocabulary, RelationsSettings(max_q=0.5, best=4, names=True), out, given=given)
     return out
 
 
@@ -141,6 +143,15 @@ def test_the_consensus_has_its_evidence_and_is_a_graph_for_viewers(made: Path) -
     assert {"consensus", "random", "mine", "model_pair", "jaccard_by_visit"} < set(compared["graphs"])
     assert compared["known"]["pairs"] == 3
     assert compared["graphs"]["random"]["edges"] == compared["graphs"]["model_pair"]["edges"] == 300
+
+
+def test_names_and_ontology_are_graphs_and_tell_which_edges_are_new(made: Path) -> None:
+    found = table.read_graphs(made)["graphs"]
+    assert {"names", "ontology"} < set(found)
+    assert found["names"]["edges"] == 300
+    assert found["ontology"]["edges"] == found["ontology"]["edges_in_ontology"] == 45, "ten siblings"
+    assert found["ontology"]["new_to_ontology"] == 0
+    assert 0 <= found["random"]["edges_in_ontology"] < 45
 
 
 def test_the_asset_of_the_chain_is_made_and_reused(tiny: Pipeline) -> None:

@@ -46,8 +46,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "network": _network(drawn, findings) if rows else "",
         "matrix": _matrix(drawn, findings) if rows else "",
         "legend": say.legend(len(drawn), any(row["comes_first"] for row in drawn)),
-        "graphs_are": say.graphs(compared["graphs"]["random"]["edges"]) if compared["graphs"] else "",
-        "graphs": _graphs(compared),
+        **_compared(compared, disclosure.below),
     }
 
 
@@ -93,14 +92,38 @@ def _matrix(rows: Sequence[Mapping[str, Any]], findings: Findings) -> str:
     return embedded(path)
 
 
-def _graphs(compared: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Rows of the table of graphs: name, edges in the consensus, hubs, partners outside, modularity."""
+def _compared(compared: Mapping[str, Any], fewest: int) -> dict[str, Any]:
+    """The table of graphs, its head, and what is said of it; nothing if there is no graph.
+
+    With fewer known pairs than `fewest`, no precision is shown: that of one pair would be its rank.
+    """
+    if not compared["graphs"]:
+        return {"graphs": [], "head": [], "graphs_are": ""}
+    new = any("new_to_ontology" in found for found in compared["graphs"].values())
+    known = compared.get("known", {"pairs": 0, "average_precision": {}})
+    precision = known["average_precision"] if known["pairs"] >= max(fewest, 1) else {}
+    said = say.graphs(compared["graphs"]["random"]["edges"], new, known["pairs"] if precision else 0)
+    head = [
+        "In the consensus",
+        "Hubs",
+        "Outside",
+        "Modularity",
+        *(["New"] if new else []),
+        *(["Known"] if precision else []),
+    ]
+    return {"graphs": _graphs(compared, new, precision), "head": head, "graphs_are": said}
+
+
+def _graphs(compared: Mapping[str, Any], new: bool, precision: Mapping[str, float]) -> list[tuple[str, ...]]:
+    """Rows of the table of graphs: name, edges in the consensus, hubs, partners outside, modularity, new edges, known pairs."""
     with_consensus = {row["one"]: row["edges"] for row in compared["agreement"] if row["other"] == "consensus"}
     return [
         (
             say.NAMES.get(name, name),
             f"{with_consensus[name]:.2f}" if name in with_consensus else "",
             *(f"{found[part]:.2f}" for part in ("hubness", "partners_outside_group", "modularity")),
+            *([f"{found['new_to_ontology']:.2f}" if found["edges_in_ontology"] else ""] if new else []),
+            *([f"{precision[name]:.2f}"] if precision else []),
         )
         for name, found in compared["graphs"].items()
     ]

@@ -16,6 +16,9 @@ NAMES = {
     "model_pair": "Encoder: probability beside the other",
     "model_lift": "Encoder: lift over the mean",
     "model_cosine": "Encoder: cosine of vectors",
+    "names": "Names: pieces of letters",
+    "names_by_sentence_encoder": "Names: sentence encoder",
+    "ontology": "Ontology: similarity of Lin",
     "random": "Random graph",
 }
 
@@ -87,13 +90,19 @@ def legend(drawn: int, ordered: bool) -> Statement:
     )
 
 
-def graphs(edges: int) -> Statement:
-    """Say how the ways to find pairs are compared."""
+def graphs(edges: int, new: bool, known: int) -> Statement:
+    """Say how the ways to find pairs are compared. `new`: whether with an ontology; `known`: pairs known from elsewhere."""
     return say(
         "Each way to find pairs is taken as a graph of its {edges} heaviest edges, because graphs of different density cannot be"
         " compared; the consensus may have fewer. A graph without any sense is the most diverse, so a random one stands beside"
         " them."
         " Hubs: the Gini coefficient of the numbers of partners. Outside: the share of partners of another semantic type. In the"
-        " consensus: edges in common with it, of those in either.",
+        " consensus: edges in common with it, of those in either.{new}{known}",
         edges=f"{edges:,}",
+        new=" New: the share of edges whose concepts are further apart in the ontology than two steps, of those that it has."
+        if new
+        else "",
+        known=f" Known: the average precision with which a way ranks the {known:,} pairs that the study knows from elsewhere."
+        if known
+        else "",
     )

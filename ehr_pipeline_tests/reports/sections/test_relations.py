@@ -65,6 +65,21 @@ def test_a_pair_of_few_patients_is_nowhere(findings: Findings, monkeypatch: pyte
     assert "about 120 patients with both" in found["network"]
 
 
+@pytest.mark.parametrize(("pairs", "head"), [(BELOW - 1, ["New"]), (BELOW, ["New", "Known"])])
+def test_new_edges_and_known_pairs_stand_beside_the_graphs(findings: Findings, pairs: int, head: list[str]) -> None:
+    """The precision of a few known pairs would be the rank of each, so it is not shown."""
+    own = {"hubness": 0.5, "partners_outside_group": 0.5, "modularity": 0.5, "edges": 2, "edges_in_ontology": 2}
+    known = {"pairs": pairs, "average_precision": {"consensus": 0.75, "random": 0.25}}
+    graphs = {"consensus": own | {"new_to_ontology": 0.5}, "random": own | {"new_to_ontology": 1.0}}
+    path = findings.inputs.artifacts[CONCEPT_RELATIONS].path
+    writing.write_graphs(path, {"graphs": graphs, "agreement": [], "known": known})
+    found = relations.content(findings)
+    assert found["head"][4:] == head
+    assert all(len(row) == 1 + len(found["head"]) for row in found["graphs"])
+    assert found["graphs"][0][5:] == ("0.50", "0.75")[: len(head)]
+    assert ("knows from elsewhere" in str(found["graphs_are"])) == ("Known" in head)
+
+
 @pytest.mark.parametrize(
     ("kept", "told"), [(0, "none of the concepts to compare"), (1, "one of the concepts to compare")]
 )

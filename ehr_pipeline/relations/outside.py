@@ -1,0 +1,113 @@
+"""What is known of pairs without any record: how alike their names are, and how near they are in a disease ontology.
+
+Both stand beside the measures as graphs of their own, and take no part in the consensus. Axes: n concepts.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.concepts.ontology import Ontology
+from ehr_pipeline.vocabulary.table import Concept
+
+NAMES, SENTENCES, ONTOLOGY = "names", "names_by_sentence_encoder", "ontology"
+NEAR = 2
+"""Steps in the ontology up to which a pair is nothing new: parent and child, grandparent, or siblings."""
+FAR = np.iinfo(np.int16).max
+"""Steps where the ontology does not connect two concepts."""
+
+
+def alike_names(
+    concepts: Sequence[Concept], vectors_of: Callable[[Sequence[str]], NDArray[np.floating[Any]]]
+) -> NDArray[np.float64]:
+    """Cosines (n, n) of the vectors of names; NaN where a concept has no name but its code."""
+    named = np.array([bool(one.name) and one.name != one.concept for one in concepts])
+    found = np.full((len(concepts), len(concepts)), np.nan)
+    if named.sum() > 1:
+        vectors = vectors_of([one.name for one, has in zip(concepts, named, strict=True) if has])
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        found[np.ix_(named, named)] = unit @ unit.T
+    return found
+
+
+@dataclass(frozen=True)
+class Near:
+    """How near concepts are in an ontology."""
+
+    similarity: NDArray[np.float64]
+    """Of Lin (n, n), from 0 to 1; NaN where a concept is not in the ontology."""
+    steps: NDArray[np.int16]
+    """Fewest IS-A steps from one up to a common ancestor and down to the other (n, n); FAR where there is none."""
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """The concepts (n,) that the ontology has."""
+        found: NDArray[np.bool_] = self.steps.diagonal() == 0
+        return found
+
+
+def near(ontology: Ontology, concepts: Sequence[Concept], patients: NDArray[np.integer]) -> Near:
+    """How near the concepts are (Lin 1998).
+
+    The information of a node is the negative logarithm of its share of the patients who have each concept (n,), those of the
+    concepts below it included (Resnik 1995). Two concepts are as similar as the information of their most informative common
+    ancestor is large beside their own.
+    """
+    above = _above(ontology, [one.concept for one in concepts])
+    members: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for place, nodes in enumerate(above):
+        for node, up in nodes.items():
+            members[node].append((place, up))
+    weight = np.maximum(np.asarray(patients, np.float64), 1)
+    whole = weight[[bool(nodes) for nodes in above]].sum()
+    information = {node: -float(np.log(weight[[p for p, _ in own]].sum() / whole)) for node, own in members.items()}
+    shared = np.full((len(concepts), len(concepts)), np.nan)
+    steps = np.full(shared.shape, FAR, np.int16)
+    for node in sorted(members, key=lambda one: (information[one], one)):  # the most informative one is written last
+        places, ups = np.array(members[node]).T
+        both = np.ix_(places, places)
+        shared[both] = information[node]
+        steps[both] = np.minimum(steps[both], ups[:, None] + ups[None])
+    in_it = np.array([bool(nodes) for nodes in above])
+    shared[np.ix_(in_it, in_it)] = np.nan_to_num(shared[np.ix_(in_it, in_it)])
+    own = shared.diagonal()
+    with np.errstate(invalid="ignore"):
+        total = own[:, None] + own[None]
+        similarity = np.where(total > 0, 2 * shared / np.where(total > 0, total, 1), shared)
+    return Near(similarity, steps)
+
+
+def _above(ontology: Ontology, concepts: Sequence[str]) -> list[Mapping[str, int]]:
+    """For each concept, the nodes that stand for it and those above them, with the steps up."""
+    parents: dict[str, list[str]] = defaultdict(list)
+    for parent, children in ontology.children.items():
+        for child in children:
+            parents[child].append(parent)
+    in_tree = parents.keys() | ontology.children.keys()
+    nodes_of: dict[str, list[str]] = defaultdict(list)
+    for node, named in ontology.concepts.items():
+        if node in in_tree:
+            for concept in named:
+                nodes_of[concept].append(node)
+    found: list[Mapping[str, int]] = []
+    for concept in concepts:
+        seen: dict[str, int] = {}
+        level, steps = nodes_of.get(concept, []), 0
+        while level:
+            new = [node for node in dict.fromkeys(level) if node not in seen]
+            seen.update(dict.fromkeys(new, steps))
+            level, steps = [parent for node in new for parent in parents.get(node, ())], steps + 1
+        found.append(seen)
+    return found
+
+
+def new_edges(edges: NDArray[np.int64], found: Near) -> dict[str, float | int]:
+    """Edges (m, 2) whose concepts the ontology both has; and the share of them that it does not have within NEAR steps."""
+    one, other = edges.T
+    both = found.known[one] & found.known[other]
+    far = found.steps[one, other][both] > NEAR
+    return {"edges_in_ontology": int(both.sum()), "new_to_ontology": float(far.mean()) if both.any() else 0.0}

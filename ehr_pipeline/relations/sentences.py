@@ -1,0 +1,60 @@
+"""Vectors of names by a sentence encoder that the user has: a folder in the format of transformers. Nothing is fetched."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ehr_pipeline.errors import InputError
+
+BATCH, LONGEST = 64, 64
+"""Names encoded at a time; and tokens of a name that are read, at most."""
+
+
+@dataclass(frozen=True)
+class SentenceEncoder:
+    """A tokenizer and a model."""
+
+    tokenizer: Any
+    model: Any
+
+    def vectors(self, names: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (n, D) of names: the mean over the tokens of each (Reimers & Gurevych 2019)."""
+        found = []
+        for begin in range(0, len(names), BATCH):
+            some = list(names[begin : begin + BATCH])
+            asked = self.tokenizer(some, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+            with torch.inference_mode():
+                hidden = self.model(**asked).last_hidden_state.float()
+            real = asked["attention_mask"][:, :, None].float()
+            found.append(((hidden * real).sum(1) / real.sum(1).clamp(min=1)).numpy())
+        return np.concatenate(found)
+
+
+def files(folder: Path) -> list[Path]:
+    """The files of the encoder, in order. Raises InputError if the folder holds none."""
+    found = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    if not found:
+        raise InputError(
+            f"{folder}: there is no sentence encoder here. relations.sentence_encoder names a folder with config.json,"
+            " model.safetensors and tokenizer.json."
+        )
+    return found
+
+
+def load(folder: Path) -> SentenceEncoder:
+    """Read an encoder. Raises InputError if it cannot be read."""
+    from transformers import AutoModel, AutoTokenizer
+
+    files(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return SentenceEncoder(tokenizer, AutoModel.from_pretrained(folder, local_files_only=True).eval())
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{folder} (relations.sentence_encoder): transformers cannot load it as a sentence encoder: {error}"
+        ) from error
