@@ -62,6 +62,8 @@ def svg(
 ) -> Markup:
     """Return a network as SVG. `texts` (m,) are shown where the pointer rests on an edge; `group` (n,) colours the names.
 
+    Names and edges carry their places (`data-node`, `data-link`), by which a page can choose among them.
+
     `arrows` (m,) are 1 toward the second node, -1 toward the first, 0 for none.
     """
     shown = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in names]
@@ -71,15 +73,15 @@ def svg(
     tall = max(HEIGHT, int(height.max(initial=0)) + 40)
     at[:, 1] = height
     lines = [
-        _line(at[one], at[other], text, arrow)
-        for (one, other), text, arrow in zip(edges.tolist(), texts, arrows.tolist(), strict=True)
+        _line(at, ends, text, arrow) for ends, text, arrow in zip(edges.tolist(), texts, arrows.tolist(), strict=True)
     ]
     nodes = [
         Markup(
-            '<g><title>{whole}</title><rect x="{x:.0f}" y="{y:.0f}" width="{w:.0f}" height="13"'
+            '<g data-node="{place}"><title>{whole}</title><rect x="{x:.0f}" y="{y:.0f}" width="{w:.0f}" height="13"'
             ' rx="3" fill="#fff" fill-opacity=".85"/>'
             '<text x="{middle:.0f}" y="{base:.0f}" text-anchor="middle" font-size="11" fill="{colour}">{name}</text></g>'
         ).format(
+            place=place,
             whole=whole,
             x=x - w / 2,
             y=y - 7,
@@ -89,7 +91,9 @@ def svg(
             colour=COLOURS[number % len(COLOURS)],
             name=name,
         )
-        for whole, name, (x, y), w, number in zip(names, shown, at, widths, group.tolist(), strict=True)
+        for place, (whole, name, (x, y), w, number) in enumerate(
+            zip(names, shown, at, widths, group.tolist(), strict=True)
+        )
     ]
     return Markup(
         '<svg viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" aria-label="Network of concepts" style="max-width:100%">'
@@ -98,15 +102,24 @@ def svg(
     ).format(w=WIDTH, h=tall, inner=Markup("").join([*lines, *nodes]))
 
 
-def _line(start: NDArray[np.float64], end: NDArray[np.float64], text: str, arrow: int) -> Markup:
-    start, end = (end, start) if arrow < 0 else (start, end)
+def _line(at: NDArray[np.float64], ends: Sequence[int], text: str, arrow: int) -> Markup:
+    start, end = (at[place] for place in (ends[::-1] if arrow < 0 else ends))
     middle = start + 0.62 * (end - start)
     second = Markup('<path d="M{a:.0f} {b:.0f}L{c:.0f} {d:.0f}" stroke="#555" marker-end="url(#later)"/>').format(
         a=start[0], b=start[1], c=middle[0], d=middle[1]
     )
     return Markup(
-        '<g stroke="#bbb" stroke-width="1.4"><title>{text}</title><path d="M{a:.0f} {b:.0f}L{c:.0f} {d:.0f}"/>{second}</g>'
-    ).format(text=text, a=start[0], b=start[1], c=end[0], d=end[1], second=second if arrow else "")
+        '<g data-link="{ends}" stroke="#bbb" stroke-width="1.4"><title>{text}</title>'
+        '<path d="M{a:.0f} {b:.0f}L{c:.0f} {d:.0f}"/>{second}</g>'
+    ).format(
+        ends=" ".join(map(str, ends)),
+        text=text,
+        a=start[0],
+        b=start[1],
+        c=end[0],
+        d=end[1],
+        second=second if arrow else "",
+    )
 
 
 def matrix(path: Path, names: Sequence[str], weights: NDArray[np.float64], group: NDArray[np.int64]) -> None:

@@ -179,6 +179,36 @@
   box?.addEventListener("input", search);
   only?.addEventListener("change", search);
 
+  // The network of diseases: only the pairs of those that are typed, or clicked on.
+
+  const pairs = one("#find-pair");
+  const nodes = all("#relations-network [data-node]");
+  const links = all("#relations-network [data-link]");
+  const filter = () => {
+    const wanted = pairs.value.trim().toLowerCase();
+    const asked = new Set(nodes.filter((node) => node.dataset.tip.toLowerCase().includes(wanted)).map((node) => node.dataset.node));
+    const near = new Set(asked);
+    let count = 0;
+    for (const link of links) {
+      const ends = link.dataset.link.split(" ");
+      const shows = ends.some((end) => asked.has(end));
+      link.classList.toggle("faint", !shows);
+      if (!shows) continue;
+      count += 1;
+      for (const end of ends) near.add(end);
+    }
+    for (const node of nodes) node.classList.toggle("faint", !near.has(node.dataset.node));
+    one("#found-pairs").textContent = wanted ? `${pairs.dataset.found} ${count}` : "";
+  };
+  pairs?.addEventListener("input", filter);
+  for (const node of nodes) {
+    node.addEventListener("click", () => {
+      if (!pairs) return;
+      pairs.value = pairs.value === node.dataset.tip ? "" : node.dataset.tip;
+      filter();
+    });
+  }
+
   // Print: what is folded is opened, and folded again afterwards.
 
   let folded = [];

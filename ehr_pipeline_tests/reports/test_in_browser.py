@@ -17,9 +17,12 @@ import pytest
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.prediction_report import page as prediction_page
+from ehr_pipeline.reports import layout
+from ehr_pipeline.reports.sections import relations
 from ehr_pipeline_tests.defs.browser import Page, chromium, until
 from ehr_pipeline_tests.prediction_report import test_page as predictions
 from ehr_pipeline_tests.prediction_report.invented import foreseen
+from ehr_pipeline_tests.reports.sections import test_relations as network
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,6 +45,8 @@ POINT = """function point(selector) {
 }
 """
 WIDE, TALL = 1280, 900
+TIPS = "[...document.querySelectorAll('[data-link]')].map((e) => e.dataset.tip)"
+"""What the lines of the network of diseases say."""
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +114,9 @@ def click(page: Page, selector: str) -> None:
         page.command("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **at)
 
 
-def search(page: Page, words: str) -> None:
+def search(page: Page, words: str, box: str = "find") -> None:
     page.value(
-        f"(() => {{ const e = document.getElementById('find'); e.value = {json.dumps(words)};"
+        f"(() => {{ const e = document.getElementById('{box}'); e.value = {json.dumps(words)};"
         " e.dispatchEvent(new Event('input')); })()"
     )
 
@@ -236,6 +241,27 @@ def test_a_saved_cell_is_no_formula(page: Page) -> None:
     page.value("document.querySelector('#glance').nextElementSibling.click()")
     _, *rows = csv.reader(io.StringIO(page.value("saved.text()")))
     assert {cell for row in rows for cell in row} - {""} == {spreadsheet.text(name) for name in names}
+
+
+def test_the_network_shows_the_pairs_of_a_disease_that_is_typed_or_clicked_on(browser: Page, tmp_path: Path) -> None:
+    pairs = [network.pair("C1", "C2", 123), network.pair("C1", "C3", 200), network.pair("C2", "C4", 200)]
+    section = layout.Section("relations", relations.content)
+    html = layout.render(
+        [section], network.made(tmp_path, pairs), layout.Header("", "", {}), "ehr_pipeline.reports.sections"
+    )
+    (tmp_path / "page.html").write_text(html, encoding="utf-8")
+    size(browser, WIDE, TALL)
+    page = opened(browser, tmp_path / "page.html")
+    faint = "[...document.querySelectorAll('.faint')].map((e) => e.dataset.tip)"
+    assert page.value(faint) == []
+    search(page, "GOUT", "find-pair")
+    left = {"Psoriasis", "Rarity"}
+    assert {*page.value(faint)} == left | {tip for tip in page.value(TIPS) if "Gout" not in tip}
+    assert texts(page, "#found-pairs") == ["Pairs shown: 1"]
+    for clicked, hidden in (("Psoriasis", {"Gout"}), ("Psoriasis", set())):  # the second click shows all again
+        click(page, f"[data-node][data-tip={clicked}] rect")
+        tips = [tip for tip in page.value(TIPS) if clicked not in tip] if hidden else []
+        assert {*page.value(faint)} == hidden | {*tips}
 
 
 def test_in_print_everything_is_open_and_heads_are_repeated(page: Page) -> None:

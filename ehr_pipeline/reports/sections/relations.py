@@ -43,6 +43,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "ordered": ordered,
         "notes": notes if listed else [],
         "without": say.hidden_partners(max(_of_interest(findings) - len(interest), 0)),
+        "find": say.FIND,
         "network": _network(drawn, findings) if rows else "",
         "matrix": _matrix(drawn, findings) if rows else "",
         "legend": say.legend(len(drawn), any(row["comes_first"] for row in drawn)),

@@ -23,6 +23,10 @@ NAMES = {
 }
 
 
+FIND = {"search": "Only the pairs of", "example": "a disease, or click on one", "found": "Pairs shown:"}
+"""The words of the choice among the pairs of the network."""
+
+
 def rule(max_q: float, fewest: int) -> Statement:
     """Say when two concepts are listed as going together."""
     return say(

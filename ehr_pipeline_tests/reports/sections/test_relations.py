@@ -17,7 +17,7 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS
 from ehr_pipeline_tests.reports.test_partners import BELOW, WHOLE, edge
 
-NAMES = {"C1": "Psoriasis", "C2": "Uveitis", "C3": "Rarity"}
+NAMES = {"C1": "Psoriasis", "C2": "Uveitis", "C3": "Rarity", "C4": "Gout"}
 
 
 def pair(first: str, second: str, patients: int) -> dict[str, Any]:
@@ -33,7 +33,11 @@ def pair(first: str, second: str, patients: int) -> dict[str, Any]:
 @pytest.fixture
 def findings(tmp_path: Path) -> Findings:
     """Two pairs: one of many patients, one of so few that the rule for names hides it."""
-    rows = [pair("C1", "C2", 123), pair("C1", "C3", BELOW)]
+    return made(tmp_path, [pair("C1", "C2", 123), pair("C1", "C3", BELOW)])
+
+
+def made(tmp_path: Path, rows: list[dict[str, Any]]) -> Findings:
+    """What the section reads of an artifact with these pairs."""
     writing.write_consensus(tmp_path, pa.Table.from_pylist(rows, table.EDGES))
     figures = {"hubness": 0.5, "partners_outside_group": 0.5, "modularity": 0.5, "edges": 2}
     writing.write_graphs(tmp_path, {"graphs": {"consensus": figures, "random": figures}, "agreement": []})
@@ -42,10 +46,10 @@ def findings(tmp_path: Path) -> Findings:
     naming = Naming(BELOW, "key")
     assert not naming.shows("C1 C3", BELOW)
     inputs = SimpleNamespace(artifacts={CONCEPT_RELATIONS: artifact}, naming=lambda below: naming, seed=1)
-    made = SimpleNamespace(
+    found = SimpleNamespace(
         inputs=inputs, disclosure=Disclosure(BELOW), named=frozenset(NAMES), disease_concepts=None, pictures=tmp_path
     )
-    return cast(Findings, made)
+    return cast(Findings, found)
 
 
 def test_a_pair_of_few_patients_is_nowhere(findings: Findings, monkeypatch: pytest.MonkeyPatch) -> None:
