@@ -88,8 +88,8 @@ def counted(sources: Iterator[Source], place: NDArray[np.int32], seed: int, tota
         return evidence.counted(read, counting.count(read, SETTINGS.after_days))
 
 
-def row(seed: int, blocks: int) -> tuple[tuple[str, ...], float]:
-    """Figures of one world, and the share of pairs that qualify and are false."""
+def row(seed: int, blocks: int) -> tuple[tuple[str, ...], tuple[float, float]]:
+    """Figures of one world, and the share that is false of pairs that qualify, and of ordered pairs by the relative risk."""
     found, truth = measured(seed, blocks)
     upper = np.triu_indices(truth.concepts, 1)
     agreed = consensus.agree(found, SETTINGS, seed, (VISIT, ALIKE))
@@ -101,6 +101,10 @@ def row(seed: int, blocks: int) -> tuple[tuple[str, ...], float]:
     heavy = graph_comparison.edges_of(raw.weights, SETTINGS.edges_per_concept * truth.concepts)
     ordered, right = directions(found, agreed.qualified, truth)
     false = ~related[upper][passed]
+    risk = found[AFTER]
+    assert risk.q is not None
+    later = (risk.q <= SETTINGS.max_q) & (risk.value > 1)
+    wrong = later & ~related
     figures = (
         str(seed),
         f"{graph_comparison.average_precision(found[VISIT].weights, truth.within):.3f}",
@@ -112,13 +116,18 @@ def row(seed: int, blocks: int) -> tuple[tuple[str, ...], float]:
         f"{aged[heavy[:, 0], heavy[:, 1]].mean():.0%}",
         f"{aged[upper][passed].sum()} of {passed.sum()}",
         f"{false.sum()} of {len(false)}",
+        f"{wrong.sum()} of {later.sum()}",
     )
-    return figures, float(false.mean()) if len(false) else 0.0
+    return figures, (_share(false.sum(), len(false)), _share(wrong.sum(), later.sum()))
 
 
-def false_share(shares: NDArray[np.float64]) -> str:
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def false_share(shares: NDArray[np.float64], which: str) -> str:
     """The mean share of false pairs; worlds are the units, since the pairs of one world share concepts."""
-    mean = f"On the average {shares.mean():.1%} of the pairs that qualify are false"
+    mean = f"On the average {shares.mean():.1%} of the {which} are false"
     if len(shares) < 2:
         return f"{mean}."
     wide = stats.t.ppf(0.975, len(shares) - 1) * shares.std(ddof=1) / np.sqrt(len(shares))
@@ -226,13 +235,16 @@ def main() -> None:
             "Within visits or with a lag: AP of the consensus",
             "Ordered pairs: AP", "Order right", "Of old age alone, of pairs by Fisher's test (q ≤ 0.05)",
             "of the 600 heaviest by odds ratio", "of pairs that qualify", "Pairs that qualify and are false",
+            "Ordered pairs by the relative risk alone (q ≤ 0.05) that are false",
         )  # fmt: skip
         rows = [row(seed, options.blocks) for seed in options.seeds]
+        shares = np.array([shares for _, shares in rows])
         text = (
             f"World `relations`, {options.blocks * BLOCK:,} patients; 7,140 pairs of the 120 planted concepts, 20 of each kind; AP"
             " is the average precision, chance is 0.003. The consensus is of counts alone, without an encoder.\n\n"
             + results.table(columns, [figures for figures, _ in rows])
-            + f"\n\n{false_share(np.array([share for _, share in rows]))}"
+            + f"\n\n{false_share(shares[:, 0], 'pairs that qualify')}"
+            + f" {false_share(shares[:, 1], 'ordered pairs that the relative risk tells alone')}"
         )
         results.write_part("relations.py", TITLE, "Planted pairs", text)
 

@@ -105,6 +105,17 @@ def test_over_strata_the_odds_ratio_interval_and_test_are_those_of_their_sources
     assert measures.two_sided(found.deviate())[0, 0] == pytest.approx(2 * stats.norm.sf(abs(deviate)), rel=1e-9)
 
 
+def test_over_strata_the_odds_ratio_interval_and_test_are_those_of_statsmodels() -> None:
+    """What StratifiedTable of statsmodels 0.15.0 gives: oddsratio_pooled, its interval, test_null_odds without a correction."""
+    found = odds_of(STRATA)
+    ratio = found.ratio()
+    theirs = 2.0169085394043953, 0.9989506845891902, 4.072193071267845
+    for mine, expected in zip((ratio.value, ratio.low, ratio.high), theirs, strict=True):
+        assert mine[0, 0] == pytest.approx(expected, rel=1e-9)
+    assert found.deviate()[0, 0] ** 2 == pytest.approx(3.7964745446514354, rel=1e-9)
+    assert measures.two_sided(found.deviate())[0, 0] == pytest.approx(0.051360616144876414, rel=1e-9)
+
+
 def risks_of(strata: list[tuple[int, int, int, int]]) -> RiskSums:
     sums = RiskSums.zeros((1, 1))
     for cells in strata:
