@@ -191,8 +191,8 @@ def told(name: str, found: list[Found]) -> tuple[str, str]:
     right, all_told = (sum(each.order[part] for each in found) for part in (0, 1))
     edges, listed = (np.mean([getattr(each, part) for each in found]) for part in ("edges", "listed"))
     text = (
-        f"{one.conditions} conditions, {one.pairs} of their pairs are in the table; chance is {chance:.3f}. Ten patients or more have"
-        f" {one.enough} of these, as many as the consensus asks for; it ranks no other pair. Average precision, mean of"
+        f"{one.conditions} conditions, {one.pairs} of their pairs are in the table; chance is {chance:.3f}. Ten patients or more"
+        f" have {one.enough} of these, as many as the consensus asks for; it ranks no other pair. Average precision, mean of"
         f" {len(found)} seeds:\n\n{results.table(('Graph', 'AP'), rows)}\n\n"
         f"The consensus has {edges:.0f} edges, of which {listed:.0f} are in the table. Found again, {again}. Where a module leads"
         f" from one to the other and an order is told, it is right in {right} of {all_told} (all seeds)."

@@ -124,12 +124,12 @@ class Pipeline(DataAssets):
         from ehr_pipeline.encoder import configuration
         from ehr_pipeline.events.listed import Ladder, concepts
         from ehr_pipeline.events.table import Mapping
-        from ehr_pipeline.relations import sentences
+        from ehr_pipeline.relations import sentence_encoder
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, read = self.study.relations, self.read(CONCEPT_RELATIONS)
         folder = settings.sentence_encoder
-        files, beside = watched_ontology(self.study, sentences.files(Path(folder)) if folder else ())
+        files, beside = watched_ontology(self.study, sentence_encoder.files(Path(folder)) if folder else ())
         checkpoint, mapped = read[ENCODER_CHECKPOINT].file("checkpoint"), read[MAPPED_EVENTS]
         known = Vocabulary.read(read[VOCABULARY].path).first(configuration.read(checkpoint)["vocab_size"])
         ladder, where, seed = Ladder(self.study.events, mapped), "relations.concepts", self.study.study.seed

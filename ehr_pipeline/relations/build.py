@@ -25,17 +25,17 @@ from ehr_pipeline.relations import (
     evidence,
     graphml,
     model,
+    names_and_ontology,
     occurrences,
-    outside,
-    sentences,
+    sentence_encoder,
     table,
     writing,
 )
 from ehr_pipeline.relations.concept_selection import Chosen
 from ehr_pipeline.relations.evidence import Evidence
 from ehr_pipeline.relations.graph_comparison import Graph
+from ehr_pipeline.relations.names_and_ontology import Near
 from ehr_pipeline.relations.occurrences import Source
-from ehr_pipeline.relations.outside import Near
 from ehr_pipeline.relations.pair_files import Given
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.store.artifacts import Counts
@@ -126,7 +126,7 @@ def _write(
 ) -> dict[str, int]:
     agreed = consensus.agree(every, settings, seed)
     graphs = graphs_of(every, settings, seed)
-    near = outside.near(given.ontology, compared.concepts, every.patients) if given.ontology else None
+    near = names_and_ontology.near(given.ontology, compared.concepts, every.patients) if given.ontology else None
     brought = [
         Graph(name, weights, settings.edges_per_concept * len(compared), seed)
         for name, weights in _brought(compared, settings, given, near)
@@ -145,12 +145,12 @@ def _brought(
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """What tells of pairs without records, by name: names, the ontology, and scores that a user brings."""
     if settings.names:
-        yield outside.NAMES, outside.alike_names(compared.concepts, encoder_names.vectors)
+        yield names_and_ontology.NAMES, names_and_ontology.alike_names(compared.concepts, encoder_names.vectors)
     if settings.sentence_encoder:
-        read = sentences.load(Path(settings.sentence_encoder))
-        yield outside.SENTENCES, outside.alike_names(compared.concepts, read.vectors)
+        read = sentence_encoder.load(Path(settings.sentence_encoder))
+        yield names_and_ontology.SENTENCES, names_and_ontology.alike_names(compared.concepts, read.vectors)
     if near is not None:
-        yield outside.ONTOLOGY, near.similarity
+        yield names_and_ontology.ONTOLOGY, near.similarity
     for name, rows in given.scores.items():
         yield name, _weights(compared, rows)
 

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.relations import graph_comparison, outside
+from ehr_pipeline.relations import graph_comparison, names_and_ontology
 from ehr_pipeline.relations.concept_selection import Chosen
 from ehr_pipeline.relations.evidence import AFTER, ALIKE, PAIR, VISIT, Evidence
 from ehr_pipeline.relations.graph_comparison import Graph
-from ehr_pipeline.relations.outside import Near
+from ehr_pipeline.relations.names_and_ontology import Near
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.relations.table import EDGES
 
@@ -136,7 +136,7 @@ def compared(
     described = {graph.name: graph_comparison.describe(graph, group) for graph in graphs_}
     if near is not None:
         for graph in graphs_:
-            described[graph.name] |= outside.new_edges(graph.edges, near)
+            described[graph.name] |= names_and_ontology.new_edges(graph.edges, near)
     agreement = [
         {"one": one.name, "other": other.name} | graph_comparison.compare(one, other)
         for place, one in enumerate(graphs_)
