@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import results
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.drawing import network
 from ehr_pipeline.relations import table
 from ehr_pipeline.relations.evidence import ALIKE
 from ehr_pipeline.reports.statements.relations import NAMES
@@ -176,6 +177,21 @@ def judged(folder: Path, made_in: Path) -> Found:
     )  # fmt: skip
 
 
+def picture(made_in: Path, path: Path) -> None:
+    """Draw the edges of the consensus as the page does, as an SVG file."""
+    rows = table.read_consensus(made_in)
+    names = list(dict.fromkeys(row[f"{side}_name"] for row in rows for side in ("first", "second")))
+    group = {row[f"{side}_name"]: row[f"community_of_{side}"] for row in rows for side in ("first", "second")}
+    edges = np.array([[names.index(row["first_name"]), names.index(row["second_name"])] for row in rows])
+    arrows = np.array([{"first": 1, "second": -1}.get(row["comes_first"], 0) for row in rows])
+    said = [f"{row['first_name']} – {row['second_name']}" for row in rows]
+    numbers = np.array([group[name] for name in names])
+    drawn = network.svg(names, edges, said, arrows=arrows, group=numbers, seed=1)
+    path.write_text(
+        drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" ', 1), encoding="utf-8"
+    )
+
+
 def told(name: str, found: list[Found]) -> tuple[str, str]:
     """A row of the table of average precisions for each graph, as text; and what the consensus found."""
     one = found[0]
@@ -205,6 +221,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--synthea", type=Path)
     parser.add_argument("--gibleed", type=Path)
+    parser.add_argument("--picture", type=Path, help="where the consensus of the last data set is drawn (SVG)")
     parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     options = parser.parse_args()
     for given, records_of in ((options.synthea, synthea), (options.gibleed, gibleed)):
@@ -213,7 +230,10 @@ def main() -> None:
         records, found = records_of(given), []
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as scratch:
-                found.append(judged(Path(scratch), made(Path(scratch), records, seed)))
+                relations = made(Path(scratch), records, seed)
+                found.append(judged(Path(scratch), relations))
+                if options.picture:
+                    picture(relations, options.picture)
         results.write_part("relations_open.py", TITLE, *told(records.name, found))
 
 
