@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ehr_pipeline.errors import InputError
@@ -24,6 +23,8 @@ class SentenceEncoder:
 
     def vectors(self, names: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (n, D) of names: the mean over the tokens of each (Reimers & Gurevych 2019)."""
+        import torch
+
         found = []
         for begin in range(0, len(names), BATCH):
             some = list(names[begin : begin + BATCH])
