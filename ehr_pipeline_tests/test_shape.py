@@ -1,7 +1,7 @@
 """The package stays small enough to find one's way in: its rooms, modules, functions and lists of arguments are counted."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -28,8 +28,10 @@ MANY_ARGUMENTS = {
 """A list that is only ever made shorter; those without a reason were not yet brought down."""
 
 
-def functions() -> Iterator[tuple[str, int, int]]:
+@cache
+def functions() -> list[tuple[str, int, int]]:
     """Each function with its module, how many lines it has, and how many positional arguments."""
+    found = []
     for name, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -39,7 +41,9 @@ def functions() -> Iterator[tuple[str, int, int]]:
                     ["cls"],
                     ["ctx"],
                 )  # the last is what torch gives to its own functions
-                yield f"{name} {node.name}", (node.end_lineno or 0) - node.lineno + 1, len(arguments) - bound
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                found.append((f"{name} {node.name}", lines, len(arguments) - bound))
+    return found
 
 
 def test_rooms_are_few_and_few_modules_stand_loose() -> None:

@@ -1,6 +1,9 @@
 """UMAP (McInnes 2018), for patients and for concepts."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +21,8 @@ def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed
             "ignore", message="Tensorflow not installed"
         )  # only for a variant that is not used here
         warnings.filterwarnings("ignore", message="n_jobs value")  # a seed forces one thread, which is wanted
-        import umap  # its import compiles for seconds, so import it only here
+        with _machine_code_kept():
+            import umap  # takes seconds, so import it only here
 
         reducer = umap.UMAP(
             n_components=dimensions,
@@ -29,6 +33,23 @@ def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed
         )
         points: NDArray[np.float32] = reducer.fit_transform(vectors).astype(np.float32)
     return points
+
+
+@contextmanager
+def _machine_code_kept() -> Iterator[None]:
+    """Have numba keep what modules that are imported here compile, as it does for pynndescent: for umap-learn it does not.
+
+    Otherwise each process compiles the same loops again, which takes it longer than the picture. They are kept beside umap's
+    modules, or in the user's cache.
+    """
+    import numba
+
+    before = numba.njit
+    numba.njit = partial(before, cache=True)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        numba.njit = before
 
 
 def _principal_axes(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:

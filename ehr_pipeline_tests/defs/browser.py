@@ -84,7 +84,7 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
     while time.monotonic() < end:
         if condition():
             return True
-        time.sleep(0.5)
+        time.sleep(0.1)
     return False
 
 

@@ -18,10 +18,11 @@ ROOT = Path(__file__).parents[2]
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether a condition comes true in time."""
-    for _ in range(int(seconds * 10)):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
         if condition():
             return True
-        time.sleep(0.1)
+        time.sleep(0.05)
     return False
 
 

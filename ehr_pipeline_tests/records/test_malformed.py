@@ -10,7 +10,13 @@ from ehr_pipeline_tests.records.malformed import Case, run
 OUTCOMES = ("clear error in ", "result", "stopped by a check of the values")
 
 
-@pytest.mark.parametrize("number", range(100))
+FIRST = 20
+"""Of `make test`."""
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(number, marks=pytest.mark.slow if number >= FIRST else ()) for number in range(100)]
+)
 def test_a_malformed_extract_ends_in_a_result_or_a_clear_error(number: int, tmp_path: Path) -> None:
     assert run(Case(random.Random(number)), tmp_path).startswith(OUTCOMES)
 

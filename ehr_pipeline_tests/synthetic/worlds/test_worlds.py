@@ -12,11 +12,15 @@ from ehr_pipeline import cli
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.worlds import skin
+from ehr_pipeline.synthetic.worlds.care import Care
 from ehr_pipeline.synthetic.worlds.diagnoses import AGES, Diagnoses, population
+from ehr_pipeline.synthetic.worlds.laboratory import Laboratory
 from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.onsets import onset_age
 from ehr_pipeline.synthetic.worlds.plan import PLANS, World, make
+from ehr_pipeline.synthetic.worlds.plan import _refuse_shared as refuse_shared
 from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
+from ehr_pipeline.synthetic.worlds.subtle import KINDS, SubtleGroups
 from ehr_pipeline.synthetic.worlds.write import VERSION, begun, draw, write
 
 
@@ -92,7 +96,7 @@ def test_another_seed_gives_other_patients_and_a_block_does_not_depend_on_those_
     again = draw(make(world, ["base"]), world, 1)
     assert np.array_equal(second[1].day, again[1].day)
     other = World.of(4, 0.0)
-    assert not np.array_equal(draw(make(other, ["base"]), other, 1)[0].days("birth"), second[0].days("birth"))
+    assert not np.array_equal(begun(make(other, ["base"]), other, 1).days("birth"), second[0].days("birth"))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -253,9 +257,16 @@ def test_children_have_no_codes_of_adults(drawn: tuple[Block, Events], world: Wo
 def test_plans_that_record_one_code_do_not_go_together(world: World) -> None:
     with pytest.raises(UserError, match=r"outcomes and calendar do not go together.* \d+ Stye and chalazion"):
         make(world, ["base", "calendar", "outcomes"])
+    # All others do. Each mechanism is made once, for all combinations.
+    usual = [Care(world.diagnoses, world.book), Laboratory(world.diagnoses, world.book)]
+    made = {build: build(world) for build in dict.fromkeys(build for plan in PLANS.values() for build in plan.adds)}
+    subtle = SubtleGroups(world.book, world.seed, tuple(KINDS))
     for groups in dict.fromkeys(plan.groups for plan in PLANS.values()):
         for left_out in ("calendar", "outcomes"):
-            make(world, [name for name, plan in PLANS.items() if plan.groups in ("", groups) and name != left_out])
+            chosen = [plan for name, plan in PLANS.items() if plan.groups in ("", groups) and name != left_out]
+            added = [made[build] for build in dict.fromkeys(build for plan in chosen for build in plan.adds)]
+            together = [*usual, *added, *([subtle] if groups == "subtle" else [])]
+            assert refuse_shared(together, world.book) is None  # type: ignore[func-returns-value]
 
 
 def test_every_plan_is_described_in_the_docs() -> None:
