@@ -34,8 +34,8 @@ class Rate:
     source: str
     """Section of benchmarks/RESULTS.md."""
     alone: float = 1.0
-    """The share of the time that one process works alone, with two workers for the rest (backends.py). It was measured
-    on an extract of 1.6 million rows, where costs that do not grow with rows weigh more than in larger ones."""
+    """The share of the time during which only one process works; two workers do the rest (backends.py). Measured on an
+    extract of 1.6 million rows. The share is smaller for larger extracts, since fixed costs do not grow with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +48,12 @@ class Asset:
     reads: tuple[str, ...]
     """The assets that it depends on."""
     reads_for_sides: tuple[str, ...] = ()
-    """Assets that it also reads if there may be patients from whom nothing is learned."""
+    """Assets that it also reads if some patients may be left out of training."""
     version: str = "1"
     """Raise it when the same settings and inputs give another result: ehr_pipeline_tests/test_versions.py asks for it."""
     build: Build | None = None
-    """Makes the asset from what it `reads` and the settings alone. If None, it needs more, and is made by the method of
-    `Pipeline` with the asset's name."""
+    """Makes the asset from the assets that it `reads` and the settings alone. If None, the method of `Pipeline` with
+    the asset's name makes it, because it needs more."""
     heavy: bool = False
     """Whether it starts a heavy job; Dagster makes one such asset at a time."""
 
@@ -62,20 +62,20 @@ class Asset:
     without: tuple[str, ...] = ()
     """The values of `section` that do not decide the result."""
     also: tuple[Callable[[Study], dict[str, Any]], ...] = ()
-    """Functions that give further values that decide the result, or replace values of `section`."""
+    """Functions that return further values that decide the result; these may replace values of `section`."""
 
     checks: tuple[Check, ...] = ()
     """Its checks, in addition to `patients_present`."""
     sound: tuple[str, ...] = ()
-    """Names of the checks that an artifact must pass for the next one to continue it."""
+    """Names of the checks that an artifact must pass before a later artifact may continue it."""
 
     columns: Callable[[Study], pa.Schema] | None = None
     """The columns of its table; None if it has none."""
     meanings: Mapping[str, str] = field(default_factory=dict)
     """The meaning of columns that only this asset has."""
     lineage: Callable[[Study], dict[str, Sources]] = lambda study: {}
-    """Source columns in other assets, by column. For values from the encoder, these are the records that it learned
-    from, since a checkpoint has no columns."""
+    """Source columns in other assets, by column. The sources of a value from the encoder are the columns of its training
+    records, since a checkpoint has no columns."""
     counts_rows: bool = True
     """Whether `kept` counts the rows of this asset, not those of its inputs."""
 
@@ -95,7 +95,7 @@ class Asset:
     """The basis of the plan's estimate; None if the asset takes under a minute, or is estimated in another way."""
 
     def own_settings(self, study: Study) -> dict[str, Any]:
-        """The settings that decide its result, besides its inputs; changing any of these, and no others, makes it stale."""
+        """The settings that, with the inputs, decide the result. Changing one of these settings, but no other, makes it stale."""
         part = identity(attrgetter(self.section)(study))
         values = part if isinstance(part, dict) else {self.section.rpartition(".")[2]: part}
         own = {name: value for name, value in values.items() if name not in self.without}
@@ -108,10 +108,10 @@ class Asset:
         return [path for path in lists(attrgetter(self.section)(study), self.without) if path.is_file()]
 
     def code_version(self, study: Study) -> str:
-        """The version that Dagster compares to decide whether the asset is stale: from its `version` and settings.
+        """The version by which Dagster decides whether the asset is stale, made from `version` and the settings.
 
-        For the model and the assets made with it, this includes `encoder.on_new_extract`. The fingerprint does not: it
-        includes the continued artifact instead.
+        For the model and the assets made with it, this includes `encoder.on_new_extract`. The fingerprint includes the
+        continued artifact instead.
         """
         own = self.own_settings(study)
         if self.sound:
@@ -120,7 +120,8 @@ class Asset:
 
     @property
     def all_checks(self) -> tuple[Check, ...]:
-        """All its checks. The first only flags the encoder, which holds no patient: it is used until trained again."""
+        """All its checks. For the encoder, the first one only warns: the encoder holds no patient, and stays in use until
+        it is trained again."""
         present = Check(
             "patients_present",
             "Nobody who withdrew, or is absent from the newest snapshot, is in it.",
@@ -130,13 +131,13 @@ class Asset:
         return present, *self.checks
 
     def passes(self, name: str, artifact: Artifact, store: Store, study: Study) -> bool:
-        """Whether an artifact, current or not, passes one check."""
+        """Whether an artifact, which need not be the current one, passes one check."""
         return next(check.test(artifact, store, study)[0] for check in self.all_checks if check.name == name)
 
     def evaluate(
         self, artifact: Artifact, store: Store, study: Study, only: Collection[str] | None = None
     ) -> list[Outcome]:
-        """Run the checks on an artifact, or `only` those of some names."""
+        """Run all checks on an artifact, or `only` the named ones."""
         outcomes = []
         for check in self.all_checks:
             if check.applies(study) and (only is None or check.name in only):

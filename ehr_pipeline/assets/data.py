@@ -28,7 +28,7 @@ _SCALE = "data_scale.py, 10 times the rows"
 
 
 def _raw_columns(study: Study) -> pa.Schema:
-    """The columns of both tables: those of events, then those of patients that events do not have."""
+    """The columns of the tables of events and patients, one after the other; a column that both have is listed once."""
     patients = schemas.patients(study.records.attributes)
     return pa.schema(
         [*schemas.RAW_EVENTS, *(field for field in patients if field.name not in schemas.RAW_EVENTS.names)]
@@ -42,7 +42,7 @@ def _outside_observation(study: Study) -> dict[str, Any]:
 
 
 def _dataset_lineage(study: Study) -> dict[str, Sources]:
-    """Source columns of the data set. A derived attribute fills gaps of the patient files' attribute of that name."""
+    """Source columns of the data set. A derived attribute fills gaps in the attribute of the same name from patient files."""
     found: dict[str, Sources] = {
         "patient_id": EVENT[:1],
         **{name: ((RAW_RECORDS, name),) for name in ("birth_date", "birth_precision", "sex")},

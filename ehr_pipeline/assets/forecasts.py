@@ -16,7 +16,7 @@ from ehr_pipeline.work.jobs import Launch
 
 
 def _forecasts(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
-    """Forecast the next concepts of patients of the test side; nothing where there is none."""
+    """Forecast the next concepts of the patients on the test side; forecast nothing if the split has no test side."""
     from ehr_pipeline.embeddings.embedding_job import Inference
     from ehr_pipeline.forecasts import build
     from ehr_pipeline.predictions.answers_job import AnswersJob

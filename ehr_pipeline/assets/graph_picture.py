@@ -1,7 +1,7 @@
 """The asset graph as a picture, from the declarations: `python -m ehr_pipeline.assets.graph_picture > docs/asset_graph.svg`.
 
-It shows the edges that carry the chain (the transitive reduction): an asset may also read what lies before, which would draw a line
-across the others. Dagster's own graph has every edge, because each decides what is stale.
+The picture omits an edge between two assets that are also connected through a third one (transitive reduction), so that fewer lines
+cross. Dagster's own graph shows every edge, because each of them can make an asset stale.
 """
 
 import sys
@@ -23,7 +23,7 @@ Reads = Mapping[str, Sequence[str]]
 
 
 def reduced(reads: Reads) -> dict[str, list[str]]:
-    """What each asset reads, without what it reaches through another one. Assets are in the order of the chain."""
+    """Return what each asset reads, without the assets that it also reaches through another one. Keeps the order of the chain."""
     before: dict[str, set[str]] = {}
     for name, parents in reads.items():
         before[name] = {*parents}.union(*(before[parent] for parent in parents))
@@ -34,7 +34,7 @@ def reduced(reads: Reads) -> dict[str, list[str]]:
 
 
 def rows(reads: Reads) -> dict[str, int]:
-    """The row of each asset: one below the lowest of those that it reads."""
+    """Return the row of each asset: one below the lowest asset that it reads."""
     found: dict[str, int] = {}
     for name, parents in reads.items():
         found[name] = 1 + max((found[parent] for parent in parents), default=-1)
@@ -42,7 +42,7 @@ def rows(reads: Reads) -> dict[str, int]:
 
 
 def svg() -> str:
-    """The picture: a lane for each group, time from top to bottom."""
+    """Return the picture as SVG: one lane for each group, inputs above the assets that read them."""
     reads = {name: asset.reads for name, asset in ASSETS.items()}
     row, edges = rows(reads), reduced(reads)
     place, lanes, right = _placed(row)
@@ -65,7 +65,7 @@ def svg() -> str:
 
 
 def _placed(row: Mapping[str, int]) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, int]], int]:
-    """The left upper corner of each box, left edge and width of each lane, and the width of the picture."""
+    """Return the upper left corner of each box, the left edge and width of each lane, and the width of the picture."""
     place, lanes, left = dict[str, tuple[int, int]](), dict[str, tuple[int, int]](), 4
     for group in sorted({asset.group for asset in ASSETS.values()}):
         beside: dict[int, list[str]] = {}

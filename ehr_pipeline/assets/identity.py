@@ -67,7 +67,7 @@ REPORT_SOURCES = (
     "trajectories/transitions.py",
     "vocabulary/table.py",
 )
-"""Modules and folders of this package that decide the report page. It is quickly made, so any change in them remakes it."""
+"""Modules and folders of this package that decide the report page. Any change in them remakes the page, which is quick."""
 
 PREDICTION_REPORT_SOURCES = (
     "prediction_report",
@@ -96,7 +96,7 @@ PREDICTION_REPORT_SOURCES = (
     "tasks/table.py",
     "vocabulary/table.py",
 )
-"""The same of the page of predictions."""
+"""Modules and folders of this package that decide the page of predictions."""
 
 
 def version_of_sources(root: Path, sources: Sequence[str]) -> str:
@@ -115,10 +115,9 @@ def seed(study: Study) -> dict[str, Any]:
 
 
 def split_settings(study: Study) -> SplitSettings:
-    """The settings of the split with its key: that of the settings file, else of the store's split, else of the store.
+    """The settings of the split, with its key: from the settings file, else from the store's split, else from the store's key.
 
-    So a new study never gets a key that others know, and an existing split keeps its key even if the store's key
-    changes.
+    So a new study never gets a key that others know, and an existing split keeps its key when the store's key changes.
     """
     split, store = study.patients.split, Store(study.study.store)
     if split.key:
@@ -129,18 +128,18 @@ def split_settings(study: Study) -> SplitSettings:
 
 
 def transferred(study: Study) -> dict[str, Any]:
-    """The files of the other study's checkpoint from which the encoder begins, by the hash of their hashes; empty without one."""
+    """A hash of the checkpoint, from another study, that the encoder starts from; empty if it starts from none."""
     folder = study.encoder.transfer.checkpoint
     return {"transferred": typed_settings.file_hash(Path(folder) / SUMS)} if folder else {}
 
 
 def habits(study: Study) -> dict[str, Any]:
-    """The column whose values have habits of recording: concepts recorded in place of each other count as one."""
+    """The patient column, such as the practice, by which habits of recording differ (`embeddings.vectors.habits`)."""
     return {"habits": study.embeddings.vectors.habits}
 
 
 def sides(study: Study) -> dict[str, Any]:
-    """What decides from which patients is learned, hashed since it includes the key; empty if no patient is left out."""
+    """A hash of the settings that decide which patients are used for training; empty if all are. The settings include the key."""
     return {SIDES: hash_of(typed_settings.identity(split_settings(study)))} if study.patients.split.leaves_out else {}
 
 
@@ -150,21 +149,21 @@ def encoder_shape(study: Study) -> dict[str, Any]:
 
 
 def of_predictions(study: Study) -> dict[str, Any]:
-    """What decides the results of tasks beside the settings of the predictions; empty without tasks."""
+    """Values that decide the results of tasks, in addition to the settings of predictions; empty without tasks."""
     if not study.tasks.any:
         return {}
     return {**seed(study), **encoder_shape(study), "audited": study.reports.audited}
 
 
 def of_forecasts(study: Study) -> dict[str, Any]:
-    """What decides forecasts beside their settings: seed, sides, and how the encoder is run; empty without a test side."""
+    """Values that decide forecasts, in addition to their settings: seed, sides, encoder shape; empty without a test side."""
     if not study.patients.split.leaves_out:
         return {}
     return {**seed(study), **sides(study), **encoder_shape(study)}
 
 
 def of_tasks(study: Study) -> dict[str, Any]:
-    """What decides labels beside the settings of tasks: seed, split, and what the screen takes; empty without tasks."""
+    """Values that decide labels, in addition to the settings of tasks: seed, split, screened types; empty without tasks."""
     if not study.tasks.any:
         return {}
     own: dict[str, Any] = {**seed(study), "split": hash_of(typed_settings.identity(split_settings(study)))}

@@ -29,7 +29,7 @@ from ehr_pipeline.work.jobs import Launch
 
 
 def _task_results(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
-    """Fit and judge the models of all tasks."""
+    """Fit and evaluate the models of all tasks."""
     from ehr_pipeline.embeddings.embedding_job import Inference
     from ehr_pipeline.predictions import build
     from ehr_pipeline.predictions.answers_job import AnswersJob

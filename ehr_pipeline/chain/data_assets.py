@@ -35,7 +35,7 @@ class DataAssets(Maker):
 
         folder = Path(self.study.records.landing) / extract
         inputs, listing = extracts.text_of(extract, self.store, self.study)
-        # Archived text is absent. If it is put back during the run, what is read changes too, so the folder is watched.
+        # The folder is watched even if its text was archived: putting the text back during the run changes what is read.
         watched = listing.watched if listing else Watched.of([], lambda: [folder] if folder.is_dir() else [])
         previous = extracts.before_withdrawals(extract, inputs, self.store, self.study)
         settings = replace(self.study.records, buckets=int(inputs["buckets"]), latest_date=inputs["latest_date"])
@@ -51,7 +51,7 @@ class DataAssets(Maker):
         return made
 
     def extract_catalog(self) -> Artifact:
-        """List the extracts that were read with their data versions, and each patient's side, if any is left out."""
+        """List the extracts that were read, with their data versions; and each patient's side, if any patient is left out."""
         from ehr_pipeline.patients import sides
         from ehr_pipeline.records import catalog, quarantine
 
@@ -95,7 +95,7 @@ class DataAssets(Maker):
         return self._make(MAPPED_EVENTS, versions_of(read) | build.states(files), make, own=own)
 
     def vocabulary(self) -> Artifact:
-        """Choose the concepts to keep. Token ids of an earlier vocabulary of the same origin stay the same."""
+        """Choose the concepts to keep. A concept keeps the token id that it had in an earlier vocabulary of the same origin."""
         from ehr_pipeline.events.listed import Ladder
         from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.patients.settings import LEARNED_FROM
@@ -150,7 +150,7 @@ class DataAssets(Maker):
         )
 
     def data_split(self) -> Artifact:
-        """Assign patients to the training and validation sides, or to those from which nothing is learned."""
+        """Assign each patient to a side: training, validation, or one of the sides that are left out of training."""
         from ehr_pipeline.patients import split
         from ehr_pipeline.patients.sides import FOLDER
 
@@ -161,7 +161,7 @@ class DataAssets(Maker):
         )
 
     def task_labels(self) -> Artifact:
-        """Label the patients of every task. Raises InputError for tasks without a test side, and as `study_rules.rules` does."""
+        """Label the patients of every task. Raises InputError if the split has no test side, and as `study_rules.rules` does."""
         from ehr_pipeline.events import listed
         from ehr_pipeline.events.listed import Ladder
         from ehr_pipeline.events.table import Mapping
@@ -201,13 +201,13 @@ class DataAssets(Maker):
     # Questions about the extracts and their records.
 
     def extracts(self) -> list[str]:
-        """The sorted names of the extracts that are landed or were read before. Raises MissingArtifact if there is none."""
+        """The sorted names of the extracts in the landing folder, or read before. Raises MissingArtifact if there is none."""
         from ehr_pipeline.chain import extracts
 
         return extracts.names(self.store, self.study)
 
     def is_read(self, extract: str, read: Sequence[str] | None = None) -> bool:
-        """Whether the records of an extract were read from the text that it has now.
+        """Whether the current text of an extract is the text from which its records were read.
 
         `read` lists the extracts that were read; pass it when asking about many extracts, to list them only once.
         """
@@ -222,7 +222,7 @@ class DataAssets(Maker):
         return catalog.records(self.store, listed)
 
     def _events(self, listed: Artifact) -> list[Artifact]:
-        """The records that a catalog lists, and the catalog itself if it holds events that they set aside."""
+        """The records that a catalog lists; and the catalog itself, if it holds events that were set aside from the records."""
         from ehr_pipeline.records import deltas
 
         return deltas.with_joined(self._records(listed), listed)

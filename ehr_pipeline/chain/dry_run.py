@@ -1,6 +1,6 @@
-"""What a run would do, without doing it: which assets are there, which would be made, why, and how long it took before.
+"""Report what a run would do: which assets are up to date, which would be made and why, and how long each took last time.
 
-An asset's recipe is formed as in a run (`Pipeline`), and looked up in the store. Nothing is built, checked or changed.
+The recipe of each asset is formed as in a run (`Pipeline`) and looked up in the store. Nothing is built, checked or changed.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,27 +29,27 @@ class State:
     state: str
     """One of MADE, STALE, MISSING and BLOCKED."""
     why: str
-    """Why it would be made; empty for one that is made."""
+    """Why a run would make it; empty if it is up to date."""
     seconds: float | None
     """How long it took when it was last made; None if it never was."""
 
 
 class _Foreseen(Exception):
-    """Ends the making of an asset at the point where its recipe is known, with the fingerprint that it has if it is made."""
+    """Stops making an asset once its recipe is known. `made` is the fingerprint of its artifact in the store, '' if none."""
 
     def __init__(self, recipe: Recipe, made: str):
         self.recipe, self.made = recipe, made
 
 
 class _Outlook(Pipeline):
-    """A pipeline whose assets are never made: raises `_Foreseen` instead."""
+    """A pipeline that makes no asset: it raises `_Foreseen` instead."""
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
-        """The current artifact, its checks not run."""
+        """Return the current artifact without running its checks."""
         return self.store.current(asset, partition)
 
     def extract_catalog(self) -> Artifact:
-        """Form the catalog's recipe; a run would also bring quarantines up to date, and remove extracts that are gone."""
+        """Form the catalog's recipe. A run would also update quarantines and remove extracts that are gone."""
         counting = catalog.counting(self.store, self.study.records.mode)
         versions = {extract: self.store.current(RAW_RECORDS, extract).data_version for extract in counting}
         return self._make(EXTRACT_CATALOG, versions, lambda out: {})
@@ -61,7 +61,7 @@ class _Outlook(Pipeline):
 def states(pipeline: Pipeline) -> Iterator[State]:
     """Yield the state of each asset of the study, in order of the chain."""
     outlook = _Outlook(pipeline.study)
-    coming: set[str] = set()  # assets that would be made, or cannot be
+    coming: set[str] = set()  # assets that a run would make, or cannot make
     for asset in of_study(pipeline.study):
         if asset == RAW_RECORDS:
             found = [_state(outlook, asset, extract) for extract in pipeline.extracts()]
@@ -103,7 +103,7 @@ def _current(outlook: _Outlook, asset: str, extract: str | None) -> Artifact | N
 
 
 def _changes(recipe: Recipe, current: Artifact) -> list[str]:
-    """What is other than when the current artifact was made, in words."""
+    """Describe what changed since the current artifact was made."""
     before, found = current.manifest, list[str]()
     if recipe.version != before["version"]:
         found.append("this version of the program makes it in another way")

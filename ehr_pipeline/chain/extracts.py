@@ -38,7 +38,7 @@ def names(store: Store, study: Study) -> list[str]:
 def text_of(
     extract: str, store: Store, study: Study, read: Sequence[str] | None = None
 ) -> tuple[dict[str, str], Listing | None]:
-    """The inputs of an extract: its state and its files. If its text was archived after reading: the last state, and None.
+    """Return an extract's inputs (state by name) and its files; if its text was archived after reading, the last inputs and None.
 
     `read` lists the extracts that were read, if the caller already knows them.
     """
@@ -52,7 +52,7 @@ def text_of(
 
 
 def adds_to_others(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
-    """Whether an extract adds to others, which may hold the patients of its events, or the events of its patients."""
+    """Whether an extract adds to others: these may hold the patients of its events, or the events of its patients."""
     if study.records.mode == "snapshot":
         return False
     known = store.partitions(RAW_RECORDS) if read is None else read

@@ -4,8 +4,8 @@
 without the names of extracts. A changed setting or terminology changes the origin, and then nothing is continued. The
 inputs record the previous artifact as `continues`, so that the fingerprint covers all that decides the result.
 
-An artifact with the same recipe apart from `continues` is reused, current or not: otherwise no run could be repeated
-with the same result, and a setting that is set back would not restore its earlier result.
+If an artifact differs in its recipe only by `continues`, it is reused, whether or not it is the current one. Otherwise
+a repeated run could give another result, and undoing a change of settings would not restore the earlier result.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ from ehr_pipeline.vocabulary.table import read_hash
 EARLIER = "earlier"
 """Input of the clusters: the previous clusters, from which they take their numbers and with which they are compared."""
 NOT_OF_THE_METHOD = ("withdrawals", "latest_date")
-"""Settings of `raw_records` that decide which patients there are, and until which date, but not how records are read."""
+"""Settings of `raw_records` that decide which patients and dates are kept, but not how records are read."""
 
 
 def origin(*parts: Any) -> str:
-    """The hash of everything that decides how data are made."""
+    """Return a hash of everything that decides how data are made."""
     return hash_of(parts)
 
 
@@ -60,7 +60,7 @@ class Case:
         return self.asset.passes(check, found, self.store, self.study)
 
     def same_recipe(self, *apart: str) -> Artifact | None:
-        """An intact artifact with the same version, settings and inputs, ignoring its inputs named in `apart`; or None."""
+        """Return an intact artifact with the same version, settings and inputs, except the inputs named in `apart`; or None."""
         wanted = self.asset.version, self.asset.own_settings(self.study), self.inputs
         for found in self.store.candidates(self.asset.name):
             manifest = found.manifest
@@ -70,7 +70,7 @@ class Case:
         return None
 
     def same_origin(self) -> list[Artifact]:
-        """Intact artifacts of the same version and origin: the current one first, then the newest first."""
+        """Return the intact artifacts of the same version and origin: the current one, then the others, newest first."""
         own = self.asset.version, self.origin
         found = self.store.candidates(self.asset.name)
         alike = (one for one in found if (one.manifest["version"], one.manifest.get("origin")) == own)
@@ -78,11 +78,11 @@ class Case:
 
 
 Choice = tuple[dict[str, str], Artifact | None]
-"""The inputs of an asset, with `continues` if it continues another; and the artifact that its build starts from, if any."""
+"""The inputs of an asset, with `continues` if it continues an earlier artifact; and the artifact to start from, or None."""
 
 
 def vocabulary(case: Case) -> Choice:
-    """The choice for the vocabulary: append to the longest vocabulary of the same origin."""
+    """Choose what the vocabulary continues: it appends to the longest vocabulary of the same origin."""
     alike = case.same_origin()
     if not alike:
         return case.inputs, None
@@ -94,7 +94,7 @@ def vocabulary(case: Case) -> Choice:
 
 
 def encoder(case: Case) -> Choice:
-    """The choice for the encoder: keep it, start training from the weights of a previous one, or train from scratch."""
+    """Choose what the encoder continues: keep it, start training from the weights of a previous one, or train from scratch."""
     if case.does == "retrain":
         return case.inputs, None
     usable = next((found for found in case.same_origin() if case.sound(found)), None)
@@ -110,7 +110,7 @@ def encoder(case: Case) -> Choice:
 
 
 def space(case: Case, *apart: str) -> Choice:
-    """The choice for vectors and clusters: add to previous ones if new extracts are only embedded, else start anew."""
+    """Choose what vectors or clusters continue: add to the previous ones if new extracts are only embedded, else start anew."""
     if case.does != "embed":
         return case.inputs, None
     again = case.same_recipe(CONTINUES, *apart)
@@ -121,7 +121,10 @@ def space(case: Case, *apart: str) -> Choice:
 
 
 def clusters(case: Case) -> tuple[dict[str, str], Artifact | None, Artifact | None]:
-    """The inputs of the clusters; the clusters to add to; or the current ones, for the numbers and for comparison."""
+    """Return the inputs of the clusters; the clusters to add to, or None; and the current clusters, or None.
+
+    New clusters take their numbers from the current clusters, and are compared with them.
+    """
     inputs, clustered = space(case, EARLIER)
     if clustered or CONTINUES in inputs or EARLIER in inputs or not case.store.has(case.asset.name):
         return inputs, clustered, None

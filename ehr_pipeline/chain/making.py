@@ -1,6 +1,6 @@
-"""The steps common to all assets: check what an asset reads, form its recipe, and detect lists edited during the run.
+"""The steps common to all assets: check an asset's inputs, form its recipe, and detect lists that are edited during the run.
 
-`DataAssets` (data_assets.py) and `Pipeline` (pipeline.py) build on this: they say how each asset is made.
+The subclasses `DataAssets` (data_assets.py) and `Pipeline` (pipeline.py) define how each asset is made.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -31,9 +31,9 @@ from ehr_pipeline.tables.asset_names import DATA_SPLIT, EXTRACT_CATALOG, RAW_REC
 class Maker:
     """Makes the artifacts of one study, and builds nothing on an artifact that failed a blocking check.
 
-    `versions` are the code versions that the assets must have when they are made: if a list named in the settings was
-    edited since, making the asset raises UserError. `overrides` are the values in which `study` differs from the
-    settings file.
+    `versions` are the code versions that the assets must have when they are made. Making an asset raises UserError if its
+    version has changed, because somebody edited a list that the settings name. `overrides` are the values in which
+    `study` differs from the settings file.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Maker:
 
     @property
     def naming(self) -> Naming:
-        """The rule that decides which names from the data may be shown; it uses the key of the study's split."""
+        """The rule for which names from the data may be shown; it uses the key of the study's split."""
         split = self.store.current(DATA_SPLIT) if self.store.has(DATA_SPLIT) else None
         return Naming(self.study.reports.suppress_below, split.manifest["settings"]["key"] if split else "")
 
@@ -57,9 +57,9 @@ class Maker:
         return ASSETS[asset].code_version(self.study)
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
-        """The current artifact of an asset, which is intact and passed its blocking checks.
+        """Return the current artifact of an asset, after verifying its files and its blocking checks.
 
-        Raises MissingArtifact, Damaged, GateFailed, and UserError after expiry.
+        Raises MissingArtifact, Damaged, GateFailed, and UserError if the data licence has expired.
         """
         governance.refuse_if_expired(self.study.governance)
         artifact = self.store.intact(asset, partition)
@@ -79,7 +79,7 @@ class Maker:
         return (*declared.reads, *(declared.reads_for_sides if self.study.patients.split.leaves_out else ()))
 
     def check(self, asset: str, partition: str | None = None, *, only: Collection[str] | None = None) -> list[Outcome]:
-        """The outcomes of an asset's checks, or of `only` some, by name. Raises Damaged for an artifact that cannot be checked."""
+        """Run an asset's checks, or `only` the named ones. Raises Damaged for an artifact that cannot be checked."""
         artifact = self.store.intact(asset, partition)
         declared = {check.name for check in ASSETS[asset].all_checks if check.applies(self.study)}
         if only is None or declared <= {*only}:
@@ -124,7 +124,7 @@ class Maker:
         return self._publish(recipe, lists.guard(build), machine)
 
     def _publish(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None) -> Artifact:
-        """Where every asset is made, its recipe known. Pipelines that only ask what a run would make differ here."""
+        """Make the artifact of a recipe. Pipelines that only report what a run would make override this method."""
         return self.store.make(recipe, build, machine)
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
@@ -137,11 +137,11 @@ class Maker:
         return Recipe(asset, declared.version, settings, dict(inputs), partition, population, own, governed)
 
     def _note_learned(self, out: Path, patients: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
-        """Record from whom an artifact learned: `patients` (plain hashes), and those of the `earlier` one it continues."""
+        """Record the training patients of an artifact: `patients` (unkeyed hashes), and those of the `earlier` artifact."""
         training_patients.write(out, secret_key.of(self.store.root), patients, earlier)
 
     def _work(self, name: str, asset: str, inputs: Mapping[str, str]) -> Path:
-        """The folder where a job leaves its progress, from which the next job with the same recipe resumes."""
+        """The folder where a job saves its progress, so that the next job with the same recipe can resume it."""
         return self.store.folder(asset) / f"{name}-{self._recipe(asset, inputs).fingerprint}"
 
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
@@ -150,12 +150,12 @@ class Maker:
         return ASSETS[asset].version, incremental.method_of(own) if asset == RAW_RECORDS else own
 
     def _case(self, asset: str, inputs: dict[str, str], own: str) -> incremental.Case:
-        """The asset about to be made, as `incremental` needs it to choose what it continues."""
+        """The asset about to be made, in the form in which `incremental` chooses what it continues."""
         return incremental.Case(self.store, self.study, ASSETS[asset], inputs, own)
 
 
 def versions_of(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
-    """The data versions of exactly these artifacts, even if others have become current since."""
+    """The data versions of these artifacts, even if newer ones have become current since."""
     return {asset: artifact.data_version for asset, artifact in artifacts.items()}
 
 

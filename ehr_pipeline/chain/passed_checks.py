@@ -1,9 +1,9 @@
-"""Notes of extracts that passed their checks, so that unchanged extracts are not checked again for each catalog.
+"""Notes that an extract passed its checks, so that unchanged extracts are not checked again for each catalog.
 
     <store>/records/raw_records/<extract>/passed     the state in which the extract passed
 
 The state is a hash of the files that the checks read (names, sizes, times of change, inodes) and the settings they use.
-If a note is missing, damaged or of another state, the checks simply run again.
+If a note is missing, is damaged, or names another state, the checks run again.
 """
 
 import contextlib

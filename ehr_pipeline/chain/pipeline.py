@@ -1,11 +1,11 @@
-"""The whole chain without Dagster: how each asset is made, from what its declaration (assets/) says that it reads.
+"""The whole chain without Dagster: how each asset is made from the assets that its declaration (assets/) lists.
 
     pipeline = Pipeline(settings.load(path))
     pipeline.make("2019-04-01")                    # everything; or asset by asset:
     pipeline.raw_records("2019-04-01"); pipeline.extract_catalog(); pipeline.mapped_events(); …
 
-Every asset's method publishes one artifact, or finds that it already exists (`Artifact.skipped`). Reading an artifact
-that failed a blocking check raises `GateFailed`. The assets up to the data set and its split are in data_assets.py.
+The method of an asset publishes one artifact, or returns the existing one (`Artifact.skipped` is then set). It raises
+`GateFailed` if an artifact that it reads failed a blocking check. The assets up to the split are in data_assets.py.
 """
 
 import shutil
@@ -50,7 +50,7 @@ class Pipeline(DataAssets):
     """
 
     def encoder_checkpoint(self, launch: Launch | None = None) -> Artifact:
-        """Train or keep the encoder, as `encoder.on_new_extract` says. Raises InputError if the cohort would be empty."""
+        """Train or keep the encoder, according to `encoder.on_new_extract`. Raises InputError if the cohort would be empty."""
         from ehr_pipeline.checks import lists
         from ehr_pipeline.encoder import build
 
@@ -184,7 +184,7 @@ class Pipeline(DataAssets):
             Ladder(self.study.events, artifacts[MAPPED_EVENTS]).inputs() if settings.pooling.select == "list" else {}
         )
         inputs, earlier = incremental.space(self._case(PATIENT_EMBEDDINGS, inputs, own))
-        # Kept outside the artifact, like training checkpoints: the next run does not embed finished shards again.
+        # Finished shards are kept outside the artifact, like training checkpoints, so that the next run does not repeat them.
         work = self._work(".embedding", PATIENT_EMBEDDINGS, inputs)
 
         def make(out: Path) -> Counts:
@@ -230,7 +230,7 @@ class Pipeline(DataAssets):
         return self._make(CLUSTERS, inputs, truth.guard(make), own=own, machine=machine)
 
     def patient_trajectories(self, launch: Launch | None = None) -> Artifact:
-        """Vectors, clusters and map positions of the patients' records in time windows."""
+        """Divide each patient's record into time windows, and find the vector, cluster and map position of each window."""
         from ehr_pipeline.encoder import machine
         from ehr_pipeline.trajectories import truth
 
@@ -289,7 +289,7 @@ class Pipeline(DataAssets):
         return made
 
     def asset(self, name: str, launch: Launch | None = None) -> Artifact:
-        """Make one asset by name, except raw records: these have a partition per extract, and are made by `raw_records`."""
+        """Make one asset by name. For raw records, which have one partition per extract, call `raw_records` instead."""
         declared, launch = ASSETS[name], launch or self.engine.launch
         build = declared.build
         if build is None:
@@ -302,7 +302,7 @@ class Pipeline(DataAssets):
     # Helpers of several assets.
 
     def _transferred(self, vocabulary: Artifact, out: Path) -> Path | None:
-        """Write the other study's encoder with this one's vocabulary to `out`, if the settings name one; otherwise None."""
+        """If the settings name an encoder of another study, write it to `out` with this study's vocabulary; else return None."""
         from ehr_pipeline.encoder import transfer
         from ehr_pipeline.vocabulary.table import Vocabulary
 

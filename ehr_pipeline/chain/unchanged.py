@@ -1,7 +1,7 @@
-"""A run in which nothing changed is answered from the manifests, without starting Dagster.
+"""Report a run in which nothing changed from the manifests, without starting Dagster.
 
-Dagster must know of what is there: each whole run leaves a note beside Dagster's state that says what it recorded. Where
-artifacts, code versions, or what checks say differ from the note, or there is none, the run goes through Dagster.
+Dagster must already have recorded the current artifacts. So each whole run writes a note, beside Dagster's state, of what
+was recorded. If there is no note, or artifacts, code versions or check results differ from it, the run goes through Dagster.
 """
 
 import json
@@ -25,7 +25,7 @@ class _Changed(Exception):
 
 
 class _Existing(Pipeline):
-    """A pipeline that makes nothing: raises _Changed for an asset that is not there as its recipe asks."""
+    """A pipeline that makes nothing: it raises _Changed if the store has no artifact with an asset's present recipe."""
 
     def _publish(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None) -> Artifact:
         def refuse(_: Path) -> NoReturn:
@@ -35,7 +35,7 @@ class _Existing(Pipeline):
 
 
 def outcome(study: Study) -> RunOutcome | None:
-    """The outcome of a whole run in which nothing is made; None if there is something to make, to record, or to tell."""
+    """The outcome of a whole run that makes nothing; None if it would make or record something, or a blocking check fails."""
     if not _note(study).is_file():
         return None
     pipeline, found = _Existing(study), RunOutcome()
@@ -53,7 +53,7 @@ def outcome(study: Study) -> RunOutcome | None:
 
 
 def note(study: Study, made: RunOutcome) -> None:
-    """Note what Dagster recorded of a whole run that succeeded."""
+    """Write the note of what Dagster recorded during a whole run that succeeded."""
     write_atomically(_note(study), json.dumps(_recorded(Pipeline(study), made)) + "\n")
 
 

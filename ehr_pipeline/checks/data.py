@@ -18,11 +18,11 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 CUI = re.compile(r"C\d{7}")
 UNTYPED_WARNING = 0.05
-"""Share of concepts without a semantic type at which to warn: a complete MRSTY gives every UMLS concept a type."""
+"""Warn from this share of concepts without a semantic type: a complete MRSTY gives every UMLS concept a type."""
 
 
 def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every patient value that is kept is text in the encoding that the settings name."""
+    """Every kept value of a patient can be decoded with the encoding in the settings."""
     found: dict[str, int] = artifact.counts.get("undecodable_values", {})
     if not found:
         return True, "every value of the patient files could be decoded", {}
@@ -60,8 +60,8 @@ def consistent(artifact: Artifact, store: Store, study: Study) -> Found:
 def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
     """The share of events that are mapped, or kept as unmapped concepts, reaches `events.coverage_floor`.
 
-    Kept events could hide a wrong terminology file. So the mapped share is also checked for codes that the UMLS or a
-    dictionary should contain.
+    Unmapped events that are kept could hide a wrong terminology file. So codes that the UMLS or a dictionary should
+    contain must reach the share by mapping alone.
     """
     report = read_coverage(artifact.path)
     share, kept = artifact.counts["coverage_of_events"], report["kept_events"] / max(report["events"], 1)
@@ -90,7 +90,7 @@ def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
-    """Messages about codes that are kept although a table named in the settings should have mapped them."""
+    """Messages about codes that are kept unmapped although a table in the settings should map them."""
     international = report["by_namespace"].get("international")
     if study.events.mrconso and international and international["events"]:
         share = international["mapped_events"] / international["events"]
@@ -111,7 +111,7 @@ def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
 
 
 def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Codes of other systems do not look like SNOMED ids."""
+    """Codes from files of other code systems do not look like SNOMED ids."""
     systems = read_coverage(artifact.path).get("systems", {})
     alike = {name: row for name, row in systems.items() if name not in study.events.dictionaries and are_snomed(row)}
     events = sum(row["events"] for row in alike.values())
@@ -158,7 +158,7 @@ def typed(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def named_of_many(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every concept occurs in enough patients: a model reveals the names of all its concepts to anyone who gets it."""
+    """Every concept occurs in enough patients, because a model reveals the names of all its concepts to its users."""
     below, concepts = study.reports.suppress_below, Vocabulary.read(artifact.path)
     few = len(concepts.concepts) - len(concepts.of_patients(below))
     message = f"{few:,} concepts are of fewer than {below} patients"
@@ -200,7 +200,7 @@ def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> 
     for path in artifact.files("split"):
         table = schemas.read(path)
         ids, sides = table.column("patient_id").to_pylist(), table.column("side").to_pylist()
-        twice += len(ids) - len(set(ids))  # a patient is in one bucket only, so shards do not share patients
+        twice += len(ids) - len(set(ids))  # each patient is in one bucket, so different shards share no patient
         misplaced += (
             ids != schemas.read(dataset.file(f"patients/{path.name}"), ["patient_id"]).column("patient_id").to_pylist()
         )

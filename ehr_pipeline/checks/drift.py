@@ -13,7 +13,7 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 
 def beside_the_one_before(kind: str, told: str) -> Test:
-    """A check that compares the newest extract of the catalog with the previous one; `told` describes the measure."""
+    """A check that compares the newest extract in the catalog with the previous one. `told` describes the measure."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         listed = catalog.read(store.intact(EXTRACT_CATALOG).path)

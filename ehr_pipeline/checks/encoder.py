@@ -19,7 +19,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The validation loss is finite, and better than guessing by frequency."""
+    """The validation loss is finite, and lower than the loss of guessing by frequency."""
     metrics = read_metrics(artifact.path)
     loss, baseline = of_concepts(metrics)
     passed = bool(np.isfinite(loss) and loss < baseline)
@@ -81,7 +81,7 @@ def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
         )
     if bad:
         return False, f"{told(bad)} patient vectors are not finite", {"not_finite": People(bad)}
-    if count > 1 and zero == count:  # subtracting the cohort's mean leaves nothing of any vector
+    if count > 1 and zero == count:  # all vectors are equal: subtracting the cohort's mean leaves zeros
         return False, f"all patients have one vector: {SAME}", {"spread": Score(0.0)}
     spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way
     return (

@@ -1,4 +1,4 @@
-"""Checks of the forecasts: whom the encoder learned from, how many patients there are, and what counting does as well."""
+"""Checks of the forecasts: the encoder's training patients, the number of patients, and comparison with counting."""
 
 from ehr_pipeline.checks import sides
 from ehr_pipeline.checks.model import Found
@@ -16,12 +16,12 @@ NOTHING = "nothing was forecast: nobody is on the test side with enough visits, 
 
 
 def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The encoder learned from nobody of the test side."""
+    """The encoder was not trained on any patient of the test side."""
     return sides.unseen(store.intact(ENCODER_CHECKPOINT), store, study)
 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
-    """Whether it cannot be checked from whom the encoder learned; this is only a warning."""
+    """Whether the encoder's training patients cannot be known; the check then only warns."""
     return sides.cannot_be_checked(Store(study.study.store).intact(ENCODER_CHECKPOINT), study)
 
 

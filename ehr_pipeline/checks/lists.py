@@ -1,6 +1,6 @@
 """Check concept lists before the work that depends on them: whether their rows can match any patient.
 
-An empty cohort is reported before training, as early as possible: from the files that map codes, or the mapped events.
+An empty cohort is reported as early as possible, from the files that map codes or from the mapped events, before training.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from ehr_pipeline.tasks import study_rules
 from ehr_pipeline.terminology import code_lists
 
 LARGEST = 1 << 28
-"""Bytes: `check` reads the files that map codes, which takes seconds, only up to this total size."""
+"""The command `check` reads the files that map codes, which takes seconds, only up to this total size in bytes."""
 
 
 def named(study: Study) -> dict[str, str]:
@@ -64,7 +64,7 @@ def takes_everybody(study: Study) -> bool:
 
 
 def _unknown(study: Study) -> list[str]:
-    """Messages about cohort lists without a row in the files that map codes; empty if these are too large or unreadable."""
+    """Messages about cohort lists without a row in the files that map codes; empty if the files are too large or unreadable."""
     lists = {where: Path(path) for where, path in cohort(study).items()}
     try:
         if sum(path.stat().st_size for path in build.inputs(study.events)) > LARGEST:
@@ -83,7 +83,7 @@ def _unknown(study: Study) -> list[str]:
 def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
     """Count the mapped events that each list of the cohort matches, by disease. Raises InputError if a list cannot be read.
 
-    The number of patients is a lower bound: that of the code that most patients have.
+    The number of patients is a lower bound: the number for the code that most patients have.
     The files that map codes are read only for lists without any row whose code or concept is recorded as written.
     """
     mapping = Mapping.read(mapped.path, "code", "snomed", "concept", "events", "patients").mapped
@@ -103,7 +103,7 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
 
 
 def _patients(mapping: pl.DataFrame) -> int | None:
-    """The number of patients of the code that most patients have; None if an earlier version did not count patients."""
+    """The largest number of patients of any code; None if the artifact is from a version that did not count patients."""
     return max(mapping["patients"], default=0) if "patients" in mapping.columns else None
 
 

@@ -1,4 +1,4 @@
-"""Checks of losses in reading extracts: rejected rows, events without a patient in any extract, values not understood."""
+"""Checks for rows lost in reading extracts: rejected rows, events without a patient in any extract, values not understood."""
 
 import json
 from collections import Counter
@@ -31,7 +31,7 @@ class Loss:
     rejected: dict[str, int]
     """Number of rejected rows, by reason."""
     like_rows: int = 0
-    """Rows that would fit into the lines that hold none; 0 unless these are much longer (lost line breaks, zero bytes)."""
+    """Estimate of the rows lost in lines that hold no row; 0 unless such lines are very long (lost line breaks, NUL bytes)."""
 
     @property
     def total(self) -> int:
@@ -57,8 +57,8 @@ class Loss:
 def losses(artifact: Artifact, study: Study) -> Iterator[Loss]:
     """Rows rejected from an extract, by kind of file.
 
-    If there are other extracts, events whose patient has no row in this one are judged for all together
-    (`patients_known`).
+    If there are other extracts, they may hold the patients of this one's events. Events without a patient are then
+    judged for all extracts together (`patients_known`).
     """
     for kind in ("events", "patients", "linked"):
         counts = artifact.counts if kind == "events" else artifact.counts.get(kind, {})
@@ -97,7 +97,7 @@ def below_the_limit(artifact: Artifact, study: Study) -> bool:
 
 
 def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
-    """By extract: events set aside for want of a patient that were then rejected, relative to all its rows."""
+    """By extract: events that were set aside because they had no patient, and were rejected later, out of all its rows."""
     if not catalog.counts.get("taken_up"):
         return {}
     fate: dict[str, dict[str, int]] = json.loads(catalog.file(FATE).read_text(encoding="utf-8"))
@@ -112,7 +112,7 @@ def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
 
 
 def patients_known(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The patients of events have a row in some extract, and the events fit it."""
+    """Every event has a patient row in some extract, and fits this row."""
     limits, below = study.records.limits, study.reports.suppress_below
     found = _unused(artifact, store)
     many = {name: loss for name, loss in found.items() if loss.total and loss.share >= limits.rejected_warning}
@@ -131,7 +131,7 @@ def patients_known(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def known_above_the_limit(artifact: Artifact, study: Study) -> bool:
-    """Whether each extract lost a smaller share of events for want of a patient than records.limits.rejected_error."""
+    """Whether each extract lost a smaller share of events without a patient than records.limits.rejected_error."""
     limit = study.records.limits.rejected_error
     return not any(loss.total and loss.share >= limit for loss in _unused(artifact, Store(study.study.store)).values())
 
@@ -204,7 +204,7 @@ def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:
 
 
 def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every sex and every observation date is understood; those that are not count as unknown."""
+    """Every sex and every observation date is understood; values that are not understood count as unknown."""
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found = {name: part for name, part in _not_understood(artifact).items() if part[0]}
     if not found:

@@ -32,5 +32,5 @@ class Check:
     test: Test
     blocking: bool = True
     only_warns: Callable[[Artifact, Study], bool] = lambda artifact, study: False
-    """Whether the failure of a blocking check is only a warning for this artifact, because the finding is small."""
+    """Whether a failure of this blocking check only warns for this artifact, because the finding is small."""
     applies: Callable[[Study], bool] = lambda study: True

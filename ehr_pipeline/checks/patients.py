@@ -50,7 +50,7 @@ def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Fo
 
 
 def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Random halves of the patients give the same clusters."""
+    """Clustering random halves of the patients gives the same clusters."""
     found = artifact.counts["stability"]
     counted = ", ".join(f"{number} {word}" for word, number in found.items() if number)
     return (
@@ -69,9 +69,9 @@ def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
-    """On synthetic extracts: clusters agree with the planted groups at least as well as clusters of counts.
+    """On synthetic extracts: clusters agree with the planted groups at least as well as clusters of code counts do.
 
-    No fixed threshold: how well groups can be told apart differs from world to world, and counts on the same patients show it.
+    There is no fixed threshold, because groups are harder to tell apart in some worlds. Counts on the same patients show how hard.
     """
     found = (planted.read_agreement(artifact.path) or {})["vectors"]
     index, homogeneity = found[planted.THIS_RUN]["adjusted_rand_index"], found[planted.THIS_RUN]["homogeneity"]
@@ -89,7 +89,7 @@ def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Found:
-    """All clustered patients were read."""
+    """The trajectories stage read all clustered patients."""
     if artifact.counts["windows"] == "off":
         return True, "trajectories.windows = 'off'", {}
     return rows_taken_up(CLUSTERS, "patients")(artifact, store, study)

@@ -1,4 +1,4 @@
-"""Checks of the results of tasks: their guards."""
+"""Checks of the results of tasks: each guard against misleading results must pass in every task."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from ehr_pipeline.study.settings import Study
 
 
 def of_guard(name: str) -> Test:
-    """A check that passes if a guard passed in every task; one that cannot be checked fails."""
+    """A check that passes if a guard passed in every task. A guard that could not be checked counts as failed."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         rows = [row for row in TaskResults.read(artifact.path).guards if row["guard"] == name]
@@ -23,7 +23,7 @@ def of_guard(name: str) -> Test:
 
 
 def cannot_be_checked(name: str) -> Callable[[Artifact, Study], bool]:
-    """A function that says whether a guard only failed because it could not be checked, which is a warning."""
+    """A function that tells whether a guard failed only because it could not be checked; the check then only warns."""
 
     def only_warns(artifact: Artifact, study: Study) -> bool:
         rows = [row for row in TaskResults.read(artifact.path).guards if row["guard"] == name]

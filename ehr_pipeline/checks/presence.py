@@ -15,15 +15,15 @@ from ehr_pipeline.typed_settings import file_hash
 
 
 def population(asset: str, store: Store, study: Study) -> str:
-    """A hash of which patients an artifact made now may hold; it changes with the withdrawals and with a newer snapshot.
+    """A hash that identifies which patients a new artifact may hold. It changes with withdrawals and with a newer snapshot.
 
-    Empty if every patient who ever was in an extract may be in it.
+    Empty if the artifact may hold every patient who ever was in an extract.
     """
     return _population(asset, list_of_withdrawals(study), store, study)
 
 
 def population_made(asset: str, store: Store, study: Study) -> str:
-    """A hash of which patients an artifact made now holds: by its source records, even if the list has changed since."""
+    """The same hash by the source records of a new artifact, even if the list of withdrawals has changed since they were made."""
     if asset in (RAW_RECORDS, EXTRACT_CATALOG):
         return population(asset, store, study)
     listed = store.current(EXTRACT_CATALOG)
@@ -40,22 +40,23 @@ def _population(asset: str, listed: str, store: Store, study: Study) -> str:
 
 
 def list_of_withdrawals(study: Study) -> str:
-    """The state of the list of withdrawals, as artifacts record it among their settings; empty without a list.
+    """The state of the list of withdrawals that artifacts record in their settings; empty without a list.
 
-    It is hashed with the store's key: from an ordinary hash of a list of one patient, trying all ids finds the patient.
+    The state is hashed with the store's key. From an unkeyed hash of a list with one patient, trying all ids would reveal
+    the patient.
     """
     listed = study.records.withdrawals
     return secret_key.of(Path(study.study.store)).file_state(Path(listed)) if listed else ""
 
 
 def _is_list(state: str, study: Study) -> bool:
-    """Whether an artifact was made with the current list; those of earlier versions hold a hash of it without a key."""
+    """Whether an artifact was made with the current list. Artifacts of earlier versions hold an unkeyed hash of the list."""
     listed = study.records.withdrawals
     return state == list_of_withdrawals(study) or bool(state and listed and state == file_hash(Path(listed)))
 
 
 def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: Collection[str] = ()) -> Found:
-    """Fails for an artifact made before the last removal of patients, unless its inputs are still the same."""
+    """No patient was removed since the artifact was made, or its inputs are still the same."""
     asset = artifact.manifest["asset"]
     if asset == RAW_RECORDS:
         passed = _is_list(artifact.manifest["settings"].get("withdrawals", ""), study)
@@ -70,7 +71,7 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: C
     made_at = artifact.manifest["made_at"]
     left = sum(removal["patients"] for removal in removals.recorded(store) if removal["at"] >= made_at)
     if asset in KEPT_WITHOUT_CONSENT and not left and _removals_are_recorded(store, study):
-        # The snapshot or the list is a new one, but no patient was removed.
+        # There is a new snapshot or list, but no patient was removed.
         return True, "no patient has left since", {}
     return (
         False,

@@ -23,7 +23,7 @@ def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def few_are_suppressed(artifact: Artifact, store: Store, study: Study) -> Found:
-    """No pair that fewer patients have than the settings ask for has a value, or is an edge."""
+    """A pair of concepts that too few patients have (by the settings) has no value, and is not an edge."""
     fewest, rows = study.relations.fewest_patients, table.read(artifact.path)
     few = pc.fill_null(pc.less(rows.column("patients"), fewest), True)
     shown = pc.and_(few, pc.or_(pc.is_valid(rows.column("value")), pc.is_valid(rows.column("low"))))

@@ -1,4 +1,4 @@
-"""Checks for tables of all stages: columns, row counts, and whether a stage read all that the previous stage wrote."""
+"""Checks for tables of all stages: columns, row counts, and whether a stage read all rows that the previous stage wrote."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,7 +48,7 @@ def rows_as_counted(folder: str, part: str = "") -> Check:
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         rows = sum(schemas.read(path).num_rows for path in artifact.files(folder))
         counted = int((artifact.counts[part] if part else artifact.counts)["kept"])
-        if rows == counted:  # without the number: the artifact's counts give it, as far as it may be shown
+        if rows == counted:  # leave out the number: the artifact's counts show it if it may be shown
             return True, "the shards hold as many rows as the manifest says", {}
         return False, f"the shards hold {'more' if rows > counted else 'fewer'} rows than the manifest says", {}
 

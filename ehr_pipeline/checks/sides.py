@@ -1,4 +1,4 @@
-"""Checks of the patients' sides: their column is understood, and nothing was learned from patients who are left out."""
+"""Checks of the patients' sides: the column of sides is understood, and patients who are left out were not used for training."""
 
 import json
 
@@ -15,7 +15,7 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG
 
 
 def _problems(artifact: Artifact) -> tuple[dict[str, int], int]:
-    """The number of patients whose value is not understood, and of those with differing sides; and of all patients."""
+    """The numbers of patients whose side is not understood, or differs between extracts; and the number of all patients."""
     counts = artifact.counts.get("split", {})
     found = {name: counts.get(name, 0) for name in ("not_understood", "differing")}
     return found, sum(counts.get("sides", {}).values())
@@ -60,7 +60,7 @@ def few_misunderstood(artifact: Artifact, study: Study) -> bool:
 
 
 def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Nothing was learned from patients of the test side or of no side, by comparison of their hashes."""
+    """Nothing was learned from patients of the test side or of no side. Compares hashes of patients."""
     key = secret_key.read(store.root)
     if why := training_patients.cannot_be_checked(artifact.path, key):
         return False, why, {}
@@ -79,7 +79,7 @@ def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
-    """Whether it cannot be checked from whom an artifact learned; this is only a warning."""
+    """Whether the patients from whom an artifact learned cannot be known; the check then only warns."""
     return bool(training_patients.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))
 
 

@@ -1,4 +1,4 @@
-"""Checks of the labels of tasks: no label without a history, no index day that knows the outcome, and enough cases."""
+"""Checks of the labels of tasks: every label has a history, index days do not depend on the outcome, and cases are enough."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -20,11 +20,12 @@ from ehr_pipeline.tasks.records import count, key
 from ehr_pipeline.tasks.table import Definition, definitions, of_task, shards
 
 FEWEST_CASES = 50
-"""Fewest cases on the test side for which a score says anything."""
+"""A score is informative only with at least this many cases on the test side."""
 FEWEST_TO_JUDGE = 50
-"""Fewest cases, and others, by which a file of index days is judged."""
+"""A user's file of index days is checked only with at least this many cases, and as many other rows."""
 MOST_ALIKE, MOST_APART = 0.2, 0.2
-"""Share of the cases that may have the outcome on one day after their index; difference between shares of cases and of others."""
+"""Most cases that may have the outcome on the same day after their index, as a share; most difference between shares of cases and
+of others."""
 
 
 def _visits(artifact: Artifact, store: Store) -> Iterator[tuple[pa.Table, NDArray[np.int64], NDArray[np.int64]]]:
@@ -69,7 +70,7 @@ test_side_labelled.__test__ = False  # type: ignore[attr-defined]  # not a test 
 
 
 def enough_cases(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Each task has enough cases on the test side to be judged by."""
+    """Each task has enough cases on the test side for its scores to be informative."""
     tasks = definitions(artifact.path)
     few = [each.name for each in tasks if artifact.counts[each.slug]["by_side"][TEST]["cases"] < FEWEST_CASES]
     if not few:
@@ -82,7 +83,7 @@ def enough_cases(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def index_before_outcome(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The rule for the index day does not read the outcome; of a user's file, as far as it can be seen."""
+    """The rule for the index day does not depend on the outcome. A user's file is checked by how its index days are distributed."""
     problems = []
     for definition in definitions(artifact.path):
         by_entry = definition.index == "first_entry" and definition.incident and definition.rule["kind"] != "stop"
@@ -97,7 +98,7 @@ def index_before_outcome(artifact: Artifact, store: Store, study: Study) -> Foun
 
 
 def _knows(artifact: Artifact, store: Store, definition: Definition) -> str:
-    """Why the index days of a user's file seem to be chosen by the outcome; empty if they do not."""
+    """Why the index days of a user's file seem to be chosen by the outcome; empty if they do not seem so."""
     cases = others = at_visit = others_at_visit = 0
     after = Counter[int]()
     for table, visits, patient in _visits(artifact, store):

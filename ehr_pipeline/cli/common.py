@@ -17,12 +17,12 @@ FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def tell(kind: str, text: str) -> None:
-    """Print a problem to standard error, made printable: it may hold file and folder names that others chose."""
+    """Print a problem to standard error, with invisible characters escaped, since file names in it may come from others."""
     print(f"{kind}: {printable(text)}", file=sys.stderr)
 
 
 class Printable(logging.Formatter):
-    """Formats log lines for a terminal: they too may hold names that others chose."""
+    """Formats log lines for a terminal. They, too, may contain file names that come from others."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The log line, with invisible characters spelled as in code."""
@@ -41,7 +41,7 @@ def about_a_study(command: argparse.ArgumentParser) -> None:
 def study_of(options: argparse.Namespace) -> "Study":
     """Load the study that a command works on, and set the environment variable by which Dagster's processes find it.
 
-    Without a name, it is the embedded demo, which is said.
+    Without --settings, load the embedded demo and say so.
     """
     from ehr_pipeline.study import settings
 

@@ -1,4 +1,4 @@
-"""The command that extends a concept list by neighbours that a person accepted."""
+"""The command `curate`: extend a concept list by neighbours that a reviewer accepted."""
 
 import argparse
 from pathlib import Path

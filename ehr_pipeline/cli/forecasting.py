@@ -1,4 +1,4 @@
-"""The command `forecast`: what may follow on a typed-in history, or a sheet of made-up timelines to rate."""
+"""The command `forecast`: forecast what may follow a typed-in history, or write a sheet of made-up timelines to rate."""
 
 import argparse
 import sys
@@ -69,7 +69,7 @@ def _forecast(options: argparse.Namespace) -> int:
 
 
 def _lines(history: str) -> Iterable[str]:
-    """The lines of a file, or of the terminal. Raises UserError for a file that is no text."""
+    """Read lines from a file or the terminal. Raises UserError for a file that is not text."""
     if history == "-":
         if sys.stdin.isatty():
             print("Type lines such as '41,Asthma', then end with Ctrl-D.", file=sys.stderr)

@@ -12,7 +12,7 @@ from ehr_pipeline.study import ENVIRONMENT_VARIABLE
 from ehr_pipeline.tables.asset_names import MAPPED_EVENTS
 
 MOST_SHOWN = 30
-"""How many of the codes that were found are shown; a list holds all."""
+"""How many of the codes found are shown on the terminal; a written list holds all of them."""
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -111,7 +111,7 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def script(whole: argparse.ArgumentParser) -> str:
-    """A script for bash that completes commands, their options, and names of files."""
+    """Return a bash script that completes commands, options and file names."""
     commands = next(action.choices for action in whole._actions if isinstance(action, argparse._SubParsersAction))
     cases = "\n".join(
         f"    {name}) words='{' '.join(_words(command))}' ;;" for name, command in (commands or {}).items()
@@ -130,7 +130,7 @@ complete -o filenames -F _ehr_pipeline ehr-pipeline
 
 
 def _words(command: argparse.ArgumentParser) -> list[str]:
-    """The options of a command, and the words that an argument of it may be."""
+    """The options of a command, and the values that its arguments may have."""
     words: list[str] = []
     for action in command._actions:
         words += [name for name in action.option_strings if name.startswith("--")]

@@ -1,4 +1,4 @@
-"""The parser of the command line: every command has a description and an example, and a misspelt one is recognised."""
+"""The parser of the command line: every command has a description and an example; misspelt commands get a suggestion."""
 
 import argparse
 import difflib
@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
 def add_command(
     commands: "Commands[Any]", name: str, summary: str, *examples: str, about: str = ""
 ) -> argparse.ArgumentParser:
-    """Add a command. Its help shows the summary, what else `about` says, and examples (without the program's name)."""
+    """Add a command. Its help shows the summary, then `about`, then examples (given without the program's name)."""
     width = max(min(shutil.get_terminal_size().columns, 100) - 2, 40)
     text = f"{summary[0].upper()}{summary[1:]}.{f' {about}' if about else ''}"
     made: argparse.ArgumentParser = commands.add_parser(

@@ -1,4 +1,4 @@
-"""The command that applies a fitted task: predict."""
+"""The command `predict`: apply the fitted model of a task to new patients."""
 
 import argparse
 from pathlib import Path

@@ -97,7 +97,7 @@ def _job_scripts(options: argparse.Namespace) -> int:
 
     study = study_of(options)
     launcher, store = study.launcher, Path(study.study.store)
-    # For the backends on this machine and for Ray, which send nothing to a scheduler, show what Slurm would get.
+    # Backends on this machine, and Ray, send nothing to a scheduler; for them, show what Slurm would get.
     shown = engine_for(launcher, store).preview() or engine_for(replace(launcher, backend="slurm"), store).preview()
     for what, script in shown.items():
         print(f"==> {what}\n{script}")

@@ -1,4 +1,4 @@
-"""The command that answers what goes together with a disease, and what comes after it."""
+"""The command `relations`: list the concepts that occur together with a disease, and those that come after it."""
 
 import argparse
 import re

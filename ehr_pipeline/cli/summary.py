@@ -27,7 +27,7 @@ def report_of(study: "Study") -> str | None:
 
 
 def link_of_report(study: "Study") -> Path | None:
-    """A path in the store that always leads to the current report: a link, renewed here. None if there is no report."""
+    """Renew the link in the store that leads to the current report, and return its path. None if there is no report."""
     report, link = report_of(study), Path(study.study.store) / PAGE
     if report is None:
         return None
@@ -51,7 +51,7 @@ def predictions_of(study: "Study") -> str | None:
 
 
 COLUMNS = ("read", "kept", "rejected")
-"""Columns of the table that count a stage's rows."""
+"""Columns of the printed table that hold counts of rows."""
 
 
 def print_table(rows: list[Any], guard: Guard) -> None:
@@ -73,7 +73,7 @@ def _text(count: int | None, told: float | None, guard: Guard) -> str:
 
 
 def _shown(row: Any, guard: Guard) -> dict[str, float | None]:
-    """The counts of a stage as they may be shown; None for a count that it lacks or that must not be shown."""
+    """The counts of a stage that may be shown. A count is None if the stage has no such count, or it must not be shown."""
     counts = shown(row.asset, row.counts, guard)
     lost = figures(row.counts, declared(row.asset)).get("dropped")
     if lost is None or counts.get("collapsed", 0) is None:  # the total of all reasons would reveal what was collapsed
@@ -85,7 +85,7 @@ def _shown(row: Any, guard: Guard) -> dict[str, float | None]:
 
 
 def write_summary(study: "Study", outcome: Any, report: str | None) -> None:
-    """Write the same table to `summary.json` in the store."""
+    """Write the table of `print_table` to `summary.json` in the store."""
     stages = [
         {n: value for n, value in vars(row).items() if n != "counts"} | _shown(row, study.guard) for row in outcome.rows
     ]

@@ -14,15 +14,15 @@ from ehr_pipeline.study import settings
 
 
 class NoValues(dg.IOManager):
-    """Takes the place of Dagster's own manager, which pickles values: no asset of ours returns or takes one."""
+    """Replaces Dagster's own manager, which pickles values, because our assets neither return nor take values."""
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
-        """Take nothing. Raises TypeError for a value."""
+        """Do nothing for None. Raises TypeError for a value."""
         if obj is not None:
             raise TypeError("assets write their artifacts into the store, and return no value")
 
     def load_input(self, context: dg.InputContext) -> object:
-        """Give nothing: raises TypeError."""
+        """Raise TypeError: there are no values to load."""
         raise TypeError("assets read their inputs from the store")
 
 

@@ -1,7 +1,7 @@
 """Automatic runs: extracts are read once they are complete; downstream assets are remade when the data changed.
 
-The sensor and the schedule only start the reading, one run for each extract. Everything downstream is requested by
-Dagster's automation conditions, in a single run for any number of extracts, once the last of them has been read.
+The sensor and the schedule only start the reading, in one run for each extract. Once the last new extract has been read,
+Dagster's automation conditions request everything downstream in a single run.
 """
 
 import json
@@ -25,11 +25,12 @@ CONDITION = "new input data"
 
 
 def follows_its_inputs(asset: str) -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
-    """True once after data of an input changed (not if only remade), when all inputs exist and none is being made.
+    """A condition that is true once after the data of an input changed, when all inputs exist and none is being made.
 
-    For a partitioned input this means every partition: ten extracts that land together start one chain, after the
-    tenth. The catalog, the first asset of the chain, also waits for the checks of the extracts. After it, checks and
-    assets are in one run, where Dagster itself stops at a failed check.
+    Remaking an input with the same data does not count as a change. For a partitioned input, the condition waits for
+    every partition: ten extracts that land together start one chain, after the tenth. The catalog, which reads the
+    extracts, also waits for their checks. Later assets need not wait for checks: checks and assets are then in one run,
+    in which Dagster itself stops at a failed check.
     """
     changed = dg.AutomationCondition.data_version_changed() | dg.AutomationCondition.will_be_requested()
     condition = (
@@ -44,9 +45,9 @@ def follows_its_inputs(asset: str) -> dg.AutomationCondition[dg.AssetKey | dg.As
 
 
 def build_automation(study: Study) -> dg.Definitions:
-    """The jobs, the sensors and the schedule: what registers extracts, what reads them, and what makes all that follows.
+    """The jobs, sensors and schedule that register extracts, read them, and make everything downstream.
 
-    Registering is always on. `operation.watch` says which of the others are on from the start.
+    Registering is always on. `operation.watch` decides which of the others are on from the start.
     """
     job = jobs.reading(run_tags(study))
     following = dg.AutomationConditionSensorDefinition(
@@ -149,7 +150,7 @@ def _sensor_status(running: bool) -> dg.DefaultSensorStatus:
     return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
 
 
-# By extract: the state of its files when it was last requested, and how often it has been requested.
+# For each extract: the state of its files when its reading was last requested, and the number of requests so far.
 Requested = dict[str, tuple[str, int]]
 
 
@@ -158,8 +159,8 @@ def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str 
 
     `now` is the time in seconds since 1970; `cursor` is that of the previous check, or None.
 
-    A run key holds the hash of the extract's files and the number of requests so far: an extract that lands twice
-    unchanged is read once; a corrected extract is read again, and so is one whose correction was undone.
+    A run key holds the hash of the extract's files and the number of requests so far. So an extract that lands twice
+    unchanged is read once, and an extract is read again when it is corrected, or when its correction is undone.
     """
     landing, snapshot = Path(pipeline.study.records.landing), pipeline.study.records.mode == "snapshot"
     landed = look(landing, pipeline.study.operation, now)
@@ -175,7 +176,7 @@ def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str 
         if state == found.state or len(requests) == MOST_RUNS:
             continue
         if not number and pipeline.is_read(found.extract, read):
-            after[found.extract] = (found.state, 0)  # was read before the sensor ran
+            after[found.extract] = (found.state, 0)  # the extract was read before the sensor ran
             continue
         after[found.extract] = (found.state, number + 1)
         key = f"{found.extract}:{found.state}:{number + 1}"
@@ -203,7 +204,7 @@ def _partitions(
 
 
 def _why_quiet(landing: Path, landed: list[Landed]) -> str:
-    """Why nothing is started, with the names of extracts that are not complete."""
+    """The reason why nothing is started, with the names of incomplete extracts."""
     waiting = [printable(f"{found.extract}: {found.waits_for}") for found in landed if found.waits_for]
     if not landing.is_dir():
         return f"{landing} (records.landing) is no folder"

@@ -48,7 +48,7 @@ def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
 
 
 def in_dagster(outcome: Outcome, pipeline: Pipeline) -> dict[str, Any]:
-    """What Dagster is told of an outcome, by the names of its fields."""
+    """The arguments of Dagster's check result for an outcome, by name."""
     return {
         "check_name": outcome.name,
         "passed": outcome.passed,
@@ -61,7 +61,7 @@ def in_dagster(outcome: Outcome, pipeline: Pipeline) -> dict[str, Any]:
 def outcomes(
     asset: str, pipeline: Pipeline, extract: str | None, wanted: Collection[str] | None = None
 ) -> list[Outcome]:
-    """The outcomes of the checks that are `wanted` (None: all); for raw_records, of one extract, or the worst over all."""
+    """The outcomes of the `wanted` checks (None: all). For raw_records: of one extract, or the worst over all extracts."""
     if asset != RAW_RECORDS:
         return pipeline.check(asset, only=wanted)
     worst: dict[str, Outcome] = {}

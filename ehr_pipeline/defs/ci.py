@@ -1,7 +1,7 @@
 """`ehr-pipeline ci-check`: run the whole graph on a small synthetic slice in a temporary folder; fail on any failed check.
 
-For a site's CI: after an upgrade, or a change made by the site, it shows within a minute whether every asset can still
-be made and every check still passes on this machine. Dagster's exit code covers blocking checks only.
+It is meant for a site's CI. After an upgrade or a change made by the site, it shows within a minute whether every asset
+can still be made, and every check still passes, on this machine. Dagster's own exit code covers blocking checks only.
 """
 
 import os
@@ -33,7 +33,7 @@ NOT_OF_THE_SLICE = (
 
 
 def ci_check(overrides: Mapping[str, Any] | None = None) -> RunOutcome:
-    """Materialise the slice. Failed non-blocking checks are problems here, too. `overrides` replace its settings."""
+    """Materialise the slice. Failed non-blocking checks count as problems, too. `overrides` replace settings of the slice."""
     with tempfile.TemporaryDirectory(prefix="ehr-ci-") as named, _home(Path(named) / "home"):
         folder = Path(named)
         generate(folder, PATIENTS, SEED)

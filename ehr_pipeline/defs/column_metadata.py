@@ -1,4 +1,4 @@
-"""Table columns as Dagster shows them: their meaning, from the schemas that the checks enforce, and their lineage."""
+"""The table columns that Dagster shows, with their lineage. Columns come from the schemas that the checks enforce."""
 
 from collections.abc import Iterator
 from typing import Any

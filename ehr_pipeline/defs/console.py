@@ -1,7 +1,7 @@
-"""What the command line shows during a run: a line as each stage starts and ends, the library's log, and time left.
+"""Show the progress of a run on the command line: a line when a stage starts or ends, the library's log, and time left.
 
-Lines of the orchestrator (Dagster) itself are shown only with `--verbose`. On a terminal, a status line says what is
-being done; elsewhere, a line is written when nothing was for a while.
+Dagster's own lines are shown only with `--verbose`. On a terminal, a status line shows the current stage. Elsewhere,
+after some time without output, a line says that the stage is still being made.
 """
 
 import logging
@@ -20,17 +20,17 @@ from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.work.progress import duration
 
 SILENCE = 9.0
-"""Seconds without a line, after which one says that the stage is still being made."""
+"""Seconds without output after which a line says that the stage is still being made."""
 CHECKS = "_checks"
-"""Ends the name of the step that runs an asset's checks."""
+"""Suffix of the name of a step that runs an asset's checks."""
 SHOWN = "ehr_pipeline_shown"
-"""Attribute of log records that the console has shown; Dagster's handler, which comes after it, copies it."""
+"""Attribute that marks log records which the console has shown. Dagster's handler, which comes later, copies the attribute."""
 INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 _COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
 
 
 class Console(logging.Handler):
-    """Shows the stages of a run, `stages` in all. `usual` are the seconds that assets took when last made."""
+    """Shows the progress of a run with this number of `stages`. `usual` has the seconds that each asset took last time."""
 
     def __init__(self, stages: int, usual: Mapping[str, float], verbose: bool = False):
         super().__init__()
@@ -41,7 +41,7 @@ class Console(logging.Handler):
         self._status: Any = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a line of the library, or of the orchestrator where it says that a stage starts or ends."""
+        """Show a log line of the library, or one from Dagster that says that a stage starts or ends."""
         setattr(record, SHOWN, True)
         meta: Mapping[str, Any] = getattr(record, "dagster_meta", {})
         text = str(meta.get("orig_message", record.getMessage()))
@@ -82,7 +82,7 @@ class Console(logging.Handler):
         return words.format(duration(seconds)) if seconds > SILENCE else ""
 
     def _now(self) -> str:
-        """What is being done, for how long, and how long it will take by the time it took before."""
+        """The current stage, how long it has run, and how long it took last time."""
         spent = time.monotonic() - self._since
         left = self._usual.get(self._step, 0) - spent
         about = f", about {duration(left)} left" if left > 0 else ""
@@ -98,7 +98,7 @@ class Console(logging.Handler):
         self._rich.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def _beat(self) -> None:
-        """Until the end, renew the status line each second; without a terminal, end long silences."""
+        """Until the run ends, renew the status line each second; without a terminal, write a line after a long silence."""
         while not self._ended.wait(1.0):
             if not self._step:
                 continue
@@ -109,9 +109,9 @@ class Console(logging.Handler):
 
     @contextmanager
     def showing(self) -> Iterator[None]:
-        """Show the library's log, and what is being done, until the end of the block."""
+        """Show the library's log and the current stage until the end of the block."""
         library = logging.getLogger("ehr_pipeline")
-        propagated, library.propagate = library.propagate, False  # its lines come once
+        propagated, library.propagate = library.propagate, False  # else each line would be shown twice
         library.addHandler(self)
         thread = threading.Thread(target=self._beat, daemon=True)
         try:
@@ -129,7 +129,7 @@ class Console(logging.Handler):
             library.propagate = propagated
 
     def definition(self) -> dg.LoggerDefinition:
-        """The logger by which Dagster hands its events and lines to this console."""
+        """The logger through which Dagster passes its events and log lines to this console."""
 
         @dg.logger
         def events(context: dg.InitLoggerContext) -> logging.Logger:
@@ -141,7 +141,7 @@ class Console(logging.Handler):
 
 
 class _Passing(logging.Handler):
-    """Passes on what Dagster logs. Lines of the library come to the console by themselves."""
+    """Passes Dagster's log records on to the console. The library's lines reach the console directly."""
 
     def __init__(self, console: Console):
         super().__init__(logging.DEBUG)
@@ -154,12 +154,12 @@ class _Passing(logging.Handler):
 
 
 def error_kind(error: Any) -> str:
-    """The class of the error that made a step fail."""
+    """The class name of the error that made a step fail."""
     return str((error.cause or error).cls_name)
 
 
 def _rich_console() -> Any:
-    """A console for a terminal; None where standard error goes elsewhere."""
+    """A rich console if standard error is a terminal, else None."""
     if not sys.stderr.isatty():
         return None
     from rich.console import Console as Rich
@@ -168,10 +168,10 @@ def _rich_console() -> Any:
 
 
 def usual_seconds(store: Store) -> dict[str, float]:
-    """The seconds that each asset took when its current artifact was made."""
+    """How many seconds it took to make the current artifact of each asset."""
     found: dict[str, float] = {}
     for asset in ASSETS:
-        with suppress(UserError):  # nothing made yet, or not readable: there is no time to tell
+        with suppress(UserError):  # not made yet, or not readable: the time is unknown
             partition = max(store.partitions(asset), default=None)
             found[asset] = float(store.current(asset, partition).manifest["seconds"])
     return found

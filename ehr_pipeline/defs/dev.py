@@ -1,4 +1,4 @@
-"""`dg dev` (code and web server, daemon) with our `webserver`: `python -m ehr_pipeline.defs.dev OPTIONS`."""
+"""Run `dg dev` (code server, web server, daemon) with our own `webserver`: `python -m ehr_pipeline.defs.dev OPTIONS`."""
 
 import importlib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ THEIRS = "dagster_webserver"
 
 
 def main() -> None:
-    """Start all three. Raises RuntimeError if Dagster's own web server would be started, as a later version might do."""
+    """Start the three servers. Raises RuntimeError if a later version of Dagster would start its own web server."""
     dev: Any = importlib.import_module("dagster._cli.dev")
     start = dev.open_ipc_subprocess
     guarded: list[bool] = []

@@ -1,8 +1,8 @@
-"""Report failed runs: a line of JSON in a file, and a POST to an address. Neither holds patient data.
+"""Report failed runs, as a line of JSON in a file and a POST to an address. The report holds no patient data.
 
-The report names the run, its job, the assets that failed and the kind of error. Messages are included only for errors
-that the user can fix: by the rule of this project they name files, settings and numbers. Other messages may quote data,
-and stay in Dagster's log.
+The report names the run, its job, the assets that failed and the kind of error. It includes messages only of errors that
+the user can fix, because this project writes only files, settings and numbers into them. Other messages may quote data;
+they stay in Dagster's log.
 """
 
 import json
@@ -18,11 +18,11 @@ from ehr_pipeline.study.settings import Study
 _log = logging.getLogger("ehr_pipeline")
 TIMEOUT = 10.0  # seconds
 USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "Damaged", "GateFailed", "Failure")
-"""Class names. 'Failure' is Dagster's own, raised with the messages of failed blocking checks (`checks`)."""
+"""Names of error classes whose messages are reported. Dagster's own 'Failure' carries messages of failed blocking checks."""
 
 
 def build_failure_hook(study: Study) -> dg.SensorDefinition:
-    """A sensor that reports every failed run; it is on from the start if the settings name a file or an address."""
+    """A sensor that reports every failed run. It is on from the start if the settings name a file or an address."""
     settings = study.operation
 
     @dg.run_failure_sensor(

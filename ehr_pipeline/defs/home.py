@@ -1,4 +1,4 @@
-"""Where Dagster keeps its state, and which extracts it knows."""
+"""Set up the folder where Dagster keeps its state, and register extracts as its partitions."""
 
 import os
 import time
@@ -19,10 +19,11 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 
 def ensure_home() -> Path:
-    """Set DAGSTER_HOME and EHR_STATE_DIR if they are not set; the home holds our dagster.yaml, so that telemetry stays off.
+    """Set DAGSTER_HOME and EHR_STATE_DIR if they are not set, and return the home. Its dagster.yaml keeps telemetry off.
 
-    The default home is the top of a checkout; elsewhere the folder `ehr_pipeline_home` in the working directory, created
-    if missing. Raises UserError if the home holds no dagster.yaml, or if SQLite would be on a network file system.
+    The default home is the top of a checkout; without a checkout, it is the folder `ehr_pipeline_home` in the working
+    directory, created if missing. Raises UserError if the home holds no dagster.yaml, or if SQLite would be on a network
+    file system.
     """
     named = os.environ.get("DAGSTER_HOME")
     home = Path(named) if named else default_home()
@@ -51,7 +52,7 @@ def default_home() -> Path:
 
 
 def register_watched(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
-    """Register extracts when a server starts: all of them, or, if watched, only those that are complete or already read."""
+    """Register extracts when a server starts. If extracts are watched, register only those that are complete or already read."""
     if pipeline.study.operation.watch == "off":
         register_extracts(instance, pipeline)
         return
@@ -63,9 +64,9 @@ def register_watched(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
 
 
 def register_when_loaded(study: Study) -> None:
-    """Register extracts when the definitions are loaded: `Reload definitions` in the UI shows what has landed since.
+    """Register extracts when the definitions are loaded, so that `Reload definitions` in the UI shows new extracts.
 
-    Does nothing where Dagster's state has no place, or where the extracts cannot be listed: runs say why.
+    Does nothing if Dagster's state has no folder, or if the extracts cannot be listed: a run reports the reason.
     """
     if not {"DAGSTER_HOME", "EHR_STATE_DIR"} <= os.environ.keys():
         return

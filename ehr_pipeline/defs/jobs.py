@@ -14,7 +14,7 @@ WHOLE_STUDY, NEW_EXTRACT, READING = "whole_study", "new_extract", "read_extract"
 
 
 def whole_study(study: Study) -> Any:
-    """Everything, in one click: without a partition to choose, because the catalog reads the extracts first."""
+    """Make everything in one click. The user chooses no partition, because the catalog first reads all extracts."""
     return dg.define_asset_job(
         WHOLE_STUDY,
         selection=_with_checks([asset for asset in of_study(study) if asset != RAW_RECORDS]),
@@ -24,7 +24,7 @@ def whole_study(study: Study) -> Any:
 
 
 def new_extract(study: Study) -> Any:
-    """One extract and all that follows from it."""
+    """Read one extract and make everything downstream."""
     return dg.define_asset_job(
         NEW_EXTRACT,
         selection=_with_checks(of_study(study)),
@@ -33,7 +33,7 @@ def new_extract(study: Study) -> Any:
 
 
 def reading(tags: Mapping[str, str]) -> Any:
-    """The reading of one extract: what the sensors start."""
+    """Read one extract. The sensor and the schedule start this job."""
     return dg.define_asset_job(
         READING,
         selection=_with_checks([RAW_RECORDS]),

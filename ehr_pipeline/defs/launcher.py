@@ -1,7 +1,8 @@
 """The resource with which steps start heavy jobs: the library's engine, bound to a Dagster run.
 
-An engine logs to `ehr_pipeline`, which Dagster shows in the run (`python_logs` in dagster.yaml). It stops its work when
-an exception propagates through it, and Dagster raises one in a cancelled step. So nothing else is needed here.
+An engine logs to `ehr_pipeline`, which Dagster shows in the run (`python_logs` in dagster.yaml). Dagster raises an
+exception in a cancelled step, and an engine stops its work when an exception propagates through it. So nothing else is
+needed here.
 """
 
 import dagster as dg

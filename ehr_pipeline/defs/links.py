@@ -1,4 +1,4 @@
-"""Addresses of the pages that our web server adds to Dagster's (`pages`). They need no server."""
+"""Addresses of the pages that our web server adds to Dagster's (`pages`). They can be formed without a server."""
 
 from ehr_pipeline.store.artifacts import Artifact
 

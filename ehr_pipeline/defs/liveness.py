@@ -1,8 +1,8 @@
-"""Find out which runs are alive. A run holds a lock that ends with its process: no guessing from ages or process numbers.
+"""Find out which runs are alive, by a lock that each run holds until its process ends, not by ages or process numbers.
 
-After its server was killed, Dagster does not check whether the process of a run still exists: the run stays "started"
-for ever and keeps its slot in the pool, so that no training starts again. And a run that was forcibly marked as ended
-may still be running.
+If a server is killed, Dagster does not check whether the processes of its runs still exist. Such a run stays "started"
+for ever and keeps its slot in the pool, so that no training can start. A run that was forcibly marked as ended may still
+be running.
 """
 
 import os
@@ -19,8 +19,8 @@ from ehr_pipeline.store.build_lock import alone, try_lock
 
 IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 ENDED = (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
-GRACE = 60.0  # seconds within which a started run must hold its lock, if its server is not known to be gone
-PAUSE = 3.0  # seconds between two checks: a run that is just ending releases its lock before it reports its end
+GRACE = 60.0  # seconds that a started run has to take its lock, unless its server is known to be gone
+PAUSE = 3.0  # seconds between two checks, since a run releases its lock shortly before it reports its end
 LONG_GRACE = 180.0  # like GRACE, while a server runs: the time Dagster allows a run to start, even on a busy machine
 SERVER = "server.lock"
 
@@ -46,7 +46,7 @@ def running(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 
 def reap(instance: dg.DagsterInstance, now: float | None = None) -> list[str]:
-    """At startup, mark runs as failed whose process is gone, and end processes of runs that were marked as ended.
+    """At startup, mark runs without a process as failed, and end the processes of runs that were marked as ended.
 
     Returns sentences that say what was done. Queued runs stay queued.
     """
@@ -54,9 +54,9 @@ def reap(instance: dg.DagsterInstance, now: float | None = None) -> list[str]:
 
 
 def end_ghosts(instance: dg.DagsterInstance, now: float | None = None, grace: float = LONG_GRACE) -> list[str]:
-    """Mark runs as failed whose process is gone, and free their pool slots. Returns sentences that say what was done.
+    """Mark runs without a process as failed, and free their pool slots. Returns sentences that say what was done.
 
-    Such a run can also appear while the server is up: when a full disk keeps a process from reporting its end.
+    Such a run can also appear while the server is up, when a full disk keeps a process from reporting its end.
     """
     folder, done = _folder(instance), []
     if folder is None:
@@ -90,13 +90,13 @@ def _free_places(instance: dg.DagsterInstance, folder: Path) -> list[str]:
 
 
 def _ghosts(instance: dg.DagsterInstance, folder: Path, now: float | None, grace: float) -> list[dg.DagsterRun]:
-    """Runs in progress that appear to have no process, by one check."""
+    """Runs in progress that seem to have no process, according to a single check."""
     found = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
         run = record.dagster_run
         path = folder / f"{run.run_id}.lock"
         young = (now or time.time()) - record.update_timestamp.timestamp() < grace
-        # Check the server before the lock: a process that takes its lock in between is then still seen.
+        # Check the server before the lock, so that a process that takes its lock between the two checks is still seen.
         gone = servers.is_gone(run.tags.get(servers.TAG, ""), run.run_id)
         if not _is_held(path) and (path.is_file() or gone or not young):
             found.append(run)
@@ -118,7 +118,7 @@ def _end_processes(instance: dg.DagsterInstance) -> list[str]:
 
 @contextmanager
 def only_server(state: Path) -> Iterator[None]:
-    """Hold the lock of the one server of a Dagster home; else UserError: two daemons would start everything twice."""
+    """Hold the server lock of a Dagster home. Raises UserError if it is held: two daemons would start everything twice."""
     path = state / SERVER
     other = path.read_text() if path.is_file() else ""
     busy = f"Another server runs on {state} (process {other or '?'}). Use it, or end it, or set DAGSTER_HOME and EHR_STATE_DIR to"

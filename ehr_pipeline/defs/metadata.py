@@ -21,7 +21,7 @@ from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
 UNITS: dict[type, str] = {People: " patients", Events: " events"}
-"""What a number counts, in words; events are what patients have: rows, visits, windows."""
+"""Words for what a number counts. Events are anything that patients have: rows, visits, windows."""
 
 
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
@@ -44,7 +44,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         "seconds": artifact.manifest["seconds"],
     }
     if asset == ENCODER_CHECKPOINT:
-        # If new extracts are only embedded, the encoder is kept, and Dagster shows it as fresh: show that its data are old.
+        # If new extracts are only embedded, Dagster shows the kept encoder as fresh, so show that its training data are older.
         metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
     if asset == CLUSTER_REPORTS:
         metadata["report"] = dg.MetadataValue.path(str(artifact.file(PAGE)))
@@ -53,7 +53,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
 
 
 def _summary(artifact: Artifact, counts: Mapping[str, Any]) -> str:
-    """The `counts` that may be shown in a line, with separators and units; those beside it are for Dagster to plot."""
+    """A line of the `counts` that may be shown, with separators and units. Dagster plots the same counts from separate entries."""
     counted = figures(artifact.counts, declared(artifact.manifest["asset"]))
     words = [
         f"{name.replace('_', ' ')} {counts[name]:,}{UNITS.get(type(figure), '')}"
@@ -94,7 +94,7 @@ def _result(pipeline: Pipeline, asset: str, version: str, metadata: dict[str, An
     tags = {}
     metadata |= lineage_metadata(asset, pipeline.study)
     if pipeline.overrides:
-        # Dagster compares this tag: an artifact made with overrides is stale until it is remade with the file's settings.
+        # Dagster compares this tag, so an artifact made with overrides stays stale until it is remade with the file's settings.
         metadata["overrides"] = dg.MetadataValue.json(pipeline.overrides)
         tags["dagster/code_version"] = pipeline.code_version(asset)
     return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata, tags=tags)
@@ -121,7 +121,7 @@ def _flat(counts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _pictures(artifact: Artifact, pipeline: Pipeline) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
-    """The pictures of an artifact by name: those stored in it, and the one drawn from it here."""
+    """The pictures of an artifact by name: the stored ones, and one that is drawn here."""
     asset = ASSETS[artifact.manifest["asset"]]
     with build_lock.scratch(pipeline.store.root) as folder:
         path = folder / "picture.png"

@@ -1,4 +1,4 @@
-"""The launchpad's field `overrides`: every setting that one run may change, with its type and its own text."""
+"""The launchpad's field `overrides`: every setting that a single run may change, with its type and description."""
 
 import dataclasses
 import itertools
@@ -13,7 +13,7 @@ from ehr_pipeline import typed_settings
 from ehr_pipeline.study.settings import Study
 
 FIXED = ("study", "operation", "governance", "patients.split.key")
-"""Sections and settings that a run cannot override. Dagster keeps overrides in clear, and shows them: no place for a key."""
+"""Sections and settings that a run cannot override. Dagster stores and shows overrides in clear text, so keys are among these."""
 TEXT = (
     "Settings that this run alone has, as in the settings file: {clusters: {n: 6}}. They are checked like the file, and are part"
     " of the artifacts' fingerprints. Runs that start by themselves never have any. Not for [study], [operation], [governance] and"
@@ -35,7 +35,7 @@ def fixed_in(overrides: Mapping[str, Any], place: str = "") -> list[str]:
 
 
 def _table(cls: Any, place: str, whole: bool = False) -> dg.Shape:
-    """The fields of one table. In a list, a table is given `whole`, so that what has no default is required."""
+    """The fields of one table. A table in a list must be given `whole`: its fields without a default are required."""
     hints = typing.get_type_hints(cls)
     return dg.Shape(  # type: ignore[no-untyped-call]
         {

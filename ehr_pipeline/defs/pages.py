@@ -1,7 +1,7 @@
-"""Pages that our web server adds to Dagster's: the entrance, what an asset is, and the files that may be shown of it.
+"""Pages that our web server adds to Dagster's: an entrance, a page about each asset, and the asset's files that may be shown.
 
-Files are those that the asset's declaration releases, and its pictures: small counts are suppressed in them. A page that
-holds text of the data is sandboxed: its scripts cannot ask Dagster for anything.
+These files are the released ones in the asset's declaration, and its pictures; small counts are suppressed in them. A page
+with text from the data is sandboxed, so that its scripts cannot send requests to Dagster.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ SANDBOX = (
     " script-src 'unsafe-inline'; img-src data:; font-src data:"
 )
 OPEN_GROUPS = "asset-graph-open-graph-nodes-global-__GLOBAL__"
-"""Where Dagster's UI keeps in the browser which groups of the graph are open."""
+"""Key under which Dagster's UI stores, in the browser, which groups of the graph are open."""
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em}td,th{text-align:left;padding:.2em .8em"
     " .2em 0;vertical-align:top}code{background:#f2f2f5;padding:0 .2em}"
@@ -39,7 +39,7 @@ STYLE = (
 
 
 def routes() -> list[Route]:
-    """The routes, to stand before Dagster's."""
+    """The routes of these pages, which must come before Dagster's own routes."""
     return [
         Route("/", entrance),
         Route(f"{PLACE}/{{asset}}", about),
@@ -48,7 +48,7 @@ def routes() -> list[Route]:
 
 
 async def entrance(request: Request) -> Response:
-    """Lead to the graph. On the first visit its groups are opened; Dagster would show closed boxes."""
+    """Redirect to the graph. On the first visit, open its groups, which Dagster would show as closed boxes."""
     groups = dict.fromkeys(f"global@global:{asset.group}" for asset in ASSETS.values())
     seen, opened = json.dumps(OPEN_GROUPS), json.dumps(json.dumps({"expanded": ",".join(groups)}))
     script = (
@@ -58,7 +58,7 @@ async def entrance(request: Request) -> Response:
 
 
 async def about(request: Request) -> Response:
-    """What an asset is, by its declaration and the settings of the study."""
+    """The page about an asset, made from its declaration and the settings of the study."""
     asset = ASSETS.get(request.path_params["asset"])
     if asset is None:
         return PlainTextResponse("There is no such asset.", 404)
@@ -66,7 +66,7 @@ async def about(request: Request) -> Response:
 
 
 async def file(request: Request) -> Response:
-    """A file of an artifact, if it may be shown."""
+    """Send a file of an artifact, if it may be shown."""
     asked = request.path_params
     path = shown_file(settings.load(settings.settings_path()), asked["asset"], asked["version"], asked["path"])
     if path is None:
@@ -75,7 +75,7 @@ async def file(request: Request) -> Response:
 
 
 def shown_file(study: Study, name: str, version: str, path: str) -> Path | None:
-    """The file at this address; None where there is none that may be shown."""
+    """The file at this address; None if there is no such file or it may not be shown."""
     asset = ASSETS.get(name)
     if asset is None:
         return None
@@ -88,7 +88,7 @@ def shown_file(study: Study, name: str, version: str, path: str) -> Path | None:
 
 
 def described(asset: Asset, study: Study) -> str:
-    """The page about an asset."""
+    """The page about an asset, as HTML."""
     description = "".join(f"<p>{escape(part)}</p>" for part in asset.description.split("\n\n"))
     read = ", ".join(f'<a href="{link_about(name)}">{name}</a>' for name in asset.reads) or "the extracts"
     checks = [

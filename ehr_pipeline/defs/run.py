@@ -34,10 +34,10 @@ from ehr_pipeline.work import die_with_parent
 
 _log = logging.getLogger("ehr_pipeline")
 SELECTION = re.compile(r"(\*|\d*\+)?(?P<asset>[a-z_]+)(\*|\+\d*)?")
-"""The bare name of an asset, with optional signs that add the assets upstream and downstream of it."""
+"""An asset name without 'key:', with optional signs before and after it that add upstream and downstream assets."""
 TRACEBACK = "\nTraceback:\n"
-"""Stands in a problem between its message and the traceback, which only `--verbose` shows."""
-LOOK_SECONDS = 30.0  # between two checks by the server of the runs that should be alive
+"""Separates the message of a problem from its traceback, which only `--verbose` shows."""
+LOOK_SECONDS = 30.0  # between two checks by which the server finds runs whose process is gone
 
 
 def run(study: Study, select: str | None, verbose: bool = False) -> RunOutcome:
@@ -98,7 +98,7 @@ def _selected(select: str | None, study: Study) -> set[str]:
 
 
 def _refuse_unknown(selection: str) -> None:
-    """Raise UserError for a bare name that is no asset's."""
+    """Raise UserError for a bare name that no asset has."""
     match = SELECTION.fullmatch(selection)
     if match and match["asset"] not in ASSETS:
         near = difflib.get_close_matches(match["asset"], ASSETS, n=1, cutoff=0.5)
@@ -107,10 +107,10 @@ def _refuse_unknown(selection: str) -> None:
 
 
 def _as_in_the_ui(selection: str) -> str:
-    """A selection in the syntax of Dagster's UI: '+key:clusters' adds all upstream assets, '1+key:clusters' one layer.
+    """Return a selection in the syntax of Dagster's UI: '+key:clusters' adds all upstream assets, '1+key:clusters' one layer.
 
-    With a bare asset name, Dagster's library reads '+' as one layer and '*' as all; here both mean all, as '+' in the
-    UI. Any other UI syntax ('group:data', 'key:vocabulary+ and not group:reports') is left unchanged.
+    Before a bare asset name, Dagster's library takes '+' as one layer and '*' as all layers. Here both mean all layers,
+    as '+' does in the UI. Other UI syntax ('group:data', 'key:vocabulary+ and not group:reports') is left unchanged.
     """
     match = SELECTION.fullmatch(selection)
     if not match:
@@ -165,7 +165,7 @@ def _materialise(
 
 
 def _message(error: Any) -> str:
-    """The message of a failed step: that of a user error alone, any other followed by the end of the traceback."""
+    """The message of a failed step, followed by the end of the traceback unless the user can fix the error."""
     cause: Any = error.cause or error
     message = str(cause.message).strip()
     if cause.cls_name in USER_ERRORS:
@@ -185,7 +185,7 @@ def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row
 def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
     """Start the Dagster UI and its daemon in the foreground; ends with Ctrl-C. Returns its exit code.
 
-    It answers under the host names of `webserver.allowed`, `allow` included. Raises UserError for an invalid name.
+    It answers to the host names of `webserver.allowed`, which include `allow`. Raises UserError for an invalid name.
     """
     webserver.allowed(host, allow)
     home = ensure_home()
@@ -203,9 +203,9 @@ def tell(done: list[str]) -> None:
 
 def _serve(home: Path, port: int, host: str, allow: Sequence[str] = ()) -> int:
     workspace = home / "workspace.yaml"
-    # Started from a script, Python may inherit ignored interrupts, and Dagster would then never end.
+    # A script may start Python with interrupts ignored; Dagster would then never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # If this process is killed, its servers must end too: they would run on without the lock that prevents a second daemon.
+    # If this process is killed, its servers must end too, or they would run without the lock that prevents a second daemon.
     command = [sys.executable, str(die_with_parent.__file__), sys.executable, "-m", "ehr_pipeline.defs.dev"]
     command += ["-w", str(workspace), "-h", host, "-p", str(port)]
     own = {servers.VARIABLE: servers.name(), webserver.VARIABLE: ",".join(allow)}

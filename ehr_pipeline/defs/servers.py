@@ -1,7 +1,7 @@
 """Find out which server launched a run, and whether any process of that server is left.
 
-A run that is about to start has no lock yet. Its process is a descendant of the server that launched it, and inherits
-an environment variable that only this server's processes have: when none of them is left, the run will never start.
+A run that is about to start has no lock yet. Its process descends from the server that launched it, and inherits an
+environment variable that only this server's processes have. When none of these processes is left, the run cannot start.
 """
 
 import os
@@ -15,7 +15,7 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 
 VARIABLE = "EHR_PIPELINE_SERVER"
 TAG = ".dagster/ehr_pipeline_server"
-"""Tag of a run: its server and its run id (a retried run copies its parent's tags). The UI does not show it."""
+"""Tag of a run that holds its server and its run id (a retried run copies its parent's tags). The UI hides the tag."""
 
 
 class NotingRunLauncher(DefaultRunLauncher):
@@ -44,15 +44,15 @@ def _is_behind(path: str | None, variable: bytes) -> bool:
 
 
 def name() -> str:
-    """A name for the server that this process starts; it holds where its processes are visible and their earliest start."""
+    """A name for the server that this process starts. It encodes where the server's processes are visible, and from when."""
     return f"{_place()}/{_begun(Path('/proc/self'))}/{uuid.uuid4().hex}"
 
 
 def is_gone(note: str, run_id: str) -> bool:
-    """Whether the server that launched this run, as `note` says, has no process left. False if that cannot be known.
+    """Whether the server that launched this run, named in `note`, has no process left. False if that cannot be known.
 
-    It cannot be known for another boot, another container (its processes are not visible from here), another user
-    (whose environment variables cannot be read), and without /proc.
+    It cannot be known after a reboot, for another container (whose processes are not visible from here), for another
+    user (whose environment variables cannot be read), or without /proc.
     """
     server, _, noted = note.partition(" ")
     place = _place()
@@ -67,7 +67,7 @@ def _variable(server: str) -> bytes:
 
 
 def _may_have(process: Path, variable: bytes, since: int) -> bool:
-    """Whether a process may have this variable. If that cannot be read: True, unless it is older than the server."""
+    """Whether a process may have this variable. If it cannot be read: True unless the process is older than the server."""
     try:
         return variable in (process / "environ").read_bytes().split(b"\0")
     except PermissionError:

@@ -1,7 +1,7 @@
 """The study that a run uses: the settings as Dagster loaded them, plus any overrides of this run.
 
-A run is requested by the server, and executed by another process that reads the settings file again. Both record the
-hash of what they read. If the hashes differ, the file was edited in between, and the run refuses to start.
+The server requests a run, and another process executes it and reads the settings file again. Both record a hash of the
+file. If the hashes differ, somebody edited the file in between, and the run refuses to start.
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
     """The resource `pipeline`. Its one configuration field, in the launchpad, is `overrides`."""
     loaded = settings.digest(study)
 
-    # The description is part of the job's snapshot, which a run keeps from the moment it was requested.
+    # The description is part of the job's snapshot, which a run keeps from the moment of its request.
     @dg.resource(
         config_schema={"overrides": launchpad.field()},
         description=f"{_SETTINGS_ARE}{loaded}: the chain of the study {study.study.name!r}. Give this run alone other settings by"
@@ -54,7 +54,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
 
 
 def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
-    """The study with overridden values. Raises SettingsError for what is in `overrides.FIXED`, and for values that do not fit."""
+    """The study with overridden values. Raises SettingsError for a setting in `overrides.FIXED`, and for an invalid value."""
     fixed = launchpad.fixed_in(overrides)
     if fixed:
         raise SettingsError(
@@ -68,7 +68,7 @@ def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
 
 
 def _asked_with(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """The hash of the settings that were loaded in the process that requested the run."""
+    """The hash of the settings that the process which requested the run had loaded."""
     snapshot = instance.get_job_snapshot(str(run.job_snapshot_id))
     for mode in snapshot.mode_def_snaps:
         for resource in mode.resource_def_snaps:

@@ -1,10 +1,10 @@
-"""Dagster's web server with our pages (`pages`), which answers only requests for its allowed host names.
+"""Dagster's web server with our pages (`pages`). It answers only requests for allowed host names.
 
     python -m ehr_pipeline.defs.webserver --allow-host NAME … OPTIONS OF dagster-webserver
 
-Another site can make its own host name resolve to this machine (DNS rebinding). To a browser, the UI is then part of
-that site, whose pages may read everything in it. But the browser still sends that site's name in the `Host` header; it
-is refused here.
+A hostile site can make its own host name resolve to this machine (DNS rebinding). A browser then takes the UI for a part
+of that site, whose pages may read everything in the UI. But the browser sends the site's name in the `Host` header, and
+this server refuses such requests.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from ehr_pipeline.defs import pages
 from ehr_pipeline.errors import UserError
 
 VARIABLE = "EHR_PIPELINE_ALLOWED_HOSTS"
-"""Variable with further allowed host names, separated by commas, by which `ehr-pipeline ui` passes them to this process."""
+"""Environment variable in which `ehr-pipeline ui` passes further allowed host names, separated by commas, to this process."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 (compared, not listened on)
 _NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?")
@@ -28,9 +28,9 @@ _NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f.]*:[
 
 
 def allowed(host: str, named: Sequence[str] = ()) -> list[str]:
-    """The host names under which a server listening on `host` answers: loopback, `host` itself, and those in `named`.
+    """The host names that a server listening on `host` answers to: loopback, `host` itself, and those in `named`.
 
-    A server that listens on all addresses has the names of the machine. Raises UserError for an invalid host name.
+    A server that listens on all addresses also answers to the names of the machine. Raises UserError for an invalid name.
     """
     own = [socket.gethostname(), socket.getfqdn()] if host in EVERYWHERE else [host]
     for name in named:

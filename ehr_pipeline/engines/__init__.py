@@ -1,13 +1,14 @@
-"""Where the chain's work runs: this machine, a Ray cluster, Slurm, or Kubernetes. Processes are started and placed by existing
-engines, not by this package.
+"""Where the chain's work runs: this machine, a Ray cluster, Slurm, or Kubernetes. These systems start and place processes, not
+this package.
 
-Two kinds of work leave the process of a run. Both are pure functions of files and settings on storage that all machines share:
+The process of a run hands two kinds of work to an engine. Both are pure functions of files and settings on shared storage:
 
     spread(function, jobs, workers, what)    apply the same function to every bucket
     launch(job)                              run a heavy job (training, embedding) of several processes that communicate
 
-So one setting, `launcher.backend`, moves the whole chain, and the data files stay the same. To add an engine, write a module with a
-class that implements `base.Engine` or derives from `scheduler.Scheduler`, its settings in `settings.py`, and a line in `ENGINES`.
+So one setting, `launcher.backend`, moves the whole chain to other machines, and the data files stay the same. To add an engine,
+write a module with a class that implements `base.Engine` or derives from `scheduler.Scheduler`. Add its settings to `settings.py`,
+and a line to `ENGINES`.
 """
 
 import importlib
@@ -31,7 +32,7 @@ ENGINES = {
 
 
 def engine_for(settings: LauncherSettings, store: Path) -> "Engine":
-    """Return the engine that the settings name. `store` is the folder of artifacts; engines also communicate through it."""
+    """Return the engine that the settings name. `store` is the folder of artifacts, through which engines also communicate."""
     module, name = ENGINES[settings.backend].split(":")
     made: Engine = getattr(importlib.import_module(module), name)(settings, store)
     return made

@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """A place where work runs. Its methods return when the work is done; when interrupted, they end it."""
+    """A place where work runs. Its methods return when the work is done; if they are interrupted, they end the work."""
 
     def check(self) -> None:
-        """Check whether work could be sent. Raises UserError with what is missing; starts nothing."""
+        """Check whether work could be sent, without starting any. Raises UserError that says what is missing."""
 
     def preview(self) -> dict[str, str]:
         """Return the scripts that would be sent to a scheduler, by purpose; empty when there is no scheduler."""
@@ -32,7 +32,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class ThisMachine:
-    """Buckets run on `workers` threads or processes, or one after the other if that is 1; heavy jobs are plain calls."""
+    """Runs buckets on `workers` threads or processes (one after the other if `workers` is 1), and heavy jobs in this process."""
 
     settings: LauncherSettings
     store: Path

@@ -1,4 +1,4 @@
-"""Work on buckets, packed into a folder that other machines can read, and the worker that does a share of it:
+"""Pack work on buckets into a folder that other machines can read, and run a worker that does its share of the jobs:
 `python -m ehr_pipeline.engines.bucket_worker FOLDER TASK TASKS`.
 
     <folder>/work.json        versions of the software, the name of the function, and its jobs
@@ -32,7 +32,7 @@ def software() -> dict[str, str]:
     """Return the versions of the packages that determine the bytes of the data files."""
     from ehr_pipeline import __version__
 
-    own = {"ehr-pipeline": __version__}  # also works when it is not installed, but on the path
+    own = {"ehr-pipeline": __version__}  # works even if the package is on the path but not installed
     return own | {name: importlib.metadata.version(name) for name in DECIDING if name not in own}
 
 
@@ -84,7 +84,7 @@ def results(folder: Path, function: Callable[[Any], Any], count: int) -> list[An
 def unpack(folder: Path) -> tuple[Callable[[Any], Any], list[Any]]:
     """Return the function and the jobs of a folder. Raises UserError if other software versions sent them."""
     packed = json.loads((folder / WORK).read_text(encoding="utf-8"))
-    refuse_other(packed["software"])  # first, because other versions may not know the function or its types
+    refuse_other(packed["software"])  # check this first: another version may not know the function or its types
     function: Callable[[Any], Any] = getattr(importlib.import_module(packed["module"]), packed["function"])
     job, _ = types(function)
     return function, [job.validate_python(each) for each in packed["jobs"]]

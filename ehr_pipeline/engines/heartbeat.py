@@ -1,6 +1,6 @@
 """End a Slurm job whose sender is gone: `python -m ehr_pipeline.engines.heartbeat FOLDER SECONDS`, in the job's script.
 
-While it lives, the sender increments a counter in a file of the folder. Only this machine's clock measures how long the counter has
+While the sender lives, it increments a counter in a file of the folder. Only this machine's clock measures how long the counter has
 not changed, so clocks may differ between machines. Standard library only. In Kubernetes, `engines.pod` reads the same file.
 """
 
@@ -45,7 +45,7 @@ class Watch:
         """Seconds between two checks."""
 
     def lapsed(self) -> bool:
-        """Whether the counter has not changed for too long. If so, prints that, and marks the folder if it exists."""
+        """Whether the counter has not changed for too long. If so, print a line, and mark the folder if it still exists."""
         try:
             count = (self._folder / COUNT).read_text(encoding="ascii")
         except OSError:

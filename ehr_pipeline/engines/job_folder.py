@@ -1,9 +1,9 @@
-"""Folders in the store through which the process of a run communicates with the processes that work for it on other machines.
+"""Folders in the store through which the process of a run and its workers on other machines communicate.
 
     <store>/.work/<name>-<random>/        one piece of work: its jobs, results and logs
     <store>/.work/<name>-<random>/client  locked (flock) by the process of the run; the lock ends with the process
 
-A folder is removed when its work has ended, however it ended. A folder without a lock was left by a process that was killed.
+A folder is removed when its work ends, whether or not it succeeds. A folder without a lock was left by a killed process.
 """
 
 import logging
@@ -24,7 +24,7 @@ CLIENT, JOB = "client", "job.json"
 
 @contextmanager
 def folder(store: Path, name: str) -> Iterator[Path]:
-    """Yield a new folder for one piece of work. Only its owner can open it, because it may hold the text of errors."""
+    """Yield a new folder for one piece of work. Only its owner can open the folder, because it may hold the text of errors."""
     root = store / ".work"
     root.mkdir(parents=True, exist_ok=True)
     made = root / f".{name}-{uuid.uuid4().hex[:8]}"
@@ -62,7 +62,7 @@ def put_job(folder: Path, job: jobs.Job, *, needs_gpu: bool, logs_to_stderr: boo
 
 
 def put_script(folder: Path, name: str, text: str) -> Path:
-    """Write a script that is about to be sent into a folder, and log its lines. Returns its path."""
+    """Write a script into a folder before it is sent, and log its lines. Returns its path."""
     path = folder / name
     path.write_text(text, encoding="utf-8")
     for line in text.splitlines():

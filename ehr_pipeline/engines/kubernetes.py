@@ -1,7 +1,7 @@
-"""Kubernetes: buckets as an indexed Job, heavy jobs as a Job of one or more pods under torchrun; and the manifests of both.
+"""Kubernetes: runs buckets as an indexed Job, and heavy jobs as a Job of one or more pods under torchrun; makes the manifests.
 
-The Job controller restarts pods that died, at most `launcher.restarts` times; pods that were preempted, or whose node was drained,
-do not count. So a Job is submitted again only when its pods ended because they believed this process was gone.
+The Job controller restarts pods that died, at most `launcher.restarts` times, not counting pods that were preempted or whose node
+was drained. So a Job is submitted again only when its pods ended because they believed that this process was gone.
 """
 
 import logging
@@ -58,7 +58,7 @@ class Kubernetes(Scheduler):
         """Create a Job and its Services, and return its name. Raises UserError."""
         self.refuse_other_place()
         cluster = self.cluster
-        job_folder.note_sent(script.parent, self.backend, name)  # before it is sent: the answer may get lost
+        job_folder.note_sent(script.parent, self.backend, name)  # note it before sending, since the answer may get lost
         cluster.submit(self.parsed(script.read_text(encoding="utf-8")))
         _log.info("%s: sent to Kubernetes as Job %s in the namespace %s", what, name, cluster.namespace)
         return name
@@ -71,7 +71,7 @@ class Kubernetes(Scheduler):
             raise Silence(f"the cluster does not answer; its pods go on without it ({silence})") from None
 
     def cancel(self, job: str) -> bool:
-        """Remove a Job; it exists until its pods have ended. Returns whether the cluster accepted that."""
+        """Remove a Job, which exists until its pods have ended. Returns whether the cluster accepted the request."""
         return self.cluster.delete(job, wait=True)
 
     def is_gone(self, job: str) -> bool:
@@ -135,7 +135,7 @@ class Kubernetes(Scheduler):
         processes = self.settings.processes // nodes
         torchrun = ["torch.distributed.run", "--standalone"]
         if nodes > 1:
-            # Each pod has its own ports, unless a site's template uses the host network: there, Jobs should not share a port.
+            # Pods have their own ports, but if a site's template uses the host network, Jobs should not share a port.
             torchrun = [NODE, f"{name}-0.{name}", str(20000 + zlib.crc32(name.encode()) % 10000), str(nodes), name]
         resources = _resources(own.job_cpus * processes, own.job_gigabytes * processes)
         if own.job_gpus:
@@ -194,7 +194,7 @@ class Kubernetes(Scheduler):
 
 
 def _word(path: Path) -> str:
-    """Escape a path for a command, in which Kubernetes would expand $(NAME) as a variable."""
+    """Escape a path for a command: Kubernetes would otherwise expand $(NAME) in it as a variable."""
     return str(path).replace("$", "$$")
 
 

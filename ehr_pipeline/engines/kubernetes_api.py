@@ -1,4 +1,4 @@
-"""The Kubernetes API, through its official client: Jobs, the states of their pods, and the logs of the pods."""
+"""Access to the Kubernetes API through its official client: Jobs, the states of their pods, and the pods' logs."""
 
 import json
 import logging
@@ -41,7 +41,7 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is sent for one piece of work, in the form that the API accepts."""
+    """The objects to create for one piece of work, in the form that the API accepts."""
 
     job: dict[str, Any]
     services: tuple[dict[str, Any], ...] = ()
@@ -70,7 +70,7 @@ class Cluster:
         self._jobs, self._core = client.BatchV1Api(api), client.CoreV1Api(api)
 
     def try_out(self, manifests: list[Manifest]) -> None:
-        """Have the cluster check the manifests in a dry run, which creates nothing, and try the query that `look` makes later.
+        """Have the cluster check the manifests in a dry run, which creates nothing, and try the query that `look` will make.
 
         Raises UserError with the reason why the cluster refuses a manifest or the query, or when it does not answer.
         """
@@ -93,7 +93,7 @@ class Cluster:
             raise self._refused(refusal) from None
 
     def _make(self, manifest: Manifest, **how: str) -> None:
-        """Create a Job and its Services, which it owns, so they are removed with it. In a dry run they have no owner."""
+        """Create a Job and its Services, which are removed with the Job because it owns them (no owner in a dry run)."""
         job, how = manifest.job, how | {"field_validation": "Strict"}
         made = _ask(self._jobs.create_namespaced_job, self.namespace, job, **how)
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": manifest.name, "uid": made.metadata.uid}
@@ -141,7 +141,7 @@ class Cluster:
         return State(told, waits, stuck)
 
     def _warning(self, job: str) -> str:
-        """Return why a Job has no pod, such as a quota; empty when there is no reason, or events may not be read."""
+        """Return why a Job has no pod, such as a quota; empty when no reason is known, or events may not be read."""
         try:
             chosen = f"involvedObject.kind=Job,involvedObject.name={job},type=Warning"
             events = _ask(self._core.list_namespaced_event, self.namespace, field_selector=chosen).items
@@ -163,9 +163,9 @@ class Cluster:
         return "\n".join(told)
 
     def delete(self, job: str, wait: bool = False) -> bool:
-        """Remove a Job with its pods. Returns whether the cluster accepted that, or no longer had the Job.
+        """Remove a Job with its pods. Returns whether the cluster accepted the request, or no longer had the Job.
 
-        With `wait` the Job exists until its pods have ended, so that `is_there` shows when they have.
+        With `wait`, the Job exists until its pods have ended, so that `is_there` tells when they have ended.
         """
         try:
             policy = "Foreground" if wait else "Background"
@@ -212,7 +212,7 @@ def _end(pod: Any) -> str:
 
 
 def _connect(context: str, configuration: Any) -> str:
-    """Configure access to the cluster; return its namespace. As kubectl: a kubeconfig, else the pod's service account."""
+    """Configure access to the cluster as kubectl does (kubeconfig, else the pod's service account). Returns the namespace."""
     from kubernetes import config
 
     files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())

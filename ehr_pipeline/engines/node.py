@@ -1,8 +1,9 @@
-"""One of several nodes of a heavy job: `python -m ehr_pipeline.engines.node HEAD PORT NODES NAME WORD…`.
+"""Start one of several nodes of a heavy job: `python -m ehr_pipeline.engines.node HEAD PORT NODES NAME WORD…`.
 
-Becomes torchrun, with the given words and the options by which torchrun finds the other nodes. The first node (HEAD) listens at
-the port. The others wait for it without a time limit; if that is in vain, the engine that started them ends them. torchrun alone
-would guess from host names which node is first, wrongly when these resolve to a loopback address or are not yet known elsewhere.
+This process becomes torchrun, with the given words and with options by which torchrun finds the other nodes. The first node (HEAD)
+listens at the port. The others wait for it without a time limit; if it never listens, the engine that started them ends them.
+torchrun alone would guess the first node from host names, and guess wrong if these resolve to a loopback address or are not yet
+known on other machines.
 
 The number of this node and its address come from the environment, set by Slurm or by the manifest of a Job in Kubernetes.
 Standard library only.

@@ -2,8 +2,8 @@
 
 It runs the command, and ends it when the process that sent the work is gone.
 
-Exit codes: 2 when the command failed and left the message of an error that the user has to fix, whatever code torchrun made of it;
-75 when the sender was gone; otherwise the code of the command. The Job's policy does not restart pods that end with 2 or 75.
+Exit codes: 2 if the command failed with an error that the user has to fix (it left a message), whatever exit code torchrun reports;
+75 if the sender was gone; otherwise the code of the command. The Job's policy does not restart pods that end with 2 or 75.
 """
 
 import signal
@@ -29,7 +29,7 @@ def main(folder: Path, lapse: float, command: list[str]) -> int:
     def end(signum: int, frame: Any) -> None:
         process.terminate()
 
-    # The first process of a pod does not receive signals for which it has no handler.
+    # The first process of a pod receives only the signals for which it has a handler.
     signal.signal(signal.SIGTERM, end)
     while True:
         try:

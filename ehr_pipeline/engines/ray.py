@@ -1,7 +1,7 @@
-"""Ray: buckets as Ray Core tasks, heavy jobs as actors of a placement group that run the same plain-torch loop.
+"""Ray: runs buckets as Ray Core tasks, and heavy jobs as actors of a placement group with the same plain-torch loop.
 
-Ray Core is used directly, not through dagster-ray: the process of the run is the driver, so that its death ends everything it
-started, and Dagster is not needed. Each piece of work connects and then disconnects: nothing stays in the cluster's memory.
+Ray Core is used directly, not through dagster-ray. The process of the run is the driver, so its death ends everything that it
+started, and Dagster is not needed. Each piece of work connects and disconnects, so nothing stays in the cluster's memory.
 """
 
 import importlib
@@ -228,10 +228,10 @@ class Rank:
 
 
 def _environment(number: int, hosts: list[str], needs: Resources) -> dict[str, str]:
-    """Return the environment of a process of a job whose processes run on `hosts`, one entry for each.
+    """Return the environment of process `number` of a job. `hosts` names the machine of each of its processes.
 
-    Ray shows a process that asked for a GPU its own one only. To a process that asked for none it shows all GPUs of the machine,
-    from which all processes would take the first.
+    A process that requested a GPU sees only that one. Ray would show all GPUs of the machine to a process that requested none,
+    and all such processes would use the first.
     """
     return {
         "RANK": str(number),
@@ -253,7 +253,7 @@ def _connected(settings: LauncherSettings) -> Iterator[Any]:
         raise UserError(
             "launcher.backend is 'ray', but ray is not installed: pip install 'ehr-pipeline[ray]'."
         ) from None
-    if ray.is_initialized():  # a notebook's own connection
+    if ray.is_initialized():  # a notebook may have its own connection
         yield ray
         return
     main = threading.current_thread() is threading.main_thread()
@@ -268,7 +268,7 @@ def _connected(settings: LauncherSettings) -> Iterator[Any]:
         ) from None
     try:
         for each, handler in handlers.items():
-            signal.signal(each, handler)  # Ray's own handlers would end the process before Dagster learns of the signal
+            signal.signal(each, handler)  # Ray's handlers would end the process before Dagster learns of the signal
         yield ray
     finally:
         ray.shutdown()

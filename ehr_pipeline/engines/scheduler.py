@@ -1,7 +1,7 @@
-"""Work on the machines of a scheduler: write a script, submit it, poll until it ends, and submit again what is not done.
+"""Run work on the machines of a scheduler: write a script, submit it, poll until it ends, and submit unfinished work again.
 
 The subclasses (`slurm`, `kubernetes`) implement these steps and report why work ended. Finished work is never repeated, because
-buckets leave their results and trainings their checkpoints.
+buckets leave results behind, and trainings leave checkpoints.
 """
 
 import logging
@@ -29,7 +29,7 @@ SETTLING = 60.0  # seconds that a file of another machine may take to appear her
 
 
 class Silence(Exception):
-    """The scheduler does not answer, or cannot at the moment; its jobs continue meanwhile."""
+    """Raised when the scheduler does not answer at the moment. Its jobs continue."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class State:
     stuck: str = ""
     """Why the job would wait forever, as a sentence that says what to do; empty otherwise."""
     ended: Literal["", "well", "badly", "blameless", "removed"] = ""
-    """'' until the job has ended; 'blameless' if that was not the work's fault, 'removed' if somebody cancelled it."""
+    """'' until the job has ended; 'blameless' if it ended through no fault of its own, 'removed' if somebody cancelled it."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class _Work:
     folder: Path
     what: str
     write: Callable[[str, list[int]], str]
-    """Returns the script for some tasks; takes the name of the job and the numbers of the tasks."""
+    """Takes the name of the job and the numbers of tasks, and returns the script for these tasks."""
     left: Callable[[], list[int]]
     """Returns the tasks that are not done yet. Logs progress."""
 
     @property
     def error(self) -> Path:
-        """File with the message of an error that the user can fix; exists once there is one."""
+        """File with the message of an error that the user can fix; it exists only after such an error."""
         return self.folder / jobs.ERROR
 
     @property
@@ -105,7 +105,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def submit(self, script: Path, name: str, what: str) -> str:
-        """Submit a script, and record that in its folder (`job_folder.note_sent`). Returns the scheduler's id of the job."""
+        """Submit a script, and record its job in the script's folder (`job_folder.note_sent`). Returns the scheduler's id."""
 
     @abstractmethod
     def look(self, job: str) -> State:
@@ -121,7 +121,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def why(self, job: str, state: State, folder: Path) -> str:
-        """Return why work is unfinished although its job ended, as a sentence, with the end of the log."""
+        """Return a sentence that says why work is unfinished although its job ended, followed by the end of the log."""
 
     @abstractmethod
     def tidy(self, job: str) -> None:
@@ -130,7 +130,7 @@ class Scheduler(ABC):
     # What all subclasses share.
 
     def label(self, job: str) -> str:
-        """Return the words with which each line about a job begins."""
+        """Return the words that begin each log line about a job."""
         return f"{self.backend.capitalize()} job {job}"
 
     def preview(self) -> dict[str, str]:
@@ -178,7 +178,7 @@ class Scheduler(ABC):
 
     @contextmanager
     def _folder(self, kind: str) -> Iterator[Path]:
-        """Yield a folder for one piece of work. Cancels jobs that killed processes left, and its own if the work fails."""
+        """Yield a folder for one piece of work. Cancels jobs left by killed processes, and this work's jobs if it fails."""
         for path in job_folder.left_behind(self.store):
             for job in job_folder.sent(path, self.backend):
                 _log.warning("cancelling %s, whose sender was killed", self.label(job))
@@ -193,7 +193,7 @@ class Scheduler(ABC):
                 self.tidy(job)
 
     def _see_through(self, work: _Work) -> None:
-        """Submit the work, and again what is left of it, until nothing is. Raises UserError when retrying is useless."""
+        """Submit the work, and its unfinished tasks again, until all are done. Raises UserError when retrying is useless."""
         restarts, continues = self.restarts, self.continues
         while numbers := work.left():
             job, state = self._once(work, numbers)
@@ -215,7 +215,7 @@ class Scheduler(ABC):
             _log.info("%s: %s ended %s; what is left is sent again", work.what, self.label(job), how)
 
     def _once(self, work: _Work, numbers: list[int]) -> tuple[str, State]:
-        """Submit some tasks, and poll until they end. Returns the job, and how it ended."""
+        """Submit some tasks, and poll until they end. Returns the job's id and its final state."""
         again = len(job_folder.sent(work.folder, self.backend))
         name = f"ehr-{work.folder.name}" + (f"-{again}" if again else "")
         job = self.submit(job_folder.put_script(work.folder, self.script, work.write(name, numbers)), name, work.what)
@@ -224,8 +224,8 @@ class Scheduler(ABC):
             time.sleep(self.own.poll_seconds)
             done, now = not work.left(), time.monotonic()
             if work.error.is_file():
-                return job, State()  # what still runs is useless, and is cancelled by `_folder`
-            # When all results exist, the job is about to end; if it does not, it is useless and is cancelled.
+                return job, State()  # tasks that still run are useless; `_folder` cancels them
+            # When all results exist, the job is about to end. If it does not end, it is useless, and is cancelled.
             finished = (finished or now) if done else 0.0
             if finished and now - finished > SETTLING:
                 self.cancel(job)
@@ -244,7 +244,7 @@ class Scheduler(ABC):
                 raise UserError(f"{work.what}: {state.stuck}")
 
     def _settle(self, work: _Work, state: State) -> None:
-        """Wait briefly for the files of a job that ended: they may appear later than the scheduler reports the end."""
+        """Wait briefly for the files of a job that ended: they may appear after the scheduler has reported the end."""
         until = time.monotonic() + (SETTLING if state.ended == "well" else min(self.own.poll_seconds, 5.0))
         while work.left() and time.monotonic() < until and not (work.error.exists() or work.lapsed.exists()):
             time.sleep(0.5)

@@ -12,7 +12,7 @@ GPU_OPTION = re.compile(r"--gres[= ].*gpu|--gpus|-G|--tres-per-\w+[= ].*gpu")
 
 @settings
 class RaySettings:
-    """A Ray cluster that runs already (extra `ray`), with the same folders and the same packages on all of its machines."""
+    """A running Ray cluster (extra `ray`) whose machines all have the same folders and the same packages."""
 
     address: str = option(
         "Address of the cluster, as `ray start` tells it: HOST:PORT; 'auto' finds the one of this machine.",
@@ -29,7 +29,7 @@ class RaySettings:
 
 @settings
 class SlurmSettings:
-    """A site's Slurm, reached by `sbatch`, `squeue` and `scancel`; all nodes see the same folders."""
+    """A site's Slurm, used through `sbatch`, `squeue` and `scancel`. All nodes must see the same folders."""
 
     template: str = option(
         "Template of the job scripts, to fit your site (Jinja). Empty: `ehr_pipeline/engines/job.sh.j2`, a copy of which is a"
@@ -176,7 +176,7 @@ class LauncherSettings:
 
     @property
     def needs_gpu(self) -> bool:
-        """Whether a process of a job without a GPU is an error."""
+        """Whether it is an error if a process of a heavy job finds no GPU."""
         asked = {
             "ray": self.ray.job_gpus > 0,
             "kubernetes": self.kubernetes.job_gpus > 0,

@@ -1,6 +1,7 @@
-"""Slurm: buckets as tasks of an array job, heavy jobs under torchrun on one node or several; by `sbatch`, `squeue` and `scancel`.
+"""Slurm: runs buckets as tasks of an array job, and heavy jobs under torchrun on one or more nodes.
 
-Slurm starts, places, kills and requeues jobs; `scheduler` decides whether a job that ended is submitted again.
+It calls `sbatch`, `squeue` and `scancel`. Slurm starts, places, kills and requeues jobs; the module `scheduler` decides whether a
+job that ended is submitted again.
 """
 
 import logging
@@ -49,7 +50,7 @@ class Slurm(Scheduler):
     def __init__(self, settings: LauncherSettings, store: Path):
         super().__init__(settings, store)
         self.tasks, self.restarts, self.continues = self.own.array_tasks, settings.restarts, self.own.continues
-        self.patience = 2 * self.own.poll_seconds  # the reason for which a job waits may be out of date for a moment
+        self.patience = 2 * self.own.poll_seconds  # the reason why a job waits may be out of date for a moment
 
     def check(self) -> None:
         """Check that Slurm answers and that the template can be filled in. Raises UserError."""

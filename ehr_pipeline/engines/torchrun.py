@@ -59,7 +59,7 @@ class Torchrun(ThisMachine):
     def _run(self, command: list[str], follower: job_folder.Follower, said: Path) -> int:
         """Run torchrun to its end, and return its exit code. If this process ends first, for any reason, so does torchrun.
 
-        What it prints goes to the file `said`: the job logs by itself, and the rest matters only after a failure.
+        The output of torchrun goes to the file `said`. The job itself writes a log, so this output matters only after a failure.
         """
         # Unless OMP_NUM_THREADS is set, torchrun gives each process one thread, which would leave the other cores idle.
         threads = self.settings.threads or max(1, cores() // self.settings.processes)
@@ -83,10 +83,10 @@ class Torchrun(ThisMachine):
 
 
 def log_tails(logs: Path, lines: int = 15) -> str:
-    """Return the last log lines of the process that failed first in the last attempt: the others failed as a consequence.
+    """Return the last log lines of the process that failed first in the last attempt, since the others failed as a consequence.
 
-    When no log records a failure, as when a process was killed, the last lines of all logs are returned. torchrun stores logs as
-    RUN/attempt_N/RANK/stderr.log.
+    If no log records a failure, for example because a process was killed, return the last lines of all logs. torchrun stores logs
+    as RUN/attempt_N/RANK/stderr.log.
     """
     written = [path for path in logs.glob("*/attempt_*/*/stderr.log") if path.stat().st_size]
     last = max((int(path.parts[-3].split("_")[1]) for path in written), default=0)

@@ -2,7 +2,7 @@
 
     plan(study, rows, Machines.read(["8x32x256x1"]), gpu_tokens=None).text()
 
-It is an estimate that lists every assumption, not a promise. The rates, each with its source, are in `rates.py`.
+The estimate lists all its assumptions. The rates, each with its source, are in `rates.py`.
 """
 
 from ehr_pipeline.planning.machines import Machines

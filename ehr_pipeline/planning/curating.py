@@ -1,7 +1,7 @@
-"""Extend a concept list by neighbours that a person accepted: candidates to review, decisions, and the list they make.
+"""Extend a concept list by neighbours that a reviewer accepted: offer candidates, read decisions, write the extended list.
 
-The published study pooled 250 listed concepts and their 10 nearest neighbours, 1,294 in all, unseen (Scienta Lab, 2026). Here
-each neighbour is offered to a reviewer, and only what was accepted enters the list, with reviewer and date.
+The published study pooled 250 listed concepts and their 10 nearest neighbours, 1,294 in all, without a review (Scienta Lab, 2026).
+Here each neighbour is offered to a reviewer. Only accepted neighbours enter the list, with reviewer and date.
 """
 
 import datetime
@@ -25,7 +25,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 ACCEPT, REFUSE = "accept", "refuse"
 RARE = "a listed concept that few patients have"
-"""Stands for the name of a listed concept that may not be shown: its place in the vocabulary says that a patient has it."""
+"""Replaces the name of a rare listed concept: showing the name would reveal that some patient has the concept."""
 DECIDED = ("concept", "name", "neighbour_of", "decision", "reviewer", "date")
 REVIEW = pa.schema(
     [
@@ -37,12 +37,12 @@ REVIEW = pa.schema(
         *((name, pa.string()) for name in ("decision", "reviewer", "date", "comment")),
     ]
 )
-"""A review: what is offered, and four columns to fill in. Counts are rounded to multiples of `reports.suppress_below`."""
+"""Columns of a review: the candidate, and four columns to fill in. Counts are rounded to multiples of `reports.suppress_below`."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A concept that is not on the list, with the concept of the list that it is nearest to."""
+    """A concept that is not on the list, and the listed concept that is nearest to it."""
 
     concept: str
     name: str
@@ -54,7 +54,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Decision:
-    """What a reviewer said about one concept. A concept without a decision is undecided, and not returned."""
+    """A reviewer's decision about one concept. Undecided concepts have no `Decision`."""
 
     concept: str
     name: str
@@ -63,18 +63,19 @@ class Decision:
     reviewer: str
     date: datetime.date
     place: str
-    """The file and line that hold it, for messages."""
+    """The file and line of the decision, for messages."""
 
 
 def candidates(
     listed: frozenset[str], vocabulary: Vocabulary, vectors: NDArray[np.float32], neighbours: int, naming: Naming
 ) -> tuple[list[Candidate], int]:
-    """The nearest neighbours of listed concepts, each under the one it is nearest to; and how many may not be named.
+    """Return the nearest neighbours of listed concepts as candidates, and the number of neighbours that may not be named.
 
-    `vectors` (V, D) are by token id. Neighbours are those that `embeddings.pooling` would take unseen: the `neighbours`
-    nearest of each listed concept by cosine in the whole vocabulary. A neighbour that too few patients have is only
-    counted; such a listed concept is RARE. The order is that of the nearest listed concept (the most frequent first),
-    then of the cosine. Raises InputError when no concept of the list is in the vocabulary.
+    `vectors` (V, D) are ordered by token id. The neighbours of a listed concept are the same that `embeddings.pooling`
+    takes without a review: the `neighbours` concepts nearest by cosine in the whole vocabulary. Each is listed once,
+    under the listed concept nearest to it. A neighbour that too few patients have is only counted. A listed concept that
+    too few patients have is called RARE. Candidates are sorted by their listed concept, the most frequent first, then by
+    cosine. Raises InputError when no concept of the list is in the vocabulary.
     """
     known = [one for one in vocabulary.concepts if one.concept in listed]
     if not known:
@@ -102,7 +103,7 @@ def candidates(
 
 
 def write_offer(path: Path, offered: Iterable[Candidate]) -> None:
-    """Write a review to fill in, whole or not at all. Raises UserError if the file is there."""
+    """Write a review to fill in, whole or not at all. Raises UserError if the file exists."""
     rows = (
         (one.concept, one.name, one.neighbour_of, f"{one.cosine:.3f}", one.patients, "", "", "", "") for one in offered
     )
@@ -111,10 +112,10 @@ def write_offer(path: Path, offered: Iterable[Candidate]) -> None:
 
 
 def read_reviews(paths: Sequence[Path]) -> list[Decision]:
-    """The decisions of reviews; rows without a decision are left out. One concept may stand in several reviews.
+    """Read the decisions in reviews, leaving out rows without a decision. A concept may be in several reviews.
 
-    Raises InputError with file and line where a decision is no word of the two, has no reviewer or no date of the form
-    2026-03-31, or contradicts another decision about the same concept.
+    Raises InputError, with file and line, if a decision is neither 'accept' nor 'refuse', has no reviewer, has no date of
+    the form 2026-03-31, or contradicts another decision about the same concept.
     """
     decided: dict[str, Decision] = {}
     for one in (row for path in paths for row in _decisions(path)):
@@ -186,9 +187,9 @@ def _problem(cell: dict[str, str], date: datetime.date | None) -> str:
 
 
 def write_list(path: Path, listed: Iterable[ListedConcept], accepted: Iterable[Decision]) -> None:
-    """Write a concept list: its rows as they were, then what was accepted, with the reason, reviewer and date as its source.
+    """Write a concept list: the `listed` rows unchanged, then the accepted concepts, with reason, reviewer and date as source.
 
-    A list is written whole or not at all. Raises UserError if the file is there.
+    The list is written whole or not at all. Raises UserError if the file exists.
     """
     rows = [(row.code, row.cui, row.name, row.source) for row in listed]
     rows += [

@@ -1,7 +1,7 @@
-"""Foresee what a run would find only after minutes: too few patients, too small a vocabulary, an empty cohort.
+"""Warn early of too little data: too few patients, too small a vocabulary, an empty cohort. A run would find it after minutes.
 
-Where the extracts are small enough to be read within seconds, all their rows are looked at. Only what is certain, or
-nearly so, is reported, as a warning: the assets before the one that would stop can still be made.
+If the extracts are small enough to be read within seconds, all their rows are read. Only certain or nearly certain
+problems are reported. They are warnings, because the assets before the one that would fail can still be made.
 """
 
 from dataclasses import dataclass, field
@@ -22,20 +22,20 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.work.progress import Progress
 
 LARGEST, BLOCK = 1 << 25, 1 << 22
-"""Bytes of the extracts up to which they are read, and of a block."""
+"""Most bytes that all extracts together may have to be read, and bytes of a block."""
 
 
 @dataclass
 class Held:
-    """What the extracts hold."""
+    """Patients and events of the extracts."""
 
     people: set[str] = field(default_factory=set)
-    """Patients with a birth."""
+    """Patients with a date of birth."""
     events: list[pl.DataFrame] = field(default_factory=list)
-    """Blocks of patient, date and code, all as text; a code of a local system has its name before it."""
+    """Blocks of patient, date and code, all as text. A code of a local system begins with the name of the system."""
 
     def count(self) -> tuple[int, pl.DataFrame]:
-        """The number of patients with a birth and an event, and how often (patients and days) each code appears."""
+        """Return the number of patients with a birth date and an event, and the number of patient-days with each code."""
         if not self.events:
             return 0, pl.DataFrame(schema={"code": pl.String, "len": pl.UInt32})
         people = pl.Series("patient", sorted(self.people), dtype=pl.String)
@@ -44,7 +44,7 @@ class Held:
 
 
 def look(study: Study, found: Preflight) -> None:
-    """Report what is to be foreseen, unless the files are too large, or there are problems already."""
+    """Report problems that a run would meet, unless the files are too large, or problems were found before."""
     landing = Path(study.records.landing)
     extracts = catalog.extracts_in(landing)
     if found.problems or not extracts:
@@ -64,7 +64,7 @@ def look(study: Study, found: Preflight) -> None:
 
 
 def _read(study: Study, folders: list[Path]) -> Held | None:
-    """The rows of the extracts; None if they are too large."""
+    """Read the rows of the extracts; None if the files are too large."""
     chosen = [
         (path, kind)
         for folder in folders

@@ -1,4 +1,4 @@
-"""Check the extracts by the first rows of their files: whether they can be used, and what would be lost."""
+"""Check the first rows of the extracts' files: whether they can be used, and which rows or values would be lost."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 LOOKED_INTO = 100
-"""How many of the newest extracts are checked by their first rows; older ones, probably read before, by their columns."""
+"""How many of the newest extracts have their first rows checked. Of older ones, probably read before, only columns are checked."""
 ATTRIBUTE_VALUES = 20_000
 """How many values of an attribute are examined, for each kind of file and extract."""
 
@@ -55,7 +55,7 @@ def look_at_all(study: Study, found: Preflight) -> None:
 
 
 def _beside(landing: Path) -> str:
-    """What to do with files that lie in the landing folder itself; empty if there are none."""
+    """Advice on files that are directly in the landing folder; empty if there are none."""
     names = sorted(path.name for path in landing.iterdir() if path.is_file() and not path.name.startswith("."))
     return f" Files lie directly in it ({listed(names)}): move them into such a folder." if names else ""
 
@@ -69,7 +69,7 @@ def _attributes(study: Study, found: Preflight) -> None:
 
 
 def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: Preflight) -> None:
-    """Report kinds of files that no extract has: each extract may lack events or patients, but not all the same kind."""
+    """Report kinds of files that no extract has. An extract may lack a kind, but some extract must have it."""
     lacking = [set(found.look(listing.absent, tree, kinds) or ()) for tree in trees]
     if len(lacking) > 1 and (nowhere := set.intersection(*lacking)):
         found.problems.append(
@@ -80,7 +80,7 @@ def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: P
 def look_at(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: bool, *, alone: bool = True) -> None:
     """Check the files of one extract: their first rows, or only their columns.
 
-    If it is not `alone` (there are other extracts), it may hold only events, or only patients.
+    An extract that is not `alone` (there are other extracts) may hold only events, or only patients.
     """
     folder, kinds, rules = tree.folder, records.kinds, look.rules(tree.folder.name, records)
     sizes: dict[Path, int] = {}
@@ -149,7 +149,7 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], foun
 
 
 def _tells_nothing(kind: Kind, seen: Seen) -> bool:
-    """Whether a file has no row of a kind; or no row with a birth, for a kind whose births are in certain rows."""
+    """Whether a file has no row of a kind; for a kind in which only some rows hold births, whether it has no such row."""
     return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.told)
 
 

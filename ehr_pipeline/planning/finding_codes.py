@@ -1,4 +1,4 @@
-"""Find codes by words in their names, and what lies below them, for a concept list that a clinician then reviews."""
+"""Find codes by words in their names, and the codes below them in a hierarchy, for a list that a clinician then reviews."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from ehr_pipeline.terminology import code_lists, rf2, rrf
 
 NAMES = {"code": pl.String, "cui": pl.String, "name": pl.String}
 MOST_STEPS = 30
-"""Steps below a code that are followed: more than SNOMED CT is deep."""
+"""How many levels below a code are searched: more than the depth of SNOMED CT."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,18 @@ class Codes:
     table: pl.DataFrame
     """Columns code, cui, name, source; and events and patients (null where no extract has been mapped)."""
     looked_in: tuple[str, ...]
-    """Where names were looked for, in words."""
+    """The sources in which names were searched, in words."""
 
     def write(self, path: Path) -> None:
-        """Write a concept list, whole or not at all. Raises UserError if the file is there."""
+        """Write a concept list, whole or not at all. Raises UserError if the file exists."""
         with publishing.whole(path) as part:
             spreadsheet.table(self.table.select(code_lists.COLUMNS)).write_csv(part)
 
 
 def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
-    """Find codes whose name holds all words, in any case, and the codes below them where a hierarchy is named.
+    """Find codes whose name contains all words (ignoring case), and the codes below them if the settings name a hierarchy.
 
-    Raises InputError where no file with names is at hand.
+    Raises InputError if no file with names is available.
     """
     known, looked_in = _names(study, mapped)
     if not looked_in:
@@ -58,7 +58,7 @@ def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
 
 
 def _names(study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """All names of codes: the best of each code first, in each file."""
+    """All names of codes, and the sources searched. In each source, the best name of a code comes first."""
     parts, looked_in = [pl.DataFrame(schema=NAMES)], list[str]()
     if study.events.mrconso:
         atoms = rrf.snomed_atoms(Path(study.events.mrconso), study.events.source, study.events.suppress)
@@ -77,7 +77,7 @@ def _names(study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[s
 
 
 def _below(codes: pl.Series, study: Study) -> pl.DataFrame:
-    """The codes below some, with the one of these that they were reached from: columns code, above."""
+    """The codes below the given `codes`: columns code, and above (the given code from which it was reached)."""
     paths = study.events.relationships
     reached = pl.DataFrame({"code": codes, "above": codes}, schema={"code": pl.String, "above": pl.String})
     if not paths:
@@ -94,10 +94,10 @@ def _below(codes: pl.Series, study: Study) -> pl.DataFrame:
 
 
 def _counted(found: pl.DataFrame, mapped: Artifact | None) -> pl.DataFrame:
-    """The codes with their numbers of events and patients in the extracts, the most frequent first.
+    """Add the numbers of events and patients in the extracts to codes, and sort them, the most frequent first.
 
-    A code counts where it was recorded as it stands, or as another code that was translated to it. The number of
-    patients is that of the recorded code that most patients have.
+    An event counts for a code if it was recorded with this code, or with another code that is translated to it. The
+    number of patients is that of the recorded code with the most patients.
     """
     if mapped is None:
         empty = pl.lit(None, pl.Int64)

@@ -17,19 +17,19 @@ class Preflight:
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    """Inputs that can be read, but probably not as intended."""
+    """Sentences about inputs that can be read, but probably not as intended."""
     facts: list[str] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
-    """The kinds of files that at least one extract has, each by its section of the settings."""
+    """The sections of the settings whose kind of file at least one extract has."""
     below: int = FEWEST
-    """How many patients must have a value for it to be shown."""
+    """A value is shown only if at least this many patients have it."""
     attributes: dict[str, list[str]] = field(default_factory=dict, repr=False)
     """The values of the patients' attributes in the first rows of files."""
 
     def look(
         self, at: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
     ) -> Result | None:
-        """Call a function that checks an input. Returns its result; None after UserError or OSError, noted as a problem."""
+        """Call a function that checks an input, and return its result. Notes a UserError or OSError as a problem, returns None."""
         try:
             return at(*arguments, **named)
         except UserError as error:

@@ -1,4 +1,4 @@
-"""The machines of a plan."""
+"""The machines for which a plan is made."""
 
 import re
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Machines:
 
     @property
     def first(self) -> Machine:
-        """The machine on which the run itself is."""
+        """The machine of the process that runs `ehr-pipeline`."""
         return self.each[0]
 
     @property

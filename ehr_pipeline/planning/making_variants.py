@@ -1,7 +1,7 @@
-"""Make the variants, one after the other, each in a process of its own, so that its memory is known.
+"""Make the variants one after the other, each in its own process, so that its memory can be measured.
 
-They share a store that begins as a copy of the study's (hard links, no second bytes): what is equal is made once, and the study's
-own store is only read.
+The variants share a store that begins as a copy of the study's store, by hard links that take no space. So an artifact that several
+variants have in common is made once. The study's own store is only read.
 """
 
 import logging
@@ -32,31 +32,31 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.work.progress import duration
 
 BEAT = 9.0
-"""Seconds between two lines while a stage is made."""
+"""Seconds between two log lines while a stage is made."""
 _log = logging.getLogger("ehr_pipeline")
 
 
 @dataclass(frozen=True)
 class Made:
-    """What became of a variant."""
+    """The result of making one variant."""
 
     name: str
     figures: Figures = field(default_factory=dict)
     seconds: float = 0.0
-    """The time of all its assets, of reused ones as when they were made."""
+    """The time of all its assets. A reused asset counts with the time that it once took to make."""
     reused: int = 0
     assets: int = 0
     gigabytes: float | None = None
-    """Memory of the largest process; None where nothing was made."""
+    """Memory of the largest process; None if nothing was made."""
     problem: str = ""
-    """Why it could not be made to its end."""
+    """Why the variant could not be completed; empty if it was."""
 
 
 def prepare(store: Path, shared: Path) -> None:
-    """Bring what the study's store holds into the shared store, unless it is there.
+    """Copy the content of the study's store into the shared store, except files that exist there.
 
-    Files of artifacts are linked where the disk can, since they never change. All others are copied, but for the notes of verified
-    files, which are about one place.
+    Files of artifacts never change, so they are hard-linked if the disk supports it. All others are copied, except the notes of
+    verified files, which hold only for one location.
     """
     shared.mkdir(parents=True, exist_ok=True)
     if not store.is_dir():
@@ -73,12 +73,12 @@ def prepare(store: Path, shared: Path) -> None:
             continue
         try:
             os.link(path, target)
-        except OSError:  # another disk, or one without links
+        except OSError:  # the target is on another disk, or the disk does not support links
             shutil.copy2(path, target)
 
 
 def make(variants: Sequence[Variant]) -> Iterator[Made]:
-    """Make each variant, and yield what became of it. A variant that fails does not stop the others."""
+    """Make each variant, and yield its result. A variant that fails does not stop the others."""
     for number, variant in enumerate(variants, 1):
         _log.info("variant %d of %d: %s", number, len(variants), printable(variant.name))
         with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_speak) as pool:
@@ -118,7 +118,7 @@ def _artifacts(pipeline: Pipeline, asset: str) -> list[Artifact]:
 
 @contextmanager
 def _beating(title: str) -> Iterator[None]:
-    """Every few seconds, say that the block is still at work."""
+    """Log every few seconds, until the end of the block, that the work goes on."""
     ended, begun = threading.Event(), time.monotonic()
 
     def beat() -> None:
@@ -135,13 +135,13 @@ def _beating(title: str) -> Iterator[None]:
 
 
 def _gigabytes() -> float:
-    """The most memory of this process, or of one that it started, so far."""
+    """The largest memory, so far, of this process or any process that it started, in GB."""
     most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return most * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def _speak() -> None:
-    """Show the library's log, as the command line does."""
+    """Show the library's log on standard error, as the command line does."""
     from ehr_pipeline.disclosure.governance import private_files
 
     private_files()

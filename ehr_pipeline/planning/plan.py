@@ -44,11 +44,11 @@ class Need:
     """GB for each process or worker."""
     gpus: int = 0
     measured: str = ""
-    """At what size the time was measured, and how many times as large this is; the time is reckoned from there."""
+    """The size at which the time was measured and, if that differs much, the size of this study as a multiple of it."""
 
 
 class Basis(StrEnum):
-    """What a figure rests on."""
+    """The basis of a figure."""
 
     MEASURED = "Measured, on two cores of a 2.8 GHz Xeon (benchmarks/RESULTS.md names the script)"
     RECKONED = "Reckoned, not measured"
@@ -86,7 +86,7 @@ class Plan:
         return "\n".join([*lines, *(f"- {each}" for each in self.problems)])
 
     def total(self, backend: str) -> float | None:
-        """Seconds for the whole chain; None if those of any stage are not known."""
+        """Seconds for the whole chain; None if the time of any stage is not known."""
         known = [need.seconds.get(backend) for need in self.needs]
         return None if None in known else sum(each for each in known if each is not None)
 
@@ -203,7 +203,7 @@ def measured() -> Iterator[tuple[str, Rate]]:
 
 
 def _seconds(rate: Rate, backend: str, rows: float, workers: int, speed: float) -> float:
-    """Seconds of an asset: the part of one process, the part spread over workers, and the overhead of sending the latter.
+    """Estimate the seconds of an asset: the part of one process, the part spread over workers, and the overhead of sending work.
 
     The overhead includes starting processes, once for each piece of work, but not the waiting time in a site's queue.
     """
@@ -212,7 +212,7 @@ def _seconds(rate: Rate, backend: str, rows: float, workers: int, speed: float) 
 
 
 def _beyond(size: str, times: float) -> str:
-    """Return at what size a time was measured, and how much larger this is."""
+    """Return the size at which a time was measured; if this study differs much, add its size as a multiple (`times`)."""
     return size if 0.5 <= times <= 2 else f"{size} (this is {times:,.2g} times that)"
 
 

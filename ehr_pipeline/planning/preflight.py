@@ -31,11 +31,11 @@ WITHOUT = {
     rrf.MRCONSO: "no SNOMED code is mapped to the UMLS",
     rrf.MRSTY: "concepts have no semantic types, so that none is dropped or pooled by its type",
 }
-"""The consequence if a file is missing, by its columns."""
+"""The consequence of a missing file, by the columns of the file."""
 
 
 def inspect(study: Study) -> Preflight:
-    """Check every input that the settings name, without reading any large one whole."""
+    """Check every input that the settings name, without reading large files to the end."""
     found = Preflight(below=study.reports.suppress_below)
     extracts.look_at_all(study, found)
     _terminology(study, found)
@@ -49,7 +49,7 @@ def inspect(study: Study) -> Preflight:
     found.look(engine_for(study.launcher, Path(study.study.store)).check)
     found.look(refuse_if_expired, study.governance)
     found.look(refuse_network_disk)
-    for texts in (found.problems, found.facts):  # one file may be of several kinds
+    for texts in (found.problems, found.facts):  # a file of several kinds would be reported several times
         texts[:] = dict.fromkeys(texts)
     return found
 
@@ -118,7 +118,7 @@ def _lists(study: Study, found: Preflight) -> None:
 
 
 def _transfer(study: Study, found: Preflight) -> None:
-    """Check the checkpoint of another study, and whether it can be known whom it learned from."""
+    """Check the checkpoint of another study, and whether its training patients can be known."""
     if not study.encoder.transfer.checkpoint:
         return
     folder = Path(study.encoder.transfer.checkpoint)
@@ -132,7 +132,7 @@ def _transfer(study: Study, found: Preflight) -> None:
 
 
 def _systems(study: Study, found: Preflight) -> None:
-    """Report code systems of the extracts' files that have no table: a problem unless unmapped codes are kept."""
+    """Report code systems in the extracts for which no mapping table is set: a problem unless unmapped codes are kept."""
     keeps = study.events.unmapped == "keep"
     for kind in study.records.kinds.events:
         system = kind.files.code_system
@@ -188,7 +188,7 @@ def _consistency(study: Study, found: Preflight) -> None:
 
 
 def _predicted(study: Study) -> Iterator[str]:
-    """Yield what is wrong with the attributes that the encoder learns to predict: unknown ones, dates, and what tasks test."""
+    """Yield problems with the attributes that the encoder learns to predict: unknown ones, dates, and outcomes of tasks."""
     where = "encoder.metadata.attributes"
     for name in study.encoder.predicted:
         if name in ("sex", BIRTH_DECADE):
@@ -225,7 +225,7 @@ def _tasks(study: Study, found: Preflight) -> None:
             "tasks: no deaths are known (tasks.death, tasks.death_attribute, columns.death of the patient files), so patients who"
             " died count as those who left"
         )
-    fewest = study.patients.min_visits  # a landmark has as many visits up to it as its own number
+    fewest = study.patients.min_visits  # landmark number n has n visits up to and including it
     if fewest > 1 and any(task.aces or task.index != "landmark" or task.from_visit < fewest for task in tasks.task):
         found.facts.append(
             f"patients.min_visits is {fewest}: who has fewer visits in the whole record gets no label, although"

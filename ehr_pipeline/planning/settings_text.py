@@ -13,22 +13,22 @@ PATIENTS_A_CLUSTER, MOST_CLUSTERS = 50, 20
 
 @dataclass(frozen=True)
 class Extract:
-    """What is known of the files: their part of the settings, and about how many patients they hold."""
+    """What was learned from the files: their part of the settings, and the approximate number of patients."""
 
     records: list[str]
     """Lines of TOML, from `source` on."""
     patients: int
     links: dict[str, Path]
-    """The files and folders to link, by their name in the extract; one named '' is the extract itself."""
+    """The files and folders to link, by their name in the extract. A folder named '' is the extract itself."""
     unmapped: bool
-    """Whether some codes are not SNOMED's, so that each has to be a concept of its own."""
+    """Whether some codes are not from SNOMED CT, so that each such code becomes a concept of its own."""
     audited: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     """Further sections."""
 
 
 def unknown() -> Extract:
-    """The demo's columns, for a study whose files are not there yet."""
+    """The demo's columns, for a study whose files do not exist yet."""
     lines = [
         'source = "delimited" # or cprd_aurum, omop, meds: then without the tables below',
         "",

@@ -1,7 +1,7 @@
-"""Look at a file that nobody has described: delimiter, quotes, encoding, columns, dates, codes, words for the sex.
+"""Guess the format of an undescribed file: delimiter, quotes, encoding, columns, dates, codes, words for the sex.
 
-A text file shows its first quarter of a megabyte; a Parquet file its first rows. Nothing of a row's content leaves this
-module but what the settings need: formats, names of columns, and words for the sex that have a usual meaning.
+Only the first quarter of a megabyte of a text file, or the first rows of a Parquet file, are read. No content of rows
+leaves this module, except what the settings need: formats, names of columns, and common words for the sex.
 """
 
 import csv
@@ -22,10 +22,10 @@ from ehr_pipeline.records.values import USUAL, plainly
 from ehr_pipeline.terminology import snomed
 
 HEAD = 1 << 18
-"""Bytes of a text file, and at most rows of a Parquet file, that are looked at."""
+"""How many bytes of a text file are read; of a Parquet file, at most so many rows."""
 MOST_ROWS = 5000
 MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-"""Byte order marks, and the encodings that they show."""
+"""Byte order marks, each with its encoding."""
 BINARY, MOST_BINARY = "\x00\x01\x02\x03\x04\x05\x06\x07\x08", 0.01
 """Characters that no text has, and the share of them from which on a file is none: damaged rows are for the quarantine."""
 FORMATS = (
@@ -46,7 +46,7 @@ FORMATS = (
     "%d/%m/%y",
     "%d-%b-%y",
 )
-"""Formats of dates that are tried, in this order: of two that read as many values, the first is taken."""
+"""Date formats to try. If two formats read equally many values, the earlier one is used."""
 NAMES = {
     "patient": "patient patientid patid personid subjectid person subject patientkey patientpseudonym pid eid id",
     "date": "date eventdate obsdate recorddate recordeddate consdate consultationdate codedate clinicaldate effectivedate"
@@ -61,10 +61,10 @@ NAMES = {
     "observation_ends": "deregistrationdate regenddate dateofderegistration registrationend registrationenddate transferoutdate",
     "death": "deathdate dateofdeath dod deceaseddate deceaseddatetime deathdatetime cprdddate",
 }
-"""Usual names of columns by their role, without case and signs: the more usual first."""
+"""Usual names of columns by role, the most usual first. Case and punctuation are ignored."""
 MOST_VALUES, LONGEST_NAME = 40, 30
 ALMOST = 0.9
-"""Share of the values that have to fit."""
+"""Share of the values that must fit for a guess to be accepted."""
 ICD10 = r"^[A-TV-Z][0-9][0-9A-Z](?:\.?[0-9A-Z]{1,4})?$"
 READ = r"^[A-Za-z0-9][A-Za-z0-9.]{4}(?:[0-9]{2})?$"
 _DIGITS = re.compile(r"[^a-z0-9]")
@@ -72,7 +72,7 @@ _DIGITS = re.compile(r"[^a-z0-9]")
 
 @dataclass(frozen=True)
 class Sniffed:
-    """What the head of a file is like."""
+    """The guessed format of a file, from its beginning."""
 
     path: Path
     table: pl.DataFrame
@@ -101,17 +101,17 @@ class Sniffed:
 
     @property
     def is_patients(self) -> bool:
-        """Whether rows tell births."""
+        """Whether the file has a column of birth dates or years."""
         return bool(self.column("patient") and (self.column("birth_date") or self.column("birth_year")))
 
     @property
     def is_events(self) -> bool:
-        """Whether rows have a date and a code."""
+        """Whether the file has a column of dates and a column of codes."""
         return bool(self.column("patient") and self.column("date") and self.column("code"))
 
 
 def sniff(path: Path) -> Sniffed:
-    """Look at a file. Raises InputError where it is neither delimited text nor Parquet."""
+    """Guess the format of a file. Raises InputError if it is neither delimited text nor Parquet."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such file.")
     if files.is_parquet(path):
@@ -141,7 +141,7 @@ def sniff(path: Path) -> Sniffed:
 
 
 def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
-    """The format that reads most of the values, and whether another reads as many, as other days; ('', False) if none does."""
+    """The format that reads the most values, and whether another reads as many but as other days. ('', False) if none fits."""
     sample = values.head(MOST_ROWS)
     read = {form: sample.to_frame("v").select(d=dates.parse(pl.col("v"), (form,), today))["d"] for form in FORMATS}
     known = {form: int((days.is_not_null() & (days <= today)).sum()) for form, days in read.items()}
@@ -165,12 +165,12 @@ def code_system(values: pl.Series) -> str:
 
 
 def rewritten_by_excel(values: pl.Series) -> bool:
-    """Whether some codes look as a spreadsheet rewrites long numbers: 1.9E+08, or 195967001.0."""
+    """Whether some codes look like long numbers that a spreadsheet rewrote: 1.9E+08, or 195967001.0."""
     return bool(values.str.contains(r"^[0-9](?:[.,][0-9]+)?E\+[0-9]+$|^[0-9]{6,18}\.0$").any())
 
 
 def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
-    """The meanings of 1 and 2 where the sex is so written, and whether all other values are understood."""
+    """The meanings of 1 and 2 if the sex is coded by these numbers; and whether all other values are understood."""
     words = set(values.unique())
     meant = {"1": "M", "2": "F"} if words & {"1", "2"} else {}
     unclear = {word for word in words - meant.keys() if plainly(word) not in USUAL and word not in ("0", "9", "3")}
@@ -179,7 +179,7 @@ def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
 
 
 def attributes(found: Sniffed, taken: Sequence[str]) -> dict[str, str]:
-    """Other columns with few values, such as the region: by a name for the patient data set."""
+    """Other columns with few different values, such as the region: the column by a name for the patient data set."""
     chosen: dict[str, str] = {}
     for column in found.table.columns:
         values = found.values(column)
@@ -203,7 +203,7 @@ def _head(path: Path) -> bytes:
 
 
 def _decoded(raw: bytes) -> tuple[str, str]:
-    """The encoding of a text and its whole lines: by its byte order mark, else UTF-8, else Latin 1, which reads every byte."""
+    """The encoding of a text (from its byte order mark, else UTF-8, else Latin-1, which reads any byte), and its whole lines."""
     known = next((encoding for mark, encoding in MARKS if raw.startswith(mark)), "")
     if known == "utf-16":
         text = raw[: len(raw) // 2 * 2].decode("utf-16", errors="replace")
@@ -217,7 +217,7 @@ def _decoded(raw: bytes) -> tuple[str, str]:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """The character that divides the header into most fields, if most other lines divide into as many."""
+    """The character that divides the header into the most fields, if most other lines have the same number of fields."""
     found = []
     for mark in "\t,;|":
         widths = [len(row) for row in csv.reader(lines[:200], delimiter=mark)]

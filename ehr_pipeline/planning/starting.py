@@ -1,7 +1,7 @@
-"""Start a study: a folder with a landing folder, concept lists, and a settings file that fits the files at hand.
+"""Start a study: write a folder with a landing folder, concept lists, and a settings file that fits the given files.
 
-Files stay where they are; the landing folder holds links to them. Every choice that was made by looking at a file stands
-in the settings file with a comment, to be read and corrected.
+The files stay where they are; the landing folder holds links to them. In the settings file, a comment explains every
+choice that was guessed from a file, so that the user can check and correct it.
 """
 
 import datetime
@@ -48,13 +48,13 @@ class Started:
 
     settings: Path
     facts: list[str] = field(default_factory=list)
-    """What was seen in the files, and what was chosen for it."""
+    """Sentences that say what was found in the files, and which settings were chosen for it."""
     doubts: list[str] = field(default_factory=list)
-    """What a person has to decide."""
+    """Sentences about choices that the user has to make."""
 
 
 def start(folder: Path, sources: Sequence[Path], umls: Path | None, today: datetime.date) -> Started:
-    """Write a study into a folder. Raises UserError if it has one already, or if the files are not understood."""
+    """Write a study into a folder. Raises UserError if the folder has one already, or if the files are not understood."""
     made = Started(folder / SETTINGS)
     if made.settings.exists():
         raise UserError(
@@ -77,7 +77,7 @@ def start(folder: Path, sources: Sequence[Path], umls: Path | None, today: datet
 
 
 def _look(sources: Sequence[Path], made: Started, today: datetime.date) -> Extract:
-    """Look at the files: a known layout in one folder, or delimited files."""
+    """Recognise the files: a known layout in one folder, or delimited files."""
     if len(sources) == 1 and sources[0].is_dir():
         known = _known(sources[0], made)
         if known:
@@ -92,7 +92,7 @@ def _look(sources: Sequence[Path], made: Started, today: datetime.date) -> Extra
 
 
 def _known(folder: Path, made: Started) -> Extract | None:
-    """The layouts that `records.source` names, by the names of their files."""
+    """Recognise a layout that `records.source` can name, by the names of its files; None if there is none."""
     names = [path.name.lower() for path in folder.iterdir()]
     if "person" in {name.split(".")[0] for name in names}:
         made.facts.append(f"{folder}: the layout of OMOP")
@@ -116,13 +116,13 @@ def _known(folder: Path, made: Started) -> Extract | None:
 
 
 def _rows_of(folder: Path, name: str) -> int:
-    """About how many rows the tables have that a name begins or holds."""
+    """The approximate number of rows of the tables whose path in the folder contains `name`."""
     paths = [path for path in folder.rglob("*") if path.is_file() and name in str(path.relative_to(folder)).lower()]
     return sum(sniff.sniff(path).rows for path in paths)
 
 
 def _delimited(found: list[Sniffed], made: Started, today: datetime.date) -> Extract:
-    """Files with columns of their own. Raises UserError unless some hold events and some hold births."""
+    """Describe delimited files of an unknown layout. Raises UserError unless some hold events and some hold births."""
     events, patients = [one for one in found if one.is_events], [one for one in found if one.is_patients]
     for what, there, needs in (
         ("events", events, ("patient", "date", "code")),

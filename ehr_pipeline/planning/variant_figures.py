@@ -1,4 +1,4 @@
-"""The figures by which variants are compared, read from their artifacts: scores, and counts of things, none of patients."""
+"""The figures by which variants are compared, read from their artifacts: scores and counts, but no counts of patients."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,7 +18,7 @@ Figures = dict[str, float | str | None]
 
 
 def of(made: Mapping[str, Artifact], guard: Guard) -> Figures:
-    """The figures of a variant whose artifacts are `made`, by asset; those of assets that it lacks are left out."""
+    """The figures of a variant from its artifacts (`made`, by asset); figures of missing artifacts are left out."""
     found: Figures = {}
     for asset, figures in (
         (VOCABULARY, _vocabulary),

@@ -1,4 +1,4 @@
-"""Which variants are compared: settings files, files with some other settings, or settings typed in."""
+"""Read the variants to compare: whole settings files, files with a few other settings, or settings on the command line."""
 
 import dataclasses
 import tomllib
@@ -14,16 +14,17 @@ from ehr_pipeline.study.settings import Study
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant of the study. All are made in one store, so that they share what is equal."""
+    """One variant of the study. All variants are made in one store, so that they share identical artifacts."""
 
     name: str
     study: Study
 
 
 def variants(base: Study | None, given: Sequence[str], store: Path) -> list[Variant]:
-    """The study itself, then its variants. Without a `base`, the first that is given is the study: a settings file.
+    """Return the study itself, then its variants. Without a `base`, the first one given must be the study's settings file.
 
-    Raises UserError for what is neither a file nor `section.setting=value`, and for fewer than two variants; SettingsError.
+    Raises UserError for text that is neither a file nor `section.setting=value`, and for fewer than two variants. Raises
+    SettingsError for invalid settings.
     """
     if base is None and given:
         base, name, given = settings.load(Path(given[0])), Path(given[0]).stem, given[1:]
@@ -59,9 +60,9 @@ def _variant(base: Study, text: str) -> tuple[str, Study]:
 
 
 def typed(text: str) -> dict[str, Any]:
-    """Settings typed as `section.setting=value`, separated by commas outside brackets; a bare word is a text.
+    """Parse settings of the form `section.setting=value`, separated by commas outside brackets. A bare word is a string.
 
-    Raises SettingsError for what is not of this form.
+    Raises SettingsError for any other text.
     """
     values: dict[str, Any] = {}
     for part in _parts(text):

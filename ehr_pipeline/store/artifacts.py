@@ -3,10 +3,10 @@
     <store>/<stage>/<asset>/[<partition>/]<fingerprint>/manifest.json + data files
     <store>/<stage>/<asset>/[<partition>/]current        the fingerprint of the current artifact: readers get this one
 
-The fingerprint is known before the work: a hash of the stage's version, its settings, and the data versions of its
-inputs. If the store already has that fingerprint, the work is skipped. The data version is known after the work: a hash
-of the data files, so that unchanged data never makes anything downstream stale. Files in the
-folders `integrity.NOT_HASHED` are not part of it.
+The fingerprint is known before the work. It is a hash of the stage's version, its settings, and the data versions of its
+inputs. If the store already has this fingerprint, the work is skipped. The data version is known after the work. It is a
+hash of the data files (without those in the folders `integrity.NOT_HASHED`), so unchanged data make nothing downstream
+stale.
 """
 
 import contextlib
@@ -26,20 +26,20 @@ from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, stage_of
 from ehr_pipeline.typed_settings import hash_of as hash_of  # re-exported for callers that hash the inputs of artifacts
 
 KEPT_WITHOUT_CONSENT = (ENCODER_CHECKPOINT,)
-"""Assets whose older versions are kept when patients leave, since they hold no patient's data. A check flags them."""
+"""Assets that hold no patient's data, so that their older versions are kept when patients leave. A check warns about them."""
 CONTINUES = "continues"
-"""Name of the input of an asset that continues earlier work: the data version of the artifact that it started from."""
+"""Name of the input that records, for an asset that continues earlier work, the data version of the artifact it started from."""
 FINGERPRINT = re.compile("[0-9a-f]{16}")
 
 # Counts of a stage: nested JSON of numbers. `rows_in`, `kept`, `collapsed` and `dropped` (by reason) must balance.
 Counts = dict[str, Any]
 Decided = Callable[[Path], Mapping[str, str]]
-"""Reads from a filled folder those properties of the result that depended on the machine that filled it."""
+"""Reads, from a filled folder, the properties of the result that depended on the machine."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines an artifact. It is known before the artifact is made, except `machine`."""
+    """Everything that determines an artifact. All of it except `machine` is known before the artifact is made."""
 
     asset: str
     version: str
@@ -50,15 +50,15 @@ class Recipe:
     """Data versions of the inputs."""
     partition: str | None = None
     population: str = ""
-    """Identifies the patients whose data it may hold: changes when patients withdraw, or a newer snapshot lacks them."""
+    """Identifies the patients whose data it may hold. It changes when patients withdraw or are missing from a newer snapshot."""
     origin: str = ""
-    """Hash of how its data were made, whatever the data: artifacts of equal origin differ only in their extracts."""
+    """Hash of how the data were made, whatever the data. Artifacts of equal origin differ only in their extracts."""
     governance: Mapping[str, str] = field(default_factory=dict)
     """Class and terms of use, for the manifest."""
     machine: Mapping[str, str] = field(default_factory=dict)
-    """Properties that the machine decided, such as the precision. Known only after the work."""
+    """Properties that depend on the machine, such as the precision. Known only after the work."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """Links among the inputs that lead outside the landing folder, each with its target."""
+    """Input files that are links to places outside the landing folder, each with its target."""
 
     @property
     def fingerprint(self) -> str:
@@ -109,7 +109,7 @@ class Artifact:
         return str(self.manifest["files"][name]["sha256"])
 
     def files(self, folder: str) -> list[Path]:
-        """The files that the manifest lists in one of the artifact's folders, sorted by name; others are ignored."""
+        """The files in one of the artifact's folders, sorted by name. Files that the manifest does not list are ignored."""
         below = f"{folder}/"
         names = [name for name in integrity.listed(self.manifest) if name.startswith(below)]
         # Older manifests list only the data files, and an artifact that is not published yet has no list.
@@ -147,9 +147,9 @@ class Store:
         return sorted(path.parent.name for path in folder.glob("*/current")) if folder.is_dir() else []
 
     def current(self, asset: str, partition: str | None = None) -> Artifact:
-        """The current artifact, its files unchecked: callers that read more than the manifest use `intact` instead.
+        """The current artifact, without checking its files. Callers that read more than the manifest use `intact` instead.
 
-        Raises MissingArtifact when there is none, and Damaged when its manifest has changed since it was written.
+        Raises MissingArtifact if there is none, and Damaged if its manifest has changed since it was written.
         """
         folder, name = self.folder(asset, partition), f"{asset} of extract {partition}" if partition else asset
         missing = f"{name} has not been made yet (nothing in {folder})"
@@ -202,7 +202,7 @@ class Store:
         return sorted(found, key=lambda artifact: (artifact.manifest["made_at"], artifact.manifest["fingerprint"]))
 
     def candidates(self, asset: str) -> list[Artifact]:
-        """All versions of an asset in the store: the current one, then the others, newest first."""
+        """All versions of an asset in the store: first the current one, then the others, newest first."""
         current = self.folder(asset) / self.fingerprint(asset)
         newest_first = list(reversed(self.published(asset)))
         return sorted(newest_first, key=lambda found: found.path != current)
@@ -216,8 +216,8 @@ class Store:
         """Publish the artifact of a recipe, or return the existing one.
 
         `build` fills an empty folder and returns the counts. If it raises, nothing is published and the current
-        artifact stays. What `machine` returns becomes part of the fingerprint. An existing artifact of the same recipe
-        is used whichever machine made it, even if it was made before machines were recorded, so another machine
+        artifact stays. The properties that `machine` returns become part of the fingerprint. But an existing artifact of
+        the same recipe is used whichever machine made it, even if no machine was recorded, so that another machine
         rebuilds nothing. A damaged artifact is made again.
         """
         folder, damage = self.folder(recipe.asset, recipe.partition), ""
@@ -252,9 +252,9 @@ class Store:
         return self._made(recipe, self.folder(recipe.asset, recipe.partition), decided)[0]
 
     def _made(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
-        """The fingerprint of a recipe's intact artifact and '', or '' and what is wrong with a damaged one ('' if none).
+        """Return the fingerprint of a recipe's intact artifact, or '', and what is wrong with a damaged one, or ''.
 
-        If the machine `decided` part of the fingerprint, all artifacts of the same recipe are looked up.
+        If the machine `decided` part of the fingerprint, all artifacts of the same recipe are searched.
         """
         names, damage = [recipe.fingerprint], ""
         if decided:
@@ -271,7 +271,8 @@ class Store:
     def adopt(self, asset: str, partition: str | None, whole: Path) -> None:
         """Publish an artifact that was made elsewhere, and make it current.
 
-        `whole` is its folder with its manifest, on this file system, which is moved. On UserError nothing is published.
+        `whole` is the artifact's folder with its manifest, on this file system; it is moved. After a UserError, nothing is
+        published.
         """
         folder = self.folder(asset, partition)
         try:
@@ -298,9 +299,9 @@ class Store:
 
 
 def partition_problem(name: str) -> str:
-    """Why a name cannot be that of a partition (an extract's folder), in words; empty when it can.
+    """Why a name cannot be used for a partition (an extract's folder), in words; empty if it can.
 
-    The name becomes a folder in the store and a partition key in Dagster, which reads '...' as a range.
+    The name becomes a folder in the store, and a partition key in Dagster, which reads '...' as a range.
     """
     if not name or name.startswith("."):
         return "its name is empty, or begins with a dot"
@@ -312,7 +313,7 @@ def partition_problem(name: str) -> str:
 
 
 def _forget(made: Artifact) -> None:
-    """Remove the versions of an asset that were made for another population, such as before patients left."""
+    """Remove the versions of an asset that were made for another population, such as before some patients left."""
     if made.manifest["asset"] not in KEPT_WITHOUT_CONSENT:
         publishing.forget_other_populations(made.path, made.manifest)
 
@@ -325,7 +326,7 @@ def unbalanced(counts: Counts) -> int:
 
 
 def _pointer(folder: Path) -> str:
-    """The content of `current`. Looks for the file before opening it, since sensors ask this for every extract."""
+    """The content of `current`. Checks that the file exists before opening it: sensors call this for every extract."""
     pointer = folder / "current"
     if not pointer.is_file():
         raise FileNotFoundError(pointer)

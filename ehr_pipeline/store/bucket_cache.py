@@ -1,11 +1,11 @@
 """Reuse of finished work on buckets: the files of an unchanged bucket are hard-linked from the previous artifact.
 
-    memory = Memory.of(previous)                     # what the current artifact recorded about its buckets
+    memory = Memory.of(previous)                     # the buckets that the current artifact recorded
     def work(job): return job.memory.recall(job.name, key, job.out) or build(job)
     remember(out, finished)                          # for the next run
 
-The key of a bucket is a hash of everything that affects its files. So when a new extract arrives, or patients withdraw,
-only the buckets of patients whose data changed are worked on.
+The key of a bucket is a hash of everything that affects its files. So when a new extract arrives or patients withdraw,
+only the buckets that hold patients with changed data are made again.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ REMEMBERED = "notes/buckets.json"
 
 @dataclass(frozen=True)
 class Memory:
-    """What an earlier artifact recorded about one bucket or all buckets. Empty when there is no such artifact."""
+    """The record of an earlier artifact about one bucket or all buckets. Empty if there is no earlier artifact."""
 
     folder: Path | None = None
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Memory:
             return Memory()
         try:
             return Memory(previous.path, json.loads(previous.file(REMEMBERED).read_text(encoding="utf-8")))
-        except ValueError:  # older manifests do not list this file, so it may be torn: treat it as absent
+        except ValueError:  # older manifests do not list this file, so it may be incomplete: treat it as absent
             return Memory()
 
     def about(self, shard: str) -> "Memory":
@@ -71,7 +71,7 @@ class Done:
 
 
 def key_of(*parts: Any) -> str:
-    """The key of work that depends on these JSON-ready parts and on the version of the package."""
+    """The key of work that depends only on these JSON-ready parts and on the version of the package."""
     return hash_of([__version__, *parts])
 
 

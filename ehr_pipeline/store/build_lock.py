@@ -4,10 +4,9 @@
     .making-<fingerprint>-<random>/    the folder that the process fills
     .making-<fingerprint>.part         the next content of `current`
 
-Folders have random names, because the workers of a killed process may write into theirs for a moment longer. The holder
-of a lock may remove everything that carries its fingerprint. Things that are not artifacts are made the same way, with
-a random number in place of a fingerprint (`scratch`): temporary work in the root of a store, and output for use
-elsewhere next to its target.
+Folders have random names, because workers of a killed process may still write into its folder for a moment. The holder
+of a lock may remove everything with the same fingerprint in its name. Other temporary work in the root of a store, and
+output of commands next to its target, are made the same way, with a random number in place of a fingerprint (`scratch`).
 """
 
 import errno
@@ -40,7 +39,7 @@ def new(folder: Path, fingerprint: str) -> Path:
 
 
 def sweep(folder: Path, but: str = "") -> None:
-    """Remove what killed processes left in a folder. Keeps work in progress, and all with the fingerprint `but`."""
+    """Remove what killed processes left in a folder. Keeps work in progress, and everything with the fingerprint `but`."""
     for other in sorted(_fingerprints(folder) - {but}) if folder.is_dir() else ():
         with suppress(PermissionError):  # it belongs to another user, whose next sweep removes it
             lock = _lock(folder, other, wait=False)
@@ -51,7 +50,7 @@ def sweep(folder: Path, but: str = "") -> None:
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """Make a folder inside `folder` (made if missing); removed at the end or, after a kill, by the next `sweep`."""
+    """Make a temporary folder inside `folder`. It is removed at the end of the block or, after a kill, by the next `sweep`."""
     folder.mkdir(parents=True, exist_ok=True)
     number = uuid.uuid4().hex[:16]
     with locked(folder, number):
@@ -64,7 +63,7 @@ def scratch(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path, fingerprint: str) -> Iterator[None]:
-    """Hold the lock for making one artifact; others that want it wait. First removes leftovers of killed processes."""
+    """Wait for the lock for making one artifact, and hold it. First removes leftovers of killed processes."""
     sweep(folder, but=fingerprint)
     lock = _lock(folder, fingerprint, wait=True)
     try:
@@ -90,7 +89,7 @@ def _clear(folder: Path, fingerprint: str) -> None:
 
 
 def _lock(folder: Path, fingerprint: str, wait: bool) -> int | None:
-    """An open file that holds the lock. None if another process holds it (without `wait`), or locks are unsupported."""
+    """An open file that holds the lock. None if locks are unsupported or, without `wait`, if another process holds the lock."""
     path = folder / f".making-{fingerprint}.lock"
     while True:
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)

@@ -1,4 +1,4 @@
-"""What each count of an asset counts, as the package of its stage declares it (`COUNTED`), and how counts are shown."""
+"""The kinds of an asset's counts (patients, events, …), declared by the package of its stage (`COUNTED`); how to show counts."""
 
 import importlib
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from ehr_pipeline.tables.asset_names import room_of
 
 
 def declared(asset: str) -> Declared:
-    """What each count of an asset counts."""
+    """The kind of each count of an asset."""
     kinds: Declared = importlib.import_module(f"ehr_pipeline.{room_of(asset)}").COUNTED[asset]
     return kinds
 

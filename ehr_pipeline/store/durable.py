@@ -1,4 +1,4 @@
-"""Writing files so that a crash of the machine loses nothing, and messages for disk errors."""
+"""Write files so that a crash of the machine loses nothing; form messages for disk errors."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def flush(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk, so that it survives a crash of the machine."""
+    """Flush a file, or the names in a folder, to the disk, so that they survive a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -39,7 +39,7 @@ def why(error: Exception) -> str:
 
 
 def what_to_do(error: OSError) -> str:
-    """What went wrong with the disk, at which file, and what to do."""
+    """A message that says what went wrong with the disk, at which file, and what to do."""
     about = f" ({error.filename})" if error.filename else ""
     remedy = {
         errno.ENOSPC: ". Make room there, or set study.store to another disk",

@@ -2,12 +2,12 @@
 
     <store>/<stage>/<asset>/[<partition>/]<fingerprint>.verified     the states of the files when their content was compared
 
-Names and sizes are compared each time; the content of a file is compared once, and again when the file has changed. A
-note detects changes: it records size, modification time, change time (which cannot be set back) and inode. The note is
-stored next to the artifact, which itself is never changed, and is not copied to mirrors. If a note is missing, torn or
-about other files, the content is merely compared again. So the note needs no lock: processes that verify the same
-artifact at once write the same note. Decay below the file system changes no such state; to find it, `ehr-pipeline
-verify` reads everything again.
+Names and sizes are compared each time. The content of a file is compared once, and again if the file has changed. A note
+detects changes: it records size, modification time, change time (which cannot be set back) and inode. The note is stored
+next to the artifact, which itself never changes, and is not copied to mirrors. If a note is missing, incomplete or about
+other files, the content is simply compared again. So the note needs no lock: processes that verify the same artifact at
+the same time write the same note. Bit rot on the disk does not change the recorded state; `ehr-pipeline verify` finds it
+by reading everything again.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ from ehr_pipeline.typed_settings import file_hash, hash_of
 
 MANIFEST = "manifest.json"
 NOT_HASHED = ("notes", "quarantine", "labels", "predictions")
-"""Folders that do not count for the data version: pictures, logs, timings; the places of rejected rows in the input; labels and
-predictions under subject ids, which are hashed with the store's key, while data files have the same bytes whatever the key."""
+"""Folders that are not part of the data version: pictures, logs and timings; places of rejected rows; labels and predictions with
+subject ids. Subject ids are hashed with the store's key, while data files must have the same bytes whatever the key."""
 CHECKSUM = "checksum"
 """Key of the manifest's checksum: the hash of everything else in it. Older manifests have none, and list no notes."""
 _NEEDED = {
@@ -45,7 +45,7 @@ Listed = dict[str, dict[str, Any]]
 State = list[int]
 _SAID: set[str] = set()
 _UNCHANGED: dict[Path, dict[str, State]] = {}
-"""Notes that could not be written, by artifact: with them, each process hashes a read-only store only once."""
+"""Notes that could not be written, by artifact, so that each process hashes a read-only store only once."""
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def message(asset: str, partition: str | None, path: Path, why: str) -> str:
 
 
 def listed(manifest: Mapping[str, Any]) -> Listed:
-    """Every file that a manifest lists: data files, and notes (which older manifests do not list)."""
+    """Every file that a manifest lists: data files, and other files (which older manifests do not list)."""
     return {**manifest.get("files", {}), **manifest.get("notes", {})}
 
 
@@ -133,7 +133,7 @@ def verify(folder: Path, manifest: Mapping[str, Any], *, strays: bool = True, ev
 
 
 def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, str]:
-    """Whether an artifact exists with every file that its manifest lists; and what is wrong if it is damaged, or ''."""
+    """Whether an artifact exists with every file that its manifest lists; and what is wrong with a damaged one, or ''."""
     try:
         verify(target, read_manifest(target, asset, partition), strays=False)
     except FileNotFoundError:
@@ -145,7 +145,7 @@ def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, st
 
 
 def verify_copy(folder: Path) -> None:
-    """Raise Damaged if a folder is, or is directly in, an artifact or a copy of one that does not match its manifest."""
+    """Raise Damaged if a folder belongs to an artifact, or to a copy of one, that does not match its manifest."""
     root = next((root for root in (folder, folder.parent) if (root / MANIFEST).is_file()), None)
     if root is None:
         return  # a copy without its manifest
@@ -170,7 +170,7 @@ def verify_copy(folder: Path) -> None:
 
 
 def warn(damage: Damaged) -> None:
-    """Warn, once per process, about damage to something that is not needed or is made again."""
+    """Warn, once per process, about damage to an artifact that is not needed or is made again."""
     if str(damage) not in _SAID:
         _SAID.add(str(damage))
         _log.warning("%s", damage)
@@ -214,7 +214,7 @@ def _by_size(wanted: Listed, found: Mapping[str, os.stat_result]) -> Iterator[tu
 def _content(path: Path, digest: str, from_disk: bool) -> str:
     """Why the content of a file does not have this hash; empty when it has."""
     try:
-        if from_disk:  # drop the cached pages, which are most likely right: check what is on the disk
+        if from_disk:  # drop the cached pages, which may be right even if the disk is not
             with path.open("rb") as stream:
                 os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         return "" if file_hash(path) == digest else "its content is another one"

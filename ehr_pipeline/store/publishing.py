@@ -1,6 +1,6 @@
 """Publishing: files are built in a separate folder, flushed to the disk, and then revealed to readers by one rename.
 
-`publish` does this for artifacts, which it also hashes; `whole` for what a command writes for use elsewhere (`--out`).
+`publish` does this for artifacts, and hashes them; `whole` does it for the output of commands (`--out`).
 """
 
 import datetime
@@ -26,8 +26,8 @@ def publish(
 ) -> str:
     """Build the artifact of a recipe in a separate folder, and reveal it with its manifest. Returns its fingerprint.
 
-    `recipe` is the recipe's fingerprint. `told` gets the built folder, and returns the manifest, except for what is
-    added here: data version, counts, files, notes and times.
+    `recipe` is the recipe's fingerprint. `told` takes the built folder and returns the manifest, to which this function
+    adds the data version, counts, files, notes and times.
     """
     work = build_lock.new(folder, recipe)
     try:
@@ -75,10 +75,10 @@ def refuse_taken(out: Path, *, replace: bool = False) -> None:
 
 @contextmanager
 def whole(out: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield a path for writing a file or folder outside the store; at the end it becomes `out` in one step, or never.
+    """Yield a path for writing a file or folder outside the store. At the end, it is renamed to `out`, or never appears.
 
-    The path is in a hidden folder next to `out`, and so on the same disk. A kill leaves that folder behind; the next
-    command that writes there removes it. Raises UserError when `out` exists, unless it is a file and `replace` is set.
+    The path is in a hidden folder next to `out`, on the same disk. If the process is killed, that folder stays until the
+    next command that writes there removes it. Raises UserError if `out` exists, unless it is a file and `replace` is set.
     """
     refuse_taken(out, replace=replace)
     out = out.resolve()  # if it is a link, replace its target
@@ -87,7 +87,7 @@ def whole(out: Path, *, replace: bool = False) -> Iterator[Path]:
         yield part
         for path in (part, *part.rglob("*")):
             durable.flush(path)
-        refuse_taken(out, replace=replace)  # another command may have been faster
+        refuse_taken(out, replace=replace)  # another command may have written it in the meantime
         part.rename(out)
         durable.flush(out.parent)
 
@@ -118,6 +118,6 @@ def forget_other_populations(made: Path, manifest: Mapping[str, Any]) -> None:
 
 def remove(artifact: Path) -> None:
     """Remove the folder of an artifact permanently. Readers keep files that they have memory-mapped until they end."""
-    (artifact / MANIFEST).unlink()  # first: without it, the rest is no artifact
+    (artifact / MANIFEST).unlink()  # remove it first: a folder without a manifest is not an artifact
     shutil.rmtree(artifact)
     integrity.forget(artifact)

@@ -1,11 +1,11 @@
-"""The key of a store: random bytes that key every hash that is kept about people.
+"""The key of a store: random bytes that key every stored hash of a patient.
 
     <store>/.key     64 hex digits, mode 0600
 
-The key is in no artifact, mirror, release or content hash, and data files have the same bytes whatever the key. Without
-the key, nobody who has the store can recover a patient id from a hash. When a store is moved, its key must be moved
-with it (`ehr-pipeline key`): hashes made with different keys can never be compared, so a store whose artifacts name a
-missing key does not draw a new one.
+The key is not in any artifact, mirror, release or content hash, and data files have the same bytes whatever the key.
+Somebody who has the store but not the key cannot recover a patient id from a hash. If a store is moved, its key must be
+moved with it (`ehr-pipeline key`), because hashes made with different keys can never be compared. So if the artifacts of
+a store name a key that is missing, no new key is drawn.
 """
 
 import hashlib
@@ -118,7 +118,7 @@ def of(store: Path) -> Key:
 
 
 def foreign(store: Path) -> str:
-    """What to do when records of a store were hashed with a key that the store does not have, in words; else empty.
+    """Advice for a store whose records were hashed with a key that it does not have; empty for other stores.
 
     Raises UserError when the store's key cannot be read.
     """
@@ -176,7 +176,7 @@ def name_in(path: Path) -> str:
 
 
 def marked(schema: pa.Schema, key: Key) -> pa.Schema:
-    """A copy of a schema that names the key with which its column `patient_hash` was hashed."""
+    """A copy of a schema with the name of the key that hashed its column `patient_hash`."""
     return schema.with_metadata({METADATA: key.name.encode()})
 
 
@@ -226,7 +226,7 @@ def _parsed(path: Path) -> Key:
 
 
 def _write(path: Path, key: Key) -> Key:
-    """Write a key, whole or not at all. If there is one already (another process may be first), return that one instead."""
+    """Write a key, whole or not at all. If another process has written one already, return that key instead."""
     part = path.with_name(f".{path.name.lstrip('.')}-{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """`ehr-pipeline verify`: read every file of a store again and compare it with its manifest, ignoring the notes.
 
-Older versions are compared as well: later work may continue from them, and a setting changed back uses them again.
+Older versions are compared as well, because later work may continue them, and undoing a change of settings reuses them.
 """
 
 from collections.abc import Iterable, Iterator

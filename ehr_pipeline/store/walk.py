@@ -1,4 +1,4 @@
-"""List the files below a folder, following links. All folders of inputs are listed by this walk.
+"""List the files below a folder, following links. All input folders are listed by this module.
 
 `Path.glob` and `os.walk` are not suitable: whether `**` enters a linked folder depends on the version of Python,
 unreadable folders are skipped silently, and circular links are followed until the path is too long.
@@ -45,15 +45,15 @@ class Tree:
     elsewhere: dict[Path, Path] = field(default_factory=dict, repr=False)
     """For each file that was reached through a link, its real path."""
     special: dict[Path, str] = field(default_factory=dict, repr=False)
-    """Special files (neither file nor folder), each with its kind (`special_files.special`)."""
+    """Named pipes, sockets and devices, each with its kind (`special_files.special`)."""
     hidden: tuple[Path, ...] = ()
     """Files and folders left out because their names begin with a dot, sorted; without system files such as '._a'."""
 
     def matching(self, patterns: Sequence[str]) -> list[Path]:
         """The files that match one of the globs, sorted. `*` matches within a name, `**` any number of folders.
 
-        A file with several names is listed once, under its real name if that matches. Raises InputError for a link that
-        leads nowhere in a place where a glob looks for files or folders.
+        A file with several names is listed once, under its real name if this matches. Raises InputError if a link in a
+        place that a glob searches leads nowhere.
         """
         globs = [glob(pattern) for pattern in patterns]
         self.refuse_dangling(lambda name: any(each.leads_on(name) for each in globs))
@@ -66,17 +66,17 @@ class Tree:
         return sorted(once.values())
 
     def refuse_dangling(self, wanted: Callable[[Sequence[str]], bool]) -> None:
-        """Raise InputError for a link that leads nowhere and is `wanted` (given the parts of its path in the folder)."""
+        """Raise InputError for a link that leads nowhere, if `wanted` is true for the parts of its path in the folder."""
         for link in self.links:
             if not link.leads and wanted(self._name(link.path)):
                 raise InputError(f"{link.path}: {NOWHERE}")
 
     def itself(self, path: Path) -> Path:
-        """The real file that a path leads to: the path itself if no part of it below the folder is a link."""
+        """The real file that a path leads to; this is the path itself if it goes through no link below the folder."""
         return self.elsewhere.get(path, path)
 
     def outside(self, folder: Path) -> dict[str, str]:
-        """The targets of links that lead out of `folder`, which contains this tree; by the links' paths in `folder`."""
+        """The targets of the links that lead out of `folder`, which contains this tree, by the path of the link in `folder`."""
         inside = Path(os.path.realpath(folder))
         return {
             link.path.relative_to(folder).as_posix(): str(link.target)
@@ -89,10 +89,10 @@ class Tree:
 
 
 def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool = True) -> Tree:
-    """List the files below a folder; without `deep`, only those directly in it. Only `hidden` includes dot names.
+    """List the files below a folder; without `deep`, only files directly in it. Names with a dot first need `hidden`.
 
-    A linked folder is entered unless it contains the link (by device and inode); below one link, each folder is entered
-    once, by its shortest path. What disappears during the walk is left out. Without `follow`, links are only listed.
+    A linked folder is entered unless it contains the link (by device and inode). Below one link, each folder is entered
+    once, by its shortest path. Files that disappear during the walk are left out. Without `follow`, links are only listed.
     Raises InputError for a folder that cannot be read, and when links lead to more than MOST_LINKED folders.
     """
     root, linked = Path(os.path.realpath(folder)), 0
@@ -100,7 +100,7 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
     elsewhere: dict[Path, Path] = {}
     special: dict[Path, str] = {}
     left_out: list[Path] = []
-    # Each link once, by its own location, which several paths may lead to.
+    # Each link is kept once, by its own location, even if several paths lead to it.
     links = {folder: Link(folder, root, _is(root.exists))} if folder.is_symlink() else {}
     # `seen`: below a link, one set grows while the linked folder is walked; elsewhere it holds the folders above.
     waiting = deque([_Waiting(folder, None, set())])
@@ -202,7 +202,7 @@ def _special(tree: Tree) -> Iterator[str]:
 
 
 def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:
-    """A line for people about the links that lead out of a folder; no line if there are none. `what` names the tree."""
+    """A sentence, in a list, about the links that lead out of a folder; an empty list if there are none. `what` names the tree."""
     found = [f"{name} -> {target}" for name, target in tree.outside(folder).items()]
     if not found:
         return []
@@ -232,7 +232,7 @@ class Glob:
         return bool(self._used(path))
 
     def _used(self, path: Sequence[str]) -> set[int]:
-        """The numbers of parts of the glob that the path can have used up; empty when it does not match at all."""
+        """How many parts of the glob the path can have matched, as a set of numbers; empty if it cannot match."""
         at = self._on({0})
         for name in path:
             at = self._on({number for number in at if number < len(self.parts) for number in self._step(number, name)})

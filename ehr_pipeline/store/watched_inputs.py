@@ -1,7 +1,7 @@
-"""Watched input files: they are listed once with their states, and the states are compared again after they are read.
+"""Detect input files that change while they are read: list them with their states before, and compare the states afterwards.
 
-Hashes and sizes of inputs are taken from one `Watched`, made before anything is read, and the same `Watched` guards the
-work. So an artifact is never made from other inputs than those that its fingerprint names.
+A `Watched`, made before anything is read, gives the hashes and sizes of the inputs, and also guards the work. So an
+artifact is never made from inputs that differ from those in its fingerprint.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +35,7 @@ class Watched:
 
     @property
     def sizes(self) -> list[int]:
-        """Sizes in bytes, in the order of the files. A new release changes them; copying a file again does not."""
+        """Sizes in bytes, in the order of the files. A new release changes sizes; copying a file again does not."""
         return [self.states[path][0] for path in self.files]
 
     def hash(self, root: Path) -> str:
@@ -47,7 +47,7 @@ class Watched:
         return [hash_of([(path.name, *self.states[path])]) for path in self.files]
 
     def changed(self) -> str:
-        """Which file changed, appeared or disappeared since the listing, and what to do; empty when none did."""
+        """A message about a file that changed, appeared or disappeared since the listing; empty if there is none."""
         try:
             now = {path: _state(path) for path in (self.find() if self.find else self.files)}
         except InputError as error:

@@ -1,4 +1,4 @@
-"""The reference of all settings, as Markdown, made from the fields themselves: `ehr-pipeline settings`."""
+"""Make the reference of all settings, as Markdown, from the fields of the settings classes: `ehr-pipeline settings`."""
 
 import dataclasses
 import json

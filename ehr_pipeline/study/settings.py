@@ -92,7 +92,7 @@ class Study:
 
     @property
     def deaths_known(self) -> bool:
-        """Whether anything says who died: dates of death among the patients, or what tasks name."""
+        """Whether any input says who died: a column of death dates in the patient files, or a setting of the tasks."""
         return bool(self.tasks.death or self.tasks.death_attribute or DEATH in self.records.attributes)
 
     @property
@@ -102,7 +102,7 @@ class Study:
 
 
 def settings_path() -> Path:
-    """The settings file that `EHR_PIPELINE_SETTINGS` names, or that of the embedded demo."""
+    """The settings file that `EHR_PIPELINE_SETTINGS` names, or else the settings file of the embedded demo."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     return Path(named) if named else shipped("demo/settings.toml")
 
@@ -127,7 +127,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
 
 
 def _line(text: str, error: str) -> str:
-    """The line at which the text of an error points; empty if it names none."""
+    """The line of the file that an error message points to; empty if it names no line."""
     number, lines = re.search(r"at line (\d+)", error), text.splitlines()
     return f": {lines[int(number[1]) - 1].strip()}" if number and int(number[1]) <= len(lines) else ""
 
@@ -161,7 +161,7 @@ def with_overrides(study: Study, overrides: Mapping[str, Any]) -> Study:
 def digest(study: Study) -> str:
     """A hash (16 hex digits) of all settings and of the small lists that they name, except the list of withdrawals.
 
-    A release shows it, and the hash of a list with one patient would reveal the patient by trying all ids.
+    A release shows this hash. If it included a list with one patient, trying all ids would reveal the patient.
     """
     told = dataclasses.replace(study, records=dataclasses.replace(study.records, withdrawals=""))
     return hash_of([dataclasses.asdict(study), typed_settings.identity(told)])
@@ -253,7 +253,7 @@ def _deaths(study: Study) -> Iterator[str]:
 
 
 def _fine_tuning(study: Study) -> Iterator[str]:
-    """Problems with fine-tuning for which there is no task, or not so many layers."""
+    """Problems with fine-tuning: there is no task, or more layers are to be frozen than the encoder has."""
     own, layers = study.predictions.fine_tuning, study.encoder.layers
     if own.heads and not study.tasks.any:
         yield "predictions.fine_tuning.heads: there is no task to fine-tune the encoder for. Name some under [tasks], or no heads."
@@ -281,7 +281,7 @@ def _special(study: Study) -> Iterator[str]:
 
 
 def _explain(detail: Any) -> str:
-    """A message for one pydantic error: where, what is wrong, what was given, what would be valid."""
+    """A message for one pydantic error: the place, what is wrong, the given value, and valid values."""
     place = ""
     for part in detail["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)

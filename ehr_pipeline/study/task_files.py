@@ -1,6 +1,6 @@
-"""Files of tasks: what a task does not set itself, it takes from its file, such as those in data/tasks.
+"""Task files, such as those in data/tasks: TOML with the settings of one task, used for all that the study does not set itself.
 
-A file is TOML with the settings of one task. Paths in it are relative to it.
+Paths in a task file are relative to the file.
 """
 
 import dataclasses
@@ -17,9 +17,9 @@ _PATHS = tuple(field.name for field in dataclasses.fields(Task) if role(field) i
 
 
 def filled(values: Mapping[str, Any], base: Path) -> tuple[dict[str, Any], list[str]]:
-    """The values of a study with those of the files of its tasks, and what is wrong with these files.
+    """Fill in the values of a study from its task files. Returns the values, and problems with the files.
 
-    Relative paths are taken from `base`. Values that do not have the form of settings are left as they are.
+    Relative paths are taken from `base`. Values that do not have the form of settings are left unchanged.
     """
     tasks = values.get("tasks")
     listed = tasks.get("task") if isinstance(tasks, Mapping) else None
@@ -39,7 +39,11 @@ def _filled(task: Any, number: int, base: Path, problems: list[str]) -> Any:
         return {**_read(path), **task}
     except _Unreadable as error:
         problems.append(f"tasks.task[{number}].file: {path} {error}.")
-        return {"name": path.stem, "outcome_kind": "death", **task}  # nothing more is said of this task
+        return {
+            "name": path.stem,
+            "outcome_kind": "death",
+            **task,
+        }  # placeholders, so that no other problem is reported
 
 
 class _Unreadable(Exception):
