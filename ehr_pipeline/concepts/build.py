@@ -1,4 +1,4 @@
-"""`concept_embeddings`: the encoder's input vectors of all concepts, and the published sanity check on them.
+"""Make `concept_embeddings`: the encoder's input vectors of all concepts, and the published sanity check on them.
 
 The artifact holds `vectors.npy` (V, D) by token id, `neighbours.csv` (nearest neighbours of the concepts of interest, among
 themselves and in the whole vocabulary), `ontology.json` (how often neighbours share a group of a disease ontology, if one is

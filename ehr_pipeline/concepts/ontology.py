@@ -1,4 +1,4 @@
-"""Do concepts with close vectors belong to the same group of a disease ontology? Measured against chance.
+"""Measure whether concepts with close vectors belong to the same group of a disease ontology, compared with chance.
 
 Groups are the children of a node, such as 'disorder of body system' of SNOMED; a concept belongs to all groups above it.
 Concepts without a group are ignored, both as concepts and as neighbours. Chance is the result expected for neighbours drawn
@@ -58,7 +58,7 @@ class Ontology:
         return cls(dict(children), dict(concepts), names)
 
     def groups(self, above: tuple[str, ...]) -> dict[str, set[str]]:
-        """Concepts by child of the nodes `above`, descendants included. Raises InputError when none of the nodes is known."""
+        """Concepts by child of the nodes `above`, including the child's descendants. Raises InputError if no node is known."""
         roots = [node for node in above if node in self.children]
         if not roots:
             raise InputError(

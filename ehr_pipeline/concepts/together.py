@@ -1,9 +1,9 @@
-"""Are near concepts recorded together, in the visits of patients from whom the encoder did not learn?
+"""Test whether concepts with near vectors are recorded together, in visits of patients that the encoder was not trained on.
 
-Each pair of a concept and its neighbour is compared with pairs of the same concept and another one that is recorded in as many
-visits. Under chance, a neighbour is any of these: drawing them again and again gives the permutation test. Patients are the
-units of the interval of the ratio, since the visits of one patient are alike: percentiles over resampled patients (Efron and
-Tibshirani 1993, chapter 13). Axes: N visits, V token ids, P patients, K pairs.
+Each pair of a concept and its neighbour is compared with pairs of the same concept and other concepts that are recorded in about as
+many visits. If nearness meant nothing, the neighbour could be any of these concepts; drawing among them gives a permutation test.
+The interval of the ratio uses percentiles over resampled patients, not visits, since visits of one patient are not independent
+(Efron and Tibshirani 1993, chapter 13). Axes: N visits, V token ids, P patients, K pairs.
 """
 
 from collections.abc import Iterable
@@ -20,35 +20,35 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 MATCHED = 24
-"""How many concepts are compared with a neighbour: those whose numbers of visits are nearest to its own."""
+"""How many concepts are compared with a neighbour: those with the most similar numbers of visits."""
 DRAWS = 400
-"""Permutations, and resamples of patients."""
+"""Number of permutations, and of resamples of patients."""
 BLOCK = 10_000
 MOST_VISITS = 200_000
-"""Visits that are looked at, at most, so that memory and time stay bounded: those of the first patients of each shard."""
+"""Most visits that are examined, to bound memory and time. They are taken from the first patients of each shard."""
 FEWEST_PATIENTS, FEWEST_EXPECTED = 50, 30.0
-"""Held-out patients, and times that chance would record the pairs together, below which nothing can be told."""
+"""The test needs at least this many held-out patients, and this many visits in which chance would record a pair together."""
 
 
 @dataclass(frozen=True)
 class Together:
-    """How often near concepts are recorded in one visit, compared with pairs that are recorded as often."""
+    """How often near concepts are recorded in one visit, compared with other pairs of equally frequent concepts."""
 
     patients: int
     """Held-out patients."""
     pairs: int
     ratio: float
-    """Times that the pairs are recorded together, over the number that chance gives."""
+    """Number of visits in which pairs are recorded together, divided by the number expected by chance."""
     low: float
     high: float
-    """Its 95 % interval."""
+    """The 95 % interval of the ratio (`low`, `high`)."""
     p: float
-    """Share of the permutations with at least as many, the observed one included."""
+    """Share of permutations in which pairs are recorded together at least as often; the observed pairs count as one of them."""
 
 
 @dataclass(frozen=True)
 class Visits:
-    """Visits of some patients: which concepts are recorded (N, V), and whose they are (N,), patients counted from 0."""
+    """Visits of some patients: the concepts recorded in each (N, V), and the number of its patient (N,), from 0."""
 
     concepts: csr_array
     patient: NDArray[np.int64]
@@ -60,9 +60,9 @@ class Visits:
 
 
 def held_out(shards: Iterable[tuple[Path, Path]], size: int) -> Visits:
-    """Return visits of patients from whom the encoder did not learn. `shards`: each of the data set with that of its sides.
+    """Return visits of patients that the encoder was not trained on. `shards`: shards of the data set, with their shards of sides.
 
-    `size` is the number of token ids. Patients are taken evenly over the shards, whose order says nothing of them.
+    `size` is the number of token ids. Patients are taken evenly from all shards, whose order is unrelated to the patients.
     """
     paths = list(shards)
     found, owners, before = [csr_array((0, size), dtype=np.int32)], [np.zeros(0, np.int64)], 0
@@ -77,7 +77,7 @@ def held_out(shards: Iterable[tuple[Path, Path]], size: int) -> Visits:
 
 
 def _visits(shard: Shard, patients: NDArray[np.int64], size: int) -> Visits:
-    """Return the visits of some patients (rows of a shard); the tokens of a visit are distinct."""
+    """Return the visits of some patients (rows of a shard). The tokens of each visit are distinct."""
     first, end = shard.patient_start[patients], shard.patient_start[patients + 1]
     owner = np.repeat(np.arange(len(patients)), end - first)
     visit = np.repeat(first - np.concatenate([[0], np.cumsum(end - first)[:-1]]), end - first) + np.arange(len(owner))
@@ -89,9 +89,9 @@ def _visits(shard: Shard, patients: NDArray[np.int64], size: int) -> Visits:
 
 
 def together(visits: Visits, concepts: NDArray[np.int64], neighbours: NDArray[np.int64], seed: int) -> Together | None:
-    """Compare how often `concepts` (K,) and their `neighbours` (K,), as token ids, are recorded in one visit with chance.
+    """Test whether `concepts` (K,) and their `neighbours` (K,), as token ids, are recorded in one visit more often than by chance.
 
-    Returns None if it cannot be told: too few patients, or pairs so rare that chance would hardly record them together.
+    Returns None with too few patients, or with pairs so rare that chance would hardly record them together.
     """
     rng = np.random.default_rng([seed, 0x706E])
     if visits.patients < FEWEST_PATIENTS or not len(concepts):
@@ -125,7 +125,7 @@ def _matched(
 ) -> NDArray[np.int64]:
     """Return, for each pair, MATCHED token ids (K, MATCHED) recorded in about as many visits as the neighbour.
 
-    They are neither the concept nor one of its neighbours; concepts that are equally frequent are in random order.
+    They include neither the concept nor any of its neighbours. Equally frequent concepts are in random order.
     """
     count = np.asarray(recorded.sum(axis=0)).ravel()[FIRST_CONCEPT:]
     order = np.lexsort((rng.random(len(count)), count)) + FIRST_CONCEPT
@@ -139,7 +139,7 @@ def _matched(
 
 
 def _around(order: NDArray[np.int64], place: int, but: set[int]) -> list[int]:
-    """Return MATCHED of the token ids around a place in `order`, nearest first, without those in `but`; repeat them if too few."""
+    """Return MATCHED token ids around a place in `order`, nearest first, without those in `but`; repeats ids if too few remain."""
     left, right, given = place, place + 1, list[int]()
     while len(given) < MATCHED and (left >= 0 or right < len(order)):
         given += [int(order[at]) for at in (left, right) if 0 <= at < len(order) and int(order[at]) not in but]
@@ -155,7 +155,7 @@ def _at(table: csr_array, row: NDArray[np.int64], column: NDArray[np.int64]) -> 
 
 
 def _by_patient(visits: Visits, own: NDArray[np.int64], links: csr_array) -> NDArray[np.float64]:
-    """Return how often each patient's visits (P,) hold linked concepts; `links` (own, V) has the weight of each pair."""
+    """Return how often each patient's visits hold linked concepts (P,). `links` (own, V) has the weight of each pair."""
     found = np.zeros(visits.patients)
     for begin in range(0, visits.concepts.shape[0], BLOCK):
         block = visits.concepts[begin : begin + BLOCK]

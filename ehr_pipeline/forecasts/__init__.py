@@ -1,4 +1,4 @@
-"""Stage `forecasts`: which concepts will be recorded next, as the encoder and as counting foresee it, on patients it never saw."""
+"""Stage `forecasts`: compare encoder and counting in forecasting the next recorded concepts, on patients unseen in training."""
 
 from ehr_pipeline.disclosure.kinds import Declared, People, Score, Things
 from ehr_pipeline.tables.asset_names import FORECASTS

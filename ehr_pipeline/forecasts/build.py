@@ -1,8 +1,9 @@
-"""`forecasts`: which concepts follow on drawn visits, foreseen by the encoder at an appended mask, and by counting.
+"""Make `forecasts`: which concepts follow drawn visits, forecast by the encoder at an appended mask, and by counting.
 
-The encoder needs no training for it, and no decoder: a history gets one more visit that holds [MASK], at the age in question. The
-day asked about is the last of the history plus the usual gap to the next visit, or the middle of the window; never the true day of
-the next visit, which is not known on that day. Tables: see `table`. Without a test side, or with `patients = 0`, they are empty.
+The encoder needs no further training and no decoder: a visit that holds only [MASK] is appended to a history, at the age in
+question. The day asked about is the last day of the history plus the usual gap to the next visit, or the middle of the window. It
+is never the true day of the next visit, because that is unknown when the forecast is made. For the tables see `table`; they are
+empty without a test side, or with `patients = 0`.
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ UNTYPED = "no semantic type"
 
 
 def empty(out: Path) -> Counts:
-    """Write empty tables: nobody's future is forecast."""
+    """Write empty tables, for a study without forecasts."""
     nothing().write(out)
     return {"rows_in": 0, "kept": 0, "dropped": {}}
 
@@ -75,7 +76,7 @@ def build(
 
 
 def count_and_mix(every: Cases, asked: dict[str, Asked], seed: int) -> tuple[dict[str, Tables], dict[str, Mixed]]:
-    """What is counted on the training side, and how it is joined to the encoder on the validation side, by horizon."""
+    """Count on the training side, and fit how counts and encoder are combined on the validation side; both by horizon."""
     tables, mixed = {}, {}
     for name in HORIZONS:
         counted = counting.count(every, name, every.on(COUNT, name), seed)
@@ -95,7 +96,7 @@ def days_asked(index: NDArray[np.int64], gap: int) -> dict[str, NDArray[np.int64
 
 
 def ask(every: Cases, dataset: list[Path], job: AnswersJob, gap: int, launch: Launch) -> dict[str, Asked]:
-    """Have the encoder answer for the cases that are not only counted. Horizons at the same age share an answer."""
+    """Query the encoder about all cases outside the training side. Horizons with the same day asked about share an answer."""
     some = np.flatnonzero(every.side != COUNT)
     days = days_asked(every.index, gap)
     layout, number, questions = {}, np.full((len(HORIZONS), len(every)), -1), 0

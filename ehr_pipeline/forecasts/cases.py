@@ -1,8 +1,7 @@
-"""Cases: patients with a history that ends on a drawn visit, and what is recorded after it.
+"""Cases: patients with a history that ends on a drawn visit, and the concepts that are recorded afterwards.
 
-A case is drawn among all visits of a patient that have enough visits before them and at least one after. The history holds the
-drawn visit; the forecast is made at the end of that day. Axes: P cases, V token ids, n pairs of a case and a concept that it
-had.
+One visit of each patient is drawn, among those with enough visits before and at least one after. The history includes the drawn
+visit, and the forecast is made at the end of that day. Axes: P cases, V token ids, n pairs of a case and a concept in its history.
 """
 
 from collections.abc import Sequence
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 COUNT, TUNE, JUDGE = range(3)
 SIDES = (TRAIN, VALIDATION, TEST)
-"""Baselines are counted on the training side, weights are fitted on the validation side, and the test side is judged."""
+"""Baselines are counted on the training side, weights fitted on the validation side, and forecasts evaluated on the test side."""
 NEXT_VISIT, MONTH, YEAR = "next_visit", "30_days", "365_days"
 HORIZONS = (NEXT_VISIT, MONTH, YEAR)
 DAYS = {MONTH: 30, YEAR: 365}
@@ -41,16 +40,16 @@ RECENT = 365
 
 @dataclass(frozen=True)
 class History:
-    """The concepts that each case had: pairs (n,) in order of cases, then concepts."""
+    """The concepts in the history of each case, as pairs (n,) sorted by case, then concept."""
 
     start: NDArray[np.int64]
-    """First pair of each case, and the number of pairs at the end (P + 1,)."""
+    """Index of the first pair of each case, and the number of pairs at the end (P + 1,)."""
     concept: NDArray[np.int32]
     visits: NDArray[np.int32]
-    """Visits with the concept, and those of the last RECENT days."""
+    """Number of visits with the concept, in the whole history and in its last RECENT days."""
     recent: NDArray[np.int32]
     since: NDArray[np.int32]
-    """Days from the last of them, and from the first, to the end of the history."""
+    """Days from the last visit with the concept, and from the first one, to the end of the history."""
     first: NDArray[np.int32]
 
     @property
@@ -90,10 +89,10 @@ class Cases:
     stratum: NDArray[np.int64]
     """Sex and age band, see `stratum`."""
     followed: dict[str, NDArray[np.bool_]]
-    """By horizon: whether the patient was followed to its end."""
+    """By horizon: whether the patient was followed until the end of the horizon."""
     history: History
     targets: "dict[str, csr_array]"
-    """By horizon: whether each concept is recorded (P, V)."""
+    """By horizon: whether each concept is recorded within the horizon (P, V)."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -115,18 +114,18 @@ class Cases:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Who was drawn, shard by shard, and who was not."""
+    """The drawn patients, shard by shard, and counts of those who were not drawn."""
 
     shards: tuple[tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.int64]], ...]
-    """Rows, sides, and the drawn visit as its place in the patient's record."""
+    """For each shard: rows of the patients, their sides, and the number of the drawn visit in the patient's record."""
     counts: dict[str, int]
-    """Of the test side: rows_in, few_visits, not_drawn."""
+    """Counts of patients on the test side: rows_in, few_visits, not_drawn."""
 
 
 def draw(dataset: Sequence[Path], split: Sequence[Path], settings: ForecastsSettings, seed: int) -> Drawn:
-    """Draw cases from all shards: patients by a hash of the id, and one visit of each by another.
+    """Draw cases from all shards: patients by a hash of the id, and one visit of each patient by another hash.
 
-    No visit is drawn by what follows it, except that something does.
+    The choice of the visit does not depend on later visits, except that there must be one.
     """
     key = hash_of_numbers(np.array([seed, seed + (1 << 32)], np.uint64))
     found = [_eligible(path, sides, settings.min_visits, key) for path, sides in zip(dataset, split, strict=True)]
@@ -168,7 +167,7 @@ def _eligible(
 
 
 def read(dataset: Sequence[Path], drawn: Drawn, size: int) -> Cases:
-    """The cases that were drawn; of concepts, only token ids below `size`, which the encoder knows."""
+    """Read the drawn cases, with only the concepts that the encoder knows: token ids below `size`."""
     parts = [
         _of_shard(number, path, shard, size)
         for number, (path, shard) in enumerate(zip(dataset, drawn.shards, strict=True))
@@ -204,7 +203,7 @@ def _of_shard(
 
 
 def stratum(age: NDArray[np.floating], female: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Numbers (P,) of sex and age band: ten years each, the last from 80 on. Who is not recorded as a woman is with the men."""
+    """Number (P,) of each case's sex and ten-year age band; the last band starts at 80. Unknown sex counts as male."""
     band = np.clip(age // BAND, 0, OLDEST).astype(np.int64)
     found: NDArray[np.int64] = band + (OLDEST + 1) * female.astype(np.int64)
     return found
@@ -215,7 +214,7 @@ def _observed(path: Path) -> list[str]:
 
 
 def _ends(people: pa.Table) -> NDArray[np.int64]:
-    """The last day of observation (P,) where the source says so, else ALWAYS."""
+    """The last day of observation (P,) if the source records it, else ALWAYS."""
     if schemas.OBSERVATION[1] not in people.column_names:
         return np.full(people.num_rows, ALWAYS, np.int64)
     found: NDArray[np.int64] = (
@@ -225,7 +224,7 @@ def _ends(people: pa.Table) -> NDArray[np.int64]:
 
 
 def history(records: Shard, end: NDArray[np.integer], size: int) -> History:
-    """What each record (P,) holds by the day `end` (P,), of token ids below `size`. Raises ValueError for a later visit."""
+    """The history of each record (P,) on the day `end` (P,), with token ids below `size`. Raises ValueError for a later visit."""
     people = len(records.birth_day)
     owner = np.repeat(np.arange(people), np.diff(records.patient_tokens))
     day = np.repeat(records.visit_day, np.diff(records.visit_start)).astype(np.int64)

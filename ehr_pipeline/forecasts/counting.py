@@ -1,8 +1,8 @@
-"""What counting alone forecasts: popularity by age and sex, and the patient's own history by count and recency.
+"""Forecasts by counting alone: popularity by age and sex, and the patient's own history by count and recency.
 
-Both are probabilities that a concept is recorded within a horizon, from cases of the training side. For a concept that a patient
-had before (recurring), and for one that is new, popularity is counted among those of whom the same is true: it knows who
-is at risk. Axes: P cases, V token ids, S strata of sex and age, n pairs of a case and a concept of its history, F features.
+Both give the probability that a concept is recorded within a horizon, learned from cases of the training side. Popularity is
+counted separately for concepts that a patient had before (recurring) and for new ones, each among the patients to whom this
+applies. Axes: P cases, V token ids, S strata of sex and age, n pairs of a case and a concept in its history, F features.
 """
 
 from dataclasses import dataclass
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 PRIOR = 20.0
-"""Patients of all ages and both sexes that count beside those of a stratum: most concepts are rare within one."""
+"""The overall rate counts as this many patients of each stratum, because most concepts are rare within a stratum."""
 MOST_PAIRS = 200_000
-"""Pairs that weights are fitted on."""
+"""Most pairs that weights are fitted on."""
 NEAREST = 1e-7
-"""Probabilities are kept this far from 0 and 1 where their log-odds are taken."""
+"""Probabilities are kept at least this far from 0 and 1 before taking log-odds."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Patients with a concept in the horizon, of those at risk, by stratum (S, V)."""
+    """Numbers (S, V) of patients at risk, and of those among them with the concept within the horizon, by stratum."""
 
     cases: NDArray[np.int32]
     at_risk: NDArray[np.int32]
 
     def rate(self) -> NDArray[np.float32]:
-        """The smoothed rates (S, V): those of everybody count as PRIOR patients (beta-binomial, posterior mean)."""
+        """The smoothed rates (S, V): the overall rate counts as PRIOR patients (beta-binomial, posterior mean)."""
         found: NDArray[np.float32] = ((self.cases + PRIOR * self.overall) / (self.at_risk + PRIOR)).astype(np.float32)
         return found
 
     @property
     def overall(self) -> Floats:
-        """The rates (V,) of all strata together; below one case in as many as are at risk where there is none."""
+        """The rates (V,) over all strata. A concept that nobody had gets a rate below one in the number of patients at risk."""
         cases, at_risk = self.cases.sum(0), self.at_risk.sum(0)
         found: Floats = (cases + 0.01) / (at_risk + 1.0)
         return found
 
     def without(self, stratum: NDArray[np.integer], concept: NDArray[np.integer], case: NDArray[np.bool_]) -> Floats:
-        """The rates (n,) for patients at risk, each without that patient: who is learned from must not know the answer."""
+        """The rates (n,) for patients at risk, each computed without that patient, so that no feature contains its own answer."""
         cases, at_risk = self.cases[stratum, concept] - case, self.at_risk[stratum, concept] - 1
         found: Floats = (cases + PRIOR * self.overall[concept]) / (at_risk + PRIOR)
         return found
@@ -76,18 +76,18 @@ def fit(features: Floats, case: NDArray[np.bool_], weight: Floats | None = None)
 
 @dataclass(frozen=True)
 class Counting:
-    """All that is counted for one horizon."""
+    """The counted rates and fitted weights for one horizon."""
 
     new: Rates
     recurring: Rates
     history: Weights
-    """Of the features of `own`: the patient's own history alone."""
+    """Weights of `features_of`: forecasts from the patient's own history alone."""
     both: Weights
-    """Of the same features and the log-odds of popularity."""
+    """Weights of the same features and the log-odds of popularity."""
 
 
 def count(cases: Cases, horizon: str, rows: NDArray[np.integer], seed: int) -> Counting | None:
-    """Count on some cases (`rows`); None if nothing, or everything, comes again among them."""
+    """Count on some cases (`rows`); None if no concept, or every concept, of their histories is recorded again."""
     from scipy.sparse import csr_array
 
     some = cases.take(rows)
@@ -111,7 +111,7 @@ def count(cases: Cases, horizon: str, rows: NDArray[np.integer], seed: int) -> C
 
 
 def features_of(history: History) -> Floats:
-    """What counts and recency say of each pair (n, F): how often, how lately, how regularly, and how late the next one is."""
+    """Features of each pair (n, F): how often, how recently and how regularly it was recorded, and how overdue it is."""
     visits, recent = history.visits.astype(float), history.recent.astype(float)
     since, span = history.since.astype(float), (history.first - history.since).astype(float)
     gap = (span + 30) / np.maximum(visits - 1, 0.5)
@@ -132,7 +132,7 @@ def features_of(history: History) -> Floats:
 
 
 def log_odds(probability: NDArray[Any]) -> Floats:
-    """The log-odds of probabilities, which are kept off 0 and 1."""
+    """The log-odds of probabilities, which are first clipped away from 0 and 1."""
     from scipy.special import logit
 
     found: Floats = logit(np.clip(probability, NEAREST, 1 - NEAREST))
@@ -141,34 +141,34 @@ def log_odds(probability: NDArray[Any]) -> Floats:
 
 @dataclass(frozen=True)
 class Counted:
-    """What counting says of some cases, as probabilities (B, V)."""
+    """Forecasts of some cases by counting, as probabilities (B, V)."""
 
     had: NDArray[np.bool_]
     popularity: NDArray[np.float32]
     history: NDArray[np.float32]
-    """Of concepts that a patient had, by the patient's own history; all others stand below them, by popularity."""
+    """Concepts in the history are ranked by the patient's own history. All others rank below them, by popularity."""
     both: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The rates of a horizon as they are asked for (S, V), with the weights."""
+    """The rates (S, V) of a horizon, precomputed for queries, with the weights."""
 
     new: NDArray[np.float32]
     recurring: NDArray[np.float32]
     known: NDArray[np.float32]
-    """How known each concept is (V,): logarithm of how many training cases had it, plus one."""
+    """How well known each concept is (V,): log(1 + number of training cases that had it)."""
     history: Weights
     both: Weights
 
     @classmethod
     def of(cls, counting: Counting) -> "Tables":
-        """Work them out."""
+        """Precompute the tables."""
         known = np.log1p(counting.recurring.at_risk.sum(0)).astype(np.float32)
         return cls(counting.new.rate(), counting.recurring.rate(), known, counting.history, counting.both)
 
     def ask(self, stratum: NDArray[np.integer], history: History) -> Counted:
-        """What counting says of cases, given by stratum (B,) and history."""
+        """Forecast cases, given by their strata (B,) and histories, by counting."""
         from scipy.special import expit
 
         had = history.matrix(self.new.shape[1]).toarray()

@@ -1,4 +1,4 @@
-"""Ask the encoder what may follow on histories that are at hand: typed in, or made up. Axes: B histories, V token ids."""
+"""Forecast which concepts may follow given histories, typed in or made up. Axes: B histories, V token ids."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from ehr_pipeline.predictions.masked import answers
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 USUAL_GAP = 60
-"""Days to the next visit where none were counted."""
+"""Days to the next visit if no usual gap was counted."""
 _AT_ONCE = 100
 
 
@@ -33,37 +33,37 @@ class Likely:
 
     token: int
     probability: float
-    """That it is recorded within the horizon; where nothing was counted, its share of what is recorded at that age."""
+    """Probability that it is recorded within the horizon; if nothing was counted, its share of all concepts at that age."""
     popularity: float | None
-    """How often it is recorded within the horizon of people of like age and sex for whom it is new, or recurring, too."""
+    """Rate within the horizon among people of the same sex and age band for whom the concept is also new (or recurring)."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What may follow on one history: the likeliest first."""
+    """Concepts that may follow one history, the likeliest first."""
 
     new: tuple[Likely, ...]
     recurring: tuple[Likely, ...]
     usual_new: tuple[int, ...]
-    """What popularity alone names, most popular first; empty where nothing was counted."""
+    """Concepts by popularity alone, the most popular first; empty if nothing was counted."""
     usual_recurring: tuple[int, ...]
 
     def of(self, name: str) -> tuple[Likely, ...]:
-        """The list of a name (NEW, RECURRING)."""
+        """The forecasts of a list, given by name (NEW, RECURRING)."""
         return {NEW: self.new, RECURRING: self.recurring}[name]
 
     def usual(self, name: str) -> tuple[int, ...]:
-        """The same of popularity alone."""
+        """The list of the same name by popularity alone."""
         return {NEW: self.usual_new, RECURRING: self.usual_recurring}[name]
 
 
 @dataclass(frozen=True)
 class Forecaster:
-    """An encoder, what was counted, and how both are asked."""
+    """An encoder with counted rates, ready to forecast."""
 
     model: PackedEncoder
     vocabulary: Vocabulary
-    """The part of it that the encoder knows."""
+    """The part of the vocabulary that the encoder knows."""
     counted: Counted | None
     how: Inference
     tokens_before: int
@@ -78,13 +78,13 @@ class Forecaster:
         return cls(model, whole.first(model.stock.config.vocab_size), counted, how, tokens_before)
 
     def calibrated(self, horizon: str) -> bool:
-        """Whether the probabilities are those of being recorded, and there is popularity to compare with."""
+        """Whether probabilities are calibrated (chance of being recorded), and popularity is available for comparison."""
         return self.counted is not None and horizon in self.counted.mixed
 
     def ask(
         self, histories: Shard, female: NDArray[np.bool_], horizon: str, shown: NDArray[np.bool_], most: int = 10
     ) -> list[Answer]:
-        """What may follow on each history after its last day, of the concepts that may be `shown` (V,)."""
+        """Forecast what follows the last day of each history, among the concepts that may be `shown` (V,)."""
         found: list[Answer] = []
         for start in range(0, len(female), _AT_ONCE):
             rows = np.arange(start, min(start + _AT_ONCE, len(female)))

@@ -1,8 +1,9 @@
-"""Foresight's own metric (Kraljevic et al. 2024, `next_concept_prediction.py`), beside what popularity alone gets on it.
+"""The metric of the model Foresight (Kraljevic et al. 2024, `next_concept_prediction.py`), for our models and for popularity alone.
 
-Of each concept of the next visit, the ten most probable concepts *of the same semantic type and of the same status*, new or
-recurring, are taken; it counts as found if any of the ten is recorded within a year. So type and status of the answer are given,
-and the figure rises with the window without any skill: it is shown once, to be compared with published ones, and decides nothing.
+For each concept of the next visit, take the ten most probable concepts *of the same semantic type and of the same status* (new or
+recurring). The concept counts as found if any of these ten is recorded within a year. So the metric gives away type and status of
+the answer, and rises with the length of the window without any skill. It is shown once, to compare with published figures, and
+decides nothing.
 """
 
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from ehr_pipeline.forecasts.metrics import NEW, RECURRING, TOP
 
 @dataclass
 class Foresight:
-    """Concepts of next visits, and how many of them counted as found, by status and model; filled block by block."""
+    """Numbers of concepts in next visits, by status, and of those that count as found, by status and model; filled by `add`."""
 
     labels: dict[str, int] = field(default_factory=lambda: {NEW: 0, RECURRING: 0})
     found: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -30,7 +31,8 @@ class Foresight:
         year: NDArray[np.bool_],
         of_type: NDArray[np.int64],
     ) -> None:
-        """Add a block: scores by model, what was had, the next visit and the next year (B, V), the type (V,) of each concept."""
+        """Add a block: scores (B, V) by model; flags (B, V) of concepts in the history (`had`), in the next visit (`labels`) and
+        in the next year; and the type (V,) of each concept."""
         members = {each: np.flatnonzero(of_type == each) for each in np.unique(of_type).tolist()}
         for case in range(len(had)):
             recorded = np.flatnonzero(labels[case])
@@ -49,7 +51,7 @@ class Foresight:
 
 
 def _highest(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The places of the TOP highest scores (n,), in any order."""
+    """The indices of the TOP highest scores (n,), in any order."""
     if len(scores) <= TOP:
         return np.arange(len(scores))
     found: NDArray[np.int64] = np.argpartition(-scores, TOP - 1)[:TOP]

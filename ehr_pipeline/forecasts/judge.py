@@ -1,4 +1,4 @@
-"""All models judged side by side on the test side, as tables. Axes: P cases, V token ids, G groups of concepts."""
+"""Evaluate all models on the test side, and make the tables. Axes: P cases, V token ids, G groups of concepts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 FEWEST = 100
-"""Fewest patients with a concept to find for which there is a verdict, or a row of a group."""
+"""A verdict, or the row of a group, needs at least this many patients with a concept to find."""
 RECURRING_BY, NEW_TIMES = 0.02, 1.15
-"""What is asked beyond an interval above zero: recall at ten by so much higher, or so many times as high."""
+"""For 'better', recall at ten must also be higher by this difference (recurring), or by this factor (new)."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Groups:
 
     @classmethod
     def of(cls, types: Sequence[tuple[str, ...]], recorded: NDArray[np.integer]) -> "Groups":
-        """From the semantic types of all token ids, and how often each was recorded (V,) on the training side.
+        """Make groups from the semantic types of all token ids, and from how often each was recorded (V,) on the training side.
 
-        By frequency: the most frequent concepts that together make up a third of what was recorded, the next, and the others.
+        There are three groups by frequency, each with a third of all records: the most frequent concepts, the next, and the rest.
         """
         from scipy.sparse import csr_array
 
@@ -68,7 +68,7 @@ class Groups:
 
 @dataclass
 class Judge:
-    """Judges horizon by horizon, and holds the rows of the tables."""
+    """Evaluates one horizon after the other, and collects the rows of the tables."""
 
     groups: Groups
     bootstrap: int
@@ -76,7 +76,7 @@ class Judge:
     rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in Forecasts.__annotations__})
 
     def horizon(self, cases: Cases, horizon: str, asked: Asked, tables: Tables, mixed: Mixed | None) -> None:
-        """Judge one horizon."""
+        """Evaluate one horizon."""
         tallies = {name: Tally() for name in LISTS}
         calibrations = {name: Calibration() for name in (NEW, RECURRING)}
         foresight = Foresight()
@@ -169,7 +169,7 @@ class Judge:
 def judged_horizons(
     judge: Judge, cases: Cases, asked: dict[str, Asked], tables: dict[str, Tables], mixed: dict[str, Mixed]
 ) -> Forecasts:
-    """Judge every horizon."""
+    """Evaluate every horizon."""
     for name in HORIZONS:
         if name in tables:
             judge.horizon(cases, name, asked[name], tables[name], mixed.get(name))
@@ -177,9 +177,9 @@ def judged_horizons(
 
 
 def verdict_of(name: str, patients: int, compared: dict[str, float]) -> str:
-    """The verdict on a list from the model's recall at ten against the best baseline's.
+    """The verdict on a list, from the model's recall at ten compared with that of the best baseline.
 
-    'better' asks for an interval above zero *and* for a difference that a reader would notice: RECURRING_BY, or NEW_TIMES.
+    'better' requires an interval above zero *and* a difference that a reader would notice: RECURRING_BY, or NEW_TIMES.
     """
     if patients < FEWEST:
         return "too few"

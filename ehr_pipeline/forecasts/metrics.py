@@ -1,8 +1,8 @@
-"""How well a list of ten names what is recorded, with intervals over patients. Axes: P cases, B of a block, V token ids, G groups.
+"""Measures of lists of ten forecast concepts, with intervals over patients. Axes: P cases, B of a block, V token ids, G groups.
 
-Two lists answer two questions: which concepts that the patient never had will come (new), and which will come again (recurring). A
-third names ten of all. Recall at ten: |top ten ∩ recorded| / |recorded|; precision at ten: |top ten ∩ recorded| / 10; nDCG at ten
-(Järvelin & Kekäläinen 2002) with gain 1 for what is recorded. Cases without such a concept are in none of them.
+There are three lists: concepts that the patient never had (new), concepts that the patient had before (recurring), and all
+concepts. Recall at ten is |top ten ∩ recorded| / |recorded|, precision at ten is |top ten ∩ recorded| / 10, and nDCG at ten
+(Järvelin & Kekäläinen 2002) has gain 1 for a recorded concept. A case without a recorded concept of the list does not count.
 """
 
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ TOP = 10
 MEASURES = ("recall", "precision", "ndcg")
 _DISCOUNT = 1 / np.log2(np.arange(TOP) + 2)
 EDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
-"""Between bins of probabilities, for calibration."""
+"""Edges between bins of probabilities, for calibration."""
 
 
 def top(scores: NDArray[np.float32], allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The token ids (B, TOP) of the highest scores that are allowed, highest first, and whether there is one at each place."""
+    """The token ids (B, TOP) of the highest allowed scores, highest first; and flags (B, TOP) of the places that are filled."""
     shown = np.where(allowed, scores, -np.inf)
     width = min(TOP, shown.shape[1])
     best = np.argpartition(-shown, width - 1, axis=1)[:, :width]
@@ -34,13 +34,13 @@ def top(scores: NDArray[np.float32], allowed: NDArray[np.bool_]) -> tuple[NDArra
 
 
 def allowed_of(name: str, had: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which concepts a list may name (B, V)."""
+    """Flags (B, V) of the concepts that a list may name."""
     return {NEW: ~had, RECURRING: had, ANY: np.ones_like(had)}[name]
 
 
 @dataclass
 class Tally:
-    """Measures of one horizon and list, filled block by block: by model (P, 3), and hits by group (P, G)."""
+    """Measures of one horizon and list, by model (P, 3), and hits by group (P, G); filled block by block."""
 
     measures: dict[str, list[Floats]] = field(default_factory=dict)
     hits: dict[str, list[NDArray[np.int32]]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Tally:
         truth: NDArray[np.bool_],
         groups: "csr_array",
     ) -> None:
-        """Add a block: scores (B, V) by model, what may be named and what is recorded (B, V), and groups of concepts (V, G)."""
+        """Add a block: scores (B, V) by model, flags (B, V) of allowed and of recorded concepts, and groups of concepts (V, G)."""
         wanted = truth & allowed
         many = wanted.sum(1)
         self.recorded.append(many.astype(np.int32))
@@ -72,7 +72,7 @@ class Tally:
             self.hits.setdefault(name, []).append(_by_group(row, best[row, place], len(hit), groups))
 
     def done(self) -> "Judged":
-        """All blocks together, of the cases with a concept to find."""
+        """Join all blocks, for the cases with a concept to find."""
         recorded = np.concatenate(self.recorded) if self.recorded else np.zeros(0, np.int32)
         some = recorded > 0
         return Judged(
@@ -85,22 +85,22 @@ class Tally:
 
 @dataclass(frozen=True)
 class Judged:
-    """What was found of the cases (P,) that have a concept to find."""
+    """Measures of the cases (P,) that have a concept to find."""
 
     measures: dict[str, Floats]
-    """By model (P, 3)."""
+    """Recall, precision and nDCG at ten, by model (P, 3)."""
     hits: dict[str, NDArray[np.int32]]
-    """By model: concepts found in each group (P, G)."""
+    """By model: the number of concepts found in each group (P, G)."""
     recorded: NDArray[np.int32]
     by_group: NDArray[np.int32]
-    """Concepts recorded of each group (P, G)."""
+    """Number of recorded concepts in each group (P, G)."""
 
     def __len__(self) -> int:
         return len(self.recorded)
 
 
 def averages(values: Floats, times: NDArray[np.uint8], of: Floats | None = None) -> Floats:
-    """The mean (B,) of values (P,) in each draw; of sums by sums of `of` (P,) instead, where it is given. NaN for none."""
+    """The mean (B,) of values (P,) in each bootstrap draw; with `of` (P,), the sum of values over the sum of `of`. NaN for 0/0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.concatenate(
             [
@@ -113,7 +113,7 @@ def averages(values: Floats, times: NDArray[np.uint8], of: Floats | None = None)
 
 @dataclass
 class Calibration:
-    """Probabilities against shares, in bins between EDGES."""
+    """Forecast probabilities against observed shares, in bins between EDGES."""
 
     pairs: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EDGES) + 1, np.int64))
     recorded: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EDGES) + 1, np.int64))

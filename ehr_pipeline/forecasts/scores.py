@@ -20,19 +20,19 @@ Floats = NDArray[np.float64]
 POPULARITY, HISTORY, COUNTING, ENCODER, FORECAST = "popularity", "history", "counting", "encoder", "forecast"
 MODELS = (POPULARITY, HISTORY, COUNTING, ENCODER, FORECAST)
 BASELINES = (POPULARITY, HISTORY, COUNTING)
-"""Popularity by age and sex; the patient's own history by count and recency; both. The forecast joins encoder and both."""
+"""Popularity by age and sex; the patient's own history by count and recency; both. FORECAST combines the encoder with both."""
 NEGATIVES = 200
-"""Concepts of each case that the weights of new concepts are fitted on, beside those recorded."""
+"""Number of unrecorded new concepts of each case that weights are fitted on, in addition to the recorded ones."""
 FEWEST_CASES, FEWEST_RECORDED = 50, 100
-"""Fewest validation cases, and concepts recorded of them, with which weights are fitted."""
+"""Weights are fitted only with at least this many validation cases, and this many concepts recorded for them."""
 _AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """How the encoder and counting are joined, for new concepts and for recurring ones: a logistic regression of `features_of`.
+    """Combines encoder and counting by a logistic regression on `features_of`, one for new and one for recurring concepts.
 
-    Fitted on the validation side, from which the encoder did not learn, so the probabilities are calibrated as well.
+    It is fitted on the validation side, on which the encoder was not trained, so its probabilities are also calibrated.
     """
 
     new: Weights
@@ -41,7 +41,7 @@ class Mixed:
     def probability(
         self, encoder: NDArray[np.float32], counted: Counted, known: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """The probabilities (B, V), from the encoder's (B, V), those of counting, and how known each concept is (V,)."""
+        """The probabilities (B, V), from those of the encoder (B, V) and of counting, and how well `known` each concept is (V,)."""
         from scipy.special import expit
 
         parts = features_of(encoder, counted.both, known)
@@ -55,13 +55,13 @@ class Mixed:
 def features_of(
     encoder: NDArray[np.float32], counting: NDArray[np.float32], known: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], ...]:
-    """Log-odds of both, how known the concept is, and their products: of rare concepts the encoder has learned little."""
+    """Log-odds of encoder and counting, how well known the concept is, and products: the encoder knows little of rare concepts."""
     one, other = (log_odds(each).astype(np.float32) for each in (encoder, counting))
     return one, other, known, known * one, known * other
 
 
 def encoder_probability(model: "PackedEncoder", states_BD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The probability (B, V) of each concept at the mask; that of special tokens is 0."""
+    """The probability (B, V) of each concept at the mask; special tokens have probability 0."""
     import torch
 
     from ehr_pipeline.predictions.masked import logits
@@ -100,7 +100,7 @@ def blocks(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class Asked:
-    """The encoder's states for all cases and a horizon: states (q, D), and which of them belongs to each case (P,)."""
+    """The encoder's distinct states (q, D) for a horizon, and the index (P,) of each case's state among them."""
 
     model: "PackedEncoder"
     states: NDArray[np.float32]
@@ -112,7 +112,7 @@ class Asked:
 
 
 def mix(cases: Cases, horizon: str, asked: Asked, tables: Tables, seed: int) -> Mixed | None:
-    """Fit how encoder and counting are joined, on the validation side; None where it has too few cases."""
+    """Fit the combination of encoder and counting on the validation side; None if this side has too few cases."""
     rows = cases.on(TUNE, horizon)
     size = cases.targets[horizon].shape[1]
     rng = np.random.default_rng([seed, 0x31])
@@ -137,7 +137,8 @@ def mix(cases: Cases, horizon: str, asked: Asked, tables: Tables, seed: int) -> 
 def _pairs(
     candidate: NDArray[np.bool_], truth: NDArray[np.bool_], most: int | None, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Pairs of a case and a candidate: all that were recorded, and about `most` others of each case, who weigh for all others."""
+    """Pairs of a case and a candidate concept, with weights: all recorded ones, and about `most` others of each case, drawn at
+    random and weighted to stand for all others."""
     candidate = candidate.copy()
     candidate[:, :FIRST_CONCEPT] = False
     others = candidate & ~truth

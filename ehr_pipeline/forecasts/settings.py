@@ -5,7 +5,7 @@ from ehr_pipeline.typed_settings import option, settings
 
 @settings
 class ForecastsSettings:
-    """How the encoder's forecasts of the next concepts are judged. Without a test side, they are not."""
+    """How the encoder's forecasts of the next concepts are evaluated. Without a test side, there are no forecasts."""
 
     patients: int = option(
         "Most patients of the validation side, and of the test side, whose future is forecast; drawn by a keyed hash. 0: none is.",

@@ -102,7 +102,7 @@ _ARRAYS = ("new", "recurring", "known")
 
 @dataclass(frozen=True)
 class Forecasts:
-    """The tables of a `forecasts` artifact: rows as mappings from column to value. All are empty where nothing was judged."""
+    """The tables of a `forecasts` artifact; rows are mappings from column to value. All are empty if nothing was evaluated."""
 
     forecasts: tuple[Row, ...]
     differences: tuple[Row, ...]
@@ -117,24 +117,24 @@ class Forecasts:
         return cls(**{name: tuple(spreadsheet.read(folder / f"{name}.csv", kind)) for name, kind in TABLES.items()})
 
     def write(self, folder: Path) -> None:
-        """Write the tables, as `read` reads them."""
+        """Write the tables, for `read`."""
         for each in fields(self):
             kind = TABLES[each.name]
             rows = ([_cell(row[name]) for name in kind.names] for row in getattr(self, each.name))
             spreadsheet.write(folder / f"{each.name}.csv", kind, rows)
 
     def verdict(self, horizon: str, name: str) -> Row | None:
-        """The verdict on a list; None where nothing was judged."""
+        """The verdict on a list; None if nothing was evaluated."""
         return next((row for row in self.verdicts if (row["horizon"], row["list"]) == (horizon, name)), None)
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What counting says, for every horizon, and how the encoder is joined to it."""
+    """For every horizon: the counted rates, and the combination of counting with the encoder."""
 
     tables: dict[str, Tables]
     mixed: dict[str, Mixed]
-    """Without the horizons for which the validation side was too small."""
+    """By horizon; horizons for which the validation side was too small are missing."""
     gap_days: int
     """Usual days from a visit to the next one."""
 
@@ -153,7 +153,7 @@ class Counted:
 
     @classmethod
     def read(cls, folder: Path) -> "Counted | None":
-        """Read both files; None where nothing was counted. Raises Damaged."""
+        """Read both files; None if nothing was counted. Raises Damaged."""
         if not (folder / _WEIGHTS).is_file():
             return None
         try:
@@ -182,7 +182,7 @@ def _weights(values: Mapping[str, Any]) -> Weights:
 
 
 def nothing() -> Forecasts:
-    """The tables where nothing was judged."""
+    """The tables of a study in which nothing was evaluated."""
     return Forecasts(*((),) * len(TABLES))
 
 

@@ -1,11 +1,11 @@
-"""A history that somebody typed in: lines 'age,code' or 'date,code', where a code may be a name or a concept as well.
+"""Read a history that somebody typed in: lines 'age,code' or 'date,code'. A name or a concept may replace the code.
 
     age,code
     34,24079001
     41.5,Asthma
 
-A first line without a number is a header. Blank lines and those that begin with '#' are left out. All problems are told at once, by
-line; for an unknown code or name, the nearest known ones are named.
+A first line without a number is a header. Blank lines, and lines that begin with '#', are ignored. All problems are reported at
+once, with their lines. For an unknown code or name, similar known ones are suggested.
 """
 
 import difflib
@@ -26,15 +26,15 @@ _PROBLEMS = 20
 
 @dataclass(frozen=True)
 class Known:
-    """What may be typed: concepts, codes, and names in lower case, each with its token id."""
+    """All texts that may be typed: concepts, codes, and names in lower case, each with its token id."""
 
     tokens: Mapping[str, int]
     names: Mapping[str, str]
-    """What is shown for each name in lower case."""
+    """The text to show for each lower-case name."""
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, shown: frozenset[str], codes: Mapping[str, str]) -> "Known":
-        """From the concepts that may be `shown`, and the concept of each code."""
+        """Make it from the concepts that may be `shown`, and the concept of each code."""
         concepts = {one.concept: one.token_id for one in vocabulary.concepts if one.concept in shown}
         names = {one.name.lower(): one.name for one in vocabulary.concepts if one.concept in shown}
         by_name = {one.name.lower(): one.token_id for one in vocabulary.concepts if one.concept in shown}
@@ -46,7 +46,7 @@ class Known:
         return self.tokens.get(what, self.tokens.get(what.lower(), self.tokens.get(what.upper())))
 
     def nearest(self, what: str) -> list[str]:
-        """Up to three known names, concepts or codes that look like this: names that hold all of its words come first."""
+        """Up to three known names, concepts or codes that resemble this text. Names that contain all of its words come first."""
         words = what.lower().split()
         if not words:
             return []
@@ -61,7 +61,7 @@ class Known:
 
 
 def read(lines: Iterable[str], known: Known, born: str = "") -> Shard:
-    """The history in lines of text, as a shard of one row. `born` is the date of birth, or its year, which dates need.
+    """Parse a history into a shard of one row. Lines with dates need `born`, the date or year of birth.
 
     Raises UserError with all problems.
     """
@@ -92,7 +92,7 @@ def read(lines: Iterable[str], known: Known, born: str = "") -> Shard:
 
 
 def _split(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
-    """Number, first cell and the rest of each line that says something."""
+    """Yield number, first cell and rest of each line that is not blank, a comment or the header."""
     begun = False
     for number, line in enumerate(lines, 1):
         if number > MOST_LINES:
@@ -108,7 +108,7 @@ def _split(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
 
 
 def _day(when: str, birth: int | None) -> tuple[int | str, str]:
-    """The day, or what is wrong with it; and whether it is an 'age', a 'date', or neither ('')."""
+    """Return the day, or a problem with it; and whether the text is an 'age', a 'date', or neither ('')."""
     try:
         age = float(when)
     except ValueError:
@@ -131,7 +131,7 @@ def _day(when: str, birth: int | None) -> tuple[int | str, str]:
 
 
 def _birth(born: str) -> int:
-    """The day of birth; of a year alone, 1 July. Raises UserError."""
+    """The day of birth; 1 July if only the year is given. Raises UserError."""
     text = f"{born}-07-01" if len(born) == 4 and born.isdigit() else born
     try:
         return (date.fromisoformat(text) - _EPOCH).days

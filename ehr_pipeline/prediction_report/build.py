@@ -1,4 +1,4 @@
-"""`prediction_report`: one self-contained HTML page, and its first sentences for the model card."""
+"""Make `prediction_report`: one self-contained HTML page, and its first sentences for the model card."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: Mapping[str, str], out: Path) -> Counts:
-    """Write the page and its first sentences. Returns how many tasks it has. Without tasks, there is no page."""
+    """Write the page and its first sentences, and return the number of tasks. Without tasks, no page is written."""
     labels, vocabulary = artifacts[TASK_LABELS], Vocabulary.read(artifacts[VOCABULARY].path)
     shown = vocabulary.shown_by(naming)
     names = {f"screen {one.concept}": one.name for one in vocabulary.concepts if one.concept in shown}

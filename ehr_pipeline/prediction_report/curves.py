@@ -1,8 +1,8 @@
-"""Learning curves over tasks, and how many labels of the baselines a model's labels are worth.
+"""Learning curves over tasks, and how many labels the best baseline needs to match a model.
 
-A curve is the mean AUROC over the tasks that have all of its points (a macro average: every task counts the same). Two sides are
-compared: the best model of the encoder, and the best baseline, each chosen anew at every number of labels. Both are chosen on the
-same test side in the same way, so neither gains. Axes: T tasks, N numbers of labels.
+A curve is the mean AUROC over the tasks that have all of its points (a macro average: every task counts the same). It compares two
+sides: the best model of the encoder, and the best baseline, each chosen anew for every number of labels. Both are chosen on the
+test side in the same way, so neither has an advantage. Axes: T tasks, N numbers of labels.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,13 +17,13 @@ from ehr_pipeline.predictions.models import BY_NAME, MODELS, Kind
 from ehr_pipeline.predictions.table import TaskResults
 
 USUAL = 100
-"""The number of labels that the first sentence is about, where models were fitted with so many."""
+"""The number of labels that the first sentence of the page is about, if models were fitted with this number."""
 Z = 1.959964
 """Half the width of a 95 % interval, in standard errors."""
 KINDS: tuple[Kind, ...] = ("model", "baseline")
 """The two sides that are compared."""
 NONE, ALL = 0, None
-"""Labels of models that need none, and of those that are fitted with all."""
+"""Numbers of labels that stand for a model that needs none, and for a model fitted with all."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Curves:
     all: int
     """The median number of patients that models are fitted with when all labels are used."""
     points: Mapping[str, Mapping[int | None, Point]]
-    """By model and number of labels (ALL: None). A model that needs no labels has one point, at NONE."""
+    """Points by model and number of labels (ALL: None). A model that needs no labels has one point, at NONE."""
     difference: float
     """Standard error of the difference between the best model and the best baseline, with all labels."""
 
@@ -65,15 +65,15 @@ class Curves:
 
     @cached_property
     def baseline(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Numbers of labels (N,), and the highest AUROC (N,) of any baseline with at most so many."""
+        """Numbers of labels (N,), and the highest AUROC (N,) of any baseline with at most that number."""
         found = [(number, best[1].value) for number in (*self.labels, ALL) if (best := self.best("baseline", number))]
         numbers = np.array([self.all if number is None else number for number, _ in found], np.float64)
         return numbers, np.maximum.accumulate(np.array([value for _, value in found], np.float64))
 
     def labels_for(self, auroc: float) -> float:
-        """How many labels the best baseline needs for an AUROC: interpolated between points, in the logarithm of labels.
+        """How many labels the best baseline needs to reach an AUROC, interpolated between points in the logarithm of labels.
 
-        At most the fewest labels that it was fitted with, where it reaches the AUROC with these; infinite where all do not suffice.
+        If the smallest number of labels suffices, return that number; if all labels do not suffice, return infinity.
         """
         numbers, values = self.baseline
         if not len(values) or auroc > values[-1]:
@@ -87,31 +87,31 @@ class Curves:
 
 @dataclass(frozen=True)
 class Worth:
-    """What the encoder's labels are worth."""
+    """How many labels of the best baseline the labels of the encoder's model are worth."""
 
     labels: int | None
-    """How many labels its model has; None: all."""
+    """Number of labels of the encoder's model; None: all."""
     model: str
     baseline: str
     difference: float
     """AUROC of the best model minus that of the best baseline with as many labels, mean over tasks."""
     error: float
     equals: float
-    """Labels with which the best baseline is as good."""
+    """Number of labels with which the best baseline is as good as the model."""
     low: float
     high: float
-    """The 95 % interval of that number; infinite where all labels do not suffice."""
+    """The 95 % interval of `equals`; infinite if all labels do not suffice."""
 
     @property
     def verdict(self) -> str:
-        """'better', 'level' or 'worse': whether the 95 % interval of the difference holds 0."""
+        """'level' if the 95 % interval of the difference contains 0, else 'better' or 'worse'."""
         if abs(self.difference) <= Z * self.error:
             return "level"
         return "better" if self.difference > 0 else "worse"
 
 
 def curves(results: TaskResults) -> Curves | None:
-    """The curves of all models over the tasks that were scored; None if none was."""
+    """The curves of all models over the scored tasks; None if no task was scored."""
     scored = [
         row["task"] for row in results.verdicts if row["model_auroc"] is not None and row["baseline_auroc"] is not None
     ]
@@ -144,7 +144,7 @@ def curves(results: TaskResults) -> Curves | None:
 
 
 def worth(found: Curves, labels: int | None) -> Worth | None:
-    """What so many labels of the encoder are worth; None if one of the sides has no model with as many."""
+    """What this number of labels is worth to the encoder; None if either side has no model with at most that number."""
     model, baseline = found.best("model", labels), found.best("baseline", labels)
     if model is None or baseline is None:
         return None
@@ -165,28 +165,28 @@ def worth(found: Curves, labels: int | None) -> Worth | None:
 
 
 def usual(found: Curves) -> int | None:
-    """The number of labels nearest to USUAL that models were fitted with; None, that is all, if there is none."""
+    """The number of labels nearest to USUAL among those that models were fitted with; None (all labels) if there is none."""
     return min(found.labels, key=lambda number: abs(number - USUAL)) if found.labels else None
 
 
 def _has(there: set[tuple[str, str, int | None]], task: str, labels: int) -> bool:
-    """Whether both sides have a model of a task that needs at most so many labels, and one of them is fitted with as many."""
+    """Whether both sides have a model of a task with at most this number of labels, and at least one with exactly this number."""
     own = {(BY_NAME[model].kind, number) for each, model, number in there if each == task and number in (NONE, labels)}
     return {"baseline", "model"} <= {kind for kind, _ in own} and labels in {number for _, number in own}
 
 
 def _of_samples(found: Curves, best: tuple[str, Point], labels: int | None) -> float:
-    """The variance of a point that comes from which patients were labelled: beyond that of the same model with all labels."""
+    """The part of a point's variance that comes from the choice of labelled patients: what exceeds that with all labels."""
     whole = found.points[best[0]].get(ALL)
     return max(best[1].error ** 2 - whole.error**2, 0.0) if whole and labels is not ALL else 0.0
 
 
 def _point(results: TaskResults, model: str, tasks: Sequence[str], labels: int | None) -> Point | None:
-    """The mean over tasks of a model with so many labels; None unless every task has it.
+    """The mean over tasks of a model with this number of labels; None unless every task has such a model.
 
-    Its variance has two parts. Which patients are on the test side: the standard errors of the tasks, from their intervals with
-    all labels, are averaged, as if all tasks went up and down together; so it is an upper bound. And which patients were labelled:
-    the variance of the mean over replicates.
+    The variance has two parts. The first comes from the choice of patients on the test side. The standard errors of the tasks, from
+    their intervals with all labels, are averaged as if all tasks varied together, so this part is an upper bound. The second part
+    comes from the choice of labelled patients: it is the variance of the mean over replicates.
     """
     rows = [results.of(task, model, labels) for task in tasks]
     if not all(rows):

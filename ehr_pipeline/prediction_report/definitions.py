@@ -1,4 +1,4 @@
-"""What a task asks, in words: on which day, from which history, what within which window, and of whom."""
+"""Describe a task in words: on which day, from which history, which outcome in which window, and for which patients."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from ehr_pipeline.tasks.meds import DEATH
 from ehr_pipeline.tasks.table import Definition
 
 OLDEST = 150
-"""The age up to which everybody is at risk."""
+"""An upper age limit that excludes nobody."""
 
 
 def asked(definition: Definition) -> str:

@@ -1,4 +1,4 @@
-"""What the sections of the page share: the tables of results, the labels behind them, and the rules by which counts are shown."""
+"""Inputs that the sections of the page share: tables of results, definitions of labels, and the rules by which counts are shown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,19 +38,19 @@ class Findings:
 
     @cached_property
     def curves(self) -> Curves | None:
-        """Learning curves over tasks; None where no task was scored."""
+        """Learning curves over tasks; None if no task was scored."""
         return curves.curves(self.results)
 
     @cached_property
     def worth(self) -> Worth | None:
-        """What the usual number of the encoder's labels is worth."""
+        """How much the usual number of labels is worth to the encoder (`curves.worth`)."""
         return curves.worth(self.curves, curves.usual(self.curves)) if self.curves else None
 
     @cached_property
     def named(self) -> dict[str, str]:
-        """The name of each task, by its name as a file name."""
+        """The name of each task, by its file name."""
         return {row["task"]: row["name"] for row in self.results.verdicts}
 
     def difference(self, task: str, model: str) -> Row | None:
-        """A model of a task against the task's best baseline."""
+        """The row that compares a model of a task with the task's best baseline."""
         return next((row for row in self.results.differences if (row["task"], row["model"]) == (task, model)), None)

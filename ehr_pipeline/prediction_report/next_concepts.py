@@ -13,13 +13,13 @@ from ehr_pipeline.reports.statements.statement import Statement, percent
 
 
 def head(found: Forecasts) -> list[Statement]:
-    """What is said first: whether the forecasts of the next year are better than counting."""
+    """The first sentences: whether the forecasts of the next year are better than counting."""
     rows = (found.verdict(YEAR, name) for name in (RECURRING, NEW))
     return [say.verdict(row) for row in rows if row]
 
 
 def forecasts(findings: Findings) -> dict[str, Any] | None:
-    """Recall at ten of all models, with verdicts; None where nothing was judged."""
+    """Recall at ten of all models, with verdicts; None if no forecasts were evaluated."""
     found = findings.forecasts
     if not found.verdicts:
         return None

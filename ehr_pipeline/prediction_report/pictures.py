@@ -22,7 +22,7 @@ DRAWN = frozenset(
         "vectors_untrained",
     }
 )
-"""The models that are always drawn, beside the best ones: the table below the picture has all of them."""
+"""The models that are always drawn, in addition to the best ones. The table below the picture has all models."""
 LINES = {"baseline": "-", "model": "-", "control": ":"}
 MAPS = {"baseline": "Reds", "model": "Blues", "control": "Greys"}
 """Colours by kind, darker from one model to the next."""
@@ -30,7 +30,7 @@ ACROSS, SIDE, LETTERS = 5, 2.1, 30
 
 
 def curves(path: Path, found: Curves) -> None:
-    """Draw the mean AUROC by the number of labels; models that need none as level lines."""
+    """Draw the mean AUROC by the number of labels. Models that need no labels are horizontal lines."""
     from matplotlib import colormaps
 
     numbers = [*found.labels, found.all]

@@ -1,4 +1,4 @@
-"""What each section of the page shows: values for its template."""
+"""The sections of the page: each function returns the values for a section's template."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ GUARDS = {
 
 
 def worth(findings: Findings) -> dict[str, Any]:
-    """The first sentences, and warnings."""
+    """The first sentences of the page, and warnings."""
     verdicts = findings.results.verdicts
     told = [row["name"] for row in verdicts if row["index_may_know_outcome"]]
     found = findings.worth
@@ -87,7 +87,7 @@ def _task(findings: Findings, row: Row) -> dict[str, Any]:
 
 
 def curve(findings: Findings) -> dict[str, Any] | None:
-    """The learning curves, and the same as a table."""
+    """The learning curves, as a picture and as a table."""
     found = findings.curves
     if found is None:
         return None
@@ -108,7 +108,7 @@ def curve(findings: Findings) -> dict[str, Any] | None:
 
 
 def models(findings: Findings) -> dict[str, Any] | None:
-    """All models of each task, with all the labels that they need."""
+    """All models of each task that were fitted with all labels, or need none."""
     tables = []
     for task, name in findings.named.items():
         found = [(model, findings.results.final(task, model.name)) for model in MODELS]
@@ -144,7 +144,7 @@ def calibration(findings: Findings) -> dict[str, Any] | None:
 
 
 def merged(bins: list[Row], below: int) -> list[tuple[float, float]]:
-    """Predicted and observed shares of neighbouring bins, joined until each has `below` cases and as many others; ascending."""
+    """Predicted and observed shares, ascending. Neighbouring bins are joined until each has `below` cases and as many non-cases."""
     found: list[list[float]] = []
     for row in bins:
         if not found or min(found[-1][1], found[-1][0] - found[-1][1]) >= below:
@@ -212,7 +212,7 @@ def _flow(findings: Findings, row: Row) -> tuple[str, Markup]:
 
 
 def guards(findings: Findings) -> dict[str, Any]:
-    """What the guards found, failures first, and the concepts that decide an outcome."""
+    """The results of the guards, failures first; and the concepts after which an outcome always, or never, follows."""
     found = findings.results.guards
     order = {False: 0, None: 1, True: 2}
     rows = [

@@ -1,4 +1,4 @@
-"""Stage `predictions`: what the encoder and simpler models predict of clinical tasks, side by side on the same patients."""
+"""Stage `predictions`: compare the encoder with simpler models on clinical tasks, on the same patients."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Things
 from ehr_pipeline.tables.asset_names import TASK_RESULTS

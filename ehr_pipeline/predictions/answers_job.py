@@ -1,9 +1,10 @@
-"""What the encoder says of histories: `python -m ehr_pipeline.predictions.answers_job --job job.json`, alone or under torchrun.
+"""Query the encoder about histories: `python -m ehr_pipeline.predictions.answers_job --job job.json`, alone or under torchrun.
 
-Reads `asked/<shard>.arrow` (ASKED: histories, and days ahead) in the job's folder and writes `answers/<shard>.arrow`, a row for
-each: the hidden state at a mask on the day asked about; with `means`, the mean over the vectors of all tokens, with attention
-between chunks as published; and the log-odds at the mask of each list of concepts, if there are any. With `untrained`, new weights
-are asked as well, to compare. Each process takes every N-th shard and holds one at a time. A file appears complete or not at all.
+The job reads queries from `asked/<shard>.arrow` (ASKED: a history and a day), and writes a row for each to `answers/<shard>.arrow`:
+the hidden state at a [MASK] token on that day; with `means`, the mean over the vectors of all tokens, with attention between chunks
+as published; and, for each list of concepts, the log-odds that the masked concept is on the list. With `untrained`, a model with
+new random weights answers as well, for comparison. Each process takes every N-th shard and holds one at a time. A file appears
+complete or not at all.
 """
 
 import json
@@ -32,17 +33,17 @@ from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress
 
 ASKED = pa.schema([(name, pa.int64()) for name in ("row", "first", "last", "asked")])
-"""Columns of the histories: row in the shard, first and last day, day asked about; days since 1970-01-01."""
+"""Columns of the queries: row in the shard, first and last day of the history, and the day asked about, from 1970-01-01."""
 QUESTIONS, ANSWERS, LISTS = "asked", "answers", "lists.json"
 TRAINED, UNTRAINED = "", "_untrained"
-"""What the names of columns end with, for the trained weights and for new ones."""
+"""Suffixes of the columns from the trained weights, and from new random weights."""
 BLOCK = 2_000
 """Histories that are held in memory at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswersJob(jobs.Job):
-    """Job that fills `answers` in the folder `work`, where `lay_out` has written what is asked."""
+    """Job that fills `answers` in the folder `work`, where `lay_out` has written the queries."""
 
     module: ClassVar[str] = "ehr_pipeline.predictions.answers_job"
     checkpoint: Path
@@ -54,26 +55,26 @@ class AnswersJob(jobs.Job):
     means: bool
     untrained: bool
     seed: int
-    """Of the weights of an untrained model."""
+    """Seed of the weights of the untrained model."""
 
     def lay_out(self, asked: dict[str, pa.Table], lists: Sequence[Sequence[int]] = ()) -> None:
-        """Write what is asked of each shard (ASKED), and lists of token ids, such as those of each task's outcome."""
+        """Write the queries of each shard (ASKED), and lists of token ids, such as the outcome concepts of each task."""
         for name, table in asked.items():
             schemas.write(self.work / QUESTIONS / name, table)
         (self.work / ANSWERS).mkdir(parents=True, exist_ok=True)
         (self.work / LISTS).write_text(json.dumps([list(map(int, tokens)) for tokens in lists]), encoding="utf-8")
 
     def answers(self, shard: str) -> pa.Table:
-        """What was answered for a shard, in the order of what was asked."""
+        """Read the answers for a shard, in the order of its queries."""
         return schemas.read(self.work / ANSWERS / shard)
 
     def remove(self) -> None:
-        """Remove the folder: it holds what was said of patients, and is no part of an artifact."""
+        """Remove the folder, which holds answers about patients and is not part of an artifact."""
         shutil.rmtree(self.work, ignore_errors=True)
 
 
 def run(job: AnswersJob) -> None:
-    """Answer for all shards. Raises UserError when checkpoint and vocabulary do not match."""
+    """Answer the queries of all shards. Raises UserError when checkpoint and vocabulary do not match."""
     with process_group(job.threads, job.needs_gpu) as device:
         model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
         config = model.stock.config

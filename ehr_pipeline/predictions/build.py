@@ -1,7 +1,7 @@
-"""`task_results`: all models of all tasks side by side on the same patients, with guards; the tables of `predictions.table`.
+"""Make `task_results`: compare all models of all tasks on the same patients, with guards, in the tables of `predictions.table`.
 
-The encoder answers for all tasks in one job. Then one task after the other is fitted and judged, so that memory does not grow with
-the number of tasks.
+The encoder answers the queries of all tasks in one job. Then the models of one task after the other are fitted and evaluated, so
+that memory does not grow with the number of tasks.
 """
 
 import json
@@ -38,18 +38,18 @@ from ehr_pipeline.work.progress import Progress
 
 @dataclass(frozen=True)
 class How:
-    """What decides all results, beside the artifacts."""
+    """Values that decide the results of all tasks, in addition to the artifacts."""
 
     settings: PredictionsSettings
     attributes: tuple[str, ...]
-    """Columns of the patients by which subgroups are made."""
+    """Columns of the patient data set whose values define subgroups."""
     seed: int
     key: Key
-    """That of the store: of subject ids, and of the hashes of whom the encoder learned from."""
+    """The store's key, for subject ids and for the hashes of the encoder's training patients."""
 
 
 def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Path, launch: Launch) -> Counts:
-    """Write the tables into `out`. Returns counts: of tasks, and of those with too few cases."""
+    """Write the tables into `out`. Returns the number of tasks, and the number of tasks with too few cases."""
     tasks = definitions(artifacts[TASK_LABELS].path)
     if not tasks:
         nothing().write(out)
@@ -89,13 +89,13 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
 
 
 def _tokens(definition: Definition, vocabulary: Vocabulary) -> NDArray[np.int64]:
-    """The token ids of the outcome's concepts, as far as they are in the vocabulary."""
+    """The token ids of those outcome concepts that are in the vocabulary."""
     known = [vocabulary.token_of[concept] for concept in definition.outcome if concept in vocabulary.token_of]
     return np.array(sorted(known), np.int64)
 
 
 def _stops(definition: Definition) -> bool:
-    """Whether the outcome is that its concepts are no longer recorded."""
+    """Whether the outcome is the end of a treatment: its concepts are no longer recorded."""
     return bool(definition.rule["kind"] == "stop")
 
 
@@ -108,7 +108,7 @@ def _task(
     *,
     progress: "_Progress",
 ) -> TaskResults:
-    """Fit and judge the models of a task, and write their predictions."""
+    """Fit and evaluate the models of a task, and write their predictions."""
     found, rows, slug = _fitted(definition, case, progress), case.rows, definition.slug
     made = judging.tables(definition, case, found)
     progress.judged(len(rows), definition.name)
@@ -153,34 +153,34 @@ def _fitted(definition: Definition, case: Case, progress: "_Progress") -> list[F
 
 
 _TO_JUDGE = 1.0
-"""How long judging takes, in the unit of `_effort`."""
+"""Time to evaluate a row, in the unit of `_effort`."""
 
 
 def _effort(model: Model) -> float:
-    """About how long it takes to fit a model on a row, so that the time left is about right: 1 for counts, as was measured."""
-    if model.learner in ("none", "tuned"):  # what is fine-tuned was so before
+    """Approximate time to fit a model on one row, to estimate the time left. The unit is the measured time of models of counts."""
+    if model.learner in ("none", "tuned"):  # fine-tuned models were trained before
         return 0.0
     return 1.0 if model.learner == "boosting" or "counts" in model.features else 0.1
 
 
 @dataclass(frozen=True)
 class _Progress:
-    """Logs, while the models of all tasks are fitted and judged, how far that is, and the time left."""
+    """Logs progress and the time left, while the models of all tasks are fitted and evaluated."""
 
     progress: Progress
 
     @classmethod
     def of(cls, rows: Sequence[int], settings: PredictionsSettings) -> "_Progress":
-        """That of tasks with so many rows."""
+        """Start the progress of tasks with these numbers of `rows`."""
         effort = sum(_effort(BY_NAME[name]) for name in settings.chosen) + _TO_JUDGE
         return cls(Progress("fitting and judging the models of tasks", sum(rows) * effort))
 
     def fitted(self, model: Model, rows: int, task: str) -> None:
-        """A model of a task with so many rows is fitted."""
+        """Count a fitted model of a task with this number of `rows`."""
         self.progress.advance(rows * _effort(model), f"{task}: {model.title}")
 
     def judged(self, rows: int, task: str) -> None:
-        """All models of a task are judged."""
+        """Count a task whose models have all been evaluated."""
         self.progress.advance(rows * _TO_JUDGE, f"{task}: judged")
 
 
@@ -194,7 +194,7 @@ def _ids(dataset: Sequence[Path], rows: Rows) -> pa.Array:
 
 
 def _test_side(dataset: Sequence[Path], tasks: Sequence[Rows]) -> pl.Series:
-    """The ids of all patients of the test sides of some tasks, each once."""
+    """The ids of all patients on the test sides of the tasks, each once."""
     ids = [pl.Series(_ids(dataset, rows.take(rows.on(JUDGE)))) for rows in tasks]
     return pl.concat(ids).unique() if ids else pl.Series([], dtype=pl.String)
 
@@ -202,7 +202,7 @@ def _test_side(dataset: Sequence[Path], tasks: Sequence[Rows]) -> pl.Series:
 def _write_predictions(
     definition: Definition, rows: Rows, found: Sequence[Fit], store: tuple[Sequence[Path], Key], out: Path
 ) -> None:
-    """Write the predictions of the test side, of models that have all labels that they need."""
+    """Write the predictions on the test side of every model that was fitted with all labels, or needs none."""
     dataset, key = store
     test = rows.take(rows.on(JUDGE))
     ids = _ids(dataset, test).to_pylist()
@@ -222,7 +222,7 @@ def _write_predictions(
 
 
 def _write_calibrations(slug: str, found: Sequence[Fit], out: Path) -> None:
-    """Write how the models with all labels are recalibrated, as `read_calibrations` reads it."""
+    """Write the recalibration of the models fitted with all labels, for `read_calibrations`."""
     calibrations = {
         fit.model.name: {"slope": fit.calibration.slope, "intercept": fit.calibration.intercept}
         for fit in found
@@ -234,5 +234,5 @@ def _write_calibrations(slug: str, found: Sequence[Fit], out: Path) -> None:
 
 
 def needs_untrained(settings: PredictionsSettings) -> bool:
-    """Whether a model of untrained weights is compared."""
+    """Whether the comparison includes an encoder with untrained weights."""
     return any(BY_NAME[name].kind == "control" for name in settings.chosen)

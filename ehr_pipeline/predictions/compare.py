@@ -1,4 +1,4 @@
-"""One task: all models fitted side by side on the same rows, and judged on the same patients.
+"""Fit all models of one task on the same rows, and evaluate them on the same patients.
 
 Axes: n rows of the task, J of them on the test side.
 """
@@ -23,27 +23,27 @@ from ehr_pipeline.predictions.settings import PredictionsSettings
 
 Floats = NDArray[np.float64]
 FEWEST_CASES = 50
-"""Fewest cases, and others, on the test side for which a model is scored."""
+"""A model is scored only with at least this many cases on the test side, and as many non-cases."""
 FEWEST_TO_CHOOSE = 20
-"""Fewest cases on the validation side by which the best model is chosen."""
+"""The best model is chosen by the validation side only if this side has at least this many cases."""
 FEWEST_FITTED = 10
-"""Fewest cases, and others, to fit on."""
+"""Fewest cases, and fewest non-cases, to fit a model on."""
 BOOSTED_FROM = 100
-"""Fewest labels with which boosting is fitted: with fewer, its leaves hold everybody."""
+"""Fewest labels for gradient boosting: with fewer, each tree is a single leaf that holds all patients."""
 
 
 def replicates(labels: int) -> int:
-    """How often a model is fitted with so many labels, each time with others."""
+    """How often a model is fitted with this number of labels, each time on another sample."""
     return 5 if labels <= 100 else 3
 
 
 Tuned = Callable[[str, int | None, int], Floats]
 Labelled = tuple[int | None, int, Sample]
-"""A number of labels (None: all), a replicate, and the sample."""
+"""A number of labels (None: all), the number of the replicate, and the sample."""
 
 
 def samples_of(rows: Rows, settings: PredictionsSettings, seed: int) -> tuple[Labelled, ...]:
-    """The samples of labels of a task, of all sizes and replicates; the last one is of all labels."""
+    """The labelled samples of a task, for all sizes and replicates. The last sample has all labels."""
     fit = rows.on(FIT)
     everything, found = Sample(fit, rows.label[fit], rows.weight[fit], rows.prevalence), list[Labelled]()
     for replicate in range(max((replicates(size) for size in settings.labels), default=0)):
@@ -56,7 +56,7 @@ def samples_of(rows: Rows, settings: PredictionsSettings, seed: int) -> tuple[La
 
 @dataclass(frozen=True)
 class Case:
-    """A task with all that its models are told. `answers` has those of trained weights ('') and of new ones ('_untrained')."""
+    """A task with all inputs of its models. `answers` are the encoder's, with trained ('') and new weights ('_untrained')."""
 
     rows: Rows
     told: Recorded
@@ -67,18 +67,18 @@ class Case:
     settings: PredictionsSettings
     seed: int
     stops: bool = False
-    """Whether the outcome is that its concepts are no longer recorded, so that their log-odds speak against it."""
+    """Whether the outcome is that its concepts are no longer recorded. High log-odds of these concepts then count against it."""
     tuned: Tuned | None = None
-    """The log-odds (n,) of a fine-tuned encoder, NaN on the training side: by model, number of labels (None: all) and replicate."""
+    """Returns a fine-tuned encoder's log-odds (n,), NaN on the training side, by model, number of labels (None: all), replicate."""
 
     @cached_property
     def concepts(self) -> NDArray[np.int64]:
-        """The concepts (c,) that are counted."""
+        """The concepts (c,) that serve as features."""
         return counted_concepts(self.told, self.rows, self.settings.concepts)
 
     @cached_property
     def boosted(self) -> NDArray[np.int64]:
-        """Those of them that boosting is given."""
+        """The concepts that serve as features of gradient boosting, which gets fewer."""
         return counted_concepts(self.told, self.rows, min(self.settings.boosted_concepts, self.settings.concepts))
 
     @cached_property
@@ -105,32 +105,32 @@ class Case:
         return age_and_sex(self.told, self.people)
 
     def possible(self, model: Model) -> bool:
-        """Whether the model says anything here: a death has no concept to ask for, or to look up."""
+        """Whether the model can predict this outcome. A death has no concepts that a model could query or look up."""
         asks = {"masked", "masked_untrained", "history"} & {*model.features}
         return not asks or bool(len(self.tokens))
 
     def scored(self, fitted: Floats) -> tuple[Floats, Floats]:
-        """Probabilities of the validation and of the test side from log-odds (n,)."""
+        """Turn log-odds (n,) into probabilities on the validation side, and on the test side."""
         probability = as_written(fitted)
         return probability[self.rows.on(TUNE)], probability[self.rows.on(JUDGE)]
 
 
 def score(case: Case, model: Model) -> Floats:
-    """The log-odds (n,) of a model without labels: its score, which for a baseline is added to those of the prevalence."""
+    """The log-odds (n,) of a model that needs no labels: its score, plus the log-odds of the prevalence for a baseline."""
     usual = learners.usual(case.rows.prevalence) if model.kind == "baseline" else 0.0
     (name,) = model.features
     return np.asarray(case.block(name, np.zeros(0, np.int64))[:, 0], np.float64) + usual
 
 
 def as_written(odds: Floats) -> Floats:
-    """Probabilities (n,) of log-odds, in single precision, as they are written."""
+    """Turn log-odds into probabilities (n,), rounded to the single precision in which they are written."""
     found: Floats = expit(odds).astype(np.float32).astype(np.float64)
     return found
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model: its probabilities on the test side, and how they are recalibrated."""
+    """A fitted model: its probabilities on the test side, and their recalibration."""
 
     model: Model
     labels: int | None
@@ -139,36 +139,36 @@ class Fit:
     probability: Floats
     """On the test side (J,), before recalibration."""
     calibration: Calibration | None
-    """Fitted on the validation side; None where it has too few cases."""
+    """Fitted on the validation side; None if this side has too few cases."""
     tuned: float
     """AUROC on the validation side."""
     weights: Floats | None
-    """Of a logistic regression with all labels: by plain column, then the intercept."""
+    """Weights of a logistic regression with all labels: one for each unscaled column, then the intercept."""
 
     @property
     def final(self) -> bool:
-        """Whether it is fitted with all the labels that it needs."""
+        """Whether it is fitted with all labels, or needs none."""
         return self.labels is None or self.labels == 0
 
     @property
     def recalibrated(self) -> Floats:
-        """Probabilities on the test side after recalibration; as they were where there is none."""
+        """Probabilities on the test side after recalibration; unchanged if there is no recalibration."""
         return self.calibration.apply(self.probability) if self.calibration else self.probability
 
 
 def models_of(case: Case) -> list[Model]:
-    """The models of the settings that say anything of a task."""
+    """The models in the settings that can predict the outcome of a task."""
     return [model for name in case.settings.chosen if case.possible(model := BY_NAME[name])]
 
 
 def fits(case: Case) -> Iterator[Fit]:
-    """Fit all models of a task with all numbers of labels."""
+    """Fit all models of a task with each number of labels."""
     for model in models_of(case):
         yield from fits_of(case, model)
 
 
 def fits_of(case: Case, model: Model) -> Iterator[Fit]:
-    """Fit a model of a task with all numbers of labels."""
+    """Fit one model of a task with each number of labels."""
     learn = _learner(case, model)
     if model.learner == "none" or not model.features:
         yield _fit(case, model, 0, 0, learn(*case.samples[-1]))
@@ -179,7 +179,7 @@ def fits_of(case: Case, model: Model) -> Iterator[Fit]:
 
 
 def _learner(case: Case, model: Model) -> Callable[[int | None, int, Sample], tuple[Floats, Floats | None]]:
-    """A function that fits a model on a sample, and returns log-odds (n,) and weights; its features are computed once."""
+    """Return a function that fits the model on a sample, and returns log-odds (n,) and weights. Computes the features once."""
     if model.learner == "none":
         return lambda labels, replicate, sample: (score(case, model), None)
     if model.learner == "tuned":
@@ -214,7 +214,7 @@ def _fit(case: Case, model: Model, labels: int | None, replicate: int, found: tu
 
 @dataclass(frozen=True)
 class Judged:
-    """The test side of a task: labels, weights, and draws of patients."""
+    """The test side of a task: labels, weights, and bootstrap draws of patients."""
 
     label: NDArray[np.bool_]
     weight: Floats
@@ -229,12 +229,12 @@ class Judged:
         return cls(rows.label, rows.weight, len(np.unique(rows.patient)), draws)
 
     def row(self, slug: str, fit: Fit, draws: Floats | None) -> dict[str, Any]:
-        """The row of results of a fitted model, with the interval of its AUROC in `draws`."""
+        """The row of results of a fitted model. `draws` are its AUROCs in the bootstrap draws, for the interval."""
         label, weight, before, after = self.label, self.weight, fit.probability, fit.recalibrated
         low, high = metrics.interval(draws) if draws is not None else (None, None)
         is_probability = (
             fit.model.learner != "none"
-        )  # a score without labels is no probability until it is recalibrated
+        )  # the score of a model without labels is not a probability until it is recalibrated
         slope = metrics.recalibration(label, before, weight) if is_probability and fit.model.features else None
         slope_after = metrics.recalibration(label, after, weight) if fit.calibration and fit.model.features else None
         return {
@@ -261,13 +261,13 @@ class Judged:
 
 
 def scorable(rows: Rows) -> bool:
-    """Whether there are enough cases, and others, to fit on and to judge by."""
+    """Whether there are enough cases and non-cases to fit on and to evaluate on."""
     counted = [np.bincount(rows.label[rows.on(side)], minlength=2).min() for side in (FIT, JUDGE)]
     return bool(counted[0] >= FEWEST_FITTED and counted[1] >= FEWEST_CASES)
 
 
 def best(found: Sequence[Fit], kind: str, cases: int, usual: Sequence[str]) -> Fit | None:
-    """The model of a kind that is best on the validation side; with few `cases` there, the first of `usual` that is there."""
+    """The model of a kind that is best on the validation side. With too few `cases` there, the first available one of `usual`."""
     final = {fit.model.name: fit for fit in found if fit.final and fit.model.kind == kind}
     known = [fit for fit in final.values() if np.isfinite(fit.tuned)]
     if cases >= FEWEST_TO_CHOOSE and known:

@@ -1,4 +1,4 @@
-"""What the encoder is asked for all tasks at once, each history and day once, since tasks share index days; and its answers."""
+"""Query the encoder for all tasks at once. Tasks share index days, so each distinct history and day is queried once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,27 +16,27 @@ from ehr_pipeline.work.jobs import Launch
 
 @dataclass(frozen=True)
 class Answers:
-    """What the encoder said of the rows of a task (n,)."""
+    """The encoder's answers for the rows of a task (n,)."""
 
     vectors: NDArray[np.float32]
-    """Mean over all tokens, and state at the mask, one after the other (n, 2 D)."""
+    """Mean over all tokens, and state at the mask, side by side (n, 2 D)."""
     odds: NDArray[np.float64]
-    """Log-odds at the mask that a concept is one of the outcome's (n,)."""
+    """Log-odds (n,) that the concept at the mask is one of the outcome."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The questions of all tasks, laid out and answered."""
+    """The queries of all tasks, after they were written for the job and answered."""
 
     job: AnswersJob
     names: tuple[str, ...]
-    """The shards, by file name."""
+    """File names of the shards."""
     questions: dict[str, NDArray[np.int64]]
-    """By shard, the distinct questions (q, 4), sorted."""
+    """The distinct queries (q, 4) of each shard, sorted; the columns are those of ASKED."""
 
     @classmethod
     def ask(cls, job: AnswersJob, tasks: Sequence[tuple[Rows, NDArray[np.int64]]], launch: Launch) -> "Asked":
-        """Have the job answer for the rows of all tasks, each given with the token ids of its outcome."""
+        """Have the job answer the queries of all tasks. A task is given by its rows and the token ids of its outcome."""
         names = tuple(path.name for path in sorted(job.dataset.glob("[!.]*.arrow")))
         questions = {}
         for number, name in enumerate(names):
@@ -51,7 +51,7 @@ class Asked:
         return cls(job, names, questions)
 
     def answers(self, rows: Rows, task: int, *, untrained: bool = False) -> Answers:
-        """The answers for the rows of a task, which is given by its number among those that were asked for."""
+        """The answers for the rows of a task. `task` is the number of the task in the order given to `ask`."""
         ending = UNTRAINED if untrained else TRAINED
         vectors, odds = [], []
         for number, name in enumerate(self.names):
@@ -74,7 +74,7 @@ def _questions(rows: Rows) -> NDArray[np.int64]:
 
 
 def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The place of each wanted row (n, 4) among known ones (q, 4), which are distinct and hold all of them."""
+    """The index of each row of `wanted` (n, 4) in `known` (q, 4), whose rows are distinct and include all wanted ones."""
     _, inverse = np.unique(np.concatenate([known, wanted]), axis=0, return_inverse=True)
     place = np.empty(len(known), np.int64)
     place[inverse.ravel()[: len(known)]] = np.arange(len(known))
@@ -83,5 +83,5 @@ def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.i
 
 
 def work_of(out: Path) -> Path:
-    """The folder where the job works, below that of the artifact; it is removed before the artifact is published."""
+    """The job's work folder, inside the artifact's folder. It is removed before the artifact is published."""
     return out / ".work"

@@ -1,4 +1,4 @@
-"""What models are told of histories, in blocks of columns. Counts are sparse, so memory grows with what is recorded.
+"""Features of histories, in blocks of columns. Counts are sparse, so memory grows with the number of recorded concepts.
 
 Axes: n histories, V vocabulary, c counted concepts.
 """
@@ -17,32 +17,32 @@ from ehr_pipeline.predictions.rows import FIT, People, Rows
 
 Floats = NDArray[np.float64]
 HALF_LIFE = 365.0
-"""Days after which a recorded concept counts half: recency is 2^(-days since / HALF_LIFE)."""
+"""Half-life in days of a recorded concept: recency is 2^(-days since / HALF_LIFE)."""
 FEWEST = 5
-"""Fewest patients with a concept that is counted."""
+"""A concept serves as a feature only if at least this many patients have it."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The concepts of histories, with how often and how recently they were recorded."""
+    """The concepts in each history: how often, and how recently, they were recorded."""
 
     counts: sparse.csr_array
     """Visits with each concept (n, V)."""
     recency: sparse.csr_array
     """2^(-days since the last visit with the concept / HALF_LIFE) (n, V)."""
     decayed: sparse.csr_array
-    """The same, summed over all visits with the concept (n, V): count and recency in one number."""
+    """The same expression, summed over all visits with the concept (n, V): combines count and recency."""
     amounts: Floats
-    """Visits, tokens, days from first to last visit, days since the last visit, visits of the last year, and of the last 30 days;
-    all as log(1 + x), and 1 January 1970 to the index day in years (n, 7)."""
+    """Seven columns (n, 7). As log(1 + x): visits, tokens, days from first to last visit, days since the last visit, visits in the
+    last year, visits in the last 30 days. Then the index day, in years from 1 January 1970."""
     age: Floats
     """Age in years on the index day (n,)."""
     latest: NDArray[np.int64]
-    """Day of the last visit of each history (n,); its first possible day where it has none."""
+    """Day of the last visit in each history (n,); the first possible day of a history without a visit."""
 
 
 def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> Recorded:
-    """Read the histories of some rows. `size` is that of the vocabulary (V)."""
+    """Read the histories of some rows. `size` is the size V of the vocabulary."""
     parts = []
     for number, path in enumerate(dataset):
         own = np.flatnonzero(rows.shard == number)
@@ -53,7 +53,7 @@ def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> Recorded:
 
 
 def joined(parts: Sequence[Recorded], size: int) -> Recorded:
-    """Histories one after the other; `size` is that of the vocabulary."""
+    """Join parts, one after the other. `size` is the size V of the vocabulary."""
     if not parts:
         nothing = sparse.csr_array((0, size))
         return Recorded(nothing, nothing, nothing, np.zeros((0, 7)), np.zeros(0), np.zeros(0, np.int64))
@@ -66,7 +66,7 @@ def joined(parts: Sequence[Recorded], size: int) -> Recorded:
 
 
 def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
-    """The same of histories in memory, whose rows are those of `rows`."""
+    """As `recorded`, for histories in memory that belong to `rows`, in the same order."""
     count = len(rows)
     visits, tokens = np.diff(histories.patient_start), np.diff(histories.visit_start)
     owner = np.repeat(np.arange(count), visits)
@@ -101,7 +101,7 @@ def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
 
 
 def counted_concepts(told: Recorded, rows: Rows, most: int) -> NDArray[np.int64]:
-    """The concepts (c,) that are counted: the most frequent by patients of the training side, without looking at labels."""
+    """The concepts (c,) that serve as features: those that most patients on the training side have. Ignores labels."""
     own = told.counts[rows.on(FIT)]
     holders = np.bincount(own.indices, minlength=own.shape[1])
     order = np.argsort(-holders, kind="stable")[:most]
@@ -109,7 +109,7 @@ def counted_concepts(told: Recorded, rows: Rows, most: int) -> NDArray[np.int64]
 
 
 def history_of(told: Recorded, tokens: NDArray[np.integer]) -> Floats:
-    """What the history says of the outcome itself (n, 3): decayed count, log(1 + visits), and recency of the last."""
+    """The outcome's own record in the history (n, 3): decayed count, log(1 + visits), and recency of the last visit with it."""
     columns = np.asarray(tokens, np.int64)
     if not len(columns):
         return np.zeros((told.counts.shape[0], 3))
@@ -119,6 +119,6 @@ def history_of(told: Recorded, tokens: NDArray[np.integer]) -> Floats:
 
 
 def age_and_sex(told: Recorded, people: People) -> Floats:
-    """Age, its square, sex, and age by sex (n, 4)."""
+    """Four columns (n, 4): age, age squared, sex, and age times sex."""
     decades = (told.age - 50) / 20
     return np.stack([decades, decades**2, people.female, decades * people.female], axis=1)

@@ -1,9 +1,10 @@
-"""The fitted models of a task as arrays, to apply them to new patients: no pickles, so that reading them runs nothing.
+"""The fitted models of a task, stored as arrays for use on new patients. There are no pickles, so reading them runs no code.
 
 fitted/<task>/weights.safetensors     for each logistic regression with all labels: weights of its columns, then the intercept
-fitted/<task>/facts.json              the columns: blocks of features, token ids that are counted, those of the outcome; vocabulary
+fitted/<task>/facts.json              feature blocks, token ids of counted concepts and of the outcome, hash of the vocabulary
 
-Boosting is not kept: its trees are no arrays. Models that need no labels have no weights: they are their score.
+Gradient boosting is not stored, because its trees are not arrays. Models that need no labels have no weights: the score itself is
+the prediction.
 """
 
 import json
@@ -27,17 +28,17 @@ FITTED, ARRAYS, FACTS = "fitted", "weights.safetensors", "facts.json"
 
 @dataclass(frozen=True)
 class Facts:
-    """What all models of a task have in common."""
+    """Facts that all models of a task share."""
 
     concepts: tuple[int, ...]
-    """Token ids that are counted, in the order of the columns."""
+    """Token ids of the concepts that serve as features, in the order of the columns."""
     tokens: tuple[int, ...]
     """Token ids of the outcome."""
     name: str
     last: int
     opens: int
     closes: int
-    """Days from the index day to the last day of the history, and to the first and the last of the window."""
+    """Days from the index day to the last day of the history, and to the first and the last day of the window."""
     lookback: int
     visit_window: int
     incident: bool
@@ -45,7 +46,7 @@ class Facts:
     stops: bool
     prevalence: float
     vocabulary: str
-    """Hash of the vocabulary that these token ids belong to."""
+    """Hash of the vocabulary that defines the token ids."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ class Fitted:
 
     facts: Facts
     weights: dict[str, Floats]
-    """By model."""
+    """Weights and intercept of each model, by name."""
 
     @classmethod
     def read(cls, folder: Path, task: str) -> "Fitted":
-        """Read the models of a task (its name as a file name) in the folder of a `task_results` artifact. Raises Damaged."""
+        """Read the models of a task, given by its file name, from the folder of a `task_results` artifact. Raises Damaged."""
         path = folder / FITTED / task
         try:
             told = json.loads((path / FACTS).read_text(encoding="utf-8"))
@@ -87,7 +88,7 @@ class Fitted:
 
 
 def write(definition: Definition, case: Case, found: Sequence[Fit], vocabulary: Vocabulary, folder: Path) -> None:
-    """Write the models of a task that have all labels, as `Fitted.read` reads them."""
+    """Write the models of a task that were fitted with all labels, for `Fitted.read`."""
     folder.mkdir(parents=True)
     weights = {fit.model.name: np.ascontiguousarray(fit.weights) for fit in found if fit.weights is not None}
     save_file(weights, folder / ARRAYS)

@@ -1,4 +1,4 @@
-"""Guards against results that are too good: leaks into the history, patients seen before, and labels that anything predicts.
+"""Guards against results that are too good to be true: leaks into the history, known patients, labels that anything predicts.
 
 A guard returns a row of `result_schemas.GUARDS`.
 """
@@ -20,14 +20,14 @@ from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tasks.table import Definition
 
 MOST_OF_GAIN = 0.95
-"""Share of the model's gain (AUROC − 0.5) from which on the rule of thumb makes the model unnecessary."""
+"""If the rule of thumb reaches this share of the model's gain (AUROC − 0.5), the model is not needed."""
 FEWEST_HOLDERS = 50
 CHANCE = 0.01
-"""Chance that any concept of a task is listed where none decides."""
+"""Highest probability that any concept of a task is listed by chance."""
 MOST_ERRORS = 4.0
-"""Standard errors that the AUROC of permuted labels may lie from 0.5: one false alarm in 16,000 tasks."""
+"""How many standard errors the AUROC of permuted labels may differ from 0.5: one false alarm in 16,000 tasks."""
 MOST_PERMUTED = 1_000
-"""Most labels of the fit on permuted ones."""
+"""Most labels used for the fit on permuted labels."""
 
 
 def row(guard: str, task: str, passed: bool | None, message: str) -> dict[str, Any]:
@@ -36,14 +36,14 @@ def row(guard: str, task: str, passed: bool | None, message: str) -> dict[str, A
 
 
 def no_future(task: str, rows: Rows, latest: NDArray[np.int64]) -> dict[str, Any]:
-    """No visit of a history (n,: the day of its `latest`) is after the last known day, which lies before the window."""
+    """No history has a visit (the last: `latest` (n,)) after the last known day, and this day is before the window."""
     late = int((latest > rows.known).sum()) + int((rows.known >= rows.opens).sum())
     message = "histories reach into the time that is predicted" if late else "every history ends before its window"
     return row(result_schemas.NO_FUTURE, task, not late, message)
 
 
 def unseen(checkpoint: Artifact, key: Key | None, patients: pl.Series) -> dict[str, Any]:
-    """The encoder learned from none of the `patients` of the test side, by hashes; None where that cannot be checked."""
+    """The encoder was not trained on any of the `patients` on the test side, by hashes; None if this cannot be checked."""
     if why := training_patients.cannot_be_checked(checkpoint.path, key):
         return row(result_schemas.UNSEEN, "", None, why)
     assert key is not None
@@ -57,7 +57,7 @@ def unseen(checkpoint: Artifact, key: Key | None, patients: pl.Series) -> dict[s
 
 
 def index_rule(definition: Definition) -> dict[str, Any]:
-    """The rule for the index day does not read the outcome; a user's file may."""
+    """The rule for the index day does not depend on the outcome. A user's file of index days may depend on it."""
     if definition.index_may_know_outcome:
         message = "the index days are those of a file: if they were chosen by the outcome, models learn how"
         return row(result_schemas.INDEX_RULE, definition.slug, False, message)
@@ -65,15 +65,15 @@ def index_rule(definition: Definition) -> dict[str, Any]:
 
 
 def rule_is_enough(rule: float, model: float, low: float) -> bool:
-    """Whether the rule of thumb (AUROC, with the lower bound of its interval) has MOST_OF_GAIN of the model's gain."""
+    """Whether the rule of thumb reaches MOST_OF_GAIN of the model's gain. `low` is the lower bound of its AUROC's interval."""
     return low > 0.5 and rule - 0.5 >= MOST_OF_GAIN * (model - 0.5)
 
 
 def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tuple[int, str, int, int]]:
-    """Concepts after which the outcome always, or never, follows: token id, 'always' or 'never', rows and cases with it.
+    """Yield concepts after which the outcome always, or never, follows: token id, 'always' or 'never', rows and cases with it.
 
-    `held` (n, V) is sparse: visits with each concept. Looked for on the training side, among concepts of FEWEST_HOLDERS rows or
-    more. Only where chance would hardly make it so: the binomial chance is below CHANCE over the number of concepts (Bonferroni).
+    `held` (n, V) is sparse: visits with each concept. Searches the training side, among concepts that at least FEWEST_HOLDERS rows
+    have. A concept is yielded only if its binomial probability is below CHANCE divided by the number of concepts (Bonferroni).
     """
     fit = rows.on(FIT)
     own = held[fit][:, concepts] > 0
@@ -90,10 +90,10 @@ def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tup
 
 
 def permuted_labels(task: str, rows: Rows, table: Table, seed: int) -> dict[str, Any]:
-    """Labels that are permuted among all rows are not predicted: the AUROC of the whole chain is 0.5, but for chance.
+    """Labels permuted among all rows cannot be predicted: fitting and evaluating on them gives an AUROC of 0.5, up to chance.
 
-    The standard error is that of the rank sum (Mann & Whitney 1947), taken as if each patient had one row: patients' rows are
-    permuted one by one, so they are exchangeable.
+    The standard error is that of the rank sum (Mann & Whitney 1947). It treats rows of one patient as independent: labels are
+    permuted row by row, which makes rows exchangeable.
     """
     rng = np.random.default_rng([seed, 0x9E])
     label = rng.permutation(rows.label)

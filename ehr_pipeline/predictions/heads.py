@@ -1,11 +1,12 @@
-"""The encoder with a head for one task: from histories to the log-odds of the outcome, to be trained on.
+"""The encoder with a head for one task, for fine-tuning: it turns histories into log-odds of the outcome.
 
-Three heads (He, Rasmy, Zhi & Tao 2025, "BC", "Sum", "Mask"), each of which begins where it cannot lose much:
+There are three heads ("BC", "Sum" and "Mask" of He, Rasmy, Zhi & Tao 2025). Each is initialised so that it starts about as good as
+its baseline:
 
-classifier   a linear layer on the state at a mask on the day asked about, beside the vector of the history, which stays as it is.
-             It begins at a logistic regression on both (`Start`).
-sum, mask    a · s + b with s the log-odds of the outcome's tokens by the output layer, applied to the mean state of the history,
-             or to the state at the mask. They begin at the encoder's own s, with a and b fitted (`fitted_start`).
+classifier   a linear layer on the state at a mask on the day asked about; a fixed offset is added from the vector of the history.
+             It starts from a logistic regression on both (`Start`).
+sum, mask    a · s + b, where s are the log-odds of the outcome's tokens by the output layer, which is applied to the mean state of
+             the history (sum) or to the state at the mask (mask). a and b start from a fit to the labels (`fitted_start`).
 
 Axes: R rows, T token slots, M chosen places, B histories of a part, D hidden size, n rows of a task.
 """
@@ -29,24 +30,24 @@ from ehr_pipeline.vocabulary.table import MASK
 
 Floats = NDArray[np.float64]
 SPREAD = 1.0
-"""Standard deviation of the prior of log a, whose mean is 0: with few labels, log-odds stay near those of the encoder."""
+"""Standard deviation of the normal prior of log a, whose mean is 0. With few labels, log-odds stay close to the encoder's."""
 NEWTON_STEPS = 50
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a head begins."""
+    """Initial values of a head."""
 
     weight: Floats
-    """Of the state at the mask (D,) for a classifier; (0,) for others."""
+    """Weights (D,) of the state at the mask for a classifier; empty (0,) for the other heads."""
     log_scale: float
-    """log a; 0 for a classifier."""
+    """log a of the heads sum and mask; 0 for a classifier."""
     shift: float
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some histories, packed, on the device of the model."""
+    """A batch of packed histories on the device of the model."""
 
     rows: NDArray[np.int64]
     """Rows of the task (B,), ascending."""
@@ -55,18 +56,18 @@ class Part:
     segments_RT: Tensor
     order_RT: Tensor
     places_M: Tensor
-    """The places, in the flattened R × T, whose states are read: the masks, or all tokens."""
+    """Indices into the flattened R × T slots of the states to read: those of the masks, or of all tokens."""
     owner_M: Tensor
-    """Whose they are, as indices into `rows`."""
+    """The history of each of these states, as an index into `rows`."""
 
 
 def parts(sequences: Sequences, rows: NDArray[np.integer], how: Inference, device: torch.device) -> Iterator[Part]:
-    """Pack some histories: `sequences` has one chunk for each row of the task (`masked.laid`). Each history comes once."""
+    """Yield the histories of some rows, packed, each once. `sequences` has one chunk for each row of the task (`masked.laid`)."""
     at_once = max(how.batch_tokens // how.context, 1)
     for group in packing.group_rows(sequences, np.asarray(rows, np.int64), how.context, at_once):
         batch = packing.build(sequences, group, how.context)
         masks = np.flatnonzero(batch.tokens_RT == MASK)
-        asks = len(masks) == len(np.concatenate(group))  # else histories are read without one, but for empty ones
+        asks = len(masks) == len(np.concatenate(group))  # else only empty histories have a mask
         places = masks if asks else np.flatnonzero(batch.segments_RT)
         own, owner = np.unique(batch.chunks.reshape(-1)[places], return_inverse=True)
         arrays = (batch.tokens_RT, batch.positions_RT, batch.segments_RT, batch.order_RT, places, owner)
@@ -74,13 +75,13 @@ def parts(sequences: Sequences, rows: NDArray[np.integer], how: Inference, devic
 
 
 class Tuned(nn.Module):
-    """An encoder with a head. Its log-odds of a history are those of `forward`, and an offset that does not change."""
+    """An encoder with a head. The log-odds of a history are the result of `forward`, plus an offset that is not trained."""
 
     def __init__(self, encoder: PackedEncoder, head: str, tokens: NDArray[np.integer], *, stops: bool, precision: str):
         super().__init__()
         self.encoder, self.head, self.precision = encoder, head, precision
         self.sign = -1.0 if stops else 1.0
-        """An outcome that is the end of a treatment is spoken against by its tokens."""
+        """-1 if the outcome is the end of a treatment, because the tokens of the treatment then make it less likely."""
         device, width = encoder.stock.device, encoder.stock.config.hidden_size
         self.tokens = torch.from_numpy(np.asarray(tokens, np.int64)).to(device)
         self.weight = nn.Parameter(torch.zeros(width if head == "classifier" else 0, device=device))
@@ -88,7 +89,7 @@ class Tuned(nn.Module):
         self.shift = nn.Parameter(torch.zeros((), device=device))
 
     def forward(self, part: Part) -> Tensor:
-        """The log-odds (B,) of the histories of a part, in float32."""
+        """Return the log-odds (B,) of the histories of a part, without offsets, in float32."""
         with autocast(self.tokens.device, self.precision):
             hidden_MD = self.encoder.hidden(
                 part.tokens_RT, part.positions_RT, part.segments_RT, part.places_M, part.order_RT
@@ -102,14 +103,14 @@ class Tuned(nn.Module):
 
     @torch.no_grad()
     def begin(self, start: Start) -> None:
-        """Put the head at its beginning."""
+        """Set the head to its initial values."""
         self.weight.copy_(torch.from_numpy(start.weight))
         self.log_scale.fill_(start.log_scale)
         self.shift.fill_(start.shift)
 
     @torch.no_grad()
     def odds(self, sequences: Sequences, rows: NDArray[np.integer], how: Inference) -> Floats:
-        """The log-odds (m,) of some rows of the task, without offsets, in the order of `rows`, which are ascending."""
+        """Return the log-odds (m,) of some rows of the task, without offsets. `rows` must be ascending, and give the order."""
         self.eval()
         found = np.full(len(rows), np.nan)
         for part in parts(sequences, rows, how, self.tokens.device):
@@ -117,18 +118,18 @@ class Tuned(nn.Module):
         return found
 
     def trained(self) -> list[nn.Parameter]:
-        """The parameters that are not frozen."""
+        """Return the parameters that are not frozen."""
         return [each for each in self.parameters() if each.requires_grad]
 
 
 def mean_states(hidden_MD: Tensor, owner_M: Tensor, count: int) -> Tensor:
-    """The mean (B, D) over the states of each history."""
+    """Return the mean (B, D) of the states of each history. `owner_M` has the history of each state, `count` is B."""
     sums = hidden_MD.new_zeros(count, hidden_MD.shape[1]).index_add(0, owner_M, hidden_MD)
     return sums / torch.bincount(owner_M, minlength=count)[:, None]
 
 
 def freeze(encoder: PackedEncoder, layers: int) -> None:
-    """Let the lower `layers`, with the embeddings, stay as they are. With all of them, only the output layer changes.
+    """Freeze the embeddings and the lower `layers`. If these are all layers, only the output layer is trained.
 
     Raises UserError for more layers than there are.
     """
@@ -146,9 +147,9 @@ def freeze(encoder: PackedEncoder, layers: int) -> None:
 
 
 def fitted_start(odds: Floats, label: NDArray[np.bool_], weight: Floats) -> Start:
-    """The a > 0 and b with which a · odds + b fits some labels best (m,): logistic, with a normal prior on log a (`SPREAD`).
+    """Fit a > 0 and b so that a · odds + b predicts the labels (m,) best: logistic loss, normal prior on log a (`SPREAD`).
 
-    So the order of patients is the encoder's own, however few labels there are. By Newton's method with halved steps.
+    Since a > 0, patients keep the encoder's own order, however few labels there are. Uses Newton's method with halved steps.
     """
     centre = float(np.average(odds, weights=weight))
     x, found = odds - centre, np.zeros(2)  # log a, and the log-odds at the mean

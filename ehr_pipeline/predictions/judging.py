@@ -1,4 +1,4 @@
-"""From the fitted models of a task to its tables: results with intervals, paired differences, calibration, subgroups, verdict."""
+"""Make the tables of a task from its fitted models: results with intervals, differences, calibration, subgroups, verdict."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from ehr_pipeline.tasks.table import Definition
 
 Floats = NDArray[np.float64]
 USUAL_BASELINES, USUAL_MODELS = ("recency", "counts"), ("masked_recency", "vectors_masked", "masked")
-"""The models that are compared where the validation side is too small to choose by."""
+"""The models to compare if the validation side is too small to choose the best ones: the first one available."""
 TIMES_PREVALENCE = (0.5, 1.0, 2.0, 4.0)
 """Thresholds of net benefit, as multiples of the prevalence."""
 FEWEST_FOR_SUBGROUPS = 200
@@ -27,7 +27,7 @@ QUINTILES = 5
 
 
 def too_few(definition: Definition, case: Case) -> TaskResults:
-    """The tables of a task with too few cases: they are shown, and nothing is scored."""
+    """The tables of a task with too few cases: counts, but no scores."""
     verdict = _verdict(definition, case) | {"verdict": "too few"}
     message = f"under {FEWEST_CASES} cases, or others, on the test side, or too few to fit on"
     guard = guards.row(result_schemas.CASES, definition.slug, False, message)
@@ -35,7 +35,7 @@ def too_few(definition: Definition, case: Case) -> TaskResults:
 
 
 def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResults:
-    """All tables of a task that has enough cases, but for most guards and the deciding concepts."""
+    """The tables of a task with enough cases, except most guards and the deciding concepts, which are made elsewhere."""
     judged, slug = Judged.of(case), definition.slug
     final = [fit for fit in found if fit.final]
     draws = {id(fit): judged.bootstrap.aurocs(judged.label, fit.probability) for fit in final}
@@ -83,7 +83,7 @@ def _verdict(definition: Definition, case: Case) -> dict[str, Any]:
 def _compared(
     judged: Judged, final: Sequence[Fit], model: Fit | None, baseline: Fit | None, draws: Mapping[int, Floats]
 ) -> dict[str, Any]:
-    """What the verdict says of the models. Whether one is better or worse is added when all tasks are known (`with_verdicts`)."""
+    """The models and AUROCs in the row of a verdict. `with_verdicts` adds 'better' or 'worse' once all tasks are known."""
     rule = next((fit for fit in final if fit.model.name == RULE_OF_THUMB), None)
     aurocs = [
         metrics.auroc(judged.label, fit.probability, judged.weight) if fit else None for fit in (rule, baseline, model)
@@ -121,7 +121,7 @@ def _difference(slug: str, judged: Judged, fit: Fit, baseline: Fit, draws: Mappi
 
 
 def with_verdicts(results: TaskResults) -> TaskResults:
-    """The tables of all tasks with p values adjusted over tasks, for each model (Benjamini & Hochberg 1995), and verdicts."""
+    """Add verdicts, and p values adjusted over the tasks for each model (Benjamini & Hochberg 1995), to the tables of all tasks."""
     differences = [dict(row) for row in results.differences]
     for name in {row["model"] for row in differences}:
         own = [row for row in differences if row["model"] == name]
@@ -183,7 +183,7 @@ def _bins(slug: str, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
 
 
 def groups_of(case: Case) -> Iterator[tuple[str, NDArray[np.str_]]]:
-    """For each attribute, the value of each row on the test side; an empty value is of nobody's group."""
+    """Yield each attribute, with its value in each row of the test side. Rows with an empty value are in no group."""
     test = case.rows.on(JUDGE)
     for name, values in case.people.attributes.items():
         yield name, np.array(values, np.str_)[test]

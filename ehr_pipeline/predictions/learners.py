@@ -1,4 +1,4 @@
-"""Logistic regression and boosting on blocks of features, from ten labels to all, and samples of labels that are nested.
+"""Logistic regression and gradient boosting on blocks of features, with ten or more labels; and nested samples of labels.
 
 Axes: n rows, p columns.
 """
@@ -20,30 +20,30 @@ Flags = NDArray[np.bool_]
 Block = Any
 """Columns (n, p): an array, or a `scipy.sparse.csr_array`."""
 SPREADS = (0.3, 3.0, 30.0, 300.0)
-"""Prior variances of the log-odds that are tried: with columns scaled as here, this is the C of scikit-learn."""
+"""Prior variances of the weights to try. With columns scaled as in `Table`, such a variance is the C of scikit-learn."""
 PRIOR = 3.0
-"""The one that is used where too few labels are there to try."""
+"""Prior variance if there are too few labels to choose one."""
 FREE = 10.0
-"""Scale of a block that is not shrunk."""
+"""Factor on the columns of a `free` block, so that the prior hardly shrinks its weights."""
 FEWEST_TO_CHOOSE = 10
-"""Fewest cases, and others, with which a prior variance is chosen, by cross-validation in three parts (Stone 1974)."""
+"""Fewest cases, and fewest non-cases, to choose the prior variance by three-fold cross-validation (Stone 1974)."""
 MOST_TO_CHOOSE = 3_000
 NEWTON_STEPS = 30
 SMALL = 250
-"""Up to so many rows, the exact coordinates of the rows in the space that they span are used in place of their columns.
+"""Up to this many rows, columns are replaced by exact coordinates of the rows in the space that the rows span.
 
-Beyond, the sparse columns are quicker: with 1,300 rows and 4,000 columns 0.3 s in place of 10 s. Either finds the same optimum.
+With more rows, sparse columns are faster: 0.3 s instead of 10 s for 1,300 rows and 4,000 columns. Both find the same optimum.
 """
 
 
 @dataclass(frozen=True)
 class Table:
-    """Blocks side by side, each scaled so that the mean squared length of its rows is 1: no block counts more for being wide."""
+    """Blocks side by side. Each is scaled to a mean squared row length of 1, so that a wide block does not count more."""
 
     columns: Block
     centre: Floats
     scale: Floats
-    """Of each column (p,): a scaled column is (column - centre) · scale."""
+    """Scale of each column (p,): a scaled column is (column - centre) · scale."""
 
     @classmethod
     def of(cls, blocks: Sequence[Block], rows: NDArray[np.int64], *, free: bool) -> "Table":
@@ -58,13 +58,13 @@ class Table:
         return cls(np.hstack(scaled) if scaled else np.zeros((0, 0)), centre, scale)
 
     def plain(self, weights: Floats) -> Floats:
-        """Weights and intercept (p + 1,) for plain columns, from those for scaled ones."""
+        """Convert weights and intercept (p + 1,) for scaled columns to those for unscaled columns."""
         own = weights[:-1] * self.scale
         return np.append(own, weights[-1] - own @ self.centre)
 
 
 def _scaled(block: Block, rows: NDArray[np.int64]) -> tuple[Block, Floats, Floats]:
-    """A block scaled, and the centre and scale of each of its columns. Sparse columns are not moved."""
+    """Return the scaled block, and the centre and scale of each of its columns. Sparse columns are not centred."""
     width = block.shape[1]
     if sparse.issparse(block):
         own = block[rows]
@@ -79,7 +79,7 @@ def _scaled(block: Block, rows: NDArray[np.int64]) -> tuple[Block, Floats, Float
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows that a model is fitted on, of which cases may be more frequent than they are among patients."""
+    """Rows that a model is fitted on. Cases may be more frequent in the sample than among patients."""
 
     rows: NDArray[np.int64]
     label: Flags
@@ -93,7 +93,7 @@ class Sample:
 
     @property
     def shift(self) -> float:
-        """What is added to the log-odds, as cases were drawn more often than others (King & Zeng 2001, prior correction)."""
+        """Correction to add to log-odds, because cases were drawn more often than others (King & Zeng 2001, prior correction)."""
         share = float(np.average(self.label, weights=self.weight))
         if not 0 < share < 1 or not 0 < self.prevalence < 1:
             return 0.0
@@ -101,9 +101,10 @@ class Sample:
 
 
 def nested(label: Flags, sizes: Sequence[int], rng: np.random.Generator) -> dict[int, NDArray[np.int64]]:
-    """Samples of labelled rows by size, smaller ones within larger ones: half cases, as far as there are enough; sorted.
+    """Draw samples of labelled rows, by size; smaller samples are parts of larger ones. Rows are sorted.
 
-    A size that is not there is left out: all rows, or the cases that are there with as many others as it takes.
+    Half of a sample are cases. If there are too few cases, all of them are drawn, and non-cases fill up the sample. A size for
+    which there are too few rows is left out.
     """
     cases, others = (rng.permutation(np.flatnonzero(label == kind)) for kind in (True, False))
     found = {}
@@ -120,14 +121,14 @@ def constant(sample: Sample, count: int) -> Floats:
 
 
 def usual(prevalence: float) -> float:
-    """The log-odds of a prevalence, which is kept off 0 and 1."""
+    """The log-odds of a prevalence, which is first clipped away from 0 and 1."""
     return float(logit(np.clip(prevalence, 1e-7, 1 - 1e-7)))
 
 
 def logistic(table: Table, sample: Sample, seed: int) -> tuple[Floats, Floats]:
-    """Fit a logistic regression with a normal prior (ridge). Returns log-odds of all rows (n,), and plain weights (p + 1,).
+    """Fit a logistic regression with a normal prior (ridge). Returns log-odds of all rows (n,), and `plain` weights (p + 1,).
 
-    The variance of the prior is chosen by cross-validation within the sample where it is large enough.
+    If the sample is large enough, the variance of the prior is chosen by cross-validation within it.
     """
     own = table.columns[sample.rows]
     x, back = _coordinates(own) if len(sample.rows) <= SMALL and own.shape[1] > len(sample.rows) else (own, None)
@@ -154,7 +155,7 @@ def boosting(table: Floats, sample: Sample, seed: int) -> Floats:
 
 
 def _coordinates(own: Block) -> tuple[Floats, Block]:
-    """Coordinates (n, r) of rows in the space that they span, and the matrix (p, r) that takes weights back to the columns."""
+    """Return coordinates (n, r) of rows in the space that they span, and the matrix (p, r) that maps weights back to columns."""
     gram = own @ own.T
     values, vectors = np.linalg.eigh(gram.toarray() if sparse.issparse(gram) else gram)
     kept = values > max(values[-1], 1e-12) * 1e-10
@@ -163,7 +164,7 @@ def _coordinates(own: Block) -> tuple[Floats, Block]:
 
 
 def _fitted(x: Block, label: Flags, weight: Floats, spread: float) -> tuple[Floats, float]:
-    """Weights (p,) and intercept, which is not shrunk, of a logistic regression with normal prior of this variance."""
+    """Fit a logistic regression with a normal prior of variance `spread`. Returns weights (p,) and the unpenalised intercept."""
     if sparse.issparse(x):
         model = LogisticRegression(C=spread, max_iter=100, solver="newton-cg").fit(x, label, weight)
         return np.asarray(model.coef_[0]), float(model.intercept_[0])
@@ -179,7 +180,7 @@ def _fitted(x: Block, label: Flags, weight: Floats, spread: float) -> tuple[Floa
     now = loss(beta)
     for _ in range(
         NEWTON_STEPS
-    ):  # Newton's method with halved steps: it minds no scale, and a prior makes the optimum unique
+    ):  # Newton's method with halved steps, which does not depend on scales; the prior makes the optimum unique
         share = expit(ones @ beta)
         slope = ones.T @ (weight * (label - share)) - shrunk * beta
         curvature = (ones * (weight * share * (1 - share))[:, None]).T @ ones

@@ -1,8 +1,8 @@
-"""The encoder asked for the future: a history with one further visit that holds [MASK], at the age in question.
+"""Query the encoder about the future: append a visit that holds only [MASK] to a history, at the age in question.
 
-The distribution over concepts at the mask is that of the encoder as trained, so no label is needed (He et al. 2025, "Mask"). The
-encoder has no calendar: only the age at the mask says how far ahead is asked. Of a history longer than the context, the last
-tokens stand before the mask. Axes: H histories, M histories of a batch, D hidden size, V vocabulary.
+The distribution over concepts at the mask comes from the encoder as it was trained, so no label is needed (He et al. 2025, "Mask").
+The encoder does not know dates: only the age at the mask tells how far ahead the query is. If a history is longer than the context,
+its last tokens are kept before the mask. Axes: H histories, M histories of a batch, D hidden size, V vocabulary.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,11 +30,11 @@ def laid(
     *,
     mask: bool = True,
 ) -> Sequences:
-    """Lay out the histories of several shards, each as one chunk: its last tokens, and a mask on the day asked about.
+    """Lay out the histories of several shards. Each becomes one chunk: its last tokens, and a mask on the day asked about.
 
-    `days` are those of each shard's histories; the chunks are in the order of shards and rows. At most `before` tokens stand before
-    the mask; 0: as many as the context holds. Without `mask` it is left out, but where it stands alone, in a history without
-    tokens. Raises ValueError for a negative `before`.
+    `days` has, for each shard, the day of each of its histories. Chunks are in the order of shards and rows. At most `before`
+    tokens precede the mask; 0: as many as the context holds. Without `mask`, only histories without tokens get a mask. Raises
+    ValueError for a negative `before`.
     """
     if before < 0:
         raise ValueError(f"before is a number of tokens from 0, not {before}")
@@ -53,9 +53,9 @@ def at_mask(
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Yield the hidden states at the mask, batch by batch: rows of `histories` (M,), and states (M, D) on the model's device.
 
-    `day` (H,) is the day asked about, for each history. At most `before` tokens stand before the mask; 0: as many as the context
-    holds. Every history comes exactly once; without tokens, it is the mask and its age alone. Raises ValueError for a negative
-    `before`.
+    `day` (H,) is the day asked about for each history. At most `before` tokens precede the mask; 0: as many as the context holds.
+    Every history comes exactly once. A history without tokens consists of the mask and its age alone. Raises ValueError for a
+    negative `before`.
     """
     sequences = laid([histories], [day], how, before)
     rows_at_once = max(how.batch_tokens // how.context, 1)
@@ -78,7 +78,7 @@ def answers(
     *,
     lists: Sequence[NDArray[np.integer]] = (),
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The hidden states (H, D) at the masks, and there the log-odds (H, L) of L lists of token ids, in the order of histories."""
+    """Return the hidden states (H, D) at the masks, and the log-odds (H, L) there of L lists of token ids."""
     count = len(histories.birth_day)
     states = np.zeros((count, model.stock.config.hidden_size), np.float32)
     odds = np.zeros((count, len(lists)), np.float32)
@@ -90,17 +90,17 @@ def answers(
 
 
 def logits(model: PackedEncoder, hidden_MD: Tensor, precision: str) -> Tensor:
-    """The scores (M, V) of all token ids, in float32, at the hidden states of masks."""
+    """Return the scores (M, V) of all token ids, in float32, from the hidden states at masks."""
     with torch.no_grad(), autocast(model.stock.device, precision):
         scores = model.logits(hidden_MD)
     return scores.float()
 
 
 def log_odds(logits_MV: Tensor, lists: Sequence[NDArray[np.integer]]) -> NDArray[np.float32]:
-    """The log-odds (M, L) that the concept at the mask is one of each of L lists of token ids.
+    """Return the log-odds (M, L) that the concept at the mask is on a list, for each of L lists of token ids.
 
-    log Σ_{c in list} e^z − log Σ_{c not in list} e^z: the logit of the summed softmax, which stays exact where the sum is near 0
-    or 1. It is −∞ for an empty list.
+    log Σ_{c in list} e^z − log Σ_{c not in list} e^z is the logit of the softmax summed over the list. This form stays exact if
+    the sum is near 0 or 1. It is −∞ for an empty list.
     """
     found = np.full((len(logits_MV), len(lists)), -np.inf, np.float32)
     for number, tokens in enumerate(lists):
@@ -110,7 +110,7 @@ def log_odds(logits_MV: Tensor, lists: Sequence[NDArray[np.integer]]) -> NDArray
 
 
 def summed_odds(logits_MV: Tensor, tokens: Tensor) -> Tensor:
-    """The log-odds (M,) that the concept is one of some token ids (c,), of which there is at least one (see `log_odds`)."""
+    """Return the log-odds (M,) that the concept at the mask is one of `tokens` (c,), which must not be empty (see `log_odds`)."""
     inside = torch.zeros(logits_MV.shape[1], dtype=torch.bool, device=logits_MV.device)
     inside[tokens.to(logits_MV.device)] = True
     return logits_MV[:, inside].logsumexp(1) - logits_MV[:, ~inside].logsumexp(1)

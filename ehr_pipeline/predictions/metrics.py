@@ -1,9 +1,9 @@
-"""How well probabilities predict a binary outcome, with intervals over patients. Axes: n rows, B draws of patients.
+"""Measures of predictions of a binary outcome, with intervals over patients. Axes: n rows, B bootstrap draws of patients.
 
-Readers of results import this module, so it loads neither SciPy nor, but to recalibrate, scikit-learn.
+Readers of results import this module, so it does not load SciPy, and loads scikit-learn only for recalibration.
 
-Every function takes labels (n,) as flags, scores or probabilities (n,), and weights (n,), which are 1 except where patients who
-left are made up for.
+Every function takes labels (n,) as flags, scores or probabilities (n,), and weights (n,). Weights differ from 1 only to make up for
+patients who left.
 """
 
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ BINS = 10
 _BLOCK = 4_000_000
 """Numbers held at once while draws are evaluated."""
 _NEAREST = 1e-7
-"""Probabilities are kept this far from 0 and 1 where their log-odds are taken."""
+"""Probabilities are kept at least this far from 0 and 1 before taking log-odds."""
 
 
 def auroc(label: Flags, score: Floats, weight: Floats) -> float:
-    """Area under the ROC curve: the chance that a case has a higher score than another; ties count half. NaN without either."""
+    """Area under the ROC curve: chance that a case scores higher than a non-case; ties count half. NaN without either class."""
     return float(_aurocs(label, score, weight[None, :])[0])
 
 
@@ -41,7 +41,7 @@ def brier(label: Flags, probability: Floats, weight: Floats) -> float:
 
 
 def brier_skill(label: Flags, probability: Floats, weight: Floats) -> float:
-    """1 − Brier / Brier of the prevalence: 0 is no better than giving everybody the prevalence. NaN without cases or others."""
+    """1 − Brier / Brier of the prevalence: 0 is no better than the prevalence for everybody. NaN without cases or non-cases."""
     share = float(np.average(label, weights=weight))
     return 1 - brier(label, probability, weight) / (share * (1 - share)) if 0 < share < 1 else float("nan")
 
@@ -59,7 +59,7 @@ class Calibration:
 
 
 def log_odds(probability: Floats) -> Floats:
-    """The log-odds (n,) of probabilities, which are kept off 0 and 1."""
+    """The log-odds (n,) of probabilities, which are first clipped away from 0 and 1."""
     kept = np.clip(probability, _NEAREST, 1 - _NEAREST)
     found: Floats = np.log(kept) - np.log1p(-kept)
     return found
@@ -90,9 +90,10 @@ def recalibration(label: Flags, probability: Floats, weight: Floats) -> Calibrat
 
 
 def calibration_intercept(label: Flags, probability: Floats, weight: Floats) -> float:
-    """Calibration in the large: the constant that, added to the log-odds, gives as many cases as there are (Van Calster 2019).
+    """Calibration in the large: the constant that makes the predicted number of cases the observed one (Van Calster 2019).
 
-    By Newton's method; below 0 where predictions are too high. NaN without cases or others.
+    The constant is added to the log-odds, and found by Newton's method. It is below 0 if predictions are too high. NaN without
+    cases or non-cases.
     """
     if not 0 < label.sum() < len(label):
         return float("nan")
@@ -107,14 +108,14 @@ def calibration_intercept(label: Flags, probability: Floats, weight: Floats) -> 
 
 
 def net_benefit(label: Flags, probability: Floats, weight: Floats, threshold: float) -> float:
-    """(TP − FP · t / (1 − t)) / n for treating who has at least a probability of `threshold` t (Vickers & Elkin 2006)."""
+    """(TP − FP · t / (1 − t)) / n when everybody with a probability of at least `threshold` t is treated (Vickers & Elkin 2006)."""
     treated = probability >= threshold
     gain = np.where(label, 1.0, -threshold / (1 - threshold)) * treated
     return float(np.average(gain, weights=weight))
 
 
 def bins(probability: Floats) -> NDArray[np.int64]:
-    """The bin (n,) of each row, of BINS with equally many rows, in order of the probability."""
+    """The number (n,) of each row's bin. There are BINS bins with equally many rows, in order of the probability."""
     order = np.argsort(probability, kind="stable")
     found = np.empty(len(order), np.int64)
     found[order] = np.arange(len(order)) * BINS // max(len(order), 1)
@@ -122,7 +123,7 @@ def bins(probability: Floats) -> NDArray[np.int64]:
 
 
 def times_drawn(people: int, draws: int, seed: int) -> NDArray[np.uint8]:
-    """How often, at most 255 times, each of P people is in each of B draws with replacement (B, P) (Efron 1979)."""
+    """How often each of P people is in each of B draws with replacement (B, P), at most 255 times (Efron 1979)."""
     rng = np.random.default_rng([seed, 0xB007])
     found = np.empty((draws, people), np.uint8)
     for times in found:
@@ -131,15 +132,15 @@ def times_drawn(people: int, draws: int, seed: int) -> NDArray[np.uint8]:
 
 
 class Bootstrap:
-    """Draws of patients, the same for all models of a task, so that differences are paired."""
+    """Bootstrap draws of patients. All models of a task use the same draws, so that differences are paired."""
 
     def __init__(self, patient: NDArray[np.generic], weight: Floats, draws: int, seed: int) -> None:
-        """`patient` (n,) says whose each row is."""
+        """`patient` (n,) identifies the patient of each row."""
         people, self._place = np.unique(patient, return_inverse=True)
         self._weight, self._times = weight, times_drawn(len(people), draws, seed)
 
     def aurocs(self, label: Flags, score: Floats) -> Floats:
-        """The AUROC (B,) in each draw; NaN where a draw has no case, or nobody else."""
+        """The AUROC (B,) in each draw; NaN if a draw has no case or no non-case."""
         at_once = max(1, _BLOCK // max(len(label), 1))
         starts = range(0, len(self._times), at_once)
         parts = (self._times[start : start + at_once][:, self._place] * self._weight for start in starts)
@@ -147,7 +148,7 @@ class Bootstrap:
 
 
 def interval(draws: Floats) -> tuple[float, float]:
-    """The 95 % percentile interval of draws, leaving out those that are NaN."""
+    """The 95 % percentile interval of the values in draws, without NaN."""
     low, high = np.nanpercentile(draws, [2.5, 97.5]) if np.isfinite(draws).any() else (np.nan, np.nan)
     return float(low), float(high)
 

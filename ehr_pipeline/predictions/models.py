@@ -1,10 +1,10 @@
-"""The models that stand side by side, and what each of them is told."""
+"""The models that are compared, and the features that each of them uses."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["baseline", "model", "control"]
-"""'baseline': nothing from the encoder; 'model': from the trained encoder; 'control': from an encoder with untrained weights."""
+"""'baseline' uses no encoder, 'model' uses the trained encoder, 'control' uses an encoder with untrained weights."""
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Model:
     """Its name for people to read."""
     kind: Kind
     features: tuple[str, ...]
-    """Blocks of features that it learns from (`compare.Case.block`); of a model without labels, its score."""
+    """Blocks of features that it learns from (`compare.Case.block`). For a model that needs no labels, the block is its score."""
     learner: Literal["none", "logistic", "boosting", "tuned"]
-    """'none': it needs no labels; 'tuned': the encoder itself is trained on (`predictions.tuning`)."""
+    """'none': it needs no labels; 'tuned': the encoder itself is fine-tuned (`predictions.tuning`)."""
     free: bool = False
-    """Whether the first block, the encoder's own log-odds, is not shrunk: with few labels the model is about that score."""
+    """Whether the first block, the encoder's own log-odds, is hardly shrunk, so that with few labels the model is close to it."""
 
 
 MODELS = (

@@ -15,8 +15,8 @@ RESULTS = pa.schema(
         ),
     ]
 )
-"""Columns of `results.csv`: a row for each fitted model. `labels` is null where all labels were used, `replicate` counts from 0.
-Patients, rows and cases are those of the test side. Names with `_after`: after recalibration."""
+"""Columns of `results.csv`: a row for each fitted model. `labels` is null if all labels were used; `replicate` counts from 0.
+Patients, rows and cases are counted on the test side. Names with `_after` are measures after recalibration."""
 DIFFERENCES = pa.schema(
     [
         *((name, pa.string()) for name in ("task", "model", "baseline")),

@@ -1,4 +1,4 @@
-"""The rows of a task that models are fitted and judged on: labels with their histories. Bounded, whatever the number of patients.
+"""The rows of a task that models are fitted and evaluated on: labels with histories. Their number has an upper bound.
 
 Axes: n rows of a task, P its patients.
 """
@@ -20,7 +20,7 @@ from ehr_pipeline.tasks.table import Definition, of_task, shards, weights
 
 FIT, TUNE, JUDGE = range(3)
 SIDES = (TRAIN, VALIDATION, TEST)
-"""Models are fitted on the training side, recalibrated and chosen on the validation side, and judged on the test side."""
+"""Models are fitted on the training side, recalibrated and chosen on the validation side, and evaluated on the test side."""
 _DAYS = ("index_date", "history_from", "history_until", "prediction_date", "window_from", "window_until")
 
 
@@ -41,7 +41,7 @@ class Rows:
     last: NDArray[np.int64]
     """First and last day of the history."""
     known: NDArray[np.int64]
-    """Last day of which anything is known."""
+    """Last day whose events are known when the prediction is made."""
     opens: NDArray[np.int64]
     """First day of the window."""
     asked: NDArray[np.int64]
@@ -65,10 +65,10 @@ class Rows:
 
 
 def read(folder: Path, definition: Definition, most: int, seed: int) -> Rows:
-    """The rows of a task from the folder of a `task_labels` artifact, of at most about `most` patients on each side.
+    """Read the rows of a task from the folder of a `task_labels` artifact, for at most about `most` patients on each side.
 
-    Patients are drawn by a hash of the id that is the same for all tasks, so that tasks share histories. On the training side
-    cases come first, up to half of the patients.
+    Patients are drawn by a hash of the id that is the same for all tasks, so that tasks share histories. On the training side,
+    patients with the outcome are drawn first, up to half of all patients drawn.
     """
     parts = [
         _of_shard(number, of_task(table, definition), definition) for number, (_, table) in enumerate(shards(folder))
@@ -126,7 +126,7 @@ def _of_shard(number: int, table: pa.Table, definition: Definition) -> dict[str,
 
 @dataclass(frozen=True)
 class People:
-    """What the data set says of the patients of some rows (n,), beside their visits."""
+    """Data about the patients of some rows (n,), other than their visits."""
 
     female: NDArray[np.float64]
     """1 for 'F', 0 for 'M', 0.5 for anything else."""

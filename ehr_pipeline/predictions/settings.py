@@ -7,12 +7,12 @@ from ehr_pipeline.predictions.models import BY_NAME, MODELS
 from ehr_pipeline.typed_settings import option, settings
 
 FITTED = tuple(model.name for model in MODELS if model.learner != "tuned")
-"""The models for which the encoder stays as it is."""
+"""The models that do not change the encoder."""
 
 
 @settings
 class FineTuning:
-    """How the encoder is trained on for each task, from the labels of its samples."""
+    """How the encoder is fine-tuned for each task, with the labels of its samples."""
 
     heads: tuple[Literal["classifier", "sum", "mask"], ...] = option(
         "Heads with which the encoder is fine-tuned, each a further model of every task. Empty: it is not, since this takes far"
@@ -39,7 +39,7 @@ class FineTuning:
 
 @settings
 class PredictionsSettings:
-    """How the models of the tasks are compared. Without [tasks], nothing is."""
+    """How the models of the tasks are compared. Without [tasks], nothing is compared."""
 
     models: tuple[str, ...] = option(
         f"Models that are compared: {', '.join(FITTED)}. Empty: all of them.",
@@ -68,7 +68,7 @@ class PredictionsSettings:
     batch_tokens: int = option("Token slots computed at once.", 16_384, role="tuning", ge=256)
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         for name in self.models:
             if name not in BY_NAME:
                 yield f"models: {name!r} is none. Valid names: {', '.join(FITTED)}."

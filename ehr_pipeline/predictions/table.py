@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PREDICTIONS, CALIBRATIONS = "predictions", "calibrations"
 Verdict = Literal["better", "level", "worse", "not needed", "too few"]
-"""Of a task: the model against the best baseline; 'not needed': the rule of thumb has 95 % of its gain; 'too few': cases."""
+"""The model of a task against the best baseline. 'not needed': a rule of thumb has 95 % of its gain. 'too few': too few cases."""
 TABLES = {
     "results": result_schemas.RESULTS,
     "differences": result_schemas.DIFFERENCES,
@@ -50,9 +50,9 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TaskResults:
-    """The tables of a `task_results` artifact: rows as mappings from column to value; a null is None, of a text ''.
+    """The tables of a `task_results` artifact. Rows are mappings from column to value; a null is None, or '' in a text column.
 
-    All are empty for a study without tasks.
+    All tables are empty for a study without tasks.
     """
 
     results: tuple[Row, ...]
@@ -70,19 +70,19 @@ class TaskResults:
         return cls(**{name: tuple(spreadsheet.read(folder / f"{name}.csv", kind)) for name, kind in TABLES.items()})
 
     def write(self, folder: Path) -> None:
-        """Write the tables, as `read` reads them."""
+        """Write the tables, for `read`."""
         for field in fields(self):
             kind = TABLES[field.name]
             rows = ([_cell(row[name]) for name in kind.names] for row in getattr(self, field.name))
             spreadsheet.write(folder / f"{field.name}.csv", kind, rows)
 
     def of(self, task: str, model: str, labels: int | None) -> tuple[Row, ...]:
-        """The replicates of a model of a task with so many labels (None: all)."""
+        """The rows of all replicates of a model of a task, fitted with this number of labels (None: all)."""
         asked = (task, model, labels)
         return tuple(row for row in self.results if (row["task"], row["model"], row["labels"]) == asked)
 
     def final(self, task: str, model: str) -> Row | None:
-        """The row of a model of a task with all the labels that it needs; None if it was not scored."""
+        """The row of a model of a task that was fitted with all labels, or needs none; None if it was not scored."""
         return next(iter((*self.of(task, model, None), *self.of(task, model, 0))), None)
 
 
@@ -92,7 +92,7 @@ def nothing() -> TaskResults:
 
 
 def read_predictions(folder: Path, task: str, model: str) -> pa.Table:
-    """The predictions of a model (PREDICTED) for the test side of a task, given by its name as a file name. Raises Damaged."""
+    """Read a model's predictions (PREDICTED) on the test side of a task, which is given by its file name. Raises Damaged."""
     path = folder / PREDICTIONS / task / f"{model}.parquet"
     try:
         return pq.read_table(path, schema=PREDICTED)
@@ -101,7 +101,7 @@ def read_predictions(folder: Path, task: str, model: str) -> pa.Table:
 
 
 def read_calibrations(folder: Path, task: str) -> "dict[str, Calibration]":
-    """How the models of a task are recalibrated, by name; a model is absent where too few cases were there. Raises Damaged."""
+    """Read the recalibration of each model of a task, by name; it is missing for models with too few cases. Raises Damaged."""
     from ehr_pipeline.predictions.metrics import Calibration
 
     path = folder / CALIBRATIONS / f"{task}.json"
@@ -117,6 +117,6 @@ def _cell(value: object) -> object:
 
 
 def joined(parts: Iterable[TaskResults]) -> TaskResults:
-    """The rows of several parts, one after the other."""
+    """Join the rows of several parts, one after the other."""
     parts = tuple(parts)
     return TaskResults(*(tuple(row for part in parts for row in getattr(part, name)) for name in TABLES))

@@ -4,8 +4,8 @@ For each task, head and sample of labels (`tuning_inputs.write`), a process init
 for the validation and the test side. Each process takes every N-th of these trainings, which are independent of each other, and
 holds one set of weights beside the encoder's own. The same seed gives the same log-odds on a CPU, whatever else is trained.
 
-With at least `FEWEST_TO_CHOOSE` cases and others, the number of epochs is chosen first, by the loss on a fifth of the sample's
-patients, from which nothing is learned meanwhile; then all of the sample is learned from. It may be 0: then the model is its start.
+With at least `FEWEST_TO_CHOOSE` cases and as many non-cases, the number of epochs is chosen first, by the loss on a held-out fifth
+of the sample's patients. Then the model is trained on the whole sample. With 0 epochs, it stays at its initial values.
 """
 
 import math
@@ -38,13 +38,13 @@ from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress
 
 TRAINING = 3.0
-"""A history that is trained on takes about as long as so many that are scored."""
+"""Training on a history takes about as long as scoring this many histories."""
 CLIP_NORM = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningJob(jobs.Job):
-    """Job that answers for the tasks that are laid out in the folder `work`."""
+    """Job that fine-tunes for the tasks whose files are in the folder `work`."""
 
     module: ClassVar[str] = "ehr_pipeline.predictions.tuning"
     checkpoint: Path
@@ -58,7 +58,7 @@ class TuningJob(jobs.Job):
 
 
 def run(job: TuningJob) -> None:
-    """Train and answer. Raises UserError for more frozen layers than there are, and for a loss that is not finite."""
+    """Train, and write log-odds. Raises UserError for more frozen layers than there are, and for a loss that is not finite."""
     with process_group(job.threads, job.needs_gpu) as device, repeatable(device):
         encoder = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
         freeze(encoder, job.fine_tuning.frozen_layers)
@@ -74,7 +74,7 @@ def run(job: TuningJob) -> None:
             seed = _seed(job.seed, task.name, head)
             training = _Training(tuned, histories, data, how=how, settings=job.fine_tuning, seed=seed)
             for own in owns:
-                if not (path := task.answer(head, own)).is_file():  # it may be there, when processes were started again
+                if not (path := task.answer(head, own)).is_file():  # it may exist if processes were restarted
                     save(path, training.answered(own))
                 progress.advance(_effort(task, own, job.fine_tuning), f"{task.name}: {head}, {task.said(own)}")
 
@@ -91,7 +91,7 @@ def _effort(task: Task, own: int, how: FineTuning) -> float:
 
 
 def _seed(seed: int, task: str, head: str) -> list[int]:
-    """It depends on the task's name, not on its number, so that a task's models do not change with the tasks beside it."""
+    """A seed from the task's name, not its number, so that a task's models do not change when other tasks are added."""
     return [seed, zlib.crc32(task.encode()), HEADS.index(head)]
 
 
@@ -116,10 +116,10 @@ class _Training:
         self.how, self.settings, self.seed = how, settings, seed
         self.before = [each.detach().clone() for each in tuned.trained()]
         self.plain: Floats | None = None
-        """Of a head with a, the encoder's own s (n,), on the rows that are learned from."""
+        """For the heads sum and mask: the encoder's own s (n,) on the training rows, before fine-tuning."""
 
     def answered(self, own: int) -> Floats:
-        """The log-odds (n,) of the task's rows from one sample of labels; NaN on the training side."""
+        """Train on one sample of labels. Returns the log-odds (n,) of the task's rows; NaN on the training side."""
         sample = self.data.sample(own)
         epochs = self.settings.epochs
         if sample.kept is not None and epochs:
@@ -133,7 +133,7 @@ class _Training:
         return found
 
     def _best(self, sample: Learned, own: int) -> int:
-        """The number of epochs after which the loss on the patients who are held out is lowest."""
+        """The number of epochs after which the loss on the held-out patients is lowest."""
         assert sample.kept is not None
         learned, held, losses = sample.part(sample.kept), sample.part(~sample.kept), []
         for _ in self._epochs(learned, own, self.settings.epochs):
@@ -146,7 +146,7 @@ class _Training:
             pass
 
     def _epochs(self, sample: Learned, own: int, epochs: int) -> Iterator[None]:
-        """Begin anew, and yield before the first epoch and after each."""
+        """Train from the initial values; yield before the first epoch and after each epoch."""
         self._restore()
         self.tuned.begin(self._start(sample))
         yield
@@ -168,7 +168,7 @@ class _Training:
     def _update(
         self, sample: Learned, chosen: NDArray[np.int64], offset: torch.Tensor, updater: torch.optim.Optimizer
     ) -> None:
-        """One update with the labels of some rows of the sample; the loss is their weighted mean cross-entropy."""
+        """Make one update on some rows of the sample. The loss is the weighted mean of their cross-entropies."""
         self.tuned.train()
         mean = float(sample.weight.mean())
         total = 0.0
@@ -206,7 +206,7 @@ class _Training:
 def part_loss(
     tuned: Tuned, part: Part, sample: Learned, place: NDArray[np.int64], offset: torch.Tensor
 ) -> torch.Tensor:
-    """The weighted sum of the cross-entropies of the histories of a part, which are at `place` (B,) in the sample."""
+    """The weighted sum of the cross-entropies of a part's histories. `place` (B,) has their indices in the sample."""
     device = tuned.tokens.device
     label = torch.from_numpy(sample.label[place]).float().to(device)
     weight = torch.from_numpy(sample.weight[place]).float().to(device)
@@ -215,7 +215,7 @@ def part_loss(
 
 
 def rate(step: int, steps: int) -> float:
-    """The share of the learning rate at an update: rises over a tenth of all, then falls to 0 after the last."""
+    """The factor on the learning rate at an update: it rises over the first tenth of all updates, then falls to 0."""
     rising = max(steps // 10, 1)
     if step < rising:
         return (step + 1) / rising

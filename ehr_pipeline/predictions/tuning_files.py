@@ -1,7 +1,7 @@
-"""What fine-tuning is given for each task, and what it answers: files in the folder of the job. No torch and no polars here.
+"""Input and output files of fine-tuning, in the folder of the job. This module imports neither torch nor polars.
 
 tuning/<task>.json                     facts of the task: heads, samples
-tuning/<task>.npz                      rows of the task, labels, and for each sample where the classifier begins
+tuning/<task>.npz                      rows of the task, labels, and the classifier's initial values for each sample
 tuning/<task>/<head>-<sample>.npy      log-odds (n,) of the task's rows, NaN on the training side
 
 Axes: n rows of the task, m those of a sample, D hidden size.
@@ -24,22 +24,22 @@ COLUMNS = ("shard", "row", "first", "last", "asked", "label", "weight", "fitted"
 
 @dataclass(frozen=True)
 class Learned:
-    """A sample of labels, and where a classifier begins with it."""
+    """A sample of labels, with the initial values of a classifier for it."""
 
     rows: NDArray[np.int64]
     """Rows of the task (m,), ascending."""
     label: NDArray[np.bool_]
     weight: Floats
     shift: float
-    """Added to all log-odds in the end, since cases were drawn more often (`learners.Sample.shift`)."""
+    """Correction added to the final log-odds, because cases were drawn more often (`learners.Sample.shift`)."""
     kept: NDArray[np.bool_] | None
-    """Whether a row (m,) is learned from while the number of epochs is chosen; None where the sample is too small to choose."""
+    """Flags (m,) of the rows to train on while the number of epochs is chosen; None if the sample is too small to choose."""
     starts: tuple["Linear", "Linear"] | None
-    """Where the classifier begins: with all of the sample, and with what is kept; None without a classifier."""
+    """Initial classifiers for the whole sample, and for its `kept` rows; None without a classifier."""
     is_part: bool = False
 
     def part(self, own: NDArray[np.bool_]) -> "Learned":
-        """A part of the sample, beginning where what is kept does."""
+        """A part of the sample, with the initial classifier of the `kept` rows."""
         return Learned(self.rows[own], self.label[own], self.weight[own], self.shift, None, self.starts, True)
 
     @property
@@ -49,7 +49,7 @@ class Learned:
 
     @property
     def offset(self) -> Floats:
-        """What the classifier adds for each row of the task (n,)."""
+        """The fixed part (n,) of the classifier's log-odds for each row of the task."""
         return self._linear.offset
 
     @property
@@ -63,7 +63,7 @@ class Linear:
     """A logistic regression on the vector of the history and the state at the mask."""
 
     offset: Floats
-    """Its part that does not change while the encoder is trained (n,): of the vector, and the intercept."""
+    """The part (n,) of the log-odds that training does not change: from the vector of the history, and the intercept."""
     weights: Floats
     """Of the state at the mask (D,)."""
 
@@ -80,14 +80,14 @@ class Laid:
     label: NDArray[np.bool_]
     weight: Floats
     fitted: NDArray[np.int64]
-    """The rows that any sample holds, ascending."""
+    """The rows that are in at least one sample, ascending."""
     judged: NDArray[np.int64]
-    """Those of the validation and the test side, ascending."""
+    """The rows on the validation and the test side, ascending."""
     tokens: NDArray[np.int64]
     """Of the outcome."""
     stops: bool
     arrays: Mapping[str, NDArray[np.generic]]
-    """Of the samples, by name and number."""
+    """Arrays of the samples, by name and number."""
     shifts: tuple[float, ...]
 
     def sample(self, own: int) -> Learned:
@@ -106,23 +106,23 @@ class Laid:
 
 @dataclass(frozen=True)
 class Task:
-    """A task that is laid out."""
+    """A task whose input files have been written."""
 
     folder: Path
     name: str
     heads: tuple[str, ...]
     sizes: tuple[int, ...]
-    """Of each sample."""
+    """Number of rows of each sample."""
     choose: tuple[bool, ...]
     """Whether the number of epochs is chosen, for each sample."""
     names: tuple[str, ...]
-    """Of each sample: number of labels, or 'all', and replicate."""
+    """Name of each sample: its number of labels, or 'all', and its replicate."""
     judged: int
     """Number of rows that are scored."""
 
     @classmethod
     def all(cls, work: Path) -> list["Task"]:
-        """Those that are laid out in the folder of a job."""
+        """All tasks whose input files are in the folder of a job."""
         told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((work / FOLDER).glob("*.json"))]
         return [
             cls(
@@ -143,11 +143,11 @@ class Task:
         return len(self.sizes)
 
     def said(self, own: int) -> str:
-        """A sample in words."""
+        """A description of a sample, for the log."""
         return f"{self.names[own].split('-')[0]} labels"
 
     def answer(self, head: str, own: int) -> Path:
-        """The file of what was answered."""
+        """The output file of a head and a sample."""
         return answer_of(self.folder, self.name, head, self.names[own])
 
     def read(self) -> Laid:
@@ -179,7 +179,7 @@ def save(path: Path, odds: Floats) -> None:
 
 
 def write(work: Path, name: str, facts: Mapping[str, object], columns: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write a task, as `Task` reads it."""
+    """Write the input files of a task, for `Task`."""
     folder = work / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / f"{name}.npz", **columns)  # type: ignore[arg-type]

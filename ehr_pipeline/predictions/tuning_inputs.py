@@ -1,4 +1,4 @@
-"""What fine-tuning is given: the samples of each task, and the logistic regressions at which a classifier begins; its answers."""
+"""Write the inputs of fine-tuning (samples of each task, initial logistic regressions of classifiers), and read its results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from ehr_pipeline.work.jobs import Launch
 
 Floats = NDArray[np.float64]
 FEWEST_TO_CHOOSE = 100
-"""Fewest cases, and others, of a sample with which the number of epochs is chosen."""
+"""The number of epochs is chosen only if a sample has at least this many cases, and as many non-cases."""
 HELD_OUT = 5
-"""One in so many of the sample's patients tells the number of epochs."""
+"""One in this many of the sample's patients is held out to choose the number of epochs."""
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class ToTune:
     """As a file name."""
     rows: Rows
     tokens: NDArray[np.int64]
-    """Of the outcome; none for a death, for which there is only the classifier."""
+    """Token ids of the outcome; none for a death, which only the classifier can predict."""
     stops: bool
 
 
 def tune(
     job: AnswersJob, tasks: Sequence[ToTune], asked: Asked, settings: PredictionsSettings, seed: int, *, launch: Launch
 ) -> None:
-    """Have the encoder fine-tuned for all tasks, in the folder of `job`; the answers are read by `answers`."""
+    """Fine-tune the encoder for all tasks, in the folder of `job`. Read the results with `answers`."""
     for number, task in enumerate(tasks):
         vectors = asked.answers(task.rows, number).vectors
         write(job.work, task, vectors, settings, seed)
@@ -60,7 +60,7 @@ def tune(
 
 
 def answers(work: Path, task: str) -> Tuned:
-    """The log-odds of a task by model, number of labels and replicate."""
+    """Return a function from model, number of labels and replicate to the log-odds of a task's rows."""
 
     def found(model: str, labels: int | None, replicate: int) -> Floats:
         head, sample = model.removeprefix("tuned_"), tuning_files.name_of(labels, replicate)
@@ -101,16 +101,16 @@ def write(work: Path, task: ToTune, vectors: NDArray[np.float32], settings: Pred
 
 
 def probe(table: Table, sample: Sample, vectors: NDArray[np.float32], seed: int) -> Linear:
-    """The logistic regression of the model `vectors` on a sample, before its log-odds are shifted to the prevalence of patients."""
+    """Fit the logistic regression of the model `vectors` on a sample, without correcting log-odds to the prevalence of patients."""
     _, plain = learners.logistic(table, sample, seed)
     half = vectors.shape[1] // 2
     return Linear(vectors[:, :half] @ plain[:half] + plain[-1] - sample.shift, plain[half:-1])
 
 
 def held_back(rows: Rows, sample: Sample, seed: int) -> NDArray[np.bool_] | None:
-    """Which rows of a sample (m,) are learned from while the number of epochs is chosen: those of four in five patients.
+    """Flags of the rows of a sample (m,) to train on while the number of epochs is chosen: the rows of four in five patients.
 
-    None where there are too few cases or others, of either part.
+    None if either part has too few cases or non-cases.
     """
     if min(sample.label.sum(), (~sample.label).sum()) < FEWEST_TO_CHOOSE:
         return None

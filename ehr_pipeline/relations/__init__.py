@@ -1,4 +1,4 @@
-"""Which concepts go together: counted in records, read from the encoder, and compared as graphs."""
+"""Find which concepts occur together, by counting in records and from the encoder, and compare the results as graphs."""
 
 from ehr_pipeline.disclosure.kinds import Declared, EventsOf, People, Things
 from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS

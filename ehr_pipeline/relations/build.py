@@ -1,8 +1,8 @@
-"""`concept_relations`: which concepts go together, by counting and by the encoder, compared as graphs.
+"""Make `concept_relations`: which concepts occur together, by counting and by the encoder, compared as graphs.
 
-The artifact holds `relations.parquet` (the best partners of each concept by each measure, and pairs that the user listed),
-`consensus.csv` (the edges on which independent evidence agrees, with the evidence), `graphs.json` (how the graphs compare) and
-`network.graphml` (the consensus edges, for network viewers).
+The artifact holds `relations.parquet` (the best partners of each concept by each measure, and the pairs that the user listed),
+`consensus.csv` (the edges on which independent evidence agrees, with that evidence), `graphs.json` (the comparison of the graphs)
+and `network.graphml` (the consensus edges, for network viewers).
 """
 
 import tempfile
@@ -45,11 +45,11 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 @dataclass(frozen=True)
 class Records:
-    """The data set, and how it is read."""
+    """The patient data set, and the settings for reading it."""
 
     paths: list[Path]
     habits: str
-    """The column whose values have habits of recording; '' for none."""
+    """The patient column, such as the practice, by which habits of recording differ; '' for none."""
     seed: int
 
     def sources(self) -> Iterator[Source]:
@@ -63,7 +63,7 @@ class Records:
 def build(
     records: Records, encoder: Path, vocabulary: Vocabulary, settings: RelationsSettings, out: Path, *, given: Given
 ) -> Counts:
-    """Write the artifact. `encoder` is the folder of the checkpoint, `vocabulary` the part of the vocabulary that it knows."""
+    """Write the artifact. `encoder` is the checkpoint's folder, `vocabulary` the part of the vocabulary that the encoder knows."""
     same = substitutes.find(records.paths, records.habits, vocabulary.size, records.seed) if records.habits else None
     synonyms = same.pairs if same else np.zeros((0, 2), np.int64)
     compared = concept_selection.choose(vocabulary, given.listed, settings, synonyms)
@@ -93,7 +93,7 @@ def build(
 
 
 def _without_pairs(records: Records, out: Path) -> dict[str, int]:
-    """Write an artifact without a pair: its files are there, and empty."""
+    """Write an artifact without pairs, whose files exist but are empty."""
     writing.write_nothing(out)
     graphml.write(out / table.NETWORK, table.EDGES.empty_table())
     counts = {"patients": 0, "visits": 0, "rows": 0, "edges": 0, "with_direction": 0}
@@ -156,7 +156,7 @@ def _brought(
 
 
 def _weights(compared: Chosen, rows: list[tuple[str, str, float]]) -> NDArray[np.float64]:
-    """Scores that a user brings as symmetric weights (n, n): the larger one where there are two, NaN where there is none."""
+    """Turn the user's scores into symmetric weights (n, n). Of two scores of a pair, the larger counts; NaN if there is none."""
     found = np.full((len(compared), len(compared)), np.nan)
     for one, other, score in rows:
         for i, j in compared.places([(one, other)]).tolist():

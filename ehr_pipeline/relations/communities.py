@@ -1,4 +1,4 @@
-"""Communities of a graph: sets of concepts with more links among them than their numbers of partners alone would give."""
+"""Find communities in a graph: sets of concepts with more links among them than their numbers of links would give by chance."""
 
 from collections import defaultdict
 from itertools import pairwise
@@ -17,7 +17,7 @@ def louvain(links: sparse.csr_array, seed: int) -> NDArray[np.int64]:
     """
     rng = np.random.default_rng([seed, 0x10BA])
     n = links.shape[0]
-    node = np.arange(n)  # the node of the present level that each node is in
+    node = np.arange(n)  # for each original node: its node on the current level
     links = links.tocsr()
     rows = [slice(*bounds) for bounds in pairwise(links.indptr.tolist())]
     level = [dict(zip(links.indices[row].tolist(), links.data[row].tolist(), strict=True)) for row in rows]
@@ -37,7 +37,7 @@ def louvain(links: sparse.csr_array, seed: int) -> NDArray[np.int64]:
 
 
 def _moved(level: list[dict[int, float]], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Move single nodes to the community where modularity gains most, until none gains."""
+    """Move single nodes to the community with the largest gain in modularity, until no move gains anything."""
     degree = [sum(row.values()) for row in level]
     whole = sum(degree)
     community, total = list(range(len(level))), list(degree)
@@ -64,7 +64,7 @@ def _moved(level: list[dict[int, float]], rng: np.random.Generator) -> NDArray[n
 
 
 def _joined(level: list[dict[int, float]], community: list[int], number: int) -> list[dict[int, float]]:
-    """The graph whose nodes are the communities; links within one become a loop."""
+    """The graph whose nodes are the communities. Links within a community become a loop."""
     found: list[dict[int, float]] = [defaultdict(float) for _ in range(number)]
     for place, row in enumerate(level):
         for other, weight in row.items():

@@ -1,4 +1,4 @@
-"""Choose the concepts that are compared; concepts recorded in place of each other count as one."""
+"""Choose the concepts to compare. Concepts that are recorded in place of each other count as one concept."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 
 @dataclass(frozen=True)
 class Chosen:
-    """The concepts that are compared, each with the token ids that stand for it, the most frequent first."""
+    """The concepts to compare. Each is a group of token ids that count as one concept, the most frequent id first."""
 
     groups: tuple[tuple[int, ...], ...]
     vocabulary: Vocabulary
@@ -25,12 +25,12 @@ class Chosen:
 
     @cached_property
     def concepts(self) -> tuple[Concept, ...]:
-        """The concept that names each (n,)."""
+        """The concepts (n,) that give the groups their names: the most frequent one of each group."""
         return tuple(self.vocabulary.concepts[group[0] - FIRST_CONCEPT] for group in self.groups)
 
     @cached_property
     def place_of(self) -> NDArray[np.int32]:
-        """The place of each token id (V,); -1 where it is not compared."""
+        """The number (V,) of the group that each token id belongs to; -1 if it is not compared."""
         found = np.full(self.vocabulary.size, -1, np.int32)
         for place, group in enumerate(self.groups):
             found[list(group)] = place
@@ -44,7 +44,7 @@ class Chosen:
         return found
 
     def places(self, pairs: Iterable[tuple[str, str]]) -> NDArray[np.int64]:
-        """The places (m, 2) of pairs of concepts; pairs that are not both compared, or one and the same, are left out."""
+        """The group numbers (m, 2) of pairs of concepts. Leaves out pairs within one group, or with a concept not compared."""
         token, place = self.vocabulary.token_of, self.place_of
         found = [tuple(int(place[token[one]]) if one in token else -1 for one in pair) for pair in pairs]
         kept = [pair for pair in found if min(pair) >= 0 and pair[0] != pair[1]]
@@ -54,9 +54,10 @@ class Chosen:
 def choose(
     vocabulary: Vocabulary, listed: frozenset[str], settings: RelationsSettings, synonyms: NDArray[np.int64]
 ) -> Chosen:
-    """Choose the concepts of a list, or of the semantic types of the settings; `synonyms` (k, 2) are token ids that count as one.
+    """Choose the concepts of a list or, without a list, of the semantic types in the settings.
 
-    A synonym of a chosen concept is counted with it, even if it is not listed. There may be fewer than two.
+    `synonyms` (k, 2) are pairs of token ids that count as one concept. A synonym of a chosen concept is counted with it, even
+    if the synonym is not listed. Fewer than two concepts may be chosen.
     """
     wanted = [concept for concept in vocabulary.concepts if _is_wanted(concept, listed, settings)]
     frequent = sorted(wanted, key=lambda concept: (-concept.patients, concept.token_id))[: settings.most]
@@ -75,7 +76,7 @@ def choose(
 
 
 def _is_wanted(concept: Concept, listed: frozenset[str], settings: RelationsSettings) -> bool:
-    """Whether a concept is listed, or without a list, of one of the types; a local code has no type, and is compared too."""
+    """Whether a concept is listed or, without a list, has one of the types. Local codes have no type, and are wanted too."""
     if listed:
         return concept.concept in listed
     return not concept.semantic_types or not set(settings.types).isdisjoint(concept.semantic_types)

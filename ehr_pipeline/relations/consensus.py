@@ -1,9 +1,9 @@
-"""Edges on which independent kinds of evidence agree.
+"""Find the edges (pairs of concepts) on which independent kinds of evidence agree.
 
-A pair qualifies if patients alike in age, sex and amount of record have both more often than chance gives, at the false discovery
-rate of the settings, and enough patients have both. Qualified pairs are ranked by three kinds of evidence, which err in different
-ways: the same visit, patients alike, and the encoder. Their ranks are joined by reciprocal rank fusion (Cormack, Clarke & Büttcher
-2009). Axes: n concepts, m edges.
+A pair of concepts qualifies if enough patients have both, and if, among patients alike in age, sex and amount of record, more have
+both than expected by chance (at the false discovery rate in the settings). Qualified pairs are ranked by three kinds of evidence,
+which err in different ways: recording in the same visit, patients alike, and the encoder. The three ranks are combined by
+reciprocal rank fusion (Cormack, Clarke & Büttcher 2009). Axes: n concepts, m edges.
 """
 
 from dataclasses import dataclass
@@ -22,23 +22,23 @@ from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.relations.table import EDGES
 
 SMOOTHING = 60
-"""The constant of reciprocal rank fusion, as in its source."""
+"""The constant of reciprocal rank fusion, as in the cited paper."""
 KINDS = (VISIT, ALIKE, PAIR)
 
 
 @dataclass(frozen=True)
 class Consensus:
-    """The edges, their order, and the communities that they make."""
+    """The edges, their order, and the communities that they form."""
 
     graph: Graph
     qualified: NDArray[np.bool_]
     """Pairs that qualify (n, n)."""
     first: NDArray[np.int64]
-    """For each edge (m,): 1 if its first concept comes first, -1 if the second does, 0 if that cannot be told."""
+    """For each edge (m,): 1 if its first concept comes before the second, -1 if after it, 0 if the order cannot be told."""
 
 
 def qualified(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.bool_]:
-    """The pairs (n, n) that patients alike have together more often than chance gives, and that enough patients have."""
+    """Flags (n, n) of pairs that enough patients have, and that patients alike have together more often than by chance."""
     alike = evidence[ALIKE]
     assert alike.q is not None
     found: NDArray[np.bool_] = (
@@ -48,7 +48,7 @@ def qualified(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.boo
 
 
 def fused(tables: list[NDArray[Any]], among: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Join the ranks of symmetric weights (n, n) among some pairs; -inf for all other pairs, and on the diagonal."""
+    """Combine the ranks of symmetric weights (n, n) among some pairs; -inf for all other pairs, and on the diagonal."""
     rows, columns = np.triu_indices(len(among), 1)
     kept = among[rows, columns]
     rows, columns = rows[kept], columns[kept]
@@ -65,7 +65,7 @@ def fused(tables: list[NDArray[Any]], among: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def agree(evidence: Evidence, settings: RelationsSettings, seed: int, kinds: tuple[str, ...] = KINDS) -> Consensus:
-    """Find the consensus edges. Without an encoder, `kinds` are those of counts."""
+    """Find the consensus edges. Without an encoder, pass as `kinds` only the kinds of evidence from counts."""
     among = qualified(evidence, settings)
     weights = fused([evidence[kind].weights for kind in kinds], among)
     graph = Graph("consensus", weights, settings.edges_per_concept * len(weights), seed)
@@ -83,7 +83,7 @@ def agree(evidence: Evidence, settings: RelationsSettings, seed: int, kinds: tup
 
 
 def edges_with_evidence(consensus: Consensus, evidence: Evidence, chosen: Chosen, others: list[Graph]) -> pa.Table:
-    """The edges with the evidence for each: `EDGES`."""
+    """The table of edges with the evidence for each; its columns are `EDGES`."""
     edges, concepts = consensus.graph.edges, chosen.concepts
     one, other = edges.T
     alike, risk, community = evidence[ALIKE], evidence[AFTER], consensus.graph.communities
@@ -132,7 +132,7 @@ def _parts(measure: Any) -> list[tuple[str, NDArray[Any]]]:
 def compared(
     graphs_: list[Graph], group: NDArray[np.int64], known: NDArray[np.int64], near: Near | None = None
 ) -> dict[str, Any]:
-    """Describe graphs, compare each two, and all with pairs known from elsewhere (m, 2) and with an ontology, if there are any."""
+    """Describe each graph; compare every two graphs, and each with the `known` pairs (m, 2) and an ontology, if there are any."""
     described = {graph.name: graph_comparison.describe(graph, group) for graph in graphs_}
     if near is not None:
         for graph in graphs_:

@@ -1,10 +1,11 @@
-"""Count pairs of concepts by patient, within strata of patients alike, and after index dates.
+"""Count pairs of concepts by patient, within strata of similar patients, and after index dates.
 
-Patients of a stratum are of one sex, within some years of age, and in one third by the amount of record. For the odds ratio these
-are the age at the last visit and the visits of the whole record. For the relative risk they are the age on the index day and the
-visits of the year before it; and since first records are densest where a record begins, the time since then, which doubles from
-band to band. Pairs are counted stratum by stratum in one matrix, for `ROWS` concepts at a time, so memory grows neither with
-patients nor with strata. Axes: n concepts, R rows of a block, P patients, F entries, S strata.
+A stratum holds patients of the same sex, age band, and third by amount of record. For the odds ratio, age is taken at the last
+visit, and the amount is the number of visits in the whole record. For the relative risk, age is taken on the index day, and the
+amount is the number of visits in the year before. Strata of the relative risk also divide the time since the first visit,
+in bands that double in length, because first records are most frequent at the beginning of a record. Pairs are counted stratum by
+stratum in one matrix, for `ROWS` concepts at a time, so memory grows neither with patients nor with strata. Axes: n concepts,
+R rows of a block, P patients, F entries (a patient and a concept that the patient has), S strata.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from ehr_pipeline.tables.jit import compiled
 from ehr_pipeline.work.progress import Progress
 
 BAND, BAND_OF_RISK = 2.5, 5.0
-"""Years of age in a stratum. A hazard that doubles in eight years changes by a quarter within the narrower band."""
+"""Width of an age band in years. Within the narrower band, a hazard that doubles every eight years changes by a quarter."""
 OLDEST_BANDS = 6
 """Bands of the time since the first visit; the last one is open."""
 ROWS, SEXES = 1024, 64
@@ -33,7 +34,7 @@ class Pairs:
     """Counts and sums over strata of all pairs (n, n)."""
 
     both: NDArray[np.int32]
-    """Patients who have both, ever."""
+    """Number of patients who ever had both concepts."""
     odds: OddsSums
     risks: RiskSums
 
@@ -45,7 +46,7 @@ def count(occurrences: Occurrences, after_days: int) -> Pairs:
     strata, controls, entries = _strata(occurrences), _controls(occurrences), _index_entries(occurrences, after_days)
     blocks = [(begin, min(begin + ROWS, n)) for begin in range(0, n, ROWS)]
     progress = Progress("comparing patients alike", len(blocks))
-    with ThreadPoolExecutor(2) as threads:  # the loops leave the interpreter free
+    with ThreadPoolExecutor(2) as threads:  # the compiled loops release the interpreter lock
         for begin, end in blocks:
             rows = begin, end
             one = threads.submit(_odds_of, occurrences, strata, rows, both, _rows(odds, begin, end))
@@ -69,13 +70,13 @@ class _Sorted:
 
     @classmethod
     def by(cls, stratum: NDArray[np.int64]) -> "_Sorted":
-        """Sort things whose strata are numbers from 0; those below 0 are left out."""
+        """Sort things by the number of their stratum, from 0. Things with a number below 0 are left out."""
         order = np.argsort(stratum, kind="stable")
         wanted = np.arange(int(stratum.max(initial=-1)) + 2)
         return cls(order, np.searchsorted(stratum[order], wanted))
 
     def each(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """The number of each stratum that holds something, and what it holds."""
+        """Yield each stratum that is not empty: its number, and the things in it."""
         for number, (begin, end) in enumerate(zip(self.bounds[:-1], self.bounds[1:], strict=True)):
             if end > begin:
                 yield number, self.order[begin:end]
@@ -89,9 +90,9 @@ def strata_of(
     *,
     since: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int64]:
-    """The number of the stratum by age, sex and amount of record; `cuts` (2,) divide the amount into thirds.
+    """The number of each one's stratum, by age, sex and amount of record. `cuts` (2,) divide the amount into thirds.
 
-    For index days, `since` is the days since the first visit.
+    For index days, `since` has the days since the first visit.
     """
     third = np.searchsorted(cuts, amount, side="left")
     width = BAND if since is None else BAND_OF_RISK
@@ -137,7 +138,7 @@ def _count_both(held: Any, patients: Any, rows: Any, counts: Any, margins: Any) 
 
 @dataclass(frozen=True)
 class _Controls:
-    """Index dates at random: the patients by stratum, and what divides visits of the year before into thirds."""
+    """Random index dates for comparison: patients by stratum, and the cuts of the visits in the year before into thirds."""
 
     by: _Sorted
     cuts: NDArray[np.float64]
@@ -153,7 +154,7 @@ def _controls(occurrences: Occurrences) -> _Controls:
 
 
 def _index_entries(occurrences: Occurrences, after_days: int) -> NDArray[np.bool_]:
-    """Which entries are index dates (F,)."""
+    """Flags (F,) of the entries that are index dates."""
     owner, people = occurrences.owner, occurrences.people
     return may_be_index(np.asarray(occurrences.day), people.first[owner], people.last[owner], after_days)
 
@@ -164,7 +165,7 @@ def _risks_of(
     rows: tuple[int, int],
     risks: RiskSums,
 ) -> None:
-    """Add the index dates of a block of concepts, each against matched dates of patients who do not have it by then."""
+    """Add the index dates of a block of concepts, compared with matched dates of patients who do not have the concept by then."""
     controls, usable, after_days = given
     shape = rows[1] - rows[0], occurrences.concepts
     held = occurrences.start, occurrences.place, occurrences.day
@@ -187,7 +188,7 @@ def _risks_of(
 
 @compiled
 def _count_after(held: Any, index: Any, window: Any, counts: Any) -> None:
-    """Count what follows each index entry within the time, and what was there by then, the same day included."""
+    """Count the concepts that follow each index entry within the window, and those recorded by the index day (inclusive)."""
     start, place, day = held
     entries, owner = index
     low, within = window
@@ -207,7 +208,7 @@ def _count_after(held: Any, index: Any, window: Any, counts: Any) -> None:
 def _unexposed(
     held: Any, dates: tuple[Any, Any], window: tuple[int, int, int], shape: tuple[int, int]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Cases and people at risk (R, n) after index dates of patients without the row's concept by then."""
+    """Cases, and people at risk (R, n), after index dates of patients who do not have the row's concept by then."""
     with_it = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     everybody = np.zeros(shape[1], np.int32), np.zeros(shape[1], np.int32)
     _count_with(held, dates, window, with_it, everybody)
@@ -218,7 +219,7 @@ def _unexposed(
 
 @compiled
 def _count_with(held: Any, dates: Any, window: Any, with_it: Any, everybody: Any) -> None:
-    """Count, among patients who have the row's concept by the index day, what follows and what is there by then."""
+    """Count, among patients who have the row's concept by the index day, the concepts that follow and those present by then."""
     start, place, day = held
     patients, index = dates
     low, high, within = window

@@ -1,6 +1,6 @@
-"""All measures of all pairs: what records and encoder say of how far two concepts go together.
+"""All measures of all pairs of concepts, from the records and from the encoder: how strongly two concepts are associated.
 
-Axes: n concepts. A measure that has a direction says how far the column's concept comes after the row's.
+Axes: n concepts. A measure with a direction tells how strongly the column's concept follows the row's concept.
 """
 
 from collections.abc import Iterator
@@ -27,44 +27,44 @@ class Measure:
     name: str
     value: Table
     patients: NDArray[np.int32]
-    """How many patients a value is of, at least."""
+    """Number of patients behind each value, at least."""
     directed: bool = False
     low: Table | None = None
     high: Table | None = None
-    """A 95 % interval, where there is one."""
+    """The 95 % interval (`low`, `high`); None if the measure has none."""
     q: Table | None = None
-    """False discovery rate over all pairs, where there is a test."""
+    """False discovery rate over all pairs; None if the measure has no test."""
 
     @property
     def rank_by(self) -> Table:
-        """What partners are ranked by: the lower end of the interval, so that rare pairs do not come first; else the value."""
+        """The values for ranking partners: the lower end of the interval, so that rare pairs do not come first; else the value."""
         return self.value if self.low is None else self.low
 
     @property
     def weights(self) -> Table:
-        """A symmetric weight of each pair: the larger one of both directions; NaN where it cannot be told."""
+        """A symmetric weight of each pair: the larger value of the two directions; NaN if it is unknown."""
         return np.fmax(self.rank_by, self.rank_by.T)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The measures, and in which order concepts come."""
+    """All measures, and the evidence for the order in which concepts occur."""
 
     measures: tuple[Measure, ...]
     comes_first: Direction
     direction_q: Table
-    """False discovery rate (n, n) of the row's concept coming first."""
+    """False discovery rate (n, n) of the statement that the row's concept comes first."""
     patients: NDArray[np.int64]
     """Patients who have each concept (n,)."""
     after_others: NDArray[np.int32]
-    """Patients in whom the column's concept followed a date matched with the row's (n, n)."""
+    """Patients in whom the column's concept followed a date matched with dates of the row's concept (n, n)."""
 
     def __getitem__(self, name: str) -> Measure:
         return next(measure for measure in self.measures if measure.name == name)
 
 
 def counted(occurrences: Occurrences, pairs: Pairs) -> Evidence:
-    """The measures of counts."""
+    """The measures from counts."""
     followed = pairs.risks.cases.astype(np.int32)
     order = measures.direction(pairs.risks.cases, pairs.risks.expected)
     together = [*_of_visits(occurrences), *_of_patients(occurrences, pairs)]
@@ -78,7 +78,7 @@ def counted(occurrences: Occurrences, pairs: Pairs) -> Evidence:
 
 
 def of_model(both: NDArray[np.int32], pair: Table, lift: Table, cosine: Table) -> Iterator[Measure]:
-    """The measures of the encoder; a value is shown where enough patients have both concepts."""
+    """Yield the measures from the encoder. A value is shown only if enough patients have both concepts."""
     yield Measure(PAIR, _apart(pair), both, directed=True)
     yield Measure(LIFT, _apart(lift), both, directed=True)
     yield Measure(COSINE, _apart(cosine), both)
@@ -91,7 +91,9 @@ def _of_visits(occurrences: Occurrences) -> Iterator[Measure]:
     yield Measure(VISIT, _small(measures.jaccard(both, one, other)), people)
     yield Measure("phi_by_visit", _small(measures.phi(both, one, other, total)), people)
     log, _ = measures.log_odds_ratio(both, one, other, total)
-    yield Measure("log_odds_by_visit", _small(log), people)  # visits of one patient are alike: no interval, no test
+    yield Measure(
+        "log_odds_by_visit", _small(log), people
+    )  # visits of a patient are not independent: no interval, no test
 
 
 def _of_patients(occurrences: Occurrences, pairs: Pairs) -> Iterator[Measure]:
@@ -114,7 +116,7 @@ def _of_patients(occurrences: Occurrences, pairs: Pairs) -> Iterator[Measure]:
 
 
 def _filled(ratio: Ratio, instead: Ratio, there: NDArray[np.bool_]) -> Ratio:
-    """Ratios over strata; where no stratum allows one, those of all patients with 0.5 added to each cell."""
+    """Fill up ratios over strata: a pair without a ratio in any stratum gets that of all patients, with 0.5 added to each cell."""
     without = there & ~np.isfinite(ratio.low)
     names = ("value", "low", "high")
     return Ratio(*(np.where(without, getattr(instead, name), getattr(ratio, name)) for name in names))
@@ -134,7 +136,7 @@ def _small(values: NDArray[Any]) -> Table:
 
 
 def _apart(values: Table) -> Table:
-    """Without the diagonal."""
+    """Return the values with NaN on the diagonal."""
     found = values.copy()
     np.fill_diagonal(found, np.nan)
     return found
@@ -148,7 +150,7 @@ def _of_all(p: NDArray[np.float64]) -> Table:
 
 
 def _of_pairs(p: NDArray[np.float64]) -> Table:
-    """False discovery rates over pairs, each of which is tested once."""
+    """False discovery rates over unordered pairs, each of which is tested once."""
     rows, columns = np.triu_indices(len(p), 1)
     found = np.full(p.shape, np.nan, np.float32)
     found[rows, columns] = found[columns, rows] = measures.benjamini_hochberg(p[rows, columns])

@@ -1,7 +1,7 @@
-"""Ways to find which concepts go together, compared as graphs with the same number of edges.
+"""Compare ways to find associated concepts, as graphs with the same number of edges.
 
-Any measure of a graph depends on its density, so a comparison at a threshold compares thresholds. A random graph stands beside
-them, since a graph without any sense is the most diverse. Axes: n concepts, m edges.
+Every measure of a graph depends on its density. Graphs cut at a threshold would therefore differ by the threshold alone. A random
+graph is compared as well, because a meaningless graph scores highest on diversity. Axes: n concepts, m edges.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from ehr_pipeline.relations.communities import louvain
 
 Weights = NDArray[np.floating[Any]]
 PERSISTENCE, DEPTH = 0.9, 20
-"""Of rank-biased overlap: the chance that a reader goes on to the next partner, and the last that is looked at."""
+"""Parameters of rank-biased overlap: probability that a reader goes on to the next partner, and number of partners compared."""
 MOST_PAIRS = 500_000
 """Pairs drawn for the rank correlation, if there are more."""
 
 
 def edges_of(weights: Weights, most: int) -> NDArray[np.int64]:
-    """The edges (m, 2) of the largest weights (n, n), symmetric, the heaviest first; pairs without a finite weight are none."""
+    """The `most` edges (m, 2) with the largest finite weights, the heaviest first. `weights` (n, n) are symmetric."""
     one, other = np.triu_indices(len(weights), 1)
     values = weights[one, other]
     usable = np.flatnonzero(np.isfinite(values))
@@ -39,7 +39,7 @@ class Graph:
     weights: Weights
     """Symmetric (n, n)."""
     most: int
-    """The number of edges asked for."""
+    """The largest number of edges."""
     seed: int
 
     @cached_property
@@ -66,7 +66,7 @@ class Graph:
 
     @cached_property
     def partners(self) -> NDArray[np.int64]:
-        """The nearest partners of each concept, in order (n, DEPTH or fewer); -1 where there is none."""
+        """The nearest partners of each concept (n, DEPTH or fewer), the nearest first; -1 fills up shorter lists."""
         weights = np.where(np.isfinite(self.weights), self.weights, -np.inf)
         np.fill_diagonal(weights, -np.inf)
         order = np.argsort(-weights, axis=1, kind="stable")[:, : min(DEPTH, len(weights) - 1)]
@@ -74,14 +74,15 @@ class Graph:
 
 
 def clustering(links: sparse.csr_array) -> float:
-    """The mean over concepts of the share of their pairs of partners that are partners (Watts & Strogatz 1998)."""
+    """Clustering coefficient: the share of a concept's pairs of partners that are themselves partners, averaged over concepts
+    (Watts & Strogatz 1998)."""
     degree = np.asarray(links.sum(1)).ravel()
     triangles = np.asarray((links @ links).multiply(links).sum(1)).ravel()
     return float(np.mean(np.divide(triangles, degree * (degree - 1), out=np.zeros(len(degree)), where=degree > 1)))
 
 
 def gini(values: NDArray[Any]) -> float:
-    """The Gini coefficient of numbers of partners: 0 where all have as many, near 1 where a few hubs have all."""
+    """The Gini coefficient of numbers of partners: 0 if all concepts have equally many, near 1 if a few hubs have nearly all."""
     ordered = np.sort(values.astype(np.float64))
     total = ordered.sum()
     if not total:
@@ -91,7 +92,8 @@ def gini(values: NDArray[Any]) -> float:
 
 
 def diversity(graph: Graph, group: NDArray[np.int64]) -> tuple[float, float]:
-    """Share of partners outside a concept's group, and the normalised entropy of partners over groups: means over concepts."""
+    """Means over concepts of two values: the share of partners outside the concept's group, and the normalised entropy of its
+    partners over groups."""
     groups = int(group.max(initial=0)) + 1
     belongs = sparse.csr_array((np.ones(len(group)), (np.arange(len(group)), group)), shape=(len(group), groups))
     counts = (graph.links @ belongs).toarray()
@@ -105,7 +107,7 @@ def diversity(graph: Graph, group: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def describe(graph: Graph, group: NDArray[np.int64]) -> dict[str, Any]:
-    """Measures of one graph; `group` (n,) is that of each concept, such as its semantic type."""
+    """Measures of one graph. `group` (n,) is the group of each concept, such as its semantic type."""
     parts, part = connected_components(graph.links, directed=False)
     outside, entropy = diversity(graph, group)
     return {
@@ -123,7 +125,7 @@ def describe(graph: Graph, group: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def modularity(links: sparse.csr_array, community: NDArray[np.int64]) -> float:
-    """Links within communities, as a share of all, less what degrees alone give (Newman & Girvan 2004)."""
+    """The share of links within communities, minus the share expected from degrees alone (Newman & Girvan 2004)."""
     degree = np.asarray(links.sum(1)).ravel()
     whole = degree.sum()
     if not whole:
@@ -135,7 +137,7 @@ def modularity(links: sparse.csr_array, community: NDArray[np.int64]) -> float:
 
 
 def compare(one: Graph, other: Graph) -> dict[str, float]:
-    """How far two graphs agree: edges in common (Jaccard), partners in order, ranks of all pairs, communities."""
+    """How well two graphs agree: on edges (Jaccard), the order of partners, the ranks of all pairs, and communities."""
     from sklearn.metrics import normalized_mutual_info_score
 
     n = len(one.weights)
@@ -150,9 +152,10 @@ def compare(one: Graph, other: Graph) -> dict[str, float]:
 
 
 def rank_biased_overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-    """Mean over concepts of the rank-biased overlap of their partners (Webber, Moffat & Zobel 2010), to DEPTH, and scaled to it.
+    """Rank-biased overlap of partner lists (Webber, Moffat & Zobel 2010), cut at DEPTH and rescaled, averaged over concepts.
 
-    `one` and `other` (n, depth) hold partners in order; below 0 is none. 1 where the lists are the same, 0 where none is shared.
+    `one` and `other` (n, depth) hold partners in order; negative numbers fill up shorter lists. The overlap of two lists is 1 if
+    they are equal, and 0 if they share no partner.
     """
     depth = min(one.shape[1], other.shape[1])
     if not depth or not len(one):
@@ -180,7 +183,7 @@ def _spearman(one: Weights, other: Weights, seed: int) -> float:
 
 
 def average_precision(weights: Weights, known: NDArray[np.int64]) -> float:
-    """The average precision with which the weights (n, n) rank the known pairs (m, 2) above all others; ties count as worst."""
+    """The average precision with which the weights (n, n) rank the known pairs (m, 2) above all others. Ties count as errors."""
     one, other = np.triu_indices(len(weights), 1)
     values = np.where(np.isfinite(weights[one, other]), weights[one, other], -np.inf)
     true = np.zeros(weights.shape, bool)

@@ -18,7 +18,7 @@ EDGE = {
 
 
 def write(path: Path, edges: pa.Table) -> None:
-    """Write the edges (`consensus.EDGES`); nodes are the concepts that have one."""
+    """Write the edges (`consensus.EDGES`), and the concepts that have at least one edge as nodes."""
     rows = edges.to_pylist()
     nodes: dict[str, dict[str, Any]] = {}
     for row in rows:
@@ -51,5 +51,5 @@ def _data(kind: str, values: dict[str, Any]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """As text of XML, without characters that it cannot hold."""
+    """Escape text for XML, and drop characters that XML cannot hold."""
     return escape("".join(letter for letter in text if letter >= " " or letter in "\t\n"))

@@ -1,6 +1,6 @@
-"""Measures of how far two concepts go together, from counts of patients or of visits.
+"""Measures of association between two concepts, from counts of patients or of visits.
 
-Arrays broadcast: `both`, `one`, `other` are how many have both concepts, the first, and the second, of `total`.
+Arrays broadcast. Of `total` patients or visits, `both` have both concepts, `one` have the first, and `other` have the second.
 """
 
 import math
@@ -34,7 +34,7 @@ class Ratio:
 
 
 def jaccard(both: Floats, one: Floats, other: Floats) -> Floats:
-    """Those with both among those with either (Jaccard 1901)."""
+    """The share of those with both concepts among those with either (Jaccard 1901)."""
     return _over(both, one + other - both)
 
 
@@ -62,7 +62,7 @@ def fisher(both: NDArray[Any], one: NDArray[Any], other: NDArray[Any], total: in
 
 @compiled
 def _tails(both: Any, one: Any, other: Any, total: int, found: Any) -> None:
-    """Sum the upper tail of the hypergeometric distribution; the shorter sum is computed where the other tail is the larger."""
+    """Sum the upper tail of the hypergeometric distribution, or one minus the lower tail if that tail is the smaller one."""
     for place in range(len(both)):
         a, m, k = both[place], one[place], other[place]
         least, most = max(0, m + k - total), min(m, k)
@@ -96,7 +96,7 @@ def _tails(both: Any, one: Any, other: Any, total: int, found: Any) -> None:
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
-    """The smallest false discovery rate at which each test passes (Benjamini & Hochberg 1995). NaN are not tested."""
+    """The smallest false discovery rate at which each test passes (Benjamini & Hochberg 1995). NaN values are not tested."""
     flat = p.ravel()
     tested = np.flatnonzero(~np.isnan(flat))
     order = tested[np.argsort(flat[tested], kind="stable")]
@@ -121,9 +121,9 @@ class OddsSums:
     """PS + QR."""
     qs: Floats
     above: Floats
-    """a less the number that chance gives."""
+    """a minus the number expected by chance."""
     variance: Floats
-    """Its variance."""
+    """Variance of `above`."""
 
     @classmethod
     def zeros(cls, shape: tuple[int, int]) -> "OddsSums":
@@ -178,11 +178,11 @@ class RiskSums:
     s: Floats
     v: Floats
     cases: Floats
-    """Patients in whom the second concept followed the first within the time."""
+    """Patients in whom the second concept followed the first within the window."""
     expected: Floats
-    """How many that would be with the risk of the matched index dates of the same strata."""
+    """Number of such patients expected with the risk after the matched index dates of the same strata."""
     others: Floats
-    """Patients in whom it followed one of these dates."""
+    """Patients in whom the second concept followed a matched index date."""
 
     @classmethod
     def zeros(cls, shape: tuple[int, int]) -> "RiskSums":
@@ -223,18 +223,19 @@ def _add_risks(first: Any, second: Any, sums: Any) -> None:
 
 @dataclass(frozen=True)
 class Direction:
-    """Whether the second concept follows the first rather than the other way round."""
+    """Test of the order of two concepts: whether the second follows the first more than the first follows the second."""
 
     deviate: Floats
-    """Normal deviate (n, n): above 0 where the row's concept comes first; NaN where no case of either order was expected."""
+    """Normal deviate (n, n): above 0 if the row's concept comes first; NaN if no case of either order was expected."""
     p: Floats
-    """Of the exact test, one-sided: that the row's concept does not come first."""
+    """One-sided p values (n, n) of the exact test of the hypothesis that the row's concept does not come first."""
 
 
 def direction(cases: Floats, expected: Floats) -> Direction:
-    """Compare both orders (n, n): given their sum, cases of one order are binomial with its share of what was expected.
+    """Compare the numbers of cases in both orders (n, n), by the exact test of two Poisson counts (Przyborowski & Wilenski 1940).
 
-    This is the exact comparison of two Poisson counts (Przyborowski & Wilenski 1940). What was expected is taken as known.
+    Given the cases of both orders together, those of one order are binomial, with that order's share of the expected cases as
+    the probability. Expected numbers are treated as known.
     """
     total = cases + cases.T
     either = expected + expected.T

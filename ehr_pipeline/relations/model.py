@@ -1,7 +1,7 @@
-"""What the trained encoder says of pairs: the probability of a concept at a mask beside another one, and how near vectors are.
+"""Measures of pairs of concepts from the trained encoder: the probability of one concept at a mask next to the other, and cosines.
 
-A record of two tokens is shorter than those that the encoder learned from, so its answers are a readout of what was learned and not
-a risk. Axes: n concepts, A ages, V token ids, M tokens that stand for a concept, B rows of a batch.
+The encoder is queried with records of two tokens, which are shorter than its training records. So its answers show what it has
+learned, but are not risks. Axes: n concepts, A ages, V token ids, M tokens that stand for a concept, B rows of a batch.
 """
 
 from collections.abc import Sequence
@@ -17,24 +17,24 @@ from ehr_pipeline.patients.shard import UNITS_IN_YEAR
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK
 
 AGES = (10, 20, 30, 40, 50, 60, 70, 80)
-"""Ages, in years, at which the encoder is asked."""
+"""Ages, in years, at which the encoder is queried."""
 ROWS = 256
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The tokens that stand for each concept: several where synonymous codes were merged."""
+    """The tokens that stand for each concept. There are several if synonymous codes were merged."""
 
     first: NDArray[np.int64]
     """The most frequent token of each concept (n,)."""
     every: NDArray[np.int64]
     """All tokens (M,)."""
     place: NDArray[np.int64]
-    """The concept of each of them (M,)."""
+    """The concept of each token in `every` (M,)."""
 
     @classmethod
     def of(cls, groups: Sequence[Sequence[int]]) -> "Tokens":
-        """From the tokens of each concept, the most frequent first."""
+        """Make it from the tokens of each concept, the most frequent first."""
         sizes = [len(group) for group in groups]
         every = [token for group in groups for token in group]
         return cls(
@@ -45,7 +45,7 @@ class Tokens:
 
 
 def pairs(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
-    """The probability (n, n) of the column's concept at a mask beside the row's, at one age; mean over AGES."""
+    """The probability (n, n) of the column's concept at a mask next to the row's concept, averaged over AGES."""
     config: Any = model.stock.config
     scale, device = UNITS_IN_YEAR[config.age_unit], model.stock.device
     n = len(tokens.first)
@@ -67,13 +67,13 @@ def pairs(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
 
 
 def lift(likely: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The logarithm of probabilities (n, n) over the mean of their column: how much more likely beside this concept than others."""
+    """Log of each probability (n, n) divided by its column's mean: how much likelier next to this concept than next to others."""
     found: NDArray[np.float32] = np.log(np.maximum(likely, 1e-12)) - np.log(np.maximum(likely.mean(0), 1e-12))
     return found
 
 
 def cosine(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
-    """Cosines (n, n) of the input vectors, from which the mean of the whole vocabulary was subtracted."""
+    """Cosines (n, n) of the input vectors, after subtracting the mean vector of the whole vocabulary."""
     vectors = model.stock.token_vectors.detach().cpu().numpy()
     centred = vectors[tokens.every] - vectors[FIRST_CONCEPT:].mean(0)
     mean = np.zeros((len(tokens.first), vectors.shape[1]), np.float32)

@@ -1,7 +1,7 @@
-"""The records as this room counts them: when each patient first had each concept, and which concepts share a visit.
+"""Prepare records for counting: the day when each patient first had each concept, and how many visits hold two concepts.
 
-Only the chosen concepts are kept. The first days are written to files that are mapped into memory, so memory does not grow with
-the patients. Axes: n concepts, P patients, F pairs of a patient and a concept that the patient has.
+Only the chosen concepts are kept. The first days are written to files that are mapped into memory, so memory does not grow with the
+number of patients. Axes: n concepts, P patients, F entries (a patient and a concept that the patient has).
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ FIELDS = {"place": np.int32, "day": np.int32, "recent": np.int16}
 
 @dataclass(frozen=True)
 class People:
-    """What patients are compared by, and their index days (P,)."""
+    """The attributes by which patients are compared, and their index days (P,)."""
 
     birth: NDArray[np.int32]
     sex: NDArray[np.int64]
@@ -35,7 +35,7 @@ class People:
     last: NDArray[np.int32]
     """The day of the last visit, until which the patient is followed."""
     index: NDArray[np.int32]
-    """The day of a visit drawn at random among those with a year before and enough time after; NEVER where there is none."""
+    """The day of a random visit with at least a year of record before and enough time after it; NEVER if there is none."""
     recent: NDArray[np.int16]
     """Visits in the year before the index day."""
 
@@ -46,20 +46,20 @@ class Occurrences:
 
     concepts: int
     start: NDArray[np.int64]
-    """The first entry of each patient, and the number of entries at the end (P + 1,)."""
+    """The index of each patient's first entry, and the number of entries at the end (P + 1,)."""
     place: NDArray[np.int32]
-    """The concept of each entry (F,); a patient's entries are in order of time."""
+    """The concept of each entry (F,). The entries of a patient are in order of time."""
     day: NDArray[np.int32]
-    """The first day on which the patient had it (F,)."""
+    """The first day on which the patient had the concept (F,)."""
     recent: NDArray[np.int16]
     """The patient's visits in the year before that day (F,)."""
     people: People
     visits: int
     """Number of visits of all patients."""
     in_visits: NDArray[np.int32]
-    """Visits that hold both concepts (n, n); on the diagonal, those that hold the one."""
+    """Number of visits that hold both concepts (n, n); the diagonal has the number of visits that hold the concept."""
     together: NDArray[np.int32]
-    """Patients with a visit that holds both concepts (n, n)."""
+    """Number of patients with a visit that holds both concepts (n, n)."""
 
     @property
     def patients(self) -> NDArray[np.int64]:
@@ -83,10 +83,10 @@ class Source:
 def read(
     sources: Iterable[Source], place_of: NDArray[np.int32], after_days: int, *, seed: int, work: Path, total: int
 ) -> Occurrences:
-    """Read shards. `place_of` (V,) is the concept's place by token id, -1 where it is not chosen; larger token ids are not, either.
+    """Read shards. `place_of` (V,) has the number of the concept of each token id; -1, and larger ids, are not chosen.
 
-    `after_days` is how long a patient must be followed after an index day. `work` is a folder for the files, which must stay as
-    long as the result is used; `total` the number of sources.
+    A patient must be followed for `after_days` after an index day. `work` is a folder for the files, which must stay as long as
+    the result is used. `total` is the number of sources.
     """
     concepts = int(place_of.max(initial=-1)) + 1
     counts = tuple(np.zeros((concepts, concepts), np.int32) for _ in range(2))
@@ -126,7 +126,7 @@ def _entries(
     seen: tuple[int, NDArray[np.int64], NDArray[np.int32]],
     counts: tuple[NDArray[np.int32], ...],
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-    """Count a shard's visits; return the first visit of each patient with each concept, in order of time, and whose they are."""
+    """Count a shard's visits. Returns each patient's first visits with concepts, in order of time, and their patients."""
     records = shard.tokens, shard.visit_start, shard.patient_start
     found = np.empty((3, len(shard.tokens)), np.int64)
     place, visit, owner = found[:, : _walk(records, place_of, seen, counts, found)]
@@ -137,8 +137,9 @@ def _entries(
 def _walk(records: Any, place_of: Any, seen: Any, counts: Any, found: Any) -> int:
     """Walk through visits: count pairs of their concepts, and note the first visit of each patient with each concept.
 
-    `seen` holds the number of patients before, the last patient with each concept (n,), and with each pair in a visit (n, n).
-    Concepts that stand for several tokens count once in a visit. Returns how many first visits were noted in `found` (3, tokens).
+    `seen` holds the number of earlier patients, the last patient with each concept (n,), and the last patient with each pair in a
+    visit (n, n). If several tokens of a visit stand for one concept, it counts once. Returns the number of first visits that were
+    noted in `found` (3, tokens).
     """
     tokens, visit_start, patient_start = records
     before, last, stamps = seen
@@ -201,7 +202,8 @@ def _people(source: Source, visits_before: NDArray[np.int64], after_days: int, r
 def may_be_index(
     day: NDArray[np.int32], first: NDArray[np.int32], last: NDArray[np.int32], after_days: int
 ) -> NDArray[np.bool_]:
-    """Whether days are index days: not within the first year of a record, which may repeat older history; and followed."""
+    """Whether days may be index days: the patient is followed long enough, and the day is not in the first year of the record,
+    which may repeat older history."""
     found: NDArray[np.bool_] = (day >= first + YEAR) & (day <= last - after_days)
     return found
 

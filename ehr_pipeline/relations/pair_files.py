@@ -1,4 +1,4 @@
-"""Read a user's files of pairs of concepts: pairs to list, pairs known from elsewhere, and scores made elsewhere."""
+"""Read a user's files of pairs of concepts: pairs to list, known pairs from other sources, and scores from other sources."""
 
 import csv
 import math
@@ -15,7 +15,7 @@ FIRST, SECOND, SCORE = "first", "second", "score"
 
 @dataclass(frozen=True)
 class Given:
-    """What a user brings: lists of concepts, of pairs and of scores, by concept; and what tells of pairs without records."""
+    """The user's own lists of concepts, pairs and scores, and measures of pairs that need no records."""
 
     listed: frozenset[str]
     pairs: list[tuple[str, str]]
@@ -42,7 +42,7 @@ def read(
 
 
 def read_pairs(path: str, where: str, concept_of_code: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Read pairs of concepts; '' is no file. `where` is the setting that names it. Raises InputError if it cannot be used."""
+    """Read pairs of concepts from a file, whose setting is `where`; '' means no file. Raises InputError if it cannot be used."""
     return [(one, other) for one, other, _ in _rows(path, where, (FIRST, SECOND), concept_of_code)] if path else []
 
 
@@ -65,7 +65,7 @@ def read_scores(path: str, where: str, concept_of_code: Mapping[str, str]) -> li
 def _rows(
     path: str, where: str, columns: tuple[str, ...], concept_of_code: Mapping[str, str]
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield the two concepts of each row, and its score; a code becomes the concept that it is mapped to."""
+    """Yield the two concepts of each row, and its score. A code is replaced by the concept that it is mapped to."""
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as stream:
             table = csv.DictReader(stream)

@@ -5,7 +5,7 @@ from ehr_pipeline.typed_settings import option, settings
 
 @settings
 class ScoresSettings:
-    """Scores of pairs that were made elsewhere."""
+    """Scores of pairs from another source."""
 
     name: str = option("What they are called.")
     file: str = option(

@@ -13,7 +13,7 @@ from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS
 
 RELATIONS, CONSENSUS, GRAPHS, NETWORK = "relations.parquet", "consensus.csv", "graphs.json", "network.graphml"
 FEWEST = 2
-"""With fewer concepts there is no pair."""
+"""Fewest concepts that make a pair."""
 EDGES = pa.schema(
     [
         *((name, pa.string()) for name in ("first", "first_name", "second", "second_name")),
@@ -31,9 +31,9 @@ EDGES = pa.schema(
         *((name, pa.int64()) for name in ("community_of_first", "community_of_second")),
     ]
 )
-"""Columns of the consensus edges. `graphs` names the measures among whose heaviest edges the pair is. `first_then_second` counts
-patients in whom the second followed the first within the time, `after_others` those in whom the later one followed a matched date.
-The relative risk is of the order in `comes_first`, and of the likelier one where that is empty."""
+"""Columns of the consensus edges. `graphs` names the measures that have the pair among their heaviest edges. `first_then_second`
+counts patients in whom the second concept followed the first within the window, `after_others` those in whom the later concept
+followed a matched date. The relative risk is for the order in `comes_first`; if that is empty, for the likelier order."""
 
 
 def read(folder: Path) -> pa.Table:
@@ -53,6 +53,6 @@ def read_consensus(folder: Path) -> list[dict[str, Any]]:
 
 
 def read_graphs(folder: Path) -> dict[str, Any]:
-    """Read how the graphs compare (`consensus.compared`)."""
+    """Read the comparison of the graphs (`consensus.compared`)."""
     found: dict[str, Any] = json.loads((folder / GRAPHS).read_text(encoding="utf-8"))
     return found

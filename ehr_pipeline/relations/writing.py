@@ -23,8 +23,8 @@ def write(
 ) -> int:
     """Write the long table, measure by measure: each concept's best partners, and the pairs (m, 2) that are `listed`.
 
-    A pair of too few patients is not among the best; as a listed pair it is flagged, without values. Returns the number
-    of rows.
+    A pair that too few patients have is not among the best partners. If it is listed, its row is flagged and has no values.
+    Returns the number of rows.
     """
     rows = 0
     with pq.ParquetWriter(path, CONCEPT_RELATIONS, compression="zstd") as writer:
@@ -36,7 +36,7 @@ def write(
 
 
 def write_nothing(folder: Path) -> None:
-    """Write the tables of an artifact without a pair."""
+    """Write the empty tables of an artifact without pairs."""
     pq.write_table(CONCEPT_RELATIONS.empty_table(), folder / RELATIONS)
     write_consensus(folder, EDGES.empty_table())
     write_graphs(folder, {"graphs": {}, "agreement": []})
@@ -96,7 +96,7 @@ def _cells(edges: pa.Table) -> Iterator[tuple[object, ...]]:
 
 
 def write_graphs(folder: Path, compared: dict[str, Any]) -> None:
-    """Write how the graphs compare."""
+    """Write the comparison of the graphs."""
     (folder / GRAPHS).write_text(json.dumps(_finite(compared), indent=1) + "\n", encoding="utf-8")
 
 

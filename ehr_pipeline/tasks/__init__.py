@@ -1,4 +1,4 @@
-"""Stage `tasks`: clinical tasks, from concept lists to labels: who is at risk when, and what happened then."""
+"""Stage `tasks`: make the labels of clinical tasks from concept lists: who is at risk on which day, and what happened then."""
 
 from ehr_pipeline.disclosure.kinds import Declared, People, Things
 from ehr_pipeline.tables.asset_names import TASK_LABELS

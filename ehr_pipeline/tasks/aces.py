@@ -1,9 +1,10 @@
 """Read a part of the task format of ACES (github.com/justin13601/ACES, 0.7): a trigger, and windows a fixed time from it.
 
-Read are: predicates of `code` (a text, {any: […]} or {regex: …}) and `expr: or(…)`; `_ANY_EVENT` (a visit); a trigger; windows
+Supported are: predicates of `code` (a text, {any: […]} or {regex: …}) and `expr: or(…)`; `_ANY_EVENT` (a visit); a trigger; windows
 whose ends are null, the trigger, or an end of another window, plus or minus whole days; `has`; one `label`, and one
-`index_timestamp: end`. Times are days, so counts are of days, not of rows, and a label is whether there is any. Everything else is
-refused: predicates on values, static ones and `and(…)`, windows that end with an event, `_RECORD_START` and `_RECORD_END`.
+`index_timestamp: end`. Times are in days, so counts are counts of days, not of rows, and a label says whether there is any such
+day. Everything else is refused: predicates on values, static predicates and `and(…)`, windows that end with an event,
+`_RECORD_START` and `_RECORD_END`.
 
 Codes are those of `ehr-pipeline export meds`. Each day with the trigger is an index day. Follow-up is required as for any task.
 """
@@ -30,14 +31,14 @@ _HOURS = {"h": 1, "d": 24, "w": 168}
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of days, counted from the trigger; both ends belong to it."""
+    """A range of days, counted from the trigger. Both ends are included."""
 
     first: int
     last: int
 
 
 def read(path: Path, name: str, concepts: Collection[str]) -> Rule:
-    """Read a task file as a rule; `concepts` are all those of the records. Raises InputError for whatever is not read."""
+    """Read a task file as a rule. `concepts` are all recorded concepts. Raises InputError for anything unsupported."""
     try:
         told = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -55,7 +56,7 @@ def read(path: Path, name: str, concepts: Collection[str]) -> Rule:
 
 
 class _Refused(Exception):
-    """What is not read, and why."""
+    """Says what is not supported, and why."""
 
 
 def _rule(told: Mapping[str, Any], name: str, concepts: Collection[str]) -> Rule:
@@ -68,7 +69,7 @@ def _rule(told: Mapping[str, Any], name: str, concepts: Collection[str]) -> Rule
     derived = {name for name, how in told["predicates"].items() if "expr" in how}
     for predicate in sorted(
         told["predicates"], key=lambda name: name in derived
-    ):  # those that others are made of first
+    ):  # predicates that others refer to come first
         predicates[predicate] = _predicate(predicate, told["predicates"][predicate], known, predicates)
     windows = told["windows"]
     if not isinstance(windows, Mapping):
@@ -140,7 +141,7 @@ def _named(predicate: str, predicates: Mapping[str, frozenset[str]]) -> frozense
 
 
 def _window(name: str, windows: Mapping[str, Any], asked: tuple[str, ...]) -> Window:
-    """The days of a window; `asked` are the windows that wait for it."""
+    """The days of a window. `asked` are the windows that refer to it, to detect a circle."""
     if name in asked or name not in windows:
         raise _Refused(f"window {name!r} is not there, or depends on itself")
     told = windows[name]
@@ -193,7 +194,7 @@ def _days(duration: str, name: str) -> int:
 
 
 def _bounds(counts: Any) -> tuple[int, int]:
-    """The least and the most of a constraint such as '(1, None)'."""
+    """The minimum and the maximum of a constraint such as '(1, None)'."""
     match = _COUNTS.fullmatch(str(counts).replace("[", "(").replace("]", ")").strip())
     if not match:
         raise _Refused(f"the constraint {counts!r} is not read, only (least, most)")

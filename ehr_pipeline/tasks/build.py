@@ -1,6 +1,6 @@
-"""`task_labels`: the labels of every task, with the reasons why others have none. Work in buckets of patients.
+"""Make `task_labels`: the labels of every task, and the reasons for missing labels. Works in buckets of patients.
 
-No function knows more of the future of a patient than the label: the tables hold no event.
+The only information about a patient's future in the tables is the label: they hold no events.
 """
 
 from collections import Counter
@@ -46,23 +46,23 @@ class LabelJob:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found in a bucket, for each task."""
+    """Results of one bucket, for each task."""
 
     counts: tuple[Counter[str], ...]
     left: tuple[NDArray[np.int64], ...]
-    """Patients by the days followed: who left, and (`others`) who ended otherwise."""
+    """Numbers of patients by the days followed: those who left, and (`others`) those whose follow-up ended in another way."""
     others: tuple[NDArray[np.int64], ...]
 
 
 @dataclass(frozen=True)
 class How:
-    """What decides all labels, beside the tasks."""
+    """Values that decide all labels, in addition to the tasks."""
 
     deaths: Deaths
     until: int | None
-    """The day until which patients without a known end of observation are followed; None: their last event."""
+    """Patients without a known end of observation are followed until this day; None: until their last event."""
     draw: tuple[int, int]
-    """Two words that key the landmarks."""
+    """Two 64-bit words that key the random draw of landmarks."""
     workers: int = 1
     spread: Spread = map_buckets
 
@@ -195,7 +195,7 @@ def _table(records: Records, rule: Rule, judged: Judged, number: int, sides: NDA
 
 
 def _weights(number: int, finished: Sequence[Found]) -> tuple[float, ...]:
-    """The weights by the days followed; empty where all weigh the same."""
+    """The weights by the days followed; empty if all weights are equal."""
     left = np.sum([found.left[number] for found in finished], axis=0)
     others = np.sum([found.others[number] for found in finished], axis=0)
     return tuple(censoring.weights(left, others).tolist()) if np.size(left) else ()
@@ -237,7 +237,7 @@ def _write_meds(out: Path, definitions: Sequence[Definition], key: Key) -> None:
 
 
 def _forget(folder: Path) -> None:
-    """Remove the located index days, which are patients' data in another form."""
+    """Remove the located index days, since they are a copy of patients' data."""
     if folder.is_dir():
         for path in folder.iterdir():
             path.unlink()

@@ -1,4 +1,4 @@
-"""Weights for patients who left: the inverse of the chance of having been followed (Kaplan-Meier of leaving)."""
+"""Inverse-probability weights that make up for patients who left, from the Kaplan-Meier curve of leaving."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,10 +7,10 @@ Counts = NDArray[np.int64]
 
 
 def weights(left: Counts, others: Counts) -> NDArray[np.float64]:
-    """Weights (w,) of labels by the days followed, from the numbers (w,) of patients who left, or ended otherwise, on each day.
+    """Weights (w,) of labels by the days followed. `left` (w,) counts the patients who left on each day, `others` (w,) all others.
 
-    A patient who had the outcome on day t counts for 1 / P(not having left before day t) (Uno, Cai, Tian and Wei 2007, J Am Stat
-    Assoc 102:527). Outcomes of a day come before those who leave on it.
+    A patient who had the outcome on day t has the weight 1 / P(not having left before day t) (Uno, Cai, Tian and Wei 2007, J Am
+    Stat Assoc 102:527). On the same day, outcomes count as earlier than leaving.
     """
     remaining = (left + others)[::-1].cumsum()[::-1] - others
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,6 +1,6 @@
-"""The index days: where predictions are made. No function here reads the outcome.
+"""Find the index days, on which predictions are made. No function in this module reads the outcome.
 
-Each returns the patients and index days (c,), and how many of the places where there could be one have none, by reason.
+A place is a patient with an index day; c is the number of places.
 """
 
 from dataclasses import dataclass
@@ -22,18 +22,18 @@ _LARGEST = np.uint64(2**64 - 1)
 
 @dataclass(frozen=True)
 class Places:
-    """Where predictions may be made."""
+    """The patients and index days (c,) at which predictions may be made."""
 
     patient: NDArray[np.int64]
     index: Days
     without: dict[str, int]
-    """How many patients, or landmarks of patients, have none, by reason."""
+    """How many patients, or possible landmarks of patients, have no index day, by reason."""
     told: NDArray[np.bool_] | None = None
-    """Labels (c,) of the user's file."""
+    """Labels (c,) from the user's file; None if labels do not come from a file."""
 
 
 def entry_day(records: Records, rule: Rule) -> Days:
-    """The day (n,) from which each patient is at risk; NEVER for who never is, and the first of the calendar without a list."""
+    """The day (n,) from which each patient is at risk; NEVER if never. Without an entry list, the first day of the calendar."""
     everybody = np.arange(len(records.ids))
     if rule.entry is None:
         return np.full(len(everybody), -NEVER, np.int64)
@@ -41,7 +41,7 @@ def entry_day(records: Records, rule: Rule) -> Days:
 
 
 def places(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
-    """The places to predict at. `draw` are the two words that key the landmarks."""
+    """The places at which to predict. `draw` are the two words that key the draw of landmarks."""
     match rule.index:
         case "first_entry":
             day = entry_day(records, rule)
@@ -66,9 +66,9 @@ def ages(records: Records, patient: NDArray[np.int64], day: Days) -> NDArray[np.
 
 
 def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
-    """Visits drawn at random, from those at which the patient is at risk as far as is known by then.
+    """Draw landmarks at random among the visits at which the patient is at risk, according to what is known on that day.
 
-    A visit's place in the draw is a keyed hash of the patient and the day, so that a visit more moves few landmarks.
+    Visits are ranked by a keyed hash of the patient and the day, so that an additional visit changes few landmarks.
     """
     patient, day = patients(records.visits), days(records.visits)
     entry = entry_day(records, rule)
@@ -89,7 +89,7 @@ def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
     rank = siphash(words, np.uint64(draw[0]), np.uint64(draw[1]))
     rank[~eligible] = _LARGEST
     chosen = np.zeros(len(day), bool)
-    some = np.flatnonzero(np.diff(starts) > 0)  # those without a visit would take their neighbour's
+    some = np.flatnonzero(np.diff(starts) > 0)  # patients without a visit would get a neighbour's visit
     for _ in range(rule.per_patient if len(day) else 0):
         least = np.minimum.reduceat(rank, starts[some])
         best = np.zeros(len(records.ids), np.uint64)
@@ -104,7 +104,7 @@ def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
 
 
 def _of_file(records: Records, rule: Rule) -> Places:
-    """The index days of the user's file, whose patients were located, for the patients of this bucket."""
+    """The index days of the user's file, already located, for the patients of this bucket."""
     table = schemas.read(Path(rule.file))
     row = align.rows(table.column("patient_id"), records.ids)
     here = np.flatnonzero(row >= 0)
@@ -116,7 +116,7 @@ def _of_file(records: Records, rule: Rule) -> Places:
 
 
 def history(records: Records, rule: Rule, patient: NDArray[np.int64], index: Days) -> tuple[Days, Days, Keys]:
-    """The first and the last day (c,) of each history, and its number of visits."""
+    """The first and the last day (c,) of each history, and its number of visits (c,)."""
     last = index + rule.last - rule.visit_window
     first = last - rule.lookback + 1 if rule.lookback else np.full(len(index), -NEVER, np.int64)
     return first, last, count(records.visits, patient, first, last)

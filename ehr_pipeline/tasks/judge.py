@@ -1,7 +1,7 @@
-"""Who gets a label at the index days, which one, and why the others do not.
+"""Decide which index days get a label, which label, and why the others get none.
 
-Each check runs on all places (a patient and an index day) at once. A place that fails several gets the reason that comes first
-in `REASONS`.
+Each check runs on all places (a patient with an index day) at once. A place that fails several checks gets the reason that comes
+first in `REASONS`.
 """
 
 from dataclasses import dataclass
@@ -31,31 +31,31 @@ REASONS = {
     "left_before_window": "left before the window",
     "left_in_window": "left within the window, without the outcome",
 }
-"""Why a place has no label, in the order in which the reasons are looked for, in words."""
+"""Reasons why a place has no label, in words, in the order in which they are checked."""
 ENDS = ("outcome", "window", "died", "left", "file")
-"""How following a patient ended: with the outcome, the end of the window, death, or leaving; or the label is the user's."""
+"""How follow-up ended: with the outcome, the end of the window, death, or leaving; 'file' if the label comes from a user's file."""
 OUTCOME, WINDOW, DIED, LEFT, FILE = range(len(ENDS))
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What was found at each place (c,)."""
+    """The result for each place (c,)."""
 
     places: Places
     reason: NDArray[np.int64]
-    """Number of the reason why it has no label, among REASONS; -1 if it has one."""
+    """Number of the reason in REASONS why the place has no label; -1 if it has a label."""
     label: Flags
     end: NDArray[np.int64]
     followed: Days
-    """Days from the first of the window to that end."""
+    """Days from the first day of the window to the end of follow-up."""
     had_before: Flags
     """Whether the outcome was recorded in the history, at any time."""
     first: Days
     last: Days
-    """First and last day of the history; the first is at most -NEVER where all of it is used."""
+    """First and last day of the history. If the whole history is used, the first day is at most -NEVER."""
 
     def dropped(self) -> dict[str, int]:
-        """How many places have no label, by reason; those without an index day included."""
+        """How many places have no label, by reason, including those without an index day."""
         names = list(REASONS)
         counted = np.bincount(self.reason[self.reason >= 0], minlength=len(names)).tolist()
         return {name: number + self.places.without.get(name, 0) for name, number in zip(names, counted, strict=True)}
@@ -68,7 +68,7 @@ def outcome_days(records: Records, rule: Rule) -> Keys:
         first: Keys = keys[np.diff(patients(keys), prepend=-1) != 0]
         return first
     if rule.kind == "stop":
-        # The day on which it is certain: so many days after the last record, if there is none in between.
+        # A treatment counts as stopped `stop_days` days after a record, if there is no other record in between.
         following = np.append(keys[1:], np.int64(NEVER) << 40)
         since = np.where(patients(following) == patients(keys), days(following) - days(keys), NEVER)
         stopped = keys[since > rule.stop_days]
@@ -77,7 +77,7 @@ def outcome_days(records: Records, rule: Rule) -> Keys:
 
 
 def judge(records: Records, rule: Rule, places: Places) -> Judged:
-    """Judge every place."""
+    """Decide on every place."""
     patient, index = places.patient, places.index
     first, last, visits = history(records, rule, patient, index)
     outcomes, every = outcome_days(records, rule), np.full(len(index), -NEVER, np.int64)
@@ -86,7 +86,7 @@ def judge(records: Records, rule: Rule, places: Places) -> Judged:
     until = np.minimum(closes, end)
     when = nth(outcomes, patient, opens, rule.outcome_days)
     label = when <= until
-    died = (death <= closes) & (end == death)  # who left before is not known to have been without the outcome
+    died = (death <= closes) & (end == death)  # a patient who left before death may have had the outcome unseen
     finish = np.select([label, died, end >= closes], [OUTCOME, DIED, WINDOW], LEFT)
     reached = np.select([label, finish == DIED], [when, death], until)
     before = {

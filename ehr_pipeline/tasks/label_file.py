@@ -1,4 +1,4 @@
-"""Index days that a user gives: a file in the MEDS label schema, located among the patients of the data set."""
+"""Read a user's file of index days, in the MEDS label schema, and find its patients in the data set."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ehr_pipeline.tasks.prediction_times import Asked
 
 
 def locate(path: Path, dataset: Artifact, key: Key, out: Path) -> int:
-    """Write the rows of a file of labels whose patients are in the data set: patient_id, last_day, label (false if there is none).
+    """Write the rows of a label file whose patients are in the data set: patient_id, last_day, label (false if the file has none).
 
     Returns the number of all rows of the file. Raises InputError as `read` does.
     """

@@ -1,4 +1,4 @@
-"""Files of patients and times: which patient, known until when. Under a study's names of columns, or in the MEDS label schema."""
+"""Read files of patients and prediction times, with a study's own column names or in the MEDS label schema."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _WANTED = {
 
 @dataclass(frozen=True)
 class Names:
-    """How a study's files name patients and dates, besides the names of MEDS."""
+    """Column names for patients and dates in a study's files, in addition to the names of MEDS."""
 
     patient: Collection[str] = (PATIENT,)
     date: Collection[str] = ()
@@ -39,14 +39,14 @@ class Names:
 
 @dataclass(frozen=True)
 class Asked:
-    """The rows of such a file (N,), in its order."""
+    """The rows (N,) of a file of patients and prediction times, in the order of the file."""
 
     who: pa.Array
     """Patient ids (text), or subject ids (whole numbers)."""
     last_day: NDArray[np.int32]
-    """The last day that may be read, in days from 1970-01-01: the date itself, or the last day that ended by the time."""
+    """The last day that a model may read, in days from 1970-01-01: the date, or the last day that has ended by the time."""
     label: NDArray[np.bool_] | None
-    """The column boolean_value, where there is one."""
+    """The column boolean_value; None if the file has no such column."""
 
     @property
     def by_subject(self) -> bool:
@@ -54,9 +54,9 @@ class Asked:
         return bool(pa.types.is_integer(self.who.type))
 
     def rows(self, ids: pa.Array, key: Key | None) -> NDArray[np.int64]:
-        """The place (N,) of each row's patient among patient `ids`; -1 where the patient is not among them.
+        """The index (N,) of each row's patient in `ids`; -1 if the patient is not in `ids`.
 
-        A subject id is that of `export meds`, for which the store's `key` is needed, or else a patient id that is a number.
+        A subject id is one from `export meds`, which needs the store's `key`, or else a patient id that is a number.
         """
         if not self.by_subject:
             return align.rows(self.who, ids)
@@ -69,11 +69,11 @@ class Asked:
 
 
 def read(path: Path, names: Names | None = None, *, once: bool = False) -> Asked:
-    """Read a file of patients and times: CSV or Parquet, one row for each history that is asked for.
+    """Read a file of patients and prediction times: CSV or Parquet, one row for each requested history.
 
     Its columns are subject_id or the patient id, prediction_time or the date, and boolean_value if it has one. Raises InputError
-    for a file that cannot be read, that lacks a column, or that holds a cell without such a value: with file, row and column, and
-    what to write there, but nothing of what the file holds. With `once`, also where a patient and time are there twice.
+    for a file that cannot be read, that lacks a column, or that has an invalid cell. The message names file, row and column, and
+    says what to write there, but never shows content of the file. With `once`, a patient and time that occur twice are an error.
     """
     names, table = names or Names(), _table(path)
     who = next((name for name in (*names.patient, SUBJECT) if name in table.columns), "")
@@ -99,7 +99,7 @@ def read(path: Path, names: Names | None = None, *, once: bool = False) -> Asked
 
 
 def _table(path: Path) -> pl.DataFrame:
-    """The columns of a file, as text where it is text."""
+    """Read the columns of a file. Columns of a CSV file are read as text."""
     try:
         if path.suffix == ".parquet":
             table = pl.read_parquet(path, glob=False)
@@ -117,7 +117,7 @@ def _table(path: Path) -> pl.DataFrame:
 
 
 def _column(path: Path, table: pl.DataFrame, name: str, kind: str, names: Names) -> pl.Series:
-    """One column as values of its kind. Raises InputError for the first cell that is none."""
+    """Convert one column to values of its kind. Raises InputError for the first invalid cell."""
     what, how = _WANTED[kind]
     given = table[name]
     values = table.select(_values(pl.col(name), given.dtype, kind, names)).to_series()
@@ -131,7 +131,7 @@ def _column(path: Path, table: pl.DataFrame, name: str, kind: str, names: Names)
 
 
 def _values(column: pl.Expr, dtype: pl.DataType, kind: str, names: Names) -> pl.Expr:
-    """A column of a type as values of a kind; null where there is none."""
+    """Convert a column of type `dtype` to values of a kind; an invalid cell becomes null."""
     if dtype in _TEXTS:
         return _of_text(column.cast(pl.String).str.strip_chars(), kind, names)
     if kind == PATIENT and dtype.is_integer():

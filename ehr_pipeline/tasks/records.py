@@ -1,6 +1,6 @@
-"""The records of one bucket, as far as tasks read them: flat arrays over n patients of the data set.
+"""The records of one bucket that tasks need, as flat arrays over n patients of the data set.
 
-Days with a concept are sorted keys (patient, day), so that counting those in a stretch of days takes two searches.
+The days with a concept are stored as sorted keys (patient, day), so that two binary searches count the keys in a range of days.
 """
 
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ Days = NDArray[np.int64]
 Keys = NDArray[np.int64]
 """Sorted keys (k,) of patients and days."""
 NEVER = row_keys.LAST_DAY
-"""The day of what does not happen; no record reaches it."""
+"""A day for events that never happen, later than every record."""
 
 
 @dataclass(frozen=True)
 class Deaths:
-    """How deaths are recorded beside the patients' day of death: as concepts, or as an attribute with a date of some format."""
+    """How deaths are recorded, in addition to the patients' day of death: as concepts, or as an attribute that holds a date."""
 
     concepts: frozenset[str] = frozenset()
     attribute: str = ""
@@ -53,14 +53,14 @@ class Records:
     """Day of death (n,), or NEVER."""
     visits: Keys
     patient: NDArray[np.int64]
-    """Patient, day and concept of each event (m,) with a listed concept, sorted by patient and day."""
+    """Patient, day and concept (three arrays) of each event (m,) with a listed concept, sorted by patient and day."""
     day: Days
     concept: NDArray[np.int64]
     names: tuple[str, ...]
     """Names of the concepts that occur."""
 
     def days_of(self, concepts: frozenset[str]) -> Keys:
-        """The distinct days with one of the concepts; DEATH is the day of death, VISIT every visit of the data set."""
+        """The distinct days with at least one of the concepts. DEATH stands for the day of death, VISIT for every visit."""
         wanted = np.array([name in concepts for name in self.names], bool)
         here = wanted[self.concept] if len(self.names) else np.zeros(0, bool)
         found = key(self.patient[here], self.day[here])
@@ -91,7 +91,7 @@ def days(keys: Keys) -> Days:
 
 
 def count(keys: Keys, patient: NDArray[np.int64], first: Days, last: Days) -> NDArray[np.int64]:
-    """The number (c,) of keys of each patient from a first to a last day, both included; 0 if the last comes before the first."""
+    """Count (c,) the keys of each patient from day `first` to day `last`, both included; 0 if `last` is before `first`."""
     after = np.searchsorted(keys, key(patient, last), side="right")
     before = np.searchsorted(keys, key(patient, first), side="left")
     found: NDArray[np.int64] = np.where(last >= first, after - before, 0)
@@ -99,7 +99,7 @@ def count(keys: Keys, patient: NDArray[np.int64], first: Days, last: Days) -> ND
 
 
 def nth(keys: Keys, patient: NDArray[np.int64], first: Days, number: int) -> Days:
-    """The day (c,) of the n-th key of each patient from a first day on; NEVER where there are fewer."""
+    """The day (c,) of each patient's key with this `number` (from 1), counted from day `first` on; NEVER if there are fewer."""
     place = np.searchsorted(keys, key(patient, first), side="left") + number - 1
     found = np.append(keys, np.int64(-1))[np.minimum(place, len(keys))]
     return np.where((found >= 0) & (patients(found) == patient), days(found), NEVER)
@@ -109,7 +109,7 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, un
     """Read a bucket of mapped events, and of the patient data set.
 
     `listed` are the concepts that tasks ask about. Patients without a known end of observation are followed until the day
-    `until`, or to their last event if it is None.
+    `until`; if it is None, until their last event.
     """
     people, shard = schemas.read(dataset), Shard.read(dataset)
     ids = align.one_chunk(people.column("patient_id"))
@@ -120,7 +120,7 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, un
     asked = pc.is_in(names.cast(pa.string()), value_set=pa.array(sorted(listed | deaths.concepts), pa.string()))
     wanted = asked.to_numpy(zero_copy_only=False)
     here = _wanted(patient, concept, row, wanted)
-    order = np.argsort(row[patient[here]], kind="stable")  # events of a patient are in order of days
+    order = np.argsort(row[patient[here]], kind="stable")  # the events of each patient are already sorted by day
     here = here[order]
     own, when, what = row[patient[here]].astype(np.int64), day[here].astype(np.int64), concept[here].astype(np.int64)
     kept = tuple(names.cast(pa.string()).filter(pa.array(wanted)).to_pylist())
@@ -146,7 +146,7 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, un
 
 
 def _column(people: pa.Table, name: str, otherwise: Days) -> Days:
-    """A column of dates as days (n,), with other days where it is empty or missing."""
+    """A column of dates as days (n,). Days from `otherwise` replace empty values, or a missing column."""
     if name not in people.column_names:
         return otherwise
     column = people.column(name).cast(pa.int32())
@@ -155,7 +155,7 @@ def _column(people: pa.Table, name: str, otherwise: Days) -> Days:
 
 
 def _deaths(people: pa.Table, patient: NDArray[np.int64], day: Days, dead: NDArray[np.bool_], deaths: Deaths) -> Days:
-    """The day of death (n,), or NEVER: the earliest that is recorded. `dead` are flags of events (m,)."""
+    """The earliest recorded day of death (n,), or NEVER. `dead` flags the events (m,) that record a death."""
     found = _column(people, schemas.DEATH, np.full(people.num_rows, NEVER, np.int64))
     np.minimum.at(found, patient[dead], day[dead])
     if deaths.attribute:
@@ -183,7 +183,7 @@ def _extent(
 def _wanted(
     patient: NDArray[np.int32], concept: NDArray[np.int32], row: NDArray[np.int32], wanted: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """The places of the events of wanted concepts whose patients are in the data set."""
+    """The indices of events with wanted concepts whose patients are in the data set."""
     found, number = np.empty(len(patient), np.int64), 0
     for place in range(len(patient)):
         if wanted[concept[place]] and row[patient[place]] >= 0:

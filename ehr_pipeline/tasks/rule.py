@@ -1,6 +1,6 @@
-"""A task with its concept lists resolved: what the work on a bucket needs, and nothing of files or settings.
+"""A task whose concept lists have been resolved. It holds all that the work on a bucket needs, without files or settings.
 
-Days are counted from the index day, 0: the history ends with `last`, and the window has the days from `opens` to `closes`.
+Days are counted from the index day, which is 0. The history ends on day `last`; the window is from day `opens` to day `closes`.
 """
 
 import datetime
@@ -12,15 +12,15 @@ from ehr_pipeline.tasks.meds import DEATH
 from ehr_pipeline.tasks.settings import Task, slug
 
 FOREVER = 1 << 20
-"""Days: more than any record has."""
+"""A number of days that is larger than any record."""
 VISIT = "any visit"
-"""Stands among concepts for any visit of the data set."""
+"""In place of a concept, stands for any visit of the data set."""
 EPOCH = datetime.date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """The number of days with one of the concepts, from day `first` to day `last` after the index day, both included."""
+    """A limit on the number of days with one of the concepts, from day `first` to day `last` after the index day (inclusive)."""
 
     concepts: frozenset[str]
     first: int
@@ -40,7 +40,7 @@ class Rule:
     outcome_days: int = 1
     stop_days: int = 0
     entry: frozenset[str] | None = None
-    """None: everybody is at risk."""
+    """Concepts with which a patient becomes at risk; None: everybody is at risk."""
     entry_days: int = 1
     exclude: frozenset[str] = frozenset()
     index: str = "landmark"
@@ -61,27 +61,27 @@ class Rule:
     conditions: tuple[Condition, ...] = ()
     censor: bool = False
     visit_window: int = 0
-    """Days that a visit of the data set may hold after its date: a visit belongs to the history if all of them do."""
+    """A visit of the data set may include this many days after its date. It is in the history only if all these days are."""
 
     @property
     def slug(self) -> str:
-        """The name as a file name."""
+        """The file name of the task, made from its name."""
         return slug(self.name)
 
     @property
     def labelled_by_file(self) -> bool:
-        """Whether the labels are those of the file."""
+        """Whether the labels come from the user's file."""
         return self.index == "file" and not self.outcome
 
     @property
     def concepts(self) -> frozenset[str]:
-        """All concepts that it asks about."""
+        """All concepts that the rule asks about."""
         others = frozenset[str]().union(*(condition.concepts for condition in self.conditions))
         return self.outcome | (self.entry or frozenset()) | self.exclude | others
 
 
 def for_all(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) -> dict[str, Any]:
-    """The values of a rule that a task has whether or not an ACES file gives the others."""
+    """The values of a rule that come from the task's settings even if an ACES file gives the others."""
     return {
         "exclude": lists.get("exclude", frozenset()),
         "min_visits": task.min_visits,
@@ -94,7 +94,7 @@ def for_all(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) 
 
 
 def of_task(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) -> Rule:
-    """The rule of a task that is not of an ACES file; `lists` has the concepts of its lists by the name of the setting."""
+    """The rule of a task without an ACES file. `lists` has the concepts of its lists, by the name of the setting."""
     day_counts = task.index_day == "outcome"
     opens = task.gap_days + (0 if day_counts else 1)
     death = task.outcome_kind == "death"

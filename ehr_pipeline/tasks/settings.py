@@ -8,7 +8,7 @@ from typing import Literal
 from ehr_pipeline.typed_settings import option, settings
 
 RESERVED = "tasks"
-"""Name of a count beside those of the tasks, so no task may have it."""
+"""A reserved name: a count with this name is stored next to the counts of the tasks, so no task may be called so."""
 
 
 def list_of(number: int, name: str) -> str:
@@ -17,7 +17,7 @@ def list_of(number: int, name: str) -> str:
 
 
 def slug(name: str) -> str:
-    """The name of a task as a file name: lower case, letters and digits, joined by underscores."""
+    """The file name of a task: lower-case letters and digits, joined by underscores."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 

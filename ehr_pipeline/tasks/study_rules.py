@@ -1,4 +1,4 @@
-"""The tasks of a study as rules: from its settings, its files of tasks, and the screen."""
+"""Make the rules of a study's tasks, from its settings, its task files, and the screen (one task for each frequent concept)."""
 
 import datetime
 import hashlib
@@ -18,7 +18,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 LISTS = ("outcome", "entry", "exclude")
 DEATH = "tasks.death"
 FEWEST_PATIENTS = 50
-"""Fewest patients with a concept of the screen: of fewer, the name of the task would tell of them."""
+"""The screen takes a concept only if at least this many patients have it, because the name of the task reveals the concept."""
 NO_TEST_SIDE = (
     "Tasks are judged on patients from whom nothing was learned, but the split has no test side. Set patients.split.test_share"
     " (such as 0.1), or patients.split.column for a split of the data set's own; or remove [tasks]."
@@ -34,7 +34,7 @@ def lists(settings: TasksSettings) -> dict[str, str]:
 
 
 def screen(vocabulary: Vocabulary, types: Collection[str], number: int) -> list[str]:
-    """The most frequent concepts of these semantic types, by patients; of all concepts where none has a type."""
+    """The concepts of these semantic types that most patients have. If no concept has a type, choose among all concepts."""
     typed = [one for one in vocabulary.concepts if one.semantic_types]
     chosen = [one for one in typed if set(one.semantic_types) & set(types)] if typed else list(vocabulary.concepts)
     ordered = sorted(chosen, key=lambda one: (-one.patients, one.concept))
@@ -48,9 +48,9 @@ def rules(
     concepts: Collection[str],
     visit_window: int,
 ) -> list[Rule]:
-    """The rules of all tasks; `resolved` has the concepts of lists, by setting, and `concepts` are all that are recorded.
+    """The rules of all tasks. `resolved` has the concepts of each list, by setting; `concepts` are all recorded concepts.
 
-    Raises InputError for a list that stands for no concept, for an ACES file that is not read, and for two tasks of one name.
+    Raises InputError for a list without any concept, for an ACES file that is not supported, and for two tasks with one name.
     """
     for where, found in resolved.items():
         if not found:
@@ -76,9 +76,9 @@ def deaths(settings: TasksSettings, resolved: Mapping[str, frozenset[str]]) -> D
 
 
 def until(settings: TasksSettings, catalog: Artifact) -> int | None:
-    """The day until which patients without a known end are followed; None: to their last event.
+    """The day until which patients without a known end of observation are followed; None: until their last event.
 
-    Raises InputError where it is that of an extract that is not named by a date.
+    Raises InputError if the day is that of the newest extract, but the extract is not named by a date.
     """
     if settings.observed_until == "last_event":
         return None
@@ -92,6 +92,6 @@ def until(settings: TasksSettings, catalog: Artifact) -> int | None:
 
 
 def draw(key: str, seed: int) -> tuple[int, int]:
-    """The two words that key the landmarks, from the key of the split and the seed of the study."""
+    """The two 64-bit words that key the draw of landmarks, made from the key of the split and the seed of the study."""
     digest = hashlib.blake2b(f"landmarks {seed}".encode(), digest_size=16, key=key.encode()[:64]).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")

@@ -24,10 +24,10 @@ ROWS, LABELS, FILE = "rows", "labels", "tasks.json"
 
 @dataclass(frozen=True)
 class Definition:
-    """A task of an artifact."""
+    """The definition of a task in a `task_labels` artifact."""
 
     number: int
-    """Its number in the tables."""
+    """The number of the task in the tables."""
     name: str
     slug: str
     outcome: tuple[str, ...]
@@ -35,16 +35,16 @@ class Definition:
     entry: tuple[str, ...]
     index: str
     index_may_know_outcome: bool
-    """Whether the index days come from a user's file, so that nobody knows how they were chosen."""
+    """Whether the index days come from a user's file, so that they may have been chosen by the outcome."""
     incident: bool
     rule: dict[str, Any]
     """All numbers of the rule, for people to read."""
     weights: tuple[float, ...] = ()
-    """Weight of a label by the days followed (0, 1, …), where patients who left are made up for; empty where all weigh 1."""
+    """Weights of labels by the days followed (0, 1, …), to make up for patients who left; empty if all weights are 1."""
 
 
 def write(folder: Path, definitions: Sequence[Definition]) -> None:
-    """Write the definitions, as `definitions` reads them."""
+    """Write the definitions, for `definitions`."""
     text = json.dumps([asdict(each) for each in definitions], indent=1, ensure_ascii=False)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -60,7 +60,7 @@ def definitions(folder: Path) -> tuple[Definition, ...]:
 
 
 def shards(folder: Path) -> Iterator[tuple[str, pa.Table]]:
-    """The labels of all tasks, shard by shard of the data set (given by file name), mapped into memory."""
+    """Yield, for each shard of the data set, its file name and the labels of all tasks, mapped into memory."""
     for path in sorted((folder / ROWS).glob("[!.]*.arrow")):
         yield path.name, schemas.read_as(path, schemas.TASK_LABELS)
 
