@@ -1,7 +1,7 @@
-"""Blocks of patients alike, within which a cluster's patients are compared with others.
+"""Blocks of similar patients, within which a cluster's patients are compared with others.
 
-Two sets of blocks: patients of one disease and sex, near in age and amount of record; and patients of one disease and practice,
-near in these. What a practice records more often than others marks no cluster beyond it.
+There are two sets of blocks. Patients in a block have the same disease and sex, or the same disease and practice, and are close in
+age and amount of record. Within a practice, a concept that the practice records more often than others cannot mark a cluster.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from ehr_pipeline.embeddings.blocks import matched_blocks
 PRACTICE = "practice"
 """Column of the patients that names where they are registered, if the data have it."""
 MOST = 10
-"""Patients in a block. In blocks of 20, a cluster of the older ones of a group differs from the others by what comes with age."""
+"""Patients in a block. Blocks of 20 are too coarse: an older part of a group would then differ from the rest by effects of age."""
 
 
 @dataclass(frozen=True)
 class Alike:
-    """What patients are matched on; arrays are (n,)."""
+    """The attributes on which patients are matched; arrays are (n,)."""
 
     categories: tuple[tuple[NDArray[Any], ...], ...]
     """The categories of each set of blocks."""

@@ -31,7 +31,7 @@ MOST = 50_000
 
 @dataclass(frozen=True)
 class Model:
-    """The clustered patients with whom new ones are compared."""
+    """The clustered patients with whom new patients are compared."""
 
     unit: Vectors
     """Unit vectors (m, D)."""
@@ -85,7 +85,7 @@ class Model:
 
 
 def vote(found: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, NDArray[np.float32]]:
-    """The label (m,) of most of the neighbours (m, k), in a tie the lowest, and its share of the votes (m,).
+    """The most frequent label (m,) among the neighbours (m, k), the lowest one in a tie, and its share of the votes (m,).
 
     Neighbours of -1 do not vote; labels (n,) are below `count`.
     """

@@ -1,4 +1,4 @@
-"""The honest baseline, without any model: square roots of concept counts, truncated SVD, and the same clustering."""
+"""A baseline without any model: square roots of concept counts, truncated SVD, and the same clustering."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""New extracts, the same clusters: unchanged patients keep theirs; the nearest clustered patients vote on those of the others.
+"""Keep the clusters when new extracts arrive: unchanged patients keep their cluster; others are assigned by a vote.
 
-The voters are the patients that were clustered, with the vectors that they had at that time (`model/`): records grow with every
-extract, and if only unchanged patients voted, hardly any would be left. A patient who is no longer in the data set, for example
-after a withdrawal, does not vote, and their vector is not kept. Stability, the choice of the number of clusters, and the results
-of other methods are copied from the original clustering.
+The voters are the nearest of the patients that were originally clustered, with the vectors that they had then (`model/`). Records
+grow with every extract, so hardly any voters would be left if only unchanged patients voted. A patient who is no longer in the data
+set, for example after a withdrawal, does not vote, and the patient's vector is not kept. Stability, the choice of the number of
+clusters, and the results of other methods are copied from the original clustering.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import align
 
 TAKEN_OVER = (TRUST, CHOICE, number.FILE, comparison.FILE)
-"""Files of the original clustering; one made before there was one of them lacks it."""
+"""Files of the original clustering. An older clustering may lack some of them."""
 OF_THE_CLUSTERING = ("graph", "eigenvectors", "stability", "numbers_kept")  # counts, besides agreement_with_<method>
 OTHER = "cluster_"
 

@@ -1,12 +1,12 @@
-"""What each part of the method contributes: the same patients by the vectors of this run, by parts of them alone, and by counts.
+"""Measure what each part of the method contributes: compare this run's vectors with parts of them alone, and with counts.
 
 Two measures, for a sample of patients (see `embeddings.variants`):
 
-- Retrieval: for how many patients the other half of their own record is nearer, by cosine, than that of any other patient alike in
-  disease, sex, age and amount of record (precision at rank 1: Manning, Raghavan & Schütze 2008, chapter 8). It measures what
-  vectors hold of a patient beyond these four, and needs no truth.
-- On synthetic extracts, agreement with the planted groups by k-means, over several random starts: the start alone may move the
-  adjusted Rand index by more than a part of the method does.
+- Retrieval: the share of patients for whom the other half of their own record is nearer, by cosine, than the other half of any
+  patient alike in disease, sex, age and amount of record (precision at rank 1: Manning, Raghavan & Schütze 2008, chapter 8). It
+  measures the information of vectors about a patient beyond these four attributes, and needs no ground truth.
+- On synthetic extracts: agreement of k-means with the planted groups, over several random starts, because the start alone may
+  change the adjusted Rand index by more than a part of the method does.
 
 Axes: n patients, D dimensions, V concepts.
 """
@@ -70,7 +70,7 @@ class Row:
     adjusted_rand_index: Estimate | None = None
     """With as many clusters as groups: mean, lowest and highest of STARTS starts; None without truth."""
     homogeneity: Estimate | None = None
-    """The same, with as many clusters as the run has."""
+    """Homogeneity with as many clusters as the run has: mean, lowest and highest of STARTS starts; None without truth."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Contributions:
 
     patients: int
     chance: float
-    """Share retrieved by vectors that hold nothing of a patient beyond what they are alike in."""
+    """Share retrieved by vectors without any information beyond the attributes that patients are matched on."""
     age_sd: float
-    """Standard deviation of age in years among patients alike: what vectors can still tell by age."""
+    """Standard deviation of age in years among patients alike, which bounds what vectors can still tell by age."""
     starts: int
     rows: list[Row]
 
@@ -164,7 +164,7 @@ def compare(
     (`age`) and its amount (`concepts`).
     """
     sizes = np.bincount(alike)
-    told = sizes[alike] > 1  # a patient whom nobody is like cannot be mistaken
+    told = sizes[alike] > 1  # a patient alone in a block cannot be confused with another
     if told.sum() < FEWEST:
         return None
     block = alike[told]
@@ -188,9 +188,9 @@ def compare(
 
 
 def retrieved(one: Vectors, other: Vectors, alike: Labels) -> NDArray[np.float64]:
-    """For each patient (n,), whether the other half of the record is the nearest in the block: mean of both directions.
+    """For each patient (n,), whether the other half of the record is the nearest in the block, averaged over both directions.
 
-    Halves that lie equally near share the hit, so that vectors without a difference are right by chance only.
+    Equally near halves share the hit, so that identical vectors are right only by chance.
     """
     first, second = unit_length(one), unit_length(other)
     order = np.argsort(alike, kind="stable")

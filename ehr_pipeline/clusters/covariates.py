@@ -1,8 +1,8 @@
-"""What patients are matched on for the verdicts, and the blocks of patients alike within which they are compared.
+"""The attributes on which patients are matched for the verdicts, and the blocks of similar patients to compare.
 
-Always disease, sex, age and amount of record. Where the data name practices, comparisons are made again within a practice; and
-again among patients whose records also lie in the same years and are of like length: what a practice, or a time, records more
-often than others, is then the same for everybody compared.
+Patients are always matched on disease, sex, age and amount of record. Comparisons are repeated within practices, if the data name
+practices, and among patients whose records are also from the same years and of similar length. In these repeats, habits of
+recording of a practice, or of a time, are the same for all patients compared.
 """
 
 from dataclasses import dataclass, replace
@@ -17,9 +17,9 @@ from ehr_pipeline.clusters.matching import ALIKE, balance, nearest_blocks, shuff
 from ehr_pipeline.embeddings.blocks import Labels
 
 TIME = "calendar time"
-"""What comparisons are made again within, beside PRACTICE."""
+"""Name of the comparison among patients with similar calendar time and length of record; the other repeat is PRACTICE."""
 WHATEVER_DISEASE = 2 * ALIKE
-"""Patients in a block where their diseases are compared: it has to hold several of them."""
+"""Patients in a block for comparing diseases; such a block must hold several diseases."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Covariates:
 
     def again(self) -> dict[str, Labels]:
         """Blocks for the comparisons made again, by name: within a practice, and with like calendar time and length of record."""
-        # What the comparison is about counts twice: of four numbers, none is matched closely.
+        # The numbers that the repeat is about are entered twice, because four numbers could not all be matched closely.
         found = {
             TIME: nearest_blocks(
                 [self.disease, self.sex], [self.age, self.amount, self.length, self.middle, self.middle]
@@ -78,11 +78,11 @@ class Covariates:
         return found
 
     def exchanged(self, blocks: Labels, rng: np.random.Generator) -> "Covariates":
-        """The same patients with practices and times of others of their block: matching on them is as coarse, but means nothing."""
+        """Exchange practices and times within blocks. Matching on them is then as coarse as before, but without meaning."""
         order = shuffled(blocks, rng)
         practice = None if self.practice is None else self.practice[order]
         return replace(self, practice=practice, middle=self.middle[order], length=self.length[order])
 
     def balance(self, blocks: Labels) -> dict[str, float]:
-        """How near age and amount of record are within blocks; see `matching.balance`."""
+        """How closely age and amount of record are matched within blocks; see `matching.balance`."""
         return balance(blocks, {"age": self.age, "amount": self.amount})

@@ -1,14 +1,14 @@
-"""Do the clusters mean anything? Two verdicts: patients differ persistently, and their traits go together.
+"""Test whether the clusters are meaningful, by two verdicts: patients differ persistently, and their traits are correlated.
 
-*Patients differ persistently*: the split-half test. Each patient's visits are divided at random into two halves. One half is
-embedded as if it were the whole record, and thus gets a cluster. A naive Bayes classifier, trained on other patients, predicts
-this cluster from the concepts of the other half alone, without ages. If patients differ, it is right more often than by chance.
-Chance means its predictions for *other* patients alike in disease, sex, age and amount of record: what these explain does not
-count, however well the clusters can be reproduced. (Idea: data splitting after clustering, Neufeld et al. 2024, Biostatistics
-25(1).) The same is asked again within practices, and among patients alike in calendar time: where little is left, recording
-explains it.
+*Patients differ persistently* is the split-half test. Each patient's visits are divided at random into two halves. One half is
+embedded as if it were the whole record, and so gets a cluster. A naive Bayes classifier, trained on other patients, predicts this
+cluster from the concepts of the other half alone, without ages. If patients differ, the classifier is right more often than by
+chance. Chance is measured by its predictions for *other* patients alike in disease, sex, age and amount of record. So differences
+that these attributes explain do not count, however well the clusters can be reproduced. (Idea: data splitting after clustering,
+Neufeld et al. 2024, Biostatistics 25(1).) The test is repeated within practices, and among patients alike in calendar time. If
+little is left in a repeat, recording explains the clusters.
 
-Any chronic disease makes patients differ. There are subgroups only where *their traits go together* too: see `trait_correlations`.
+Any chronic disease makes patients differ. There are subgroups only if *their traits are correlated*, too: see `trait_correlations`.
 """
 
 import json
@@ -55,7 +55,7 @@ class Evidence:
     recognised: float | None
     """Share of patients whose cluster is recognised from the other half of their record; None if too few could be tested."""
     expected: float | None
-    """The same for the records of other patients alike."""
+    """Share of patients whose cluster is recognised from the records of other patients alike: the chance level."""
     excess: float | None
     """(recognised - expected) / (1 - expected): 0 is chance, 1 is perfect."""
     p: float | None
@@ -63,16 +63,16 @@ class Evidence:
     per_cluster: dict[int, float | None]
     """Share recognised among the patients of each cluster (by its label, from 0)."""
     expected_per_cluster: dict[int, float | None]
-    """The same for the records of other patients alike: chance level of each cluster."""
+    """The chance level of each cluster: the share recognised from the records of other patients alike."""
     balance: dict[str, float]
-    """How near the patients compared are in age and amount of record: see `matching.balance`."""
+    """How closely the compared patients are matched on age and amount of record: see `matching.balance`."""
     again: dict[str, dict[str, float]]
-    """The excess among patients who are also alike in practice, or calendar time (`alike.PRACTICE`, `covariates.TIME`): `excess`;
-    and with these exchanged, which shows what coarser matching does: `exchanged`."""
+    """Repeats among patients who are also alike in practice or calendar time (`alike.PRACTICE`, `covariates.TIME`). `excess` is the
+    excess there; `exchanged` is the excess with practices or times exchanged, which shows the effect of coarser matching alone."""
 
     @property
     def explained(self) -> list[str]:
-        """What recording by practice or time explains: the excess is below the bound there, but not with practices exchanged."""
+        """The repeats (practice, time) that explain the result: their excess is below the bound, but not with values exchanged."""
         return [name for name, found in self.again.items() if found["excess"] < NONE_BELOW <= found["exchanged"]]
 
     @property
@@ -125,16 +125,16 @@ class Predictions:
 
     @property
     def hits(self) -> NDArray[np.float64]:
-        """Share of the two predictions that are right."""
+        """Share of each patient's two predictions that are right (m,)."""
         return self.exchanged(np.arange(len(self.clusters[0])))
 
     def exchanged(self, order: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The same when each patient gets the predictions of the patient `order` (m,)."""
+        """Share of right predictions (m,) if each patient gets the predictions of the patient `order` (m,)."""
         pairs = zip(self.clusters, self.predicted, strict=True)
         return np.asarray(np.mean([predicted[order] == cluster for cluster, predicted in pairs], axis=0), np.float64)
 
     def by_others(self, blocks: Labels) -> NDArray[np.float64]:
-        """The same from the records of the others of one's block, on average; NaN for a patient alone in a block."""
+        """Mean share of right predictions (m,) from the records of others in the block; NaN for a patient alone in a block."""
         size, count = np.bincount(blocks), 1 + max(int(half.max()) for half in (*self.clusters, *self.predicted))
         shares = []
         for cluster, predicted in zip(self.clusters, self.predicted, strict=True):
@@ -144,7 +144,7 @@ class Predictions:
         return np.asarray(np.mean(shares, axis=0))
 
     def excess(self, blocks: Labels) -> float | None:
-        """What is recognised beyond others alike, as a share of what could be; None if too few have anybody alike."""
+        """Excess of recognition over that by others alike, as a share of the possible excess; None if too few can be compared."""
         chance = self.by_others(blocks)
         there = np.isfinite(chance)
         return _excess(self.hits[there].mean(), chance[there].mean()) if there.sum() >= FEWEST_PATIENTS else None

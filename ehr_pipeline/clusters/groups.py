@@ -1,14 +1,14 @@
-"""Groups of clusters: clusters that are parts of one kind of patient, cut by age or by amount of record, count once.
+"""Find groups of clusters: clusters that hold one kind of patient, divided only by age or by amount of record.
 
-Two clusters are parts of one group if they have the same main disease, if the half test between just the two finds no mark, and if
-at least half of the concepts that mark either of them are more frequent in both (each by a one-sided test at 5 %). The last is
-there because small clusters find no mark between them merely because they are small: two that are marked by different things, or
-only one of which is marked, stay apart. Where nothing marks either, there is nothing to tell them apart, and they are one group.
+Two clusters belong to one group under three conditions: they have the same main disease; the half test between the two finds no
+mark; and at least half of the concepts that mark either are more frequent in both (each by a one-sided test at 5 %). The third
+condition is needed because the test finds no mark between small clusters merely because they are small. It keeps two clusters apart
+if different concepts mark them, or if concepts mark only one. If no concept marks either cluster, they are one group.
 
-Groups are joined from pairs as in complete linkage: in a group, each two clusters are parts of one. A chain of neighbours, each
-like the next, is therefore no group. Pairs are compared within small blocks, since parts differ by age above all, and share the
-error rate (Bonferroni): a group is cut in two by mistake in at most one cohort in twenty. (To test a division before it is told:
-Kimes et al. 2017, Biometrics 73; Grabski, Street & Irizarry 2023, Nature Methods 20.)
+Groups are joined from pairs by complete linkage: every two clusters of a group fulfil the conditions, so a chain of similar
+neighbours is not a group. Pairs are compared within small blocks, since parts differ mostly by age, and share the error rate
+(Bonferroni): a group is divided by mistake in at most one cohort in twenty. (On testing a division before reporting it: Kimes et
+al. 2017, Biometrics 73; Grabski, Street & Irizarry 2023, Nature Methods 20.)
 """
 
 import json
@@ -27,7 +27,7 @@ from ehr_pipeline.clusters.marker_concepts import MAX_Q, Marks
 from ehr_pipeline.clusters.methods import Labels
 
 SHARED, MORE = 0.5, 1.645
-"""The share of marks that two parts of a group have in common, and the deviate from which a concept counts as more frequent."""
+"""Least share of marks that two parts of a group have in common; least deviate at which a concept counts as more frequent."""
 MOST = 4
 """Patients in a block when two clusters are compared."""
 FILE = "groups.json"
@@ -36,12 +36,12 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Groups:
-    """Which clusters are parts of which group, by cluster number."""
+    """The groups of clusters, by cluster number."""
 
     parts: tuple[tuple[int, ...], ...]
     """The numbers of each group's clusters, ascending; groups in order of their first."""
     apart: dict[Pair, tuple[int, ...]]
-    """Of each pair compared, the smaller number first: token ids of what tells them apart, smallest p first."""
+    """For each compared pair (the smaller number first): token ids of the concepts that tell them apart, smallest p first."""
 
     def of(self, number: int) -> tuple[int, ...]:
         """The numbers of the clusters in the group of one of them."""
@@ -83,7 +83,7 @@ def find(marks: Marks, halves: Halves, alike: Alike, main: list[str]) -> Groups:
 
 
 def main_diseases(diseases: NDArray[np.str_], labels: Labels, count: int) -> list[str]:
-    """The disease of more than half of each cluster's patients; empty where there is none."""
+    """For each cluster, the disease that more than half of its patients have; empty if there is none."""
     found = []
     for label in range(count):
         names, counted = np.unique(diseases[labels == label], return_counts=True)
@@ -100,7 +100,7 @@ def _may_be_one(marks: Marks, pair: Pair, main: list[str]) -> bool:
 
 
 def _between(halves: Halves, alike: Alike, pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The half test (V,) between two clusters, of the patients both of whose halves are in one of them: deviates and ln q."""
+    """The half test between two clusters, on patients whose halves are both in one of the two: deviates (V,) and ln q (V,)."""
     inside = np.isin(halves.votes[0], pair) & np.isin(halves.votes[1], pair)
     own = np.flatnonzero(inside)
     votes = [(vote[own] == pair[1]).astype(np.int64) for vote in halves.votes]

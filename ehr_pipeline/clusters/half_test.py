@@ -1,15 +1,15 @@
-"""The matched half test: which concepts are more, or less, frequent in the records of a cluster's patients than of others alike.
+"""The matched half test: which concepts are more, or less, frequent in a cluster's patients than in other patients alike.
 
-The data that make a cluster are not the data that test it. The cluster that one half of a patient's visits gets is compared with
-the concepts of the *other* half (data thinning: Neufeld et al. 2024, Biostatistics 25(1)), in both directions. Patients are the
-units: each counts with the square roots of the shares that concepts have in the half. They are compared within blocks of patients
-alike, so that what the blocks are made of explains nothing.
+A cluster is not tested on the data that made it. The cluster assigned to one half of a patient's visits is compared with the
+concepts of the *other* half (data thinning: Neufeld et al. 2024, Biostatistics 25(1)), in both directions. The units are patients:
+each contributes the square roots of the concepts' shares in the half. Patients are compared within blocks of patients alike, so
+that the attributes that define blocks cannot explain a difference.
 
-Under the null it is chance which patient of a block has which record. The mean, the variance and the skewness of the sum over a
-cluster's patients under all permutations within blocks are known in closed form (sampling without replacement); the two directions
-share their patients and are permuted together, so their covariance is part of the variance. Few patients have a rare concept, which
-makes its sum skewed: a normal p value would be far too small. The sum is therefore taken as Pearson type III (gamma), turned into
-a normal deviate by the cube root of Wilson & Hilferty (1931, PNAS 17), wherever that gives the larger p.
+Under the null hypothesis, records are exchangeable within a block. The mean, variance and skewness of the sum over a cluster's
+patients, under all permutations within blocks, are known in closed form (sampling without replacement). The two directions share
+their patients and are permuted together, so the variance includes their covariance. The sum of a rare concept is skewed, because
+few patients have it, and a normal p value would be far too small. So the sum is treated as Pearson type III (gamma), and turned
+into a normal deviate by the cube root of Wilson & Hilferty (1931, PNAS 17), wherever this gives the larger p.
 
 With several sets of blocks a concept has to pass in each of them: the largest p counts (intersection-union test, Berger 1982,
 Technometrics 24).
@@ -30,7 +30,7 @@ from ehr_pipeline.clusters.methods import Labels
 
 Table = NDArray[np.float64]
 LEAST = 1e-12
-"""A variance below this is rounding: such a pair says nothing."""
+"""A variance below this is rounding error, and its pair is not tested."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _within(halves: Halves, blocks: Labels, clusters: int) -> Table:
 
 
 def moments(halves: Halves, blocks: Labels, clusters: int) -> tuple[Table, Table, Table]:
-    """What the sums of root shares over each cluster's patients exceed their means by (K, V), their variances and skewness.
+    """The sums of root shares over each cluster's patients, minus their means (K, V); their variances and their skewness.
 
     Mean, variance and skewness are over all permutations of the patients within `blocks` (m,), numbered from 0 without gaps.
     """
@@ -125,13 +125,13 @@ def _product(weights: Table, values: csr_array) -> Table:
 
 
 def _second(inside: Table, size: NDArray[np.float64]) -> Table:
-    """What the variance within a block is multiplied by to give that of a sum over `inside` (B, K) of its patients."""
+    """Factor from the variance within a block to the variance of a sum over `inside` (B, K) of its patients."""
     n = size[:, None]
     return np.where(n > 1, inside * (n - inside) / np.maximum(n - 1, 1), 0.0)
 
 
 def _third(inside: Table, size: NDArray[np.float64]) -> Table:
-    """The same for the third central moment (Sukhatme 1938, Sankhya 4: moments of samples from finite populations)."""
+    """Factor as `_second`, for the third central moment (Sukhatme 1938, Sankhya 4: moments of samples from finite populations)."""
     n = size[:, None]
     return np.where(n > 2, inside * (n - inside) * (n - 2 * inside) / np.maximum((n - 1) * (n - 2), 1), 0.0)
 

@@ -1,8 +1,8 @@
-"""The concepts that mark a cluster beyond disease, age, sex and amount of record: by the matched half test (`half_test`).
+"""Find the concepts that mark a cluster beyond disease, age, sex and amount of record, by the matched half test (`half_test`).
 
-All pairs of a cluster and a concept count as tests, for concepts that enough patients have (a choice that does not look at the
-clusters: Bourgon, Gentleman & Huber 2010, PNAS 107). A concept is called less frequent only where also fewer of the cluster's
-patients have it at all than elsewhere: shares add up to one, so that what is more frequent pushes down everything else.
+Every pair of a cluster and a concept is a test, if enough patients have the concept. (This choice does not depend on the clusters:
+Bourgon, Gentleman & Huber 2010, PNAS 107.) A concept is called less frequent only if also fewer of the cluster's patients have it
+at all than elsewhere: shares add up to one, so a more frequent concept lowers the shares of all others.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from ehr_pipeline.clusters.methods import Labels
 from ehr_pipeline.tables import schemas
 
 MAX_Q = 0.05
-"""A concept marks a cluster below this Benjamini-Hochberg value."""
+"""A concept marks a cluster if its Benjamini-Hochberg value is below this."""
 FEWEST = 10
 """Concepts that fewer patients have are not tested."""
 _FILE = "marks.arrow"
@@ -39,7 +39,7 @@ class Marks:
     deviate: Table
     """Normal deviates (K, T): positive where the cluster's patients have more of the concept."""
     patients_agree: NDArray[np.bool_]
-    """Flags (K, T): of the cluster's patients, a share that differs in the same direction has the concept at all."""
+    """Flags (K, T): whether the share of the cluster's patients who have the concept at all differs in the same direction."""
 
     @cached_property
     def log_p(self) -> Table:

@@ -1,4 +1,4 @@
-"""Blocks of patients who are alike: what patients of one block have in common explains no difference between them.
+"""Blocks of similar patients, so that attributes which the patients of a block share cannot explain differences between them.
 
 Patients of a block are equal in all categories, such as disease and sex, and near each other in all numbers, such as age and
 amount of record. Blocks are made by microaggregation (Domingo-Ferrer & Mateo-Sanz 2002, IEEE Transactions on Knowledge and Data
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.embeddings.blocks import Labels
 
 ALIKE = 10
-"""Patients in a block: fewer where fewer are equal in all categories, and fewer than twice as many."""
+"""Patients in a block: at least this many, unless fewer are equal in all categories, and fewer than twice as many."""
 SEARCHED = 1000
 """Neighbours are sought among so many patients; more are first halved, at the median of the number in which they differ most."""
 
@@ -50,7 +50,7 @@ def shuffled(blocks: Labels, rng: np.random.Generator) -> Labels:
 
 
 def centred(values: NDArray[np.floating[Any]], blocks: Labels) -> NDArray[np.float64]:
-    """Values (n, V) less the mean of the patient's block; blocks are numbered from 0 without gaps."""
+    """Values (n, V) minus the mean of the patient's block; blocks are numbered from 0 without gaps."""
     sizes = np.bincount(blocks)
     ordered = values[np.argsort(blocks, kind="stable")]
     sums = np.add.reduceat(ordered, np.cumsum(sizes) - sizes, axis=0, dtype=np.float64)

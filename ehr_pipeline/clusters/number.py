@@ -1,16 +1,16 @@
-"""How many clusters do the data support? The largest number whose clusters the two halves of a record agree on, beyond chance.
+"""Find how many clusters the data support: the largest number on whose clusters the two halves of records agree beyond chance.
 
 For each number of clusters, both halves of a patient's visits get a cluster, by the vote of the nearest whole records of others.
 A number is supported if
 
-1. over all clusters, the two halves agree more often than the halves of two patients alike, and
-2. so does each cluster by itself: among the patients whose halves both lie in it or in its rival, the cluster that takes most
-   of the halves that it loses, the halves agree on which of the two it is.
+1. over all clusters, the two halves of a patient agree more often than the halves of two patients alike, and
+2. the same holds for each cluster against its rival (the cluster that gets most of the halves that this one loses). Of the patients
+   whose halves both lie in one of these two clusters, the halves agree on which one it is.
 
-The second is what ends the search. A group cut in two by nothing that lasts is still told from all other groups, but its halves
-fall into either part by chance. Chance is what matched shuffles give: halves exchanged within blocks of patients alike
-(`alike.Alike`). A cluster and a rival that share no such block are told apart by what blocks are made of, such as the disease;
-this neither supports a number nor speaks against it. Where no number is supported, there is one cluster.
+The second condition limits the number. If a group is divided in two by nothing that lasts, it can still be told from all other
+groups, but its halves fall into either part by chance. Chance is measured by exchanging halves within blocks of patients alike
+(`alike.Alike`). If a cluster and its rival share no such block, attributes that define blocks (such as the disease) tell them
+apart; this neither supports a number nor speaks against it. If no number is supported, there is one cluster.
 
 Agreement beyond chance is Cohen's kappa over blocks (Barlow, Lai & Azen 1991, Statistics in Medicine 10), 1 for halves that always
 agree, 0 for chance. Its deviate has the exact mean and variance of all shuffles (Mantel & Haenszel 1959, JNCI 22, for two
@@ -39,27 +39,27 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.tables import schemas
 
 MOST_PATIENTS = 10_000
-"""With more patients than this, so many are drawn at random: what is too fine to be seen in them is no division of a cohort."""
+"""Of more patients than this, a random sample of this size is used. A division too fine to be seen in it does not count."""
 FEWEST = 10
-"""Patients for each cluster, on average, at the least: a larger number of clusters is not tried."""
+"""Fewest patients per cluster, on average: larger numbers of clusters are not tried."""
 MAX_P = 0.05
 LEAST = 0.2
 """The least agreement beyond chance (kappa) of a cluster's halves: below it, agreement is called slight (Landis & Koch 1977)."""
 FILE = "support.csv"
 NEAR = 4
-"""Patients in a block: parts of a group differ by age above all, so that it has to be matched closely."""
+"""Patients in a block. Blocks are small, because parts of a group differ mostly by age, which must be matched closely."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the halves of patients' records agree on a cluster."""
+    """How well the halves of patients' records agree on a cluster."""
 
     kappa: float
     """Agreement beyond chance; NaN where nobody can be compared."""
     deviate: float
     """Its normal deviate under shuffles; 0 where nobody can be compared."""
     patients: int
-    """Patients who have others alike with whom to exchange halves, in blocks that are not all in one cluster."""
+    """Number of patients in blocks where halves can be exchanged: several patients, not all in one cluster."""
 
 
 NOBODY = Agreement(float("nan"), 0.0, 0)
@@ -67,7 +67,7 @@ NOBODY = Agreement(float("nan"), 0.0, 0)
 
 @dataclass(frozen=True)
 class Tried:
-    """How far halves agree on a number of clusters."""
+    """How well halves agree on the clusters, for one number of clusters."""
 
     n: int
     halves: float
@@ -169,7 +169,7 @@ def _with_rivals(votes: Sequence[Labels], alike: Alike, n: int) -> Iterator[Agre
 
 
 def _between(votes: Sequence[Labels], alike: Alike, pair: tuple[int, int]) -> Agreement:
-    """The agreement on which of two clusters it is, among the patients both of whose halves are in one of them."""
+    """The agreement on one of two clusters, among the patients whose halves are both in one of the two."""
     own = np.flatnonzero(np.isin(votes[0], pair) & np.isin(votes[1], pair))
     one, other = ((vote[own] == pair[1]).astype(np.int64) for vote in votes)
     if not len(own):
@@ -184,7 +184,7 @@ def _coded(alike: Alike) -> Alike:
 
 
 def _blockings(alike: Alike) -> list[Labels]:
-    """Blocks (m,) of patients alike in all that they are matched on; and closer ones, in order of each number by itself."""
+    """Blocks (m,) of patients alike in all attributes; and, for each number alone, smaller blocks of patients close in it."""
     categories = alike.categories[0]
     return [*alike.blockings(NEAR), *(in_order(categories, number) for number in alike.numbers)]
 
@@ -201,7 +201,7 @@ def in_order(categories: Sequence[NDArray[Any]], number: NDArray[Any]) -> Labels
 
 
 def _least(found: Iterator[Agreement]) -> Agreement:
-    """The least of the agreements within several sets of blocks, of those that say something."""
+    """The smallest of the agreements within several sets of blocks, without those in which nobody could be compared."""
     known = [one for one in found if one.patients]
     if not known:
         return NOBODY
@@ -210,7 +210,7 @@ def _least(found: Iterator[Agreement]) -> Agreement:
 
 
 def agreement(one: Labels, other: Labels, blocks: Labels) -> Agreement:
-    """How far two clusters of each patient (m,) agree, beyond the agreement when `other` is permuted within `blocks` (m,)."""
+    """How well two labels of each patient (m,) agree, beyond the agreement with `other` permuted within `blocks` (m,)."""
     count = int(max(one.max(initial=0), other.max(initial=0))) + 1
     numbered = np.unique(blocks, return_inverse=True)[1]
     size = np.bincount(numbered).astype(np.float64)
@@ -218,7 +218,7 @@ def agreement(one: Labels, other: Labels, blocks: Labels) -> Agreement:
         np.bincount(numbered * count + some, minlength=len(size) * count).reshape(-1, count).astype(np.float64)
         for some in (one, other)
     )
-    # A block alone, or all in one cluster on one side, agrees as often however it is shuffled.
+    # In a block of one patient, or with one cluster on either side, shuffling cannot change the agreement.
     free = (size > 1) & (first.max(axis=1) < size) & (second.max(axis=1) < size)
     patients = float(size[free].sum())
     if not patients:

@@ -1,8 +1,8 @@
-"""Which concepts the vectors of a cluster's patients rest on: occlusion (Zeiler & Fergus 2014, section 4.2).
+"""Find the concepts that the vectors of a cluster's patients rest on, by occlusion (Zeiler & Fergus 2014, section 4.2).
 
 A concept is left out of a member's record, and the transform is applied again. The member's lead is the cosine of its vector with
-the centre of its cluster, less that with the nearest other centre: what is lost of it is what the vectors used the concept for.
-Means are over a random sample of the members, those without the concept included.
+the centre of its cluster, minus the cosine with the nearest other centre. The loss of lead shows how much the vector used the
+concept. Means are over a random sample of the members, including those without the concept.
 
 Only the concept profile is computed again, exactly; the network's part of a vector stays as it is, since a new one would need the
 encoder for each concept left out. So occlusion covers the part of the distance that the profile decides. The mean age, which is a
@@ -30,10 +30,10 @@ FILE = "occlusion.json"
 MEMBERS, CONCEPTS = 60, 30
 """Most members sampled of a cluster, and most concepts left out: those that most of them have. Both bound the time."""
 FEWEST = 10
-"""Concepts that fewer of the sampled members have are not left out: their mean would be that of a few patients."""
+"""A concept is tested only if at least this many of the sampled members have it; otherwise few patients would make the mean."""
 BLOCK = 1024
 AGE = -1
-"""Stands for the mean age, in place of a token id."""
+"""Stands for the mean age, where a token id is expected."""
 NORMAL_95 = 1.96
 
 
@@ -129,7 +129,7 @@ def measure(
 
 
 def lead(unit: Vectors, centres: Vectors, own: Labels) -> NDArray[np.float64]:
-    """Cosine (P,) of vectors (P, D) of length 1 with the centre of their `own` cluster, less that with the nearest other centre."""
+    """Cosine (P,) of unit vectors (P, D) with the centre of their `own` cluster, minus that with the nearest other centre."""
     cosines = (unit @ centres.T).astype(np.float64)
     rows = np.arange(len(own))
     mine = cosines[rows, own].copy()

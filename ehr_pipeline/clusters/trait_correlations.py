@@ -1,15 +1,15 @@
-"""Do a disease's patients have traits that go together, and do so less in others? That is what makes a subgroup of the disease.
+"""Test for subgroups of a disease: are traits more strongly correlated in its patients than in other patients?
 
-Patients differ persistently wherever anything is chronic: this alone makes no subgroup. And some traits go together in everybody:
-obesity with diabetes, two codes of one diagnosis, whatever a busy practice records. So the patients of each disease are compared
-with others of the same sex and of like age and amount of record, who have another of the diseases, or none of them. A trait is a
-concept recorded at least once in half of the visits; the concepts are those that stay with most patients from one half to the
-other, and do not belong to a disease. Patients with a concept that belongs to another disease than theirs are left out: in those
-chosen for that disease it is no difference, and so hides what goes with it in everybody. The correlations between traits, one in
-either half, make a matrix for the patients of the disease, and another for the others. In a subgroup several traits are more
-frequent, so that they are correlated in the disease: the statistic is the sum of squares of the positive differences. Chance is
-the same with diseases permuted among patients alike (a test of equal covariances by the sum of squared differences, as in Li &
-Chen 2012, Annals of Statistics 40(2), for one side).
+Chronic conditions make patients differ persistently, which alone makes no subgroup. Some traits are correlated in everybody:
+obesity with diabetes, two codes of one diagnosis, concepts that a busy practice records. So the patients of each disease are
+compared with others of the same sex, and of similar age and amount of record, who have another of the diseases or none. A trait is
+a concept recorded at least once in a half of the visits. The traits tested are those that most patients have in both halves, and
+that do not belong to a disease. Patients with a concept that belongs to a disease other than their own are left out: patients
+chosen for that disease all have it, which would hide its correlations. Correlations between a trait in one half and a trait in the
+other make one matrix for the patients of the disease, and one for the others. In a subgroup several traits are more frequent, so
+they are correlated within the disease. The statistic is the sum of squares of the positive differences between the matrices. Its
+distribution by chance comes from permuting diseases among patients alike (a one-sided test of equal covariances by the sum of
+squared differences, as in Li & Chen 2012, Annals of Statistics 40(2)).
 
 Practices, calendar time and frailty act on both sides and cancel out, as long as they do not depend on the disease.
 
@@ -27,15 +27,15 @@ from ehr_pipeline.clusters.matching import centred, shuffled
 from ehr_pipeline.embeddings.blocks import Labels
 
 TRAITS = 20
-"""The concepts that are compared, those that stay with most patients; more of them add more noise than knowledge."""
+"""Number of traits: the most persistent concepts. More traits add more noise than information."""
 MAX_P = 0.02
-"""Largest p at which traits go together: below 0.05, so that the verdict is wrong in clearly fewer than 5 % of cohorts."""
+"""Largest p at which traits count as correlated. It is below 0.05, so that clearly fewer than 5 % of verdicts are wrong."""
 FEWEST_PATIENTS = 50
 FEWEST_CARRIERS = 10
-"""A trait is left out if fewer patients of a disease have it, or fewer of others alike: correlations of a few mean nothing."""
+"""A trait is tested only if at least this many patients of the disease, and as many others alike, have it."""
 LIKE = 5.0
-"""A concept that is so many times as frequent in a disease as in others alike belongs to it. A trait that is six times as frequent
-in a third of a disease's patients is less than three times as frequent in all of them."""
+"""A concept belongs to a disease if it is this many times as frequent in it as in others alike. A trait six times as frequent
+in a third of a disease's patients is less than three times as frequent in all of them, so it does not belong to the disease."""
 
 Values = NDArray[np.float64]
 Named = NDArray[np.object_]
@@ -46,15 +46,15 @@ class Togetherness:
     """Result of the test."""
 
     p: float | None
-    """None where there is nobody to compare with, or too few patients."""
+    """None if there are no patients to compare with, or too few patients."""
     diseases: dict[str, float]
-    """How far the statistic of each disease lies above its mean by chance, in standard deviations."""
+    """For each disease, the statistic minus its mean by chance, in standard deviations."""
     others: int
     """Patients compared with who have none of the diseases."""
 
     @property
     def found(self) -> bool | None:
-        """Whether the traits go together."""
+        """Whether the traits are correlated more than in others; None if this was not tested."""
         return None if self.p is None else self.p <= MAX_P
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Records:
 
 
 def together(records: Records, *, permutations: int, seed: int) -> Togetherness:
-    """Test whether the traits of the diseases' patients go together more than those of others alike."""
+    """Test whether traits are more strongly correlated in patients of the diseases than in other patients alike."""
     others = int((records.diseases == "").sum())
     records, allowed = _of_one_disease(records)
     names, disease = np.unique(records.diseases, return_inverse=True)
@@ -97,7 +97,7 @@ def together(records: Records, *, permutations: int, seed: int) -> Togetherness:
 
 
 def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
-    """The patients without a concept that belongs to another disease than theirs, and flags (V,) of the concepts of no disease."""
+    """Patients without a concept that belongs to another disease than their own, and flags (V,) of concepts of no disease."""
     has = _present(records.halves)
     allowed, apart = np.ones(has[0].shape[1], bool), np.zeros(len(records.diseases), bool)
     for name in np.unique(records.diseases[records.diseases != ""]):
@@ -112,7 +112,7 @@ def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
 
 
 def _comparisons(records: Records, allowed: NDArray[np.bool_]) -> tuple[list[Values], dict[int, "_Compared"]]:
-    """Traits (n, T) in either half, less what patients alike and those of the same disease have; each disease, by its number."""
+    """Traits (n, T) in both halves, minus the means of patients alike and of the same disease; and each disease, by its number."""
     has, (names, disease) = _present(records.halves), np.unique(records.diseases, return_inverse=True)
     chosen = _lasting(has, allowed)
     sides = [centred(centred(half[:, chosen].toarray(), records.blocks), disease) for half in has]
@@ -131,7 +131,7 @@ def _present(halves: tuple[csr_array, csr_array]) -> list[csr_array]:
 
 
 def _shares(has: list[csr_array], inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]:
-    """Patients (V,) of a disease with each concept, and as many others alike with it: both by half, on average."""
+    """Number (V,) of a disease's patients with each concept, and of equally many others alike; both are means over the halves."""
     mine, others = _weights(inside, blocks)
     here, there = (
         np.mean([half.T @ weights for half in has], axis=0) for weights in (mine, np.where(inside, 0, others))
@@ -140,7 +140,7 @@ def _shares(has: list[csr_array], inside: NDArray[np.bool_], blocks: Labels) -> 
 
 
 def _lasting(has: list[csr_array], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The concepts that most patients have in both halves, beyond as many as would by chance, if allowed (V,); ascending."""
+    """The allowed (V,) concepts that the most patients have in both halves, in excess of chance; ascending."""
     one, other = has
     first, second, both = (np.asarray(some.sum(axis=0)).ravel() for some in (one, other, one.multiply(other)))
     beyond = np.where(allowed, both - first * second / max(one.shape[0], 1), 0)
@@ -149,7 +149,7 @@ def _lasting(has: list[csr_array], allowed: NDArray[np.bool_]) -> NDArray[np.int
 
 
 def _weights(inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]:
-    """Weights (n,) of a patient as one of a disease, and as one of the others: both sum to the same in each block, or are 0."""
+    """Weights (n,) as a patient of the disease, and as one of the others. Both sum to the same in each block, or are 0."""
     size = np.bincount(blocks)
     own = np.bincount(blocks, inside, len(size))
     both = ((own > 0) & (own < size))[blocks]
@@ -159,7 +159,7 @@ def _weights(inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]
 
 @dataclass(frozen=True)
 class _Compared:
-    """A disease, whose patients are compared with others alike. Permutations within blocks leave all of this as it is."""
+    """A disease whose patients are compared with others alike. Permutations within blocks do not change these values."""
 
     traits: NDArray[np.int64]
     """Which traits are compared."""
@@ -178,7 +178,7 @@ class _Compared:
         return cls(traits, weights > 0, weights, _moments(one, other, weights))
 
     def statistic(self, sides: list[Values], rows: Labels) -> float:
-        """Sum of squares of what the correlations of the patients `rows` exceed those of all others by."""
+        """Sum of squares of the amounts by which correlations in the patients `rows` exceed those in all others."""
         rows = rows[self.there[rows]]
         one, other = (side[rows][:, self.traits] for side in sides)
         here = _moments(one, other, np.ones(len(rows)))

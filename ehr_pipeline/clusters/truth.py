@@ -1,4 +1,4 @@
-"""On synthetic extracts: agreement of the clusters with the planted groups, compared with the honest baseline."""
+"""On synthetic extracts: agreement of the clusters with the planted groups, compared with the baseline without a model."""
 
 from typing import Any
 

@@ -1,16 +1,17 @@
-"""The share of the encoder in a patient's vector, chosen from the data: how much of it makes groups that both halves agree on.
+"""Choose the encoder's share in a patient's vector from the data: the share whose groups the two halves of records agree on best.
 
-Groups are made by k-means on whole records, and both halves of a patient's visits are put into these groups. The halves agree if
-both fall into the same group. This is set against how often halves of different patients do who are alike in disease, sex, age and
-amount of record, and the difference is taken. So agreement on age or disease does not count, and groups that follow these leave
-less to agree on. (A ratio to what is left to reach, as in Cohen's kappa, would reward just that.) Several numbers of groups are
-tried, and the mean is taken.
+Groups are made by k-means on whole records, and each half of a patient's visits is assigned to one of these groups. Two halves
+agree if they are in the same group. The measure is how much more often the halves of one patient agree than the halves of different
+patients alike in disease, sex, age and amount of record. So agreement on age or disease does not count, and groups that follow
+these attributes leave less to agree on. (Cohen's kappa, a ratio to the agreement that is left to reach, would reward such groups.)
+The measure is averaged over several numbers of groups.
 
-Whether a patient's other half is the nearest of all (`clusters.contributions`) would not do as a rule. It asks whether vectors
-identify a person, for which many weak traits serve, and says yes to a share that hides the groups (docs/ablation.md).
+Retrieval of a patient's other half (`clusters.contributions`) would be a bad criterion. It measures whether vectors identify a
+person, which many weak traits can do, and it favours a share that hides the groups (docs/ablation.md).
 
-The patients are cut in two, block by block. Canonical directions and groups are learned from one part and judged on the other. A
-share is taken only if it is better than none, by an interval for all shares that are tried (Bonferroni); of those, the best one.
+The patients are divided into two parts, block by block. Canonical directions and groups are learned from one part and evaluated on
+the other. A share is accepted only if it is better than no encoder, by intervals that hold for all shares tried (Bonferroni). Of
+the accepted shares, the best is chosen.
 
 Axes: n patients, D dimensions.
 """
@@ -33,21 +34,21 @@ from ehr_pipeline.store.artifacts import Artifact
 
 _log = logging.getLogger("ehr_pipeline")
 SHARES = (0.1, 0.2, 0.3, 0.5)
-"""Shares that are tried, beside none."""
+"""Shares that are tried, in addition to 0."""
 GROUPS, STARTS = (5, 10, 20), 3
 """Numbers of groups, and random starts of k-means for each."""
 MOST, FEWEST = 5_000, 200
-"""Most patients that the share is chosen from, and fewest: with fewer, it is 0."""
+"""Most patients used to choose the share, and fewest: with fewer patients, the share is 0."""
 CERTAIN = NormalDist().inv_cdf(1 - 0.05 / (2 * len(SHARES)))
-"""Half the width of the intervals in standard deviations: all of them hold together in 95 % of cases."""
+"""Half the width of each interval in standard deviations, so that all intervals hold together in 95 % of cases."""
 Vectors = NDArray[np.float32]
 Three = tuple[Vectors, Vectors, Vectors]
-"""Of the same patients (n, D): whole records, and both halves."""
+"""Vectors (n, D) of the same patients: of whole records, and of both halves."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """One share, and how well halves agree on groups with it."""
+    """One share, and how well halves agree on groups made with it."""
 
     share: float
     agreement: float
@@ -58,7 +59,7 @@ class Tried:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The share that was chosen, and those tried; the first is 0."""
+    """The chosen share, and all shares tried, of which the first is 0."""
 
     share: float
     patients: int
@@ -66,7 +67,7 @@ class Chosen:
 
     @property
     def adds(self) -> Tried | None:
-        """What says how much the network adds: the share chosen, or if it is 0 the best of the others."""
+        """The tried share that tells how much the network adds: the chosen share or, if it is 0, the best of the others."""
         some = [one for one in self.tried if (one.share == self.share if self.share else one.share)]
         return max(some, key=lambda one: one.gain.value, default=None)
 

@@ -1,7 +1,7 @@
-"""Measures of an embedding space, as the vectors are and after their mean is taken out: a narrow cone makes all cosines large.
+"""Measures of an embedding space, before and after subtracting the mean vector, since a narrow cone makes all cosines large.
 
-None of them says whether vectors are good for a purpose (Taylor et al. 2024 find that alignment and uniformity do not predict it);
-they say what kind of space it is, and compare runs. Axes: P patients, D dimensions.
+The measures describe the space and compare runs. They do not tell whether vectors are good for a purpose (Taylor et al. 2024 find
+that alignment and uniformity do not predict this). Axes: P patients, D dimensions.
 """
 
 from typing import Any

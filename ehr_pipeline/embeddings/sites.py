@@ -1,8 +1,8 @@
-"""How far patient vectors tell from which site a patient comes, among patients alike; and taking the site out of them.
+"""Measure how well patient vectors reveal a patient's site, among similar patients; and remove the site from vectors.
 
-Sites differ in their patients and in how they record. What only recording does should not be in a vector, so sites are compared
-among patients alike in covariates (age, sex, amount of record): coarsened exact matching (Iacus, King & Porro 2012). Axes: P
-patients, D dimensions, C covariates.
+Sites differ in their patients and in how they record. Effects of recording should not be in a vector, so sites are compared among
+patients alike in covariates (age, sex, amount of record), by coarsened exact matching (Iacus, King & Porro 2012). Axes: P patients,
+D dimensions, C covariates.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Predictability:
 def predictability(
     vectors: NDArray[np.floating], second: NDArray[np.bool_], covariates: Floats, seed: int
 ) -> Predictability | None:
-    """How well a logistic regression tells `second` (P,), whether of the second site, from vectors (P, D) of patients alike.
+    """How well a logistic regression tells from vectors (P, D) of patients alike whether they are of the `second` site (P,).
 
     `covariates` is (P, C). Each patient is judged by a classifier that was fitted without that patient. The penalty is fixed, at
     that of standardised directions. None if fewer than FEWEST patients of each site can be matched.

@@ -1,7 +1,8 @@
-"""The model class of an encoder that looks back: a token sees its own visit and earlier ones, never later ones.
+"""A transformers model class with causal attention by visit: a token sees its own visit and earlier visits, never later ones.
 
-The weights have the names and shapes of the stock class, but the stock class cannot run them: its tokens see the whole record. So
-the configuration has a `model_type` of its own, and importing this module registers the class for AutoModelForMaskedLM.
+The weights have the names and shapes of the stock class (RobertaPreLayerNormForMaskedLM), but the stock class cannot run them,
+because its tokens see the whole record. So the configuration has its own `model_type`, and importing this module registers the
+class for AutoModelForMaskedLM.
 """
 
 from typing import Any, ClassVar
@@ -26,7 +27,7 @@ class LookingBackForMaskedLM(RobertaPreLayerNormForMaskedLM):  # type: ignore[no
     config_class = LookingBackConfig
 
     def forward(self, input_ids: Tensor, visit_ids: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Any:
-        """As the stock class, which see; `visit_ids` (B, T) number the visits of each patient, from the first one on.
+        """Compute as the stock class does (see there). `visit_ids` (B, T) number the visits of each patient, from the first one on.
 
         `attention_mask` (B, T) is 1 for tokens and 0 for padding. To ask for a patient's next visit, append [MASK] at the age in
         question, as a visit of its own.

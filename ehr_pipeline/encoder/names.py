@@ -1,9 +1,10 @@
-"""Begin the vectors of unknown concepts at what their names tell: concepts with names alike are alike, if the records agree.
+"""Initialise the vectors of unknown concepts from their names: similar names get similar vectors, as far as this predicts well.
 
 Names become vectors without a network: TF-IDF of their pieces of three to five characters, then a truncated SVD (latent semantic
-analysis: Deerwester 1990). A ridge regression from the names to what an encoder has learned predicts the rest. Its penalty is the
-one that predicts best what was left out, each concept once; where names tell nothing, it shrinks every prediction to the mean.
-Kirchler 2026 (GRASP) carries an encoder between health systems by the names of codes as well, but by a language model.
+analysis: Deerwester 1990). A ridge regression from name vectors to the vectors that an encoder has learned predicts those of
+unknown concepts. Its penalty is chosen by leaving out each known concept once. If names predict nothing, this penalty shrinks every
+prediction to the mean. Kirchler 2026 (GRASP) also transfers an encoder between health systems by the names of codes, but with a
+language model.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 PIECES, WIDTH = (3, 5), 256
-"""Shortest and longest piece of a name, in characters; and most directions of the SVD."""
+"""Shortest and longest piece of a name, in characters; and largest number of directions of the SVD."""
 PENALTIES = tuple(10.0**power for power in range(-3, 6))
 FEWEST = 20
 """Fewest learned concepts from which a regression on names is made."""
@@ -21,12 +22,12 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class Predicted:
-    """What names predict."""
+    """Vectors predicted from names."""
 
     rows: NDArray[np.float64]
-    """Of the unknown concepts (n, D)."""
+    """Predicted rows (n, D) of the unknown concepts."""
     explained: float
-    """Share of the variance of learned rows that names predict of concepts left out, at most 1; below 0 counts as 0."""
+    """Share of the variance of learned rows that names predict for left-out concepts, from 0 to 1; negative values count as 0."""
 
 
 def vectors(names: Sequence[str]) -> NDArray[np.float64]:

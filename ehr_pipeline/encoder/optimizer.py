@@ -42,7 +42,7 @@ def optimizer_of(model: torch.nn.Module, settings: EncoderSettings) -> torch.opt
 
 @dataclass(frozen=True)
 class Done:
-    """What an update came to, over all processes."""
+    """The result of an update, over all processes."""
 
     loss: float
     """Sum of the losses of all predictions."""

@@ -28,12 +28,12 @@ TOKENS = "roberta_prelayernorm.embeddings.word_embeddings.weight"
 GROWING = (TOKENS, "lm_head.bias")
 """Parameters with one row for each token id. The weights of the head are tied to the token embeddings."""
 FACTS = "transfer.json"
-"""What was matched (`Facts`), beside the checkpoint with which a training begins that another study's encoder was made into."""
+"""File with `Facts`, next to a checkpoint that was made from another study's encoder and with which a training begins."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What this study's vocabulary shares with that of the other study whose encoder it begins from (`encoder.transfer`)."""
+    """How this study's vocabulary overlaps with that of the other study whose encoder it starts from (`encoder.transfer`)."""
 
     use: str
     """`encoder.transfer.use`, and (`unknown`) `encoder.transfer.unknown`."""
@@ -44,7 +44,7 @@ class Facts:
     share_of_events: float
     """Share of this study's events whose concept the other one does not know."""
     explained_by_names: float
-    """See `names.Predicted`; 0 where names were not asked."""
+    """See `names.Predicted.explained`; 0 if names were not used."""
 
     @classmethod
     def of(cls, folder: Path) -> "Facts | None":
@@ -78,7 +78,7 @@ def begin(model: StockWeights, folder: Path, vocabulary: Vocabulary, settings: E
 
 
 def freeze(model: StockWeights, layers: int) -> None:
-    """Let no training change the first `layers` layers."""
+    """Freeze the first `layers` layers."""
     base: Any = model.roberta_prelayernorm
     for layer in base.encoder.layer[:layers]:
         layer.requires_grad_(False)

@@ -1,9 +1,9 @@
-"""Begin an encoder from the checkpoint of another study, whose vocabulary overlaps with this one's in part.
+"""Start an encoder from the checkpoint of another study whose vocabulary partly overlaps with this study's.
 
-Concepts are matched by their id, whatever their token ids are: rows of matched ones are copied, and everything that does not
-belong to a token. A concept that the other study does not know begins at what its name predicts (`encoder.names`), or at the mean
-of all that were learned. The result is a checkpoint with this study's vocabulary, from which a training begins (`encoder.start`).
-Concepts of the other study that do not occur here are left out.
+Concepts are matched by concept id, whatever their token ids. The rows of matched concepts are copied, and so are all weights that
+do not belong to a token. A concept that the other study does not know starts from a vector predicted from its name
+(`encoder.names`), or from the mean of all learned vectors. The result is a checkpoint with this study's vocabulary, from which a
+training starts (`encoder.start`). Concepts of the other study that do not occur here are left out.
 """
 
 import shutil
@@ -63,7 +63,7 @@ def carried(
     known: NDArray[np.int64],
     settings: EncoderSettings,
 ) -> tuple[StockWeights, float]:
-    """A model of this study's vocabulary with the weights of another one, and how much of these names explain.
+    """Return a model for this study's vocabulary with the other study's weights, and how much of them names explain.
 
     `known` (n,): the other study's token id of each concept here, -1 for none.
     """

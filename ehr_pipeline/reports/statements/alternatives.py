@@ -1,4 +1,4 @@
-"""What other numbers of clusters and other methods would have given."""
+"""Sentences about the results that other numbers of clusters and other methods would have given."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,15 +7,15 @@ from ehr_pipeline.clusters.trust import STABLE
 from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, markup, say
 
 NAMES = {"kmeans": "k-means", "spectral": "spectral clustering", "agglomerative": "agglomerative clustering"}
-"""Methods in words, where their names in the settings are none."""
+"""Names of methods in words. For other methods, the name in the settings is used."""
 AS_GOOD = 0.01
-"""Adjusted Rand indices that differ by less are about the same."""
+"""Adjusted Rand indices that differ by less than this count as about the same."""
 
 
 def how_many(agreement: Mapping[int, float], asked: int) -> Statement | None:
-    """Compare the page's number of clusters with that on which random halves of the patients agree best.
+    """Compare the page's number of clusters with the number on which random halves of the patients agree best.
 
-    `agreement`: mean adjusted Rand index by number of clusters. None if it was not examined.
+    `agreement`: mean adjusted Rand index by number of clusters. Returns None if no other number was examined.
     """
     if not agreement:
         return None
@@ -62,7 +62,7 @@ def supported(tried: Sequence[int], largest: int, asked: int, *, chosen: bool) -
 
 
 def how_supported(most: int) -> list[Statement]:
-    """Explain the agreement of the halves of a record, and prediction strength; `most`: patients examined at the most."""
+    """Explain the agreement of the halves of a record, and prediction strength. `most`: largest number of patients examined."""
     return [
         say(
             "Halves of a record: one random half of a patient’s visits gets a cluster, and so does the other. Kappa is how often"
@@ -106,9 +106,9 @@ def columns() -> list[Statement]:
 
 
 def steadier(methods: Sequence[tuple[str, str]], method: str, own: str) -> Statement | None:
-    """Name the methods whose clusters other samples give again clearly better, with their stability; None if none.
+    """Name the methods whose clusters are clearly more stable over other samples, with their stability; None if none is.
 
-    `method` made the page's clusters, with the stability `own`.
+    `method` made the page's clusters, which have the stability `own`.
     """
     if not methods:
         return None

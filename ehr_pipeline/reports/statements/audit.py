@@ -1,4 +1,4 @@
-"""The bias audit in words: how far clusters go with attributes of the patients, or with how they were recorded."""
+"""The bias audit in words: how strongly clusters follow attributes of the patients, or of the recording."""
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
@@ -8,7 +8,7 @@ from ehr_pipeline.reports.effects import BANDS, RECORDING, Effect, in_words, str
 from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, say
 
 FINEST_P = 0.005
-"""A permutation p value below this is shown as a bound: there are 200 permutations."""
+"""A permutation p value below this is shown as a bound, because there are only 200 permutations."""
 TELLS = {"negligible": "next to nothing", "small": "little", "medium": "a good deal", "large": "a great deal"}
 
 
@@ -45,7 +45,7 @@ def by_construction(effect: Effect, *, diseases: bool, ages: bool, predicted: Co
 
 
 def left(effect: Effect) -> Statement | None:
-    """Say how much of a medium or large effect is left among patients of one disease; None of other effects."""
+    """Say how much of a medium or large effect remains among patients with the same disease; None for smaller effects."""
     if effect.within is None or effect.words not in ("medium", "large"):
         return None
     size = in_words(effect.within, effect.measure)
@@ -59,7 +59,7 @@ def left(effect: Effect) -> Statement | None:
 
 
 def warnings(effects: Sequence[Effect]) -> list[Statement]:
-    """Return a warning for each medium or large effect, of patients or of recording, except that of disease."""
+    """Return a warning for each medium or large effect of an attribute of patients or recording, except disease."""
     return [
         say(
             "The clusters are associated with {name} ({measure} {value:.2f}, a {words} effect): they may reflect {what} rather"
@@ -98,14 +98,14 @@ def purpose() -> list[Statement]:
 
 
 def p_text(effect: Effect) -> str:
-    """Return the permutation p value as text; a bound if it is as small as it can be."""
+    """Return the permutation p value as text; the smallest possible value is shown as a bound."""
     if effect.p is None:
         return "–"
     return f"<{FINEST_P:g}" if effect.p < FINEST_P else f"{effect.p:.3f}"
 
 
 def read_as(kinds: Mapping[str, str], given: Mapping[str, str]) -> Statement | None:
-    """Say which attributes were read as numbers and which as categories, and which of these were guessed; None without any."""
+    """Say which attributes were read as numbers and which as categories, and which types were guessed; None without attributes."""
     if not kinds:
         return None
     ordered = sorted(kinds.items(), key=lambda pair: pair[1])

@@ -1,4 +1,4 @@
-"""What the page says of each cluster, of groups of them, and how to read their cards."""
+"""Sentences about each cluster, about groups of clusters, and about how to read their cards."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from ehr_pipeline.reports.sureness import usable
 
 Card = Mapping[str, Any]
 CLOUD_WORDS = 6
-"""Names that the alternative text of a word cloud lists."""
+"""Number of names in the alternative text of a word cloud."""
 DOUBTED = ("unstable", "doubtful")
 """Words for stability that are printed as a warning."""
 
@@ -24,7 +24,7 @@ def undivided() -> Statement:
 
 
 def is_folded(card: Card, verdict: str) -> bool:
-    """Whether a card is folded away: of a cluster that cannot be relied on by itself."""
+    """Whether a card is folded away, because its cluster alone cannot be relied on."""
     return verdict not in ("none", "untested") and not usable(card)
 
 
@@ -42,7 +42,7 @@ def folded(card: Card) -> Statement:
 
 
 def title(card: Card, verdict: str) -> Statement:
-    """Return the name of a cluster; without evidence of subgroups it gets none."""
+    """Return the name of a cluster; empty without evidence of subgroups."""
     if verdict == "none":
         return say("division {number} (not a finding)", number=card["number"])
     return say("{title}", Rate.MARKS, title=card["title"])
@@ -90,7 +90,7 @@ def carried(card: Card) -> Statement:
 
 
 def how_sure(card: Card, verdict: str) -> Statement:
-    """Say whether half of a record tells the cluster, beyond chance, and whether other samples of patients find it again."""
+    """Say whether half of a record identifies the cluster better than by chance, and whether other samples find it again."""
     if verdict == "untested":
         half = markup("Untested: too few patients.")
     else:
@@ -123,14 +123,14 @@ SIDES = {
 
 
 def sides(card: Card, *, is_tested: bool) -> Iterator[tuple[str, str, Sequence[ConceptRow]]]:
-    """Yield each table of concepts: its colour, its heading and its rows."""
+    """Yield the tables of concepts on a card, each as colour, heading and rows."""
     for kind, heading in SIDES[is_tested].items():
         if card[kind]:
             yield kind, heading, card[kind]
 
 
 def tables(card: Card) -> str:
-    """Return the words behind which a card's tables are folded."""
+    """Return the label of the fold that hides a card's tables."""
     return f"{counted(len(card['over']) + len(card['under']), 'concept')} with all figures"
 
 
@@ -158,7 +158,7 @@ def closest(card: Card, verdict: str) -> Statement | None:
 
 
 def small(numbers: Sequence[int], fewest: int) -> Statement:
-    """Say why the clusters of too few patients are not described; their numbers stand in front."""
+    """Say why clusters with too few patients are not described. The sentence begins with their numbers."""
     return say(
         "fewer than {fewest} patients{each}: too few to be described without risk to them. They are left out of all comparisons"
         " above.",
@@ -225,7 +225,7 @@ def glance(fewest: int) -> list[Statement]:
 
 
 def parts(cards: Sequence[Card], beyond: str) -> Statement:
-    """Say that several clusters are parts of one group; `cards` are those of its parts that are described, the largest first."""
+    """Say that several clusters are parts of one group. `cards`: the cards of its described parts, the largest first."""
     links = (
         markup("{link} (median age {age})", link=cluster_link(card["number"]), age=card["age"].split()[0])
         for card in cards
@@ -240,7 +240,7 @@ def parts(cards: Sequence[Card], beyond: str) -> Statement:
 
 
 def how_to_read(fewest: int, beyond: str) -> list[Statement]:
-    """Explain the cards; `beyond`: what the patients that the half test compares are alike in, empty for the published ranking."""
+    """Explain the cards. `beyond`: in what the patients compared by the half test are alike; empty for the published ranking."""
     told = [
         say(
             '<span class="over">Red</span> concepts are {more}, <span class="under">blue</span> ones less {how}{cloud}. Ages and'

@@ -1,4 +1,4 @@
-"""Whether the neighbours of concepts mean something: by what is recorded together, by semantic type, and by an ontology."""
+"""Whether neighbours of concepts are meaningful: recorded together, of the same semantic type, in the same ontology group."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from ehr_pipeline.concepts.together import Together
 from ehr_pipeline.reports.statements.statement import Rate, Statement, percent, say
 
 TWICE = 2.0
-"""Multiple of the chance share from which semantic types are said to support the neighbours clearly."""
+"""Semantic types clearly support the neighbours from this multiple of the share expected by chance."""
 MOST_ALIKE = 1 / TWICE
-"""Share by chance from which semantic types cannot tell: no share could be twice as large."""
+"""From this chance share on, semantic types cannot tell, because no share could be twice as large."""
 FEWEST_CONCEPTS = 10
-"""Concepts below which semantic types cannot tell."""
+"""With fewer concepts than this, semantic types cannot tell."""
 MAX_P = 0.05
 
 
@@ -24,11 +24,11 @@ class TypeAgreement:
     share: float
     chance: float
     low: float
-    """The lower end of the 95 % interval, over concepts, of the share less the share by chance."""
+    """The lower end of the 95 % interval, over concepts, of the share minus the share by chance."""
 
     @property
     def can_tell(self) -> bool:
-        """Whether the measure can tell neighbours that mean something from others."""
+        """Whether the measure can distinguish meaningful neighbours from others."""
         return self.concepts >= FEWEST_CONCEPTS and self.chance < MOST_ALIKE
 
 
@@ -38,7 +38,7 @@ def purpose() -> Statement:
 
 
 def recorded_together(found: Together | None) -> Statement:
-    """Say whether neighbours are recorded together in visits from which nothing was learned; None: it cannot be told."""
+    """Say whether neighbours are recorded together in visits not used for training. `found` is None if this cannot be told."""
     if found is None:
         return say(
             "Whether neighbours are recorded together cannot be told here: too few patients were held out when the network learned,"
@@ -65,7 +65,7 @@ def recorded_together(found: Together | None) -> Statement:
 
 
 def types(interest: TypeAgreement | None, own: TypeAgreement | None) -> Statement | None:
-    """Say whether neighbours share semantic types beyond chance; `own` is for the cohort's diseases. None: there are no types."""
+    """Say whether neighbours share semantic types more than by chance (`own`: of the cohort's diseases); None without types."""
     if interest is None:
         return None
     told = (
@@ -82,7 +82,7 @@ def types(interest: TypeAgreement | None, own: TypeAgreement | None) -> Statemen
 
 
 def _of_types(interest: TypeAgreement, own: TypeAgreement | None) -> str:
-    """Return what the shares mean, or why they mean nothing."""
+    """Return an interpretation of the shares, or why they have none."""
     if interest.concepts < FEWEST_CONCEPTS:
         return "This measure cannot tell whether neighbours mean something: there are too few concepts."
     if not interest.can_tell:
@@ -98,7 +98,7 @@ def _of_types(interest: TypeAgreement, own: TypeAgreement | None) -> str:
 
 
 def ontology(found: Mapping[str, Any] | None) -> Statement:
-    """Say whether neighbours belong to the same group of a disease ontology; None: no ontology is set."""
+    """Say whether neighbours belong to the same group of a disease ontology. `found` is None if no ontology is set."""
     if not found:
         return say(
             "Whether neighbours belong to the same group of a disease ontology was not measured: no ontology is set"
@@ -137,7 +137,7 @@ def _points(share: float) -> str:
 
 
 def habits(sentence: str) -> Statement:
-    """Say whether concepts are recorded one instead of another; `sentence` from `substituted`."""
+    """Say whether some concepts are recorded in place of others. `sentence` comes from `substituted`."""
     return say("Habits of recording: {sentence}", sentence=sentence)
 
 

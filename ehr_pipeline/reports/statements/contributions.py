@@ -21,12 +21,12 @@ NAMES = {
 
 
 def rows() -> Statement:
-    """Say what the rows are."""
+    """Explain the rows of the table."""
     return say("Each row makes the vectors of the same patients in another way.")
 
 
 def compared(found: Contributions, patients: str, step: int) -> Statement:
-    """Say who was compared, and how."""
+    """Say which patients were compared, and how."""
     return say(
         "Compared: {patients} patients with a vector for both halves of their visits (at most {most}, drawn at random). Other half"
         " found: for how many of them the vector of one half of their visits lies nearest to that of their own other half, among"
@@ -41,7 +41,7 @@ def compared(found: Contributions, patients: str, step: int) -> Statement:
 
 
 def adds(found: Contributions, step: int) -> Statement | None:
-    """Say what the network adds to the retrieval, with its interval."""
+    """Say how much the network adds to finding the other half of a record, with an interval."""
     bare = next((row for row in found.rows if row.name == NO_NETWORK), None)
     if bare is None:
         return None
@@ -59,7 +59,7 @@ def adds(found: Contributions, step: int) -> Statement | None:
 
 
 def share(chosen: Chosen | None) -> Statement | None:
-    """Say which share of the vectors the network was given, and what that adds; None if it was set by hand."""
+    """Say which share of the vectors the network got, and how much it adds; None if the share was set by hand."""
     if chosen is None:
         return None
     adds = chosen.adds
@@ -83,7 +83,7 @@ def share(chosen: Chosen | None) -> Statement | None:
 
 
 def chosen_by_network(chosen: bool) -> Statement | None:
-    """Say that the network has a part in every row if it chose some of the concepts."""
+    """Say that the network contributes to every row, if it chose some of the concepts."""
     if not chosen:
         return None
     return say(
@@ -143,7 +143,7 @@ def by_starts(compared: Contributions) -> Statement:
 
 
 def starts(estimate: Estimate | None) -> str:
-    """Return a figure over starts of k-means: the mean, and the lowest and the highest."""
+    """Return a figure over several starts of k-means, as mean, lowest and highest value."""
     return "–" if estimate is None else f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
 
 

@@ -1,4 +1,4 @@
-"""How the encoder was trained, and how well it guesses concepts that are hidden from it."""
+"""Sentences about how the encoder was trained, and how well it predicts masked concepts."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +33,7 @@ def trained(metrics: Mapping[str, Any]) -> list[Statement]:
 
 
 def _beside(metrics: Mapping[str, Any]) -> list[str]:
-    """What was learned beside the objective, in words."""
+    """The training targets in addition to the objective, in words."""
     words = {
         "contrastive": "two stretches of a record were to be nearer to each other than to those of other patients",
         "metadata": "attributes of the patients were to be predicted",
@@ -44,7 +44,7 @@ def _beside(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _transferred(facts: Mapping[str, Any] | None) -> list[Statement]:
-    """Say how much another study's encoder knew of this study's concepts; nothing if it began at random weights."""
+    """Say how many of this study's concepts another study's encoder knew; nothing if training began with random weights."""
     if facts is None:
         return []
     return [
@@ -60,7 +60,7 @@ def _transferred(facts: Mapping[str, Any] | None) -> list[Statement]:
 
 
 def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return rows of (measure, this encoder, guesses by frequency alone)."""
+    """Return rows of (measure, value of this encoder, value of guessing by frequency alone)."""
     best, base = metrics["best"], metrics["baseline"]
     loss, by_frequency = of_concepts(metrics)
     return [

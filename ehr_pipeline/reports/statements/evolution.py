@@ -1,4 +1,4 @@
-"""Change over time: who moved from cluster to cluster, and what of it neither chance nor growing older explains."""
+"""Change over time: who moved between clusters, and which moves neither chance nor growing older explains."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -58,7 +58,7 @@ def picture(told: Mapping[str, Any]) -> list[Statement]:
 
 
 def picture_alone(told: Mapping[str, Any]) -> str:
-    """Return the words that stand for the picture of courses where it cannot be seen."""
+    """Return the alternative text of the picture of courses."""
     moves = ", and moves between them," if told["moves"] else ""
     return f"Mean courses of the clusters{moves} on the map of patients"
 
@@ -109,7 +109,7 @@ def named(number: int, card: Mapping[str, Any], verdict: str) -> Statement:
 
 
 def no_moves(tested: bool, fewest: int, max_q: float) -> Statement:
-    """Say that between no two clusters more patients go one way than expected, or that there are too few patients to know."""
+    """Say that no pair of clusters has more moves in one direction than expected, or that there are too few patients to tell."""
     if not tested:
         return say("Too few patients moved between any two clusters to test whether they changed.")
     return say(

@@ -1,4 +1,4 @@
-"""What is said of forecasts of the next concepts: whether they are better than counting, with the figures."""
+"""Sentences about forecasts of the next concepts: whether they are better than counting, with the figures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -35,7 +35,7 @@ def verdict(row: Mapping[str, Any]) -> Statement:
 
 
 def foresight(share: float, popularity: float, kind: str) -> Statement:
-    """Say what Foresight's own metric gives, and that popularity alone gives nearly as much."""
+    """State the value of Foresight's own metric, and that popularity alone reaches nearly as much."""
     return say(
         "By Foresight's own metric, which is told type and status of the answer: {share} of {kind} are found, by popularity alone"
         " {popularity}.",
@@ -54,7 +54,7 @@ def nothing() -> Statement:
 
 
 def lead() -> Statement:
-    """Say what was asked, and of whom."""
+    """Say what was forecast, and for which patients."""
     return say(
         "On patients of the test side, from whom nothing was learned, a visit was drawn, and ten concepts were named that may"
         " follow: of those that the patient never had (new), and of those that the patient had (recurring). Recall at ten: of what"

@@ -1,4 +1,4 @@
-"""What the page says of the concepts that mark a cluster: by the half test, or by the published ranking."""
+"""Sentences about the concepts that mark a cluster, by the half test or by the published ranking."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from ehr_pipeline.reports.statements.statement import Rate, Statement, say
 
 
 def nothing_marks(beyond: str, fewest: int) -> Statement:
-    """Say that no concept passes the half test; `beyond`: what the patients compared are alike in."""
+    """Say that no concept passes the half test. `beyond`: in what the compared patients are alike."""
     return say(
         "Nothing marks this cluster beyond {beyond}: no concept that at least {fewest} patients have passes the half test"
         " (Benjamini-Hochberg value below {max_q:g}).",
@@ -106,7 +106,10 @@ def methods(beyond: str, count: int, max_p: float, *, is_tested: bool) -> list[S
 
 
 def companions(own: Sequence[int], others: Sequence[int]) -> Statement:
-    """Say how many planted companions mark their group's main cluster, and how many of other groups; (number, of how many)."""
+    """Say how many planted companions mark their group's main cluster, and how many companions of other groups do.
+
+    Both arguments are (number, out of how many).
+    """
     return say(
         "{here} of {own} companions mark their own group’s main cluster, being recorded more often there; so do {there} of {others}"
         " companions of other groups.",

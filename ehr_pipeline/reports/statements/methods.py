@@ -9,9 +9,9 @@ from ehr_pipeline.reports.lists import DiseaseConcepts
 from ehr_pipeline.reports.statements.statement import Statement, listed, percent, say
 
 EQUAL = 1e-3
-"""Distances whose variation is a smaller share of their mean count as equal."""
+"""Distances count as equal if their variation, as a share of their mean, is below this."""
 MOST_NAMED = 12
-"""Diseases' concepts that a sentence names."""
+"""Most disease concepts that a sentence names."""
 
 
 def records() -> Statement:
@@ -97,7 +97,7 @@ def shares(settings: Mapping[str, Any]) -> Statement:
 
 
 def space(measured: Mapping[str, Mapping[str, float]]) -> Statement:
-    """Say what kind of space the vectors span, as they are and centred at their mean."""
+    """Describe the space that the vectors span, before and after subtracting their mean."""
 
     def both(name: str, digits: int = 2) -> str:
         return " and ".join(f"{measured[how][name]:.{digits}f}" for how in ("raw", "centred"))
@@ -118,7 +118,7 @@ def space(measured: Mapping[str, Mapping[str, float]]) -> Statement:
 
 
 def collapse(now: Mapping[str, float], published: Mapping[str, float]) -> Statement:
-    """Say how far a patient's place depends on age and length of record only, compared with the published vectors."""
+    """Say how much a patient's vector depends on age and length of record alone, compared with the published vectors."""
     asked = "Do the vectors of old patients, or of long records, collapse to the centre?"
     if now["spread"] < EQUAL:
         return say(
@@ -144,12 +144,12 @@ def collapse(now: Mapping[str, float], published: Mapping[str, float]) -> Statem
 
 
 def habits(method: str) -> Statement | None:
-    """Say how concepts were found that are recorded one instead of another; None if none were looked for."""
+    """Say how concepts that are recorded in place of each other were found; None if they were not searched for."""
     return say("Habits of recording: {method}", method=method) if method else None
 
 
 def disease_concepts(concepts: DiseaseConcepts | None) -> Statement | None:
-    """Say how far codes of the cohort's own diseases decide the vectors; None if no list chose the cohort."""
+    """Say how much codes of the cohort's own diseases decide the vectors; None if no list defines the cohort."""
     if not concepts:
         return None
     if not concepts.names:
@@ -182,7 +182,7 @@ def ages(settings: Mapping[str, Any]) -> Statement | None:
 
 
 def sides(told: str) -> Statement | None:
-    """Say what the test side is for; `told`: patients on each side, in words. None if there is no test side."""
+    """Say what the test side is for; None if there is no test side. `told`: patients on each side, in words."""
     if not told:
         return None
     return say(
@@ -272,7 +272,7 @@ def limits() -> Statement:
 
 
 def error_rates() -> Statement:
-    """Say where it is written how often the page is wrong."""
+    """Say where the reader finds how often sentences of the page are wrong."""
     return say(
         "How often statements of this page are made where they are false was measured on synthetic cohorts:"
         " <code>docs/error_rates.md</code> of ehr_pipeline."

@@ -1,4 +1,4 @@
-"""What later extracts changed: which earlier results go on, and how far clusters overlap with those before."""
+"""Sentences about new extracts: which earlier results were kept, and how much clusters overlap with the previous ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from ehr_pipeline.reports.statements.statement import Statement, say
 
 
 def earlier_encoder(unknown: str) -> Statement:
-    """Say that the encoder was not trained again; `unknown`: share of tokens that it does not know."""
+    """Say that the encoder was not trained again. `unknown`: share of tokens that the encoder does not know."""
     return say(
         "The encoder was trained on earlier extracts and was not changed. Tokens of the cohort that it does not know, and which"
         " therefore play no part in the vectors: {unknown}.",
@@ -25,14 +25,14 @@ def continued_encoder(added: int) -> Statement:
 
 
 def kept_vectors() -> Statement:
-    """Say whose vectors are the earlier ones."""
+    """Say which patients kept their earlier vectors."""
     return say(
         "Patients whose records have not changed kept their vectors; the others were embedded in the same space."
     )
 
 
 def assigned(number: str) -> Statement:
-    """Say how many patients were assigned to the earlier clusters, as text."""
+    """Say how many patients were assigned to the earlier clusters. `number` is text."""
     return say(
         "The clusters are those of earlier extracts: {number} new or changed patients were assigned to them by the vote of their"
         " nearest clustered patients. Stability and the comparison of methods describe the clustering itself; the split-half test,"
@@ -42,7 +42,7 @@ def assigned(number: str) -> Statement:
 
 
 def overlap(told: Mapping[str, Any]) -> Statement:
-    """Say how far the clusters agree with those before."""
+    """Say how much the clusters agree with the previous ones."""
     return say(
         "Overlap with the clusters before, over {patients} patients who had a cluster in both: adjusted Rand index {index} (1: the"
         " same division, 0: what chance gives).",

@@ -1,4 +1,4 @@
-"""Which concepts the vectors of a cluster's patients rest on."""
+"""Sentences about the concepts that the vectors of a cluster's patients rest on, found by leaving concepts out (occlusion)."""
 
 from collections.abc import Mapping
 
@@ -10,15 +10,15 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 SHOWN = 6
 """Most concepts named on a card."""
 LEAST = 0.01
-"""Concepts that take less of the lead are not named."""
+"""A concept is named only if leaving it out takes at least this part of the cluster's lead over others."""
 ALONE = 0.9
-"""A concept without which at least so much of the lead is lost is one that a cluster rests on alone; so is the mean age."""
+"""A cluster rests on one concept, or on the mean age, alone if leaving it out loses at least this part of the lead."""
 
 
 def rests_on(
     found: Occlusion | None, number: int, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str
 ) -> Statement | None:
-    """Say what the vectors of a cluster rest on; None without evidence of subgroups, or if nothing may be named."""
+    """Say which concepts the vectors of a cluster rest on; None without evidence of subgroups, or if none may be named."""
     used = _named(found, number, disclosure, verdict)
     if not used:
         return None
@@ -27,7 +27,7 @@ def rests_on(
 
 
 def _named(found: Occlusion | None, number: int, disclosure: Disclosure, verdict: str) -> list[Used]:
-    """What the vectors of a cluster rest on, as far as it may be named; nothing without evidence of subgroups."""
+    """The nameable concepts that the vectors of a cluster rest on; empty without evidence of subgroups."""
     if found is None or verdict == "none":
         return []
     return [one for one in found.used.get(number, ()) if disclosure.named(one.having) and one.lost >= LEAST]
@@ -40,13 +40,13 @@ def _name(one: Used, vocabulary: Vocabulary) -> str:
 def first(
     found: Occlusion | None, number: int, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str
 ) -> Statement | None:
-    """Name what the vectors of a cluster rest on most, with the part of the lead lost without it; None as in `rests_on`."""
+    """Name the concept that a cluster's vectors rest on most, and the part of the lead lost without it; None as in `rests_on`."""
     used = _named(found, number, disclosure, verdict)
     return say("{name} ({part})", name=_name(used[0], vocabulary), part=_part(used[0].lost)) if used else None
 
 
 def alone(found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str) -> dict[int, str]:
-    """Return the clusters that rest on one concept, by number, with its name; empty without evidence of subgroups."""
+    """Return the name of the concept for each cluster (by number) that rests on one alone; empty without evidence of subgroups."""
     leading = {number: _named(found, number, disclosure, verdict)[:1] for number in (found.used if found else ())}
     return {
         number: _name(one, vocabulary)
@@ -57,7 +57,7 @@ def alone(found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosur
 
 
 def one_concept(resting: Mapping[int, str]) -> Statement | None:
-    """Warn of the clusters that rest on one concept (`alone`); None if there are none."""
+    """Warn about the clusters that rest on one concept alone (`alone`); None if there are none."""
     if not resting:
         return None
     names = listed(markup("{link} ({name})", link=cluster_link(number), name=name) for number, name in resting.items())
@@ -81,12 +81,12 @@ def one_concept_means() -> Statement:
 
 
 def _part(lost: float) -> str:
-    """Return a part of the lead in words: a concept can take more than all of it."""
+    """Return a part of the lead in words. Without a concept, more than the whole lead can be lost."""
     return "all" if lost >= 1 else percent(lost)
 
 
 def explained(found: Occlusion | None) -> Statement | None:
-    """Say what it means that vectors rest on a concept, and what was not left out."""
+    """Explain what it means that vectors rest on a concept, and which parts were never left out."""
     if found is None:
         return None
     return say(

@@ -1,4 +1,4 @@
-"""What the page's drawings say in words: captions, alternative texts with their content, and hints under the pointer."""
+"""Texts for the page's drawings: captions, alternative texts that give the content, and hints under the pointer."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from ehr_pipeline.reports.cards import ConceptRow
 from ehr_pipeline.reports.statements.statement import Statement, counted, say
 
 NAMED_IN_ALT = 4
-"""Names that an alternative text lists before it refers to the table."""
+"""Number of names that an alternative text lists before it refers to the table."""
 
 FIND = {
     "search": "Search",
@@ -52,7 +52,7 @@ def lifts_alt(number: int, rows: Sequence[ConceptRow]) -> str:
 
 
 def _colours(*, is_tested: bool) -> str:
-    """Say what red and blue are: what passed the half test was compared among patients alike, and not with all others."""
+    """Explain red and blue. Concepts that passed the half test were compared among similar patients, not with all others."""
     if is_tested:
         return "Red: more frequent here than among patients alike; blue: less frequent"
     return "Red: recorded more often here than elsewhere; blue: less often"
@@ -105,10 +105,10 @@ def heat_caption(*, is_tested: bool) -> Statement:
 
 
 def coverage() -> str:
-    """Say of which events the share is that have a concept."""
+    """Say which events the share of events with a concept refers to."""
     return "of events have a code with a UMLS concept; the others play no part in the clusters"
 
 
 def largest_effect(name: str) -> str:
-    """Name the attribute that the clusters follow most, beside disease."""
+    """Name the attribute, other than disease, that the clusters follow most."""
     return f"association of the clusters with {name}: the strongest, beside that with disease"

@@ -16,7 +16,7 @@ def purpose() -> Statement:
 
 
 def items(extracts: int, attributes: Sequence[str], sides: str) -> Iterator[tuple[str, str, Statement]]:
-    """Yield each item: its number, what it asks for, and where the page answers it, or what the authors have to do.
+    """Yield each item: its number, its request, and where the page answers it or what the authors have to do.
 
     `sides`: patients on each side of the split, in words; empty if there is no test side.
     """
@@ -45,12 +45,12 @@ def items(extracts: int, attributes: Sequence[str], sides: str) -> Iterator[tupl
 
 
 def _yours(text: str) -> Statement:
-    """Return what the authors of a study have to do."""
+    """Return an instruction to the authors of a study."""
     return say(f"<i>{text}</i>")
 
 
 def population() -> Statement:
-    """Say where the codes are that select the cohort."""
+    """Say where the reader finds the codes that select the cohort."""
     return say(
         "{flow}: the list of codes of each disease, with the SHA-256 of its file, how many of its codes the extract contains,"
         " and the rule that makes a patient a case.",
@@ -59,7 +59,7 @@ def population() -> Statement:
 
 
 def codes(attributes: Sequence[str]) -> Statement:
-    """Say where the codes of everything else are."""
+    """Say where the reader finds all other codes."""
     return say(
         "Concepts, and how vectors are made from them: In short, Methods and Settings; every code with its concept is in"
         " mapping.csv. Attributes: {attributes}.",
@@ -68,7 +68,7 @@ def codes(attributes: Sequence[str]) -> Statement:
 
 
 def cleaning(extracts: int) -> Statement:
-    """Say where the rows are counted that were set aside."""
+    """Say where rejected rows are counted."""
     return say(
         "{flow}: every row of {extracts} that was set aside, with the reason.",
         flow=FLOW,
@@ -77,6 +77,6 @@ def cleaning(extracts: int) -> Statement:
 
 
 def selection(sides: str) -> Statement:
-    """Say where the flow of patients is."""
+    """Say where the flow of patients is shown."""
     more = f" Of the patients in the data set, {sides}." if sides else ""
     return say("{flow}: the flow of patients and of events.{more}", flow=FLOW, more=more)

@@ -1,4 +1,4 @@
-"""Which diseases go together."""
+"""Sentences about diseases that occur together."""
 
 from ehr_pipeline.relations.table import FEWEST
 from ehr_pipeline.reports.statements.statement import Statement, counted, say
@@ -28,7 +28,7 @@ FIND = {"search": "Only the pairs of", "example": "a disease, or click on one", 
 
 
 def rule(max_q: float, fewest: int) -> Statement:
-    """Say when two concepts are listed as going together."""
+    """State the rule by which two concepts are listed as occurring together."""
     return say(
         "A pair is listed if patients alike in age, sex and amount of record have both concepts more often than chance gives, at a"
         " false discovery rate of {q:g} over all pairs (Mantel-Haenszel), and at least {fewest} patients have both. Listed"
@@ -68,7 +68,7 @@ def order(days: int) -> Statement:
 
 
 def doubts(ordered: bool) -> Statement:
-    """Say what does not follow, and what a dash stands for. `ordered`: whether the list says which comes first."""
+    """Say which conclusions do not follow, and what a dash stands for. `ordered`: whether the list shows an order."""
     return say(
         "None of this says that one causes the other: a common cause, or care for the one in which the other is noticed, gives the"
         " same figures. “–” stands where {untold}a figure would reveal fewer patients than the threshold.",

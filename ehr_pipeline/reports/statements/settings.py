@@ -1,4 +1,4 @@
-"""With what the page was made: years, libraries, machines, versions."""
+"""Sentences about the making of the page: years of the records, libraries, machines, versions."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from ehr_pipeline.reports.statements.statement import Statement, markup, say
 
 
 def years(told: str) -> Statement:
-    """Say of which calendar years the records are."""
+    """Say which calendar years the records cover."""
     return say("Records of the years {told} (first and last calendar year with visits of enough patients).", told=told)
 
 
@@ -20,7 +20,7 @@ def installed(versions: Sequence[tuple[str, str]]) -> Statement:
 
 
 def machines(decided: Sequence[tuple[str, str]]) -> Statement | None:
-    """Say what the machines decided for each asset; None if nothing."""
+    """Say which choices depended on the machine, for each asset; None if there were none."""
     if not decided:
         return None
     each = (markup("<code>{asset}</code> {what}", asset=asset, what=what) for asset, what in decided)

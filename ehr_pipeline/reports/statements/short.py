@@ -1,4 +1,4 @@
-"""The answers in short: who is in the clusters, how sure that is, what may be an artefact, and what was lost."""
+"""The short answers: who is in the clusters, how reliable they are, what may be an artefact, and which data were lost."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,13 +21,13 @@ from ehr_pipeline.reports.sureness import Standing
 
 Cards = Sequence[Mapping[str, Any]]
 Groups = Sequence[Sequence[int]]
-"""Numbers of the clusters that are parts of each group."""
+"""For each group, the numbers of its clusters."""
 
 
 def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> list[Statement]:
     """Say who is in the clusters, and which groups of them can be relied on (`sure`: the numbers of their parts).
 
-    `made`: why patients were put together (`alike`). Clusters of fewer than `fewest` patients are not described.
+    `made`: why patients are in one cluster (from `alike`). Clusters of fewer than `fewest` patients are not described.
     """
     if verdict == "none":
         return [
@@ -58,7 +58,7 @@ def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> 
 
 
 def alike(*, profile: bool, ages: bool) -> str:
-    """Return why patients were put together: `profile`, `ages`: whether the vectors hold a concept profile, and mean ages."""
+    """Return why patients are in one cluster. `profile` and `ages`: whether vectors hold a concept profile, and mean ages."""
     if not profile:
         return "the network takes their records to be alike"
     shares = "their records contain similar concepts in similar shares"
@@ -71,7 +71,7 @@ def undivided() -> Statement:
 
 
 def _named(parts: Cards) -> Markup:
-    """Name a group by its first cluster, with the clusters that are its parts."""
+    """Name a group by its first cluster, and list its clusters."""
     links = Markup(" and ").join(cluster_link(card["number"]) for card in parts)
     first = parts[0]
     text = "{links} {title} ({size} patients, median age {age})" if len(parts) == 1 else "{links} {title} ({n} parts)"
@@ -92,7 +92,7 @@ def subgroups(verdict: str) -> Statement:
 
 
 def stable(numbers: str, limits: str) -> Statement:
-    """Say how many clusters other samples of the patients give again; `numbers` and `limits` from `sureness`."""
+    """Say how many clusters are found again in other samples of patients. `numbers` and `limits` come from `sureness`."""
     return say(
         "Found again in other samples of the patients: {numbers} ({limits}).",
         Rate.CLUSTER,
@@ -102,7 +102,7 @@ def stable(numbers: str, limits: str) -> Statement:
 
 
 def relied_on(verdict: str, sure: Groups, clusters: int, groups: int) -> Statement | None:
-    """Say which groups of clusters can be relied on; None if there is no evidence of subgroups in the first place."""
+    """Say which groups of clusters can be relied on; None without evidence of subgroups."""
     if verdict not in ("clear", "weak", "differ"):
         return None
     names = listed(" + ".join(map(str, group)) for group in sure)
@@ -135,7 +135,7 @@ def relied_on(verdict: str, sure: Groups, clusters: int, groups: int) -> Stateme
 
 
 def _shared(which: str, of: str, number: int) -> Statement:
-    """Say in which clusters patients share what lasts, where that makes no subgroups."""
+    """Say in which clusters patients share lasting features, if these do not amount to subgroups."""
     return say(
         "Of the {of}, {which} {are} stable and clearly recognised from half a record, beyond disease, age, sex and amount of"
         " record: what the records there hold, or lack, lasts, as chronic conditions do. That alone shows no subgroup of a"
@@ -160,7 +160,7 @@ def headline(standing: Standing, verdict: str) -> str:
 
 
 def followed(verdict: str, strong: Sequence[Effect]) -> Statement:
-    """Say what, other than disease, the clusters go with; `strong`: medium and large effects."""
+    """Say which attributes, other than disease, the clusters follow. `strong`: medium and large effects."""
     audit = Markup('<a href="#audit">bias audit</a>')
     if strong:
         names = listed(f"{effect.name} ({effect.words} effect)" for effect in strong)
@@ -173,7 +173,7 @@ def followed(verdict: str, strong: Sequence[Effect]) -> Statement:
 
 
 def divided(verdict: str, groups: Groups) -> Statement | None:
-    """Say how many groups are cut into several clusters; None if none is, or without evidence of subgroups."""
+    """Say how many groups consist of several clusters; None if none does, or without evidence of subgroups."""
     several = sum(len(group) > 1 for group in groups)
     if verdict == "none" or not several:
         return None
@@ -226,7 +226,7 @@ def by_construction(concepts: DiseaseConcepts | None, *, ages: bool) -> Statemen
 
 
 def without_concept(codes_lost: str) -> Statement | None:
-    """Say that codes without a concept play no part; `codes_lost` says how many there are, and is empty if there are none."""
+    """Say that codes without a concept are not used. `codes_lost` is their number as text; empty if there are none."""
     return say("What was recorded in codes without a concept plays no part in the clusters.") if codes_lost else None
 
 

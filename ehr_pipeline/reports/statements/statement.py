@@ -1,4 +1,4 @@
-"""What a statement is, and how one is written: values are escaped, and counted things agree in number."""
+"""The class `Statement`, and helpers to write statements: they escape values, and match nouns with numbers."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from ehr_pipeline.errors import undirected
 
 
 class Rate(StrEnum):
-    """How often a statement is made where it is false: names of the rows in `docs/error_rates.md`."""
+    """Kinds of statements by their error rates. The values name the rows of `docs/error_rates.md`."""
 
     DESCRIPTION = "none: description"
-    """It tells what is in the data, or what was done, and concludes nothing from it."""
+    """It describes the data, or what was done, without a conclusion."""
     SUBGROUPS = "subgroups"
     """The cohort has subgroups, or has none."""
     CLUSTER = "cluster"
@@ -49,14 +49,14 @@ class Statement:
         return self.text.striptags()
 
     def halves(self) -> tuple["Statement", "Statement"]:
-        """Return its beginning in bold, which says it all, and the rest, which may be empty; all of it if none is bold."""
+        """Split it into its bold beginning, which is the message, and the rest, which may be empty; without bold text, no rest."""
         bold, end, rest = self.text.partition("</b>")
         if not end:
             return self, Statement(Markup(), self.rate)
         return Statement(Markup(bold + end), self.rate), Statement(Markup(rest.strip()), self.rate)  # noqa: S704  # parts of markup
 
     def __bool__(self) -> bool:
-        """Whether it says anything."""
+        """Whether it has any text."""
         return bool(self.text)
 
 
@@ -75,7 +75,7 @@ def markup(text: str, **values: Any) -> Markup:
 
 
 def together(rate: Rate, parts: Iterable[Statement | Markup | None]) -> Statement:
-    """Return one statement made of several, without those that say nothing."""
+    """Join several statements to one, leaving out empty ones."""
     return Statement(Markup(" ").join(markup("{part}", part=part) for part in parts if part), rate)
 
 
@@ -101,5 +101,5 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def cluster_link(number: int, text: str = "{number}") -> Markup:
-    """Return the number of a cluster as a link to its card; `text` says more than the number."""
+    """Return a link to the card of a cluster. `text` is the link's text, with the cluster's number."""
     return markup(f'<a href="#cluster-{{number}}">{text}</a>', number=number)

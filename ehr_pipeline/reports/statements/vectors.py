@@ -1,4 +1,4 @@
-"""What the patients' vectors are made of: what decides how far two patients lie apart, in order of how much."""
+"""Sentences about what the patients' vectors are made of: the parts that decide distances, the most important first."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ class Made:
     """The settings of the vectors (`embeddings.settings.VectorSettings`)."""
     preset: str
     changed: bool
-    """Whether the run changes some of the preset's choices."""
+    """Whether the settings differ from the preset."""
     pooling: str
     """'all', 'types' or 'list': which recorded concepts are pooled."""
     chosen: int
-    """How many concepts of the vocabulary that is."""
+    """Number of pooled concepts."""
     vocabulary: int
     substitutes: bool
-    """Whether some concepts count as one."""
+    """Whether some concepts are merged, because they are recorded in place of each other."""
     confirmed: bool
-    """Whether only what halves of the visits confirm is kept of the profile."""
+    """Whether the profile keeps only the parts that both halves of the visits confirm."""
 
 
 def concepts(made: Made) -> str:
@@ -39,7 +39,7 @@ def concepts(made: Made) -> str:
 
 
 def what_decides(made: Made) -> list[Statement]:
-    """Say what decides the distance between two patients: what decides most comes first."""
+    """Say what decides the distance between two patients, the most important part first."""
     settings = made.settings
     if not settings["profile"]:
         return [
@@ -62,7 +62,7 @@ def what_decides(made: Made) -> list[Statement]:
 
 
 def profile(made: Made) -> Statement:
-    """Say what the concept profile decides, and what it holds."""
+    """Say what the concept profile contains, and how much it decides."""
     settings = made.settings
     holds = ["the share that each of them has in the record"]
     if settings["course"]:
@@ -84,7 +84,7 @@ def profile(made: Made) -> Statement:
 
 
 def encoder(made: Made) -> Statement:
-    """Say what the encoder decides."""
+    """Say how much the encoder decides."""
     return say(
         "The encoder, a neural network, decides {share}: the mean of what it makes of the same concepts.",
         share=percent(made.settings["encoder_share"]),
@@ -97,7 +97,7 @@ def learned() -> Statement:
 
 
 def called(made: Made) -> Statement:
-    """Say what the set of choices is called in the settings."""
+    """Name the preset of the settings that makes these choices."""
     return say(
         "This set of choices is called “{preset}” in the settings{changed}.",
         preset=made.preset,

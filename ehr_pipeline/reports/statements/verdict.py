@@ -11,7 +11,7 @@ from ehr_pipeline.reports.sureness import Standing
 FINEST_P = 0.006
 """A permutation p value below this is the smallest that the number of permutations allows."""
 LOOSE = 0.5
-"""A match is loose where a number varies more than this among patients compared, as a share of its variation among all."""
+"""A match is loose if a number varies, among the compared patients, by more than this share of its variation among all."""
 
 
 def invented() -> Statement:
@@ -23,7 +23,7 @@ def invented() -> Statement:
 
 
 def banner(evidence: Mapping[str, Any], standing: Standing, mirrored: Sequence[str]) -> Statement:
-    """Return the verdicts of the two tests; `mirrored`: attributes that the clusters follow closely, except disease."""
+    """Return the verdicts of the two tests. `mirrored`: attributes, except disease, that the clusters follow closely."""
     match evidence["verdict"]:
         case "untested":
             return untested()
@@ -36,7 +36,7 @@ def banner(evidence: Mapping[str, Any], standing: Standing, mirrored: Sequence[s
 
 
 def undivided(tried: int) -> Statement:
-    """Say that all patients are in one cluster; `tried`: the largest number tried, 0 if nothing else was tried."""
+    """Say that all patients are in one cluster. `tried`: the largest number of clusters tried, 0 if no other number was."""
     if not tried:
         return say(
             "<b>These patients are not divided.</b> One cluster was asked for, or there are too few patients to try more. Whether"
@@ -52,7 +52,7 @@ def undivided(tried: int) -> Statement:
 
 
 def relation(word: str, listed_clusters: int) -> Statement:
-    """Say how the clusters of the list and evidence of subgroups go together; `word` is the verdict, with a list."""
+    """Say how the clusters in the list relate to the evidence of subgroups. `word` is the verdict."""
     clusters = counted(listed_clusters, "cluster")
     sorts = (
         f"The {clusters} in the list sort{'s' if listed_clusters == 1 else ''} the patients by what their records hold"
@@ -67,13 +67,13 @@ def relation(word: str, listed_clusters: int) -> Statement:
 
 
 def colour(evidence: Mapping[str, Any], standing: Standing) -> str:
-    """Return the colour of the banner, a class of the page's style: a clear verdict is green if most clusters deserve it."""
+    """Return the colour of the banner (a CSS class). A clear verdict is green only if most clusters deserve it."""
     verdict = str(evidence["verdict"])
     return standing.colour if verdict == "clear" else "weak" if verdict == "differ" else verdict
 
 
 def recognised(evidence: Mapping[str, Any]) -> str:
-    """Return what the split-half test measured, without a full stop."""
+    """Return the result of the split-half test as a sentence without a full stop."""
     return (
         "From one random half of a patient’s record, the cluster of the other half is recognised for"
         f" {percent(evidence['recognised'])} of patients; from the record of another patient with the same disease and sex and of"
@@ -95,7 +95,7 @@ def none(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
 
 
 def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
-    """Say that patients differ persistently, but that their conditions do not go together, or could not be compared."""
+    """Say that patients differ persistently, but that their conditions are not correlated, or could not be compared."""
     traits = evidence["traits"]
     if traits["p"] is None:
         head = "Patients differ persistently; whether there are subgroups could not be tested."
@@ -121,7 +121,7 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
 
 
 def by_recording(evidence: Mapping[str, Any]) -> Statement:
-    """Say that recording by practice, or in different years, explains what the clusters tell."""
+    """Say that differences in recording, between practices or years, explain the clusters."""
     name = evidence["explained"][0]
     left, exchanged = (f"{evidence['again'][name][key]:.2f}" for key in ("excess", "exchanged"))
     return say(
@@ -137,7 +137,7 @@ def by_recording(evidence: Mapping[str, Any]) -> Statement:
 
 
 def _others(traits: Mapping[str, Any]) -> str:
-    """Return who the patients of each disease were compared with, in words."""
+    """Return, in words, the patients with whom the patients of each disease were compared."""
     several = len(traits["diseases"]) > 1
     if traits["others"] and several:
         return "patients with another of the diseases, or with none of them,"
@@ -145,7 +145,7 @@ def _others(traits: Mapping[str, Any]) -> str:
 
 
 def matched(evidence: Mapping[str, Any]) -> Statement | None:
-    """Warn where patients could not be matched closely on age or amount of record; None where they could."""
+    """Warn that patients could not be matched closely on age or amount of record; None if they could."""
     loose = [name for name, left in evidence["balance"].items() if left is not None and left > LOOSE]
     if not loose:
         return None
@@ -173,7 +173,7 @@ def some(evidence: Mapping[str, Any], standing: Standing, mirrored: Sequence[str
 
 
 def traits_together(traits: Mapping[str, Any]) -> Statement:
-    """Say that the patients' conditions go together more than in others."""
+    """Say that conditions are correlated more strongly in these patients than in others."""
     smallest = traits["p"] < FINEST_P
     return say(
         "And their conditions go together more than in {others} of the same sex and of like age and amount of record (permutation p"
@@ -186,7 +186,7 @@ def traits_together(traits: Mapping[str, Any]) -> Statement:
 
 
 def headline(verdict: str, standing: Standing) -> Statement:
-    """Say how strong the evidence is, in how many clusters it is clear, and why not in the others."""
+    """Say how strong the evidence is, in how many clusters it is clear, and why it is not clear in the others."""
     weak = verdict == "weak"
     if standing.usable:
         of_patients = f" ({standing.share} of the patients)" if standing.share != "–" else ""
@@ -206,7 +206,7 @@ def headline(verdict: str, standing: Standing) -> Statement:
 
 
 def only_some(verdict: str) -> Statement | None:
-    """Warn, of weak evidence, that it does not hold for everybody; None if the evidence is clear."""
+    """Warn that weak evidence does not hold for everybody; None if the evidence is clear."""
     return say("The division holds for some patients only: look at each cluster below.") if verdict == "weak" else None
 
 

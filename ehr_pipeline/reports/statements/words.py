@@ -1,4 +1,4 @@
-"""The words of the page, explained: a glossary in the order of the alphabet."""
+"""A glossary of the page's words, in alphabetical order."""
 
 WORDS = (
     ("95 % interval", "Where the true value probably lies: the narrower, the surer."),
