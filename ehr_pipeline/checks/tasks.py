@@ -24,8 +24,8 @@ FEWEST_CASES = 50
 FEWEST_TO_JUDGE = 50
 """A user's file of index days is checked only with at least this many cases, and as many other rows."""
 MOST_ALIKE, MOST_APART = 0.2, 0.2
-"""Most cases that may have the outcome on the same day after their index, as a share; most difference between shares of cases and
-of others."""
+"""Largest share of the cases that may have the outcome the same number of days after their index; largest difference between the
+shares of cases and of others."""
 
 
 def _visits(artifact: Artifact, store: Store) -> Iterator[tuple[pa.Table, NDArray[np.int64], NDArray[np.int64]]]:

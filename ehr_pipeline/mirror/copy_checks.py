@@ -1,4 +1,4 @@
-"""Checks before copying: whose mirror it is, that no other command is copying, and whose data may be copied."""
+"""Checks before copying: the mirror belongs to this store, no other command is copying, and the data may be copied."""
 
 import datetime
 import json

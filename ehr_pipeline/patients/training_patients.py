@@ -1,10 +1,10 @@
-"""The patients from whom an artifact learned, as keyed hashes: evidence that it has not seen the test side.
+"""The training patients of an artifact, as keyed hashes: evidence that it was not trained on patients of the test side.
 
     notes/learned_from.arrow     patient_hash, sorted, each once; its schema names the store's key (`secret_key.marked`)
-    notes/learned_elsewhere.txt  why it is unknown whom an encoder learned from that this one began from, where it is
+    notes/learned_elsewhere.txt  if the artifact started from another encoder with unknown training patients: why they are unknown
 
-The file is written only when there may be a test side. Only hashes made with the same key can be compared. To check a checkpoint
-from another store, import that store's key and copy this file, which is not part of a model that is handed on.
+The Arrow file is written only if there may be a test side. Only hashes made with the same key can be compared. To check a
+checkpoint from another store, import that store's key, and copy this file, which is not part of a published model.
 """
 
 from collections.abc import Iterable
@@ -22,14 +22,14 @@ from ehr_pipeline.tables.hashing import hash_of
 
 FILE = "notes/learned_from.arrow"
 UNKNOWN = "notes/learned_elsewhere.txt"
-"""Says why it is unknown whom the artifact began from, such as another study's encoder; `FILE` then holds a part of them."""
+"""Says why some training patients are unknown, such as those of another study's encoder; `FILE` then holds only the others."""
 _SCHEMA = pa.schema([("patient_hash", pa.uint64())])
 
 
 def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
-    """Write keyed hashes of patients, from unkeyed ones (`plain`), and those of the `earlier` artifact it starts from.
+    """Write keyed hashes of the training patients: from unkeyed hashes (`plain`), and from the `earlier` artifact it starts from.
 
-    If it cannot be checked whom that learned from, this is written too, and holds for the new artifact as well.
+    If the training patients of the `earlier` artifact are unknown, write this as well, since it holds for the new artifact, too.
     """
     hashes = key.hashes(np.concatenate([np.zeros(0, np.uint64), *plain]))
     (out / FILE).parent.mkdir(parents=True, exist_ok=True)
@@ -41,13 +41,13 @@ def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Pat
 
 
 def read(artifact: Path) -> NDArray[np.uint64]:
-    """Read the keyed hashes of the patients from whom an artifact learned."""
+    """Read the keyed hashes of an artifact's training patients."""
     found: NDArray[np.uint64] = schemas.read(artifact / FILE).column("patient_hash").to_numpy()
     return found
 
 
 def cannot_be_checked(artifact: Path, key: Key | None) -> str:
-    """Return why it cannot be checked from whom an artifact learned, and which file is needed; empty if it can."""
+    """Return why an artifact's training patients cannot be checked, and which file is needed; empty if they can."""
     if (artifact / UNKNOWN).is_file():
         return (artifact / UNKNOWN).read_text(encoding="utf-8").strip()
     if not (artifact / FILE).is_file():
@@ -65,5 +65,5 @@ def cannot_be_checked(artifact: Path, key: Key | None) -> str:
 
 
 def overlap(artifact: Path, key: Key, patient_ids: pl.Series) -> int:
-    """Count the patients in `patient_ids` from whom an artifact learned."""
+    """Count the patients in `patient_ids` who are training patients of an artifact."""
     return int(np.isin(key.hashes(hash_of(patient_ids)), read(artifact)).sum())

@@ -188,7 +188,7 @@ def _consistency(study: Study, found: Preflight) -> None:
 
 
 def _predicted(study: Study) -> Iterator[str]:
-    """Yield problems with the attributes that the encoder learns to predict: unknown ones, dates, and outcomes of tasks."""
+    """Yield problems with attributes that the encoder learns to predict: unknown, dates, derived from records that tasks test."""
     where = "encoder.metadata.attributes"
     for name in study.encoder.predicted:
         if name in ("sex", BIRTH_DECADE):

@@ -15,7 +15,7 @@ FIRST, SECOND, SCORE = "first", "second", "score"
 
 @dataclass(frozen=True)
 class Given:
-    """The user's own lists of concepts, pairs and scores, and measures of pairs that need no records."""
+    """The user's own lists of concepts, pairs and scores; and an ontology for comparison."""
 
     listed: frozenset[str]
     pairs: list[tuple[str, str]]

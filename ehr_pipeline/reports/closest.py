@@ -1,4 +1,4 @@
-"""Which cluster is nearest to each cluster, and which concepts distinguish the two."""
+"""Find the nearest cluster of each cluster, and the concepts that distinguish the two."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""How the page shows the counts of all stages: all numbers of patients exact or all rounded, and likewise those of events.
+"""Decide how the page shows the counts of all stages: numbers of patients all exact or all rounded, and numbers of events too.
 
 Numbers at successive steps are parts of each other. If two of them differ by fewer than the threshold, the difference
 would reveal a few patients, so all of them are rounded. The sizes of clusters stay exact, and so does their sum.

@@ -1,8 +1,8 @@
-"""The bias audit: how far clusters and map mirror age, sex, region, treatment, ethnicity, or how, where and when was recorded.
+"""The bias audit: how strongly clusters and map reflect age, sex, region, treatment, ethnicity, or the recording of the data.
 
-For each attribute it computes an effect size against the clusters, with a bootstrap interval and a permutation test,
-and another one against the place on the map. The words for sizes follow Cohen (1988), chapters 7 (w) and 8 (eta
-squared).
+For each attribute it computes an effect size with respect to the clusters, with a bootstrap interval and a permutation
+test, and an effect size with respect to the place on the map. The words for sizes follow Cohen (1988), chapters 7 (w)
+and 8 (eta squared).
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ BANDS = {"η²": (0.01, 0.06, 0.14), "Cramér's V": (0.1, 0.3, 0.5)}
 RESAMPLES = 200
 MAX_P = 0.05  # largest p of the permutation test at which an effect is more than chance
 RECORDING = ("concepts", "practice", "year")
-"""Attributes that describe how much, where and when was recorded, not the patient."""
+"""Attributes of the recording (how much, where, when), not of the patient."""
 WORDS = {
     "age": "age at the last visit",
     "concepts": "the number of concepts in the record",

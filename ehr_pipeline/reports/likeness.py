@@ -1,4 +1,4 @@
-"""Find clusters of one disease with the marks of another cluster."""
+"""Find clusters whose patients have one disease but also carry the marks of another cluster."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Moves between clusters to be expected of patients who grow older, and whose records change as those of others like them do.
+"""Estimate how many patients would move between clusters if all only grew older and their records changed like those of others.
 
 Windows of one patient differ even if nothing particular happens to the patient: age moves all of them, a first window holds the
 history that was entered at registration, diagnoses begin at any age, and a window holds little. So a vector is modelled as a

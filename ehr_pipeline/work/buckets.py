@@ -39,9 +39,9 @@ class Spread(Protocol):
 
 
 def read_once(paths: int = 1) -> Callable[[Callable[[Path], Result]], Callable[[Path], Result]]:
-    """Keep what a function returns for the last paths that it was called with, for all buckets, until `let_go_of_all`.
+    """Cache the results of a function for the last `paths` paths, for all buckets, until `let_go_of_all` is called.
 
-    Threads that ask at the same time wait for the first: else each would read the same.
+    Threads that ask for a path at the same time wait for the first one, so that the file is read only once.
     """
 
     def kept(function: Callable[[Path], Result]) -> Callable[[Path], Result]:
@@ -59,9 +59,9 @@ def read_once(paths: int = 1) -> Callable[[Callable[[Path], Result]], Callable[[
 
 
 def let_go_of_all() -> None:
-    """Forget what was read once for all buckets: an open file on a network file system prevents removing its folder.
+    """Empty these caches, because an open file on a network file system prevents removing its folder.
 
-    Only then is the disk space of a removed folder freed, too.
+    The disk space of a removed folder is also freed only when its files are closed.
     """
     for let_go in _LET_GO:
         let_go()

@@ -1,4 +1,4 @@
-"""Heavy jobs: each is a dataclass that describes the work, and a module with `run(job)`. It is started as
+"""Heavy jobs. A job is a dataclass that describes the work, and a module with a function `run(job)`. It is started by
 `python -m MODULE --job job.json`, alone or under torchrun.
 
 The log of a job goes to standard error, and to a file that the engine follows, if an engine started the job.
@@ -40,7 +40,7 @@ class Job:
     threads: int = 0
     """CPU threads of each process; 0 shares the cores out evenly."""
     needs_gpu: bool = False
-    """Whether a process without a GPU is an error (`launcher.needs_gpu`); engines fill it in."""
+    """Whether it is an error if a process finds no GPU (`launcher.needs_gpu`); engines fill it in."""
     reports_to: Path | None = None
     """Folder for `DONE`, `ERROR` and `LOG`; engines fill it in."""
     logs_to_stderr: bool = True
