@@ -342,7 +342,7 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=SEED, help="seed of the worlds; another one needs a folder of its own"
     )
-    parser.add_argument("--only", nargs="+", default=[], help="with --write: the statements whose counts are replaced")
+    parser.add_argument("--only", nargs="+", default=[], help="with --write: only these statements")
     parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
     parser.add_argument("--note", default="", help="with --write: what has to be known of this state of the methods")
     options = parser.parse_args()

@@ -283,14 +283,18 @@ def counted(work: Path, name: str) -> dict[str, Any]:
 
 
 def keep(name: str, counts: dict[str, Any], only: Iterable[str] = ()) -> dict[str, Any]:
-    """Add counts to the file of all counts, and return what it holds; `only`: statements that alone are replaced."""
+    """Add counts to the file of all counts, and return what the file holds.
+
+    Counts of the same statement, world and size are replaced; all others stay. `only`: the statements to take; empty for all.
+    """
     told = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.is_file() else {}
-    chosen = {statement: counts["counts"][statement] for statement in only}
-    if chosen:
-        old = told.get(name, {"commits": [], "counts": {}})
-        commits = sorted({*old["commits"], *counts["commits"]})
-        counts = counts | {"commits": commits, "counts": old["counts"] | chosen}
-    told[name] = counts
+    old = told.get(name, {"commits": [], "counts": {}})
+    chosen = set(only) or set(counts["counts"])
+    for statement in chosen:
+        for kind, sizes in counts["counts"][statement].items():
+            old["counts"].setdefault(statement, {}).setdefault(kind, {}).update(sizes)
+    commits = sorted({*old["commits"], *counts["commits"]})
+    told[name] = counts | {"commits": commits, "counts": old["counts"]}
     COUNTS.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return dict(told)
 
