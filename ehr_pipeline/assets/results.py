@@ -106,7 +106,7 @@ RESULTS = (
         description="Which concepts go together, and in which order, by counting and by the encoder, compared as graphs; and the"
         " edges on which the evidence agrees.",
         reads=(ENCODER_CHECKPOINT, VOCABULARY, MAPPED_EVENTS, PATIENT_DATASET),
-        version="1",
+        version="2",
         section="relations",
         also=(identity.seed, identity.habits),
         checks=(

@@ -71,7 +71,7 @@ def counted(occurrences: Occurrences, pairs: Pairs) -> Evidence:
     after = _filled(pairs.risks.ratio(), _risk_of_few(pairs), pairs.risks.cases > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = (np.log(after.high) - np.log(after.low)) / (2 * measures.NORMAL)
-        p = measures.two_sided(np.log(after.value) / spread)
+        p = measures.two_sided(measures.calibrated(np.log(after.value) / spread))
     risk = Measure(AFTER, _small(after.value), followed, directed=True, **_interval(after), q=_of_all(p))
     others = pairs.risks.others.astype(np.int32)
     return Evidence((*together, risk), order, _of_all(order.p), occurrences.patients, others)

@@ -16,6 +16,9 @@ from ehr_pipeline.tables.jit import compiled
 Floats = NDArray[np.float64]
 NORMAL = float(special.ndtri(0.975))
 """Standard errors on each side of a 95 % interval."""
+QUARTILES_APART = 2 * float(special.ndtri(0.75))
+POLISHES, FEWEST_CONTROLS = 3, 20
+"""Rounds of the median polish; and partners from which a concept's usual deviate is taken."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +249,30 @@ def direction(cases: Floats, expected: Floats) -> Direction:
         tail = special.betainc(np.maximum(cases, 1), np.maximum(total - cases + 1, 1), share)
     p = np.where(cases > 0, tail, np.where(np.isnan(share), np.nan, 1.0))
     return Direction(deviate, p)
+
+
+def calibrated(deviate: Floats) -> Floats:
+    """Deviates (n, n) against what is usual for their concepts, NaN where there is none.
+
+    Most concepts do not go together, so the other deviates of a concept tell what they are where nothing is related: the negative
+    controls of Schuemie et al. 2014. What is usual for the row's and the column's concept is taken off by Tukey's median polish
+    (1977); if what is left spreads wider than a normal deviate does, by its quartiles (Efron 2004), it is divided by that spread.
+    A concept with fewer than FEWEST_CONTROLS deviates keeps them.
+    """
+    found: Floats = deviate.copy()
+    known = np.isfinite(deviate)
+    found[~known] = np.nan
+    enough = [known.sum(axis, keepdims=True) >= FEWEST_CONTROLS for axis in (1, 0)]
+    if not any(part.any() for part in enough):
+        return found
+    for _ in range(POLISHES):
+        for axis, many in zip((1, 0), enough, strict=True):
+            usual = np.zeros(many.shape)
+            lines = found[many[:, 0]] if axis else found[:, many[0]]
+            usual[many] = np.nanmedian(lines, axis=axis)
+            found = found - usual
+    low, high = np.quantile(found[known], (0.25, 0.75))
+    return np.asarray(found / max((high - low) / QUARTILES_APART, 1))
 
 
 def two_sided(deviate: Floats) -> Floats:

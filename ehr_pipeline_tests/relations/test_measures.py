@@ -144,6 +144,32 @@ def test_over_strata_the_relative_risk_is_that_of_its_source() -> None:
     assert (risks_of(strata).cases[0, 0], risks_of(strata).others[0, 0]) == (18, 33)
 
 
+def test_what_is_usual_for_a_concept_is_taken_off_and_what_is_not_stays() -> None:
+    """Concepts whose deviates are all too high by 2, as rows or as columns, with one pair that is related."""
+    rng = np.random.default_rng(1)
+    deviate = rng.normal(size=(60, 60))
+    np.fill_diagonal(deviate, np.nan)
+    shifted = deviate.copy()
+    shifted[:10] += 2
+    shifted[:, 5:20] += 2
+    shifted[3, 7] += 8
+    found = measures.calibrated(shifted)
+    apart = ~np.eye(60, dtype=bool)
+    apart[3, 7] = False
+    assert np.isnan(found.diagonal()).all()
+    assert np.abs(found[apart] - deviate[apart]).mean() < 0.3
+    assert abs(found[:10, 5:20][apart[:10, 5:20]].mean()) < 0.2
+    assert found[3, 7] - deviate[3, 7] == pytest.approx(8, abs=1)
+    wide = measures.calibrated(3 * deviate)
+    assert np.nanstd(wide) == pytest.approx(1, abs=0.1)
+    assert np.nanstd(measures.calibrated(deviate / 3)) < 0.4, "a narrow spread is not made wider"
+
+
+def test_few_partners_calibrate_nothing() -> None:
+    deviate = np.array([[np.nan, 3.0], [np.inf, np.nan]])
+    np.testing.assert_array_equal(measures.calibrated(deviate), [[np.nan, 3.0], [np.nan, np.nan]])
+
+
 def test_direction_is_an_exact_binomial_test() -> None:
     cases, expected = np.array([[0.0, 30.0], [10.0, 0.0]]), np.array([[0.0, 12.0], [18.0, 0.0]])
     found = measures.direction(cases, expected)
