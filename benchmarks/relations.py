@@ -198,13 +198,14 @@ def size(text: str) -> tuple[int, int]:
 
 def speed_row(rows: int, concepts: int) -> tuple[str, ...]:
     """Figures of one size, counted in a process of its own: the peak of memory is that of a process."""
+    busy = os.getloadavg()[0]
     command = [sys.executable, __file__, "--one", f"{rows}:{concepts}"]
     found = subprocess.run(
         command, check=True, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     seconds, drawing, processor, peak = map(float, found.stdout.split()[-4:])
     sizes = f"{rows:,}", f"{rows // PER_PATIENT:,}", f"{concepts:,}"
-    return *sizes, f"{seconds:.0f}", f"{processor:.0f}", f"{peak:.1f}", f"{drawing:.0f}"
+    return *sizes, f"{seconds:.0f}", f"{processor:.0f}", f"{peak:.1f}", f"{drawing:.0f}", f"{busy:.1f}"
 
 
 def main() -> None:
@@ -221,12 +222,12 @@ def main() -> None:
     if options.sizes:
         header = (
             "Rows", "Patients", "Concepts", "Seconds", "Processor seconds", "GB at the peak, Python and libraries included",
-            "Seconds of drawing, apart",
+            "Seconds of drawing, apart", "Processes of others that ran or waited before (mean of a minute)",
         )  # fmt: skip
         text = (
             f"Random records: {PER_PATIENT} rows a patient, {PER_VISIT} a visit, concepts as unequally frequent as words. Reading,"
-            " counting and all measures; one process for each size.\n\n"
-            + results.table(header, [speed_row(*one) for one in options.sizes])
+            " counting and all measures; one process of two threads for each size. Where others work on the machine, processor"
+            " seconds say more than seconds.\n\n" + results.table(header, [speed_row(*one) for one in options.sizes])
         )
         results.write_part("relations.py", TITLE, "Time and memory", text)
     if options.seeds:
