@@ -139,6 +139,8 @@ class Found:
     edges: int
     """Edges of the consensus, and how many of them are in the table."""
     listed: int
+    others: tuple[str, ...]
+    """Names of the conditions of the edges that are not in the table."""
     again: dict[str, tuple[int, int]]
     """By kind of relation: pairs that are edges of the consensus, and all pairs."""
     order: tuple[int, int]
@@ -171,9 +173,10 @@ def judged(folder: Path, made_in: Path) -> Found:
     few = pc.field("suppressed") | (pc.field("measure") != ALIKE)
     long = table.read(made_in).filter(~few).select(["concept", "partner"]).to_pylist()
     enough = {frozenset(code_of[one] for one in row.values()) for row in long} & of.keys()
+    others = {edge[f"{side}_name"] for pair, edge in edges.items() if pair not in of for side in ("first", "second")}
     return Found(
-        known["average_precision"], len(code_of), len(rows), len(enough), len(edges), len(edges.keys() & of.keys()), again,
-        (sum(told), len(told)),
+        known["average_precision"], len(code_of), len(rows), len(enough), len(edges), len(edges.keys() & of.keys()),
+        tuple(sorted(others)), again, (sum(told), len(told)),
     )  # fmt: skip
 
 
@@ -186,10 +189,9 @@ def picture(made_in: Path, path: Path) -> None:
     arrows = np.array([{"first": 1, "second": -1}.get(row["comes_first"], 0) for row in rows])
     said = [f"{row['first_name']} – {row['second_name']}" for row in rows]
     numbers = np.array([group[name] for name in names])
-    drawn = network.svg(names, edges, said, arrows=arrows, group=numbers, seed=1)
-    path.write_text(
-        drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" ', 1), encoding="utf-8"
-    )
+    drawn = str(network.svg(names, edges, said, arrows=arrows, group=numbers, seed=1))
+    head = '<svg xmlns="http://www.w3.org/2000/svg" font-family="sans-serif" '
+    path.write_text(drawn.replace("<svg ", head, 1) + "\n", encoding="utf-8")
 
 
 def told(name: str, found: list[Found]) -> tuple[str, str]:
@@ -204,14 +206,16 @@ def told(name: str, found: list[Found]) -> tuple[str, str]:
     again = "; ".join(
         f"{HOW[how]}: {np.mean([each.again[how][0] for each in found]):.0f} of {one.again[how][1]}" for how in HOW
     )
+    others = ", ".join(sorted({name for each in found for name in each.others})) or "none"
     right, all_told = (sum(each.order[part] for each in found) for part in (0, 1))
     edges, listed = (np.mean([getattr(each, part) for each in found]) for part in ("edges", "listed"))
     text = (
         f"{one.conditions} conditions, {one.pairs} of their pairs are in the table; chance is {chance:.3f}. Ten patients or more"
         f" have {one.enough} of these, as many as the consensus asks for; it ranks no other pair. Average precision, mean of"
         f" {len(found)} seeds:\n\n{results.table(('Graph', 'AP'), rows)}\n\n"
-        f"The consensus has {edges:.0f} edges, of which {listed:.0f} are in the table. Found again, {again}. Where a module leads"
-        f" from one to the other and an order is told, it is right in {right} of {all_told} (all seeds)."
+        f"The consensus has {edges:.0f} edges, of which {listed:.0f} are in the table; the others are among {others}. Found"
+        f" again, {again}. Where a module leads from one to the other and an order is told, it is"
+        f" right in {right} of {all_told} (all seeds)."
     )
     return name, text
 

@@ -10,18 +10,24 @@ from numpy.typing import NDArray
 from ehr_pipeline.drawing import plots
 
 WIDTH, HEIGHT, STEPS, LETTERS, LINE = 900, 640, 300, 30, 15
+REACH = 2.0
 COLOURS = ("#2b6cb5", "#b5452b", "#4a8f3c", "#8a5aa8", "#b58a2b", "#3c8f8a", "#7a7a7a")
 
 
 def places(edges: NDArray[np.int64], nodes: int, seed: int) -> NDArray[np.float64]:
-    """Places (n, 2) of nodes, from 0 to 1, that pull along edges (m, 2) and push apart (Fruchterman & Reingold 1991)."""
+    """Places (n, 2) of nodes, from 0 to 1, that pull along edges (m, 2) and push apart (Fruchterman & Reingold 1991).
+
+    Nodes push each other only up to REACH times the length of an edge: otherwise parts without a link between them drive each other
+    to the rims, and what is linked closely shrinks to a dot between them.
+    """
     rng = np.random.default_rng([seed, 0x9E7])
     at = rng.random((nodes, 2))
     ideal = 1 / max(nodes, 1) ** 0.5
     for step in range(STEPS):
         apart = at[:, None] - at[None]
         distance = np.maximum(np.linalg.norm(apart, axis=2), 1e-6)
-        move = (apart * (ideal**2 / distance**2)[:, :, None]).sum(1)
+        push = np.where(distance < REACH * ideal, (ideal / distance) ** 2, 0)
+        move = (apart * push[:, :, None]).sum(1)
         along = at[edges[:, 0]] - at[edges[:, 1]]
         pull = along * (np.linalg.norm(along, axis=1, keepdims=True) / ideal)
         np.add.at(move, edges[:, 0], -pull)
