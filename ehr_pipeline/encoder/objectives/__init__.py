@@ -17,7 +17,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 OBJECTIVES: dict[str, Callable[[EncoderSettings, Vocabulary], Objective]] = {"masked": Masked, "next_visit": NextVisit}
 BESIDE: dict[str, Callable[[EncoderSettings, Traits], Loss]] = {"contrastive": Contrastive, "metadata": Metadata}
-"""Losses that are learned beside an objective, by the names of their settings."""
+"""Additional losses that can be combined with an objective, by the names of their settings."""
 
 
 def traits_of(settings: EncoderSettings) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def traits_of(settings: EncoderSettings) -> tuple[str, ...]:
 def objective_of(
     settings: EncoderSettings, vocabulary: Vocabulary, seed: int, traits: Traits | None = None
 ) -> Objective:
-    """Return the objective that the settings name, with the losses beside it. Its parameters depend only on the arguments."""
+    """Return the objective in the settings, with its additional losses. Its parameters depend only on the arguments."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         objective = OBJECTIVES[settings.objective](settings, vocabulary)

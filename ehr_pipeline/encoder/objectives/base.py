@@ -1,7 +1,7 @@
 """Interface of a training objective: the loop, the evaluation, checkpoints and the model card use objectives only through it.
 
-A `Loss` is what an encoder may learn beside its objective (`weighted`). An `Objective` is a loss from which a model card can be
-written: it says what the trained model is for.
+A `Loss` can be added to an encoder's objective (`weighted`). An `Objective` is a loss for which an encoder can be trained alone: it
+also provides texts about the use of the trained model for the model card.
 
 Axes: R rows, T token slots of a row, K losses of a weighted sum.
 """
@@ -35,7 +35,7 @@ class Part:
     count: int
     """Number of predictions. The loss of an update is the sum of its parts' losses over the sum of their counts."""
     counts: tuple[int, ...] = ()
-    """Of a weighted sum: the same for each loss (K). The loss of an update is then the sum of these means."""
+    """For a weighted sum: the number of predictions of each loss (K). The loss of an update is then the sum of their means."""
 
     joined: Tensor | None = None
     """All arrays, one after the other, as int32 in memory from which a GPU copies by itself (`pinned`)."""
@@ -76,8 +76,8 @@ class Loss(nn.Module, ABC):
     tag: str
     """Name on the Hugging Face hub."""
     together: int = 1
-    """Rows that are compared, a power of two up to `evaluate.ROWS`: row 0 of an update and those after it, and so on. They are
-    always in one part, so that the result does not depend on how updates are divided."""
+    """Number of consecutive rows of an update that are compared with each other, a power of two up to `evaluate.ROWS`. These rows
+    are always in one part, so that the result does not depend on how updates are divided."""
 
     @abstractmethod
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
@@ -85,12 +85,12 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def prepare(self, batch: Batch, draws: Draws) -> Part:
-        """Prepare some rows: choose what is to be predicted; in rows of padding, nothing."""
+        """Prepare some rows: choose the predictions to make. Rows of padding get none."""
 
     def padded(self, part: Part) -> Part:
-        """Return a part with arrays whose lengths depend only on the number of rows, by predictions that count for nothing.
+        """Pad the arrays of a part with predictions of no weight, so that their lengths depend only on the number of rows.
 
-        Without this method, those of all parts must do so already.
+        A loss without this method must already return parts with such arrays.
         """
         return part
 
@@ -140,7 +140,7 @@ class Objective(Loss):
 
     @abstractmethod
     def column(self, scores: Mapping[str, float]) -> tuple[str, str]:
-        """Return the same for the table of epochs on the model card: column header, and score in a releasable form."""
+        """Return the headline score for the table of epochs on the model card: column header, and score in a releasable form."""
 
     @abstractmethod
     def example(self, age_unit: str) -> str:

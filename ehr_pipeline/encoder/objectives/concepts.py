@@ -1,4 +1,4 @@
-"""What objectives that predict concepts have in common: losses and hits by true concept, beside frequency alone.
+"""The base class of objectives that predict concepts: losses and hits by true concept, compared with frequency alone.
 
 Axes: V vocabulary, P predictions.
 """
@@ -38,7 +38,7 @@ class PredictsConcepts(Objective):
     @property
     @abstractmethod
     def asked(self) -> str:
-        """What every evaluation asks for, in words for the model card, with {count} for the number of predictions."""
+        """The predictions of an evaluation, in words for the model card, with {count} for their number."""
 
     def add(self, sums: Tensor, targets_P: Tensor, losses_P: Tensor, best_PK: Tensor) -> None:
         """Add predictions to `sums`: cross-entropies in nats, and whether the true token is among the best K, best first."""

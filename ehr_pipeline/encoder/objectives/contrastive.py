@@ -1,13 +1,13 @@
-"""Contrast of patients: two spans of visits of one record are to be nearer to each other than to spans of other records.
+"""Contrastive loss over patients: two spans of visits from one record should be nearer to each other than to spans of others.
 
-DeCLUTR (Giorgi, Nitski, Wang & Bader 2021, 'DeCLUTR: Deep Contrastive Learning for Unsupervised Textual Representations'), of
-visits. An anchor and its partner are spans of one chunk that share no visit (`spans`). Each is read by itself, its states are
-averaged, and the loss is -log exp(s/τ) / (exp(s/τ) + Σ exp(s'/τ)), with s the cosine of the two, and s' those with the spans of
-other patients in the same block of rows: rows 0 to `together` - 1 of an update, and so on. Spans of one patient are never told from
-each other. The loss counts in both directions, and a span that has nobody to be told from counts for nothing.
+This is DeCLUTR (Giorgi, Nitski, Wang & Bader 2021, 'DeCLUTR: Deep Contrastive Learning for Unsupervised Textual Representations'),
+applied to visits. An anchor and its partner are spans of one chunk that share no visit (`spans`). Each span is read by itself, and
+its states are averaged. The loss is -log exp(s/τ) / (exp(s/τ) + Σ exp(s'/τ)), where s is the cosine of anchor and partner, and s'
+are the cosines with negatives: spans of other patients in the same block of `together` rows of an update. Other spans of the same
+patient are never negatives. The loss is computed in both directions; a span without negatives is left out.
 
-Both spans share what does not change in a patient, and age is the easiest of it to see: each span's ages are moved by a number of
-its own, and a span is told from those of patients of like age and one sex, where there are enough.
+Both spans share everything that does not change in a patient, and age is the easiest to recognise. So the ages of each span are
+shifted by a random number, and the negatives of a span are those of the same sex and similar age, if there are enough.
 
 Axes: R rows, T token slots of a row, K spans that a row has room for (anchors even, their partners odd), B blocks of rows, S spans
 of a block, D hidden size.
@@ -35,7 +35,7 @@ from ehr_pipeline.patients.shard import UNITS_IN_YEAR
 Ints = NDArray[np.int64]
 MOST_TOGETHER = 16
 ENOUGH = 4
-"""Spans of patients alike that are enough to be told from; where there are fewer, all others count."""
+"""A span is compared only with spans of similar patients if there are at least this many; otherwise with all others."""
 AGE_STEPS = 100  # an age in a part is a whole number of hundredths of its unit
 SEX = "sex"
 NEVER = -1e4
@@ -43,7 +43,7 @@ NEVER = -1e4
 
 
 class Contrastive(Loss):
-    """Tells the partner of a span from spans of other patients. Sums (3,): losses, found first, spans."""
+    """Finds the partner of a span among spans of other patients. Sums (3,): losses, partners found first, spans."""
 
     task = "contrast of patients"
     tag = "contrastive-learning"
@@ -117,7 +117,7 @@ class Contrastive(Loss):
         sums += torch.stack([losses_BS.double().sum(), (found_BS & counts_BS).double().sum(), counts_BS.double().sum()])
 
     def _losses(self, encoder: PackedEncoder, layers: Any, arrays: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Return the loss of each span (B, S), and whether it is nearer to its partner than to any span that it is told from."""
+        """Return the loss of each span (B, S), and whether it is nearer to its partner than to any of its negatives."""
         tokens, positions, spans_RT, order, *about = arrays
         states_RTD = layers(tokens, positions, spans_RT, None, order)
         mean_RKD = spans.means(states_RTD, spans_RT, self.room)
@@ -136,7 +136,7 @@ class Contrastive(Loss):
             return losses_BS * counts_BSS.any(2), own_BS > others_BSS.amax(2)
 
     def baseline(self, parts: Iterable[Part], training_counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the sums for a guess among the partner and the spans that it is told from."""
+        """Return the sums for a random guess among the partner and the negatives."""
         sums = self.no_sums()
         for part in parts:
             others = compared(self.like, *part.arrays[4:]).sum(2)
@@ -155,7 +155,7 @@ class Contrastive(Loss):
         return f"partners found {scores['found']:.3f}"
 
     def results(self, metrics: Mapping[str, Any]) -> str:
-        """Return how often the partner is found, beside a guess."""
+        """Return how often the partner is found, compared with a random guess."""
         best, base = {n.removeprefix("validation_"): v for n, v in metrics["best"].items()}, metrics["baseline"]
         rows = [("this model", best), ("a guess", base)]
         shown = "\n".join(f"| {name} | {s['loss']:.4f} | {percent(s['found'], int(s['spans']))} |" for name, s in rows)
@@ -169,7 +169,7 @@ up to {self.own.age_shift} years in each span, so that they do not tell whose it
 
 
 def compared(like: int, who: Any, age: Any, sex: Any, wide: Any) -> Any:
-    """Return which spans a span is told from (B, S, S), by patient, mean age, sex and `wide` (B, S); of numpy or torch arrays."""
+    """Return flags (B, S, S) of the negatives of each span, from patient, mean age, sex and `wide` (B, S), in numpy or torch."""
     mine, other = (who[:, :, None], who[:, None, :])
     others = (mine > 0) & (other > 0) & (mine != other)
     near = abs(age[:, :, None] - age[:, None, :]) <= like

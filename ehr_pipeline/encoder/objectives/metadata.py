@@ -54,7 +54,7 @@ class Metadata(Loss):
         return ()
 
     def prepare(self, batch: Batch, draws: Draws) -> Part:
-        """Find the chunks, and what is known of their patients.
+        """Find the chunks, and the known attributes of their patients.
 
         The part holds tokens, positions, segments, order, and the number of each token's chunk in its row, from 1, 0 for none (R,
         T); and the values (R, K, A) of the chunks' patients.
@@ -139,7 +139,7 @@ class Metadata(Loss):
         return ", ".join(f"{name} {scores[f'right_{name}']:.3f}" for name in self.names)
 
     def results(self, metrics: Mapping[str, Any]) -> str:
-        """Return how often each attribute is right, beside its most frequent value."""
+        """Return how often each attribute is predicted right, compared with guessing its most frequent value."""
         best, base = {n.removeprefix("validation_"): v for n, v in metrics["best"].items()}, metrics["baseline"]
 
         def rate(scores: Mapping[str, Any], name: str) -> str:

@@ -1,9 +1,9 @@
-"""The next visit: what is recorded at a visit is predicted from the visits before it and the patient's age at it.
+"""Predict the next visit: the concepts of a visit are predicted from earlier visits and the patient's age at the visit.
 
-A [MASK] stands before a visit, at the visit's age, and looks back; it is asked for each of the visit's concepts. The encoder looks
-back too (`encoder.looking_back`), so one pass over a record asks for many of its visits, and none sees what comes later. A trained
-encoder is asked for the future in the same way (`predictions.masked`; He, Rasmy, Zhi & Tao 2025, "Mask"). Foresight (Kraljevic et
-al. 2024) is trained on each next concept.
+A [MASK] is inserted before a visit, with the age at the visit, and predicts each of the visit's concepts. Masks and tokens attend
+only backwards (`encoder.looking_back`). So one pass over a record predicts many of its visits, and no prediction sees later visits.
+A trained encoder is queried about the future in the same way (`predictions.masked`; He, Rasmy, Zhi & Tao 2025, "Mask"). Foresight
+(Kraljevic et al. 2024), by contrast, is trained on each next concept.
 
 Axes: R rows, T token slots of a row, K slots for masks, W visits, M masks, P predictions (concepts of visits that are asked for),
 V vocabulary.
@@ -25,7 +25,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK
 
 Ints = NDArray[np.int64]
 SLOTS_A_MASK = 4
-"""A row of T slots has room for T / 4 masks, so that shapes are fixed. Where there are more visits, some are drawn."""
+"""A row of T slots has room for T / 4 masks, so that shapes are fixed. If a row has more visits, some are drawn at random."""
 
 
 class NextVisit(PredictsConcepts):
@@ -37,11 +37,11 @@ class NextVisit(PredictsConcepts):
 
     @property
     def asked(self) -> str:
-        """Which visits are asked for."""
+        """The visits to predict, in words."""
         return "Every evaluation asks for the same\n{count} concepts, each from the visits before its own."
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
-        """Draw which visits are asked for where a row has more than masks: those with the smallest numbers at their first token."""
+        """Draw numbers that choose the visits to predict if a row has more visits than masks: the smallest at their first token."""
         return (rng.random(shape, np.float32),)
 
     def prepare(self, batch: Batch, draws: Draws) -> Part:

@@ -1,4 +1,4 @@
-"""Spans of visits for the contrast of patients: where they lie in packed rows, and the mean of the states in each.
+"""Spans of visits for the contrastive loss: their places in packed rows, and the mean of the states in each span.
 
 Axes: R rows, T token slots of a row, P pairs that a row has room for, W visits, S stretches of chunks, N pairs found.
 """
@@ -17,7 +17,7 @@ from ehr_pipeline.encoder.settings import ContrastiveSettings
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 ANCHOR, PARTNER = (4.0, 2.0), (2.0, 4.0)
-"""Beta laws of lengths (Giorgi et al. 2021, section 3.1)."""
+"""Parameters of the beta distributions of span lengths (Giorgi et al. 2021, section 3.1)."""
 
 
 def room(slots: int, settings: ContrastiveSettings) -> int:
@@ -39,9 +39,9 @@ class Pairs:
 def pairs(batch: Batch, uniform_RP4: Floats, lengths_RP2: Floats, settings: ContrastiveSettings) -> Pairs:
     """Draw pairs of spans: disjoint, of whole visits, each at least `fewest_tokens` long.
 
-    A chunk is divided into stretches, one for each anchor. A stretch is cut between two visits, uniformly among the places that
-    leave enough tokens on both sides; the anchor lies on one side, its partner on the other. On its side a span has the drawn
-    length, or all of the side; its beginning is uniform, and it is widened to the visits that it touches.
+    A chunk is divided into stretches, one for each anchor. A stretch is cut between two visits, at a random place that leaves
+    enough tokens on both sides. The anchor lies on one side, its partner on the other. A span has the drawn length, or the length
+    of its side if that is shorter. It begins at a random place of its side, and is widened to whole visits.
     """
     fewest, most = settings.fewest_tokens, settings.most_tokens
     begins_W, visit_RT = batch.visits()
@@ -72,7 +72,7 @@ def pairs(batch: Batch, uniform_RP4: Floats, lengths_RP2: Floats, settings: Cont
 def _stretches(batch: Batch, begins_W: Ints, sizes_W: Ints, settings: ContrastiveSettings) -> tuple[Ints, Ints, Ints]:
     """Return the stretch of each visit (W,), and the first place and the number of tokens of each stretch (S,).
 
-    A visit is in the stretch in which it begins; stretches of a chunk are equally long but for that.
+    A visit belongs to the stretch in which it begins. Apart from this, the stretches of a chunk are equally long.
     """
     if not len(begins_W):
         return begins_W, begins_W, begins_W

@@ -1,7 +1,7 @@
-"""An objective with further losses beside it: their weighted sum, each by its mean over an update.
+"""An objective with additional losses: the weighted sum of their means over an update.
 
-Scores keep the names of the objective's, but for its loss: 'loss' is the weighted sum, and each term is '<name>_loss', without its
-weight. Further scores of a loss begin with its name. Axes: K losses, the objective's first.
+The scores of the objective keep their names, except its loss: 'loss' is the weighted sum, and '<name>_loss' is each loss without
+its weight. Other scores of an additional loss begin with its name. Axes: K losses, the objective's first.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from ehr_pipeline.encoder.packing import Batch, nothing
 
 
 class WeightedSum(Objective):
-    """The objective `name` with the weight 1, and others by name with their weights."""
+    """The objective `name` with weight 1, and additional losses by name with their weights."""
 
     def __init__(self, name: str, objective: Objective, beside: Mapping[str, tuple[float, Loss]], context: int):
         super().__init__()
@@ -42,7 +42,7 @@ class WeightedSum(Objective):
         return list(self.losses)  # type: ignore[arg-type]
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
-        """Make the draws of all losses, the objective's first: they are those that it would make alone."""
+        """Make the draws of all losses. The objective's come first, so they are the same as without additional losses."""
         return tuple(array for loss in self._each() for array in loss.draw(shape, rng))
 
     def prepare(self, batch: Batch, draws: Draws) -> Part:
@@ -55,7 +55,7 @@ class WeightedSum(Objective):
         return _joined([loss.padded(own) for loss, own in zip(self._each(), self._parts(part), strict=True)])
 
     def _parts(self, part: Part) -> list[Part]:
-        """Return what each loss had prepared."""
+        """Return the part that each loss had prepared."""
         pieces = _pieces(part.arrays, self.arrays)
         return [Part(arrays, count) for arrays, count in zip(pieces, part.counts, strict=True)]
 
