@@ -178,9 +178,11 @@ def curve(found: Curves) -> Statement:
     return say(
         "Mean AUROC over {tasks}, by the number of labels that a model is fitted with (half of them cases, as far as there are"
         " enough). Bands, of the model and the baseline that the first sentence compares: 95 % intervals over test patients and"
-        " over samples of labels. The models of untrained weights show"
-        " what comes of the architecture and the counting alone.",
+        " over samples of labels.{untrained}",
         tasks=counted(len(found.tasks), "task"),
+        untrained=" The models of untrained weights show what comes of the architecture and the counting alone."
+        if any(BY_NAME[name].kind == "control" for name in found.points)
+        else "",
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.disclosure.figures import FEWEST
 
 BANDS = {"η²": (0.01, 0.06, 0.14), "Cramér's V": (0.1, 0.3, 0.5)}
+"""Smallest small, medium and large effects. For Cramér's V these hold with one degree of freedom: see `bands`."""
 RESAMPLES = 200
 MAX_P = 0.05  # largest p of the permutation test at which an effect is more than chance
 RECORDING = ("concepts", "practice", "year")
@@ -44,6 +45,8 @@ class Effect:
     """Share of variance that the attribute and the place on the map have in common (see `on_the_map`)."""
     within: float | None = None
     """The effect among patients of the same disease (see `within_strata`): this part is not caused by the diseases."""
+    freedom: int = 1
+    """For categories: the smaller of the numbers of categories and clusters, less 1."""
     why: str = ""
     """The reason why there is no value, if there is none."""
 
@@ -57,7 +60,7 @@ class Effect:
         """The size of the effect in a word; 'by chance' if permuted clusters have such an effect too."""
         if self.value is None:
             return "undefined"
-        return "by chance" if self.chance else in_words(self.value, self.measure)
+        return "by chance" if self.chance else in_words(self.value, self.measure, self.freedom)
 
     @property
     def name(self) -> str:
@@ -65,9 +68,18 @@ class Effect:
         return WORDS.get(self.attribute, self.attribute)
 
 
-def in_words(value: float, measure: str) -> str:
-    """Return the size of an effect in a word: negligible, small, medium or large."""
-    small, medium, large = BANDS[measure]
+def bands(measure: str, freedom: int) -> tuple[float, ...]:
+    """Return the smallest small, medium and large effects.
+
+    Cohen's w is Cramér's V times the square root of `freedom`, the smaller of the numbers of categories and clusters less 1. The
+    same w is thus a smaller V where an attribute has more categories (Cohen 1988, section 7.2).
+    """
+    return tuple(limit / max(freedom, 1) ** 0.5 for limit in BANDS[measure])
+
+
+def in_words(value: float, measure: str, freedom: int = 1) -> str:
+    """Return the size of an effect in a word: negligible, small, medium or large. For `freedom` see `bands`."""
+    small, medium, large = bands(measure, freedom)
     return "large" if value >= large else "medium" if value >= medium else "small" if value >= small else "negligible"
 
 
@@ -107,7 +119,8 @@ def effect(
     bias = float(np.mean(drawn)) - value  # resampled patients repeat, which inflates the effect
     low, high = np.clip(np.quantile(drawn, (0.025, 0.975)) - bias, 0, 1).tolist()
     within = None if attribute == "disease" else within_strata(coded, labels, diseases, numeric)
-    return Effect(attribute, measure, value, low, high, permuted / (RESAMPLES + 1), place, within)
+    freedom = 1 if numeric else min(len(np.unique(coded)), len(np.unique(labels))) - 1
+    return Effect(attribute, measure, value, low, high, permuted / (RESAMPLES + 1), place, within, freedom)
 
 
 def eta_squared(values: NDArray[np.float64], labels: Labels) -> float | None:

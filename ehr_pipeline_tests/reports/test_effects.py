@@ -52,6 +52,17 @@ def test_words(value: float, word: str) -> None:
     assert effect("age", np.ones(300), LABELS, POINTS, diseases=ALL_ALIKE, seed=0).words == "undefined"
 
 
+def test_the_same_effect_is_a_smaller_v_where_there_are_more_categories() -> None:
+    """Cohen's w is V times the root of the degrees of freedom: 0.32 with five diseases is large, and was called medium."""
+    from ehr_pipeline.reports.effects import Effect
+
+    words = {freedom: Effect("disease", "Cramér's V", 0.32, p=0.005, freedom=freedom).words for freedom in (1, 4)}
+    assert words == {1: "medium", 4: "large"}
+    coded = np.array(list("abcde"))[np.random.default_rng(1).integers(0, 5, 300)]
+    found = effect("disease", coded, LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
+    assert found.freedom == 2, "three clusters, five categories"
+
+
 def test_an_effect_has_an_interval_and_a_permutation_test() -> None:
     rng = np.random.default_rng(2)
     found = effect("age", LABELS * 3.0 + rng.normal(0, 2, 300), LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
@@ -161,7 +172,7 @@ def test_within_strata_is_the_pooled_textbook_formula() -> None:
 
 
 def test_a_number_is_audited_as_a_number() -> None:
-    """A body mass index that differs by cluster: as categories its effect looks small, as the number that it is it is large."""
+    """A body mass index that differs by cluster: as categories its effect looks medium, as the number that it is it is large."""
     rng = np.random.default_rng(3)
     labels = np.repeat(np.arange(4), 500)
     points, alike = rng.normal(0, 1, (2000, 2)), np.full(2000, "one")
@@ -171,7 +182,7 @@ def test_a_number_is_audited_as_a_number() -> None:
     as_number = effect("bmi", numbers(texts), labels, points, diseases=alike, seed=0)
     as_categories = effect("bmi", np.array(texts), labels, points, diseases=alike, seed=0)
     assert (as_number.measure, as_number.words) == ("η²", "large")
-    assert as_categories.words == "small"
+    assert as_categories.words == "medium"
 
 
 def test_patients_without_a_number_are_left_out() -> None:

@@ -29,8 +29,10 @@ def content(findings: Findings) -> dict[str, Any]:
     )
     answer, rest = statement.halves()
     groups = list_of_groups(findings)
+    planted = truth.agreement(findings)
+    tested = evidence["verdict"] == "differ" and evidence["traits"]["p"] is not None
     return {
-        "invented": verdict.invented() if truth.agreement(findings) else None,
+        "invented": verdict.invented(planted) if planted else None,
         "colour": verdict.colour(evidence, standing),
         "answer": answer,
         "rest": rest,
@@ -39,7 +41,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "caption": say.map_caption(fewest),
         "how_to_read": patient_map.how_to_read(fewest),
         "groups": groups,
-        "relation": verdict.relation(evidence["verdict"], len(groups)) if groups else None,
+        "relation": verdict.relation(evidence["verdict"], len(groups), tested=tested) if groups else None,
         "how_sure": clusters.how_sure_columns(),
         "one_concept": occlusion.one_concept(findings.resting_on_one) if groups else None,
         **_map(findings),

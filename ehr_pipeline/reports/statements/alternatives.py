@@ -114,8 +114,9 @@ def steadier(methods: Sequence[tuple[str, str]], method: str, own: str) -> State
         return None
     return say(
         "Other samples of the patients give the clusters of {others} again clearly better ({names}; those of this page, by"
-        " {method}, {own}; mean Jaccard coefficient). A stable cluster need not be a true one: a division by age alone would be"
-        " stable as well. But what only one method finds, above all small clusters, may come from the method.",
+        " {method}, {own}; mean Jaccard coefficient over three halves, on the cards over more). A stable cluster need not be a"
+        " true one: a division by age alone would be stable as well. But what only one method finds, above all small clusters, may"
+        " come from the method.",
         Rate.CLUSTER,
         others="another method" if len(methods) == 1 else "other methods",
         names=listed(f"{NAMES.get(name, name)} {value}" for name, value in methods),

@@ -48,7 +48,7 @@ def left(effect: Effect) -> Statement | None:
     """Say how much of a medium or large effect remains among patients with the same disease; None for smaller effects."""
     if effect.within is None or effect.words not in ("medium", "large"):
         return None
-    size = in_words(effect.within, effect.measure)
+    size = in_words(effect.within, effect.measure, effect.freedom)
     if size in ("negligible", "small"):
         text = "Among patients of one disease little of it is left ({within:.2f}): it comes with the diseases."
     else:
@@ -85,7 +85,12 @@ def purpose() -> list[Statement]:
             " patients were recorded suggests that clusters mirror who is old, or who is recorded more, rather than kinds of"
             " disease."
         ),
-        say("Effects are called small, medium and large from {limits} upwards (Cohen 1988).", limits=limits),
+        say(
+            "Effects are called small, medium and large from {limits} upwards (Cohen 1988). The limits of Cramér's V are for"
+            " two categories or two clusters; for more, they are divided by the square root of the smaller of the two numbers, less"
+            " one.",
+            limits=limits,
+        ),
         say(
             "Region, practice, ethnicity and treatment are what the patient file says, or the codes from which they were"
             " derived: one value per patient, without a date."

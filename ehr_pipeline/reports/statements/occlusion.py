@@ -75,7 +75,8 @@ def one_concept(resting: Mapping[int, str]) -> Statement | None:
 def one_concept_means() -> Statement:
     """Say what it means for the reader that a cluster rests on one concept."""
     return say(
-        "Such a cluster is little more than the patients who have that concept, and who records it decides who is in it. How it"
+        "Without that concept, such a cluster would hardly differ from its neighbour, so who records the concept decides who is in"
+        " it. Not all of its patients need have the concept, and patients of other clusters have it too. How it"
         " was measured stands under “How to read the cards”."
     )
 

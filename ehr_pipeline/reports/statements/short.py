@@ -52,7 +52,11 @@ def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> 
     if described:
         named = Markup("; ").join(map(_named, described))
         differ = verdict == "differ"
-        which = "Those that half a record tells most clearly" if differ else "Those that can be relied on by themselves"
+        which = (
+            "Stable, and clearly recognised from half a record"
+            if differ
+            else "Those that can be relied on by themselves"
+        )
         told.append(say("{which}: {named}.", Rate.CLUSTER, which=which, named=named))
     return told
 

@@ -5,21 +5,37 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
 from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, markup, percent, say, together
 from ehr_pipeline.reports.sureness import Standing
 
 FINEST_P = 0.006
 """A permutation p value below this is the smallest that the number of permutations allows."""
+HARDLY, MOSTLY = 0.1, 0.8
+"""Adjusted Rand indices from which clusters match planted groups in part, and for the most part."""
 LOOSE = 0.5
 """A match is loose if a number varies, among the compared patients, by more than this share of its variation among all."""
 
 
-def invented() -> Statement:
-    """Warn that the patients are synthetic."""
+def invented(planted: Mapping[str, Any]) -> Statement:
+    """Warn that the patients are synthetic, and say how far the clusters match the groups that were planted (`planted`)."""
+    own, counts = (planted["vectors"][name]["adjusted_rand_index"] for name in (THIS_RUN, COUNTS))
     return say(
-        "<b>These patients are invented.</b> A program drew their records and planted groups of patients in them, so that this"
-        ' page can be <a href="#truth">held against the truth</a>; ages, diseases and numbers have no clinical meaning.'
+        "<b>These patients are invented.</b> A program drew their records; ages, diseases and numbers have no clinical meaning. It"
+        ' planted {groups} groups of patients. <a href="#truth">Held against this truth</a>, clusters by this page’s method {match}'
+        " (adjusted Rand index {own:.2f}; 1 is a full match, 0 is chance; {counts:.2f} by concept counts without a model).",
+        groups=planted["groups"],
+        match=_match(own),
+        own=own,
+        counts=counts,
     )
+
+
+def _match(index: float) -> str:
+    """Say in words how well clusters match planted groups, by their adjusted Rand index."""
+    if index < HARDLY:
+        return "hardly match them"
+    return "match them in part" if index < MOSTLY else "match most of them"
 
 
 def banner(evidence: Mapping[str, Any], standing: Standing, mirrored: Sequence[str]) -> Statement:
@@ -51,18 +67,23 @@ def undivided(tried: int) -> Statement:
     )
 
 
-def relation(word: str, listed_clusters: int) -> Statement:
-    """Say how the clusters in the list relate to the evidence of subgroups. `word` is the verdict."""
+def relation(word: str, listed_clusters: int, *, tested: bool) -> Statement:
+    """Say how the clusters in the list relate to the evidence of subgroups.
+
+    `word` is the verdict; `tested`: whether the correlations of conditions could be tested.
+    """
     clusters = counted(listed_clusters, "cluster")
     sorts = (
         f"The {clusters} in the list sort{'s' if listed_clusters == 1 else ''} the patients by what their records hold"
     )
     if word in ("clear", "weak"):
         return say("{sorts}; that there are subgroups does not make each of them one.", Rate.SUBGROUPS, sorts=sorts)
+    rest = " The test of subgroups misses many, so this does not rule them out." if tested else ""
     return say(
-        "{sorts}, as clustering always does; that is no evidence that a disease has subgroups, which is another question.",
+        "{sorts}, as clustering always does; that is no evidence that a disease has subgroups, which is another question.{rest}",
         Rate.SUBGROUPS,
         sorts=sorts,
+        rest=rest,
     )
 
 
@@ -104,7 +125,7 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
         head = "Patients differ persistently, but there is no evidence of subgroups."
         compared = markup(
             "Here they were not found to, compared with {others} of the same sex and of like age and amount of record (permutation"
-            " p = {p:.2f}). That does not rule subgroups out: the test misses many, above all where a disease has few patients.",
+            " p = {p:.2f}). The test misses many subgroups, above all where a disease has few patients.",
             others=_others(traits),
             p=traits["p"],
         )

@@ -58,8 +58,8 @@ WORDS = (
     ),
     (
         "Preset",
-        "A set of choices in the settings, under one name. “recommended” did best on synthetic patients with"
-        " known groups.",
+        "A set of choices in the settings, under one name. “recommended” is the default; “published” is the method of"
+        " the published study.",
     ),
     (
         "Projection, UMAP",

@@ -38,15 +38,26 @@ def test_no_evidence_is_said_with_what_the_clusters_mirror() -> None:
 
 def test_what_clusters_are_where_there_is_no_evidence_of_subgroups() -> None:
     for word in ("differ", "untested"):
-        told = verdict.relation(word, 9)
+        told = verdict.relation(word, 9, tested=word == "differ")
+        assert ("does not rule them out" in str(told)) == (word == "differ")
         assert str(told).startswith("The 9 clusters in the list sort the patients by what their records hold")
         assert "no evidence that a disease has subgroups, which is another question" in str(told)
         assert told.rate == "subgroups"
     for word in ("clear", "weak"):
-        assert str(verdict.relation(word, 1)) == (
+        assert str(verdict.relation(word, 1, tested=True)) == (
             "The 1 cluster in the list sorts the patients by what their records hold; that there are subgroups does not make each"
             " of them one."
         )
+
+
+@pytest.mark.parametrize(
+    ("index", "match"), [(0.056, "hardly match them"), (0.4, "match them in part"), (0.9, "match most of them")]
+)
+def test_where_groups_were_planted_the_first_lines_say_whether_they_were_found(index: float, match: str) -> None:
+    vectors = {"this_run": {"adjusted_rand_index": index}, "counts": {"adjusted_rand_index": 0.171}}
+    told = str(verdict.invented({"groups": 10, "vectors": vectors}))
+    assert f"clusters by this page’s method {match} (adjusted Rand index {index:.2f};" in told
+    assert "0.17 by concept counts without a model" in told
 
 
 def test_too_few_patients() -> None:
@@ -94,7 +105,7 @@ def test_patients_who_differ_make_no_subgroups_by_themselves() -> None:
         "Here they were not found to, compared with patients with another of the diseases, or with none of them, of the same sex"
         in told
     )
-    assert "That does not rule subgroups out" in told
+    assert "The test misses many subgroups" in told
     assert "The clusters also follow practice closely" in told
 
 
