@@ -93,7 +93,11 @@ def test_every_command_with_an_out_is_tried_here() -> None:
     assert asking == {command.split()[0] for command in COMMANDS}
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command",
+    # The last makes the chain again.
+    [*COMMANDS[:-1], pytest.param(COMMANDS[-1], marks=pytest.mark.slow)],
+)
 def test_nothing_is_there_until_all_of_it_is(
     command: str,
     settings: Path,

@@ -83,6 +83,7 @@ def test_another_checkpoint_makes_the_encoder_stale_and_its_place_does_not(
     assert len({first, *(version(theirs, **other) for other in others)}) == 4
 
 
+@pytest.mark.slow
 def test_it_is_told_if_nobody_knows_whom_the_other_encoder_learned_from(
     extract: Path, theirs: Path, tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_it_is_told_if_nobody_knows_whom_the_other_encoder_learned_from(
     assert told.passed, told.message
 
 
+@pytest.mark.slow
 def test_an_encoder_that_learned_from_the_test_side_is_refused(extract: Path, theirs: Path, tmp_path: Path) -> None:
     """The other study had another test side: some of its training patients are on the test side here."""
     first = Pipeline(study_of(extract, tmp_path / "store", theirs, test_share=0.1))

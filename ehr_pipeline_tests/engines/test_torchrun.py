@@ -157,7 +157,10 @@ def test_a_job_dies_with_the_step_that_started_it(tmp_path: Path) -> None:
 
 
 @linux
-@pytest.mark.parametrize("victim", ["step", "torchrun", "cancelled"])
+@pytest.mark.parametrize(
+    "victim",
+    ["step", *(pytest.param(victim, marks=pytest.mark.slow) for victim in ("torchrun", "cancelled"))],
+)
 def test_no_process_outlives_a_job_that_was_ended(tmp_path: Path, victim: str) -> None:
     step = start_step(tmp_path / "notes", "wait")
     children = ranks(tmp_path / "notes")

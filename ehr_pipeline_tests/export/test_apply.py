@@ -50,6 +50,7 @@ cli.main(["embed", *sys.argv[1:]])
 """
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_nothing_outside_the_store_and_nothing_after_the_next_run(
     tiny: Pipeline, extract: Path, tmp_path: Path
 ) -> None:

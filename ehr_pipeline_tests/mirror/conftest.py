@@ -111,7 +111,7 @@ def bucket(server: str, credentials: None) -> str:
     return f"s3://{name}/studies/a%20study?endpoint_override={server}&scheme=http"
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.slow)])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty place for a mirror."""
     return request.getfixturevalue("bucket") if request.param == "s3" else in_folder(tmp_path)

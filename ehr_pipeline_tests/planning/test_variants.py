@@ -53,6 +53,7 @@ def test_a_variant_is_a_settings_file_or_what_differs(extract: Path, tmp_path: P
         variants(base, ["nothing.toml"], shared)
 
 
+@pytest.mark.slow
 def test_equal_work_is_done_once_and_the_store_of_the_study_stays(
     tiny: Pipeline, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
