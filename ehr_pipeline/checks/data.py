@@ -20,6 +20,9 @@ CUI = re.compile(r"C\d{7}")
 UNTYPED_WARNING = 0.05
 """Warn from this share of concepts without a semantic type: a complete MRSTY gives every UMLS concept a type."""
 
+NEVER_KEPT = ("description", "read", "bad_check_digit")
+"""Namespaces of codes that say of no concept which one is meant, unless a file of `[events]` translates them."""
+
 
 def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
     """Every kept value of a patient can be decoded with the encoding in the settings."""
@@ -81,6 +84,10 @@ def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
         f" (events.coverage_floor = {floor:.1%});"
         f" most lost, of all events: {lost}"
     )
+    if kept and any(
+        name in NEVER_KEPT and row["events"] > row["mapped_events"] + row["kept_events"] for name, row in worst.items()
+    ):
+        message += " (description ids, Read codes and mistyped codes are no concepts, and are dropped also where codes are kept)"
     problems = list(_hidden(report, study)) if kept else []
     figures: dict[str, Figure] = {
         "coverage_of_events": Share.of(share, whole),

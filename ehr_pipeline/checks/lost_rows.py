@@ -214,9 +214,10 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
         share = percent(Share(People(number), People(of)), below)
         parts.append(f"{name}: {told(number, below)}{share} are not understood, and count as not known")
     if "sex" in found:
-        often = [value for value, number in values.written(artifact.path).items() if number >= below]
-        named = f"({', '.join(map(repr, often[:MOST_NAMED]))}) " if often else ""
-        parts[0] += f"; say what they mean {named}in `sex_values` of the patient files"
+        counted = values.written(artifact.path)
+        often = [value for value, number in counted.items() if number >= below][:MOST_NAMED]
+        named = f" ({', '.join(map(repr, often))})" if often else ""
+        parts[0] += f"{named}; {values.proposal('sex_values', counted, often)} (of the patient files)"
     if "dates of observation" in found:
         parts[-1] += "; set `date_formats`, or add what stands there to `records.no_value`"
     figures: dict[str, Figure] = {

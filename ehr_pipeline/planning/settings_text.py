@@ -8,6 +8,10 @@ from pathlib import Path
 SETTINGS, LANDING, LISTS = "study.toml", "landing", "lists"
 FEW, MANY = 2_000, 50_000
 """Below FEW patients the encoder is of the preset 'small', below MANY of 'demo', else 'published'."""
+HUNDREDS = 500
+"""Patients of a study whose files are not there yet: what is chosen for them runs for more, too."""
+NO_QUOTE = "# quote = '\"' # if fields stand in quotes"
+NO_SEX_VALUES = '# sex_values = { 1 = "M", 2 = "F" } # if the sex is not written as M, female or another usual word'
 PATIENTS_A_CLUSTER, MOST_CLUSTERS = 50, 20
 
 
@@ -35,14 +39,19 @@ def unknown() -> Extract:
         "[[records.events]]",
         'files = "events_*.txt*"',
         'delimiter = "\\t"',
+        NO_QUOTE,
+        '# date_formats = ["%d/%m/%Y"] # if dates are not written YYYY-MM-DD',
         'columns = { patient = "patient_id", date = "event_date", code = "snomed_code" }',
         "",
         "[[records.patients]]",
         'files = "patients.txt"',
         'delimiter = "\\t"',
+        NO_QUOTE,
         'columns = { patient = "patient_id", birth_year = "year_of_birth", sex = "sex" }',
+        '# with whole dates of birth: birth_date = "date_of_birth" in place of birth_year',
+        NO_SEX_VALUES,
     ]
-    return Extract(lines, FEW, {}, False)
+    return Extract(lines, HUNDREDS, {}, False)
 
 
 def preset_for(patients: int) -> str:

@@ -9,8 +9,8 @@ import datetime
 import gzip
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import dates, files
-from ehr_pipeline.records.values import USUAL, plainly
+from ehr_pipeline.records.values import LIKELY, STANDARD, USUAL, plainly
 from ehr_pipeline.terminology import snomed
 
 HEAD = 1 << 18
@@ -48,7 +48,7 @@ FORMATS = (
 )
 """Date formats to try. If two formats read equally many values, the earlier one is used."""
 NAMES = {
-    "patient": "patient patientid patid personid subjectid person subject patientkey patientpseudonym pid eid id",
+    "patient": "patient patientid patid personid subjectid person subject patientkey patientpseudonym pid eid",
     "date": "date eventdate obsdate recorddate recordeddate consdate consultationdate codedate clinicaldate effectivedate"
     " startdate diagnosisdate start datetime eventdatetime time",
     "code": "code snomedcode snomed snomedct snomedid snomedctcode snomedctconceptid snomedconceptid conceptid sctid concept"
@@ -70,7 +70,7 @@ READ = r"^[A-Za-z0-9][A-Za-z0-9.]{4}(?:[0-9]{2})?$"
 _DIGITS = re.compile(r"[^a-z0-9]")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sniffed:
     """The guessed format of a file, from its beginning."""
 
@@ -81,6 +81,8 @@ class Sniffed:
     delimiter: str = ""
     quote: str = ""
     encoding: str = "utf-8"
+    roles: Mapping[str, str] = field(default_factory=dict)
+    """Columns by role, where a person named them or they were guessed."""
 
     @property
     def rows(self) -> int:
@@ -89,20 +91,29 @@ class Sniffed:
         return self.table.height if self.bytes_a_row <= 0 else round(whole / self.bytes_a_row)
 
     def column(self, role: str) -> str:
-        """The column of a role by its usual names; empty if there is none."""
+        """The column of a role, by its usual names unless it is known otherwise; empty if there is none."""
+        if role in self.roles:
+            return self.roles[role]
         usual = NAMES[role].split()
         named = {_plain(name): name for name in reversed(self.table.columns)}
         return next((named[name] for name in usual if name in named), "")
 
     def values(self, column: str) -> pl.Series:
-        """The values of a column that are not empty."""
+        """The values of a column that are not empty; none if there is no such column."""
+        if column not in self.table.columns:
+            return pl.Series(dtype=pl.String)
         values = self.table[column].str.strip_chars()
         return values.filter(values.is_not_null() & (values != ""))
 
     @property
     def is_patients(self) -> bool:
-        """Whether the file has a column of birth dates or years."""
-        return bool(self.column("patient") and (self.column("birth_date") or self.column("birth_year")))
+        """Whether rows tell births."""
+        return bool(self.column("patient") and self.tells_birth)
+
+    @property
+    def tells_birth(self) -> bool:
+        """Whether a column holds births."""
+        return bool(self.column("birth_date") or self.column("birth_year"))
 
     @property
     def is_events(self) -> bool:
@@ -170,11 +181,12 @@ def rewritten_by_excel(values: pl.Series) -> bool:
 
 
 def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
-    """The meanings of 1 and 2 if the sex is coded by these numbers; and whether all other values are understood."""
+    """The meanings of 1 and 2, or of words of other languages, and whether all other values are understood."""
     words = set(values.unique())
     meant = {"1": "M", "2": "F"} if words & {"1", "2"} else {}
+    meant |= {word: LIKELY[plainly(word)] for word in sorted(words) if plainly(word) in LIKELY and word not in STANDARD}
     unclear = {word for word in words - meant.keys() if plainly(word) not in USUAL and word not in ("0", "9", "3")}
-    more = dict.fromkeys(sorted(words & {"0", "3", "9"}), "") if meant else {}
+    more = dict.fromkeys(sorted(words & {"0", "3", "9"}), "") if "1" in meant else {}
     return meant | more, not unclear
 
 

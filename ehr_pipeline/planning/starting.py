@@ -6,7 +6,7 @@ choice that was guessed from a file, so that the user can check and correct it.
 
 import datetime
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,9 +14,12 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.planning import sniff
+from ehr_pipeline.planning.columns import NEEDED, ROLES, Named, assigned, guessed
 from ehr_pipeline.planning.settings_text import (
     LANDING,
     LISTS,
+    NO_QUOTE,
+    NO_SEX_VALUES,
     SETTINGS,
     Extract,
     inline,
@@ -26,6 +29,7 @@ from ehr_pipeline.planning.settings_text import (
 )
 from ehr_pipeline.planning.sniff import Sniffed
 from ehr_pipeline.records import files
+from ehr_pipeline.records.layouts import UNNAMED
 from ehr_pipeline.terminology.shipped import shipped
 
 PATIENT_COLUMNS = (
@@ -50,17 +54,29 @@ class Started:
     facts: list[str] = field(default_factory=list)
     """Sentences that say what was found in the files, and which settings were chosen for it."""
     doubts: list[str] = field(default_factory=list)
-    """Sentences about choices that the user has to make."""
+    """What a person has to decide."""
+    open: list[str] = field(default_factory=list)
+    """Columns that a person has to name before anything can run, by file."""
 
 
-def start(folder: Path, sources: Sequence[Path], umls: Path | None, today: datetime.date) -> Started:
-    """Write a study into a folder. Raises UserError if the folder has one already, or if the files are not understood."""
+def start(
+    folder: Path, sources: Sequence[Path], umls: Path | None, today: datetime.date, named: Named | None = None
+) -> Started:
+    """Write a study into a folder. `named` are columns by role, as a person says.
+
+    Columns that cannot be told are marked in the settings. Raises UserError if the folder has a study already, or if a
+    file cannot be read. Settings that still have such a mark are put aside if columns are named.
+    """
     made = Started(folder / SETTINGS)
-    if made.settings.exists():
+    unfinished = bool(named) and made.settings.is_file() and f'= "{UNNAMED}"' in made.settings.read_text("utf-8")
+    if made.settings.exists() and not unfinished:
         raise UserError(
             f"{made.settings} is there already, and stays as it is. Name another folder, or edit that file."
         )
-    extract = _look(sources, made, today) if sources else None
+    extract = _look(sources, made, today, named or {}) if sources else None
+    if unfinished:
+        made.facts.append(f"the settings that were there are kept as {SETTINGS}.before")
+        made.settings.replace(made.settings.with_name(f"{SETTINGS}.before"))
     terminology = _terminology(umls)
     if not terminology:
         made.doubts.append("Without --umls DIR, a code is a concept without a name: the page shows its number.")
@@ -76,8 +92,8 @@ def start(folder: Path, sources: Sequence[Path], umls: Path | None, today: datet
     return made
 
 
-def _look(sources: Sequence[Path], made: Started, today: datetime.date) -> Extract:
-    """Recognise the files: a known layout in one folder, or delimited files."""
+def _look(sources: Sequence[Path], made: Started, today: datetime.date, named: Named) -> Extract:
+    """Look at the files: a known layout in one folder, or delimited files."""
     if len(sources) == 1 and sources[0].is_dir():
         known = _known(sources[0], made)
         if known:
@@ -88,7 +104,8 @@ def _look(sources: Sequence[Path], made: Started, today: datetime.date) -> Extra
     files_of_omop = "person" in names and len(parents) == 1 and not any(path.is_dir() for path in sources)
     if files_of_omop and (known := _known(parents.pop(), made)):
         return known
-    return _delimited([sniff.sniff(path) for path in sources], made, today)
+    found = assigned([sniff.sniff(path) for path in sources], named, today)
+    return _delimited(found, made, today, named)
 
 
 def _known(folder: Path, made: Started) -> Extract | None:
@@ -121,24 +138,17 @@ def _rows_of(folder: Path, name: str) -> int:
     return sum(sniff.sniff(path).rows for path in paths)
 
 
-def _delimited(found: list[Sniffed], made: Started, today: datetime.date) -> Extract:
-    """Describe delimited files of an unknown layout. Raises UserError unless some hold events and some hold births."""
-    events, patients = [one for one in found if one.is_events], [one for one in found if one.is_patients]
-    for what, there, needs in (
-        ("events", events, ("patient", "date", "code")),
-        ("patients", patients, ("patient", "birth_year")),
-    ):
-        if not there:
-            shown = "; ".join(f"{one.path.name} has {', '.join(one.table.columns) or 'none'}" for one in found)
-            usual = "; ".join(f"{role}: {', '.join(sniff.NAMES[role].split()[:4])}" for role in needs)
-            raise InputError(
-                f"No file of {what} was recognised by its columns ({shown}). Usual names are: {usual}. Give columns that are"
-                " called otherwise in a settings file of your own, or start with ehr-pipeline init DIR and fill them in."
-            )
+def _delimited(found: list[Sniffed], made: Started, today: datetime.date, named: Named) -> Extract:
+    """Files with columns of their own; those whose columns cannot be told are marked in the settings."""
+    events, patients = _likely(found)
     for one in found:
-        if not one.is_events and not one.is_patients:
+        if one not in events and one not in patients:
             made.doubts.append(f"{one.path}: neither events nor patients were recognised, so it is not linked.")
-    used = [one for one in found if one.is_events or one.is_patients]
+        elif read := guessed(one, named):
+            read |= {role: one.column(role) for role in NEEDED if one in events and one.column(role)}
+            said = ", ".join(f"{role} = {read[role]!r}" for role in ROLES if role in read)
+            made.doubts.append(f"{one.path.name}: read as: {said}; change it in {SETTINGS} if wrong.")
+    used = [one for one in found if one in events or one in patients]
     names = [one.path.name for one in used]
     if len(set(names)) < len(names):
         raise InputError("Two files have the same name. Rename one: an extract is one folder.")
@@ -151,14 +161,41 @@ def _delimited(found: list[Sniffed], made: Started, today: datetime.date) -> Ext
         more, attributes = _patient_lines(one, made, today)
         lines += more
         audited |= dict.fromkeys(attributes)
+    for what, there, roles in (("events", events, NEEDED), ("patients", patients, ("patient", "birth_date"))):
+        if not there:
+            lines += ["", f"[[records.{what}]]", f'files = "{what}.csv" # none of the files given seems to hold {what}']
+            lines.append(f"columns = {inline(dict.fromkeys(roles, UNNAMED))}")
+            made.open.append(f"no file holds {what} ({', '.join(roles)}): give it too, after --from.")
     people = sum(one.rows for one in patients if not one.is_events)
     people = people or sum(one.values(one.column("patient")).n_unique() for one in patients)
     links = {one.path.name: one.path for one in used}
     return Extract(lines, people, links, local, tuple(audited))
 
 
+def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:
+    """The files of events and those of patients; if none is sure, the one that comes closest."""
+    events, patients = [one for one in found if one.is_events], [one for one in found if one.is_patients]
+    left = [one for one in found if one not in events and one not in patients]
+    if not events and (maybe := [one for one in left if not one.tells_birth]):
+        events = [max(maybe, key=lambda one: (sum(bool(one.column(role)) for role in NEEDED), one.rows))]
+        left = [one for one in left if one not in events]
+    if not patients and left:
+        patients = [max(left, key=lambda one: (one.tells_birth, bool(one.column("patient")), -one.rows))]
+    return events, patients
+
+
+def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: Started) -> str:
+    """The columns as TOML, with a mark and a comment where one is not known."""
+    unknown = [role for role, name in columns.items() if not name]
+    header = ", ".join(one.table.columns)
+    if unknown:
+        made.open.append(f"{one.path.name}: which column is the {', '.join(unknown)}? Its header has {header}.")
+    text = inline({role: name or UNNAMED for role, name in columns.items()})
+    return f"columns = {text}{f' # put the right name in place of each {UNNAMED}: {header}' if unknown else ''}"
+
+
 def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[list[str], bool]:
-    columns = {role: one.column(role) for role in ("patient", "date", "code")}
+    columns = {role: one.column(role) for role in NEEDED}
     form, doubtful = sniff.date_format(one.values(columns["date"]), today)
     codes = one.values(columns["code"])
     system = sniff.code_system(codes)
@@ -174,9 +211,9 @@ def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[lis
         lines.append(
             f"date_formats = [{quoted(form)}]{' # or the month first? nothing in the first rows tells' if doubtful else ''}"
         )
-    else:
+    elif columns["date"]:
         made.doubts.append(f"{one.path.name}: the form of its dates was not recognised. Set date_formats.")
-    lines.append(f"columns = {inline(columns)}")
+    lines.append(_or_open(one, columns, made))
     if system != "snomed":
         named = "icd10" if system == "ICD10" else "local"
         lines.append(
@@ -190,7 +227,8 @@ def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[lis
 
 
 def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[list[str], list[str]]:
-    columns = {role: one.column(role) for role in PATIENT_COLUMNS if one.column(role)}
+    needed = ("patient",) if one.tells_birth else ("patient", "birth_date")
+    columns = {role: one.column(role) for role in PATIENT_COLUMNS if one.column(role) or role in needed}
     columns.pop("birth_year" if "birth_date" in columns else "", None)
     if "birth_year" not in columns:
         columns.pop("birth_month", None)
@@ -211,18 +249,20 @@ def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[l
         )
     if meant:
         made.doubts.append(
-            f"{one.path.name}: sex is written as numbers, and 1 was taken for M, 2 for F. See sex_values."
+            f"{one.path.name}: for the sex, {', '.join(f'{word} was taken for {sex}' for word, sex in meant.items() if sex)}"
+            f"{' (as in ISO/IEC 5218 and in the NHS)' if '1' in meant else ''}. Check this, and correct sex_values if it is not so."
         )
     event = {one.column(role) for role in ("date", "code")} if one.is_events else set[str]()
     carried = sniff.attributes(one, [*columns.values(), *event])
     lines = ["", "[[records.patients]]", *_layout(one)]
     lines += [f"date_formats = [{', '.join(map(quoted, forms))}]"] if forms else []
     listed = {role: [columns[role]] for role in ("observation_ends",) if role in columns}
-    lines.append(f"columns = {inline({**columns, **listed})}")
-    lines += [f"sex_values = {inline(meant)} # check this against the source's documentation"] if meant else []
+    lines.append(_or_open(one, {**columns, **listed}, made))
+    checked = f"sex_values = {inline(meant)} # check this against the source's documentation"
+    lines += [checked if meant else NO_SEX_VALUES] if "sex" in columns else []
     lines += [f"attributes = {inline(carried)} # carried to the page; take out what is not needed"] if carried else []
     made.facts.append(
-        f"{one.path.name}: patients, about {one.rows:,}; {_described(one)}; columns {', '.join(columns.values())}"
+        f"{one.path.name}: patients, about {one.rows:,}; {_described(one)}; columns {', '.join(filter(None, columns.values()))}"
         + (f"; attributes {', '.join(carried)}" if carried else "")
     )
     return lines, list(carried)
@@ -233,8 +273,7 @@ def _layout(one: Sniffed) -> Iterator[str]:
     if not files.is_parquet(one.path):
         yield f"delimiter = {quoted(one.delimiter)}"
         yield f"encoding = {quoted(one.encoding)}"
-        if one.quote:
-            yield f"quote = {quoted(one.quote)}"
+        yield f"quote = {quoted(one.quote)}" if one.quote else NO_QUOTE
 
 
 def _described(one: Sniffed) -> str:

@@ -122,6 +122,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
     codes.write_used(names, [path for job in jobs if (path := job.used).is_file()], out)
     shutil.rmtree(shuffled)
     quarantine.close()
+    _hint_at_quotes(reading)
     total: Counter[str] = sum((Counter(result) for result in results), Counter())
     dropped = quarantine.reasons["events"] + Counter({name: total[name] for name in UNFIT})
     values.write({name.removeprefix(OTHER_SEX): total[name] for name in total if name.startswith(OTHER_SEX)}, out)
@@ -153,6 +154,18 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
         **({"undecodable_values": dict(sorted(reading.undecodable.items()))} if reading.undecodable else {}),
         **({"rejected_not_listed": quarantine.not_listed} if quarantine.not_listed else {}),
     }
+
+
+def _hint_at_quotes(reading: Reading) -> None:
+    """Warn of rows that were rejected, few or many, because the settings do not say that fields stand in quotes."""
+    for what, extent in reading.extents.items():
+        if extent.quoted:
+            _log.warning(
+                "extract %s: some rows of %s were rejected because their fields stand in quotes, which the settings do not say: set"
+                " `quote` of these files to '\"' (`ehr-pipeline check` shows the files)",
+                reading.listing.folder.name,
+                what,
+            )
 
 
 def _of_patients(reading: Reading, found: Counter[str], total: Counter[str]) -> Counts:

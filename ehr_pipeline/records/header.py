@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.records.layouts import DelimitedText, has_setting, setting
+from ehr_pipeline.records.layouts import UNNAMED, DelimitedText, has_setting, setting
 
 # A part of a line that shows it to be data rather than names of columns. Such lines are never shown.
 DATA = re.compile(r"^\d|\d{3}")
@@ -68,6 +68,12 @@ def fields(line: str, layout: DelimitedText) -> list[str] | None:
 
 def _shape(path: Path, names: list[str], layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape:
     missing = {role: name for role, name in columns.items() if name not in names}
+    if unnamed := [role for role, name in missing.items() if name == UNNAMED]:
+        asked = ", ".join(_setting(where, role) for role in unnamed)
+        raise InputError(
+            f"{path}, line 1: which column is the {', '.join(unnamed)}? {asked} says {UNNAMED!r}: put its name there."
+            f" {_told(names, where)}"
+        )
     if missing:
         asked = "; ".join(f"{name!r} ({_setting(where, role)})" for role, name in missing.items())
         raise InputError(

@@ -17,6 +17,8 @@ ANY_LOCAL_CODE = r"^[^\s:]{1,40}:\S{1,200}$"  # a system and its code
 LONGEST_ID = 100  # bytes of a patient id: a longer value is another column, or text that lost its delimiters
 # Directives for day, month and year in formats of dates, and for a time of day, which is not used.
 DIRECTIVES = frozenset("dembBhyYHIMSpTRfjz%")
+UNNAMED = "?"
+"""Stands where a person has yet to name a column: `init` could not tell it."""
 RESERVED = ("patient_id", "birth_date", "birth_precision", "sex", "visits", "line", *DATED)
 
 

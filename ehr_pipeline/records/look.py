@@ -170,25 +170,42 @@ def rules(extract: str, settings: RecordsSettings) -> DateRules:
 def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> Iterator[tuple[Level, str]]:
     """Yield what the first rows of each file lose, and how much that matters.
 
-    A loss is a problem if the run would stop because of it: all rows of events, or of patients, were seen, and the
-    share lost reaches the limit in `limits`; or at least half of the first rows of one file are misread.
+    A loss is a problem if the run would stop because of it, as far as the first rows tell: the share lost of all events,
+    or of all patients, reaches the limit in `limits`; or at least half of the first rows of one file are misread. Rows
+    without a date only count where a file was seen whole, since they may come first in a sorted file.
     """
     for needed in (EventKind, PatientKind, LinkedKind):
         own = [(kind, one) for kind, looks in seen if isinstance(kind, needed) for one in looks]
         rows, lost = (sum(getattr(one.sample, name) for _, one in own) for name in ("rows", "lost"))
         seen_whole = needed is not LinkedKind and all(one.whole for _, one in own)
         stops = seen_whole and lost >= max(FEWEST, limits.rejected_error * rows)
+        all_misread = _share("misread", [one for _, one in own])
+        all_unread = _share("unread_sex", [one for _, one in own])
         for kind, one in own:
             judged = one.sample
             if judged.lost and not is_bad(one, kind):
-                misread = _most(judged.misread, judged, limits.rejected_error)
-                few = judged.lost < limits.rejected_warning * judged.rows
+                misread = _reaches(judged.misread, judged, limits.rejected_error, all_misread)
+                few = judged.lost < limits.rejected_warning * judged.rows and not judged.lost_in_quotes
                 yield "problems" if stops or misread else "facts" if few else "warnings", judged.message(below)
             if judged.unread_sex:
-                unread = _most(judged.unread_sex, judged, limits.not_understood_error)
+                unread = _reaches(judged.unread_sex, judged, limits.not_understood_error, all_unread)
                 yield "problems" if unread else "warnings", f"{judged.path}: {judged.sex}"
             for note in judged.notes:
                 yield "warnings", f"{judged.path}: {note}"
+
+
+def _share(name: str, looks: list[Seen]) -> float:
+    """About which share of the rows of some files `name` counts: a file that is larger than what was seen has more rows."""
+    weights = [1.0 if one.whole else max(1.0, one.path.stat().st_size / (HEAD_BYTES * BLOCKS)) for one in looks]
+    rows = sum(weight * one.sample.rows for weight, one in zip(weights, looks, strict=True))
+    counted = sum(weight * getattr(one.sample, name) for weight, one in zip(weights, looks, strict=True))
+    return float(counted / rows) if rows else 0.0
+
+
+def _reaches(rows: int, judged: Sample, limit: float, of_all: float) -> bool:
+    """Whether `rows` of a file reach a limit that its kind reaches too; or are most of its rows, whatever others have."""
+    stops = of_all >= limit and rows >= max(FEWEST, limit * judged.rows)
+    return stops or _most(rows, judged, limit)
 
 
 def _most(rows: int, judged: Sample, limit: float) -> bool:

@@ -4,6 +4,7 @@ A quote opens a field only at its beginning, and two quotes inside mean one. Tex
 the row ends with its line. These are the rules of Python's csv module, which splits each row that holds a quote.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ ROW, FIELD, PLAIN, OPEN, CLOSED = 0, 1, 2, 3, 4
 """State before a byte: at the beginning of a row or of a field, in a field without quotes, in open quotes, after a
 quote in them."""
 NEWLINE = 10
+QUOTE = '"'
+"""The usual quoting character."""
 AT_ONCE = 1 << 16
 """Number of bytes in which newlines are counted at once."""
 
@@ -24,6 +27,12 @@ def count_lines(block: bytes) -> int:
     characters = np.frombuffer(block, np.uint8)
     parts = (characters[begin : begin + AT_ONCE] for begin in range(0, len(block), AT_ONCE))  # each fits in a cache
     return sum(int(np.count_nonzero(part == NEWLINE)) for part in parts)
+
+
+def field_in_quotes(delimiter: str) -> re.Pattern[str]:
+    """A pattern of lines in which a field begins and ends with a quote."""
+    mark = re.escape(delimiter)
+    return re.compile(f"(?:^|{mark}){QUOTE}(?:[^{QUOTE}]|{QUOTE}{QUOTE})*{QUOTE}\\s*(?:$|{mark})")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from pathlib import Path
 from ehr_pipeline.records import header, lines, text
 from ehr_pipeline.records.kinds import Kind
 from ehr_pipeline.records.layouts import has_setting, setting
+from ehr_pipeline.records.quoting import QUOTE, field_in_quotes
 
-QUOTE = '"'
+IN_QUOTES = "in lines with quotes"
 
 
 def found(path: Path, kind: Kind, numbers: list[int]) -> str:
@@ -28,11 +29,19 @@ def found(path: Path, kind: Kind, numbers: list[int]) -> str:
             if has_setting(kind.where, "quote")
             else "leave the quotes out"
         )
-        return f"{told}, in lines with quotes ({to_set})"
+        return f"{told}, {IN_QUOTES} ({to_set})"
     if count == width + 1:
         names = f", or name all columns in {setting(kind.where, 'header')}" if has_setting(kind.where, "header") else ""
         return f"{told} (row names of R? write the file with row.names = FALSE{names})"
     return told
+
+
+def first_in_quotes(path: Path, kind: Kind, most: int) -> int:
+    """The first of the lines of a text file, after its header, with a field in quotes; 0 if the first `most` have none."""
+    pattern = field_in_quotes(kind.files.delimiter)
+    begin = 0 if kind.files.header else 1
+    rows = enumerate(_lines(path, kind, most)[begin:most], begin + 1)
+    return next((number for number, row in rows if QUOTE in row and pattern.search(row)), 0)
 
 
 def _lines(path: Path, kind: Kind, most: int) -> list[str]:

@@ -1,6 +1,6 @@
 """Judge the first rows of a file as the reader does: which are rejected, why, what they contain, and how to correct it.
 
-Only the shape of a value is shown, such as '99/99/9999' or 'Aaaaa', since values are patient data. A value itself is
+Only the shape of a value is shown, as '99/99/9999' or 'Aaaaa', since values are patient data. A value itself is
 shown only in a column that has few known values (the sex), and only if enough patients have it.
 """
 
@@ -15,6 +15,7 @@ from ehr_pipeline.records import dates, events, files, ids, patients, ragged, va
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.kinds import EventKind, Kind, LinkedKind, PatientKind
 from ehr_pipeline.records.layouts import has_setting, setting
+from ehr_pipeline.records.quoting import QUOTE
 from ehr_pipeline.tables.drop_reasons import NOT_LOST, cure, in_words
 
 LONGEST, MOST_REASONS = 24, 3
@@ -84,8 +85,13 @@ class Sample:
 
     @property
     def misread(self) -> int:
-        """Number of rejected rows, except for missing values: rows without a date may come first in a sorted file."""
-        return sum(one.rows for one in self.rejects if not one.reason.startswith("missing_"))
+        """Number of rejected rows, except for missing values and placeholders, which may come first in a sorted file."""
+        return sum(one.rows for one in self.rejects if not one.reason.startswith(("missing_", "sentinel_")))
+
+    @property
+    def lost_in_quotes(self) -> bool:
+        """Whether rows are rejected because the settings name no quoting character."""
+        return ragged.IN_QUOTES in self.found("wrong_number_of_fields")
 
     def found(self, reason: str) -> str:
         """Describe the rows that are rejected for a reason; empty if there are none."""
@@ -126,7 +132,7 @@ def of_rows(
         else:
             what = _found(kind, rows.filter(pl.col("line").is_in(lines.implode())), reason, rules)
         found.append(Rejects(reason, number, int(lines[0]), what))
-    unread, sex, notes = 0, "", [*_quoted(path, kind, rows), *_ending_in_zeros(kind, rows)]
+    unread, sex, notes = 0, "", [*_quoted(path, kind, rows, found), *_ending_in_zeros(kind, rows)]
     if isinstance(kind, PatientKind):
         unread, sex = _unread_sex(kind, rows, below)
         notes += _unread_dates(path, kind, rows, below)
@@ -166,7 +172,7 @@ def _found(kind: Kind, rows: pl.DataFrame, reason: str, rules: DateRules) -> str
         return ""
     usual = texts.to_frame("text").select(shape(pl.col("text")))["text"].mode().sort()[0]
     maybe = _as_dates(texts, kind, rules) if reason.startswith("unparsable_") and column != "birth_year" else ""
-    return f"such as {usual}{maybe}"
+    return f"of the shape {usual}{maybe}"
 
 
 def _column(kind: Kind, reason: str, rows: pl.DataFrame) -> str:
@@ -197,16 +203,24 @@ def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
     return f" ({' or '.join(map(repr, read[:2]))} would read them)" if read else ""
 
 
-def _quoted(path: Path, kind: Kind, rows: pl.DataFrame) -> Iterator[str]:
+def _quoted(path: Path, kind: Kind, rows: pl.DataFrame, rejects: list[Rejects]) -> Iterator[str]:
     """Yield a message if values are in quotes although the settings name no quoting character."""
-    if files.is_parquet(path) or kind.files.quote or not rows.height:
+    if files.is_parquet(path) or kind.files.quote or not rows.height or not has_setting(kind.where, "quote"):
         return
+    to_set = f"set {setting(kind.where, 'quote')} to '{QUOTE}'"
     for role, name in kind.wanted.items():
         if role in rows.columns:
             given = rows[role].filter(rows[role] != "")
             if len(given) and 2 * int(given.str.contains(r'^".*"$').sum()) > len(given):
-                yield f"values of column {name!r} stand in quotes: set {setting(kind.where, 'quote')} to '\"'."
+                yield f"values of column {name!r} stand in quotes: {to_set}."
                 return
+    if any(ragged.IN_QUOTES in one.found for one in rejects):
+        return
+    if line := ragged.first_in_quotes(path, kind, int(str(rows["line"].max())) + 1):
+        yield (
+            f"fields stand in quotes (first in line {line:,}): {to_set}. Without it, the quotes belong to the values, and a row"
+            " with a delimiter inside quotes is rejected."
+        )
 
 
 def _ending_in_zeros(kind: Kind, rows: pl.DataFrame) -> Iterator[str]:
@@ -231,9 +245,10 @@ def _unread_sex(kind: PatientKind, rows: pl.DataFrame, below: int) -> tuple[int,
     told_of = (
         f"{_few(other.height, below)} of its first rows have a sex that is not understood, and counts as not known"
     )
-    name = setting(kind.where, "sex_values")
-    named = f"say what it means in {name}, such as {{1 = 'M', 2 = 'F'}}"
-    return other.height, f"{told_of} ({_shown(other, below)}): {named}."
+    often, shapes = _often(other, below)
+    shown = ", ".join([*map(repr, often), *(f"of the shape {each}" for each in shapes)])
+    named = values.proposal(setting(kind.where, "sex_values"), set(rows["sex"].unique()) - {""}, often)
+    return other.height, f"{told_of} ({shown}): {named}."
 
 
 def _unread_dates(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int) -> Iterator[str]:
@@ -245,9 +260,9 @@ def _unread_dates(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int)
         )
 
 
-def _shown(rows: pl.DataFrame, below: int) -> str:
-    """List the values of the sex that at least `below` patients have; of the others, the shapes."""
+def _often(rows: pl.DataFrame, below: int) -> tuple[list[str], list[str]]:
+    """The values of the sex that at least `below` patients have; of the others, the shapes."""
     counted = rows.group_by("sex").agg(pl.col("patient").n_unique()).sort("patient", "sex", descending=[True, False])
     often = counted.filter(pl.col("patient") >= below)["sex"].head(5).to_list()
     shapes = counted.filter(pl.col("patient") < below).select(shape(pl.col("sex")))["sex"].unique(maintain_order=True)
-    return ", ".join([*(repr(value) for value in often), *(f"such as {each}" for each in shapes.head(3))])
+    return often, shapes.head(3).to_list()

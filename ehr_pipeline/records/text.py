@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import header, lines, quoting
 from ehr_pipeline.records.chunks import AFTER_UNCLOSED, LINE_LIMIT, UNCLOSED, Unread
 from ehr_pipeline.records.layouts import DelimitedText
-from ehr_pipeline.records.quoting import Quoting, Rows
+from ehr_pipeline.records.quoting import QUOTE, Quoting, Rows, field_in_quotes
 from ehr_pipeline.records.scan import scan
 from ehr_pipeline.work.progress import Progress
 
@@ -37,9 +37,11 @@ class Extent:
     """Number of lines that are no rows, without empty lines and headers."""
     lost: int = 0
     """Size of these lines in bytes."""
+    quoted: int = 0
+    """Number of these lines with a field in quotes, though the settings name no quoting character."""
 
     def __add__(self, other: "Extent") -> "Extent":
-        return Extent(self.rows + other.rows, self.size + other.size, self.lines + other.lines, self.lost + other.lost)
+        return Extent(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def like_rows(self) -> int:
@@ -254,6 +256,7 @@ def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: Del
         rejected.append(_rejects(where.lines[bare & (lengths == 1)], "empty_line"))
         rejected.append(_rejects(where.lines[bare & (lengths > 1)], "wrong_number_of_fields"))
         extent += _extent_lost(lengths[bare & (lengths > 1)])
+        extent += Extent(quoted=_in_quotes(characters[np.repeat(bare, lengths)].tobytes(), layout))
     else:
         text = block
     rows = _columns(text, where.lines[plain], shape.places, layout.delimiter)
@@ -266,6 +269,14 @@ def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: Del
     extent += Extent(rows.height, len(block) - extent.lost)
     rows, headers = _without_headers(rows, shape)
     return Block(rows, pl.concat([*rejected, headers]), block.count(b"\n"), extent=extent)
+
+
+def _in_quotes(text: bytes, layout: DelimitedText) -> int:
+    """Number of lines with a field in quotes, if the settings name no quoting character."""
+    if layout.quote or QUOTE.encode() not in text:
+        return 0
+    pattern = field_in_quotes(layout.delimiter)
+    return sum(bool(pattern.search(line)) for line in text.decode(errors="replace").split("\n"))
 
 
 def _extent_lost(lengths: NDArray[np.int64]) -> Extent:

@@ -5,8 +5,9 @@ Databases and programs write missing values as words: NULL (SQL), \\N (PostgreSQ
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -39,6 +40,13 @@ _MEANT = {
 _NEITHER = ("i", "indeterminate", "undetermined", "undifferentiated", "ambiguous", "intersex", "o", "other", "x")
 USUAL = _MEANT | dict.fromkeys((*_NEITHER, "non binary", "nonbinary"), UNKNOWN)
 """How a sex is written, and what it means. A study that compares more than two sexes names the others in `sex_values`."""
+STANDARD = {"1": MALE, "2": FEMALE, "0": UNKNOWN, "9": UNKNOWN}
+"""Numbers of ISO/IEC 5218 and of the NHS. Never assumed, since 1 and 2 mean the opposite in some files: only proposed."""
+LIKELY = STANDARD | {
+    **dict.fromkeys(("mann", "männlich", "homme", "masculin", "hombre", "masculino", "uomo", "maschio"), MALE),
+    **dict.fromkeys(("frau", "weiblich", "femme", "féminin", "mujer", "femenino", "donna", "femmina", "vrouw"), FEMALE),
+}
+"""What other words mean, for a person to confirm."""
 NOT_UNDERSTOOD = "\0"
 """Prefix of a value that is not understood, until patients are counted by it."""
 LONGEST, MOST_VALUES = 40, 100
@@ -90,6 +98,26 @@ def are_words(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.Series:
 def sex(column: pl.Expr, values: Mapping[str, str]) -> pl.Expr:
     """Return the sex: 'M', 'F', '' or another meaning from the settings; `values` come before the usual words."""
     return understood(column, {value: _MEANT.get(plainly(meant), meant) for value, meant in values.items()}, USUAL)
+
+
+def proposal(name: str, words: Collection[str], shown: Collection[str]) -> str:
+    """Return how a person can say in the setting `name` what words for the sex mean; only `shown` ones may be repeated."""
+    if words and set(words) <= set(STANDARD):
+        seen = STANDARD if set(words) - {"1", "2"} else {"1": MALE, "2": FEMALE}
+        return f"set {name} = {_toml(seen)} if 1 is male and 2 female, as in ISO/IEC 5218 and in the NHS"
+    likely = {word: LIKELY[plainly(word)] for word in shown if plainly(word) in LIKELY}
+    if likely or not shown:
+        return f"say what it means in {name}, such as {_toml(likely or {'Mann': MALE, 'Frau': FEMALE})}"
+    listed = ", ".join(f"{_key(word)} = …" for word in shown)
+    return f"say what it means in {name} = {{{listed}}}: M, F, or an empty text for not known"
+
+
+def _toml(meant: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f'{_key(word)} = "{sex}"' for word, sex in meant.items()) + "}"
+
+
+def _key(word: str) -> str:
+    return word if re.fullmatch(r"[A-Za-z0-9_-]+", word) else json.dumps(word, ensure_ascii=False)
 
 
 def understood(column: pl.Expr, named: Mapping[str, str], usual: Mapping[str, str]) -> pl.Expr:

@@ -46,7 +46,7 @@ def test_an_extract_whose_dates_are_day_numbers_stops_the_chain(case: Case) -> N
     folder = case("excel_serial")
     (problem,) = preflight.inspect(settings.load(folder / "settings.toml")).problems
     assert (
-        "events.csv: 10 of its first 11 rows are rejected (91%): with an unreadable date, such as 99999 (day numbers"
+        "events.csv: 10 of its first 11 rows are rejected (91%): with an unreadable date, of the shape 99999 (day numbers"
         in problem
     )
     chain = pipeline(folder)

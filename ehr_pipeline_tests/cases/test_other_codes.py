@@ -22,7 +22,7 @@ from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records.sources.meds import Meds, _event_code
-from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.study import SMALL
 
@@ -144,6 +144,23 @@ def test_an_empty_terminology_is_enough_where_no_code_needs_one(tmp_path: Path, 
     assert table["concept"].to_list() == ["ICD10CM:E11.9", "omop:7"]
     with pytest.raises(InputError):
         map_by_files(pl.Series(["ICD10CM:E11.9", "24079001"]), own)
+
+
+def test_codes_that_name_no_concept_are_dropped_and_told_though_codes_are_kept(
+    made: tuple[Pipeline, dict[str, Artifact]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = {"24079001": "SCT:24079001", "24079002": None, "41292010": None}  # a concept, a mistyped one, a description
+    table = map_by_files(pl.Series(list(codes)), EventsSettings(unmapped="keep"))
+    assert dict(table.select("code", "concept").iter_rows()) == codes
+    counted = table.with_columns(events=pl.lit(100), patients=pl.lit(50))
+    pipeline, artifacts = made
+    of_all = coverage.report(counted)
+    monkeypatch.setattr(checks.data, "read_coverage", lambda _: of_all)
+    _, message, _ = checks.data.coverage(artifacts["mapped_events"], Store(""), pipeline.study)
+    assert "mistyped codes are no concepts, and are dropped also where codes are kept" in message
+    of_all = coverage.report(counted.filter(pl.col("code") == "24079001"))
+    _, message, _ = checks.data.coverage(artifacts["mapped_events"], Store(""), pipeline.study)
+    assert "dropped" not in message
 
 
 def test_what_is_kept_counts_but_hides_no_wrong_terminology(made: tuple[Pipeline, dict[str, Artifact]]) -> None:

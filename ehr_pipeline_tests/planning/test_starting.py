@@ -12,6 +12,7 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import preflight, sniff, starting
+from ehr_pipeline.planning.columns import read_names
 from ehr_pipeline.study import settings
 
 TODAY = datetime.date(2024, 6, 1)
@@ -197,15 +198,83 @@ def test_codes_and_sexes_are_recognised() -> None:
     assert sniff.sexes(pl.Series(["1", "2", "0"])) == ({"1": "M", "2": "F", "0": ""}, True)
     assert sniff.sexes(pl.Series(["Male", "f"])) == ({}, True)
     assert sniff.sexes(pl.Series(["V", "M"])) == ({}, False)
+    assert sniff.sexes(pl.Series(["Mann", "Frau", "unknown"])) == ({"Frau": "F", "Mann": "M"}, True)
+
+
+def odd_names(folder: Path, patient: str = "NHS pseudo ID", code: str = "What") -> list[Path]:
+    """Files whose columns have no usual names."""
+    events = [[str(line), who, f"{day:%d/%m/%Y}", code, "seen"] for line, (who, day, code) in enumerate(EVENTS)]
+    people = [[who, f"01/07/{year}", sex] for who, year, sex in PEOPLE]
+    return [
+        text(folder / "a.csv", ["Row id", patient, "Seen on", code, "Remark"], events, ";"),
+        text(folder / "b.csv", [patient, "Born", "Patient's sex"], people, ";"),
+    ]
+
+
+@pytest.mark.parametrize("patient", ["NHS pseudo ID", "nhsPseudoId", "Patient ref.", "StudyID", "Kennung"])
+def test_columns_without_usual_names_are_guessed_and_said(patient: str, tmp_path: Path) -> None:
+    """By words in the name, or by the ids that both files have: a number of the row is not taken for the patient."""
+    made = starting.start(tmp_path / "study", odd_names(tmp_path, patient), None, TODAY)
+    assert (
+        f"a.csv: read as: patient = {patient!r}, date = 'Seen on', code = 'What'; change it in study.toml if wrong."
+        in made.doubts
+    )
+    said = f"b.csv: read as: patient = {patient!r}, birth_date = 'Born', sex = \"Patient's sex\"; change it"
+    assert any(doubt.startswith(said) for doubt in made.doubts)
+    study = settings.load(made.settings, {"vocabulary": {"min_size": len(CODES)}})
+    found = preflight.inspect(study)
+    assert found.problems == found.warnings == made.open == []
+
+
+def test_usual_names_need_no_guess(tmp_path: Path) -> None:
+    made = starting.start(tmp_path / "study", quoted_csv(tmp_path), None, TODAY)
+    assert not [doubt for doubt in made.doubts if "read as" in doubt]
+
+
+def test_two_columns_that_fit_as_well_are_left_to_a_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was seen is kept, `check` names what is missing, and the same command with the names goes on."""
+    events = [[who, f"{day:%d/%m/%Y}", f"{day:%d/%m/%Y}", code, code] for who, day, code in EVENTS]
+    head = ["Kennung", "Seen", "Sent", "One", "Two"]
+    source = text(tmp_path / "a.csv", head, events, ";", "utf-8-sig")
+    people = text(tmp_path / "b.csv", ["Kennung", "DOB", "Sex"], [[w, f"01/07/{y}", s] for w, y, s in PEOPLE], ";")
+    command = ["init", str(tmp_path / "study"), "--from", str(source), str(people)]
+    assert cli.main(command) == 2
+    told = capsys.readouterr().err
+    assert "a.csv: which column is the date, code? Its header has Kennung, Seen, Sent, One, Two." in told
+    assert "--column date=NAME" in told
+    written = tmp_path / "study/study.toml"
+    assert 'columns = { patient = "Kennung", date = "?", code = "?" }' in written.read_text()
+    assert 'delimiter = ";"' in written.read_text()
+    (problem,) = (one for one in preflight.inspect(settings.load(written)).problems if "which column" in one)
+    assert (
+        "which column is the date, code? records.events[0].columns.date, records.events[0].columns.code says" in problem
+    )
+    assert "The header has: Kennung, Seen, Sent, One, Two." in problem
+    assert cli.main([*command, "--column", "date=Seen", "--column", "code=Two"]) == 0
+    columns = settings.load(written).records.events[0].columns
+    assert (columns.patient, columns.date, columns.code) == ("Kennung", "Seen", "Two")
+    assert '"?"' in (tmp_path / "study/study.toml.before").read_text()
+
+
+def test_a_column_that_is_nowhere_is_refused_with_the_headers(tmp_path: Path) -> None:
+    sources = odd_names(tmp_path)
+    with pytest.raises(UserError, match=r"--column code=Kode: no file has this column \(a\.csv has Row id, .*; b\.csv"):
+        starting.start(tmp_path / "study", sources, None, TODAY, {"code": ["Kode"]})
+    with pytest.raises(UserError, match="give ROLE=NAME, where ROLE is one of patient, date, code"):
+        read_names(["kode=x"])
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_file_of_events_alone_has_its_part_of_the_settings(tmp_path: Path) -> None:
+    made = starting.start(tmp_path / "study", quoted_csv(tmp_path)[:1], None, TODAY)
+    assert made.open == ["no file holds patients (patient, birth_date): give it too, after --from."]
+    assert 'columns = { patient = "PersonID", date = "EventDate", code = "SnomedCode" }' in made.settings.read_text()
+    assert any("patients.csv" in problem for problem in preflight.inspect(settings.load(made.settings)).problems)
 
 
 def test_what_is_not_recognised_is_said_and_nothing_is_overwritten(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text(tmp_path / "a.csv", ["who", "when", "what"], [["1", "2001-01-01", "x"]], ",")
-    with pytest.raises(UserError, match=r"No file of events was recognised .*a\.csv has who, when, what"):
-        starting.start(tmp_path / "study", [tmp_path / "a.csv"], None, TODAY)
-    assert not (tmp_path / "study").exists()
     (tmp_path / "book.csv").write_bytes(b"PK\x03\x04")
     with pytest.raises(UserError, match="Excel workbook"):
         starting.start(tmp_path / "study", [tmp_path / "book.csv"], None, TODAY)
@@ -214,6 +283,10 @@ def test_what_is_not_recognised_is_said_and_nothing_is_overwritten(
         starting.start(tmp_path / "study", [tmp_path / "noise.csv"], None, TODAY)
     assert cli.main(["init", str(tmp_path / "empty")]) == 0
     assert "put files into" in capsys.readouterr().out
-    assert settings.load(tmp_path / "empty/study.toml").study.name == "empty"
+    study = settings.load(tmp_path / "empty/study.toml")
+    assert (study.study.name, study.encoder.preset) == ("empty", "small")
+    written = (tmp_path / "empty/study.toml").read_text()
+    for name in ("quote = ", "date_formats = ", "sex_values = ", "birth_date"):  # what a newcomer would look for
+        assert f"\n# {name}" in written or f" {name} = " in written
     assert cli.main(["init", str(tmp_path / "empty")]) == 2
     assert "is there already" in capsys.readouterr().err

@@ -75,6 +75,28 @@ def test_rows_in_rows_out(landing: Landing, tmp_path: Path) -> None:
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
+def test_a_row_lost_for_want_of_the_quote_is_told_even_if_it_is_one(
+    landing: Landing, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = "".join(f"1\t05/03/2001\t9014002\t{number}\n" for number in range(2_000))
+    folder = landing("id\tdate\tcode\tnote\n" + good + '1\t05/03/2001\t9014002\t"a\tb"\n')
+    plain = records_settings(folder.parent)
+    (tmp_path / "out").mkdir()
+    build.build(folder, plain, tmp_path / "out")
+    (told,) = (record.getMessage() for record in caplog.records if "in quotes" in record.getMessage())
+    assert told.endswith("set `quote` of these files to '\"' (`ehr-pipeline check` shows the files)")
+    assert "some rows of events were rejected" in told
+    caplog.clear()
+    (tmp_path / "again").mkdir()
+    own = tuple(replace(files, quote='"') for files in plain.events)
+    build.build(folder, replace(plain, events=own), tmp_path / "again")
+    ragged = "1\t05/03/2001\t9014002\n"
+    (folder / "events.txt").write_text("id\tdate\tcode\tnote\n" + good + ragged)
+    (tmp_path / "third").mkdir()
+    build.build(folder, plain, tmp_path / "third")
+    assert "in quotes" not in caplog.text
+
+
 def test_the_order_of_rows_and_the_cut_into_files_change_no_byte(extract: Path, tmp_path: Path) -> None:
     study = tiny_settings(extract)
     other = tmp_path / "landing" / EXTRACT

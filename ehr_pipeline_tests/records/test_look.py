@@ -203,11 +203,28 @@ def test_a_tenth_of_the_rows_in_quotes_is_a_warning_that_names_the_quote(landing
     assert good.warnings == good.problems == []
 
 
+def test_a_single_field_in_quotes_is_a_warning_that_names_the_quote(landing: Landing) -> None:
+    """Whether its row is rejected or not: below the limit of warnings, and where no delimiter stands in the quotes yet."""
+    for text, told in (
+        (quoted(2_000, 1_999), "2 where"),
+        (quoted(500, 10).replace("seen, and", "seen and"), "fields stand in quotes (first in line 2)"),
+        (quoted(500, 10).replace("seen, and", 'seen ""and""'), "fields stand in quotes (first in line 2)"),
+    ):
+        found = look(landing(text), events=(comma(),))
+        (warning,) = found.warnings
+        assert "set records.events[0].quote to '\"'" in warning
+        assert told in warning or "rows are rejected" in warning
+        assert found.problems == []
+        assert look(landing(text), events=(comma(quote='"'),)).warnings == []
+    inches = quoted(500, 10).replace('"seen, and well"', '6" and 7"')
+    assert look(landing(inches), events=(comma(),)).warnings == [], "marks inside a value are no quotes"
+
+
 def test_a_share_below_the_limit_is_a_fact(landing: Landing) -> None:
     found = look(landing(EVENTS + rows(2_000) + rows(12, "05.03.2001")))
     assert found.warnings == found.problems == []
     (fact,) = (fact for fact in found.facts if "rejected" in fact)
-    assert "12 of its first 2,012 rows are rejected (1%): with an unreadable date, such as 99.99.9999" in fact
+    assert "12 of its first 2,012 rows are rejected (1%): with an unreadable date, of the shape 99.99.9999" in fact
 
 
 def test_most_rows_of_a_large_file_are_a_problem_unless_the_limits_allow_it(landing: Landing) -> None:
@@ -216,6 +233,22 @@ def test_most_rows_of_a_large_file_are_a_problem_unless_the_limits_allow_it(land
     assert "('%d.%m.%Y' would read them) (first in line 2): set records.events[0].date_formats to" in problem
     assert problems(folder, limits=Limits(rejected_error=0.9)) == []
     assert problems(landing(EVENTS + (rows(2, "") + rows(1)) * 10_000)) == [], "these may come first in a sorted file"
+
+
+def test_a_share_at_the_limit_is_a_problem_before_the_run_stops_there(landing: Landing) -> None:
+    """Although the file is not seen whole; and not where the other files of its kind outweigh it."""
+    folder = landing(EVENTS + (rows(2, "05.03.2001") + rows(3)) * 10_000)
+    (problem,) = problems(folder)
+    assert "rejected (40%)" in problem
+    assert problems(folder, limits=Limits(rejected_error=0.45)) == []
+    assert problems(landing(EVENTS + (rows(2, "01/01/1900") + rows(3)) * 10_000)) == [], (
+        "may come first in a sorted file"
+    )
+    (folder / "events.txt").write_text(EVENTS + (rows(2, "05.03.2001") + rows(3)) * 10_000)
+    (folder / "events_2.txt").write_text(EVENTS + rows(100_000))
+    found = look(folder)
+    assert found.problems == []
+    assert "rejected (40%)" in found.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -237,10 +270,10 @@ def test_shapes_show_no_letter_and_no_digit(text: str, plain: str) -> None:
 @pytest.mark.parametrize(
     ("dates", "told"),
     [
-        (["40000", "43831.25"], "such as 99999 (day numbers of a spreadsheet?"),
-        (["05032001", "31122001"], "such as 99999999 ('%d%m%Y' would read them)"),
-        (["40000", "77777"], "such as 99999"),
-        (["05/13/2001", "12/31/2001"], "such as 99/99/9999 ('%m/%d/%Y' would read them)"),
+        (["40000", "43831.25"], "of the shape 99999 (day numbers of a spreadsheet?"),
+        (["05032001", "31122001"], "of the shape 99999999 ('%d%m%Y' would read them)"),
+        (["40000", "77777"], "of the shape 99999"),
+        (["05/13/2001", "12/31/2001"], "of the shape 99/99/9999 ('%m/%d/%Y' would read them)"),
     ],
 )
 def test_what_unreadable_dates_may_be(landing: Landing, dates: list[str], told: str) -> None:
@@ -282,11 +315,36 @@ def test_a_sex_that_nobody_can_read_is_named_where_enough_have_it(landing: Landi
     found = look(landing(EVENTS + rows(3), people(*["1"] * 12, *["2"] * 12, *["Dona"] * 3)), **own)
     (problem,) = found.problems
     assert "patients.txt: 27 of its first rows have a sex that is not understood" in problem
-    assert "('1', '2', such as Aaaa): say what it means in records.patients[0].sex_values" in problem
+    told = "('1', '2', of the shape Aaaa): say what it means in records.patients[0].sex_values, such as"
+    assert f'{told} {{1 = "M", 2 = "F"}}.' in problem
+    tenth = look(landing(EVENTS + rows(3), people(*["F"] * 90, *["Dona"] * 10)), **own)
+    assert len(tenth.problems) == 1, "the run stops from 1 % and ten patients"
     few = look(landing(EVENTS + rows(3), people(*["F"] * 30, "Dona")), **own)
     assert few.problems == []
     assert "fewer than 10 of its first rows have a sex" in few.warnings[0]
     assert look(landing(EVENTS + rows(3), people("Male", "f", "", "NA", "unknown")), **own).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("sexes", "told"),
+    [
+        (
+            ["1", "2", ""],
+            'set records.patients[0].sex_values = {1 = "M", 2 = "F"} if 1 is male and 2 female, as in ISO/IEC 5218',
+        ),
+        (["1", "2", "9"], 'sex_values = {1 = "M", 2 = "F", 0 = "", 9 = ""} if 1 is male'),
+        (
+            ["Mann", "Frau", "unknown"],
+            'say what it means in records.patients[0].sex_values, such as {Frau = "F", Mann = "M"}.',
+        ),
+        (["Típus 1", "Tip"], 'sex_values = {Tip = …, "Típus 1" = …}: M, F, or an empty text for not known.'),
+    ],
+)
+def test_the_proposal_for_the_sex_has_the_words_that_were_seen(landing: Landing, sexes: list[str], told: str) -> None:
+    columns = PatientColumns(patient="id", birth_year="year", sex="sex")
+    own = {"patients": (PatientFiles(files="patients*", columns=columns),)}
+    (problem,) = look(landing(EVENTS + rows(3), people(*sexes * 12)), **own).problems
+    assert told in problem
 
 
 def test_dates_of_observation_that_cannot_be_read_are_a_warning(landing: Landing) -> None:

@@ -87,7 +87,7 @@ def test_values_are_named_only_where_enough_patients_have_them(landing: Landing,
     assert not found.passed
     assert not only_warns
     assert "sex: about 20 (50.0%) are not understood" in found.message
-    assert "('2') in `sex_values`" in found.message
+    assert "('2'); say what it means in sex_values, such as {2 = \"F\"} (of the patient files)" in found.message
     assert "Weib" not in found.message
 
 
