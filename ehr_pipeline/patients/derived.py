@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import DerivedAttribute
 from ehr_pipeline.tables import row_keys, schemas
-from ehr_pipeline.terminology.reading import named, read_rows, why
+from ehr_pipeline.terminology.reading import beside, named, other_delimiter, read_rows, why
 
 COLUMNS = ("code", "value")
 # How one of several values of a patient is chosen: the columns to sort by, the most important first.
@@ -37,6 +37,7 @@ def read(path: str, where: str) -> dict[str, str]:
             if missing:
                 raise InputError(
                     f"{told}, line 1: no column {', '.join(missing)}. The table needs the columns code,value."
+                    f"{other_delimiter(header)}"
                 )
             values: dict[str, str] = {}
             for line, row in rows:
@@ -49,7 +50,7 @@ def read(path: str, where: str) -> dict[str, str]:
                 if values.setdefault(code, value) != value:
                     raise InputError(f"{told}, line {line}: code {code} has two values; it may have one.")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{told}: this table of codes cannot be read: {why(error)}.") from None
+        raise InputError(f"{told}: this table of codes cannot be read: {why(error)}.{beside(Path(path))}") from None
     return values
 
 

@@ -20,7 +20,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.store import publishing
 from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.terminology.code_lists import ListedConcept
-from ehr_pipeline.terminology.reading import named, read_rows, why
+from ehr_pipeline.terminology.reading import beside, named, other_delimiter, read_rows, why
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 ACCEPT, REFUSE = "accept", "refuse"
@@ -134,11 +134,12 @@ def _decisions(path: Path) -> Iterator[Decision]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(read_rows(stream, told))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{told}: this review cannot be read: {why(error)}.") from None
+        raise InputError(f"{told}: this review cannot be read: {why(error)}.{beside(path)}") from None
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     if missing := [name for name in DECIDED if name not in header]:
         raise InputError(
             f"{told}, line 1: a review has the columns {', '.join(REVIEW.names)}. Missing: {', '.join(missing)}."
+            f"{other_delimiter(header)}"
         )
     places = {name: header.index(name) for name in DECIDED}
     for line, row in rows[1:]:

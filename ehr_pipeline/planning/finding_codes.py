@@ -40,10 +40,7 @@ def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
     """
     known, looked_in = _names(study, mapped)
     if not looked_in:
-        raise InputError(
-            "No file with names of codes is at hand. Set events.mrconso or events.descriptions, or map an extract first"
-            ' (run --select "+mapped_events").'
-        )
+        raise InputError(_nameless(study, mapped))
     holds = pl.all_horizontal(
         pl.col("name").str.to_lowercase().str.contains(word, literal=True) for word in words.lower().split()
     )
@@ -55,6 +52,18 @@ def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
     more = more.with_columns(source=pl.format("below {}", "above")).select(*NAMES, "source")
     found = pl.concat([hits, more]).with_columns(pl.col("cui", "name").fill_null(""))
     return Codes(_counted(found, mapped), looked_in)
+
+
+def _nameless(study: Study, mapped: Artifact | None) -> str:
+    """The message where no code has a name. Mapping an extract helps only if something names its codes."""
+    told = (
+        "No code has a name. For SNOMED codes, name SNOMED's description files under events.descriptions, or MRCONSO.RRF under"
+        " events.mrconso; for other codes, a table with names under [events.dictionaries]."
+    )
+    if mapped is None and (study.events.dictionaries or study.events.omop_vocabulary):
+        told += " Names of events.dictionaries and events.omop_vocabulary are there once an extract is mapped:"
+        told += ' run --select "+mapped_events".'
+    return told
 
 
 def _names(study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -70,7 +79,7 @@ def _names(study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[s
     looked_in += ["events.descriptions"] * bool(study.events.descriptions)
     if mapped is not None:
         table = Mapping.read(mapped.path, "code", "snomed", "concept", "name", "events").table
-        if "name" in table.columns:
+        if "name" in table.columns and table["name"].drop_nulls().len():
             parts.append(table.select("code", cui=pl.lit(""), name="name").drop_nulls("name"))
             looked_in.append("the extracts")
     return pl.concat(parts), tuple(looked_in)

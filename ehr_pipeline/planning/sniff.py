@@ -107,7 +107,7 @@ class Sniffed:
 
     @property
     def is_patients(self) -> bool:
-        """Whether rows tell births."""
+        """Whether the file has a column of birth dates or years."""
         return bool(self.column("patient") and self.tells_birth)
 
     @property

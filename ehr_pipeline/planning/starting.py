@@ -54,7 +54,7 @@ class Started:
     facts: list[str] = field(default_factory=list)
     """Sentences that say what was found in the files, and which settings were chosen for it."""
     doubts: list[str] = field(default_factory=list)
-    """What a person has to decide."""
+    """Sentences about choices that the user has to make."""
     open: list[str] = field(default_factory=list)
     """Columns that a person has to name before anything can run, by file."""
 
@@ -93,7 +93,7 @@ def start(
 
 
 def _look(sources: Sequence[Path], made: Started, today: datetime.date, named: Named) -> Extract:
-    """Look at the files: a known layout in one folder, or delimited files."""
+    """Recognise the files: a known layout in one folder, or delimited files."""
     if len(sources) == 1 and sources[0].is_dir():
         known = _known(sources[0], made)
         if known:
@@ -139,7 +139,7 @@ def _rows_of(folder: Path, name: str) -> int:
 
 
 def _delimited(found: list[Sniffed], made: Started, today: datetime.date, named: Named) -> Extract:
-    """Files with columns of their own; those whose columns cannot be told are marked in the settings."""
+    """Describe delimited files of an unknown layout. Columns that cannot be told are marked in the settings."""
     events, patients = _likely(found)
     for one in found:
         if one not in events and one not in patients:

@@ -190,8 +190,8 @@ def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> I
             if judged.unread_sex:
                 unread = _reaches(judged.unread_sex, judged, limits.not_understood_error, all_unread)
                 yield "problems" if unread else "warnings", f"{judged.path}: {judged.sex}"
-            for note in judged.notes:
-                yield "warnings", f"{judged.path}: {note}"
+            yield from (("warnings", f"{judged.path}: {note}") for note in judged.notes)
+            yield from (("facts", f"{judged.path}: {remark}") for remark in judged.remarks)
 
 
 def _share(name: str, looks: list[Seen]) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from ehr_pipeline.disclosure.figures import FEWEST
 from ehr_pipeline.records import dates, events, files, ids, patients, ragged, values
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.kinds import EventKind, Kind, LinkedKind, PatientKind
@@ -37,6 +38,10 @@ FORMATS = (
     "iso",
 )
 """Formats to try if no date of a file can be read."""
+MOST_READ = 0.5
+"""Share of the values of a column above which they are taken for dates."""
+SEVERAL_YEARS = 3
+"""Years of birth from which on one day for all of them is reported."""
 MOST_ROUNDED = 0.5
 """Share of long numbers ending in zeros at which this is reported."""
 SERIALS = (20_000, 60_000)
@@ -77,6 +82,8 @@ class Sample:
     """The message about these rows, without the path at its beginning."""
     notes: tuple[str, ...] = ()
     """Other messages, without the path at their beginning."""
+    remarks: tuple[str, ...] = ()
+    """Messages that call for no action, without the path at their beginning."""
 
     @property
     def lost(self) -> int:
@@ -132,12 +139,13 @@ def of_rows(
         else:
             what = _found(kind, rows.filter(pl.col("line").is_in(lines.implode())), reason, rules)
         found.append(Rejects(reason, number, int(lines[0]), what))
-    unread, sex, notes = 0, "", [*_quoted(path, kind, rows, found), *_ending_in_zeros(kind, rows)]
+    unread, sex, remarks, notes = 0, "", list[str](), [*_quoted(path, kind, rows, found), *_ending_in_zeros(kind, rows)]
     if isinstance(kind, PatientKind):
         unread, sex = _unread_sex(kind, rows, below)
         notes += _unread_dates(path, kind, rows, below)
+        remarks += _one_birthday(path, kind, rows, below)
     counted = rows.height + rejected.height - (reasons.height - lost.height)
-    return Sample(path, kind.where, counted, tuple(found), unread, sex, tuple(notes))
+    return Sample(path, kind.where, counted, tuple(found), unread, sex, tuple(notes), tuple(remarks))
 
 
 def _judged(path: Path, kind: Kind, rows: pl.DataFrame, rules: DateRules) -> pl.DataFrame:
@@ -171,7 +179,9 @@ def _found(kind: Kind, rows: pl.DataFrame, reason: str, rules: DateRules) -> str
     if texts.is_empty():  # in Parquet, where numbers are judged before they become texts
         return ""
     usual = texts.to_frame("text").select(shape(pl.col("text")))["text"].mode().sort()[0]
-    maybe = _as_dates(texts, kind, rules) if reason.startswith("unparsable_") and column != "birth_year" else ""
+    maybe = _as_dates(texts, kind, rules) if reason.startswith("unparsable_") else ""
+    if column == "birth_year" and reason == "unparsable_birth":
+        maybe = _whole_births(texts, kind, rules)
     return f"of the shape {usual}{maybe}"
 
 
@@ -201,6 +211,33 @@ def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
         and frame.select(dates.parse(pl.col("text"), (form,), rules.latest).is_not_null().all()).item()
     ]
     return f" ({' or '.join(map(repr, read[:2]))} would read them)" if read else ""
+
+
+def _whole_births(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
+    """Propose to name a column of years of birth as one of dates, if that is what it holds."""
+    frame, formats = texts.to_frame("text"), (*kind.files.date_formats, *FORMATS)
+    if not frame.select(dates.parse(pl.col("text"), formats, rules.latest).is_not_null().mean() > MOST_READ).item():
+        return ""
+    return f" (a whole date? name the column in {setting(kind.where, 'columns.birth_date')} in place of birth_year)"
+
+
+def _one_birthday(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int) -> Iterator[str]:
+    """Yield a message if all births, of several years, fall on one day of the year: then only the year is known."""
+    if not kind.files.columns.birth_date or not has_setting(kind.where, "columns.birth_year"):
+        return
+    date, precision = patients.birth(files.as_read(path, kind.files), DateRules())
+    born = rows.select(birth=date, precision=precision).filter(pl.col("precision") == "day")["birth"].drop_nulls()
+    if born.len() < max(below, FEWEST) or born.dt.year().n_unique() < SEVERAL_YEARS:
+        return
+    if born.dt.to_string("%m-%d").n_unique() == 1:
+        day = born[0]
+        first = (day.month, day.day) == (1, 1)
+        lost = "" if first else "events of that year before the day are rejected as before birth, and "
+        yield (
+            f"all dates of birth fall on one day of the year ({day:%m-%d}), so the day is hardly real: {lost}ages are counted from"
+            " it. If only the year is known, have it exported as a column, and name that in"
+            f" {setting(kind.where, 'columns.birth_year')} in place of birth_date."
+        )
 
 
 def _quoted(path: Path, kind: Kind, rows: pl.DataFrame, rejects: list[Rejects]) -> Iterator[str]:

@@ -114,6 +114,8 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     """
     if kind := special_files.special(path):
         raise SettingsError(str(path), [f"this is {kind}. Write the settings into a file, and name that."])
+    if not path.exists():
+        raise SettingsError(str(path), ["there is no such file. `ehr-pipeline init DIR` starts one, as DIR/study.toml"])
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology.reading import named, read_rows, why
+from ehr_pipeline.terminology.reading import beside, named, other_delimiter, read_rows, why
 
 COLUMNS = ("code", "cui", "name", "source")
 SHOWN = 20
@@ -54,12 +54,14 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(read_rows(stream, told))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{told}: this concept list cannot be read: {why(error)}.") from None
+        raise InputError(f"{told}: this concept list cannot be read: {why(error)}.{beside(path)}") from None
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     missing = [name for name in COLUMNS if name not in header]
     if missing:
+        empty = " A row needs a code or a cui; its other fields may be empty, but all four columns are there."
         raise InputError(
             f"{told}, line 1: a concept list has the columns {', '.join(COLUMNS)}. Missing: {', '.join(missing)}."
+            f"{other_delimiter(header) or empty}"
         )
     places = [header.index(name) for name in COLUMNS]
     listed: list[ListedConcept] = []

@@ -15,6 +15,8 @@ from ehr_pipeline.errors import InputError
 
 HEAD_BYTES, TAIL_BYTES, AT_ONCE = 8 << 20, 1 << 20, 1 << 20
 GZIP = b"\x1f\x8b"
+MOST_NAMES = 10
+"""How many names of files a message lists."""
 # First bytes of formats that are delivered in place of text, and what to do.
 FORMATS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV",
@@ -125,6 +127,24 @@ def why(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is no text in UTF-8"
     return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {str(error).splitlines()[0]}"
+
+
+def beside(path: Path) -> str:
+    """What the folder of a file that is not there holds, after a space; empty if the file is there."""
+    if path.exists():
+        return ""
+    if not path.parent.is_dir():
+        return f" There is no folder {path.parent}."
+    names = sorted(one.name for one in path.parent.iterdir() if one.suffix == path.suffix)
+    shown = ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+    return f" {path.parent} holds {shown}." if names else f" {path.parent} holds no {path.suffix or 'such'} file."
+
+
+def other_delimiter(header: list[str]) -> str:
+    """What to do about a header that is divided by another mark than a comma, after a space; empty if it is not."""
+    marks = {";": "semicolons", "\t": "tabs"}
+    found = next((name for mark, name in marks.items() if len(header) == 1 and mark in header[0]), "")
+    return f" The header is divided by {found}: save the file with commas between its columns." if found else ""
 
 
 def read_rows(stream: TextIO, file: str) -> Iterator[tuple[int, list[str]]]:

@@ -125,7 +125,9 @@ def test_a_missing_landing_folder_is_told_from_an_empty_one(
 def test_a_missing_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, told = check(tmp_path / "nothing.toml", capsys)
     assert code == 2
-    assert "cannot be read" in told
+    assert f"{tmp_path / 'nothing.toml'}: 1 problem" in told
+    assert "there is no such file. `ehr-pipeline init DIR` starts one" in told
+    assert "Errno" not in told
 
 
 def test_a_local_code_system_needs_its_dictionary(

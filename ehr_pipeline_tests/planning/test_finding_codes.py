@@ -64,6 +64,20 @@ def test_the_list_can_be_read_as_one(study: Study, tmp_path: Path) -> None:
         found.write(tmp_path / "list.csv")
 
 
+def test_without_any_name_the_message_names_the_right_setting(study: Study, tiny: Pipeline) -> None:
+    """Mapping an extract gives no names by itself, so it is proposed only where a dictionary would."""
+    bare = replace(study, events=replace(study.events, mrconso=""))
+    with pytest.raises(
+        InputError, match=r"No code has a name\..* description files under events\.descriptions"
+    ) as error:
+        finding_codes.find("asthma", bare, None)
+    assert "mapped_events" not in str(error.value)
+    of_omop = replace(bare, events=replace(bare.events, omop_vocabulary="athena"))
+    with pytest.raises(InputError, match=r'run --select "\+mapped_events"'):
+        finding_codes.find("asthma", of_omop, None)
+    assert finding_codes.find("psoriasis", bare, tiny.store.current("mapped_events")).table.height
+
+
 def test_codes_are_counted_in_the_extracts(tiny: Pipeline) -> None:
     mapped = tiny.store.current("mapped_events")
     found = finding_codes.find("psoriasis", tiny.study, mapped).table
@@ -77,5 +91,5 @@ def test_codes_are_counted_in_the_extracts(tiny: Pipeline) -> None:
 
 def test_without_names_nothing_can_be_found(study: Study) -> None:
     nameless = replace(study, events=replace(study.events, mrconso=""))
-    with pytest.raises(InputError, match="No file with names"):
+    with pytest.raises(InputError, match="No code has a name"):
         finding_codes.find("asthma", nameless, None)

@@ -149,7 +149,7 @@ def test_a_study_from_files_passes_check(
     study = settings.load(made.settings, {"vocabulary": {"min_size": len(CODES)}})  # these files have no more codes
     found = preflight.inspect(study)
     assert found.problems == found.warnings == []
-    assert not [fact for fact in found.facts if "rejected" in fact]
+    assert not [fact for fact in found.facts if "rows are rejected" in fact]
     assert study.encoder.preset == "small"
     assert study.clusters.n < len(PEOPLE)
     assert (tmp_path / "study/lists/psoriasis.csv").is_file()

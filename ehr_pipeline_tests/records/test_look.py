@@ -64,6 +64,40 @@ def test_years_of_birth_that_are_none_are_told(landing: Landing) -> None:
     assert "fifty" not in told
 
 
+def test_whole_dates_under_birth_year_propose_birth_date(landing: Landing) -> None:
+    (told,) = problems(landing(EVENTS + rows(1), "id\tyear\n" + "".join(f"{n}\t03/04/19{n}\n" for n in range(10, 40))))
+    cure = "name the column in records.patients[0].columns.birth_date in place of birth_year"
+    assert f"Found: of the shape 99/99/9999 (a whole date? {cure})." in told
+
+
+@pytest.mark.parametrize(
+    ("day", "years", "told"),
+    [
+        (
+            "01/07",
+            30,
+            "(07-01), so the day is hardly real: events of that year before the day are rejected as before birth, and",
+        ),
+        ("01/01", 30, "(01-01), so the day is hardly real: ages are counted from it. If only the year is known"),
+        ("01/07", 1, ""),
+        ("", 30, ""),
+    ],
+)
+def test_births_on_one_day_of_the_year_are_told(landing: Landing, day: str, years: int, told: str) -> None:
+    born = [f"{day or f'{1 + n % 28:02}/03'}/{1950 + n % years}" for n in range(60)]
+    columns = PatientColumns(patient="id", birth_date="born")
+    own = {"patients": (PatientFiles(files="patients*", columns=columns),)}
+    found = look(
+        landing(EVENTS + rows(3), "id\tborn\n" + "".join(f"{n}\t{day}\n" for n, day in enumerate(born))), **own
+    )
+    assert found.problems == found.warnings == []
+    facts = [fact for fact in found.facts if "hardly real" in fact]
+    assert len(facts) == bool(told)
+    assert all(
+        told in fact and "records.patients[0].columns.birth_year in place of birth_date" in fact for fact in facts
+    )
+
+
 def test_bad_rows_beside_good_ones_are_no_problem(landing: Landing) -> None:
     folder = landing(EVENTS + rows(90) + rows(3, "05.03.2001") + "ragged\n")
     (folder / "events_2.txt").write_text(EVENTS + rows(2, "nonsense"))

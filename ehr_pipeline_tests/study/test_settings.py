@@ -128,6 +128,9 @@ def test_problems_of_files_name_their_place(change: dict[str, Any], told: str) -
 
 def test_a_file_that_is_no_toml_or_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "s.toml"
+    with pytest.raises(SettingsError, match=r"there is no such file\. `ehr-pipeline init DIR` starts one"):
+        settings.load(path)
+    path.write_bytes(b"\xff")
     with pytest.raises(SettingsError, match="cannot be read"):
         settings.load(path)
     path.write_text("[study\n")

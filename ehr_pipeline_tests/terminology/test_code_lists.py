@@ -97,11 +97,28 @@ def test_overrides_take_local_codes_as_recorded_but_no_mangled_ids(tmp_path: Pat
         code_lists.read_overrides(path)
 
 
+def test_a_wrong_path_is_told_with_what_the_folder_holds(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"list_{number}.csv").touch()
+    with pytest.raises(
+        InputError, match=r"No such file or directory\. .* holds list_0\.csv, list_1\.csv, list_2\.csv\."
+    ):
+        code_lists.read(tmp_path / "lists.csv")
+    with pytest.raises(InputError, match=r"There is no folder .*/list\."):
+        code_lists.read(tmp_path / "list" / "list_0.csv")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"empty holds no \.csv file\."):
+        code_lists.read(tmp_path / "empty" / "list_0.csv")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("", "line 1"),
         ("code,name\n1,x\n", "Missing: cui, source"),
+        ("code,name\n1,x\n", r"A row needs a code or a cui; its other fields may be empty, but all four"),
+        ("code;cui;name;source\n1;;x;x\n", r"divided by semicolons: save the file with commas"),
+        ("code\tcui\tname\tsource\n1\t\tx\tx\n", r"divided by tabs"),
         ("code,cui,name,source\n", "is empty"),
         ("code,cui,name,source\n9014002,,one, two,x\n", "line 2: 5 fields"),
         ("code,cui,name,source\n9014002,,one,x\n,,two,x\n", "line 3: neither a code nor a CUI"),
