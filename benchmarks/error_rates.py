@@ -63,24 +63,29 @@ STAGES = "clusters", "trajectories", "findings"
 PARTS = "traits", "beside"
 """What can be measured again by itself: the test of traits, and what is said of attributes and of neighbours of concepts."""
 FACTS = f"""\
-How often the page makes each kind of statement where it is false, and where it is true: measured by `benchmarks/error_rates.py`
-on synthetic cohorts of known truth ([worlds.md](worlds.md)). Each figure is a number of cohorts, a share, and its 95 % interval
-(Clopper and Pearson 1934).
+This page shows how often the report page makes each kind of statement, first where the statement is false and then where it is
+true. `benchmarks/error_rates.py` measured this on synthetic cohorts whose truth is known ([worlds.md](worlds.md)). Each cell gives
+the number of cohorts in which the statement was made (or of marks, changes or attributes, if the section says so), the share of
+all, and the 95 % interval of that share (Clopper and Pearson 1934).
 
-The cohorts of one kind of world are disjoint, and drawn from one world of seed {SEED}, all of whose patients have one of five skin
-diseases. The encoder is small (width 32, one layer), and is trained once in each world, on {LEARNED_FROM:,} other patients.
-Everything after it, from the choice of concepts to the findings of the page, is made of each cohort by itself, with the settings of
-the demo: the number of clusters is what each cohort supports. Left out is only what decides no statement: the map, the word clouds,
-other methods, the stability of other numbers of clusters.
+A *mark* is a concept that is more, or less, frequent in a cluster than among patients of the same disease and sex and of similar
+age and amount of record. A cluster is *reliable* if other samples of the patients give the same cluster and its evidence is clear.
+A group of clusters is reliable if one of its clusters is.
 
-Worlds called *shuffled* have vectors exchanged between patients of the same disease and sex, of similar age and amount of record.
-Their clusters say nothing else of a patient. In the other worlds without subgroups, patients still have diagnoses that are recorded
-for years. *base-2* is the base world with hazard ratios of 2 in all groups, and so on. Worlds without groups have the same people
-with the same diagnoses: cohorts with one number in several of them are not independent, so the intervals of all of them together
+All cohorts of one kind are disjoint blocks of patients from the same world (seed {SEED}), in which every patient has one of five
+skin diseases. In each world, a small encoder (width 32, one layer) is trained once, on {LEARNED_FROM:,} other patients. All
+later steps, from the choice of concepts to the findings of the page, run separately on each cohort with the demo's settings, so
+each cohort has as many clusters as it supports. Only steps that affect no statement are skipped: the map, the word clouds, other
+clustering methods, and the stability of other numbers of clusters.
+
+In worlds called *shuffled*, vectors are exchanged between patients of the same disease and sex and of similar age and amount of
+record, so clusters tell nothing else about a patient. In the other worlds without subgroups, patients still have diagnoses that are
+recorded for years. *base-2* is the base world with every hazard ratio set to 2, and so on. Worlds without groups share the same
+people and diagnoses. So cohorts with the same number in different worlds are not independent, and the intervals for "all of them"
 are narrower than they should be.
 
-*Before* is the page before its statements had error rates, with the settings that the demo had then (20 clusters).
-With 200 cohorts and none in which something false is said, the interval ends at 2 %; with 39, at 9 %."""
+*Before* is the page before its statements had error rates, with the settings that the demo then had (20 clusters).
+If a statement is made in none of 200 cohorts, the interval ends at 2 %; with 39 cohorts, it ends at 9 %."""
 
 
 def measure(cohort: Cohort, first: str) -> dict[str, Any]:

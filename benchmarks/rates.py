@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from ehr_pipeline.reports.statements.statement import Rate
 
 Told = Mapping[str, Any]
-"""What was measured of one cohort; see `error_rates.said`."""
+"""What was measured in one cohort; see `error_rates.said`."""
 SHUFFLED = ("null-shuffled", "traits-shuffled", "practices-strong-shuffled")
 NUISANCE = ("null", "traits", "practices", "practices-strong", "calendar", "access", "referral")
 ALIKE_PRACTICES = ("null", "traits", "calendar", "access", "base", "ageing", "change")
@@ -27,20 +27,20 @@ class Statement:
     """A kind of statement."""
 
     rate: Rate
-    """Its row in the page's own list: the heading of its section."""
+    """The section of the page of error rates under which it is listed."""
     name: str
     text: str
-    """What counts as said, and where that is false."""
+    """When the statement counts as made, and where it is false."""
     made: Callable[[Told], int]
     needs: str
-    """The measured value without which it was not asked."""
+    """The measured value without which a cohort is left out of the count."""
     false: tuple[str, ...]
     true: tuple[str, ...]
     of: str = ""
-    """The measured number of times that it could have been made in a cohort; empty for once."""
+    """Name of the measured number of times that the statement could have been made in a cohort; empty: once."""
 
     def count(self, cohorts: Iterable[Told]) -> tuple[int, int]:
-        """How often it was made, and how often it could have been."""
+        """How often the statement was made, and how often it could have been."""
         asked = [told for told in cohorts if told.get(self.needs) is not None]
         return sum(int(self.made(told)) for told in asked), sum(told[self.of] if self.of else 1 for told in asked)
 
@@ -55,7 +55,7 @@ STATEMENTS = (
     Statement(
         Rate.SUBGROUPS,
         "evidence of subgroups",
-        "“Weak” or “clear evidence of subgroups”. False where no subgroup was planted.",
+        "The page reports “weak” or “clear evidence of subgroups”. This is false where no subgroup was planted.",
         lambda told: int(told["verdict"] in ("weak", "clear")),
         "verdict",
         NUISANCE,
@@ -64,7 +64,7 @@ STATEMENTS = (
     Statement(
         Rate.SUBGROUPS,
         "clear evidence of subgroups",
-        "The same, where the evidence is clear.",
+        "The page reports “clear evidence of subgroups”. This is false where no subgroup was planted.",
         lambda told: int(told["verdict"] == "clear"),
         "verdict",
         NUISANCE,
@@ -73,7 +73,8 @@ STATEMENTS = (
     Statement(
         Rate.SUBGROUPS,
         "patients differ persistently",
-        "False where vectors are shuffled. Elsewhere patients have diagnoses that are recorded for years.",
+        "This is false where vectors are shuffled. In all other worlds, patients have diagnoses that are recorded for"
+        " years.",
         lambda told: int(told["persistent"]),
         "persistent",
         SHUFFLED,
@@ -82,7 +83,7 @@ STATEMENTS = (
     Statement(
         Rate.SUBGROUPS,
         "traits go together",
-        "False where no subgroup was planted.",
+        "This is false where no subgroup was planted.",
         lambda told: int(told["together"]),
         "together",
         NUISANCE,
@@ -91,8 +92,8 @@ STATEMENTS = (
     Statement(
         Rate.CLUSTER,
         "a cluster can be relied on",
-        "At least one cluster is stable, and its evidence clear. It may be true without planted groups, since diagnoses last;"
-        " so it counts as false only where vectors are shuffled.",
+        "At least one cluster is reliable. Because diagnoses last, this may be true even without planted groups; so it"
+        " counts as false only where vectors are shuffled.",
         any_of("relied on"),
         "relied on",
         SHUFFLED,
@@ -101,9 +102,9 @@ STATEMENTS = (
     Statement(
         Rate.MARKS,
         "marks",
-        "At least one concept marks a cluster beyond disease, age, sex and amount of record (Benjamini-Hochberg value below 0.05)."
-        " False where vectors are shuffled. Elsewhere patients have diagnoses for years, so that a cluster of those with one of"
-        " them really has more of it.",
+        "At least one cluster has a mark (Benjamini-Hochberg value below 0.05). This is false where vectors are shuffled."
+        " In all other worlds, diagnoses last for years, so a cluster of patients who share a diagnosis really does have"
+        " more of it.",
         any_of("marks"),
         "marks",
         SHUFFLED,
@@ -112,8 +113,9 @@ STATEMENTS = (
     Statement(
         Rate.MARKS,
         "marks that the planted groups would have",
-        "Of the marks that the same test finds when it is given the planted groups in place of clusters: how many mark a"
-        " cluster in which that group is the most common one, or the cluster that most of its patients are in.",
+        "First, the test of marks is given the planted groups in place of clusters. The figure is the share of the marks"
+        " it then finds that are also found for a real cluster of the same planted group: a cluster in which that group"
+        " is the most common one, or the cluster that holds most of its patients.",
         lambda told: told["of them found"],
         "of them found",
         (),
@@ -123,7 +125,8 @@ STATEMENTS = (
     Statement(
         Rate.MARKS,
         "marks by occurrences",
-        "The same by the published test of occurrences, by which the page named clusters before.",
+        "At least one cluster has a mark by the published test, which counts occurrences and by which earlier versions of"
+        " the page named clusters. This is false where vectors are shuffled.",
         any_of("marks by occurrences"),
         "marks by occurrences",
         SHUFFLED,
@@ -132,7 +135,8 @@ STATEMENTS = (
     Statement(
         Rate.MARKS,
         "marks by patients",
-        "The same by the test of how many patients have a concept.",
+        "At least one cluster has a mark by a test that counts the patients who have a concept. This is false where"
+        " vectors are shuffled.",
         any_of("marks by patients"),
         "marks by patients",
         SHUFFLED,
@@ -141,7 +145,8 @@ STATEMENTS = (
     Statement(
         Rate.ONE_GROUP,
         "one first mark twice",
-        "Two clusters that can be relied on, of one disease, have the same first mark, and are told as two. False everywhere.",
+        "*Error: one kind of patient is reported twice.* Two reliable clusters (or groups of clusters) of the same"
+        " disease have the same first mark, but are reported as separate groups. This is always false.",
         any_of("one first mark twice"),
         "one first mark twice",
         (*NUISANCE, *SUBGROUPED),
@@ -150,12 +155,14 @@ STATEMENTS = (
     Statement(
         Rate.ONE_GROUP,
         "one planted group twice",
-        "In two clusters that can be relied on, or groups of them, more than half of the patients are of one planted group. False"
-        " everywhere. (Of all clusters in the list, also those that cannot be relied on, two held one planted group in 2 of 9"
-        " cohorts of `change` and 1 of 9 of `ageing`, of 1,000 patients; in 2 of 2 of `change`, of 2,500; in none of the others."
-        " Of these seven pairs, three share fewer than half of their marks: in one part, patients have type 2 diabetes too, say,"
-        " which lasts as well and has nothing to do with the group. That is not false. In the other four, the young patients of a"
-        " group, most of whom have atopic dermatitis, are told as another group than the older ones, who have any disease.)",
+        "*Error: one planted group is reported twice.* At least two reliable clusters (or groups of clusters) each draw"
+        " more than half of their patients from the same planted group. This is always false. (If unreliable clusters are"
+        " included, this happened in 2 of 9 cohorts of `change` and 1 of 9 of `ageing` with 1,000 patients, in 2 of 2"
+        " cohorts of `change` with 2,500 patients, and in no others: seven pairs of clusters. In three pairs, the"
+        " clusters share fewer than half of their marks: one cluster also has, for example, type 2 diabetes, which is"
+        " just as lasting and unrelated to the planted group. Keeping these apart is not an error. In the other four"
+        " pairs, a group’s young patients, most of whom have atopic dermatitis, are reported as a separate group from its"
+        " older patients, who have any of the diseases.)",
         any_of("one planted group twice"),
         "one planted group twice",
         SUBGROUPED,
@@ -164,9 +171,11 @@ STATEMENTS = (
     Statement(
         Rate.ONE_GROUP,
         "one planted group over-represented twice",
-        "In two of them, one planted group is more frequent than among all patients of the same diseases, beyond chance (p below"
-        " 0.05 over all pairs of the two). It is no error: a group that goes with age, as in `ageing`, is more frequent in every"
-        " cluster of patients of that age. It counts how often planted groups are spread over several clusters.",
+        "*Not an error.* The same planted group is over-represented in at least two reliable clusters (or groups of"
+        " clusters): it is more frequent there than among all patients of the same diseases (p below 0.05, corrected for"
+        " all pairs of a planted group and a cluster). A group that depends on age, as in `ageing`, is over-represented"
+        " in every cluster of patients of that age. The figure shows how often planted groups are spread over several"
+        " clusters.",
         any_of("one planted group over-represented twice"),
         "one planted group over-represented twice",
         (),
@@ -175,10 +184,11 @@ STATEMENTS = (
     Statement(
         Rate.ONE_GROUP,
         "one planted group most common twice",
-        "In two of them, one planted group is the most common one, however few of the patients it has: the measure of earlier"
-        " versions of this page, under the name of “one planted group twice”. It is no error. In `change`, each patient of any"
-        " disease is dealt to one of four groups at random, so that one of them is the most common in every cluster of a diagnosis"
-        " that has nothing to do with them, such as asthma or type 2 diabetes, and of five such clusters two always have the same.",
+        "*Not an error.* The same planted group is the most common one in at least two reliable clusters (or groups of"
+        " clusters), however small its share of their patients. Earlier versions of this page reported this figure as"
+        " “one planted group twice”. In `change`, each patient is assigned to one of four groups at random, whatever the"
+        " disease. So one of the four is the most common even in a cluster of an unrelated diagnosis, such as asthma or"
+        " type 2 diabetes, and among five such clusters at least two have the same most common group.",
         any_of("one planted group most common twice"),
         "one planted group most common twice",
         (),
@@ -187,7 +197,8 @@ STATEMENTS = (
     Statement(
         Rate.CHANGE,
         "a change over time",
-        "More patients move from one cluster to another than back. False where nobody changes group: patients only grow older.",
+        "More patients move from one cluster to another than move back. This is false where nobody changes group and"
+        " patients only grow older.",
         any_of("changes"),
         "changes",
         NOBODY_CHANGES,
@@ -196,7 +207,7 @@ STATEMENTS = (
     Statement(
         Rate.CHANGE,
         "a change that was not planted",
-        "At least one of the changes told is none of the planted ones. False where others are planted.",
+        "At least one reported change is not a planted one. This is false where other changes were planted.",
         any_of("changes that were not planted"),
         "changes that were not planted",
         ("change",),
@@ -205,7 +216,7 @@ STATEMENTS = (
     Statement(
         Rate.CHANGE,
         "each planted change",
-        "Of the two planted ways from group to group, those that are told.",
+        "The share of the two planted changes (from one group to another) that the page reports.",
         lambda told: told["planted ways told"],
         "planted ways told",
         (),
@@ -215,8 +226,8 @@ STATEMENTS = (
     Statement(
         Rate.AUDIT,
         "the clusters go with an attribute",
-        "Of practice, and of region and ethnicity, which depend on nothing but the practice: how many are said to go with the"
-        " clusters, beyond chance. False where practices record alike.",
+        "How many of three attributes are reported to go with the clusters, beyond chance: practice, region and"
+        " ethnicity. Region and ethnicity depend only on the practice, so this is false where all practices record alike.",
         lambda told: told["attributes told"],
         "attributes told",
         ALIKE_PRACTICES,
@@ -226,7 +237,8 @@ STATEMENTS = (
     Statement(
         Rate.AUDIT,
         "a warning of an attribute",
-        "The same, where the effect is medium or large, so that the first paragraph warns of it.",
+        "As above, but only if the effect is medium or large, so that the first paragraph of the page warns of the"
+        " attribute.",
         lambda told: told["attributes warned of"],
         "attributes warned of",
         ALIKE_PRACTICES,
@@ -236,7 +248,8 @@ STATEMENTS = (
     Statement(
         Rate.AUDIT,
         "the clusters go with practice",
-        "Beyond chance. True where practices record differently, if the clusters follow that.",
+        "The page reports that practice goes with the clusters, beyond chance. This is true where practices record"
+        " differently, provided that the clusters reflect the difference.",
         any_of("practice told"),
         "practice told",
         (),
@@ -245,8 +258,8 @@ STATEMENTS = (
     Statement(
         Rate.NEIGHBOURS,
         "neighbours are recorded together",
-        "In visits of the cohort, of which the encoder has seen nothing, beyond chance (p below 0.05, and an interval above 1)."
-        " One encoder in each world.",
+        "The page reports that neighbouring concepts are recorded together in the cohort’s visits, which the encoder has"
+        " never seen, beyond chance (p below 0.05, and an interval above 1). There is one encoder for each world.",
         any_of("neighbours told"),
         "neighbours told",
         (),
@@ -255,7 +268,7 @@ STATEMENTS = (
     Statement(
         Rate.NEIGHBOURS,
         "random neighbours are recorded together",
-        "The same of concepts drawn at random in place of the neighbours: false everywhere.",
+        "As above, with concepts drawn at random in place of the neighbours. This is always false.",
         any_of("random neighbours told"),
         "random neighbours told",
         (*NUISANCE, *SUBGROUPED),
@@ -265,7 +278,7 @@ STATEMENTS = (
 
 
 def counted(work: Path, name: str) -> dict[str, Any]:
-    """Counts of all cohorts that were measured under a name: statement, kind of world and size."""
+    """Counts over all cohorts measured under a name, by statement, kind of world and cohort size."""
     measured: dict[str, dict[str, list[Told]]] = {}
     commits: set[str] = set()
     for path in sorted(work.glob(f"*/*/*/{name}.json")):
@@ -308,7 +321,7 @@ def interval(made: int, asked: int) -> str:
 
 
 Counts = Mapping[str, Mapping[str, Mapping[str, tuple[int, int]]]]
-"""By statement, kind of world and size of cohorts: in how many it was made, and of how many."""
+"""By statement, kind of world and cohort size: the number of cohorts in which it was made, and the number of all cohorts."""
 
 
 def pooled(counts: Counts, statement: Statement, kinds: Iterable[str], size: str) -> tuple[int, int]:
@@ -326,7 +339,7 @@ def sizes(told: Mapping[str, Any]) -> list[str]:
 
 
 def rows(told: Mapping[str, Any], statement: Statement, false: bool) -> list[tuple[str, ...]]:
-    """Rows of a statement's table: worlds where it is false, or where it is true, by size; all of them pooled first."""
+    """Rows of a statement's table: for each cohort size, all worlds pooled, then each world where it is false (or true)."""
     kinds, table = statement.false if false else statement.true, []
     states = [told[name]["counts"] if name in told else {} for name in (BEFORE, NOW)]
     for size in sizes(told):
@@ -353,19 +366,19 @@ def page(told: Mapping[str, Any], facts: str) -> str:
                 text.append("Not measured.")
             for false, table in zip((True, False), tables, strict=True):
                 if table:
-                    text.append(f"Said where it is {'false' if false else 'true'}:\n\n{markdown(head, table)}")
+                    text.append(f"Where the statement is {'false' if false else 'true'}:\n\n{markdown(head, table)}")
     return "\n\n".join(text) + "\n"
 
 
 def commits(told: Mapping[str, Any]) -> str:
-    """The commits at which both states were measured, as a sentence."""
+    """A sentence naming the commits at which *before* and *now* were measured."""
     named = [f"*{name}* at commit {', '.join(told[name]['commits'])}" for name in (BEFORE, NOW) if name in told]
     notes = [told[name].get("note", "") for name in (BEFORE, NOW) if name in told]
     return " ".join([f"Measured: {'; '.join(named)}.", *filter(None, notes)])
 
 
 def section(told: Mapping[str, Any]) -> str:
-    """The part of it for RESULTS.md: all worlds pooled."""
+    """The section on error rates for RESULTS.md: all worlds pooled."""
     table = []
     for statement in STATEMENTS:
         for false, kinds in ((True, statement.false), (False, statement.true)):
@@ -376,7 +389,7 @@ def section(told: Mapping[str, Any]) -> str:
                     table.append((statement.name, "false" if false else "true", f"{int(size):,}", *cells))
     head = ("Statement", "Where it is", "Patients in a cohort", "Before", "Now")
     return (
-        "Share of cohorts in which a statement is made, all worlds pooled where it is false or true, with 95 % intervals (Clopper"
-        f" and Pearson); each world by itself: [docs/error_rates.md](../docs/error_rates.md). {commits(told)}\n\n"
-        + markdown(head, table)
+        "Share of cohorts in which a statement is made, pooled over all worlds where it is false, and over all where it is true,"
+        " with 95 % intervals (Clopper and Pearson). For each world separately: [docs/error_rates.md](../docs/error_rates.md)."
+        f" {commits(told)}\n\n" + markdown(head, table)
     )

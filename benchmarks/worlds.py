@@ -107,7 +107,10 @@ def table(blocks: int) -> str:
         "Source",
     )  # fmt: skip
     there = people.filter(pl.col("name") == "asthma").height
-    told = f"{there:,} people registered at the end (of {blocks * 1000:,} drawn, seed {SEED}); nobody is chosen for a disease."
+    told = (
+        f"The table covers the {there:,} people registered at the end (of {blocks * 1000:,} drawn with seed {SEED});"
+        " nobody was chosen for a disease."
+    )
     return f"{told}\n\n{results.table(header, rows)}"
 
 

@@ -4,7 +4,7 @@ from ehr_pipeline.disclosure.kinds import Declared, People, Score, ShareOf, SumO
 from ehr_pipeline.tables.asset_names import CLUSTERS
 
 ALL = SumOf("smallest")
-"""The patients in clusters, whose sizes the page shows exactly."""
+"""This counts the patients in clusters; the page shows the cluster sizes exactly."""
 COUNTED: dict[str, Declared] = {
     CLUSTERS: {
         "rows_in": ALL,

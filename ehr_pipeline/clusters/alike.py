@@ -15,7 +15,7 @@ from ehr_pipeline.clusters.methods import Labels
 from ehr_pipeline.embeddings.blocks import matched_blocks
 
 PRACTICE = "practice"
-"""Column of the patients that names where they are registered, if the data have it."""
+"""Column of the patients' table that names their practice, if the data have it."""
 MOST = 10
 """Patients in a block. Blocks of 20 are too coarse: an older part of a group would then differ from the rest by effects of age."""
 
@@ -53,5 +53,5 @@ def has_practices(people: pa.Table) -> bool:
 
 
 def category(people: pa.Table, name: str) -> NDArray[Any]:
-    """A column of a table of the patients (n,); what is not known is an empty text."""
+    """A column of the patients' table (n,), with unknown values as empty texts."""
     return np.array([value or "" for value in people.column(name).to_pylist()])

@@ -1,8 +1,8 @@
 """Assign new patients to clusters without clustering again, by majority vote of the nearest clustered patients.
 
-The artifact stores the data for this in `model/`: the vectors of clustered patients (at most 50,000, drawn at random), the numbers
-of their clusters, and their places on the map. It contains no ids, but it is patient data. Next to it, `voters.arrow` lists their
-ids, so that patients who withdraw can be removed.
+The artifact stores the data for this in `model/`: the vectors of clustered patients (at most 50,000, drawn at random), the
+numbers of their clusters, and their places on the map. It contains no ids, but it is patient data. Next to it, `voters.arrow`
+lists the ids of these patients, so that patients who withdraw can be removed.
 
     ehr-pipeline embed  --model CHECKPOINT --extract FOLDER --out vectors.arrow
     ehr-pipeline assign --vectors vectors.arrow --out assigned.arrow
@@ -105,9 +105,9 @@ def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) ->
 
 
 def nearest_others(vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neighbours: int) -> NDArray[np.int64]:
-    """Rows (m, k + 1) of the k nearest clustered unit vectors (n, D), nearest first; -1 for an entry that does not count.
+    """Rows (m, k + 1) of the nearest clustered unit vectors (n, D), nearest first. At most k entries count; the others are -1.
 
-    `own` (m,) are the rows of the patients themselves, who do not vote on parts of their own record; -1 for one without a row.
+    `own` (m,) are the patients' own rows, which do not vote; -1 for a patient without a row.
     """
     count = min(neighbours, len(unit) - 1)
     found = nearest_of(unit_length(vectors), unit, count + 1)
@@ -142,7 +142,7 @@ def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts
 
 
 def _embedded(path: Path) -> pa.Table:
-    """Read a file written by `ehr-pipeline embed`. Raises InputError for any other or a damaged file."""
+    """Read a file written by `ehr-pipeline embed`. Raises InputError for any other file, and for a damaged one."""
     try:
         table = schemas.read(path)
     except (OSError, pa.ArrowException) as error:

@@ -1,14 +1,14 @@
-"""`clusters`: a cluster and a place on the map for every embedded patient, and how trustworthy the clusters are.
+"""Build `clusters`: a cluster and a place on the map for every embedded patient, and how trustworthy the clusters are.
 
-The artifact holds `clusters.arrow` (patient_id, the cluster's number, stability, the clusters by other methods and by the baseline
-(0 for a patient without a cluster), x, y, age, concepts, the attributes that the reports audit, whether the patient was assigned
-to an existing cluster, and a hash of the vector), `marks.arrow` (the concepts that mark each cluster), `groups.json` (clusters
-that are parts of one group), `evidence.json` (the verdicts), `trust.json` (stability of each cluster),
-`choice.csv` (eigengap and stability for each number of clusters), `support.csv` (how far
-halves of records agree on it), `comparison.csv` (the methods compared), `numbers.json` (the
-clusters that kept their numbers), `overlap.json` (overlap with the previous artifact's clusters), `model/` and `voters.arrow` (for
-new patients: see `assign`), `contributions.json` (what each part of the method contributes),
-`occlusion.json` (what the vectors of each cluster rest on); on synthetic extracts also `agreement.json`.
+The artifact holds `clusters.arrow` (patient_id, the cluster's number, stability, the clusters by other methods and by the
+baseline (0 for a patient without a cluster), x, y, age, concepts, the attributes that the reports audit, whether the patient was
+assigned to an existing cluster, and a hash of the vector), `marks.arrow` (the concepts that mark each cluster), `groups.json`
+(which clusters form one group), `evidence.json` (the verdicts), `trust.json` (stability of each cluster), `choice.csv` (eigengap
+and stability for each number of clusters), `support.csv` (how far halves of records agree for each number of clusters),
+`comparison.csv` (the methods compared), `numbers.json` (the clusters that kept their numbers), `overlap.json` (overlap with the
+previous artifact's clusters), `model/` and `voters.arrow` (for new patients: see `assign`), `contributions.json` (what each part
+of the method contributes), `occlusion.json` (which concepts the vectors of each cluster rest on); on synthetic extracts also
+`agreement.json`.
 """
 
 import json
@@ -58,9 +58,9 @@ from ehr_pipeline.tables.asset_names import COHORT, PATIENT_DATASET, PATIENT_EMB
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 TIMES = ("middle", "length")
-"""Columns of `Patients.described` that are matched on only: mean calendar time of the record, and its length, in years."""
+"""Columns of `Patients.described` that are used only for matching: mean calendar time and length of the record, in years."""
 MOST_OTHERS = 20_000
-"""Patients beside the cohort with whom its traits are compared, so that memory stays bounded."""
+"""Largest number of patients outside the cohort with whom traits are compared; it bounds the memory."""
 
 
 def build(
@@ -74,8 +74,9 @@ def build(
 ) -> Counts:
     """Cluster the embedded patients. Returns sizes and agreement figures. Raises UserError when there are too few patients.
 
-    Clusters that match one of the artifact `earlier` keep its number. If an artifact `clustered` in the same space is given,
-    unchanged patients keep their clusters, the others are assigned to one of these, and nothing is clustered anew.
+    A cluster that matches a cluster in the artifact `earlier` keeps that cluster's number. If an artifact `clustered` in the
+    same space is given, unchanged patients keep its clusters, the others are assigned to one of them, and nothing is clustered
+    again.
     """
     embeddings = artifacts[PATIENT_EMBEDDINGS]
     vectors = (embedded := Vectors.read(embeddings)).all()
@@ -152,7 +153,8 @@ def _marks(
     counts: csr_array,
     neighbours: int,
 ) -> None:
-    """Write the concepts that mark each cluster, and groups of clusters; `counts` (n, V) are visits in the whole records."""
+    """Write the concepts that mark each cluster, and the groups of clusters. `counts` (n, V) are the numbers of visits with each
+    concept in the whole records."""
     both, (one, other) = evidence.votes(vectors, divided.labels, halves, neighbours)
     roots = [root_shares(half.counts[both]) for half in halves]
     tested, alike = Halves((one, other), (roots[0], roots[1])), Alike.of(people).among(both)
@@ -169,7 +171,7 @@ def compared_records(
     halves: tuple[evidence.Half, evidence.Half],
     seed: int,
 ) -> trait_correlations.Records:
-    """The halves of the cohort's patients, and of others beside them, as far as both hold a pooled concept."""
+    """The half records of patients in and outside the cohort, for patients with a pooled concept in both halves."""
     others = patients.others(artifacts, seed)
     more = [others.visits(others.part(name, seed)) for name in HALVES]
     counts = [csr_array(vstack([half.counts, other], format="csr")) for half, other in zip(halves, more, strict=True)]
@@ -229,14 +231,14 @@ def _write_json(path: Path, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Patients:
-    """Patients of the data set: those embedded, in the order of their vectors, or others beside them."""
+    """Patients of the data set: the embedded ones in the order of their vectors, or others outside the cohort."""
 
     dataset: list[Path]
     """Shards of the data set."""
     cohort: Cohort
     embeddings: Artifact
     pooled: NDArray[np.float32]
-    """1 for each token id (V,) that vectors are made of, else 0."""
+    """1 for each token id (V,) that is pooled into vectors, else 0."""
 
     @classmethod
     def of(cls, artifacts: Mapping[str, Artifact], ids: pa.Array) -> "Patients":
@@ -263,7 +265,7 @@ class Patients:
         return evidence.Half(placed, self.visits(self.part(folder, seed)), there)
 
     def part(self, folder: str, seed: int) -> Callable[[Path, Shard], Shard]:
-        """What cuts a shard to one half of the visits of these patients."""
+        """A function that cuts a shard to one half of these patients' visits."""
 
         def part(path: Path, shard: Shard) -> Shard:
             first = first_half(path, shard, self.cohort.rows(path.name), seed)
@@ -272,7 +274,7 @@ class Patients:
         return part
 
     def others(self, artifacts: Mapping[str, Artifact], seed: int) -> "Patients":
-        """Patients of the data set beside the cohort, at most MOST_OTHERS, drawn at random from each shard."""
+        """Patients of the data set outside the cohort, at most MOST_OTHERS, drawn at random from each shard."""
         known, rng = Cohort.read(artifacts[COHORT].path), np.random.default_rng([seed, 0x07E5])
         parts = [schemas.COHORT.empty_table()]
         for path in self.dataset:
@@ -288,7 +290,8 @@ class Patients:
         return replace(self, cohort=Cohort(pa.concat_tables(parts)))
 
     def described(self) -> pa.Table:
-        """Attributes, disease, age at the last visit, mean age over the record, its TIMES, and numbers of concepts and visits."""
+        """Attributes, disease, age at the last visit, mean age over the record, the record's TIMES, and numbers of concepts and
+        visits."""
         parts = []
         for path in self.dataset:
             shard, table, rows = Shard.read(path), schemas.read(path), self.cohort.rows(path.name)

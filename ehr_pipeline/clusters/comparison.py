@@ -29,13 +29,14 @@ class Row:
     agreement: float
     """Adjusted Rand index with the clusters of the report."""
     stability: float | None
-    """Mean Jaccard coefficient of its clusters over three subsets of the patients."""
+    """Mean Jaccard coefficient of the method's clusters over three subsets of the patients."""
     silhouette: float | None
     """Mean silhouette by cosine, of at most 5,000 patients."""
 
 
 def row(method: str, unit: Vectors, labels: Labels, chosen: Labels, sampling: Sampling, *, n: int, again: str) -> Row:
-    """Row for labels (patients,), compared with the `chosen` ones; the method `again` divides the subsets into n clusters."""
+    """Row for labels (patients,), compared with the `chosen` labels. To measure stability, the method `again` divides subsets
+    into n clusters."""
     sizes = np.bincount(labels[labels >= 0])
     return Row(
         method,

@@ -32,7 +32,7 @@ OTHER = "cluster_"
 
 
 def vector_hashes(vectors: Vectors) -> NDArray[np.uint64]:
-    """Hash (64 bits) of each vector (n, D); a patient whose hash differs from the earlier one has changed."""
+    """Hash (64 bits) of each vector (n, D). A patient whose hash differs from the earlier hash has changed."""
     hashes = (int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "big") for row in vectors)
     return np.fromiter(hashes, np.uint64, len(vectors))
 

@@ -40,12 +40,12 @@ STARTS = 10
 FEWEST = 50
 """Smallest number of patients that are compared."""
 TIED = 1e-6
-"""Cosines that differ by less are equal: further digits are rounding error."""
+"""Cosines that differ by less count as equal: further digits are rounding error."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Vectors (n, D) of the same patients, made in one way: of whole records, and of both halves."""
+    """Vectors (n, D) of the same patients, all made in the same way: from whole records, and from both halves."""
 
     whole: Vectors
     halves: tuple[Vectors, Vectors]
@@ -53,7 +53,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one way to make vectors."""
+    """Figures for one way to make vectors."""
 
     name: str
     """'this_run', 'counts', or the name of a variant (`embeddings.variants`)."""
@@ -61,21 +61,21 @@ class Row:
     retrieved: Estimate
     """Share of patients whose other half is the nearest among patients alike; 95 % interval."""
     gain: Estimate
-    """Share retrieved by this run minus that of this row, in the same patients; 95 % interval."""
+    """Share retrieved by this run minus the share retrieved by this row, for the same patients; 95 % interval."""
     alignment: float
     """Mean squared distance between the two halves of a patient."""
     uniformity: float
     collapse: dict[str, float]
     """Rank correlations of the distance to the centre with age and amount of record, and the spread (`quality.collapse`)."""
     adjusted_rand_index: Estimate | None = None
-    """With as many clusters as groups: mean, lowest and highest of STARTS starts; None without truth."""
+    """Index with as many clusters as groups: mean, lowest and highest of STARTS starts; None without truth."""
     homogeneity: Estimate | None = None
     """Homogeneity with as many clusters as the run has: mean, lowest and highest of STARTS starts; None without truth."""
 
 
 @dataclass(frozen=True)
 class Contributions:
-    """All rows; the first is that of this run."""
+    """All rows; the first row is for this run."""
 
     patients: int
     chance: float
@@ -102,7 +102,7 @@ class Contributions:
 
 @dataclass(frozen=True)
 class Truth:
-    """Planted groups of the patients: `group` (n,), '' where it is unknown; and how many clusters are asked for."""
+    """Planted groups of the patients: `group` (n,), '' if unknown; and the number of clusters that was requested."""
 
     group: NDArray[Any]
     groups: int
@@ -122,8 +122,8 @@ def of_sample(
 ) -> Contributions | None:
     """Compare this run's `vectors` (n, D) with the variants in `embeddings` and with the baseline, for the patients sampled there.
 
-    `halves` and `people` are of all n patients; `components` are the baseline's. None if too few patients of the sample have both
-    halves, or there is no sample.
+    `halves` and `people` cover all n patients; `components` is the number of components in the baseline. None if there is no
+    sample, or if too few sampled patients have both halves.
     """
     found = variants.read(embeddings)
     if not found:
@@ -158,10 +158,10 @@ def compare(
     truth: Truth | None,
     seed: int,
 ) -> Contributions | None:
-    """Compare ways to make vectors; the first is that of this run. None with fewer than FEWEST patients.
+    """Compare ways to make vectors; the first is this run's. None with fewer than FEWEST patients.
 
-    `alike` (n,) numbers blocks of patients alike (`blocks.matched_blocks`); `numbers` (n,) are the mean age over the record
-    (`age`) and its amount (`concepts`).
+    `alike` (n,) numbers the blocks of patients alike (`blocks.matched_blocks`); `numbers` (n,) are the mean age over the record
+    (`age`) and the record's amount (`concepts`).
     """
     sizes = np.bincount(alike)
     told = sizes[alike] > 1  # a patient alone in a block cannot be confused with another
@@ -221,7 +221,8 @@ def agreement(vectors: Vectors, truth: Truth, seed: int) -> dict[str, Estimate]:
 
 
 def counted(whole: csr_array, halves: tuple[csr_array, csr_array], components: int, seed: int) -> Space:
-    """The baseline's vectors (`baseline.vectors`), whose axes are learned from whole records (n, V), also of the halves."""
+    """The baseline's vectors (`baseline.vectors`) for whole records (n, V) and for the halves; the axes are learned from whole
+    records."""
     rooted = [counts.sqrt() for counts in (whole, *halves)]
     used = np.flatnonzero(np.diff(rooted[0].tocsc().indptr))
     size = min(components, len(used) - 1, whole.shape[0] - 1)

@@ -29,7 +29,7 @@ class Covariates:
     disease: NDArray[Any]
     sex: NDArray[Any]
     practice: NDArray[Any] | None
-    """None where it is not known, or the same for all."""
+    """None if it is unknown, or the same for all patients."""
     age: NDArray[Any]
     """Mean age over the record, in years."""
     amount: NDArray[Any]
@@ -61,11 +61,11 @@ class Covariates:
 
     @property
     def whatever_disease(self) -> Labels:
-        """Blocks of patients equal in sex, near in age and amount of record, of any disease."""
+        """Blocks of patients with any disease, equal in sex, near in age and amount of record."""
         return nearest_blocks([self.sex], [self.age, self.amount], WHATEVER_DISEASE)
 
     def again(self) -> dict[str, Labels]:
-        """Blocks for the comparisons made again, by name: within a practice, and with like calendar time and length of record."""
+        """Blocks for the repeated comparisons, by name: within a practice, and with similar calendar time and length of record."""
         # The numbers that the repeat is about are entered twice, because four numbers could not all be matched closely.
         found = {
             TIME: nearest_blocks(

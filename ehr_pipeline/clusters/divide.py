@@ -56,10 +56,11 @@ def divide(
     ids: pa.Array,
     earlier: Artifact | None,
 ) -> Division:
-    """Cluster patients by their vectors (n, D), and by `plain` (n, B), those of the baseline without a model.
+    """Cluster patients by their vectors (n, D), and by `plain` (n, B), the vectors of the baseline without a model.
 
-    `tried` says which numbers of clusters the data support; the largest is taken where the settings leave it to them. Clusters that
-    match one of the artifact `earlier` keep its number. Raises UserError when the patients cannot be divided.
+    `tried` shows which numbers of clusters the data support; the largest is used if the setting is 'auto'. A cluster that
+    matches a cluster in the artifact `earlier` keeps that cluster's number. Raises UserError when the patients cannot be
+    divided.
     """
     n = largest(tried) if settings.n == "auto" else settings.n
     unit = checked(vectors, n)
@@ -97,7 +98,7 @@ def divide(
 def _numbered(
     labels: Labels, ids: pa.Array, earlier: Artifact | None
 ) -> tuple[Labels, NDArray[np.int64], dict[str, Any]]:
-    """Labels in order of the clusters' numbers, the numbers (clusters,), and the content of `numbers.json`."""
+    """Labels in order of the clusters' numbers, those numbers (clusters,), and the content of `numbers.json`."""
     given, told = numbering.numbers(labels, ids, earlier)
     rank = np.argsort(np.argsort(given))
     return rank[labels], np.sort(given), told

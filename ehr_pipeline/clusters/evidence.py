@@ -38,7 +38,7 @@ FOLDS = 5
 
 @dataclass(frozen=True)
 class Half:
-    """One half of the records of all clustered patients."""
+    """One half of the record of each clustered patient."""
 
     vectors: Vectors
     """Vectors (n, D); zero for a patient without a chosen token in this half."""
@@ -50,7 +50,7 @@ class Half:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Result of the split-half test. Shares are of the patients who have both halves and somebody alike."""
+    """Result of the split-half test. Shares refer to patients who have both halves and at least one patient alike."""
 
     recognised: float | None
     """Share of patients whose cluster is recognised from the other half of their record; None if too few could be tested."""
@@ -83,7 +83,8 @@ class Evidence:
         return self.p <= MAX_P and self.excess >= NONE_BELOW and not self.explained
 
     def verdict(self, traits: Togetherness) -> str:
-        """'weak' or 'clear' evidence of subgroups; 'differ' if patients differ persistently and no more; 'none'; 'untested'."""
+        """'weak' or 'clear' evidence of subgroups; 'differ' if patients differ persistently but there is no such evidence;
+        'none'; 'untested'."""
         if not self.persistent:
             return "untested" if self.persistent is None else "none"
         if not traits.found:
@@ -108,7 +109,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The cluster that either half of m patients gets, and the one predicted from the other half. Arrays are (m,)."""
+    """The cluster of each half record of m patients, and the cluster predicted from the other half. Arrays are (m,)."""
 
     clusters: tuple[Labels, Labels]
     predicted: tuple[Labels, Labels]
@@ -153,7 +154,7 @@ class Predictions:
 def split_half(
     predictions: Predictions, members: Labels, alike: Covariates, *, permutations: int, seed: int
 ) -> Evidence:
-    """Test clusters on the halves of m patients, who are `members` (m,) of clusters; both directions are averaged."""
+    """Test the clusters `members` (m,) of m patients on the halves of their records; both directions are averaged."""
     clusters = range(int(members.max(initial=-1)) + 1)
     nothing: dict[int, float | None] = dict.fromkeys(clusters)
     blocks = alike.blocks if len(members) else members
@@ -187,12 +188,12 @@ def _mean(shares: NDArray[np.float64]) -> float | None:
 
 
 def votes(vectors: Vectors, labels: Labels, halves: tuple[Half, Half], neighbours: int) -> tuple[Labels, list[Labels]]:
-    """Rows (m,) of the patients with both halves, and the cluster (m,) that each half gets by the nearest whole records."""
+    """Rows (m,) of the patients with both halves, and the cluster (m,) to which the nearest whole records assign each half."""
     both = np.flatnonzero(halves[0].there & halves[1].there)
     return both, [_assign(vectors, labels, half.vectors[both], both, neighbours) for half in halves]
 
 
 def _assign(vectors: Vectors, labels: Labels, halves: Vectors, own: NDArray[np.int64], neighbours: int) -> Labels:
-    """Assign each half to the cluster of most of the nearest whole records; a patient's own record does not vote."""
+    """Assign each half to the most frequent cluster among the nearest whole records; a patient's own record does not vote."""
     found = nearest_others(halves, unit_length(vectors), own, neighbours)
     return vote(found, labels, int(labels.max()) + 1)[0]

@@ -44,7 +44,7 @@ class Groups:
     """For each compared pair (the smaller number first): token ids of the concepts that tell them apart, smallest p first."""
 
     def of(self, number: int) -> tuple[int, ...]:
-        """The numbers of the clusters in the group of one of them."""
+        """The numbers of all clusters in the group that contains the cluster `number`."""
         return next((group for group in self.parts if number in group), (number,))
 
     def write(self, folder: Path) -> None:
@@ -62,7 +62,8 @@ class Groups:
 
 
 def find(marks: Marks, halves: Halves, alike: Alike, main: list[str]) -> Groups:
-    """Find the groups of the clusters of `marks`. `alike` is of the patients of `halves`; `main` is each cluster's main disease."""
+    """Find the groups of the clusters of `marks`. `alike` describes the patients of `halves`; `main` is each cluster's main
+    disease."""
     numbers = marks.numbers.tolist()
     if not len(marks.tokens):  # nothing was tested
         return Groups(tuple((number,) for number in numbers), {})
@@ -110,7 +111,7 @@ def _between(halves: Halves, alike: Alike, pair: Pair) -> tuple[NDArray[np.float
 
 
 def _joined(count: int, nearness: dict[Pair, float]) -> list[set[int]]:
-    """Groups in which each two are among the pairs of `nearness`; the nearest (smallest) are joined first."""
+    """Groups in which any two clusters are a pair in `nearness`; the nearest pairs (smallest values) are joined first."""
     groups = [{place} for place in range(count)]
 
     def between(pair: Pair) -> Iterator[float]:

@@ -11,7 +11,7 @@ their patients and are permuted together, so the variance includes their covaria
 few patients have it, and a normal p value would be far too small. So the sum is treated as Pearson type III (gamma), and turned
 into a normal deviate by the cube root of Wilson & Hilferty (1931, PNAS 17), wherever this gives the larger p.
 
-With several sets of blocks a concept has to pass in each of them: the largest p counts (intersection-union test, Berger 1982,
+With several sets of blocks, a concept has to pass in each set: the largest p counts (intersection-union test, Berger 1982,
 Technometrics 24).
 
 Axes: m patients with both halves, B blocks, K clusters, V concepts. All products are of sparse matrices with at most as many
@@ -38,24 +38,25 @@ class Halves:
     """Patients with both halves of their record."""
 
     votes: tuple[Labels, Labels]
-    """The cluster (m,) that each half gets."""
+    """The cluster (m,) assigned to each half."""
     roots: tuple[csr_array, csr_array]
     """Square roots of the shares (m, V) of concepts in each half."""
 
     def columns(self, tokens: NDArray[np.int64]) -> "Halves":
-        """The same patients with only some of the concepts."""
+        """The same patients, with only the concepts `tokens`."""
         return Halves(self.votes, (self.roots[0][:, tokens], self.roots[1][:, tokens]))
 
 
 def root_shares(counts: csr_array) -> csr_array:
-    """Square roots of each concept's share of a patient's counts (m, V): Hellinger distances, as in `embeddings.profile`."""
+    """Square roots of each concept's share of a patient's counts (m, V), so that distances are Hellinger distances, as in
+    `embeddings.profile`."""
     total = np.asarray(counts.sum(axis=1)).ravel()
     shares = counts.multiply(1 / np.maximum(total, 1)[:, None])
     return csr_array(shares.tocsr().astype(np.float64).sqrt())
 
 
 def deviates(halves: Halves, blockings: Sequence[Labels], clusters: int) -> Table:
-    """Normal deviates (K, V) of the test; 0 where nothing is known, or where the sets of blocks disagree in sign.
+    """Normal deviates (K, V) of the test; 0 if a pair cannot be tested, or if the sets of blocks disagree in sign.
 
     `blockings` are one or more sets of block numbers (m,). A deviate is positive where the cluster has more of the concept.
     """
@@ -98,7 +99,7 @@ def moments(halves: Halves, blocks: Labels, clusters: int) -> tuple[Table, Table
     apart = np.maximum(apart, 0)
     variance = apart + 2 * np.maximum(_covariance(halves, blocks, mean, clusters), 0)
     known = apart > LEAST
-    # Of both directions together, the skewness is at most that of two that are the same.
+    # The skewness of both directions together is at most that of two identical directions.
     return excess, variance, np.where(known, np.sqrt(2) * third / np.where(known, apart, 1.0) ** 1.5, 0.0)
 
 
@@ -114,7 +115,7 @@ def _covariance(halves: Halves, blocks: Labels, mean: csr_array, clusters: int) 
 
 
 def _counted(blocks: Labels, vote: Labels, shape: tuple[int, int]) -> Table:
-    """Patients of each block and cluster (B, K)."""
+    """Number of patients in each block and cluster (B, K)."""
     return np.bincount(blocks * shape[1] + vote, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
 
 
@@ -137,7 +138,7 @@ def _third(inside: Table, size: NDArray[np.float64]) -> Table:
 
 
 def _less_certain(deviate: Table, skewness: Table) -> Table:
-    """Deviates (K, V) after Wilson & Hilferty's cube root, where the tail that they lie in is the heavier one."""
+    """Deviates (K, V), transformed by Wilson & Hilferty's cube root if they lie in the heavier tail."""
     far, heavy = np.abs(deviate), skewness * np.sign(deviate)
     skewed = heavy > 1e-6
     safe = np.where(skewed, heavy, 1.0)

@@ -30,7 +30,7 @@ _FILE = "marks.arrow"
 
 @dataclass(frozen=True)
 class Marks:
-    """Results of the test of all clusters, K, and of the concepts that enough patients have, T."""
+    """Results of the test. Axes: K clusters, T concepts that enough patients have."""
 
     numbers: NDArray[np.int64]
     """Numbers of the clusters (K,), ascending."""
@@ -58,18 +58,19 @@ class Marks:
 
     @property
     def less(self) -> NDArray[np.bool_]:
-        """Flags (K, T) of the concepts that mark a cluster by being less frequent, also by the number of patients."""
+        """Flags (K, T) of the concepts that mark a cluster by being less frequent, both in records and by the share of patients."""
         return np.asarray((self.log_q < np.log(MAX_Q)) & (self.deviate < 0) & self.patients_agree)
 
     def ranked(self, number: int, *, more: bool) -> list[int]:
-        """Token ids that mark the cluster with a number in one direction, the smallest p first."""
+        """Token ids of the marks in one direction of the cluster `number`, smallest p first."""
         flags, rows = (self.more if more else self.less), np.flatnonzero(self.numbers == number)
         passed = np.flatnonzero(flags[rows].any(axis=0))
         order = np.argsort(-np.abs(self.deviate[rows][:, passed]).max(axis=0, initial=0), kind="stable")
         return [int(token) for token in self.tokens[passed[order]]]
 
     def not_in(self, number: int, other: int) -> list[int]:
-        """Token ids that mark a cluster by being more frequent, and are less frequent in the other; smallest p first."""
+        """Token ids of concepts that are more frequent in one cluster (as a mark) and less frequent in the other, smallest p
+        first."""
         less = self.tokens[(self.deviate[self.numbers == other] < 0).any(axis=0)]
         return [token for token in self.ranked(number, more=True) if token in less]
 
@@ -100,7 +101,8 @@ class Marks:
 def test(
     halves: Halves, blockings: Sequence[Labels], counts: csr_array, labels: Labels, numbers: NDArray[np.int64]
 ) -> Marks:
-    """Find the marks of clusters with `numbers` (K,); `counts` (n, V) and `labels` (n,) are of whole records of all patients."""
+    """Find the marks of clusters with `numbers` (K,). `counts` (n, V) and `labels` (n,) belong to the whole records of all
+    patients."""
     has = (counts > 0).astype(np.float64)
     enough = len(halves.votes[0]) >= FEWEST_PATIENTS
     tokens = np.flatnonzero((np.asarray(has.sum(axis=0)).ravel() >= FEWEST) & enough)

@@ -2,7 +2,8 @@
 
 Patients of a block are equal in all categories, such as disease and sex, and near each other in all numbers, such as age and
 amount of record. Blocks are made by microaggregation (Domingo-Ferrer & Mateo-Sanz 2002, IEEE Transactions on Knowledge and Data
-Engineering 14(1)): of the patients left, the one farthest from their middle makes a block with its nearest neighbours.
+Engineering 14(1)): the remaining patient who is farthest from the mean of the remaining patients forms a block with their
+nearest neighbours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,8 @@ from ehr_pipeline.embeddings.blocks import Labels
 ALIKE = 10
 """Patients in a block: at least this many, unless fewer are equal in all categories, and fewer than twice as many."""
 SEARCHED = 1000
-"""Neighbours are sought among so many patients; more are first halved, at the median of the number in which they differ most."""
+"""Neighbours are searched among at most this many patients; more patients are first split in half, at the median of the number
+in which they differ most."""
 
 
 def nearest_blocks(categories: Sequence[NDArray[Any]], numbers: Sequence[NDArray[Any]], size: int = ALIKE) -> Labels:
@@ -58,9 +60,10 @@ def centred(values: NDArray[np.floating[Any]], blocks: Labels) -> NDArray[np.flo
 
 
 def balance(blocks: Labels, numbers: Mapping[str, NDArray[Any]]) -> dict[str, float]:
-    """Standard deviation of each number (n,) within blocks, as a share of that of all; 0 is a perfect match, 1 is none.
+    """Standard deviation of each number (n,) within blocks, as a share of the overall one; 0 is a perfect match, 1 is none.
 
-    Patients alone in their block are left out, as they are compared with nobody; NaN if all are, or where a number does not vary.
+    Patients alone in their block are left out, because they are compared with nobody. NaN if all are alone, or if a number does
+    not vary.
     """
     sizes = np.bincount(blocks)
     kept = sizes[blocks] > 1
@@ -75,7 +78,8 @@ def balance(blocks: Labels, numbers: Mapping[str, NDArray[Any]]) -> dict[str, fl
 
 
 def _neighbours(places: NDArray[np.float64], size: int) -> list[Labels]:
-    """Rows of `places` (n, d) in blocks of `size` to 2 `size` - 1 that lie near each other; one block if there are fewer."""
+    """Blocks of `size` to 2 `size` - 1 rows of `places` (n, d) that lie near each other; one block if there are fewer rows than
+    `size`."""
     left = np.arange(len(places))
     found = []
     while len(left) >= 2 * size:

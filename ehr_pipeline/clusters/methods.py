@@ -19,7 +19,7 @@ from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.errors import UserError
 
 DECIMALS = 5
-"""Decimals kept of vectors of length 1: further ones are rounding error, and do not make two patients different."""
+"""Number of decimals of unit vectors that count: further ones are rounding error, and do not make two patients different."""
 TOO_FEW = " These are too few for any division: widen the cohort (more codes or diseases in [[embeddings.cohort]], more extracts)."
 
 Labels = NDArray[np.int64]
@@ -66,7 +66,8 @@ def leiden(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
 
 
 def hdbscan(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
-    """Dense regions (Campello 2013) of at least a fifth of an even share; patients between them get -1. Quadratic in time."""
+    """Dense regions (Campello 2013) with at least a fifth of an equal share of the patients; patients between regions get -1.
+    Quadratic in time."""
     smallest = max(len(unit) // (5 * n), 5)
     labels: Labels = HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(unit).astype(np.int64)
     return labels
@@ -114,7 +115,7 @@ def checked(vectors: Vectors, n: int) -> Vectors:
 
 
 def by_size(labels: Labels) -> Labels:
-    """Relabel clusters from 0 by descending size; those of equal size in order of their first patient. -1 is left as it is."""
+    """Relabel clusters from 0 by descending size, clusters of equal size in order of their first patient. -1 is left unchanged."""
     names, first, size = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
     rank = np.empty(len(names), np.int64)
     rank[np.lexsort((first, -size))] = np.arange(len(names))

@@ -1,4 +1,4 @@
-"""The graph of nearest neighbours, on which the methods work."""
+"""The graph of nearest neighbours, which the clustering methods use."""
 
 import logging
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Vectors = NDArray[np.float32]
 Index = Literal["auto", "exact", "approximate"]
 WEAK_LINK = 1e-3
 EXACT_UP_TO = 300_000
-"""With more patients than this, an approximate index is used: the time of exact search grows with their number squared."""
+"""With more patients, an approximate index is used, because the time of exact search grows with the square of their number."""
 RECALL, SAMPLE = 0.97, 1000
 """The share of true neighbours that the approximate index finds, measured on this many patients."""
 
@@ -26,7 +26,7 @@ class Graph:
     """A symmetric graph of patients."""
 
     links: csr_array
-    """Weights (n, n): 1 if each is a neighbour of the other, 0.5 if only one is; no loops."""
+    """Weights (n, n): 1 if two patients are neighbours of each other, 0.5 if only one is a neighbour of the other; no loops."""
     parts: int
     """Number of connected parts before they were joined."""
     exact: bool
@@ -54,10 +54,11 @@ def neighbour_graph(unit: Vectors, neighbours: int, seed: int = 0, index: Index 
 
 
 def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32]:
-    """The k nearest others (n, k) of unit vectors, of which at least about `RECALL` are the true ones.
+    """The k nearest others (n, k) of unit vectors; a share of at least about `RECALL` are true nearest neighbours.
 
-    An inverted file (Jégou, Douze & Schmid 2011, with faiss): vectors lie in lists by their nearest of √n centres, and only the
-    lists nearest to a patient are searched. How many, is doubled until a sample of patients has its true neighbours.
+    An inverted file (Jégou, Douze & Schmid 2011, with faiss): vectors are in lists, one for each of √n centres, and only the
+    lists nearest to a patient are searched. The number of searched lists is doubled until a sample of patients has its true
+    neighbours.
     """
     import faiss  # imported only here: few studies have so many patients
 
@@ -96,7 +97,7 @@ def _share_in(found: NDArray[np.int64], true: NDArray[np.int64]) -> float:
 
 
 def _joints(unit: Vectors, parts: int, part: NDArray[np.int32]) -> csr_array:
-    """Weak links that join each part to the nearest of the parts before it."""
+    """Weak links that join each part to the nearest earlier part."""
     order = np.argsort(part, kind="stable")
     start = np.searchsorted(part[order], np.arange(parts))
     centres = np.add.reduceat(unit[order], start, axis=0) / np.diff(np.append(start, len(part)))[:, None]

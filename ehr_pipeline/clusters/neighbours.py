@@ -30,7 +30,8 @@ FEW = 3000
 TILE = 64 * GROUP
 SAMPLE = 4096
 CANDIDATES = 6_000_000, 30
-"""Candidates that may wait before a cut: in total, or per patient, whichever is more. 8 bytes each, twice that for sorting."""
+"""Number of candidates collected before a cut: in total, or per patient, whichever is more. Each takes 8 bytes, twice that for
+sorting."""
 MOST = 8
 """At most this many times k candidates are kept for each patient."""
 DROPPED = 4
@@ -87,7 +88,7 @@ def _search(unit: Vectors, k: int, scores: Scores, crowds: bool = False) -> tupl
 
 @contextmanager
 def _workers() -> Iterator[ThreadPoolExecutor]:
-    """Pool of as many threads as torch uses, each running torch single-threaded: they wait less than torch's own threads."""
+    """Pool of as many threads as torch uses, each running torch single-threaded: these threads wait less than torch's own."""
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -144,12 +145,13 @@ def _above_transposed(tile: torch.Tensor, threshold: Integers, top: int, left: i
 
 @dataclass
 class _Best:
-    """The best candidates so far. Each is one integer made of patient, score (descending) and other, so that sorting works."""
+    """The best candidates so far. Each candidate is one integer made of patient, score (descending) and the other patient, so
+    that it can be sorted."""
 
     n: int
     k: int
     margin: int
-    """Scores that differ by more than twice this are in the same order as their cosines."""
+    """If two scores differ by more than twice this, they are in the same order as their cosines."""
     crowds: bool
     """Whether surplus candidates may be dropped (they differ only by float32 rounding); otherwise `cut` raises _Crowded."""
     threshold: Integers

@@ -1,7 +1,7 @@
 """Find how many clusters the data support: the largest number on whose clusters the two halves of records agree beyond chance.
 
-For each number of clusters, both halves of a patient's visits get a cluster, by the vote of the nearest whole records of others.
-A number is supported if
+For each number of clusters, each half of a patient's visits is assigned to a cluster by vote of the nearest whole records of
+other patients. A number is supported if
 
 1. over all clusters, the two halves of a patient agree more often than the halves of two patients alike, and
 2. the same holds for each cluster against its rival (the cluster that gets most of the halves that this one loses). Of the patients
@@ -12,10 +12,10 @@ groups, but its halves fall into either part by chance. Chance is measured by ex
 (`alike.Alike`). If a cluster and its rival share no such block, attributes that define blocks (such as the disease) tell them
 apart; this neither supports a number nor speaks against it. If no number is supported, there is one cluster.
 
-Agreement beyond chance is Cohen's kappa over blocks (Barlow, Lai & Azen 1991, Statistics in Medicine 10), 1 for halves that always
-agree, 0 for chance. Its deviate has the exact mean and variance of all shuffles (Mantel & Haenszel 1959, JNCI 22, for two
-clusters; Hubert 1977, Psychological Bulletin 84, for several). Data that make a cluster do not test it: no patient votes on parts
-of their own record.
+Agreement beyond chance is Cohen's kappa over blocks (Barlow, Lai & Azen 1991, Statistics in Medicine 10), 1 for halves that
+always agree, 0 for chance. Its deviate uses the exact mean and variance over all shuffles (Mantel & Haenszel 1959, JNCI 22, for
+two clusters; Hubert 1977, Psychological Bulletin 84, for several). The data that make a cluster do not test it: no patient votes
+on parts of their own record.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +44,7 @@ FEWEST = 10
 """Fewest patients per cluster, on average: larger numbers of clusters are not tried."""
 MAX_P = 0.05
 LEAST = 0.2
-"""The least agreement beyond chance (kappa) of a cluster's halves: below it, agreement is called slight (Landis & Koch 1977)."""
+"""Least agreement beyond chance (kappa) that a cluster needs; lower agreement is called slight (Landis & Koch 1977)."""
 FILE = "support.csv"
 NEAR = 4
 """Patients in a block. Blocks are small, because parts of a group differ mostly by age, which must be matched closely."""
@@ -55,9 +55,9 @@ class Agreement:
     """How well the halves of patients' records agree on a cluster."""
 
     kappa: float
-    """Agreement beyond chance; NaN where nobody can be compared."""
+    """Agreement beyond chance; NaN if nobody can be compared."""
     deviate: float
-    """Its normal deviate under shuffles; 0 where nobody can be compared."""
+    """Normal deviate of kappa under shuffles; 0 if nobody can be compared."""
     patients: int
     """Number of patients in blocks where halves can be exchanged: several patients, not all in one cluster."""
 
@@ -71,7 +71,7 @@ class Tried:
 
     n: int
     halves: float
-    """Kappa over all clusters; NaN where nobody can be compared."""
+    """Kappa over all clusters; NaN if nobody can be compared."""
     weakest: float
     """The smallest kappa of a cluster and its rival; NaN if none can be compared."""
     supported: bool
@@ -83,7 +83,7 @@ def largest(tried: Sequence[Tried]) -> int:
 
 
 def sample(patients: int, seed: int) -> Labels:
-    """Rows, ascending, of the patients examined: all, or MOST_PATIENTS of them."""
+    """Ascending rows of the patients to examine: all, or MOST_PATIENTS of them."""
     if patients <= MOST_PATIENTS:
         return np.arange(patients)
     return np.sort(np.random.default_rng([seed, 0x9B0]).choice(patients, MOST_PATIENTS, replace=False))
@@ -159,7 +159,7 @@ def examine(
 
 
 def _with_rivals(votes: Sequence[Labels], alike: Alike, n: int) -> Iterator[Agreement | None]:
-    """The agreement of each cluster and its rival; None for a small one that cannot be compared."""
+    """Agreement for each cluster and its rival; None for a small cluster that cannot be compared."""
     crossed = np.bincount(votes[0] * n + votes[1], minlength=n * n).reshape(n, n)
     crossed = crossed + crossed.T
     for cluster in range(n):
@@ -178,7 +178,7 @@ def _between(votes: Sequence[Labels], alike: Alike, pair: tuple[int, int]) -> Ag
 
 
 def _coded(alike: Alike) -> Alike:
-    """The same with categories as numbers, which are compared faster than texts."""
+    """The same with categories as numbers, because comparing numbers is faster than comparing texts."""
     categories = tuple(tuple(np.unique(one, return_inverse=True)[1] for one in some) for some in alike.categories)
     return Alike(categories, alike.numbers)
 

@@ -4,9 +4,9 @@ A concept is left out of a member's record, and the transform is applied again. 
 the centre of its cluster, minus the cosine with the nearest other centre. The loss of lead shows how much the vector used the
 concept. Means are over a random sample of the members, including those without the concept.
 
-Only the concept profile is computed again, exactly; the network's part of a vector stays as it is, since a new one would need the
-encoder for each concept left out. So occlusion covers the part of the distance that the profile decides. The mean age, which is a
-feature of the profile too, is left out in the same way: it is set to the cohort's.
+Only the concept profile is computed again, exactly. The network's part of a vector stays unchanged, because recomputing it would
+need a run of the encoder for each concept. So occlusion covers only the part of the distance that the profile decides. The mean
+age, also a feature of the profile, is left out by setting it to the cohort's mean.
 
 Axes: P patients, K clusters, D dimensions, V token ids, M records with something left out.
 """
@@ -28,7 +28,8 @@ from ehr_pipeline.patients.shard import Shard
 
 FILE = "occlusion.json"
 MEMBERS, CONCEPTS = 60, 30
-"""Most members sampled of a cluster, and most concepts left out: those that most of them have. Both bound the time."""
+"""Largest number of members sampled from a cluster, and largest number of concepts left out (those that most sampled members
+have). Both limit the time."""
 FEWEST = 10
 """A concept is tested only if at least this many of the sampled members have it; otherwise few patients would make the mean."""
 BLOCK = 1024
@@ -44,11 +45,11 @@ class Used:
     token: int
     """Token id, or AGE."""
     having: int
-    """How many of the sampled members have it."""
+    """Number of sampled members who have the concept."""
     lost: float
-    """Mean lead that is lost without it, as a part of the mean lead."""
+    """Mean loss of lead without the concept, as a share of the mean lead."""
     low: float
-    """Lower end of its 95 % interval over members."""
+    """Lower end of the 95 % interval of `lost` over members."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,13 @@ class Occlusion:
     """Results for the clusters, by number."""
 
     decides: float
-    """Part of the squared distance between two patients that the profile decides."""
+    """Share of the squared distance between two patients that the profile decides."""
     sampled: dict[int, int]
-    """Members sampled of each cluster."""
+    """Number of members sampled from each cluster."""
     lead: dict[int, float]
-    """Their mean lead; where it is not above 0, `used` is empty."""
+    """Mean lead of the sampled members; if it is not above 0, `used` is empty."""
     used: dict[int, list[Used]]
-    """What each cluster rests on: the largest part of the lead first."""
+    """The concepts that each cluster rests on, the largest loss of lead first."""
 
     def write(self, folder: Path) -> None:
         """Write FILE."""
@@ -90,9 +91,10 @@ def measure(
     numbers: NDArray[np.int64],
     seed: int,
 ) -> Occlusion | None:
-    """Leave concepts out of the records of a sample of members. `cohort`, `vectors` (P, D) and `labels` (P,) are in one order.
+    """Leave concepts out of the records of a sample of members. `cohort`, `vectors` (P, D) and `labels` (P,) are in the same
+    order.
 
-    `numbers` (K,) are the clusters' numbers. None if there is one cluster only, or the profile decides nothing.
+    `numbers` (K,) are the clusters' numbers. None if there is only one cluster, or if the profile has no share in the distance.
     """
     there, labels = np.unique(labels, return_inverse=True)
     numbers = numbers[there]
@@ -139,7 +141,7 @@ def lead(unit: Vectors, centres: Vectors, own: Labels) -> NDArray[np.float64]:
 
 
 def left_out(shard: Shard, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> Shard:
-    """Copies (M,) of the records `rows` of a shard, each without one token id; visits that hold nothing else are left out."""
+    """Copies (M,) of the records `rows` in a shard, each without one token id; visits with no other token are left out."""
     first, count = shard.patient_start[rows], shard.patient_start[rows + 1] - shard.patient_start[rows]
     visits = _ranges(first, count)
     copy = np.repeat(np.arange(len(rows)), count)
@@ -164,11 +166,11 @@ class _Part:
 
     shard: Shard
     rows: NDArray[np.int64]
-    """Their rows in the shard (P,)."""
+    """The members' rows in the shard (P,)."""
     places: NDArray[np.int64]
-    """Their places among all patients (P,)."""
+    """The members' places among all patients (P,)."""
     owner: NDArray[np.int64]
-    """The member (an index into `rows`) of each pair of a member and a profiled concept that it has."""
+    """For each pair of a member and a profiled concept in the member's record: the member, as an index into `rows`."""
     tokens: NDArray[np.int64]
     """The concept of each pair."""
 
@@ -195,7 +197,7 @@ class _Part:
             some = asked[begin : begin + BLOCK]
             owner, tokens = self.owner[some], self.tokens[some]
             features = transform.profile(left_out(self.shard, self.rows[owner], tokens), np.arange(len(some)))
-            nothing = ~features.any(axis=1, keepdims=True)  # the concept was all that the profile held
+            nothing = ~features.any(axis=1, keepdims=True)  # the profile held only this concept
             yield self.places[owner], tokens, np.where(nothing, np.float32(0), transform.centred(features))
         if transform.settings.ages and "whole_centre" in transform.arrays:
             features = transform.profile(self.shard, self.rows)
@@ -243,7 +245,8 @@ def _chosen(having: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _used(
     leads: NDArray[np.float64], having: NDArray[np.int64], lost: NDArray[np.float64], squares: NDArray[np.float64]
 ) -> list[Used]:
-    """What one cluster rests on: `leads` (n,) of its members, and sums (V + 1,) over them of what was `lost`, and of its square."""
+    """The concepts that one cluster rests on, from the `leads` (n,) of its members and the sums (V + 1,) of `lost` and of its
+    square."""
     mean = float(leads.mean())
     if mean <= 0:
         return []

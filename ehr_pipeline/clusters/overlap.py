@@ -18,7 +18,8 @@ FILE = "overlap.json"
 
 
 def overlap(ids: pa.Array, own: NDArray[np.int64], earlier: Artifact) -> dict[str, Any] | None:
-    """Contingency table of cluster numbers `own` (n,) and those in the artifact `earlier`; None if they share no patient.
+    """Contingency table of the cluster numbers `own` (n,) and the numbers in the artifact `earlier`; None if no patient is in
+    both.
 
     `table` (rows: `now`, columns: `before`) counts patients by both numbers; the index is that of Hubert and Arabie (1985).
     """

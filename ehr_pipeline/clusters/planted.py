@@ -11,11 +11,11 @@ from ehr_pipeline.store import special_files
 PATIENTS, GROUPS = "patients.csv", "groups.csv"
 AGREEMENT = "agreement.json"
 THIS_RUN, COUNTS = "this_run", "counts"
-"""Names of the vectors that are compared: the patient vectors of the run, and those of the baseline."""
+"""Names of the compared vectors: the patient vectors of the run, and the vectors of the baseline."""
 
 
 def problem(folder: Path) -> str:
-    """The reason why a folder holds no planted groups; empty when it does hold them."""
+    """The reason why a folder holds no planted groups; empty if it holds some."""
     path = folder / PATIENTS
     if path.is_file():
         return ""

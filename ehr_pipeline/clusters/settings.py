@@ -12,7 +12,8 @@ Other = Literal["spectral", "agglomerative", "kmeans", "leiden", "hdbscan"]
 
 
 def _number(value: Any) -> Any:
-    """A number of clusters, as given. Raises a validation error for anything but "auto" or a whole number from 1."""
+    """Return "auto" or a number of clusters unchanged. Raises a validation error for anything but "auto" or a whole number from
+    1."""
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise PydanticCustomError("number_of_clusters", 'must be "auto" or a whole number of at least 1')
@@ -20,50 +21,55 @@ def _number(value: Any) -> Any:
 
 @settings
 class ClustersSettings:
-    """How the cohort is divided."""
+    """How the cohort is divided into clusters."""
 
     n: Annotated[int | Literal["auto"], pydantic.PlainValidator(_number)] = option(
-        "Number of clusters, at least 1. auto: the largest number on which the two halves of records agree beyond chance, from 1"
-        " to `examine_up_to`. Source: 20 in the published run.",
+        "Number of clusters, at least 1. auto: the largest number, up to `examine_up_to`, at which clusters from the two halves"
+        " of patients' records agree beyond chance. Source: 20 in the published run.",
         20,
     )
     method: Literal["spectral", "agglomerative", "kmeans"] = option(
-        "The method that the reports use. Source: spectral in the published run.", "spectral"
+        "Clustering method that the reports use. Source: spectral in the published run.", "spectral"
     )
     compare: tuple[Other, ...] = option(
-        "Methods that are computed beside it, for the table that compares them. leiden needs the extra `clusters` (igraph);"
-        " leiden and hdbscan choose the number of clusters themselves; hdbscan takes long for more than 20,000 patients.",
+        "Further methods to compute, for the table that compares methods. leiden needs the extra `clusters` (igraph); leiden"
+        " and hdbscan choose the number of clusters themselves; hdbscan takes long for more than 20,000 patients.",
         ("agglomerative", "kmeans"),
     )
-    neighbours: int = option("Neighbours in the graph that the methods and the map work on.", 15, ge=2)
+    neighbours: int = option(
+        "Number of neighbours of each patient in the graph that the methods and the map use.", 15, ge=2
+    )
     index: Literal["auto", "exact", "approximate"] = option(
-        "How neighbours are found: by all products of vectors, or by nearest-neighbour descent. auto: exact up to 300,000"
-        " patients.",
+        "How neighbours are found: 'exact' compares all pairs of vectors, 'approximate' uses nearest-neighbour descent. auto:"
+        " exact up to 300,000 patients.",
         "auto",
     )
     keep_numbers: bool = option(
-        "Whether clusters that the artifact before this one held keep their numbers; otherwise numbers go by size.",
+        "Whether clusters keep the numbers that they had in the previous artifact. Otherwise they are numbered by size.",
         True,
     )
     resamples: int = option(
-        "Random halves of the patients that are clustered anew to see how stable clusters are.", 20, ge=2
+        "Number of random halves of the patients that are clustered again to measure how stable clusters are.", 20, ge=2
     )
-    resample_patients: int = option("The most patients in one of them.", 10_000, ge=100)
+    resample_patients: int = option("Largest number of patients in such a half.", 10_000, ge=100)
     examine_up_to: int = option(
-        "The largest number of clusters that is examined: eigengap, stability, and whether halves of a record agree.",
+        "Largest number of clusters that is examined for its eigengap, its stability, and the agreement between halves of"
+        " records.",
         30,
         ge=2,
     )
     unstable_below: float = option(
-        "Mean Jaccard coefficient over the halves under which a cluster is flagged as unstable; from 0.75 it is called stable."
-        " Source: Hennig 2007.",
+        "A cluster whose mean Jaccard coefficient over the random halves is lower is flagged as unstable. From 0.75 it is"
+        " called stable. Source: Hennig 2007.",
         0.6,
         ge=0,
         le=1,
     )
-    permutations: int = option("Permutations in the split-half test of whether the clusters mean anything.", 200, ge=20)
-    truth: str = option("Folder of the truth that `ehr-pipeline synth` wrote; empty on real data.", "", role="input")
-    baseline_components: int = option("Components of the honest baseline (truncated SVD of concept counts).", 64, ge=2)
+    permutations: int = option("Number of permutations in the split-half test for evidence of clusters.", 200, ge=20)
+    truth: str = option("Folder `truth` that `ehr-pipeline synth` wrote; empty for real data.", "", role="input")
+    baseline_components: int = option(
+        "Number of components in the baseline without a model (truncated SVD of concept counts).", 64, ge=2
+    )
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -72,5 +78,5 @@ class ClustersSettings:
 
 
 def most_clusters(patients: int) -> int:
-    """The most clusters that a message may advise for so many patients; 0 where they are too few for any."""
+    """The largest number of clusters that a message may recommend for this number of patients; 0 if there are too few for any."""
     return 0 if patients < 3 else 2 if patients < FEWEST else patients // 3

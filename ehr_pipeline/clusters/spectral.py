@@ -14,7 +14,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The smooth functions on a graph, from which any number of clusters up to k can be derived."""
+    """The smoothest functions on a graph, from which any number of clusters up to k can be derived."""
 
     coordinates: NDArray[np.float64]
     """Eigenvectors of the random walk on the graph (n, k)."""
@@ -43,9 +43,10 @@ def spectrum(graph: Graph, n: int, seed: int, more: int = 0) -> Spectrum:
 
 
 def cluster_qr(coordinates: NDArray[np.float64]) -> Labels:
-    """Labels (patients,) from coordinates (patients, k): the k most different patients set the axes; each takes the nearest.
+    """Labels (patients,) from coordinates (patients, k): the k most different patients define the axes, and each patient is
+    assigned to the nearest axis.
 
-    Same as the function of scikit-learn, which is not public.
+    It is the same as a function in scikit-learn that is not public.
     """
     k = coordinates.shape[1]
     pivots = qr(coordinates.T, mode="r", pivoting=True)[1][:k]

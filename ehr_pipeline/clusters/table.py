@@ -12,7 +12,7 @@ from ehr_pipeline.tables import align, schemas
 
 _FILE = "clusters.arrow"
 _COLUMNS = pa.schema([("patient_id", pa.string()), ("cluster", pa.int32())])
-"""Columns that artifacts of all versions have. Further ones: `schemas.clusters`."""
+"""Columns that artifacts of all versions have. `schemas.clusters` has the full list."""
 
 
 @dataclass(frozen=True)
@@ -47,5 +47,5 @@ class Clusters:
         return np.stack([self.table.column(name).to_numpy() for name in "xy"], axis=1)
 
     def of(self, ids: pa.Array) -> "Clusters":
-        """The patients `ids`, in that order. Raises UserError for a patient who is not clustered."""
+        """The rows of the patients `ids`, in that order. Raises UserError for a patient who is not clustered."""
         return Clusters(self.table.take(pa.array(align.every_row(ids, self.ids))))

@@ -11,7 +11,7 @@ they are correlated within the disease. The statistic is the sum of squares of t
 distribution by chance comes from permuting diseases among patients alike (a one-sided test of equal covariances by the sum of
 squared differences, as in Li & Chen 2012, Annals of Statistics 40(2)).
 
-Practices, calendar time and frailty act on both sides and cancel out, as long as they do not depend on the disease.
+Practices, calendar time and frailty affect both matrices and cancel out, as long as they do not depend on the disease.
 
 Axes: n patients, V concepts, T traits, D diseases.
 """
@@ -50,7 +50,7 @@ class Togetherness:
     diseases: dict[str, float]
     """For each disease, the statistic minus its mean by chance, in standard deviations."""
     others: int
-    """Patients compared with who have none of the diseases."""
+    """Number of patients without any of the diseases who were used for comparison."""
 
     @property
     def found(self) -> bool | None:
@@ -64,7 +64,7 @@ class Togetherness:
 
 @dataclass(frozen=True)
 class Records:
-    """Patients in whose records traits are compared; those of the cohort and others."""
+    """Patients whose traits are compared, both in the cohort and outside it."""
 
     halves: tuple[csr_array, csr_array]
     """Visits (n, V) of each half with each concept."""
@@ -126,7 +126,7 @@ def _comparisons(records: Records, allowed: NDArray[np.bool_]) -> tuple[list[Val
 
 
 def _present(halves: tuple[csr_array, csr_array]) -> list[csr_array]:
-    """1 for each concept (n, V) that is recorded in a half."""
+    """For each half, 1 for each concept (n, V) recorded in it."""
     return [csr_array((half > 0).astype(np.float64)) for half in halves]
 
 
@@ -166,13 +166,14 @@ class _Compared:
     there: NDArray[np.bool_]
     """Flags (n,) of the patients whose block has both patients of the disease and others."""
     weights: Values
-    """What a patient counts (n,) as one of the others."""
+    """Weight of each patient (n,) as one of the others."""
     everybody: tuple[Values, Values]
     """Moments of all patients with these weights."""
 
     @classmethod
     def of(cls, sides: list[Values], enough: NDArray[np.bool_], weights: Values) -> "_Compared":
-        """From traits (n, T), flags (T,) of those that enough patients have, and what each patient counts (n,) as another."""
+        """Make it from traits (n, T), flags (T,) of the traits that enough patients have, and each patient's weight (n,) as one
+        of the others."""
         traits = np.flatnonzero(enough)
         one, other = (side[:, traits] for side in sides)
         return cls(traits, weights > 0, weights, _moments(one, other, weights))
@@ -195,6 +196,6 @@ def _moments(one: Values, other: Values, weights: Values) -> tuple[Values, Value
 
 
 def _correlations(products: Values, squares: Values) -> Values:
-    """Correlations (T, T) from moments; 0 with a trait that nobody has, or everybody."""
+    """Correlations (T, T) from moments; 0 for a trait that nobody or everybody has."""
     spread = np.sqrt(np.where(squares > 1e-9, squares, np.inf))
     return np.asarray(products / np.outer(spread, spread), np.float64)

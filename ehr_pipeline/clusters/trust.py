@@ -1,8 +1,8 @@
-"""Stability of the clusters: random halves of the patients are clustered anew and compared (Hennig 2007, Computational
+"""Stability of the clusters: random halves of the patients are clustered again and compared (Hennig 2007, Computational
 Statistics and Data Analysis 52(1): cluster-wise assessment by the Jaccard coefficient, with the subset scheme).
 
 Subsets are used instead of bootstrap samples, because a patient drawn twice would be its own nearest neighbour and change the
-graph. A stable cluster is one that other samples find too; it need not mean anything (see `evidence`).
+graph. A stable cluster is found in other samples too, but need not mean anything (see `evidence`).
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from ehr_pipeline.clusters.spectral import Spectrum, spectrum
 
 Shares = NDArray[np.float64]
 Divided = tuple[NDArray[np.int64], list[Labels]]
-"""Rows of some patients, and their clusters for 2, 3, … clusters."""
+"""Rows of some patients, and their labels when divided into 2, 3, … clusters."""
 STABLE = 0.75  # Hennig 2007: at or above this a cluster is valid; below 0.6 it should not be trusted
 FEWEST = 30
 """With fewer patients, stability is not tested."""
@@ -41,17 +41,20 @@ class Trust:
     """Stability figures from the subsets."""
 
     clusters: Shares
-    """Mean Jaccard coefficient of each cluster (clusters,); NaN when no subset held any of its patients."""
+    """Mean Jaccard coefficient of each cluster (clusters,); NaN if no subset held any of the cluster's patients."""
     patients: Shares
-    """Share of a patient's subsets that put them into the cluster that matches their own (n,); NaN for one in no subset."""
+    """Share of a patient's subsets that put the patient into the cluster matching their own (n,); NaN for a patient in no
+    subset."""
     over_n: Shares
-    """Adjusted Rand index (subsets, numbers of clusters) of a subset's clusters and those of all, for 2, 3, … clusters."""
+    """Adjusted Rand index (subsets, numbers of clusters) between a subset's clusters and the clusters of all patients, for 2, 3,
+    … clusters."""
     strength: Shares
     """Prediction strength (pairs of subsets, numbers of clusters), for 2, 3, … clusters; NaN where it cannot be computed."""
 
 
 def subsets(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
-    """Yield sorted rows of random subsets: half of n patients, or the most allowed. Draws per patient differ by at most 1."""
+    """Yield sorted rows of random subsets: half of n patients, or the most allowed. The numbers of draws of any two patients
+    differ by at most 1."""
     rng = np.random.default_rng([sampling.seed, 0x57AB])
     size, waiting = min(n // 2, sampling.patients), np.zeros(0, np.int64)
     for _ in range(sampling.count):
@@ -103,10 +106,10 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
 
 
 def _strength(unit: Vectors, one: Divided, other: Divided, neighbours: int) -> list[float]:
-    """Prediction strength for 2, 3, … clusters: how well the clusters of some patients foretell those of others.
+    """Prediction strength for 2, 3, … clusters: how well the clusters of some patients predict those of others.
 
-    Of the pairs of patients in a cluster of `other`, the share that the nearest patients of `one` put together too; the smallest of
-    all clusters (Tibshirani & Walther 2005, Journal of Computational and Graphical Statistics 14).
+    For each cluster of `other`, the share of its pairs of patients that the nearest patients in `one` put together too; the
+    smallest share over all clusters counts (Tibshirani & Walther 2005, Journal of Computational and Graphical Statistics 14).
     """
     new = ~np.isin(other[0], one[0])
     found = nearest_of(unit[other[0][new]], unit[one[0]], min(neighbours, len(one[0])))
@@ -117,7 +120,8 @@ def _strength(unit: Vectors, one: Divided, other: Divided, neighbours: int) -> l
 
 
 def least_together(clusters: Labels, predicted: Labels) -> float:
-    """The smallest share, of all clusters (n,) of two patients or more, of pairs that are together in `predicted` (n,) too."""
+    """For each of the `clusters` (n,) with two patients or more, the share of pairs that are also together in `predicted` (n,);
+    the smallest."""
     counts = np.zeros((int(clusters.max()) + 1, int(predicted.max()) + 1))
     np.add.at(counts, (clusters, predicted), 1)
     size = counts.sum(axis=1)

@@ -22,7 +22,7 @@ def agreement(
 ) -> dict[str, Any]:
     """For each set of vectors: adjusted Rand index with as many clusters as groups, homogeneity with as many as the run has.
 
-    The first of `vectors` are the patient vectors of this run, from which `labels` were made; the others are compared with them.
+    The first of `vectors` are this run's patient vectors, from which `labels` were made; the others are for comparison.
     """
     known = np.array([patient_id in truth.group_of for patient_id in patient_ids])
     groups = np.array([truth.group_of.get(patient_id, "") for patient_id in patient_ids])[known]

@@ -1,7 +1,8 @@
-"""`cohort`: patients of the data set with at least one of the diseases, found by concept lists; one row per patient.
+"""Build `cohort`: the patients in the data set who have at least one of the diseases, found by concept lists; one row per
+patient.
 
-A patient is a case of a disease when concepts of its list were recorded on enough different days. `disease` is the one
-recorded on the most days (in a tie, the one listed first in the settings); `diseases` holds all of them.
+A patient is a case of a disease when concepts from the disease's list were recorded on enough different days. `disease` is the
+disease recorded on the most days (in a tie, the first in the settings); `diseases` holds all of the patient's diseases.
 """
 
 from pathlib import Path
@@ -30,7 +31,7 @@ def build(
 ) -> Counts:
     """Write `cohort.arrow`, and the concepts behind each row of the diseases' lists. Raises InputError if the cohort is empty.
 
-    Returns patient counts and, for each list, the number of its concepts and how much of them occurs in the extract.
+    Returns patient counts and, for each list, how many concepts it has and how many of these occur in the extract.
     """
     mapping = Mapping.read(events.path, "code", "snomed", "concept", "events").table
     concepts = [

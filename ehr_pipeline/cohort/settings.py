@@ -12,8 +12,8 @@ def list_of(number: int) -> str:
 class Disease:
     """One disease of the cohort."""
 
-    name: str = option("Name, as it stands in the report.")
+    name: str = option("Name, as shown in the report.")
     concepts: str = option(
-        "Concept list (CSV) of the disease. Empty: every patient of the data set is a case.", "", role="list"
+        "Concept list (CSV) of the disease. Empty: every patient in the data set is a case.", "", role="list"
     )
-    min_visits: int = option("Days with a concept of the list that make a patient a case.", 1, ge=1)
+    min_visits: int = option("Least number of days with a concept from the list that makes a patient a case.", 1, ge=1)

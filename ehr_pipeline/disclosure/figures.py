@@ -14,7 +14,7 @@ from typing import Any
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 
 FEWEST = 10
-"""Smallest count of rows or patients shown where no setting applies: in messages, and in stages before the report."""
+"""Smallest count of rows or patients that is shown if no setting applies: in messages, and in stages before the report."""
 HIDDEN = "–"
 """Placeholder for a suppressed figure."""
 DIGITS = 3
@@ -22,7 +22,8 @@ DIGITS = 3
 
 
 def told(count: int, below: int = FEWEST) -> str:
-    """Return a count as text for messages, as logs spread more easily than reports: 'about 1,230', 'fewer than 10'."""
+    """Return a count as text for messages: 'about 1,230', 'fewer than 10'. It is rounded because logs spread more easily than
+    reports."""
     shown = Guard(below).count(count)
     if shown is None:
         return f"fewer than {below}"
@@ -45,7 +46,7 @@ class Naming:
     """A secret of the study, the same for all its results."""
 
     def needed(self, name: str) -> int:
-        """Return how many patients a name needs to be shown: `below` + 1 to 2 x `below`; 1 where nothing is suppressed."""
+        """Return how many patients a name needs to be shown: from `below` + 1 to 2 x `below`, or 1 if nothing is suppressed."""
         if self.below == 1:
             return 1
         key = hashlib.sha256(self.key.encode()).digest()
@@ -53,7 +54,7 @@ class Naming:
         return self.below + 1 + int.from_bytes(digest, "little") % self.below
 
     def shows(self, name: str, patients: int) -> bool:
-        """Whether a name may be shown that this many patients have now."""
+        """Whether a name that this many patients have now may be shown."""
         return patients >= self.needed(name)
 
 

@@ -12,17 +12,18 @@ RESTRICTED, RELEASABLE = "restricted", "releasable"
 
 @settings
 class GovernanceSettings:
-    """The terms under which the data are used. They stand in every manifest, in the report, and in what is released."""
+    """The terms under which the data are used. Every manifest, the report and every release state them."""
 
     licence: str = option("Licence or agreement under which the data are held.", "")
     protocol: str = option("Number of the approved protocol.", "")
     expires: str = option(
-        "Last day (YYYY-MM-DD) on which the data may be used. After it nothing is made, exported or released. Empty: no end.",
+        "Last day (YYYY-MM-DD) on which the data may be used. After this day nothing is made, exported or released. Empty: no"
+        " end.",
         "",
     )
     round_to: int = option(
-        "Counts in released files, in Dagster and in summary.json are rounded to a multiple of this, after small ones were left out"
-        " (reports.suppress_below), and of that threshold: another value is taken as the next multiple of it.",
+        "Counts in released files, in Dagster and in summary.json are rounded to a multiple of this, after small counts were"
+        " left out (reports.suppress_below). If it is not a multiple of reports.suppress_below, the next multiple is used.",
         10,
         role="operation",
         ge=1,

@@ -18,7 +18,8 @@ class People:
 
     number: int
     smallest: int | None = None
-    """The smallest part, if this is a sum whose other parts are shown exactly: they and the sum would reveal it."""
+    """The smallest part, if this is a sum whose other parts are shown exactly, because the sum and the other parts would reveal
+    it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Events:
 
     number: int
     people: int | None = None
-    """How many patients they belong to, where that is counted: the events of one patient are the length of a record."""
+    """Number of patients to whom the events belong, if it is counted; the events of a single patient would reveal the length of
+    a record."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class ShareOf:
 
 
 def size(number: int) -> Things:
-    """Return a number of bytes in two digits: all digits would reveal the number of rows of a known width."""
+    """Return a number of bytes rounded to two digits: all digits would reveal the number of rows, whose width is known."""
     return Things(int(float(f"{number:.2g}")))
 
 

@@ -20,11 +20,13 @@ class Marks:
     """What a map may show of patients: m marks, each representing neighbouring patients of one group."""
 
     places: NDArray[np.float64]
-    """Places of the marks (m, 2): the mean place of those of its patients who lie nearest to their median."""
+    """Places of the marks (m, 2): for each mark, the mean place of those of its patients who are nearest to the patients'
+    median."""
     group: NDArray[np.int64]
     """Groups of the marks (m,); `OTHERS` for all small groups together."""
     apart: NDArray[np.bool_]
-    """Whether half of a mark's patients are further than `FAR` from their median (m,): no patient need be near the mark."""
+    """Whether half of a mark's patients are further than `FAR` from their median (m,), so that there may be no patient near the
+    mark."""
     fewest: int
     """Smallest number of patients that a mark represents."""
 

@@ -17,7 +17,8 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 
 Cells = NDArray[np.int64]
 FREE, TOTAL, DEAR = 1e-6, 1.0, 1e12
-"""Prices of a hidden cell, of a row's or column's total (cheap: it says less), and of the grand total, shown elsewhere."""
+"""Prices of an already hidden cell, of a row's or column's total (cheap, because a total says less), and of the grand total,
+which is shown elsewhere."""
 
 
 def with_totals(counts: Cells) -> Cells:
@@ -29,7 +30,7 @@ def with_totals(counts: Cells) -> Cells:
 def hidden(counts: Cells, disclosure: Disclosure) -> NDArray[np.bool_]:
     """Return a mask (K + 1, L + 1) of the cells to hide in a table (K, L) of patients and its totals.
 
-    Hidden are zeros, small counts, and other cells from which those could be computed.
+    Zeros and small counts are hidden, and other cells from which these could be computed.
     """
     full = with_totals(counts)
     hide = full < disclosure.below
@@ -50,7 +51,7 @@ def hidden(counts: Cells, disclosure: Disclosure) -> NDArray[np.bool_]:
 def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int) -> list[tuple[int, int]] | None:
     """Return the cells that form the cheapest cycle with this one; None if there is no cycle.
 
-    Cells without patients cannot be on it: they cannot be smaller than they are, and so leave the others no room to vary.
+    Cells without patients cannot be on the cycle: they cannot be smaller, and so would leave the other cells no room to vary.
     """
     rows, columns = full.shape
     price = full.astype(float)

@@ -33,7 +33,7 @@ OVER, UNDER, NEUTRAL = "#b5452b", "#2b6cb5", "#7a7a7a"
 def figure(path: Path, width: float, height: float) -> Iterator[Any]:
     """Yield a figure of a size in inches; write it to `path` (PNG or SVG) at the end, without metadata of software or time.
 
-    An SVG holds every coordinate in full: draw only what may be shown to all its digits.
+    An SVG contains every coordinate with all digits: draw only what may be shown that exactly.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,10 +1,11 @@
-"""`patient_embeddings`: choose and weight tokens, launch the embedding job, learn the transform, count patients without a vector.
+"""Build `patient_embeddings`: choose and weight tokens, launch the embedding job, learn the transform, count patients without a
+vector.
 
-The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (hashes of
-what the encoder read of each patient: see `embeddings.continued`), `transform.safetensors` and `transform.json` (see
+The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (a hash of
+the encoder's input for each patient: see `embeddings.continued`), `transform.safetensors` and `transform.json` (see
 `embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (chosen token ids), `selected_concepts.csv`
 (the chosen concepts, with names), `substitutes.csv` (concepts that count as one, see `concepts.substitutes`) and `variants/`
-(for a sample, the vectors that parts of the method would make alone: see `embeddings.variants`).
+(for a sample, the vectors that single parts of the method make: see `embeddings.variants`).
 """
 
 import json
@@ -144,7 +145,7 @@ def _choose(
 
 
 def _with_share(learned: Transform, samples: list[transform.Sample], cohort: "_Cohort") -> tuple[Transform, Counts]:
-    """The transform with the share of the encoder chosen, and the figures of the choice if there was one."""
+    """The transform with the encoder's share filled in, and the figures of the choice if the share was chosen from the data."""
     if learned.settings.encoder_share != "auto":
         return learned, {}
     if not learned.settings.profile:
@@ -200,7 +201,8 @@ def _nobody(count: int) -> InputError:
 
 
 def _seen(cohort: "_Cohort", earlier: Artifact | None, out: Path) -> tuple[dict[str, continued.Merged], Counts]:
-    """Write hashes of what the encoder reads of each patient. Returns by shard who keeps a vector, and counts of known tokens."""
+    """Write a hash of the encoder's input for each patient. Returns, by shard, which patients keep a vector, and counts of known
+    tokens."""
     merged, total, known = {}, 0, 0
     for path in cohort.dataset:
         rows, ids, shard = cohort.rows(path), cohort.ids(path).combine_chunks(), cohort.shard(path)

@@ -1,7 +1,8 @@
-"""New extracts, the same space: unchanged patients keep their vectors, others are embedded with the earlier transform.
+"""Keep the vector space for a new extract: unchanged patients keep their vectors, others are embedded with the earlier
+transform.
 
 A patient is unchanged when the encoder would read the same input: the same known concepts on the same days, at the same ages.
-`seen/` holds a hash of that input for every cohort patient. A patient who has left the cohort or has withdrawn is not taken over.
+`seen/` holds a hash of that input for every cohort patient. Patients who have left the cohort or have withdrawn are dropped.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ TAKEN_OVER = (vectors.ARRAYS, vectors.FACTS, vectors.SELECTED, vectors.SELECTED_
 
 
 def seen(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa.Table:
-    """Hash (64 bits) of what the encoder reads of each patient (rows of the shard): columns patient_id, content."""
+    """Hash (64 bits) of the encoder's input for each patient (rows of the shard): columns patient_id, content."""
     sizes, found = np.diff(shard.visit_start), np.zeros(len(patients), np.uint64)
     for place, patient in enumerate(patients.tolist()):
         first, last = shard.patient_start[patient : patient + 2]

@@ -54,7 +54,7 @@ class Tried:
     agreement: float
     """Mean over patients of how much more often their halves agree than halves of different patients alike."""
     gain: Estimate
-    """Agreement minus that without the encoder, in the same patients."""
+    """Agreement minus the agreement without the encoder, for the same patients."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Chosen:
         return max(some, key=lambda one: one.gain.value, default=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """For the counts of the artifact; `of` reads it."""
+        """Dictionary for the artifact's counts; `of` reads it."""
         gains = [one.gain for one in self.tried]
         return {
             "share": self.share,
@@ -144,8 +144,9 @@ def compared(
 ) -> Chosen:
     """Compare the shares, and choose one.
 
-    `profiles` are features of the profile, and `views` those of another division into halves, from which at most `most` canonical
-    directions are learned (None: features are taken as they are). `alike` (n,) numbers blocks of patients alike, from 0.
+    `profiles` are features of the profile. `views` are the same features for another division into halves, from which at most
+    `most` canonical directions are learned (None: features are used unchanged). `alike` (n,) numbers blocks of patients alike,
+    from 0.
     """
     rng = np.random.default_rng([seed, 0x5A4E])
     learns = (rng.permutation(int(alike.max()) + 1) % 2 == 0)[alike]
@@ -172,7 +173,8 @@ def compared(
 
 
 def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, seed: int) -> NDArray[np.float64]:
-    """How far the halves (m, D) of each patient agree on groups that are learned from others, `fitted` (n, D): (m,), beyond chance.
+    """Agreement beyond chance (m,) of each patient's halves (m, D) on groups learned from the vectors `fitted` (n, D) of other
+    patients.
 
     It is 0 for a patient alone in the block.
     """
@@ -191,7 +193,8 @@ def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, s
 
 
 def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArray[np.float64]:
-    """Share of the other patients of the block whose label in `theirs` (m,) is the patient's in `own` (m,)."""
+    """For each patient, the share of the others in the block whose label in `theirs` (m,) equals the patient's own label in
+    `own` (m,)."""
     _, block, sizes = np.unique(alike, return_inverse=True, return_counts=True)
     counts = np.bincount(block * groups + theirs, minlength=len(sizes) * groups).reshape(-1, groups)
     return np.asarray((counts[block, own] - (own == theirs)) / np.maximum(sizes[block] - 1, 1), np.float64)
@@ -200,7 +203,7 @@ def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArr
 def _confirmed(
     profiles: Three, views: tuple[Vectors, Vectors] | None, fitted: NDArray[np.bool_], most: int, seed: int
 ) -> list[Vectors]:
-    """Profiles as `Transform.centred_profile` makes them, but learned from the patients `fitted` (n,) alone."""
+    """Profiles as from `Transform.centred_profile`, but learned only from the patients `fitted` (n,)."""
     reliable = None
     if views is not None:
         both = fitted & views[0].any(axis=1) & views[1].any(axis=1)
@@ -215,7 +218,7 @@ def _confirmed(
 
 
 def _age_and_amount(part: Part) -> NDArray[np.float64]:
-    """Mean age in days at which the record of each patient was made, and its number of tokens (P, 2)."""
+    """For each patient, mean age in days over the record, and the record's number of tokens (P, 2)."""
     shard = part.shard
     size, visits = np.diff(shard.patient_tokens), np.diff(shard.patient_start)
     owner = np.repeat(np.arange(len(size)), visits)

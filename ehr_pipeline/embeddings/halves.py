@@ -1,4 +1,4 @@
-"""Random halves of each patient's visits: one division for the split-half test, another to learn from, unseen by the test."""
+"""Random halves of each patient's visits: one division for the split-half test, and an independent one to learn from."""
 
 import hashlib
 from pathlib import Path

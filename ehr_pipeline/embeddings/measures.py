@@ -51,7 +51,8 @@ def uniformity(vectors: Vectors) -> float:
 
 
 def effective_rank(vectors: Vectors) -> float:
-    """How many directions vectors spread over: exp of the entropy of eigenvalues of their second moments (Roy & Vetterli 2007)."""
+    """Effective number of directions over which vectors spread: exp of the entropy of the eigenvalues of their second moments
+    (Roy & Vetterli 2007)."""
     products = vectors.T.astype(np.float64) @ vectors
     values = np.maximum(np.linalg.eigvalsh(products), 0)
     shares = values[values > 0] / max(float(values.sum()), 1e-300)
@@ -59,7 +60,8 @@ def effective_rank(vectors: Vectors) -> float:
 
 
 def hubness(unit: Vectors, count: int = NEIGHBOURS) -> float:
-    """Skewness of how often a patient is among the `count` nearest of others; 0 without hubs (Radovanović et al. 2010)."""
+    """Skewness, over patients, of how often each is among the `count` nearest neighbours of others; 0 without hubs (Radovanović
+    et al. 2010)."""
     count = min(count, len(unit) - 1)
     if count < 1:
         return 0.0

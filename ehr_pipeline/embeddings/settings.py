@@ -14,7 +14,8 @@ SYMPTOM_AND_DIAGNOSIS_TYPES = ("T047", "T048", "T046", "T184", "T191", "T033")
 
 
 def _share(value: Any) -> Any:
-    """A share: 1 and 1.0 are one setting. Raises a validation error for anything but "auto" or a number from 0 to 1."""
+    """Return "auto" or a share from 0 to 1 as a float, so that 1 and 1.0 are the same setting. Raises a validation error
+    otherwise."""
     if value == "auto":
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
@@ -24,15 +25,20 @@ def _share(value: Any) -> Any:
 
 @settings
 class PoolingSettings:
-    """Which tokens are averaged. All tokens always attend to each other."""
+    """Which tokens are averaged. Attention always covers all tokens, averaged or not."""
 
     select: Literal["all", "types", "list"] = option(
-        "'all' tokens, tokens of chosen semantic 'types', or a concept 'list' extended by its nearest neighbours.",
+        "'all': every token; 'types': tokens of the chosen semantic types; 'list': tokens of a concept list and of its nearest"
+        " neighbours.",
         "list",
     )
     semantic_types: tuple[str, ...] = option("Semantic types (TUI) for 'types'.", SYMPTOM_AND_DIAGNOSIS_TYPES)
     concepts: str = option("Concept list (CSV) for 'list'.", "", role="list")
-    neighbours: int = option("Nearest neighbours that extend the list. Source: 10 in the published run.", 10, ge=0)
+    neighbours: int = option(
+        "Number of nearest neighbours by which each concept extends the list. Source: 10 in the published run.",
+        10,
+        ge=0,
+    )
 
     def problems(self) -> Iterator[str]:
         """What is wrong with these values beyond their types."""
@@ -42,75 +48,79 @@ class PoolingSettings:
 
 @settings
 class VectorSettings:
-    """How a patient's vector is made of those of the chosen tokens. A preset of [embeddings] fills what the file leaves out."""
+    """How a patient's vector is made from the vectors of the chosen tokens. The preset in [embeddings] supplies all values that
+    the file does not set."""
 
     weighting: Literal["equal", "sif", "log", "root"] = option(
-        "Weight of a token by how frequent its concept is, p being the concept's share of all events: 'equal'; 'sif': a / (a + p)"
-        " (Arora 2017); 'log': the logarithm of 1 + 1 / share of patients (Spärck Jones 1972); 'root': 1 / √p.",
+        "Weight of a token, where p is its concept's share of all events. 'equal': all weights are 1; 'sif': a / (a + p) (Arora"
+        " 2017); 'log': the logarithm of 1 + 1 / share of patients (Spärck Jones 1972); 'root': 1 / √p.",
         "equal",
     )
     sif_constant: float = option("The a of 'sif'. Source: 0.001 (Arora 2017).", 1e-3, gt=0)
     attention: Literal["none", "plain", "trained"] = option(
-        "Between chunks. 'none': their weighted mean; 'plain': softmax(A Aᵀ / √D) A, then the mean, as published; 'trained':"
-        " softmax(A Q Kᵀ Aᵀ / √D) A, with Q and K trained to tell which halves belong to one patient.",
+        "How the chunks of a record are combined. 'none': by their weighted mean; 'plain': softmax(A Aᵀ / √D) A, then the mean,"
+        " as published; 'trained': softmax(A Q Kᵀ Aᵀ / √D) A, with Q and K trained to recognise which half records belong to"
+        " the same patient.",
         "none",
     )
     common_components: int = option(
-        "Common directions that are taken out of the encoder's vectors: 0 leaves them as they are; n takes out their mean and the"
-        " n - 1 leading principal components (Mu & Viswanath 2018).",
+        "Number of common directions removed from the encoder's vectors. 0: none; n: the mean and the n - 1 leading principal"
+        " components (Mu & Viswanath 2018).",
         1,
         ge=0,
     )
     profile: int = option(
-        "Leading components of the concept profile (the square roots of each chosen concept's share in a patient's record) that"
-        " stand beside the encoder's vector; 0 leaves the profile out.",
+        "Number of leading components of the concept profile that are added to the encoder's vector. The profile holds the"
+        " square root of each chosen concept's share in the patient's record. 0: no profile.",
         64,
         ge=0,
     )
     kinship: float = option(
-        "Part of each concept's share in the profile that goes to the 10 concepts whose vectors lie nearest, so that companions"
-        " count as alike.",
+        "Fraction of each concept's share in the profile that is passed on to the 10 concepts with the nearest vectors, so that"
+        " related concepts count as partly alike.",
         0.0,
         ge=0,
         lt=1,
     )
     smoothing: float = option(
-        "Part of each profile that is the whole cohort's, so that what a short record holds by chance counts less (Jelinek & Mercer"
-        " 1980).",
+        "Weight of the whole cohort's profile in each patient's profile, so that chance concepts in a short record count less"
+        " (Jelinek & Mercer 1980).",
         0.3,
         ge=0,
         lt=1,
     )
     habits: str = option(
-        "Column of the patients, such as 'practice', whose values have habits of recording. Concepts that stand in the same"
-        " contexts and are recorded instead of one another are pooled together, and the profile makes one of them; '' leaves them"
-        " apart.",
+        "Column of the patients, such as 'practice', whose values differ in how they record. Concepts that occur in the same"
+        " contexts but are recorded in place of one another are pooled together, and count as one concept in the profile. '':"
+        " they stay separate.",
         "practice",
     )
     course: bool = option(
-        "Whether the profile also tells what changed: that of the later half of the record minus that of the earlier half.",
+        "Whether the profile also includes change over time: the profile of the later half of the record minus that of the"
+        " earlier half.",
         False,
     )
     ages: bool = option(
-        "Whether the profile also tells the mean age at which its concepts were recorded.",
+        "Whether the profile also includes the mean age at which its concepts were recorded.",
         True,
     )
     reliable: int = option(
-        "At most so many directions of the profile stay: those that are found again in the other half of a patient's visits,"
-        " weighed by how well. 0 keeps all as they are.",
+        "Largest number of directions to keep in the profile: those that both halves of a patient's visits agree on, weighted"
+        " by how well they agree. 0: the profile stays unchanged.",
         64,
         ge=0,
     )
     encoder_share: Annotated[float | Literal["auto"], pydantic.PlainValidator(_share)] = option(
-        "Share of the squared distance between two patients that the encoder's vectors decide; the profile decides the rest. auto:"
-        " the share from 0 to 0.5 with which halves of records agree best on groups, and 0 if none is better than 0.",
+        "Share of the squared distance between two patients that comes from the encoder's vectors; the rest comes from the"
+        " profile. auto: the share from 0 to 0.5 with which the two halves of patients' records agree best on groups, or 0 if"
+        " no other share is better.",
         "auto",
     )
 
 
 @settings
 class EmbeddingsSettings:
-    """The cohort and its vectors. A preset fills what the file does not set under [embeddings.vectors]."""
+    """The cohort and its vectors. A preset supplies all values that the file does not set under [embeddings.vectors]."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "recommended": {},
@@ -127,7 +137,7 @@ class EmbeddingsSettings:
     }
 
     preset: Literal["recommended", "published"] = option(
-        "'recommended', or 'published' for the vectors of the published method.", "recommended"
+        "'recommended', or 'published' to make vectors exactly as in the published method.", "recommended"
     )
     cohort: tuple[Disease, ...] = option(
         "The diseases whose patients make the cohort. Without any, the study ends with the encoder and its concept vectors.",

@@ -19,7 +19,7 @@ FEWEST = 50
 
 @dataclass(frozen=True)
 class Predictability:
-    """How well a classifier tells the site: 0.5 is best, 1 means that vectors of two sites lie apart."""
+    """How well a classifier recognises the site: 0.5 is best, 1 means that the vectors of two sites are separated."""
 
     auroc: float
     low: float
@@ -34,8 +34,8 @@ def predictability(
 ) -> Predictability | None:
     """How well a logistic regression tells from vectors (P, D) of patients alike whether they are of the `second` site (P,).
 
-    `covariates` is (P, C). Each patient is judged by a classifier that was fitted without that patient. The penalty is fixed, at
-    that of standardised directions. None if fewer than FEWEST patients of each site can be matched.
+    `covariates` is (P, C). Each patient is judged by a classifier that was fitted without that patient. The penalty is fixed;
+    directions are standardised. None if fewer than FEWEST patients of each site can be matched.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -62,7 +62,8 @@ def predictability(
 
 
 def matched(second: NDArray[np.bool_], covariates: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Rows of patients, sorted: as many of each site in every cell of covariates, drawn at random where one has more."""
+    """Sorted rows of patients, equally many from each site in every cell of covariates; if a site has more, they are drawn at
+    random."""
     cell = cells(covariates)
     kept = []
     for number in range(int(cell.max(initial=-1)) + 1):
@@ -86,10 +87,10 @@ def cells(covariates: Floats) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Removal:
-    """The site's part of vectors, by a linear regression on site and covariates.
+    """The part of vectors that depends on the site, estimated by a linear regression on site and covariates.
 
-    Where both sites have the same mean among patients alike, no linear classifier tells them apart better than by chance (Belrose
-    2023, theorem 3.1). What differs between sites in spread or shape stays.
+    If both sites have the same mean among patients alike, no linear classifier distinguishes them better than by chance (Belrose
+    2023, theorem 3.1). Differences between sites in spread or shape stay.
     """
 
     difference: Floats
@@ -100,12 +101,12 @@ class Removal:
         """Learn the difference from vectors (P, D), sites (P,) and covariates (P, C), whose cells are regressed out as well."""
         cell, own = cells(covariates), second.astype(np.float64)
         sizes = np.bincount(cell).astype(np.float64)
-        # Within cells: what is left of a vector and of the site after the mean of its cell (Frisch-Waugh-Lovell).
+        # Vectors and site are centred within cells before the regression (Frisch-Waugh-Lovell).
         rest = own - (np.bincount(cell, own) / sizes)[cell]
         return cls(rest @ vectors.astype(np.float64) / max(float(rest @ own), 1e-30))
 
     def apply(self, vectors: NDArray[np.floating], second: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Vectors (P, D) with half of the difference taken from the second site and given to the first."""
+        """Vectors (P, D) with half of the difference subtracted at the second site and added at the first."""
         moved = vectors - np.where(second, 0.5, -0.5)[:, None] * self.difference
         found: NDArray[np.float32] = moved.astype(np.float32)
         return found

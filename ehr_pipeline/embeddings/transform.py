@@ -1,4 +1,4 @@
-"""From a patient's chunk vectors and concepts to the final vector. The transform is learned once from the cohort, and stored.
+"""Turn a patient's chunk vectors and concepts into the final vector. The transform is learned once from the cohort, and stored.
 
 1. The encoder's vector: attention between chunks, or none, then the mean over chunks, scaled to length 1.
 2. The common component is removed: the centre of the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
@@ -85,7 +85,7 @@ class Transform:
 
     @property
     def share(self) -> float:
-        """The encoder's share of the squared distance; it is known once it was chosen."""
+        """The encoder's share of the squared distance. It must have been chosen before."""
         share = self.settings.encoder_share
         if isinstance(share, str):
             raise ValueError("no share of the encoder has been chosen yet")
@@ -113,7 +113,7 @@ class Transform:
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
 
     def network(self, part: Part) -> Pooled:
-        """The encoder's vectors alone, without their common component if that is switched on."""
+        """The encoder's vectors alone, without their common component if its removal is switched on."""
         pooled = over_chunks(part.chunks, len(part.patients), self.attention())
         vectors = pooled.vectors_PD
         if "centre" in self.arrays:
@@ -122,11 +122,11 @@ class Transform:
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
 
     def centred_profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
-        """The profile's vectors alone (P, M): confirmed, centred, and scaled to length 1."""
+        """The profile's vectors alone (P, M): projected by `confirmed`, centred, and scaled to length 1."""
         return self.centred(self.profile(shard, patients))
 
     def centred(self, features: Vectors) -> Vectors:
-        """The same from features (P, K) as `profile` returns them."""
+        """As `centred_profile`, but from features (P, K) that `profile` returned."""
         return unit_length(self.confirmed(features) - self.arrays["profile_centre"])
 
     def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
@@ -135,7 +135,7 @@ class Transform:
         return profile.features(shard, patients, **arrays, course=self.settings.course, ages=self.settings.ages)
 
     def confirmed(self, features: Vectors) -> Vectors:
-        """Features (P, K) in the directions in which halves agree (P, M), scaled to length 1."""
+        """Features (P, K) projected on the directions in which halves agree (P, M), scaled to length 1."""
         if "directions" in self.arrays:
             features = (features - self.arrays["whole_centre"]) @ self.arrays["directions"]
         return unit_length(features)
@@ -225,7 +225,8 @@ def fit(
         found = canonical.fit(*_views(transform, samples), settings.reliable, seed)
         told["reliable"] = _reliability(found)
         if found is not None:
-            # Centre at the mean of whole records: halves are sparser, and long records would all lie on one side of their centre.
+            # Centre at the mean of whole records: halves are sparser, and long records would all lie on one side of the halves'
+            # centre.
             whole = [transform.profile(s.whole.shard, s.whole.patients)[s.whole.there] for s in samples]
             arrays |= {"whole_centre": np.concatenate(whole).mean(0), "directions": found.directions}
     if settings.profile:

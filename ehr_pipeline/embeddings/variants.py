@@ -1,8 +1,8 @@
-"""Vectors of a sample of patients as parts of the method would make them alone, to see what each part contributes.
+"""Vectors of a sample of patients, made by single parts of the method, to see what each part contributes.
 
-`network` is the encoder's block of the vectors, `profile` that of the concept profile, and `no_network` a profile learned without
-kinship, in which nothing comes from the encoder (an ablation, as in Meyes et al. 2019). The parts of the transform are applied to
-the chunk vectors at hand, so that nothing is embedded a second time.
+`network` is the encoder's block of the vectors, `profile` the block of the concept profile, and `no_network` a profile learned
+without kinship, which uses nothing from the encoder (an ablation, as in Meyes et al. 2019). The parts of the transform are
+applied to the existing chunk vectors, so that nothing is embedded a second time.
 
 `variants/<name>.arrow` has one row for each sampled patient: patient_id, and the vectors of the whole record and of both halves.
 """
@@ -27,7 +27,7 @@ Vectors = NDArray[np.float32]
 FOLDER, COLUMNS = "variants", ("whole", *HALVES)
 NETWORK, PROFILE, NO_NETWORK = "network", "profile", "no_network"
 SAMPLED, FITTED = 5_000, 10_000
-"""Most patients whose vectors are kept, and from which `no_network` is learned: both bound time and size, whatever the cohort's."""
+"""Largest numbers of patients whose vectors are kept, and from whom `no_network` is learned; both limit time and size."""
 Fit = Callable[[VectorSettings, list[Sample]], Transform]
 
 
@@ -43,8 +43,9 @@ class Variant:
 def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transform, fit: Fit) -> None:
     """Write the variants of a sample. `samples` (one for each shard of `dataset`) are those that the transform was learned from.
 
-    A part that the run does not have, or that alone makes its vectors, is left out. If the run has no profile, `no_network` is
-    the profile of the default settings; without kinship, it is the profile itself, which then has no second row.
+    A part that the run does not use, or that makes the run's vectors alone, is left out. If the run has no profile, `no_network`
+    is the profile with the default settings. If the run has no kinship, `no_network` is the same as the profile, and `profile`
+    is left out.
     """
     few = drawn(samples, FITTED)
     base = learned.settings if learned.settings.profile else VectorSettings(habits=learned.settings.habits)
@@ -67,7 +68,7 @@ def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transf
 
 
 def take_over(earlier: Artifact, out: Path, unchanged: pa.Array) -> None:
-    """Copy the variants of an earlier artifact in the same space, for the patients `unchanged`: nobody else's vectors are kept."""
+    """Copy the variants of an earlier artifact in the same space, but only for the patients `unchanged`."""
     for path in sorted((earlier.path / FOLDER).glob("*.arrow")):
         table = schemas.read(path)
         kept = pc.is_in(table.column("patient_id"), value_set=unchanged)
@@ -87,7 +88,7 @@ def read(artifact: Artifact) -> dict[str, Variant]:
 
 
 def drawn(samples: list[Sample], most: int) -> list[Sample]:
-    """At most about `most` of the patients of all samples, the same share of each; all of them if there are fewer."""
+    """At most about `most` patients, drawn as the same share of each sample; all if there are fewer."""
     rng = np.random.default_rng(0x7A1)
     share = min(most / max(sum(len(sample.whole.patients) for sample in samples), 1), 1.0)
     if share == 1:

@@ -18,9 +18,10 @@ WHOLE, HALVES = "embeddings", ("half_a", "half_b")
 ARRAYS, FACTS = "transform.safetensors", "transform.json"
 """What the transform of the vectors learned (`transform`)."""
 SHARE = "encoder_share"
-"""The setting of the share of the encoder; and the count that says which one was chosen, if it was (`encoder_share.Chosen`)."""
+"""Name of the setting for the encoder's share, and of the count that holds the chosen share, if it was chosen
+(`encoder_share.Chosen`)."""
 SELECTED, SELECTED_CONCEPTS = "selected.json", "selected_concepts.csv"
-"""The token ids that vectors are made of; the same with concepts and names."""
+"""Files with the token ids that are pooled into vectors: the ids alone, and with concepts and names."""
 _COLUMNS = pa.schema([("patient_id", pa.string())])
 
 
@@ -63,7 +64,7 @@ class Vectors:
 
 
 def settings_of(embeddings: Artifact) -> dict[str, Any]:
-    """The settings of the vectors of a `patient_embeddings` artifact, with the share of the encoder that was chosen."""
+    """The settings with which a `patient_embeddings` artifact's vectors were made, including the chosen share of the encoder."""
     settings: dict[str, Any] = embeddings.manifest["settings"]["vectors"]
     return settings | ({SHARE: embeddings.counts[SHARE]["share"]} if SHARE in embeddings.counts else {})
 

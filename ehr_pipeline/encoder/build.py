@@ -1,4 +1,4 @@
-"""`encoder_checkpoint`: launch the training, and return its counts."""
+"""Build `encoder_checkpoint`: launch the training, and return its counts."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -47,6 +47,6 @@ def patients(dataset: Artifact, out: Path) -> Iterator[NDArray[np.uint64]]:
 
 
 def machine(out: Path) -> Mapping[str, str]:
-    """Return what the machine that trained into `out` decided (`encoder.machine`)."""
+    """Return the choices made on the machine that trained into `out` (`encoder.machine`)."""
     decided: Mapping[str, str] = read_metrics(out)["machine"]
     return decided

@@ -22,15 +22,15 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 BFLOAT16_VARIABLE = "EHR_BFLOAT16"
 NVIDIA = Path("/dev/nvidia0")
 """Exists where the driver of a GPU is loaded."""
-LONGEST = timedelta(days=30)  # how long a process that has done its share waits for the others
+LONGEST = timedelta(days=30)  # how long a process that has finished its share waits for the others
 
 
 @contextmanager
 def process_group(threads: int = 0, needs_gpu: bool = False) -> Iterator[torch.device]:
     """Yield the device of this process, inside the group of all processes of the job (NCCL on GPUs, Gloo on CPUs).
 
-    The block ends for all at once: when a process dies, torchrun restarts all, which fails on a node whose processes have ended.
-    Raises UserError, before anything starts, when `device_of_process` does.
+    No process leaves the block before all do: if one dies, torchrun restarts all, which fails on a node whose processes have
+    already ended. Raises UserError, before anything starts, when `device_of_process` does.
     """
     device = device_of_process(needs_gpu)
     cuda = device.type == "cuda"
@@ -103,7 +103,7 @@ def from_first(number: int, device: torch.device) -> int:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Compute products in 'bfloat16', or everything in 'float32'. Resolve 'auto' before (`encoder.machine`)."""
+    """Compute products in 'bfloat16', or everything in 'float32'. 'auto' must be resolved first (`encoder.machine`)."""
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"{precision!r} is no precision to compute in")
     if precision == "bfloat16":
@@ -164,7 +164,8 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 def compiles(device: torch.device, wish: str) -> bool:
-    """Whether to compile: `wish` is 'auto', 'on' or 'off'. Logs a warning if it should, but something for it is missing."""
+    """Whether to compile: `wish` is 'auto', 'on' or 'off'. Logs a warning if compiling is wanted but something that it needs is
+    missing."""
     if wish == "off" or (wish == "auto" and device.type == "cpu"):
         return False
     missing = []
@@ -181,5 +182,5 @@ def compiles(device: torch.device, wish: str) -> bool:
 
 
 def _found(variable: str, *names: str) -> bool:
-    """Whether one of these programs is there, or the one that an environment variable names."""
+    """Whether one of these programs exists, or the program that an environment variable names."""
     return any(shutil.which(name) for name in (os.environ.get(variable, ""), *names) if name)

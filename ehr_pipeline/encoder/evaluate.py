@@ -1,6 +1,6 @@
 """Evaluate an encoder on its objective; the objective also scores a baseline that needs no model.
 
-Every evaluation of a data set asks for the same predictions, so that epochs and models can be compared.
+Every evaluation of a data set makes the same predictions, so that epochs and models can be compared.
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,9 @@ from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.work import jobs
 
 ROWS = 16
-"""Rows whose random draws are made together: another number would ask for other predictions. A multiple of `Loss.together`."""
+"""Number of rows whose random draws are made together; changing it would change the predictions. A multiple of `Loss.together`."""
 AT_ONCE = {"cpu": 1, "cuda": 8}
-"""How many times ROWS are computed at once."""
+"""Number of groups of ROWS rows computed at once."""
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def evaluate(
 
 
 def asked(objective: Objective, sequences: Sequences, context: int, seed: int, at_once: int = 1) -> Iterator[Part]:
-    """Yield all chunks of `sequences` as parts of `at_once` x ROWS rows: the predictions that every evaluation asks for."""
+    """Yield all chunks of `sequences` as parts of `at_once` x ROWS rows: the predictions that every evaluation makes."""
     groups = enumerate(packing.group_rows(sequences, np.arange(len(sequences.chunks)), context, ROWS))
     while several := list(islice(groups, at_once)):
         draws = [

@@ -35,7 +35,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Plan:
-    """How updates are divided: slots of a row, rows of an update, rows computed at once, rank among `processes`.
+    """How updates are divided: slots in a row, rows in an update, rows computed at once, rank among `processes`.
 
     Rows computed at once are whole blocks of the rows that the objective compares (`Loss.together`).
     """
@@ -46,9 +46,9 @@ class Plan:
     rank: int = 0
     processes: int = 1
     fixed: bool = False
-    """Whether all parts get the same shapes, by padding: compiled code is compiled again for each new shape."""
+    """Whether all parts are padded to the same shapes, because compiled code is compiled again for each new shape."""
     gpu: torch.device | None = None
-    """The GPU for which parts are laid into memory from which it can copy by itself."""
+    """The GPU for which parts are placed in pinned memory, from which it copies by itself."""
 
 
 def updates(
@@ -76,7 +76,8 @@ def _update(
     assert plan.micro_rows % objective.together == 0
     mine = np.flatnonzero(np.arange(len(group)) // objective.together % plan.processes == plan.rank)
     parts, clipped = [], 0
-    # An update without a row for this process has one part of padding: the others still wait for its gradients.
+    # If an update has no row for this process, it has one part of padding, because the other processes still wait for its
+    # gradients.
     for begin in range(0, max(len(mine), 1), plan.micro_rows):
         rows = mine[begin : begin + plan.micro_rows]
         height = plan.micro_rows if plan.fixed else max(len(rows), 1)

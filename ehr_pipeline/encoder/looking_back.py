@@ -29,7 +29,7 @@ class LookingBackForMaskedLM(RobertaPreLayerNormForMaskedLM):  # type: ignore[no
     def forward(self, input_ids: Tensor, visit_ids: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Any:
         """Compute as the stock class does (see there). `visit_ids` (B, T) number the visits of each patient, from the first one on.
 
-        `attention_mask` (B, T) is 1 for tokens and 0 for padding. To ask for a patient's next visit, append [MASK] at the age in
+        `attention_mask` (B, T) is 1 for tokens and 0 for padding. To predict a patient's next visit, append [MASK] at the age in
         question, as a visit of its own.
         """
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask

@@ -1,8 +1,8 @@
-"""Choices that depend on the machine: decided once, on the machine that computes, and recorded.
+"""Choices that depend on the machine are made once, on the machine that computes, and recorded.
 
-`precision = "auto"` and `compile = "auto"` depend on the hardware, and results differ accordingly. A training decides when it
-begins, for all of its processes, and keeps its precision wherever it is resumed. Vectors are computed in the precision of the
-encoder that makes them. An artifact's fingerprint includes what was decided (`artifacts.Recipe.machine`).
+`precision = "auto"` and `compile = "auto"` depend on the hardware, and results differ accordingly. A training makes its choices
+at its start, for all of its processes, and keeps its precision wherever it is resumed. Vectors are computed in the precision of
+the encoder that makes them. An artifact's fingerprint includes the choices (`artifacts.Recipe.machine`).
 """
 
 import json
@@ -21,7 +21,7 @@ UNRECORDED = "float32"
 """The precision for vectors of an encoder whose checkpoint does not record the precision of its training."""
 
 Machine = dict[str, str]
-"""What was decided: device ('cpu', 'cuda'), precision ('float32', 'bfloat16') and, for a training, compiled ('yes', 'no')."""
+"""The choices: device ('cpu', 'cuda'), precision ('float32', 'bfloat16') and, for a training, compiled ('yes', 'no')."""
 
 
 def of_training(wish: str, compiled: bool, device: "torch.device", folder: Path) -> Machine:
@@ -60,7 +60,7 @@ def precision_of(wish: str, config: Any) -> str:
 
 
 def note(work: Path, machine: Machine) -> None:
-    """Record in the work folder of a job what this process decided. Any process may; machines may share a job."""
+    """Record the choices of this process in the job's work folder. Any process may record; a job may span several machines."""
     (work / "machine").mkdir(exist_ok=True)
     (work / "machine" / "-".join(f"{name}={value}" for name, value in sorted(machine.items()))).touch()
 
@@ -74,7 +74,7 @@ def noted(work: Path) -> Machine:
 
 
 def _joined(before: Machine, now: Machine) -> Machine:
-    """Combine what two machines decided for the same work: 'cpu and cuda' where they differ."""
+    """Combine the choices of two machines for the same work: 'cpu and cuda' if they differ."""
     return before | {
         name: " and ".join(sorted({*before.get(name, value).split(" and "), value})) for name, value in now.items()
     }

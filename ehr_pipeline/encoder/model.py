@@ -50,14 +50,16 @@ class PackedEncoder(nn.Module):
         super().__init__()
         self.stock, self.objective = stock, objective
         self.looks_back = stock.config.model_type == LOOKING_BACK
-        """Whether a token sees its own visit and earlier ones only (`encoder.looking_back`), or the whole segment."""
+        """Whether a token sees only its own and earlier visits (`encoder.looking_back`), or the whole segment."""
         self.layers: Any = self.hidden
         self.shares: Any = softmax.shares
 
     def compile_layers(self) -> None:
-        """Fuse what lies between matrix products with torch.compile: one graph for the layers, and one for the head (`softmax`).
+        """Fuse the operations between matrix products with torch.compile: one graph for the layers, and one for the head
+        (`softmax`).
 
-        The layers are compiled for the shape of the first micro-batch; `loader.Plan.fixed` gives all of them that shape.
+        The layers are compiled for the shape of the first micro-batch; with `loader.Plan.fixed`, all micro-batches have that
+        shape.
         """
         self.layers = torch.compile(self.hidden, dynamic=None)
         self.shares = torch.compile(softmax.shares, dynamic=True)
@@ -72,9 +74,9 @@ class PackedEncoder(nn.Module):
     ) -> Tensor:
         """Return the final hidden states (R, T, D), or (M, D) of chosen places only (indices into the flattened R × T).
 
-        A token attends only to tokens of its own segment; in an encoder that looks back, only to those of its visit and of earlier
-        ones, by `order_RT` (see `visibility`), which other encoders do not need. With chosen places, the last layer computes keys
-        and values of all tokens, but everything else only for chosen ones: the result is the same.
+        A token attends only to tokens in its own segment; in an encoder that looks back, only to those in its own and earlier
+        visits, given by `order_RT` (see `visibility`), which other encoders do not need. With chosen places, the last layer
+        computes keys and values of all tokens, but everything else only for chosen ones: the result is the same.
         """
         base: Any = self.stock.roberta_prelayernorm
         embeddings = base.embeddings
@@ -86,7 +88,8 @@ class PackedEncoder(nn.Module):
         x_RTD = embeddings.dropout(embeddings.LayerNorm(x_RTD))
         if self.looks_back and order_RT is None:
             raise ValueError("an encoder that looks back needs the order of visits")
-        # On a GPU attention casts this term to the precision of its products: it is made in it, once for all layers.
+        # On a GPU, attention casts this term to the precision of its products; so the term is made in that precision, once for all
+        # layers.
         kind = product_dtype(x_RTD) if x_RTD.device.type == "cuda" else x_RTD.dtype
         bias_R1TT = visibility(segments_RT, kind, order_RT if self.looks_back else None)
         *layers, last = base.encoder.layer
@@ -128,8 +131,8 @@ class PackedEncoder(nn.Module):
 def visibility(segments_RT: Tensor, dtype: torch.dtype, order_RT: Tensor | None = None) -> Tensor:
     """Return the term added to attention scores (R, 1, T, T): 0 within a segment, minus infinity between segments.
 
-    With `order_RT`, a token sees only what is not later than itself: 2v + 1 for a token of visit v, and 2v for a mask that stands
-    before visit v and asks for it. A mask is seen by itself alone.
+    With `order_RT`, a token sees only what is not later than itself: the order is 2v + 1 for a token in visit v, and 2v for a
+    mask that stands before visit v and predicts it. No other token sees a mask.
     """
     apart_RTT = segments_RT[:, :, None] != segments_RT[:, None, :]
     if order_RT is not None:

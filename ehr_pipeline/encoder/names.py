@@ -17,7 +17,7 @@ PIECES, WIDTH = (3, 5), 256
 """Shortest and longest piece of a name, in characters; and largest number of directions of the SVD."""
 PENALTIES = tuple(10.0**power for power in range(-3, 6))
 FEWEST = 20
-"""Fewest learned concepts from which a regression on names is made."""
+"""Least number of learned concepts for a regression on names."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Predicted:
 
 
 def vectors(names: Sequence[str]) -> NDArray[np.float64]:
-    """Vectors (n, d) of names, d at most WIDTH: near each other where names share pieces. Equal names have equal vectors."""
+    """Vectors (n, d) of names, d at most WIDTH: names that share pieces are near each other, and equal names have equal vectors."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -55,6 +55,6 @@ def predict(learned: Sequence[str], rows: NDArray[np.float64], unknown: Sequence
     found = vectors([*learned, *unknown])
     known, asked = found[: len(learned)], found[len(learned) :]
     ridge = RidgeCV(PENALTIES).fit(known, rows)
-    error = -ridge.best_score_  # mean squared error of each value, of concepts that were left out
+    error = -ridge.best_score_  # mean squared error of each value, for left-out concepts
     explained = max(1 - error / max(float(((rows - mean) ** 2).mean()), 1e-30), 0.0)
     return Predicted(np.asarray(ridge.predict(asked)), explained)

@@ -15,7 +15,7 @@ from ehr_pipeline.work import jobs
 
 
 def warm_up(steps: int, settings: EncoderSettings) -> int:
-    """The updates of the warm-up: never more than a tenth of all, or a short training would end before it has begun."""
+    """Number of warm-up updates: at most a tenth of all, because otherwise a short training would end during its warm-up."""
     return min(settings.warmup_steps, steps // 10)
 
 
@@ -49,15 +49,16 @@ class Done:
     asked: int
     """Number of predictions."""
     finite: bool
-    """Whether loss and gradients are finite; else no weight was changed."""
+    """Whether loss and gradients are finite; if not, no weight was changed."""
 
 
 def gradients(model: torch.nn.Module, update: Update, device: torch.device, precision: str) -> Tensor:
     """Compute the gradients of an update's summed loss. Returns that sum and the number of predictions (2,), over all processes.
 
-    Of a weighted sum of losses, each counts by its mean over the update; their sum is returned as that of one prediction.
+    For a weighted sum, each loss counts by its mean over the update, and the sum of these means is returned as if it were one
+    prediction.
 
-    The results are on the device, and nothing here waits for it, so that a GPU always has work ahead. Under
+    The results stay on the device, and nothing here waits for the device, so that a GPU always has queued work. Under
     DistributedDataParallel each gradient is the mean, over processes, of the gradients of their sums.
     """
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
@@ -79,7 +80,7 @@ def gradients(model: torch.nn.Module, update: Update, device: torch.device, prec
 
 
 def _divisors(update: Update, device: torch.device) -> Tensor:
-    """Return the number of predictions of each loss of a weighted sum (K,) in an update, over all processes, but at least 1."""
+    """Return, for each loss of a weighted sum (K,), its number of predictions in an update over all processes, but at least 1."""
     counts = [sum(each) for each in zip(*(part.counts for part in update.parts), strict=True)]
     found = torch.stack([torch.full((), count, dtype=torch.float32, device=device) for count in counts])
     if jobs.world_size() > 1:
@@ -92,9 +93,9 @@ def step(
 ) -> Done:
     """Update the weights with the gradients and the `total` from `gradients`. If these are not finite, nothing changes.
 
-    A loss is a mean over all its predictions of an update, never a mean of means. The one division is done here, together with
-    clipping, so that each gradient is read and written once. All that is read from the device is read at once: the only time in an
-    update that the host waits for it.
+    A loss is a mean over all its predictions in an update, never a mean of means. The one division is done here, together with
+    clipping, so that each gradient is read and written only once. All values needed from the device are read at once, so that
+    the host waits for the device only once in an update.
     """
     own = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     loss, asked, length = torch.cat([total, torch.nn.utils.get_total_norm(own).to(total).view(1)]).tolist()

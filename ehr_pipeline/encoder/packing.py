@@ -1,4 +1,4 @@
-"""Pack chunks of several patients into one row, to compute little padding. Attention never crosses between chunks.
+"""Pack chunks of several patients into one row, so that little padding is computed. Attention never crosses between chunks.
 
 Axes: R rows, T token slots of a row.
 """
@@ -32,7 +32,7 @@ class Batch:
 
     @property
     def order_RT(self) -> NDArray[np.int64]:
-        """Place of each token in time, for an encoder that looks back (`model.visibility`)."""
+        """Order of each token in time, for an encoder that looks back (`model.visibility`)."""
         return 2 * self.visits_RT + 1
 
     @property
@@ -50,7 +50,7 @@ class Batch:
 
 
 def counted(row_M: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how many entries of the same row come before each one. Rows ascend."""
+    """Return, for each entry, how many earlier entries have the same row. Rows ascend."""
     return np.arange(len(row_M)) - np.searchsorted(row_M, row_M)
 
 

@@ -1,4 +1,4 @@
-"""Attributes of patients, as losses compare or predict them. No encoder reads them: they never become inputs.
+"""Attributes of patients, which losses compare or predict. They never become inputs of the encoder.
 
 Axes: P patients of a data set, numbered as in `Sequences.numbers`.
 """
@@ -25,17 +25,17 @@ class Traits:
     """Values of attributes, by name. A value that fewer than FEWEST training patients have counts as unknown."""
 
     values: dict[str, NDArray[np.int16]] = field(default_factory=dict)
-    """Number of each patient's value (P,), in the order of the values' texts; UNKNOWN without one."""
+    """Number of each patient's value (P,), in alphabetical order of the values; UNKNOWN without one."""
     counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     """Training patients by value."""
 
     @classmethod
     def read(cls, dataset: Path, split: Path, names: Iterable[str]) -> "Traits":
-        """Read columns of the patient data set, two bytes a patient and column."""
+        """Read columns of the patient data set, in two bytes per patient and column."""
         paths = sorted(dataset.glob("[!.]*.arrow"))
         sides = [
             schemas.read(split / path.name, ["side"]).column("side").to_numpy() == "train" for path in paths
-        ]  # one flag a patient
+        ]  # one flag per patient
         values, counts = {}, {}
         for name in names:
             columns = [_column(path, name) for path in paths]
@@ -49,7 +49,7 @@ class Traits:
         return cls(values, counts)
 
     def of(self, name: str, patients: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the values of some patients, by number; UNKNOWN for number -1, and of an attribute that was not read."""
+        """Return the values of some patients, by number; UNKNOWN for number -1, and for an attribute that was not read."""
         if name not in self.values:
             return np.full(patients.shape, UNKNOWN, np.int64)
         return np.where(patients >= 0, self.values[name][patients], UNKNOWN).astype(np.int64)

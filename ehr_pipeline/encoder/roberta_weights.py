@@ -1,7 +1,7 @@
 """The weights of the stock class `RobertaPreLayerNormForMaskedLM` of transformers, under its names but without its code.
 
 Importing the stock class takes several seconds in every process, and the encoder computes on packed rows anyway (`model.py`).
-Tests compare: the same seed gives the weights of the stock class bit by bit, and a saved folder has its bytes.
+Tests show that the same seed gives the weights of the stock class bit for bit, and that a saved folder has the same bytes.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from ehr_pipeline.encoder.configuration import ModelConfig
 
 
 class StockWeights(nn.Module):
-    """The parameters of the stock class. Drawn from torch's generator in its order; on the device `meta` nothing is drawn."""
+    """The parameters of the stock class, drawn from torch's generator in the same order; on the device `meta` nothing is drawn."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -45,7 +45,7 @@ class StockWeights(nn.Module):
         return vectors
 
     def features(self, hidden_MD: Tensor) -> Tensor:
-        """Return what the output layer is applied to (M, D), from hidden states (M, D)."""
+        """Return the input of the output layer (M, D), from hidden states (M, D)."""
         head: Any = self.lm_head
         features: Tensor = head.layer_norm(F.gelu(head.dense(hidden_MD)))
         return features

@@ -11,36 +11,39 @@ BIRTH_DECADE = "birth_decade"
 
 @settings
 class ContrastiveSettings:
-    """Contrast of patients, learned beside the objective (DeCLUTR, Giorgi et al. 2021, on visits): two spans of visits of a patient
-    are to be nearer to each other than to spans of other patients."""
+    """A contrastive loss in addition to the objective (DeCLUTR, Giorgi et al. 2021, applied to visits): two spans of a patient's
+    visits should be nearer to each other than to spans of other patients."""
 
     weight: float = option(
-        "Weight of the loss; that of `objective` has the weight 1. 0: this is not learned.", 0.0, ge=0
+        "Weight of this loss; the loss of `objective` has weight 1. 0: this loss is not used.", 0.0, ge=0
     )
     anchors: int = option(
-        "Most pairs of spans of a chunk. One with fewer than 2 × this × most_tokens tokens gives fewer; one that cannot be cut"
-        " between visits into two parts of fewest_tokens gives none. Source: 1 or 2 in DeCLUTR.",
+        "Largest number of pairs of spans from a chunk. A chunk with fewer than 2 × anchors × most_tokens tokens gives fewer"
+        " pairs; a chunk that cannot be cut between visits into two parts of fewest_tokens gives none. Source: 1 or 2 in"
+        " DeCLUTR.",
         1,
         ge=1,
     )
-    fewest_tokens: int = option("Least length of a span, in tokens. Source: 32 in DeCLUTR, for text.", 16, ge=1)
+    fewest_tokens: int = option("Shortest span, in tokens. Source: 32 in DeCLUTR, for text.", 16, ge=1)
     most_tokens: int = option(
-        "Greatest length that is drawn for a span, in tokens; it then ends with its last visit. Between the two, lengths follow"
-        " Beta(4, 2) for anchors and Beta(2, 4) for their partners, as in DeCLUTR.",
+        "Longest span that is drawn, in tokens; the span is then widened to whole visits. Between fewest_tokens and"
+        " most_tokens, lengths follow Beta(4, 2) for anchors and Beta(2, 4) for their partners, as in DeCLUTR.",
         128,
         ge=1,
     )
     temperature: float = option(
-        "Temperature of the softmax over cosines. Source: 0.05 in DeCLUTR; more where patients resemble each other.",
+        "Temperature of the softmax over cosines. Source: 0.05 in DeCLUTR; use more if patients resemble each other.",
         0.07,
         gt=0,
     )
     age_shift: int = option(
-        "Each span's ages are moved by up to so many years, so that age does not tell whose it is. 0: none.", 10, ge=0
+        "The ages in each span are shifted by up to this many years, so that age does not reveal whose span it is. 0: no shift.",
+        10,
+        ge=0,
     )
     like_age: int = option(
-        "Spans are compared with those of patients of one sex, where it is known, whose mean ages differ by at most so many years,"
-        " or with all others where there are fewer than four of these. 0: with all others.",
+        "A span is compared with spans of patients of the same sex, if known, whose mean age differs by at most this many"
+        " years; if there are fewer than four of these, with all other spans. 0: always with all others.",
         10,
         ge=0,
     )
@@ -53,15 +56,15 @@ class ContrastiveSettings:
 
 @settings
 class MetadataSettings:
-    """Attributes of patients, predicted beside the objective (Taylor et al. 2024). What clusters tell of these attributes, they
-    tell by construction."""
+    """Attributes of patients that are predicted in addition to the objective (Taylor et al. 2024). Clusters then reflect these
+    attributes by construction."""
 
     weight: float = option(
-        "Weight of the loss; that of `objective` has the weight 1. 0: this is not learned.", 0.0, ge=0
+        "Weight of this loss; the loss of `objective` has weight 1. 0: this loss is not used.", 0.0, ge=0
     )
     attributes: tuple[str, ...] = option(
-        "What is predicted: 'sex', 'birth_decade', and attributes of the patient files. None that a task tests, none with dates."
-        " A value that fewer than 10 training patients have counts as missing.",
+        "What is predicted: 'sex', 'birth_decade', and attributes in the patient files, except dates and attributes that a task"
+        " tests. A value that fewer than 10 training patients have counts as missing.",
         (),
     )
 
@@ -75,12 +78,12 @@ class MetadataSettings:
 
 @settings
 class TransferSettings:
-    """An encoder that begins from the checkpoint of another study. Without `checkpoint`, none does."""
+    """How to start the encoder from another study's checkpoint. Used only if `checkpoint` is set."""
 
     checkpoint: str = option(
-        "Folder of another study's checkpoint: `checkpoint` of its encoder_checkpoint, or a model that `ehr-pipeline export`"
-        " wrote. Concepts are matched by their id; the encoder here must have the same shape. Its file SHA256SUMS tells one"
-        " checkpoint from another. Empty: the encoder begins at random weights.",
+        "Folder of another study's checkpoint: the folder `checkpoint` in its encoder_checkpoint, or a model that `ehr-pipeline"
+        " export` wrote. Concepts are matched by id; the encoder of this study must have the same shape. Checkpoints are told"
+        " apart by their SHA256SUMS files. Empty: the encoder starts from random weights.",
         "",
         role="input",
     )
@@ -88,13 +91,13 @@ class TransferSettings:
         "'tuned': trained further on this study's patients; 'direct': used as it is, nothing is trained.", "tuned"
     )
     unknown: Literal["names", "mean"] = option(
-        "Where a concept begins that the other study does not know: 'names', at what its name predicts (a ridge regression from"
-        " pieces of names to the vectors that were learned; the mean where names predict nothing), or 'mean', at the mean of all.",
+        "Initial vector of a concept that the other study lacks. 'names': predicted from its name (a ridge regression from"
+        " pieces of names to the learned vectors; the mean vector if names predict nothing). 'mean': the mean of all vectors.",
         "names",
     )
     frozen_layers: int = option(
-        "How many of the first layers a training that begins from another study's checkpoint does not change; vectors of tokens"
-        " and ages always learn.",
+        "Number of lowest layers of the other study's encoder that further training leaves unchanged. Vectors of tokens and"
+        " ages are always trained.",
         0,
         ge=0,
     )
@@ -107,7 +110,7 @@ class TransferSettings:
 
 @settings
 class EncoderSettings:
-    """Shape of the model and how it is trained. A preset fills what the file does not set."""
+    """Shape of the model and how it is trained. A preset supplies all values that the settings file does not set."""
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         # 12.63 M parameters at a vocabulary of 36,058 concepts.
@@ -146,11 +149,11 @@ class EncoderSettings:
     )
     hidden_size: int = option("Width of the token vectors.", 256, ge=8)
     layers: int = option("Number of transformer layers.", 4, ge=1)
-    heads: int = option("Attention heads; they divide hidden_size.", 4, ge=1)
+    heads: int = option("Attention heads; hidden_size must be a multiple of this.", 4, ge=1)
     feed_forward: int = option("Width of the feed-forward layers.", 1024, ge=8)
     dropout: float = option("Dropout of hidden states.", 0.1, ge=0, lt=1)
     attention_dropout: float = option(
-        "Dropout of attention weights. More than 0 gives up the fused attention, and with it a fifth of the speed on a CPU.",
+        "Dropout of attention weights. Any value above 0 rules out fused attention, which costs a fifth of the speed on a CPU.",
         0.1,
         ge=0,
         lt=1,
@@ -162,14 +165,15 @@ class EncoderSettings:
     context: int = option("Longest chunk, in tokens. Source: 256 in the published run.", 256, ge=8)
 
     objective: Literal["masked", "next_visit"] = option(
-        "What the encoder learns. 'masked': hidden tokens, from all of the record around them (Devlin 2019), as in the published"
-        " run. 'next_visit': what is recorded at a visit, from the visits before it and the age at it. Tokens then see their own"
-        " visit and earlier ones only, so the checkpoint needs a model class of this package (its README says how to load it).",
+        "What the encoder learns. 'masked': to predict hidden tokens from all of the record around them (Devlin 2019), as in"
+        " the published run. 'next_visit': to predict what is recorded at a visit from the earlier visits and the age at the"
+        " visit. With 'next_visit', tokens attend only to their own and earlier visits, so the checkpoint needs a model class"
+        " from this package (its README says how to load it).",
         "masked",
         later=True,
     )
-    contrastive: ContrastiveSettings = option("Contrast of patients.", ContrastiveSettings(), later=True)
-    metadata: MetadataSettings = option("Attributes of patients.", MetadataSettings(), later=True)
+    contrastive: ContrastiveSettings = option("Contrastive loss between patients.", ContrastiveSettings(), later=True)
+    metadata: MetadataSettings = option("Prediction of patients' attributes.", MetadataSettings(), later=True)
     mask_share: float = option(
         "Share of the tokens to predict with the objective 'masked'. Source: 0.15 in BERT (Devlin 2019) and the published run.",
         0.15,
@@ -178,8 +182,8 @@ class EncoderSettings:
     )
     tokens_per_step: int = option("Token slots of one update, over all processes.", 32768, ge=64)
     micro_batch_tokens: int = option(
-        "Token slots that a process computes at once; an update is made of as many such parts as it takes."
-        " 0: 4,096 on a CPU, 65,536 on a GPU.",
+        "Token slots that a process computes at once; an update is split into as many such batches as needed. 0: 4,096 on a"
+        " CPU, 65,536 on a GPU.",
         0,
         role="tuning",
         ge=0,
@@ -187,57 +191,65 @@ class EncoderSettings:
     learning_rate: float = option("Peak learning rate of AdamW.", 1e-3, gt=0)
     weight_decay: float = option("Weight decay of matrices (not of biases, norms or embeddings).", 0.01, ge=0)
     warmup_steps: int = option(
-        "Updates of linear warm-up, but never more than a tenth of all; after them the rate falls as a cosine to a tenth.",
+        "Updates of linear warm-up, but at most a tenth of all updates. The rate then falls along a cosine to a tenth of its"
+        " peak.",
         500,
         ge=0,
     )
     output_bias: Literal["zero", "frequency"] = option(
-        "Where the bias of the output begins: at 'zero', as in the stock class, or at the logarithm of each concept's 'frequency'"
-        " among the training tokens, so that no update is spent on learning which concepts are frequent (Meister 2023).",
+        "Initial bias of the output: 'zero', as in the stock class, or the logarithm of each concept's 'frequency' among the"
+        " training tokens, so that no updates are spent on learning which concepts are frequent (Meister 2023).",
         "zero",
         later=True,
     )
     clip_norm: float = option("Largest norm of the gradient.", 1.0, gt=0)
-    max_epochs: int = option("Training ends here at the latest. Source: 18 in the published run.", 18, ge=1)
+    max_epochs: int = option("Largest number of epochs. Source: 18 in the published run.", 18, ge=1)
     min_improvement: float = option(
-        "Relative improvement of a loss that counts. Source: our reading of 'flat', 0.1 %.", 0.001, ge=0
+        "Smallest relative improvement of a loss that counts as an improvement. Source: our reading of 'flat', 0.1 %.",
+        0.001,
+        ge=0,
     )
-    patience: int = option("Training ends after this many epochs in which neither loss improved enough.", 2, ge=1)
+    patience: int = option(
+        "Training ends after this many epochs in a row without enough improvement in either loss.", 2, ge=1
+    )
     precision: Literal["auto", "float32", "bfloat16"] = option(
-        "Precision of the products. 'auto' takes bfloat16 where the machine that trains computes it faster, and for vectors the"
-        " precision of the encoder's training; the model card and the manifest say what it came to.",
+        "Precision of matrix products. 'auto': in training, bfloat16 if the machine computes it faster; for vectors, the"
+        " precision of the encoder's training. The model card and the manifest state which precision was used.",
         "auto",
     )
     compile: Literal["auto", "on", "off"] = option(
         "Whether torch.compile fuses the layers. 'auto': on GPUs; on a CPU it costs a minute and gains little.", "auto"
     )
     on_new_extract: Literal["embed", "warm_start", "retrain"] = option(
-        "What other data do to the model. 'embed': it stays as it is; new and changed patients are embedded with it, and assigned"
-        " to the clusters that there are. 'warm_start': it trains on from its last weights, 'retrain': from random ones; after"
-        " either, vectors and clusters are made anew, and the report says how old and new clusters overlap. Without a model, and"
-        " after a change of settings that it depends on, it is trained from random weights whatever this says.",
+        "What happens to the model when the data change. 'embed': the model stays as it is; new and changed patients are"
+        " embedded with it and assigned to the existing clusters. 'warm_start': the model is trained further from its last"
+        " weights; 'retrain': it is trained from random weights. After either, vectors and clusters are made again, and the"
+        " report shows how old and new clusters overlap. If there is no model yet, or if settings that it depends on have"
+        " changed, it is always trained from random weights.",
         "embed",
         role="operation",
     )
     checkpoint_seconds: float = option(
-        "Seconds between two checkpoints, from which a killed training goes on. 0: one after each update.",
+        "Seconds between checkpoints, from which a killed training resumes. 0: a checkpoint after each update.",
         60.0,
         role="tuning",
         ge=0,
     )
     transfer: TransferSettings = option(
-        "Where the encoder begins, if not at random weights.", TransferSettings(), later=True
+        "Where the encoder starts, if not from random weights.", TransferSettings(), later=True
     )
-    keep_checkpoints: int = option("How many of these are kept, beside the best epoch.", 2, role="tuning", ge=1)
+    keep_checkpoints: int = option(
+        "Number of checkpoints to keep, in addition to that of the best epoch.", 2, role="tuning", ge=1
+    )
 
     @property
     def epochs(self) -> int:
-        """The most epochs of the training; 0 where nothing is trained."""
+        """The largest number of training epochs; 0 if nothing is trained."""
         return self.max_epochs if self.transfer.trains else 0
 
     @property
     def beside(self) -> dict[str, float]:
-        """The weights of the losses that are learned beside the objective, by name."""
+        """The weights of the losses used in addition to the objective, by name."""
         weights = {"contrastive": self.contrastive.weight, "metadata": self.metadata.weight}
         return {name: weight for name, weight in weights.items() if weight}
 
@@ -259,6 +271,6 @@ class EncoderSettings:
         if self.transfer.frozen_layers > self.layers:
             yield f"transfer.frozen_layers ({self.transfer.frozen_layers}) must be at most layers ({self.layers})."
         if self.transfer.frozen_layers and not self.transfer.checkpoint:
-            yield "transfer.frozen_layers keeps layers as they came, but transfer.checkpoint names none that they come from."
+            yield "transfer.frozen_layers keeps layers of another study's checkpoint unchanged, but transfer.checkpoint is empty."
         if not self.transfer.trains and self.on_new_extract == "warm_start":
             yield "on_new_extract = 'warm_start' trains on, but transfer.use = 'direct' trains nothing. Set it to 'embed'."

@@ -1,4 +1,4 @@
-"""Whether the checkpoint of another study has the shape of this study's encoder; without loading torch."""
+"""Check, without loading torch, whether another study's checkpoint has the shape of this study's encoder."""
 
 import json
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ _SHAPE = {
     "age_unit": "age_unit",
     "context": "context",
 }
-"""Settings that must be those of the checkpoint, and their names in its configuration."""
+"""Settings that must agree with the checkpoint, and their names in its configuration."""
 
 
 def look(folder: Path, settings: EncoderSettings) -> dict[str, Any]:
     """Return the configuration of another study's checkpoint, without reading its weights.
 
-    Raises InputError when the folder is not whole, or when the encoder of `settings` is of another shape.
+    Raises InputError when the folder is incomplete, or when the encoder of `settings` has another shape.
     """
     for name in (configuration.FILE, WEIGHTS, VOCABULARY, SUMS):
         if not (folder / name).is_file():
@@ -44,7 +44,7 @@ def look(folder: Path, settings: EncoderSettings) -> dict[str, Any]:
 
 
 def _differences(values: dict[str, Any], settings: EncoderSettings) -> Iterator[str]:
-    """Yield the settings that would have to be others, as they stand in a settings file."""
+    """Yield the settings that would have to change, in the form of a settings file."""
     for name, theirs in _SHAPE.items():
         if getattr(settings, name) != values[theirs]:
             yield f"encoder.{name} = {json.dumps(values[theirs])}"

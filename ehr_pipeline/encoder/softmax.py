@@ -3,11 +3,11 @@
 The logits (M, V) are the largest array of the whole training. The usual implementation writes three such arrays: logits,
 log-softmax and gradient. On a CPU a single array is converted in place, so only a third of that memory is touched. On a GPU the
 head is computed for some thousands of tokens at a time, with their gradients (as in Hsu et al. 2024, 'Liger Kernel: Efficient
-Triton Kernels for LLM Training'). There the logits stay in the precision of the products, and torch.compile makes one kernel of all
-that is computed between these, which reads them twice and writes the gradient once. Statistics are always in float32.
+Triton Kernels for LLM Training'). There the logits stay in the precision of the products, and torch.compile fuses everything
+between the products into one kernel, which reads the logits twice and writes the gradient once. Statistics are always in
+float32.
 
-A target of NOTHING is no prediction: it counts for nothing.
-Axes: M chosen tokens, D hidden size, V vocabulary.
+A target of NOTHING marks no prediction: it counts for nothing. Axes: M chosen tokens, D hidden size, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ NOTHING = -1
 CHUNK = 4096
 """Most tokens whose logits exist at the same time on a GPU: 0.3 GB at 36,000 concepts in bfloat16."""
 ALIGNED = 64
-"""On a GPU the vocabulary is filled up to a multiple: rows that begin at odd places keep it from its fastest products."""
+"""On a GPU the vocabulary is padded to a multiple of this: rows that begin at unaligned addresses rule out the fastest products."""
 
 Shares = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -66,7 +66,8 @@ class _InPlace(torch.autograd.Function):
 
 
 def shares(scores_MV: Tensor, bias_V: Tensor, targets_M: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the losses (M,) of logits without their bias, and the gradient (M, V) of their sum by the logits, in their type."""
+    """Return the losses (M,) for logits given without bias, and the gradient (M, V) of the summed loss by the logits, in the
+    logits' type."""
     scores = scores_MV.float() + bias_V
     best_M1 = scores.amax(1, keepdim=True)
     total_M1 = (scores - best_M1).exp().sum(1, keepdim=True).log() + best_M1
@@ -79,7 +80,7 @@ def shares(scores_MV: Tensor, bias_V: Tensor, targets_M: Tensor) -> tuple[Tensor
 
 
 class _InChunks(torch.autograd.Function):
-    """The same loss for a GPU: gradients are computed together with the loss, for CHUNK tokens at a time at most."""
+    """The same loss for a GPU: gradients are computed together with the loss, for at most CHUNK tokens at a time."""
 
     @staticmethod
     def forward(
@@ -119,8 +120,8 @@ def cross_entropy(
 ) -> Tensor:
     """Return the summed cross-entropy, a float32 scalar, like `F.cross_entropy(…, reduction="sum")` on the scores of a linear head.
 
-    Under autocast, matrix products use its precision, and everything between them uses the precision of the bias. `shares` is the
-    function of this name, or the same compiled; it is used on GPUs.
+    Under autocast, matrix products use its precision, and everything between them uses the precision of the bias. `shares` is
+    the function of this name, possibly compiled; it is used only on GPUs.
     """
     arrays = (hidden_MD, weight_VD, bias_V, targets_M)
     loss: Tensor = _InPlace.apply(*arrays) if hidden_MD.device.type == "cpu" else _InChunks.apply(*arrays, shares)  # type: ignore[no-untyped-call]

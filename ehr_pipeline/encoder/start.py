@@ -3,11 +3,11 @@
 The bias: without it, a network first learns through all its weights which concepts are frequent (Meister, Stokowiec, Pimentel, Yu,
 Rimell & Kuncoro 2023, 'A Natural Bias for Language Generation Models').
 
-An earlier training: token ids are only ever appended, so the rows of known tokens are copied. A new token begins as the mean of the
-known concepts, with the mean of their biases (Hewitt 2021, 'Initializing New Word Embeddings for Pretrained Language Models'), so
-its score is the mean of their scores. A random row of small values would instead score near zero, above most tokens that a trained
-model rejects, and take probability from what it has learned. New tokens begin with equal rows, which diverge at the first update
-because their contexts differ.
+An earlier training: token ids are only ever appended, so the rows of known tokens are copied. A new token starts from the mean
+of the known concepts, with the mean of their biases (Hewitt 2021, 'Initializing New Word Embeddings for Pretrained Language
+Models'), so its score is the mean of their scores. A random row of small values would score near zero, above most tokens that a
+trained model rejects, and so take probability from learned tokens. All new tokens start with equal rows, which diverge at the
+first update because their contexts differ.
 """
 
 import json
@@ -39,21 +39,21 @@ class Facts:
     """`encoder.transfer.use`, and (`unknown`) `encoder.transfer.unknown`."""
     unknown: str
     matched: int
-    """Concepts of this study that the other one knows, and (`not_matched`) those that it does not."""
+    """Number of this study's concepts that the other study knows, and (`not_matched`) of those that it does not know."""
     not_matched: int
     share_of_events: float
-    """Share of this study's events whose concept the other one does not know."""
+    """Share of this study's events whose concept the other study does not know."""
     explained_by_names: float
     """See `names.Predicted.explained`; 0 if names were not used."""
 
     @classmethod
     def of(cls, folder: Path) -> "Facts | None":
-        """Read the facts beside a checkpoint; None if it was not made of another study's."""
+        """Read the facts next to a checkpoint; None if it was not made from another study's."""
         path = folder / FACTS
         return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
     def write(self, folder: Path) -> None:
-        """Write the facts beside a checkpoint."""
+        """Write the facts next to a checkpoint."""
         (folder / FACTS).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
@@ -65,9 +65,9 @@ def bias_at_frequencies(model: StockWeights, training_counts: NDArray[np.int64])
 
 
 def begin(model: StockWeights, folder: Path, vocabulary: Vocabulary, settings: EncoderSettings) -> dict[str, Any]:
-    """Overwrite a new model's weights with those of a checkpoint; freeze layers if it was made of another study's.
+    """Overwrite a new model's weights with those of a checkpoint; freeze layers if the checkpoint was made from another study's.
 
-    Returns what `metrics.json` says of it: `tokens_added`, or the facts of the `transfer`. Raises the errors of `continue_from`.
+    Returns entries for `metrics.json`: `tokens_added`, or the facts of the `transfer`. Raises the errors of `continue_from`.
     """
     added = continue_from(folder, model, vocabulary)
     facts = Facts.of(folder)

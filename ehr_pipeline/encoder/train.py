@@ -60,7 +60,7 @@ class _Training:
 
     job: TrainingJob
     settings: EncoderSettings
-    """Settings of the job, with the precision that was decided for the training (`encoder.machine`)."""
+    """Settings of the job, with the precision that was chosen for the training (`encoder.machine`)."""
     machine: machine.Machine
     device: torch.device
     compiled: bool
@@ -72,7 +72,7 @@ class _Training:
     objective: Objective
     model: PackedEncoder
     began: dict[str, Any]
-    """What the checkpoint is with which the training begins (`start.begin`); empty without one."""
+    """Facts about the checkpoint from which the training starts (see `start.begin`); empty without one."""
     checkpoints: Checkpoints
 
     @classmethod
@@ -150,7 +150,7 @@ class _Training:
             if position.history[-1]["validation_loss"] == position.best and first:
                 self._save_best(objective.details(sums, baseline))
             save.now()
-        if not epochs:  # used as it came
+        if not epochs:  # used unchanged
             sums = evaluate.evaluate(self.model, objective, asked(), self.device, settings.precision)
             scores = objective.scores(sums)
             position.history.append(_row(0, 0, None, scores))
@@ -221,7 +221,7 @@ class _Saver:
         self.seconds, self.save, self.last = seconds, save, time.monotonic()
 
     def if_due(self) -> None:
-        """Save if it is time to. When that is has no influence on the result: a training goes on from any update alike."""
+        """Save if it is time to. The time of saving does not affect the result, because a training can resume from any update."""
         if time.monotonic() - self.last >= self.seconds:
             self.now()
 
@@ -233,9 +233,9 @@ class _Saver:
 
 
 def plan_for(settings: EncoderSettings, device: torch.device, fixed: bool = False, together: int = 1) -> loader.Plan:
-    """Return how updates are divided for this process into parts of whole blocks of `together` rows (`objectives.base.Loss`).
+    """Return how this process divides updates into parts made of whole blocks of `together` rows (`objectives.base.Loss`).
 
-    `fixed`: into parts of the same shapes, for compiled code.
+    With `fixed`, all parts have the same shapes, for compiled code.
     """
     rows = max(settings.tokens_per_step // settings.context, jobs.world_size())
     tokens = settings.micro_batch_tokens or MICRO_BATCH_TOKENS[device.type]
@@ -248,7 +248,7 @@ def plan_for(settings: EncoderSettings, device: torch.device, fixed: bool = Fals
 
 
 def _shared(model: PackedEncoder) -> torch.nn.Module:
-    """Return the model such that its gradients are shared among the processes of the job, if there are several."""
+    """Return the model wrapped so that the job's processes share gradients, if there are several processes."""
     if jobs.world_size() == 1:
         return model
     return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
@@ -294,7 +294,8 @@ def _end_epoch(position: Position, flatness: Flatness, scores: Mapping[str, floa
 
 
 def _row(epoch: int, updates: int, training_loss: float | None, scores: Mapping[str, float]) -> dict[str, Any]:
-    """One row of the history: the losses after an epoch. If nothing is trained there is one of epoch 0, without a training loss."""
+    """One row of the history: the losses after an epoch. If nothing is trained, the only row is for epoch 0, without a training
+    loss."""
     validation = {f"validation_{name}": value for name, value in scores.items()}
     return {"epoch": epoch, "updates": updates, "training_loss": training_loss, **validation}
 

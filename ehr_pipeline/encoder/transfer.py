@@ -24,7 +24,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 
 def begin(folder: Path, vocabulary: Vocabulary, settings: EncoderSettings, out: Path) -> Facts:
-    """Write a checkpoint with this study's vocabulary to the folder `out`, unless it is there already. Returns the facts.
+    """Write a checkpoint with this study's vocabulary to the folder `out`, unless it already exists there. Returns the facts.
 
     Raises InputError as `shape.look` does, and when no concept is in both vocabularies; UserError for a damaged checkpoint.
     """
@@ -91,10 +91,10 @@ def carried(
 def _unknown(
     rows: NDArray[np.float64], theirs: Vocabulary, new: list[str], unknown: str
 ) -> tuple[NDArray[np.float64], float]:
-    """Rows (n, D + 1), vector and bias, for concepts with the names `new`, from those that were learned (m, D + 1)."""
+    """Rows (n, D + 1) of vector and bias for concepts with the names `new`, predicted from learned rows (m, D + 1)."""
     if unknown == "mean" or not new:
         return np.tile(rows.mean(0), (len(new), 1)), 0.0
-    # In the order of names and ids, so that the order of neither vocabulary matters.
+    # Sorted by name and id, so that the order of the vocabularies does not matter.
     theirs_in_order = sorted(range(len(rows)), key=lambda n: (theirs.concepts[n].name, theirs.concepts[n].concept))
     asked = sorted(set(new))
     found = names.predict([theirs.concepts[n].name for n in theirs_in_order], rows[theirs_in_order], asked)

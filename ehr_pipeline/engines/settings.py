@@ -15,16 +15,16 @@ class RaySettings:
     """A running Ray cluster (extra `ray`) whose machines all have the same folders and the same packages."""
 
     address: str = option(
-        "Address of the cluster, as `ray start` tells it: HOST:PORT; 'auto' finds the one of this machine.",
+        "Address of the cluster (HOST:PORT), as printed by `ray start`; 'auto' finds the cluster that runs on this machine.",
         "auto",
         role="tuning",
     )
-    bucket_cpus: float = option("CPUs of a task that works on buckets.", 1.0, role="tuning", gt=0)
+    bucket_cpus: float = option("CPUs for a task that processes buckets.", 1.0, role="tuning", gt=0)
     bucket_gigabytes: float = option(
-        "Memory that a task that works on buckets asks for, in GB; 0 asks for none.", 0.0, role="tuning", ge=0
+        "Memory requested for a task that processes buckets, in GB; 0: no request.", 0.0, role="tuning", ge=0
     )
-    job_cpus: float = option("CPUs of each process of a job.", 1.0, role="tuning", gt=0)
-    job_gpus: int = option("GPUs of each process of a job: 1, or 0 on CPUs.", 0, role="tuning", ge=0, le=1)
+    job_cpus: float = option("CPUs for each process of a job.", 1.0, role="tuning", gt=0)
+    job_gpus: int = option("GPUs for each process of a job: 1, or 0 on CPUs.", 0, role="tuning", ge=0, le=1)
 
 
 @settings
@@ -32,13 +32,13 @@ class SlurmSettings:
     """A site's Slurm, used through `sbatch`, `squeue` and `scancel`. All nodes must see the same folders."""
 
     template: str = option(
-        "Template of the job scripts, to fit your site (Jinja). Empty: `ehr_pipeline/engines/job.sh.j2`, a copy of which is a"
-        " good beginning. `ehr-pipeline job-scripts` prints what would be sent.",
+        "Your site's own template for job scripts (Jinja). Empty: `ehr_pipeline/engines/job.sh.j2`; start from a copy of it."
+        " `ehr-pipeline job-scripts` prints what would be submitted.",
         "",
         role="input",
     )
     bucket_options: tuple[str, ...] = option(
-        "Options of sbatch for the array jobs that work on buckets, such as '--partition=cpu' and '--time=04:00:00'.",
+        "Options of sbatch for array jobs that process buckets, such as '--partition=cpu' and '--time=04:00:00'.",
         ("--cpus-per-task=1",),
         role="tuning",
     )
@@ -46,26 +46,29 @@ class SlurmSettings:
         "Options of sbatch for training and embedding, such as '--partition=gpu' and '--gres=gpu:8'.", (), role="tuning"
     )
     setup: tuple[str, ...] = option(
-        "Lines of shell that come before the work, such as 'module load cuda'.", (), role="tuning"
+        "Shell lines to run before the work, such as 'module load cuda'.", (), role="tuning"
     )
-    python: str = option("Python on the nodes. Empty: the path of the one that runs here.", "", role="tuning")
+    python: str = option("Path of Python on the nodes. Empty: the same path as here.", "", role="tuning")
     array_tasks: int = option(
-        "Into how many tasks of an array job the buckets are divided; each starts Python once.",
+        "Number of tasks of an array job that share the buckets; each task starts Python once.",
         32,
         role="tuning",
         ge=1,
         le=1000,
     )
     continues: int = option(
-        "How often a job that reached its time limit, lost its node or was preempted without being queued again is sent again. It"
-        " goes on from its last checkpoint, or with the buckets that are missing.",
+        "How often a job is submitted again after it reached its time limit, lost its node, or was preempted without being"
+        " requeued. It resumes from its last checkpoint, or with the missing buckets.",
         20,
         role="tuning",
         ge=0,
     )
-    poll_seconds: float = option("Seconds between two questions to squeue.", 10.0, role="tuning", gt=0)
+    poll_seconds: float = option("Seconds between calls of squeue.", 10.0, role="tuning", gt=0)
     lapse_seconds: float = option(
-        "A job ends when the process that sent it has not shown itself for so many seconds.", 300.0, role="tuning", ge=2
+        "A job ends if the process that submitted it has not updated its heartbeat for this many seconds.",
+        300.0,
+        role="tuning",
+        ge=2,
     )
 
     def problems(self) -> Iterator[str]:
@@ -78,17 +81,17 @@ class SlurmSettings:
 
 @settings
 class KubernetesSettings:
-    """A Kubernetes cluster from 1.31 on (extra `k8s`). Its pods see the same folders as this machine, through volumes."""
+    """A Kubernetes cluster, version 1.31 or later (extra `k8s`). Volumes give its pods the same folders as this machine."""
 
     image: str = option(
-        "Image of the workers: `deploy/Dockerfile` makes one. It must hold this package, numpy, polars and pyarrow in the versions"
-        " that run here.",
+        "Image for the workers, built with `deploy/Dockerfile`. It must contain this package, numpy, polars and pyarrow in the"
+        " same versions as here.",
         "",
         role="tuning",
     )
     volumes: dict[str, str] = option(
-        "Names of persistent volume claims by the folder where pods see them, such as {'/data' = 'ehr-data'}. The store must lie in"
-        " one, under the same path as here.",
+        "Persistent volume claims: folder in the pods = name of the claim, such as {'/data' = 'ehr-data'}. The store must be in"
+        " one of these folders, under the same path as here.",
         {},
         role="tuning",
     )
@@ -99,33 +102,37 @@ class KubernetesSettings:
     )
     namespace: str = option("Namespace of the Jobs. Empty: that of the context.", "", role="tuning")
     template: str = option(
-        "Template of the manifests, to fit your site (Jinja): node selectors, tolerations, pull secrets. Empty:"
-        " `ehr_pipeline/engines/job.yaml.j2`, a copy of which is a good beginning. `ehr-pipeline job-scripts` prints what would be"
-        " sent.",
+        "Your site's own template for the manifests (Jinja), for example with node selectors, tolerations or pull secrets."
+        " Empty: `ehr_pipeline/engines/job.yaml.j2`; start from a copy of it. `ehr-pipeline job-scripts` prints what would be"
+        " submitted.",
         "",
         role="input",
     )
     tasks: int = option(
-        "Into how many pods the buckets are divided; each starts Python once. As many run at a time as the cluster has room for.",
+        "Number of pods that share the buckets; each pod starts Python once. As many run at once as the cluster has room for.",
         32,
         role="tuning",
         ge=1,
         le=1000,
     )
-    bucket_cpus: float = option("CPUs of a pod that works on buckets.", 1.0, role="tuning", gt=0)
+    bucket_cpus: float = option("CPUs for a pod that processes buckets.", 1.0, role="tuning", gt=0)
     bucket_gigabytes: float = option(
-        "Memory of a pod that works on buckets, in GB, asked for and not exceeded; 0 leaves it to the namespace.",
+        "Memory for a pod that processes buckets, in GB, as both request and limit; 0: the namespace's default.",
         0.0,
         role="tuning",
         ge=0,
     )
-    job_cpus: float = option("CPUs of each process of a job; those of one node share a pod.", 1.0, role="tuning", gt=0)
-    job_gigabytes: float = option("Memory of each process of a job, as `bucket_gigabytes`.", 0.0, role="tuning", ge=0)
-    job_gpus: int = option("GPUs of each process of a job: 1, or 0 on CPUs.", 0, role="tuning", ge=0, le=1)
-    gpu_resource: str = option("What the cluster calls a GPU.", "nvidia.com/gpu", role="tuning")
-    poll_seconds: float = option("Seconds between two questions to the cluster.", 5.0, role="tuning", gt=0)
+    job_cpus: float = option(
+        "CPUs for each process of a job; processes on the same node share a pod.", 1.0, role="tuning", gt=0
+    )
+    job_gigabytes: float = option(
+        "Memory for each process of a job, in GB; see `bucket_gigabytes`.", 0.0, role="tuning", ge=0
+    )
+    job_gpus: int = option("GPUs for each process of a job: 1, or 0 on CPUs.", 0, role="tuning", ge=0, le=1)
+    gpu_resource: str = option("The cluster's resource name for a GPU.", "nvidia.com/gpu", role="tuning")
+    poll_seconds: float = option("Seconds between queries to the cluster.", 5.0, role="tuning", gt=0)
     lapse_seconds: float = option(
-        "A pod ends when the process that sent its Job has not shown itself for so many seconds.",
+        "A pod ends if the process that submitted its Job has not updated its heartbeat for this many seconds.",
         300.0,
         role="tuning",
         ge=2,
@@ -140,7 +147,7 @@ class KubernetesSettings:
 
 @settings
 class LauncherSettings:
-    """Where the work of the chain runs. The data files are the same everywhere."""
+    """Where the chain's work runs. The resulting data files are the same everywhere."""
 
     backend: Literal["processes", "inline", "ray", "slurm", "kubernetes"] = option(
         "'processes': this machine, with heavy jobs on all its GPUs or CPU cores under torchrun; 'inline': this machine, with"
@@ -149,23 +156,24 @@ class LauncherSettings:
         "processes",
         role="tuning",
     )
-    processes: int = option("Processes of a job: one for each GPU, or 1 on a CPU.", 1, role="tuning", ge=1)
+    processes: int = option("Number of processes of a job: one for each GPU, or 1 on a CPU.", 1, role="tuning", ge=1)
     nodes: int = option(
-        "Nodes over which Slurm spreads the processes of a job, and pods over which Kubernetes does; Ray places them by itself.",
+        "Number of nodes (Slurm) or pods (Kubernetes) over which the processes of a job are spread. Ray places processes by"
+        " itself.",
         1,
         role="tuning",
         ge=1,
     )
     threads: int = option("CPU threads of each process; 0 shares the cores out evenly.", 0, role="tuning", ge=0)
     require_gpu: bool = option(
-        "Whether a job ends with an error when one of its processes has no GPU; otherwise it then runs on the CPU. It is so in any"
-        " case where GPUs are asked for: by `job_gpus` (Ray, Kubernetes), or by `--gres=gpu` or `--gpus` in `job_options` (Slurm).",
+        "Whether it is an error if a process of a job has no GPU; if not, the process runs on the CPU. It is always an error if"
+        " GPUs are requested: by `job_gpus` (Ray, Kubernetes), or by `--gres=gpu` or `--gpus` in `job_options` (Slurm).",
         False,
         role="tuning",
     )
     restarts: int = option(
-        "How often work is started again by itself after one of its processes died: a job from its last checkpoint, work on buckets"
-        " with those that are missing.",
+        "How often work restarts automatically after one of its processes died: a job from its last checkpoint, work on buckets"
+        " with the missing buckets.",
         2,
         role="tuning",
         ge=0,

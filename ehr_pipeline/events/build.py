@@ -1,11 +1,12 @@
-"""`mapped_events`: the records of all extracts, mapped to concepts, one shard per bucket, sorted by patient, date, concept.
+"""Build `mapped_events`: the records of all extracts, mapped to concepts, one shard per bucket, sorted by patient, date,
+concept.
 
 For each bucket, the artifact holds a shard in `events/` (Arrow), and in `concepts/` and `codes/` (how often each
 concept and code occurs, and in how many patients). It also holds `mapping.csv` (every code with its concept, step,
 events and patients), `unmapped.csv` (the lost codes, most frequent first) and `coverage.json`.
 
-If several extracts hold the same event (patient, date, code), it is kept as often as in the extract that has it most
-often. So an extract that was delivered twice, or that overlaps with another, adds no duplicates.
+If several extracts hold the same event (patient, date, code), it is kept as often as in the extract that has it most often. So
+an extract that was delivered twice, or that overlaps with another extract, adds no duplicates.
 """
 
 import hashlib

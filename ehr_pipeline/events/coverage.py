@@ -12,7 +12,7 @@ from ehr_pipeline.terminology import snomed
 
 FILE = "coverage.json"
 FEWEST_ALIKE = 2
-"""With fewer codes than this that look like SNOMED ids, a system's likeness to SNOMED is taken for chance."""
+"""If fewer codes of a system than this look like SNOMED ids, the similarity is taken for chance."""
 
 
 def read(folder: Path) -> dict[str, Any]:

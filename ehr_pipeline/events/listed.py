@@ -1,8 +1,8 @@
 """Resolve concept lists: each code of a list is mapped by the mapping ladder, whether or not an extract holds the code.
 
-So a list finds the same patients whether the current code, a retired one, or the id of a description was recorded. This
-reads the ladder's files again. They must be the files with which the events were mapped, so every artifact made from a
-list has the ladder as an input.
+So a list finds the same patients whether a current code, a retired code, or a description id was recorded. To do this, the
+ladder's files are read again. They must be the files with which the events were mapped, so every artifact made from a list has
+the ladder as an input.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,6 +1,7 @@
-"""From distinct codes to concepts: makes one table that a clinician can review, with one concept for each code.
+"""Map distinct codes to concepts, in one table that a clinician can review, with one concept for each code.
 
-The ladder: the first step that succeeds maps a code. Overrides come first, since otherwise they could correct nothing.
+The steps form a ladder: the first step that succeeds maps a code. Overrides come first, because otherwise they could correct
+nothing.
 
 1. `override`: the user's own table.
 2. `current`, `obsolete`: an atom of MRCONSO, by its SUPPRESS.
@@ -72,7 +73,7 @@ def map_translated(translated: pl.DataFrame, atoms: pl.DataFrame, settings: Even
         .when(pl.col("snomed") == "")
         .then(pl.lit("not_in_dictionary"))
         .otherwise("namespace"),
-        # A wrong check digit means a mistyped code: an atom that happens to have this code is not what was meant.
+        # A wrong check digit means that the code was mistyped: an atom that happens to have this code is not the intended one.
         target=pl.when(pl.col("kind") == "concept").then(pl.col("snomed")),
         distance=pl.lit(0, pl.Int64),
     ).drop("system", "token", "label", "also")

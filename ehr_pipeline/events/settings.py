@@ -13,21 +13,22 @@ class CodeDictionary:
     file: str = option("Delimited text file with a header line; .gz is read too.", role="input")
     code_column: str = option("Column of the local code.")
     term_column: str = option(
-        "Column of the term code (two characters) that follows a Read code of five bytes, where the table has it apart.",
+        "Column of the two-character term code that follows a five-byte Read code, if the table has a separate column for it.",
         "",
         later=True,
     )
     snomed_column: str = option("Column of the SNOMED code.")
     delimiter: str = option("One character between fields.", "\t")
     encoding: str = option("Text encoding of the file.", "utf-8")
-    quote: str = option("The quoting character, or empty where the file does not quote.", '"', later=True)
+    quote: str = option("The quoting character, or empty if the file does not quote.", '"', later=True)
     where: dict[str, str] = option(
-        "Which rows count: column = value, such as { MAPSTATUS = '1' } for the rows of a migration table that are not retired.",
+        "Which rows to use: column = value, such as { MAPSTATUS = '1' } for those rows of a migration table that are not"
+        " retired.",
         {},
     )
     then: str = option(
-        "Name of another table of [events.dictionaries] that translates what this one gives, such as dm+d ids to"
-        " ingredients; ids that it does not have stay as they are.",
+        "Name of another table in [events.dictionaries] that translates the codes from this table further, such as dm+d ids to"
+        " ingredients. Ids that the other table lacks stay unchanged.",
         "",
     )
 
@@ -37,45 +38,46 @@ class EventsSettings:
     """How codes become concepts."""
 
     mrconso: str = option(
-        "MRCONSO.RRF of the UMLS (.gz is read too). Only SNOMED codes need it; empty where there are none, or where they stay"
-        " concepts of their own (unmapped).",
+        "MRCONSO.RRF of the UMLS (.gz is read too). Needed only for SNOMED codes. Empty: there are no such codes, or each stays"
+        " a concept of its own (`unmapped`).",
         "",
         role="input",
     )
-    source: str = option("Source vocabulary (SAB) whose atoms are read.", "SNOMEDCT_US")
+    source: str = option("Source vocabulary (SAB) whose rows of MRCONSO are read.", "SNOMEDCT_US")
     mrsab: str = option(
-        "MRSAB.RRF of the UMLS: the report then says which version of the source the concepts come from.",
+        "MRSAB.RRF of the UMLS. With it, the report names the version of the source vocabulary.",
         "",
         role="input",
     )
     suppress: tuple[str, ...] = option(
-        "Values of SUPPRESS to accept, in this order: N is current, O obsolete, where retired concepts live.",
+        "Values of SUPPRESS to accept, in order of preference: N is current, O is obsolete (retired concepts).",
         ("N", "O"),
     )
     overrides: str = option(
-        "Your own table (CSV with the columns code, cui, name, source): it wins over every other step.", "", role="list"
+        "Your own table (CSV with the columns code, cui, name, source). It overrides every other step.", "", role="list"
     )
     descriptions: tuple[str, ...] = option(
-        "Description files of SNOMED RF2 (Snapshot or Full, plain or gzip): codes that are description ids become their concepts,"
-        " and codes that are kept as concepts of their own get names.",
+        "Description files of SNOMED RF2 (Snapshot or Full, plain or gzip): with these, description ids are replaced by their"
+        " concepts, and codes that are kept as concepts of their own get names.",
         (),
         role="input",
     )
     migrations: dict[str, CodeDictionary] = option(
-        "Tables from Read v2 or CTV3 codes, which stand among the SNOMED codes, to SNOMED; the first that has a code counts.",
+        "Tables that translate Read v2 or CTV3 codes, found among the SNOMED codes, to SNOMED. If several contain a code, the"
+        " first counts.",
         {},
     )
     associations: tuple[str, ...] = option(
-        "Association reference set files of SNOMED RF2 (Snapshot or Full, plain or gzip): retired concepts become their"
-        " replacements.",
+        "Association reference set files of SNOMED RF2 (Snapshot or Full, plain or gzip): with these, retired concepts are"
+        " replaced by their successors.",
         (),
         role="input",
     )
     association_kinds: tuple[
         Literal["same_as", "replaced_by", "possibly_equivalent_to", "alternative", "was_a"], ...
     ] = option(
-        "Which associations count, in this order. The first two are safe; the others may name several targets, of which the"
-        " lowest id counts.",
+        "Which associations to follow, in this order. The first two are safe; the others may have several targets, of which the"
+        " one with the lowest id is used.",
         ("same_as", "replaced_by"),
     )
     relationships: tuple[str, ...] = option(
@@ -84,23 +86,26 @@ class EventsSettings:
         (),
         role="input",
     )
-    ancestor_depth: int = option("How many steps up an ancestor may be; 0 asks no ancestor.", 3, ge=0, le=20)
+    ancestor_depth: int = option(
+        "How many IS-A steps away an ancestor may be; 0: ancestors are not used.", 3, ge=0, le=20
+    )
     unmapped: Literal["drop", "keep"] = option(
-        "What happens to a code without a concept: 'drop' (as published) counts it as lost; 'keep' makes it its own concept:"
-        " SCT:<id> for SNOMED, which keeps the UK-extension codes (over half of English GP events), and SYSTEM:<code> for every"
-        " code of another system, such as the ICD codes of a MEDS or OMOP extract, also where a dictionary lacks it.",
+        "What to do with a code that has no concept. 'drop' (as published) counts it as lost. 'keep' makes the code a concept"
+        " of its own: SCT:<id> for SNOMED, which keeps the UK extension (over half of English GP events), and SYSTEM:<code> for"
+        " any other system, such as ICD codes in a MEDS or OMOP extract, even if its dictionary lacks the code.",
         "drop",
     )
     dictionaries: dict[str, CodeDictionary] = option("One table for each code system that is not SNOMED.", {})
     omop_vocabulary: str = option(
-        "Folder with CONCEPT.csv, CONCEPT_RELATIONSHIP.csv and CONCEPT_ANCESTOR.csv (Athena's, or Parquet): what the concept ids of"
-        " the source 'omop' mean.",
+        "Folder with CONCEPT.csv, CONCEPT_RELATIONSHIP.csv and CONCEPT_ANCESTOR.csv (Athena's, or Parquet): the meanings of the"
+        " concept ids in an extract of the source 'omop'.",
         "",
         role="input",
     )
     coverage_floor: float = option(
-        "Smallest share of events that must be mapped, or kept as concepts of their own; below it, nothing is built on them. Where"
-        " codes are kept and mrconso is named, it also holds for the SNOMED codes that the UMLS should know, mapped alone.",
+        "At least this share of the events must be mapped, or kept as concepts of their own; otherwise nothing is built on"
+        " them. If codes are kept and mrconso is set, the same share of the SNOMED codes that the UMLS should know must also be"
+        " mapped.",
         0.3,
         role="check",
         ge=0,
@@ -110,7 +115,7 @@ class EventsSettings:
         "How many of the most frequent unmapped codes the report lists.", 100, role="tuning", ge=1
     )
     workers: int = option(
-        "Buckets that are worked on side by side: 1 works inline, up to 4 on threads, more on processes.",
+        "Number of buckets processed in parallel: 1 works in the process of the run, 2 to 4 use threads, more use processes.",
         1,
         role="tuning",
         ge=1,

@@ -2,11 +2,11 @@
 
     ehr-pipeline embed --model CHECKPOINT --vectors EMBEDDINGS --extract FOLDER --settings FILE --out embeddings.arrow [--cut FILE]
 
-The extract is read, mapped and laid out as the settings say, in a scratch folder of the study's store. The folder is
-removed at the end (after a kill, by the next run), so only the vectors remain. Concepts that the model does not know
-are left out and counted: the vocabulary is never extended, since token ids would change their meaning. The vectors are
-made like those of the patient_embeddings artifact that `--vectors` names, so they are comparable with them. With
-`--cut`, they are those of histories (`histories`).
+The extract is read, mapped and laid out as the settings say, in a scratch folder of the study's store. The folder is removed at
+the end (after a kill, by the next run), so only the vectors remain. Concepts that the model does not know are left out and
+counted: the vocabulary is never extended, since token ids would change their meaning. The vectors are made like those of the
+patient_embeddings artifact that `--vectors` names, so they are comparable with them. With `--cut`, vectors are made for
+histories instead (`histories`).
 """
 
 import dataclasses
@@ -84,9 +84,10 @@ def checked(model: Path, vectors: Path, extract: Path, out: Path) -> tuple[Vocab
 
 
 def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, str]:
-    """How many of the patients `ids` the model was trained or validated on; or why it is unknown, and the file needed.
+    """How many of the patients `ids` the model was trained or validated on; or, if that is unknown, why, and which file is
+    needed.
 
-    Nothing for a study without a test side, which does not keep whom a model learned from.
+    Empty for a study without a test side, which does not record from whom a model learned.
     """
     if not study.patients.split.leaves_out:
         return {}
@@ -100,7 +101,8 @@ def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, 
 
 
 def patients(study: Study, model: Path, extract: Path, work: Path) -> tuple[Artifact, Counts]:
-    """Write the patients of an extract below `work`, as the model reads them (`PATIENTS`). Returns its records, and counts."""
+    """Write the patients of an extract below `work`, as the model reads them (`PATIENTS`). Returns the extract's records, and
+    counts."""
     landing, extract = work / "landing", extract.resolve()
     tree_of(extract, study.records)  # check the rule on links; the link made below is ours, not the study's
     landing.mkdir()

@@ -24,7 +24,7 @@ from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, FORECASTS, MAPPE
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 FINEST = 0.01
-"""Shares are shown in whole hundredths: finer ones of rare concepts would reveal few patients."""
+"""Shares are shown in whole hundredths: finer shares of rare concepts would reveal few patients."""
 HEADINGS = {RECURRING: "Recorded before, and likely again", NEW: "Not recorded before"}
 UNCALIBRATED = (
     "These are shares of what is recorded at that age, not probabilities of being recorded, and there is no popularity beside them:"
@@ -34,14 +34,14 @@ UNCALIBRATED = (
 
 @dataclass(frozen=True)
 class Open:
-    """A study's encoder, ready to be asked."""
+    """A study's encoder, loaded and ready for forecasts."""
 
     forecaster: Forecaster
     shown: frozenset[str]
     """Concepts that enough patients have for their names to be shown."""
     known: typed.Known
     judged: Forecasts | None
-    """How good the forecasts are on the test side; None where nothing was judged."""
+    """How good the forecasts are on the test side; None if they were not judged."""
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> "Open":
@@ -74,7 +74,7 @@ class Open:
         return np.array([False] * FIRST_CONCEPT + flags)
 
     def answer(self, lines: Iterable[str], sex: str, born: str, horizon: str, most: int) -> Answer:
-        """What may follow on a history in lines of text. Raises UserError."""
+        """What may follow a history that is given as lines of text. Raises UserError."""
         history = typed.read(lines, self.known, born)
         return self.forecaster.ask(history, np.array([sex == "F"]), horizon, self.flags(), most)[0]
 

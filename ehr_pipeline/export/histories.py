@@ -1,10 +1,11 @@
-"""Vectors of histories: what was known of patients by the end of a day, for every row of a file that asks.
+"""Make vectors of histories: for each row of a file, of what was known about a patient by the end of a day.
 
     ehr-pipeline embed … --cut FILE
 
-Nothing recorded after that day is read, and patients with few visits are not left out: how many there are in the whole record is
-not known on that day. Where visits last several days, those that may go on after it are left out, as in `task_labels`. Histories
-are made a few thousand at a time, and vectors lie in a file until they are written, so memory does not grow with the rows.
+Nothing recorded after that day is read. Patients with few visits are kept, because the number of visits in the whole record is
+not known on that day. If visits last several days, visits that may continue after that day are left out, as in `task_labels`.
+Histories are made a few thousand at a time, and vectors lie in a file until they are written, so memory does not grow with the
+rows.
 """
 
 import dataclasses
@@ -42,11 +43,11 @@ class Columns:
     """The columns of the result (N,), in the order of the file: filled shard by shard."""
 
     vector: NDArray[np.float32]
-    """(N, D), in a file; NaN where there is none."""
+    """Vectors (N, D), in a file; NaN for a row without a vector."""
     tokens: NDArray[np.int32]
     pooled: NDArray[np.int32]
     age: NDArray[np.int32]
-    """Age at the cut, in whole years; _ABSENT for who is not in the extract."""
+    """Age at the cut, in whole years; _ABSENT for a patient who is not in the extract."""
 
     @classmethod
     def empty(cls, path: Path, rows: int, width: int) -> "Columns":
@@ -77,8 +78,8 @@ class Columns:
 def embed(study: Study, folders: tuple[Path, Path, Path], file: Path, out: Path) -> Counts:
     """Write one row for each row of `file`, in its order, to the Arrow file `out` (`schemas.histories`). Returns the counts.
 
-    `folders` are those of the checkpoint, of the embeddings, and of the extract. Raises InputError for a file that is not as it
-    should be (`prediction_times.read`), and as `apply.embed` does.
+    `folders` are the checkpoint, the embeddings and the extract. Raises InputError for a file that is not as it should be
+    (`prediction_times.read`), and as `apply.embed` does.
     """
     model, vectors, extract = folders
     vocabulary, transform = apply.checked(model, vectors, extract, out)
@@ -111,7 +112,7 @@ def embed(study: Study, folders: tuple[Path, Path, Path], file: Path, out: Path)
 
 
 def names_of(records: RecordsSettings) -> Names:
-    """How the study's files name patients and dates: of events first, then of patients."""
+    """The column names for patients and dates in the study's files: event files first, then patient files."""
     kinds = records.kinds
     files = [kind.files for kind in kinds.events]
     patient = [each.columns.patient for each in files] + [kind.files.columns.patient for kind in kinds.patients]
@@ -129,13 +130,13 @@ def ids_of(table: pa.Table) -> pa.Array:
 
 
 def blocks(rows: NDArray[np.int64], at_once: int) -> Iterator[NDArray[np.int64]]:
-    """The rows, in blocks of so many."""
+    """Divide rows into blocks of at most `at_once`."""
     for start in range(0, len(rows), at_once):
         yield rows[start : start + at_once]
 
 
 def _ages(columns: Columns, given: Asked, people: pa.Table, key: Key | None) -> pa.Array:
-    """Fill in the ages of those of a table of patients who are asked for. Returns their ids, one for each row of the file."""
+    """Fill in the ages of the requested patients in a table of patients. Returns their ids, one for each row of the file."""
     ids = ids_of(people)
     row = given.rows(ids, key)
     here = np.flatnonzero(row >= 0)

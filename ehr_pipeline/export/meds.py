@@ -6,8 +6,8 @@
                                                 patients without a side
     OUT/metadata/dataset.json
 
-Subjects are the patients of the data set. All their mapped events are written: with code UMLS//<CUI>, SNOMED//<id> for
-codes kept as concepts of their own, and SYSTEM//<code> for those of other systems. Sex and attributes have no time.
+Subjects are the patients of the data set. All their mapped events are written, with the code UMLS//<CUI>, or SNOMED//<id> and
+SYSTEM//<code> for codes of SNOMED and of other systems that were kept as concepts of their own. Sex and attributes have no time.
 Numeric values are null, since the pipeline reads none.
 """
 

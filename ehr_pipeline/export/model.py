@@ -51,7 +51,8 @@ def export(
 
 
 def contribution_of(store: Store, checkpoint: Artifact) -> list[str]:
-    """What the network adds to the patient vectors, and the space that they span, if they were made with this checkpoint."""
+    """What the network adds to the patient vectors, and a description of their space; empty unless the vectors were made with
+    this checkpoint."""
     from ehr_pipeline.embeddings.encoder_share import Chosen
     from ehr_pipeline.reports.statements import contributions, methods
 

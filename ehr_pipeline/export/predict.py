@@ -1,13 +1,13 @@
-"""A fitted task applied to new patients: calibrated risks, and the concepts that the highest of them rest on.
+"""Apply a fitted task to new patients: calibrated risks, and the concepts on which the highest risks rest.
 
     ehr-pipeline predict --model CHECKPOINT --results TASK_RESULTS --task NAME --extract FOLDER --cut FILE --out FOLDER
 
     OUT/risks.parquet       one row for each row of `--cut`, in its order: the risk within the task's window, null without a history
     OUT/concepts.parquet    for the highest risks, the concepts without which their log-odds change most (occlusion: Zeiler &
-                            Fergus 2014, section 4.2): each is left out of the history, and the model is asked again
+                            Fergus 2014, section 4.2): each is left out of the history, and the risk is computed again
     OUT/task.json           the task, the model and its figures on the test side
 
-All of it is about patients, so it is as restricted as the records.
+All of this is patient data, and as restricted as the records.
 """
 
 import json
@@ -51,20 +51,20 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 AT_ONCE = 2_000
 """Histories that are in memory at a time."""
 MOST_CONCEPTS, SHOWN = 64, 5
-"""Most concepts of a history that are left out, one by one, the latest first; and most that are written."""
+"""Largest number of concepts in a history that are left out, one by one, the latest first; and largest number that is written."""
 ENCODED = {"masked", "vectors"}
 """Blocks of features that need the encoder."""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model of a task with all that it takes to apply it."""
+    """A task's model with everything needed to apply it."""
 
     fitted: Fitted
     model: Model
     calibration: Calibration
     size: int
-    """Of the vocabulary."""
+    """Size of the vocabulary."""
     encoder: PackedEncoder
     how: Inference
 
@@ -111,17 +111,17 @@ class Scored:
     """The columns of the result (N,), in the order of the file."""
 
     odds: NDArray[np.float64]
-    """NaN where there is no history."""
+    """NaN for a row without a history."""
     tokens: NDArray[np.int64]
     had_before: NDArray[np.bool_]
     shard: NDArray[np.int64]
-    """Which shard the patient is in; -1 for who is in none."""
+    """Number of the patient's shard; -1 for a patient in no shard."""
     row: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Folders:
-    """What is applied, and to what."""
+    """The folders of the model, the results, and the extract to apply them to."""
 
     model: Path
     results: Path
@@ -129,9 +129,10 @@ class Folders:
 
 
 def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *, explained: int = 100) -> Counts:
-    """Write the folder `out`, whole. Returns counts. `task` is a task's name, also as a file name; `file` is that of `--cut`.
+    """Write the folder `out`, whole. Returns counts. `task` is a task's name, or its form as a file name; `file` is the file
+    given with `--cut`.
 
-    Raises InputError for folders that do not belong together, an unknown task, and a file that is not as it should be.
+    Raises InputError for folders that do not belong together, an unknown task, or an invalid file.
     """
     publishing.refuse_taken(out)
     for folder in (folders.model, folders.results):
@@ -171,7 +172,7 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
 
 
 def _verdict(results: TaskResults, task: str) -> Row:
-    """The verdict of a task. Raises InputError where there is none, or no model."""
+    """The verdict of a task. Raises InputError if it has none, or no model."""
     found = next((row for row in results.verdicts if task in (row["task"], row["name"])), None)
     if found is None:
         known = ", ".join(row["task"] for row in results.verdicts)
@@ -182,11 +183,11 @@ def _verdict(results: TaskResults, task: str) -> Row:
 
 
 INSTEAD = ("masked_recency", "vectors_masked", "vectors", "masked")
-"""Which model is applied in place of a fine-tuned one, whose weights are not kept: the first that was fitted."""
+"""Models that may replace a fine-tuned one, whose weights are not kept; the first of them that was fitted is applied."""
 
 
 def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
-    """The model of the verdict, or one in its place. Raises InputError where there is none."""
+    """The model of the verdict, or its replacement. Raises InputError if there is neither."""
     for name in (verdict["model"], *INSTEAD):
         if fitted.applies(name) and results.final(verdict["task"], name) is not None:
             return BY_NAME[name]
@@ -221,7 +222,8 @@ def _scores(scorer: Scorer, given: Asked, paths: list[Path], study: Study) -> Sc
 def _explained(
     scorer: Scorer, scored: Scored, given: Asked, paths: list[Path], rows: NDArray[np.int64]
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield, for some rows of the file, the token ids without which their log-odds change most, and what each adds to them."""
+    """Yield, for some rows of the file, the token ids whose removal changes the log-odds most, and what each adds to the
+    log-odds."""
     for number in rows.tolist():
         path = paths[scored.shard[number]]
         one = scorer.rows(scored.row[[number]], given.last_day[[number]])
@@ -262,7 +264,7 @@ def _write(
 
 
 def _facts(verdict: Row, results: TaskResults, applied: str) -> dict[str, object]:
-    """What a reader of the risks has to know of the model."""
+    """What a reader of the risks has to know about the model."""
     final = results.final(verdict["task"], applied)
     assert final is not None
     return {

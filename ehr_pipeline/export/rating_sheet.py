@@ -1,11 +1,12 @@
-"""A sheet of made-up timelines with forecasts, for clinicians to rate. No patient is in it.
+"""A sheet of made-up timelines with forecasts, for clinicians to rate. It contains no patients.
 
 OUT/sheet.html    to print, or to fill in: each timeline with the concepts that may follow
-OUT/ratings.csv   the same concepts, one a row, with empty columns for the ratings
-OUT/key.csv       which concepts the forecast named, which popularity alone; to be opened after the rating
+OUT/ratings.csv   the same concepts, one per row, with empty columns for the ratings
+OUT/key.csv       which concepts the forecast named and which popularity alone; to be opened after the rating
 
-Timelines are drawn from the synthetic base world and cut at a drawn visit. What the forecast and what popularity by age and sex
-name stands together, in the order of the alphabet, so that a rater does not know which named it.
+Timelines are drawn from the synthetic base world and cut at a drawn visit. The concepts named by the forecast, and those named
+by popularity at that age and sex, are listed together in alphabetical order, so that a rater does not know which named a
+concept.
 """
 
 from collections.abc import Iterator
@@ -28,9 +29,9 @@ from ehr_pipeline.synthetic.worlds.write import draw
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 EACH = 5
-"""Concepts that the forecast, and that popularity, names of each list."""
+"""Number of concepts that the forecast names for each list, and that popularity names."""
 SHOWN_VISITS = 15
-"""Visits that the sheet shows, the last ones; the forecast reads all of them."""
+"""Number of visits that the sheet shows: the last ones. The forecast reads all visits."""
 FEWEST_VISITS, MOST_VISITS, MOST_TIMELINES = 5, 400, 500
 RATINGS = ("plausible", "not plausible", "cannot say")
 _RATED = pa.schema([(name, pa.string()) for name in ("timeline", "list", "concept", "name", "rating", "remark")])
@@ -101,7 +102,7 @@ def write(opened: Open, out: Path, timelines: int, seed: int, horizon: str) -> i
 
 
 def made_up(opened: Open, many: int, seed: int) -> list[Timeline]:
-    """Timelines of the synthetic base world, of concepts that the encoder knows and that may be shown. Raises UserError."""
+    """Timelines from the synthetic base world, made of concepts that the encoder knows and that may be shown. Raises UserError."""
     world = World.of(seed, 0.0)
     block, events = draw(make(world, ["base"]), world, 0)
     known = [
@@ -134,7 +135,7 @@ def _visits(day: NDArray[np.integer], token: NDArray[np.int64]) -> list[tuple[in
 
 
 def _rows(opened: Open, number: int, answer: Answer) -> Iterator[tuple[str, ...]]:
-    """Timeline, list, concept, name, probability, and who named it, in the order of names."""
+    """Timeline, list, concept, name, probability, and what named the concept, sorted by name."""
     vocabulary = opened.forecaster.vocabulary
     for name in HEADINGS:
         likely = {one.token: one.probability for one in answer.of(name)}

@@ -46,7 +46,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Shown:
-    """The rules for which rows of a table are shown (`naming`), and how their counts are (`guard`)."""
+    """The rules for which rows of a table are shown (`naming`), and how their counts are shown (`guard`)."""
 
     guard: Guard
     naming: Naming
@@ -99,7 +99,8 @@ def _refuse_uncounted(mapping: Mapping) -> None:
 
 
 def _remember(store: Path, report: Artifact) -> None:
-    """Record that a report was released; warn if a different one was before, since their counts can be subtracted."""
+    """Record that a report was released. Warns if a different report was released before, because the counts of the two can be
+    subtracted."""
     path, today = store / RELEASES, datetime.datetime.now(datetime.UTC).date().isoformat()
     with build_lock.locked(store, hash_of(RELEASES)):
         before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -8,19 +8,21 @@ class ForecastsSettings:
     """How the encoder's forecasts of the next concepts are evaluated. Without a test side, there are no forecasts."""
 
     patients: int = option(
-        "Most patients of the validation side, and of the test side, whose future is forecast; drawn by a keyed hash. 0: none is.",
+        "Largest number of patients on the validation side, and on the test side, whose future is forecast; drawn by a keyed"
+        " hash. 0: no forecasts.",
         5_000,
         ge=0,
     )
     counted_patients: int = option(
-        "Most patients of the training side on whom popularity and the weight of a patient's own history are counted.",
+        "Largest number of patients on the training side from whom popularity and the weight of a patient's own history are"
+        " counted.",
         20_000,
         ge=100,
     )
-    min_visits: int = option("Visits that a history must have at least.", 5, ge=1)
+    min_visits: int = option("Least number of visits in a history.", 5, ge=1)
     tokens_before: int = option(
-        "Most tokens of a history that stand before the mask, the last ones; 0: as many as the encoder's context holds.",
+        "Number of tokens before the mask: the last ones of the history. 0: as many as fit into the encoder's context.",
         0,
         ge=0,
     )
-    bootstrap: int = option("Draws of patients for intervals.", 1_000, ge=100)
+    bootstrap: int = option("Number of bootstrap samples of patients for intervals.", 1_000, ge=100)

@@ -163,7 +163,8 @@ class Terms:
         return "" if self._are_present(manifest) else LEFT
 
     def _are_present(self, manifest: Mapping[str, Any]) -> bool:
-        """Whether no patient in the artifact has left. A stage's check looks one stage back; this looks at all."""
+        """Whether no patient in the artifact has left. A stage's own check looks only one stage back; this one looks at all
+        stages."""
         asset, inputs = manifest["asset"], manifest["inputs"]
         if asset in KEPT_WITHOUT_CONSENT:
             return True

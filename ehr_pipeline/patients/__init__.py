@@ -4,7 +4,8 @@ from ehr_pipeline.disclosure.kinds import Declared, Events, EventsOf, People, Th
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, PATIENT_DATASET
 
 OF_FEW = EventsOf("patients/dropped/few_visits")
-"""Events of patients left out for few visits: each had fewer than `min_visits`, so these counts reveal their number."""
+"""Events of patients left out for few visits. Each such patient had fewer than `min_visits` visits, so these counts reveal the
+number of patients."""
 COUNTED: dict[str, Declared] = {
     PATIENT_DATASET: {
         "dropped": {"few_visits": OF_FEW, "*": Events},

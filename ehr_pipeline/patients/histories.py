@@ -1,4 +1,5 @@
-"""Histories: what is known of patients by the end of a day. Each history is stored as if it were a patient, so it is read like one.
+"""Histories: what is known about patients by the end of a day. A history is stored as if it were a patient, and is read in the
+same way.
 
 No polars here: GPU workers use this module. Axes: H histories.
 """
@@ -52,7 +53,7 @@ def with_visit(shard: Shard, token: int, day: NDArray[np.integer]) -> Shard:
 
 
 def without(shard: Shard, token: NDArray[np.integer]) -> Shard:
-    """The shard without one token in each record (H,): visits that held nothing else are gone."""
+    """The shard without one token in each record (H,); visits that held no other token are removed."""
     of_record = np.diff(shard.patient_tokens)
     kept = shard.tokens != np.repeat(token, of_record)
     starts = np.concatenate([[0], np.cumsum(kept)]).astype(np.int32)[shard.visit_start]

@@ -46,7 +46,7 @@ def notes(records: RecordsSettings, settings: SplitSettings, below: int) -> Iter
 
 
 def _of_files(folder: Path, kind: PatientKind, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
-    """Check the first values of the files of a kind. Files that cannot be read are reported by another check."""
+    """Check the first values in the files of a kind. Another check reports files that cannot be read."""
     try:
         for path in files.find(walk(folder), kind):
             yield from _of_values(path, _first_values(path, kind, settings.column), settings, below)

@@ -18,51 +18,52 @@ USUAL_SIDES = {
 }
 """Usual spellings of sides, in lower case with blanks between words; without the ambiguous 'development', 'evaluation'."""
 SIDES = "sides"
-"""Name of the hash of the split among the settings of assets that learn from a part of the patients."""
+"""The key under which the settings of an asset that learns from only some patients hold the hash of the split."""
 PUBLIC_KEY = "ehr-pipeline-split-1"
-"""The key of the demo, and of studies that set no key before each store had its own. It is public."""
+"""The public key of the demo, and of older studies that set no key, made before each store had a key of its own."""
 
 
 def shown_key(key: str) -> str:
-    """Return the key of a split as it may be shown: with it and the ids, sides can be computed. The public key is shown."""
+    """Return a split's key if it is public, otherwise a placeholder: a key and the ids reveal which side each patient is on."""
     return key if key in ("", PUBLIC_KEY) else "(not shown)"
 
 
 @settings
 class SplitSettings:
-    """Which patients are held out: by a keyed hash of the id, or as a column of the patients says. A patient keeps its side."""
+    """Which patients are held out, decided by a keyed hash of the id or by a column of the patients. A patient never changes
+    side."""
 
     validation_share: float = option(
         "Share of the patients held out. Source: 0.02 in the published run.", 0.02, gt=0, lt=0.5
     )
     key: str = option(
-        "Key of the hash of the patient id (BLAKE2b). Another key gives another split. Empty: the key of the split that is in the"
-        " store; a new store gets a random one. Set it to have the same split in another store.",
+        "Key for the hash of the patient id (BLAKE2b). Another key gives another split. Empty: the key of the split already in"
+        " the store; a new store gets a random key. Set the key to have the same split in another store.",
         "",
     )
     test_share: float = option(
-        "Share of the patients on the test side, by the same hash: no vocabulary, encoder, transform or probe learns from them."
-        " 0: there is no test side.",
+        "Share of the patients on the test side, by the same hash. No vocabulary, encoder, transform or probe learns from these"
+        " patients. 0: there is no test side.",
         0.0,
         ge=0,
         lt=0.5,
         later=True,
     )
     column: str = option(
-        "Attribute of the patients (such as those of records.patients.attributes, or the one that records.meds.splits names) that"
-        " says each patient's side: train; tuning or validation; held_out or test. Who has no value is on no side, and nothing is"
-        " learned from them. Empty: the hash decides.",
+        "Attribute of the patients that gives each patient's side: train; tuning or validation; held_out or test. It can be one"
+        " of records.patients.attributes, or the one named by records.meds.splits. Nothing is learned from patients without a"
+        " value. Empty: the hash decides.",
         "",
         later=True,
     )
     values: dict[str, str] = option(
-        "How values of the column are to be read, such as {A = 'train', B = 'test'}. The usual words need not be named.",
+        "Meanings of the values in the column, such as {A = 'train', B = 'test'}. The usual words need not be listed.",
         {},
         later=True,
     )
     draw_validation: bool = option(
-        "Draw validation patients from those whom the column puts on the training side, by the hash and validation_share: for data"
-        " sets that tell only train and test.",
+        "Whether validation patients are drawn, by the hash and validation_share, from the column's training side: for data"
+        " sets that have only train and test.",
         False,
         later=True,
     )
@@ -93,12 +94,12 @@ class SplitSettings:
 
 @settings
 class DerivedAttribute:
-    """An attribute that is read off a patient's recorded codes, such as ethnicity. What a patient file says comes first."""
+    """An attribute derived from a patient's recorded codes, such as ethnicity. A value in a patient file takes precedence."""
 
     codes: str = option("A table of codes as they are recorded (columns code,value).", role="list")
     rule: Literal["most_recent", "most_frequent"] = option(
-        "Which value counts, of several: 'most_recent' (of two on one day, the one on more days) or 'most_frequent' (the one on the"
-        " most days; of two, the more recent); then the first in order of the alphabet.",
+        "Which of several values to use: 'most_recent' (a tie goes to the value recorded on more days) or 'most_frequent' (the"
+        " value recorded on most days; a tie goes to the more recent). Remaining ties go to the first in alphabetical order.",
         "most_recent",
     )
 
@@ -110,19 +111,19 @@ class PatientsSettings:
     max_concepts_per_visit: int = option("Larger visits are removed. Source: 512 in the published run.", 512, ge=1)
     min_visits: int = option("Patients with fewer visits are removed. Source: 3 in the published run.", 3, ge=1)
     derived: dict[str, DerivedAttribute] = option(
-        "Attributes that are derived from recorded codes: name in the data set = how, such as [patients.derived.ethnicity].",
+        "Attributes derived from recorded codes: one table for each name in the data set, such as [patients.derived.ethnicity].",
         {},
     )
     visit_window_days: int = option(
-        "An event within so many days of a visit's first day joins that visit; 0: a visit is a day. For records in which"
-        " events of one visit bear several dates.",
+        "Events within this number of days after a visit's first day belong to that visit; 0: each day is a visit of its own."
+        " Use it if events of one visit have different dates.",
         0,
         ge=0,
         le=366,
     )
     split: SplitSettings = option("Training and validation patients.", SplitSettings())
     workers: int = option(
-        "Buckets that are worked on side by side: 1 works inline, up to 4 on threads, more on processes.",
+        "Number of buckets processed in parallel: 1 works in the process of the run, 2 to 4 use threads, more use processes.",
         1,
         role="tuning",
         ge=1,

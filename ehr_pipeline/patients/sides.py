@@ -1,4 +1,5 @@
-"""The side of every patient, when there may be a test side. Made with the catalog, so that it is known before the vocabulary.
+"""The side of every patient, when there may be a test side. Sides are determined with the catalog, so that they are known before
+the vocabulary.
 
 A side is a function of the patient's id and the key (`split.side`), or is read from a column of the patients. The column may give
 different sides in different extracts. The oldest extract that gives one decides, because what was learned from a patient cannot be

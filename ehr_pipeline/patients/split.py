@@ -21,7 +21,8 @@ from ehr_pipeline.tables import schemas
 def side(patient_id: str, settings: SplitSettings) -> str:
     """Return 'train', 'validation' or 'test', by the hash. The settings must have a key: see `identity.split_settings`.
 
-    Validation patients have the lowest hashes, test patients the highest: a change of a share moves no patient between these two.
+    Validation patients have the lowest hashes, test patients the highest: so changing a share moves no patient between these two
+    sides.
     """
     number = _hash(patient_id, settings)
     if settings.test_share and number >= (1 - settings.test_share) * 2**64:

@@ -1,4 +1,4 @@
-"""Visits longer than a day, for records without links to visits: events within some days of its first day join a visit."""
+"""Visits longer than a day, for records without links to visits: a visit takes in all events within some days of its first day."""
 
 import numpy as np
 
@@ -8,8 +8,8 @@ from ehr_pipeline.tables import row_keys
 def joined(keys: row_keys.Keys, days: int) -> row_keys.Keys:
     """Move every event to the first day of its visit, in sorted distinct keys (n,). Returns sorted keys, with duplicates.
 
-    A visit begins on a patient's first day, and then on the first day that is more than `days` after the start of the last visit.
-    The starts are found by jumping from each day to the first day after its window, by 1, 2, 4, … visits at once.
+    A visit begins on a patient's first day; each next visit begins on the first day more than `days` after the start of the
+    previous one. The starts are found by jumping from each day to the first day after its window, by 1, 2, 4, … visits at once.
     """
     if not days or not len(keys):
         return keys

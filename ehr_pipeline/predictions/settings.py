@@ -15,26 +15,31 @@ class FineTuning:
     """How the encoder is fine-tuned for each task, with the labels of its samples."""
 
     heads: tuple[Literal["classifier", "sum", "mask"], ...] = option(
-        "Heads with which the encoder is fine-tuned, each a further model of every task. Empty: it is not, since this takes far"
-        " longer than all other models: a training for each task, head and sample of labels, and the whole test side each time."
-        " 'classifier': a linear layer on the state at the mask, beside the vector of the history; it begins at the logistic"
-        " regression. 'sum': the probability of the outcome's concepts from the mean state of the history; 'mask': the same at the"
-        " mask. These two begin at the encoder's own log-odds (He, Rasmy, Zhi & Tao 2025).",
+        "Heads with which the encoder is fine-tuned; each is a further model for every task. Empty: no fine-tuning, because it"
+        " takes far longer than all other models: for each task, head and sample of labels, one training and a pass over the"
+        " whole test side. 'classifier': a linear layer on the state at the mask together with the vector of the history; it"
+        " starts from the logistic regression. 'sum': the probability of the outcome's concepts, predicted from the mean state"
+        " of the history. 'mask': the same, predicted from the state at the mask. 'sum' and 'mask' start from the encoder's own"
+        " log-odds (He, Rasmy, Zhi & Tao 2025).",
         (),
     )
     frozen_layers: int = option(
-        "Lower layers of the encoder that stay as they are, with the embeddings; 0: everything is trained.", 0, ge=0
+        "Number of lower layers of the encoder that, together with the embeddings, are not trained; 0: everything is trained.",
+        0,
+        ge=0,
     )
     epochs: int = option(
-        "Most passes over the labels; 0: none, so that a model stays at its beginning. With at least 100 cases and 100 others, the"
-        " best number is found on a fifth of their patients.",
+        "Largest number of passes over the labels; 0: a model stays as it started. With at least 100 cases and 100 others, the"
+        " best number of passes is chosen on a fifth of the patients.",
         4,
         ge=0,
     )
     learning_rate: float = option(
-        "Peak of the learning rate: a linear rise over a tenth of the updates, then a linear fall.", 1e-4, gt=0
+        "Peak learning rate, reached by a linear rise over a tenth of the updates and followed by a linear fall.",
+        1e-4,
+        gt=0,
     )
-    batch: int = option("Histories of an update.", 16, ge=1)
+    batch: int = option("Number of histories in an update.", 16, ge=1)
 
 
 @settings
@@ -46,25 +51,26 @@ class PredictionsSettings:
         (),
     )
     labels: tuple[int, ...] = option(
-        "Numbers of labels that models are fitted with, beside all of them. Samples are nested; half of each are cases, as far as"
-        " there are enough. Models that need no labels are always there.",
+        "Numbers of labels with which models are fitted, in addition to all labels. Samples are nested, and half of each sample"
+        " are cases if there are enough. Models that need no labels are always included.",
         (10, 20, 50, 100, 200, 500),
     )
     patients: int = option(
-        "Most patients of a task that models are fitted on, and most that each of the other sides has. Of those to fit on, cases"
-        " are taken first.",
+        "Largest number of a task's patients on each side. For fitting, cases are taken first.",
         20_000,
         ge=100,
     )
-    concepts: int = option("Most concepts that are counted, the most frequent ones.", 2_000, ge=1)
-    boosted_concepts: int = option("Most concepts that boosting is given, which needs dense tables.", 200, ge=1)
+    concepts: int = option("Number of concepts that are counted: the most frequent ones.", 2_000, ge=1)
+    boosted_concepts: int = option(
+        "Number of concepts for boosting, which needs dense tables: the most frequent ones.", 200, ge=1
+    )
     tokens_before: int = option(
-        "Most tokens of a history that stand before the mask, the last ones; 0: as many as the encoder's context holds.",
+        "Number of tokens before the mask: the last ones of the history. 0: as many as fit into the encoder's context.",
         0,
         ge=0,
     )
     fine_tuning: FineTuning = option("How the encoder is fine-tuned for each task.", FineTuning(), later=True)
-    bootstrap: int = option("Draws of patients for intervals.", 1_000, ge=100)
+    bootstrap: int = option("Number of bootstrap samples of patients for intervals.", 1_000, ge=100)
     batch_tokens: int = option("Token slots computed at once.", 16_384, role="tuning", ge=256)
 
     def problems(self) -> Iterator[str]:

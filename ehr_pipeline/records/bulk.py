@@ -1,6 +1,6 @@
-"""Find events entered in bulk: many of one patient, entered on one day, far from their own dates, as at registration.
+"""Find events entered in bulk: many events of one patient, entered on one day far from their own dates, as at registration.
 
-Somebody remembered or copied their dates. They can be found only in files that contain the date of entry.
+The dates of such events were remembered or copied. They can be found only in files that contain the date of entry.
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ from ehr_pipeline.typed_settings import option, settings
 class BulkEntry:
     """Which events count as entered in bulk. Source: ours; no published rule is in general use."""
 
-    events: int = option("So many events of a patient, at least, that were entered on one day.", 20, ge=2)
-    days: int = option("So many days, at least, between an event and its entry.", 365, ge=1)
+    events: int = option("Least number of a patient's events that were entered on the same day.", 20, ge=2)
+    days: int = option("Least number of days between an event and its entry.", 365, ge=1)
 
 
 def entered_in_bulk(

@@ -14,7 +14,8 @@ TOGETHER = 64  # shards whose codes are read at once
 
 
 def write_used(names: pa.ChunkedArray, used: list[Path], out: Path) -> None:
-    """Write those of the sorted codes that occur in a bucket. `used` lists files of bits, one bit for each code in that order."""
+    """Write the sorted codes that occur in any bucket. Each file in `used` holds a bucket's bits, one for each code in that
+    order."""
     occurs = np.zeros(len(names), bool)
     for path in used:
         occurs |= np.unpackbits(np.load(path), count=len(names)).astype(bool)

@@ -65,7 +65,8 @@ class DateRules:
 def parse(text: pl.Expr, formats: tuple[str, ...], latest: datetime.date | None = None) -> pl.Expr:
     """Parse dates by the first format that fits; null if none fits. Years before 1800 do not count as dates.
 
-    Where `latest` is given, a year of two digits ('%y') is never after it: '05/06/50' is 1950 in an extract of 2020.
+    If `latest` is given, a two-digit year ('%y') is read such that the date is not later: '05/06/50' is 1950 in an extract of
+    2020.
     """
     return pl.coalesce([_since_1800(_not_after(_read_one(text, form), form, latest)) for form in formats])
 

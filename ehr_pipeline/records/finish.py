@@ -28,7 +28,7 @@ KNOWN = "known:"
 DIFFERING = "differing:"
 """Prefix of the name of a column, for the count of patients whose rows have several values in it."""
 OTHER_SEX = "sex:"
-"""Prefix of a value of the sex that is not understood, for the count of patients who have it."""
+"""Prefix of a sex value that is not understood, for the count of patients who have this value."""
 Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.uint64]]
 """File number, line, reason and patient hash (n,) of rejected rows."""
 

@@ -1,8 +1,8 @@
 """Ids and whole numbers as exports write them: '317009.0' is 317009; '1.20E+14' is an id that a spreadsheet rounded.
 
-If a column has an empty cell, pandas and R write its whole numbers as floating-point numbers; Oracle and Spark write
-decimals with a fraction of zeros. These are read as the original whole numbers. A number in exponent form was rounded
-to a few digits, so that the ids of several people became the same text, and it cannot be known whose it is.
+If a column has an empty cell, pandas and R write its whole numbers as floating-point numbers; Oracle and Spark write decimals
+with a fraction of zeros. These are read as the original whole numbers. A number in exponent form was rounded to a few digits, so
+that the ids of several people became the same text: whose id it was cannot be recovered.
 """
 
 import re

@@ -46,7 +46,7 @@ class Interned:
         return result
 
     def sorted_table(self) -> pa.Table:
-        """Return the distinct codes in order of text (`code`), and the place of each, by its number less one (`rank`)."""
+        """Return the distinct codes, sorted (`code`). In column `rank`, row i holds the place of the code with number i + 1."""
         texts = [pa.array(self._texts, pa.string())]
         numbers = [np.fromiter(self._texts.values(), np.uint32, len(self._texts))]
         for prefix, known in self._plain.items():

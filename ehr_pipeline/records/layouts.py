@@ -1,4 +1,4 @@
-"""How the files of an extract are laid out: which files there are, how they are written, what their columns mean."""
+"""Layout of an extract's files: which files there are, how they are written, what their columns mean."""
 
 import codecs
 import re
@@ -26,7 +26,8 @@ _DESCRIBED = re.compile(r"records\.(events|patients)\[\d+\](\.linked\[\d+\])?")
 
 
 def setting(where: str, name: str) -> str:
-    """Return how a message names a setting of the section `where`: by the section alone if a known layout has no such one."""
+    """Return a setting's name as messages show it: `where`, the section, then `name`; `where` alone if a known layout lacks the
+    setting."""
     if _DESCRIBED.fullmatch(where):
         return f"{where}.{name}"
     if where.startswith("events."):  # a dictionary
@@ -45,18 +46,19 @@ class DelimitedText:
     """How a group of files is written. Plain, gzip and Parquet files (by their ending .parquet) may be mixed."""
 
     files: str = option(
-        "Glob of the files, relative to the folder of the extract, such as 'events_*.txt*'; several are separated by '|'."
+        "Glob of the files, relative to the extract's folder, such as 'events_*.txt*'. Separate several globs by '|'."
     )
     delimiter: str = option("One character between fields.", "\t")
     quote: str = option(
-        "The quoting character, or empty where the files do not quote. A line break in quotes belongs to its field.", ""
+        "The quoting character, or empty if the files do not quote. A line break inside quotes is part of the field.",
+        "",
     )
     encoding: str = option("Text encoding of the files, such as 'utf-8', 'latin-1' or 'utf-16'.", "utf-8")
-    header: tuple[str, ...] = option("Names of the columns, where the files have no header line.", ())
+    header: tuple[str, ...] = option("Names of the columns, if the files have no header line.", ())
     date_formats: tuple[str, ...] = option(
-        "Formats of dates (strftime), such as '%d/%m/%Y', '%d-%b-%Y' or '%d/%m/%Y %H:%M:%S'; and 'iso', the day of any date of"
-        " ISO 8601, with or without a time of day, fraction and zone. A date that two of them read as different days is rejected as"
-        " ambiguous, never guessed. A year of two digits ('%y') is never in the future.",
+        "Date formats (strftime), such as '%d/%m/%Y', '%d-%b-%Y' or '%d/%m/%Y %H:%M:%S'; or 'iso' for any ISO 8601 date, with"
+        " or without time of day, fraction and zone. If two formats read a date as different days, the date is rejected as"
+        " ambiguous, never guessed. A two-digit year ('%y') is never read as a future year.",
         ("%d/%m/%Y", ISO),
     )
 
@@ -111,8 +113,10 @@ class EventColumns:
     patient: str = option("Column of the patient id.")
     date: str = option("Column of the date of the event.")
     code: str = option("Column of the medical code.")
-    code_fallback: str = option("Column of the code where the first one has none.", "")
-    entered: str = option("Column of the date on which the event was entered: shows which were entered in bulk.", "")
+    code_fallback: str = option("Column of the code for rows whose `code` column is empty.", "")
+    entered: str = option(
+        "Column of the date on which the event was entered; it shows which events were entered in bulk.", ""
+    )
 
 
 @settings
@@ -121,8 +125,8 @@ class EventFiles(DelimitedText):
 
     columns: EventColumns = option("Names of the columns.")
     code_system: str = option(
-        "'snomed' for SNOMED CT (Read codes among them are kept and counted). Any other name is a local system, whose"
-        " dictionary to SNOMED stands under [events.dictionaries]. Empty: each code says its own, as 'LOINC:8331-1' does.",
+        "'snomed' for SNOMED CT (Read codes among the codes are kept and counted). Any other name is a local code system;"
+        " [events.dictionaries] holds its translation to SNOMED. Empty: each code names its own system, as 'LOINC:8331-1' does.",
         "snomed",
     )
     no_code: tuple[str, ...] = option("Values of the code column that mean 'no code', such as '0' in OMOP.", ())
@@ -132,7 +136,7 @@ class EventFiles(DelimitedText):
 class PatientColumns:
     """Names of the columns of a patient file. Give birth_date, or birth_year with or without month and day.
 
-    A file without a birth only adds to the patients of the others, such as a file of deaths.
+    A file without births, such as a file of deaths, only adds to patients who are in other files.
     """
 
     patient: str = option("Column of the patient id.")
@@ -143,11 +147,12 @@ class PatientColumns:
     sex: str = option("Column of the sex.", "")
     observation_start: str = option("Column of the date from which the patient was observed (registration).", "")
     observation_ends: tuple[str, ...] = option(
-        "Columns of dates at which observation may have ended (end of registration): the earliest counts, a death included.",
+        "Columns of dates on which observation may have ended, such as the end of registration. The earliest counts, and death"
+        " ends observation too.",
         (),
     )
     death: str = option(
-        "Column of the date of death. It ends observation, and tasks know it as a death.", "", later=True
+        "Column of the date of death. Death ends observation, and tasks can use it as an outcome.", "", later=True
     )
 
     def problems(self) -> Iterator[str]:
@@ -169,9 +174,10 @@ class LinkedFiles(DelimitedText):
 
     key: str = option("Column of the key, such as the id of the practice.")
     patient_key: str = option("Column of the key in the patient file.")
-    attributes: dict[str, str] = option("Columns to carry: name in the patient data set = column in the file.", {})
+    attributes: dict[str, str] = option("Columns to keep: name in the patient data set = column in the file.", {})
     observation_ends: tuple[str, ...] = option(
-        "Columns of dates at which observation ended for all of its patients, such as the last collection.", ()
+        "Columns of dates on which observation ended for all patients who share a row, such as a practice's last collection.",
+        (),
     )
 
 
@@ -181,18 +187,18 @@ class PatientFiles(DelimitedText):
 
     columns: PatientColumns = option("Names of the columns.")
     sex_values: dict[str, str] = option(
-        "How values of the sex column are to be read, such as {1 = 'M', 2 = 'F'}. The usual words (M, female, unknown) need not be"
-        " named.",
+        "Meanings of the values in the sex column, such as {1 = 'M', 2 = 'F'}. The usual words (M, female, unknown) need not be"
+        " listed.",
         {},
     )
     attributes: dict[str, str] = option(
-        "Other columns to carry: name in the patient data set = column in the file, such as region = 'rgn_name'.", {}
+        "Other columns to keep: name in the patient data set = column in the file, such as region = 'rgn_name'.", {}
     )
     linked: tuple[LinkedFiles, ...] = option("Tables that are joined to the patients, such as practices.", ())
 
     @property
     def carried(self) -> set[str]:
-        """Names of the columns that these files give to patients besides id, birth and sex."""
+        """Names of the patients' columns that come from these files, besides id, birth and sex."""
         own = {OBSERVATION[0]} if self.columns.observation_start else set()
         if self.columns.death:
             own.add(DEATH)

@@ -7,22 +7,23 @@ from typing import Literal
 from ehr_pipeline.typed_settings import option, settings
 
 OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[\w-]+")
-"""What Dagster takes for an owner."""
+"""What Dagster accepts as an owner."""
 
 
 @settings
 class OperationSettings:
-    """Runs that start by themselves. Nothing here changes a result."""
+    """Runs that start automatically. No setting here changes a result."""
 
     watch: Literal["off", "sensor", "schedule"] = option(
-        "What reads new extracts by itself, and then makes anew what follows, as encoder.on_new_extract says: nothing, a sensor"
-        " that looks at records.landing every watch_seconds, or a schedule (cron). Each can also be switched in the UI.",
+        "What reads new extracts automatically and then updates all later assets (see encoder.on_new_extract). 'off': nothing;"
+        " 'sensor': a sensor that checks records.landing every watch_seconds; 'schedule': a schedule (cron). Sensor and"
+        " schedule can also be switched in the UI.",
         "off",
         role="operation",
     )
     complete: Literal["quiet", "marker"] = option(
-        "When an extract counts as complete: 'quiet', when none of its files changed for quiet_minutes; 'marker', when its folder"
-        " holds the file that marker names.",
+        "When an extract counts as complete. 'quiet': when none of its files has changed for quiet_minutes; 'marker': when its"
+        " folder contains the file named by `marker`.",
         "quiet",
         role="operation",
     )
@@ -30,37 +31,40 @@ class OperationSettings:
         "Minutes without a change after which a folder is complete.", 15.0, role="operation", ge=0
     )
     marker: str = option(
-        "Name of the file that says that a folder is complete; written last.", "_COMPLETE", role="operation"
+        "Name of the file, written last, that marks a folder as complete.", "_COMPLETE", role="operation"
     )
-    watch_seconds: int = option("Seconds between two looks of the sensor.", 60, role="operation", ge=10)
-    cron: str = option("When the schedule looks, as a cron line of five fields.", "0 5 * * *", role="operation")
+    watch_seconds: int = option("Seconds between two checks by the sensor.", 60, role="operation", ge=10)
+    cron: str = option("When the schedule checks, as a cron line of five fields.", "0 5 * * *", role="operation")
     timezone: str = option("Time zone of cron.", "UTC", role="operation")
     max_runtime_hours: float = option(
-        "A run that started by itself is ended after so many hours; all others after max_runtime_seconds in dagster.yaml.",
+        "A run that started automatically is ended after this many hours; all other runs after max_runtime_seconds in"
+        " dagster.yaml.",
         72.0,
         role="operation",
         gt=0,
     )
     retries: int = option(
-        "How often a run that started by itself, and whose process died, is started again. What was finished is kept, and a"
-        " training goes on from its last checkpoint. A failed check or stage is not tried again: it would fail again.",
+        "How often an automatic run whose process died is started again. Finished work is kept, and a training resumes from its"
+        " last checkpoint. A failed check or stage is not retried, since it would fail again.",
         1,
         role="operation",
         ge=0,
         le=10,
     )
     owners: tuple[str, ...] = option(
-        "Who answers for the study: e-mail addresses, or team:NAME. The UI shows them at each asset.",
+        "Who is responsible for the study: e-mail addresses, or team:NAME. The UI shows them at each asset.",
         (),
         role="operation",
     )
     failure_log: str = option(
-        "File to which each failed run adds a line of JSON: run, job, assets, kind of error, and no patient data. Empty: none.",
+        "File to which each failed run adds a line of JSON: run, job, assets and kind of error, but no patient data. Empty: no"
+        " file.",
         "",
         role="input",
     )
     webhook: str = option(
-        "Address to which the same JSON is sent by POST. Empty: none. It holds no patient data, but it leaves the machine.",
+        "Address to which the same JSON is sent by POST. The JSON contains no patient data, but leaves the machine. Empty:"
+        " nothing is sent.",
         "",
         role="operation",
     )

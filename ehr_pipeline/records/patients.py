@@ -178,7 +178,7 @@ def _attribute(name: str, files: PatientFiles) -> pl.Expr:
 def _dates_of(files: PatientFiles, rules: DateRules) -> dict[str, pl.Expr]:
     """Return first and last day of observation, and the day of death.
 
-    The last is the earliest end: the death, or one of those of the file and of joined tables.
+    The last day is the earliest of all ends: the death, and the ends of observation in the file and in joined tables.
     """
     start = _date(START, files, rules, rules.latest) if files.columns.observation_start else pl.lit(None, pl.Date)
     death = _date("death", files, rules) if files.columns.death else pl.lit(None, pl.Date)
@@ -219,7 +219,7 @@ def birth(files: PatientFiles, rules: DateRules) -> tuple[pl.Expr, pl.Expr]:
     precision = pl.when(known).then(pl.lit("month")).otherwise(pl.lit("year"))
     if not columns.birth_day:
         return by_month, precision
-    # Parsed as text, since 31 April must not become a date: then only the month is known.
+    # Parsed as text, because 31 April must not become a date: for such a birth, only the month is known.
     parts = [ids.whole(pl.col(name)).str.zfill(2) for name in BIRTH_PARTS]
     day = pl.concat_str(parts, separator="-").str.to_date("%Y-%m-%d", strict=False)
     full = day.is_not_null() & year.is_not_null() & known
@@ -243,7 +243,7 @@ class Merged:
 def one_row_each(patients: pl.DataFrame) -> Merged:
     """Keep one row per patient: among those with the most precise birth, the first in order of their values.
 
-    Values that it lacks are taken from the patient's other rows; the lowest if there are several. Rows without a birth
+    Values missing in this row are taken from the patient's other rows (the lowest if there are several). Rows without a birth
     only add values, and move the end of observation to the earliest end.
     """
     births = patients["birth_date"]

@@ -25,15 +25,15 @@ class Limits:
     """How much of an extract may be lost before a check warns, and before nothing is built on it."""
 
     rejected_warning: float = option(
-        "Share of rejected rows, of events or of patients, from which on the check `rejected_rows` warns. Empty lines, and rows"
-        " that the study itself leaves out, do not count.",
+        "The check `rejected_rows` warns if at least this share of the rows is rejected, in event files or in patient files."
+        " Empty lines, and rows that the study itself leaves out, do not count.",
         0.01,
         role="check",
         ge=0,
         le=1,
     )
     rejected_error: float = option(
-        "Share of rejected rows, of events or of patients, from which on nothing is built on the extract.",
+        "Nothing is built on the extract if at least this share of the rows is rejected, in event files or in patient files.",
         0.2,
         role="check",
         ge=0,
@@ -41,8 +41,8 @@ class Limits:
     )
 
     not_understood_error: float = option(
-        "Share of patients with a value that is not understood where only a few are known (sex, dates of observation), from which"
-        " on nothing is built on the extract; below it, the check `values_understood` warns.",
+        "Nothing is built on the extract if at least this share of the patients have a sex or a date of observation that cannot"
+        " be read. Below this share, the check `values_understood` warns.",
         0.01,
         role="check",
         ge=0,
@@ -63,24 +63,25 @@ class RecordsSettings:
 
     landing: str = option("Folder that holds one folder for each extract.", role="input")
     follow_links: bool = option(
-        "Whether symbolic links in the landing folder are followed, of files and of folders; the manifest names those that lead"
-        " outside it. false: an extract that holds links is refused.",
+        "Whether symbolic links to files and folders in the landing folder are followed; the manifest lists links that lead"
+        " outside the landing folder. false: an extract that contains links is refused.",
         True,
         role="check",
     )
     mode: Literal["increment", "snapshot"] = option(
-        "'increment': every extract adds to the older ones, and events that several of them hold count once. 'snapshot': the newest"
-        " extract replaces all older ones; patients who are no longer in it leave every artifact.",
+        "'increment': every extract adds to the older ones, and an event that is in several extracts counts once. 'snapshot':"
+        " the newest extract replaces all older ones; patients who are no longer in it are removed from every artifact.",
         "increment",
     )
     withdrawals: str = option(
-        "A text file with the ids of patients who withdrew (opted out), one a line: they leave every artifact. Empty: nobody did.",
+        "A text file with the ids of patients who withdrew (opted out), one on each line. They are removed from every artifact."
+        " Empty: nobody withdrew.",
         "",
         role="list",
     )
     source: Literal["delimited", "cprd_aurum", "omop", "meds"] = option(
-        "What the extract is. 'delimited': files whose columns [[records.events]] and [[records.patients]] name; the others are"
-        " known layouts, whose few options stand in the table of their name.",
+        "Layout of the extract. 'delimited': [[records.events]] and [[records.patients]] describe the files and their columns."
+        " The other values are known layouts; the few options of each are in the table of that name, such as [records.omop].",
         "delimited",
     )
     events: tuple[EventFiles, ...] = option("The kinds of event files.", ())
@@ -89,26 +90,29 @@ class RecordsSettings:
     omop: Omop = option("Options of the source 'omop'.", Omop())
     meds: Meds = option("Options of the source 'meds'.", Meds())
     outside_observation: Literal["keep", "reject"] = option(
-        "What becomes of events outside their patient's observation window, where one is known: 'keep', since what a new practice"
-        " enters of the past matters; or 'reject', counted as before_observation and after_observation.",
+        "What to do with events outside their patient's observation window, if the window is known. 'keep' them, because a new"
+        " practice may enter a patient's earlier history; or 'reject' them, counted as before_observation and"
+        " after_observation.",
         "keep",
     )
-    bulk_entry: BulkEntry = option("Which events were entered in bulk, where the files tell when.", BulkEntry())
+    bulk_entry: BulkEntry = option(
+        "Which events count as entered in bulk, if the files have dates of entry.", BulkEntry()
+    )
     entered_in_bulk: Literal["keep", "reject"] = option(
-        "What becomes of events that were entered in bulk: 'keep', and list them in `bulk_entered`; or 'reject'.",
+        "What to do with events that were entered in bulk: 'keep' them and list them in `bulk_entered`, or 'reject' them.",
         "keep",
     )
     no_value: tuple[str, ...] = option(
-        "Words that mean 'no value' in every column of an extract's files, compared whole, as they stand. Terminology and lists are"
-        " read as they are.",
+        "Words that mean 'no value' in every column of an extract's files. The whole value must match exactly. In terminology"
+        " files and lists they are ordinary text.",
         NO_VALUE,
     )
     sentinel_dates: tuple[str, ...] = option(
         "Dates (YYYY-MM-DD) that mean 'no date': events and births on them are rejected.", SENTINEL_DATES
     )
     partial_dates: Partial = option(
-        "What becomes of dates of events and of births without a day, such as 03/2001 or 2001: 'reject', or 'middle', which"
-        " reads them as the middle of their month or year. Both are counted.",
+        "What to do with dates of events and births that lack a day, such as 03/2001 or 2001: 'reject' them, or read them as"
+        " the 'middle' of the month or year. Either way they are counted.",
         "reject",
     )
     latest_date: str = option(
@@ -118,15 +122,15 @@ class RecordsSettings:
     )
     limits: Limits = option("How much of an extract may be lost.", Limits(), role="check")
     buckets: int = option(
-        "Into how many buckets patients are hashed: a power of two. More buckets, less memory. 0: as many as the extract's size"
-        " asks for, or as the extracts that were read before have.",
+        "Number of buckets into which patients are hashed, a power of two. More buckets need less memory. 0: chosen by the size"
+        " of the extract, or as in the extracts read before.",
         0,
         ge=0,
         le=4096,
     )
     block_megabytes: int = option("Size of the blocks in which text is read, in MB.", 8, role="tuning", ge=1, le=1024)
     workers: int = option(
-        "Buckets that are worked on side by side: 1 works inline, up to 4 on threads, more on processes.",
+        "Number of buckets processed in parallel: 1 works in the process of the run, 2 to 4 use threads, more use processes.",
         1,
         role="tuning",
         ge=1,

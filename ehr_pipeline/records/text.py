@@ -319,8 +319,8 @@ def _without_headers(rows: pl.DataFrame, shape: header.Shape) -> tuple[pl.DataFr
 def _quoted_rows(
     block: bytes, where: Rows, index: NDArray[np.int64], shape: header.Shape, layout: DelimitedText
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split rows that hold a quote, one at a time. If the quotes of a row are wrong, each of its lines is rejected: what
-    else is wrong with it may stand in rows that were swallowed by the quote."""
+    """Split rows that hold a quote, one at a time. If a row's quotes are wrong, each of its lines is rejected for that reason,
+    because the quote may have swallowed other rows."""
     good: dict[str, list[str]] = {role: [] for role in shape.places}
     lines, bad = [], []
     for i in index.tolist():

@@ -1,6 +1,6 @@
-"""Files in the folder of an extract that no kind reads: they are mentioned; one named like a missing table is an error.
+"""Files in an extract's folder that no kind reads. They are mentioned; if one is named like a missing table, that is an error.
 
-One named like a table that is there, an archive or a database causes a warning: it may hold a part of the table.
+An archive, a database, or a file named like an existing table causes a warning: it may hold part of a table.
 """
 
 import json
@@ -66,7 +66,7 @@ UNFINISHED = (
     ".swp",
     "~",
 )
-"""Endings of copies that are not finished, or that were kept of a former state."""
+"""Endings of unfinished copies, and of copies of an earlier state."""
 _COPY = re.compile(r"^(copyof|kopievon|copiede|copiade)")
 
 

@@ -39,7 +39,7 @@ _MEANT = {
 }
 _NEITHER = ("i", "indeterminate", "undetermined", "undifferentiated", "ambiguous", "intersex", "o", "other", "x")
 USUAL = _MEANT | dict.fromkeys((*_NEITHER, "non binary", "nonbinary"), UNKNOWN)
-"""How a sex is written, and what it means. A study that compares more than two sexes names the others in `sex_values`."""
+"""Usual spellings of the sex, and their meanings. A study that compares more than two sexes names the others in `sex_values`."""
 STANDARD = {"1": MALE, "2": FEMALE, "0": UNKNOWN, "9": UNKNOWN}
 """Numbers of ISO/IEC 5218 and of the NHS. Never assumed, since 1 and 2 mean the opposite in some files: only proposed."""
 LIKELY = STANDARD | {
@@ -48,7 +48,7 @@ LIKELY = STANDARD | {
 }
 """What other words mean, for a person to confirm."""
 NOT_UNDERSTOOD = "\0"
-"""Prefix of a value that is not understood, until patients are counted by it."""
+"""Prefix that marks a value that is not understood, until patients have been counted by such values."""
 LONGEST, MOST_VALUES = 40, 100
 """Maximum characters kept of such a value, and maximum number of values counted separately in a bucket."""
 
@@ -90,7 +90,7 @@ def with_digits(words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def are_words(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.Series:
-    """Return in which rows (n,) a number or date, as written, is one of the words."""
+    """Return flags (n,) of the rows in which a number or date, as written, is one of the words."""
     tests = [pl.col(name).cast(pl.String).is_in(words).fill_null(False) for name in rows.columns if name != "line"]
     return rows.select(is_word=pl.any_horizontal(tests)).to_series()
 
@@ -121,7 +121,8 @@ def _key(word: str) -> str:
 
 
 def understood(column: pl.Expr, named: Mapping[str, str], usual: Mapping[str, str]) -> pl.Expr:
-    """Return what values mean, in a column with few known ones: by `named` from the settings, or else by the usual words.
+    """Return the meanings of values in a column that has few known values: by `named` from the settings, otherwise by the usual
+    words.
 
     Upper and lower case, marks between words and a fraction of zeros make no difference. A value that is not understood
     becomes `NOT_UNDERSTOOD` plus the value.

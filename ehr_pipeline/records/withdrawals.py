@@ -29,11 +29,11 @@ from ehr_pipeline.terminology.reading import named, why
 from ehr_pipeline.work.buckets import shard_name
 
 APPLIED = "notes/withdrawn.arrow"
-"""Keyed hashes of the patients who were removed, sorted: if the list gets shorter, they show that removed ones are
-needed."""
+"""File with the sorted keyed hashes of the removed patients. If the list gets shorter, these show that removed rows are needed
+again."""
 REMOVED = "withdrawn.json"
-"""Number of rows that were removed. Part of the data, so that a removal from the quarantine alone also updates what
-reports it."""
+"""File with the number of removed rows. It is part of the data, so that assets that report the number are updated even if rows
+were removed only from the quarantine."""
 
 
 def read(path: str) -> pl.Series:

@@ -12,20 +12,20 @@ from ehr_pipeline.study.settings import Study
 
 HEAD = """# Settings
 
-Made by `ehr-pipeline settings`; do not edit by hand. One TOML file describes a whole study; `EHR_PIPELINE_SETTINGS` or `--settings`
-names it. `ehr-pipeline check --settings FILE` says every problem in it at once. A complete example is `data/demo/settings.toml`.
-Relative paths are relative to the file.
+Made by `ehr-pipeline settings`; do not edit by hand. One TOML file describes a whole study; `EHR_PIPELINE_SETTINGS` or
+`--settings` names it. `ehr-pipeline check --settings FILE` reports all problems in it at once. A complete example is
+`data/demo/settings.toml`. Relative paths are relative to the file.
 
-The column "Decides" says what a changed value does:
+The column "Decides" says what changing a value affects:
 
-| Decides | A changed value |
+| Decides | Changing the value |
 |---|---|
-| result | makes its asset stale; once it is made again, what reads it, if its data differ |
-| list | names a small file: its content counts, not its place |
-| input | names a large file or folder: it counts by what is found in it when it is read |
+| result | makes the asset stale; if the asset's data then differ when it is made again, also the assets that read it |
+| list | counts if the content of the (small) file it names differs; the path does not matter |
+| input | counts if what is read from the large file or folder it names differs; the path does not matter |
 | check | changes which results are accepted, not the results |
 | speed | changes time and memory only |
-| operation | changes when and how the study is run, and what later data do; nothing that was made |
+| operation | changes when and how the study is run, and what new data trigger; not existing results |
 """
 DECIDES = {
     "result": "result",

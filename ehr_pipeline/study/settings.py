@@ -50,12 +50,13 @@ _log = logging.getLogger("ehr_pipeline")
 class StudySettings:
     """The study as a whole."""
 
-    name: str = option("Name of the study, as it stands in the report.")
+    name: str = option("Name of the study, as shown in the report.")
     store: str = option("Folder of the artifacts.", role="input")
     mirror: str = option(
         "Where `ehr-pipeline push` copies the current artifacts, and `pull` fetches them from: `s3://BUCKET/PREFIX`, or"
-        " `file:///FOLDER` on another disk. Options stand in its query: `region`, `endpoint_override` (HOST:PORT of a server that"
-        " is not Amazon's), `scheme`, `tls_ca_file_path`. Credentials come from the environment, never from here. Empty: none.",
+        " `file:///FOLDER` on another disk. Options go into the query of the address: `region`, `endpoint_override` (HOST:PORT"
+        " of a server that is not Amazon's), `scheme`, `tls_ca_file_path`. Credentials come from the environment, never from"
+        " the settings. Empty: there is no mirror.",
         "",
         role="operation",
     )
@@ -64,7 +65,7 @@ class StudySettings:
 
 @settings
 class Study:
-    """Everything that one settings file says. Relative paths in it are relative to the file."""
+    """All settings of one settings file. Relative paths are relative to the file."""
 
     study: StudySettings = option("The study as a whole.")
     records: RecordsSettings = option("The raw extract.")

@@ -1,4 +1,5 @@
-"""Patients who change from one group to another of the same disease at a known age, to test what shows how patients evolve.
+"""Patients who change from one group to another of the same disease at a known age, to test methods that show how patients
+evolve.
 
 The groups are those of `synthetic.groups`. Before the change, a patient has the companions of the group they leave; from the day
 of the change on, those of the group they join. The change lies in the middle of the record, so that both states are recorded.

@@ -1,4 +1,4 @@
-"""Made-up patients: birth, sex, region, ethnicity, practice, treatment, and the subgroup each belongs to."""
+"""Made-up patients: birth, sex, region, ethnicity, practice, treatment, and subgroup."""
 
 import numpy as np
 import polars as pl

@@ -27,7 +27,7 @@ WITHOUT_TASKS: dict[str, dict[str, Any]] = {
     "patients": {"split": {"test_share": 0.0}},
     "tasks": {"screen": 0, "death": "", "task": []},
 }
-"""The demo has tasks and a test side; studies that are about something else have neither."""
+"""Settings without tasks and test side. The demo has both; studies that test something else have neither."""
 
 
 def places(folder: Path) -> dict[str, dict[str, Any]]:

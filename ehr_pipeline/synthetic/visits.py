@@ -87,7 +87,7 @@ class Background:
 
 
 def hash_unit(code: str) -> float:
-    """A number in [0, 1) that depends on the code alone, so that it never changes."""
+    """A number in [0, 1) that depends only on the code, and so never changes."""
     return int(code) * 2_654_435_761 % 2**32 / 2**32
 
 

@@ -16,7 +16,7 @@ def rows(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> 
 
 
 def every_row(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
-    """Return the same, but raise UserError if a patient is not in `among`: the artifacts do not belong together."""
+    """As `rows`, but raise UserError if a patient is not in `among`: the artifacts then do not belong together."""
     found = rows(ids, among)
     if (found < 0).any():
         raise UserError(

@@ -22,7 +22,7 @@ def hash_of(patient_ids: pl.Series) -> NDArray[np.uint64]:
 
 
 def hash_of_column(patient_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
-    """Return the same for an Arrow column."""
+    """As `hash_of`, for an Arrow column."""
     return hash_of(pl.Series(patient_ids.cast(pa.string())))
 
 

@@ -1,12 +1,12 @@
 """Compile loops over bytes and rows with numba, so that several can run in parallel on threads.
 
-numba compiles; later processes run what it made without it, because importing numba and reading its own cache takes two seconds of
-each process. The machine code is saved as an object file in `__pycache__` next to the source, or in the user's cache, and loaded by
-llvmlite, numba's door to LLVM. The name of the file is a hash of all that decides the code: source, types, processor, versions. If
-neither folder is writable, each process compiles again (about a second for each loop).
+numba compiles a loop once; later processes run the machine code without numba, because importing numba and reading its cache
+takes two seconds in each process. The machine code is saved as an object file in `__pycache__` next to the source, or in the
+user's cache, and loaded by llvmlite, numba's interface to LLVM. The file's name is a hash of everything that decides the code:
+source, types, processor, versions. If neither folder is writable, each process compiles again (about a second for each loop).
 
-That needs a loop that calls nothing: one that fills the arrays that it is given, and returns a number or nothing. Other functions
-(those that make arrays, take tuples or return them) work too, but numba is imported for them.
+This works for loops that call no other function, only fill given arrays, and return a number or nothing. Other functions (those
+that make arrays, or take or return tuples) work too, but need numba in every process.
 """
 
 from collections.abc import Callable
@@ -42,9 +42,9 @@ def compiled(function: Function) -> Function:
 
 
 def part(function: Function) -> Function:
-    """Mark a function that loops of the same module call: its code is put in place of each call.
+    """Mark a function that loops in the same module call, so that its code replaces each call.
 
-    It takes and returns numbers and arrays; several results as a tuple.
+    Such a function takes and returns numbers and arrays, and returns several results as a tuple.
     """
     function.is_part_of_a_loop = True  # type: ignore[attr-defined]
     return function

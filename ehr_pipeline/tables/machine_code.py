@@ -1,8 +1,9 @@
 """The machine code of compiled loops: made by numba once, saved, and called without numba (see `jit`).
 
-A function that numba compiles takes an array as a row of values (its calling convention): two pointers to the owner, which loops
-do not use, the number of values, the bytes of each, the address, the shape and the strides. Before code is saved, the types that
-LLVM shows are compared with those that would be passed here; if they differ, as in a future numba, numba calls the function.
+In numba's calling convention, a compiled function takes an array as a series of arguments: two pointers to the owner (not used
+by loops), the number of values, the bytes of each value, the address, the shape and the strides. Before code is saved, the
+argument types that LLVM shows are compared with those that this module would pass. If they differ, as they may in a future
+version of numba, numba calls the function.
 """
 
 import ctypes
@@ -44,8 +45,9 @@ _OWNERS = re.compile(
     r"^define [^\n]*@NRT_(?:in|de)cref\(.*?^}\n|^ +(?:tail )?call void @NRT_(?:in|de)cref\(ptr %arg\.[\w.]+\)\n",
     re.MULTILINE | re.DOTALL,
 )
-"""The functions that count an array's owners, and calls of them for arguments, which have none here: their callers own them."""
-_LOADED: list[Any] = []  # engines hold the code of loaded functions, which ends with them
+"""Patterns for the functions that count an array's owners, and for their calls on arguments. Arguments need no counting, since
+the caller owns them."""
+_LOADED: list[Any] = []  # keeps the engines alive that hold the code of loaded functions
 
 
 def _type(value: Any) -> str:
@@ -66,7 +68,7 @@ def _type(value: Any) -> str:
 
 
 def loaded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
-    """Return a function compiled for arguments of the types of these: from a file, or by numba."""
+    """Return the function compiled for the types of these arguments, read from a file or made by numba."""
     types = tuple(map(_type, arguments))
     name = _name(function, types)
     if name is None:
@@ -96,7 +98,7 @@ def by_numba(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_parts(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function whose calls of parts (`jit.part`) are put in their place when numba compiles it."""
+    """Return a function in which numba replaces calls of parts (`jit.part`) by their code."""
     import numba
 
     known: dict[str, Any] = {name: function.__globals__.get(name) for name in function.__code__.co_names}
@@ -109,19 +111,20 @@ def _with_parts(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def folders(function: Callable[..., Any]) -> list[Path]:
-    """The folders for the code of a function: beside its source, and in the user's cache."""
+    """The folders for a function's code: next to its source, and in the user's cache."""
     beside, home = Path(function.__code__.co_filename).parent / "__pycache__", os.environ.get("HOME")
     users = os.environ.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else "")
     return [beside, Path(users) / "ehr_pipeline"] if users else [beside]
 
 
 def _name(function: Callable[..., Any], types: Types) -> str | None:
-    """The name of the file of a function's code: a hash of what decides it. None where only numba can compile and call it."""
+    """The name of the file for a function's code: a hash of everything that decides the code. None if only numba can compile and
+    call it."""
     import llvmlite.binding as llvm
 
     try:
         source = Path(function.__code__.co_filename).read_bytes()
-    except OSError:  # typed into a notebook
+    except OSError:  # the function was typed into a notebook
         return None
     if OTHER in types or function.__closure__:
         return None
@@ -140,10 +143,10 @@ def _versions() -> tuple[str, ...]:
 
 
 def _made(function: Callable[..., Any], types: Types, arguments: tuple[Any, ...]) -> dict[str, Any]:
-    """Compile a function. Returns its object file, symbol and type of result; an empty symbol where numba has to call it."""
+    """Compile a function. Returns its object file, symbol and result type; the symbol is empty if numba has to call it."""
     import llvmlite.binding as llvm
 
-    numba: Any = import_module("numba")  # its types know neither of these options
+    numba: Any = import_module("numba")  # numba's type hints lack both of these options
     made = numba.njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)(_with_parts(function))
     made.compile(tuple(numba.typeof(argument) for argument in arguments))
     result = str(made.nopython_signatures[0].return_type)
@@ -151,7 +154,7 @@ def _made(function: Callable[..., Any], types: Types, arguments: tuple[Any, ...]
     only_numba = {"symbol": "", "returns": _NONE, "code": b""}
     try:
         module = llvm.parse_assembly(assembly)
-    except RuntimeError:  # it counts owners, so it makes arrays
+    except RuntimeError:  # the function counts owners, so it makes arrays
         return only_numba
     defined = [each for each in module.functions if not each.is_declaration]
     called = [each.name for each in module.functions if each.is_declaration and assembly.count(f"@{each.name}(") > 1]
@@ -171,7 +174,7 @@ def _passed_as(of: str) -> list[str]:
 
 
 def _machine() -> Any:
-    """The processor of this computer, as LLVM compiles for it and loads into this process."""
+    """LLVM's description of this computer's processor, used to compile and to load code into this process."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -222,7 +225,7 @@ def _given_as(of: str) -> list[Any]:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Read saved code; None if there is none, or not all of it."""
+    """Read saved code; None if it is missing or incomplete."""
     try:
         head, _, body = path.read_bytes().partition(b"\n")
         told = json.loads(head)
@@ -233,7 +236,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, code: dict[str, Any]) -> None:
-    """Save code in one step; of processes that save the same, one wins. Raises OSError where nothing can be written."""
+    """Save code in one step, so that several processes may save the same code. Raises OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     told = {"symbol": code["symbol"], "returns": code["returns"], "sha256": hashlib.sha256(code["code"]).hexdigest()}
     part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")

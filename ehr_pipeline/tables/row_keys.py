@@ -31,7 +31,7 @@ def pack(patient: NDArray[np.integer], day: NDArray[np.integer], item: NDArray[n
 def translated(
     patient: NDArray[np.int32], day: NDArray[np.int32], item: NDArray[np.integer], of_item: NDArray[np.integer]
 ) -> Keys:
-    """Return the keys of rows (n,) with each item replaced by `of_item[item]`, without rows for which that is -1."""
+    """Return the keys of rows (n,) with each item replaced by `of_item[item]`; rows whose replacement is -1 are dropped."""
     _refuse_too_large(patient, day, of_item)
     keys = np.empty(len(patient), np.uint64)
     return keys[: _translated(patient, day, item, of_item, keys)]
@@ -51,7 +51,7 @@ def _translated(
     of_item: NDArray[np.integer],
     keys: Keys,
 ) -> int:
-    """Fill in the keys (n,) of rows (n,), and return how many there are: rows whose item has none are left out."""
+    """Fill in the keys (n,) of rows (n,), leaving out rows whose item has no replacement. Returns the number of keys."""
     count = 0
     for row in range(len(patient)):
         other = np.int64(of_item[item[row]])
@@ -129,13 +129,13 @@ def _unpack(keys: Keys, parts: NDArray[np.int32], is_patient: NDArray[np.bool_],
 
 @compiled
 def _renumber(indices: NDArray[np.int32], place: NDArray[np.int32]) -> None:
-    """Replace each index by the place that it has."""
+    """Replace each index by its place."""
     for row in range(len(indices)):
         indices[row] = place[indices[row]]
 
 
 def _dictionary(indices: NDArray[np.int32], occurs: NDArray[np.bool_], names: pa.Array) -> pa.DictionaryArray:
-    """Return indices (n,) into sorted names, which are changed, as an array whose dictionary has only the names that occur."""
+    """Return indices (n,) into sorted names as an array whose dictionary has only the names that occur. Changes `indices`."""
     _renumber(indices, np.cumsum(occurs, dtype=np.int32) - np.int32(1))
     return pa.DictionaryArray.from_arrays(indices, names.filter(pa.array(occurs)).cast(pa.string()), safe=False)
 

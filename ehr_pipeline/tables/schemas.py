@@ -46,7 +46,7 @@ TASK_LABELS = pa.schema(
         ("had_before", pa.bool_()),
     ]
 )
-"""Labels of a shard of the data set, by task. `history_from` is null where the whole history is used."""
+"""Labels of a shard of the data set, by task. `history_from` is null if the whole history is used."""
 COHORT = pa.schema(
     [
         ("patient_id", pa.string()),
@@ -129,7 +129,7 @@ SUPPORT = pa.schema(
         *((name, pa.float64()) for name in ("prediction_strength", "prediction_strength_sd")),
     ]
 )
-"""Columns of `support.csv`: how far the halves of a record agree on each number of clusters, and the prediction strength."""
+"""Columns of `support.csv`: how far the halves of records agree for each number of clusters, and the prediction strength."""
 COMPARISON = pa.schema(
     [
         ("method", pa.string()),
@@ -163,7 +163,7 @@ OBSERVATION = ("observation_start", "observation_end")
 DEATH = "death_date"
 """Column of the day of death, if the source has it; null where no death is known."""
 DATED = (*OBSERVATION, DEATH)
-"""The columns of patients, beside the birth, that hold dates."""
+"""The columns of patients that hold dates, in addition to the birth."""
 
 # A birth date known only to the year is set to 1 July, one known only to the month to the 15th.
 _PERSON = [
@@ -195,9 +195,10 @@ def embeddings(size: int) -> pa.Schema:
 
 
 def histories(who: pa.DataType, size: int) -> pa.Schema:
-    """Columns of a table with one row per history that was asked for, by patient or subject id: how much is known, and its vector.
+    """Columns of a table with one row per requested history, by patient or subject id: how much is known, and the vector of the
+    history.
 
-    `vector` is null where no token was chosen, and `age_at_cut` (whole years) where the patient is not in the extract.
+    `vector` is null if the history has no chosen token; `age_at_cut` (whole years) is null if the patient is not in the extract.
     """
     name = "subject_id" if pa.types.is_integer(who) else "patient_id"
     counts = [(column, pa.int32()) for column in ("tokens", "pooled_tokens", "age_at_cut")]

@@ -1,4 +1,4 @@
-"""Settings of the clinical tasks: which outcome is predicted, for whom, from when."""
+"""Settings of the clinical tasks: which outcome is predicted, for whom, and from which day."""
 
 import datetime
 import re
@@ -23,11 +23,11 @@ def slug(name: str) -> str:
 
 @settings
 class Task:
-    """One task. A day is a day of the record; the index day is the day on which the prediction is made."""
+    """One task. The index day is the day on which the prediction is made. Days with a concept are counted as days of the record."""
 
     file: str = option(
-        "A file whose values are taken where the task does not set them itself, such as those in data/tasks. Paths in it are"
-        " relative to it.",
+        "A file with values for all settings that the task does not set itself, such as a file in data/tasks. Paths in the file"
+        " are relative to the file.",
         "",
         role="input",
     )
@@ -36,23 +36,29 @@ class Task:
         "Concept list (CSV) of the outcome. Empty for a death, a MEDS label file, or an ACES file.", "", role="list"
     )
     outcome_kind: Literal["recorded", "first", "stop", "death"] = option(
-        "What the outcome is: 'recorded': a concept of the list is recorded; 'first': it is recorded for the first time ever, as"
-        " the first prescription of a drug; 'stop': none has been recorded for `stop_days` since the last, as when a treatment"
-        " ended; 'death'.",
+        "What counts as the outcome. 'recorded': a concept from the list is recorded; 'first': a concept from the list is"
+        " recorded for the first time ever, such as the first prescription of a drug; 'stop': no concept from the list has been"
+        " recorded for `stop_days`, such as when a treatment ended; 'death'.",
         "recorded",
     )
-    outcome_days: int = option("Days within the window with a concept of the list that make a case.", 1, ge=1)
+    outcome_days: int = option(
+        "Number of days in the window with a concept from the list that make a patient a case.", 1, ge=1
+    )
     stop_days: int = option(
-        "Days without a concept of the list after which it has stopped, for outcome_kind = 'stop'.", 180, ge=1
+        "For outcome_kind = 'stop': days without a concept from the list after which the outcome counts as stopped.",
+        180,
+        ge=1,
     )
     entry: str = option("Concept list (CSV) that puts patients at risk. Empty: everybody is at risk.", "", role="list")
-    entry_days: int = option("Days with a concept of that list, the last of which is the day of entry.", 1, ge=1)
+    entry_days: int = option(
+        "Number of days with a concept from the entry list; the last of them is the day of entry.", 1, ge=1
+    )
     exclude: str = option(
-        "Concept list (CSV) of patients to leave out, where recorded before the index day.", "", role="list"
+        "Concept list (CSV). Patients with one of its concepts before the index day are left out.", "", role="list"
     )
     index: Literal["landmark", "first_entry", "calendar", "file"] = option(
-        "The index day: 'landmark': a visit drawn at random, always the same for the same seed and split; 'first_entry': the day of"
-        " entry; 'calendar': `index_dates`; 'file': `index_file`.",
+        "How the index day is chosen. 'landmark': a visit drawn at random (the same one for the same seed and split);"
+        " 'first_entry': the day of entry; 'calendar': the days in `index_dates`; 'file': the days in `index_file`.",
         "landmark",
     )
     index_dates: tuple[str, ...] = option("Index days (YYYY-MM-DD) for index = 'calendar'.", ())
@@ -63,31 +69,34 @@ class Task:
         role="list",
     )
     from_visit: int = option(
-        "Number of the first visit that can be a landmark: 3 leaves at least two before it.", 3, ge=1
+        "Number of the first visit that can be a landmark: with 3, at least two visits come before it.", 3, ge=1
     )
-    per_patient: int = option("Landmarks of each patient.", 1, ge=1, le=20)
+    per_patient: int = option("Number of landmarks for each patient.", 1, ge=1, le=20)
     index_day: Literal["neither", "history", "outcome"] = option(
-        "What the events of the index day itself are. Within a day, nobody knows what came first: so by default they are neither"
-        " history nor outcome.",
+        "Whether events of the index day itself are 'history', 'outcome' or 'neither'. The order of events within a day is not"
+        " known, hence the default.",
         "neither",
     )
-    lookback_days: int = option("Days of the history that are used; 0: all.", 0, ge=0)
+    lookback_days: int = option("Number of days of history to use; 0: all.", 0, ge=0)
     gap_days: int = option(
-        "Days between the index day and the window, in which the work-up of a diagnosis may be recorded.", 0, ge=0
+        "Days between the index day and the window. A gap leaves room for the work-up of a diagnosis.", 0, ge=0
     )
-    window_days: int = option("Days of the window in which the outcome counts.", 365, ge=1)
+    window_days: int = option("Length in days of the window in which the outcome counts.", 365, ge=1)
     incident: bool = option(
-        "Whether patients are left out who had the outcome before the window. If not, the outcome may recur.", True
+        "Whether patients who had the outcome before the window are left out. If not, recurrences count as outcomes.",
+        True,
     )
-    min_visits: int = option("Visits that the history must have.", 1, ge=1)
-    min_observed_days: int = option("Days that a patient must have been observed for before the index day.", 0, ge=0)
+    min_visits: int = option("Least number of visits in the history.", 1, ge=1)
+    min_observed_days: int = option(
+        "Least number of days for which a patient was observed before the index day.", 0, ge=0
+    )
     min_age: int = option("Youngest age in years on the index day.", 0, ge=0)
     max_age: int = option("Oldest age in years on the index day.", 150, ge=0)
-    sex: str = option("Sex of those at risk, as in the data set ('F' or 'M'). Empty: all.", "")
+    sex: str = option("Sex of the patients at risk, as in the data set ('F' or 'M'). Empty: all.", "")
     follow_up: Literal["require", "censor"] = option(
-        "Patients who leave within the window without the outcome are not known to be without it, and are left out. 'require': all"
-        " others weigh the same; 'censor': they are weighted by the inverse of the chance of having been followed for so long"
-        " (Uno 2007).",
+        "Patients who leave during the window without the outcome are left out, because they may have had it later. 'require':"
+        " all others have the same weight; 'censor': they are weighted by the inverse of their chance of having been followed"
+        " for that long (Uno 2007).",
         "require",
     )
     aces: str = option(
@@ -140,30 +149,30 @@ class Task:
 
 @settings
 class TasksSettings:
-    """Clinical tasks: who is labelled, when, and how. They need a test side (`patients.split.test_share` or `column`)."""
+    """Clinical tasks: who is labelled, when, and how. Tasks need a test side (`patients.split.test_share` or `column`)."""
 
     screen: int = option(
-        "So many tasks are made without being named: the most frequent concepts of the pooled semantic types, each within 365 days"
-        " of a landmark. 0: none.",
+        "Number of tasks to make automatically, one for each of the most frequent concepts of the pooled semantic types:"
+        " whether the concept is recorded within 365 days of a landmark. 0: none.",
         0,
         ge=0,
         le=1000,
     )
     death: str = option(
-        "Concept list (CSV) of the codes that record a death, beside the dates of death that patients may have (OMOP, MEDS, CPRD"
-        " Aurum, or `columns.death` of the patient files). The earliest counts.",
+        "Concept list (CSV) of codes that record a death. They are used in addition to dates of death (OMOP, MEDS, CPRD Aurum,"
+        " or `columns.death` of the patient files); the earliest counts.",
         "",
         role="list",
     )
     death_attribute: str = option("Attribute of the patients that holds the date of death. Empty: none.", "")
     death_date_format: str = option("Format of the dates in that attribute.", "%Y-%m-%d")
     observed_until: Literal["last_event", "extract"] = option(
-        "How long patients are followed for whom no end of observation is known: to their last event, or to the day of the newest"
-        " extract. The second is right where everybody without an end is still registered.",
+        "How long patients without a known end of observation are followed: to their last event, or to the day of the newest"
+        " extract. 'extract' is right if everybody without an end is still registered.",
         "last_event",
     )
     task: tuple[Task, ...] = option("The tasks.", ())
-    workers: int = option("Buckets that are worked on side by side.", 1, role="tuning", ge=1, le=512)
+    workers: int = option("Number of buckets processed in parallel.", 1, role="tuning", ge=1, le=512)
 
     @property
     def any(self) -> bool:

@@ -1,13 +1,14 @@
-"""`patient_trajectories`: clustered patients' records in windows of time, each window with a vector, a cluster and a place.
+"""Build `patient_trajectories`: clustered patients' records in windows of time, each with a vector, a cluster and a place on the
+map.
 
 A window's vector is made by the transform that was learned from the patients' whole records; it is not learned again.
 The window gets the majority cluster among the nearest whole records, excluding the patient's own, and the mean place of
 those neighbours that are in this cluster on the map of patients. So windows lie on the existing map, without a second
 projection.
 
-The artifact contains `trajectories/` (one row per window, `schemas.trajectories`) and `transitions.csv` (see
-`transitions`), where the moves that are expected of patients like these (`expected`) stand beside those that were made.
-On synthetic extracts where patients change, it also contains `agreement.json`. With `windows = "off"` it is empty.
+The artifact contains `trajectories/` (one row per window, `schemas.trajectories`) and `transitions.csv` (see `transitions`),
+which lists, next to the observed moves, the moves expected of such patients (`expected`). On synthetic extracts where patients
+change, it also contains `agreement.json`. With `windows = "off"` it is empty.
 """
 
 import json
@@ -103,7 +104,7 @@ def build(
 
 @dataclass(frozen=True)
 class _Known:
-    """The whole records, at most MOST, with which windows are compared."""
+    """The whole records with which windows are compared, at most MOST."""
 
     ids: pa.Array
     unit: NDArray[np.float32]
@@ -142,7 +143,8 @@ class _Known:
     def vote(
         self, own: NDArray[np.int64], vectors: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Return the nearest records (m, k) of vectors (m, D), the cluster (m,) of most of them, and the share that is in it (m,).
+        """Return the nearest records (m, k) of vectors (m, D), their most frequent cluster (m,), and its share of the neighbours
+        (m,).
 
         `own` (m,) are the rows of the patients' own records, which do not vote; -1 for none.
         """

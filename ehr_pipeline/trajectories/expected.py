@@ -1,16 +1,16 @@
 """Estimate how many patients would move between clusters if all only grew older and their records changed like those of others.
 
-Windows of one patient differ even if nothing particular happens to the patient: age moves all of them, a first window holds the
-history that was entered at registration, diagnoses begin at any age, and a window holds little. So a vector is modelled as a
-first-order autoregression. In each direction, the last window is what age, amount of record and the other covariates predict,
+A patient's windows differ even if nothing particular happens to the patient: vectors move with age, a first window holds the
+history that was entered at registration, diagnoses begin at any age, and a window holds few records. So a vector is modelled as
+a first-order autoregression. In each direction, the last window is what age, amount of record and the other covariates predict,
 plus a share of how far the first window deviated from its own prediction (regression to the mean; Barnett 2005), plus an
-innovation. If no cluster is left for another in particular, innovations do not depend on the cluster of the first window.
-Then the innovation of another patient who is like the patient in all covariates could have come as well, and the last window
-that it leads to shows the cluster to be expected: a residual bootstrap (Efron & Tibshirani 1993, chapter 8), with innovations
-taken from the nearest patients.
+innovation. If there are no particular moves between clusters, innovations do not depend on the cluster of the first window. So
+the innovation of another patient who is similar in all covariates could equally have occurred, and the last window to which it
+leads shows the expected cluster: this is a residual bootstrap (Efron & Tibshirani 1993, chapter 8), with innovations taken from
+the nearest patients.
 
-Innovations of those who did change are among those taken, so expected numbers are somewhat too high: the test is conservative.
-Axes: n patients with two windows or more, D dimensions, K clusters.
+The innovations also come from patients who did change, so expected numbers are somewhat too high, which makes the test
+conservative. Axes: n patients with two windows or more, D dimensions, K clusters.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,9 @@ Assigns = Callable[[Integers, Vectors], Integers]
 """Function from patients (m,), as rows of `Ends`, and vectors (m, D) to the indices (m,) of their clusters."""
 
 DONORS = 10
-"""Similar patients whose innovations each patient is given, one after the other."""
+"""Number of similar patients whose innovations each patient is given, one after the other."""
 FEWEST = 50
-"""Fewest patients from whom predictions are learned."""
+"""Least number of patients from whom predictions are learned."""
 FOLDS, RIDGE = 5, 1.0
 
 
@@ -86,7 +86,7 @@ def flows(ends: Ends, left: Integers, clusters: int, assign: Assigns) -> Floats 
 
 
 def _autoregression(ends: Ends) -> tuple[Vectors, Vectors]:
-    """Return what is predicted of the last windows (n, D), and the innovations (n, D); both learned from other patients."""
+    """Return the predicted last windows (n, D) and the innovations (n, D), both learned from other patients."""
     design = ends.design()
     predicted = np.empty_like(ends.last)
     for fold in range(FOLDS):
@@ -100,7 +100,8 @@ def _autoregression(ends: Ends) -> tuple[Vectors, Vectors]:
 
 
 def _donors(ends: Ends) -> Integers:
-    """Return the nearest patients (n, DONORS) of the same categories, by numbers; in small cells some again, -1 for nobody."""
+    """Return the patients (n, DONORS) of the same categories who are nearest in numbers; repeated in small cells, -1 if there is
+    nobody."""
     numbers, cell = ends.numbers, ends.cell
     found = np.full((len(cell), DONORS), -1)
     for members in np.split(np.argsort(cell, kind="stable"), np.cumsum(np.bincount(cell))[:-1]):

@@ -7,15 +7,17 @@ from ehr_pipeline.typed_settings import option, settings
 
 @settings
 class TrajectoriesSettings:
-    """How a patient's record is divided in time, to see how patients change."""
+    """How a patient's record is divided into windows of time, to see how patients change."""
 
     windows: Literal["record", "age", "calendar", "off"] = option(
-        "From when windows are counted: from the first visit of the 'record', from birth ('age'), or by the 'calendar' (from 1900)."
-        " 'off' makes no trajectories.",
+        "Where the first window begins: at the first visit of the 'record', at birth ('age'), or at the start of 1900"
+        " ('calendar'). 'off': no trajectories are made.",
         "record",
     )
     years: float = option("Length of a window in years.", 5.0, gt=0)
     min_concepts: int = option(
-        "Pooled concepts that a window must hold: windows with fewer are dropped, and counted.", 10, ge=1
+        "Least number of pooled concepts in a window. Windows with fewer are dropped and counted.", 10, ge=1
     )
-    patients: int = option("At most so many patients, drawn at random from the clustered ones.", 20_000, ge=1)
+    patients: int = option(
+        "Largest number of patients; if more are clustered, a random sample of this size is used.", 20_000, ge=1
+    )

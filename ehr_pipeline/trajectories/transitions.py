@@ -1,10 +1,11 @@
 """Transitions between clusters: from one window of a patient's record to the next, and from the first to the last.
 
-These numbers describe, and include everybody who grows older. Windows of one patient differ by chance as well, in both directions
-alike: so the difference between the patients who went from A to B and those who went from B to A is tested, on first and last
-windows, so that each patient counts once. Without ageing, and without anything else that moves records, this difference would be 0
-(McNemar 1947; Bowker 1948 for more than two states). It is compared with the difference that is expected of patients whose records
-change as those of others like them do (`expected`). Changes that are equally frequent in both directions look like chance.
+These numbers only describe, and include the effects of ageing. A patient's windows also differ by chance, equally in both
+directions. So the test is on the difference between the number of patients who went from A to B and the number who went from B
+to A, from first to last window, so that each patient counts once. Without ageing, and without anything else that moves records,
+this difference would be 0 (McNemar 1947; Bowker 1948 for more than two states). The difference is compared with the one expected
+if patients' records change like those of similar patients (`expected`). Changes that are equally frequent in both directions
+look like chance.
 
 `transitions.csv`: one row for each pair of clusters and kind of step with at least one patient; nothing in it is suppressed.
 """
@@ -75,12 +76,13 @@ class Course:
 
 @dataclass(frozen=True)
 class Tested:
-    """What was tested of the moves from the first to the last window, as read from an artifact. Axis: K sorted clusters."""
+    """Results of the test of moves from the first to the last window, as read from an artifact. Axis: K sorted clusters."""
 
     expected: Floats
-    """Patients (K, K) expected to go from row to column cluster, like others of their kind; NaN: unknown."""
+    """Number of patients (K, K) expected to go from row to column cluster, given what similar patients do; NaN if unknown."""
     log_p: Floats
-    """ln p (K, K), the same both ways, that more went one way than back beyond that; NaN for pairs that were not tested."""
+    """ln p (K, K) of the test that more patients went one way than the other, beyond what is expected; the same for both
+    directions, NaN for untested pairs."""
 
     @classmethod
     def read(cls, folder: Path, clusters: Integers) -> "Tested":
@@ -98,10 +100,10 @@ class Tested:
 def log_p_beyond(counts: Integers, expected: Floats) -> Floats:
     """Return ln p (K, K) that the difference between A to B and B to A is no larger than expected; NaN for pairs with few moves.
 
-    Two-sided, and the same for both directions. Numbers of moves count as Poisson; their means, and so the variance, are
-    estimated under the hypothesis (score test: Krishnamoorthy & Thomson 2004). Expected numbers are means over DONORS draws,
-    and have a MODEL_ERROR. An expected difference in the other direction counts as 0, and no p is smaller than that of the
-    exact test that both directions are equally frequent, so no move is more certain than it would be if nobody grew older.
+    The test is two-sided, and p is the same for both directions. Numbers of moves count as Poisson; their means, and so the
+    variance, are estimated under the hypothesis (score test: Krishnamoorthy & Thomson 2004). Expected numbers are means over
+    DONORS draws, and have a MODEL_ERROR. An expected difference in the opposite direction counts as 0, and no p is smaller than
+    that of the exact test that both directions are equally frequent. So no move is more certain than it would be without ageing.
     """
     more, fewer = np.maximum(counts, counts.T).astype(float), np.minimum(counts, counts.T).astype(float)
     difference = np.where(counts >= counts.T, expected - expected.T, expected.T - expected)

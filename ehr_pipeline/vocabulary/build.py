@@ -1,4 +1,4 @@
-"""`vocabulary`: the concepts kept, their token ids, and why the others were dropped.
+"""Build `vocabulary`: the concepts kept, their token ids, and why the others were dropped.
 
 The artifact holds `vocabulary.csv` (token_id, concept, name, semantic_types, untyped, events, appearances, patients),
 `dropped.csv` (the same columns without the token id, plus the reason), and `hash.txt`, the hash of the concepts in order of
@@ -136,7 +136,7 @@ def _types(concepts: pl.Series, mrsty: str) -> pl.DataFrame:
 
 
 def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, types: pl.DataFrame) -> pl.DataFrame:
-    """Add each concept's name (that of its most frequent code) and its semantic types, separated by blanks."""
+    """Add each concept's name (the name of its most frequent code) and its semantic types, separated by blanks."""
     named = mapping.filter(pl.col("concept").is_not_null()).sort("events", "code", descending=[True, False])
     names = named.group_by("concept", maintain_order=True).agg(pl.col("name").first())
     joined = types.group_by(pl.col("cui").alias("concept")).agg(semantic_types=pl.col("tui").sort().str.join(" "))

@@ -23,15 +23,15 @@ ADMINISTRATIVE_TYPES = (
 
 @settings
 class VocabularySettings:
-    """Which concepts stay. The drops happen in the order of these settings."""
+    """Which concepts are kept. Concepts are dropped in the order of these settings."""
 
     mrsty: str = option(
-        "MRSTY.RRF of the UMLS (.gz is read too): the semantic types of its concepts. Empty where no code is mapped to the UMLS.",
+        "MRSTY.RRF of the UMLS (.gz is read too): the semantic types of its concepts. Empty if no code is mapped to the UMLS.",
         "",
         role="input",
     )
     drop_semantic_types: tuple[str, ...] = option(
-        "Semantic types (TUI) to drop; a concept goes when all of its types are among them.", ADMINISTRATIVE_TYPES
+        "Semantic types (TUI) to drop. A concept is dropped if all of its types are in this list.", ADMINISTRATIVE_TYPES
     )
     drop_semantic_groups: tuple[str, ...] = option(
         "Semantic groups to drop, such as 'GEOG' or 'OCCU' (UMLS SemGroups).", ("GEOG", "OCCU", "ORGA")
@@ -40,18 +40,21 @@ class VocabularySettings:
         "Concept list (CSV) of administrative concepts to drop; empty for none.", "", role="list"
     )
     min_appearances: int = option(
-        "Smallest number of appearances (patient, day) of a concept that stays. Source: 100 in the published run.",
+        "Concepts with fewer appearances (patient and day) are dropped. Source: 100 in the published run.",
         100,
         ge=1,
     )
     min_patients: int = option(
-        "Smallest number of patients with a concept that stays. 0 in the published run, and by default. Set it to"
-        " reports.suppress_below where the model is to be handed on, before it is trained: its vocabulary names every concept,"
-        " and the name of one that hardly anybody has tells of them. Otherwise `export model` refuses it.",
+        "Concepts of fewer patients are dropped. Source: 0 in the published run. If the model is to be shared, set this to"
+        " reports.suppress_below before training, or `export model` refuses it: the vocabulary names every concept, and a"
+        " concept that hardly anybody has says something about these patients.",
         0,
         ge=0,
         later=True,
     )
     min_size: int = option(
-        "Smallest vocabulary on which training makes sense; below it, nothing is built.", 50, role="check", ge=1
+        "Smallest vocabulary size that is worth training on; with fewer concepts, nothing is built on the vocabulary.",
+        50,
+        role="check",
+        ge=1,
     )

@@ -18,7 +18,7 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.work.progress import Progress
 
 # Up to this many workers are threads. Work on buckets is numpy and Arrow, which run in parallel on threads; these start at once and
-# share their tables (30 M rows on two cores: 13.0 s, with processes 15.1 s). More threads would wait for the Python interpreter.
+# share their tables (30 M rows on two cores: 13.0 s, with processes 15.1 s). More threads would wait for Python's interpreter lock.
 THREADS = 4
 # All modules that work on buckets, imported before worker processes are forked.
 PRELOADED = [
@@ -99,7 +99,8 @@ def _pool(workers: int) -> Executor:
 
 
 def _end_with_parent() -> None:
-    """Start a thread that ends this worker with its parent: else it would wait forever, and keep its memory."""
+    """Start a thread that ends this worker together with its parent; otherwise the worker would wait forever, and keep its
+    memory."""
     parent = multiprocessing.parent_process()
     assert parent
 

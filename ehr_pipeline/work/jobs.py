@@ -24,7 +24,8 @@ from ehr_pipeline.work.die_with_parent import die_with_parent
 
 USER_ERROR_CODE = 2
 FAILED_AT = "failed at "
-"""Begins the line after the traceback in the log of a failed process; the time follows. The launcher searches for it."""
+"""Start of the line after the traceback in the log of a failed process, followed by the time. The launcher searches for this
+line."""
 LEVEL_ENDS = "\t"
 """In the log of a job, separates the level of a message, as a number, from its text."""
 DONE, ERROR, LOG = "done", "error", "progress.txt"
@@ -98,7 +99,7 @@ def main(run: Callable[[AnyJob], None]) -> None:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with_parent(signal.SIGKILL)  # else a killed torchrun would leave its processes behind, each with its GPU
     if job.reports_to and (job.reports_to / ERROR).is_file():
-        raise SystemExit(USER_ERROR_CODE)  # restarted, but the error that the user has to fix remains
+        raise SystemExit(USER_ERROR_CODE)  # restarted, but the user still has to fix the error
     code, text = perform(run, job)
     if code:
         print(text, file=sys.stderr)

@@ -28,7 +28,7 @@ Draws = tuple[NDArray[Any], ...]
 
 @dataclass(frozen=True)
 class Part:
-    """Packed rows, prepared by an objective: what a process computes at once."""
+    """Packed rows prepared by an objective, which a process computes at once."""
 
     arrays: tuple[NDArray[np.int64], ...]
     """Arguments of `Objective.forward` and `Objective.score` after the encoder (and `sums`)."""
@@ -38,7 +38,7 @@ class Part:
     """For a weighted sum: the number of predictions of each loss (K). The loss of an update is then the sum of their means."""
 
     joined: Tensor | None = None
-    """All arrays, one after the other, as int32 in memory from which a GPU copies by itself (`pinned`)."""
+    """All arrays, one after the other, as int32 in pinned memory, from which a GPU copies by itself (`pinned`)."""
 
     def pinned(self, gpu: torch.device) -> "Part":
         """Return the part with `joined`."""
@@ -47,7 +47,7 @@ class Part:
         return replace(self, joined=torch.from_numpy(flat).pin_memory())
 
     def tensors(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Return the arrays as tensors on a device. With `joined` that is one copy, for which the host does not wait."""
+        """Return the arrays as tensors on a device. With `joined`, this is one copy, and the host does not wait for it."""
         if self.joined is None:
             return tuple(torch.from_numpy(array).to(device) for array in self.arrays)
         flat = self.joined.to(device, non_blocking=True).long()
@@ -64,7 +64,7 @@ def filled(values: NDArray[Any], length: int, value: int = 0) -> NDArray[Any]:
 
 
 def percent(share: float, of: int) -> str:
-    """Format a share of some predictions for release: all digits would reveal their number, and so that of patients."""
+    """Format a share of predictions for release, rounded: all digits would reveal the number of predictions, and so of patients."""
     return Guard(FEWEST_PATIENTS).percent(Share.of(share, Events(of)))
 
 

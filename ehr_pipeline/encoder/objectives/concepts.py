@@ -89,7 +89,7 @@ class PredictsConcepts(Objective):
         return f"top-10 {scores['top10']:.3f}"
 
     def column(self, scores: Mapping[str, float]) -> tuple[str, str]:
-        """Return the same, for the model card."""
+        """Return the share found in the first ten guesses, for the model card."""
         return "Among the first ten", _rate(scores, "top10")
 
     def results(self, metrics: Mapping[str, Any]) -> str:

@@ -39,7 +39,7 @@ ENOUGH = 4
 AGE_STEPS = 100  # an age in a part is a whole number of hundredths of its unit
 SEX = "sex"
 NEVER = -1e4
-"""Instead of the scaled cosine with a span that does not count: its share is 0, and so is its gradient."""
+"""Replaces the scaled cosine with a span that does not count, so that its share and its gradient are 0."""
 
 
 class Contrastive(Loss):
@@ -65,7 +65,7 @@ class Contrastive(Loss):
         return uniform, lengths, rng.integers(-shift, shift, (*size, 2), endpoint=True)
 
     def prepare(self, batch: Batch, draws: Draws) -> Part:
-        """Find the spans; nothing else of the rows is read.
+        """Find the spans; the rest of the rows is not used.
 
         The part holds the tokens, their positions, spans (from 1, 0 for none) and order (R, T), and of each span (B, S): its
         patient (from 1, 0 for no span), its mean age, its patient's sex (from 1, 0 if unknown), and whether all others count.
@@ -178,7 +178,7 @@ def compared(like: int, who: Any, age: Any, sex: Any, wide: Any) -> Any:
 
 
 def _laid(batch: Batch, place: Ints, values: Ints) -> Ints:
-    """Return values at places of the flattened R × T (R, T), 0 elsewhere."""
+    """Return an array (R, T) with values at places of the flattened R × T, 0 elsewhere."""
     laid = np.zeros_like(batch.tokens_RT)
     laid.reshape(-1)[place] = values
     return laid

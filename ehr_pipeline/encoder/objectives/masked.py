@@ -59,7 +59,7 @@ class Masked(PredictsConcepts):
         return Part(arrays, len(targets_M))
 
     def padded(self, part: Part) -> Part:
-        """Fill up the chosen places: to six standard deviations above the mean number, or to a multiple of that."""
+        """Pad the chosen places to six standard deviations above their mean number, or to a multiple of that length."""
         *rows, chosen_M, targets_M = part.arrays
         slots, share = rows[0].size, self.settings.mask_share
         most = min(slots, slots * share + 6 * math.sqrt(slots * share * (1 - share)))

@@ -1,4 +1,4 @@
-"""Attributes of the patient, predicted from the mean state of a chunk of the record by a linear head for each attribute.
+"""Predict attributes of the patient from the mean state of a chunk of the record, with a linear head for each attribute.
 
 Taylor, Schofield, Kormilitzin, Joyce & Nevado-Holgado 2024 (arXiv 2403.19802) predict the category of a note in this way, in
 addition to masking: vectors then separate the categories that they were trained on, and gain little else. Attributes are read
@@ -31,13 +31,14 @@ FEWEST_TOKENS = 8
 
 
 class Metadata(Loss):
-    """Predicts attributes. Sums (3, A): losses, right, predictions."""
+    """Predicts attributes. Sums (3, A): losses, correct predictions, all predictions."""
 
     task = "prediction of the patients' attributes"
     tag = "metadata-prediction"
 
     def __init__(self, settings: EncoderSettings, traits: Traits):
-        """Make a head for each attribute. Raises UserError for one of which no two values are had by FEWEST training patients."""
+        """Make a head for each attribute. Raises UserError for an attribute without two values that FEWEST training patients
+        have."""
         super().__init__()
         self.settings, self.traits, self.names = settings, traits, settings.metadata.attributes
         for name in self.names:
@@ -92,7 +93,7 @@ class Metadata(Loss):
         return np.zeros((3, len(self.names)))
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
-        """Add cross-entropies in nats, and the numbers of values that are right."""
+        """Add cross-entropies in nats, and the numbers of correct predictions."""
         for attribute, (logits_MC, losses_M, values_M) in enumerate(self._predicted(encoder, encoder.hidden, arrays)):
             known = values_M != UNKNOWN
             right = (logits_MC.argmax(1) == values_M) & known
@@ -124,7 +125,7 @@ class Metadata(Loss):
         return sums
 
     def scores(self, sums: NDArray[np.float64]) -> dict[str, float]:
-        """Return the mean loss in nats, and for each attribute the share that is right and the number of predictions."""
+        """Return the mean loss in nats, and for each attribute the share of correct predictions and the number of all."""
         losses, right, asked = sums
         found = {"loss": float(losses.sum() / max(asked.sum(), 1.0))}
         for number, name in enumerate(self.names):
@@ -135,7 +136,7 @@ class Metadata(Loss):
         return found
 
     def headline(self, scores: Mapping[str, float]) -> str:
-        """Return the shares that are right, for the log."""
+        """Return the shares of correct predictions, for the log."""
         return ", ".join(f"{name} {scores[f'right_{name}']:.3f}" for name in self.names)
 
     def results(self, metrics: Mapping[str, Any]) -> str:

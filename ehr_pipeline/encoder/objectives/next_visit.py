@@ -5,8 +5,8 @@ only backwards (`encoder.looking_back`). So one pass over a record predicts many
 A trained encoder is queried about the future in the same way (`predictions.masked`; He, Rasmy, Zhi & Tao 2025, "Mask"). Foresight
 (Kraljevic et al. 2024), by contrast, is trained on each next concept.
 
-Axes: R rows, T token slots of a row, K slots for masks, W visits, M masks, P predictions (concepts of visits that are asked for),
-V vocabulary.
+Axes: R rows, T token slots of a row, K slots for masks, W visits, M masks, P predictions (concepts of predicted visits), V
+vocabulary.
 """
 
 from dataclasses import replace
@@ -112,7 +112,7 @@ class NextVisit(PredictsConcepts):
         return encoder.logits(layers(tokens, positions, segments, places, order)).float(), masks_P, targets_P
 
     def example(self, age_unit: str) -> str:
-        """Return an example that asks for the next visit."""
+        """Return an example that predicts the next visit."""
         return f"""```python
 import csv
 
@@ -133,6 +133,6 @@ print([names.get(token, token) for token in best])
 
 
 def _fewest(row_W: Ints, drawn_W: NDArray[np.float32], room: int) -> Ints:
-    """Return, in order, the visits with the smallest numbers of each row, at most `room` of a row. Rows ascend."""
+    """Return, in order, the visits with the smallest numbers in each row, at most `room` per row. Rows ascend."""
     order = np.lexsort((drawn_W, row_W))
     return np.sort(order[counted(row_W) < room])

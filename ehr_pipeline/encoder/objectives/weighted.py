@@ -96,14 +96,14 @@ class WeightedSum(Objective):
         return found | {f"{name}_{key}": value for name, scores in others for key, value in scores.items()}
 
     def _own(self, number: int, scores: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-        """Return the scores of one loss under its own names, from those of the sum, which begin with `before`."""
+        """Return the scores of one loss under its own names, from scores of the sum whose names begin with `before`."""
         if number == 0:
             return {**scores, f"{before}loss": scores[f"{before}{self.names[0]}_loss"]}
         start = f"{before}{self.names[number]}_"
         return {before + name.removeprefix(start): value for name, value in scores.items() if name.startswith(start)}
 
     def details(self, sums: NDArray[np.float64], baseline: NDArray[np.float64]) -> list[dict[str, Any]]:
-        """Return those of the objective."""
+        """Return the details of the objective."""
         return self._objective.details(self._sums(sums)[0], self._sums(baseline)[0])
 
     def headline(self, scores: Mapping[str, float]) -> str:
@@ -111,11 +111,11 @@ class WeightedSum(Objective):
         return ", ".join(loss.headline(self._own(number, scores)) for number, loss in enumerate(self._each()))
 
     def column(self, scores: Mapping[str, float]) -> tuple[str, str]:
-        """Return that of the objective."""
+        """Return the result of the objective."""
         return self._objective.column(self._own(0, scores))
 
     def example(self, age_unit: str) -> str:
-        """Return that of the objective."""
+        """Return the result of the objective."""
         return self._objective.example(age_unit)
 
     def results(self, metrics: Mapping[str, Any]) -> str:
@@ -132,7 +132,7 @@ class WeightedSum(Objective):
 
 
 def _pieces(values: tuple[Any, ...], sizes: list[int]) -> list[tuple[Any, ...]]:
-    """Return values as pieces of these sizes."""
+    """Divide values into pieces of these sizes."""
     ends = np.cumsum(sizes).tolist()
     return [values[end - size : end] for size, end in zip(sizes, ends, strict=True)]
 

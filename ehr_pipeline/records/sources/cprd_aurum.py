@@ -16,9 +16,9 @@ DATES = ("%d/%m/%Y", "iso")
 
 @settings
 class CprdAurum:
-    """CPRD Aurum. The medical and the product dictionary stand under [events.dictionaries] as `medcodeid` and `prodcodeid`.
+    """CPRD Aurum. [events.dictionaries] names the medical and the product dictionary, as `medcodeid` and `prodcodeid`.
 
-    A patient is observed from the start of the registration to the end of it, the practice's last collection or death.
+    A patient is observed from the start of registration until registration ends, the practice's last collection, or death.
     """
 
     observations: str = option(
@@ -29,14 +29,14 @@ class CprdAurum:
     )
     patients: str = option("Glob of the Patient files.", "*[Ee]xtract_[Pp]atient*.txt*")
     practices: str = option(
-        "Glob of the Practice files, which tell region and last collection; there need be none.",
+        "Glob of the Practice files, which give region and last collection; they may be missing.",
         "*[Ee]xtract_[Pp]ractice*.txt*",
     )
     attributes: dict[str, str] = option(
-        "Columns of the Patient file to carry: name in the patient data set = column.", {"practice": "pracid"}
+        "Columns of the Patient file to keep: name in the patient data set = column.", {"practice": "pracid"}
     )
     practice_attributes: dict[str, str] = option(
-        "Columns of the Practice file to carry: name in the patient data set = column.", {"region": "region"}
+        "Columns of the Practice file to keep: name in the patient data set = column.", {"region": "region"}
     )
 
     def kinds(self) -> Kinds:

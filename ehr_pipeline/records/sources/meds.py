@@ -29,25 +29,26 @@ NOTHING = ("GENDER//", "SEX//")
 
 @settings
 class Meds:
-    """MEDS 0.4. Codes say their system before '//' or '/': SNOMED's are mapped, others stay local systems, 'LOINC:8331-1'."""
+    """MEDS 0.4. A code names its system before '//' or '/'. SNOMED codes are mapped; others keep their system's name, as in
+    'LOINC:8331-1'."""
 
     data: str = option("Glob of the data files.", "data/**/*.parquet")
     snomed_prefixes: tuple[str, ...] = option(
-        "What stands before SNOMED codes, beside the usual names of SNOMED CT (SNOMED, SNOMEDCT, SNOMEDCT_US, SCT, …), which are"
-        " known.",
+        "Prefixes of SNOMED codes, in addition to the usual names of SNOMED CT (SNOMED, SNOMEDCT, SNOMEDCT_US, SCT, …).",
         ("SNOMED//", "SNOMED/", "SNOMEDCT//"),
     )
-    birth_codes: tuple[str, ...] = option("Codes of a birth (or what they begin with, before '//').", ("MEDS_BIRTH",))
+    birth_codes: tuple[str, ...] = option("Codes of a birth, or their beginning before '//'.", ("MEDS_BIRTH",))
     death_codes: tuple[str, ...] = option("Codes of a death, which ends observation.", ("MEDS_DEATH",))
     sex_prefixes: tuple[str, ...] = option(
-        "What stands before the sex: M, F, male, female or OMOP's concepts.", NOTHING
+        "Prefixes of codes that give the sex: M, F, male, female or OMOP's concepts.", NOTHING
     )
     attributes: dict[str, str] = option(
-        "Attributes that codes tell: name in the patient data set = what stands before the value.",
+        "Attributes that codes give: name in the patient data set = prefix before the value.",
         {"race": "RACE//", "ethnicity": "ETHNICITY//"},
     )
     splits: str = option(
-        "Name of an attribute that carries the split of metadata/subject_splits.parquet; empty: it is not carried.", ""
+        "Name of the attribute in which to keep the split of metadata/subject_splits.parquet; empty: it is not kept.",
+        "",
     )
 
     def kinds(self) -> Kinds:

@@ -36,19 +36,19 @@ EVENTS = {
 
 @settings
 class Omop:
-    """OMOP CDM 5.4. A table is TABLE.csv, TABLE.csv.gz, TABLE.parquet, numbered parts TABLE_1.csv, or a folder TABLE,
-    TABLE.csv or TABLE.parquet of parts. Upper and lower case are the same.
+    """OMOP CDM 5.4. A table is a file TABLE.csv, TABLE.csv.gz or TABLE.parquet, numbered parts such as TABLE_1.csv, or a folder
+    of parts named TABLE, TABLE.csv or TABLE.parquet, in upper or lower case.
 
-    Death ends the observation of a patient. The vocabulary stands in events.omop_vocabulary.
+    Death ends the observation of a patient. The setting events.omop_vocabulary names the vocabulary.
     """
 
     tables: tuple[
         Literal["condition_occurrence", "procedure_occurrence", "drug_exposure", "measurement", "observation"], ...
-    ] = option("Which tables of events are read, where they are there.", tuple(EVENTS))
+    ] = option("Tables of events to read; missing ones are skipped.", tuple(EVENTS))
     delimiter: str = option("One character between fields of CSV files.", ",")
-    quote: str = option("The quoting character of CSV files, or empty where they do not quote.", '"')
+    quote: str = option("The quoting character of CSV files, or empty if they do not quote.", '"')
     attributes: dict[str, str] = option(
-        "Columns of `person` to carry: name in the patient data set = column.",
+        "Columns of `person` to keep: name in the patient data set = column.",
         {"race": "race_source_value", "ethnicity": "ethnicity_source_value"},
     )
 

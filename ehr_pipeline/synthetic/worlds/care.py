@@ -1,6 +1,7 @@
-"""Events that follow from a diagnosis: its code at the first record and at reviews, and the codes of reviews and treatments.
+"""Events that follow from a diagnosis: the diagnosis code at the first record and at reviews, and the codes for reviews and
+treatments.
 
-A code that belongs to one diagnosis is recorded, over all patients with the diagnosis, as often as in England by the NHS file.
+Over all patients with a diagnosis, a code that belongs to it is recorded as often as in England, according to the NHS file.
 """
 
 import numpy as np
@@ -16,7 +17,8 @@ MAIN_SYNONYM = 0.8
 FEWEST, MOST = 0.02, 12.0
 """Bounds of a code's rate: events a year for each patient with the diagnosis."""
 ENGAGEMENT = 0.5
-"""How much patients differ in the share of due care that they get: standard deviation of its logarithm. Assumed."""
+"""How much patients differ in the share of due care that they receive, as the standard deviation of the share's logarithm.
+Assumed."""
 REGISTRATION = ("184047000", "171324002", "184229000")
 DEATH = "397709008"
 

@@ -80,12 +80,12 @@ def for_everybody(book: Codebook, rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class Consultations(Mechanism):
-    """Consultations, and all codes recorded at them that belong to no other mechanism."""
+    """Consultations, and all codes recorded there that belong to no other mechanism."""
 
     name = "consultations"
 
     def __init__(self, diagnoses: Diagnoses, book: Codebook, elsewhere: NDArray[np.int64]) -> None:
-        """Tabulate the episodes. `elsewhere`: rows of codes that other mechanisms record, and this one therefore does not."""
+        """Tabulate the episodes. `elsewhere` holds the rows of codes that other mechanisms record, so that this one does not."""
         self.diagnoses, self.book = diagnoses, book
         episodes = read_table("episodes")
         self.episode = book.rows(row["code"] for row in episodes)

@@ -1,8 +1,8 @@
 """The diagnoses of a world: prevalence, ages at onset, codes; and the hazards that give these prevalences.
 
 The numbers and their sources are in data/worlds/*.csv. Ages at onset are given as five quantiles (1, 25, 50, 75, 99 %) among
-people who will ever have the diagnosis; between them the distribution is piecewise normal. The share of people who will ever
-have it follows from the prevalence in the population of England.
+people who will ever have the diagnosis; between these, the distribution is piecewise normal. The share of people who will ever
+have the diagnosis follows from its prevalence in the population of England.
 """
 
 import csv

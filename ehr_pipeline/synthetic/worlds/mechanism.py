@@ -1,4 +1,4 @@
-"""A block of patients whose records are being made, and the base class of mechanisms."""
+"""A block of patients whose records are being generated, and the base class of mechanisms."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -133,7 +133,8 @@ class GroupRow:
 
 
 class Mechanism:
-    """One cause of what is in the records. Each hook is called once a block for all mechanisms of a plan before the next hook.
+    """One cause of what is in the records. For each block, a hook is called once for every mechanism of a plan before the next
+    hook is called.
 
     The order of the hooks is `people`, `onsets`, `events`, `recording`.
     """

@@ -112,7 +112,8 @@ class Onsets(Mechanism):
         return birth.astype(np.float64) + np.floor(age * YEAR)
 
     def _of_the_cohort(self, rng: np.random.Generator, block: Block, name: str, age: Floats) -> Floats:
-        """Replace the ages at onset of the patients chosen for the disease, so that it begins by the end of their record."""
+        """Replace the ages at onset of the patients chosen for the disease, so that the disease begins by the end of their
+        record."""
         chosen = self._chosen(block, name)
         row = self.diagnoses.rows[self.diagnoses.index(name)]
         oldest = (block.days("end") - block.days("birth")) / YEAR

@@ -1,10 +1,11 @@
 """Eight outcomes with a known hazard in each month, so that the best AUROC that any model can reach is known.
 
-Their drivers are planted too: recurrent findings (counts), pairs of diagnoses A and B (order), the time since an event (gap), age
-and sex. On each 1 January, the state of patients who have been registered for a year sets the hazard in the next twelve months;
-an outcome happens once. The strength of each driver is chosen so that the true risk, used as a score, has the planned AUROC among
-all patients and years still at risk. For outcomes driven by order, it is the AUROC among patients with both A and B; their hazards
-are centred, so that having both shows nothing. Which finding drives which outcome, and how often findings occur, is invented.
+Their drivers are planted too: recurrent findings (counts), pairs of diagnoses A and B (order), the time since an event (gap),
+age and sex. On each 1 January, the state of patients who have been registered for a year sets the hazard in the next twelve
+months; an outcome happens once. The strength of each driver is chosen so that the true risk, used as a score, has the planned
+AUROC among all patients and years still at risk. For outcomes driven by order, the planned AUROC is that among patients with
+both A and B, whose hazards are centred, so that having both is not informative. Which finding drives which outcome, and how
+often findings occur, is invented.
 """
 
 from collections.abc import Mapping
@@ -27,11 +28,12 @@ MEAN_RISK = 0.03
 """Mean risk of each outcome within a year, over all patients and years."""
 MOST_IN_A_MONTH = 0.2
 REFERENCE_SEED, REFERENCE_BLOCKS = 2026, 8
-"""Seed and number of blocks of the patients on whom the strengths are calibrated; no extract holds them."""
+"""Seed and number of blocks of the patients on whom the strengths are calibrated; these patients are in no extract."""
 SHARES = (0.6, 0.3, 0.1)
 """Shares of an outcome's three codes."""
 LEAVING = 0.03
-"""Added hazard of leaving within a year for patients with the mean rate of heartburn; it is in proportion to that rate."""
+"""Added hazard of leaving within a year, for patients with the mean rate of heartburn. Each patient's is proportional to their
+own rate."""
 DRIFT = day("2015-01-01")
 DRIFTED = ("12676007", "17222009")
 """The first code of the fracture before DRIFT, and from DRIFT on."""
@@ -53,7 +55,8 @@ def yearly(monthly: Floats) -> Floats:
 
 
 def _chance(outcome: Outcome, base: float, strength: float, score: Floats) -> Floats:
-    """The chance in each month. For an order, the factors of A first and B first average 1, so that having both shows nothing."""
+    """The chance in each month. For an order, the factors for A first and B first average 1, so that having both is not
+    informative."""
     factor = 1 + np.tanh(strength) * score if outcome.driver == "order" else np.exp(np.minimum(strength * score, 40))
     return np.minimum(-np.expm1(-base * factor), MOST_IN_A_MONTH)
 
@@ -145,7 +148,7 @@ class Outcomes(Mechanism):
         for pair, begins in drivers.begins.items():
             for code, begin in zip(PAIRS[pair], begins, strict=True):
                 person = np.flatnonzero(np.isfinite(begin))
-                # The number of records does not depend on when it begins, so it shows nothing of the order.
+                # The number of records does not depend on when a diagnosis begins, so it does not reveal the order.
                 person = np.repeat(person, 1 + rng.poisson(0.7, len(person)))
                 first = np.concatenate([[True], person[1:] != person[:-1]]) if len(person) else np.empty(0, bool)
                 later = np.where(first, 0, rng.integers(1, 60, len(person)))

@@ -45,7 +45,8 @@ class World:
 class Plan:
     """What a plan adds to patients, their diagnoses and their care.
 
-    `groups` names what sorts the patients with a skin disease into groups ('' for nothing); `kinds` are those of the subtle groups.
+    `groups` names what sorts the patients with a skin disease into groups ('' for nothing); `kinds` are the mechanisms of subtle
+    groups.
     """
 
     about: str

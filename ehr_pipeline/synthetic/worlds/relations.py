@@ -25,7 +25,8 @@ PAIRS = 20
 WITHIN_SHARE, WITHIN_RECORDS, WITHIN_TOGETHER = 0.25, 4, 0.6
 """Within visits: share of patients with both, records of each, and share of the second's records at visits of the first."""
 LAG_SHARE, LAG_FOLLOWS, LAG_ELSEWHERE, LAG_DAYS = 0.25, 0.5, 0.08, (182, 730)
-"""With a lag: share of patients with the first; chance that the second follows; its chance in any patient; days between the two."""
+"""With a lag: share of patients with the first; chance that the second follows; chance of the second in any patient; days
+between the two."""
 AGE_EVER, AGE_STEEPNESS = 0.7, 12.0
 """Through age: the cumulative hazard at the age of 100, and the years in which the hazard grows by a factor of e."""
 OWN_SHARE, SITE_SPREAD, COMMON, MOST = 0.3, 0.5, 7000, 8.0
@@ -171,7 +172,7 @@ class Sites(Mechanism):
         }
 
     def recording(self, block: Block, events: Events) -> Events:
-        """Record events of patients of the second site as it does: more or less often, and with its synonyms."""
+        """Record events of the second site's patients in the way of that site: more or less often, and with its synonyms."""
         there = self.second[block.days("practice")][events.person]
         factor = np.where(there, self.factor[events.code], 1.0)
         made = recorded_as_often(block.rng(self.name), events, factor)

@@ -1,7 +1,7 @@
 """Subgroups of five skin diseases, in each of which other diagnoses are more likely, by hazard ratios of 2 to 6 on their onset.
 
-They follow what is known about these diseases, so that a clinician recognises them; ratios, shares and ages are assumed. A group
-is most common among patients near its mean age. A patient without any of these diseases belongs to no group.
+The subgroups follow what is known about these diseases, so that a clinician recognises them; ratios, shares and ages are
+assumed. A group is most common among patients near its mean age. A patient without any of these diseases belongs to no group.
 """
 
 from collections.abc import Mapping
@@ -99,7 +99,8 @@ GROUPS = (
 
 
 def mean_ratios(diagnoses: Diagnoses) -> dict[str, float]:
-    """Mean hazard ratio of each diagnosis in the whole population; its hazard is divided by it, to keep its prevalence.
+    """Mean hazard ratio of each diagnosis in the whole population. A diagnosis' hazard is divided by this ratio to keep its
+    prevalence.
 
     Where a group's disease is itself a factor of the diagnosis, its patients are weighted by that factor's hazard ratio.
     """
@@ -131,7 +132,7 @@ def group_shares(disease: str, age: NDArray[np.float64]) -> tuple[NDArray[np.int
 
 
 def patients_truth(meaning: str) -> dict[str, str]:
-    """Columns of patients.csv with their meanings; `meaning` is that of the column `group`."""
+    """Columns of patients.csv with their meanings; `meaning` describes the column `group`."""
     return {
         "patient_id": "patient",
         "disease": "skin disease by which the patient belongs to the cohort; empty outside it",
@@ -176,7 +177,7 @@ class SkinGroups(Mechanism):
         for number, name in enumerate(SKIN_DISEASES):
             here = np.flatnonzero(disease == number)
             group[here] = _choose(name, age[here], unit[here])
-        if not self.planted:  # labels that mean nothing
+        if not self.planted:  # meaningless labels
             group = np.where(disease != NOBODY, (unit * len(GROUPS)).astype(np.int64), NOBODY)
         second = np.where((group != NOBODY) & two, (group + other) % len(GROUPS), NOBODY)
         for number, planted in enumerate(GROUPS if self.planted else ()):

@@ -22,10 +22,10 @@ from ehr_pipeline.synthetic.worlds.visits import Visits, label
 Numbers = NDArray[np.int64]
 
 FEWEST_VISITS, FEWEST_YEARS = 28, 7.0
-"""Fewest visits of a patient of a group; fewest years of record, for the groups by interval alone."""
+"""Least number of visits of a patient in a group; least number of years of record, only for the groups by interval."""
 RECORDS, OFTEN, SELDOM, IN_A_ROW = 6, 9, 3, 3
-"""Records of each finding in a patient: as a rule; of the group's finding and of the other one in the groups by counts; and in
-the groups by interval, where they are at visits in a row."""
+"""Number of records of each finding in a patient: RECORDS as a rule; OFTEN for a group's own finding and SELDOM for the other,
+in the groups by counts; and IN_A_ROW, at consecutive visits, in the groups by interval."""
 YOUNG, OLD = 45, 50
 """Groups by age: the patient is under YOUNG, or over OLD, throughout the record."""
 SOON, LATE = (30, 365), (5 * 365, 6 * 365)
@@ -190,7 +190,7 @@ class SubtleGroups(Mechanism):
                     begin[members] = visits.day[rows[::IN_A_ROW]]
                     begin += np.where(second, rng.uniform(*LATE, BLOCK), rng.uniform(*SOON, BLOCK))
             case "same-visit":
-                # Both groups use pairs of consecutive visits, so that no part of the record holds more of A or of B.
+                # Both groups use pairs of consecutive visits, so that A and B are equally frequent in every part of the record.
                 rows = visits.pairs(rng, wanted)
                 at = rows + rng.integers(0, 2, len(rows))
                 visits.record(block, at, codes[0])
@@ -210,7 +210,8 @@ class SubtleGroups(Mechanism):
                     visits.record(block, visits.pick(rng, wanted, here), code)
 
     def _synonyms(self, rng: np.random.Generator, block: Block, visits: Visits, which: Numbers) -> None:
-        """Record one code of a family's condition by practice; outside the cohort any of its codes, often with a sign."""
+        """Record a family's condition by the code that the practice uses; outside the cohort, by any of its codes, often with a
+        sign."""
         practice, outside = block.days("practice"), block.days("disease") == NOBODY
         for number, family in enumerate(FAMILIES.values()):
             codes, signs = self.book.rows(family.codes), self.book.rows(family.signs)
@@ -225,7 +226,8 @@ class SubtleGroups(Mechanism):
 
 
 def _by_age(block: Block, which: Numbers) -> Numbers:
-    """Replace the groups of `which` by those by age: 0 if the whole record lies under YOUNG, 1 if over OLD, else NOBODY."""
+    """Replace the groups in `which` by groups by age: 0 if the whole record is before the age YOUNG, 1 if after OLD, else
+    NOBODY."""
     birth = block.days("birth")
     first, last = (block.days("start") - birth) / YEAR, (block.days("end") - birth) / YEAR
     return np.where(which == NOBODY, NOBODY, np.where(last < YOUNG, 0, np.where(first > OLD, 1, NOBODY)))

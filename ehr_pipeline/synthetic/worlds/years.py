@@ -18,8 +18,8 @@ RECORDING = ((2000, 0.45), (2018, 1.0))
 
 @dataclass(frozen=True)
 class Years:
-    """One row for each patient and year, all (rows,): the patient's row in the block; the year's first day, its length in years,
-    and the patient's age in its middle; and sex."""
+    """One row for each patient and year. Arrays are (rows,): the patient's row in the block; the year's first day, and its
+    length in years; the patient's age in the middle of the year; and sex."""
 
     person: Numbers
     first: Numbers
