@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import qr, svd
+from scipy.linalg import svd
 
 from ehr_pipeline.clusters import eigenvectors
 from ehr_pipeline.clusters.neighbour_graph import Graph
@@ -48,8 +48,26 @@ def cluster_qr(coordinates: NDArray[np.float64]) -> Labels:
 
     It is the same as a function in scikit-learn that is not public.
     """
-    k = coordinates.shape[1]
-    pivots = qr(coordinates.T, mode="r", pivoting=True)[1][:k]
-    left, _, right = svd(coordinates[pivots].T)
+    left, _, right = svd(coordinates[pivots(coordinates)].T)
     labels: Labels = np.abs(coordinates @ (left @ right)).argmax(axis=1).astype(np.int64)
     return labels
+
+
+def pivots(coordinates: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the pivots (k,) of a QR decomposition of the transposed coordinates (patients, k): each is farthest from those before.
+
+    LAPACK would also compute the decomposition, which takes ten times as long, and is thrown away.
+    """
+    k = coordinates.shape[1]
+    chosen, axes = np.empty(k, np.int64), np.zeros((k, k))
+    left = np.einsum("pk,pk->p", coordinates, coordinates)
+    for number in range(k):
+        chosen[number] = left.argmax()
+        own = coordinates[chosen[number]]
+        for _ in range(2):  # once more, against rounding
+            own = own - axes[:number].T @ (axes[:number] @ own)
+        length = np.linalg.norm(own)
+        axes[number] = own / length if length > 0 else 0.0
+        left -= (coordinates @ axes[number]) ** 2
+        left[chosen[: number + 1]] = -np.inf
+    return chosen

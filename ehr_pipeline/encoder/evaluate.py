@@ -16,6 +16,7 @@ from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives.base import Objective, Part
 from ehr_pipeline.encoder.sequences import Sequences
+from ehr_pipeline.encoder.side_by_side import SideBySide
 from ehr_pipeline.work import jobs
 
 ROWS = 16
@@ -26,15 +27,27 @@ AT_ONCE = {"cpu": 1, "cuda": 8}
 
 @torch.no_grad()
 def evaluate(
-    model: PackedEncoder, objective: Objective, parts: Iterator[Part], device: torch.device, precision: str
+    model: PackedEncoder,
+    objective: Objective,
+    parts: Iterator[Part],
+    device: torch.device,
+    precision: str,
+    *,
+    threads: SideBySide | None = None,
 ) -> NDArray[np.float64]:
-    """Return the objective's sums over the parts, which are divided among the processes of the job."""
+    """Return the objective's sums over the parts, which are divided among the processes of the job, or its `threads`."""
     model.eval()
     sums = torch.from_numpy(objective.no_sums()).to(device)
-    for number, part in enumerate(parts):
-        if number % jobs.world_size() == jobs.rank():
-            with autocast(device, precision):
-                objective.score(model, sums, *part.tensors(device))
+
+    def own(part: Part) -> torch.Tensor:
+        found = torch.zeros_like(sums)
+        with torch.no_grad(), autocast(device, precision):  # a thread begins with gradients on
+            objective.score(model, found, *part.tensors(device))
+        return found
+
+    mine = islice(parts, jobs.rank(), None, jobs.world_size())
+    for found in threads.each(own, mine) if threads else map(own, mine):
+        sums += found
     if jobs.world_size() > 1:
         dist.all_reduce(sums)
     return sums.cpu().numpy()

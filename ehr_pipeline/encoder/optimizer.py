@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.loader import Update
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.side_by_side import SideBySide
 from ehr_pipeline.work import jobs
 
 
@@ -52,25 +53,30 @@ class Done:
     """Whether loss and gradients are finite; if not, no weight was changed."""
 
 
-def gradients(model: torch.nn.Module, update: Update, device: torch.device, precision: str) -> Tensor:
+def gradients(
+    model: torch.nn.Module, update: Update, device: torch.device, precision: str, threads: SideBySide | None = None
+) -> Tensor:
     """Compute the gradients of an update's summed loss. Returns that sum and the number of predictions (2,), over all processes.
 
     For a weighted sum, each loss counts by its mean over the update, and the sum of these means is returned as if it were one
     prediction.
 
     The results stay on the device, and nothing here waits for the device, so that a GPU always has queued work. Under
-    DistributedDataParallel each gradient is the mean, over processes, of the gradients of their sums.
+    DistributedDataParallel each gradient is the mean, over processes, of the gradients of their sums. `threads` compute parts at
+    the same time.
     """
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     divisors_K = _divisors(update, device) if update.parts[0].counts else None
-    for number, part in enumerate(update.parts, start=1):
+    for loss in threads.gradients(model, update.parts, precision, divisors_K) if threads else ():
+        loss_sum += loss
+    for number, part in enumerate(() if threads else update.parts, start=1):
         waits = isinstance(model, DistributedDataParallel) and number < len(update.parts)
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with autocast(device, precision):
-                loss: Tensor = model(*part.tensors(device))
+                loss = model(*part.tensors(device))
             if divisors_K is not None:
                 loss = (loss / divisors_K).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         loss_sum += loss.detach()
     asked = sum(part.count for part in update.parts) if divisors_K is None else 1 if jobs.rank() == 0 else 0
     total = torch.stack([loss_sum, torch.full_like(loss_sum, asked)])

@@ -35,6 +35,7 @@ from ehr_pipeline.encoder.report import Reporter
 from ehr_pipeline.encoder.resume import BEST, Checkpoints, Position, publish
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.side_by_side import SideBySide, side_by_side
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.encoder.training_job import PATIENTS, TrainingJob
 from ehr_pipeline.errors import UserError
@@ -50,8 +51,9 @@ def run(job: TrainingJob) -> None:
     """Train as described. Raises UserError if a loss is not finite, or a checkpoint belongs to another training."""
     with process_group(job.threads, job.needs_gpu) as device, repeatable(device):
         training = _Training.begin(job, device)
-        with training.checkpoints.lock() if jobs.rank() == 0 else nullcontext():
-            training.run()
+        lock = training.checkpoints.lock() if jobs.rank() == 0 else nullcontext()
+        with lock, side_by_side(training.settings, device, training.compiled) as threads:
+            training.run(threads)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class _Training:
         data, trained = (vocabulary, learned, validation, counts), (objective, model, began, checkpoints)
         return cls(job, settings, decided, device, compiled, *data, *trained)
 
-    def run(self) -> None:
+    def run(self, threads: SideBySide | None) -> None:
         """Train from the last checkpoint until both losses are flat, and fill the output folder."""
         first, settings, objective, seed = jobs.rank() == 0, self.settings, self.objective, self.job.seed
         if first and self.job.notes_patients:
@@ -116,12 +118,16 @@ class _Training:
             np.save(self.job.out / PATIENTS, np.concatenate(sides, axis=1))
         trained = _shared(self.model)
         updater = optimizer.optimizer_of(self.model, settings)
-        plan = plan_for(settings, self.device, self.compiled, objective.together)
+        at_once = threads.threads if threads else 1
+        plan = plan_for(settings, self.device, self.compiled, objective.together, at_once)
         steps_per_epoch = -(-self.learned.token_count // (plan.rows * settings.context))
         flatness = Flatness(settings.min_improvement, settings.patience)
         position = self.checkpoints.restore(flatness, self.model, updater, self.device)
-        at_once = evaluate.AT_ONCE[self.device.type]
-        asked = partial(evaluate.asked, objective, self.validation, settings.context, seed, at_once)
+        rows = evaluate.AT_ONCE[self.device.type]
+        asked = partial(evaluate.asked, objective, self.validation, settings.context, seed, rows)
+        scored = partial(
+            evaluate.evaluate, self.model, objective, device=self.device, precision=settings.precision, threads=threads
+        )
         baseline = objective.baseline(asked() if first else iter(()), self.counts)
         self._log_beginning(steps_per_epoch)
         epochs, steps = settings.epochs, steps_per_epoch * settings.epochs
@@ -136,7 +142,7 @@ class _Training:
                 self.learned, objective, plan, seed=seed, epoch=position.epoch, skip=position.update
             ):
                 torch.manual_seed(_step_seed(seed, position.step))  # dropout depends only on seed, process and update
-                total = optimizer.gradients(trained, update, self.device, settings.precision)
+                total = optimizer.gradients(trained, update, self.device, settings.precision, threads)
                 rate = optimizer.learning_rate(position.step, steps, settings)
                 done = optimizer.step(self.model, updater, total, rate, settings)
                 if not done.finite:
@@ -144,14 +150,14 @@ class _Training:
                 _count(position, update, done)
                 save.if_due()
                 reporter.update(position, update.real_tokens, update.slots, done.loss / max(done.asked, 1))
-            sums = evaluate.evaluate(self.model, objective, asked(), self.device, settings.precision)
+            sums = scored(asked())
             scores = objective.scores(sums)
             reporter.epoch(_end_epoch(position, flatness, scores), objective.headline(scores))
             if position.history[-1]["validation_loss"] == position.best and first:
                 self._save_best(objective.details(sums, baseline))
             save.now()
         if not epochs:  # used unchanged
-            sums = evaluate.evaluate(self.model, objective, asked(), self.device, settings.precision)
+            sums = scored(asked())
             scores = objective.scores(sums)
             position.history.append(_row(0, 0, None, scores))
             _log.info(
@@ -232,13 +238,17 @@ class _Saver:
         self.last = time.monotonic()
 
 
-def plan_for(settings: EncoderSettings, device: torch.device, fixed: bool = False, together: int = 1) -> loader.Plan:
+def plan_for(
+    settings: EncoderSettings, device: torch.device, fixed: bool = False, together: int = 1, threads: int = 1
+) -> loader.Plan:
     """Return how this process divides updates into parts made of whole blocks of `together` rows (`objectives.base.Loss`).
 
-    With `fixed`, all parts have the same shapes, for compiled code.
+    With `fixed`, all parts have the same shapes, for compiled code. Otherwise there are at least as many parts as `threads`.
     """
     rows = max(settings.tokens_per_step // settings.context, jobs.world_size())
     tokens = settings.micro_batch_tokens or MICRO_BATCH_TOKENS[device.type]
+    if threads > 1:
+        tokens = min(tokens, rows * settings.context) // threads
     at_once = max(tokens // settings.context // together, 1)  # blocks
     if fixed:
         share = -(-rows // together // jobs.world_size())

@@ -150,9 +150,9 @@ class LauncherSettings:
     """Where the chain's work runs. The resulting data files are the same everywhere."""
 
     backend: Literal["processes", "inline", "ray", "slurm", "kubernetes"] = option(
-        "'processes': this machine, with heavy jobs on all its GPUs or CPU cores under torchrun; 'inline': this machine, with"
-        " heavy jobs as a plain call, for notebooks and tests; 'ray': a Ray cluster; 'slurm': a site's Slurm; 'kubernetes': Jobs"
-        " of a Kubernetes cluster (docs/scaling.md).",
+        "'processes': this machine, with heavy jobs on all its GPUs or CPU cores, several processes under torchrun; 'inline': this"
+        " machine, with heavy jobs as a plain call, for notebooks and tests; 'ray': a Ray cluster; 'slurm': a site's Slurm;"
+        " 'kubernetes': Jobs of a Kubernetes cluster (docs/scaling.md).",
         "processes",
         role="tuning",
     )

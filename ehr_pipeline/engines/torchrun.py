@@ -1,6 +1,7 @@
-"""One machine with all its GPUs or CPU cores: runs `torchrun` in a subprocess, and logs its lines as they arrive."""
+"""One machine with all its GPUs or CPU cores: runs jobs in subprocesses, several of them under `torchrun`, and logs their lines."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from ehr_pipeline.work import die_with_parent, jobs
 from ehr_pipeline.work.threads import cores
 
 LOOK = 0.5  # seconds between two checks of the log
-ENDING = 60.0  # seconds that torchrun has to end after a cancellation; it kills its own processes after 30
+ENDING = 60.0  # seconds that a job has to end after a cancellation; torchrun kills its own processes after 30
 ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 """Environment of torchrun and its processes on every machine. Without the second variable, restarted processes would read the
 addresses of dead ones from a store that outlives them, and fail to connect (github.com/pytorch/pytorch/issues/135712)."""
@@ -27,43 +28,43 @@ class Torchrun(ThisMachine):
         with build_lock.scratch(self.store) as folder:
             follower = job_folder.put_job(folder, job, needs_gpu=self.settings.needs_gpu, logs_to_stderr=False)
             logs = folder / "logs"
-            said = folder / "torchrun.log"
-            code = self._run(self._command(job.module, folder / job_folder.JOB, logs), follower, said)
-            if not code:
-                return
-            if (folder / jobs.ERROR).is_file():
-                raise UserError((folder / jobs.ERROR).read_text(encoding="utf-8"))
+            said = folder / "processes.log"
+            command, starts = self._command(job.module, folder / job_folder.JOB, logs)
+            for _ in range(starts):
+                code = self._run(command, follower, said)
+                if not code:
+                    return
+                if (folder / jobs.ERROR).is_file():
+                    raise UserError((folder / jobs.ERROR).read_text(encoding="utf-8"))
+                if code == -signal.SIGINT:  # Ctrl-C reaches all processes of a terminal
+                    break
+            number = self.settings.processes
             raise UserError(
-                f"The job {job.module} on {self.settings.processes} processes failed, and was started again"
-                f" {self.settings.restarts} times. (torchrun ended with code {code})\n{log_tails(logs) or job_folder.tail([said])}"
+                f"The job {job.module} on {number} process{'es' * (number > 1)} failed, and was started again"
+                f" {self.settings.restarts} times. (It ended with code {code}.)\n{log_tails(logs) or job_folder.tail([said])}"
             )
 
-    def _command(self, module: str, job: Path, logs: Path) -> list[str]:
-        return [
-            sys.executable,
-            str(die_with_parent.__file__),
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            f"--nproc-per-node={self.settings.processes}",
-            f"--max-restarts={self.settings.restarts}",
-            f"--log-dir={logs}",
-            "--tee=3",
-            "-m",
-            module,
-            "--job",
-            str(job),
-        ]
+    def _command(self, module: str, job: Path, logs: Path) -> tuple[list[str], int]:
+        """Return the command of a job, and how often to start it: torchrun starts processes again by itself.
+
+        A single process needs no torchrun, which would take three seconds to start.
+        """
+        python = [sys.executable, str(die_with_parent.__file__), sys.executable]
+        work = ["-m", module, "--job", str(job)]
+        if self.settings.processes == 1:
+            return [*python, *work], self.settings.restarts + 1
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.settings.processes}"]
+        torchrun += [f"--max-restarts={self.settings.restarts}", f"--log-dir={logs}", "--tee=3"]
+        return [*python, *torchrun, *work], 1
 
     def _run(self, command: list[str], follower: job_folder.Follower, said: Path) -> int:
-        """Run torchrun to its end, and return its exit code. If this process ends first, for any reason, so does torchrun.
+        """Run a command to its end, and return its exit code. If this process ends first, for any reason, so does the command.
 
         The output of torchrun goes to the file `said`. The job itself writes a log, so this output matters only after a failure.
         """
         # Unless OMP_NUM_THREADS is set, torchrun gives each process one thread, which would leave the other cores idle.
         threads = self.settings.threads or max(1, cores() // self.settings.processes)
-        with said.open("wb") as output:
+        with said.open("ab") as output:
             process = subprocess.Popen(
                 command,
                 env=os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)},

@@ -5,7 +5,6 @@ The days with a concept are stored as sorted keys (patient, day), so that two bi
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -116,12 +115,13 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, un
     n = len(ids)
     patient, day, concept, event_ids, names = row_keys.from_table(schemas.read(events), "concept")
     row = align.rows(event_ids.cast(pa.string()), ids).astype(np.int32)
-    first, last = _extent(patient, day, row, n)
+    first, last = extent = np.array([[2**30], [-(2**30)]], np.int64).repeat(n, axis=1)
+    _extent(patient, day, row, extent)
     asked = pc.is_in(names.cast(pa.string()), value_set=pa.array(sorted(listed | deaths.concepts), pa.string()))
     wanted = asked.to_numpy(zero_copy_only=False)
-    here = _wanted(patient, concept, row, wanted)
-    order = np.argsort(row[patient[here]], kind="stable")  # the events of each patient are already sorted by day
-    here = here[order]
+    here = np.empty(len(patient), np.int64)
+    here = here[: _wanted(patient, concept, row, wanted, here)]
+    here = here[np.argsort(row[patient[here]], kind="stable")]  # events of a patient are in order of days
     own, when, what = row[patient[here]].astype(np.int64), day[here].astype(np.int64), concept[here].astype(np.int64)
     kept = tuple(names.cast(pa.string()).filter(pa.array(wanted)).to_pylist())
     place = np.cumsum(wanted) - 1
@@ -167,26 +167,28 @@ def _deaths(people: pa.Table, patient: NDArray[np.int64], day: Days, dead: NDArr
 
 @compiled
 def _extent(
-    patient: NDArray[np.int32], day: NDArray[np.int32], row: NDArray[np.int32], n: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The first and the last day (n,) with an event of each patient of the data set, by row."""
-    first, last = np.full(n, 2**30, np.int64), np.full(n, -(2**30), np.int64)
+    patient: NDArray[np.int32], day: NDArray[np.int32], row: NDArray[np.int32], extent: NDArray[np.int64]
+) -> None:
+    """Widen the first and the last day (2, n) of each patient of the data set, by row, to the days with an event."""
     for place in range(len(patient)):
         own = row[patient[place]]
         if own >= 0:
-            first[own] = min(first[own], day[place])
-            last[own] = max(last[own], day[place])
-    return first, last
+            extent[0, own] = min(extent[0, own], day[place])
+            extent[1, own] = max(extent[1, own], day[place])
 
 
 @compiled
 def _wanted(
-    patient: NDArray[np.int32], concept: NDArray[np.int32], row: NDArray[np.int32], wanted: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """The indices of events with wanted concepts whose patients are in the data set."""
-    found, number = np.empty(len(patient), np.int64), 0
+    patient: NDArray[np.int32],
+    concept: NDArray[np.int32],
+    row: NDArray[np.int32],
+    wanted: NDArray[np.bool_],
+    found: NDArray[np.int64],
+) -> int:
+    """Put the places of events of wanted concepts, whose patients are in the data set, into `found`. Returns their number."""
+    number = 0
     for place in range(len(patient)):
         if wanted[concept[place]] and row[patient[place]] >= 0:
             found[number] = place
             number += 1
-    return found[:number].copy()
+    return number

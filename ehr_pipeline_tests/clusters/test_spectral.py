@@ -2,13 +2,14 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.linalg import qr
 from scipy.sparse import csr_array, random_array
 from sklearn.cluster import SpectralClustering
 from sklearn.metrics import adjusted_rand_score
 
 from ehr_pipeline.clusters import eigenvectors
 from ehr_pipeline.clusters.neighbour_graph import neighbour_graph
-from ehr_pipeline.clusters.spectral import spectrum
+from ehr_pipeline.clusters.spectral import pivots, spectrum
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline_tests.clusters.test_methods import blobs
 
@@ -86,3 +87,14 @@ def test_parts_of_a_graph_are_joined_and_counted() -> None:
     assert graph.parts == 3
     assert found.leading.converged.all()
     assert adjusted_rand_score(found.labels(3), theirs(unit, 3)) == 1
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 20])
+def test_pivots_are_those_of_the_whole_decomposition(k: int) -> None:
+    coordinates = np.random.default_rng(k).normal(size=(400, k)) * np.geomspace(1, 1e-3, k)
+    assert np.array_equal(pivots(coordinates), qr(coordinates.T, mode="r", pivoting=True)[1][:k])
+
+
+def test_pivots_are_different_patients_even_where_fewer_are_different() -> None:
+    coordinates = np.repeat(np.random.default_rng(0).normal(size=(3, 5)), 4, axis=0)
+    assert len(set(pivots(coordinates).tolist())) == 5

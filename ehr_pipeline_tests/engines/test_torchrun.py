@@ -37,7 +37,7 @@ from ehr_pipeline.engines import engine_for
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline_tests.engines.waiting_job import Waiting
 
-engine = engine_for(LauncherSettings(processes=2, restarts=1, threads=1), Path(sys.argv[1]))
+engine = engine_for(LauncherSettings(processes=int(sys.argv[3]), restarts=1, threads=1), Path(sys.argv[1]))
 
 @dg.asset
 def waiting(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
@@ -70,9 +70,9 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
     return False
 
 
-def start_step(folder: Path, then: str) -> subprocess.Popen[str]:
+def start_step(folder: Path, then: str, processes: int = 2) -> subprocess.Popen[str]:
     folder.mkdir()
-    command = [sys.executable, "-c", STEP, str(folder), then]
+    command = [sys.executable, "-c", STEP, str(folder), then, str(processes)]
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -83,9 +83,9 @@ def start_step(folder: Path, then: str) -> subprocess.Popen[str]:
     )
 
 
-def ranks(folder: Path, attempt: int = 0) -> list[int]:
-    """The process ids of both ranks, once both have noted them."""
-    notes = [folder / f"{attempt}-{rank}" for rank in range(2)]
+def ranks(folder: Path, attempt: int = 0, processes: int = 2) -> list[int]:
+    """The process ids of all ranks, once all have noted them."""
+    notes = [folder / f"{attempt}-{rank}" for rank in range(processes)]
     assert until(lambda: all(note.is_file() and note.read_text() for note in notes))
     return [int(note.read_text()) for note in notes]
 
@@ -181,22 +181,35 @@ def test_no_process_outlives_a_job_that_was_ended(tmp_path: Path, victim: str) -
 
 @pytest.mark.slow
 @linux
-def test_a_job_that_lost_a_process_starts_again_by_itself(tmp_path: Path) -> None:
-    step = start_step(tmp_path / "notes", "be killed once")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_job_that_lost_a_process_starts_again_by_itself(tmp_path: Path, processes: int) -> None:
+    step = start_step(tmp_path / "notes", "be killed once", processes)
     assert step.communicate(timeout=120)[0].strip().endswith("done")
-    assert len(ranks(tmp_path / "notes", attempt=1)) == 2
+    assert len(ranks(tmp_path / "notes", 1, processes)) == processes
 
 
 @pytest.mark.slow
 @linux
-def test_a_failure_shows_the_end_of_the_failing_process_log(tmp_path: Path) -> None:
-    step = start_step(tmp_path / "notes", "fail")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_failure_shows_the_end_of_the_failing_process_log(tmp_path: Path, processes: int) -> None:
+    step = start_step(tmp_path / "notes", "fail", processes)
     told = step.communicate(timeout=120)[0]
     assert "started again 1 times" in told
-    assert "The last lines of process 1:" in told
+    assert ("The last lines of process 1:" if processes > 1 else "The last lines of processes.log:") in told
     assert "RuntimeError: the disk is full" in told
     assert "process 0" not in told
-    assert len(ranks(tmp_path / "notes", attempt=1)) == 2
+    assert len(ranks(tmp_path / "notes", 1, processes)) == processes
+
+
+@linux
+@pytest.mark.parametrize("victim", ["step", "cancelled"])
+def test_a_single_process_does_not_outlive_its_step(tmp_path: Path, victim: str) -> None:
+    step = start_step(tmp_path / "notes", "wait", processes=1)
+    (child,) = ranks(tmp_path / "notes", processes=1)
+    assert parent_of(child) == step.pid, "no torchrun between them"
+    os.kill(step.pid, signal.SIGKILL if victim == "step" else signal.SIGINT)
+    step.communicate(timeout=60)
+    assert until(lambda: not alive(child))
 
 
 def test_trainings_wait_for_each_other() -> None:

@@ -18,15 +18,16 @@ class Waiting(jobs.Job):
 
 
 def run(job: Waiting) -> None:
-    attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    folder = job.folder
+    folder, alone = job.folder, jobs.world_size() == 1
+    attempt = len(list(folder.glob("*-0"))) if alone else int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    last = jobs.world_size() - 1
     (folder / f"{attempt}-{jobs.rank()}").write_text(str(os.getpid()))
     while len(list(folder.glob(f"{attempt}-*"))) < jobs.world_size():
         time.sleep(0.05)
-    if job.then == "fail" and jobs.rank() == 1:
+    if job.then == "fail" and jobs.rank() == last:
         raise RuntimeError("the disk is full")
     if job.then == "be killed once":
-        if attempt == 0 and jobs.rank() == 1:
+        if attempt == 0 and jobs.rank() == last:
             os.kill(os.getpid(), signal.SIGKILL)
         if attempt == 1:
             return

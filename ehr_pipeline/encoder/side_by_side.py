@@ -1,0 +1,76 @@
+"""Parts of an update computed at the same time, each on a thread of its own that computes everything alone.
+
+Where a model is small, its products are too: threads that share each of them mostly wait for each other, at several hundred places
+in an update. So a CPU's threads take whole parts instead, as processes do, but within one memory and without sending anything. The
+sum of the gradients is in the order of the parts, so the same number of threads gives the same weights.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ehr_pipeline.encoder.devices import autocast
+from ehr_pipeline.encoder.objectives.base import Part
+from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.work import jobs
+
+CPU = torch.device("cpu")
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Threads that compute parts of updates."""
+
+    threads: int
+    pool: ThreadPoolExecutor
+
+    def gradients(
+        self, model: torch.nn.Module, parts: Sequence[Part], precision: str, divisors_K: Tensor | None
+    ) -> Iterator[Tensor]:
+        """Add the gradients of the summed loss of each part to those of the model. Yields the losses, in order of the parts."""
+        learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+        def one(part: Part) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+            with autocast(CPU, precision):
+                loss: Tensor = model(*part.tensors(CPU))
+            if divisors_K is not None:
+                loss = (loss / divisors_K).sum()
+            return loss.detach(), torch.autograd.grad(loss, learning, allow_unused=True)
+
+        for loss, found in self.each(one, parts):
+            for parameter, gradient in zip(learning, found, strict=True):
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
+            yield loss
+
+    def each(self, function: Callable[[Part], Found], parts: Iterable[Part]) -> Iterator[Found]:
+        """Yield what a function finds of each part, in their order; no more are computed ahead than there are threads."""
+        left = iter(parts)
+        while some := list(islice(left, self.threads)):
+            yield from self.pool.map(function, some)
+
+
+@contextmanager
+def side_by_side(settings: EncoderSettings, device: torch.device, compiled: bool) -> Iterator[SideBySide | None]:
+    """Yield the threads of a training; None where its parts are computed one after the other.
+
+    That is on GPUs, with several processes, and with dropout: all threads draw from one generator, in an order that differs.
+    """
+    threads = torch.get_num_threads()
+    dropout = settings.dropout or settings.attention_dropout
+    if device.type != "cpu" or compiled or dropout or threads == 1 or jobs.world_size() > 1:
+        yield None
+        return
+    torch.set_num_threads(1)  # this thread too: beside the others, each place where threads meet would wait for a core
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield SideBySide(threads, pool)
+    finally:
+        torch.set_num_threads(threads)
