@@ -91,7 +91,11 @@ def test_a_study_of_icd_codes_without_the_umls_goes_to_the_report(made: tuple[Pi
     assert artifacts["cohort"].counts["kept"] == artifacts["patient_dataset"].counts["patients"]["kept"] == 150
     assert artifacts["cohort"].counts["by_disease"] == {"Everybody": 150}
     assert artifacts["patient_embeddings"].counts["selected_concepts"] == artifacts["vocabulary"].counts["kept"]
-    assert "Everybody" in artifacts["cluster_reports"].file("report.html").read_text(encoding="utf-8")
+    page = artifacts["cluster_reports"].file("report.html").read_text(encoding="utf-8")
+    assert "Everybody" in page
+    assert "<b>100.0 %</b>of events have a code that stands for a concept</div>" in page, (
+        "none is left out of the clusters"
+    )
     failed = [
         f"{asset}: {one.name}: {one.message}"
         for asset in list(ASSETS)[2:]

@@ -83,8 +83,9 @@ def _key_figures(findings: Findings) -> Iterator[tuple[str, str]]:
     yield headline(findings.standing, findings.evidence["verdict"]), str(findings.standing.total)
     if (largest := _largest(findings.effects)) and len(findings.numbers) > 1:
         yield say.largest_effect(largest.name), largest.words.capitalize()
-    coverage = findings.inputs.artifacts[assets.MAPPED_EVENTS].counts["coverage_of_events"]
-    yield say.coverage(), f"{100 * coverage:.1f} %"
+    mapped = findings.inputs.artifacts[assets.MAPPED_EVENTS].counts
+    coverage = 1 - sum(mapped["dropped"].values()) / max(mapped["rows_in"], 1)
+    yield say.coverage(coverage), f"{100 * coverage:.1f} %"
 
 
 def _largest(found: list[Effect]) -> Effect | None:

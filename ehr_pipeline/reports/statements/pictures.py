@@ -104,9 +104,10 @@ def heat_caption(*, is_tested: bool) -> Statement:
     )
 
 
-def coverage() -> str:
-    """Say which events the share of events with a concept refers to."""
-    return "of events have a code with a UMLS concept; the others play no part in the clusters"
+def coverage(share: float) -> str:
+    """Say which events the `share` of events with a concept refers to. Codes that are kept as they are count as concepts."""
+    others = "; the others play no part in the clusters" if share < 1 else ""
+    return f"of events have a code that stands for a concept{others}"
 
 
 def largest_effect(name: str) -> str:
