@@ -32,20 +32,20 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from ehr_pipeline.study import settings
-from ehr_pipeline.mirror import place, pull, push
+from ehr_pipeline.mirror import object_store, pull, push
 study = settings.validate(__import__("json").loads(sys.argv[1]), base=Path("/"))
-place.TOGETHER = 1
+object_store.TOGETHER = 1
 name = sys.argv[3]
 if name == "_go_on":  # once for each block
-    place.BLOCK = 100
-left, work = [int(sys.argv[4])], getattr(place.Mirror, name)
+    object_store.BLOCK = 100
+left, work = [int(sys.argv[4])], getattr(object_store.Mirror, name)
 def some(*arguments):
     left[0] -= 1
     if left[0] < 0:
         print("there", flush=True)
         time.sleep(600)
     return work(*arguments)
-setattr(place.Mirror, name, some)
+setattr(object_store.Mirror, name, some)
 {"push": push.push, "pull": pull.pull}[sys.argv[2]](study)
 """
 
