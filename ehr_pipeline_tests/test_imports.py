@@ -72,10 +72,20 @@ def test_a_chain_in_which_nothing_changed_loads_no_heavy_package(tiny: Pipeline,
     assert loaded_by(chain, *HEAVY, "dagster") == []
 
 
-@pytest.mark.parametrize(("own", "found"), [(None, "10000"), ("7", "7")])
-def test_threads_wait_sparingly_wherever_the_package_is_imported(own: str | None, found: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
-    environment |= {"GOMP_SPINCOUNT": own} if own else {}
-    code = "import ehr_pipeline, os, sys; assert 'torch' not in sys.modules; print(os.environ['GOMP_SPINCOUNT'])"
+@pytest.mark.parametrize(
+    ("name", "own", "found"),
+    [
+        ("GOMP_SPINCOUNT", None, "10000"),
+        ("GOMP_SPINCOUNT", "7", "7"),
+        ("OPENBLAS_THREAD_TIMEOUT", None, "14"),
+        ("OPENBLAS_THREAD_TIMEOUT", "20", "20"),
+    ],
+)
+def test_threads_wait_sparingly_wherever_the_package_is_imported(name: str, own: str | None, found: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != name}
+    environment |= {name: own} if own else {}
+    code = (
+        f"import ehr_pipeline, os, sys; assert not {{'torch', 'numpy'}} & {{*sys.modules}}; print(os.environ[{name!r}])"
+    )
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == found

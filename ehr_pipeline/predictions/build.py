@@ -34,6 +34,7 @@ from ehr_pipeline.tasks.table import Definition, definitions
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work.jobs import Launch
 from ehr_pipeline.work.progress import Progress
+from ehr_pipeline.work.threads import one_thread
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
             answers[UNTRAINED] = asked.answers(rows, place, untrained=True)
         tuned = tuning_inputs.answers(job.work, definition.slug)
         case = Case(rows, told, people, tokens, answers, how.settings, how.seed, _stops(definition), tuned)
-        parts.append(_task(definition, case, vocabulary, (dataset, how.key), out, progress=progress))
+        with one_thread():
+            parts.append(_task(definition, case, vocabulary, (dataset, how.key), out, progress=progress))
     checkpoint = artifacts[ENCODER_CHECKPOINT]
     seen = guards.unseen(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
     results = judging.with_verdicts(joined(parts))

@@ -3,11 +3,14 @@
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-WAITING = {"GOMP_SPINCOUNT": "10000"}
+WAITING = {"GOMP_SPINCOUNT": "10000", "OPENBLAS_THREAD_TIMEOUT": "14"}
 """Waiting threads spin briefly, then sleep. By default they spin for long; on a busy machine this keeps the thread that they all
 wait for off its core. Products of 512 x 128 per second on two threads, on a quiet and on a busy machine: 2,370 and 100 by default,
-2,530 and 430 with this value, 1,500 and 1,000 when threads sleep at once."""
+2,530 and 430 with this value, 1,500 and 1,000 when threads sleep at once. NumPy's and SciPy's products wait in OpenBLAS, for 2^26
+cycles by default: 260 equations took 5 times the processor time of 2^14, and 20 times that of one thread, on a busy machine."""
 MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 """Arrow allocates from the C library's heap, and all threads share one heap. By default Arrow has its own heap, glibc gives each
 thread another, and each heap keeps the memory that was freed in it."""
@@ -18,6 +21,16 @@ M_ARENA_MAX = -8
 def cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute products on one thread: for many small ones, which threads share out at a higher price than they cost."""
+    # It looks at the libraries that are loaded by now; scikit-learn needs it as well.
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
 
 
 def mallopt(option: int, value: int) -> None:

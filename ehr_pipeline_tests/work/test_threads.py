@@ -3,7 +3,11 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from ehr_pipeline.work.threads import one_thread
 
 HEAPS = """
 import ctypes, threading
@@ -40,3 +44,15 @@ def test_all_threads_and_arrow_take_memory_from_one_heap() -> None:
     pool, heaps = run("")
     assert pool != "system"
     assert heaps > 1
+
+
+def test_small_products_are_computed_on_one_thread() -> None:
+    def threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    assert np.linalg.solve(np.eye(3), np.ones(3)).tolist() == [1, 1, 1]
+    with threadpool_limits(limits=2):
+        assert threads() == {2}
+        with one_thread():
+            assert threads() == {1}
+        assert threads() == {2}
