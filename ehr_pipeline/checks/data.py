@@ -47,7 +47,7 @@ def consistent(artifact: Artifact, store: Store, study: Study) -> Found:
         listed = ", ".join(
             f"{name} ({told(number, study.reports.suppress_below)})" for name, number in differing.items()
         )
-        problems.append(f"patients have rows with different values: {listed}")
+        problems.append(f"patients have rows with different values, of which one is kept: {listed}")
     if "birth" in differing:
         problems.append("where births differ, one id perhaps stands for several people: see how the ids were exported")
     if parts:

@@ -217,7 +217,8 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
         counted = values.written(artifact.path)
         often = [value for value, number in counted.items() if number >= below][:MOST_NAMED]
         named = f" ({', '.join(map(repr, often))})" if often else ""
-        parts[0] += f"{named}; {values.proposal('sex_values', counted, often)} (of the patient files)"
+        where, of_files = study.records.sex_values
+        parts[0] += f"{named}; {values.proposal(where, counted, often)}{of_files}"
     if "dates of observation" in found:
         parts[-1] += "; set `date_formats`, or add what stands there to `records.no_value`"
     figures: dict[str, Figure] = {

@@ -22,6 +22,7 @@ UNNAMED = "?"
 RESERVED = ("patient_id", "birth_date", "birth_precision", "sex", "visits", "line", *DATED)
 
 
+_KNOWN_LAYOUT = re.compile(r"records\.(cprd_aurum|omop|meds)\b")
 _DESCRIBED = re.compile(r"records\.(events|patients)\[\d+\](\.linked\[\d+\])?")
 
 
@@ -33,7 +34,10 @@ def setting(where: str, name: str) -> str:
     if where.startswith("events."):  # a dictionary
         role = name.removeprefix("columns.")
         return f"{where}.{role}_column" if role != name else f"{where}.where" if "." in name else f"{where}.{name}"
-    return f"records.omop.{name}" if where.startswith("records.omop") and name in ("delimiter", "quote") else where
+    if known := _KNOWN_LAYOUT.match(where):
+        has = name == "sex_values" or (known[0] == "records.omop" and name in ("delimiter", "quote"))
+        return f"{known[0]}.{name}" if has else where
+    return where
 
 
 def has_setting(where: str, name: str) -> bool:

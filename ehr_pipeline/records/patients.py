@@ -235,7 +235,7 @@ class Merged:
     repeated: int
     """Number of rows that were merged into another row."""
     differing: Counter[str]
-    """Number of patients with several known values in their rows that give the birth, by column."""
+    """Number of patients with several known values in their rows, by column."""
     orphans: NDArray[np.bool_]
     """Which rows (n,) only add to a patient whose birth no row gives."""
 
@@ -248,32 +248,43 @@ def one_row_each(patients: pl.DataFrame) -> Merged:
     """
     births = patients["birth_date"]
     full = patients.filter(births.is_not_null()) if births.null_count() else patients
-    kept, differing = full.sort("patient_id", "birth_precision", *full.columns[1:]), Counter[str]()
+    kept, births_differ, several = full.sort("patient_id", "birth_precision", *full.columns[1:]), 0, full.clear()
     if kept["patient_id"].n_unique() < kept.height:  # rare; with many buckets, every needless step counts
         distinct = kept.unique(maintain_order=True)
         several = distinct.filter(pl.col("patient_id").is_duplicated())
-        kept = _with_additions(
-            distinct.unique("patient_id", keep="first", maintain_order=True), several, earliest_end=False
-        )
-        differing = _differing(several)
+        first = distinct.unique("patient_id", keep="first", maintain_order=True)
+        kept = _with_additions(first, several, earliest_end=False)
+        births_differ = _differing_births(several)
     orphans = np.zeros(patients.height, bool)
     if full.height < patients.height:
         born = births.is_not_null()
         orphans = (~born & ~patients["patient_id"].is_in(kept["patient_id"].implode())).to_numpy()
         kept = _with_additions(kept, patients.filter(~born), earliest_end=True)
+        several = patients.filter(~pl.Series(orphans))
+    differing = Counter({"birth": births_differ}) + _differing(several)
     return Merged(kept, patients.height - kept.height - int(orphans.sum()), differing, orphans)
 
 
-def _differing(rows: pl.DataFrame) -> Counter[str]:
-    """Count patients with several known values in their rows, by column. Births differ if they contradict each other."""
+def _differing_births(rows: pl.DataFrame) -> int:
+    """Count patients whose rows give births that contradict each other."""
     birth, precision = pl.col("birth_date"), pl.col("birth_precision")
     births = [
         birth.filter(precision.is_in(known)).dt.truncate(unit).n_unique() > 1
         for known, unit in ((["year", "month", "day"], "1y"), (["month", "day"], "1mo"), (["day"], "1d"))
     ]
-    others = {name: pl.col(name).filter(_known(name)).n_unique() > 1 for name in _carried(rows.columns)}
-    found = rows.group_by("patient_id").agg(birth=pl.any_horizontal(births), **others).drop("patient_id").sum()
-    return Counter({name: number for name, number in found.row(0, named=True).items() if number})
+    return int(rows.group_by("patient_id").agg(differ=pl.any_horizontal(births))["differ"].sum())
+
+
+def _differing(rows: pl.DataFrame) -> Counter[str]:
+    """Count patients with several known values in their rows, by column other than the birth.
+
+    The observation in a row without a birth only narrows that of the patient, and is no other view of it.
+    """
+    names, born = _carried(rows.columns), pl.col("birth_date").is_not_null()
+    tells = {name: _known(name) & born if name in OBSERVATION else _known(name) for name in names}
+    known = rows.select("patient_id", **{name: pl.when(tells[name]).then(name) for name in names})
+    each = known.group_by("patient_id").agg((pl.col(name).max() != pl.col(name).min()).alias(name) for name in names)
+    return Counter({name: int(each[name].sum()) for name in names})
 
 
 def _carried(columns: Iterable[str]) -> list[str]:

@@ -168,6 +168,13 @@ class RecordsSettings:
         )
 
     @property
+    def sex_values(self) -> tuple[str, str]:
+        """The setting that says what values of the sex mean, and in words where it stands, if there may be several."""
+        if self.source == "delimited":
+            return "sex_values", " (of the patient files)"
+        return f"records.{self.source}.sex_values", ""
+
+    @property
     def attributes(self) -> tuple[str, ...]:
         """Sorted names of the columns that patients have besides id, birth and sex."""
         return self.kinds.attributes

@@ -90,15 +90,36 @@ def test_rows_without_a_birth_add_what_is_not_known() -> None:
         ("2", "1960-01-02", "M", "", None),
         ("2", None, "F", "", None),
         ("3", None, "F", "London", "2001-01-01"),
+        ("3", None, "M", "London", "2001-01-01"),  # nobody is patient 3, so that nobody's values differ
+        ("4", "1960-01-02", "M", "Leeds", "2010-01-01"),
+        ("4", None, "M", "Leeds", "2005-05-05"),
     )
     for rows in (frame, frame.reverse()):
         merged = patients.one_row_each(rows)
         assert merged.people.drop("birth_date", "birth_precision").rows() == [
             ("1", "F", datetime.date(2005, 5, 5), "Wales"),
             ("2", "M", None, ""),
+            ("4", "M", datetime.date(2005, 5, 5), "Leeds"),
         ]
-        assert rows.filter(pl.Series(merged.orphans))["patient_id"].to_list() == ["3"]
-        assert (merged.repeated, merged.differing) == (3, {})
+        assert rows.filter(pl.Series(merged.orphans))["patient_id"].to_list() == ["3", "3"]
+        assert (merged.repeated, merged.differing) == (4, {"sex": 2}), "an end that moves is no other view of a patient"
+
+
+def test_patients_whose_rows_differ_are_counted_once_wherever_they_differ() -> None:
+    """Rows that give the birth and rows that do not are of one patient: none of them may hide a difference."""
+    born = "1950-01-02"
+    frame = table(
+        ("1", born, "F", "London", None),
+        ("1", born, "M", "London", None),
+        ("1", None, "M", "Leeds", None),
+        ("2", born, "", "", None),
+        ("2", "1960-01-02", "", "", None),
+        ("2", None, "F", "Leeds", None),
+        ("3", born, "", "", None),
+        ("3", None, "F", "", None),
+    )
+    for rows in (frame, frame.reverse()):
+        assert patients.one_row_each(rows).differing == {"birth": 1, "sex": 1, "region": 1}
 
 
 def test_day_month_and_year_make_a_birth_date_where_there_is_such_a_day() -> None:

@@ -38,6 +38,11 @@ class CprdAurum:
     practice_attributes: dict[str, str] = option(
         "Columns of the Practice file to keep: name in the patient data set = column.", {"region": "region"}
     )
+    sex_values: dict[str, str] = option(
+        "Meanings of further numbers of the sex, such as {9 = ''}.",
+        {},
+        later=True,
+    )
 
     def kinds(self) -> Kinds:
         """Return the kinds of files of an extract."""
@@ -68,7 +73,7 @@ class CprdAurum:
                 observation_ends=("regenddate",),
                 death="cprd_ddate",
             ),
-            sex_values=SEX,
+            sex_values=SEX | self.sex_values,
             attributes=self.attributes,
             linked=(practice,) if self.practices else (),
             date_formats=DATES,

@@ -42,6 +42,11 @@ class Meds:
     sex_prefixes: tuple[str, ...] = option(
         "Prefixes of codes that give the sex: M, F, male, female or OMOP's concepts.", NOTHING
     )
+    sex_values: dict[str, str] = option(
+        "Meanings of further values after these prefixes, such as {weiblich = 'F', männlich = 'M'}.",
+        {},
+        later=True,
+    )
     attributes: dict[str, str] = option(
         "Attributes that codes give: name in the patient data set = prefix before the value.",
         {"race": "RACE//", "ethnicity": "ETHNICITY//"},
@@ -59,7 +64,7 @@ class Meds:
         told = PatientFiles(
             files=self.data,
             columns=PatientColumns(patient="patient", birth_date="birth_date", sex="sex", death="death"),
-            sex_values=omop.SEX,
+            sex_values=omop.SEX | self.sex_values,
             attributes={name: name for name in self.attributes},
             date_formats=("iso",),
         )

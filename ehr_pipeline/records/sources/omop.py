@@ -51,6 +51,11 @@ class Omop:
         "Columns of `person` to keep: name in the patient data set = column.",
         {"race": "race_source_value", "ethnicity": "ethnicity_source_value"},
     )
+    sex_values: dict[str, str] = option(
+        "Meanings of further concept ids of the sex, such as {2000000001 = 'F'}.",
+        {},
+        later=True,
+    )
 
     def kinds(self) -> Kinds:
         """Return the kinds of files of an extract."""
@@ -72,7 +77,7 @@ class Omop:
                 birth_day="day_of_birth",
                 sex="gender_concept_id",
             ),
-            sex_values=SEX,
+            sex_values=SEX | self.sex_values,
             attributes=self.attributes,
             **text,
         )

@@ -1,5 +1,6 @@
 """MEDS 0.4: one file of rows tells of patients and of events."""
 
+import dataclasses
 import datetime
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,14 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.checks import data as data_checks
+from ehr_pipeline.checks import lost_rows
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.records import look
+from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.sources.meds import Meds
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline_tests.conftest import tiny_settings, unpublished
 from ehr_pipeline_tests.records.sources.reading import folder, parquet, read, rows
 
 BORN, SEEN, DEAD = (datetime.datetime(year, 3, 4, 5, 6) for year in (1950, 2001, 2010))
@@ -84,6 +91,62 @@ def test_rows_are_events_or_tell_of_patients(meds_set: Path, tmp_path: Path) -> 
     assert (counts["rows_in"], counts["patients"]["rows_in"]) == (8, 7 + 2), (
         "every row is of one of both, and two of splits"
     )
+
+
+def test_codes_of_one_subject_that_contradict_each_other_are_counted_and_the_check_warns(tmp_path: Path) -> None:
+    """As rows of a patient file are; of several values, the first in order is kept, whatever the order of the rows."""
+    later = datetime.datetime(2011, 1, 1)
+    data: list[Row] = [(number, BORN, "MEDS_BIRTH") for number in range(1, 40)]
+    data += [(number, None, f"GENDER//{sex}") for number in range(1, 31) for sex in ("M", "F")]
+    data += [
+        (31, None, "GENDER//F"),
+        (31, SEEN, "GENDER//female"),
+        (32, None, "GENDER//M"),
+        (32, None, "GENDER//unknown"),
+    ]
+    data += [(33, None, "RACE//white"), (33, SEEN, "RACE//asian"), (34, later, "MEDS_DEATH"), (34, DEAD, "MEDS_DEATH")]
+    data += [
+        (35, later, "MEDS_BIRTH"),
+        (36, DEAD, "MEDS_DEATH"),
+        (36, DEAD, "MEDS_DEATH"),
+        (36, SEEN, "SNOMED//9014002"),
+    ]
+    for place, order in (("one", data), ("two", data[::-1])):
+        extract, out = folder(tmp_path / place), tmp_path / place / "out"
+        shard(extract / "data/0.parquet", order)
+        counts = read(extract, out, source="meds")
+        assert counts["patients"]["differing"] == {"birth": 1, "death_date": 1, "race": 1, "sex": 30}
+        told = {row[0]: row for row in rows(out, "patients")}
+        assert [told[str(number)][3] for number in (1, 30, 31, 32)] == ["F", "F", "F", "M"]
+        assert told["33"][7] == "asian"
+        assert (told["34"][4], told["35"][1]) == ("2010-03-04", "1950-03-04")
+        artifact = Artifact(out, unpublished(out).manifest | {"counts": counts})
+        passed, message, _ = data_checks.consistent(artifact, None, tiny_settings(tmp_path))  # type: ignore[arg-type]
+        assert not passed
+        assert "rows with different values, of which one is kept: " in message
+        assert "sex (about 30)" in message
+
+
+def test_a_word_for_the_sex_is_named_in_the_settings_that_messages_tell(tmp_path: Path) -> None:
+    extract = folder(tmp_path)
+    data: list[Row] = [(number, BORN, "MEDS_BIRTH") for number in range(20)]
+    data += [(number, SEEN, "SNOMED//9014002") for number in range(20)]
+    shard(extract / "data/0.parquet", data + [(number, None, "GENDER//weiblich") for number in range(20)])
+    told = 'say what it means in records.meds.sex_values, such as {weiblich = "F"}'
+    records = RecordsSettings(landing=str(extract.parent), source="meds")
+    (kind,) = records.kinds.patients
+    (path,) = extract.rglob("*.parquet")
+    assert told in look.first_rows(path, kind).sample.sex
+    counts = read(extract, tmp_path / "out", source="meds")
+    assert counts["patients"]["sex_not_understood"] == 20
+    study = dataclasses.replace(tiny_settings(tmp_path), records=records)
+    artifact = Artifact(tmp_path / "out", unpublished(tmp_path / "out").manifest | {"counts": counts})
+    _, message, _ = lost_rows.values_understood(artifact, None, study)  # type: ignore[arg-type]
+    assert told in message
+    assert "patient files" not in message
+    counts = read(extract, tmp_path / "again", source="meds", meds=Meds(sex_values={"weiblich": "F"}))
+    assert counts["patients"]["sex_not_understood"] == 0
+    assert {row[3] for row in rows(tmp_path / "again", "patients")} == {"F"}
 
 
 def test_the_size_of_blocks_changes_nothing(meds_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
