@@ -15,6 +15,7 @@ from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events import build, listed
 from ehr_pipeline.events.mapping import map_by_files
+from ehr_pipeline.planning import unrecorded_rows
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import catalog, events, files, ids, listing
 from ehr_pipeline.records.kinds import EventKind, PatientKind
@@ -122,9 +123,9 @@ def _vocabulary(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
 
 
 def _cohort(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
-    """Report a cohort whose lists match no recorded code."""
+    """Report lists of the cohort that match no recorded code, and rows of the others that match none."""
     named = lists.cohort(study)
-    if lists.takes_everybody(study) or not codes.height:
+    if not named or not codes.height:
         return
     if sum(path.stat().st_size for path in build.inputs(study.events)) > lists.LARGEST:
         return
@@ -138,6 +139,10 @@ def _cohort(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
         if not known & (listed.concepts(rows) | {row.row.code for row in rows})
     ]
     problem = "no code of the list is recorded in the extracts, so nobody is in the cohort by it"
+    for where, rows in resolved.items():
+        if where not in empty:
+            for level, text in unrecorded_rows.notes(f"{named[where]} ({where})", rows, set(recorded), known):
+                getattr(found, level).append(text)
     for where in empty:
         text = f"{named[where]} ({where}): {problem}. Compare its codes with those of the event files."
         found.warnings.append(text)

@@ -86,6 +86,42 @@ def test_a_cohort_of_lists_that_match_no_recorded_code(tmp_path: Path) -> None:
     assert (found.problems, len(found.warnings)) == ([], 1)
 
 
+def listed(folder: Path, recorded: list[str], rows: list[str], **overrides: Any) -> Preflight:
+    """What is told of a cohort's list, where these codes of ICD are recorded."""
+    cohort = {"cohort": [{"name": "Psoriasis", "concepts": str(folder / "list.csv")}]}
+    made = study(folder, embeddings=cohort, events={"unmapped": "keep"}, **overrides)
+    with (folder / "landing/2024-01-01/events.csv").open("a") as events:
+        events.writelines(f"p1,2001-01-01,{code}\n" for code in recorded)
+    (folder / "list.csv").write_text(
+        "\n".join(["code,cui,name,source", *(f"{code},,a name,a source" for code in rows), ""])
+    )
+    return looked(made)
+
+
+def test_rows_of_a_list_that_are_miswritten_are_told_with_their_lines(tmp_path: Path) -> None:
+    recorded = ["ICD10CM:L40.0", "ICD10CM:L40.1", "ICD10CM:L40.5"]
+    found = listed(tmp_path / "some", recorded, ["ICD10CM:L40.0", "icd10cm:L40.0", "ICD10CM:L4O.1", "L40.5"])
+    much, miswritten = found.warnings
+    assert (
+        "list.csv (embeddings.cohort[0].concepts): 3 of its 4 rows are recorded nowhere in the extracts (lines 3, 4, 5)"
+        in much
+    )
+    assert "3 of its rows are recorded nowhere, but a code is that differs only in" in miswritten
+    assert "(lines 3, 4, 5). Write them as the event files do." in miswritten
+    found = listed(tmp_path / "one", recorded, [*recorded, "ICD10CM:L40.9"])
+    assert found.warnings == []
+    assert [fact for fact in found.facts if "1 of its 4 rows are recorded nowhere in the extracts (line 5)" in fact]
+    found = listed(tmp_path / "all", recorded, recorded)
+    assert (found.warnings, found.facts) == ([], [])
+
+
+def test_most_codes_of_a_clinical_list_of_snomed_are_rare_which_is_no_warning(tmp_path: Path) -> None:
+    rare = ["57092006", "27520001", "86142006", "394659003", "43116000"]
+    found = listed(tmp_path, [], [CODES[0], *rare])
+    assert found.warnings == []
+    assert "5 of its 6 rows are recorded nowhere in the extracts (first in lines 3, 4, 5)" in found.facts[0]
+
+
 def test_large_extracts_are_left_to_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(enough_data, "LARGEST", 100)
     assert looked(study(tmp_path, clusters={"n": 30})).warnings == []

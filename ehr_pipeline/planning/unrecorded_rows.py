@@ -1,0 +1,62 @@
+"""Rows of concept lists that no extract records: most are rare codes, but some are miswritten, and would find nobody in silence.
+
+Clinical lists name every code of a disease, and most of them are rare: also in the demo, most SNOMED codes of the shipped lists are
+recorded nowhere. So a share is telling only for codes that no file explains, such as codes of other systems without a dictionary.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+
+from ehr_pipeline.events.listed import Resolved, Rows
+
+MOST_UNRECORDED = 0.5
+"""Share of a list's unexplained codes of which more that are not recorded are a warning."""
+SHOWN = 3
+"""How many lines a message names."""
+Told = tuple[str, str]
+"""A level ('facts' or 'warnings') and a text."""
+
+
+def notes(place: str, rows: Rows, recorded: AbstractSet[str], known: AbstractSet[str]) -> Iterator[Told]:
+    """Yield what to know of the rows of a list that are not recorded.
+
+    `recorded` holds the codes in the extracts, `known` these and the concepts that they stand for.
+    """
+    absent = [row for row in rows if known.isdisjoint({row.row.code, *row.concepts})]
+    if not absent:
+        return
+    others = [row for row in absent if _unexplained(row)]
+    much = len(others) > MOST_UNRECORDED * sum(map(_unexplained, rows))
+    yield (
+        "warnings" if much else "facts",
+        f"{place}: {len(absent):,} of its {len(rows):,} rows are recorded nowhere in the extracts ({_lines(absent)})"
+        + (". Compare their codes with those of the event files." if much else ""),
+    )
+    alike = {form for code in recorded if not code.isdigit() for form in _forms(code)}
+    if miswritten := [row for row in others if _plain(row.row.code) in alike]:
+        yield (
+            "warnings",
+            f"{place}: {len(miswritten):,} of its rows are recorded nowhere, but a code is that differs only in upper and lower"
+            f" case, in a letter O for a zero, in dots, or by the name of its system before a colon ({_lines(miswritten)})."
+            " Write them as the event files do.",
+        )
+
+
+def _unexplained(row: Resolved) -> bool:
+    """Whether the row's code is not SNOMED's, and no file says what concept it stands for."""
+    return bool(row.row.code) and not row.row.code.isdigit() and not row.concepts - {row.row.code}
+
+
+def _forms(code: str) -> set[str]:
+    """What a person may write for a recorded code: the whole, or the part after the name of its system."""
+    return {_plain(code), _plain(code.partition(":")[2] or code)}
+
+
+def _plain(code: str) -> str:
+    return code.casefold().replace("o", "0").replace(".", "").replace(" ", "")
+
+
+def _lines(rows: list[Resolved]) -> str:
+    lines = ", ".join(str(row.row.line) for row in rows[:SHOWN])
+    first = "first in lines" if len(rows) > SHOWN else "line" if len(rows) == 1 else "lines"
+    return f"{first} {lines}"
