@@ -157,9 +157,9 @@ STATEMENTS = (
         "one planted group twice",
         "*Error: one planted group is reported twice.* At least two reliable clusters (or groups of clusters) each draw"
         " more than half of their patients from the same planted group. This is always false. (If unreliable clusters are"
-        " included, this happened in 2 of 9 cohorts of `change` and 1 of 9 of `ageing` with 1,000 patients, in 2 of 2"
-        " cohorts of `change` with 2,500 patients, and in no others: seven pairs of clusters. In three pairs, the"
-        " clusters share fewer than half of their marks: one cluster also has, for example, type 2 diabetes, which is"
+        " included, this happened in 2 of the first 9 cohorts of `change` and 1 of the first 9 of `ageing` with 1,000"
+        " patients, in 2 of 2 cohorts of `change` with 2,500 patients, and in no others: seven pairs of clusters. In three"
+        " pairs, the clusters share fewer than half of their marks: one cluster also has, for example, type 2 diabetes, which is"
         " just as lasting and unrelated to the planted group. Keeping these apart is not an error. In the other four"
         " pairs, a group’s young patients, most of whom have atopic dermatitis, are reported as a separate group from its"
         " older patients, who have any of the diseases.)",

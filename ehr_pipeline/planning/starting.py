@@ -87,6 +87,11 @@ def start(
         link = place / name if name else place
         if not link.is_symlink():
             link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
+    if extract:
+        made.facts.append(
+            f"the extract is named by today, {place}: if it was made earlier, rename the folder to the day that it was made."
+            " Events after that day are rejected as in the future"
+        )
     shutil.copytree(shipped("lists"), folder / LISTS, dirs_exist_ok=True)
     made.settings.write_text(settings_text(folder, extract or unknown(), terminology), encoding="utf-8")
     return made

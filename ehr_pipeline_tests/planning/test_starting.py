@@ -152,6 +152,7 @@ def test_a_study_from_files_passes_check(
     assert not [fact for fact in found.facts if "rows are rejected" in fact]
     assert study.encoder.preset == "small"
     assert study.clusters.n < len(PEOPLE)
+    assert [fact for fact in made.facts if f"named by today, {tmp_path / 'study/landing' / TODAY.isoformat()}:" in fact]
     assert (tmp_path / "study/lists/psoriasis.csv").is_file()
 
 
