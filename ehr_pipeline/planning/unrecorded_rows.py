@@ -26,19 +26,21 @@ def notes(place: str, rows: Rows, recorded: AbstractSet[str], known: AbstractSet
     if not absent:
         return
     others = [row for row in absent if _unexplained(row)]
-    much = len(others) > MOST_UNRECORDED * sum(map(_unexplained, rows))
-    yield (
-        "warnings" if much else "facts",
-        f"{place}: {len(absent):,} of its {len(rows):,} rows are recorded nowhere in the extracts ({_lines(absent)})"
-        + (". Compare their codes with those of the event files." if much else ""),
-    )
     alike = {form for code in recorded if not code.isdigit() for form in _forms(code)}
-    if miswritten := [row for row in others if _plain(row.row.code) in alike]:
+    miswritten = [row for row in others if _plain(row.row.code) in alike]
+    if len(miswritten) < len(absent):
+        much = len(others) > MOST_UNRECORDED * sum(map(_unexplained, rows))
+        yield (
+            "warnings" if much else "facts",
+            f"{place}: {len(absent):,} of its {len(rows):,} rows are recorded nowhere in the extracts ({_lines(absent)})"
+            + (". Compare their codes with those of the event files." if much else ""),
+        )
+    if miswritten:
         yield (
             "warnings",
-            f"{place}: {len(miswritten):,} of its rows are recorded nowhere, but a code is that differs only in upper and lower"
-            f" case, in a letter O for a zero, in dots, or by the name of its system before a colon ({_lines(miswritten)})."
-            " Write them as the event files do.",
+            f"{place}: {len(miswritten):,} of its {len(rows):,} rows are recorded nowhere, but a code is that differs only in upper"
+            " and lower case, in a letter O for a zero, in dots, or by the name of its system before a colon"
+            f" ({_lines(miswritten)}). Write them as the event files do.",
         )
 
 

@@ -101,13 +101,15 @@ def listed(folder: Path, recorded: list[str], rows: list[str], **overrides: Any)
 def test_rows_of_a_list_that_are_miswritten_are_told_with_their_lines(tmp_path: Path) -> None:
     recorded = ["ICD10CM:L40.0", "ICD10CM:L40.1", "ICD10CM:L40.5"]
     found = listed(tmp_path / "some", recorded, ["ICD10CM:L40.0", "icd10cm:L40.0", "ICD10CM:L4O.1", "L40.5"])
-    much, miswritten = found.warnings
+    (miswritten,) = found.warnings
     assert (
-        "list.csv (embeddings.cohort[0].concepts): 3 of its 4 rows are recorded nowhere in the extracts (lines 3, 4, 5)"
-        in much
+        "list.csv (embeddings.cohort[0].concepts): 3 of its 4 rows are recorded nowhere, but a code is that"
+        in miswritten
     )
-    assert "3 of its rows are recorded nowhere, but a code is that differs only in" in miswritten
     assert "(lines 3, 4, 5). Write them as the event files do." in miswritten
+    found = listed(tmp_path / "most", recorded, [recorded[0], *(f"ICD10CM:M{number}" for number in range(10, 14))])
+    (much,) = found.warnings
+    assert "4 of its 5 rows are recorded nowhere in the extracts (first in lines 3, 4, 5). Compare their codes" in much
     found = listed(tmp_path / "one", recorded, [*recorded, "ICD10CM:L40.9"])
     assert found.warnings == []
     assert [fact for fact in found.facts if "1 of its 4 rows are recorded nowhere in the extracts (line 5)" in fact]

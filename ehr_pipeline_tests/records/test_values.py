@@ -1,5 +1,6 @@
 """Words for 'no value', and how a sex is written."""
 
+import dataclasses
 import datetime
 import json
 from collections.abc import Callable
@@ -13,7 +14,8 @@ from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.records import build, values
-from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
+from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles, setting
+from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology import rrf
@@ -222,3 +224,13 @@ def test_meds_reads_a_sex_alike(tmp_path: Path) -> None:
     counts = read(extract, tmp_path / "out", source="meds")
     assert counts["patients"]["sex_not_understood"] == 1
     assert [row[3] for row in rows(tmp_path / "out", "patients")] == ["F", "M", "", "", ""]
+
+
+@pytest.mark.parametrize("source", ["cprd_aurum", "omop", "meds"])
+def test_known_layouts_have_the_setting_that_messages_name(source: Any) -> None:
+    own = getattr(RecordsSettings(landing="."), source)
+    records = RecordsSettings(landing=".", source=source, **{source: dataclasses.replace(own, sex_values={"7": "F"})})
+    (kind,) = (kind for kind in records.kinds.patients if kind.files.columns.sex)
+    assert kind.files.sex_values["7"] == "F"
+    assert len(kind.files.sex_values) > 1, "those of the layout stay"
+    assert setting(kind.where, "sex_values") == f"records.{source}.sex_values" == records.sex_values[0]
