@@ -131,7 +131,7 @@ def test_an_encoder_that_learned_from_the_test_side_is_refused(extract: Path, th
 def test_settings_that_contradict_each_other_are_refused(extract: Path, theirs: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"frozen_layers \(2\) must be at most layers \(1\)"):
         study_of(extract, tmp_path, theirs, frozen_layers=2)
-    with pytest.raises(SettingsError, match=r"transfer\.checkpoint names none that they come from"):
+    with pytest.raises(SettingsError, match=r"but transfer\.checkpoint is empty"):
         tiny_settings(extract, encoder={"transfer": {"frozen_layers": 1}})
     transfer = {"checkpoint": str(theirs), "use": "direct"}
     with pytest.raises(SettingsError, match="'direct' trains nothing"):
