@@ -30,18 +30,20 @@ class Torchrun(ThisMachine):
             logs = folder / "logs"
             said = folder / "processes.log"
             command, starts = self._command(job.module, folder / job_folder.JOB, logs)
-            for _ in range(starts):
+            again = self.settings.restarts
+            for start in range(starts):
                 code = self._run(command, follower, said)
                 if not code:
                     return
                 if (folder / jobs.ERROR).is_file():
                     raise UserError((folder / jobs.ERROR).read_text(encoding="utf-8"))
                 if code == -signal.SIGINT:  # Ctrl-C reaches all processes of a terminal
+                    again = start
                     break
             number = self.settings.processes
             raise UserError(
                 f"The job {job.module} on {number} process{'es' * (number > 1)} failed, and was started again"
-                f" {self.settings.restarts} times. (It ended with code {code}.)\n{log_tails(logs) or job_folder.tail([said])}"
+                f" {again} times. (It ended with code {code}.)\n{log_tails(logs) or job_folder.tail([said])}"
             )
 
     def _command(self, module: str, job: Path, logs: Path) -> tuple[list[str], int]:
