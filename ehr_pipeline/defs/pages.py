@@ -12,14 +12,16 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.assets.asset import Asset
 from ehr_pipeline.defs.column_metadata import meanings
-from ehr_pipeline.defs.links import PLACE, link_about
+from ehr_pipeline.defs.links import PLACE, QUERY
 from ehr_pipeline.patients.settings import SplitSettings, shown_key
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
@@ -37,24 +39,46 @@ STYLE = (
     " .2em 0;vertical-align:top}code{background:#f2f2f5;padding:0 .2em}"
 )
 
+NOT_SHOWN = PlainTextResponse("There is no such file, or it may not be shown.", 404)
 
-def routes() -> list[Route]:
-    """The routes of these pages, which must come before Dagster's own routes."""
+
+def routes(prefix: str = "") -> list[Route]:
+    """The routes of these pages, which must come before Dagster's own routes. `prefix` is the path of the server, such as /look."""
+
+    async def entrance(request: Request) -> Response:
+        return HTMLResponse(entered(prefix))
+
     return [
-        Route("/", entrance),
-        Route(f"{PLACE}/{{asset}}", about),
-        Route(f"{PLACE}/{{asset}}/{{version}}/{{path:path}}", file),
+        Route(f"{prefix}/", entrance),
+        Route(f"{prefix}{PLACE}/{{asset}}", about),
+        Route(f"{prefix}{PLACE}/{{asset}}/{{version}}/{{path:path}}", file),
     ]
 
 
-async def entrance(request: Request) -> Response:
-    """Redirect to the graph. On the first visit, open its groups, which Dagster would show as closed boxes."""
+class Leading:
+    """Leads requests with the query of our links (`links`) to these pages, from whatever page of the UI has the link."""
+
+    def __init__(self, app: ASGIApp, prefix: str = ""):
+        self._app, self._place = app, f"{prefix}{PLACE}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Redirect such a request; hand on all others."""
+        asked = QueryParams(scope["query_string"]).get(QUERY) if scope["type"] == "http" else None
+        app = self._app
+        if asked is not None:
+            app = NOT_SHOWN if ".." in asked.split("/") else RedirectResponse(f"{self._place}/{asked}")
+        await app(scope, receive, send)
+
+
+def entered(prefix: str) -> str:
+    """The page that leads to the graph. On the first visit, it opens the graph's groups, which Dagster shows as closed boxes."""
     groups = dict.fromkeys(f"global@global:{asset.group}" for asset in ASSETS.values())
     seen, opened = json.dumps(OPEN_GROUPS), json.dumps(json.dumps({"expanded": ",".join(groups)}))
     script = (
-        f"if (!localStorage.getItem({seen})) localStorage.setItem({seen}, {opened}); location.replace('/asset-groups');"
+        f"if (!localStorage.getItem({seen})) localStorage.setItem({seen}, {opened});"
+        f" location.replace({json.dumps(f'{prefix}/asset-groups')});"
     )
-    return HTMLResponse(f"<!doctype html><title>Asset graph</title><script>{script}</script>")
+    return f"<!doctype html><title>Asset graph</title><script>{script}</script>"
 
 
 async def about(request: Request) -> Response:
@@ -70,7 +94,7 @@ async def file(request: Request) -> Response:
     asked = request.path_params
     path = shown_file(settings.load(settings.settings_path()), asked["asset"], asked["version"], asked["path"])
     if path is None:
-        return PlainTextResponse("There is no such file, or it may not be shown.", 404)
+        return NOT_SHOWN
     return FileResponse(path, headers={"Content-Security-Policy": SANDBOX, "X-Content-Type-Options": "nosniff"})
 
 
@@ -90,7 +114,7 @@ def shown_file(study: Study, name: str, version: str, path: str) -> Path | None:
 def described(asset: Asset, study: Study) -> str:
     """The page about an asset, as HTML."""
     description = "".join(f"<p>{escape(part)}</p>" for part in asset.description.split("\n\n"))
-    read = ", ".join(f'<a href="{link_about(name)}">{name}</a>' for name in asset.reads) or "the extracts"
+    read = ", ".join(f'<a href="{name}">{name}</a>' for name in asset.reads) or "the extracts"
     checks = [
         (check.name, check.description, "stops what follows" if check.blocking else "warns")
         for check in asset.all_checks

@@ -56,9 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     hosts = allowed(own.host, named)
     create = cli.create_app_from_workspace_process_context
 
-    def guarded(*about: Any, **options: Any) -> Any:
-        app = create(*about, **options)
-        app.router.routes[:0] = pages.routes()
+    def guarded(context: Any, path_prefix: str = "", *about: Any, **options: Any) -> Any:
+        app = create(context, path_prefix, *about, **options)
+        app.router.routes[:0] = pages.routes(path_prefix)
+        app.add_middleware(pages.Leading, prefix=path_prefix)
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
         return app
 

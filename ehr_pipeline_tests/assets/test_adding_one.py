@@ -224,7 +224,7 @@ def test_a_folder_a_declaration_and_a_section_are_an_asset(
     assert found["package"] == str(copy / "ehr_pipeline")
     # Dagster, its checks and its columns.
     assert found["parents"] == ["patient_dataset"]
-    assert "(/study/yearly_visits)" in found["description"]
+    assert "(?study=yearly_visits)" in found["description"]
     assert found["description"].endswith("Settings: `[yearly_visits]`. Code: `ehr_pipeline.yearly_visits`.")
     assert found["pools"] == ["training"]
     assert found["checks"] == ["patients_present", "rows_conserved", "some_visits"]

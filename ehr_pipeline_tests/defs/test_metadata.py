@@ -138,7 +138,7 @@ def test_a_report_is_linked(tiny: Pipeline) -> None:
     artifact = artifact_of(tiny, "cluster_reports")
     metadata = told(tiny, artifact)
     assert metadata["report"] == str(artifact.file("report.html"))
-    assert metadata["open report.html"] == f"/study/cluster_reports/{artifact.path.name}/report.html"
+    assert metadata["open report.html"] == f"?study=cluster_reports/{artifact.path.name}/report.html"
     assert artifact.file("report.html").is_file()
 
 

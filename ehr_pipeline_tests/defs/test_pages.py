@@ -1,9 +1,11 @@
 """The pages beside Dagster's: the entrance, what an asset is, and no file but those that may be shown."""
 
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
 from ehr_pipeline.assets import ASSETS
@@ -20,13 +22,14 @@ from ehr_pipeline_tests.conftest import write_settings
 @pytest.fixture
 def client(tiny: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TestClient:
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(write_settings(tmp_path / "s.toml", extract, Path(tiny.store.root))))
-    return TestClient(Starlette(routes=pages.routes()))
+    return TestClient(Starlette(routes=pages.routes(), middleware=[Middleware(pages.Leading)]))
 
 
-def test_the_entrance_opens_every_group_once_and_leads_to_the_graph(client: TestClient) -> None:
-    text = client.get("/").text
+@pytest.mark.parametrize("prefix", ["", "/look"])
+def test_the_entrance_opens_every_group_once_and_leads_to_the_graph(prefix: str) -> None:
+    text = TestClient(Starlette(routes=pages.routes(prefix))).get(f"{prefix}/").text
     assert all(f"global@global:{asset.group}" in text for asset in ASSETS.values())
-    assert "location.replace('/asset-groups')" in text
+    assert f'location.replace("{prefix}/asset-groups")' in text
 
 
 @pytest.mark.parametrize("asset", ASSETS)
@@ -34,7 +37,9 @@ def test_every_asset_has_a_page_that_says_what_it_is(client: TestClient, tiny: P
     text = client.get(link_about(asset)).text
     assert f"<h1>{asset}</h1>" in text
     assert all(check.name in text for check in ASSETS[asset].all_checks if check.applies(tiny.study))
-    assert all(link_about(name) in text for name in ASSETS[asset].reads)
+    for name in ASSETS[asset].reads:
+        assert f'<a href="{name}">' in text
+        assert f"<h1>{name}</h1>" in client.get(urljoin(f"/study/{asset}", name)).text
 
 
 def test_the_page_of_an_asset_names_its_settings_with_their_values(client: TestClient) -> None:

@@ -225,11 +225,14 @@ def test_pages_of_other_sites_start_nothing_in_the_name_of_who_is_logged_in(
 
 
 def test_readers_see_and_start_nothing(site: Site) -> None:
-    status, page = site.ask("/look", **LOGIN)
+    status, page = site.ask("/look/asset-groups", **LOGIN)
     assert status == 200
     assert '"/look' in page, "Dagster knows its path"
     assert "version" in json.loads(site.ask("/look/graphql", VERSION, **LOGIN)[1])["data"]
     assert site.subscribe("/look/graphql", **LOGIN) == "connection_ack"
+    for path in ("/look/assets/clusters?study=clusters", "/look/study/clusters"):
+        assert "<h1>clusters</h1>" in site.ask(path, **LOGIN)[1], "what its links open"
+    assert "/look/asset-groups" in site.ask("/look/", **LOGIN)[1]
     answer = json.loads(site.ask("/look/graphql", LAUNCH, **LOGIN)[1])
     assert answer["data"]["launchPipelineExecution"]["__typename"] == "UnauthorizedError"
     through = json.loads(site.ask("/graphql", LAUNCH, **LOGIN)[1])

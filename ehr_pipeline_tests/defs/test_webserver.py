@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from dagster_dg_cli.cli.dev import dev_command
@@ -14,6 +15,7 @@ from starlette.websockets import WebSocket
 
 from ehr_pipeline.cli import main
 from ehr_pipeline.defs import dev, webserver
+from ehr_pipeline.defs.links import link_about
 from ehr_pipeline.errors import UserError
 
 GOOD = ("localhost", "LOCALHOST:3000", "127.0.0.1:3000", "[::1]:3000", "pipeline.example.org", "a.lab.example.org:443")
@@ -31,7 +33,7 @@ FOREIGN = (
 )
 
 
-def started(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[TestClient, dict[str, Any]]:
+def started(monkeypatch: pytest.MonkeyPatch, *arguments: str, prefix: str = "") -> tuple[TestClient, dict[str, Any]]:
     """What our server would serve, with an application of the test in place of Dagster's."""
     served: dict[str, Any] = {}
     import dagster_webserver.cli as theirs
@@ -44,11 +46,13 @@ def started(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[TestClien
         await socket.close()
 
     def create(*about: object, **options: object) -> Starlette:
-        return Starlette(routes=[Route("/rows", page, methods=["GET", "POST"]), WebSocketRoute("/graphql", talk)])
+        return Starlette(
+            routes=[Route(f"{prefix}/rows", page, methods=["GET", "POST"]), WebSocketRoute("/graphql", talk)]
+        )
 
     def serve() -> None:
         served["arguments"] = sys.argv[1:]
-        served["app"] = theirs.create_app_from_workspace_process_context(None)  # type: ignore[attr-defined]
+        served["app"] = theirs.create_app_from_workspace_process_context(None, prefix)  # type: ignore[attr-defined]
 
     monkeypatch.setattr(sys, "argv", ["x"])
     monkeypatch.setattr(theirs, "create_app_from_workspace_process_context", create)
@@ -81,6 +85,22 @@ def test_foreign_names_get_nothing(client: TestClient, host: str) -> None:
     ):
         pass
     assert refused.value.status_code == 400
+
+
+@pytest.mark.parametrize("prefix", ["", "/look"])
+@pytest.mark.parametrize("shown_at", ["/asset-groups", "/assets/clusters?view=checks", "/runs/1/logs"])
+def test_a_link_leads_to_our_page_from_every_page_below_every_path(
+    monkeypatch: pytest.MonkeyPatch, prefix: str, shown_at: str
+) -> None:
+    """A run stores the link, whatever the path of the server that shows it."""
+    client, _ = started(monkeypatch, prefix=prefix)
+    client.base_url = "http://localhost"
+    answer = client.get(urljoin(f"{prefix}{shown_at}", link_about("clusters")))
+    assert answer.url.path == f"{prefix}/study/clusters"
+    assert "<h1>clusters</h1>" in answer.text
+    assert client.get(f"{prefix}/rows").text == "rows"
+    assert client.get(f"{prefix}/rows?study=../rows").history == [], "only to our pages"
+    assert client.get(f"{prefix}/rows?study=clusters", headers={"Host": "evil.example"}).status_code == 400
 
 
 def test_the_rest_of_the_command_line_is_dagsters(monkeypatch: pytest.MonkeyPatch) -> None:
