@@ -23,7 +23,7 @@ from typing import Any
 
 import results
 
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.study import places

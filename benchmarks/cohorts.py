@@ -21,7 +21,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.build import Patients
 from ehr_pipeline.cohort import build as cohort_of
 from ehr_pipeline.cohort.settings import list_of
@@ -33,6 +32,7 @@ from ehr_pipeline.embeddings.vectors import HALVES, WHOLE, Vectors
 from ehr_pipeline.events.listed import Ladder, Rows
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.patients import dataset
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.study import settings

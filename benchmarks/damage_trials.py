@@ -24,9 +24,9 @@ from typing import Any
 
 import results
 
-from ehr_pipeline.chain import making
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import Damaged, MissingArtifact
+from ehr_pipeline.runs import maker
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study import settings
@@ -195,16 +195,16 @@ def _ask(study: settings.Study, reader: str) -> None:
     if reader == "release":
         Pipeline(study).require("cluster_reports")
         raise WouldRead
-    original = making.Maker._make
+    original = maker.Maker._make
 
     def stop(*_: Any, **__: Any) -> Artifact:
         raise WouldRead
 
-    making.Maker._make = stop  # type: ignore[method-assign]
+    maker.Maker._make = stop  # type: ignore[method-assign]
     try:
         getattr(Pipeline(study), reader)()
     finally:
-        making.Maker._make = original  # type: ignore[method-assign]
+        maker.Maker._make = original  # type: ignore[method-assign]
 
 
 def trials(number: int, runs: int, seed: int) -> None:

@@ -43,7 +43,7 @@ OURS = """
 import sys
 try:
     from ehr_pipeline.study import settings
-    from ehr_pipeline.chain.pipeline import Pipeline
+    from ehr_pipeline.runs.pipeline import Pipeline
 except ImportError:  # a checkout of before the modules lay in folders
     from ehr_pipeline import settings
     from ehr_pipeline.pipeline import Pipeline

@@ -17,9 +17,9 @@ import numpy as np
 import results
 from scipy.stats import t as student
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.predictions.table import TaskResults
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import places

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import results
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.forecasts.cases import HORIZONS
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
 from ehr_pipeline.forecasts.pictures import NAMES, WORDS
 from ehr_pipeline.forecasts.scores import FORECAST, HISTORY, POPULARITY
 from ehr_pipeline.forecasts.table import Forecasts
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import places

@@ -24,8 +24,8 @@ from pathlib import Path
 import results
 
 from ehr_pipeline import typed_settings
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import MissingArtifact
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate

@@ -31,7 +31,6 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.metrics import adjusted_rand_score
 
 from ehr_pipeline.assets.identity import encoder_shape
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.embeddings import measures
 from ehr_pipeline.embeddings.embedding_job import Inference
@@ -42,6 +41,7 @@ from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.metrics import of_concepts
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import places

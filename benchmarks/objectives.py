@@ -25,13 +25,13 @@ import torch
 from numpy.typing import NDArray
 
 from ehr_pipeline.assets.identity import encoder_shape
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.patients.histories import ALWAYS, cut
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.predictions.masked import answers
 from ehr_pipeline.predictions.metrics import auroc
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import places

@@ -31,7 +31,6 @@ from scipy.stats import t
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.clusters.planted import PlantedGroups, read_agreement
@@ -39,6 +38,7 @@ from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import quality, variants
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.vectors import Vectors, pooled_tokens
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import places

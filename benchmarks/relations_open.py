@@ -23,11 +23,11 @@ import polars as pl
 import pyarrow.compute as pc
 import results
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.drawing import network
 from ehr_pipeline.relations import table
 from ehr_pipeline.relations.evidence import ALIKE
 from ehr_pipeline.reports.statements.relations import NAMES
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import results
 from planted_groups import SHARE, study_in
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.events.table import Mapping
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.worlds.subtle import FAMILIES
 from ehr_pipeline.synthetic.worlds.write import write

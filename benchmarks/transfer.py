@@ -41,7 +41,6 @@ from sklearn.preprocessing import StandardScaler
 from two_sites import Floats, Site, counts, divide, meaningless, meanings, site_of, study_in
 
 from ehr_pipeline.assets.identity import encoder_shape
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.sites import Removal, predictability
 from ehr_pipeline.encoder import checkpoint, evaluate, transfer
@@ -54,6 +53,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.start import GROWING
 from ehr_pipeline.predictions.answers_job import mean_vectors
 from ehr_pipeline.predictions.metrics import auroc, interval, times_drawn
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.worlds.write import is_there, write

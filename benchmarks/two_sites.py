@@ -11,9 +11,9 @@ import polars as pl
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import places

@@ -30,9 +30,9 @@ import numpy as np
 import polars as pl
 import results
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.export import release
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.study import SMALL, places

@@ -13,12 +13,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.chain.run_outcome import Row
 from ehr_pipeline.cli import summary
-from ehr_pipeline.defs.checks import shown
+from ehr_pipeline.defs.dagster_checks import shown
 from ehr_pipeline.defs.metadata import published
 from ehr_pipeline.reports.counted import REPEATS, STAGES
+from ehr_pipeline.runs.pipeline import Pipeline
+from ehr_pipeline.runs.run_outcome import Row
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import STAGES as ASSETS
 from ehr_pipeline.tables.drop_reasons import in_words

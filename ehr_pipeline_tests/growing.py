@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study, merged
 from ehr_pipeline.synthetic.generate import EXTRACT

@@ -16,10 +16,10 @@ import yaml
 
 from ehr_pipeline import __version__
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import parser
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.statements.statement import Rate
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import merged
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.errors import GateFailed, UserError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.terminology import snomed
 from ehr_pipeline.terminology.shipped import shipped

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from ehr_pipeline.study import settings
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
     pipeline = Pipeline(settings.load(Path(sys.argv[1])))
@@ -83,7 +83,7 @@ import json, subprocess, sys
 from pathlib import Path
 from ehr_pipeline.study import settings
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 if __name__ == "__main__":
     disk, ballast = Path(sys.argv[2]), Path(sys.argv[2]) / "ballast"
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)], check=True)

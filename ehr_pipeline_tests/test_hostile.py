@@ -16,8 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr_pipeline import cli, errors
-from ehr_pipeline.chain import extracts
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli.common import Printable
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.drawing import plots
@@ -27,6 +25,8 @@ from ehr_pipeline.records import build
 from ehr_pipeline.records.landing import look
 from ehr_pipeline.records.operation import OperationSettings
 from ehr_pipeline.reports import layout
+from ehr_pipeline.runs import extracts
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.vocabulary import table as vocabulary

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import write_settings
 
@@ -33,7 +33,7 @@ def loaded_by(statement: str, *modules: str) -> list[str]:
 
 def test_the_library_does_not_load_dagster() -> None:
     stages = ("records", "events", "vocabulary", "concepts", "clusters", "reports")
-    others = ("patients.dataset", "synthetic.generate", "chain.pipeline", "planning.preflight", "cli")
+    others = ("patients.dataset", "synthetic.generate", "runs.pipeline", "planning.preflight", "cli")
     imports = "; ".join(f"import ehr_pipeline.{part}" for part in (*(f"{stage}.build" for stage in stages), *others))
     assert loaded_by(imports, "dagster") == []
 
@@ -64,7 +64,7 @@ def test_a_chain_in_which_nothing_changed_loads_no_heavy_package(tiny: Pipeline,
     path = write_settings(tmp_path / "settings.toml", extract, tiny.store.root)
     chain = (
         "from pathlib import Path; from ehr_pipeline.study.settings import load;"
-        " from ehr_pipeline.chain.pipeline import Pipeline;"
+        " from ehr_pipeline.runs.pipeline import Pipeline;"
         f" pipeline = Pipeline(load(Path({str(path)!r}))); made = pipeline.make({EXTRACT!r});"
         " [pipeline.check(name) for name in list(made)[1:]];"
         " assert all(one.skipped for one in made.values()), [name for name in made if not made[name].skipped]"

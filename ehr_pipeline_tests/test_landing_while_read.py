@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.chain import extracts
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import build, withdrawals
+from ehr_pipeline.runs import extracts
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import curating
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.terminology.shipped import shipped

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import records
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.records import build, chunks, events, finish, patients, text
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import drop_reasons, schemas
 

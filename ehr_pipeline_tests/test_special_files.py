@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from ehr_pipeline import cli, typed_settings
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import Damaged, InputError, SettingsError, UserError
 from ehr_pipeline.records import listing
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import integrity, secret_key, special_files
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.study import settings

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline.assets.identity import split_settings
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import sides as checks
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.table import Mapping
@@ -20,6 +19,7 @@ from ehr_pipeline.export import forecast, rating_sheet
 from ehr_pipeline.export.apply import whom_it_knows
 from ehr_pipeline.forecasts.table import Forecasts
 from ehr_pipeline.patients import sides, split, training_patients
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import main
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.errors import SettingsError
 from ehr_pipeline.patients import training_patients
 from ehr_pipeline.planning.preflight import inspect
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT

@@ -60,7 +60,7 @@ CARRIERS = frozenset(
         "work/jobs.py",
         "store/secret_key.py",
         "drawing/data_stages.py",
-        "chain/passed_checks.py",
+        "runs/passed_checks.py",
         "work/progress.py",
         "store/publishing.py",
         "work/threads.py",

@@ -11,7 +11,7 @@ from typing import Any
 
 import results
 
-from ehr_pipeline.defs.jobs import READING
+from ehr_pipeline.defs.dagster_jobs import READING
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.defs.browser import Server, until
 from operations.landed import WATCHED, statuses, wait

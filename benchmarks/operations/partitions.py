@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import dagster as dg  # noqa: TID251
 import results
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import automation
-from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.defs.jobs import EXTRACTS
+from ehr_pipeline.defs.build_definitions import build
+from ehr_pipeline.defs.dagster_jobs import EXTRACTS
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate

@@ -7,7 +7,7 @@ from pathlib import Path
 import results
 import watch
 
-from ehr_pipeline.defs.jobs import READING
+from ehr_pipeline.defs.dagster_jobs import READING
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.defs.browser import Server, until

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import typed_settings
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT

@@ -8,8 +8,8 @@ import dagster as dg  # noqa: TID251
 import results
 
 from ehr_pipeline.defs import automation
-from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.defs.jobs import EXTRACTS, READING
+from ehr_pipeline.defs.build_definitions import build
+from ehr_pipeline.defs.dagster_jobs import EXTRACTS, READING
 from ehr_pipeline.defs.run import run
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT

@@ -121,8 +121,8 @@ def _ensure_demo_extract(path: Path) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ehr_pipeline.chain import unchanged
     from ehr_pipeline.planning import preflight
+    from ehr_pipeline.runs import unchanged_run
 
     study = study_of(options)
 
@@ -131,7 +131,7 @@ def _run(options: argparse.Namespace) -> int:
         tell("warning", warning)
     if found.problems:
         raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], found.problems)
-    outcome = None if options.select or options.verbose else unchanged.outcome(study)
+    outcome = None if options.select or options.verbose else unchanged_run.outcome(study)
     if outcome:
         print("nothing has changed since the last run")
     else:
@@ -209,14 +209,14 @@ def _ui(options: argparse.Namespace) -> int:
         tell("note", f"no --settings FILE was given, so this is the embedded demo ({options.settings})")
         _ensure_demo_extract(options.settings)
     study = study_of(options)
-    from ehr_pipeline.chain.pipeline import Pipeline
-    from ehr_pipeline.defs import home, run
+    from ehr_pipeline.defs import run, set_up_home
+    from ehr_pipeline.runs.pipeline import Pipeline
     from ehr_pipeline.store import build_lock
 
     build_lock.sweep(Path(study.study.store))
-    home.ensure_home()
+    set_up_home.ensure_home()
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:
-        home.register_watched(instance, Pipeline(study))
+        set_up_home.register_watched(instance, Pipeline(study))
     return run.serve(options.port, options.host, options.allow_host)

@@ -35,11 +35,11 @@ def add(commands: "Commands[Any]") -> None:
 
 
 def _curate(options: argparse.Namespace) -> int:
-    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.concepts.table import read_vectors
     from ehr_pipeline.disclosure.figures import Naming
     from ehr_pipeline.events import listed
     from ehr_pipeline.planning import curating
+    from ehr_pipeline.runs.pipeline import Pipeline
     from ehr_pipeline.terminology import code_lists
     from ehr_pipeline.vocabulary.table import Vocabulary
 

@@ -54,8 +54,8 @@ def _forecast(options: argparse.Namespace) -> int:
         raise UserError("Say whose history it is: --sex F or --sex M. What is usual depends on it.")
     if not 1 <= options.top <= 1000:
         raise UserError("--top is a number of concepts from 1 to 1,000.")
-    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.export import forecast, rating_sheet
+    from ehr_pipeline.runs.pipeline import Pipeline
 
     opened, horizon = forecast.Open.of(Pipeline(study)), HORIZONS[options.within]
     if options.sheet is not None:

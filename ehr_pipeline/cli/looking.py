@@ -60,8 +60,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _status(options: argparse.Namespace) -> int:
     study = study_of(options)
-    from ehr_pipeline.chain import dry_run
-    from ehr_pipeline.chain.pipeline import Pipeline
+    from ehr_pipeline.runs import dry_run
+    from ehr_pipeline.runs.pipeline import Pipeline
     from ehr_pipeline.work.progress import duration
 
     print(printable(f"study {study.study.name}: {os.environ[ENVIRONMENT_VARIABLE]}, store {study.study.store}"))

@@ -42,11 +42,11 @@ def days(text: str) -> int:
 
 
 def _relations(options: argparse.Namespace) -> int:
-    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.disclosure.figures import Naming
     from ehr_pipeline.disclosure.suppression import Disclosure
     from ehr_pipeline.relations import table
     from ehr_pipeline.reports import partners
+    from ehr_pipeline.runs.pipeline import Pipeline
     from ehr_pipeline.vocabulary.table import Vocabulary
 
     study = study_of(options)

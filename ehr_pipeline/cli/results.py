@@ -111,8 +111,8 @@ def _add_mirror(commands: "Commands[argparse.ArgumentParser]") -> tuple[argparse
 
 def _export(options: argparse.Namespace) -> int:
     from ehr_pipeline.assets import ASSETS
-    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.export import meds, model, results
+    from ehr_pipeline.runs.pipeline import Pipeline
     from ehr_pipeline.store import secret_key
 
     study = study_of(options)
@@ -144,8 +144,8 @@ def _export(options: argparse.Namespace) -> int:
 
 def _explore(options: argparse.Namespace) -> int:
     study = study_of(options)
-    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.export import explorer, results
+    from ehr_pipeline.runs.pipeline import Pipeline
 
     return explorer.explore(
         results.Found.of(Pipeline(study).require), Path(study.study.store), study.study.seed, options.port
@@ -188,8 +188,8 @@ def _embed_histories(options: argparse.Namespace) -> int:
 
 def _assign(options: argparse.Namespace) -> int:
     study = study_of(options)
-    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.clusters import assign
+    from ehr_pipeline.runs.pipeline import Pipeline
 
     counts = assign.run(Pipeline(study).require(CLUSTERS), options.vectors, study.clusters.neighbours, options.out)
     print(f"wrote {counts['kept']:,} patients to {options.out}")
@@ -203,8 +203,8 @@ def _assign(options: argparse.Namespace) -> int:
 
 
 def _release(options: argparse.Namespace) -> int:
-    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.export import release
+    from ehr_pipeline.runs.pipeline import Pipeline
 
     for path in release.release(Pipeline(study_of(options)), options.out):
         print(path)

@@ -55,7 +55,7 @@ COLUMNS = ("read", "kept", "rejected")
 
 
 def print_table(rows: list[Any], guard: Guard) -> None:
-    """Print the result of each asset (`chain.run_outcome.Row`). Counts that are too small to be shown appear as bounds."""
+    """Print the result of each asset (`runs.run_outcome.Row`). Counts that are too small to be shown appear as bounds."""
     heads = "".join(f"{name:>14}" for name in COLUMNS)
     print(f"\n{'asset':<22}{'extract':<12}{'state':<13}{heads}{'seconds':>10}  version")
     for row in rows:

@@ -11,11 +11,11 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs import jobs
-from ehr_pipeline.defs.jobs import EXTRACTS
+from ehr_pipeline.defs import dagster_jobs
+from ehr_pipeline.defs.dagster_jobs import EXTRACTS
 from ehr_pipeline.errors import printable
 from ehr_pipeline.records.landing import Landed, look
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
@@ -49,7 +49,7 @@ def build_automation(study: Study) -> dg.Definitions:
 
     Registering is always on. `operation.watch` decides which of the others are on from the start.
     """
-    job = jobs.reading(run_tags(study))
+    job = dagster_jobs.reading(run_tags(study))
     following = dg.AutomationConditionSensorDefinition(
         "remake_what_follows",
         target=dg.AssetSelection.all(),
@@ -59,7 +59,7 @@ def build_automation(study: Study) -> dg.Definitions:
         " was read and passed its checks. What it does to the model: encoder.on_new_extract.",
     )
     return dg.Definitions(
-        jobs=[job, jobs.whole_study(study), jobs.new_extract(study)],
+        jobs=[job, dagster_jobs.whole_study(study), dagster_jobs.new_extract(study)],
         sensors=[_registering(study), _reading(study, job), following],
         schedules=[_reading_on_schedule(study, job)],
     )
@@ -93,7 +93,7 @@ def _reading(study: Study, job: Any) -> dg.SensorDefinition:
         minimum_interval_seconds=study.operation.watch_seconds,
         default_status=_sensor_status(study.operation.watch == "sensor"),
         description="Looks for new and corrected extracts in the landing folder (records.landing), registers their partitions, and"
-        f" starts {jobs.READING} for each. {LOOKS} On from the start with operation.watch = 'sensor'.",
+        f" starts {dagster_jobs.READING} for each. {LOOKS} On from the start with operation.watch = 'sensor'.",
     )
     def read_new_extracts(context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.SensorResult:
         return sensor_result(context.instance, pipeline, context.cursor, time.time())

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.chain.run_outcome import RunOutcome
-from ehr_pipeline.defs.home import default_home
 from ehr_pipeline.defs.run import run
+from ehr_pipeline.defs.set_up_home import default_home
+from ehr_pipeline.runs.run_outcome import RunOutcome
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.dagster_home import CONFIGURATION
 from ehr_pipeline.synthetic.generate import generate

@@ -8,12 +8,12 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.column_metadata import lineage_metadata
 from ehr_pipeline.defs.links import link
 from ehr_pipeline.disclosure.kinds import Events, People, Things, figures, size
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.reports import PAGE
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.declared import declared, shown

@@ -16,17 +16,17 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline.assets import ASSETS, of_study
-from ehr_pipeline.chain import unchanged
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.chain.run_outcome import Row, RunOutcome
 from ehr_pipeline.checks.model import Outcome as Checked
 from ehr_pipeline.defs import liveness, servers, webserver
-from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.defs.assets import build_assets
-from ehr_pipeline.defs.console import INTERRUPTIONS, Console, error_kind, usual_seconds
+from ehr_pipeline.defs.build_definitions import build
+from ehr_pipeline.defs.console_progress import INTERRUPTIONS, Console, error_kind, usual_seconds
+from ehr_pipeline.defs.dagster_assets import build_assets
 from ehr_pipeline.defs.failures import USER_ERRORS
-from ehr_pipeline.defs.home import ensure_home, register_extracts
+from ehr_pipeline.defs.set_up_home import ensure_home, register_extracts
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.runs import unchanged_run
+from ehr_pipeline.runs.pipeline import Pipeline
+from ehr_pipeline.runs.run_outcome import Row, RunOutcome
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
@@ -53,7 +53,7 @@ def run(study: Study, select: str | None, verbose: bool = False) -> RunOutcome:
     with console.showing():
         outcome = _run(study, pipeline, wanted, console)
     if select is None and not outcome.problems and not outcome.interrupted:
-        unchanged.note(study, outcome)
+        unchanged_run.note(study, outcome)
     return outcome
 
 

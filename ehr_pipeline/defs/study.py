@@ -11,10 +11,10 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import liveness
 from ehr_pipeline.defs import overrides as launchpad
 from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
 

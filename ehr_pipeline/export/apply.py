@@ -18,7 +18,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.embeddings.embed import table_of
 from ehr_pipeline.embeddings.embedding_job import Inference
@@ -32,6 +31,7 @@ from ehr_pipeline.patients import dataset, training_patients
 from ehr_pipeline.patients.settings import SplitSettings
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.records.listing import tree_of
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.study.settings import Study

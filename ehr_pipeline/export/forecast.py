@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.assets import identity
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.errors import printable
@@ -20,6 +19,7 @@ from ehr_pipeline.forecasts.table import Counted, Forecasts
 from ehr_pipeline.reports.statements.forecasts import WITHIN
 from ehr_pipeline.reports.statements.forecasts import nothing as not_judged
 from ehr_pipeline.reports.statements.forecasts import verdict as verdict_of
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, FORECASTS, MAPPED_EVENTS, VOCABULARY
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 

@@ -18,13 +18,13 @@ import pyarrow as pa
 
 from ehr_pipeline import __version__
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import Guard, Naming
 from ehr_pipeline.disclosure.governance import RELEASABLE
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.table import FILE as MAPPING_FILE
 from ehr_pipeline.events.table import Mapping
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock, declared, publishing
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.durable import write_atomically

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ehr_pipeline.chain.extracts import adds_to_others
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, files, listing, look, numeric, unread
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
 from ehr_pipeline.records.look import Seen, tells
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.runs.extracts import adds_to_others
 from ehr_pipeline.store.artifacts import Store, partition_problem
 from ehr_pipeline.store.walk import Tree, links_outside, listed, misplaced
 from ehr_pipeline.study.settings import Study

@@ -20,11 +20,11 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from ehr_pipeline.assets import of_study
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError, printable
 from ehr_pipeline.planning import variant_figures
 from ehr_pipeline.planning.variant_figures import Figures
 from ehr_pipeline.planning.variants import Variant
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.integrity import MANIFEST
 from ehr_pipeline.store.walk import walk

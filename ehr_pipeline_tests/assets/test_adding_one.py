@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import ehr_pipeline
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.conftest import write_settings
 
 PACKAGE = Path(ehr_pipeline.__file__).parent
@@ -132,8 +132,8 @@ from pathlib import Path
 
 from ehr_pipeline import cli
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.assembly import build
+from ehr_pipeline.runs.pipeline import Pipeline
+from ehr_pipeline.defs.build_definitions import build
 from ehr_pipeline.study import settings
 
 path, name = sys.argv[1:]

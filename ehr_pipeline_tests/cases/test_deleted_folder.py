@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 
 EXTRACT = "2020-01-01"

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.planning import preflight
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study import settings
 from ehr_pipeline.tables import schemas

@@ -12,7 +12,6 @@ import pytest
 
 from ehr_pipeline import checks
 from ehr_pipeline.assets import ASSETS, of_study
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import run
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.events import coverage
@@ -22,6 +21,7 @@ from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records.sources.meds import Meds, _event_code
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.study import SMALL

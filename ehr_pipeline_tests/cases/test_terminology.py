@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import preflight
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline_tests.cases.test_ids_and_dates import EXTRACT
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import lost_rows
 from ehr_pipeline.checks.model import Outcome
-from ehr_pipeline.defs.checks import _gravity
+from ehr_pipeline.defs.dagster_checks import _gravity
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, Share
 from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import looking
 from ehr_pipeline.cli.summary import link_of_report
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.conftest import write_settings
 
 

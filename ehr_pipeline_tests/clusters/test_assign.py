@@ -5,11 +5,11 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import assign
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.clusters.test_spectral import rings

@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline, build
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.clusters.truth import agreement
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings.vectors import HALVES, Vectors
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.clusters.test_methods import blobs

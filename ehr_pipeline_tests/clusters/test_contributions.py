@@ -8,13 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline, contributions
 from ehr_pipeline.clusters.contributions import Contributions, Space, Truth
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
 from ehr_pipeline.embeddings import variants
 from ehr_pipeline.embeddings.blocks import mean_over_blocks
 from ehr_pipeline.embeddings.vectors import HALVES, WHOLE, Vectors, settings_of
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.clusters.test_methods import blobs
 
 BLOCKS = np.repeat(np.arange(40), 10)

@@ -5,8 +5,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import numbering
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import tiny_settings

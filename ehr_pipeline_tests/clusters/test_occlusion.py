@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import occlusion
 from ehr_pipeline.clusters.occlusion import AGE, Occlusion
 from ehr_pipeline.clusters.planted import PlantedGroups, read_agreement
@@ -14,6 +13,7 @@ from ehr_pipeline.embeddings import transform
 from ehr_pipeline.embeddings.profile import Gram, profiled, profiles, usual
 from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.encoder.data import write_shard
 from ehr_pipeline_tests.test_readers import cohort

@@ -5,11 +5,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cohort import build
 from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.listed import Resolved, Rows
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology.code_lists import ListedConcept
 from ehr_pipeline_tests.conftest import unpublished

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import build
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
@@ -14,6 +13,7 @@ from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import listed
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 VECTORS = np.array([[1, 0], [2, 0.1], [0, 1], [-1, 0], [0.1, 3], [5, 5]], np.float32)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.relations.table import read_graphs
 from ehr_pipeline.reports.sections import concepts as section
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.terminology import obo, rf2
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import profile
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.subtle import FAMILIES
 from ehr_pipeline.tables import schemas

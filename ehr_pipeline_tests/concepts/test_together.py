@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts.together import Visits, held_out, together
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 

@@ -11,11 +11,11 @@ import dagster as dg
 import pytest
 import yaml
 
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs import automation, home
-from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.defs.assets import build_assets
+from ehr_pipeline.defs import automation, set_up_home
+from ehr_pipeline.defs.build_definitions import build
+from ehr_pipeline.defs.dagster_assets import build_assets
 from ehr_pipeline.defs.study import build_study
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -124,12 +124,12 @@ def test_a_server_that_watches_starts_without_what_is_not_complete(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     watcher = Watcher(tmp_path, instance, operation={"watch": "sensor", "complete": "marker"})
-    home.register_watched(instance, Pipeline(watcher.study))
+    set_up_home.register_watched(instance, Pipeline(watcher.study))
     assert watcher.partitions == [], "an empty landing folder is no error: something may land"
     for name in ("2030-01-01", "2030-02-01"):
         watcher.land(name)
     (watcher.landing / "2030-01-01" / "_COMPLETE").touch()
-    home.register_watched(instance, Pipeline(watcher.study))
+    set_up_home.register_watched(instance, Pipeline(watcher.study))
     assert watcher.partitions == ["2030-01-01"]
 
 
@@ -294,14 +294,14 @@ def test_loading_the_definitions_registers_what_has_landed(tmp_path: Path, monke
         monkeypatch.setattr(instance, "__exit__", lambda *_: None, raising=False)
         monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
         monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path))
-        home.register_when_loaded(watcher.study)
+        set_up_home.register_when_loaded(watcher.study)
         assert watcher.partitions == []
         watcher.land("2030-01-01")
         monkeypatch.delenv("EHR_STATE_DIR")
-        home.register_when_loaded(watcher.study)
+        set_up_home.register_when_loaded(watcher.study)
         assert watcher.partitions == []
         monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path))
-        home.register_when_loaded(watcher.study)
+        set_up_home.register_when_loaded(watcher.study)
         assert watcher.partitions == ["2030-01-01"]
 
 

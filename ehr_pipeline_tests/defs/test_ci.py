@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.run_outcome import RunOutcome
 from ehr_pipeline.defs import ci
+from ehr_pipeline.runs.run_outcome import RunOutcome
 from ehr_pipeline.tables.asset_names import STAGES
 
 pytestmark = pytest.mark.slow

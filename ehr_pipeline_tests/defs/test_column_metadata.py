@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.assembly import build
+from ehr_pipeline.defs.build_definitions import build
 from ehr_pipeline.defs.column_metadata import ATTRIBUTE, MEANING, column_metadata
 from ehr_pipeline.patients.settings import DerivedAttribute
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas

@@ -7,10 +7,10 @@ import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
 from ehr_pipeline.assets import ASSETS, of_study
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.settings import ClustersSettings
-from ehr_pipeline.defs.assembly import build
+from ehr_pipeline.defs.build_definitions import build
 from ehr_pipeline.errors import SettingsError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study, merged
 from ehr_pipeline.synthetic.study import WITHOUT_TASKS

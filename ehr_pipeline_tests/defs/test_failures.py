@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from ehr_pipeline.defs import failures
-from ehr_pipeline.defs.assembly import build
+from ehr_pipeline.defs.build_definitions import build
 from ehr_pipeline.errors import InputError
 from ehr_pipeline_tests.conftest import tiny_settings
 

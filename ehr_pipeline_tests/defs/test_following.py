@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.defs.assembly import build
+from ehr_pipeline.defs.build_definitions import build
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.conftest import tiny_settings
 

@@ -18,10 +18,10 @@ import polars as pl
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.metadata import LARGEST_PICTURE
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import unseen
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT

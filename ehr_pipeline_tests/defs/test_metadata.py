@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.metadata import LARGEST_PICTURE, published, published_together
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.declared import shown
 from ehr_pipeline.synthetic.generate import EXTRACT

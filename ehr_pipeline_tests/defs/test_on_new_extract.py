@@ -8,8 +8,8 @@ import pytest
 from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.assembly import build
+from ehr_pipeline.defs.build_definitions import build
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES

@@ -9,10 +9,10 @@ from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import pages
 from ehr_pipeline.defs.links import link, link_about
 from ehr_pipeline.reports import PAGE
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import ENVIRONMENT_VARIABLE, settings
 from ehr_pipeline.tables.asset_names import DATA_SPLIT
 from ehr_pipeline.terminology.shipped import shipped

@@ -20,11 +20,11 @@ import dagster as dg
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain import unchanged
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import USER_ERROR
 from ehr_pipeline.defs.run import run
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.runs import unchanged_run
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -116,20 +116,20 @@ def test_dagster_runs_where_there_is_something_to_make_or_to_record(
 ) -> None:
     monkeypatch.setenv("EHR_STATE_DIR", str(again.home / "state"))
     study = settings.load(again.store.parent / "settings.toml")
-    found = unchanged.outcome(study)
+    found = unchanged_run.outcome(study)
     assert found
     assert {row.state for row in found.rows} == {"unchanged"}
-    assert unchanged.outcome(replace(study, clusters=replace(study.clusters, n=5))) is None
-    assert unchanged.outcome(replace(study, study=replace(study.study, name="Other"))) is None
+    assert unchanged_run.outcome(replace(study, clusters=replace(study.clusters, n=5))) is None
+    assert unchanged_run.outcome(replace(study, study=replace(study.study, name="Other"))) is None
     note = next((again.home / "state").glob("recorded-*.json"))
     text = note.read_text()
     try:
         for other in (text.replace("true", "false", 1), text.replace("2-", "3-", 1)):
             assert other != text
             note.write_text(other)
-            assert unchanged.outcome(study) is None, "Dagster knows of other checks or versions"
+            assert unchanged_run.outcome(study) is None, "Dagster knows of other checks or versions"
         note.unlink()
-        assert unchanged.outcome(study) is None
+        assert unchanged_run.outcome(study) is None
     finally:
         note.write_text(text)
 

@@ -13,10 +13,10 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import study as studies
-from ehr_pipeline.defs.assembly import build
+from ehr_pipeline.defs.build_definitions import build
 from ehr_pipeline.errors import SettingsError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study, merged
 from ehr_pipeline.synthetic.generate import EXTRACT

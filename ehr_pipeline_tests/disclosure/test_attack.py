@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, People, Share
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.export import release
 from ehr_pipeline.reports.counted import Counted, Scale
 from ehr_pipeline.reports.sections import flow
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests import attacking
 from ehr_pipeline_tests.attacking import meant

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure import figures, governance, kinds
 from ehr_pipeline.disclosure.governance import GovernanceSettings
 from ehr_pipeline.disclosure.kinds import Events, People
@@ -22,6 +21,7 @@ from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.export import release
 from ehr_pipeline.planning import preflight
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.declared import declared
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology import snomed

@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.patients import dataset
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.vocabulary import picture

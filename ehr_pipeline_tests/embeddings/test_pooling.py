@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.pooling import Pooled, attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.sequences import Sequences, cut
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.encoder.data import write_shard
 from ehr_pipeline_tests.encoder.stock_class import stock_of

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from ehr_pipeline.assets.identity import ENCODER_SHAPE
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import aggregator, build
 from ehr_pipeline.embeddings.embed import part_of
@@ -22,6 +21,7 @@ from ehr_pipeline.embeddings.vectors import Vectors, pooled_tokens
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary

@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import build as concepts
 from ehr_pipeline.encoder import checkpoint, configuration, start
 from ehr_pipeline.encoder.model import config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import SPECIAL_TOKENS, Vocabulary
 from ehr_pipeline_tests.encoder.data import write_vocabulary
 from ehr_pipeline_tests.encoder.stock_class import stock_of

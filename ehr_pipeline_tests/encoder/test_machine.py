@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.encoder import devices, machine, train
 from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import MANIFEST, Recipe, Store
 from ehr_pipeline_tests.encoder.data import learnable
 from ehr_pipeline_tests.encoder.test_resume import break_at

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.engines import engine_for, kubernetes
 from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.work.threads import cores
 from ehr_pipeline_tests.conftest import tiny_settings

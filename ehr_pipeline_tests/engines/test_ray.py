@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.engines.settings import LauncherSettings, RaySettings
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, until
 from ehr_pipeline_tests.engines.work import Bucket, Counting, square

@@ -12,12 +12,12 @@ from typing import get_args, get_type_hints
 import pytest
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
 from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.engines import ENGINES, engine_for, job_folder
 from ehr_pipeline.engines.base import ThisMachine
 from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
@@ -213,7 +213,7 @@ def test_a_single_process_does_not_outlive_its_step(tmp_path: Path, victim: str)
 
 
 def test_trainings_wait_for_each_other() -> None:
-    from ehr_pipeline.defs.assets import build_assets
+    from ehr_pipeline.defs.dagster_assets import build_assets
 
     definitions = build_assets(settings.load(shipped("demo/settings.toml")))
     trained = {definition.op.name for definition in definitions if definition.op.pool == "training"}

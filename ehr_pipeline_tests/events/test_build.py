@@ -4,12 +4,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import build
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.records import build as records
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, Recipe, Store, unbalanced
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import records_settings

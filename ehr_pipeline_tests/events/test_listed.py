@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import lists
 from ehr_pipeline.disclosure.kinds import Events
 from ehr_pipeline.errors import InputError
@@ -20,6 +19,7 @@ from ehr_pipeline.events import listed
 from ehr_pipeline.events.listed import Ladder
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.planning import preflight
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology import rf2
 from ehr_pipeline_tests.events.test_mapping import (

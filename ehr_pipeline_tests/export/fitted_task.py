@@ -6,11 +6,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.predictions import fitted
 from ehr_pipeline.predictions.compare import Case, Fit
 from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.predictions.table import CALIBRATIONS
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tasks.table import Definition
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline_tests.prediction_report.invented import results, rising

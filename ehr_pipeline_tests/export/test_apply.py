@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.export import apply
 from ehr_pipeline.export.apply import embed
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas

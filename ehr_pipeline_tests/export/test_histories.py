@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.export import histories
 from ehr_pipeline.export.histories import names_of
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import write_settings

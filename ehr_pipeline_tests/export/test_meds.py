@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import meds
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, unbalanced
 from ehr_pipeline.store.secret_key import Key

@@ -10,12 +10,12 @@ import pytest
 
 from ehr_pipeline import cli
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.embeddings.encoder_share import Chosen
 from ehr_pipeline.encoder import card
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import model
 from ehr_pipeline.reports.statements import contributions
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings, write_settings

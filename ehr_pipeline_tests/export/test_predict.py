@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.export.predict import Folders, _applied, predict
 from ehr_pipeline.predictions.fitted import Fitted
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary

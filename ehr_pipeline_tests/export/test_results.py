@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import explorer, results
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.engines.test_torchrun import alive, until

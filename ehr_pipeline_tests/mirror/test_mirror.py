@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.mirror.object_store import Mirror
 from ehr_pipeline.mirror.pull import pull
 from ehr_pipeline.mirror.push import push
 from ehr_pipeline.records import catalog
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import integrity, secret_key
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study.settings import Study

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import dataset
 from ehr_pipeline.patients.settings import PatientsSettings
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, hash_of, unbalanced
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import unpublished

@@ -3,10 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import split
 from ehr_pipeline.patients.settings import PUBLIC_KEY, SplitSettings
+from ehr_pipeline.runs.pipeline import Pipeline
 
 IDS = [str(number) for number in range(20_000)]
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.embeddings import selection
 from ehr_pipeline.embeddings.settings import PoolingSettings
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.planning import curating
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary

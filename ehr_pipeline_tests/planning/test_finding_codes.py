@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import finding_codes
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology import code_lists, rf2

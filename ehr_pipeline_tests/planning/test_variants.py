@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.planning import making_variants as making
 from ehr_pipeline.planning import variant_table as writing
 from ehr_pipeline.planning.making_variants import Made
 from ehr_pipeline.planning.variants import typed, variants
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.conftest import tiny_settings, write_settings
 
 

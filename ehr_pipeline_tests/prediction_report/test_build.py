@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.export.model import predictions_of
 from ehr_pipeline.prediction_report import HEAD, PAGE
 from ehr_pipeline.prediction_report.build import build
 from ehr_pipeline.predictions.table import nothing
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.tasks import table
 from ehr_pipeline_tests.prediction_report.invented import counts, definition, foreseen, results, rising

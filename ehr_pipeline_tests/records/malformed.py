@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import GateFailed, UserError
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, unbalanced
 from ehr_pipeline.study import settings
 from ehr_pipeline.tables import schemas

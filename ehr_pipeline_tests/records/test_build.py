@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import data
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.records import build
 from ehr_pipeline.records.layouts import PatientColumns, PatientFiles
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, unbalanced
 from ehr_pipeline.synthetic.dirt import REJECTED
 from ehr_pipeline.synthetic.generate import EXTRACT

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import lost_rows
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import preflight
@@ -21,6 +20,7 @@ from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumn
 from ehr_pipeline.records.listing import list_extract
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.counted import totals
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, Recipe, Store, unbalanced
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.disclosure.kinds import Score
 from ehr_pipeline.records import drift
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline_tests.conftest import tiny_settings
 

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import build, lines
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import unbalanced
 from ehr_pipeline.study import settings as study_settings
 from ehr_pipeline.tables import schemas

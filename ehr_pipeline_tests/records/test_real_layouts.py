@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import merged
 from ehr_pipeline.synthetic.study import SMALL

@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks.relations import few_are_suppressed, two_are_compared
 from ehr_pipeline.concepts.ontology import Ontology
 from ehr_pipeline.concepts.table import read_vectors
@@ -18,6 +17,7 @@ from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.relations import build, concept_selection, model, table
 from ehr_pipeline.relations.pair_files import Given
 from ehr_pipeline.relations.settings import RelationsSettings
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.vocabulary.table import MASK, Vocabulary
 from ehr_pipeline_tests.conftest import unpublished

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import frame, maps
 from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.reports.test_maps import islands
 
 RULE = Disclosure(10)

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.prediction_report import page as prediction_page
 from ehr_pipeline.reports import layout
 from ehr_pipeline.reports.sections import relations
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.defs.browser import Page, chromium, until
 from ehr_pipeline_tests.prediction_report import test_page as predictions
 from ehr_pipeline_tests.prediction_report.invented import foreseen

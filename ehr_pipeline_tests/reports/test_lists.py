@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import lists
 from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 NAMES = ("cohort", "mapped_events", "patient_embeddings", "vocabulary")

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.reports import cards, layout, page, ranking
@@ -21,6 +20,7 @@ from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.layout import Section
 from ehr_pipeline.reports.sections import settings, truth
 from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import tiny_settings
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import short
 from ehr_pipeline.reports.statements import vectors
 from ehr_pipeline.reports.substituted import Substituted, substituted
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import Damaged, InputError, MissingArtifact
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import Artifact, Recipe, Store
 from ehr_pipeline.study.settings import Study

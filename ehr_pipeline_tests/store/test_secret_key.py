@@ -13,13 +13,13 @@ import pytest
 
 from ehr_pipeline import cli
 from ehr_pipeline.assets import ASSETS, identity
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import presence
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import quarantine as quarantine_file
 from ehr_pipeline.records import withdrawals
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import integrity, secret_key
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.artifacts import hash_of as digest_of

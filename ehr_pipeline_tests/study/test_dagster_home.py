@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli, definitions
-from ehr_pipeline.defs import home as defs_home
+from ehr_pipeline.defs import set_up_home as defs_home
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.study import dagster_home, settings
 from ehr_pipeline.terminology.shipped import shipped

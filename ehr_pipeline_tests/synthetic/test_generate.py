@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic import dirt, groups, people, visits
 from ehr_pipeline.synthetic.codes import LABORATORY_OR_OBSERVABLE, CodeTable
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there

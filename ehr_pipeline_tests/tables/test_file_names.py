@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ehr_pipeline
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables.asset_names import room_of
 
 PACKAGE = Path(ehr_pipeline.__file__).parent

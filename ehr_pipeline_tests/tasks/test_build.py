@@ -9,13 +9,13 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.errors import InputError, SettingsError
 from ehr_pipeline.events import listed
 from ehr_pipeline.export import meds as export
 from ehr_pipeline.patients.settings import TEST
 from ehr_pipeline.planning import preflight
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, unbalanced
 from ehr_pipeline.store.declared import shown

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.kinds import People, Share
 from ehr_pipeline.embeddings.vectors import Vectors
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.trajectories import build, transitions

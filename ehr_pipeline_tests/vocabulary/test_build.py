@@ -4,10 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.counts import of_concepts, summed
 from ehr_pipeline.events.listed import Resolved
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import unbalanced
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.row_keys import from_table, pack

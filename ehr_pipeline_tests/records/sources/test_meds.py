@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import data as data_checks
 from ehr_pipeline.checks import lost_rows
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import look
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.sources.meds import Meds
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline_tests.conftest import tiny_settings, unpublished
 from ehr_pipeline_tests.records.sources.reading import folder, parquet, read, rows

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts.table import read_neighbours
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.reports.sections import concepts as section
 from ehr_pipeline.reports.statements.concepts import TypeAgreement
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 
 HEAD = "concept,name,scope,rank,neighbour,neighbour_name,cosine\n"

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.reports.counted import Scale
 from ehr_pipeline.reports.sections import published
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.reports.sections.test_flow import COUNTS, RULE, counted
 
 SETTINGS = {

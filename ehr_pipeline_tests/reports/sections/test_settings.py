@@ -6,10 +6,10 @@ from importlib import metadata
 
 import numpy as np
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import settings as section
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.jobs import EXTRACTS
+from ehr_pipeline.defs.dagster_jobs import EXTRACTS
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records.landing import look
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import dagster_home
 from ehr_pipeline.study.dagster_home import CONFIGURATION

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from ehr_pipeline.defs import console
-from ehr_pipeline.defs.console import Console
+from ehr_pipeline.defs import console_progress
+from ehr_pipeline.defs.console_progress import Console
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(console_progress.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -79,7 +79,7 @@ def test_the_orchestrators_lines_are_for_the_verbose(verbose: bool, capsys: pyte
 def test_a_silence_ends_with_what_is_being_done(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(console, "SILENCE", 0.0)
+    monkeypatch.setattr(console_progress, "SILENCE", 0.0)
     shown = Console(1, {})
     waited: list[float] = []
 
@@ -132,9 +132,9 @@ class Played:
                 self.due += [(begin + seconds * epoch / epochs, "", f"epoch {epoch}") for epoch in range(1, epochs)]
             begin += seconds
             self.due += [(begin, "ASSET_MATERIALIZATION", stage), (begin, "STEP_SUCCESS", stage)]
-            self.due.append((begin, "STEP_START", f"{stage}{console.CHECKS}"))
+            self.due.append((begin, "STEP_START", f"{stage}{console_progress.CHECKS}"))
             begin += 11.5  # checks that read much
-            self.due.append((begin, "STEP_SUCCESS", f"{stage}{console.CHECKS}"))
+            self.due.append((begin, "STEP_SUCCESS", f"{stage}{console_progress.CHECKS}"))
         self._play()
 
     def _play(self) -> None:
@@ -155,7 +155,7 @@ def test_the_log_of_a_run_like_the_demo_is_never_silent_for_over_ten_seconds(
     clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """By the times of its own lines."""
-    monkeypatch.setattr(console.time, "strftime", lambda _: time_of(clock[0]))
+    monkeypatch.setattr(console_progress.time, "strftime", lambda _: time_of(clock[0]))
     shown = Console(len(DEMO), {})
     monkeypatch.setattr(shown, "_ended", Played(shown, clock, epochs=4))
     shown._beat()

@@ -1,6 +1,6 @@
 """The steps common to all assets: check an asset's inputs, form its recipe, and detect lists that are edited during the run.
 
-The subclasses `DataAssets` (data_assets.py) and `Pipeline` (pipeline.py) define how each asset is made.
+The subclasses `DataAssets` (data_stages.py) and `Pipeline` (pipeline.py) define how each asset is made.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain import incremental
-from ehr_pipeline.chain.passed_checks import Passed
 from ehr_pipeline.checks import presence
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.disclosure import governance
@@ -21,6 +19,8 @@ from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, InputError, UserError
 from ehr_pipeline.patients import training_patients
+from ehr_pipeline.runs import previous_artifact
+from ehr_pipeline.runs.passed_checks import Passed
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Counts, Decided, Recipe, Store
 from ehr_pipeline.store.watched_inputs import Watched
@@ -147,11 +147,11 @@ class Maker:
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
         """How an asset is made, independent of its inputs: its version and settings."""
         own = ASSETS[asset].own_settings(self.study)
-        return ASSETS[asset].version, incremental.method_of(own) if asset == RAW_RECORDS else own
+        return ASSETS[asset].version, previous_artifact.method_of(own) if asset == RAW_RECORDS else own
 
-    def _case(self, asset: str, inputs: dict[str, str], own: str) -> incremental.Case:
-        """The asset about to be made, in the form in which `incremental` chooses what it continues."""
-        return incremental.Case(self.store, self.study, ASSETS[asset], inputs, own)
+    def _case(self, asset: str, inputs: dict[str, str], own: str) -> previous_artifact.Case:
+        """The asset about to be made, in the form in which `previous_artifact` chooses what it continues."""
+        return previous_artifact.Case(self.store, self.study, ASSETS[asset], inputs, own)
 
 
 def versions_of(artifacts: Mapping[str, Artifact]) -> dict[str, str]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from ehr_pipeline.defs.assets import build_assets
 from ehr_pipeline.defs.automation import build_automation
-from ehr_pipeline.defs.checks import build_checks
+from ehr_pipeline.defs.dagster_assets import build_assets
+from ehr_pipeline.defs.dagster_checks import build_checks
 from ehr_pipeline.defs.failures import build_failure_hook
 from ehr_pipeline.defs.launcher import launcher
 from ehr_pipeline.defs.study import build_study

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain import incremental
 from ehr_pipeline.errors import Damaged, InputError, MissingArtifact, UserError
 from ehr_pipeline.records import build, catalog, sizing
 from ehr_pipeline.records.listing import Listing, list_extract
+from ehr_pipeline.runs import previous_artifact
 from ehr_pipeline.store.artifacts import Artifact, Store, partition_problem
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
@@ -42,7 +42,7 @@ def text_of(
 
     `read` lists the extracts that were read, if the caller already knows them.
     """
-    folder, known = Path(study.records.landing) / extract, incremental.previous(RAW_RECORDS, store, extract)
+    folder, known = Path(study.records.landing) / extract, previous_artifact.previous(RAW_RECORDS, store, extract)
     if known is not None and not folder.is_dir():
         return known.manifest["inputs"], None
     listing = list_extract(folder, study.records, may_lack=adds_to_others(extract, store, study, read))
@@ -67,13 +67,13 @@ def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None
         state, listing = text_of(extract, store, study, read)
     except UserError:  # a missing or inaccessible file: reading the extract reports it
         return False
-    known = incremental.previous(RAW_RECORDS, store, extract)
+    known = previous_artifact.previous(RAW_RECORDS, store, extract)
     return listing is not None and known is not None and known.manifest["inputs"] == state
 
 
 def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, study: Study) -> Artifact | None:
     """The current records of an extract, if only the list of withdrawals has changed since they were made; else None."""
-    found = incremental.reusable(RAW_RECORDS, store, extract)
+    found = previous_artifact.reusable(RAW_RECORDS, store, extract)
     if found is None or found.manifest["inputs"] != state:
         return None
     own, then = ASSETS[RAW_RECORDS].own_settings(study), found.manifest["settings"]

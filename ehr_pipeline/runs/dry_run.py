@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ehr_pipeline.assets import of_study
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import catalog
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import CONTINUES, Artifact, Counts, Decided, Recipe
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 

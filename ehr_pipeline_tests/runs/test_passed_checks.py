@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline.assets.asset import Asset
-from ehr_pipeline.chain.passed_checks import NOTE
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.errors import Damaged, GateFailed
+from ehr_pipeline.runs.passed_checks import NOTE
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ehr_pipeline.assets import of_study
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.chain.run_outcome import Row, RunOutcome
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.runs.pipeline import Pipeline
+from ehr_pipeline.runs.run_outcome import Row, RunOutcome
 from ehr_pipeline.store.artifacts import Artifact, Counts, Decided, Recipe, hash_of
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import dagster_home

@@ -4,8 +4,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ehr_pipeline.chain import dry_run
-from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.runs import dry_run
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 
 

@@ -6,15 +6,15 @@ import dagster as dg
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.assets.asset import Asset
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs import reading
+from ehr_pipeline.defs import read_all_extracts
 from ehr_pipeline.defs.automation import follows_its_inputs
 from ehr_pipeline.defs.column_metadata import column_metadata
-from ehr_pipeline.defs.jobs import EXTRACTS, WHOLE_STUDY
+from ehr_pipeline.defs.dagster_jobs import EXTRACTS, WHOLE_STUDY
 from ehr_pipeline.defs.links import link_about
 from ehr_pipeline.defs.metadata import published, published_together
 from ehr_pipeline.disclosure.governance import GovernanceSettings, label
 from ehr_pipeline.engines.base import Engine
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS, room_of
 
@@ -35,7 +35,7 @@ def _definition(asset: Asset, study: Study) -> dg.AssetsDefinition:
         if read:
             return published_together(pipeline, [pipeline.raw_records(key) for key in sorted(context.partition_keys)])
         if name == EXTRACT_CATALOG and context.job_name == WHOLE_STUDY:
-            reading.read_all(context, pipeline)
+            read_all_extracts.read_all(context, pipeline)
         return published(pipeline, pipeline.asset(name, launcher.launch))
 
     return dg.asset(

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.checks import in_dagster, outcomes
-from ehr_pipeline.defs.home import register_extracts
+from ehr_pipeline.defs.dagster_checks import in_dagster, outcomes
 from ehr_pipeline.defs.metadata import published
+from ehr_pipeline.defs.set_up_home import register_extracts
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 

@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from ehr_pipeline.assets import ASSETS, identity
-from ehr_pipeline.chain import incremental
-from ehr_pipeline.chain.incremental import origin
-from ehr_pipeline.chain.making import Maker, versions_of, watched_files
-from ehr_pipeline.chain.passed_checks import Passed
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.runs import previous_artifact
+from ehr_pipeline.runs.maker import Maker, versions_of, watched_files
+from ehr_pipeline.runs.passed_checks import Passed
+from ehr_pipeline.runs.previous_artifact import origin
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.tables.asset_names import (
@@ -29,8 +29,8 @@ class DataAssets(Maker):
 
     def raw_records(self, extract: str) -> Artifact:
         """Read one extract into typed, hash-bucketed shards."""
-        from ehr_pipeline.chain import extracts
         from ehr_pipeline.records import build, quarantine
+        from ehr_pipeline.runs import extracts
         from ehr_pipeline.store import secret_key
 
         folder = Path(self.study.records.landing) / extract
@@ -87,7 +87,7 @@ class DataAssets(Maker):
 
         settings = self.study.events
         files = watched_files(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
-        read, previous = self.read(MAPPED_EVENTS), incremental.reusable(MAPPED_EVENTS, self.store)
+        read, previous = self.read(MAPPED_EVENTS), previous_artifact.reusable(MAPPED_EVENTS, self.store)
         records = self._events(read[EXTRACT_CATALOG])
         make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
         before = [self._method(asset) for asset in (RAW_RECORDS, EXTRACT_CATALOG, MAPPED_EVENTS)]
@@ -110,7 +110,7 @@ class DataAssets(Maker):
         ladder, path = Ladder(self.study.events, mapped), settings.administrative_concepts
         name = "vocabulary.administrative_concepts"
         inputs |= ladder.inputs() if path else {}
-        inputs, earlier = incremental.vocabulary(self._case(VOCABULARY, inputs, own))
+        inputs, earlier = previous_artifact.vocabulary(self._case(VOCABULARY, inputs, own))
         folder = earlier.path if earlier else None
 
         def make(out: Path) -> Counts:
@@ -139,7 +139,7 @@ class DataAssets(Maker):
         from ehr_pipeline.patients import dataset
 
         settings, read = self.study.patients, self.read(PATIENT_DATASET)
-        records, previous = self._events(read[EXTRACT_CATALOG]), incremental.reusable(PATIENT_DATASET, self.store)
+        records, previous = self._events(read[EXTRACT_CATALOG]), previous_artifact.reusable(PATIENT_DATASET, self.store)
         mapped, vocabulary = read[MAPPED_EVENTS], read[VOCABULARY].path
         return self._make(
             PATIENT_DATASET,
@@ -202,7 +202,7 @@ class DataAssets(Maker):
 
     def extracts(self) -> list[str]:
         """The sorted names of the extracts in the landing folder, or read before. Raises MissingArtifact if there is none."""
-        from ehr_pipeline.chain import extracts
+        from ehr_pipeline.runs import extracts
 
         return extracts.names(self.store, self.study)
 
@@ -211,7 +211,7 @@ class DataAssets(Maker):
 
         `read` lists the extracts that were read; pass it when asking about many extracts, to list them only once.
         """
-        from ehr_pipeline.chain import extracts
+        from ehr_pipeline.runs import extracts
 
         return extracts.is_read(extract, self.store, self.study, read)
 

@@ -7,11 +7,11 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Figure
 from ehr_pipeline.errors import printable
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 

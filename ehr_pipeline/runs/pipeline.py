@@ -5,7 +5,7 @@
     pipeline.raw_records("2019-04-01"); pipeline.extract_catalog(); pipeline.mapped_events(); …
 
 The method of an asset publishes one artifact, or returns the existing one (`Artifact.skipped` is then set). It raises
-`GateFailed` if an artifact that it reads failed a blocking check. The assets up to the split are in data_assets.py.
+`GateFailed` if an artifact that it reads failed a blocking check. The assets up to the split are in data_stages.py.
 """
 
 import shutil
@@ -14,14 +14,14 @@ from pathlib import Path
 
 from ehr_pipeline import typed_settings
 from ehr_pipeline.assets import ASSETS, identity, of_study
-from ehr_pipeline.chain import incremental
-from ehr_pipeline.chain.data_assets import DataAssets
-from ehr_pipeline.chain.incremental import origin
-from ehr_pipeline.chain.making import versions_of, watched_ontology
 from ehr_pipeline.clusters import planted
 from ehr_pipeline.embeddings.embedding_job import EmbeddingJob, Inference
 from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.runs import previous_artifact
+from ehr_pipeline.runs.data_stages import DataAssets
+from ehr_pipeline.runs.maker import versions_of, watched_ontology
+from ehr_pipeline.runs.previous_artifact import origin
 from ehr_pipeline.store.artifacts import Artifact, Counts, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.tables.asset_names import (
@@ -58,7 +58,7 @@ class Pipeline(DataAssets):
         dataset, split, vocabulary = read[PATIENT_DATASET], read[DATA_SPLIT], read[VOCABULARY]
         before = [self._method(asset) for asset in (PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT)]
         own = origin(vocabulary.manifest.get("origin"), before)
-        inputs, start = incremental.encoder(self._case(ENCODER_CHECKPOINT, versions_of(read), own))
+        inputs, start = previous_artifact.encoder(self._case(ENCODER_CHECKPOINT, versions_of(read), own))
         # Checkpoints are kept outside the artifact: the next run of the same recipe resumes an interrupted training.
         resume = self._work(".training", ENCODER_CHECKPOINT, inputs)
         leaves_out = self.study.patients.split.leaves_out
@@ -183,7 +183,7 @@ class Pipeline(DataAssets):
         inputs |= (
             Ladder(self.study.events, artifacts[MAPPED_EVENTS]).inputs() if settings.pooling.select == "list" else {}
         )
-        inputs, earlier = incremental.space(self._case(PATIENT_EMBEDDINGS, inputs, own))
+        inputs, earlier = previous_artifact.space(self._case(PATIENT_EMBEDDINGS, inputs, own))
         # Finished shards are kept outside the artifact, like training checkpoints, so that the next run does not repeat them.
         work = self._work(".embedding", PATIENT_EMBEDDINGS, inputs)
 
@@ -215,7 +215,7 @@ class Pipeline(DataAssets):
         space = embeddings.digest(ARRAYS), embeddings.digest(FACTS)
         encoder, method = embeddings.manifest["inputs"][ENCODER_CHECKPOINT], self._method(CLUSTERS)
         own = origin(encoder, space, self._method(COHORT), method)
-        inputs, clustered, earlier = incremental.clusters(self._case(CLUSTERS, inputs, own))
+        inputs, clustered, earlier = previous_artifact.clusters(self._case(CLUSTERS, inputs, own))
 
         def make(out: Path) -> Counts:
             from ehr_pipeline.clusters import build

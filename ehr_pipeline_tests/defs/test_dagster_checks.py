@@ -7,11 +7,11 @@ import dagster as dg
 import pytest
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks.model import Outcome
-from ehr_pipeline.defs import checks
+from ehr_pipeline.defs import dagster_checks
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things
+from ehr_pipeline.runs.pipeline import Pipeline
 
 
 def outcome(name: str, passed: bool, blocking: bool = True, **figures: Figure) -> Outcome:
@@ -27,7 +27,7 @@ def several(found: dict[str, list[Outcome]]) -> Any:
 @pytest.mark.parametrize("bad", ["a", "b", "c"])
 def test_of_several_extracts_the_worst_is_told_by_name(bad: str) -> None:
     pipeline = several({name: [outcome("schema", name != bad), outcome("balance", True)] for name in "abc"})
-    found = {one.name: one for one in checks.outcomes("raw_records", pipeline, None)}
+    found = {one.name: one for one in dagster_checks.outcomes("raw_records", pipeline, None)}
     assert not found["schema"].passed
     assert found["schema"].message == f"{bad}: told"
     assert found["balance"].passed
@@ -36,15 +36,15 @@ def test_of_several_extracts_the_worst_is_told_by_name(bad: str) -> None:
 def test_a_warning_of_a_later_extract_does_not_hide_an_error() -> None:
     """A check may block in one extract, and only warn in another."""
     found = {"a": [outcome("rejected_rows", False)], "b": [outcome("rejected_rows", False, blocking=False)]}
-    (worst,) = checks.outcomes("raw_records", several(found), None)
+    (worst,) = dagster_checks.outcomes("raw_records", several(found), None)
     assert worst.blocking
     assert worst.message == "a: told"
 
 
 def test_of_a_run_of_one_extract_it_is_that_one() -> None:
     pipeline = several({"a": [outcome("schema", False)], "b": [outcome("schema", True)]})
-    assert checks.outcomes("raw_records", pipeline, "b")[0].passed
-    assert not checks.outcomes("raw_records", pipeline, "a")[0].passed
+    assert dagster_checks.outcomes("raw_records", pipeline, "b")[0].passed
+    assert not dagster_checks.outcomes("raw_records", pipeline, "a")[0].passed
 
 
 def test_figures_are_shown_by_what_they_count() -> None:
@@ -56,7 +56,7 @@ def test_figures_are_shown_by_what_they_count() -> None:
         "recognised": Share(People(281), People(308)),
         "loss": Score(4.56789),
     }
-    shown = checks.shown(figures, Guard(10, 10))
+    shown = dagster_checks.shown(figures, Guard(10, 10))
     assert shown == {"events": 1230.0, "none": 0.0, "stable": 15.0, "recognised": 0.903, "loss": 4.568}
 
 
@@ -66,7 +66,7 @@ def test_a_check_that_blocks_is_an_error_and_another_a_warning(
 ) -> None:
     names = [check.name for check in ASSETS["data_split"].all_checks]
     monkeypatch.setattr(Pipeline, "check", lambda *_, only: [outcome(name, False, blocking) for name in names])
-    checked = checks._checks_of("data_split", tiny.study)
+    checked = dagster_checks._checks_of("data_split", tiny.study)
     result = dg.materialize(
         [dg.AssetSpec("data_split"), checked],  # type: ignore[list-item]
         resources={"pipeline": tiny},
@@ -86,7 +86,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_check_runs_by_itself(tiny: Pipeline) -> None:
-    checked = checks._checks_of("data_split", tiny.study)
+    checked = dagster_checks._checks_of("data_split", tiny.study)
     one = dg.AssetCheckKey(dg.AssetKey("data_split"), "patients_present")
     result = dg.materialize(
         [dg.AssetSpec("data_split"), checked],  # type: ignore[list-item]
@@ -109,7 +109,7 @@ def test_a_run_that_a_check_ends_says_why(tiny: Pipeline, monkeypatch: pytest.Mo
     failing(monkeypatch)
     with dg.instance_for_test() as instance:
         result = dg.materialize(
-            [dg.AssetSpec("data_split"), checks._checks_of("data_split", tiny.study)],  # type: ignore[list-item]
+            [dg.AssetSpec("data_split"), dagster_checks._checks_of("data_split", tiny.study)],  # type: ignore[list-item]
             resources={"pipeline": tiny},
             selection=dg.AssetSelection.all_asset_checks(),
             raise_on_error=False,
