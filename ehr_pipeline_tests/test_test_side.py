@@ -174,7 +174,7 @@ def test_an_artifact_that_saw_a_test_patient_is_blocked(
         folder, secret_key.of(pipeline.store.root), [hash_of(ids[:1])], pipeline.store.current(asset).path
     )
     artifact = Artifact(folder, {"asset": asset})
-    passed, message, _ = checks.unseen(artifact, pipeline.store, pipeline.study)
+    passed, message, _ = checks.test_side_unseen(artifact, pipeline.store, pipeline.study)
     assert not passed
     assert f"{asset} learned from" in message
     assert not checks.cannot_be_checked(artifact, pipeline.study)
@@ -189,7 +189,7 @@ def test_what_cannot_be_checked_says_which_file_would_allow_it(both: tuple[Pipel
         (nothing, r"notes/learned_from.arrow of the artifact would allow it"),
         (foreign, r"ehr-pipeline key import"),
     ):
-        passed, message, _ = checks.unseen(artifact, pipeline.store, pipeline.study)
+        passed, message, _ = checks.test_side_unseen(artifact, pipeline.store, pipeline.study)
         assert not passed
         assert "it cannot be checked whom it learned from" in message
         assert says in message

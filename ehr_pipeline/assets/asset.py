@@ -132,7 +132,7 @@ class Asset:
 
     def passes(self, name: str, artifact: Artifact, store: Store, study: Study) -> bool:
         """Whether an artifact, which need not be the current one, passes one check."""
-        return next(check.test(artifact, store, study)[0] for check in self.all_checks if check.name == name)
+        return next(check(artifact, store, study)[0] for check in self.all_checks if check.name == name)
 
     def evaluate(
         self, artifact: Artifact, store: Store, study: Study, only: Collection[str] | None = None
@@ -141,7 +141,7 @@ class Asset:
         outcomes = []
         for check in self.all_checks:
             if check.applies(study) and (only is None or check.name in only):
-                passed, message, figures = check.test(artifact, store, study)
+                passed, message, figures = check(artifact, store, study)
                 blocking = check.blocking and (passed or not check.only_warns(artifact, study))
                 outcomes.append(Outcome(check.name, passed, message, blocking, figures))
         return outcomes

@@ -6,7 +6,6 @@ from ehr_pipeline.assets import identity
 from ehr_pipeline.assets.asset import Asset, Sources
 from ehr_pipeline.assets.data import EVENT, PATIENT
 from ehr_pipeline.checks import data, encoder, patients, relations, rows, sides
-from ehr_pipeline.checks.model import Check
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.reports import PAGE
 from ehr_pipeline.study.settings import Study
@@ -59,17 +58,9 @@ RESULTS = (
         section="encoder",
         also=(identity.seed, identity.transferred),
         checks=(
-            Check(
-                "better_than_frequency",
-                "The validation loss is finite, and better than guessing by frequency.",
-                encoder.better_than_frequency,
-            ),
-            Check(
-                "vocabulary_fits",
-                "The checkpoint was trained with the current vocabulary, or with one that grew into it.",
-                encoder.checkpoint_fits,
-            ),
-            sides.UNSEEN,
+            encoder.better_than_frequency,
+            encoder.vocabulary_fits,
+            sides.test_side_unseen,
         ),
         sound=("better_than_frequency", "vocabulary_fits"),
         counts_rows=False,
@@ -85,9 +76,9 @@ RESULTS = (
         section="concepts",
         also=(identity.seed,),
         checks=(
-            rows.CONSERVED,
-            Check("vectors_finite", "No concept vector holds NaN or infinity.", encoder.vectors_finite),
-            data.UNDERSTOOD,
+            rows.rows_conserved,
+            encoder.vectors_finite,
+            data.lists_understood,
         ),
         columns=lambda study: schemas.NEIGHBOURS,
         lineage=lambda study: {
@@ -110,18 +101,9 @@ RESULTS = (
         section="relations",
         also=(identity.seed, identity.habits),
         checks=(
-            rows.CONSERVED,
-            Check(
-                "two_are_compared",
-                "At least two concepts are compared.",
-                relations.two_are_compared,
-                blocking=False,
-            ),
-            Check(
-                "few_are_suppressed",
-                "No pair of fewer patients than relations.fewest_patients has a value.",
-                relations.few_are_suppressed,
-            ),
+            rows.rows_conserved,
+            relations.two_are_compared,
+            relations.few_are_suppressed,
         ),
         columns=lambda study: schemas.CONCEPT_RELATIONS,
         meanings={
@@ -152,7 +134,7 @@ RESULTS = (
         reads=(MAPPED_EVENTS, PATIENT_DATASET),
         version="2",
         section="embeddings.cohort",
-        checks=(rows.CONSERVED, data.UNDERSTOOD),
+        checks=(rows.rows_conserved, data.lists_understood),
         columns=lambda study: schemas.COHORT,
         lineage=lambda study: {
             **dict.fromkeys(("patient_id", "shard", "row"), PATIENT),
@@ -172,16 +154,10 @@ RESULTS = (
         without=("cohort",),
         also=(identity.encoder_shape, identity.seed, identity.sides),
         checks=(
-            rows.CONSERVED,
-            Check(
-                "everybody_accounted_for",
-                "Every cohort patient has a vector, or is counted.",
-                patients.everybody_accounted_for,
-            ),
-            Check(
-                "embeddings_sound", "Vectors are finite, and do not all point the same way.", encoder.embeddings_sound
-            ),
-            sides.UNSEEN,
+            rows.rows_conserved,
+            patients.everybody_accounted_for,
+            encoder.embeddings_sound,
+            sides.test_side_unseen,
         ),
         sound=("embeddings_sound",),
         columns=lambda study: schemas.embeddings(WIDTH),
@@ -203,36 +179,12 @@ RESULTS = (
         section="clusters",
         also=(identity.seed,),
         checks=(
-            rows.CONSERVED,
-            Check(
-                "no_empty_cluster", "As many clusters as asked for, or as the data support.", patients.no_empty_cluster
-            ),
-            Check(
-                "eigenvectors_converged",
-                "The eigenvectors that spectral clusters are made of are exact.",
-                patients.eigenvectors_converged,
-                blocking=False,
-                applies=lambda study: study.clusters.method == "spectral",
-            ),
-            Check(
-                "clusters_stable",
-                "Random halves of the patients give the same clusters, against clusters.unstable_below.",
-                patients.clusters_stable,
-                blocking=False,
-            ),
-            Check(
-                "evidence_of_subgroups",
-                "The split-half test finds more agreement than chance.",
-                patients.evidence,
-                blocking=False,
-            ),
-            Check(
-                "planted_groups",
-                "On synthetic extracts: clusters agree with what was planted at least as well as clusters of counts.",
-                patients.planted_groups,
-                blocking=False,
-                applies=lambda study: bool(study.clusters.truth),
-            ),
+            rows.rows_conserved,
+            patients.no_empty_cluster,
+            patients.eigenvectors_converged,
+            patients.clusters_stable,
+            patients.evidence_of_subgroups,
+            patients.planted_groups,
         ),
         sound=("no_empty_cluster",),
         columns=lambda study: schemas.clusters(study.attributes, (*study.clusters.others, "baseline")),
@@ -250,19 +202,9 @@ RESULTS = (
         section="trajectories",
         also=(identity.encoder_shape, identity.seed),
         checks=(
-            rows.CONSERVED,
-            Check(
-                "clustered_taken_up",
-                "Every clustered patient was taken up, or is counted.",
-                patients.clustered_taken_up,
-            ),
-            Check(
-                "planted_changes",
-                "On synthetic extracts where patients change: the transitions are those that were planted.",
-                patients.planted_changes,
-                blocking=False,
-                applies=lambda study: bool(study.clusters.truth),
-            ),
+            rows.rows_conserved,
+            patients.clustered_taken_up,
+            patients.planted_changes,
         ),
         columns=lambda study: schemas.trajectories(WIDTH),
         lineage=lambda study: {
@@ -298,8 +240,8 @@ RESULTS = (
         section="reports",
         also=(lambda study: {"study": study.study.name, "terms": study.governance.terms}, identity.seed),
         checks=(
-            rows.CONSERVED,
-            Check("page_whole", "The page is complete, and links to nothing outside.", patients.page_whole(PAGE)),
+            rows.rows_conserved,
+            patients.page_whole(PAGE),
         ),
         counts_rows=False,
         group="reports",

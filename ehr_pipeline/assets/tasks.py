@@ -73,24 +73,10 @@ TASKS = (
         section="tasks",
         also=(identity.of_tasks,),
         checks=(
-            rows.CONSERVED,
-            Check(
-                "history_before_label",
-                "Every label has visits before its window, and history and window do not overlap.",
-                tasks.history_before_label,
-            ),
-            Check(
-                "test_side_labelled",
-                "Labels of patients of the test side are there, apart from those that are learned from.",
-                tasks.test_side_labelled,
-                blocking=False,
-            ),
-            Check(
-                "index_before_outcome",
-                "The rule for the index day does not read the outcome.",
-                tasks.index_before_outcome,
-                blocking=False,
-            ),
+            rows.rows_conserved,
+            tasks.history_before_label,
+            tasks.test_side_labelled,
+            tasks.index_before_outcome,
             Check(
                 "enough_cases",
                 f"Each task has at least {tasks.FEWEST_CASES} cases on the test side.",
@@ -140,47 +126,32 @@ PREDICTIONS = (
         section="predictions",
         also=(identity.of_predictions,),
         checks=(
-            Check(
-                "nothing_after_the_cut",
+            predictions.of_guard(
+                result_schemas.NO_FUTURE,
                 "No history holds a visit after its last day, which lies before the window.",
-                predictions.of_guard(result_schemas.NO_FUTURE),
+                name="nothing_after_the_cut",
             ),
-            Check(
-                "test_side_unseen",
+            predictions.of_guard(
+                result_schemas.UNSEEN,
                 "The encoder learned from no patient of the test side, by hashes of whom it learned from.",
-                predictions.of_guard(result_schemas.UNSEEN),
-                only_warns=predictions.cannot_be_checked(result_schemas.UNSEEN),
             ),
-            Check(
-                "permuted_labels",
-                "Labels that are permuted are not predicted.",
-                predictions.of_guard(result_schemas.PERMUTED),
-                only_warns=predictions.cannot_be_checked(result_schemas.PERMUTED),
-            ),
-            Check(
-                "index_rule",
+            predictions.of_guard(result_schemas.PERMUTED, "Labels that are permuted are not predicted."),
+            predictions.of_guard(
+                result_schemas.INDEX_RULE,
                 "Index days are chosen by a rule that does not read the outcome.",
-                predictions.of_guard(result_schemas.INDEX_RULE),
                 blocking=False,
             ),
-            Check(
-                "rule_of_thumb",
+            predictions.of_guard(
+                result_schemas.RULE_OF_THUMB,
                 "No task is solved by age, sex, amount of record and calendar time.",
-                predictions.of_guard(result_schemas.RULE_OF_THUMB),
                 blocking=False,
             ),
-            Check(
-                "deciding_concepts",
+            predictions.of_guard(
+                result_schemas.DECIDING,
                 "There is no concept after which the outcome always, or never, follows.",
-                predictions.of_guard(result_schemas.DECIDING),
                 blocking=False,
             ),
-            Check(
-                "enough_cases",
-                "Each task has enough cases to be judged by.",
-                predictions.of_guard(result_schemas.CASES),
-                blocking=False,
-            ),
+            predictions.of_guard(result_schemas.CASES, "Each task has enough cases to be judged by.", blocking=False),
         ),
         columns=lambda study: result_schemas.RESULTS,
         meanings=result_schemas.MEANINGS,
@@ -202,14 +173,7 @@ PREDICTIONS = (
         version=identity.version_of_sources(Path(__file__).parents[1], identity.PREDICTION_REPORT_SOURCES),
         section="reports.suppress_below",
         also=(lambda study: {"study": study.study.name, "terms": study.governance.terms},),
-        checks=(
-            Check(
-                "page_whole",
-                "The page is complete, and links to nothing outside.",
-                patients.page_whole(PAGE),
-                applies=lambda study: study.tasks.any,
-            ),
-        ),
+        checks=(patients.page_whole(PAGE, applies=lambda study: study.tasks.any),),
         counts_rows=False,
         group="reports",
         kinds=("html",),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ehr_pipeline.checks.model import Check, Found
+from ehr_pipeline.checks.model import Found, check
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 from ehr_pipeline.events.coverage import are_snomed
@@ -24,8 +24,9 @@ NEVER_KEPT = ("description", "read", "bad_check_digit")
 """Namespaces of codes that say of no concept which one is meant, unless a file of `[events]` translates them."""
 
 
-def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every kept value of a patient can be decoded with the encoding in the settings."""
+@check(blocking=False)
+def patients_decodable(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The values that patients carry are text in the encoding that the settings name."""
     found: dict[str, int] = artifact.counts.get("undecodable_values", {})
     if not found:
         return True, "every value of the patient files could be decoded", {}
@@ -38,8 +39,9 @@ def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
-def consistent(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Rows of one patient agree, and months and days of birth are valid. Two births for one id may mean two people."""
+@check(blocking=False)
+def patients_consistent(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Rows of one patient agree, and months and days of birth can be read."""
     counted = artifact.counts["patients"]
     differing, parts = counted.get("differing", {}), counted.get("unusable_birth_parts", 0)
     problems = []
@@ -60,8 +62,9 @@ def consistent(artifact: Artifact, store: Store, study: Study) -> Found:
     return not problems, message, figures | {"unusable_birth_parts": People(parts)}
 
 
-def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The share of events that are mapped, or kept as unmapped concepts, reaches `events.coverage_floor`.
+@check()
+def mapping_coverage(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Share of events that are mapped, or kept as concepts of their own, against events.coverage_floor.
 
     Unmapped events that are kept could hide a wrong terminology file. So codes that the UMLS or a dictionary should
     contain must reach the share by mapping alone.
@@ -117,8 +120,9 @@ def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
             )
 
 
+@check(blocking=False, applies=lambda study: study.records.source == "meds")
 def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Codes from files of other code systems do not look like SNOMED ids."""
+    """Codes of other systems do not look like SNOMED's."""
     systems = read_coverage(artifact.path).get("systems", {})
     alike = {name: row for name, row in systems.items() if name not in study.events.dictionaries and are_snomed(row)}
     events = sum(row["events"] for row in alike.values())
@@ -132,8 +136,9 @@ def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
     return not alike, message, {"events_like_snomed": Events(events)}
 
 
+@check(blocking=False)
 def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every row of the concept lists leads to a concept."""
+    """Every row of the concept lists stands for a concept."""
     lists = artifact.counts.get("lists", {})
     lost = {name: each["rows_without_concept"] for name, each in lists.items() if each["rows_without_concept"]}
     told = ", ".join(f"{name} {number:,} of {lists[name]['codes']:,}" for name, number in lost.items())
@@ -145,14 +150,16 @@ def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
     return not lost, message if lost else "every row of the concept lists stands for a concept", figures
 
 
-def size(artifact: Artifact, store: Store, study: Study) -> Found:
-    """There are enough concepts to train on."""
+@check()
+def vocabulary_size(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Enough concepts to train on, against vocabulary.min_size."""
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size
     return size >= smallest, f"{size:,} concepts (vocabulary.min_size = {smallest:,})", {"concepts": Things(size)}
 
 
-def typed(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Few UMLS concepts lack a semantic type; otherwise MRSTY is incomplete, or not of the same release as MRCONSO."""
+@check(blocking=False)
+def semantic_types_known(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Few of the concepts of the UMLS lack a semantic type."""
     of_umls = [one for one in Vocabulary.read(artifact.path).concepts if CUI.fullmatch(one.concept)]
     untyped = sum(not one.semantic_types for one in of_umls)
     share = untyped / max(len(of_umls), 1)
@@ -164,8 +171,9 @@ def typed(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
-def named_of_many(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every concept occurs in enough patients, because a model reveals the names of all its concepts to its users."""
+@check(blocking=False, applies=lambda study: study.vocabulary.min_patients > 0)
+def concepts_of_many_patients(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Each concept is of reports.suppress_below patients or more, so that a model with this vocabulary may be handed on."""
     below, concepts = study.reports.suppress_below, Vocabulary.read(artifact.path)
     few = len(concepts.concepts) - len(concepts.of_patients(below))
     message = f"{few:,} concepts are of fewer than {below} patients"
@@ -178,8 +186,9 @@ def named_of_many(artifact: Artifact, store: Store, study: Study) -> Found:
     return not few, message, {"concepts_of_few": Things(few)}
 
 
+@check()
 def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every token id belongs to a concept."""
+    """Every token id belongs to a concept of the vocabulary."""
     size = store.current(VOCABULARY).counts["kept"]
     outside = 0
     for path in artifact.files("patients"):
@@ -200,8 +209,9 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Foun
     )
 
 
+@check()
 def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Each patient is on one side, and the training and validation sides have patients."""
+    """Each patient is on one side, and those that are learned from have patients."""
     dataset = store.intact(PATIENT_DATASET)
     seen, twice, misplaced = {side: 0 for side in EVERY_SIDE if side in artifact.counts}, 0, 0
     for path in artifact.files("split"):
@@ -220,8 +230,3 @@ def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> 
         f"{told(twice, study.reports.suppress_below)} patients stand on both sides; {misplaced} shards do not fit the data set",
         {side: People(number) for side, number in seen.items()},
     )
-
-
-UNDERSTOOD = Check(
-    "lists_understood", "Every row of the concept lists stands for a concept.", lists_understood, blocking=False
-)

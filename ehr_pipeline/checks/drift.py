@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from ehr_pipeline.checks.model import Found, Test
+from ehr_pipeline.checks.model import Check, Found
 from ehr_pipeline.disclosure.kinds import Score
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.records import catalog, drift
@@ -12,7 +12,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 
-def beside_the_one_before(kind: str, told: str) -> Test:
+def beside_the_one_before(kind: str, told: str) -> Check:
     """A check that compares the newest extract in the catalog with the previous one. `told` describes the measure."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -30,7 +30,7 @@ def beside_the_one_before(kind: str, told: str) -> Test:
         message = f"{newest} beside {before}: {told} {found:.3f} (a drift from {limit:g} on)"
         return found < limit, message, {kind: Score(found)}
 
-    return test
+    return Check(f"drift_{kind}", f"The newest extract beside the one before: {told}.", test, blocking=False)
 
 
 @lru_cache(maxsize=1)

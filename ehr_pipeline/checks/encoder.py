@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ehr_pipeline.checks.model import Found
+from ehr_pipeline.checks.model import Found, check
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.disclosure.kinds import People, Score, Things
@@ -18,8 +18,9 @@ from ehr_pipeline.tables.asset_names import VOCABULARY
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
+@check()
 def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The validation loss is finite, and lower than the loss of guessing by frequency."""
+    """The validation loss is finite, and better than guessing by frequency."""
     metrics = read_metrics(artifact.path)
     loss, baseline = of_concepts(metrics)
     passed = bool(np.isfinite(loss) and loss < baseline)
@@ -46,8 +47,9 @@ def _what_to_do(metrics: dict[str, Any]) -> str:
     )
 
 
-def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The checkpoint was trained with the current vocabulary, or with an earlier one that the current one extends."""
+@check()
+def vocabulary_fits(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The checkpoint was trained with the current vocabulary, or with one that grew into it."""
     vocabulary = Vocabulary.read(store.intact(VOCABULARY).path)
     config = configuration.read(artifact.file("checkpoint"))
     found, own = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
@@ -58,6 +60,7 @@ def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
     return found == own.hash, message, {"unknown_concepts": Things(added)}
 
 
+@check()
 def vectors_finite(artifact: Artifact, store: Store, study: Study) -> Found:
     """No concept vector holds NaN or infinity."""
     vectors = read_vectors(artifact.path)
@@ -68,8 +71,9 @@ def vectors_finite(artifact: Artifact, store: Store, study: Study) -> Found:
 SAME = "their pooled concepts do not differ. Widen the cohort, or pool other concepts (embeddings.pooling)"
 
 
+@check()
 def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Patient vectors are finite, and do not all point the same way."""
+    """Vectors are finite, and do not all point the same way."""
     count, bad, zero, direction = 0, 0, 0, np.zeros(artifact.counts["dimensions"])
     for path in artifact.files("embeddings"):
         vectors = schemas.matrix(schemas.read(path))

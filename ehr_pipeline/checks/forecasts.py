@@ -1,7 +1,7 @@
 """Checks of the forecasts: the encoder's training patients, the number of patients, and comparison with counting."""
 
 from ehr_pipeline.checks import sides
-from ehr_pipeline.checks.model import Found
+from ehr_pipeline.checks.model import Found, check
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.disclosure.kinds import Figure, People, Score
 from ehr_pipeline.forecasts.cases import YEAR
@@ -15,14 +15,15 @@ from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT
 NOTHING = "nothing was forecast: nobody is on the test side with enough visits, or forecasts.patients is 0"
 
 
-def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The encoder was not trained on any patient of the test side."""
-    return sides.unseen(store.intact(ENCODER_CHECKPOINT), store, study)
-
-
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
     """Whether the encoder's training patients cannot be known; the check then only warns."""
     return sides.cannot_be_checked(Store(study.study.store).intact(ENCODER_CHECKPOINT), study)
+
+
+@check(only_warns=cannot_be_checked, applies=lambda study: study.patients.split.leaves_out)
+def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The encoder learned from nobody whose future is forecast, by hashes of whom it learned from."""
+    return sides.test_side_unseen(store.intact(ENCODER_CHECKPOINT), store, study)
 
 
 def enough_patients(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -34,8 +35,9 @@ def enough_patients(artifact: Artifact, store: Store, study: Study) -> Found:
     return all(number >= FEWEST for number in patients.values()), message, {k: People(v) for k, v in patients.items()}
 
 
+@check(blocking=False, applies=lambda study: study.patients.split.leaves_out)
 def better_than_counting(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The forecast of the next year is better than the best baseline, for recurring and for new concepts."""
+    """In the next year, the forecast is better than counting: for recurring concepts, and for new ones."""
     found, parts, figures = Forecasts.read(artifact.path), [], dict[str, Figure]()
     verdicts = [row for name in (RECURRING, NEW) if (row := found.verdict(YEAR, name))]
     for row in verdicts:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline.checks.model import Found
+from ehr_pipeline.checks.model import Found, check
 from ehr_pipeline.cohort.settings import list_of
 from ehr_pipeline.disclosure.kinds import Events
 from ehr_pipeline.errors import InputError, UserError
@@ -111,8 +111,9 @@ def _is_of(codes: list[str]) -> pl.Expr:
     return pl.col("code").is_in(codes) | pl.col("snomed").is_in(codes)
 
 
-def recorded(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Each list of the cohort matches events."""
+@check(blocking=False, applies=lambda study: bool(cohort(study)))
+def cohort_recorded(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Each concept list of the cohort finds events."""
     try:
         events = events_of(artifact, study)
     except InputError as error:

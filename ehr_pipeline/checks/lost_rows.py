@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ehr_pipeline.checks.model import Found
+from ehr_pipeline.checks.model import Found, check
 from ehr_pipeline.disclosure.figures import FEWEST, HIDDEN, Guard, told
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things
 from ehr_pipeline.records import values
@@ -74,8 +74,15 @@ def _beside_others(study: Study) -> bool:
     return study.records.mode == "increment" and len(Store(study.study.store).partitions(RAW_RECORDS)) > 1
 
 
+def below_the_limit(artifact: Artifact, study: Study) -> bool:
+    """Whether each kind of file lost less than records.limits.rejected_error. Fewer than FEWEST rows always pass."""
+    limit = study.records.limits.rejected_error
+    return not any(loss.lost >= FEWEST and loss.share >= limit for loss in losses(artifact, study))
+
+
+@check(only_warns=below_the_limit)
 def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Few rows of each kind of file (events, patients, joined tables) are rejected."""
+    """Few of the rows of events and of patients are rejected, against records.limits."""
     limits, below = study.records.limits, study.reports.suppress_below
     found = list(losses(artifact, study))
     many = [loss for loss in found if loss.total and loss.share >= limits.rejected_warning]
@@ -88,12 +95,6 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
         " extract names file, line and reason of each row"
     )
     return False, message, figures
-
-
-def below_the_limit(artifact: Artifact, study: Study) -> bool:
-    """Whether each kind of file lost less than records.limits.rejected_error. Fewer than FEWEST rows always pass."""
-    limit = study.records.limits.rejected_error
-    return not any(loss.lost >= FEWEST and loss.share >= limit for loss in losses(artifact, study))
 
 
 def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
@@ -111,8 +112,15 @@ def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
     }
 
 
+def known_above_the_limit(artifact: Artifact, study: Study) -> bool:
+    """Whether each extract lost a smaller share of events without a patient than records.limits.rejected_error."""
+    limit = study.records.limits.rejected_error
+    return not any(loss.total and loss.share >= limit for loss in _unused(artifact, Store(study.study.store)).values())
+
+
+@check(only_warns=known_above_the_limit)
 def patients_known(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every event has a patient row in some extract, and fits this row."""
+    """Of each extract, few of the events are of patients whom no extract has a row of, against records.limits."""
     limits, below = study.records.limits, study.reports.suppress_below
     found = _unused(artifact, store)
     many = {name: loss for name, loss in found.items() if loss.total and loss.share >= limits.rejected_warning}
@@ -130,12 +138,6 @@ def patients_known(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
-def known_above_the_limit(artifact: Artifact, study: Study) -> bool:
-    """Whether each extract lost a smaller share of events without a patient than records.limits.rejected_error."""
-    limit = study.records.limits.rejected_error
-    return not any(loss.total and loss.share >= limit for loss in _unused(artifact, Store(study.study.store)).values())
-
-
 def percent(share: Share, below: int) -> str:
     """A share in parentheses, after a space; empty if it must not be shown."""
     shown = Guard(below).percent(share)
@@ -151,8 +153,9 @@ def _told(loss: Loss, below: int) -> str:
     return f"{name}: {told(loss.total, below)}{share} are rejected{long}, above all rows {in_words(largest)} ({cure(largest)})"
 
 
+@check(blocking=False)
 def files_ended(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every text file ends with a line break."""
+    """Every text file ends with a line end, so that none seems to be cut off."""
     number = artifact.counts.get("unended_files", 0)
     if not number:
         return True, "every text file ends with a line end", {}
@@ -164,8 +167,9 @@ def files_ended(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
+@check(blocking=False)
 def tables_joined(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Patients have a row in each joined table."""
+    """Patients have their row in the joined tables, against records.limits."""
     counts = artifact.counts["patients"]
     of, number = counts.get("with_table", 0), counts.get("not_in_table", 0)
     share, below = number / max(of, 1), study.reports.suppress_below
@@ -181,8 +185,9 @@ def tables_joined(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
+@check(blocking=False)
 def columns_filled(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Each patient column has a value for at least one patient."""
+    """Each column that patients carry is known of somebody."""
     empty = artifact.counts["patients"].get("without_values", [])
     if not empty or artifact.counts["patients"]["kept"] < FEWEST:
         return True, "each column that patients carry has values", {}
@@ -203,8 +208,15 @@ def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:
     }
 
 
+def few_not_understood(artifact: Artifact, study: Study) -> bool:
+    """Whether the shares not understood are below records.limits.not_understood_error. Fewer than FEWEST always pass."""
+    limit = study.records.limits.not_understood_error
+    return not any(number >= FEWEST and number >= limit * of for number, of in _not_understood(artifact).values())
+
+
+@check(only_warns=few_not_understood)
 def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every sex and every observation date is understood; values that are not understood count as unknown."""
+    """Sex, and dates of observation, are understood, against records.limits."""
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found = {name: part for name, part in _not_understood(artifact).items() if part[0]}
     if not found:
@@ -226,9 +238,3 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
         for name, (number, of) in found.items()
     }
     return False, f"{'. '.join(parts)}. From {limit:.1%} nothing is built on them (records.limits)", figures
-
-
-def few_not_understood(artifact: Artifact, study: Study) -> bool:
-    """Whether the shares not understood are below records.limits.not_understood_error. Fewer than FEWEST always pass."""
-    limit = study.records.limits.not_understood_error
-    return not any(number >= FEWEST and number >= limit * of for number, of in _not_understood(artifact).values())

@@ -1,5 +1,6 @@
 """The declaration of a check, and its result."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -25,7 +26,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Check:
-    """A check of one asset."""
+    """A check of one asset. Called, it tests an artifact."""
 
     name: str
     description: str
@@ -34,3 +35,21 @@ class Check:
     only_warns: Callable[[Artifact, Study], bool] = lambda artifact, study: False
     """Whether a failure of this blocking check only warns for this artifact, because the finding is small."""
     applies: Callable[[Study], bool] = lambda study: True
+
+    def __call__(self, artifact: Artifact, store: Store, study: Study) -> Found:
+        """Test an artifact."""
+        return self.test(artifact, store, study)
+
+
+def check(
+    blocking: bool = True,
+    only_warns: Callable[[Artifact, Study], bool] = Check.only_warns,
+    applies: Callable[[Study], bool] = Check.applies,
+) -> Callable[[Test], Check]:
+    """Make a function a check: its name is that of the check, the first paragraph of its docstring the description."""
+
+    def declare(test: Test) -> Check:
+        paragraph, _, _ = inspect.cleandoc(test.__doc__ or "").partition("\n\n")
+        return Check(test.__name__, " ".join(paragraph.split()), test, blocking, only_warns, applies)
+
+    return declare

@@ -1,6 +1,8 @@
 """Checks of the cohort's vectors, clusters and trajectories, and of the report page."""
 
-from ehr_pipeline.checks.model import Found, Test
+from collections.abc import Callable
+
+from ehr_pipeline.checks.model import Check, Found, check
 from ehr_pipeline.checks.rows import rows_taken_up
 from ehr_pipeline.clusters import planted
 from ehr_pipeline.disclosure.figures import Guard, told
@@ -20,16 +22,18 @@ EVIDENCE = {
 """The verdicts of `clusters.evidence`, in words."""
 
 
+@check()
 def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every cohort patient has a vector, or is counted as dropped."""
+    """Every cohort patient has a vector, or is counted."""
     passed = artifact.counts["rows_in"] == store.current(COHORT).counts["kept"]
     dropped = sum(artifact.counts["dropped"].values())
     number = told(dropped, study.reports.suppress_below)
     return passed, f"{number} cohort patients have no chosen concept, and so no vector", {}
 
 
+@check()
 def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
-    """There are as many non-empty clusters as the settings ask for."""
+    """As many clusters as asked for, or as the data support."""
     clusters, n = artifact.counts["clusters"], study.clusters.n
     message = (
         f"{clusters} clusters: as many as the data support"
@@ -39,8 +43,9 @@ def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
     return clusters == n or (n == "auto" and clusters >= 1), message, {"clusters": Things(clusters)}
 
 
+@check(blocking=False, applies=lambda study: study.clusters.method == "spectral")
 def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The eigenvectors behind the spectral clusters converged."""
+    """The eigenvectors that spectral clusters are made of are exact."""
     found = artifact.counts["eigenvectors"]
     lost = found["wanted"] - found["converged"]
     message = f"{found['converged']} of {found['wanted']} eigenvectors converged (largest residual {found['largest_residual']:.1e})"
@@ -49,8 +54,9 @@ def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Fo
     return not lost, message, {"not_converged": Things(lost), "largest_residual": Things(found["largest_residual"])}
 
 
+@check(blocking=False)
 def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Clustering random halves of the patients gives the same clusters."""
+    """Random halves of the patients give the same clusters, against clusters.unstable_below."""
     found = artifact.counts["stability"]
     counted = ", ".join(f"{number} {word}" for word, number in found.items() if number)
     return (
@@ -60,16 +66,18 @@ def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
-def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Patients differ persistently: the split-half test finds more agreement than chance."""
+@check(blocking=False)
+def evidence_of_subgroups(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The split-half test finds more agreement than chance."""
     test = artifact.counts["split_half"]
     found = figures(artifact.counts, declared(CLUSTERS))["split_half"]
     numbers: dict[str, Figure] = {name: found[name] for name in ("recognised", "expected") if name in found}
     return test["verdict"] in ("clear", "weak", "differ"), f"{EVIDENCE[test['verdict']]}", numbers
 
 
+@check(blocking=False, applies=lambda study: bool(study.clusters.truth))
 def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
-    """On synthetic extracts: clusters agree with the planted groups at least as well as clusters of code counts do.
+    """On synthetic extracts: clusters agree with what was planted at least as well as clusters of counts.
 
     There is no fixed threshold, because groups are harder to tell apart in some worlds. Counts on the same patients show how hard.
     """
@@ -88,15 +96,17 @@ def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
+@check()
 def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The trajectories stage read all clustered patients."""
+    """Every clustered patient was taken up, or is counted."""
     if artifact.counts["windows"] == "off":
         return True, "trajectories.windows = 'off'", {}
     return rows_taken_up(CLUSTERS, "patients")(artifact, store, study)
 
 
+@check(blocking=False, applies=lambda study: bool(study.clusters.truth))
 def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
-    """On synthetic extracts: transitions agree with the planted changes."""
+    """On synthetic extracts where patients change: the transitions are those that were planted."""
     found = artifact.counts.get("agreement")
     if found is None or not found["changed"]:
         return True, "no change that can be seen was planted", {}
@@ -111,11 +121,11 @@ def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
     return share >= 0.5 and same >= 0.7, message, numbers
 
 
-def page_whole(name: str) -> Test:
-    """A check that the page in a file of the artifact is complete, and links to nothing outside."""
+def page_whole(page: str, applies: Callable[[Study], bool] = Check.applies) -> Check:
+    """A check of the page in a file of the artifact."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
-        text = artifact.file(name).read_text(encoding="utf-8")
+        text = artifact.file(page).read_text(encoding="utf-8")
         outside = text.count('src="http') + text.count('href="http')
         return (
             text.rstrip().endswith("</html>") and not outside,
@@ -123,4 +133,5 @@ def page_whole(name: str) -> Test:
             {"megabytes": Things(len(text) / 1e6)},
         )
 
-    return test
+    description = "The page is complete, and links to nothing outside."
+    return Check("page_whole", description, test, applies=applies)

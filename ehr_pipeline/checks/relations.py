@@ -2,7 +2,7 @@
 
 import pyarrow.compute as pc
 
-from ehr_pipeline.checks.model import Found
+from ehr_pipeline.checks.model import Found, check
 from ehr_pipeline.disclosure.kinds import Things
 from ehr_pipeline.relations import table
 from ehr_pipeline.relations.table import FEWEST
@@ -10,6 +10,7 @@ from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 
 
+@check(blocking=False)
 def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Found:
     """At least two concepts are compared."""
     compared, whole = artifact.counts["kept"], artifact.counts["rows_in"]
@@ -22,8 +23,9 @@ def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Found:
     return compared >= FEWEST, message, {"concepts": Things(compared)}
 
 
+@check()
 def few_are_suppressed(artifact: Artifact, store: Store, study: Study) -> Found:
-    """A pair of concepts that too few patients have (by the settings) has no value, and is not an edge."""
+    """No pair of fewer patients than relations.fewest_patients has a value."""
     fewest, rows = study.relations.fewest_patients, table.read(artifact.path)
     few = pc.fill_null(pc.less(rows.column("patients"), fewest), True)
     shown = pc.and_(few, pc.or_(pc.is_valid(rows.column("value")), pc.is_valid(rows.column("low"))))

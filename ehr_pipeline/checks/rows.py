@@ -3,15 +3,16 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ehr_pipeline.checks.model import Check, Found, Test
+from ehr_pipeline.checks.model import Check, Found, Test, check
 from ehr_pipeline.disclosure.kinds import Events, Things
 from ehr_pipeline.store.artifacts import Artifact, Store, unbalanced
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
 
 
+@check()
 def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every row that was read was kept, collapsed, or dropped with a reason."""
+    """Every row that came in was kept, collapsed, or dropped with a reason."""
     lost = {key or "rows": unbalanced(counts) for key, counts in _counted(artifact.counts)}
     wrong = {name: number for name, number in lost.items() if number}
     return (
@@ -55,20 +56,14 @@ def rows_as_counted(folder: str, part: str = "") -> Check:
     return Check("rows_as_counted", f"The shards hold as many {folder} as were counted.", test)
 
 
-def rows_taken_up(upstream: str, key: str, upstream_key: str = "") -> Test:
+def rows_taken_up(upstream: str, key: str) -> Test:
     """A check that a stage read as many rows as the upstream stage kept."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
-        before = store.current(upstream).counts
-        out = (before[upstream_key] if upstream_key else before)["kept"]
+        out = store.current(upstream).counts["kept"]
         taken = (artifact.counts[key] if key else artifact.counts)["rows_in"]
         if taken == out:
             return True, f"all that {upstream} put out was taken in", {}
         return False, f"{'more' if taken > out else 'fewer'} were taken in than {upstream} put out", {}
 
     return test
-
-
-CONSERVED = Check(
-    "rows_conserved", "Every row that came in was kept, collapsed, or dropped with a reason.", rows_conserved
-)

@@ -3,7 +3,7 @@
 import json
 
 from ehr_pipeline.checks.lost_rows import MOST_NAMED, percent
-from ehr_pipeline.checks.model import Check, Found
+from ehr_pipeline.checks.model import Found, check
 from ehr_pipeline.disclosure.figures import FEWEST, told
 from ehr_pipeline.disclosure.kinds import Figure, People, Share
 from ehr_pipeline.patients import sides, training_patients
@@ -21,8 +21,16 @@ def _problems(artifact: Artifact) -> tuple[dict[str, int], int]:
     return found, sum(counts.get("sides", {}).values())
 
 
-def understood(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every value in the column of sides is understood, and the extracts agree on the side of each patient."""
+def few_misunderstood(artifact: Artifact, study: Study) -> bool:
+    """Whether the share of doubtful sides is below records.limits.not_understood_error; fewer than FEWEST always pass."""
+    found, of = _problems(artifact)
+    limit = study.records.limits.not_understood_error
+    return not any(number >= FEWEST and number >= limit * of for number in found.values())
+
+
+@check(only_warns=few_misunderstood, applies=lambda study: bool(study.patients.split.column))
+def sides_understood(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The column that tells the sides of patients is understood, and extracts agree on it, against records.limits."""
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found, of = _problems(artifact)
     none, parts = artifact.counts["split"]["sides"][UNASSIGNED], []
@@ -52,15 +60,14 @@ def understood(artifact: Artifact, store: Store, study: Study) -> Found:
     return not parts, ". ".join(parts) or "every side that is told is understood, and extracts agree on it", figures
 
 
-def few_misunderstood(artifact: Artifact, study: Study) -> bool:
-    """Whether the share of doubtful sides is below records.limits.not_understood_error; fewer than FEWEST always pass."""
-    found, of = _problems(artifact)
-    limit = study.records.limits.not_understood_error
-    return not any(number >= FEWEST and number >= limit * of for number in found.values())
+def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
+    """Whether the patients from whom an artifact learned cannot be known; the check then only warns."""
+    return bool(training_patients.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))
 
 
-def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Nothing was learned from patients of the test side or of no side. Compares hashes of patients."""
+@check(only_warns=cannot_be_checked, applies=lambda study: study.patients.split.leaves_out)
+def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Nothing was learned from patients of the test side, by hashes of whom it learned from."""
     key = secret_key.read(store.root)
     if why := training_patients.cannot_be_checked(artifact.path, key):
         return False, why, {}
@@ -76,17 +83,3 @@ def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
         " again.",
         {"seen": People(seen)},
     )
-
-
-def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
-    """Whether the patients from whom an artifact learned cannot be known; the check then only warns."""
-    return bool(training_patients.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))
-
-
-UNSEEN = Check(
-    "test_side_unseen",
-    "Nothing was learned from patients of the test side, by hashes of whom it learned from.",
-    unseen,
-    only_warns=cannot_be_checked,
-    applies=lambda study: study.patients.split.leaves_out,
-)

@@ -160,10 +160,10 @@ def test_codes_that_name_no_concept_are_dropped_and_told_though_codes_are_kept(
     pipeline, artifacts = made
     of_all = coverage.report(counted)
     monkeypatch.setattr(checks.data, "read_coverage", lambda _: of_all)
-    _, message, _ = checks.data.coverage(artifacts["mapped_events"], Store(""), pipeline.study)
+    _, message, _ = checks.data.mapping_coverage(artifacts["mapped_events"], Store(""), pipeline.study)
     assert "mistyped codes are no concepts, and are dropped also where codes are kept" in message
     of_all = coverage.report(counted.filter(pl.col("code") == "24079001"))
-    _, message, _ = checks.data.coverage(artifacts["mapped_events"], Store(""), pipeline.study)
+    _, message, _ = checks.data.mapping_coverage(artifacts["mapped_events"], Store(""), pipeline.study)
     assert "dropped" not in message
 
 

@@ -24,7 +24,7 @@ from ehr_pipeline.store.artifacts import Artifact
 )
 def test_the_verdict_of_the_split_half_test_in_words(verdict: str, passed: bool, told: str, tmp_path: Path) -> None:
     test: dict[str, Any] = {"verdict": verdict, "recognised": None, "expected": None, "excess": None}
-    found = patients.evidence(Artifact(tmp_path, {"counts": {"split_half": test}}), None, None)  # type: ignore[arg-type]
+    found = patients.evidence_of_subgroups(Artifact(tmp_path, {"counts": {"split_half": test}}), None, None)  # type: ignore[arg-type]
     assert found == (passed, told, {})
 
 

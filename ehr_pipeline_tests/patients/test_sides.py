@@ -213,7 +213,7 @@ def test_sides_in_doubt_warn_and_stop_from_the_limit_on(
 ) -> None:
     study = tiny_settings(extract, patients={"split": {"column": "fold"}})
     artifact = catalog(tmp_path / "catalog", **numbers)
-    passed, message, _ = checks.understood(artifact, None, study)  # type: ignore[arg-type]
+    passed, message, _ = checks.sides_understood(artifact, None, study)  # type: ignore[arg-type]
     assert (passed, checks.few_misunderstood(artifact, study)) == (passes, only_warns), message
     assert says in message
     assert "Leeds" not in message or numbers["understood"] >= 10

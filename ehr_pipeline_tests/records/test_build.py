@@ -175,10 +175,10 @@ def test_values_of_patients_in_another_encoding_are_counted_and_told(
     found = {"records.patients[0]: area": 6, "records.patients[0]: region": 12}
     assert read["utf-8"]["undecodable_values"] == found
     assert "undecodable_values" not in read["latin-1"]
-    passed, told, _ = data.decodable(Artifact(folder, {"counts": read["utf-8"]}), tiny.store, tiny.study)
+    passed, told, _ = data.patients_decodable(Artifact(folder, {"counts": read["utf-8"]}), tiny.store, tiny.study)
     assert not passed
     assert "records.patients[0]: area (fewer than 10), records.patients[0]: region (about 10). Set `encoding`" in told
-    assert data.decodable(Artifact(folder, {"counts": read["latin-1"]}), tiny.store, tiny.study)[0]
+    assert data.patients_decodable(Artifact(folder, {"counts": read["latin-1"]}), tiny.store, tiny.study)[0]
 
 
 def test_an_extract_that_no_date_names(landing: Landing, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_codes_of_one_subject_that_contradict_each_other_are_counted_and_the_che
         assert told["33"][7] == "asian"
         assert (told["34"][4], told["35"][1]) == ("2010-03-04", "1950-03-04")
         artifact = Artifact(out, unpublished(out).manifest | {"counts": counts})
-        passed, message, _ = data_checks.consistent(artifact, None, tiny_settings(tmp_path))  # type: ignore[arg-type]
+        passed, message, _ = data_checks.patients_consistent(artifact, None, tiny_settings(tmp_path))  # type: ignore[arg-type]
         assert not passed
         assert "rows with different values, of which one is kept: " in message
         assert "sex (about 30)" in message
