@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ehr_pipeline.cli.common import FAILED, about_a_study, study_of, tell
+from ehr_pipeline.cli.common import FAILED, study_of, tell
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.cli.summary import link_of_report, predictions_of, print_table, report_of, write_summary
 from ehr_pipeline.disclosure.figures import FEWEST, Guard
@@ -18,18 +18,20 @@ DEMO_PATIENTS, DEMO_SEED, DEMO_PLANS = 5000, 0, ("base",)
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add these commands."""
-    demo = add_command(
+    add_command(
         commands,
         "demo",
+        _demo,
         "write a synthetic extract and run the whole chain on it",
         "demo",
         about="It needs no data, no account and no GPU, and takes about five minutes on two cores. Run it again, and nothing is"
         " done twice.",
+        study=False,
     )
-    demo.set_defaults(command=_demo)
     run = add_command(
         commands,
         "run",
+        _run,
         "materialise assets, checks included",
         "run --settings my_study.toml",
         'run --settings my_study.toml --select "clusters+"',
@@ -42,39 +44,35 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         " comes before), 'vocabulary+' (and all that comes after), '1+clusters' (one layer before), 'cohort,clusters'; '*' is the"
         " same as '+' (default: all)",
     )
-    run.set_defaults(command=_run)
-    check = add_command(
+    add_command(
         commands,
         "check",
+        _check,
         "validate the settings and the inputs that they name",
         "check --settings my_study.toml",
         about="It reports every problem at once, each with its setting and its cure, before anything long starts.",
     )
-    check.set_defaults(command=_check)
-    verify = add_command(
+    add_command(
         commands,
         "verify",
+        _verify,
         "read every file of the store again, and compare it with what was published",
         "verify --settings my_study.toml",
         about="It finds files that a disk has damaged.",
     )
-    verify.set_defaults(command=_verify)
-    ci_check = add_command(
+    add_command(
         commands,
         "ci-check",
+        _ci_check,
         "make everything on a small synthetic slice, and fail on any failed check",
         "ci-check",
         about="For your CI: it shows whether an upgrade still works on this machine.",
+        study=False,
     )
-    ci_check.set_defaults(command=_ci_check)
-    for command in (run, check, verify, _add_ui(commands)):
-        about_a_study(command)
-
-
-def _add_ui(commands: "Commands[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     ui = add_command(
         commands,
         "ui",
+        _ui,
         "start the Dagster UI",
         "ui --settings my_study.toml",
         "ui --settings my_study.toml --port 3001",
@@ -89,8 +87,6 @@ def _add_ui(commands: "Commands[argparse.ArgumentParser]") -> argparse.ArgumentP
         metavar="NAME",
         help="further name under which browsers may ask for it, such as that of a proxy; may be repeated",
     )
-    ui.set_defaults(command=_ui)
-    return ui
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ import argparse
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ehr_pipeline.errors import printable
@@ -27,15 +26,6 @@ class Printable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The log line, with invisible characters spelled as in code."""
         return printable(super().format(record))
-
-
-def about_a_study(command: argparse.ArgumentParser) -> None:
-    """Add the option --settings to a command."""
-    command.add_argument(
-        "--settings",
-        type=Path,
-        help=f"TOML file of the study (default: ${ENVIRONMENT_VARIABLE}, or the embedded demo)",
-    )
 
 
 def study_of(options: argparse.Namespace) -> "Study":

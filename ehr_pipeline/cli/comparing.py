@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ehr_pipeline.cli.common import FAILED, about_a_study, tell
+from ehr_pipeline.cli.common import FAILED, tell
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import printable
 from ehr_pipeline.study import ENVIRONMENT_VARIABLE
@@ -15,6 +15,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     compare = add_command(
         commands,
         "compare",
+        _compare,
         "make several variants of one study, and show them side by side",
         'compare --settings my_study.toml encoder.layers=4 "clusters.n=8,clusters.method=kmeans"',
         "compare narrow.toml wide.toml --out comparison",
@@ -35,8 +36,6 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         type=Path,
         help="where the variants are made (default: beside the study's store, with '.variants' added)",
     )
-    about_a_study(compare)
-    compare.set_defaults(command=_compare)
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.cli.common import about_a_study, study_of
+from ehr_pipeline.cli.common import study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import InputError, printable
 from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS, DATA_SPLIT, MAPPED_EVENTS, VOCABULARY
@@ -15,6 +15,7 @@ def add(commands: "Commands[Any]") -> None:
     command = add_command(
         commands,
         "curate",
+        _curate,
         "extend a concept list by its neighbours, as a person decides one by one",
         "curate lists/symptoms.csv --offer review.csv --settings my_study.toml",
         "curate lists/symptoms.csv --review review.csv --out lists/symptoms_reviewed.csv --settings my_study.toml",
@@ -30,8 +31,6 @@ def add(commands: "Commands[Any]") -> None:
     command.add_argument(
         "--neighbours", type=int, default=10, metavar="N", help="neighbours of each listed concept (default: 10)"
     )
-    command.set_defaults(command=_curate)
-    about_a_study(command)
 
 
 def _curate(options: argparse.Namespace) -> int:

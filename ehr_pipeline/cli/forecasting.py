@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ehr_pipeline.cli.common import about_a_study, study_of
+from ehr_pipeline.cli.common import study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import UserError
 
@@ -17,6 +17,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     forecast = add_command(
         commands,
         "forecast",
+        _forecast,
         "show what may follow on a typed-in history, or write made-up timelines for clinicians to rate",
         "forecast history.csv --sex F --settings my_study.toml",
         "forecast --sheet to_rate --timelines 20 --settings my_study.toml",
@@ -42,8 +43,6 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     forecast.add_argument("--timelines", type=int, default=20, help="timelines of the sheet (default: 20)")
     forecast.add_argument("--seed", type=int, default=0, help="seed of the sheet's timelines (default: 0)")
-    about_a_study(forecast)
-    forecast.set_defaults(command=_forecast)
 
 
 def _forecast(options: argparse.Namespace) -> int:

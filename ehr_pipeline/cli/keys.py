@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ehr_pipeline.cli.common import about_a_study, study_of
+from ehr_pipeline.cli.common import study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
 
 
@@ -12,36 +12,36 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     key = add_command(
         commands,
         "key",
+        None,
         "move the key with which a store hashes what it keeps about people",
         "key export key.bin --settings my_study.toml",
         about="No mirror holds it.",
+        study=False,
     )
     actions = key.add_subparsers(required=True, metavar="COMMAND")
     exported = add_command(
         actions,
         "export",
+        _export,
         "write the key of study.store into a new file, for another store",
         "key export key.bin --settings my_study.toml",
     )
     exported.add_argument("file", type=Path, help="new file (mode 0600); remove it when it has been imported")
-    exported.set_defaults(command=_export)
     imported = add_command(
         actions,
         "import",
+        _import,
         "give study.store the key of the store that its artifacts come from",
         "key import key.bin --settings my_study.toml",
     )
     imported.add_argument("file", type=Path, help="what `key export` wrote")
-    imported.set_defaults(command=_import)
-    anew = add_command(
+    add_command(
         actions,
         "new",
+        _new,
         "draw another key, where the store's own is lost for good",
         "key new --settings my_study.toml",
     )
-    anew.set_defaults(command=_new)
-    for action in (exported, imported, anew):
-        about_a_study(action)
 
 
 def _export(options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from ehr_pipeline.cli.common import FAILED, about_a_study, study_of
+from ehr_pipeline.cli.common import FAILED, study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import MissingArtifact, printable
 from ehr_pipeline.study import ENVIRONMENT_VARIABLE
@@ -17,25 +17,26 @@ MOST_SHOWN = 30
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add these commands."""
-    status = add_command(
+    add_command(
         commands,
         "status",
+        _status,
         "show what is made, what is stale and why, and what a run would do",
         "status --settings my_study.toml",
         about="Nothing is made or changed. Times are those that each asset took when it was last made.",
     )
-    status.set_defaults(command=_status)
     report = add_command(
         commands,
         "report",
+        _report,
         "print where the report is, under a path that stays",
         "report --settings my_study.toml --open",
     )
     report.add_argument("--open", action="store_true", help="open it in a browser")
-    report.set_defaults(command=_report)
     codes = add_command(
         commands,
         "find-codes",
+        _find_codes,
         "find codes by words in their names, and those below them, for a concept list",
         "find-codes asthma --settings my_study.toml",
         "find-codes atopic dermatitis --settings my_study.toml --out atopic_dermatitis.csv",
@@ -44,18 +45,16 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     codes.add_argument("words", nargs="+", help="words that a name has to hold, all of them, in any case")
     codes.add_argument("--out", type=Path, metavar="FILE", help="new CSV file: a concept list of all that was found")
-    codes.set_defaults(command=_find_codes)
-    for command in (status, report, codes):
-        about_a_study(command)
     completion = add_command(
         commands,
         "completion",
+        _completion,
         "print what completes commands and options in your shell",
         "completion bash >> ~/.bashrc",
         "completion zsh >> ~/.zshrc",
+        study=False,
     )
     completion.add_argument("shell", choices=["bash", "zsh"])
-    completion.set_defaults(command=_completion)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -5,7 +5,11 @@ import difflib
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
+
+from ehr_pipeline.study import ENVIRONMENT_VARIABLE
 
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 
@@ -31,9 +35,18 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_command(
-    commands: "Commands[Any]", name: str, summary: str, *examples: str, about: str = ""
+    commands: "Commands[Any]",
+    name: str,
+    run: Callable[[argparse.Namespace], int] | None,
+    summary: str,
+    *examples: str,
+    about: str = "",
+    study: bool = True,
 ) -> argparse.ArgumentParser:
-    """Add a command. Its help shows the summary, then `about`, then examples (given without the program's name)."""
+    """Add a command, by default one that works on a study.
+
+    Its help shows the summary, then `about`, then examples (given without the program's name).
+    """
     width = max(min(shutil.get_terminal_size().columns, 100) - 2, 40)
     text = f"{summary[0].upper()}{summary[1:]}.{f' {about}' if about else ''}"
     made: argparse.ArgumentParser = commands.add_parser(
@@ -46,4 +59,11 @@ def add_command(
     made.add_argument(
         "-v", "--verbose", action="store_true", help="also show the orchestrator's lines, and tracebacks of errors"
     )
+    if study:
+        made.add_argument(
+            "--settings",
+            type=Path,
+            help=f"TOML file of the study (default: ${ENVIRONMENT_VARIABLE}, or the embedded demo)",
+        )
+    made.set_defaults(command=run)
     return made

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ehr_pipeline.cli.common import about_a_study, study_of
+from ehr_pipeline.cli.common import study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.disclosure.figures import told
 
@@ -13,6 +13,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     predict = add_command(
         commands,
         "predict",
+        _predict,
         "apply a fitted task to new patients: risks, and the concepts that the highest rest on",
         "predict --model DIR --results DIR --task asthma --extract FOLDER --cut days.csv --settings my_study.toml --out risks",
     )
@@ -25,8 +26,6 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     predict.add_argument("--explain", type=int, default=100, help="so many of the highest risks are explained (100)")
     predict.add_argument("--out", type=Path, required=True, help="new folder to write to: as restricted as the records")
-    predict.set_defaults(command=_predict)
-    about_a_study(predict)
 
 
 def _predict(options: argparse.Namespace) -> int:

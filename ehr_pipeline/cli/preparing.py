@@ -5,23 +5,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
-from ehr_pipeline.cli.common import FAILED, about_a_study, study_of
+from ehr_pipeline.cli.common import FAILED, study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import UserError
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add these commands."""
-    scripts = add_command(
+    add_command(
         commands,
         "job-scripts",
+        _job_scripts,
         "print what would be sent to Slurm, or to Kubernetes",
         "job-scripts --settings my_study.toml",
     )
-    scripts.set_defaults(command=_job_scripts)
     planned = add_command(
         commands,
         "plan",
+        _plan,
         "tell what a study of a given size needs, and whether the settings fit",
         "plan --settings my_study.toml --rows 3e9 --machines 8x32x256x1",
     )
@@ -35,13 +36,14 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     planned.add_argument("--gpu-tokens", type=float, help="tokens a second of one GPU (benchmarks/gpu_training.py)")
     planned.add_argument("--speed", type=float, default=1.0, help="speed of a core, beside 2.8 GHz Xeons (default: 1)")
     planned.add_argument("--kept", type=float, default=1.0, help="share of the rows that become tokens (default: 1)")
-    planned.set_defaults(command=_plan)
-    for command in (scripts, planned):
-        about_a_study(command)
-    reference = add_command(
-        commands, "settings", "print the reference of all settings, as Markdown", "settings > settings.md"
+    add_command(
+        commands,
+        "settings",
+        _settings,
+        "print the reference of all settings, as Markdown",
+        "settings > settings.md",
+        study=False,
     )
-    reference.set_defaults(command=_settings)
     _add_synth(commands)
 
 
@@ -49,8 +51,10 @@ def _add_synth(commands: "Commands[argparse.ArgumentParser]") -> None:
     synth = add_command(
         commands,
         "synth",
+        _synth,
         "write a synthetic extract with known truth",
         "synth OUT --patients 100000 --seed 1",
+        study=False,
     )
     synth.add_argument("out", type=Path, help="folder to write to")
     synth.add_argument("--patients", type=_positive, default=DEMO_PATIENTS)
@@ -75,7 +79,6 @@ def _add_synth(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="'counts': groups that differ by how often concepts are recorded; 'subtle': by their order, by age,"
         " or by synonymous codes; 'change': as 'counts', and some patients change from one group to another",
     )
-    synth.set_defaults(command=_synth)
 
 
 def _positive(text: str) -> int:

@@ -4,7 +4,7 @@ import argparse
 import re
 from typing import TYPE_CHECKING, Any
 
-from ehr_pipeline.cli.common import about_a_study, study_of
+from ehr_pipeline.cli.common import study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import InputError, printable
 from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS, DATA_SPLIT, VOCABULARY
@@ -20,6 +20,7 @@ def add(commands: "Commands[Any]") -> None:
     command = add_command(
         commands,
         "relations",
+        _relations,
         "print what goes together with a disease, or comes after it",
         'relations "psoriatic arthritis" --after 2y --settings my_study.toml',
     )
@@ -29,8 +30,6 @@ def add(commands: "Commands[Any]") -> None:
         metavar="TIME",
         help="only what comes after it within this time, such as 2y, 18m or 90d: that of relations.after_days",
     )
-    command.set_defaults(command=_relations)
-    about_a_study(command)
 
 
 def days(text: str) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ehr_pipeline.cli.common import FAILED, about_a_study, study_of, tell
+from ehr_pipeline.cli.common import FAILED, study_of, tell
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import printable
@@ -22,6 +22,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     export = add_command(
         commands,
         "export",
+        _export,
         "write events and split, the results, or the model, for use elsewhere",
         "export results --settings my_study.toml --out results",
     )
@@ -38,31 +39,31 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         action="store_true",
         help="meds: also write OUT_crosswalk.csv, which says which subject is which patient: keep it as safe as the records",
     )
-    export.set_defaults(command=_export)
     explore = add_command(
         commands,
         "explore",
+        _explore,
         "look at the map of patients in a browser (needs embedding-atlas)",
         "explore --settings my_study.toml",
     )
     explore.add_argument("--port", type=int, default=5055)
-    explore.set_defaults(command=_explore)
     release = add_command(
         commands,
         "release",
+        _release,
         "write what may leave the place where the data lie, with a manifest",
         "release --settings my_study.toml --out release",
     )
     release.add_argument("--out", type=Path, required=True, help="new folder to write to")
-    release.set_defaults(command=_release)
-    for command in (export, explore, *_add_applying(commands), release, *_add_mirror(commands)):
-        about_a_study(command)
+    _add_applying(commands)
+    _add_mirror(commands)
 
 
-def _add_applying(commands: "Commands[argparse.ArgumentParser]") -> tuple[argparse.ArgumentParser, ...]:
+def _add_applying(commands: "Commands[argparse.ArgumentParser]") -> None:
     embed = add_command(
         commands,
         "embed",
+        _embed,
         "apply a trained encoder to the patients of an extract",
         "embed --model DIR --vectors DIR --extract FOLDER --settings my_study.toml --out vectors.arrow",
     )
@@ -78,35 +79,32 @@ def _add_applying(commands: "Commands[argparse.ArgumentParser]") -> tuple[argpar
         help="CSV or Parquet file of patients and dates, under the study's names or in the MEDS label schema: embed what was known"
         " by the end of each date, one row for each row of the file",
     )
-    embed.set_defaults(command=_embed)
     assign = add_command(
         commands,
         "assign",
+        _assign,
         "give new embedded patients one of the clusters that were found",
         "assign --vectors vectors.arrow --settings my_study.toml --out clusters.arrow",
     )
     assign.add_argument("--vectors", type=Path, required=True, help="what `ehr-pipeline embed` wrote")
     assign.add_argument("--out", type=Path, required=True, help="Arrow file to write: patient_id, cluster, support")
-    assign.set_defaults(command=_assign)
-    return embed, assign
 
 
-def _add_mirror(commands: "Commands[argparse.ArgumentParser]") -> tuple[argparse.ArgumentParser, ...]:
-    pushed = add_command(
+def _add_mirror(commands: "Commands[argparse.ArgumentParser]") -> None:
+    add_command(
         commands,
         "push",
+        _push,
         "copy the current artifacts to study.mirror, and remove there what is not current",
         "push --settings my_study.toml",
     )
-    pushed.set_defaults(command=_push)
-    pulled = add_command(
+    add_command(
         commands,
         "pull",
+        _pull,
         "fetch from study.mirror what the store lacks or has an older version of",
         "pull --settings my_study.toml",
     )
-    pulled.set_defaults(command=_pull)
-    return pushed, pulled
 
 
 def _export(options: argparse.Namespace) -> int:

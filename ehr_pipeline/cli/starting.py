@@ -14,6 +14,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     init = add_command(
         commands,
         "init",
+        _init,
         "start a study: write a settings file that fits your files",
         "init my_study --from events.csv patients.csv",
         "init my_study --from omop_folder --umls umls",
@@ -21,6 +22,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         about="It looks at the first rows of each file (delimiter, quotes, encoding, dates, columns, words for the sex), links the"
         " files into a landing folder, copies concept lists, and writes study.toml with a comment on each choice. Text, gzip and"
         " Parquet are read, and the layouts of CPRD Aurum, OMOP and MEDS are recognised in a folder.",
+        study=False,
     )
     init.add_argument("folder", type=Path, help="new folder for the study")
     init.add_argument(
@@ -36,7 +38,6 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="what a column holds, where its name does not tell: patient=, date=, code=, birth_date=, birth_year=, sex= …; may be"
         " repeated",
     )
-    init.set_defaults(command=_init)
 
 
 def _init(options: argparse.Namespace) -> int:
