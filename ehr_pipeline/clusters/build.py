@@ -252,8 +252,7 @@ class Patients:
     def visits(self, part: Callable[[Path, Shard], Shard] = lambda path, shard: shard) -> csr_array:
         """Number of visits (n, V) with each pooled concept; `part` may cut each shard to a part."""
         counts = baseline.visits(self.dataset, self.cohort, len(self.pooled), part)
-        kept: csr_array = counts.multiply(self.pooled).tocsr()
-        return kept
+        return counts.multiply(self.pooled).tocsr()
 
     def half(self, folder: str, seed: int) -> evidence.Half:
         """One half of the records (`folder`), divided as in `embeddings.embed`."""

@@ -62,8 +62,7 @@ def deviates(halves: Halves, blockings: Sequence[Labels], clusters: int) -> Tabl
     """
     found = [_within(halves, np.unique(blocks, return_inverse=True)[1], clusters) for blocks in blockings]
     size, sign = np.abs(found).min(axis=0), np.sign(found)
-    agreed: Table = np.where((sign == sign[0]).all(axis=0), sign[0] * size, 0.0)
-    return agreed
+    return np.where((sign == sign[0]).all(axis=0), sign[0] * size, 0.0)
 
 
 def log_p_of(deviate: Table) -> Table:

@@ -35,8 +35,7 @@ MOST_FREQUENT = 100
 def input_vectors(folder: Path, vocabulary: Vocabulary) -> NDArray[np.float32]:
     """The input embedding of every token id (V, D) of a checkpoint, read with the usual checks (`checkpoint.load`)."""
     stock = checkpoint.load(folder, vocabulary, torch.device("cpu")).stock
-    vectors: NDArray[np.float32] = stock.token_vectors.detach().numpy()
-    return vectors
+    return stock.token_vectors.detach().numpy()
 
 
 def build(

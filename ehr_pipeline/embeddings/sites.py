@@ -81,8 +81,7 @@ def cells(covariates: Floats) -> NDArray[np.int64]:
         edges = values if len(values) <= CELLS else np.quantile(column, np.arange(1, CELLS) / CELLS)
         parts.append(np.searchsorted(edges, column, side="right"))
     _, cell = np.unique(np.stack(parts, axis=1), axis=0, return_inverse=True)
-    found: NDArray[np.int64] = cell.ravel().astype(np.int64)
-    return found
+    return cell.ravel().astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -108,5 +107,4 @@ class Removal:
     def apply(self, vectors: NDArray[np.floating], second: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Vectors (P, D) with half of the difference subtracted at the second site and added at the first."""
         moved = vectors - np.where(second, 0.5, -0.5)[:, None] * self.difference
-        found: NDArray[np.float32] = moved.astype(np.float32)
-        return found
+        return moved.astype(np.float32)

@@ -34,8 +34,7 @@ class Rates:
 
     def rate(self) -> NDArray[np.float32]:
         """The smoothed rates (S, V): the overall rate counts as PRIOR patients (beta-binomial, posterior mean)."""
-        found: NDArray[np.float32] = ((self.cases + PRIOR * self.overall) / (self.at_risk + PRIOR)).astype(np.float32)
-        return found
+        return ((self.cases + PRIOR * self.overall) / (self.at_risk + PRIOR)).astype(np.float32)
 
     @property
     def overall(self) -> Floats:
@@ -182,13 +181,11 @@ class Tables:
 
 
 def _dense(matrix: Any) -> NDArray[np.int32]:
-    found: NDArray[np.int32] = np.asarray(matrix.toarray(), np.int32)
-    return found
+    return np.asarray(matrix.toarray(), np.int32)
 
 
 def _at(matrix: "csr_array", row: NDArray[np.integer], column: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Whether each pair (n,) is in a matrix of flags."""
     width = matrix.shape[1]
     present = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)).astype(np.int64) * width + matrix.indices
-    found: NDArray[np.bool_] = np.isin(row.astype(np.int64) * width + column, present[matrix.data])
-    return found
+    return np.isin(row.astype(np.int64) * width + column, present[matrix.data])

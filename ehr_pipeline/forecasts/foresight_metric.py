@@ -54,5 +54,4 @@ def _highest(scores: NDArray[np.float32]) -> NDArray[np.int64]:
     """The indices of the TOP highest scores (n,), in any order."""
     if len(scores) <= TOP:
         return np.arange(len(scores))
-    found: NDArray[np.int64] = np.argpartition(-scores, TOP - 1)[:TOP]
-    return found
+    return np.argpartition(-scores, TOP - 1)[:TOP]

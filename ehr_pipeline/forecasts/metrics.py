@@ -135,5 +135,4 @@ def _by_group(
     from scipy.sparse import csr_array
 
     pairs = csr_array((np.ones(len(row), np.int32), (row, concept)), shape=(cases, groups.shape[0]))
-    found: NDArray[np.int32] = np.asarray((pairs @ groups).toarray(), np.int32)
-    return found
+    return np.asarray((pairs @ groups).toarray(), np.int32)

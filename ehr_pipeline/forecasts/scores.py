@@ -69,8 +69,7 @@ def encoder_probability(model: "PackedEncoder", states_BD: NDArray[np.float32]) 
     device = next(model.parameters()).device
     scores: Tensor = logits(model, torch.from_numpy(states_BD).to(device), "float32")
     scores[:, :FIRST_CONCEPT] = -torch.inf
-    found: NDArray[np.float32] = scores.softmax(1).cpu().numpy()
-    return found
+    return scores.softmax(1).cpu().numpy()
 
 
 def by_model(

@@ -132,8 +132,7 @@ def ages_at(
     scale = UNITS_IN_YEAR[unit]
     exact = np.floor((day - birth_day) * (scale / DAYS_IN_YEAR)).astype(np.int64)
     years = (_years(day) - _years(birth_day)).astype(np.int64)
-    ages: NDArray[np.int64] = np.where(birth_year_only, years * scale, exact)
-    return ages
+    return np.where(birth_year_only, years * scale, exact)
 
 
 def _years(days: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -69,8 +69,7 @@ class Asked:
 
 
 def _questions(rows: Rows) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.stack([getattr(rows, name) for name in ASKED.names], axis=1).astype(np.int64)
-    return found
+    return np.stack([getattr(rows, name) for name in ASKED.names], axis=1).astype(np.int64)
 
 
 def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -78,8 +77,7 @@ def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.i
     _, inverse = np.unique(np.concatenate([known, wanted]), axis=0, return_inverse=True)
     place = np.empty(len(known), np.int64)
     place[inverse.ravel()[: len(known)]] = np.arange(len(known))
-    found: NDArray[np.int64] = place[inverse.ravel()[len(known) :]]
-    return found
+    return place[inverse.ravel()[len(known) :]]
 
 
 def work_of(out: Path) -> Path:

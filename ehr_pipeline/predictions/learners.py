@@ -150,8 +150,7 @@ def boosting(table: Floats, sample: Sample, seed: int) -> Floats:
         random_state=seed,
     )
     model.fit(table[sample.rows], sample.label, sample_weight=sample.weight)
-    found: Floats = np.asarray(model.decision_function(table), np.float64) + sample.shift
-    return found
+    return np.asarray(model.decision_function(table), np.float64) + sample.shift
 
 
 def _coordinates(own: Block) -> tuple[Floats, Block]:

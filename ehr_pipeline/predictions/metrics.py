@@ -61,14 +61,12 @@ class Calibration:
 def log_odds(probability: Floats) -> Floats:
     """The log-odds (n,) of probabilities, which are first clipped away from 0 and 1."""
     kept = np.clip(probability, _NEAREST, 1 - _NEAREST)
-    found: Floats = np.log(kept) - np.log1p(-kept)
-    return found
+    return np.log(kept) - np.log1p(-kept)
 
 
 def probabilities(odds: Floats) -> Floats:
     """Probabilities (n,) of log-odds."""
-    found: Floats = 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
-    return found
+    return 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
 
 
 def recalibration(label: Flags, probability: Floats, weight: Floats) -> Calibration | None:

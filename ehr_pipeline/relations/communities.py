@@ -32,8 +32,7 @@ def louvain(links: sparse.csr_array, seed: int) -> NDArray[np.int64]:
     order = np.argsort(-sizes, kind="stable")
     number = np.empty(len(order), np.int64)
     number[order] = np.arange(len(order))
-    found: NDArray[np.int64] = number[node]
-    return found
+    return number[node]
 
 
 def _moved(level: list[dict[int, float]], rng: np.random.Generator) -> NDArray[np.int64]:

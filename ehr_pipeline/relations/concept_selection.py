@@ -40,8 +40,7 @@ class Chosen:
     def types(self) -> NDArray[np.int64]:
         """The number of the first semantic type of each concept (n,); concepts without one share a number."""
         names = [(concept.semantic_types or ("",))[0] for concept in self.concepts]
-        found: NDArray[np.int64] = np.unique(names, return_inverse=True)[1].astype(np.int64)
-        return found
+        return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
     def places(self, pairs: Iterable[tuple[str, str]]) -> NDArray[np.int64]:
         """The group numbers (m, 2) of pairs of concepts. Leaves out pairs within one group, or with a concept not compared."""

@@ -75,8 +75,7 @@ def agree(evidence: Evidence, settings: RelationsSettings, seed: int, kinds: tup
     def comes_first(i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
         assert risk.low is not None
         enough = risk.patients[i, j] >= settings.fewest_patients
-        found: NDArray[np.bool_] = (evidence.direction_q[i, j] <= settings.max_q) & (risk.low[i, j] > 1) & enough
-        return found
+        return (evidence.direction_q[i, j] <= settings.max_q) & (risk.low[i, j] > 1) & enough
 
     first = comes_first(one, other).astype(np.int64) - comes_first(other, one)
     return Consensus(graph, among, first)

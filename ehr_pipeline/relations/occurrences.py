@@ -204,11 +204,9 @@ def may_be_index(
 ) -> NDArray[np.bool_]:
     """Whether days may be index days: the patient is followed long enough, and the day is not in the first year of the record,
     which may repeat older history."""
-    found: NDArray[np.bool_] = (day >= first + YEAR) & (day <= last - after_days)
-    return found
+    return (day >= first + YEAR) & (day <= last - after_days)
 
 
 def age(day: NDArray[np.int32], birth: NDArray[np.int32]) -> NDArray[np.float64]:
     """Ages in years on days."""
-    years: NDArray[np.float64] = (day.astype(np.int64) - birth) / DAYS_IN_YEAR
-    return years
+    return (day.astype(np.int64) - birth) / DAYS_IN_YEAR

@@ -81,14 +81,12 @@ class Findings:
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
         """The number of each cluster (K,), ascending."""
-        numbers: NDArray[np.int64] = np.unique(self.clusters.numbers)
-        return numbers
+        return np.unique(self.clusters.numbers)
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
         """The place (n,) of each patient's cluster in `numbers`."""
-        labels: NDArray[np.int64] = np.searchsorted(self.numbers, self.clusters.numbers)
-        return labels
+        return np.searchsorted(self.numbers, self.clusters.numbers)
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:

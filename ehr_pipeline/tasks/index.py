@@ -61,8 +61,7 @@ def places(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
 
 def ages(records: Records, patient: NDArray[np.int64], day: Days) -> NDArray[np.float64]:
     """Ages (c,) in years."""
-    found: NDArray[np.float64] = (day - records.birth[patient]) / DAYS_IN_YEAR
-    return found
+    return (day - records.birth[patient]) / DAYS_IN_YEAR
 
 
 def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:

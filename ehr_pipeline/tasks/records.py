@@ -74,8 +74,7 @@ class Records:
 def key(patient: NDArray[np.integer], day: NDArray[np.integer]) -> Keys:
     """The keys (c,) of patients on days; days outside the calendar count as its first or last day."""
     inside = np.clip(day.astype(np.int64), row_keys.FIRST_DAY, row_keys.LAST_DAY)
-    keys: Keys = (patient.astype(np.int64) << row_keys.DAY_BITS) + (inside - row_keys.FIRST_DAY)
-    return keys
+    return (patient.astype(np.int64) << row_keys.DAY_BITS) + (inside - row_keys.FIRST_DAY)
 
 
 def patients(keys: Keys) -> NDArray[np.int64]:
@@ -93,8 +92,7 @@ def count(keys: Keys, patient: NDArray[np.int64], first: Days, last: Days) -> ND
     """Count (c,) the keys of each patient from day `first` to day `last`, both included; 0 if `last` is before `first`."""
     after = np.searchsorted(keys, key(patient, last), side="right")
     before = np.searchsorted(keys, key(patient, first), side="left")
-    found: NDArray[np.int64] = np.where(last >= first, after - before, 0)
-    return found
+    return np.where(last >= first, after - before, 0)
 
 
 def nth(keys: Keys, patient: NDArray[np.int64], first: Days, number: int) -> Days:

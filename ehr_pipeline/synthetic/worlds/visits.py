@@ -61,8 +61,7 @@ class Visits:
         rows = rows[np.lexsort((rng.random(len(rows)), self.person[rows]))]
         person = self.person[rows]
         rank = np.arange(len(rows)) - np.searchsorted(person, person, side="left")
-        picked: Numbers = rows[rank < wanted[person]]
-        return picked
+        return rows[rank < wanted[person]]
 
     def following(self, begin: Floats, wanted: int, who: Mask) -> Numbers:
         """Rows of `wanted` consecutive visits of each patient, beginning with the first on or after day `begin` (BLOCK,).
@@ -71,8 +70,7 @@ class Visits:
         """
         before = np.bincount(self.person, self.day < begin[self.person], minlength=BLOCK).astype(np.int64)
         at = self.first + np.minimum(before, self.counts - wanted)
-        rows: Numbers = (at[who][:, None] + np.arange(wanted)).ravel()
-        return rows
+        return (at[who][:, None] + np.arange(wanted)).ravel()
 
     def pairs(self, rng: np.random.Generator, wanted: NDArray[np.integer]) -> Numbers:
         """Rows of the first visits of pairs: two consecutive visits in the same quarter of the record. No two pairs share a visit.
