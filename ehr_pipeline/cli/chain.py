@@ -69,6 +69,10 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         about="For your CI: it shows whether an upgrade still works on this machine.",
         study=False,
     )
+    _add_ui(commands)
+
+
+def _add_ui(commands: "Commands[argparse.ArgumentParser]") -> None:
     ui = add_command(
         commands,
         "ui",
