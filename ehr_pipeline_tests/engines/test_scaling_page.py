@@ -164,8 +164,7 @@ def test_the_commands_for_slurm(tiny: Pipeline, extract: Path, tmp_path: Path) -
     assert_same(tmp_path, tiny)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_ending_a_run_of_dagster_cancels_its_job(extract: Path, tmp_path: Path, sign: signal.Signals) -> None:
+def test_ending_a_run_of_dagster_cancels_its_job(extract: Path, tmp_path: Path) -> None:
     (launcher,) = blocks("Slurm", "toml")
     settings, home = study(extract, tmp_path, launcher)
     with slurm_site.running() as site:
@@ -175,7 +174,7 @@ def test_ending_a_run_of_dagster_cancels_its_job(extract: Path, tmp_path: Path, 
         with (tmp_path / "told").open("wb") as told:
             run = subprocess.Popen(command, cwd=tmp_path, env=site.environment | home, stdout=told, stderr=told)
         assert until(lambda: b"pending" in (tmp_path / "told").read_bytes()), (tmp_path / "told").read_text()
-        run.send_signal(sign)
+        run.send_signal(signal.SIGINT)
         assert run.wait(60) != 0
         assert set(site.states().values()) == {"CANCELLED"}
         site.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
@@ -198,8 +197,7 @@ def test_the_commands_for_kubernetes(tiny: Pipeline, extract: Path, tmp_path: Pa
 
 
 @pytest.mark.skipif(importlib.util.find_spec("kubernetes") is None, reason="the extra 'k8s' is not installed")
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
-def test_ending_a_run_of_dagster_removes_its_job(extract: Path, tmp_path: Path, sign: signal.Signals) -> None:
+def test_ending_a_run_of_dagster_removes_its_job(extract: Path, tmp_path: Path) -> None:
     (launcher,) = blocks("Kubernetes", "toml")
     settings, home = study(extract, tmp_path, launcher.replace('"/data"', f'"{tmp_path}"'))
     with kubernetes_site.running(tmp_path / "cluster") as site:
@@ -209,7 +207,7 @@ def test_ending_a_run_of_dagster_removes_its_job(extract: Path, tmp_path: Path, 
             environment = os.environ | home | {"KUBECONFIG": str(site.kubeconfig)}
             run = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=told, stderr=told)
         assert until(lambda: b"pending" in (tmp_path / "told").read_bytes()), (tmp_path / "told").read_text()
-        run.send_signal(sign)
+        run.send_signal(signal.SIGTERM)
         assert run.wait(60) != 0
         assert site.names == site.deleted
         assert site.jobs == {}

@@ -54,10 +54,6 @@ def name_of(pid: int) -> str:
     return next(line.partition("=")[2] for line in lines if line.startswith("SLURMD_NODENAME="))
 
 
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
 def test_two_nodes_train_the_weights_that_one_trains(tmp_path: Path) -> None:
     data = learnable(tmp_path / "data")
     outs = []
@@ -73,10 +69,6 @@ def lost_rank(folder: Path, site: Site) -> None:
     os.kill(under(folder, 1), signal.SIGKILL)
 
 
-def lost_agent(folder: Path, site: Site) -> None:
-    os.kill(parent(under(folder, 1)), signal.SIGKILL)
-
-
 def lost_node(folder: Path, site: Site) -> None:
     """Slurm queues the job again by itself."""
     node, working = name_of(under(folder, 1)), [under(folder, rank) for rank in (0, 1)]
@@ -86,7 +78,7 @@ def lost_node(folder: Path, site: Site) -> None:
         site.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
 
 
-@pytest.mark.parametrize("lose", [lost_rank, lost_agent, lost_node])
+@pytest.mark.parametrize("lose", [lost_rank, lost_node])
 def test_what_dies_on_one_node_starts_again_on_both(
     tmp_path: Path, site: Site, lose: Callable[[Path, Site], None], caplog: pytest.LogCaptureFixture
 ) -> None:
