@@ -209,6 +209,31 @@
     });
   }
 
+  // What is too wide or too high for its place scrolls: by keyboard too, where there is no link in it. Only then it is a stop.
+
+  const nameless = (part) => !part.caption && !part.hasAttribute("aria-label");
+  const scrollable = () => {
+    for (const part of all("main table, main pre, .wide, .diagrams > div")) {
+      const { overflowX, overflowY } = getComputedStyle(part);
+      const scrolls = (overflowX === "auto" && part.scrollWidth > part.clientWidth) || (overflowY === "auto" && part.scrollHeight > part.clientHeight);
+      if (!scrolls) {
+        part.removeAttribute("tabindex");
+        continue;
+      }
+      part.tabIndex = 0;
+      if (part.tagName !== "TABLE") part.setAttribute("role", "region"); // a table keeps its own role
+      const heads = all("h2, h3, h4, summary").filter((head) => head.compareDocumentPosition(part) & Node.DOCUMENT_POSITION_FOLLOWING);
+      if (nameless(part)) part.setAttribute("aria-label", heads.length ? textOf(heads.pop()) : document.title);
+    }
+  };
+  let asked = 0;
+  const look = () => {
+    cancelAnimationFrame(asked);
+    asked = requestAnimationFrame(scrollable);
+  };
+  addEventListener("resize", look);
+  document.addEventListener("toggle", look, true);
+
   // Print: what is folded is opened, and folded again afterwards.
 
   let folded = [];
@@ -221,4 +246,5 @@
     folded = [];
   });
   openLinked();
+  scrollable();
 })();

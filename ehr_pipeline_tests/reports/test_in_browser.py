@@ -44,6 +44,13 @@ POINT = """function point(selector) {
   return {x: p.x, y: p.y};
 }
 """
+AXE = """axe.run(%s).then((r) => [r.passes.length, r.violations.filter((v) => ["serious", "critical"].includes(v.impact))
+  .map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 200)).slice(0, 5)])])"""
+NARROW = {"runOnly": ["scrollable-region-focusable", "aria-allowed-role", "aria-allowed-attr"]}
+"""What can differ on a small screen."""
+SCROLLING = """[...document.querySelectorAll("main table:not(.list table), .wide")].map((e) => [
+  e.scrollWidth > e.clientWidth, e.tabIndex === 0 && Boolean(e.caption || e.ariaLabel)])"""
+"""Of tables and other wide parts: whether they scroll, and whether the keyboard stops there, with a name."""
 WIDE, TALL = 1280, 900
 TIPS = "[...document.querySelectorAll('[data-link]')].map((e) => e.dataset.tip)"
 """What the lines of the network of diseases say."""
@@ -304,9 +311,10 @@ def test_axe_finds_nothing_serious(browser: Page, request: pytest.FixtureRequest
     page = opened(browser, made)
     page.value((files("axe_core_python") / "axe.min.js").read_text(encoding="utf-8"))
     page.value("for (const part of document.querySelectorAll('details')) part.open = true")
-    found = page.value(
-        "axe.run().then((r) => [r.passes.length, r.violations.filter((v) => ['serious', 'critical'].includes(v.impact))"
-        ".map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 200)).slice(0, 5)])])"
-    )
-    assert found[0] > 10
-    assert found[1] == []
+    for width, options in ((WIDE, {}), (390, NARROW)):
+        size(page, width, TALL)
+        assert until(lambda: all(scrolls == stop for scrolls, stop in page.value(SCROLLING)), 10)
+        found = page.value(AXE % json.dumps(options))
+        assert found[0] > (10 if width == WIDE else 0)
+        assert found[1] == []
+    assert any(scrolls for scrolls, _ in page.value(SCROLLING)), "on the small screen"
