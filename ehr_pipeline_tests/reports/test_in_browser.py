@@ -271,18 +271,23 @@ def test_the_network_shows_the_pairs_of_a_disease_that_is_typed_or_clicked_on(br
         assert {*page.value(faint)} == hidden | {*tips}
 
 
-def test_in_print_everything_is_open_and_heads_are_repeated(page: Page) -> None:
+def test_in_print_everything_is_open_pages_have_numbers_and_heads_are_repeated(page: Page) -> None:
+    pypdf = pytest.importorskip("pypdf")  # of the extra `dev`
     closed = page.value("document.querySelectorAll('details:not([open])').length")
     assert closed > 5
     page.value(
         "window.during = -1; addEventListener('beforeprint', () => {"
         " during = document.querySelectorAll('details:not([open])').length; })"
     )
-    printed = base64.b64decode(page.command("Page.printToPDF", printBackground=True)["data"])
+    low = 5  # inches: the table of all clusters needs two sheets
+    printed = page.command("Page.printToPDF", printBackground=True, paperHeight=low)["data"]
     assert page.value("during") == 0
     assert page.value("document.querySelectorAll('details:not([open])').length") == closed
-    assert printed.count(b"/Type /Page\n") > 5
+    sheets = [sheet.extract_text() for sheet in pypdf.PdfReader(io.BytesIO(base64.b64decode(printed))).pages]
+    assert all(f"{n} / {len(sheets)}" in sheet for n, sheet in enumerate(sheets, 1)), "numbers of pages"
     assert page.value("[...document.querySelectorAll('table:not(.facts)')].every((t) => t.tHead)")
+    assert page.value("!!document.querySelector('#glance th button')"), "which would keep its head from being repeated"
+    assert sum("Recognised (by chance)" in sheet for sheet in sheets) > 1
 
 
 def test_it_reads_well_without_scripts(browser: Page, file: Path) -> None:
