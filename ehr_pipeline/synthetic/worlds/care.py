@@ -43,11 +43,7 @@ class Care(Mechanism):
             book.yearly[self.care_code] / (overall[self.care_diagnosis] * self.care_share), FEWEST, MOST
         )
         self.registration, self.death = book.rows(REGISTRATION), book.row(DEATH)
-
-    @property
-    def codes(self) -> NDArray[np.int64]:
-        """All codes that this mechanism records; no other mechanism records them."""
-        return np.concatenate([*self.synonyms, self.care_code, self.registration, [self.death]])
+        self.codes = np.concatenate([*self.synonyms, self.care_code, self.registration, [self.death]])
 
     def events(self, block: Block) -> None:
         """Record diagnoses, reviews, treatments, registrations and deaths."""

@@ -75,22 +75,9 @@ class Change(Mechanism):
     name = "change"
 
     def __init__(self, book: Codebook) -> None:
-        self.book, self.names = book, list(STATES)
-
-    @property
-    def codes(self) -> Numbers:
-        """The findings."""
-        return self.book.rows(code for codes in STATES.values() for code in codes)
-
-    @property
-    def groups(self) -> list[GroupRow]:
-        """The findings of each group."""
-        return _rows(STATES, self.book)
-
-    @property
-    def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Each patient's first group, and who changes when."""
-        return {"patients": patients_truth("group at the beginning; empty for none"), "changes": CHANGE_COLUMNS}
+        self.names, self.findings = list(STATES), [book.rows(codes) for codes in STATES.values()]
+        self.codes, self.groups = np.concatenate(self.findings), _rows(STATES, book)
+        self.truth = {"patients": patients_truth("group at the beginning; empty for none"), "changes": CHANGE_COLUMNS}
 
     def events(self, block: Block) -> None:
         """Choose groups and changes, and record the findings."""
@@ -103,7 +90,7 @@ class Change(Mechanism):
         on = start + np.ceil(rng.uniform(*MIDDLE, BLOCK) * (end - start)).astype(np.int64)
         after = changes[visits.person] & (visits.day >= on[visits.person])
         state = np.where(after, joins[group][visits.person], group[visits.person])
-        _record(rng, block, visits, state, [self.book.rows(codes) for codes in STATES.values()])
+        _record(rng, block, visits, state, self.findings)
         label(block, group, self.names)
         who = np.flatnonzero(changes)
         names = np.array(self.names)
@@ -118,23 +105,13 @@ class Ageing(Mechanism):
     name = "ageing"
 
     def __init__(self, book: Codebook) -> None:
-        self.book = book
-
-    @property
-    def codes(self) -> Numbers:
-        """The findings."""
-        return self.book.rows(code for codes in AGEING_GROUPS.values() for code in codes)
-
-    @property
-    def groups(self) -> list[GroupRow]:
-        """The findings of each group."""
-        return _rows(AGEING_GROUPS, self.book)
-
-    @property
-    def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Each patient's group, which never changes; the table of the changes is empty."""
+        self.findings = [book.rows(codes) for codes in AGEING_GROUPS.values()]
+        self.codes, self.groups = np.concatenate(self.findings), _rows(AGEING_GROUPS, book)
         meaning = f"group of those with {AGEING_DISEASE}, for good; empty for everybody else"
-        return {"patients": patients_truth(meaning), "changes": CHANGE_COLUMNS}
+        self.truth = {
+            "patients": patients_truth(meaning),
+            "changes": CHANGE_COLUMNS,
+        }  # the table of the changes is empty
 
     def events(self, block: Block) -> None:
         """Choose the groups, and record their findings."""
@@ -144,8 +121,7 @@ class Ageing(Mechanism):
         older = rng.random(BLOCK) < 1 / (1 + np.exp(-(middle - TURN) / WIDTH))
         has = block.days("disease") == list(SKIN_DISEASES).index(AGEING_DISEASE)
         group = np.where(has, older.astype(np.int64), NOBODY)
-        codes = [self.book.rows(own) for own in AGEING_GROUPS.values()]
-        _record(rng, block, visits, group[visits.person], codes)
+        _record(rng, block, visits, group[visits.person], self.findings)
         label(block, group, list(AGEING_GROUPS))
         none = np.empty(0, np.int64)
         block.truth["changes"] = _changes(none, [], [], none, none)

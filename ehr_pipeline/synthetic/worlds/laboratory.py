@@ -42,6 +42,7 @@ class Laboratory(Mechanism):
     def __init__(self, diagnoses: Diagnoses, book: Codebook) -> None:
         panels = read_table("panels")
         self.codes_of = [book.rows(panel["codes"].split()) for panel in panels]
+        self.codes = np.concatenate(self.codes_of)
         leads = np.array([book.yearly[codes].max() for codes in self.codes_of])
         self.taken = [book.yearly[codes] / lead for codes, lead in zip(self.codes_of, leads, strict=True)]
         self.base = np.stack([weights_of(panel["age_weights"]) for panel in panels], axis=1)
@@ -54,11 +55,6 @@ class Laboratory(Mechanism):
                 self.added[diagnoses.index(name), number] = float(weight)
                 mean[number] += float(weight) * diagnoses.rows[diagnoses.index(name)].overall
         self.rate = leads / mean
-
-    @property
-    def codes(self) -> NDArray[np.int64]:
-        """All codes of the panels."""
-        return np.concatenate(self.codes_of)
 
     def events(self, block: Block) -> None:
         """Record the panels."""

@@ -140,26 +140,17 @@ class Mechanism:
     """
 
     name = ""
-
-    @property
-    def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Tables of the truth that the mechanism writes for each block: by name, the meaning of each column."""
-        return {}
+    codes: NDArray[np.int64] = np.empty(0, np.int64)
+    """Rows of the codes that this mechanism alone records."""
+    groups: Sequence[GroupRow] = ()
+    """The diagnoses or findings of each group into which the mechanism sorts patients; empty for no groups."""
+    truth: Mapping[str, Mapping[str, str]] = {}
+    """Tables of the truth that the mechanism writes for each block: by name, the meaning of each column."""
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
         """Tables of the truth that are the same for all patients: by name, the table and the meaning of each column."""
         return {}
-
-    @property
-    def groups(self) -> Sequence[GroupRow]:
-        """The diagnoses or findings of each group into which the mechanism sorts patients; empty for no groups."""
-        return ()
-
-    @property
-    def codes(self) -> NDArray[np.int64]:
-        """Rows of the codes that this mechanism alone records."""
-        return np.empty(0, np.int64)
 
     def people(self, block: Block) -> None:
         """Add or change columns of the patients."""

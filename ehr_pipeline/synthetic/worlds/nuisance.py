@@ -49,18 +49,9 @@ class Traits(Mechanism):
 
     def __init__(self, book: Codebook) -> None:
         kinds = for_everybody(book, codes_of_kind(book, ("(finding)",), range(1500, 6000)))
-        self.chosen = np.sort(keyed(0, self.name).choice(kinds, TRAITS, replace=False))
+        self.codes = np.sort(keyed(0, self.name).choice(kinds, TRAITS, replace=False))
         self.book = book
-
-    @property
-    def codes(self) -> Numbers:
-        """The codes of the traits."""
-        return self.chosen
-
-    @property
-    def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """The traits that each patient carries."""
-        return {
+        self.truth = {
             "traits": {"patient_id": "patient", "code": "a trait that the patient carries; independent of all else"}
         }
 
@@ -77,10 +68,10 @@ class Traits(Mechanism):
         block.record(
             person,
             start[person] + np.floor(rng.random(len(person)) * length[person]).astype(np.int64),
-            self.chosen[trait],
+            self.codes[trait],
         )
         who, what = np.nonzero(carries)
-        block.truth["traits"] = pl.DataFrame({"person": who, "code": np.array(self.book.codes)[self.chosen[what]]})
+        block.truth["traits"] = pl.DataFrame({"person": who, "code": np.array(self.book.codes)[self.codes[what]]})
 
 
 @dataclass(frozen=True)
@@ -193,13 +184,8 @@ class Calendar(Mechanism):
         rare = codes_of_kind(book, ("(finding)", "(procedure)", "(disorder)"), range(7000, 16000))
         count = len(BREAKS) * BROKEN_CODES
         self.new = rng.choice(common, count, replace=False)
-        self.old = rng.choice(rare, count, replace=False)
+        self.codes = self.old = rng.choice(rare, count, replace=False)
         self.on = np.repeat(BREAKS, BROKEN_CODES)
-
-    @property
-    def codes(self) -> Numbers:
-        """The codes that stop; nothing else records them."""
-        return self.old
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
@@ -242,20 +228,14 @@ class Referral(Mechanism):
         kinds = codes_of_kind(book, ("(finding)", "(procedure)", "(regime/therapy)"), range(1500, 8000))
         kinds = np.setdiff1d(for_everybody(book, kinds), Traits(book).codes)
         self.chosen = keyed(0, self.name).choice(kinds, (CENTRES, CENTRE_CODES), replace=False)
+        self.codes = self.chosen.ravel()
+        self.truth = {
+            "referrals": {"patient_id": "patient", "centre": "number of the centre", "day": "day of the referral"}
+        }
         practices = keyed(seed, self.name).permutation(len(PRACTICES))
         self.centre_of = np.full(len(PRACTICES), -1)
         for centre in range(CENTRES):
             self.centre_of[practices[centre * NEAR // CENTRES : (centre + 1) * NEAR // CENTRES]] = centre
-
-    @property
-    def codes(self) -> Numbers:
-        """The centres' codes."""
-        return self.chosen.ravel()
-
-    @property
-    def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """The referred patients, with centre and day."""
-        return {"referrals": {"patient_id": "patient", "centre": "number of the centre", "day": "day of the referral"}}
 
     def events(self, block: Block) -> None:
         """Choose the referred patients, and record the codes of their centre."""

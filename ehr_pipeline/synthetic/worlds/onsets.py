@@ -1,6 +1,5 @@
 """When diagnoses begin, by age, sex, shared frailty, factors and the hazard ratios of groups; and when each is first recorded."""
 
-from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
@@ -59,17 +58,15 @@ class Onsets(Mechanism):
         self.name, self.diagnoses = name, diagnoses
         self.chosen = tuple(row.name for row in diagnoses.rows if (row.name in SKIN_DISEASES) == skin)
         self.skin, self.mean_ratio = skin, mean_ratio or {}
-
-    @property
-    def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """The table of all onsets, written by the mechanism of the other diagnoses, which comes after the skin diseases."""
-        columns = {
-            "patient_id": "patient",
-            "diagnosis": "name of the diagnosis",
-            "onset": "day on which it begins; may lie before the registration",
-            "recorded": "day on which it is first recorded; empty for never",
-        }
-        return {} if self.skin else {"onsets": columns}
+        if not skin:  # the mechanism of the other diagnoses, which comes after the skin diseases, writes all onsets
+            self.truth = {
+                "onsets": {
+                    "patient_id": "patient",
+                    "diagnosis": "name of the diagnosis",
+                    "onset": "day on which it begins; may lie before the registration",
+                    "recorded": "day on which it is first recorded; empty for never",
+                }
+            }
 
     @cached_property
     def _hazards(self) -> dict[str, tuple[Floats, Floats]]:

@@ -68,11 +68,10 @@ class Outcomes(Mechanism):
 
     def __init__(self, population: Population, book: Codebook) -> None:
         self.population, self.book = population, book
-
-    @property
-    def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """The risk on each index day, and the outcomes that happened."""
-        return {
+        pairs = [code for pair in PAIRS.values() for code in pair]
+        outcomes = [code for one in OUTCOMES for code in one.codes]
+        self.codes = book.rows([*FINDINGS.values(), *pairs, *outcomes, *DRIFTED, LEAK[1]])
+        self.truth = {
             "risk": {
                 "patient_id": "patient",
                 "outcome": "name of the outcome",
@@ -118,13 +117,6 @@ class Outcomes(Mechanism):
             "strength": "factor of the driver in the logarithm of the hazard",
         }
         return {"outcomes_plan": (table, meaning)}
-
-    @property
-    def codes(self) -> Numbers:
-        """Rows of the codes that only this plan records."""
-        pairs = [code for pair in PAIRS.values() for code in pair]
-        outcomes = [code for one in OUTCOMES for code in one.codes]
-        return self.book.rows([*FINDINGS.values(), *pairs, *outcomes, *DRIFTED, LEAK[1]])
 
     def people(self, block: Block) -> None:
         """Draw each patient's rates of the findings; patients with much heartburn leave earlier."""

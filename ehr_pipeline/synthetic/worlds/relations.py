@@ -4,7 +4,6 @@ The rates, the pairs and their strengths are assumed.
 """
 
 from collections.abc import Mapping
-from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -44,11 +43,7 @@ class Relations(Mechanism):
         self.book = book
         kinds = for_everybody(book, np.setdiff1d(codes_of_kind(book, ("(disorder)",), range(1500, 6000)), taken))
         self.pairs = keyed(0, self.name).choice(kinds, (len(KINDS), PAIRS, 2), replace=False)
-
-    @property
-    def codes(self) -> Numbers:
-        """The codes of the pairs."""
-        return self.pairs.ravel()
+        self.codes = self.pairs.ravel()
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
@@ -117,47 +112,30 @@ class Sites(Mechanism):
 
     def __init__(self, book: Codebook, taken: Numbers) -> None:
         """`taken`: rows of codes that have a meaning in some plan, and so cannot be synonyms at the second site."""
-        self.book, self.taken = book, taken
+        self.book = book
         self.second = np.arange(len(PRACTICES)) >= len(PRACTICES) // 2
-
-    @cached_property
-    def synonym(self) -> Numbers:
-        """Row of the code that the second site writes for each code (codes,)."""
         rng = keyed(0, self.name)
-        rare = codes_of_kind(self.book, ("(finding)", "(procedure)", "(disorder)"), range(COMMON, len(self.book.codes)))
-        own = np.flatnonzero(rng.random(COMMON) < OWN_SHARE)
-        written = np.arange(len(self.book.codes))
-        written[own] = rng.choice(np.setdiff1d(rare, self.taken), len(own), replace=False)
-        return written
-
-    @cached_property
-    def factor(self) -> NDArray[np.float64]:
+        rare = codes_of_kind(book, ("(finding)", "(procedure)", "(disorder)"), range(COMMON, len(book.codes)))
+        self._own = np.flatnonzero(rng.random(COMMON) < OWN_SHARE)
+        self.codes = rng.choice(np.setdiff1d(rare, taken), len(self._own), replace=False)
+        self.synonym = np.arange(len(book.codes))
+        """Row of the code that the second site writes for each code (codes,)."""
+        self.synonym[self._own] = self.codes
+        drawn = keyed(0, f"{self.name}: rates").normal(-(SITE_SPREAD**2) / 2, SITE_SPREAD, len(book.codes))
+        self.factor = np.minimum(np.exp(drawn), MOST)
         """Factor of how often the second site records each code (codes,)."""
-        rng = keyed(0, f"{self.name}: rates")
-        drawn = np.exp(rng.normal(-(SITE_SPREAD**2) / 2, SITE_SPREAD, len(self.book.codes)))
-        return np.minimum(drawn, MOST)
-
-    @property
-    def codes(self) -> Numbers:
-        """Rows of the codes that only the second site uses."""
-        return self.synonym[self._own]
-
-    @property
-    def _own(self) -> Numbers:
-        return np.flatnonzero(self.synonym != np.arange(len(self.synonym)))
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
         """The site of each practice, and the synonyms."""
         codes = np.array(self.book.codes)
-        written = self.synonym[self._own]
         sites = pl.DataFrame({"practice": PRACTICES, "site": np.where(self.second, 2, 1)})
         synonyms = pl.DataFrame(
             {
                 "first_site": codes[self._own],
-                "second_site": codes[written],
-                "first_cui": [self.book.concept(row) for row in self._own],
-                "second_cui": [self.book.concept(row) for row in written],
+                "second_site": codes[self.codes],
+                "first_cui": [self.book.concept(row) for row in self._own.tolist()],
+                "second_cui": [self.book.concept(row) for row in self.codes],
             }
         )
         meaning = {

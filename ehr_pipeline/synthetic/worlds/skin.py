@@ -4,7 +4,6 @@ The subgroups follow what is known about these diseases, so that a clinician rec
 assumed. A group is most common among patients near its mean age. A patient without any of these diseases belongs to no group.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -147,24 +146,15 @@ class SkinGroups(Mechanism):
     name = "skin groups"
 
     def __init__(self, diagnoses: Diagnoses, book: Codebook, planted: bool) -> None:
-        self.diagnoses, self.book, self.planted = diagnoses, book, planted
-
-    @property
-    def groups(self) -> list[GroupRow]:
-        """The diagnoses that are more likely in each group. They are listed even if no group is planted and names are random."""
-        rows = []
-        for group in GROUPS:
-            for name, ratio in group.hazard_ratios.items():
-                code = self.diagnoses.rows[self.diagnoses.index(name)].codes[0]
-                cui = self.book.table.concept_of(code)
-                rows.append(GroupRow(group.name, group.disease, name, code, cui, ratio))
-        return rows
-
-    @property
-    def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Each patient's groups."""
-        meaning = "planted subgroup; empty for none" if self.planted else "a label drawn at random, without any effect"
-        return {"patients": patients_truth(meaning)}
+        self.diagnoses, self.planted = diagnoses, planted
+        first = {row.name: row.codes[0] for row in diagnoses.rows}
+        self.groups = [  # listed even if no group is planted and names are random
+            GroupRow(group.name, group.disease, name, first[name], book.table.concept_of(first[name]), ratio)
+            for group in GROUPS
+            for name, ratio in group.hazard_ratios.items()
+        ]
+        meaning = "planted subgroup; empty for none" if planted else "a label drawn at random, without any effect"
+        self.truth = {"patients": patients_truth(meaning)}
 
     def onsets(self, block: Block) -> None:
         """Choose groups, and raise the hazards of their diagnoses."""

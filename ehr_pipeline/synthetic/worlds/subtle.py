@@ -5,7 +5,7 @@ Each mechanism has two groups; 'synonyms' has three. Findings are recorded at vi
 Patients with too few visits belong to no group. Findings and rates are invented.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,14 @@ KINDS = {
 }  # fmt: skip
 
 
+def _findings(kind: Kind, book: Codebook) -> Iterator[GroupRow]:
+    """The findings of each group of a mechanism."""
+    for place, group in enumerate(kind.groups):
+        codes = FAMILIES[group].codes if kind.name == "synonyms" else kind.codes
+        codes = codes[place : place + 1] if kind.name == "counts" else codes
+        yield from (GroupRow.of_code(f"{kind.name}: {group}", code, book) for code in codes)
+
+
 class SubtleGroups(Mechanism):
     """Groups by the mechanisms `kinds`."""
 
@@ -107,30 +115,12 @@ class SubtleGroups(Mechanism):
         self.kinds = [kind for name, kind in KINDS.items() if name in kinds]
         self.names = [f"{kind.name}: {group}" for kind in self.kinds for group in kind.groups]
         self.preferred = keyed(seed, self.name).integers(0, 8, (len(FAMILIES), len(PRACTICES)))
-
-    @property
-    def codes(self) -> Numbers:
-        """Rows of the codes that are recorded for these groups alone."""
         codes = [code for kind in self.kinds for code in kind.codes]
         if KINDS["synonyms"] in self.kinds:
             codes += [code for family in FAMILIES.values() for code in (*family.codes, *family.signs)]
-        return self.book.rows(codes)
-
-    @property
-    def groups(self) -> list[GroupRow]:
-        """The findings of each group."""
-        rows = []
-        for kind in self.kinds:
-            for place, group in enumerate(kind.groups):
-                codes = FAMILIES[group].codes if kind.name == "synonyms" else kind.codes
-                codes = codes[place : place + 1] if kind.name == "counts" else codes
-                rows += [GroupRow.of_code(f"{kind.name}: {group}", code, self.book) for code in codes]
-        return rows
-
-    @property
-    def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Each patient's group."""
-        return {"patients": patients_truth("mechanism and group; empty for none")}
+        self.codes = book.rows(codes)
+        self.groups = [row for kind in self.kinds for row in _findings(kind, book)]
+        self.truth = {"patients": patients_truth("mechanism and group; empty for none")}
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
