@@ -16,7 +16,7 @@ from typing import Any
 
 import results
 
-from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
+from ehr_pipeline.cli.run import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.export import release
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings

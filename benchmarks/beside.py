@@ -12,10 +12,10 @@ from ehr_pipeline.clusters import build as clusters
 from ehr_pipeline.clusters import trait_correlations
 from ehr_pipeline.clusters.build import Patients
 from ehr_pipeline.clusters.evidence import WEAK_BELOW
+from ehr_pipeline.concepts.recorded_together import held_out, together
 from ehr_pipeline.concepts.table import SCOPES, read_neighbours
-from ehr_pipeline.concepts.together import held_out, together
 from ehr_pipeline.embeddings.vectors import HALVES, Vectors
-from ehr_pipeline.reports.effects import effect
+from ehr_pipeline.reports.bias_audit import effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements.concepts import MAX_P
 from ehr_pipeline.tables import asset_names as assets

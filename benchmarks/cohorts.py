@@ -26,10 +26,10 @@ from ehr_pipeline.cohort import build as cohort_of
 from ehr_pipeline.cohort.settings import list_of
 from ehr_pipeline.embeddings import build as embeddings
 from ehr_pipeline.embeddings import embed
-from ehr_pipeline.embeddings.blocks import matched_blocks
 from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
+from ehr_pipeline.embeddings.patient_blocks import matched_blocks
 from ehr_pipeline.embeddings.vectors import HALVES, WHOLE, Vectors
-from ehr_pipeline.events.listed import Ladder, Rows
+from ehr_pipeline.events.resolve_lists import Ladder, Rows
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.patients import dataset
 from ehr_pipeline.runs.pipeline import Pipeline

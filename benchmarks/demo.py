@@ -17,7 +17,7 @@ from pathlib import Path
 import results
 from watch import watched
 
-from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
+from ehr_pipeline.cli.run import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.terminology.shipped import shipped
 
 

@@ -33,15 +33,15 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from ehr_pipeline.clusters import build as clusters
-from ehr_pipeline.clusters import divide, marker_concepts, trust
-from ehr_pipeline.clusters.alike import Alike
+from ehr_pipeline.clusters import cluster_stability, clustering, marker_concepts
 from ehr_pipeline.clusters.build import Patients
 from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
+from ehr_pipeline.clusters.patients_alike import Alike
 from ehr_pipeline.clusters.planted import read_groups
 from ehr_pipeline.clusters.spectral import Spectrum
 from ehr_pipeline.embeddings.vectors import HALVES
-from ehr_pipeline.reports import cards, pictures, sureness
+from ehr_pipeline.reports import cards, cluster_reliability, pictures
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import evolution
@@ -144,9 +144,9 @@ def said(cohort: Cohort) -> dict[str, Any]:
     found, evidence = findings.enrichment, findings.evidence
     occurs = found.occurrences.sum(0) > 0
     log_q_patients = benjamini_hochberg(found.log_p_patients[:, occurs])
-    stable = divide.read_trust(cohort.made(assets.CLUSTERS).path)["clusters"]
+    stable = clustering.read_trust(cohort.made(assets.CLUSTERS).path)["clusters"]
     usable = [
-        sureness.usable({"evidence": _recognised(findings, label), "stability": stable[str(number)]})
+        cluster_reliability.usable({"evidence": _recognised(findings, label), "stability": stable[str(number)]})
         for label, number in enumerate(findings.numbers.tolist())
     ]
     relied = np.flatnonzero(usable).tolist()
@@ -236,7 +236,7 @@ def ways(cohort: Cohort, findings: Findings) -> dict[str, int]:
 def _recognised(findings: Findings, label: int) -> str:
     number = str(findings.numbers[label])
     own, chance = (findings.evidence[name].get(number) for name in ("per_cluster", "expected_per_cluster"))
-    found = sureness.recognition(own, chance, int(findings.sizes[label]), findings.disclosure)
+    found = cluster_reliability.recognition(own, chance, int(findings.sizes[label]), findings.disclosure)
     return found.evidence
 
 
@@ -294,8 +294,10 @@ def without_pictures() -> Iterator[None]:
 
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(clusters, "project", _flat))
-        stack.enter_context(mock.patch.object(trust, "adjusted_rand_score", return_value=0.0))  # for choice.csv alone
-        stack.enter_context(mock.patch.object(divide, "_without_last", _two))
+        stack.enter_context(
+            mock.patch.object(cluster_stability, "adjusted_rand_score", return_value=0.0)
+        )  # for choice.csv alone
+        stack.enter_context(mock.patch.object(clustering, "_without_last", _two))
         for name in ("word_cloud", "map_of_courses"):
             stack.enter_context(mock.patch.object(pictures, name, blank))
         yield

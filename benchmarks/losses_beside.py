@@ -35,8 +35,8 @@ from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.embeddings import measures
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.geometry import unit_length
-from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.embeddings.pooling import over_chunks, pool_chunks
+from ehr_pipeline.embeddings.visit_halves import first_half
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.metrics import of_concepts
 from ehr_pipeline.encoder.metrics import read as read_metrics

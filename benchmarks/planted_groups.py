@@ -35,14 +35,14 @@ from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.clusters.planted import PlantedGroups, read_agreement
 from ehr_pipeline.cohort.members import Cohort
-from ehr_pipeline.embeddings import quality, variants
+from ehr_pipeline.embeddings import ablations, quality
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.vectors import Vectors, pooled_tokens
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import places
-from ehr_pipeline.synthetic.worlds.subtle import KINDS
+from ehr_pipeline.synthetic.worlds.groups_by_mechanism import KINDS
 from ehr_pipeline.synthetic.worlds.write import write
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -53,8 +53,8 @@ SHARE = 0.9
 """Share of the patients who are chosen for a skin disease: only they belong to groups."""
 NEAREST, EPOCHS = 15, 2
 RUN, PUBLISHED, COUNTS = "this run (recommended)", "published", "counts + SVD"
-PARTS = {variants.NETWORK: "network alone", variants.NO_NETWORK: "no network"}
-"""Rows by the names of `embeddings.variants`."""
+PARTS = {ablations.NETWORK: "network alone", ablations.NO_NETWORK: "no network"}
+"""Rows by the names of `embeddings.ablations`."""
 ROWS = (RUN, PUBLISHED, *PARTS.values(), COUNTS)
 Floats = NDArray[np.float32]
 Figures = dict[str, dict[str, Any]]
@@ -86,7 +86,9 @@ def measured(folder: Path, world: str, seed: int, options: argparse.Namespace) -
     pipeline.make(EXTRACT, until="patient_embeddings")
     run = pipeline.store.current("patient_embeddings")
     marked = {"marks": companions(pipeline, truth)} if world == BASE else {}
-    found = {PARTS[name]: (variant.ids, variant.whole) for name, variant in variants.read(run).items() if name in PARTS}
+    found = {
+        PARTS[name]: (variant.ids, variant.whole) for name, variant in ablations.read(run).items() if name in PARTS
+    }
     for name, artifact in (
         (RUN, run),
         (PUBLISHED, Pipeline(study_in(folder, *how, preset=PUBLISHED)).patient_embeddings()),

@@ -20,7 +20,7 @@ from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.extract import EXTRACT
-from ehr_pipeline.synthetic.worlds.subtle import FAMILIES
+from ehr_pipeline.synthetic.worlds.groups_by_mechanism import FAMILIES
 from ehr_pipeline.synthetic.worlds.write import write
 from ehr_pipeline.vocabulary.table import Vocabulary
 

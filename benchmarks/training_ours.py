@@ -15,9 +15,9 @@ import numpy as np
 import token_data
 import torch
 
-from ehr_pipeline.encoder import checkpoint, loader, optimizer, start
+from ehr_pipeline.encoder import checkpoint, initial_weights, loader, optimizer
 from ehr_pipeline.encoder.devices import compiles, keep_freed_memory, repeatable
-from ehr_pipeline.encoder.machine import precision_for
+from ehr_pipeline.encoder.hardware_choices import precision_for
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 
@@ -72,7 +72,7 @@ def ours(options: argparse.Namespace) -> None:
     sequences = token_data.opened(paths, settings, "train")
     fresh = new_model(config_for(settings, VOCABULARY, "benchmark"), options.seed)
     if options.output_bias == "frequency":
-        start.bias_at_frequencies(fresh, sequences.token_counts(VOCABULARY))
+        initial_weights.bias_at_frequencies(fresh, sequences.token_counts(VOCABULARY))
     model = PackedEncoder(fresh, token_data.masked(settings, VOCABULARY)).train()
     if compiles(CPU, settings.compile):
         model.compile_layers()

@@ -44,13 +44,13 @@ from ehr_pipeline.assets.identity import encoder_shape
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.sites import Removal, predictability
 from ehr_pipeline.encoder import checkpoint, evaluate, transfer
+from ehr_pipeline.encoder.initial_weights import GROWING
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.objectives import objective_of
 from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.encoder.start import GROWING
 from ehr_pipeline.predictions.answers_job import mean_vectors
 from ehr_pipeline.predictions.metrics import auroc, interval, times_drawn
 from ehr_pipeline.runs.pipeline import Pipeline

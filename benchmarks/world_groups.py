@@ -26,7 +26,7 @@ from sklearn.model_selection import cross_val_predict
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.embeddings import profile
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.synthetic.worlds import subtle
+from ehr_pipeline.synthetic.worlds import groups_by_mechanism
 from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.write import draw
@@ -57,7 +57,7 @@ class Members:
         return counted
 
 
-def members(kind: subtle.Kind, blocks: int) -> Members:
+def members(kind: groups_by_mechanism.Kind, blocks: int) -> Members:
     """The members of the groups of a mechanism."""
     world = World.of(SEED, 0.9)
     mechanisms = make(world, [f"subtle-{kind.name}"])
@@ -114,10 +114,10 @@ def joined(shards: list[Shard]) -> Shard:
     )
 
 
-def oracle(kind: subtle.Kind, world: World, block: Block, events: Events) -> Labels:
+def oracle(kind: groups_by_mechanism.Kind, world: World, block: Block, events: Events) -> Labels:
     """What the feature says that the groups of a mechanism differ by (BLOCK,)."""
     if kind.name == "synonyms":
-        rows = [world.book.rows(family.codes) for family in subtle.FAMILIES.values()]
+        rows = [world.book.rows(family.codes) for family in groups_by_mechanism.FAMILIES.values()]
         return np.asarray(np.stack([_count(events, codes) for codes in rows]).argmax(axis=0), np.int64)
     codes = [world.book.rows([code]) for code in kind.codes]
     first, last, mean = (np.stack([how(events, code) for code in codes]) for how in (_first, _last, _mean))
@@ -125,9 +125,9 @@ def oracle(kind: subtle.Kind, world: World, block: Block, events: Events) -> Lab
         case "counts":
             said = _count(events, codes[0]) < _count(events, codes[1])
         case "age":
-            said = mean[0] - block.days("birth") > (subtle.YOUNG + subtle.OLD) / 2 * YEAR
+            said = mean[0] - block.days("birth") > (groups_by_mechanism.YOUNG + groups_by_mechanism.OLD) / 2 * YEAR
         case "interval":
-            said = first[1] - first[0] > (subtle.SOON[1] + subtle.LATE[0]) / 2
+            said = first[1] - first[0] > (groups_by_mechanism.SOON[1] + groups_by_mechanism.LATE[0]) / 2
         case "same-visit":
             key = events.person.astype(np.int64) * 2**20 + events.day
             shared = np.isin(key[events.code == codes[0][0]], key[events.code == codes[1][0]])
@@ -137,7 +137,7 @@ def oracle(kind: subtle.Kind, world: World, block: Block, events: Events) -> Lab
             visits = np.unique(events.person.astype(np.int64) * 2**20 + events.day + 2**18)
             person, day = visits >> 20, (visits & (2**20 - 1)) - 2**18
             within = (day >= first[0][person]) & (day <= last[0][person])
-            said = np.bincount(person, within, BLOCK) > subtle.RECORDS
+            said = np.bincount(person, within, BLOCK) > groups_by_mechanism.RECORDS
         case _:
             said = mean[0] > mean[1]
     return np.asarray(said, np.int64)
@@ -201,7 +201,7 @@ def learned(people: Members, told: Floats) -> float:
     return float(roc_auc_score(people.group, score if score.shape[1] > 2 else score[:, 1], multi_class="ovr"))
 
 
-def row(kind: subtle.Kind, blocks: int, show: Callable[[str], None]) -> tuple[str, ...]:
+def row(kind: groups_by_mechanism.Kind, blocks: int, show: Callable[[str], None]) -> tuple[str, ...]:
     """One row of the table."""
     people = members(kind, blocks)
     cells, everything = [], []
@@ -219,9 +219,14 @@ def main() -> None:
     """Measure all mechanisms, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=4, help="thousands of patients of each world")
-    parser.add_argument("--kinds", nargs="+", choices=list(subtle.KINDS), default=list(subtle.KINDS))
+    parser.add_argument(
+        "--kinds", nargs="+", choices=list(groups_by_mechanism.KINDS), default=list(groups_by_mechanism.KINDS)
+    )
     options = parser.parse_args()
-    rows = [row(subtle.KINDS[name], options.blocks, lambda line: print(line, flush=True)) for name in options.kinds]
+    rows = [
+        row(groups_by_mechanism.KINDS[name], options.blocks, lambda line: print(line, flush=True))
+        for name in options.kinds
+    ]
     header = (
         "Mechanism", "Patients", "Counts + SVD", "Profile", "Course", "Counts + SVD of the findings", "Their profile",
         "Their course", "Boosting on all six, AUROC", "Oracle", "Seen by",
@@ -231,7 +236,7 @@ def main() -> None:
         f" ({options.blocks * BLOCK:,} patients drawn in each world, seed {SEED}; chance is 0). *Of the findings*: of the"
         " planted codes alone. Boosting knows the groups of four fifths of the patients; chance is 0.5."
     )
-    if options.kinds == list(subtle.KINDS):
+    if options.kinds == list(groups_by_mechanism.KINDS):
         results.write("world_groups.py", "Groups by mechanism", f"{text}\n\n{results.table(header, rows)}")
 
 

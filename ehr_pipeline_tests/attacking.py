@@ -16,7 +16,7 @@ from typing import Any
 from ehr_pipeline.cli import summary
 from ehr_pipeline.defs.dagster_checks import shown
 from ehr_pipeline.defs.metadata import published
-from ehr_pipeline.reports.counted import REPEATS, STAGES
+from ehr_pipeline.reports.shown_counts import REPEATS, STAGES
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.runs.run_outcome import Row
 from ehr_pipeline.tables import schemas
@@ -107,7 +107,7 @@ def read(pipeline: Pipeline, released: Path | None = None, log: str = "") -> Att
 
 
 SAID = ("alt", "aria-label", "title", "placeholder")
-"""Attributes that hold words; others hold places and names of elements (see `reports/test_frame.py` for places)."""
+"""Attributes that hold words; others hold places and names of elements (see `reports/test_map_svg.py` for places)."""
 
 
 class Page(HTMLParser):

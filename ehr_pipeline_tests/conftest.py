@@ -32,10 +32,10 @@ def precision_at_hand() -> str:
     """What `precision = "auto"` comes to in this run of the tests, and why."""
     import torch
 
-    from ehr_pipeline.encoder import devices, machine
+    from ehr_pipeline.encoder import devices, hardware_choices
 
     why = f"by {devices.BFLOAT16_VARIABLE}" if os.environ.get(devices.BFLOAT16_VARIABLE) else "as this processor has it"
-    return f'precision = "auto" is {machine.precision_for("auto", torch.device("cpu"))}, {why}'
+    return f'precision = "auto" is {hardware_choices.precision_for("auto", torch.device("cpu"))}, {why}'
 
 
 def pytest_report_header() -> str:

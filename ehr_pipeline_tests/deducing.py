@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from ehr_pipeline.disclosure.kinds import Score, Share, Things, figures
-from ehr_pipeline.store.declared import declared
+from ehr_pipeline.store.count_kinds import declared
 
 MOST = 10**12
 VERBATIM = 100

@@ -22,8 +22,8 @@ from ehr_pipeline.drawing import plots
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError, printable, undirected, unseen
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import build
-from ehr_pipeline.records.landing import look
-from ehr_pipeline.records.operation import OperationSettings
+from ehr_pipeline.records.landing_folder import look
+from ehr_pipeline.records.operation_settings import OperationSettings
 from ehr_pipeline.reports import layout
 from ehr_pipeline.runs import extracts
 from ehr_pipeline.runs.pipeline import Pipeline

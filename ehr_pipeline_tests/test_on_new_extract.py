@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.clusters import assign, overlap
 from ehr_pipeline.embeddings import embed
-from ehr_pipeline.encoder.start import TOKENS
+from ehr_pipeline.encoder.initial_weights import TOKENS
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, unbalanced
 from ehr_pipeline.study.settings import Study

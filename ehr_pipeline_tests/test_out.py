@@ -13,7 +13,7 @@ import pytest
 
 from ehr_pipeline import cli
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.planning import curating
+from ehr_pipeline.planning import curate_list
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -68,7 +68,7 @@ def arguments(command: str, tiny: Pipeline, extract: Path, out: Path) -> list[st
 def reviewed(folder: Path) -> Path:
     """A review with one accepted concept."""
     row = "C0000001,Itch,Psoriasis,0.9,120,accept,me,2026-03-31,"
-    (folder / "review.csv").write_text(",".join(curating.REVIEW.names) + f"\n{row}\n")
+    (folder / "review.csv").write_text(",".join(curate_list.REVIEW.names) + f"\n{row}\n")
     return folder / "review.csv"
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import records
-from ehr_pipeline.records import build, chunks, events, finish, patients, text
+from ehr_pipeline.records import build, chunks, events, finish_bucket, patients, text
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import drop_reasons, schemas
 
 PAGE = (Path(__file__).parents[1] / "docs/rows.md").read_text(encoding="utf-8")
 NAMED = {
-    *(*events.REASONS, *patients.REASONS, *build.UNFIT, *text.ODD.values(), finish.ORPHAN, text.CHANGED_HEADER),
+    *(*events.REASONS, *patients.REASONS, *build.UNFIT, *text.ODD.values(), finish_bucket.ORPHAN, text.CHANGED_HEADER),
     *(chunks.TOO_LONG, chunks.UNCLOSED, chunks.AFTER_UNCLOSED),
 }
 """Reasons that have a name in the code."""

@@ -15,7 +15,7 @@ import pytest
 
 from ehr_pipeline import cli, typed_settings
 from ehr_pipeline.errors import Damaged, InputError, SettingsError, UserError
-from ehr_pipeline.records import listing
+from ehr_pipeline.records import extract_files
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import integrity, secret_key, special_files
 from ehr_pipeline.store.watched_inputs import Watched
@@ -173,12 +173,12 @@ def test_a_command_names_the_setting(
 def test_an_extract_that_holds_one_is_not_read(landing: Callable[..., Path], name: str) -> None:
     folder = landing("id\tdate\tcode\n1\t2000-01-01\t73211009\n")
     read = records_settings(folder.parent)
-    listing.list_extract(folder, read)
+    extract_files.list_extract(folder, read)
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).unlink(missing_ok=True)
     os.mkfifo(folder / name)
     with pytest.raises(InputError, match=f"{name}: this is a named pipe"):
-        listing.list_extract(folder, read)
+        extract_files.list_extract(folder, read)
 
 
 @pytest.mark.parametrize(

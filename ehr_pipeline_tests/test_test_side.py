@@ -12,13 +12,13 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline.assets.identity import split_settings
-from ehr_pipeline.checks import sides as checks
+from ehr_pipeline.checks import train_test_sides as checks
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.export import forecast, rating_sheet
 from ehr_pipeline.export.apply import whom_it_knows
 from ehr_pipeline.forecasts.table import Forecasts
-from ehr_pipeline.patients import sides, split, training_patients
+from ehr_pipeline.patients import split, train_test_sides, training_patients
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact
@@ -129,7 +129,7 @@ def test_the_counts_of_the_vocabulary_are_those_of_patients_who_are_learned_from
     both: tuple[Pipeline, Pipeline],
 ) -> None:
     store = both[0].store
-    left_out = sides.left_out(store.current("extract_catalog")).to_list()
+    left_out = train_test_sides.left_out(store.current("extract_catalog")).to_list()
     frames = [pl.DataFrame(schemas.read(path)) for path in store.current("mapped_events").files("events")]
     events = pl.concat(frames).with_columns(pl.col("patient_id", "concept").cast(pl.String))
     own = events.filter(~pl.col("patient_id").is_in(left_out)).group_by("concept")
@@ -156,7 +156,7 @@ def test_hashes_show_whom_each_artifact_learned_from(both: tuple[Pipeline, Pipel
 
 def test_cohort_patients_of_the_test_side_are_embedded(both: tuple[Pipeline, Pipeline]) -> None:
     store = both[0].store
-    left_out = set(sides.left_out(store.current("extract_catalog")))
+    left_out = set(train_test_sides.left_out(store.current("extract_catalog")))
     cohort = set(schemas.read(store.current("cohort").file("cohort.arrow"))["patient_id"].to_pylist())
     vectors = [schemas.read(path)["patient_id"] for path in store.current("patient_embeddings").files("embeddings")]
     embedded = {patient for part in vectors for patient in part.to_pylist()}
@@ -168,7 +168,7 @@ def test_an_artifact_that_saw_a_test_patient_is_blocked(
     both: tuple[Pipeline, Pipeline], asset: str, tmp_path: Path
 ) -> None:
     pipeline = both[0]
-    ids = sides.left_out(pipeline.store.current("extract_catalog"))
+    ids = train_test_sides.left_out(pipeline.store.current("extract_catalog"))
     folder = tmp_path / asset
     training_patients.write(
         folder, secret_key.of(pipeline.store.root), [hash_of(ids[:1])], pipeline.store.current(asset).path

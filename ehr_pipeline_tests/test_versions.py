@@ -129,7 +129,7 @@ def test_the_version_of_the_reports_follows_from_their_sources(tmp_path: Path) -
     copy = Path(shutil.copytree(PACKAGE, tmp_path / "ehr_pipeline", ignore=shutil.ignore_patterns("__pycache__")))
     assert identity.version_of_sources(copy, identity.REPORT_SOURCES) == ASSETS["cluster_reports"].version
     found = {ASSETS["cluster_reports"].version}
-    for name in ("reports/sections/short.html.j2", "reports/effects.py", "drawing/plots.py"):
+    for name in ("reports/sections/short.html.j2", "reports/bias_audit.py", "drawing/plots.py"):
         (copy / name).write_text((copy / name).read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
         found.add(identity.version_of_sources(copy, identity.REPORT_SOURCES))
     assert len(found) == 4

@@ -29,7 +29,7 @@ RECORD = Path(__file__).with_name("versions.txt")
 COMMAND = 'python -m ehr_pipeline_tests.versions --same "why the results stay the same"'
 MADE_BY = {
     "raw_records": ("records/build.py",),
-    "extract_catalog": ("records/catalog.py", "patients/sides.py"),
+    "extract_catalog": ("records/catalog.py", "patients/train_test_sides.py"),
     "mapped_events": ("events/build.py",),
     "vocabulary": ("vocabulary/build.py", "vocabulary/learners.py"),
     "patient_dataset": ("patients/dataset.py",),

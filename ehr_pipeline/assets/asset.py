@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ehr_pipeline.checks import presence
+from ehr_pipeline.checks import withdrawn_patients
 from ehr_pipeline.checks.model import Check, Outcome
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Counts, Store, hash_of
@@ -125,7 +125,7 @@ class Asset:
         present = Check(
             "patients_present",
             "Nobody who withdrew, or is absent from the newest snapshot, is in it.",
-            partial(presence.of_present_patients, reads=(*self.reads, *self.reads_for_sides)),
+            partial(withdrawn_patients.of_present_patients, reads=(*self.reads, *self.reads_for_sides)),
             blocking=self.name not in KEPT_WITHOUT_CONSENT,
         )
         return present, *self.checks

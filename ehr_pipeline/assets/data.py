@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from ehr_pipeline.assets import identity
 from ehr_pipeline.assets.asset import Asset, Rate, Sources
-from ehr_pipeline.checks import data, drift, lists, lost_rows, presence, rows, sides
+from ehr_pipeline.checks import data, drift, lists, lost_rows, rows, train_test_sides, withdrawn_patients
 from ehr_pipeline.checks.model import Check
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.events import picture as coverage_picture
@@ -66,7 +66,7 @@ DATA = (
         version="9",
         section="records",
         without=("mode",),
-        also=(lambda study: {"withdrawals": presence.list_of_withdrawals(study)},),
+        also=(lambda study: {"withdrawals": withdrawn_patients.list_of_withdrawals(study)},),
         checks=(
             rows.rows_conserved,
             rows.schema("events", lambda study: schemas.RAW_EVENTS, of="event "),
@@ -99,7 +99,7 @@ DATA = (
         checks=(
             rows.rows_conserved,
             lost_rows.patients_known,
-            sides.sides_understood,
+            train_test_sides.sides_understood,
         ),
         columns=lambda study: schemas.CATALOG,
         lineage=lambda study: {"data_version": tuple((RAW_RECORDS, name) for name in ("patient_id", "date", "code"))},
@@ -161,7 +161,7 @@ DATA = (
             data.vocabulary_size,
             data.concepts_of_many_patients,
             data.lists_understood,
-            sides.test_side_unseen,
+            train_test_sides.test_side_unseen,
         ),
         columns=lambda study: schemas.VOCABULARY,
         lineage=lambda study: {

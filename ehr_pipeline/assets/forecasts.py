@@ -7,7 +7,7 @@ from ehr_pipeline.assets import identity
 from ehr_pipeline.assets.asset import Asset
 from ehr_pipeline.checks import forecasts, rows
 from ehr_pipeline.checks.model import Check
-from ehr_pipeline.forecasts import judge, pictures, table
+from ehr_pipeline.forecasts import evaluate, pictures, table
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import asset_names
@@ -54,7 +54,7 @@ FORECASTS = (
             forecasts.test_side_unseen,
             Check(
                 "enough_patients",
-                f"At least {judge.FEWEST} patients have a new, and as many a recurring, concept in the next year.",
+                f"At least {evaluate.FEWEST} patients have a new, and as many a recurring, concept in the next year.",
                 forecasts.enough_patients,
                 blocking=False,
                 applies=lambda study: study.patients.split.leaves_out,

@@ -5,7 +5,7 @@ from pathlib import Path
 from ehr_pipeline.assets import identity
 from ehr_pipeline.assets.asset import Asset, Sources
 from ehr_pipeline.assets.data import EVENT, PATIENT
-from ehr_pipeline.checks import data, encoder, patients, relations, rows, sides
+from ehr_pipeline.checks import data, encoder, patients, relations, rows, train_test_sides
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.reports import PAGE
 from ehr_pipeline.study.settings import Study
@@ -60,7 +60,7 @@ RESULTS = (
         checks=(
             encoder.better_than_frequency,
             encoder.vocabulary_fits,
-            sides.test_side_unseen,
+            train_test_sides.test_side_unseen,
         ),
         sound=("better_than_frequency", "vocabulary_fits"),
         counts_rows=False,
@@ -157,7 +157,7 @@ RESULTS = (
             rows.rows_conserved,
             patients.everybody_accounted_for,
             encoder.embeddings_sound,
-            sides.test_side_unseen,
+            train_test_sides.test_side_unseen,
         ),
         sound=("embeddings_sound",),
         columns=lambda study: schemas.embeddings(WIDTH),

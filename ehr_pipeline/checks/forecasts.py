@@ -1,11 +1,11 @@
 """Checks of the forecasts: the encoder's training patients, the number of patients, and comparison with counting."""
 
-from ehr_pipeline.checks import sides
+from ehr_pipeline.checks import train_test_sides
 from ehr_pipeline.checks.model import Found, check
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.disclosure.kinds import Figure, People, Score
 from ehr_pipeline.forecasts.cases import YEAR
-from ehr_pipeline.forecasts.judge import FEWEST
+from ehr_pipeline.forecasts.evaluate import FEWEST
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
 from ehr_pipeline.forecasts.table import Forecasts
 from ehr_pipeline.store.artifacts import Artifact, Store
@@ -17,13 +17,13 @@ NOTHING = "nothing was forecast: nobody is on the test side with enough visits, 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
     """Whether the encoder's training patients cannot be known; the check then only warns."""
-    return sides.cannot_be_checked(Store(study.study.store).intact(ENCODER_CHECKPOINT), study)
+    return train_test_sides.cannot_be_checked(Store(study.study.store).intact(ENCODER_CHECKPOINT), study)
 
 
 @check(only_warns=cannot_be_checked, applies=lambda study: study.patients.split.leaves_out)
 def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Found:
     """The encoder learned from nobody whose future is forecast, by hashes of whom it learned from."""
-    return sides.test_side_unseen(store.intact(ENCODER_CHECKPOINT), store, study)
+    return train_test_sides.test_side_unseen(store.intact(ENCODER_CHECKPOINT), store, study)
 
 
 def enough_patients(artifact: Artifact, store: Store, study: Study) -> Found:

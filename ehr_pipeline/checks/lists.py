@@ -11,8 +11,8 @@ from ehr_pipeline.checks.model import Found, check
 from ehr_pipeline.cohort.settings import list_of
 from ehr_pipeline.disclosure.kinds import Events
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.events import build, listed
-from ehr_pipeline.events.listed import Ladder
+from ehr_pipeline.events import build, resolve_lists
+from ehr_pipeline.events.resolve_lists import Ladder
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
@@ -41,7 +41,7 @@ def look(study: Study) -> tuple[list[str], list[str], list[str]]:
     for where, path in named(study).items():
         try:
             rows = code_lists.read(Path(path), where)
-            wrong = listed.problems(rows, study.events)
+            wrong = resolve_lists.problems(rows, study.events)
         except UserError as error:
             problems.append(str(error))
             continue
@@ -69,14 +69,14 @@ def _unknown(study: Study) -> list[str]:
     try:
         if sum(path.stat().st_size for path in build.inputs(study.events)) > LARGEST:
             return []
-        rows = listed.resolve(lists, study.events)
+        rows = resolve_lists.resolve(lists, study.events)
     except (UserError, OSError, pl.exceptions.PolarsError):
         return []  # unreadable files are reported elsewhere
     return [
         f"{lists[where]} ({where}): none of its {len(found):,} rows stands for a concept, so nobody is in the cohort by it. Its"
         " codes are not in events.mrconso, nor does any other file of [events] lead from them to a concept."
         for where, found in rows.items()
-        if not listed.concepts(found)
+        if not resolve_lists.concepts(found)
     ]
 
 
@@ -96,7 +96,7 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
     recorded = mapping["concept"]
     absent = {where: lists[where] for where, names in concepts.items() if not recorded.is_in(sorted(names)).any()}
     for where, resolved in Ladder(study.events, mapped).resolve(absent).items():
-        concepts[where] |= listed.concepts(resolved)
+        concepts[where] |= resolve_lists.concepts(resolved)
     names = {list_of(number): each.name for number, each in enumerate(study.embeddings.cohort)}
     counted = {where: mapping.filter(pl.col("concept").is_in(sorted(found))) for where, found in concepts.items()}
     return {names[where]: Events(int(rows["events"].sum()), _patients(rows)) for where, rows in counted.items()}

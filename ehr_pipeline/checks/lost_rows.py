@@ -10,7 +10,7 @@ from ehr_pipeline.disclosure.figures import FEWEST, HIDDEN, Guard, told
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things
 from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
-from ehr_pipeline.records.deltas import KEPT, UNKNOWN, WAITING
+from ehr_pipeline.records.events_without_patient import KEPT, UNKNOWN, WAITING
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS

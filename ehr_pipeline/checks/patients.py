@@ -8,7 +8,7 @@ from ehr_pipeline.clusters import planted
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things, figures
 from ehr_pipeline.store.artifacts import Artifact, Store
-from ehr_pipeline.store.declared import declared
+from ehr_pipeline.store.count_kinds import declared
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT
 

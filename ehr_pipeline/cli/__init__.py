@@ -13,16 +13,16 @@ import traceback
 
 from ehr_pipeline import __version__
 from ehr_pipeline.cli import (
-    chain,
-    comparing,
-    curating,
-    forecasting,
-    keys,
-    looking,
-    predicting,
+    compare,
+    curate,
+    export,
+    forecast,
+    init,
+    key,
+    predict,
     preparing,
-    results,
-    starting,
+    run,
+    status,
 )
 from ehr_pipeline.cli.common import FAILED, INTERRUPTED, USER_ERROR, Printable, tell
 from ehr_pipeline.cli.parsing import Parser
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=__version__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for module in (chain, comparing, looking, curating, starting, results, predicting, forecasting, keys, preparing):
+    for module in (run, compare, status, curate, init, export, predict, forecast, key, preparing):
         module.add(commands)
     add_relations(commands)
     return whole

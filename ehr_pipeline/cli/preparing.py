@@ -4,9 +4,9 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.cli.common import FAILED, study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
+from ehr_pipeline.cli.run import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.errors import UserError
 
 

@@ -10,7 +10,7 @@ from ehr_pipeline.errors import InputError, printable
 from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS, DATA_SPLIT, VOCABULARY
 
 if TYPE_CHECKING:
-    from ehr_pipeline.reports.partners import Partner
+    from ehr_pipeline.reports.disease_partners import Partner
 
 DAYS = {"d": 1, "m": 365 / 12, "y": 365}
 
@@ -44,7 +44,7 @@ def _relations(options: argparse.Namespace) -> int:
     from ehr_pipeline.disclosure.figures import Naming
     from ehr_pipeline.disclosure.suppression import Disclosure
     from ehr_pipeline.relations import table
-    from ehr_pipeline.reports import partners
+    from ehr_pipeline.reports import disease_partners
     from ehr_pipeline.runs.pipeline import Pipeline
     from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -67,9 +67,9 @@ def _relations(options: argparse.Namespace) -> int:
     found = found or [concept for concept, name in names.items() if wanted in name.lower()]
     if not found:
         raise InputError(f"No concept that may be named has {printable(options.name)} in its name.")
-    rows = partners.shown(table.read_consensus(made.path), named, naming, whole)
+    rows = disease_partners.shown(table.read_consensus(made.path), named, naming, whole)
     for concept in found:
-        listed = partners.partners(concept, rows, disclosure, whole)
+        listed = disease_partners.partners(concept, rows, disclosure, whole)
         print(
             "\n".join(
                 lines(names[concept], [one for one in listed if not options.after or one.order == "later"], within)

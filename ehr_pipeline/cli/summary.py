@@ -10,7 +10,7 @@ from ehr_pipeline.disclosure.kinds import Events, Things, figures
 from ehr_pipeline.errors import printable
 from ehr_pipeline.prediction_report import PAGE as PREDICTIONS_PAGE
 from ehr_pipeline.reports import PAGE
-from ehr_pipeline.store.declared import declared, shown
+from ehr_pipeline.store.count_kinds import declared, shown
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, PREDICTION_REPORT
 

@@ -24,33 +24,33 @@ from scipy.sparse import csr_array, vstack
 
 from ehr_pipeline.clusters import (
     baseline,
-    continued,
     contributions,
     evidence,
     groups,
     marker_concepts,
-    number,
+    number_of_clusters,
     occlusion,
+    on_new_extract,
     overlap,
     planted,
     scores,
     trait_correlations,
     truth,
 )
-from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.assign import Model
+from ehr_pipeline.clusters.clustering import Division, divide
 from ehr_pipeline.clusters.covariates import Covariates
-from ehr_pipeline.clusters.divide import Division, divide
 from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.methods import checked
+from ehr_pipeline.clusters.patients_alike import Alike
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.drawing.umap import project
 from ehr_pipeline.embeddings.geometry import unit_length
-from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.embeddings.vectors import HALVES, Vectors, pooled_tokens
+from ehr_pipeline.embeddings.visit_halves import first_half
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import align, schemas
@@ -85,10 +85,10 @@ def build(
     plain = baseline.vectors(patients.visits(), settings.baseline_components, seed)
     if clustered:
         everybody = _everybody(artifacts[PATIENT_DATASET])
-        divided, points = continued.divide(vectors, ids, everybody, clustered, out, neighbours=settings.neighbours)
+        divided, points = on_new_extract.divide(vectors, ids, everybody, clustered, out, neighbours=settings.neighbours)
     else:
         unit = checked(vectors, 1 if settings.n == "auto" else settings.n)
-        tried = number.of_cohort(unit, halves, Alike.of(people), settings, seed)
+        tried = number_of_clusters.of_cohort(unit, halves, Alike.of(people), settings, seed)
         divided = divide(vectors, plain, settings, seed, out, tried=tried, ids=ids, earlier=earlier)
         points = project(vectors, 2, settings.neighbours, seed)
         Model.of(unit_length(vectors), divided.numbers[divided.labels], points, ids, seed).write(out)
@@ -136,7 +136,7 @@ def _table(people: pa.Table, divided: Division, points: NDArray[np.float32], vec
         **{f"cluster_{name}": pa.array(labels + 1, pa.int32()) for name, labels in divided.others.items()},
         **{name: pa.array(values) for name, values in zip("xy", points.T, strict=True)},
         "assigned": pa.array(divided.assigned),
-        "vector_hash": pa.array(continued.vector_hashes(vectors)),
+        "vector_hash": pa.array(on_new_extract.vector_hashes(vectors)),
     }
     for name, values in columns.items():
         people = people.append_column(name, values)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
+from ehr_pipeline.clusters.cluster_stability import FEWEST, Sampling, jaccard, subsets
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors
 from ehr_pipeline.clusters.neighbour_graph import neighbour_graph
-from ehr_pipeline.clusters.trust import FEWEST, Sampling, jaccard, subsets
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.tables import schemas
 

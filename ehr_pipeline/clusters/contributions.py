@@ -1,6 +1,6 @@
 """Measure what each part of the method contributes: compare this run's vectors with parts of them alone, and with counts.
 
-Two measures, for a sample of patients (see `embeddings.variants`):
+Two measures, for a sample of patients (see `embeddings.ablations`):
 
 - Retrieval: the share of patients for whom the other half of their own record is nearer, by cosine, than the other half of any
   patient alike in disease, sex, age and amount of record (precision at rank 1: Manning, Raghavan & Schütze 2008, chapter 8). It
@@ -28,9 +28,9 @@ from sklearn.metrics import adjusted_rand_score, homogeneity_score
 from ehr_pipeline.clusters.evidence import Half
 from ehr_pipeline.clusters.methods import Labels, Vectors
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN, PlantedGroups
-from ehr_pipeline.embeddings import measures, quality, variants
-from ehr_pipeline.embeddings.blocks import Estimate, matched_blocks, mean_over_blocks
+from ehr_pipeline.embeddings import ablations, measures, quality
 from ehr_pipeline.embeddings.geometry import unit_length
+from ehr_pipeline.embeddings.patient_blocks import Estimate, matched_blocks, mean_over_blocks
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import align
 
@@ -56,7 +56,7 @@ class Row:
     """Figures for one way to make vectors."""
 
     name: str
-    """'this_run', 'counts', or the name of a variant (`embeddings.variants`)."""
+    """'this_run', 'counts', or the name of a variant (`embeddings.ablations`)."""
     dimensions: int
     retrieved: Estimate
     """Share of patients whose other half is the nearest among patients alike; 95 % interval."""
@@ -125,7 +125,7 @@ def of_sample(
     `halves` and `people` cover all n patients; `components` is the number of components in the baseline. None if there is no
     sample, or if too few sampled patients have both halves.
     """
-    found = variants.read(embeddings)
+    found = ablations.read(embeddings)
     if not found:
         return None
     ids = next(iter(found.values())).ids
@@ -160,8 +160,8 @@ def compare(
 ) -> Contributions | None:
     """Compare ways to make vectors; the first is this run's. None with fewer than FEWEST patients.
 
-    `alike` (n,) numbers the blocks of patients alike (`blocks.matched_blocks`); `numbers` (n,) are the mean age over the record
-    (`age`) and the record's amount (`concepts`).
+    `alike` (n,) numbers the blocks of patients alike (`patient_blocks.matched_blocks`); `numbers` (n,) are the mean age over the
+    record (`age`) and the record's amount (`concepts`).
     """
     sizes = np.bincount(alike)
     told = sizes[alike] > 1  # a patient alone in a block cannot be confused with another

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.alike import PRACTICE, category, has_practices
-from ehr_pipeline.clusters.matching import ALIKE, balance, nearest_blocks, shuffled
-from ehr_pipeline.embeddings.blocks import Labels
+from ehr_pipeline.clusters.microaggregation import ALIKE, balance, nearest_blocks, shuffled
+from ehr_pipeline.clusters.patients_alike import PRACTICE, category, has_practices
+from ehr_pipeline.embeddings.patient_blocks import Labels
 
 TIME = "calendar time"
 """Name of the comparison among patients with similar calendar time and length of record; the other repeat is PRACTICE."""
@@ -84,5 +84,5 @@ class Covariates:
         return replace(self, practice=practice, middle=self.middle[order], length=self.length[order])
 
     def balance(self, blocks: Labels) -> dict[str, float]:
-        """How closely age and amount of record are matched within blocks; see `matching.balance`."""
+        """How closely age and amount of record are matched within blocks; see `microaggregation.balance`."""
         return balance(blocks, {"age": self.age, "amount": self.amount})

@@ -24,8 +24,8 @@ from sklearn.naive_bayes import MultinomialNB
 
 from ehr_pipeline.clusters.assign import nearest_others, vote
 from ehr_pipeline.clusters.covariates import Covariates
-from ehr_pipeline.clusters.matching import shuffled
 from ehr_pipeline.clusters.methods import Labels, Vectors
+from ehr_pipeline.clusters.microaggregation import shuffled
 from ehr_pipeline.clusters.trait_correlations import Togetherness
 from ehr_pipeline.embeddings.geometry import unit_length
 
@@ -65,10 +65,10 @@ class Evidence:
     expected_per_cluster: dict[int, float | None]
     """The chance level of each cluster: the share recognised from the records of other patients alike."""
     balance: dict[str, float]
-    """How closely the compared patients are matched on age and amount of record: see `matching.balance`."""
+    """How closely the compared patients are matched on age and amount of record: see `microaggregation.balance`."""
     again: dict[str, dict[str, float]]
-    """Repeats among patients who are also alike in practice or calendar time (`alike.PRACTICE`, `covariates.TIME`). `excess` is the
-    excess there; `exchanged` is the excess with practices or times exchanged, which shows the effect of coarser matching alone."""
+    """Repeats among patients who are also alike in practice or calendar time (`patients_alike.PRACTICE`, `covariates.TIME`).
+    `excess` is the excess there; `exchanged` is that with practices or times exchanged: the effect of coarser matching alone."""
 
     @property
     def explained(self) -> list[str]:

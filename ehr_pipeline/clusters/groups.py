@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.half_test import Halves, deviates, log_p_of
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.marker_concepts import MAX_Q, Marks
 from ehr_pipeline.clusters.methods import Labels
+from ehr_pipeline.clusters.patients_alike import Alike
 
 SHARED, MORE = 0.5, 1.645
 """Least share of marks that two parts of a group have in common; least deviate at which a concept counts as more frequent."""

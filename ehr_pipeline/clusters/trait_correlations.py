@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters.matching import centred, shuffled
-from ehr_pipeline.embeddings.blocks import Labels
+from ehr_pipeline.clusters.microaggregation import centred, shuffled
+from ehr_pipeline.embeddings.patient_blocks import Labels
 
 TRAITS = 20
 """Number of traits: the most persistent concepts. More traits add more noise than information."""

@@ -19,8 +19,8 @@ from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.listed import Rows, facts
-from ehr_pipeline.events.listed import concepts as concepts_of
+from ehr_pipeline.events.resolve_lists import Rows, facts
+from ehr_pipeline.events.resolve_lists import concepts as concepts_of
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import align, row_keys, schemas

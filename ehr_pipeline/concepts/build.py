@@ -22,8 +22,8 @@ from ehr_pipeline.concepts.table import NEIGHBOURS, ONTOLOGY, SCOPES, VECTORS
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.listed import Rows, facts
-from ehr_pipeline.events.listed import concepts as concepts_of
+from ehr_pipeline.events.resolve_lists import Rows, facts
+from ehr_pipeline.events.resolve_lists import concepts as concepts_of
 from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary

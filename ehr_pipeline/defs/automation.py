@@ -14,7 +14,7 @@ import dagster as dg
 from ehr_pipeline.defs import dagster_jobs
 from ehr_pipeline.defs.dagster_jobs import EXTRACTS
 from ehr_pipeline.errors import printable
-from ehr_pipeline.records.landing import Landed, look
+from ehr_pipeline.records.landing_folder import Landed, look
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS

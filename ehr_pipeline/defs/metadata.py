@@ -16,7 +16,7 @@ from ehr_pipeline.reports import PAGE
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.store.artifacts import Artifact, hash_of
-from ehr_pipeline.store.declared import declared, shown
+from ehr_pipeline.store.count_kinds import declared, shown
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log

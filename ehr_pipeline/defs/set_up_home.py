@@ -9,7 +9,7 @@ import dagster as dg
 
 from ehr_pipeline.defs.dagster_jobs import EXTRACTS
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.records.landing import look
+from ehr_pipeline.records.landing_folder import look
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import dagster_home

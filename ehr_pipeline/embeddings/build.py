@@ -2,10 +2,10 @@
 vector.
 
 The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (a hash of
-the encoder's input for each patient: see `embeddings.continued`), `transform.safetensors` and `transform.json` (see
+the encoder's input for each patient: see `embeddings.on_new_extract`), `transform.safetensors` and `transform.json` (see
 `embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (chosen token ids), `selected_concepts.csv`
 (the chosen concepts, with names), `substitutes.csv` (concepts that count as one, see `concepts.substitutes`) and `variants/`
-(for a sample, the vectors that single parts of the method make: see `embeddings.variants`).
+(for a sample, the vectors that single parts of the method make: see `embeddings.ablations`).
 """
 
 import json
@@ -26,14 +26,14 @@ from ehr_pipeline.concepts.substitutes import Learns, Substitutes
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
-from ehr_pipeline.embeddings import continued, encoder_share, quality, selection, transform, variants, weights
+from ehr_pipeline.embeddings import ablations, encoder_share, on_new_extract, quality, selection, transform, weights
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
 from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
-from ehr_pipeline.embeddings.halves import half_to_learn_from
 from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.embeddings.vectors import HALVES, SELECTED, SELECTED_CONCEPTS, SHARE, WHOLE
+from ehr_pipeline.embeddings.visit_halves import half_to_learn_from
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import LEARNED_FROM
 from ehr_pipeline.patients.shard import Shard
@@ -76,7 +76,7 @@ def build(
     learns, learned, same = learners(artifacts), None, None
     if earlier:
         learned = Transform.read(earlier.path)
-        continued.take_over(earlier, out)
+        on_new_extract.take_over(earlier, out)
         token_weights = learned.weights
     else:
         chosen = selection.select(settings.pooling, vocabulary, vectors, listed())
@@ -88,7 +88,7 @@ def build(
     merged, tokens = _seen(everybody, earlier, out)
     cohort = replace(everybody, members=everybody.only(merged))
     if earlier:
-        variants.take_over(
+        ablations.take_over(
             earlier, out, pa.concat_arrays([part.ids.filter(pa.array(part.kept)) for part in merged.values()])
         )
     if len(cohort.members) or not earlier:
@@ -109,7 +109,7 @@ def build(
         figures |= of_share
         figures |= {"substitutes": len(same.pairs)} if same else {}
         learned.write(out)
-        variants.write(out, dataset, samples, learned, lambda other, few: fit(other, samples=few)[0])
+        ablations.write(out, dataset, samples, learned, lambda other, few: fit(other, samples=few)[0])
         del samples
     embedded = _write_vectors(out, cohort, learned, merged, earlier)
     if not embedded:
@@ -200,16 +200,16 @@ def _nobody(count: int) -> InputError:
     )
 
 
-def _seen(cohort: "_Cohort", earlier: Artifact | None, out: Path) -> tuple[dict[str, continued.Merged], Counts]:
+def _seen(cohort: "_Cohort", earlier: Artifact | None, out: Path) -> tuple[dict[str, on_new_extract.Merged], Counts]:
     """Write a hash of the encoder's input for each patient. Returns, by shard, which patients keep a vector, and counts of known
     tokens."""
     merged, total, known = {}, 0, 0
     for path in cohort.dataset:
         rows, ids, shard = cohort.rows(path), cohort.ids(path).combine_chunks(), cohort.shard(path)
-        now = continued.seen(shard, rows, ids)
-        schemas.write(out / continued.SEEN / path.name, now)
-        kept = continued.unchanged(now, earlier, path.name) if earlier else np.zeros(len(rows), bool)
-        merged[path.name] = continued.Merged(ids, kept)
+        now = on_new_extract.seen(shard, rows, ids)
+        schemas.write(out / on_new_extract.SEEN / path.name, now)
+        kept = on_new_extract.unchanged(now, earlier, path.name) if earlier else np.zeros(len(rows), bool)
+        merged[path.name] = on_new_extract.Merged(ids, kept)
         known += int(np.diff(shard.patient_tokens)[rows].sum())
         total += int(np.diff(Shard.read(path).patient_tokens)[rows].sum())
     return merged, {"rows_in": total, "kept": known, "dropped": {"unknown_to_the_encoder": total - known}}
@@ -219,7 +219,7 @@ def _write_vectors(
     out: Path,
     cohort: "_Cohort",
     learned: Transform,
-    merged: dict[str, continued.Merged],
+    merged: dict[str, on_new_extract.Merged],
     earlier: Artifact | None,
 ) -> int:
     """Write the vectors of all patients: of whole records and of both halves. Returns the number of patients with a vector."""
@@ -274,7 +274,7 @@ class _Cohort:
         """A shard without the token ids that the encoder does not know."""
         return Shard.read(path).below(self.size)
 
-    def only(self, merged: dict[str, continued.Merged]) -> Cohort:
+    def only(self, merged: dict[str, on_new_extract.Merged]) -> Cohort:
         """The members who need a new vector: those who do not keep their earlier one."""
         new = [part.ids.filter(pa.array(~part.kept)) for part in merged.values()]
         return self.members.among(pa.concat_arrays(new))

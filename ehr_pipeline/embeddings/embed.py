@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
-from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.embeddings.pooling import ChunkVectors, Pooled, pool_chunks
-from ehr_pipeline.encoder import checkpoint, machine
+from ehr_pipeline.embeddings.visit_halves import first_half
+from ehr_pipeline.encoder import checkpoint, hardware_choices
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import schemas
@@ -40,8 +40,8 @@ def run(job: EmbeddingJob) -> None:
     with process_group(job.threads, job.needs_gpu) as device:
         vocabulary = Vocabulary.read(job.vocabulary)
         model = checkpoint.load(job.checkpoint, vocabulary, device)
-        precision = machine.precision_of(job.settings.precision, model.stock.config)
-        machine.note(job.work, {"device": device.type, "precision": precision})
+        precision = hardware_choices.precision_of(job.settings.precision, model.stock.config)
+        hardware_choices.note(job.work, {"device": device.type, "precision": precision})
         how = replace(job.settings, precision=precision)
         weights = np.load(job.weights)
         cohort = job.cohort

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.embeddings import canonical, variants
-from ehr_pipeline.embeddings.blocks import Estimate, Labels, matched_blocks, mean_over_blocks
+from ehr_pipeline.embeddings import ablations, canonical_correlation
 from ehr_pipeline.embeddings.geometry import spatial_median, unit_length
+from ehr_pipeline.embeddings.patient_blocks import Estimate, Labels, matched_blocks, mean_over_blocks
 from ehr_pipeline.embeddings.transform import Part, Sample, Transform
 from ehr_pipeline.embeddings.vectors import SHARE
 from ehr_pipeline.store.artifacts import Artifact
@@ -102,7 +102,7 @@ def choose(
 
     `kinds(number, rows)` names the kinds of patients, by disease and sex, of the rows of a sample's shard.
     """
-    some = variants.drawn(samples, MOST)
+    some = ablations.drawn(samples, MOST)
     there = np.concatenate([np.all([part.there for part in (one.whole, *one.halves)], axis=0) for one in some])
     if there.sum() < FEWEST:
         return Chosen(0.0, int(there.sum()), ())
@@ -207,7 +207,7 @@ def _confirmed(
     reliable = None
     if views is not None:
         both = fitted & views[0].any(axis=1) & views[1].any(axis=1)
-        reliable = canonical.fit(views[0][both], views[1][both], most, seed)
+        reliable = canonical_correlation.fit(views[0][both], views[1][both], most, seed)
     parts = list(profiles)
     if reliable is not None:
         centre = profiles[0][fitted].mean(0)

@@ -3,7 +3,7 @@
 1. The encoder's vector: attention between chunks, or none, then the mean over chunks, scaled to length 1.
 2. The common component is removed: the centre of the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
 3. The concept profile, in which substitutes (`concepts.substitutes`) count as one, with its course and its mean age
-   (`embeddings.profile`), in the directions that are reproduced in both halves of the visits (`embeddings.canonical`).
+   (`embeddings.profile`), in the directions that are reproduced in both halves of the visits (`embeddings.canonical_correlation`).
 4. Both vectors are scaled to length 1, centred at their spatial median, scaled again, and concatenated. So the cosine of two
    patients is the weighted mean of two cosines, and no patient lies nearer to the centre of the cohort than others. How much the
    encoder's vector weighs is chosen from the data (`embeddings.encoder_share`); a vector of weight 0 is left out.
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from ehr_pipeline.concepts.substitutes import Substitutes
-from ehr_pipeline.embeddings import aggregator, canonical, profile
+from ehr_pipeline.embeddings import aggregator, canonical_correlation, profile
 from ehr_pipeline.embeddings.geometry import leading_axes, spatial_median, unit_length
 from ehr_pipeline.embeddings.pooling import Attention, ChunkVectors, Pooled, attend, over_chunks
 from ehr_pipeline.embeddings.settings import VectorSettings
@@ -222,7 +222,7 @@ def fit(
         patients = sum(len(sample.whole.patients) for sample in samples)
         arrays["basis"] = gram.components(max(2, min(settings.profile, patients // PATIENTS_PER_COMPONENT)))
     if settings.profile and settings.reliable:
-        found = canonical.fit(*_views(transform, samples), settings.reliable, seed)
+        found = canonical_correlation.fit(*_views(transform, samples), settings.reliable, seed)
         told["reliable"] = _reliability(found)
         if found is not None:
             # Centre at the mean of whole records: halves are sparser, and long records would all lie on one side of the halves'
@@ -249,7 +249,7 @@ def _views(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vector
     return np.concatenate(sides[0]), np.concatenate(sides[1])
 
 
-def _reliability(found: canonical.Canonical | None) -> dict[str, object]:
+def _reliability(found: canonical_correlation.Canonical | None) -> dict[str, object]:
     if found is None:
         return {"directions": 0}
     return {

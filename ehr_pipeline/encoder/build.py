@@ -47,6 +47,6 @@ def patients(dataset: Artifact, out: Path) -> Iterator[NDArray[np.uint64]]:
 
 
 def machine(out: Path) -> Mapping[str, str]:
-    """Return the choices made on the machine that trained into `out` (`encoder.machine`)."""
+    """Return the choices made on the machine that trained into `out` (`encoder.hardware_choices`)."""
     decided: Mapping[str, str] = read_metrics(out)["machine"]
     return decided

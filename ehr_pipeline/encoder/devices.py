@@ -103,7 +103,7 @@ def from_first(number: int, device: torch.device) -> int:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Compute products in 'bfloat16', or everything in 'float32'. 'auto' must be resolved first (`encoder.machine`)."""
+    """Compute products in 'bfloat16', or everything in 'float32'. 'auto' must be resolved first (`encoder.hardware_choices`)."""
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"{precision!r} is no precision to compute in")
     if precision == "bfloat16":

@@ -15,8 +15,8 @@ from ehr_pipeline.encoder import packing
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives.base import Objective, Part
+from ehr_pipeline.encoder.parallel_update import SideBySide
 from ehr_pipeline.encoder.sequences import Sequences
-from ehr_pipeline.encoder.side_by_side import SideBySide
 from ehr_pipeline.work import jobs
 
 ROWS = 16

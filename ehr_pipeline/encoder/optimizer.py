@@ -10,8 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.loader import Update
+from ehr_pipeline.encoder.parallel_update import SideBySide
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.encoder.side_by_side import SideBySide
 from ehr_pipeline.work import jobs
 
 

@@ -26,18 +26,18 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ehr_pipeline import typed_settings
 from ehr_pipeline.disclosure.figures import told
-from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, machine, optimizer, start
+from ehr_pipeline.encoder import card, checkpoint, evaluate, hardware_choices, initial_weights, loader, optimizer
 from ehr_pipeline.encoder.devices import compiles, name_of, process_group, repeatable
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
 from ehr_pipeline.encoder.objectives import Objective, objective_of, traits_of
+from ehr_pipeline.encoder.parallel_update import SideBySide, side_by_side
 from ehr_pipeline.encoder.patient_attributes import Traits
-from ehr_pipeline.encoder.report import Reporter
 from ehr_pipeline.encoder.resume import BEST, Checkpoints, Position, publish
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.encoder.side_by_side import SideBySide, side_by_side
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.encoder.training_job import PATIENTS, TrainingJob
+from ehr_pipeline.encoder.training_progress import Reporter
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -62,8 +62,8 @@ class _Training:
 
     job: TrainingJob
     settings: EncoderSettings
-    """Settings of the job, with the precision that was chosen for the training (`encoder.machine`)."""
-    machine: machine.Machine
+    """Settings of the job, with the precision that was chosen for the training (`encoder.hardware_choices`)."""
+    machine: hardware_choices.Machine
     device: torch.device
     compiled: bool
     vocabulary: Vocabulary
@@ -74,7 +74,7 @@ class _Training:
     objective: Objective
     model: PackedEncoder
     began: dict[str, Any]
-    """Facts about the checkpoint from which the training starts (see `start.begin`); empty without one."""
+    """Facts about the checkpoint from which the training starts (see `initial_weights.begin`); empty without one."""
     checkpoints: Checkpoints
 
     @classmethod
@@ -82,7 +82,7 @@ class _Training:
         """Open the data, make the model, and return the training."""
         folder = job.resume or job.out / "notes" / "training"
         compiled = compiles(device, job.settings.compile)
-        decided = machine.of_training(job.settings.precision, compiled, device, folder)
+        decided = hardware_choices.of_training(job.settings.precision, compiled, device, folder)
         settings = replace(job.settings, precision=decided["precision"])  # type: ignore[arg-type]
         vocabulary = Vocabulary.read(job.vocabulary)
         shape = (settings.context, settings.age_unit, settings.max_positions)
@@ -92,8 +92,8 @@ class _Training:
         counts = learned.token_counts(vocabulary.size)
         fresh = new_model(config_for(settings, vocabulary.size, vocabulary.hash), job.seed)
         if settings.output_bias == "frequency":
-            start.bias_at_frequencies(fresh, counts)
-        began = start.begin(fresh, job.start, vocabulary, settings) if job.start else {}
+            initial_weights.bias_at_frequencies(fresh, counts)
+        began = initial_weights.begin(fresh, job.start, vocabulary, settings) if job.start else {}
         traits = Traits.read(job.dataset, job.split, traits_of(settings))
         objective = objective_of(settings, vocabulary, job.seed, traits)
         model = PackedEncoder(fresh, objective).to(device)

@@ -25,6 +25,6 @@ class TrainingJob(Job):
     resume: Path | None = None
     """Folder of the checkpoints for resuming; by default inside `out`."""
     start: Path | None = None
-    """Folder of a checkpoint to begin with (see `encoder.start`); without it the weights are random."""
+    """Folder of a checkpoint to begin with (see `encoder.initial_weights`); without it the weights are random."""
     notes_patients: bool = False
     """Whether to write `PATIENTS`."""

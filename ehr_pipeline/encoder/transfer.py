@@ -2,8 +2,8 @@
 
 Concepts are matched by concept id, whatever their token ids. The rows of matched concepts are copied, and so are all weights that
 do not belong to a token. A concept that the other study does not know starts from a vector predicted from its name
-(`encoder.names`), or from the mean of all learned vectors. The result is a checkpoint with this study's vocabulary, from which a
-training starts (`encoder.start`). Concepts of the other study that do not occur here are left out.
+(`encoder.vectors_from_names`), or from the mean of all learned vectors. The result is a checkpoint with this study's vocabulary,
+from which a training starts (`encoder.initial_weights`). Concepts of the other study that do not occur here are left out.
 """
 
 import shutil
@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ehr_pipeline.encoder import checkpoint, names, shape
+from ehr_pipeline.encoder import checkpoint, shape_check, vectors_from_names
+from ehr_pipeline.encoder.initial_weights import GROWING, Facts
 from ehr_pipeline.encoder.model import config_for, new_model
 from ehr_pipeline.encoder.resume import publish
 from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.encoder.start import GROWING, Facts
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
@@ -26,16 +26,16 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 def begin(folder: Path, vocabulary: Vocabulary, settings: EncoderSettings, out: Path) -> Facts:
     """Write a checkpoint with this study's vocabulary to the folder `out`, unless it already exists there. Returns the facts.
 
-    Raises InputError as `shape.look` does, and when no concept is in both vocabularies; UserError for a damaged checkpoint.
+    Raises InputError as `shape_check.look` does, and when no concept is in both vocabularies; UserError for a damaged checkpoint.
     """
     if (made := Facts.of(out)) is not None:  # by an earlier run, which was interrupted
         return made
-    shape.look(folder, settings)
+    shape_check.look(folder, settings)
     theirs = Vocabulary.read(folder)
     known = np.array([theirs.token_of.get(one.concept, -1) for one in vocabulary.concepts], np.int64)
     if not (known >= 0).any():
         raise InputError(
-            f"{shape.SETTING}: no concept of this study is in the vocabulary of {folder}. Concepts are matched by id, such as"
+            f"{shape_check.SETTING}: no concept of this study is in the vocabulary of {folder}. Concepts are matched by id, such as"
             f" {_example(theirs)} there and {_example(vocabulary)} here: both studies must map codes to the same terminology."
         )
     learned = checkpoint.load(folder, theirs, torch.device("cpu")).stock
@@ -97,7 +97,7 @@ def _unknown(
     # Sorted by name and id, so that the order of the vocabularies does not matter.
     theirs_in_order = sorted(range(len(rows)), key=lambda n: (theirs.concepts[n].name, theirs.concepts[n].concept))
     asked = sorted(set(new))
-    found = names.predict([theirs.concepts[n].name for n in theirs_in_order], rows[theirs_in_order], asked)
+    found = vectors_from_names.predict([theirs.concepts[n].name for n in theirs_in_order], rows[theirs_in_order], asked)
     place = {name: number for number, name in enumerate(asked)}
     return found.rows[[place[name] for name in new]], found.explained
 

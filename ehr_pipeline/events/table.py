@@ -56,7 +56,7 @@ class Mapping:
         return self.table.filter(pl.col("concept").is_not_null())
 
     def concept_of_code(self) -> dict[str, str]:
-        """The concept of each mapped SNOMED code of the extracts. (For concept lists, see `listed`.)"""
+        """The concept of each mapped SNOMED code of the extracts. (For concept lists, see `resolve_lists`.)"""
         return dict(self.mapped.select("snomed", "concept").iter_rows())
 
 

@@ -23,14 +23,14 @@ from ehr_pipeline.embeddings.embed import table_of
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.pooling import pool_chunks
 from ehr_pipeline.embeddings.transform import Part, Transform
-from ehr_pipeline.encoder import checkpoint, machine
+from ehr_pipeline.encoder import checkpoint, hardware_choices
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import dataset, training_patients
 from ehr_pipeline.patients.settings import SplitSettings
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.records.listing import tree_of
+from ehr_pipeline.records.extract_files import tree_of
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
 from ehr_pipeline.store.artifacts import Artifact, Counts
@@ -150,6 +150,6 @@ def model_at_work(study: Study, model: Path, vocabulary: Vocabulary) -> Iterator
                 age_unit=config.age_unit,
                 max_positions=config.max_position_embeddings,
                 batch_tokens=study.embeddings.batch_tokens,
-                precision=machine.precision_of(study.encoder.precision, config),
+                precision=hardware_choices.precision_of(study.encoder.precision, config),
             ),
         )

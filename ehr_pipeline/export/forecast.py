@@ -11,7 +11,7 @@ from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.errors import printable
 from ehr_pipeline.events.table import Mapping
-from ehr_pipeline.forecasts import typed
+from ehr_pipeline.forecasts import typed_history
 from ehr_pipeline.forecasts.cases import YEAR
 from ehr_pipeline.forecasts.forecaster import Answer, Forecaster
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
@@ -39,7 +39,7 @@ class Open:
     forecaster: Forecaster
     shown: frozenset[str]
     """Concepts that enough patients have for their names to be shown."""
-    known: typed.Known
+    known: typed_history.Known
     judged: Forecasts | None
     """How good the forecasts are on the test side; None if they were not judged."""
 
@@ -64,7 +64,7 @@ class Open:
         return cls(
             forecaster,
             shown,
-            typed.Known.of(forecaster.vocabulary, shown, codes),
+            typed_history.Known.of(forecaster.vocabulary, shown, codes),
             judged if counted is not None else None,
         )
 
@@ -75,7 +75,7 @@ class Open:
 
     def answer(self, lines: Iterable[str], sex: str, born: str, horizon: str, most: int) -> Answer:
         """What may follow a history that is given as lines of text. Raises UserError."""
-        history = typed.read(lines, self.known, born)
+        history = typed_history.read(lines, self.known, born)
         return self.forecaster.ask(history, np.array([sex == "F"]), horizon, self.flags(), most)[0]
 
     def verdicts(self, horizon: str = YEAR) -> list[str]:

@@ -25,7 +25,7 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.table import FILE as MAPPING_FILE
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.runs.pipeline import Pipeline
-from ehr_pipeline.store import build_lock, declared, publishing
+from ehr_pipeline.store import build_lock, count_kinds, publishing
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import settings
@@ -72,7 +72,7 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
         concepts = spreadsheet.read(vocabulary.file(table.FILE), schemas.VOCABULARY)
         _table(part / table.FILE, filter(_concept_is_known, concepts), VOCABULARY_COLUMNS, shown)
         counts = {
-            asset: declared.shown(asset, pipeline.store.current(asset).counts, shown.guard)
+            asset: count_kinds.shown(asset, pipeline.store.current(asset).counts, shown.guard)
             for asset in ASSETS
             if asset != RAW_RECORDS and pipeline.store.has(asset)
         }

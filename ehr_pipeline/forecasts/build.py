@@ -19,7 +19,7 @@ from ehr_pipeline.encoder import checkpoint, configuration
 from ehr_pipeline.forecasts import cases, counting, pictures, scores
 from ehr_pipeline.forecasts.cases import COUNT, DAYS, HORIZONS, JUDGE, NEXT_VISIT, TUNE, YEAR, Cases
 from ehr_pipeline.forecasts.counting import Tables
-from ehr_pipeline.forecasts.judge import Groups, Judge, judged_horizons
+from ehr_pipeline.forecasts.evaluate import Groups, Judge, judged_horizons
 from ehr_pipeline.forecasts.scores import Asked, Mixed
 from ehr_pipeline.forecasts.settings import ForecastsSettings
 from ehr_pipeline.forecasts.table import Counted, Forecasts, nothing

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.checks import presence
+from ehr_pipeline.checks import withdrawn_patients
 from ehr_pipeline.disclosure.governance import refuse_if_expired
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError
 from ehr_pipeline.mirror.object_store import Mirror
@@ -173,7 +173,7 @@ class Terms:
                 found = catalog.versions(self.store, self.study.records.mode)
                 return all(found.get(name) == inputs[name] and (RAW_RECORDS, name) not in self._left for name in inputs)
             if any((name, "") in self._left for name in inputs):
-                return bool(manifest["population"] == presence.population(asset, self.store, self.study))
+                return bool(manifest["population"] == withdrawn_patients.population(asset, self.store, self.study))
             artifact = Artifact(self.store.root, dict(manifest))
             return ASSETS[asset].passes("patients_present", artifact, self.store, self.study)
         except MissingArtifact:

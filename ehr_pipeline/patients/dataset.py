@@ -17,9 +17,9 @@ from ehr_pipeline import typed_settings
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.patients import derived, windows
+from ehr_pipeline.patients import derived_attributes, windows
 from ehr_pipeline.patients.settings import PatientsSettings
-from ehr_pipeline.records import deltas
+from ehr_pipeline.records import events_without_patient
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.bucket_cache import Done, Memory, content_hash, key_of, remember
 from ehr_pipeline.store.bucket_cache import total as summed
@@ -142,7 +142,7 @@ def build_bucket(job: DatasetJob) -> Done:
     patient, day, concept, ids, names = row_keys.from_table(schemas.read(job.events), "concept")
     place = pc.index_in(names.cast(pa.string()), value_set=concepts).fill_null(-1).to_numpy()
     token_of = np.where(place >= 0, token_ids[place], -1) if len(token_ids) else np.full(len(names), -1)
-    people = derived.fill(_people(job.patients), job.records, job.settings.derived)
+    people = derived_attributes.fill(_people(job.patients), job.records, job.settings.derived)
     file = f"patients/{job.name}"
     parts = job.digest, content_hash(people), content_hash(pa.array(token_of)), typed_settings.identity(job.settings)
     key = key_of(*parts, FOLLOWED)
@@ -186,7 +186,7 @@ def _people(shards: tuple[Path, ...]) -> pa.Table:
     """Return one row for each patient of the bucket, from the newest extract that has the patient, sorted by id."""
     if len(shards) == 1:
         return schemas.read(shards[0])
-    return deltas.newest(shards).to_arrow().cast(schemas.read(shards[0]).schema)
+    return events_without_patient.newest(shards).to_arrow().cast(schemas.read(shards[0]).schema)
 
 
 def _nest(keys: row_keys.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:

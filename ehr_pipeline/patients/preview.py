@@ -9,17 +9,19 @@ import polars as pl
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.patients.settings import USUAL_SIDES, SplitSettings
-from ehr_pipeline.records import catalog, files, look, sample, values
+from ehr_pipeline.records import catalog, check_first_rows, files, sample, values
 from ehr_pipeline.records.kinds import PatientKind
 from ehr_pipeline.records.settings import RecordsSettings
-from ehr_pipeline.store.walk import walk
+from ehr_pipeline.store.file_listing import walk
 from ehr_pipeline.work.progress import Progress
 
 SPLITS = Path("metadata/subject_splits.parquet")
 MOST_NAMED = 3
 
 
-def notes(records: RecordsSettings, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
+def notes(
+    records: RecordsSettings, settings: SplitSettings, below: int
+) -> Iterator[tuple[check_first_rows.Level, str]]:
     """Yield problems and remarks with their levels. Of values in fewer than `below` rows, only the shape is shown."""
     newest = [Path(records.landing) / name for name in catalog.extracts_in(Path(records.landing))[-1:]]
     if not settings.column:
@@ -45,7 +47,9 @@ def notes(records: RecordsSettings, settings: SplitSettings, below: int) -> Iter
                 yield from _of_files(folder, kind, settings, below)
 
 
-def _of_files(folder: Path, kind: PatientKind, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
+def _of_files(
+    folder: Path, kind: PatientKind, settings: SplitSettings, below: int
+) -> Iterator[tuple[check_first_rows.Level, str]]:
     """Check the first values in the files of a kind. Another check reports files that cannot be read."""
     try:
         for path in files.find(walk(folder), kind):
@@ -55,11 +59,16 @@ def _of_files(folder: Path, kind: PatientKind, settings: SplitSettings, below: i
 
 
 def _first_values(path: Path, kind: PatientKind, column: str) -> pl.Series:
-    blocks = islice(files.read(path, kind, block_bytes=look.HEAD_BYTES, progress=Progress(path.name, 1)), look.BLOCKS)
+    blocks = islice(
+        files.read(path, kind, block_bytes=check_first_rows.HEAD_BYTES, progress=Progress(path.name, 1)),
+        check_first_rows.BLOCKS,
+    )
     return pl.concat([split().rows.select(value=f"attribute:{column}") for split in blocks])["value"]
 
 
-def _of_values(path: Path, found: pl.Series, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
+def _of_values(
+    path: Path, found: pl.Series, settings: SplitSettings, below: int
+) -> Iterator[tuple[check_first_rows.Level, str]]:
     meant = values.understood(pl.col("value"), settings.meanings, USUAL_SIDES)
     read = found.to_frame().with_columns(side=meant)
     other = read.filter(pl.col("side").str.starts_with(values.NOT_UNDERSTOOD))["value"]
@@ -72,7 +81,7 @@ def _of_values(path: Path, found: pl.Series, settings: SplitSettings, below: int
             sample.shape(pl.col("value"))
         )["value"]
         shown = ", ".join([*map(repr, often), *(f"such as {each}" for each in shapes.unique().sort().head(MOST_NAMED))])
-        most = len(found) >= look.ENOUGH and len(other) >= look.MOST * len(found)
+        most = len(found) >= check_first_rows.ENOUGH and len(other) >= check_first_rows.MOST * len(found)
         yield (
             "problems" if most else "warnings",
             f"{path}: of {told(len(other), below)} of its first rows the side is not understood ({shown}): say what it means in"

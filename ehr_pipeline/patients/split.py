@@ -2,7 +2,7 @@
 
 The side depends only on the id, the key and the shares: new extracts, other vocabularies and other machines give the same side
 (BLAKE2b, RFC 7693; keyed as in its section 2.5). When there may be a test side, sides were already determined with the catalog
-(`sides`), and are only copied here.
+(`train_test_sides`), and are only copied here.
 """
 
 import hashlib

@@ -13,11 +13,11 @@ from ehr_pipeline.checks import lists
 from ehr_pipeline.clusters.settings import most_clusters
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.events import build, listed
+from ehr_pipeline.events import build, resolve_lists
 from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.planning import unrecorded_rows
 from ehr_pipeline.planning.findings import Preflight
-from ehr_pipeline.records import catalog, events, files, ids, listing
+from ehr_pipeline.records import catalog, events, extract_files, files, ids
 from ehr_pipeline.records.kinds import EventKind, PatientKind
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.work.progress import Progress
@@ -69,9 +69,10 @@ def _read(study: Study, folders: list[Path]) -> Held | None:
     chosen = [
         (path, kind)
         for folder in folders
-        for tree in [listing.tree_of(folder, study.records)]
+        for tree in [extract_files.tree_of(folder, study.records)]
         for kind in study.records.kinds
-        if isinstance(kind, EventKind | PatientKind) and kind.where not in listing.absent(tree, study.records.kinds)
+        if isinstance(kind, EventKind | PatientKind)
+        and kind.where not in extract_files.absent(tree, study.records.kinds)
         for path in files.find(tree, kind)
     ]
     if sum(path.stat().st_size * (5 if path.suffix == ".gz" else 1) for path, _ in chosen) > LARGEST:
@@ -132,11 +133,11 @@ def _cohort(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
     recorded = codes["code"]
     mapped = map_by_files(recorded, study.events).select("concept").drop_nulls()["concept"]
     known = set(recorded) | set(mapped)
-    resolved = listed.resolve({where: Path(path) for where, path in named.items()}, study.events)
+    resolved = resolve_lists.resolve({where: Path(path) for where, path in named.items()}, study.events)
     empty = [
         where
         for where, rows in resolved.items()
-        if not known & (listed.concepts(rows) | {row.row.code for row in rows})
+        if not known & (resolve_lists.concepts(rows) | {row.row.code for row in rows})
     ]
     problem = "no code of the list is recorded in the extracts, so nobody is in the cohort by it"
     for where, rows in resolved.items():

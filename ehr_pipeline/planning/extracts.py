@@ -5,13 +5,13 @@ from pathlib import Path
 
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import build as records
-from ehr_pipeline.records import catalog, files, listing, look, numeric, unread
+from ehr_pipeline.records import catalog, check_first_rows, extract_files, files, numeric, unread
+from ehr_pipeline.records.check_first_rows import Seen, tells
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
-from ehr_pipeline.records.look import Seen, tells
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.runs.extracts import adds_to_others
 from ehr_pipeline.store.artifacts import Store, partition_problem
-from ehr_pipeline.store.walk import Tree, links_outside, listed, misplaced
+from ehr_pipeline.store.file_listing import Tree, links_outside, listed, misplaced
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
@@ -46,7 +46,7 @@ def look_at_all(study: Study, found: Preflight) -> None:
             continue
         found.look(records.latest_date, extract, study.records)
         alone = not adds_to_others(extract, store, study, [*extracts, *read])
-        if tree := found.look(listing.tree_of, landing / extract, study.records):
+        if tree := found.look(extract_files.tree_of, landing / extract, study.records):
             trees.append(tree)
             look_at(tree, study.records, found, extract in extracts[-LOOKED_INTO:], alone=alone)
     _attributes(study, found)
@@ -70,7 +70,7 @@ def _attributes(study: Study, found: Preflight) -> None:
 
 def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: Preflight) -> None:
     """Report kinds of files that no extract has. An extract may lack a kind, but some extract must have it."""
-    lacking = [set(found.look(listing.absent, tree, kinds) or ()) for tree in trees]
+    lacking = [set(found.look(extract_files.absent, tree, kinds) or ()) for tree in trees]
     if len(lacking) > 1 and (nowhere := set.intersection(*lacking)):
         found.problems.append(
             f"{landing} (records.landing): no extract has a file for {', '.join(sorted(nowhere))}. One of them has to."
@@ -82,12 +82,12 @@ def look_at(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: b
 
     An extract that is not `alone` (there are other extracts) may hold only events, or only patients.
     """
-    folder, kinds, rules = tree.folder, records.kinds, look.rules(tree.folder.name, records)
+    folder, kinds, rules = tree.folder, records.kinds, check_first_rows.rules(tree.folder.name, records)
     sizes: dict[Path, int] = {}
     seen: list[tuple[Kind, list[Seen | None]]] = []
     absent: list[Kind] = []
     events = 0
-    lacking = [] if alone else found.look(listing.absent, tree, kinds) or []
+    lacking = [] if alone else found.look(extract_files.absent, tree, kinds) or []
     for kind in kinds:
         paths = [] if kind.where in lacking else found.look(files.find, tree, kind)
         sizes |= {path: path.stat().st_size for path in paths or []}
@@ -97,12 +97,17 @@ def look_at(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: b
             found.read.add(kind.where)
         events += kind in kinds.events and paths != []
         if into_rows:
-            seen.append((kind, [found.look(look.first_rows, path, kind, rules, found.below) for path in paths or []]))
-            found.problems += look.problems(kind, [one for one in seen[-1][1] if one])
+            seen.append(
+                (
+                    kind,
+                    [found.look(check_first_rows.first_rows, path, kind, rules, found.below) for path in paths or []],
+                )
+            )
+            found.problems += check_first_rows.problems(kind, [one for one in seen[-1][1] if one])
             for one in filter(None, seen[-1][1]):
                 for name, values in one.attributes.items():
                     found.attributes.setdefault(name, []).extend(values[: ATTRIBUTE_VALUES // len(paths or [])])
-            found.warnings += look.headers_alone(kind, [one for one in seen[-1][1] if one])
+            found.warnings += check_first_rows.headers_alone(kind, [one for one in seen[-1][1] if one])
         else:
             for path in paths or []:
                 found.look(files.read_header, path, kind)
@@ -121,7 +126,7 @@ def look_at(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: b
     found.warnings += unread.left_out(folder, [kind for kind in kinds if kind not in absent], others)
     found.warnings += unread.unfinished(sizes)
     _without_rows(folder, seen, found, alone)
-    for level, text in look.losses(
+    for level, text in check_first_rows.losses(
         [(kind, [one for one in looks if one]) for kind, looks in seen], records.limits, found.below
     ):
         getattr(found, level).append(text)

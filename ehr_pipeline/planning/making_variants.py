@@ -26,8 +26,8 @@ from ehr_pipeline.planning.variant_figures import Figures
 from ehr_pipeline.planning.variants import Variant
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.store.file_listing import walk
 from ehr_pipeline.store.integrity import MANIFEST
-from ehr_pipeline.store.walk import walk
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.work.progress import duration
 

@@ -4,23 +4,23 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ehr_pipeline.checks import lists, presence
+from ehr_pipeline.checks import lists, withdrawn_patients
 from ehr_pipeline.clusters import planted
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.disclosure.governance import refuse_if_expired
 from ehr_pipeline.embeddings.settings import VectorSettings
-from ehr_pipeline.encoder import shape
+from ehr_pipeline.encoder import shape_check
 from ehr_pipeline.encoder.settings import BIRTH_DECADE
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.events.translate import place, read_dictionary
-from ehr_pipeline.patients import derived, preview, training_patients
+from ehr_pipeline.patients import derived_attributes, preview, training_patients
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.planning import enough_data, extracts
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import layouts, withdrawals
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import secret_key
-from ehr_pipeline.store.walk import links_outside, walk
+from ehr_pipeline.store.file_listing import links_outside, walk
 from ehr_pipeline.study.dagster_home import refuse_network_disk
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.schemas import DATED
@@ -104,10 +104,10 @@ def _umls(path: Path, columns: tuple[str, ...]) -> None:
 
 def _lists(study: Study, found: Preflight) -> None:
     for name, attribute in study.patients.derived.items():
-        found.look(derived.read, attribute.codes, derived.setting(name))
+        found.look(derived_attributes.read, attribute.codes, derived_attributes.setting(name))
     if study.records.withdrawals:
         withdrawn = found.look(withdrawals.read, study.records.withdrawals)
-        found.look(presence.list_of_withdrawals, study)
+        found.look(withdrawn_patients.list_of_withdrawals, study)
         found.facts.append(f"withdrawals: {len(withdrawn) if withdrawn is not None else 0:,} patients are listed")
     if study.events.overrides:
         found.look(code_lists.read_overrides, Path(study.events.overrides))
@@ -122,12 +122,12 @@ def _transfer(study: Study, found: Preflight) -> None:
     if not study.encoder.transfer.checkpoint:
         return
     folder = Path(study.encoder.transfer.checkpoint)
-    found.look(shape.look, folder, study.encoder)
+    found.look(shape_check.look, folder, study.encoder)
     if study.patients.split.leaves_out:
         why = training_patients.cannot_be_checked(folder.parent, secret_key.read(Path(study.study.store)))
         if why:
             found.warnings.append(
-                f"{shape.SETTING}: {folder}: {why}. Some of its patients may be on the test side here."
+                f"{shape_check.SETTING}: {folder}: {why}. Some of its patients may be on the test side here."
             )
 
 

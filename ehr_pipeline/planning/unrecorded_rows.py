@@ -7,7 +7,7 @@ recorded nowhere. So a share is telling only for codes that no file explains, su
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 
-from ehr_pipeline.events.listed import Resolved, Rows
+from ehr_pipeline.events.resolve_lists import Resolved, Rows
 
 MOST_UNRECORDED = 0.5
 """Share of a list's unexplained codes of which more that are not recorded are a warning."""

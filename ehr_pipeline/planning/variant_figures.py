@@ -10,7 +10,7 @@ from ehr_pipeline.encoder.metrics import of_concepts
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.predictions.table import TaskResults
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.store.declared import shown
+from ehr_pipeline.store.count_kinds import shown
 from ehr_pipeline.tables.asset_names import CLUSTERS, ENCODER_CHECKPOINT, TASK_RESULTS, VOCABULARY
 
 Figures = dict[str, float | str | None]

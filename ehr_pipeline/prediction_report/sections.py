@@ -17,7 +17,7 @@ from ehr_pipeline.predictions.table import Row
 from ehr_pipeline.reports import diagram
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.inputs import embedded
-from ehr_pipeline.tasks.judge import REASONS
+from ehr_pipeline.tasks.assign_labels import REASONS
 
 GUARDS = {
     "no_future": "Nothing after the day of the prediction is read",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
-from ehr_pipeline.encoder import checkpoint, machine
+from ehr_pipeline.encoder import checkpoint, hardware_choices
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.model import PackedEncoder, new_model
 from ehr_pipeline.patients.histories import cut
@@ -78,7 +78,7 @@ def run(job: AnswersJob) -> None:
     with process_group(job.threads, job.needs_gpu) as device:
         model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
         config = model.stock.config
-        how = replace(job.settings, precision=machine.precision_of(job.settings.precision, config))
+        how = replace(job.settings, precision=hardware_choices.precision_of(job.settings.precision, config))
         models = {TRAINED: model}
         if job.untrained:
             models[UNTRAINED] = PackedEncoder(new_model(config, job.seed)).to(device).eval()

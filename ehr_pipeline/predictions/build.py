@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ehr_pipeline.predictions import fitted, guards, judging, result_schemas, tuning_inputs
+from ehr_pipeline.predictions import fitted, guards, result_schemas, result_tables, tuning_inputs
 from ehr_pipeline.predictions.answers_job import UNTRAINED, AnswersJob
 from ehr_pipeline.predictions.compare import Case, Fit, fits_of, models_of, scorable
 from ehr_pipeline.predictions.encoder_queries import Asked
@@ -72,7 +72,9 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
         rows, tokens = chosen[number]
         told, people = recorded(dataset, rows, vocabulary.size), People.read(dataset, rows, how.attributes)
         if number not in scored:
-            parts.append(judging.too_few(definition, Case(rows, told, people, tokens, {}, how.settings, how.seed)))
+            parts.append(
+                result_tables.too_few(definition, Case(rows, told, people, tokens, {}, how.settings, how.seed))
+            )
             continue
         place = scored.index(number)
         answers = {"": asked.answers(rows, place)}
@@ -84,7 +86,7 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
             parts.append(_task(definition, case, vocabulary, (dataset, how.key), out, progress=progress))
     checkpoint = artifacts[ENCODER_CHECKPOINT]
     seen = guards.unseen(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
-    results = judging.with_verdicts(joined(parts))
+    results = result_tables.with_verdicts(joined(parts))
     TaskResults(**vars(results) | {"guards": (seen, *results.guards)}).write(out)
     job.remove()
     return {"tasks": len(tasks), "too_few": len(tasks) - len(scored)}
@@ -112,7 +114,7 @@ def _task(
 ) -> TaskResults:
     """Fit and evaluate the models of a task, and write their predictions."""
     found, rows, slug = _fitted(definition, case, progress), case.rows, definition.slug
-    made = judging.tables(definition, case, found)
+    made = result_tables.tables(definition, case, found)
     progress.judged(len(rows), definition.name)
     table = Table.of(
         [case.block("counts", case.concepts), case.block("recency", case.concepts)], rows.on(FIT), free=False

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ehr_pipeline.embeddings.embedding_job import Inference
-from ehr_pipeline.encoder import checkpoint, machine
+from ehr_pipeline.encoder import checkpoint, hardware_choices
 from ehr_pipeline.encoder.devices import process_group, repeatable
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.errors import UserError
@@ -62,7 +62,9 @@ def run(job: TuningJob) -> None:
     with process_group(job.threads, job.needs_gpu) as device, repeatable(device):
         encoder = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
         freeze(encoder, job.fine_tuning.frozen_layers)
-        how = replace(job.settings, precision=machine.precision_of(job.settings.precision, encoder.stock.config))
+        how = replace(
+            job.settings, precision=hardware_choices.precision_of(job.settings.precision, encoder.stock.config)
+        )
         tasks = Task.all(job.work)
         planned = [(task, head, own) for task in tasks for head in task.heads for own in range(task.samples)]
         mine = [each for number, each in enumerate(planned) if number % jobs.world_size() == jobs.rank()]

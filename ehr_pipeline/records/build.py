@@ -4,7 +4,7 @@ The artifact holds `patients/` and `events/`, with one sorted Arrow shard per bu
 files does not change a byte; `codes/codes.arrow`, the distinct codes of all events; and `quarantine/`, which lists
 file, line and reason of rejected rows, but not their content (at most `quarantine.MOST_LISTED` per reason and file; the
 counts cover all). Events whose patient has no row in the extract are rejected, and also set aside in `waiting/`
-(`deltas`), since another extract may contain that patient.
+(`events_without_patient`), since another extract may contain that patient.
 """
 
 import datetime
@@ -16,9 +16,9 @@ from pathlib import Path
 
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.records import codes, dates, deltas, patients, sizing, values, withdrawals
-from ehr_pipeline.records.finish import DIFFERING, KNOWN, ORPHAN, OTHER_SEX, FinishingJob, finish_bucket
-from ehr_pipeline.records.listing import Listing, list_extract
+from ehr_pipeline.records import codes, dates, events_without_patient, patients, sizing, values, withdrawals
+from ehr_pipeline.records.extract_files import Listing, list_extract
+from ehr_pipeline.records.finish_bucket import DIFFERING, KNOWN, ORPHAN, OTHER_SEX, FinishingJob, finish_bucket
 from ehr_pipeline.records.quarantine import Quarantine, with_key
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import RecordsSettings
@@ -126,7 +126,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
     total: Counter[str] = sum((Counter(result) for result in results), Counter())
     dropped = quarantine.reasons["events"] + Counter({name: total[name] for name in UNFIT})
     values.write({name.removeprefix(OTHER_SEX): total[name] for name in total if name.startswith(OTHER_SEX)}, out)
-    lacking = listing.may_lack and (total[deltas.WAITING] or (total["patients"] and not event_rows))
+    lacking = listing.may_lack and (total[events_without_patient.WAITING] or (total["patients"] and not event_rows))
     if not total["events"] and not lacking:
         raise InputError(_nothing_usable(folder, settings, event_rows, dropped))
     return {
@@ -144,7 +144,11 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
         "outside_observation": {name: total[f"kept_{name}"] for name in ("before_observation", "after_observation")},
         "entered_in_bulk": total["kept_entered_in_bulk"],
         **({"partial_dates": dict(sorted(reading.partial_dates.items()))} if reading.partial_dates else {}),
-        **({deltas.WAITING: total[deltas.WAITING]} if total[deltas.WAITING] else {}),
+        **(
+            {events_without_patient.WAITING: total[events_without_patient.WAITING]}
+            if total[events_without_patient.WAITING]
+            else {}
+        ),
         **_like_rows(reading, "events"),
         "files": len(quarantine.files),
         **({"unended_files": len(reading.unended)} if reading.unended else {}),

@@ -1,7 +1,8 @@
 """`extract_catalog`: the list of extracts, each with its data version. All downstream assets depend on this one asset.
 
 Without it, Dagster would silently ignore the dependence of an unpartitioned asset on a hundred or more partitions.
-Extracts are also combined here: an event whose patient has no row in its own extract joins the patients of all of them (`deltas`).
+Extracts are also combined here: an event whose patient has no row in its own extract joins the patients of all of them
+(`events_without_patient`).
 """
 
 import json
@@ -9,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError
-from ehr_pipeline.records import deltas, removals
+from ehr_pipeline.records import events_without_patient, removals
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.store.artifacts import Artifact, Counts, Store
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
@@ -62,10 +63,12 @@ def build(
     left = removals.all_of(store, found)
     (out / removals.FILE).parent.mkdir()
     (out / removals.FILE).write_text(json.dumps(left, indent=1) + "\n", encoding="utf-8")
-    joined = deltas.join(found, settings, out, spread)
-    (out / WAITING).write_text(json.dumps(dict(deltas.by_extract(joined)), indent=1) + "\n", encoding="utf-8")
+    joined = events_without_patient.join(found, settings, out, spread)
+    (out / WAITING).write_text(
+        json.dumps(dict(events_without_patient.by_extract(joined)), indent=1) + "\n", encoding="utf-8"
+    )
     fate = sum((own for extract, own in joined.items() if extract), Counter[str]())
-    distinct = joined.get("", Counter[str]())[deltas.KEPT]
+    distinct = joined.get("", Counter[str]())[events_without_patient.KEPT]
     own = sum(count["kept"] for count in counts)
     if not own + distinct:
         raise InputError(
@@ -75,8 +78,8 @@ def build(
         "extracts": len(found),
         "rows_in": own + fate.total(),
         "kept": own + distinct,
-        "collapsed": fate[deltas.KEPT] - distinct,
-        "dropped": {reason: number for reason, number in sorted(fate.items()) if reason != deltas.KEPT},
+        "collapsed": fate[events_without_patient.KEPT] - distinct,
+        "dropped": {reason: number for reason, number in sorted(fate.items()) if reason != events_without_patient.KEPT},
         "taken_up": fate.total(),
         "patient_rows": sum(count["patients"]["kept"] for count in counts),
         "patients_removed": sum(removal["patients"] for removal in left),
@@ -102,5 +105,5 @@ def records(store: Store, catalog: Artifact) -> list[Artifact]:
                 f"raw_records of extract {extract} was made anew after extract_catalog. Materialise extract_catalog again."
             )
         artifacts.append(artifact)
-    deltas.refuse_other_buckets(artifacts)
+    events_without_patient.refuse_other_buckets(artifacts)
     return artifacts

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline.records.deltas import WAITING
+from ehr_pipeline.records.events_without_patient import WAITING
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.work.buckets import shard_name
 

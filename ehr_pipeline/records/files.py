@@ -12,7 +12,7 @@ from ehr_pipeline.records import parquet, text, values
 from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.records.kinds import Kind
 from ehr_pipeline.records.layouts import DelimitedText, setting
-from ehr_pipeline.store.walk import Tree
+from ehr_pipeline.store.file_listing import Tree
 from ehr_pipeline.work.progress import Progress
 
 AS_WRITTEN = "%Y-%m-%d"

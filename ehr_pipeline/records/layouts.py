@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from ehr_pipeline.records.dates import ISO
-from ehr_pipeline.store.walk import glob
+from ehr_pipeline.store.file_listing import glob
 from ehr_pipeline.tables.schemas import DATED, DEATH, OBSERVATION
 from ehr_pipeline.typed_settings import option, settings
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.records import events, files, patients, text, values
+from ehr_pipeline.records.code_numbers import Interned
 from ehr_pipeline.records.dates import NEVER, DateRules
-from ehr_pipeline.records.interned import Interned
+from ehr_pipeline.records.extract_files import Listing
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, LinkedKind
 from ehr_pipeline.records.layouts import EventFiles
-from ehr_pipeline.records.listing import Listing
 from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.shuffle import Run, Shuffle, by_bucket

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.disclosure.figures import FEWEST
-from ehr_pipeline.records import dates, events, files, ids, patients, ragged, values
+from ehr_pipeline.records import dates, events, files, ids, patients, values, wrong_field_counts
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.kinds import EventKind, Kind, LinkedKind, PatientKind
 from ehr_pipeline.records.layouts import has_setting, setting
@@ -98,7 +98,7 @@ class Sample:
     @property
     def lost_in_quotes(self) -> bool:
         """Whether rows are rejected because the settings name no quoting character."""
-        return ragged.IN_QUOTES in self.found("wrong_number_of_fields")
+        return wrong_field_counts.IN_QUOTES in self.found("wrong_number_of_fields")
 
     def found(self, reason: str) -> str:
         """Describe the rows that are rejected for a reason; empty if there are none."""
@@ -135,7 +135,7 @@ def of_rows(
     for reason, number in lost["reason"].value_counts().sort(["count", "reason"], descending=[True, False]).rows():
         lines = lost.filter(pl.col("reason") == reason)["line"].sort()
         if reason == "wrong_number_of_fields":
-            what = "" if files.is_parquet(path) else ragged.found(path, kind, lines.to_list())
+            what = "" if files.is_parquet(path) else wrong_field_counts.found(path, kind, lines.to_list())
         else:
             what = _found(kind, rows.filter(pl.col("line").is_in(lines.implode())), reason, rules)
         found.append(Rejects(reason, number, int(lines[0]), what))
@@ -251,9 +251,9 @@ def _quoted(path: Path, kind: Kind, rows: pl.DataFrame, rejects: list[Rejects]) 
             if len(given) and 2 * int(given.str.contains(r'^".*"$').sum()) > len(given):
                 yield f"values of column {name!r} stand in quotes: {to_set}."
                 return
-    if any(ragged.IN_QUOTES in one.found for one in rejects):
+    if any(wrong_field_counts.IN_QUOTES in one.found for one in rejects):
         return
-    if line := ragged.first_in_quotes(path, kind, int(str(rows["line"].max())) + 1):
+    if line := wrong_field_counts.first_in_quotes(path, kind, int(str(rows["line"].max())) + 1):
         yield (
             f"fields stand in quotes (first in line {line:,}): {to_set}. Without it, the quotes belong to the values, and a row"
             " with a delimiter inside quotes is rejected."

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ehr_pipeline.records import files
 from ehr_pipeline.records.kinds import Kind
-from ehr_pipeline.store.walk import Tree, listed
+from ehr_pipeline.store.file_listing import Tree, listed
 
 NOTE = "notes/unread.json"
 MOST_WRITTEN = 10_000

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import codes, quarantine
-from ehr_pipeline.records.deltas import WAITING
-from ehr_pipeline.records.finish import BULK
+from ehr_pipeline.records.events_without_patient import WAITING
+from ehr_pipeline.records.finish_bucket import BULK
 from ehr_pipeline.records.ids import is_inexact, whole
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Counts

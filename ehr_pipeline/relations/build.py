@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.encoder import checkpoint
-from ehr_pipeline.encoder import names as encoder_names
+from ehr_pipeline.encoder import vectors_from_names as encoder_names
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.relations import (
     concept_selection,

@@ -16,8 +16,8 @@ import numpy as np
 
 from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.disclosure import spreadsheet
-from ehr_pipeline.reports import ENRICHMENT, PAGE, figures, page
-from ehr_pipeline.reports.effects import Effect
+from ehr_pipeline.reports import ENRICHMENT, PAGE, page, publication_figures
+from ehr_pipeline.reports.bias_audit import Effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import truth
@@ -62,7 +62,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     if agreement := truth.agreement(findings):
         _write_json(out / "agreement.json", agreement)
     _write_enrichment(out / ENRICHMENT, findings)
-    figures.write(findings, out)
+    publication_figures.write(findings, out)
     _write_json(out / "audit.json", [_rounded(effect) for effect in findings.effects])
     return {
         "rows_in": len(findings.labels),

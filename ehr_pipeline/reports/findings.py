@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters import alike, baseline, divide, evidence
+from ehr_pipeline.clusters import baseline, clustering, evidence, patients_alike
 from ehr_pipeline.clusters.groups import Groups
 from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.clusters.occlusion import Occlusion
@@ -18,16 +18,27 @@ from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.records import numeric
-from ehr_pipeline.reports import cards, charts, enrichment, likeness, lists, maps, pictures, ranking, spans, sureness
+from ehr_pipeline.reports import (
+    cards,
+    charts,
+    cluster_reliability,
+    cohort_lists,
+    enrichment,
+    maps,
+    marks_of_others,
+    pictures,
+    ranking,
+    record_spans,
+)
+from ehr_pipeline.reports.bias_audit import Effect, effect
 from ehr_pipeline.reports.cards import ConceptRow
-from ehr_pipeline.reports.closest import Closest, closest
-from ehr_pipeline.reports.counted import Counted, totals
-from ehr_pipeline.reports.effects import Effect, effect
 from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.reports.inputs import Inputs, embedded
+from ehr_pipeline.reports.nearest_cluster import Closest, closest
 from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.reports.shown_counts import Counted, totals
 from ehr_pipeline.reports.statements import occlusion as occlusion_words
-from ehr_pipeline.reports.substituted import Substituted, substituted
+from ehr_pipeline.reports.substituted_concepts import Substituted, substituted
 from ehr_pipeline.tables import asset_names as assets
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -59,9 +70,9 @@ class Findings:
         return self.vocabulary.shown_by(self.inputs.naming(self.disclosure.below))
 
     @cached_property
-    def disease_concepts(self) -> lists.DiseaseConcepts | None:
+    def disease_concepts(self) -> cohort_lists.DiseaseConcepts | None:
         """The cohort's diseases among the concepts that decide a patient's vector."""
-        return lists.disease_concepts(self.inputs, self.vocabulary, self.named)
+        return cohort_lists.disease_concepts(self.inputs, self.vocabulary, self.named)
 
     @cached_property
     def substituted(self) -> Substituted:
@@ -154,7 +165,7 @@ class Findings:
     @property
     def beyond(self) -> str:
         """What the patients whom the half test compares are alike in."""
-        practice = alike.has_practices(self.clusters.table)
+        practice = patients_alike.has_practices(self.clusters.table)
         return (
             "disease, age, sex, amount of record and practice" if practice else "disease, age, sex and amount of record"
         )
@@ -191,12 +202,14 @@ class Findings:
             vocabulary=self.vocabulary,
             disclosure=self.disclosure,
         )
-        trust = divide.read_trust(self.inputs.artifacts[assets.CLUSTERS].path)["clusters"]
+        trust = clustering.read_trust(self.inputs.artifacts[assets.CLUSTERS].path)["clusters"]
         described = [
             self._card(label, trust[str(number)], nearest[label]) for label, number in enumerate(self.numbers.tolist())
         ]
-        known = [card for card in described if sureness.usable(card)]
-        return [card | {"carried": None if card in known else likeness.carried(card, known)} for card in described]
+        known = [card for card in described if cluster_reliability.usable(card)]
+        return [
+            card | {"carried": None if card in known else marks_of_others.carried(card, known)} for card in described
+        ]
 
     def _card(self, label: int, stability: dict[str, Any], nearest: Closest | None) -> dict[str, Any]:
         number, table, size = int(self.numbers[label]), self.concept_tables[label], int(self.sizes[label])
@@ -214,7 +227,7 @@ class Findings:
         return card | {
             "number": number,
             "stability": stability,
-            "sureness": sureness.stability(stability),
+            "sureness": cluster_reliability.stability(stability),
             "title": cards.title(table, card.get("dominant", "")),
             "marks": cards.marks(table),
             "over": [row for row in table if row.over and not card["hidden"]],
@@ -223,7 +236,7 @@ class Findings:
             "nearest_number": self.numbers[nearest.other] if nearest else 0,
             "cloud": cloud,
             **({} if card["hidden"] else self._spans_of(label)),
-            **asdict(sureness.recognition(recognised, by_chance, size, self.disclosure)),
+            **asdict(cluster_reliability.recognition(recognised, by_chance, size, self.disclosure)),
         }
 
     def _spans_of(self, label: int) -> dict[str, Any]:
@@ -238,13 +251,13 @@ class Findings:
         }
 
     @cached_property
-    def _spans(self) -> spans.Spans:
-        return spans.spans(self.inputs.artifacts[assets.PATIENT_DATASET].files("patients"), self.cohort)
+    def _spans(self) -> record_spans.Spans:
+        return record_spans.spans(self.inputs.artifacts[assets.PATIENT_DATASET].files("patients"), self.cohort)
 
     @cached_property
-    def standing(self) -> sureness.Standing:
+    def standing(self) -> cluster_reliability.Standing:
         """How many groups of clusters can be relied on."""
-        return sureness.standing(self.cards, self.sizes.tolist(), self.disclosure, self.groups)
+        return cluster_reliability.standing(self.cards, self.sizes.tolist(), self.disclosure, self.groups)
 
     # About attributes of the patients.
 

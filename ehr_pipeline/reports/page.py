@@ -25,7 +25,7 @@ from ehr_pipeline.reports.sections import (
     truth,
     verdict,
 )
-from ehr_pipeline.reports.statements.words import WORDS
+from ehr_pipeline.reports.statements.glossary import WORDS
 
 FOLDER = "ehr_pipeline.reports.sections"
 SECTIONS: tuple[Section[Findings], ...] = (

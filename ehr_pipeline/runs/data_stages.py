@@ -52,7 +52,7 @@ class DataAssets(Maker):
 
     def extract_catalog(self) -> Artifact:
         """List the extracts that were read, with their data versions; and each patient's side, if any patient is left out."""
-        from ehr_pipeline.patients import sides
+        from ehr_pipeline.patients import train_test_sides
         from ehr_pipeline.records import catalog, quarantine
 
         # The list of withdrawals decides who may be in the catalog, so it must not change while the records are read.
@@ -72,7 +72,7 @@ class DataAssets(Maker):
                 return counts
             own = [artifact for _, artifact in sorted(found.items())]
             return counts | {
-                "split": sides.build(own, identity.split_settings(self.study), out, settings.workers, spread)
+                "split": train_test_sides.build(own, identity.split_settings(self.study), out, settings.workers, spread)
             }
 
         make = withdrawals.guard(build)
@@ -96,10 +96,10 @@ class DataAssets(Maker):
 
     def vocabulary(self) -> Artifact:
         """Choose the concepts to keep. A concept keeps the token id that it had in an earlier vocabulary of the same origin."""
-        from ehr_pipeline.events.listed import Ladder
+        from ehr_pipeline.events.resolve_lists import Ladder
         from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.patients.settings import LEARNED_FROM
-        from ehr_pipeline.patients.sides import FOLDER
+        from ehr_pipeline.patients.train_test_sides import FOLDER
         from ehr_pipeline.vocabulary import build, learners
 
         settings, read = self.study.vocabulary, self.read(VOCABULARY)
@@ -152,7 +152,7 @@ class DataAssets(Maker):
     def data_split(self) -> Artifact:
         """Assign each patient to a side: training, validation, or one of the sides that are left out of training."""
         from ehr_pipeline.patients import split
-        from ehr_pipeline.patients.sides import FOLDER
+        from ehr_pipeline.patients.train_test_sides import FOLDER
 
         settings, read = identity.split_settings(self.study), self.read(DATA_SPLIT)
         known = read[EXTRACT_CATALOG].file(FOLDER) if EXTRACT_CATALOG in read else None
@@ -162,8 +162,8 @@ class DataAssets(Maker):
 
     def task_labels(self) -> Artifact:
         """Label the patients of every task. Raises InputError if the split has no test side, and as `study_rules.rules` does."""
-        from ehr_pipeline.events import listed
-        from ehr_pipeline.events.listed import Ladder
+        from ehr_pipeline.events import resolve_lists
+        from ehr_pipeline.events.resolve_lists import Ladder
         from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.store import secret_key
         from ehr_pipeline.tasks import build, study_rules
@@ -184,7 +184,7 @@ class DataAssets(Maker):
             types = self.study.embeddings.pooling.semantic_types
             screened = study_rules.screen(Vocabulary.read(read[VOCABULARY].path), types, settings.screen)
             concepts = Mapping.read(mapped.path, "concept").table["concept"].drop_nulls().unique().to_list()
-            resolved = {name: listed.concepts(rows) for name, rows in ladder.resolve(lists).items()}
+            resolved = {name: resolve_lists.concepts(rows) for name, rows in ladder.resolve(lists).items()}
             window = self.study.patients.visit_window_days
             rules = study_rules.rules(settings, resolved, screened, concepts, window)
             how = build.How(
@@ -223,6 +223,6 @@ class DataAssets(Maker):
 
     def _events(self, listed: Artifact) -> list[Artifact]:
         """The records that a catalog lists; and the catalog itself, if it holds events that were set aside from the records."""
-        from ehr_pipeline.records import deltas
+        from ehr_pipeline.records import events_without_patient
 
-        return deltas.with_joined(self._records(listed), listed)
+        return events_without_patient.with_joined(self._records(listed), listed)

@@ -7,7 +7,7 @@ from pathlib import Path
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.errors import Damaged, InputError, MissingArtifact, UserError
 from ehr_pipeline.records import build, catalog, sizing
-from ehr_pipeline.records.listing import Listing, list_extract
+from ehr_pipeline.records.extract_files import Listing, list_extract
 from ehr_pipeline.runs import previous_artifact
 from ehr_pipeline.store.artifacts import Artifact, Store, partition_problem
 from ehr_pipeline.study.settings import Study

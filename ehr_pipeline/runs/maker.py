@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.checks import presence
+from ehr_pipeline.checks import withdrawn_patients
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.disclosure import governance
 from ehr_pipeline.disclosure.figures import Naming
@@ -91,7 +91,7 @@ class Maker:
         # Only the catalog's fingerprint: its manifest lists every extract, and must not be read again for each of them.
         key = (
             str(artifact.path),
-            f"{self.store.fingerprint(EXTRACT_CATALOG)}/{presence.list_of_withdrawals(self.study)}",
+            f"{self.store.fingerprint(EXTRACT_CATALOG)}/{withdrawn_patients.list_of_withdrawals(self.study)}",
         )
         if key not in self._gates:
             passed = Passed(self.study) if asset == RAW_RECORDS else None
@@ -129,7 +129,7 @@ class Maker:
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
         """The recipe of an asset with these inputs; `own` is its origin."""
-        declared, population = ASSETS[asset], presence.population_made(asset, self.store, self.study)
+        declared, population = ASSETS[asset], withdrawn_patients.population_made(asset, self.store, self.study)
         settings, governed = (
             declared.own_settings(self.study),
             governance.label(declared.released, self.study.governance),

@@ -92,7 +92,7 @@ class Pipeline(DataAssets):
     def concept_embeddings(self) -> Artifact:
         """Write the concept vectors and their nearest neighbours."""
         from ehr_pipeline.encoder import configuration
-        from ehr_pipeline.events.listed import Ladder
+        from ehr_pipeline.events.resolve_lists import Ladder
         from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -122,7 +122,7 @@ class Pipeline(DataAssets):
     def concept_relations(self) -> Artifact:
         """Find which concepts go together, and in which order."""
         from ehr_pipeline.encoder import configuration
-        from ehr_pipeline.events.listed import Ladder, concepts
+        from ehr_pipeline.events.resolve_lists import Ladder, concepts
         from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.relations import sentence_encoder
         from ehr_pipeline.vocabulary.table import Vocabulary
@@ -151,7 +151,7 @@ class Pipeline(DataAssets):
         """Find the patients with one of the diseases. Raises InputError for a study without a cohort."""
         from ehr_pipeline.cohort import build
         from ehr_pipeline.cohort.settings import list_of
-        from ehr_pipeline.events.listed import Ladder
+        from ehr_pipeline.events.resolve_lists import Ladder
 
         diseases, read = self.study.embeddings.cohort, self.read(COHORT)
         if not diseases:
@@ -173,8 +173,8 @@ class Pipeline(DataAssets):
 
     def patient_embeddings(self, launch: Launch | None = None) -> Artifact:
         """Embed the cohort: one vector for each patient."""
-        from ehr_pipeline.encoder import machine
-        from ehr_pipeline.events.listed import Ladder
+        from ehr_pipeline.encoder import hardware_choices
+        from ehr_pipeline.events.resolve_lists import Ladder
 
         settings, artifacts = self.study.embeddings, self.read(PATIENT_EMBEDDINGS)
         method = self._method(COHORT), self._method(PATIENT_EMBEDDINGS)
@@ -198,7 +198,7 @@ class Pipeline(DataAssets):
                 self._note_learned(out, plain, earlier.path if earlier else None)
             return counts
 
-        artifact = self._make(PATIENT_EMBEDDINGS, inputs, make, own=own, machine=lambda _: machine.noted(work))
+        artifact = self._make(PATIENT_EMBEDDINGS, inputs, make, own=own, machine=lambda _: hardware_choices.noted(work))
         shutil.rmtree(work, ignore_errors=True)
         return artifact
 
@@ -231,7 +231,7 @@ class Pipeline(DataAssets):
 
     def patient_trajectories(self, launch: Launch | None = None) -> Artifact:
         """Divide each patient's record into time windows, and find the vector, cluster and map position of each window."""
-        from ehr_pipeline.encoder import machine
+        from ehr_pipeline.encoder import hardware_choices
         from ehr_pipeline.trajectories import truth
 
         settings, artifacts = self.study.trajectories, self.read(PATIENT_TRAJECTORIES)
@@ -248,7 +248,9 @@ class Pipeline(DataAssets):
             job = self.embedding_job(artifacts, work)
             return build.build(artifacts, settings, job, out, launch=run, planted=changes)
 
-        artifact = self._make(PATIENT_TRAJECTORIES, inputs, files.guard(make), machine=lambda _: machine.noted(work))
+        artifact = self._make(
+            PATIENT_TRAJECTORIES, inputs, files.guard(make), machine=lambda _: hardware_choices.noted(work)
+        )
         shutil.rmtree(work, ignore_errors=True)
         return artifact
 
@@ -332,7 +334,7 @@ class Pipeline(DataAssets):
 
     def pooled_concepts(self) -> frozenset[str]:
         """The concepts of the list in `embeddings.pooling.concepts`; empty unless `pooling.select` is 'list'."""
-        from ehr_pipeline.events.listed import Ladder, concepts
+        from ehr_pipeline.events.resolve_lists import Ladder, concepts
 
         pooling, where = self.study.embeddings.pooling, "embeddings.pooling.concepts"
         ladder = Ladder(self.study.events, self.store.intact(MAPPED_EVENTS))

@@ -27,7 +27,7 @@ from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.forecasts.settings import ForecastsSettings
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.predictions.settings import PredictionsSettings
-from ehr_pipeline.records.operation import OperationSettings
+from ehr_pipeline.records.operation_settings import OperationSettings
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.reports.settings import ReportsSettings

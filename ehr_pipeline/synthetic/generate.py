@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from ehr_pipeline.store.durable import write_atomically
-from ehr_pipeline.synthetic import change, dirt, people, subtle, terminology_files, visits
+from ehr_pipeline.synthetic import change, dirt, hard_groups, people, terminology_files, visits
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.extract import DELIMITER, write_events
 from ehr_pipeline.synthetic.extract import EXTRACT as EXTRACT
@@ -27,7 +27,7 @@ BLOCK = 1000  # patients; each block is written to one event file
 # The groups of each way of planting, and the share of the cohort with two of them.
 PLANTS: dict[str, tuple[tuple[PlantedGroup, ...], float]] = {
     "counts": (GROUPS, SECOND_GROUP_SHARE),
-    "subtle": (subtle.GROUPS, 0.0),
+    "subtle": (hard_groups.GROUPS, 0.0),
     "change": (GROUPS, 0.0),
 }
 CHANGES = "changes.csv"

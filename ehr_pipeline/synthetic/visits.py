@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.synthetic import change, subtle
+from ehr_pipeline.synthetic import change, hard_groups
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, COMPANIONS, DISEASE_RATE, DISEASES, ELSEWHERE_RATE, GROUPS
 from ehr_pipeline.synthetic.people import END_YEAR
@@ -105,7 +105,7 @@ def draw(
 ) -> pl.DataFrame:
     """Draw the events of `people`: columns person (row of `people`), day (days from 1970-01-01), code.
 
-    `plant`: 'counts' for the groups of `synthetic.groups`, 'subtle' for those of `synthetic.subtle`, 'change' for patients who
+    `plant`: 'counts' for the groups of `synthetic.groups`, 'subtle' for those of `synthetic.hard_groups`, 'change' for patients who
     change from one group to another (`synthetic.change`).
     """
     visit_person, visit_day = _visits(rng, people)
@@ -181,7 +181,7 @@ def _planted(
 ) -> Drawn:
     """Draw the companions in the way that `plant` names; with `null`, at the same rate in every visit."""
     if plant == "subtle" and not null:
-        return subtle.draw(rng, people, visit_person, visit_day)
+        return hard_groups.draw(rng, people, visit_person, visit_day)
     if plant == "change" and not null:
         return change.draw(rng, people, visit_person, visit_day, table)
     return _companions(rng, people, visit_person, table, null)

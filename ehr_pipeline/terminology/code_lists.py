@@ -1,6 +1,6 @@
 """Concept lists: small CSV files (code, cui, name, source) that a clinician can review and edit.
 
-The mapping ladder decides which concepts the codes stand for: see `events.listed`.
+The mapping ladder decides which concepts the codes stand for: see `events.resolve_lists`.
 """
 
 import re

@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.store.walk import refuse_special, walk
+from ehr_pipeline.store.file_listing import refuse_special, walk
 from ehr_pipeline.terminology.reading import named, reading
 
 CODE_SYSTEM = "omop"

@@ -15,8 +15,8 @@ import polars as pl
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.counts import summed
-from ehr_pipeline.events.listed import Rows, facts
-from ehr_pipeline.events.listed import concepts as concepts_of
+from ehr_pipeline.events.resolve_lists import Rows, facts
+from ehr_pipeline.events.resolve_lists import concepts as concepts_of
 from ehr_pipeline.store.artifacts import Counts, hash_of
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology import rrf, snomed

@@ -22,7 +22,7 @@ from ehr_pipeline.work.progress import Progress
 THREADS = 4
 # All modules that work on buckets, imported before worker processes are forked.
 PRELOADED = [
-    "ehr_pipeline.records.finish",
+    "ehr_pipeline.records.finish_bucket",
     "ehr_pipeline.events.build",
     "ehr_pipeline.patients.dataset",
 ]

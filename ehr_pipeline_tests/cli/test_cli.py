@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.cli import chain
+from ehr_pipeline.cli import run
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import write_settings
@@ -200,10 +200,10 @@ def test_outside_a_checkout_the_demo_has_settings_that_can_be_written_to(
     installed = tmp_path / "site-packages" / "ehr_pipeline" / "data"
     for folder in ("demo", "lists", "tasks"):
         shutil.copytree(shipped(folder), installed / folder)
-    monkeypatch.setattr(chain, "shipped", lambda name: installed / name)
+    monkeypatch.setattr(run, "shipped", lambda name: installed / name)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    path = chain._demo_settings()
+    path = run._demo_settings()
     assert path == tmp_path / "work" / "ehr_pipeline_demo" / "demo" / "settings.toml"
     study = settings.load(path)
     assert all(Path(disease.concepts).is_file() for disease in study.embeddings.cohort)
@@ -292,7 +292,7 @@ def test_an_interrupted_command_says_how_to_go_on(
         return 0
 
     for command in (interrupted, ended):
-        monkeypatch.setattr(chain, "_check", command)
+        monkeypatch.setattr(run, "_check", command)
         assert cli.main(["check", "--settings", "my study.toml"]) == 130
         told = capsys.readouterr().err
         assert told.splitlines() == [

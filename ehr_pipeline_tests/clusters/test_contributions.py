@@ -11,8 +11,8 @@ from scipy.sparse import csr_array
 from ehr_pipeline.clusters import baseline, contributions
 from ehr_pipeline.clusters.contributions import Contributions, Space, Truth
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
-from ehr_pipeline.embeddings import variants
-from ehr_pipeline.embeddings.blocks import mean_over_blocks
+from ehr_pipeline.embeddings import ablations
+from ehr_pipeline.embeddings.patient_blocks import mean_over_blocks
 from ehr_pipeline.embeddings.vectors import HALVES, WHOLE, Vectors, settings_of
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.clusters.test_methods import blobs
@@ -106,7 +106,7 @@ def test_a_run_holds_all_rows_and_reads_them_back(tiny: Pipeline, tmp_path: Path
     artifact = tiny.store.current("clusters")
     found = Contributions.read(artifact.path)
     assert found is not None
-    names = [THIS_RUN, variants.NETWORK, variants.NO_NETWORK, COUNTS]
+    names = [THIS_RUN, ablations.NETWORK, ablations.NO_NETWORK, COUNTS]
     assert [row.name for row in found.rows] == names
     assert all(row.retrieved.low <= row.retrieved.value <= row.retrieved.high for row in found.rows)
     assert all(row.adjusted_rand_index is not None and row.homogeneity is not None for row in found.rows)
@@ -119,8 +119,8 @@ def test_a_run_holds_all_rows_and_reads_them_back(tiny: Pipeline, tmp_path: Path
 def test_the_parts_of_the_vectors_make_the_vectors(tiny: Pipeline) -> None:
     """The vectors of the run are the two parts side by side, weighed by the share that was chosen; also in halves."""
     artifact = tiny.store.current("patient_embeddings")
-    found, share = variants.read(artifact), settings_of(artifact)["encoder_share"]
-    network, profile = found[variants.NETWORK], found[variants.NO_NETWORK]
+    found, share = ablations.read(artifact), settings_of(artifact)["encoder_share"]
+    network, profile = found[ablations.NETWORK], found[ablations.NO_NETWORK]
     for name, parts in ((WHOLE, (network.whole, profile.whole)), (HALVES[1], (network.halves[1], profile.halves[1]))):
         vectors = Vectors.read(artifact, name)
         there = np.flatnonzero(np.isin(network.ids.to_numpy(False), vectors.ids.to_numpy(False)))

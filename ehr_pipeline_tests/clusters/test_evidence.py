@@ -4,10 +4,10 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters.alike import PRACTICE
 from ehr_pipeline.clusters.covariates import TIME, Covariates
 from ehr_pipeline.clusters.evidence import Evidence, Half, Predictions, split_half, votes
 from ehr_pipeline.clusters.methods import cluster
+from ehr_pipeline.clusters.patients_alike import PRACTICE
 from ehr_pipeline.clusters.trait_correlations import Togetherness
 
 CONCEPTS = 30

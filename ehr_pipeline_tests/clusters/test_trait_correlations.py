@@ -3,7 +3,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters import trait_correlations
-from ehr_pipeline.clusters.matching import nearest_blocks
+from ehr_pipeline.clusters.microaggregation import nearest_blocks
 from ehr_pipeline.clusters.trait_correlations import Records, Togetherness, together
 
 CONCEPTS, PATIENTS = 24, 2400

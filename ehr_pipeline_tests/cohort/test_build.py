@@ -8,7 +8,7 @@ import pytest
 from ehr_pipeline.cohort import build
 from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.listed import Resolved, Rows
+from ehr_pipeline.events.resolve_lists import Resolved, Rows
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology.code_lists import ListedConcept

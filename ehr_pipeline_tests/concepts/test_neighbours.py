@@ -12,7 +12,7 @@ from ehr_pipeline.concepts.settings import ConceptsSettings
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events import listed
+from ehr_pipeline.events import resolve_lists
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -84,7 +84,9 @@ def test_too_few_known_concepts_are_told(tiny: Pipeline, tmp_path: Path) -> None
     path.write_text("code,cui,name,source\n,C0033860,Psoriasis,x\n,C0000000,nothing,x\n")
     vocabulary = Vocabulary.read(tiny.store.current("vocabulary").path)
     folder = tiny.store.current("encoder_checkpoint").file("checkpoint")
-    rows = listed.resolve({"concepts.concepts_of_interest": path}, tiny.study.events)["concepts.concepts_of_interest"]
+    rows = resolve_lists.resolve({"concepts.concepts_of_interest": path}, tiny.study.events)[
+        "concepts.concepts_of_interest"
+    ]
     with pytest.raises(InputError, match="1 of the 2 concepts of interest are in the vocabulary"):
         build.build(
             folder,

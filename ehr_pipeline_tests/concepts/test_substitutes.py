@@ -17,7 +17,7 @@ from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
-from ehr_pipeline.synthetic.subtle import FAMILIES
+from ehr_pipeline.synthetic.hard_groups import FAMILIES
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings

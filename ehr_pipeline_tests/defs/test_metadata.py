@@ -16,7 +16,7 @@ from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.defs.metadata import LARGEST_PICTURE, published, published_together
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.store.declared import shown
+from ehr_pipeline.store.count_kinds import shown
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
 

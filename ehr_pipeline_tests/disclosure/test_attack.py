@@ -15,8 +15,8 @@ from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, People, Share
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.export import release
-from ehr_pipeline.reports.counted import Counted, Scale
 from ehr_pipeline.reports.sections import flow
+from ehr_pipeline.reports.shown_counts import Counted, Scale
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests import attacking

@@ -8,8 +8,8 @@ import pytest
 from ehr_pipeline.disclosure.figures import Guard, Naming, told
 from ehr_pipeline.disclosure.kinds import Events, EventsOf, People, Score, Share, ShareOf, SumOf, Things, figures, size
 from ehr_pipeline.runs.pipeline import Pipeline
-from ehr_pipeline.store.declared import declared
-from ehr_pipeline.store.declared import shown as shown_by
+from ehr_pipeline.store.count_kinds import declared
+from ehr_pipeline.store.count_kinds import shown as shown_by
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
 

@@ -22,7 +22,7 @@ from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.export import release
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.runs.pipeline import Pipeline
-from ehr_pipeline.store.declared import declared
+from ehr_pipeline.store.count_kinds import declared
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology import snomed
 from ehr_pipeline.typed_settings import file_hash

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.embeddings import encoder_share
-from ehr_pipeline.embeddings.blocks import Estimate
 from ehr_pipeline.embeddings.encoder_share import Chosen, Tried
 from ehr_pipeline.embeddings.geometry import unit_length
+from ehr_pipeline.embeddings.patient_blocks import Estimate
 from ehr_pipeline.store.artifacts import Artifact
 
 PATIENTS, WIDTH = 600, 12

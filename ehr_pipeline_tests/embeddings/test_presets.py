@@ -18,7 +18,7 @@ from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.embeddings.vectors import Vectors, pooled_tokens
-from ehr_pipeline.encoder import checkpoint, machine
+from ehr_pipeline.encoder import checkpoint, hardware_choices
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.runs.pipeline import Pipeline
@@ -64,7 +64,7 @@ def test_published_vectors_are_the_formula_and_nothing_else(tiny: Pipeline, tmp_
     chosen[pooled_tokens(tmp_path / "out")] = True
     cohort = Cohort.read(tiny.store.current("cohort").path)
     shape = {name: getattr(tiny.study.encoder, name) for name in ENCODER_SHAPE}
-    precision = machine.precision_of(shape["precision"], model.stock.config)
+    precision = hardware_choices.precision_of(shape["precision"], model.stock.config)
     how = Inference(**shape | {"precision": precision}, batch_tokens=4096)
     for path in tiny.store.current("patient_dataset").files("patients"):
         for name, folder in build.FOLDERS.items():

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from ehr_pipeline.concepts import build as concepts
-from ehr_pipeline.encoder import checkpoint, configuration, start
+from ehr_pipeline.encoder import checkpoint, configuration, initial_weights
 from ehr_pipeline.encoder.model import config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import UserError
@@ -256,7 +256,7 @@ def test_every_use_of_a_checkpoint_refuses_a_mutilated_one(vocabulary: Vocabular
     fresh = new_model(config_for(SHAPE, vocabulary.size, vocabulary.hash), 0)
     before = [parameter.clone() for parameter in fresh.parameters()]
     with pytest.raises(UserError, match="weights are missing"):
-        start.continue_from(folder, fresh, vocabulary)
+        initial_weights.continue_from(folder, fresh, vocabulary)
     assert all(torch.equal(one, other) for one, other in zip(before, fresh.parameters(), strict=True))
     with pytest.raises(UserError, match="weights are missing"):
         concepts.input_vectors(folder, vocabulary)
@@ -265,7 +265,7 @@ def test_every_use_of_a_checkpoint_refuses_a_mutilated_one(vocabulary: Vocabular
 def test_concept_vectors_are_the_input_embeddings(tiny: Pipeline) -> None:
     vectors = np.load(tiny.store.current("concept_embeddings").file("vectors.npy"))
     weights = load_file(tiny.store.current("encoder_checkpoint").file("checkpoint/model.safetensors"))
-    assert np.array_equal(vectors, weights[start.TOKENS].numpy())
+    assert np.array_equal(vectors, weights[initial_weights.TOKENS].numpy())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from ehr_pipeline.encoder import devices, machine
+from ehr_pipeline.encoder import devices, hardware_choices
 from ehr_pipeline.engines import ray
 from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings, RaySettings, SlurmSettings
 from ehr_pipeline.errors import UserError
@@ -127,7 +127,7 @@ def test_a_v100_computes_in_float32_and_an_a100_in_bfloat16(
     gpus: Any, capability: tuple[int, int], precision: str
 ) -> None:
     gpus(1, capability)
-    assert machine.precision_for("auto", torch.device("cuda", 0)) == precision
+    assert hardware_choices.precision_for("auto", torch.device("cuda", 0)) == precision
 
 
 def test_the_launcher_needs_gpus_where_the_settings_ask_for_them() -> None:

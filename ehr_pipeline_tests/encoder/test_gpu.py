@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ehr_pipeline.encoder import loader, machine, optimizer, train
+from ehr_pipeline.encoder import hardware_choices, loader, optimizer, train
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.objectives import objective_of
 from ehr_pipeline.encoder.sequences import Sequences
@@ -84,7 +84,7 @@ def test_a_training_goes_on_from_the_cpu_to_the_gpu_and_back(
             with pytest.raises(KeyboardInterrupt):
                 train.run(broken)
     train.run(broken)
-    decided = (tmp_path / "training" / machine.FILE).read_text()
+    decided = (tmp_path / "training" / hardware_choices.FILE).read_text()
     assert "cpu and cuda" in decided
     ours, theirs = weights(whole.out), weights(broken.out)
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-3) for name in ours)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ehr_pipeline.encoder import checkpoint, names, shape, train, transfer
+from ehr_pipeline.encoder import checkpoint, shape_check, train, transfer, vectors_from_names
+from ehr_pipeline.encoder.initial_weights import Facts
 from ehr_pipeline.encoder.model import config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings, TransferSettings
-from ehr_pipeline.encoder.start import Facts
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
@@ -131,10 +131,10 @@ def test_names_that_tell_nothing_begin_near_the_mean() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(200, 8))
     words = [" ".join(rng.permutation(["alpha", "beta", "gamma", "delta", str(n)])) for n in range(230)]
-    found = names.predict(words[:200], rows, words[200:])
+    found = vectors_from_names.predict(words[:200], rows, words[200:])
     assert found.explained < 0.05
     assert np.abs(found.rows - rows.mean(0)).max() < 0.3, "rows themselves differ by about 1"
-    few = names.predict(words[:5], rows[:5], words[5:7])
+    few = vectors_from_names.predict(words[:5], rows[:5], words[5:7])
     assert few.explained == 0
     assert np.array_equal(few.rows, np.tile(rows[:5].mean(0), (2, 1)))
 
@@ -149,7 +149,7 @@ def test_vectors_of_names_put_real_synonyms_together() -> None:
         ("Malignant melanoma of skin", "Melanoma, malignant, of skin"),
         ("Fracture of distal radius", "Distal radius fracture"),
     )
-    found = names.vectors([name for pair in pairs for name in pair])
+    found = vectors_from_names.vectors([name for pair in pairs for name in pair])
     found /= np.linalg.norm(found, axis=1, keepdims=True)
     alike = found @ found.T
     np.fill_diagonal(alike, -1)
@@ -164,15 +164,15 @@ def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
         begun(source, own, tmp_path / "own")
     other = replace(begun_from(source), hidden_size=64, age_unit="quarter", context=32, objective="next_visit")
     with pytest.raises(InputError) as told:
-        shape.look(source, other)
+        shape_check.look(source, other)
     wanted = ("encoder.hidden_size = 32", 'encoder.age_unit = "year"', "encoder.context = 16", 'objective = "masked"')
     assert all(text in str(told.value) for text in wanted)
     assert "encoder.layers" not in str(told.value)
     (source / "SHA256SUMS").unlink()
     with pytest.raises(InputError, match="has no SHA256SUMS"):
-        shape.look(source, begun_from(source))
+        shape_check.look(source, begun_from(source))
     with pytest.raises(InputError, match=r"has no config\.json"):
-        shape.look(tmp_path / "absent", begun_from(source))
+        shape_check.look(tmp_path / "absent", begun_from(source))
     changed = other_study(tmp_path / "changed", THEIRS)
     other_study(tmp_path / "more", THEIRS, seed=4)
     (changed / "model.safetensors").write_bytes((tmp_path / "more/model.safetensors").read_bytes())

@@ -185,7 +185,7 @@ def test_workers_import_what_their_image_holds_and_no_more(tmp_path: Path) -> No
     code = """
 import json, sys
 import ehr_pipeline.engines.pod, ehr_pipeline.engines.bucket_worker, ehr_pipeline.encoder.train, ehr_pipeline.embeddings.embed
-import ehr_pipeline.records.finish, ehr_pipeline.events.build, ehr_pipeline.patients.dataset
+import ehr_pipeline.records.finish_bucket, ehr_pipeline.events.build, ehr_pipeline.patients.dataset
 import torch.distributed.run
 from ehr_pipeline.tables import hashing, machine_code
 import numpy

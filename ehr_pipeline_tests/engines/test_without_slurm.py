@@ -19,7 +19,7 @@ from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.events import build as events
 from ehr_pipeline.patients import dataset
-from ehr_pipeline.records import finish
+from ehr_pipeline.records import finish_bucket
 from ehr_pipeline.store.bucket_cache import Memory
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
@@ -213,7 +213,7 @@ def test_jobs_of_every_stage_are_the_same_after_they_were_written_down(tmp_path:
     study, place = settings.load(shipped("demo/settings.toml")), Path("/a b/ü")
     known = Memory(place, {"00001.arrow": {"key": "k", "files": ["events/00001.arrow"], "counts": {"repeated": 3}}})
     work: list[tuple[Any, list[Any]]] = [
-        (finish.finish_bucket, [finish.FinishingJob(3, place, place, study.records)]),
+        (finish_bucket.finish_bucket, [finish_bucket.FinishingJob(3, place, place, study.records)]),
         (events.map_bucket, [events.MappingJob("x", (place,), ("d",), place, place, of) for of in (known, Memory())]),
         (
             dataset.build_bucket,

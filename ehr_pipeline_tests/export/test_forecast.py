@@ -8,7 +8,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export.forecast import Open
 from ehr_pipeline.forecasts.forecaster import Forecaster
-from ehr_pipeline.forecasts.typed import Known
+from ehr_pipeline.forecasts.typed_history import Known
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 from ehr_pipeline_tests.encoder.data import vocabulary_of
 

@@ -10,7 +10,7 @@ from scipy.special import logit
 from ehr_pipeline.forecasts import counting, scores
 from ehr_pipeline.forecasts.cases import COUNT, HORIZONS, JUDGE, NEXT_VISIT, STRATA, TUNE, Cases, History
 from ehr_pipeline.forecasts.counting import PRIOR, Rates, Tables
-from ehr_pipeline.forecasts.judge import Groups, Judge
+from ehr_pipeline.forecasts.evaluate import Groups, Judge
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
 from ehr_pipeline.forecasts.scores import COUNTING, FORECAST, Asked
 from ehr_pipeline.forecasts.table import Counted, Forecasts

@@ -5,8 +5,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from ehr_pipeline.forecasts import metrics
+from ehr_pipeline.forecasts.evaluate import FEWEST, Groups, verdict_of
 from ehr_pipeline.forecasts.foresight_metric import Foresight
-from ehr_pipeline.forecasts.judge import FEWEST, Groups, verdict_of
 from ehr_pipeline.forecasts.metrics import ANY, NEW, RECURRING, Calibration, Tally
 from ehr_pipeline.predictions.metrics import interval, times_drawn
 

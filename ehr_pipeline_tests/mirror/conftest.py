@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.checks import presence
+from ehr_pipeline.checks import withdrawn_patients
 from ehr_pipeline.mirror.index import INDEX, grouped
 from ehr_pipeline.mirror.object_store import Mirror
 from ehr_pipeline.records import catalog
@@ -144,7 +144,7 @@ def put(
         return {"rows_in": 1, "kept": 1}
 
     settings = ASSETS[asset].own_settings(study) if asset == "raw_records" else {"n": n}
-    population = presence.population(asset, store, study)
+    population = withdrawn_patients.population(asset, store, study)
     store.make(Recipe(asset, "1", settings | {"n": n}, inputs, partition, population), build)
 
 

@@ -212,7 +212,7 @@ def test_the_commands(
 ) -> None:
     studies = {"here": study_at(tmp_path, "here", uri), "there": study_at(tmp_path, "there", uri)}
     store = fill(studies["here"])
-    monkeypatch.setattr("ehr_pipeline.cli.results.study_of", lambda options: studies[str(options.settings)])
+    monkeypatch.setattr("ehr_pipeline.cli.export.study_of", lambda options: studies[str(options.settings)])
     before = os.umask(0o022)
     try:
         assert cli.main(["push", "--settings", "here"]) == 0

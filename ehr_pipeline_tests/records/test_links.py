@@ -10,13 +10,13 @@ from ehr_pipeline import typed_settings
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import preflight
-from ehr_pipeline.records import landing as landed
-from ehr_pipeline.records.listing import list_extract
+from ehr_pipeline.records import landing_folder as landed
+from ehr_pipeline.records.extract_files import list_extract
 from ehr_pipeline.records.sources.meds import Meds
 from ehr_pipeline.runs import extracts
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import MANIFEST, Store
-from ehr_pipeline.store.walk import NOWHERE
+from ehr_pipeline.store.file_listing import NOWHERE
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.terminology import omop

@@ -8,7 +8,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import files, text
 from ehr_pipeline.records.kinds import EventKind
 from ehr_pipeline.records.layouts import DelimitedText, EventColumns, EventFiles
-from ehr_pipeline.store.walk import walk
+from ehr_pipeline.store.file_listing import walk
 from ehr_pipeline.work.progress import Progress
 
 COLUMNS = {"patient": "id", "code": "code"}

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import build, files, header, lines, unread
+from ehr_pipeline.records.extract_files import list_extract
 from ehr_pipeline.records.kinds import EventKind
 from ehr_pipeline.records.layouts import DelimitedText, EventColumns, EventFiles
-from ehr_pipeline.records.listing import list_extract
 from ehr_pipeline.records.sources.cprd_aurum import CprdAurum
 from ehr_pipeline.records.sources.omop import EVENTS, Omop
-from ehr_pipeline.store.walk import walk
+from ehr_pipeline.store.file_listing import walk
 from ehr_pipeline_tests.conftest import records_settings
 
 OMOP = {kind.where.split(": ")[1]: kind for kind in Omop().kinds() if kind.where.startswith("records.omop")}

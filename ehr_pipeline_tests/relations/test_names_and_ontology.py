@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.concepts.ontology import Ontology
-from ehr_pipeline.encoder import names
+from ehr_pipeline.encoder import vectors_from_names
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.relations import names_and_ontology, sentence_encoder
 from ehr_pipeline.vocabulary.table import Concept
@@ -20,10 +20,10 @@ def concept(name: str, concept: str = "C") -> Concept:
 
 def test_names_that_share_pieces_are_alike_and_a_code_is_no_name() -> None:
     some = [concept("Type 2 diabetes"), concept("Type 1 diabetes"), concept("Asthma"), concept("SCT:1", "SCT:1")]
-    found = names_and_ontology.alike_names(some, names.vectors)
+    found = names_and_ontology.alike_names(some, vectors_from_names.vectors)
     assert found[0, 1] > 0.5 > found[0, 2]
     assert np.isnan(found[3]).all()
-    assert np.isnan(names_and_ontology.alike_names(some[3:], names.vectors)).all()
+    assert np.isnan(names_and_ontology.alike_names(some[3:], vectors_from_names.vectors)).all()
 
 
 TREE = {"root": {"skin", "joint"}, "skin": {"psoriasis", "eczema"}, "joint": {"arthritis", "psoriatic arthritis"}}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.reports import charts, heat
+from ehr_pipeline.reports import charts, heat_table
 from ehr_pipeline.reports.cards import ConceptRow
 from ehr_pipeline.reports.charts import Strip
 
@@ -70,7 +70,7 @@ def test_the_table_of_concepts_shows_what_the_cards_show() -> None:
         {"over": [row("x", "8.00", "5.00–9.00"), row("y", "–", "")], "under": []},
         {"over": [row("z", "0.80", "0.70–0.90")], "under": [row("x", "0.20", "0.10–0.30", over=False)]},
     ]
-    found = {name: [(cell.kind, cell.text) for cell in cells] for name, cells in heat.table(cards)}
+    found = {name: [(cell.kind, cell.text) for cell in cells] for name, cells in heat_table.table(cards)}
     assert found == {
         "x": [("over3", "8.00"), ("under3", "0.20")],
         "y": [("over2", "20.0 %"), ("none", "")],
@@ -85,6 +85,6 @@ def test_a_mark_without_a_lift_shows_its_share() -> None:
     bare = replace(row("z", "–", ""), share="–", elsewhere="5–7 %")
     rare = replace(row("x", "–", "", over=False), share="–", elsewhere="about 7 %")
     cards = [{"over": [sole, some, bare], "under": []}, {"over": [], "under": [rare]}]
-    found = {name: [(cell.kind, cell.text) for cell in cells] for name, cells in heat.table(cards)}
+    found = {name: [(cell.kind, cell.text) for cell in cells] for name, cells in heat_table.table(cards)}
     assert [found[name][0] for name in "xyz"] == [("over3", ">81 %"), ("over2", "29–48 %"), ("over1", "more")]
     assert found["x"][1] == ("under1", "less")

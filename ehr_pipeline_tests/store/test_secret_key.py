@@ -13,7 +13,7 @@ import pytest
 
 from ehr_pipeline import cli
 from ehr_pipeline.assets import ASSETS, identity
-from ehr_pipeline.checks import presence
+from ehr_pipeline.checks import withdrawn_patients
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.planning import preflight
@@ -278,7 +278,7 @@ def test_withdrawals_of_before_are_followed_and_keyed(tiny: Pipeline, extract: P
     as_before(before, [first], tmp_path / "withdrawn.txt")
     before = pipeline.store.current("raw_records", EXTRACT)
     (pipeline.store.root / secret_key.FILE).unlink()
-    assert presence.of_present_patients(before, pipeline.store, pipeline.study)[0], "its list is the same one"
+    assert withdrawn_patients.of_present_patients(before, pipeline.store, pipeline.study)[0], "its list is the same one"
     study = dataclasses.replace(pipeline.study.records, landing=str(tmp_path / "archived"))
     archived = Pipeline(dataclasses.replace(pipeline.study, records=study))
     made = archived.raw_records(EXTRACT)

@@ -18,7 +18,7 @@ WORDS = {
     "clusters/__init__.py": {"clusters": 1},  # a count
     "clusters/build.py": {"clusters": 1},  # a count
     "assets/identity.py": {"prediction_report": 1},  # a room
-    "clusters/divide.py": {"clusters": 1},  # of a file
+    "clusters/clustering.py": {"clusters": 1},  # of a file
     "concepts/build.py": {"vocabulary": 1},  # of a file
     "defs/ci.py": {"clusters": 1},  # a section of the settings
     "encoder/train.py": {"vocabulary": 1},  # of a checkpoint
@@ -26,19 +26,19 @@ WORDS = {
     "events/build.py": {"mapped_events": 1},  # a count
     "events/coverage.py": {"mapped_events": 1},  # a count
     "assets/forecasts.py": {"forecasts": 1},  # a section of the settings
-    "forecasts/judge.py": {"forecasts": 1},  # of a file
+    "forecasts/evaluate.py": {"forecasts": 1},  # of a file
     "forecasts/table.py": {"forecasts": 1},  # of a file
     "planning/variant_figures.py": {"clusters": 2},  # a figure, and a count
     "prediction_report/page.py": {"forecasts": 1},  # a section of the page
     "reports/__init__.py": {"clusters": 1},  # a count
     "reports/build.py": {"clusters": 1},  # a count
     "reports/findings.py": {"clusters": 1},  # of a file
-    "reports/lists.py": {"cohort": 1},  # a setting
+    "reports/cohort_lists.py": {"cohort": 1},  # a setting
     "reports/page.py": {"clusters": 1},  # a section of the page
     "reports/sections/flow.py": {"cohort": 1},  # a value of a template
     "reports/sections/published.py": {"clusters": 2},  # of the page, and a count
     "reports/sections/settings.py": {"cohort": 1},  # a setting
-    "reports/sureness.py": {"clusters": 2},  # of the page
+    "reports/cluster_reliability.py": {"clusters": 2},  # of the page
     "tables/schemas.py": {"clusters": 1},  # a column
     "synthetic/study.py": {"clusters": 2, "vocabulary": 2},  # sections of the settings
 }

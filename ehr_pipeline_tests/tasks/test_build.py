@@ -11,14 +11,14 @@ import pytest
 
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.errors import InputError, SettingsError
-from ehr_pipeline.events import listed
+from ehr_pipeline.events import resolve_lists
 from ehr_pipeline.export import meds as export
 from ehr_pipeline.patients.settings import TEST
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, unbalanced
-from ehr_pipeline.store.declared import shown
+from ehr_pipeline.store.count_kinds import shown
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
@@ -298,8 +298,8 @@ def test_twenty_tasks_are_shipped_and_found_in_the_terminology_of_the_demo(extra
     )
     assert len({task.name for task in study.tasks.task}) == 20
     resolved = {
-        where: listed.concepts(rows)
-        for where, rows in listed.resolve(
+        where: resolve_lists.concepts(rows)
+        for where, rows in resolve_lists.resolve(
             {where: Path(path) for where, path in study_rules.lists(study.tasks).items()}, study.events
         ).items()
     }

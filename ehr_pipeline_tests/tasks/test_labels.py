@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ehr_pipeline.patients.settings import EVERY_SIDE
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tasks import censoring, table
+from ehr_pipeline.tasks.assign_labels import REASONS
 from ehr_pipeline.tasks.build import Found, LabelJob, build_bucket
-from ehr_pipeline.tasks.judge import REASONS
 from ehr_pipeline.tasks.meds import DEATH
 from ehr_pipeline.tasks.records import Deaths
 from ehr_pipeline.tasks.rule import VISIT, Condition, Rule, of_task

@@ -6,7 +6,7 @@ import pytest
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.counts import of_concepts, summed
-from ehr_pipeline.events.listed import Resolved
+from ehr_pipeline.events.resolve_lists import Resolved
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import unbalanced
 from ehr_pipeline.tables import schemas

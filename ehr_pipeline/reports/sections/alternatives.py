@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ehr_pipeline.clusters import comparison, divide
-from ehr_pipeline.clusters import number as numbers
+from ehr_pipeline.clusters import clustering, comparison
+from ehr_pipeline.clusters import number_of_clusters as numbers
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import pictures
 from ehr_pipeline.reports.findings import Findings
@@ -92,7 +92,7 @@ def agreements(clusters: Artifact) -> dict[int, tuple[float, float]]:
     """Return how far random halves of the patients agree, for each number of clusters tried: mean and standard
     deviation of the adjusted Rand index. Empty if it was not examined.
     """
-    tried = [row for row in divide.read_choice(clusters.path) if row["agreement"] is not None]
+    tried = [row for row in clustering.read_choice(clusters.path) if row["agreement"] is not None]
     return {row["n"]: (row["agreement"], row["agreement_sd"] or 0.0) for row in tried}
 
 

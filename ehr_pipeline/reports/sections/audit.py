@@ -1,9 +1,9 @@
-"""The bias audit: which attributes the clusters mirror, as a table (`effects`) beside the map's colours."""
+"""The bias audit: which attributes the clusters mirror, as a table (`bias_audit`) beside the map's colours."""
 
 from typing import Any
 
 from ehr_pipeline.embeddings import vectors
-from ehr_pipeline.reports.effects import Effect
+from ehr_pipeline.reports.bias_audit import Effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements import audit as say
 from ehr_pipeline.reports.statements import occlusion

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ehr_pipeline.drawing import plots
-from ehr_pipeline.reports import charts, heat, overlap, sureness
+from ehr_pipeline.reports import charts, cluster_reliability, heat_table, several_diseases
 from ehr_pipeline.reports.cards import band_name
 from ehr_pipeline.reports.charts import Strip
 from ehr_pipeline.reports.findings import Findings
@@ -63,11 +63,11 @@ def content(findings: Findings) -> dict[str, Any]:
 def _overlap(findings: Findings) -> dict[str, Any]:
     """Return the picture of the patients with several diseases, with its words; no picture where none may be shown."""
     diseases = findings.cohort.table.column("diseases").to_pylist()
-    found = overlap.overlap(diseases, findings.clusters.numbers, findings.disclosure)
+    found = several_diseases.overlap(diseases, findings.clusters.numbers, findings.disclosure)
     if found is None:
         return {"overlap": ""}
     path = findings.pictures / "diseases_by_cluster.svg"
-    overlap.draw(path, found)
+    several_diseases.draw(path, found)
     return {
         "overlap": embedded(path),
         "overlap_alt": together.alt(found, findings.disclosure),
@@ -93,7 +93,7 @@ def _with_sentences(card: Mapping[str, Any], verdict: str, *, is_tested: bool) -
         "cloud": card["cloud"],
         "cloud_alt": say.cloud_alt(card),
         "tables": say.tables(card),
-        "is_sure": "yes" if sureness.usable(card) else "no",
+        "is_sure": "yes" if cluster_reliability.usable(card) else "no",
         "sides": list(say.sides(card, is_tested=is_tested)),
         "closest": say.closest(card, verdict),
     }
@@ -158,7 +158,7 @@ def drawings(card: Mapping[str, Any], *, is_tested: bool) -> dict[str, Any]:
 
 def _heat(shown: Sequence[Mapping[str, Any]], *, is_tested: bool) -> dict[str, Any] | None:
     """Return the table of groups and concepts; None if no card has a concept."""
-    rows = heat.table(shown)
+    rows = heat_table.table(shown)
     if not rows:
         return None
     caption = drawn.heat_caption(is_tested=is_tested)

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from ehr_pipeline.concepts.recorded_together import Together, held_out, together
 from ehr_pipeline.concepts.table import SCOPES, read_neighbours, read_ontology
-from ehr_pipeline.concepts.together import Together, held_out, together
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.reports.enrichment import Z95
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements import concepts as say
 from ehr_pipeline.reports.statements.concepts import TypeAgreement
 from ehr_pipeline.reports.statements.statement import counted, percent
-from ehr_pipeline.reports.substituted import SHOWN
+from ehr_pipeline.reports.substituted_concepts import SHOWN
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS, DATA_SPLIT, PATIENT_DATASET
 from ehr_pipeline.vocabulary.table import Vocabulary

@@ -1,4 +1,4 @@
-"""The flow of rows from raw table to clusters, with all losses. `counted.Counted` decides how numbers are shown."""
+"""The flow of rows from raw table to clusters, with all losses. `shown_counts.Counted` decides how numbers are shown."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,11 +10,11 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.events.coverage import read as read_coverage
 from ehr_pipeline.patients.settings import TEST, TRAIN, UNASSIGNED, VALIDATION
-from ehr_pipeline.reports import diagram, lists
-from ehr_pipeline.reports.counted import REPEATS, STAGES, Counted, Lost, on_sides
+from ehr_pipeline.reports import cohort_lists, diagram
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.shown_counts import REPEATS, STAGES, Counted, Lost, on_sides
 from ehr_pipeline.reports.statements import flow as say
 from ehr_pipeline.tables.asset_names import (
     CLUSTERS,
@@ -40,7 +40,7 @@ def content(findings: Findings) -> dict[str, Any]:
     artifacts, counted = findings.inputs.artifacts, findings.counted
     coverage, picture = read_coverage(artifacts[MAPPED_EVENTS].path), findings.pictures / "coverage.png"
     data_stages.coverage(picture, coverage["by_namespace"], findings.disclosure.below)
-    named = lists.listed(findings.inputs, findings.disclosure)
+    named = cohort_lists.listed(findings.inputs, findings.disclosure)
     not_embedded = counted.person.difference(
         artifacts[COHORT].counts["kept"], artifacts[PATIENT_EMBEDDINGS].counts["kept"]
     )

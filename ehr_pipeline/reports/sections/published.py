@@ -12,9 +12,9 @@ from ehr_pipeline.disclosure.figures import HIDDEN
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.patients.settings import LEARNED_FROM
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.reports.counted import Counted, on_sides
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.sections.flow import patients_lost
+from ehr_pipeline.reports.shown_counts import Counted, on_sides
 from ehr_pipeline.reports.statements.statement import percent
 from ehr_pipeline.tables import asset_names as assets
 from ehr_pipeline.tables.drop_reasons import in_words

@@ -7,7 +7,7 @@ import numpy as np
 
 from ehr_pipeline.drawing import network
 from ehr_pipeline.relations import table
-from ehr_pipeline.reports import partners
+from ehr_pipeline.reports import disease_partners
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import relations as say
@@ -22,10 +22,10 @@ def content(findings: Findings) -> dict[str, Any]:
     artifact, disclosure = findings.inputs.artifacts[CONCEPT_RELATIONS], findings.disclosure
     settings, whole = artifact.manifest["settings"], int(artifact.counts["patients"])
     naming = findings.inputs.naming(disclosure.below)
-    rows = partners.shown(table.read_consensus(artifact.path), findings.named, naming, whole)
+    rows = disease_partners.shown(table.read_consensus(artifact.path), findings.named, naming, whole)
     names = {row[side]: row[f"{side}_name"] for row in rows for side in ("first", "second")}
     interest = _interest(findings, names)
-    listed = [(names[one], partners.partners(one, rows, disclosure, whole)[:MOST_PARTNERS]) for one in interest]
+    listed = [(names[one], disease_partners.partners(one, rows, disclosure, whole)[:MOST_PARTNERS]) for one in interest]
     compared = table.read_graphs(artifact.path)
     drawn = rows[:MOST_EDGES]
     ordered = any(partner.order for _, found in listed[:MOST_DISEASES] for partner in found)

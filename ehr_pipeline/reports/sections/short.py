@@ -3,7 +3,7 @@
 from typing import Any
 
 from ehr_pipeline.embeddings.vectors import settings_of
-from ehr_pipeline.reports import effects, sureness
+from ehr_pipeline.reports import bias_audit, cluster_reliability
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import alternatives, flow
@@ -39,7 +39,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 def _sure(findings: Findings) -> list[list[int]]:
     """The groups that can be relied on: those of which one part can."""
-    good = {card["number"] for card in findings.cards if sureness.usable(card)}
+    good = {card["number"] for card in findings.cards if cluster_reliability.usable(card)}
     return [group for group in findings.groups if good & set(group)]
 
 
@@ -70,8 +70,8 @@ def _how_sure(findings: Findings) -> list[Any]:
     return [
         say.subgroups(verdict),
         say.stable(
-            sureness.counted(card["stability"]["words"] for card in findings.cards),
-            sureness.limits(inputs.settings[assets.CLUSTERS]["unstable_below"]),
+            cluster_reliability.counted(card["stability"]["words"] for card in findings.cards),
+            cluster_reliability.limits(inputs.settings[assets.CLUSTERS]["unstable_below"]),
         ),
         alternatives.steadier_methods(findings),
         say.relied_on(verdict, _sure(findings), len(findings.cards), len(findings.groups)),
@@ -86,7 +86,7 @@ def _artefacts(findings: Findings) -> list[Any]:
     if len(findings.numbers) == 1:
         return [say.without_concept(flow.summary_of_codes(findings.counted)), say.never_recorded()]
     return [
-        say.followed(verdict, effects.strong(findings.effects)),
+        say.followed(verdict, bias_audit.strong(findings.effects)),
         say.divided(verdict, findings.groups),
         say.mixed(verdict, findings.cards),
         occlusion.one_concept(findings.resting_on_one),

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ehr_pipeline.disclosure.suppression import OTHERS
-from ehr_pipeline.reports import effects, frame, maps, pictures
-from ehr_pipeline.reports.effects import Effect
+from ehr_pipeline.reports import bias_audit, map_svg, maps, pictures
+from ehr_pipeline.reports.bias_audit import Effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.maps import Layer
 from ehr_pipeline.reports.sections import alternatives, truth
@@ -20,7 +20,7 @@ SIZES = ("large", "medium", "small")
 
 def content(findings: Findings) -> dict[str, Any]:
     """Return the verdict in one sentence and what it rests on, the figures, the map with its colours, and the list."""
-    mirrored = [effect.name for effect in findings.effects if effects.in_banner(effect)]
+    mirrored = [effect.name for effect in findings.effects if bias_audit.in_banner(effect)]
     evidence, standing, fewest = findings.evidence, findings.standing, findings.settings.suppress_below
     statement = (
         verdict.banner(evidence, standing, mirrored)
@@ -64,7 +64,7 @@ def _map(findings: Findings) -> dict[str, Any]:
     ]
     shown = [(group.name, group.share) for number, group in layers[0].groups.items() if number != OTHERS]
     return {
-        "map": frame.svg(layers, hints, say.map_alt(shown, len(layers))),
+        "map": map_svg.svg(layers, hints, say.map_alt(shown, len(layers))),
         "colours": [(place, layer.menu, _key(layer)) for place, layer in enumerate(layers)],
     }
 

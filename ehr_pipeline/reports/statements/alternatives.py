@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from ehr_pipeline.clusters.number import LEAST
-from ehr_pipeline.clusters.trust import STABLE
+from ehr_pipeline.clusters.cluster_stability import STABLE
+from ehr_pipeline.clusters.number_of_clusters import LEAST
 from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, markup, say
 
 NAMES = {"kmeans": "k-means", "spectral": "spectral clustering", "agglomerative": "agglomerative clustering"}

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 
 from ehr_pipeline.encoder.settings import BIRTH_DECADE
-from ehr_pipeline.reports.effects import BANDS, RECORDING, Effect, in_words, strong
+from ehr_pipeline.reports.bias_audit import BANDS, RECORDING, Effect, in_words, strong
 from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, say
 
 FINEST_P = 0.005

@@ -7,9 +7,9 @@ from markupsafe import Markup
 
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
 from ehr_pipeline.reports.cards import ConceptRow
+from ehr_pipeline.reports.cluster_reliability import usable
 from ehr_pipeline.reports.statements import marker_concepts
 from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, counted, listed, markup, say
-from ehr_pipeline.reports.sureness import usable
 
 Card = Mapping[str, Any]
 CLOUD_WORDS = 6

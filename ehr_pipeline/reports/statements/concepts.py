@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_pipeline.concepts.together import Together
+from ehr_pipeline.concepts.recorded_together import Together
 from ehr_pipeline.reports.statements.statement import Rate, Statement, percent, say
 
 TWICE = 2.0
@@ -137,7 +137,7 @@ def _points(share: float) -> str:
 
 
 def habits(sentence: str) -> Statement:
-    """Say whether some concepts are recorded in place of others. `sentence` comes from `substituted`."""
+    """Say whether some concepts are recorded in place of others. `sentence` comes from `substituted_concepts`."""
     return say("Habits of recording: {sentence}", sentence=sentence)
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from ehr_pipeline.clusters.contributions import Contributions, Row
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
-from ehr_pipeline.embeddings.blocks import HALVED, Estimate
+from ehr_pipeline.embeddings.ablations import NETWORK, NO_NETWORK, PROFILE, SAMPLED
 from ehr_pipeline.embeddings.encoder_share import FEWEST, Chosen
-from ehr_pipeline.embeddings.variants import NETWORK, NO_NETWORK, PROFILE, SAMPLED
+from ehr_pipeline.embeddings.patient_blocks import HALVED, Estimate
 from ehr_pipeline.reports.statements.statement import Statement, say
 from ehr_pipeline.reports.statements.statement import percent as percent_of
 

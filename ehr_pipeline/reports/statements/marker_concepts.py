@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from ehr_pipeline.clusters.alike import MOST
 from ehr_pipeline.clusters.marker_concepts import FEWEST, MAX_Q
+from ehr_pipeline.clusters.patients_alike import MOST
 from ehr_pipeline.reports.statements.statement import Rate, Statement, say
 
 

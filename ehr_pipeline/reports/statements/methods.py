@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ehr_pipeline.clusters import matching, trait_correlations
+from ehr_pipeline.clusters import microaggregation, trait_correlations
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
-from ehr_pipeline.reports.lists import DiseaseConcepts
+from ehr_pipeline.reports.cohort_lists import DiseaseConcepts
 from ehr_pipeline.reports.statements.statement import Statement, listed, percent, say
 
 EQUAL = 1e-3
@@ -229,7 +229,7 @@ def split_half() -> Statement:
         " like age and number of concepts. Who has what belongs to another of the diseases is left out."
         " The sum of squares of what correlations are higher by in the disease is compared with diseases permuted among patients"
         " alike (p up to {most:.2f}).",
-        alike=matching.ALIKE,
+        alike=microaggregation.ALIKE,
         clear=WEAK_BELOW,
         none=NONE_BELOW,
         traits=trait_correlations.TRAITS,

@@ -1,7 +1,7 @@
 """Patients with several of the cohort's diseases."""
 
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.reports.overlap import OTHERS, Overlap
+from ehr_pipeline.reports.several_diseases import OTHERS, Overlap
 from ehr_pipeline.reports.statements.statement import Statement, cluster_link, listed, markup, percent, say
 
 NAMED = 3

@@ -5,8 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ehr_pipeline.reports.effects import Effect
-from ehr_pipeline.reports.lists import DiseaseConcepts
+from ehr_pipeline.reports.bias_audit import Effect
+from ehr_pipeline.reports.cluster_reliability import Standing
+from ehr_pipeline.reports.cohort_lists import DiseaseConcepts
 from ehr_pipeline.reports.statements.statement import (
     Rate,
     Statement,
@@ -17,7 +18,6 @@ from ehr_pipeline.reports.statements.statement import (
     markup,
     say,
 )
-from ehr_pipeline.reports.sureness import Standing
 
 Cards = Sequence[Mapping[str, Any]]
 Groups = Sequence[Sequence[int]]
@@ -96,7 +96,7 @@ def subgroups(verdict: str) -> Statement:
 
 
 def stable(numbers: str, limits: str) -> Statement:
-    """Say how many clusters are found again in other samples of patients. `numbers` and `limits` come from `sureness`."""
+    """Say how many clusters are found again in other samples. `numbers` and `limits` come from `cluster_reliability`."""
     return say(
         "Found again in other samples of the patients: {numbers} ({limits}).",
         Rate.CLUSTER,

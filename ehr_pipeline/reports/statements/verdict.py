@@ -6,8 +6,8 @@ from typing import Any
 from markupsafe import Markup
 
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
+from ehr_pipeline.reports.cluster_reliability import Standing
 from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, markup, percent, say, together
-from ehr_pipeline.reports.sureness import Standing
 
 FINEST_P = 0.006
 """A permutation p value below this is the smallest that the number of permutations allows."""

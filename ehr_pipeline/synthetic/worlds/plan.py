@@ -15,6 +15,7 @@ from ehr_pipeline.synthetic.worlds.change import Ageing, Change
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.consultations import Consultations
 from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses
+from ehr_pipeline.synthetic.worlds.groups_by_mechanism import KINDS, SubtleGroups
 from ehr_pipeline.synthetic.worlds.laboratory import Laboratory
 from ehr_pipeline.synthetic.worlds.mechanism import Mechanism
 from ehr_pipeline.synthetic.worlds.nuisance import Access, Calendar, Practices, Referral, Traits
@@ -23,7 +24,6 @@ from ehr_pipeline.synthetic.worlds.outcomes import Outcomes
 from ehr_pipeline.synthetic.worlds.population import Population
 from ehr_pipeline.synthetic.worlds.relations import Relations, Sites
 from ehr_pipeline.synthetic.worlds.skin import SkinGroups, mean_ratios
-from ehr_pipeline.synthetic.worlds.subtle import KINDS, SubtleGroups
 
 
 @dataclass(frozen=True)

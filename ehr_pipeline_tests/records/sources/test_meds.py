@@ -11,7 +11,7 @@ import pytest
 from ehr_pipeline.checks import data as data_checks
 from ehr_pipeline.checks import lost_rows
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.records import look
+from ehr_pipeline.records import check_first_rows
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.sources.meds import Meds
 from ehr_pipeline.runs.pipeline import Pipeline
@@ -136,7 +136,7 @@ def test_a_word_for_the_sex_is_named_in_the_settings_that_messages_tell(tmp_path
     records = RecordsSettings(landing=str(extract.parent), source="meds")
     (kind,) = records.kinds.patients
     (path,) = extract.rglob("*.parquet")
-    assert told in look.first_rows(path, kind).sample.sex
+    assert told in check_first_rows.first_rows(path, kind).sample.sex
     counts = read(extract, tmp_path / "out", source="meds")
     assert counts["patients"]["sex_not_understood"] == 20
     study = dataclasses.replace(tiny_settings(tmp_path), records=records)

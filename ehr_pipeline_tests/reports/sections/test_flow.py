@@ -10,8 +10,8 @@ import pytest
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.records.events import REASONS
 from ehr_pipeline.reports import diagram
-from ehr_pipeline.reports.counted import Counted
 from ehr_pipeline.reports.sections import flow, published
+from ehr_pipeline.reports.shown_counts import Counted
 from ehr_pipeline.tables.drop_reasons import IN_WORDS, in_words
 
 COUNTS: dict[str, Any] = {

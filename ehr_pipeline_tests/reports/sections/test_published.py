@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.reports.counted import Scale
 from ehr_pipeline.reports.sections import published
+from ehr_pipeline.reports.shown_counts import Scale
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.reports.sections.test_flow import COUNTS, RULE, counted
 

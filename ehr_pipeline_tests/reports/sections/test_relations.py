@@ -15,7 +15,7 @@ from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.sections import relations
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS
-from ehr_pipeline_tests.reports.test_partners import BELOW, WHOLE, edge
+from ehr_pipeline_tests.reports.test_disease_partners import BELOW, WHOLE, edge
 
 NAMES = {"C1": "Psoriasis", "C2": "Uveitis", "C3": "Rarity", "C4": "Gout"}
 

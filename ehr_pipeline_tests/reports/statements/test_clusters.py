@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.reports.closest import Closest
-from ehr_pipeline.reports.likeness import Carried
+from ehr_pipeline.reports.marks_of_others import Carried
+from ehr_pipeline.reports.nearest_cluster import Closest
 from ehr_pipeline.reports.statements import clusters, pictures
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from ehr_pipeline.concepts.together import Together, Visits, together
+from ehr_pipeline.concepts.recorded_together import Together, Visits, together
 from ehr_pipeline.reports.statements import concepts
 from ehr_pipeline.reports.statements.concepts import TypeAgreement
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT

@@ -4,8 +4,8 @@ import pytest
 
 from ehr_pipeline.clusters.contributions import Contributions, Row
 from ehr_pipeline.clusters.planted import THIS_RUN
-from ehr_pipeline.embeddings.blocks import Estimate
-from ehr_pipeline.embeddings.variants import NO_NETWORK
+from ehr_pipeline.embeddings.ablations import NO_NETWORK
+from ehr_pipeline.embeddings.patient_blocks import Estimate
 from ehr_pipeline.reports.statements import contributions as say
 
 COLLAPSE = {"age": 0.1, "concepts": -0.2, "spread": 0.0}

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.reports.effects import Effect
-from ehr_pipeline.reports.lists import DiseaseConcepts
+from ehr_pipeline.reports.bias_audit import Effect
+from ehr_pipeline.reports.cohort_lists import DiseaseConcepts
 from ehr_pipeline.reports.statements import (
     alternatives,
     audit,
@@ -17,7 +17,7 @@ from ehr_pipeline.reports.statements import (
     record,
     settings,
 )
-from ehr_pipeline.reports.statements.words import WORDS
+from ehr_pipeline.reports.statements.glossary import WORDS
 
 
 def metrics(epochs: int, stopped: bool = False) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.reports.effects import Effect
-from ehr_pipeline.reports.likeness import Carried
-from ehr_pipeline.reports.lists import DiseaseConcepts
+from ehr_pipeline.reports.bias_audit import Effect
+from ehr_pipeline.reports.cluster_reliability import Standing
+from ehr_pipeline.reports.cohort_lists import DiseaseConcepts
+from ehr_pipeline.reports.marks_of_others import Carried
 from ehr_pipeline.reports.statements import short, vectors
-from ehr_pipeline.reports.sureness import Standing
 
 
 def card(number: int, **other: Any) -> dict[str, Any]:

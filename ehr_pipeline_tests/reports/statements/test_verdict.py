@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from ehr_pipeline.reports.cluster_reliability import Standing
 from ehr_pipeline.reports.statements import verdict
-from ehr_pipeline.reports.sureness import Standing
 
 
 def evidence(word: str, p: float = 0.02) -> dict[str, Any]:

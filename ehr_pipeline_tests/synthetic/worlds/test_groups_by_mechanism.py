@@ -8,7 +8,7 @@ import pytest
 
 from ehr_pipeline.clusters.truth import PlantedGroups
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.synthetic.worlds import subtle
+from ehr_pipeline.synthetic.worlds import groups_by_mechanism
 from ehr_pipeline.synthetic.worlds.mechanism import BLOCK
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.population import NOBODY
@@ -16,7 +16,7 @@ from ehr_pipeline.synthetic.worlds.visits import Visits
 from ehr_pipeline.synthetic.worlds.write import draw, write
 
 WORLD = World.of(4, 0.9)
-TWO = [name for name, kind in subtle.KINDS.items() if len(kind.groups) == 2]
+TWO = [name for name, kind in groups_by_mechanism.KINDS.items() if len(kind.groups) == 2]
 
 
 class Drawn:
@@ -26,7 +26,7 @@ class Drawn:
         self.mechanisms = make(WORLD, [f"subtle-{kind}"])
         self.block, self.events = draw(self.mechanisms, WORLD, 0)
         self.group = self.block.days("group")
-        self.codes = WORLD.book.rows(subtle.KINDS[kind].codes)
+        self.codes = WORLD.book.rows(groups_by_mechanism.KINDS[kind].codes)
 
     def days(self, place: int) -> list[np.ndarray[tuple[int], np.dtype[np.int32]]]:
         """For each patient, the days with A (0) or B (1), rising."""
@@ -40,7 +40,7 @@ class Drawn:
 
 @pytest.fixture(scope="module")
 def worlds() -> dict[str, Drawn]:
-    return {kind: Drawn(kind) for kind in subtle.KINDS}
+    return {kind: Drawn(kind) for kind in groups_by_mechanism.KINDS}
 
 
 @pytest.mark.parametrize("kind", [name for name in TWO if name != "counts"])
@@ -49,7 +49,7 @@ def test_counts_do_not_differ(worlds: dict[str, Drawn], kind: str) -> None:
     drawn = worlds[kind]
     for place in range(len(drawn.codes)):
         counts = np.array([len(np.unique(days)) for days in drawn.days(place)])
-        expected = subtle.IN_A_ROW if kind == "interval" else subtle.RECORDS
+        expected = groups_by_mechanism.IN_A_ROW if kind == "interval" else groups_by_mechanism.RECORDS
         for group in (0, 1):
             assert len(drawn.members(group)) > 80
             assert (counts[drawn.group == group] == expected).mean() > 0.97
@@ -59,8 +59,8 @@ def test_counts_do_not_differ(worlds: dict[str, Drawn], kind: str) -> None:
 def test_groups_by_counts_have_as_much_in_all(worlds: dict[str, Drawn]) -> None:
     drawn = worlds["counts"]
     counts = np.array([[len(days) for days in drawn.days(place)] for place in (0, 1)])
-    assert (counts[:, drawn.group == 0] == [[subtle.OFTEN], [subtle.SELDOM]]).all()
-    assert (counts[:, drawn.group == 1] == [[subtle.SELDOM], [subtle.OFTEN]]).all()
+    assert (counts[:, drawn.group == 0] == [[groups_by_mechanism.OFTEN], [groups_by_mechanism.SELDOM]]).all()
+    assert (counts[:, drawn.group == 1] == [[groups_by_mechanism.SELDOM], [groups_by_mechanism.OFTEN]]).all()
 
 
 def test_a_group_by_age_is_of_that_age_throughout(worlds: dict[str, Drawn]) -> None:
@@ -69,11 +69,11 @@ def test_a_group_by_age_is_of_that_age_throughout(worlds: dict[str, Drawn]) -> N
         place: (drawn.block.days(name) - drawn.block.days("birth")) / 365.25
         for place, name in ((0, "end"), (1, "start"))
     }
-    assert (years[0][drawn.group == 0] < subtle.YOUNG).all()
-    assert (years[1][drawn.group == 1] > subtle.OLD).all()
+    assert (years[0][drawn.group == 0] < groups_by_mechanism.YOUNG).all()
+    assert (years[1][drawn.group == 1] > groups_by_mechanism.OLD).all()
 
 
-@pytest.mark.parametrize("kind", list(subtle.SWITCH))
+@pytest.mark.parametrize("kind", list(groups_by_mechanism.SWITCH))
 def test_one_finding_takes_the_place_of_the_other(worlds: dict[str, Drawn], kind: str) -> None:
     """All records of one lie before all of the other; the switch lies where the plan says, as a share of the visits."""
     drawn = worlds[kind]
@@ -86,10 +86,10 @@ def test_one_finding_takes_the_place_of_the_other(worlds: dict[str, Drawn], kind
         days = visits.day[visits.person == person]
         within = (days >= first[person].min()) & (days <= second[person].max())
         places.append(((days <= first[person].max()).mean(), (days < second[person].min()).mean(), within.mean()))
-    low, high = subtle.SWITCH[kind]
+    low, high = groups_by_mechanism.SWITCH[kind]
     assert max(place[0] for place in places) <= high + 0.03
     assert min(place[1] for place in places) >= low - 0.03
-    assert max(place[2] for place in places) <= 2 * subtle.AROUND + 0.06
+    assert max(place[2] for place in places) <= 2 * groups_by_mechanism.AROUND + 0.06
 
 
 def test_b_follows_a_soon_or_late(worlds: dict[str, Drawn]) -> None:
@@ -130,17 +130,17 @@ def test_recurrence(worlds: dict[str, Drawn]) -> None:
             ((visits.person == person) & (visits.day >= days[person][0]) & (visits.day <= days[person][-1])).sum()
             for person in drawn.members(group)
         ]
-    assert set(within[0]) == {subtle.RECORDS}
-    assert np.mean(np.array(within[1]) > 2 * subtle.RECORDS) > 0.9
+    assert set(within[0]) == {groups_by_mechanism.RECORDS}
+    assert np.mean(np.array(within[1]) > 2 * groups_by_mechanism.RECORDS) > 0.9
 
 
 def test_practices_prefer_synonyms_and_signs_stand_outside_the_cohort() -> None:
     world = World.of(4, 0.5)
     mechanisms = make(world, ["subtle-synonyms"])
     groups = mechanisms[-1]
-    assert isinstance(groups, subtle.SubtleGroups)
+    assert isinstance(groups, groups_by_mechanism.SubtleGroups)
     drawn = [draw(mechanisms, world, number) for number in range(3)]
-    for number, family in enumerate(subtle.FAMILIES.values()):
+    for number, family in enumerate(groups_by_mechanism.FAMILIES.values()):
         codes, signs = world.book.rows(family.codes), world.book.rows(family.signs)
         preferred, signed, inside = [], [], 0
         for block, events in drawn:
@@ -159,7 +159,7 @@ def test_practices_prefer_synonyms_and_signs_stand_outside_the_cohort() -> None:
             ]
             inside += int((np.isin(events.code, signs) & cohort).sum())
         assert np.mean(preferred) == pytest.approx(family.habit + (1 - family.habit) / 8, abs=0.04)
-        assert np.mean(signed) == pytest.approx(subtle.SIGN, abs=0.08)
+        assert np.mean(signed) == pytest.approx(groups_by_mechanism.SIGN, abs=0.08)
         assert inside == 0
 
 
@@ -167,7 +167,7 @@ def test_all_mechanisms_in_one_world(tmp_path: Path) -> None:
     """Nobody belongs to two groups; the truth names every group and its concepts."""
     write(tmp_path, ["subtle"], 900, 1)
     truth = PlantedGroups.read(tmp_path / "truth")
-    names = {f"{kind.name}: {group}" for kind in subtle.KINDS.values() for group in kind.groups}
+    names = {f"{kind.name}: {group}" for kind in groups_by_mechanism.KINDS.values() for group in kind.groups}
     assert set(truth.companions) == names
     assert set(truth.group_of.values()) <= names
     assert len(set(truth.group_of.values())) > len(names) - 4

@@ -14,13 +14,13 @@ from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.worlds import skin
 from ehr_pipeline.synthetic.worlds.care import Care
 from ehr_pipeline.synthetic.worlds.diagnoses import AGES, Diagnoses, population
+from ehr_pipeline.synthetic.worlds.groups_by_mechanism import KINDS, SubtleGroups
 from ehr_pipeline.synthetic.worlds.laboratory import Laboratory
 from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.onsets import onset_age
 from ehr_pipeline.synthetic.worlds.plan import PLANS, World, make
 from ehr_pipeline.synthetic.worlds.plan import _refuse_shared as refuse_shared
 from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
-from ehr_pipeline.synthetic.worlds.subtle import KINDS, SubtleGroups
 from ehr_pipeline.synthetic.worlds.write import VERSION, begun, draw, write
 
 

@@ -1,0 +1,85 @@
+"""Checks of the patients' sides: the column of sides is understood, and patients who are left out were not used for training."""
+
+import json
+
+from ehr_pipeline.checks.lost_rows import MOST_NAMED, percent
+from ehr_pipeline.checks.model import Found, check
+from ehr_pipeline.disclosure.figures import FEWEST, told
+from ehr_pipeline.disclosure.kinds import Figure, People, Share
+from ehr_pipeline.patients import train_test_sides, training_patients
+from ehr_pipeline.patients.settings import UNASSIGNED
+from ehr_pipeline.store import secret_key
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG
+
+
+def _problems(artifact: Artifact) -> tuple[dict[str, int], int]:
+    """The numbers of patients whose side is not understood, or differs between extracts; and the number of all patients."""
+    counts = artifact.counts.get("split", {})
+    found = {name: counts.get(name, 0) for name in ("not_understood", "differing")}
+    return found, sum(counts.get("sides", {}).values())
+
+
+def few_misunderstood(artifact: Artifact, study: Study) -> bool:
+    """Whether the share of doubtful sides is below records.limits.not_understood_error; fewer than FEWEST always pass."""
+    found, of = _problems(artifact)
+    limit = study.records.limits.not_understood_error
+    return not any(number >= FEWEST and number >= limit * of for number in found.values())
+
+
+@check(only_warns=few_misunderstood, applies=lambda study: bool(study.patients.split.column))
+def sides_understood(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The column that tells the sides of patients is understood, and extracts agree on it, against records.limits."""
+    below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
+    found, of = _problems(artifact)
+    none, parts = artifact.counts["split"]["sides"][UNASSIGNED], []
+
+    def share(number: int) -> str:
+        return told(number, below) + percent(Share(People(number), People(of)), below)
+
+    if found["not_understood"]:
+        path = artifact.file(train_test_sides.VALUES)
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        often = [value for value, number in values.items() if number >= below]
+        named = f"({', '.join(map(repr, often[:MOST_NAMED]))}) " if often else ""
+        parts.append(
+            f"of {share(found['not_understood'])} patients a value of the column of sides is not understood; say what it means"
+            f" {named}in patients.split.values"
+        )
+    if found["differing"]:
+        parts.append(
+            f"of {share(found['differing'])} patients extracts tell different sides; the oldest that tells one decides, so that"
+            " nobody whom something was learned from comes to the test side"
+        )
+    if parts:
+        parts.append(f"From {limit:.1%} nothing is built on it (records.limits)")
+    if none and (parts or none >= limit * of):
+        parts.append(f"{share(none)} patients are on no side, and nothing is learned from them")
+    figures: dict[str, Figure] = {name: People(number) for name, number in artifact.counts["split"]["sides"].items()}
+    return not parts, ". ".join(parts) or "every side that is told is understood, and extracts agree on it", figures
+
+
+def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
+    """Whether the patients from whom an artifact learned cannot be known; the check then only warns."""
+    return bool(training_patients.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))
+
+
+@check(only_warns=cannot_be_checked, applies=lambda study: study.patients.split.leaves_out)
+def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Nothing was learned from patients of the test side, by hashes of whom it learned from."""
+    key = secret_key.read(store.root)
+    if why := training_patients.cannot_be_checked(artifact.path, key):
+        return False, why, {}
+    assert key is not None
+    catalog = store.intact(EXTRACT_CATALOG)
+    seen = training_patients.overlap(artifact.path, key, train_test_sides.left_out(catalog))
+    if not seen:
+        return True, "nothing was learned from any patient who is left out", {}
+    asset = artifact.manifest["asset"]
+    return (
+        False,
+        f"{asset} learned from {told(seen, study.reports.suppress_below)} patients who are on the test side, or on none. Make it"
+        " again.",
+        {"seen": People(seen)},
+    )

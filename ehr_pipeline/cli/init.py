@@ -1,0 +1,71 @@
+"""The command that starts a study: `ehr-pipeline init`."""
+
+import argparse
+import datetime
+from pathlib import Path
+
+from ehr_pipeline.cli.common import USER_ERROR, tell
+from ehr_pipeline.cli.parsing import Commands, add_command
+from ehr_pipeline.errors import printable
+
+
+def add(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add this command."""
+    init = add_command(
+        commands,
+        "init",
+        _init,
+        "start a study: write a settings file that fits your files",
+        "init my_study --from events.csv patients.csv",
+        "init my_study --from omop_folder --umls umls",
+        "init my_study --from events.csv patients.csv --column 'patient=NHS no' --column code=Term_ID",
+        about="It looks at the first rows of each file (delimiter, quotes, encoding, dates, columns, words for the sex), links the"
+        " files into a landing folder, copies concept lists, and writes study.toml with a comment on each choice. Text, gzip and"
+        " Parquet are read, and the layouts of CPRD Aurum, OMOP and MEDS are recognised in a folder.",
+        study=False,
+    )
+    init.add_argument("folder", type=Path, help="new folder for the study")
+    init.add_argument(
+        "--from", dest="sources", nargs="+", type=Path, default=[], metavar="FILE", help="files, or a folder"
+    )
+    init.add_argument("--umls", type=Path, metavar="DIR", help="folder with MRCONSO.RRF and MRSTY.RRF")
+    init.add_argument(
+        "--column",
+        dest="named",
+        action="append",
+        default=[],
+        metavar="ROLE=NAME",
+        help="what a column holds, where its name does not tell: patient=, date=, code=, birth_date=, birth_year=, sex= …; may be"
+        " repeated",
+    )
+
+
+def _init(options: argparse.Namespace) -> int:
+    from ehr_pipeline.planning import guess_columns, init_study, settings_text
+
+    named = guess_columns.read_names(options.named)
+    made = init_study.start(options.folder, options.sources, options.umls, datetime.date.today(), named)
+    for fact in made.facts:
+        print(printable(fact))
+    for doubt in made.doubts:
+        tell("look at this", doubt)
+    print(printable(f"wrote {made.settings}"))
+    for question in made.open:
+        tell("not known", question)
+    if made.open:
+        tell(
+            "error",
+            f"say what is not known: add --column ROLE=NAME to the same command, such as --column patient=NAME --column date=NAME"
+            f" --column code=NAME, or put the names in place of the marks '?' in {made.settings}.",
+        )
+        return USER_ERROR
+    if options.sources:
+        print(printable(f"next: ehr-pipeline check --settings {made.settings}"))
+    else:
+        place = options.folder / settings_text.LANDING
+        print(
+            printable(
+                f"next: put files into {place}, each extract in a folder named by its date; name their columns in the settings"
+            )
+        )
+    return 0

@@ -1,0 +1,81 @@
+"""Keep the clusters when new extracts arrive: unchanged patients keep their cluster; others are assigned by a vote.
+
+The voters are the nearest of the patients that were originally clustered, with the vectors that they had then (`model/`). Records
+grow with every extract, so hardly any voters would be left if only unchanged patients voted. A patient who is no longer in the data
+set, for example after a withdrawal, does not vote, and the patient's vector is not kept. Stability, the choice of the number of
+clusters, and the results of other methods are copied from the original clustering.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.clusters import comparison, number_of_clusters, stable_numbers
+from ehr_pipeline.clusters.assign import Model, vote
+from ehr_pipeline.clusters.clustering import CHOICE, TRUST, Division
+from ehr_pipeline.clusters.methods import Vectors
+from ehr_pipeline.clusters.neighbours import nearest_of
+from ehr_pipeline.clusters.table import Clusters
+from ehr_pipeline.embeddings.geometry import unit_length
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import align
+
+TAKEN_OVER = (TRUST, CHOICE, number_of_clusters.FILE, comparison.FILE)
+"""Files of the original clustering. An older clustering may lack some of them."""
+OF_THE_CLUSTERING = ("graph", "eigenvectors", "stability", "numbers_kept")  # counts, besides agreement_with_<method>
+OTHER = "cluster_"
+
+
+def vector_hashes(vectors: Vectors) -> NDArray[np.uint64]:
+    """Hash (64 bits) of each vector (n, D). A patient whose hash differs from the earlier hash has changed."""
+    hashes = (int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "big") for row in vectors)
+    return np.fromiter(hashes, np.uint64, len(vectors))
+
+
+def divide(
+    vectors: Vectors, ids: pa.Array, present: pa.Array, earlier: Artifact, out: Path, *, neighbours: int
+) -> tuple[Division, Vectors]:
+    """Clusters and places on the map (n, 2) of patients with `vectors` (n, D), from the clusters of the artifact `earlier`.
+
+    `present` are the ids of the whole data set. Writes the files that `clusters.clustering` writes, and the model for new patients.
+    """
+    before = Clusters.read(earlier.path)
+    table = before.table.combine_chunks()
+    model = Model.read(earlier.path).only(present)
+    numbers = np.array(sorted({*before.numbers.tolist(), *model.numbers.tolist()}), np.int64)
+    row = align.rows(ids, before.ids)
+    hashes = table.column("vector_hash").to_numpy()
+    kept = (row >= 0) & (hashes[row] == vector_hashes(vectors))
+    labels = np.searchsorted(numbers, before.numbers[row])
+    points = before.points[row]
+    new = np.flatnonzero(~kept)
+    if len(new):
+        found = nearest_of(unit_length(vectors[new]), model.unit, min(neighbours, len(model.unit)))
+        voted = np.searchsorted(numbers, model.numbers)
+        labels[new], _ = vote(found, voted, len(numbers))
+        agree = (voted[found] == labels[new][:, None])[:, :, None]
+        points[new] = (model.points[found] * agree).sum(1) / agree.sum(1)
+    for name in TAKEN_OVER:
+        if (earlier.path / name).is_file():
+            shutil.copyfile(earlier.file(name), out / name)
+    told = json.loads(earlier.file(stable_numbers.FILE).read_text(encoding="utf-8"))
+    told |= {"after": earlier.data_version, "kept": {str(number): 1.0 for number in numbers.tolist()}}
+    (out / stable_numbers.FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    model.write(out)
+    stability = np.where(kept, table.column("stability").cast(pa.float64()).to_numpy(zero_copy_only=False)[row], np.nan)
+    others = {
+        name.removeprefix(OTHER): np.where(kept, table.column(name).to_numpy()[row] - 1, -1)
+        for name in table.column_names
+        if name.startswith(OTHER)
+    }
+    counts = {
+        name: value
+        for name, value in earlier.counts.items()
+        if name in OF_THE_CLUSTERING or name.startswith("agreement_with_")
+    }
+    return Division(labels, numbers, others, stability, counts, ~kept), points

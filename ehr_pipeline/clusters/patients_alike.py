@@ -1,0 +1,57 @@
+"""Blocks of similar patients, within which a cluster's patients are compared with others.
+
+There are two sets of blocks. Patients in a block have the same disease and sex, or the same disease and practice, and are close in
+age and amount of record. Within a practice, a concept that the practice records more often than others cannot mark a cluster.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.clusters.methods import Labels
+from ehr_pipeline.embeddings.patient_blocks import matched_blocks
+
+PRACTICE = "practice"
+"""Column of the patients' table that names their practice, if the data have it."""
+MOST = 10
+"""Patients in a block. Blocks of 20 are too coarse: an older part of a group would then differ from the rest by effects of age."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """The attributes on which patients are matched; arrays are (n,)."""
+
+    categories: tuple[tuple[NDArray[Any], ...], ...]
+    """The categories of each set of blocks."""
+    numbers: tuple[NDArray[Any], ...]
+
+    @classmethod
+    def of(cls, people: pa.Table) -> "Alike":
+        """From a table of the patients (`schemas.clusters`)."""
+        disease, sex = (category(people, name) for name in ("disease", "sex"))
+        numbers = tuple(people.column(name).to_numpy() for name in ("mean_age", "concepts"))
+        if not has_practices(people):
+            return cls(((disease, sex),), numbers)
+        return cls(((disease, sex), (disease, category(people, PRACTICE))), numbers)
+
+    def among(self, rows: NDArray[np.int64]) -> "Alike":
+        """Only the patients `rows` (m,)."""
+        categories = tuple(tuple(one[rows] for one in some) for some in self.categories)
+        return Alike(categories, tuple(number[rows] for number in self.numbers))
+
+    def blockings(self, most: int = MOST) -> list[Labels]:
+        """The block (n,) of each patient, for each set of blocks, of `most` patients at most."""
+        return [matched_blocks(list(categories), list(self.numbers), most) for categories in self.categories]
+
+
+def has_practices(people: pa.Table) -> bool:
+    """Whether the table of the patients names at least two practices."""
+    return PRACTICE in people.column_names and len(np.unique(category(people, PRACTICE))) > 1
+
+
+def category(people: pa.Table, name: str) -> NDArray[Any]:
+    """A column of the patients' table (n,), with unknown values as empty texts."""
+    return np.array([value or "" for value in people.column(name).to_pylist()])

@@ -1,0 +1,298 @@
+"""Start a study: write a folder with a landing folder, concept lists, and a settings file that fits the given files.
+
+The files stay where they are; the landing folder holds links to them. In the settings file, a comment explains every
+choice that was guessed from a file, so that the user can check and correct it.
+"""
+
+import datetime
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.planning import guess_format
+from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, assigned, guessed
+from ehr_pipeline.planning.guess_format import Sniffed
+from ehr_pipeline.planning.settings_text import (
+    LANDING,
+    LISTS,
+    NO_QUOTE,
+    NO_SEX_VALUES,
+    SETTINGS,
+    Extract,
+    inline,
+    quoted,
+    settings_text,
+    unknown,
+)
+from ehr_pipeline.records import files
+from ehr_pipeline.records.layouts import UNNAMED
+from ehr_pipeline.terminology.shipped import shipped
+
+PATIENT_COLUMNS = (
+    "patient",
+    "birth_date",
+    "birth_year",
+    "birth_month",
+    "sex",
+    "observation_start",
+    "observation_ends",
+    "death",
+)
+"""Names of `PatientColumns`, and keys of `guess_format.NAMES`."""
+DATES_OF_PATIENTS = ("birth_date", "observation_start", "observation_ends", "death")
+
+
+@dataclass
+class Started:
+    """A study that was started."""
+
+    settings: Path
+    facts: list[str] = field(default_factory=list)
+    """Sentences that say what was found in the files, and which settings were chosen for it."""
+    doubts: list[str] = field(default_factory=list)
+    """Sentences about choices that the user has to make."""
+    open: list[str] = field(default_factory=list)
+    """Columns that a person has to name before anything can run, by file."""
+
+
+def start(
+    folder: Path, sources: Sequence[Path], umls: Path | None, today: datetime.date, named: Named | None = None
+) -> Started:
+    """Write a study into a folder. `named` are columns by role, as a person says.
+
+    Columns that cannot be told are marked in the settings. Raises UserError if the folder has a study already, or if a
+    file cannot be read. Settings that still have such a mark are put aside if columns are named.
+    """
+    made = Started(folder / SETTINGS)
+    unfinished = bool(named) and made.settings.is_file() and f'= "{UNNAMED}"' in made.settings.read_text("utf-8")
+    if made.settings.exists() and not unfinished:
+        raise UserError(
+            f"{made.settings} is there already, and stays as it is. Name another folder, or edit that file."
+        )
+    extract = _look(sources, made, today, named or {}) if sources else None
+    if unfinished:
+        made.facts.append(f"the settings that were there are kept as {SETTINGS}.before")
+        made.settings.replace(made.settings.with_name(f"{SETTINGS}.before"))
+    terminology = _terminology(umls)
+    if not terminology:
+        made.doubts.append("Without --umls DIR, a code is a concept without a name: the page shows its number.")
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / LANDING / today.isoformat()
+    (place.parent if extract and "" in extract.links else place).mkdir(parents=True, exist_ok=True)
+    for name, target in (extract.links if extract else {}).items():
+        link = place / name if name else place
+        if not link.is_symlink():
+            link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
+    if extract:
+        made.facts.append(
+            f"the extract is named by today, {place}: if it was made earlier, rename the folder to the day that it was made."
+            " Events after that day are rejected as in the future"
+        )
+    shutil.copytree(shipped("lists"), folder / LISTS, dirs_exist_ok=True)
+    made.settings.write_text(settings_text(folder, extract or unknown(), terminology), encoding="utf-8")
+    return made
+
+
+def _look(sources: Sequence[Path], made: Started, today: datetime.date, named: Named) -> Extract:
+    """Recognise the files: a known layout in one folder, or delimited files."""
+    if len(sources) == 1 and sources[0].is_dir():
+        known = _known(sources[0], made)
+        if known:
+            return known
+        sources = sorted(path for path in sources[0].iterdir() if path.is_file() and not path.name.startswith("."))
+    names = {path.name.lower().split(".")[0] for path in sources}
+    parents = {path.parent for path in sources}
+    files_of_omop = "person" in names and len(parents) == 1 and not any(path.is_dir() for path in sources)
+    if files_of_omop and (known := _known(parents.pop(), made)):
+        return known
+    found = assigned([guess_format.sniff(path) for path in sources], named, today)
+    return _delimited(found, made, today, named)
+
+
+def _known(folder: Path, made: Started) -> Extract | None:
+    """Recognise a layout that `records.source` can name, by the names of its files; None if there is none."""
+    names = [path.name.lower() for path in folder.iterdir()]
+    if "person" in {name.split(".")[0] for name in names}:
+        made.facts.append(f"{folder}: the layout of OMOP")
+        made.doubts.append(
+            "Set events.omop_vocabulary to the folder of Athena's CONCEPT.csv: without it, each id is a concept without a name."
+        )
+        return Extract(['source = "omop"'], _rows_of(folder, "person"), {"": folder}, True)
+    if any("extract_observation" in name for name in names):
+        made.facts.append(f"{folder}: the layout of CPRD Aurum")
+        made.doubts.append(
+            "Name CPRD's dictionaries under [events.dictionaries]: without them, each medcodeid is a concept without a name."
+        )
+        return Extract(['source = "cprd_aurum"'], _rows_of(folder, "extract_patient"), {"": folder}, True)
+    if found := sorted((folder / "data").glob("**/*.parquet")):
+        columns = pl.scan_parquet(found).collect_schema().names()
+        if {"subject_id", "time", "code"} <= set(columns):
+            made.facts.append(f"{folder}: the layout of MEDS")
+            people = pl.scan_parquet(found).select(pl.col("subject_id").n_unique()).collect().item()
+            return Extract(['source = "meds"'], int(people), {"": folder}, True)
+    return None
+
+
+def _rows_of(folder: Path, name: str) -> int:
+    """The approximate number of rows of the tables whose path in the folder contains `name`."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and name in str(path.relative_to(folder)).lower()]
+    return sum(guess_format.sniff(path).rows for path in paths)
+
+
+def _delimited(found: list[Sniffed], made: Started, today: datetime.date, named: Named) -> Extract:
+    """Describe delimited files of an unknown layout. Columns that cannot be told are marked in the settings."""
+    events, patients = _likely(found)
+    for one in found:
+        if one not in events and one not in patients:
+            made.doubts.append(f"{one.path}: neither events nor patients were recognised, so it is not linked.")
+        elif read := guessed(one, named):
+            read |= {role: one.column(role) for role in NEEDED if one in events and one.column(role)}
+            said = ", ".join(f"{role} = {read[role]!r}" for role in ROLES if role in read)
+            made.doubts.append(f"{one.path.name}: read as: {said}; change it in {SETTINGS} if wrong.")
+    used = [one for one in found if one in events or one in patients]
+    names = [one.path.name for one in used]
+    if len(set(names)) < len(names):
+        raise InputError("Two files have the same name. Rename one: an extract is one folder.")
+    lines: list[str] = ['source = "delimited"']
+    local, audited = False, dict[str, None]()
+    for one in events:
+        more, is_local = _event_lines(one, made, today)
+        lines, local = lines + more, local or is_local
+    for one in patients:
+        more, attributes = _patient_lines(one, made, today)
+        lines += more
+        audited |= dict.fromkeys(attributes)
+    for what, there, roles in (("events", events, NEEDED), ("patients", patients, ("patient", "birth_date"))):
+        if not there:
+            lines += ["", f"[[records.{what}]]", f'files = "{what}.csv" # none of the files given seems to hold {what}']
+            lines.append(f"columns = {inline(dict.fromkeys(roles, UNNAMED))}")
+            made.open.append(f"no file holds {what} ({', '.join(roles)}): give it too, after --from.")
+    people = sum(one.rows for one in patients if not one.is_events)
+    people = people or sum(one.values(one.column("patient")).n_unique() for one in patients)
+    links = {one.path.name: one.path for one in used}
+    return Extract(lines, people, links, local, tuple(audited))
+
+
+def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:
+    """The files of events and those of patients; if none is sure, the one that comes closest."""
+    events, patients = [one for one in found if one.is_events], [one for one in found if one.is_patients]
+    left = [one for one in found if one not in events and one not in patients]
+    if not events and (maybe := [one for one in left if not one.tells_birth]):
+        events = [max(maybe, key=lambda one: (sum(bool(one.column(role)) for role in NEEDED), one.rows))]
+        left = [one for one in left if one not in events]
+    if not patients and left:
+        patients = [max(left, key=lambda one: (one.tells_birth, bool(one.column("patient")), -one.rows))]
+    return events, patients
+
+
+def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: Started) -> str:
+    """The columns as TOML, with a mark and a comment where one is not known."""
+    unknown = [role for role, name in columns.items() if not name]
+    header = ", ".join(one.table.columns)
+    if unknown:
+        made.open.append(f"{one.path.name}: which column is the {', '.join(unknown)}? Its header has {header}.")
+    text = inline({role: name or UNNAMED for role, name in columns.items()})
+    return f"columns = {text}{f' # put the right name in place of each {UNNAMED}: {header}' if unknown else ''}"
+
+
+def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[list[str], bool]:
+    columns = {role: one.column(role) for role in NEEDED}
+    form, doubtful = guess_format.date_format(one.values(columns["date"]), today)
+    codes = one.values(columns["code"])
+    system = guess_format.code_system(codes)
+    if doubtful:
+        made.doubts.append(f"{one.path.name}: dates could also have the month first. See date_formats.")
+    if guess_format.rewritten_by_excel(codes):
+        made.doubts.append(
+            f"{one.path.name}: some codes look as a spreadsheet rewrites long numbers (1.9E+08, 195967001.0). Export them again as"
+            " text: what was rounded is lost."
+        )
+    lines = ["", "[[records.events]]", *_layout(one)]
+    if form:
+        lines.append(
+            f"date_formats = [{quoted(form)}]{' # or the month first? nothing in the first rows tells' if doubtful else ''}"
+        )
+    elif columns["date"]:
+        made.doubts.append(f"{one.path.name}: the form of its dates was not recognised. Set date_formats.")
+    lines.append(_or_open(one, columns, made))
+    if system != "snomed":
+        named = "icd10" if system == "ICD10" else "local"
+        lines.append(
+            f'code_system = "{named}" # its codes are not SNOMED\'s; name their dictionary under [events.dictionaries]'
+        )
+    made.facts.append(
+        f"{one.path.name}: events; {_described(one)}; dates as {form or 'unknown'}; codes of"
+        f" {'SNOMED CT' if system == 'snomed' else 'ICD-10' if system == 'ICD10' else 'a system of their own'}"
+    )
+    return lines, system != "snomed"
+
+
+def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[list[str], list[str]]:
+    needed = ("patient",) if one.tells_birth else ("patient", "birth_date")
+    columns = {role: one.column(role) for role in PATIENT_COLUMNS if one.column(role) or role in needed}
+    columns.pop("birth_year" if "birth_date" in columns else "", None)
+    if "birth_year" not in columns:
+        columns.pop("birth_month", None)
+    forms = dict[str, None]()
+    for role in (role for role in DATES_OF_PATIENTS if role in columns):
+        values = one.values(columns[role])
+        form, doubtful = guess_format.date_format(values, today)
+        forms |= {form: None} if form else {}
+        if doubtful:
+            made.doubts.append(f"{one.path.name}: {columns[role]} could also have the month first. See date_formats.")
+        if len(values) and not form:
+            made.doubts.append(f"{one.path.name}: the form of {columns[role]} was not recognised. Set date_formats.")
+    meant, understood = guess_format.sexes(one.values(columns["sex"])) if "sex" in columns else ({}, True)
+    if not understood:
+        made.doubts.append(
+            f"{one.path.name}: words for the sex ({columns.pop('sex')}) are not understood, so it is not read. Name the column and"
+            " set sex_values."
+        )
+    if meant:
+        made.doubts.append(
+            f"{one.path.name}: for the sex, {', '.join(f'{word} was taken for {sex}' for word, sex in meant.items() if sex)}"
+            f"{' (as in ISO/IEC 5218 and in the NHS)' if '1' in meant else ''}. Check this, and correct sex_values if it is not so."
+        )
+    event = {one.column(role) for role in ("date", "code")} if one.is_events else set[str]()
+    carried = guess_format.attributes(one, [*columns.values(), *event])
+    lines = ["", "[[records.patients]]", *_layout(one)]
+    lines += [f"date_formats = [{', '.join(map(quoted, forms))}]"] if forms else []
+    listed = {role: [columns[role]] for role in ("observation_ends",) if role in columns}
+    lines.append(_or_open(one, {**columns, **listed}, made))
+    checked = f"sex_values = {inline(meant)} # check this against the source's documentation"
+    lines += [checked if meant else NO_SEX_VALUES] if "sex" in columns else []
+    lines += [f"attributes = {inline(carried)} # carried to the page; take out what is not needed"] if carried else []
+    made.facts.append(
+        f"{one.path.name}: patients, about {one.rows:,}; {_described(one)}; columns {', '.join(filter(None, columns.values()))}"
+        + (f"; attributes {', '.join(carried)}" if carried else "")
+    )
+    return lines, list(carried)
+
+
+def _layout(one: Sniffed) -> Iterator[str]:
+    yield f"files = {quoted(one.path.name)}"
+    if not files.is_parquet(one.path):
+        yield f"delimiter = {quoted(one.delimiter)}"
+        yield f"encoding = {quoted(one.encoding)}"
+        yield f"quote = {quoted(one.quote)}" if one.quote else NO_QUOTE
+
+
+def _described(one: Sniffed) -> str:
+    if files.is_parquet(one.path):
+        return "Parquet"
+    marks = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "|"}
+    return f"{one.encoding}, delimiter {marks[one.delimiter]}{', quoted' if one.quote else ''}"
+
+
+def _terminology(umls: Path | None) -> tuple[Path, Path] | None:
+    if umls is None:
+        return None
+    found = umls / "MRCONSO.RRF", umls / "MRSTY.RRF"
+    for path in found:
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file. --umls names the folder with MRCONSO.RRF and MRSTY.RRF.")
+    return found

@@ -1,0 +1,293 @@
+"""A study that `init` starts from files passes `check`, and has what is in the files."""
+
+import codecs
+import datetime
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ehr_pipeline import cli
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.planning import guess_format, init_study, preflight
+from ehr_pipeline.planning.guess_columns import read_names
+from ehr_pipeline.study import settings
+
+TODAY = datetime.date(2024, 6, 1)
+CODES = ("195967001", "73211009", "38341003", "44054006")
+PEOPLE = [(f"p{number:04}", 1940 + number % 60, "MF"[number % 2]) for number in range(60)]
+EVENTS = [
+    (PEOPLE[number % 60][0], datetime.date(2001 + number % 20, 1 + number % 12, 1 + number % 28), CODES[number % 4])
+    for number in range(600)
+]
+Write = Callable[[Path], list[Path]]
+
+
+def text(
+    path: Path, head: list[str], rows: list[list[str]], mark: str, encoding: str = "utf-8", end: str = "\n"
+) -> Path:
+    content = end.join(mark.join(row) for row in [head, *rows]) + end
+    path.write_bytes(
+        (codecs.BOM_UTF8 if encoding == "utf-8-sig" else b"") + content.encode(encoding.removesuffix("-sig"))
+    )
+    return path
+
+
+def quoted_csv(folder: Path) -> list[Path]:
+    events = [[f'"{who}"', day.isoformat(), code, '"pain, ""acute"""'] for who, day, code in EVENTS]
+    people = [[f'"{who}"', f"{year}-07-01", {"M": "Male", "F": "Female"}[sex]] for who, year, sex in PEOPLE]
+    return [
+        text(folder / "events.csv", ["PersonID", "EventDate", "SnomedCode", "Term"], events, ","),
+        text(folder / "people.csv", ["PersonID", "DOB", "Sex"], people, ","),
+    ]
+
+
+def saved_by_excel(folder: Path) -> list[Path]:
+    events = [[who, f"{day:%d/%m/%Y}", code] for who, day, code in EVENTS]
+    people = [[who, str(year), sex, "North;South"[: 5 + 0 * year]] for who, year, sex in PEOPLE]
+    return [
+        text(folder / "Events.csv", ["Patient ID", "Event date", "SNOMED code"], events, ";", "utf-8-sig", "\r\n"),
+        text(
+            folder / "Patients.csv",
+            ["Patient ID", "Year of birth", "Gender", "Region"],
+            people,
+            ";",
+            "utf-8-sig",
+            "\r\n",
+        ),
+    ]
+
+
+def tabs_in_gzip(folder: Path) -> list[Path]:
+    lines = [f"{who}\t{day:%d-%b-%Y}\t{code}\tM\xe9ni\xe8re" for who, day, code in EVENTS]
+    with gzip.open(folder / "clinical.txt.gz", "wb") as stream:
+        stream.write("\n".join(["PATID\tOBSDATE\tSNOMEDCTCONCEPTID\tTERM", *lines, ""]).encode("latin-1"))
+    people = [[who, str(year), {"M": "1", "F": "2"}[sex]] for who, year, sex in PEOPLE]
+    return [folder / "clinical.txt.gz", text(folder / "patients.txt", ["PATID", "YOB", "GENDER"], people, "\t")]
+
+
+def with_ends_of_observation(folder: Path) -> list[Path]:
+    events = [[who, day.isoformat(), code] for who, day, code in EVENTS]
+    people = [
+        [who, f"{year}-07-01", sex, "2000-01-31", "" if year % 3 else "2021-05-31", "" if year % 5 else "2020-12-24"]
+        for who, year, sex in PEOPLE
+    ]
+    head = ["patid", "date_of_birth", "sex", "reg_start_date", "reg_end_date", "date_of_death"]
+    return [
+        text(folder / "events.csv", ["patid", "obsdate", "code"], events, ","),
+        text(folder / "people.csv", head, people, ","),
+    ]
+
+
+def parquet(folder: Path) -> list[Path]:
+    pl.DataFrame(EVENTS, schema=["patient_id", "date", "code"], orient="row").write_parquet(folder / "events.parquet")
+    people = pl.DataFrame(PEOPLE, schema=["patient_id", "birth_year", "sex"], orient="row")
+    people.write_parquet(folder / "patients.parquet")
+    return [folder / "events.parquet", folder / "patients.parquet"]
+
+
+def icd_codes(folder: Path) -> list[Path]:
+    events = [[who, day.isoformat(), f"E1{CODES.index(code)}.9"] for who, day, code in EVENTS]
+    people = [[who, str(year), sex] for who, year, sex in PEOPLE]
+    return [
+        text(folder / "events.psv", ["patient", "date", "icd10"], events, "|"),
+        text(folder / "patients.psv", ["patient", "yob", "sex"], people, "|"),
+    ]
+
+
+def meds(folder: Path) -> list[Path]:
+    (folder / "data").mkdir()
+    number = {who: place + 1 for place, (who, _, _) in enumerate(PEOPLE)}
+    rows: list[tuple[int, datetime.datetime | None, str]] = []
+    for who, year, sex in PEOPLE:
+        rows += [(number[who], datetime.datetime(year, 7, 1), "MEDS_BIRTH"), (number[who], None, f"GENDER//{sex}")]
+    rows += [
+        (number[who], datetime.datetime(day.year, day.month, day.day), f"ICD10CM//{code[:3]}")
+        for who, day, code in EVENTS
+    ]
+    table = pl.DataFrame(
+        rows, schema={"subject_id": pl.Int64, "time": pl.Datetime("us"), "code": pl.String}, orient="row"
+    )
+    table.with_columns(numeric_value=pl.lit(None, dtype=pl.Float32)).write_parquet(folder / "data" / "0.parquet")
+    return [folder]
+
+
+def omop(folder: Path) -> list[Path]:
+    number = {who: str(place + 1) for place, (who, _, _) in enumerate(PEOPLE)}
+    people = [[number[who], {"M": "8507", "F": "8532"}[sex], str(year), "x", "y"] for who, year, sex in PEOPLE]
+    head = ["person_id", "gender_concept_id", "year_of_birth", "race_source_value", "ethnicity_source_value"]
+    text(folder / "person.csv", head, people, ",")
+    events = [[number[who], day.isoformat(), code, "0"] for who, day, code in EVENTS]
+    names = ["person_id", "condition_start_date", "condition_concept_id", "condition_source_concept_id"]
+    text(folder / "condition_occurrence.csv", names, events, ",")
+    return [folder]
+
+
+def cprd(folder: Path) -> list[Path]:
+    events = [[who[1:], f"{day:%d/%m/%Y}", f"{day:%d/%m/%Y}", code] for who, day, code in EVENTS]
+    text(folder / "a_Extract_Observation_001.txt", ["patid", "obsdate", "enterdate", "medcodeid"], events, "\t")
+    people = [
+        [who[1:], "1", {"M": "1", "F": "2"}[sex], str(year), "", "01/01/1990", "", ""] for who, year, sex in PEOPLE
+    ]
+    head = ["patid", "pracid", "gender", "yob", "mob", "regstartdate", "regenddate", "cprd_ddate"]
+    text(folder / "a_Extract_Patient_001.txt", head, people, "\t")
+    return [folder]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [quoted_csv, saved_by_excel, tabs_in_gzip, with_ends_of_observation, parquet, icd_codes, meds, omop, cprd],
+)
+def test_a_study_from_files_passes_check(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And every row of the first rows can be read."""
+    (tmp_path / "files").mkdir()
+    made = init_study.start(tmp_path / "study", write(tmp_path / "files"), None, TODAY)
+    study = settings.load(made.settings, {"vocabulary": {"min_size": len(CODES)}})  # these files have no more codes
+    found = preflight.inspect(study)
+    assert found.problems == found.warnings == []
+    assert not [fact for fact in found.facts if "rows are rejected" in fact]
+    assert study.encoder.preset == "small"
+    assert study.clusters.n < len(PEOPLE)
+    assert [fact for fact in made.facts if f"named by today, {tmp_path / 'study/landing' / TODAY.isoformat()}:" in fact]
+    assert (tmp_path / "study/lists/psoriasis.csv").is_file()
+
+
+def test_the_ends_of_observation_and_the_death_are_read(tmp_path: Path) -> None:
+    """Without them, a patient who has left or died counts as one to whom nothing happened."""
+    made = init_study.start(tmp_path / "study", with_ends_of_observation(tmp_path), None, TODAY)
+    study = settings.load(made.settings)
+    columns = study.records.patients[0].columns
+    assert columns.observation_start == "reg_start_date"
+    assert columns.observation_ends == ("reg_end_date",)
+    assert columns.death == "date_of_death"
+    assert study.deaths_known
+    assert not study.records.patients[0].attributes
+
+
+def test_a_damaged_row_is_no_reason_to_refuse_a_file(tmp_path: Path) -> None:
+    first, _ = saved_by_excel(tmp_path)
+    first.write_bytes(first.read_bytes() + b"p0001;01/02/2003;1959\x0067001\r\n")
+    assert guess_format.sniff(first).is_events
+
+
+def test_the_files_are_described_as_they_are(tmp_path: Path) -> None:
+    first, second = saved_by_excel(tmp_path)
+    found = guess_format.sniff(first)
+    assert (found.delimiter, found.quote, found.encoding, found.rows) == (";", '"', "utf-8", 600)
+    assert guess_format.date_format(found.values("Event date"), TODAY) == ("%d/%m/%Y", False)
+    assert guess_format.sniff(second).column("birth_year") == "Year of birth"
+    assert guess_format.sniff(tabs_in_gzip(tmp_path)[0]).encoding == "latin-1"
+
+
+def test_days_that_could_be_months_are_left_to_a_person(tmp_path: Path) -> None:
+    assert guess_format.date_format(pl.Series(["03/04/2001", "05/06/2010"]), TODAY) == ("%d/%m/%Y", True)
+    assert guess_format.date_format(pl.Series(["03/14/2001", "05/06/2010"]), TODAY) == ("%m/%d/%Y", False)
+    assert guess_format.date_format(pl.Series(["soon", "later"]), TODAY) == ("", False)
+
+
+def test_codes_and_sexes_are_recognised() -> None:
+    assert guess_format.code_system(pl.Series(CODES)) == "snomed"
+    assert guess_format.code_system(pl.Series(["E11.9", "J45"])) == "ICD10"
+    assert guess_format.code_system(pl.Series(["100001", "100002", "100003"])) == "local", "no check digit fits"
+    assert guess_format.rewritten_by_excel(pl.Series(["1.9E+08"]))
+    assert guess_format.rewritten_by_excel(pl.Series(["195967001.0"]))
+    assert not guess_format.rewritten_by_excel(pl.Series(CODES))
+    assert guess_format.sexes(pl.Series(["1", "2", "0"])) == ({"1": "M", "2": "F", "0": ""}, True)
+    assert guess_format.sexes(pl.Series(["Male", "f"])) == ({}, True)
+    assert guess_format.sexes(pl.Series(["V", "M"])) == ({}, False)
+    assert guess_format.sexes(pl.Series(["Mann", "Frau", "unknown"])) == ({"Frau": "F", "Mann": "M"}, True)
+
+
+def odd_names(folder: Path, patient: str = "NHS pseudo ID", code: str = "What") -> list[Path]:
+    """Files whose columns have no usual names."""
+    events = [[str(line), who, f"{day:%d/%m/%Y}", code, "seen"] for line, (who, day, code) in enumerate(EVENTS)]
+    people = [[who, f"01/07/{year}", sex] for who, year, sex in PEOPLE]
+    return [
+        text(folder / "a.csv", ["Row id", patient, "Seen on", code, "Remark"], events, ";"),
+        text(folder / "b.csv", [patient, "Born", "Patient's sex"], people, ";"),
+    ]
+
+
+@pytest.mark.parametrize("patient", ["NHS pseudo ID", "nhsPseudoId", "Patient ref.", "StudyID", "Kennung"])
+def test_columns_without_usual_names_are_guessed_and_said(patient: str, tmp_path: Path) -> None:
+    """By words in the name, or by the ids that both files have: a number of the row is not taken for the patient."""
+    made = init_study.start(tmp_path / "study", odd_names(tmp_path, patient), None, TODAY)
+    assert (
+        f"a.csv: read as: patient = {patient!r}, date = 'Seen on', code = 'What'; change it in study.toml if wrong."
+        in made.doubts
+    )
+    said = f"b.csv: read as: patient = {patient!r}, birth_date = 'Born', sex = \"Patient's sex\"; change it"
+    assert any(doubt.startswith(said) for doubt in made.doubts)
+    study = settings.load(made.settings, {"vocabulary": {"min_size": len(CODES)}})
+    found = preflight.inspect(study)
+    assert found.problems == found.warnings == made.open == []
+
+
+def test_usual_names_need_no_guess(tmp_path: Path) -> None:
+    made = init_study.start(tmp_path / "study", quoted_csv(tmp_path), None, TODAY)
+    assert not [doubt for doubt in made.doubts if "read as" in doubt]
+
+
+def test_two_columns_that_fit_as_well_are_left_to_a_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was seen is kept, `check` names what is missing, and the same command with the names goes on."""
+    events = [[who, f"{day:%d/%m/%Y}", f"{day:%d/%m/%Y}", code, code] for who, day, code in EVENTS]
+    head = ["Kennung", "Seen", "Sent", "One", "Two"]
+    source = text(tmp_path / "a.csv", head, events, ";", "utf-8-sig")
+    people = text(tmp_path / "b.csv", ["Kennung", "DOB", "Sex"], [[w, f"01/07/{y}", s] for w, y, s in PEOPLE], ";")
+    command = ["init", str(tmp_path / "study"), "--from", str(source), str(people)]
+    assert cli.main(command) == 2
+    told = capsys.readouterr().err
+    assert "a.csv: which column is the date, code? Its header has Kennung, Seen, Sent, One, Two." in told
+    assert "--column date=NAME" in told
+    written = tmp_path / "study/study.toml"
+    assert 'columns = { patient = "Kennung", date = "?", code = "?" }' in written.read_text()
+    assert 'delimiter = ";"' in written.read_text()
+    (problem,) = (one for one in preflight.inspect(settings.load(written)).problems if "which column" in one)
+    assert (
+        "which column is the date, code? records.events[0].columns.date, records.events[0].columns.code says" in problem
+    )
+    assert "The header has: Kennung, Seen, Sent, One, Two." in problem
+    assert cli.main([*command, "--column", "date=Seen", "--column", "code=Two"]) == 0
+    columns = settings.load(written).records.events[0].columns
+    assert (columns.patient, columns.date, columns.code) == ("Kennung", "Seen", "Two")
+    assert '"?"' in (tmp_path / "study/study.toml.before").read_text()
+
+
+def test_a_column_that_is_nowhere_is_refused_with_the_headers(tmp_path: Path) -> None:
+    sources = odd_names(tmp_path)
+    with pytest.raises(UserError, match=r"--column code=Kode: no file has this column \(a\.csv has Row id, .*; b\.csv"):
+        init_study.start(tmp_path / "study", sources, None, TODAY, {"code": ["Kode"]})
+    with pytest.raises(UserError, match="give ROLE=NAME, where ROLE is one of patient, date, code"):
+        read_names(["kode=x"])
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_file_of_events_alone_has_its_part_of_the_settings(tmp_path: Path) -> None:
+    made = init_study.start(tmp_path / "study", quoted_csv(tmp_path)[:1], None, TODAY)
+    assert made.open == ["no file holds patients (patient, birth_date): give it too, after --from."]
+    assert 'columns = { patient = "PersonID", date = "EventDate", code = "SnomedCode" }' in made.settings.read_text()
+    assert any("patients.csv" in problem for problem in preflight.inspect(settings.load(made.settings)).problems)
+
+
+def test_what_is_not_recognised_is_said_and_nothing_is_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "book.csv").write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match="Excel workbook"):
+        init_study.start(tmp_path / "study", [tmp_path / "book.csv"], None, TODAY)
+    (tmp_path / "noise.csv").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(UserError, match="this is no text"):
+        init_study.start(tmp_path / "study", [tmp_path / "noise.csv"], None, TODAY)
+    assert cli.main(["init", str(tmp_path / "empty")]) == 0
+    assert "put files into" in capsys.readouterr().out
+    study = settings.load(tmp_path / "empty/study.toml")
+    assert (study.study.name, study.encoder.preset) == ("empty", "small")
+    written = (tmp_path / "empty/study.toml").read_text()
+    for name in ("quote = ", "date_formats = ", "sex_values = ", "birth_date"):  # what a newcomer would look for
+        assert f"\n# {name}" in written or f" {name} = " in written
+    assert cli.main(["init", str(tmp_path / "empty")]) == 2
+    assert "is there already" in capsys.readouterr().err

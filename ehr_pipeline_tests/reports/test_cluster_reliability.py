@@ -1,0 +1,121 @@
+"""How sure the clusters are, in words."""
+
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.reports import cluster_reliability
+
+RULE = Disclosure(10)
+
+
+def test_nothing_is_told_of_what_was_not_examined() -> None:
+    assert cluster_reliability.stability({"jaccard": None, "words": "untested"}) == ""
+
+
+def test_stability_in_words() -> None:
+    assert cluster_reliability.stability({"jaccard": 0.1, "words": "unstable"}) == (
+        "Unstable (0.10): other samples of patients do not find it."
+    )
+    assert cluster_reliability.stability({"jaccard": 0.7495, "words": "doubtful"}).startswith("Doubtful (0.74)"), (
+        "0.75 is stable"
+    )
+    assert cluster_reliability.stability({"jaccard": 0.75, "words": "stable"}).startswith("Stable (0.75)")
+    assert "find only a part of it" in cluster_reliability.stability({"jaccard": 0.58, "words": "unstable"})
+
+
+@pytest.mark.parametrize(
+    ("own", "by_chance", "told"), [(0.16, 0.15, "none"), (0.3, 0.2, "weak"), (0.9, 0.4, "clear"), (1.0, 1.0, "none")]
+)
+def test_a_cluster_is_held_against_its_own_chance(own: float, by_chance: float, told: str) -> None:
+    assert cluster_reliability.recognition(own, by_chance, 1000, RULE).evidence == told
+
+
+def excess(found: cluster_reliability.Recognition) -> float:
+    """Of the possible excess over chance, as a reader reckons it from the page."""
+    own, chance = (float(text.removesuffix(" %")) / 100 for text in (found.recognised, found.by_chance))
+    return (own - chance) / max(1 - chance, 1e-9)
+
+
+def test_the_word_follows_from_the_shares_that_are_shown() -> None:
+    near_the_limits = [
+        (0.1029, 0.0569),
+        (0.0961, 0.0487),
+        (0.9649, 0.9632),
+        (0.9962, 0.9951),
+        (0.3604, 0.2005),
+        (0.2449, 0.2051),
+    ]
+    for own, by_chance in near_the_limits:
+        found = cluster_reliability.recognition(own, by_chance, 5000, RULE)
+        value = excess(found)
+        assert found.evidence == ("none" if value < 0.05 else "weak" if value < 0.2 else "clear")
+    assert cluster_reliability.recognition(0.9, 0.4, 5000, RULE).recognised == "90 %", "no more digits than are needed"
+
+
+def test_a_share_of_a_few_recognised_patients_is_a_bound_and_the_word_follows_from_it() -> None:
+    """10 % of 26 patients are under three: neither they nor a word that depends on them are told."""
+    small = cluster_reliability.recognition(0.0961, 0.0487, 26, RULE)
+    assert (small.recognised, small.by_chance, small.evidence) == ("<39 %", "5 %", "too few")
+    assert small == cluster_reliability.recognition(0.3, 0.0487, 26, RULE), "whatever the small number is"
+    assert cluster_reliability.recognition(0.004, 0.02, 2000, RULE).evidence == "none", (
+        "the bound itself is no more than chance"
+    )
+    almost = cluster_reliability.recognition(0.999, 0.5, 2000, RULE)
+    assert (almost.recognised, almost.evidence) == (">99 %", "clear")
+    assert cluster_reliability.recognition(0.5, 0.1, 9, RULE).recognised == "–"
+    assert cluster_reliability.recognition(None, 0.1, 500, RULE) == cluster_reliability.Recognition("–", "–", "")
+
+
+def test_how_many_clusters_are_stable() -> None:
+    assert (
+        cluster_reliability.counted(["stable", "unstable", "stable", "doubtful"]) == "2 stable, 1 doubtful, 1 unstable"
+    )
+    assert cluster_reliability.counted(["untested"] * 3) == "3 untested"
+
+
+def card(evidence: str, stability: str, hidden: bool = False) -> dict[str, Any]:
+    return {"evidence": evidence, "stability": {"words": stability}, "hidden": hidden}
+
+
+def test_the_verdict_tells_how_many_clusters_can_be_relied_on_and_why_not_the_others() -> None:
+    """Green over a division of which half is fragments misled a reader."""
+    described = [card("clear", "stable")] * 9 + [card("none", "stable")] + [card("too few", "unstable")] * 9
+    found = cluster_reliability.standing(
+        [*described, card("", "unstable", hidden=True)], [1900] * 9 + [1700] + [40] * 9 + [4], RULE
+    )
+    assert (found.usable, found.total, found.share, found.colour) == (9, 20, "89.2 %", "weak")
+    assert found.others == (
+        "1 says no more of a patient than disease, age, sex and amount of record do;"
+        " 10 are left open, since small counts may not be shown"
+    )
+    good = cluster_reliability.standing([card("clear", "stable")] * 3, [100] * 3, RULE)
+    assert (good.usable, good.share, good.others, good.colour) == (3, "100.0 %", "", "clear")
+    doubtful = cluster_reliability.standing([card("clear", "doubtful"), card("weak", "stable")], [100, 100], RULE)
+    assert doubtful.usable == 0
+    assert doubtful.others == "1 has weak evidence only; 1 is not the same in other samples of the patients"
+
+
+def test_a_group_of_clusters_counts_once_and_can_be_relied_on_if_one_of_its_parts_can() -> None:
+    described = [
+        card(evidence, stability) | {"number": number}
+        for number, evidence, stability in (
+            (1, "clear", "stable"),
+            (2, "clear", "unstable"),
+            (3, "weak", "stable"),
+            (5, "none", "stable"),
+        )
+    ]
+    found = cluster_reliability.standing(described, [100, 50, 100, 150], RULE, [[1, 2], [3, 5]])
+    assert (found.usable, found.total, found.share, found.kind) == (1, 2, "37.5 %", "groups of clusters")
+    assert found.others == "1 says no more of a patient than disease, age, sex and amount of record do", (
+        "of the largest part"
+    )
+    alone = cluster_reliability.standing(described, [100, 50, 100, 150], RULE, [[1], [2], [3], [5]])
+    assert (alone.usable, alone.total, alone.kind) == (1, 4, "clusters")
+
+
+def test_the_limits_of_stability_are_those_of_the_settings() -> None:
+    assert cluster_reliability.limits(0.6).startswith("stable from 0.75, unstable below 0.60, doubtful between")
+    assert cluster_reliability.limits(0.8).startswith("stable from 0.80, unstable below 0.80")
