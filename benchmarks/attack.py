@@ -1,8 +1,8 @@
 """Do small counts follow from all that a study shows? The page, a release, summary.json, Dagster's metadata, the log.
 
 Three studies are made: the demo, one of 600 patients, and one whose clusters are so many that some are smaller than the threshold.
-Of each, `ehr_pipeline_tests/attacking.py` reads every text that tells of a count as the integers that it is consistent with, and
-narrows all counts by all texts at once, with what adds up and the threshold; see there for what counts as found.
+Of each, `ehr_pipeline_tests/attack_on_outputs.py` reads every text that tells of a count as the integers that it is consistent
+with, and narrows all counts by all texts at once, with what adds up and the threshold; see there for what counts as found.
 
 Usage: python benchmarks/attack.py [--keep FOLDER] [--studies demo,small,tiny_clusters]
 """
@@ -25,8 +25,8 @@ from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline.synthetic.worlds import write
 from ehr_pipeline.terminology.shipped import shipped
-from ehr_pipeline_tests import attacking
-from ehr_pipeline_tests.deducing import Attack
+from ehr_pipeline_tests import attack_on_outputs
+from ehr_pipeline_tests.deduce_counts import Attack
 
 STUDIES: dict[str, tuple[int, int, tuple[dict[str, Any], ...]]] = {
     "demo": (DEMO_PATIENTS, DEMO_SEED, ()),
@@ -56,10 +56,10 @@ def attack(folder: Path, name: str) -> tuple[Attack, list[str], int]:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "release"
         release.release(pipeline, out)
-        read = attacking.read(pipeline, out, log.getvalue())
+        read = attack_on_outputs.read(pipeline, out, log.getvalue())
     sizes = [count for place, count in read.secrets.counts.items() if place.startswith("size/")]
     small = sum(size < study.reports.suppress_below for size in sizes)
-    return read, [*read.found(), *attacking.cells(pipeline)], small
+    return read, [*read.found(), *attack_on_outputs.cells(pipeline)], small
 
 
 def main() -> None:

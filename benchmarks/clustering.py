@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import results
-from watch import watched
+from time_and_memory import watched
 
 GROUPS, NEIGHBOURS = 20, 15
 EXACT_ON = 3000

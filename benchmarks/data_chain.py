@@ -29,7 +29,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import results
-from watch import watched
+from time_and_memory import watched
 
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import results
-from watch import watched
+from time_and_memory import watched
 
 from ehr_pipeline.cli.run import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.terminology.shipped import shipped

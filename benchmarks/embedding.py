@@ -22,9 +22,9 @@ import results
 import token_data
 import torch
 from numpy.typing import NDArray
+from time_and_memory import watched
 from training_ours import matrix_rate
 from transformers import RobertaPreLayerNormModel
-from watch import watched
 
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings.embedding_job import EmbeddingJob, Inference

@@ -27,9 +27,9 @@ import numpy as np
 import pyarrow as pa
 import rates
 import results
-from beside import audited, near, traits_again
 from cohorts import LEARNED_FROM, SEED, Cohort, Kind, here
 from numpy.typing import NDArray
+from page_parts import audited, near, traits_again
 from scipy.special import ndtri
 
 from ehr_pipeline.clusters import build as clusters

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import results
 from kill_resume import Folder, Trials, finished
-from watch import children_of
+from time_and_memory import children_of
 
 from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.work import jobs

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import results
-from watch import watched
+from time_and_memory import watched
 
 READ = """
 import sys, pathlib

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import results
-from operations import faults, landed, partitions, server, year
+from operations import extracts_at_once, faults, partitions, server, year
 
 from ehr_pipeline.synthetic.generate import generate
 
@@ -38,7 +38,7 @@ def main() -> None:
         ),
         "landed": (
             "Many extracts at once, and a kill",
-            lambda options, folder, source: landed.measured(folder, source, options.at_once),
+            lambda options, folder, source: extracts_at_once.measured(folder, source, options.at_once),
         ),
         "year": (
             "A year of daily extracts",

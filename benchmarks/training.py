@@ -25,8 +25,8 @@ import numpy as np
 import results
 import token_data
 from safetensors.torch import load_file
+from time_and_memory import watched
 from training_ours import CONTEXT, CPU, FILLED, ROWS, VOCABULARY, WARM_UP, autocast_low, settings_with
-from watch import watched
 
 from ehr_pipeline.encoder import checkpoint, evaluate
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model

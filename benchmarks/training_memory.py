@@ -14,7 +14,7 @@ from pathlib import Path
 
 import results
 import token_data
-from watch import watched
+from time_and_memory import watched
 
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.training_job import TrainingJob

@@ -138,7 +138,7 @@ def tiny(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 @pytest.fixture(scope="session")
 def steady(tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """The tiny study with a longer training: what tests of new extracts begin with."""
-    from ehr_pipeline_tests.growing import base, steady_in
+    from ehr_pipeline_tests.second_extract import base, steady_in
 
     return steady_in(once(tmp_path_factory, "steady", lambda folder: base(tiny, extract, folder)), extract)
 

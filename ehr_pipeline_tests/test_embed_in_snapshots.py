@@ -17,7 +17,7 @@ from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.vocabulary.table import Vocabulary
-from ehr_pipeline_tests.growing import LATER, Grown, clusters_of, grow, run, vectors
+from ehr_pipeline_tests.second_extract import LATER, Grown, clusters_of, grow, run, vectors
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,7 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
-from ehr_pipeline_tests.growing import LATER, LONGER, Grown, clusters_of, grow, run, vectors
+from ehr_pipeline_tests.second_extract import LATER, LONGER, Grown, clusters_of, grow, run, vectors
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ import results
 from ehr_pipeline.defs.dagster_jobs import READING
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.defs.browser import Server, until
-from operations.landed import WATCHED, statuses, wait
+from operations.extracts_at_once import WATCHED, statuses, wait
 from operations.site import ENDED, Site, contents, different, launch, runs
 
 LAUNCHER = {"backend": "processes", "processes": 1, "threads": 1}

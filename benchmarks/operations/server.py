@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import results
-import watch
+import time_and_memory
 
 from ehr_pipeline.defs.dagster_jobs import READING
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -27,7 +27,7 @@ def measured(folder: Path, source: Path) -> str:
         started = time.monotonic() - begun
         time.sleep(IDLE_SECONDS)
         processes = site.processes()
-        memory, torch = watch.memory(processes), loads_torch(processes)
+        memory, torch = time_and_memory.memory(processes), loads_torch(processes)
         whole(server, launch(server, READING, partition=EXTRACT))
         after = [asset for asset in STAGES if asset != "raw_records"]
         spent = [whole(server, launch(server, "__ASSET_JOB", after)) for _ in range(2)][-1]

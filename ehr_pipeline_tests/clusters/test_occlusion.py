@@ -16,7 +16,7 @@ from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.encoder.data import write_shard
-from ehr_pipeline_tests.test_readers import cohort
+from ehr_pipeline_tests.test_artifact_readers import cohort
 
 Record = tuple[str, str, list[tuple[str, list[int]]]]
 PATIENTS: list[Record] = [

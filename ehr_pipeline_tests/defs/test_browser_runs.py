@@ -11,7 +11,7 @@ from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import write_settings
 from ehr_pipeline_tests.defs.browser import Page, Server, until
 from ehr_pipeline_tests.defs.test_browser import MINUTES, RELOAD, pytestmark  # noqa: F401 (of this module too)
-from ehr_pipeline_tests.growing import LATER, grow
+from ehr_pipeline_tests.second_extract import LATER, grow
 
 IN_EDITOR = "document.querySelector('.CodeMirror').CodeMirror"
 

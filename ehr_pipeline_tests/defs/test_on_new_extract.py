@@ -13,7 +13,7 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
-from ehr_pipeline_tests.growing import LATER, Grown, grow
+from ehr_pipeline_tests.second_extract import LATER, Grown, grow
 
 pytestmark = pytest.mark.slow
 

@@ -1,4 +1,4 @@
-"""An attack on what is shown (`attacking`): from texts beside each other, and from totals, no small count may be had back.
+"""An attack on what is shown (`attack_on_outputs`): from texts beside each other, and from totals, no small count may be had back.
 
 Two pages of different days are another matter (docs/decisions.md).
 """
@@ -19,9 +19,9 @@ from ehr_pipeline.reports.sections import flow
 from ehr_pipeline.reports.shown_counts import Counted, Scale
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables.asset_names import STAGES
-from ehr_pipeline_tests import attacking
-from ehr_pipeline_tests.attacking import meant
-from ehr_pipeline_tests.deducing import MOST, Attack, Shown, secrets
+from ehr_pipeline_tests import attack_on_outputs
+from ehr_pipeline_tests.attack_on_outputs import meant
+from ehr_pipeline_tests.deduce_counts import MOST, Attack, Shown, secrets
 from ehr_pipeline_tests.reports.sections.test_flow import COUNTS
 
 BELOW, TO = 10, 10
@@ -33,12 +33,12 @@ def attack(tiny: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Attack:
     """All that the tiny study shows, as it is read."""
     folder = tmp_path_factory.mktemp("released") / "release"
     release.release(tiny, folder)
-    return attacking.read(tiny, folder)
+    return attack_on_outputs.read(tiny, folder)
 
 
 def test_nothing_follows_from_all_that_a_study_shows(attack: Attack, tiny: Pipeline) -> None:
     assert attack.found() == []
-    assert list(attacking.cells(tiny)) == []
+    assert list(attack_on_outputs.cells(tiny)) == []
 
 
 def test_the_attack_reads_every_place(attack: Attack) -> None:
@@ -66,7 +66,7 @@ def test_the_attack_sees_an_exact_number_beside_a_rounded_one(attack: Attack) ->
 def test_the_attack_sees_a_rounded_number_beside_the_exact_sum_of_the_clusters(attack: Attack) -> None:
     """As Dagster showed the cohort's: with what its lists lost, it would tell how few are not in the data set."""
     name, count = "cohort/rows_in", attack.secrets.counts["cohort/rows_in"]
-    low, high = attacking._around(GUARD.count(count) or 0, TO, BELOW)
+    low, high = attack_on_outputs._around(GUARD.count(count) or 0, TO, BELOW)
     assert planted(attack, Shown("planted", (name,), "", low, high))
 
 
@@ -133,17 +133,17 @@ def attacked(counts: dict[str, Any], sizes: list[int]) -> Attack:
     counted = Counted.of(counts, sizes, Disclosure(BELOW))
     attack = Attack(secrets(counts, dict(enumerate(sizes))), BELOW)
     for number, size in enumerate(sizes):
-        attacking._add(attack, "list of clusters", (f"size/{number}",), Disclosure(BELOW).show(size))
+        attack_on_outputs._add(attack, "list of clusters", (f"size/{number}",), Disclosure(BELOW).show(size))
     for row in flow.rows(counted):
         lost = " · ".join(f"{reason} {number}" for reason, number in row["dropped"].items())
-        attacking._stage(
+        attack_on_outputs._stage(
             attack, [f"{row['words']} {row['asset']}", row["rows_in"], row["kept"], row["collapsed"], lost]
         )
     steps = [*flow.patients(counted), *flow.events(counted)]
     boxes = [f"{step.number} {step.words} {' '.join(f'{n} {words}' for words, n in step.lost)}" for step in steps]
     diseases = " · ".join(f"{name} {number}" for name, number in flow.by_disease(counted))
     cohort = f"Cohort by disease: {diseases}. Patients of the cohort"
-    attacking._sentences(attack, " ".join([*boxes, flow.reconciled(counted), cohort]))
+    attack_on_outputs._sentences(attack, " ".join([*boxes, flow.reconciled(counted), cohort]))
     return attack
 
 

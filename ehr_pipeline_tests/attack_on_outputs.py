@@ -1,7 +1,7 @@
 """An attacker who has all that a study shows: the page, a release, `summary.json`, what Dagster is given, and the log.
 
 Every text that tells of a count is read as the integers that it is consistent with. What is shown of one count in several places
-must fit together, and counts must add up (`deducing`).
+must fit together, and counts must add up (`deduce_counts`).
 """
 
 import json
@@ -22,7 +22,7 @@ from ehr_pipeline.runs.run_outcome import Row
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import STAGES as ASSETS
 from ehr_pipeline.tables.drop_reasons import in_words
-from ehr_pipeline_tests.deducing import MOST, Attack, Secrets, Shown, integer, leaves, secrets, things_of
+from ehr_pipeline_tests.deduce_counts import MOST, Attack, Secrets, Shown, integer, leaves, secrets, things_of
 
 NUMBER = r"about [\d,]+|[<>]?[\d,]+(?:–[\d,]+)?"
 

@@ -9,7 +9,7 @@ no encoder: square roots of concept counts, reduced to 64 directions.
 Seeds are the units of the intervals: differences to masking alone are paired by seed, and the interval is Student's t.
 Figures of each extract stay in the folder of --keep, and are not measured again; the section shows all of them.
 
-Usage: python benchmarks/losses_beside.py [--worlds base subtle-age] [--seeds 0 1 2] [--keep FOLDER]; three minutes an extract
+Usage: python benchmarks/extra_losses.py [--worlds base subtle-age] [--seeds 0 1 2] [--keep FOLDER]; three minutes an extract
 """
 
 import argparse
@@ -252,7 +252,7 @@ def main() -> None:
         found: dict[str, dict[int, dict[str, dict[str, float]]]] = {}
         for path in sorted(kept.glob("*/*.json")):
             found.setdefault(path.parent.name, {})[int(path.stem)] = json.loads(path.read_text(encoding="utf-8"))
-    results.write("losses_beside.py", "Losses beside masking", section(found, options))
+    results.write("extra_losses.py", "Losses beside masking", section(found, options))
 
 
 if __name__ == "__main__":
