@@ -211,7 +211,6 @@
 
   // What is too wide or too high for its place scrolls: by keyboard too, where there is no link in it. Only then it is a stop.
 
-  const nameless = (part) => !part.caption && !part.hasAttribute("aria-label");
   const scrollable = () => {
     for (const part of all("main table, main pre, .wide, .diagrams > div")) {
       const { overflowX, overflowY } = getComputedStyle(part);
@@ -223,7 +222,7 @@
       part.tabIndex = 0;
       if (part.tagName !== "TABLE") part.setAttribute("role", "region"); // a table keeps its own role
       const heads = all("h2, h3, h4, summary").filter((head) => head.compareDocumentPosition(part) & Node.DOCUMENT_POSITION_FOLLOWING);
-      if (nameless(part)) part.setAttribute("aria-label", heads.length ? textOf(heads.pop()) : document.title);
+      if (!part.caption && !part.hasAttribute("aria-label")) part.setAttribute("aria-label", heads.length ? textOf(heads.pop()) : document.title);
     }
   };
   let asked = 0;

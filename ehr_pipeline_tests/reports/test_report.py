@@ -21,6 +21,7 @@ from ehr_pipeline.reports.layout import Section
 from ehr_pipeline.reports.sections import settings, truth
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.runs.pipeline import Pipeline
+from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import tiny_settings
 
@@ -97,9 +98,12 @@ def test_the_page_tells_the_whole_story(tiny: Pipeline, text: Text) -> None:
         "How sure are we",
         "artefact",
         "How many patients and events were lost",
+        "What came in, and was all of it read",
         "With which settings",
+        "May this page be released",
     ):
         assert question in words
+    assert re.search(rf"Read: extract {EXTRACT} \(\d files; every file in its folder\)\. \d\d\.\d % of the rows", words)
     assert re.search(r"Of [\w, ]+ rows of patients read, [\w, ]+ are in clusters\. Left out: ", words)
     assert re.search(r"recognised for [<>]?[\d.]+ % of its patients; by chance it would be for [\d.]+ %", words)
 

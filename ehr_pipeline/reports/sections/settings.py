@@ -38,7 +38,6 @@ def content(findings: Findings) -> dict[str, Any]:
     """Return the main settings in words, all settings, and the versions of code and data."""
     inputs = findings.inputs
     made_with = [
-        say.years(years(inputs.artifacts[assets.PATIENT_DATASET], findings.disclosure)),
         say.installed(versions()),
         say.machines(machines(inputs.artifacts)),
     ]
@@ -127,12 +126,12 @@ def machines(artifacts: Mapping[str, Artifact]) -> list[tuple[str, str]]:
 
 
 def years(dataset: Artifact, disclosure: Disclosure) -> str:
-    """Return the first and last calendar year in which enough patients of the data set have visits: '1998 to 2019'."""
+    """Return the first and last calendar year in which enough patients of the data set have visits: '1998 to 2019', or ''."""
     patients: Counter[int] = Counter()
     for path in dataset.files("patients"):
         patients.update(_patients_by_year(path))
     told = sorted(year for year, count in patients.items() if not disclosure.small(count))
-    return f"{told[0]} to {told[-1]}" if told else "too few patients to tell"
+    return f"{told[0]} to {told[-1]}" if told else ""
 
 
 def _patients_by_year(path: Path) -> dict[int, int]:

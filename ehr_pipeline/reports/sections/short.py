@@ -8,7 +8,7 @@ from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import alternatives, flow
 from ehr_pipeline.reports.sections.methods import confirmed
-from ehr_pipeline.reports.sections.settings import changed
+from ehr_pipeline.reports.sections.settings import changed, years
 from ehr_pipeline.reports.statements import occlusion, vectors
 from ehr_pipeline.reports.statements import short as say
 from ehr_pipeline.reports.statements.statement import Statement
@@ -22,18 +22,15 @@ def content(findings: Findings) -> dict[str, Any]:
         ("Who is in each cluster, and why?", _who(findings)),
         ("How sure are we?", _how_sure(findings)),
         ("What may be an artefact?", _artefacts(findings)),
+        ("What came in, and was all of it read?", _came_in(findings)),
         ("How many patients and events were lost, and where?", _lost(findings)),
         ("With which settings?", [say.see_settings()]),
+        ("May this page be released?", _released(findings)),
     ]
     how = made(findings.inputs, findings.vocabulary)
     return {
         "answers": [(question, [part for part in answer if part]) for question, answer in answers],
-        "lead": [
-            *vectors.what_decides(how),
-            vectors.learned(),
-            vectors.called(how),
-            say.suppressed(findings.settings.suppress_below),
-        ],
+        "lead": [*vectors.what_decides(how), vectors.learned(), vectors.called(how)],
     }
 
 
@@ -94,6 +91,22 @@ def _artefacts(findings: Findings) -> list[Any]:
         say.without_concept(flow.summary_of_codes(findings.counted)),
         say.never_recorded(),
     ]
+
+
+def _came_in(findings: Findings) -> list[Statement]:
+    records, event, rows = findings.inputs.records, findings.counted.event, findings.counted.counts[assets.RAW_RECORDS]
+    read = say.came_in(
+        sorted(artifact.manifest["partition"] for artifact in records),
+        sum(artifact.counts["files"] for artifact in records),
+        sum(artifact.counts.get("unread", {}).get("files", 0) for artifact in records),
+        event.share(rows["kept"], rows["rows_in"]),
+    )
+    covered = years(findings.inputs.artifacts[assets.PATIENT_DATASET], findings.disclosure)
+    return [read, say.years(covered), say.passed()]
+
+
+def _released(findings: Findings) -> list[Statement]:
+    return [say.suppressed(findings.settings.suppress_below), say.under_terms(findings.inputs.terms)]
 
 
 def _lost(findings: Findings) -> list[Any]:

@@ -1,15 +1,10 @@
-"""Sentences about the making of the page: years of the records, libraries, machines, versions."""
+"""Sentences about the making of the page: libraries, machines, versions."""
 
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from ehr_pipeline.reports.statements.statement import Statement, markup, say
-
-
-def years(told: str) -> Statement:
-    """Say which calendar years the records cover."""
-    return say("Records of the years {told} (first and last calendar year with visits of enough patients).", told=told)
 
 
 def installed(versions: Sequence[tuple[str, str]]) -> Statement:

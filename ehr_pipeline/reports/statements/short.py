@@ -239,6 +239,40 @@ def never_recorded() -> Statement:
     return say('What is <a href="#methods">never recorded</a> cannot be seen.')
 
 
+def came_in(extracts: Sequence[str], files: int, unread: int, usable: str) -> Statement:
+    """Say which extracts were read, whether files were left unread in their folders, and which share of event rows was usable."""
+    which = (
+        f"extract {extracts[0]}" if len(extracts) == 1 else f"{len(extracts)} extracts, {extracts[0]} to {extracts[-1]}"
+    )
+    folders = "its folder" if len(extracts) == 1 else "their folders"
+    rest = f"every file in {folders}"
+    if unread:
+        verb = are(unread)
+        rest = f"{counted(unread, 'other file')} in {folders} {verb} named by no setting, and {verb} not read"
+    return say(
+        "Read: {which} ({files}; {rest}). {usable} of the rows of events could be used.",
+        which=which,
+        files=counted(files, "file"),
+        rest=rest,
+        usable=usable,
+    )
+
+
+def years(told: str) -> Statement:
+    """Say which calendar years the records cover; `told` is empty if that may not be shown."""
+    if not told:
+        return say("In no calendar year have enough patients a visit for it to be shown here.")
+    return say("Records of the years {told} (first and last calendar year with visits of enough patients).", told=told)
+
+
+def passed() -> Statement:
+    """Say what the checks of the stages mean for this page."""
+    return say(
+        "Every check that would have stopped the run was passed. Those that only warn are in the log of the run and in"
+        " Dagster, not on this page."
+    )
+
+
 def see_flow() -> Statement:
     """Say where the losses are listed."""
     return say('See <a href="#flow">from raw rows to clusters</a>.')
@@ -259,8 +293,18 @@ def index_explained() -> Statement:
 def suppressed(fewest: int) -> Statement:
     """Say which counts the page does not show."""
     if fewest <= 1:
-        return say("All counts are shown on this page: nothing is suppressed.")
+        return say("All counts are shown on this page: nothing is suppressed, so do not let it leave.")
     return say(
-        "Counts of fewer than {fewest} patients are not shown on this page; only a 0 is, since it is nobody.",
+        "No row of a patient and no patient’s id is on this page. Counts of fewer than {fewest} patients are not shown; only a"
+        " 0 is, since it is nobody. It may be released after output checking, best by <code>ehr-pipeline release</code>.",
         fewest=fewest,
     )
+
+
+def under_terms(terms: Mapping[str, str]) -> Statement:
+    """Say under which terms the data are used: licence, protocol, last day."""
+    if not terms:
+        return say(
+            "The settings name no licence, protocol or last day of use (<code>[governance]</code>): ask the data’s owner."
+        )
+    return say("Terms: {terms}.", terms="; ".join(f"{name} {value}" for name, value in terms.items()))

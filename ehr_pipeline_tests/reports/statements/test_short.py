@@ -125,9 +125,32 @@ def test_what_is_so_by_construction() -> None:
     assert short.by_construction(DiseaseConcepts((), 1200, frozenset()), ages=False) is None
 
 
-def test_counts_that_are_not_shown() -> None:
+def test_what_came_in() -> None:
+    told = str(short.came_in(["2019-04-01"], 6, 0, "99.3 %"))
+    assert (
+        told
+        == "Read: extract 2019-04-01 (6 files; every file in its folder). 99.3 % of the rows of events could be used."
+    )
+    told = str(short.came_in(["2019-04-01", "2019-07-01", "2019-10-01"], 1, 2, "50.0 %"))
+    assert (
+        "3 extracts, 2019-04-01 to 2019-10-01 (1 file; 2 other files in their folders are named by no setting, and"
+        in told
+    )
+    assert "1 other file in its folder is named by no setting, and is not read" in str(
+        short.came_in(["a"], 1, 1, "1 %")
+    )
+    assert "2000 to 2019" in str(short.years("2000 to 2019"))
+    assert "In no calendar year" in str(short.years(""))
+
+
+def test_whether_it_may_be_released() -> None:
     assert "fewer than 10 patients" in str(short.suppressed(10))
-    assert "nothing is suppressed" in str(short.suppressed(1))
+    assert "after output checking" in str(short.suppressed(10))
+    assert "do not let it leave" in str(short.suppressed(1))
+    assert "ask the data’s owner" in str(short.under_terms({}))
+    assert str(short.under_terms({"protocol": "24-001", "expires": "2030-01-01"})) == (
+        "Terms: protocol 24-001; expires 2030-01-01."
+    )
 
 
 def made(**settings: Any) -> vectors.Made:
