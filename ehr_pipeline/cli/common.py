@@ -28,6 +28,11 @@ class Printable(logging.Formatter):
         return printable(super().format(record))
 
 
+def names_no_study(options: argparse.Namespace) -> bool:
+    """Whether neither the command nor the environment names a study."""
+    return not options.settings and ENVIRONMENT_VARIABLE not in os.environ
+
+
 def study_of(options: argparse.Namespace) -> "Study":
     """Load the study that a command works on, and set the environment variable by which Dagster's processes find it.
 
@@ -36,7 +41,7 @@ def study_of(options: argparse.Namespace) -> "Study":
     from ehr_pipeline.study import settings
 
     path = options.settings or settings.settings_path()
-    if not options.settings and ENVIRONMENT_VARIABLE not in os.environ:
+    if names_no_study(options):
         tell("note", f"no --settings FILE was given, so this is the embedded demo ({path})")
     os.environ[ENVIRONMENT_VARIABLE] = str(path.resolve())
     return settings.load(path)

@@ -2,11 +2,17 @@
 
 import argparse
 import datetime
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ehr_pipeline.cli.common import USER_ERROR, tell
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import printable
+
+if TYPE_CHECKING:
+    from ehr_pipeline.planning.init_study import Started
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -50,14 +56,10 @@ def _init(options: argparse.Namespace) -> int:
     for doubt in made.doubts:
         tell("look at this", doubt)
     print(printable(f"wrote {made.settings}"))
-    for question in made.open:
+    for question in [*made.open, *made.absent]:
         tell("not known", question)
-    if made.open:
-        tell(
-            "error",
-            f"say what is not known: add --column ROLE=NAME to the same command, such as --column patient=NAME --column date=NAME"
-            f" --column code=NAME, or put the names in place of the marks '?' in {made.settings}.",
-        )
+    if made.open or made.absent:
+        tell("error", f"say what is not known: {'; '.join(_cures(made, options))}.")
         return USER_ERROR
     if options.sources:
         print(printable(f"next: ehr-pipeline check --settings {made.settings}"))
@@ -69,3 +71,15 @@ def _init(options: argparse.Namespace) -> int:
             )
         )
     return 0
+
+
+def _cures(made: "Started", options: argparse.Namespace) -> Iterator[str]:
+    """What to do about columns and files that are not known. The same command may be given again: the settings have marks."""
+    if made.absent:
+        given = shlex.join(map(str, [options.folder, "--from", *options.sources]))
+        yield f"give all files in one command, as in: ehr-pipeline init {given} FILE"
+    if made.open:
+        yield (
+            "add --column ROLE=NAME to the same command, such as --column patient=NAME --column date=NAME --column code=NAME, or"
+            f" put the names in place of the marks '?' in {made.settings}"
+        )

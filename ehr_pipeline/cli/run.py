@@ -4,16 +4,22 @@ import argparse
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ehr_pipeline.cli.common import FAILED, study_of, tell
+from ehr_pipeline.cli.common import FAILED, names_no_study, study_of, tell
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.cli.summary import link_of_report, predictions_of, print_table, report_of, write_summary
 from ehr_pipeline.disclosure.figures import FEWEST, Guard
-from ehr_pipeline.errors import SettingsError, printable
+from ehr_pipeline.errors import SettingsError, UserError, printable
 from ehr_pipeline.study import ENVIRONMENT_VARIABLE
 from ehr_pipeline.terminology.shipped import shipped
 
+if TYPE_CHECKING:
+    from ehr_pipeline.study.settings import Study
+
 DEMO_PATIENTS, DEMO_SEED, DEMO_PLANS = 5000, 0, ("base",)
+SHOWN = 3
+"""How many settings files a message names."""
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -124,7 +130,7 @@ def _run(options: argparse.Namespace) -> int:
     from ehr_pipeline.planning import preflight
     from ehr_pipeline.runs import unchanged_run
 
-    study = study_of(options)
+    study = _study_with_extracts(options)
 
     found = preflight.inspect(study)
     for warning in found.warnings:
@@ -154,8 +160,22 @@ def _run(options: argparse.Namespace) -> int:
     return FAILED if outcome.problems else 0
 
 
-def _check(options: argparse.Namespace) -> int:
+def _study_with_extracts(options: argparse.Namespace) -> "Study":
+    """The study to check or run. Raises UserError if nobody named one, and the embedded demo was never written."""
+    unnamed = names_no_study(options)
     study = study_of(options)
+    if unnamed and not Path(study.records.landing).is_dir():
+        near = [str(path) for pattern in ("study.toml", "*/study.toml") for path in sorted(Path().glob(pattern))]
+        named = " or ".join(near[:SHOWN]) or "my_study/study.toml"
+        raise UserError(
+            f"the demo is not made yet: `ehr-pipeline demo` makes it. For your own study, add --settings {named}"
+            + ("." if near else "; `ehr-pipeline init my_study --from FILE ...` writes that file.")
+        )
+    return study
+
+
+def _check(options: argparse.Namespace) -> int:
+    study = _study_with_extracts(options)
     from ehr_pipeline.planning import preflight
 
     print(printable(f"checked {os.environ[ENVIRONMENT_VARIABLE]} and the inputs that it names"))
@@ -204,7 +224,7 @@ def _ci_check(options: argparse.Namespace) -> int:
 
 
 def _ui(options: argparse.Namespace) -> int:
-    if options.settings is None and ENVIRONMENT_VARIABLE not in os.environ:
+    if names_no_study(options):
         options.settings = _demo_settings()
         tell("note", f"no --settings FILE was given, so this is the embedded demo ({options.settings})")
         _ensure_demo_extract(options.settings)

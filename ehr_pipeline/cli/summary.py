@@ -63,6 +63,8 @@ def print_table(rows: list[Any], guard: Guard) -> None:
         told = "".join(f"{_text(getattr(row, name), counts[name], guard):>14}" for name in COLUMNS)
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         print(printable(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{told}{seconds:>10}  {row.version}"))
+    if guard.step > 1:
+        print(f"counts are rounded to multiples of {guard.step}; the store's manifests hold exact ones")
 
 
 def _text(count: int | None, told: float | None, guard: Guard) -> str:

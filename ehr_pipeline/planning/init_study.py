@@ -57,6 +57,8 @@ class Started:
     """Sentences about choices that the user has to make."""
     open: list[str] = field(default_factory=list)
     """Columns that a person has to name before anything can run, by file."""
+    absent: list[str] = field(default_factory=list)
+    """Kinds of files that were not among those given."""
 
 
 def start(
@@ -65,10 +67,10 @@ def start(
     """Write a study into a folder. `named` are columns by role, as a person says.
 
     Columns that cannot be told are marked in the settings. Raises UserError if the folder has a study already, or if a
-    file cannot be read. Settings that still have such a mark are put aside if columns are named.
+    file cannot be read. Settings that still have such a mark are put aside if files are given.
     """
     made = Started(folder / SETTINGS)
-    unfinished = bool(named) and made.settings.is_file() and f'= "{UNNAMED}"' in made.settings.read_text("utf-8")
+    unfinished = bool(sources) and made.settings.is_file() and f'= "{UNNAMED}"' in made.settings.read_text("utf-8")
     if made.settings.exists() and not unfinished:
         raise UserError(
             f"{made.settings} is there already, and stays as it is. Name another folder, or edit that file."
@@ -170,7 +172,7 @@ def _delimited(found: list[Sniffed], made: Started, today: datetime.date, named:
         if not there:
             lines += ["", f"[[records.{what}]]", f'files = "{what}.csv" # none of the files given seems to hold {what}']
             lines.append(f"columns = {inline(dict.fromkeys(roles, UNNAMED))}")
-            made.open.append(f"no file holds {what} ({', '.join(roles)}): give it too, after --from.")
+            made.absent.append(f"no file holds {what} ({', '.join(roles)})")
     people = sum(one.rows for one in patients if not one.is_events)
     people = people or sum(one.values(one.column("patient")).n_unique() for one in patients)
     links = {one.path.name: one.path for one in used}

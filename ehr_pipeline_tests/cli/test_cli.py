@@ -279,6 +279,28 @@ def test_the_demo_is_never_taken_in_silence(
     )
 
 
+def test_without_a_study_and_a_demo_the_cure_is_to_name_a_study(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Messages about the demo's missing files had the cure 'make the folder'."""
+    monkeypatch.delenv(settings.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+    demo = write_settings(tmp_path / "demo.toml", tmp_path / "nowhere", tmp_path / "store")
+    monkeypatch.setattr(settings, "settings_path", lambda: demo)
+    for command in ("check", "run"):
+        monkeypatch.delenv(settings.ENVIRONMENT_VARIABLE, raising=False)
+        assert cli.main([command]) == 2
+        told = capsys.readouterr().err
+        assert "`ehr-pipeline demo` makes it" in told
+        assert "add --settings my_study/study.toml; `ehr-pipeline init my_study --from FILE ...`" in told
+        assert "problem" not in told
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/study.toml").touch()
+    monkeypatch.delenv(settings.ENVIRONMENT_VARIABLE, raising=False)
+    assert cli.main(["check"]) == 2
+    assert "add --settings mine/study.toml." in capsys.readouterr().err
+
+
 def test_an_interrupted_command_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -266,11 +266,21 @@ def test_a_column_that_is_nowhere_is_refused_with_the_headers(tmp_path: Path) ->
     assert not (tmp_path / "study").exists()
 
 
-def test_a_file_of_events_alone_has_its_part_of_the_settings(tmp_path: Path) -> None:
-    made = init_study.start(tmp_path / "study", quoted_csv(tmp_path)[:1], None, TODAY)
-    assert made.open == ["no file holds patients (patient, birth_date): give it too, after --from."]
-    assert 'columns = { patient = "PersonID", date = "EventDate", code = "SnomedCode" }' in made.settings.read_text()
-    assert any("patients.csv" in problem for problem in preflight.inspect(settings.load(made.settings)).problems)
+def test_a_file_of_events_alone_has_its_part_of_the_settings_and_the_other_may_follow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events, people = map(str, quoted_csv(tmp_path))
+    folder = tmp_path / "study"
+    assert cli.main(["init", str(folder), "--from", events]) == 2
+    told = capsys.readouterr().err
+    assert "no file holds patients (patient, birth_date)" in told
+    assert f"give all files in one command, as in: ehr-pipeline init {folder} --from {events} FILE." in told
+    assert "--column" not in told
+    written = folder / "study.toml"
+    assert 'columns = { patient = "PersonID", date = "EventDate", code = "SnomedCode" }' in written.read_text()
+    assert any("patients.csv" in problem for problem in preflight.inspect(settings.load(written)).problems)
+    assert cli.main(["init", str(folder), "--from", events, people]) == 0
+    assert not preflight.inspect(settings.load(written)).problems
 
 
 def test_what_is_not_recognised_is_said_and_nothing_is_overwritten(
