@@ -40,8 +40,9 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "find codes by words in their names, and those below them, for a concept list",
         "find-codes asthma --settings my_study.toml",
         "find-codes atopic dermatitis --settings my_study.toml --out atopic_dermatitis.csv",
-        about="Names come from events.mrconso, events.descriptions and the mapped extracts; the hierarchy from"
-        " events.relationships; counts from the mapped extracts. The list is a draft: have a clinician read it.",
+        about="Names come from events.mrconso, events.descriptions, events.dictionaries, events.omop_vocabulary and the"
+        " mapped extracts; the hierarchy from events.relationships; counts from the mapped extracts. The list is a draft: have"
+        " a clinician read it.",
     )
     codes.add_argument("words", nargs="+", help="words that a name has to hold, all of them, in any case")
     codes.add_argument("--out", type=Path, metavar="FILE", help="new CSV file: a concept list of all that was found")

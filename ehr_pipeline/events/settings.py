@@ -18,6 +18,11 @@ class CodeDictionary:
         later=True,
     )
     snomed_column: str = option("Column of the SNOMED code.")
+    name_column: str = option(
+        "Column of the code's name, such as Term. It names concepts that the UMLS does not name, and find-codes searches it.",
+        "",
+        later=True,
+    )
     delimiter: str = option("One character between fields.", "\t")
     encoding: str = option("Text encoding of the file.", "utf-8")
     quote: str = option("The quoting character, or empty if the file does not quote.", '"', later=True)
@@ -134,5 +139,6 @@ class EventsSettings:
                 chain.append(table.then)
                 table = self.dictionaries[table.then]
         for name, table in self.migrations.items():
-            if table.then:
-                yield f"migrations.{name}: then is for tables of [events.dictionaries]."
+            for option_ in ("then", "name_column"):
+                if getattr(table, option_):
+                    yield f"migrations.{name}: {option_} is for tables of [events.dictionaries]."

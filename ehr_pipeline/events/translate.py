@@ -31,8 +31,8 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
     Columns: code (as recorded); snomed (the recorded SNOMED code, or its translation; empty if there is none); system
     (for a code of a system without a table, or of another vocabulary than SNOMED according to OMOP; else null); token
-    (its name as a concept of its own, if it was not translated to SNOMED); label (its name in OMOP); also (runners-up:
-    other meanings that a table gives).
+    (its name as a concept of its own, if it was not translated to SNOMED); label (its name in OMOP or in a
+    dictionary); also (runners-up: other meanings that a table gives).
     """
     table = pl.DataFrame({"code": codes.cast(pl.String).sort()})
     system = pl.col("code").str.extract(r"^([^:]+):")
@@ -47,11 +47,17 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     )
     for name in settings.dictionaries:
         translations = _chain(name, settings).select(
-            pl.format("{}:{}", pl.lit(name), "code").alias("code"), found="snomed", ties=tied(pl.col("others"))
+            pl.format("{}:{}", pl.lit(name), "code").alias("code"),
+            found="snomed",
+            called="name",
+            ties=tied(pl.col("others")),
         )
         table = table.join(translations, on="code", how="left", maintain_order="left")
-        table = table.with_columns(snomed=pl.coalesce("found", "snomed"), also=pl.coalesce("ties", "also"))
-        table = table.drop("found", "ties")
+        table = table.with_columns(
+            snomed=pl.coalesce("found", "snomed"),
+            also=pl.coalesce("ties", "also"),
+            label=pl.coalesce("called", "label"),
+        ).drop("found", "ties", "called")
     if settings.omop_vocabulary and omop.CODE_SYSTEM not in settings.dictionaries:
         table = _with_concepts(table, Path(settings.omop_vocabulary))
     untranslated = system.is_not_null() & (pl.col("snomed") == "")
@@ -59,17 +65,37 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
 
 def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
-    """A dictionary (code, snomed, others) with its `then` tables applied; codes that the next table lacks stay."""
+    """A dictionary (code, snomed, name, others) with its `then` tables applied; codes that the next table lacks stay."""
     dictionary = settings.dictionaries[name]
     table = read_dictionary(dictionary, place(name))
     while dictionary.then:
         name, dictionary = dictionary.then, settings.dictionaries[dictionary.then]
         following = read_dictionary(dictionary, place(name))
-        following = following.rename({"code": "snomed", "snomed": "next", "others": "more"})
+        following = following.rename({"code": "snomed", "snomed": "next", "name": "called", "others": "more"})
         table = table.join(following, on="snomed", how="left", maintain_order="left")
         both = pl.concat_str("others", pl.col("more").fill_null(""), separator=" ").str.strip_chars()
-        table = table.select("code", snomed=pl.coalesce("next", "snomed"), others=both)
+        called = pl.when(pl.col("next").is_null()).then("name").otherwise("called")
+        table = table.select(
+            "code", snomed=pl.coalesce(pl.col("next").replace("", None), "snomed"), name=called, others=both
+        )
     return table
+
+
+def names(settings: EventsSettings) -> pl.DataFrame:
+    """The names in the dictionaries: columns code (of SNOMED, or system:code if the dictionary does not translate it), name."""
+    parts = [pl.DataFrame(schema={"code": pl.String, "name": pl.String})]
+    for system, dictionary in settings.dictionaries.items():
+        if dictionary.name_column:
+            own = pl.format("{}:{}", pl.lit(system), "code")
+            code = pl.coalesce(pl.col("snomed").replace("", None), own)
+            parts.append(_chain(system, settings).drop_nulls("name").select(code=code, name="name"))
+    return pl.concat(parts)
+
+
+def code_of_concept(system: str, code: str) -> pl.Expr:
+    """The code of an OMOP concept in records and lists, from columns of its vocabulary and code: SNOMED's own, or system:code."""
+    plain = pl.concat_str([pl.col(system).str.replace_all(r"[\s:]+", "_"), code], separator=":")
+    return pl.when(pl.col(system) == omop.SNOMED).then(code).otherwise(plain).alias("code")
 
 
 def tied(others: pl.Expr) -> pl.Expr:
@@ -109,7 +135,9 @@ def place(name: str, table: str = "dictionaries") -> str:
 
 
 def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
-    """Read a table from local codes to SNOMED: one row per code (code, snomed, others). `others` are SNOMED codes that tie.
+    """Read a table from local codes to SNOMED: one row per code (code, snomed, name, others). `others` are SNOMED codes that tie.
+
+    Where the table has names, codes without a SNOMED code are kept too, for their names.
 
     Of several SNOMED codes, the table's assured and current ones come first, then the latest (by columns IS_ASSURED,
     MAPSTATUS and EFFECTIVEDATE of the NHS's migration tables), then the lowest. `where` is the setting that names the
@@ -126,18 +154,22 @@ def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
         )
     for number, value in enumerate(dictionary.where.values()):
         frame = frame.filter(pl.col(f"attribute:{number}") == value)
-    usable = frame.with_columns(code=code).filter(pl.col("code") != "", pl.col("snomed") != "")
+    name = pl.col("name").replace("", None) if dictionary.name_column else pl.lit(None, pl.String)
+    translated = pl.col("snomed") != ""
+    usable = frame.with_columns(code=code, name=name).filter(
+        pl.col("code") != "", translated | pl.col("name").is_not_null()
+    )
     better = [(pl.col(name) == "1").fill_null(False) for name in names if name != "effectivedate"]
     latest = [pl.col("effectivedate")] if "effectivedate" in names else []
-    order = [*(column.alias(f"better:{number}") for number, column in enumerate([*better, *latest]))]
+    order = [*(column.alias(f"better:{number}") for number, column in enumerate([translated, *better, *latest]))]
     ranks = [f"better:{number}" for number in range(len(order))]
-    ordered = usable.select("code", "snomed", *order).sort(
-        "code", *ranks, "snomed", descending=[False, *[True] * len(ranks), False]
+    ordered = usable.select("code", "snomed", "name", *order).sort(
+        "code", *ranks, "snomed", "name", descending=[False, *[True] * len(ranks), False, False], nulls_last=True
     )
     ordered = ordered.unique(["code", "snomed"], keep="first", maintain_order=True)
     ties = pl.all_horizontal([pl.lit(True), *(pl.col(rank) == pl.col(rank).first() for rank in ranks)])
     return ordered.group_by("code", maintain_order=True).agg(
-        pl.col("snomed").first(), others=pl.col("snomed").filter(ties).slice(1).str.join(" ")
+        pl.col("snomed", "name").first(), others=pl.col("snomed").filter(ties).slice(1).str.join(" ")
     )
 
 
@@ -150,6 +182,7 @@ def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFr
     told = {name.lower(): name for name in text.names(path, layout)}
     names = [name for name in TELLING if name in told]
     wanted = {"code": dictionary.code_column, "snomed": dictionary.snomed_column}
+    wanted |= {"name": dictionary.name_column} if dictionary.name_column else {}
     wanted |= {"term": dictionary.term_column} if dictionary.term_column else {}
     wanted |= {f"attribute:{number}": column for number, column in enumerate(dictionary.where)}
     wanted |= {name: told[name] for name in names}

@@ -7,15 +7,23 @@ import polars as pl
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.events import translate
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.terminology import code_lists, rf2, rrf
+from ehr_pipeline.terminology import code_lists, omop, rf2, rrf
 
 NAMES = {"code": pl.String, "cui": pl.String, "name": pl.String}
 MOST_STEPS = 30
 """How many levels below a code are searched: more than the depth of SNOMED CT."""
+
+
+NAMELESS = (
+    "No code has a name. For SNOMED codes, name SNOMED's description files under events.descriptions, or MRCONSO.RRF under"
+    " events.mrconso; for other codes, their table under [events.dictionaries], with its name_column; for OMOP, the folder of"
+    " CONCEPT.csv as events.omop_vocabulary."
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,9 @@ def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
 
     Raises InputError if no file with names is available.
     """
-    known, looked_in = _names(study, mapped)
+    known, looked_in = _names(words, study, mapped)
     if not looked_in:
-        raise InputError(_nameless(study, mapped))
+        raise InputError(NAMELESS)
     holds = pl.all_horizontal(
         pl.col("name").str.to_lowercase().str.contains(word, literal=True) for word in words.lower().split()
     )
@@ -54,20 +62,11 @@ def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
     return Codes(_counted(found, mapped), looked_in)
 
 
-def _nameless(study: Study, mapped: Artifact | None) -> str:
-    """The message where no code has a name. Mapping an extract helps only if something names its codes."""
-    told = (
-        "No code has a name. For SNOMED codes, name SNOMED's description files under events.descriptions, or MRCONSO.RRF under"
-        " events.mrconso; for other codes, a table with names under [events.dictionaries]."
-    )
-    if mapped is None and (study.events.dictionaries or study.events.omop_vocabulary):
-        told += " Names of events.dictionaries and events.omop_vocabulary are there once an extract is mapped:"
-        told += ' run --select "+mapped_events".'
-    return told
+def _names(words: str, study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Names of codes, and the sources searched. In each source, the best name of a code comes first.
 
-
-def _names(study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """All names of codes, and the sources searched. In each source, the best name of a code comes first."""
+    OMOP's vocabulary has millions of names: of these, only those with all words are read.
+    """
     parts, looked_in = [pl.DataFrame(schema=NAMES)], list[str]()
     if study.events.mrconso:
         atoms = rrf.snomed_atoms(Path(study.events.mrconso), study.events.source, study.events.suppress)
@@ -77,10 +76,19 @@ def _names(study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[s
         rows = rf2.scan(Path(path), rf2.DESCRIPTION, "events.descriptions").filter(pl.col("active") == "1")
         parts.append(rows.select(code="conceptId", cui=pl.lit(""), name="term").collect())
     looked_in += ["events.descriptions"] * bool(study.events.descriptions)
+    if (of_tables := translate.names(study.events)).height:
+        parts.append(of_tables.select("code", cui=pl.lit(""), name="name"))
+        looked_in.append("events.dictionaries")
+    if study.events.omop_vocabulary:
+        found = omop.search(Path(study.events.omop_vocabulary), words.lower().split())
+        parts.append(found.select(translate.code_of_concept("system", "code"), cui=pl.lit(""), name="name"))
+        looked_in.append(omop.SETTING)
     if mapped is not None:
         table = Mapping.read(mapped.path, "code", "snomed", "concept", "name", "events").table
         if "name" in table.columns and table["name"].drop_nulls().len():
-            parts.append(table.select("code", cui=pl.lit(""), name="name").drop_nulls("name"))
+            own = pl.when(pl.col("concept").str.contains(r"^(?:C\d{7}|SCT:\d+)$")).then("code").otherwise("concept")
+            code = pl.coalesce(pl.col("snomed").replace("", None), own, "code")
+            parts.append(table.select(code=code, cui=pl.lit(""), name="name").drop_nulls("name"))
             looked_in.append("the extracts")
     return pl.concat(parts), tuple(looked_in)
 
@@ -114,7 +122,10 @@ def _counted(found: pl.DataFrame, mapped: Artifact | None) -> pl.DataFrame:
     table = Mapping.read(mapped.path, "code", "snomed", "concept", "events", "patients").table
     patients = pl.col("patients") if "patients" in table.columns else pl.lit(None, pl.Int64)
     recorded = pl.concat(
-        [table.select(code=name, events="events", patients=patients, own="code") for name in ("code", "snomed")]
+        [
+            table.select(code=name, events="events", patients=patients, own="code")
+            for name in ("code", "snomed", "concept")
+        ]
     ).unique(["code", "own"])
     counts = recorded.drop_nulls("code").group_by("code").agg(pl.col("events").sum(), pl.col("patients").max())
     joined = found.join(counts, on="code", how="left", maintain_order="left")

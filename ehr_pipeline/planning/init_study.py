@@ -5,15 +5,14 @@ choice that was guessed from a file, so that the user can check and correct it.
 """
 
 import datetime
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import polars as pl
-
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.planning import guess_format
+from ehr_pipeline.planning import guess_format, known_layouts
 from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, assigned, guessed
 from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.planning.settings_text import (
@@ -43,6 +42,7 @@ PATIENT_COLUMNS = (
     "death",
 )
 """Names of `PatientColumns`, and keys of `guess_format.NAMES`."""
+_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d-\d\d-\d\d(?!\d)")
 DATES_OF_PATIENTS = ("birth_date", "observation_start", "observation_ends", "death")
 
 
@@ -81,9 +81,13 @@ def start(
         made.settings.replace(made.settings.with_name(f"{SETTINGS}.before"))
     terminology = _terminology(umls)
     if not terminology:
-        made.doubts.append("Without --umls DIR, a code is a concept without a name: the page shows its number.")
+        made.doubts.append(
+            "Without --umls DIR, each code is a concept of its own: codes that mean the same stay apart."
+            + ("" if extract and extract.names else " It has no name either: the page shows its number.")
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    place = folder / LANDING / today.isoformat()
+    day = _day([extract.links[""]] if extract and "" in extract.links else sources, today)
+    place = folder / LANDING / (day or today).isoformat()
     (place.parent if extract and "" in extract.links else place).mkdir(parents=True, exist_ok=True)
     for name, target in (extract.links if extract else {}).items():
         link = place / name if name else place
@@ -91,58 +95,39 @@ def start(
             link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
     if extract:
         made.facts.append(
-            f"the extract is named by today, {place}: if it was made earlier, rename the folder to the day that it was made."
-            " Events after that day are rejected as in the future"
+            f"the extract is named by {'the date in the name of its folder' if day else 'today'}, {place}: if it was made"
+            f" {'on another day' if day else 'earlier'}, rename the folder to the day that it was made. Events after that day are"
+            " rejected as in the future"
         )
     shutil.copytree(shipped("lists"), folder / LISTS, dirs_exist_ok=True)
     made.settings.write_text(settings_text(folder, extract or unknown(), terminology), encoding="utf-8")
     return made
 
 
+def _day(sources: Sequence[Path], today: datetime.date) -> datetime.date | None:
+    """The date in the name of the folder that was given, if it is the only one in it and not in the future."""
+    named = {date for path in sources if path.is_dir() for date in _DATE.findall(path.resolve().name)}
+    try:
+        day = datetime.date.fromisoformat(named.pop()) if len(named) == 1 else None
+    except ValueError:
+        return None
+    return day if day and day <= today else None
+
+
 def _look(sources: Sequence[Path], made: Started, today: datetime.date, named: Named) -> Extract:
     """Recognise the files: a known layout in one folder, or delimited files."""
-    if len(sources) == 1 and sources[0].is_dir():
-        known = _known(sources[0], made)
-        if known:
+    for folder in (path for path in sources if path.is_dir()):
+        if known := known_layouts.known(folder, [path for path in sources if path != folder], made.facts, made.doubts):
             return known
+    if len(sources) == 1 and sources[0].is_dir():
         sources = sorted(path for path in sources[0].iterdir() if path.is_file() and not path.name.startswith("."))
     names = {path.name.lower().split(".")[0] for path in sources}
     parents = {path.parent for path in sources}
     files_of_omop = "person" in names and len(parents) == 1 and not any(path.is_dir() for path in sources)
-    if files_of_omop and (known := _known(parents.pop(), made)):
+    if files_of_omop and (known := known_layouts.known(parents.pop(), [], made.facts, made.doubts)):
         return known
     found = assigned([guess_format.sniff(path) for path in sources], named, today)
     return _delimited(found, made, today, named)
-
-
-def _known(folder: Path, made: Started) -> Extract | None:
-    """Recognise a layout that `records.source` can name, by the names of its files; None if there is none."""
-    names = [path.name.lower() for path in folder.iterdir()]
-    if "person" in {name.split(".")[0] for name in names}:
-        made.facts.append(f"{folder}: the layout of OMOP")
-        made.doubts.append(
-            "Set events.omop_vocabulary to the folder of Athena's CONCEPT.csv: without it, each id is a concept without a name."
-        )
-        return Extract(['source = "omop"'], _rows_of(folder, "person"), {"": folder}, True)
-    if any("extract_observation" in name for name in names):
-        made.facts.append(f"{folder}: the layout of CPRD Aurum")
-        made.doubts.append(
-            "Name CPRD's dictionaries under [events.dictionaries]: without them, each medcodeid is a concept without a name."
-        )
-        return Extract(['source = "cprd_aurum"'], _rows_of(folder, "extract_patient"), {"": folder}, True)
-    if found := sorted((folder / "data").glob("**/*.parquet")):
-        columns = pl.scan_parquet(found).collect_schema().names()
-        if {"subject_id", "time", "code"} <= set(columns):
-            made.facts.append(f"{folder}: the layout of MEDS")
-            people = pl.scan_parquet(found).select(pl.col("subject_id").n_unique()).collect().item()
-            return Extract(['source = "meds"'], int(people), {"": folder}, True)
-    return None
-
-
-def _rows_of(folder: Path, name: str) -> int:
-    """The approximate number of rows of the tables whose path in the folder contains `name`."""
-    paths = [path for path in folder.rglob("*") if path.is_file() and name in str(path.relative_to(folder)).lower()]
-    return sum(guess_format.sniff(path).rows for path in paths)
 
 
 def _delimited(found: list[Sniffed], made: Started, today: datetime.date, named: Named) -> Extract:

@@ -29,6 +29,10 @@ class Extract:
     audited: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     """Further sections."""
+    events: tuple[str, ...] = ()
+    """Further lines of [events]."""
+    names: bool = False
+    """Whether codes have names without the UMLS."""
 
 
 def unknown() -> Extract:
@@ -82,6 +86,7 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         lines += [f"mrconso = {quoted(str(terminology[0].resolve()))}"]
     else:
         lines += ['# mrconso = "umls/MRCONSO.RRF" # with a UMLS licence; without it, each code is a concept of its own']
+    lines += extract.events
     lines += ['unmapped = "keep" # codes that the UMLS lacks stay, each as a concept of its own', "", "[vocabulary]"]
     if terminology:
         lines += [f"mrsty = {quoted(str(terminology[1].resolve()))}"]

@@ -7,6 +7,7 @@ several ingredients, the lowest id. The others become runners-up.
 
 import gzip
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -85,6 +86,22 @@ def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
         name="concept_name",
         runners_up="runners_up",
     ).sort("id")
+
+
+def search(folder: Path, words: Sequence[str]) -> pl.DataFrame:
+    """Standard concepts whose name contains all words (in lower case). Columns: system, code, name.
+
+    Of drugs, only ingredients are listed where events take the place of their ingredient.
+    """
+    paths = files(folder)
+    name = pl.col("concept_name").str.to_lowercase()
+    holds = pl.all_horizontal(name.str.contains(word, literal=True) for word in words)
+    drugs = pl.lit("concept_ancestor" in paths) & (pl.col("domain_id") == "Drug")
+    rows = _scan(paths["concept"], "concept").filter(
+        pl.col("standard_concept") == "S", holds, ~drugs | (pl.col("concept_class_id") == "Ingredient")
+    )
+    with reading(paths["concept"], SETTING):
+        return rows.select(system="vocabulary_id", code="concept_code", name="concept_name").collect(engine="streaming")
 
 
 def _first(targets: pl.DataFrame) -> pl.DataFrame:

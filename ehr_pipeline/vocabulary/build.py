@@ -136,9 +136,9 @@ def _types(concepts: pl.Series, mrsty: str) -> pl.DataFrame:
 
 
 def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, types: pl.DataFrame) -> pl.DataFrame:
-    """Add each concept's name (the name of its most frequent code) and its semantic types, separated by blanks."""
+    """Add each concept's name (that of its most frequent code with a name) and its semantic types, separated by blanks."""
     named = mapping.filter(pl.col("concept").is_not_null()).sort("events", "code", descending=[True, False])
-    names = named.group_by("concept", maintain_order=True).agg(pl.col("name").first())
+    names = named.group_by("concept", maintain_order=True).agg(pl.col("name").drop_nulls().first())
     joined = types.group_by(pl.col("cui").alias("concept")).agg(semantic_types=pl.col("tui").sort().str.join(" "))
     return (
         concepts.join(names, on="concept", how="left", maintain_order="left")

@@ -7,7 +7,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import coverage
 from ehr_pipeline.events.mapping import LADDER, map_translated
 from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
-from ehr_pipeline.events.translate import read_dictionary, to_snomed
+from ehr_pipeline.events.translate import names, read_dictionary, to_snomed
 from ehr_pipeline.terminology import rf2
 
 PSORIASIS, TEXT_MESSAGE, ASTHMA, DESCRIPTION, WRONG = "9014002", "279991000000102", "195967001", "264177017", "9014003"
@@ -302,10 +302,10 @@ def test_of_several_targets_the_assured_current_and_latest_counts_and_ties_are_r
     head = "READCODE\tCONCEPTID\tIS_ASSURED\tEFFECTIVEDATE\tMAPSTATUS\n"
     table = dictionary(tmp_path, head + "".join("\t".join(row) + "\n" for row in rows))
     assert read_dictionary(table, "x").rows() == [
-        ("a", "9014002", ""),
-        ("b", "195967001", ""),
-        ("c", "195967001", "9014002"),
-        ("d", "9014002", ""),
+        ("a", "9014002", None, ""),
+        ("b", "195967001", None, ""),
+        ("c", "195967001", None, "9014002"),
+        ("d", "9014002", None, ""),
     ]
     current = dictionary(tmp_path, (tmp_path / "table.txt").read_text(), where={"MAPSTATUS": "1"})
     assert read_dictionary(current, "x")["code"].to_list() == ["a", "b", "c"]
@@ -329,3 +329,32 @@ def test_dictionaries_hold_line_breaks_in_quotes_and_need_no_last_line_end(tmp_p
     text = 'READCODE,term,CONCEPTID\nH33..,"Asthma,\nG20..,x,9014002\n",195967001\n\nC10..,"5"" plaque",73211009'
     found = read_dictionary(dictionary(tmp_path, text, delimiter=","), "events.dictionaries.x.file")
     assert found.select("code", "snomed").rows() == [("C10..", "73211009"), ("H33..", "195967001")]
+
+
+def test_a_dictionary_names_the_codes_that_nothing_else_names(tmp_path: Path) -> None:
+    """Also one that it does not translate. An atom of the UMLS comes first; a code without a name has none."""
+    rows = '11\t9014002\tPsoriasis NOS\n12\t\tEmollient\n13\t24079001\t"Eczema\n14\t195967001\t\n'
+    table = dictionary(
+        tmp_path,
+        "Code\tSnomed\tTerm\n" + rows,
+        code_column="Code",
+        snomed_column="Snomed",
+        name_column="Term",
+        quote="",
+    )
+    settings = EventsSettings(unmapped="keep", dictionaries={"local": table})
+    codes = pl.Series([f"local:{code}" for code in (11, 12, 13, 14)])
+    mapped = map_codes(codes, atoms((ASTHMA, "C0004096", "N")), settings)
+    assert mapped.select("concept", "name").rows() == [
+        ("SCT:9014002", "Psoriasis NOS"),
+        ("local:12", "Emollient"),
+        ("SCT:24079001", '"Eczema'),
+        ("C0004096", "C0004096"),
+    ]
+    assert sorted(names(settings).rows()) == [
+        ("24079001", '"Eczema'),
+        ("9014002", "Psoriasis NOS"),
+        ("local:12", "Emollient"),
+    ]
+    problems = list(EventsSettings(migrations={"v2": table}).problems())
+    assert problems == ["migrations.v2: name_column is for tables of [events.dictionaries]."]

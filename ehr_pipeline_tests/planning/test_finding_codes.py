@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.events.settings import CodeDictionary
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import finding_codes
 from ehr_pipeline.runs.pipeline import Pipeline
@@ -65,16 +66,10 @@ def test_the_list_can_be_read_as_one(study: Study, tmp_path: Path) -> None:
 
 
 def test_without_any_name_the_message_names_the_right_setting(study: Study, tiny: Pipeline) -> None:
-    """Mapping an extract gives no names by itself, so it is proposed only where a dictionary would."""
     bare = replace(study, events=replace(study.events, mrconso=""))
-    with pytest.raises(
-        InputError, match=r"No code has a name\..* description files under events\.descriptions"
-    ) as error:
+    told = r"description files under events\.descriptions.* with its name_column; .* events\.omop_vocabulary"
+    with pytest.raises(InputError, match=told):
         finding_codes.find("asthma", bare, None)
-    assert "mapped_events" not in str(error.value)
-    of_omop = replace(bare, events=replace(bare.events, omop_vocabulary="athena"))
-    with pytest.raises(InputError, match=r'run --select "\+mapped_events"'):
-        finding_codes.find("asthma", of_omop, None)
     assert finding_codes.find("psoriasis", bare, tiny.store.current("mapped_events")).table.height
 
 
@@ -93,3 +88,24 @@ def test_without_names_nothing_can_be_found(study: Study) -> None:
     nameless = replace(study, events=replace(study.events, mrconso=""))
     with pytest.raises(InputError, match="No code has a name"):
         finding_codes.find("asthma", nameless, None)
+
+
+def test_names_of_dictionaries_and_of_omop_are_searched_before_anything_is_mapped(study: Study, tmp_path: Path) -> None:
+    """And a product counts as its ingredient, which its events become."""
+    (tmp_path / "table.txt").write_text("Code\tSnomed\tTerm\n11\t9014002\tPsoriasis\n12\t\tPsoriasis cream\n")
+    (tmp_path / "CONCEPT.csv").write_text(
+        "concept_id,concept_name,domain_id,vocabulary_id,concept_class_id,standard_concept,concept_code\n"
+        "1,Guttate psoriasis,Condition,SNOMED,Clinical Finding,S,37042000\n"
+        "2,Psoriasis,Condition,ICD10CM,3-char billing code,,L40\n"
+        "3,Psoriasis score,Measurement,Own list,Lab Test,S,77\n"
+        "4,psoriasis ointment,Drug,RxNorm,Clinical Drug,S,5\n"
+        "5,antipsoriasis,Drug,RxNorm,Ingredient,S,6\n"
+    )
+    (tmp_path / "CONCEPT_ANCESTOR.csv").write_text("ancestor_concept_id,descendant_concept_id\n5,4\n")
+    table = CodeDictionary(
+        file=str(tmp_path / "table.txt"), code_column="Code", snomed_column="Snomed", name_column="Term"
+    )
+    named = replace(study.events, mrconso="", dictionaries={"local": table}, omop_vocabulary=str(tmp_path))
+    found = finding_codes.find("Psoriasis", replace(study, events=named), None)
+    assert sorted(found.table["code"]) == ["37042000", "9014002", "Own_list:77", "RxNorm:6", "local:12"]
+    assert found.looked_in == ("events.dictionaries", "events.omop_vocabulary")

@@ -11,7 +11,7 @@ import pytest
 
 from ehr_pipeline import cli
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.planning import guess_format, init_study, preflight
+from ehr_pipeline.planning import finding_codes, guess_format, init_study, preflight
 from ehr_pipeline.planning.guess_columns import read_names
 from ehr_pipeline.study import settings
 
@@ -301,3 +301,35 @@ def test_what_is_not_recognised_is_said_and_nothing_is_overwritten(
         assert f"\n# {name}" in written or f" {name} = " in written
     assert cli.main(["init", str(tmp_path / "empty")]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_the_tables_that_name_the_codes_are_found(tmp_path: Path) -> None:
+    """In the extract's folder and in others that were given; CPRD's quotes are no quoting."""
+    (lookups := tmp_path / "lookups").mkdir()
+    (extract := tmp_path / "aurum_2024-03-01").mkdir()
+    cprd(extract)
+    names = ["MedCodeId", "Term", "SnomedCTConceptId"]
+    quote = [["77", '"M\xe9ni\xe8re', "195967001"], ["78", "Asthma", "195967001"]]
+    text(lookups / "CPRDAurumMedical.txt", names, quote, "\t", "latin-1")
+    text(
+        extract / "CPRDAurumProduct.txt",
+        ["ProdCodeId", "dmdid", "Term.from.EMIS"],
+        [["9", "", "Emollient"], ["8", "", "b"]],
+        "\t",
+    )
+    made = init_study.start(tmp_path / "study", [extract, lookups], None, TODAY)
+    read = settings.load(made.settings)
+    assert sorted(finding_codes.find("e", read, None).table["name"]) == ['"M\xe9ni\xe8re', "Emollient"]
+    assert [path.name for path in (tmp_path / "study" / "landing").iterdir()] == ["2024-03-01"]
+    assert not [doubt for doubt in made.doubts if "name" in doubt]
+
+    (tables := tmp_path / "omop").mkdir()
+    omop(tables)
+    head = "concept_id,concept_name,domain_id,vocabulary_id,concept_class_id,standard_concept,concept_code"
+    (tables / "CONCEPT.csv").write_text(f"{head}\n1,Asthma,Condition,SNOMED,Clinical Finding,S,195967001\n")
+    people = pl.read_csv(tables / "person.csv", infer_schema=False)
+    people.with_columns(care_site_id=pl.col("person_id").str.slice(-1)).write_csv(tables / "person.csv")
+    read = settings.load(init_study.start(tmp_path / "other", [tables], None, TODAY).settings)
+    assert finding_codes.find("asthma", read, None).table["code"].to_list() == ["195967001"]
+    assert read.records.omop.attributes["practice"] == "care_site_id"
+    assert [path.name for path in (tmp_path / "other" / "landing").iterdir()] == [TODAY.isoformat()]

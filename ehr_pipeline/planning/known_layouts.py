@@ -1,0 +1,120 @@
+"""Recognise the layouts that `records.source` can name, and the tables beside them that tell what their codes mean."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.planning import guess_format
+from ehr_pipeline.planning.guess_format import Sniffed
+from ehr_pipeline.planning.settings_text import Extract, inline, quoted
+from ehr_pipeline.records import files
+from ehr_pipeline.records.sources import omop
+from ehr_pipeline.terminology import omop as vocabulary
+
+DICTIONARIES = {
+    "medcodeid": (("snomedctconceptid",), ("term",)),
+    "prodcodeid": (("dmdid",), ("productname", "termfromemis", "term")),
+}
+"""CPRD's dictionaries by their code system, which is also the name of the column of codes: usual names of the columns of the
+SNOMED code and of the name."""
+PRACTICE = "care_site_id"
+
+
+def known(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract | None:
+    """Recognise a known layout by the names of its files; None if there is none. Adds sentences to `facts` and `doubts`.
+
+    What the codes mean is looked for in the folder, and in `others`: files and folders.
+    """
+    names = [path.name.lower() for path in folder.iterdir()]
+    if "person" in {name.split(".")[0] for name in names}:
+        facts.append(f"{folder}: the layout of OMOP")
+        return _omop(folder, others, facts, doubts)
+    if any("extract_observation" in name for name in names):
+        facts.append(f"{folder}: the layout of CPRD Aurum")
+        return _cprd(folder, others, facts, doubts)
+    if found := sorted((folder / "data").glob("**/*.parquet")):
+        columns = pl.scan_parquet(found).collect_schema().names()
+        if {"subject_id", "time", "code"} <= set(columns):
+            facts.append(f"{folder}: the layout of MEDS")
+            people = pl.scan_parquet(found).select(pl.col("subject_id").n_unique()).collect().item()
+            return Extract(['source = "meds"'], int(people), {"": folder}, True)
+    return None
+
+
+def _omop(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract:
+    people = [guess_format.sniff(path) for path in _of(folder, "person")]
+    lines, events = ['source = "omop"'], list[str]()
+    names = {name.lower(): name for one in people for name in one.table.columns}
+    carried = {name: column for name, column in omop.Omop().attributes.items() if column in names}
+    if PRACTICE in names and any(one.values(names[PRACTICE]).n_unique() > 1 for one in people):
+        carried["practice"] = PRACTICE
+        facts.append(f"practice: {PRACTICE} of PERSON, under [records.omop]")
+    if carried != omop.Omop().attributes:
+        lines += ["", "[records.omop]", f"attributes = {inline(carried)} # of PERSON: carried to the page"]
+    for place in (folder, *(path for path in others if path.is_dir())):
+        try:
+            found = vocabulary.files(place)["concept"]
+        except InputError:
+            continue
+        events.append(f"omop_vocabulary = {quoted(str(place.resolve()))} # what the concept ids mean")
+        facts.append(f"{found}: names and codes of OMOP's concepts")
+        break
+    else:
+        doubts.append(
+            "Set events.omop_vocabulary to the folder of Athena's CONCEPT.csv, or give that folder too, after --from: without it,"
+            " each id is a concept without a name."
+        )
+    return Extract(lines, sum(one.rows for one in people), {"": folder}, True, events=tuple(events), names=bool(events))
+
+
+def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract:
+    more, named = list[str](), False
+    for system, (codes, terms) in DICTIONARIES.items():
+        for one in _tables(folder, others):
+            columns = {_plain(name): name for name in one.table.columns}
+            code, name = (next((columns[word] for word in words if word in columns), "") for words in (codes, terms))
+            if system not in columns or not code:
+                continue
+            more += ["", f"[events.dictionaries.{system}]", f"file = {quoted(str(one.path.resolve()))}"]
+            more += [f"code_column = {quoted(columns[system])}", f"snomed_column = {quoted(code)}"]
+            more += [f"name_column = {quoted(name)}"] if name else []
+            more += [f"delimiter = {quoted(one.delimiter)}", f"encoding = {quoted(one.encoding)}"]
+            more += [f"quote = {quoted(one.quote if one.delimiter == ',' else '')}"]
+            facts.append(f"{one.path}: the dictionary of {system}")
+            named = named or bool(name)
+            break
+        else:
+            doubts.append(
+                f"Name CPRD's dictionary as [events.dictionaries.{system}], or give the file too, after --from: without it, each"
+                f" {system} is a concept without a name."
+            )
+    people = sum(guess_format.sniff(path).rows for path in _of(folder, "extract_patient"))
+    return Extract(['source = "cprd_aurum"'], people, {"": folder}, True, more=tuple(more), names=named)
+
+
+def _of(folder: Path, name: str) -> Iterator[Path]:
+    """The files of the tables whose path in the folder contains `name`."""
+    for path in folder.rglob("*"):
+        if path.is_file() and name in str(path.relative_to(folder)).lower():
+            yield path
+
+
+def _tables(folder: Path, others: Sequence[Path]) -> Iterator[Sniffed]:
+    """The text files that may be dictionaries: those of the extract's own tables are not."""
+    there = [path for place in (folder, *others) for path in (sorted(place.rglob("*")) if place.is_dir() else [place])]
+    for path in there:
+        if path.is_file() and "_extract_" not in path.name.lower() and not path.name.startswith("."):
+            if files.is_parquet(path) or path.suffix.lower() not in (".txt", ".tsv", ".csv", ".gz"):
+                continue
+            try:
+                yield guess_format.sniff(path)
+            except InputError:
+                continue
+
+
+def _plain(name: str) -> str:
+    """A column's name in small letters, without marks: 'Term.from.EMIS' and 'term from EMIS' are the same."""
+    return re.sub("[^a-z0-9]", "", name.lower())
