@@ -22,12 +22,9 @@ def visits(
     counts = []
     for path in dataset:
         shard, patients = part(path, Shard.read(path)), cohort.rows(path.name)
-        starts = shard.patient_tokens
-        length = starts[patients + 1] - starts[patients]
-        place = np.repeat(starts[patients] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
-        owner = np.repeat(np.arange(len(patients)), length)
+        owner, tokens = shard.tokens_of(patients)
         ones = np.ones(len(owner), np.float32)
-        counts.append(csr_array((ones, (owner, shard.tokens[place])), shape=(len(patients), vocabulary_size)))
+        counts.append(csr_array((ones, (owner, tokens)), shape=(len(patients), vocabulary_size)))
     joined = csr_array(vstack(counts, format="csr"))
     joined.sum_duplicates()
     return joined[np.argsort(cohort.order)]

@@ -24,6 +24,7 @@ from ehr_pipeline.clusters.methods import Labels, Vectors
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.transform import Transform
+from ehr_pipeline.patients.histories import without
 from ehr_pipeline.patients.shard import Shard
 
 FILE = "occlusion.json"
@@ -140,26 +141,6 @@ def lead(unit: Vectors, centres: Vectors, own: Labels) -> NDArray[np.float64]:
     return found
 
 
-def left_out(shard: Shard, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> Shard:
-    """Copies (M,) of the records `rows` in a shard, each without one token id; visits with no other token are left out."""
-    first, count = shard.patient_start[rows], shard.patient_start[rows + 1] - shard.patient_start[rows]
-    visits = _ranges(first, count)
-    copy = np.repeat(np.arange(len(rows)), count)
-    size = np.diff(shard.visit_start)[visits]
-    place = _ranges(shard.visit_start[visits], size)
-    kept = shard.tokens[place] != np.repeat(tokens[copy], size)
-    left = np.bincount(np.repeat(np.arange(len(visits)), size)[kept], minlength=len(visits))
-    some = left > 0
-    return Shard(
-        tokens=shard.tokens[place][kept],
-        visit_start=np.concatenate([[0], np.cumsum(left[some])]).astype(np.int32),
-        visit_day=shard.visit_day[visits][some],
-        patient_start=np.concatenate([[0], np.cumsum(np.bincount(copy[some], minlength=len(rows)))]).astype(np.int32),
-        birth_day=shard.birth_day[rows],
-        birth_year_only=shard.birth_year_only[rows],
-    )
-
-
 @dataclass(frozen=True)
 class _Part:
     """The sampled members in one shard."""
@@ -177,10 +158,8 @@ class _Part:
     @classmethod
     def of(cls, transform: Transform, path: Path, rows: NDArray[np.int64], places: NDArray[np.int64]) -> "_Part":
         shard = Shard.read(path).below(len(transform.weights))
-        starts = shard.patient_tokens
-        count = starts[rows + 1] - starts[rows]
-        tokens = shard.tokens[_ranges(starts[rows], count)]
-        pairs = np.unique(np.repeat(np.arange(len(rows)), count) * len(transform.weights) + tokens)
+        owner, tokens = shard.tokens_of(rows)
+        pairs = np.unique(owner * len(transform.weights) + tokens)
         owner, own = np.divmod(pairs, len(transform.weights))
         profiled = np.isin(own, transform.arrays["concepts"])
         return cls(shard, rows, places, owner[profiled], own[profiled])
@@ -196,19 +175,13 @@ class _Part:
         for begin in range(0, len(asked), BLOCK):
             some = asked[begin : begin + BLOCK]
             owner, tokens = self.owner[some], self.tokens[some]
-            features = transform.profile(left_out(self.shard, self.rows[owner], tokens), np.arange(len(some)))
+            features = transform.profile(without(self.shard.take(self.rows[owner]), tokens), np.arange(len(some)))
             nothing = ~features.any(axis=1, keepdims=True)  # the profile held only this concept
             yield self.places[owner], tokens, np.where(nothing, np.float32(0), transform.centred(features))
         if transform.settings.ages and "whole_centre" in transform.arrays:
             features = transform.profile(self.shard, self.rows)
             features[:, -1] = transform.arrays["whole_centre"][-1]
             yield self.places, np.full(len(self.rows), AGE), transform.centred(features)
-
-
-def _ranges(first: NDArray[np.integer], count: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The integers first, first + 1, ... of each range, `count` of them, one range after the other."""
-    count = count.astype(np.int64)
-    return np.repeat(first - (np.cumsum(count) - count), count) + np.arange(int(count.sum()))
 
 
 def _sample(labels: Labels, clusters: int, seed: int) -> NDArray[np.int64]:

@@ -78,14 +78,10 @@ def held_out(shards: Iterable[tuple[Path, Path]], size: int) -> Visits:
 
 def _visits(shard: Shard, patients: NDArray[np.int64], size: int) -> Visits:
     """Return the visits of some patients (rows of a shard). The tokens of each visit are distinct."""
-    first, end = shard.patient_start[patients], shard.patient_start[patients + 1]
-    owner = np.repeat(np.arange(len(patients)), end - first)
-    visit = np.repeat(first - np.concatenate([[0], np.cumsum(end - first)[:-1]]), end - first) + np.arange(len(owner))
-    length = shard.visit_start[visit + 1] - shard.visit_start[visit]
-    starts = np.concatenate([[0], np.cumsum(length)])
-    place = np.repeat(shard.visit_start[visit] - starts[:-1], length) + np.arange(int(starts[-1]))
-    ones = np.ones(len(place), np.int32)
-    return Visits(csr_array((ones, shard.tokens[place], starts), shape=(len(visit), size)), owner)
+    part = shard.take(patients)
+    owner = np.repeat(np.arange(len(patients)), np.diff(part.patient_start))
+    ones = np.ones(len(part.tokens), np.int32)
+    return Visits(csr_array((ones, part.tokens, part.visit_start), shape=(len(owner), size)), owner)
 
 
 def together(visits: Visits, concepts: NDArray[np.int64], neighbours: NDArray[np.int64], seed: int) -> Together | None:

@@ -67,14 +67,11 @@ def profiles(
     highest = int(max(shard.tokens.max(initial=0), concepts.max(initial=0)))
     place = np.full(highest + 1, len(concepts))
     place[concepts] = np.arange(len(concepts))
-    starts = shard.patient_tokens
     for begin in range(0, len(patients), BLOCK):
         rows = patients[begin : begin + BLOCK]
-        length = starts[rows + 1] - starts[rows]
-        where = np.repeat(starts[rows] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
-        owner = np.repeat(np.arange(len(rows)), length)
+        owner, tokens = shard.tokens_of(rows)
         wide = len(concepts) + 1  # the last column counts tokens that are not profiled
-        counts = np.bincount(owner * wide + place[shard.tokens[where]], minlength=len(rows) * wide)
+        counts = np.bincount(owner * wide + place[tokens], minlength=len(rows) * wide)
         counts = counts.reshape(len(rows), wide)[:, :-1]
         total = counts.sum(1, keepdims=True)
         smoothed = np.where(total > 0, own * (counts / np.maximum(total, 1)) + added, 0)

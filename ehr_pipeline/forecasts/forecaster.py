@@ -17,8 +17,7 @@ from ehr_pipeline.forecasts.build import days_asked
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
 from ehr_pipeline.forecasts.scores import ENCODER, FORECAST, POPULARITY, by_model, encoder_probability
 from ehr_pipeline.forecasts.table import Counted
-from ehr_pipeline.patients.histories import ALWAYS, cut
-from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard, starts_of
 from ehr_pipeline.predictions.masked import answers
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
@@ -88,7 +87,7 @@ class Forecaster:
         found: list[Answer] = []
         for start in range(0, len(female), _AT_ONCE):
             rows = np.arange(start, min(start + _AT_ONCE, len(female)))
-            found += self._some(_rows(histories, rows), female[rows], horizon, shown, most)
+            found += self._some(histories.take(rows), female[rows], horizon, shown, most)
         return found
 
     def _some(
@@ -129,16 +128,12 @@ def _highest(scores: NDArray[np.float32], allowed: NDArray[np.bool_], most: int)
     return tuple(tokens[np.argsort(-scores[tokens], kind="stable")[:most]].tolist())
 
 
-def _rows(shard: Shard, rows: NDArray[np.integer]) -> Shard:
-    return cut(shard, rows, np.full(len(rows), ALWAYS), np.full(len(rows), 1 << 30))
-
-
 def shard_of(visits: list[tuple[int, list[int]]], birth: int) -> Shard:
     """One history as a shard: days with token ids, in order of days, and the day of birth."""
     sizes: Any = [len(tokens) for _, tokens in visits]
     return Shard(
         np.array([token for _, tokens in visits for token in tokens], np.int32),
-        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32),
+        starts_of(sizes),
         np.array([day for day, _ in visits], np.int32),
         np.array([0, len(visits)], np.int32),
         np.array([birth], np.int32),

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.patients.shard import Shard, starts_of
 
 ALWAYS = -(1 << 30)
 """First day of a history that has all visits up to its last day."""
@@ -26,17 +26,7 @@ def cut(shard: Shard, patients: NDArray[np.integer], first: NDArray[np.integer],
     visits = _key(owner, shard.visit_day)  # ascending: patient by patient, and sorted by day within each
     begin = np.searchsorted(visits, _key(patients, first), side="left")
     end = np.maximum(np.searchsorted(visits, _key(patients, last), side="right"), begin)
-    visit = _ranges(begin, end)
-    sizes = np.diff(shard.visit_start)[visit]
-    token = _ranges(shard.visit_start[visit], shard.visit_start[visit + 1])
-    return Shard(
-        tokens=shard.tokens[token],
-        visit_start=_starts(sizes),
-        visit_day=shard.visit_day[visit],
-        patient_start=_starts(end - begin),
-        birth_day=shard.birth_day[patients],
-        birth_year_only=shard.birth_year_only[patients],
-    )
+    return shard.between(patients, begin, end)
 
 
 def with_visit(shard: Shard, token: int, day: NDArray[np.integer]) -> Shard:
@@ -46,7 +36,7 @@ def with_visit(shard: Shard, token: int, day: NDArray[np.integer]) -> Shard:
     return replace(
         shard,
         tokens=np.insert(shard.tokens, at_token, token),
-        visit_start=_starts(sizes),
+        visit_start=starts_of(sizes),
         visit_day=np.insert(shard.visit_day, at_visit, np.asarray(day, shard.visit_day.dtype)),
         patient_start=(shard.patient_start + np.arange(len(shard.patient_start))).astype(shard.patient_start.dtype),
     )
@@ -54,31 +44,9 @@ def with_visit(shard: Shard, token: int, day: NDArray[np.integer]) -> Shard:
 
 def without(shard: Shard, token: NDArray[np.integer]) -> Shard:
     """The shard without one token in each record (H,); visits that held no other token are removed."""
-    of_record = np.diff(shard.patient_tokens)
-    kept = shard.tokens != np.repeat(token, of_record)
-    starts = np.concatenate([[0], np.cumsum(kept)]).astype(np.int32)[shard.visit_start]
-    some = np.diff(starts) > 0
-    visits_before = np.concatenate([[0], np.cumsum(some)]).astype(np.int32)
-    return replace(
-        shard,
-        tokens=shard.tokens[kept],
-        visit_start=np.append(starts[:-1][some], starts[-1]),
-        visit_day=shard.visit_day[some],
-        patient_start=visits_before[shard.patient_start],
-    )
+    return shard.keep_tokens(shard.tokens != np.repeat(token, np.diff(shard.patient_tokens)))
 
 
 def _key(patients: NDArray[np.integer], day: NDArray[np.integer]) -> NDArray[np.int64]:
     """Patient and day in one number (n,), in order of patients, then days."""
     return (patients.astype(np.int64) << _PATIENT) + day.astype(np.int64) + _OFFSET
-
-
-def _ranges(begin: NDArray[np.integer], end: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The numbers from each begin to before its end, one range after the other."""
-    sizes = (end - begin).astype(np.int64)
-    found: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(begin - (np.cumsum(sizes) - sizes), sizes)
-    return found
-
-
-def _starts(sizes: NDArray[np.integer]) -> NDArray[np.int32]:
-    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)

@@ -54,34 +54,52 @@ class Shard:
         """First token of each patient, and the number of tokens at the end."""
         return self.visit_start[self.patient_start].astype(np.int64)
 
+    def tokens_of(self, patients: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Return the tokens of some patients (rows), one patient after the other, each with the patient's place in `patients`."""
+        starts = self.patient_tokens
+        begin, end = starts[patients], starts[patients + 1]
+        return np.repeat(np.arange(len(patients)), end - begin), self.tokens[ranges(begin, end)]
+
+    def take(self, patients: NDArray[np.integer]) -> "Shard":
+        """Return a shard of some patients (rows), in any order and as often as wanted."""
+        return self.between(patients, self.patient_start[patients], self.patient_start[patients + 1])
+
+    def between(self, patients: NDArray[np.integer], begin: NDArray[np.integer], end: NDArray[np.integer]) -> "Shard":
+        """Return a shard of some patients (rows, as in `take`) with their visits from `begin` to before `end`.
+
+        Only what is kept is copied.
+        """
+        visit = ranges(begin, end)
+        first, last = self.visit_start[visit], self.visit_start[visit + 1]
+        return Shard(
+            tokens=self.tokens[ranges(first, last)],
+            visit_start=starts_of(last - first),
+            visit_day=self.visit_day[visit],
+            patient_start=starts_of(end - begin),
+            birth_day=self.birth_day[patients],
+            birth_year_only=self.birth_year_only[patients],
+        )
+
     def keep_visits(self, kept: NDArray[np.bool_]) -> "Shard":
         """Return the shard with only the flagged visits (one flag each); patients without a visit stay, with no tokens."""
-        size = np.diff(self.visit_start)
-        starts = np.concatenate([[0], np.cumsum(size[kept])]).astype(np.int32)
-        visits_before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int32)
+        return self.keep_tokens(np.repeat(kept, np.diff(self.visit_start)))
+
+    def keep_tokens(self, kept: NDArray[np.bool_]) -> "Shard":
+        """Return the shard with only the flagged tokens (one flag each), without visits that have none left."""
+        starts = starts_of(kept)[self.visit_start]
+        some = np.diff(starts) > 0
         return replace(
             self,
-            tokens=self.tokens[np.repeat(kept, size)],
-            visit_start=starts,
-            visit_day=self.visit_day[kept],
-            patient_start=visits_before[self.patient_start],
+            tokens=self.tokens[kept],
+            visit_start=np.append(starts[:-1][some], starts[-1]),
+            visit_day=self.visit_day[some],
+            patient_start=starts_of(some)[self.patient_start],
         )
 
     def below(self, tokens: int) -> "Shard":
         """Return the shard without token ids >= `tokens`, which an encoder trained before they were added does not know."""
         known = self.tokens < tokens
-        if known.all():
-            return self
-        starts = np.concatenate([[0], np.cumsum(known)]).astype(np.int32)[self.visit_start]
-        some = np.diff(starts) > 0  # a visit without any known concept is dropped
-        visits_before = np.concatenate([[0], np.cumsum(some)]).astype(np.int32)
-        return replace(
-            self,
-            tokens=self.tokens[known],
-            visit_start=np.append(starts[:-1][some], starts[-1]),
-            visit_day=self.visit_day[some],
-            patient_start=visits_before[self.patient_start],
-        )
+        return self if known.all() else self.keep_tokens(known)
 
     def ages(
         self,
@@ -115,11 +133,23 @@ class Shard:
         asked = starts.astype(self.visit_start.dtype), ends.astype(self.visit_start.dtype)
         first = np.searchsorted(self.visit_start, asked[0], side="right") - 1
         visits = np.searchsorted(self.visit_start, asked[1], side="left") - first
-        visit = np.arange(int(visits.sum())) + np.repeat(first - (np.cumsum(visits) - visits), visits)
+        visit = ranges(first, first + visits)
         tokens = np.minimum(self.visit_start[visit + 1], np.repeat(ends, visits)) - np.maximum(
             self.visit_start[visit], np.repeat(starts, visits)
         )
         return visit, visits, tokens
+
+
+def ranges(begin: NDArray[np.integer], end: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The integers from each begin to before its end, one range after the other."""
+    sizes = (end - begin).astype(np.int64)
+    found: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(begin - (np.cumsum(sizes) - sizes), sizes)
+    return found
+
+
+def starts_of(sizes: NDArray[np.generic]) -> NDArray[np.int32]:
+    """Where things of these sizes begin, one after the other, and where the last one ends."""
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
 
 
 def ages_at(

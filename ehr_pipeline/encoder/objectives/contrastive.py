@@ -30,7 +30,7 @@ from ehr_pipeline.encoder.objectives.base import Draws, Loss, Part, filled, perc
 from ehr_pipeline.encoder.packing import Batch
 from ehr_pipeline.encoder.patient_attributes import Traits
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.patients.shard import UNITS_IN_YEAR
+from ehr_pipeline.patients.shard import UNITS_IN_YEAR, ranges
 
 Ints = NDArray[np.int64]
 MOST_TOGETHER = 16
@@ -77,7 +77,7 @@ class Contrastive(Loss):
         row = np.repeat(found.row, 2)
         slot = 2 * np.repeat(found.slot, 2) + np.tile([0, 1], len(found.row))
         size = end - begin
-        place = np.arange(size.sum()) + np.repeat(begin - (np.cumsum(size) - size), size)
+        place = ranges(begin, end)
         positions = batch.positions_RT.reshape(-1)
         # Ages of a record ascend, so the first and the last decide how far they can move within the table.
         low, high = 1 - positions[begin], self.settings.max_positions - 1 - positions[end - 1]
