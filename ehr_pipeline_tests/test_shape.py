@@ -21,7 +21,6 @@ MANY_ARGUMENTS = {
     "records/quoting.py _find",  # compiled: no keywords
     "records/scan.py _scan",  # compiled: no keywords
     "synthetic/generate.py generate",
-    "synthetic/generate.py is_there",
     "synthetic/people.py draw",
     "synthetic/visits.py _planted",
 }

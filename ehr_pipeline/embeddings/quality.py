@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import measures
@@ -83,7 +84,7 @@ def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, fl
 
 def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:
     """Spearman's rank correlation, with mean ranks for ties; 0 when one side is constant."""
-    first, second = _ranks(one), _ranks(other)
+    first, second = rankdata(one), rankdata(other)
     first, second = first - first.mean(), second - second.mean()
     size = float(np.sqrt((first**2).sum() * (second**2).sum()))
     return float((first * second).sum() / size) if size > 0 else 0.0
@@ -175,10 +176,3 @@ def _by_id(folder: Path, dataset: list[Path]) -> dict[str, Vectors]:
 def _unit(vectors: Vectors) -> Vectors:
     scaled: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     return scaled
-
-
-def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
-    """Ranks (P,), equal values with their mean rank."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return (last - (count - 1) / 2)[place]

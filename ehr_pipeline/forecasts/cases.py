@@ -23,7 +23,6 @@ from ehr_pipeline.tables.hashing import hash_of_column, hash_of_numbers
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-Floats = NDArray[np.float64]
 COUNT, TUNE, JUDGE = range(3)
 SIDES = (TRAIN, VALIDATION, TEST)
 """Baselines are counted on the training side, weights fitted on the validation side, and forecasts evaluated on the test side."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 POPULARITY, HISTORY, COUNTING, ENCODER, FORECAST = "popularity", "history", "counting", "encoder", "forecast"
-MODELS = (POPULARITY, HISTORY, COUNTING, ENCODER, FORECAST)
 BASELINES = (POPULARITY, HISTORY, COUNTING)
 """Popularity by age and sex; the patient's own history by count and recency; both. FORECAST combines the encoder with both."""
 NEGATIVES = 200

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import DerivedAttribute
 from ehr_pipeline.tables import row_keys, schemas
-from ehr_pipeline.terminology.reading import beside, named, other_delimiter, read_rows, why
+from ehr_pipeline.terminology.reading import named, other_delimiter, read_rows
 
 COLUMNS = ("code", "value")
 # How one of several values of a patient is chosen: the columns to sort by, the most important first.
@@ -28,29 +28,23 @@ def read(path: str, where: str) -> dict[str, str]:
 
     `where` is the setting that names the file.
     """
-    told = named(path, where)
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
-            rows = read_rows(stream, told)
-            _, header = next(rows, (1, []))
-            missing = [name for name in COLUMNS if name not in header]
-            if missing:
-                raise InputError(
-                    f"{told}, line 1: no column {', '.join(missing)}. The table needs the columns code,value."
-                    f"{other_delimiter(header)}"
-                )
-            values: dict[str, str] = {}
-            for line, row in rows:
-                if not row:
-                    continue
-                fields = dict(zip(header, row, strict=False))
-                code, value = fields.get("code", "").strip(), fields.get("value", "").strip()
-                if not code or not value:
-                    raise InputError(f"{told}, line {line}: a row needs both a code and a value.")
-                if values.setdefault(code, value) != value:
-                    raise InputError(f"{told}, line {line}: code {code} has two values; it may have one.")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{told}: this table of codes cannot be read: {why(error)}.{beside(Path(path))}") from None
+    told, rows = named(path, where), read_rows(Path(path), where, "table of codes")
+    header = rows[0][1] if rows else []
+    missing = [name for name in COLUMNS if name not in header]
+    if missing:
+        raise InputError(
+            f"{told}, line 1: no column {', '.join(missing)}. The table needs the columns code,value.{other_delimiter(header)}"
+        )
+    values: dict[str, str] = {}
+    for line, row in rows[1:]:
+        if not row:
+            continue
+        fields = dict(zip(header, row, strict=False))
+        code, value = fields.get("code", "").strip(), fields.get("value", "").strip()
+        if not code or not value:
+            raise InputError(f"{told}, line {line}: a row needs both a code and a value.")
+        if values.setdefault(code, value) != value:
+            raise InputError(f"{told}, line {line}: code {code} has two values; it may have one.")
     return values
 
 

@@ -20,7 +20,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.store import publishing
 from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.terminology.code_lists import ListedConcept
-from ehr_pipeline.terminology.reading import beside, named, other_delimiter, read_rows, why
+from ehr_pipeline.terminology.reading import named, other_delimiter, read_rows
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 ACCEPT, REFUSE = "accept", "refuse"
@@ -129,12 +129,7 @@ def read_reviews(paths: Sequence[Path]) -> list[Decision]:
 
 
 def _decisions(path: Path) -> Iterator[Decision]:
-    told, places, problems = named(path, "--review"), dict[str, int](), list[str]()
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(read_rows(stream, told))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{told}: this review cannot be read: {why(error)}.{beside(path)}") from None
+    told, rows, problems = named(path, "--review"), read_rows(path, "--review", "review"), list[str]()
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     if missing := [name for name in DECIDED if name not in header]:
         raise InputError(

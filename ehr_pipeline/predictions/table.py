@@ -11,10 +11,9 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import Damaged
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from ehr_pipeline.predictions.metrics import Calibration
 
 PREDICTIONS, CALIBRATIONS = "predictions", "calibrations"
-Verdict = Literal["better", "level", "worse", "not needed", "too few"]
-"""The model of a task against the best baseline. 'not needed': a rule of thumb has 95 % of its gain. 'too few': too few cases."""
 TABLES = {
     "results": result_schemas.RESULTS,
     "differences": result_schemas.DIFFERENCES,
@@ -89,15 +86,6 @@ class TaskResults:
 def nothing() -> TaskResults:
     """The tables of a study without tasks."""
     return TaskResults(*((),) * len(TABLES))
-
-
-def read_predictions(folder: Path, task: str, model: str) -> pa.Table:
-    """Read a model's predictions (PREDICTED) on the test side of a task, which is given by its file name. Raises Damaged."""
-    path = folder / PREDICTIONS / task / f"{model}.parquet"
-    try:
-        return pq.read_table(path, schema=PREDICTED)
-    except (OSError, pa.ArrowException) as error:
-        raise Damaged(f"{path}: it cannot be read. Make task_results again (ehr-pipeline run).") from error
 
 
 def read_calibrations(folder: Path, task: str) -> "dict[str, Calibration]":

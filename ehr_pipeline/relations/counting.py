@@ -26,7 +26,6 @@ BAND, BAND_OF_RISK = 2.5, 5.0
 OLDEST_BANDS = 6
 """Bands of the time since the first visit; the last one is open."""
 ROWS, SEXES = 1024, 64
-Blocks = Iterator[tuple[int, int]]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ LONG, END = 6.0, 8
 """The largest lift of a short axis, and the room at the ends of an axis, in pixels."""
 SEXES = ("F", "M")
 INK, SOFT, LINE = "#1d2733", "#55616d", "#d9dee4"
-Bars = NDArray[np.int64]
 
 
 def lifts(rows: Sequence[ConceptRow], alt: str, hints: Sequence[str]) -> Markup:

@@ -80,28 +80,10 @@ def generate(
         "seed": seed,
         "cohort_share": cohort_share,
         "null": null,
-        **_planted(plant),
+        **({"plant": plant} if plant != "counts" else {}),
         "rows": dict(sorted(counted.items())),
     }
     write_atomically(truth / "dirt.json", json.dumps(facts, indent=1) + "\n")
-
-
-def _planted(plant: str) -> dict[str, str]:
-    """Entry for dirt.json that names the groups, unless they are the default ones ('counts')."""
-    return {"plant": plant} if plant != "counts" else {}
-
-
-def is_there(
-    out: Path, patients: int, seed: int, cohort_share: float = 0.5, null: bool = False, plant: str = "counts"
-) -> bool:
-    """Whether `out` already holds this extract. dirt.json is written last, so an extract that has it is complete."""
-    path = out / "truth" / "dirt.json"
-    if not path.is_file():
-        return False
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    asked = {"version": VERSION, "patients": patients, "seed": seed, "cohort_share": cohort_share, "null": null}
-    asked |= _planted(plant)
-    return {name: value for name, value in facts.items() if name != "rows"} == asked
 
 
 def _write_events(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology.reading import beside, named, other_delimiter, read_rows, why
+from ehr_pipeline.terminology.reading import named, other_delimiter, read_rows
 
 COLUMNS = ("code", "cui", "name", "source")
 SHOWN = 20
@@ -49,12 +49,7 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
     `where` is the setting that names the file, for messages. With `local_codes`, codes of any form are accepted, since
     a table of overrides maps codes as recorded. Raises InputError with the file, and line and reason of each wrong row.
     """
-    told = named(path, where)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(read_rows(stream, told))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{told}: this concept list cannot be read: {why(error)}.{beside(path)}") from None
+    told, rows = named(path, where), read_rows(path, where, "concept list")
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     missing = [name for name in COLUMNS if name not in header]
     if missing:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -147,21 +147,26 @@ def other_delimiter(header: list[str]) -> str:
     return f" The header is divided by {found}: save the file with commas between its columns." if found else ""
 
 
-def read_rows(stream: TextIO, file: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a small CSV file, each with the number of its first line. `file` is its name in messages.
+def read_rows(path: Path, where: str, what: str) -> list[tuple[int, list[str]]]:
+    """Return the rows of a small CSV file, each with the number of its first line. `what` it is stands in messages.
 
-    Raises InputError for quotes that do not close, or close in the middle of a field.
+    Raises InputError for a file that cannot be read, and for quotes that do not close, or close in the middle of a field.
     """
-    reader, begin = csv.reader(stream, strict=True), 1
+    rows, begin = [], 1
     try:
-        for row in reader:
-            yield begin, row
-            begin = reader.line_num + 1
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            for row in reader:
+                rows.append((begin, row))
+                begin = reader.line_num + 1
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{named(path, where)}: this {what} cannot be read: {why(error)}.{beside(path)}") from None
     except csv.Error:
         raise InputError(
-            f"{file}, line {begin}: a quote in this row does not close, or closes in the middle of a field. Write a quote in a"
-            ' quoted field twice ("").'
+            f"{named(path, where)}, line {begin}: a quote in this row does not close, or closes in the middle of a field. Write a"
+            ' quote in a quoted field twice ("").'
         ) from None
+    return rows
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ehr_pipeline.predictions.learners import Table
 from ehr_pipeline.predictions.models import MODELS
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, Rows, read
 from ehr_pipeline.predictions.settings import PredictionsSettings
-from ehr_pipeline.predictions.table import TaskResults, read_calibrations, read_predictions
+from ehr_pipeline.predictions.table import PREDICTIONS, TaskResults, read_calibrations
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.work.progress import Progress
 from ehr_pipeline_tests.predictions.data import SMALL, Planted, definition
@@ -68,7 +68,7 @@ def test_predictions_give_the_figures_of_the_table(made: tuple[Path, TaskResults
     """To 1e-9, as another program reads the file: that is how meds-evaluation computes them."""
     out, results = made
     for model, labels in (("counts", None), ("masked", 0), ("vectors", None)):
-        table = pl.DataFrame(read_predictions(out, "risky", model))
+        table = pl.read_parquet(out / PREDICTIONS / "risky" / f"{model}.parquet")
         label, score = table["boolean_value"].to_numpy(), table["predicted_boolean_probability"].to_numpy()
         (row,) = results.of("risky", model, labels)
         assert row["auroc"] == pytest.approx(roc_auc_score(label, score), abs=1e-9)

@@ -1,22 +1,17 @@
 """The tables of results come back as they were written, and what is no such table is refused."""
 
-import datetime
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from ehr_pipeline.errors import Damaged
 from ehr_pipeline.predictions.models import MODELS
 from ehr_pipeline.predictions.table import (
-    PREDICTED,
-    PREDICTIONS,
     TABLES,
     TaskResults,
     joined,
     nothing,
-    read_predictions,
 )
 
 
@@ -55,18 +50,6 @@ def test_results_of_one_model() -> None:
     found = joined([nothing(), TaskResults(tuple(rows), *((),) * 7)]).of("b", "counts", None)
     assert [row["replicate"] for row in found] == [0, 1]
     assert all((row["task"], row["model"], row["labels"]) == ("b", "counts", None) for row in found)
-
-
-def test_predictions_come_back(tmp_path: Path) -> None:
-    with pytest.raises(Damaged, match="Make task_results again"):
-        read_predictions(tmp_path, "death", "counts")
-    row = [1, datetime.datetime(2020, 1, 1, 23, 59), True, None, 0.25]
-    table = pa.table(
-        [pa.array([cell], field.type) for cell, field in zip(row, PREDICTED, strict=True)], schema=PREDICTED
-    )
-    (tmp_path / PREDICTIONS / "death").mkdir(parents=True)
-    pq.write_table(table, tmp_path / PREDICTIONS / "death/counts.parquet")
-    assert read_predictions(tmp_path, "death", "counts").equals(table)
 
 
 def test_models_have_names_of_their_own() -> None:

@@ -10,7 +10,7 @@ import pytest
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic import dirt, groups, people, visits
 from ehr_pipeline.synthetic.codes import LABORATORY_OR_OBSERVABLE, CodeTable
-from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
+from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology import snomed
 
@@ -29,9 +29,6 @@ def test_the_same_arguments_give_the_same_bytes(tmp_path: Path) -> None:
     one, two, three = (content(tmp_path / name) for name in ("one", "two", "three"))
     assert one == two
     assert one != three
-    assert is_there(tmp_path / "one", 30, 3)
-    assert not is_there(tmp_path / "one", 31, 3)
-    assert not is_there(tmp_path / "nothing", 30, 3)
 
 
 def test_more_patients_do_not_change_the_first_ones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
