@@ -12,6 +12,7 @@ from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import transform
 from ehr_pipeline.embeddings.profile import Gram, profiled, profiles, usual
 from ehr_pipeline.embeddings.settings import VectorSettings
+from ehr_pipeline.patients.histories import without
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -37,11 +38,12 @@ def flat(shard: Shard) -> list[list[tuple[int, list[int]]]]:
 def test_a_record_without_a_concept_is_as_if_it_had_never_been_recorded(tmp_path: Path) -> None:
     whole = Shard.read(write_shard(tmp_path / "a.arrow", PATIENTS))  # type: ignore[arg-type]
     pairs = [(2, 8), (0, 5), (0, 6), (1, 7), (0, 9)]
-    copies = occlusion.left_out(whole, *(np.array(side) for side in zip(*pairs, strict=True)))
+    rows, tokens = (np.array(side) for side in zip(*pairs, strict=True))
+    copies = without(whole.take(rows), tokens)
     told: list[Record] = []
     for row, token in pairs:
         born, precision, visits = PATIENTS[row]
-        left = [(day, [each for each in tokens if each != token]) for day, tokens in visits]
+        left = [(day, [each for each in own if each != token]) for day, own in visits]
         told.append((born, precision, [(day, tokens) for day, tokens in left if tokens]))
     assert flat(copies) == flat(Shard.read(write_shard(tmp_path / "b.arrow", told)))  # type: ignore[arg-type]
     assert copies.birth_day.tolist() == whole.birth_day[[row for row, _ in pairs]].tolist()
