@@ -9,7 +9,7 @@ stays a number.
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +76,21 @@ def read(path: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
         raise Damaged(
             f"{path}: {problem}. Make the asset again (ehr-pipeline run), or copy its whole folder again from where it was made."
         ) from error
+
+
+def read_tables(folder: Path, schemas: Mapping[str, pa.Schema]) -> dict[str, tuple[dict[str, Any], ...]]:
+    """Read the tables that `write_tables` wrote, by name. Raises Damaged."""
+    return {name: tuple(read(folder / f"{name}.csv", schema)) for name, schema in schemas.items()}
+
+
+def write_tables(
+    folder: Path, schemas: Mapping[str, pa.Schema], tables: Mapping[str, Iterable[Mapping[str, Any]]]
+) -> None:
+    """Write tables, each as a file of its name; None and NaN become empty cells."""
+    for name, schema in schemas.items():
+        cells = ([row[column] for column in schema.names] for row in tables[name])
+        lines = (["" if cell is None or cell != cell else cell for cell in row] for row in cells)
+        write(folder / f"{name}.csv", schema, lines)
 
 
 def _value_of(kind: pa.DataType) -> Callable[[str], Any]:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.disclosure import spreadsheet
@@ -26,6 +25,7 @@ from ehr_pipeline.patients.shard import DAYS_IN_YEAR
 from ehr_pipeline.reports.statements.forecasts import WITHIN
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.write import draw
+from ehr_pipeline.tables.schemas import TEXT, schema_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 EACH = 5
@@ -34,10 +34,8 @@ SHOWN_VISITS = 15
 """Number of visits that the sheet shows: the last ones. The forecast reads all visits."""
 FEWEST_VISITS, MOST_VISITS, MOST_TIMELINES = 5, 400, 500
 RATINGS = ("plausible", "not plausible", "cannot say")
-_RATED = pa.schema([(name, pa.string()) for name in ("timeline", "list", "concept", "name", "rating", "remark")])
-_KEY = pa.schema(
-    [(name, pa.string()) for name in ("timeline", "list", "concept", "probability", "by_forecast", "by_popularity")]
-)
+_RATED = schema_of((TEXT, "timeline list concept name rating remark"))
+_KEY = schema_of((TEXT, "timeline list concept probability by_forecast by_popularity"))
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Forecasts to rate</title><style>
 body { font: 14px/1.45 system-ui, sans-serif; max-width: 900px; margin: 24px auto; color: #1d2733; }

@@ -7,75 +7,39 @@ counted.npz, counted.json rates by age and sex, and weights: what `ehr-pipeline 
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import Damaged
 from ehr_pipeline.forecasts.cases import HORIZONS
 from ehr_pipeline.forecasts.counting import Tables, Weights
 from ehr_pipeline.forecasts.scores import Mixed
+from ehr_pipeline.tables.schemas import INTEGER, REAL, TEXT, schema_of
 
 Row = Mapping[str, Any]
-_WHICH = [("horizon", pa.string()), ("list", pa.string())]
-FORECASTS = pa.schema(
-    [
-        *_WHICH,
-        ("model", pa.string()),
-        ("measure", pa.string()),
-        *((name, pa.int64()) for name in ("patients", "recorded")),
-        *((name, pa.float64()) for name in ("value", "low", "high")),
-    ]
-)
+FORECASTS = schema_of((TEXT, "horizon list model measure"), (INTEGER, "patients recorded"), (REAL, "value low high"))
 """Columns of `forecasts.csv`: a measure (at ten) of a model, with its 95 % interval over patients."""
-DIFFERENCES = pa.schema(
-    [
-        *_WHICH,
-        *((name, pa.string()) for name in ("model", "baseline", "measure")),
-        *((name, pa.float64()) for name in ("difference", "low", "high", "ratio")),
-    ]
-)
+DIFFERENCES = schema_of((TEXT, "horizon list model baseline measure"), (REAL, "difference low high ratio"))
 """Columns of `differences.csv`: a model's measure minus a baseline's, and their ratio, on the same patients."""
-VERDICTS = pa.schema(
-    [
-        *_WHICH,
-        *((name, pa.string()) for name in ("verdict", "model", "baseline")),
-        *((name, pa.int64()) for name in ("patients", "recorded")),
-        *((name, pa.float64()) for name in ("recall", "baseline_recall", "difference", "low", "high", "ratio")),
-    ]
+VERDICTS = schema_of(
+    (TEXT, "horizon list verdict model baseline"),
+    (INTEGER, "patients recorded"),
+    (REAL, "recall baseline_recall difference low high ratio"),
 )
 """Columns of `verdicts.csv`: recall at ten against the best baseline; 'better', 'no better', 'worse' or 'too few'."""
-GROUPS = pa.schema(
-    [
-        *_WHICH,
-        *((name, pa.string()) for name in ("kind", "group", "model", "baseline")),
-        *((name, pa.int64()) for name in ("patients", "recorded")),
-        *(
-            (name, pa.float64())
-            for name in ("recall", "popularity_recall", "baseline_recall", "difference", "low", "high")
-        ),
-    ]
+GROUPS = schema_of(
+    (TEXT, "horizon list kind group model baseline"),
+    (INTEGER, "patients recorded"),
+    (REAL, "recall popularity_recall baseline_recall difference low high"),
 )
 """Columns of `concept_groups.csv`: recall by semantic type and by frequency (`kind`), of what all patients had recorded."""
-CALIBRATION = pa.schema(
-    [
-        *_WHICH,
-        *((name, pa.int64()) for name in ("bin", "pairs", "recorded")),
-        *((name, pa.float64()) for name in ("predicted", "observed")),
-    ]
-)
+CALIBRATION = schema_of((TEXT, "horizon list"), (INTEGER, "bin pairs recorded"), (REAL, "predicted observed"))
 """Columns of `calibration.csv`, of the forecast's probabilities: pairs of a patient and a concept."""
-FORESIGHT = pa.schema(
-    [
-        *((name, pa.string()) for name in ("list", "model")),
-        *((name, pa.int64()) for name in ("patients", "labels")),
-        ("share", pa.float64()),
-    ]
-)
+FORESIGHT = schema_of((TEXT, "list model"), (INTEGER, "patients labels"), (REAL, "share"))
 """Columns of `foresight.csv` (see `foresight_metric`)."""
 MEANINGS = {
     "horizon": "The next visit, or the next 30 or 365 days.",
@@ -114,14 +78,11 @@ class Forecasts:
     @classmethod
     def read(cls, folder: Path) -> "Forecasts":
         """Read the tables in the folder of an artifact. Raises Damaged."""
-        return cls(**{name: tuple(spreadsheet.read(folder / f"{name}.csv", kind)) for name, kind in TABLES.items()})
+        return cls(**spreadsheet.read_tables(folder, TABLES))
 
     def write(self, folder: Path) -> None:
         """Write the tables, for `read`."""
-        for each in fields(self):
-            kind = TABLES[each.name]
-            rows = ([_cell(row[name]) for name in kind.names] for row in getattr(self, each.name))
-            spreadsheet.write(folder / f"{each.name}.csv", kind, rows)
+        spreadsheet.write_tables(folder, TABLES, vars(self))
 
     def verdict(self, horizon: str, name: str) -> Row | None:
         """The verdict on a list; None if nothing was evaluated."""
@@ -184,7 +145,3 @@ def _weights(values: Mapping[str, Any]) -> Weights:
 def nothing() -> Forecasts:
     """The tables of a study in which nothing was evaluated."""
     return Forecasts(*((),) * len(TABLES))
-
-
-def _cell(value: object) -> object:
-    return "" if value is None or value != value else value

@@ -18,6 +18,7 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import Guard, Naming
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.store import publishing
+from ehr_pipeline.tables.schemas import INTEGER, TEXT, schema_of
 from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.terminology.code_lists import ListedConcept
 from ehr_pipeline.terminology.reading import named, other_delimiter, read_rows
@@ -27,15 +28,11 @@ ACCEPT, REFUSE = "accept", "refuse"
 RARE = "a listed concept that few patients have"
 """Replaces the name of a rare listed concept: showing the name would reveal that some patient has the concept."""
 DECIDED = ("concept", "name", "neighbour_of", "decision", "reviewer", "date")
-REVIEW = pa.schema(
-    [
-        ("concept", pa.string()),
-        ("name", pa.string()),
-        ("neighbour_of", pa.string()),
-        ("cosine", pa.float32()),
-        ("patients", pa.int64()),
-        *((name, pa.string()) for name in ("decision", "reviewer", "date", "comment")),
-    ]
+REVIEW = schema_of(
+    (TEXT, "concept name neighbour_of"),
+    (pa.float32(), "cosine"),
+    (INTEGER, "patients"),
+    (TEXT, "decision reviewer date comment"),
 )
 """Columns of a review: the candidate, and four columns to fill in. Counts are rounded to multiples of `reports.suppress_below`."""
 

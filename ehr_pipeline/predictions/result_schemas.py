@@ -1,73 +1,39 @@
 """Columns of the tables of results (`predictions.table`)."""
 
-import pyarrow as pa
+from ehr_pipeline.tables.schemas import FLAG, INTEGER, REAL, TEXT, schema_of
 
-RESULTS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("task", "model")),
-        *((name, pa.int64()) for name in ("labels", "replicate", "patients", "rows", "cases")),
-        *(
-            (name, pa.float64())
-            for name in (
-                *("auroc", "auroc_low", "auroc_high", "average_precision", "prevalence", "brier", "brier_skill"),
-                *("slope", "intercept", "slope_after", "intercept_after", "brier_after"),
-            )
-        ),
-    ]
+RESULTS = schema_of(
+    (TEXT, "task model"),
+    (INTEGER, "labels replicate patients rows cases"),
+    (REAL, "auroc auroc_low auroc_high average_precision prevalence brier brier_skill"),
+    (REAL, "slope intercept slope_after intercept_after brier_after"),
 )
 """Columns of `results.csv`: a row for each fitted model. `labels` is null if all labels were used; `replicate` counts from 0.
 Patients, rows and cases are counted on the test side. Names with `_after` are measures after recalibration."""
-DIFFERENCES = pa.schema(
-    [
-        *((name, pa.string()) for name in ("task", "model", "baseline")),
-        ("labels", pa.int64()),
-        *((name, pa.float64()) for name in ("difference", "low", "high", "p", "q")),
-        ("verdict", pa.string()),
-    ]
+DIFFERENCES = schema_of(
+    (TEXT, "task model baseline"), (INTEGER, "labels"), (REAL, "difference low high p q"), (TEXT, "verdict")
 )
 """Columns of `differences.csv`: AUROC of a model minus that of the task's best baseline, on the same patients."""
-VERDICTS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("task", "name", "verdict", "model", "baseline")),
-        *((name, pa.int64()) for name in ("patients", "rows", "cases", "fitted_patients", "fitted_cases")),
-        *((name, pa.float64()) for name in ("rule_auroc", "baseline_auroc", "model_auroc")),
-        ("index_may_know_outcome", pa.bool_()),
-    ]
+VERDICTS = schema_of(
+    (TEXT, "task name verdict model baseline"),
+    (INTEGER, "patients rows cases fitted_patients fitted_cases"),
+    (REAL, "rule_auroc baseline_auroc model_auroc"),
+    (FLAG, "index_may_know_outcome"),
 )
 """Columns of `verdicts.csv`: one row for each task; model, baseline and AUROCs are empty where there are too few cases."""
-BENEFIT = pa.schema(
-    [
-        *((name, pa.string()) for name in ("task", "model")),
-        *((name, pa.float64()) for name in ("threshold", "net_benefit", "treat_all")),
-    ]
-)
+BENEFIT = schema_of((TEXT, "task model"), (REAL, "threshold net_benefit treat_all"))
 """Columns of `net_benefit.csv`, of recalibrated probabilities."""
-SUBGROUPS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("task", "model", "attribute", "value")),
-        *((name, pa.int64()) for name in ("patients", "rows", "cases")),
-        *((name, pa.float64()) for name in ("auroc", "auroc_low", "auroc_high", "predicted", "observed")),
-    ]
+SUBGROUPS = schema_of(
+    (TEXT, "task model attribute value"),
+    (INTEGER, "patients rows cases"),
+    (REAL, "auroc auroc_low auroc_high predicted observed"),
 )
 """Columns of `subgroups.csv`. AUROC is null where there are too few cases or others; `predicted` is the mean probability."""
-CALIBRATION = pa.schema(
-    [
-        *((name, pa.string()) for name in ("task", "model")),
-        *((name, pa.int64()) for name in ("bin", "rows", "cases")),
-        *((name, pa.float64()) for name in ("predicted", "observed", "predicted_after")),
-    ]
-)
+CALIBRATION = schema_of((TEXT, "task model"), (INTEGER, "bin rows cases"), (REAL, "predicted observed predicted_after"))
 """Columns of `calibration.csv`: bins of equally many rows, by probability before recalibration."""
-GUARDS = pa.schema(
-    [*((name, pa.string()) for name in ("guard", "task")), ("passed", pa.bool_()), ("message", pa.string())]
-)
+GUARDS = schema_of((TEXT, "guard task"), (FLAG, "passed"), (TEXT, "message"))
 """Columns of `guards.csv`. `task` is empty for a guard of the whole artifact; `passed` is null where it cannot be checked."""
-CONCEPTS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("task", "concept", "name", "kind")),
-        *((name, pa.int64()) for name in ("patients", "cases")),
-    ]
-)
+CONCEPTS = schema_of((TEXT, "task concept name kind"), (INTEGER, "patients cases"))
 """Columns of `deciding_concepts.csv`: concepts of a history after which the outcome always, or never, follows (`kind`)."""
 
 NO_FUTURE, UNSEEN, INDEX_RULE, RULE_OF_THUMB, DECIDING, PERMUTED, CASES = (

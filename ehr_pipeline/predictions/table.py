@@ -9,7 +9,7 @@ calibrations/<task>.json                slope and intercept by which the log-odd
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +64,11 @@ class TaskResults:
     @classmethod
     def read(cls, folder: Path) -> "TaskResults":
         """Read the tables in the folder of an artifact. Raises Damaged."""
-        return cls(**{name: tuple(spreadsheet.read(folder / f"{name}.csv", kind)) for name, kind in TABLES.items()})
+        return cls(**spreadsheet.read_tables(folder, TABLES))
 
     def write(self, folder: Path) -> None:
         """Write the tables, for `read`."""
-        for field in fields(self):
-            kind = TABLES[field.name]
-            rows = ([_cell(row[name]) for name in kind.names] for row in getattr(self, field.name))
-            spreadsheet.write(folder / f"{field.name}.csv", kind, rows)
+        spreadsheet.write_tables(folder, TABLES, vars(self))
 
     def of(self, task: str, model: str, labels: int | None) -> tuple[Row, ...]:
         """The rows of all replicates of a model of a task, fitted with this number of labels (None: all)."""
@@ -98,10 +95,6 @@ def read_calibrations(folder: Path, task: str) -> "dict[str, Calibration]":
         return {model: Calibration(**values) for model, values in told.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise Damaged(f"{path}: it cannot be read. Make task_results again (ehr-pipeline run).") from error
-
-
-def _cell(value: object) -> object:
-    return "" if value is None else value
 
 
 def joined(parts: Iterable[TaskResults]) -> TaskResults:

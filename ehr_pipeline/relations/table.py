@@ -9,27 +9,22 @@ import pyarrow.parquet as pq
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import Damaged
-from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS
+from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS, INTEGER, REAL, TEXT, schema_of
 
 RELATIONS, CONSENSUS, GRAPHS, NETWORK = "relations.parquet", "consensus.csv", "graphs.json", "network.graphml"
 FEWEST = 2
 """Fewest concepts that make a pair."""
-EDGES = pa.schema(
-    [
-        *((name, pa.string()) for name in ("first", "first_name", "second", "second_name")),
-        ("rank", pa.int64()),
-        ("score", pa.float64()),
-        ("graphs", pa.string()),
-        *(
-            (name, pa.int64())
-            for name in ("patients", "patients_in_a_visit", "patients_of_first", "patients_of_second")
-        ),
-        *((name, pa.int64()) for name in ("first_then_second", "second_then_first", "after_others")),
-        *((name, pa.float64()) for name in ("odds_ratio", "odds_ratio_low", "odds_ratio_high", "odds_ratio_q")),
-        ("comes_first", pa.string()),
-        *((name, pa.float64()) for name in ("relative_risk", "relative_risk_low", "relative_risk_high", "direction_q")),
-        *((name, pa.int64()) for name in ("community_of_first", "community_of_second")),
-    ]
+EDGES = schema_of(
+    (TEXT, "first first_name second second_name"),
+    (INTEGER, "rank"),
+    (REAL, "score"),
+    (TEXT, "graphs"),
+    (INTEGER, "patients patients_in_a_visit patients_of_first patients_of_second"),
+    (INTEGER, "first_then_second second_then_first after_others"),
+    (REAL, "odds_ratio odds_ratio_low odds_ratio_high odds_ratio_q"),
+    (TEXT, "comes_first"),
+    (REAL, "relative_risk relative_risk_low relative_risk_high direction_q"),
+    (INTEGER, "community_of_first community_of_second"),
 )
 """Columns of the consensus edges. `graphs` names the measures that have the pair among their heaviest edges. `first_then_second`
 counts patients in whom the second concept followed the first within the window, `after_others` those in whom the later concept

@@ -12,146 +12,82 @@ from numpy.typing import NDArray
 from ehr_pipeline.errors import Damaged
 from ehr_pipeline.tables.align import one_chunk
 
-_IDS = pa.dictionary(pa.int32(), pa.string())
+TEXT, INTEGER, REAL, FLAG, DATE = pa.string(), pa.int64(), pa.float64(), pa.bool_(), pa.date32()
+_IDS = pa.dictionary(pa.int32(), TEXT)
 
-RAW_EVENTS = pa.schema([("patient_id", _IDS), ("date", pa.date32()), ("code", _IDS)])
-MAPPED_EVENTS = pa.schema([("patient_id", _IDS), ("date", pa.date32()), ("concept", _IDS)])
+
+def schema_of(*columns: tuple[pa.DataType, str]) -> pa.Schema:
+    """The schema of columns that are given in order, by their type, the names of some with the same type divided by blanks."""
+    return pa.schema([(name, kind) for kind, names in columns for name in names.split()])
+
+
+RAW_EVENTS = schema_of((_IDS, "patient_id"), (DATE, "date"), (_IDS, "code"))
+MAPPED_EVENTS = schema_of((_IDS, "patient_id"), (DATE, "date"), (_IDS, "concept"))
 # `kind` is 'events' or 'patients'. `patient_hash` is there so that the lines of a patient who withdraws can be removed; it is null
 # when the line has no patient id.
-QUARANTINE = pa.schema(
-    [
-        ("kind", pa.string()),
-        ("file", pa.string()),
-        ("line", pa.int64()),
-        ("reason", pa.string()),
-        ("patient_hash", pa.uint64()),
-    ]
-)
-SPLIT = pa.schema([("patient_id", pa.string()), ("side", pa.string())])
-TASK_LABELS = pa.schema(
-    [
-        ("task", pa.int16()),
-        ("patient_id", _IDS),
-        ("row", pa.int32()),
-        ("side", pa.dictionary(pa.int8(), pa.string())),
-        ("index_date", pa.date32()),
-        ("history_from", pa.date32()),
-        ("history_until", pa.date32()),
-        ("prediction_date", pa.date32()),
-        ("window_from", pa.date32()),
-        ("window_until", pa.date32()),
-        ("label", pa.bool_()),
-        ("ended", pa.dictionary(pa.int8(), pa.string())),
-        ("followed_days", pa.int32()),
-        ("had_before", pa.bool_()),
-    ]
+QUARANTINE = schema_of((TEXT, "kind file"), (INTEGER, "line"), (TEXT, "reason"), (pa.uint64(), "patient_hash"))
+SPLIT = schema_of((TEXT, "patient_id side"))
+TASK_LABELS = schema_of(
+    (pa.int16(), "task"),
+    (_IDS, "patient_id"),
+    (pa.int32(), "row"),
+    (pa.dictionary(pa.int8(), TEXT), "side"),
+    (DATE, "index_date history_from history_until prediction_date window_from window_until"),
+    (FLAG, "label"),
+    (pa.dictionary(pa.int8(), TEXT), "ended"),
+    (pa.int32(), "followed_days"),
+    (FLAG, "had_before"),
 )
 """Labels of a shard of the data set, by task. `history_from` is null if the whole history is used."""
-COHORT = pa.schema(
-    [
-        ("patient_id", pa.string()),
-        ("shard", pa.string()),
-        ("row", pa.int32()),
-        ("disease", pa.string()),
-        ("diseases", pa.list_(pa.field("item", pa.string()))),
-        ("first_date", pa.date32()),
-    ]
+COHORT = schema_of(
+    (TEXT, "patient_id shard"),
+    (pa.int32(), "row"),
+    (TEXT, "disease"),
+    (pa.list_(pa.field("item", TEXT)), "diseases"),
+    (DATE, "first_date"),
 )
-VOCABULARY = pa.schema(
-    [
-        ("token_id", pa.int64()),
-        ("concept", pa.string()),
-        ("name", pa.string()),
-        ("semantic_types", pa.string()),
-        ("untyped", pa.bool_()),
-        ("events", pa.int64()),
-        ("appearances", pa.int64()),
-        ("patients", pa.int64()),
-    ]
+VOCABULARY = schema_of(
+    (INTEGER, "token_id"),
+    (TEXT, "concept name semantic_types"),
+    (FLAG, "untyped"),
+    (INTEGER, "events appearances patients"),
 )
 """Columns of `vocabulary.csv`."""
-CONCEPT_RELATIONS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("concept", "name", "partner", "partner_name", "direction", "measure")),
-        ("rank", pa.int64()),
-        *((name, pa.float64()) for name in ("value", "low", "high", "q")),
-        ("patients", pa.int64()),
-        ("suppressed", pa.bool_()),
-    ]
+CONCEPT_RELATIONS = schema_of(
+    (TEXT, "concept name partner partner_name direction measure"),
+    (INTEGER, "rank"),
+    (REAL, "value low high q"),
+    (INTEGER, "patients"),
+    (FLAG, "suppressed"),
 )
-NEIGHBOURS = pa.schema(
-    [
-        ("concept", pa.string()),
-        ("name", pa.string()),
-        ("scope", pa.string()),
-        ("rank", pa.int64()),
-        ("neighbour", pa.string()),
-        ("neighbour_name", pa.string()),
-        ("cosine", pa.float64()),
-    ]
+NEIGHBOURS = schema_of(
+    (TEXT, "concept name scope"), (INTEGER, "rank"), (TEXT, "neighbour neighbour_name"), (REAL, "cosine")
 )
 """Columns of `neighbours.csv`: neighbours of the concepts of interest."""
-CATALOG = pa.schema([("extract", pa.string()), ("data_version", pa.string())])
+CATALOG = schema_of((TEXT, "extract data_version"))
 """Columns of the catalog of extracts, stored as JSON: data version by name."""
-LISTS = pa.schema(
-    [
-        ("disease", pa.string()),
-        ("line", pa.int64()),
-        *((name, pa.string()) for name in ("code", "cui", "name", "concept")),
-    ]
-)
+LISTS = schema_of((TEXT, "disease"), (INTEGER, "line"), (TEXT, "code cui name concept"))
 """Columns of the cohort's concept lists; `concept` holds the concepts that a row means, separated by blanks."""
-SUBSTITUTES = pa.schema(
-    [
-        *((name, pa.string()) for name in ("concept", "name", "substitute", "substitute_name")),
-        ("same_habit_ratio", pa.float64()),
-        ("context_cosine", pa.float64()),
-    ]
-)
+SUBSTITUTES = schema_of((TEXT, "concept name substitute substitute_name"), (REAL, "same_habit_ratio context_cosine"))
 """Columns of `substitutes.csv`: pairs of concepts that count as one."""
-POOLED = pa.schema([("token_id", pa.int64()), ("concept", pa.string()), ("name", pa.string())])
+POOLED = schema_of((INTEGER, "token_id"), (TEXT, "concept name"))
 """Columns of `selected_concepts.csv`, for people to read: the concepts from which patients' vectors are made."""
-CHOICE = pa.schema(
-    [
-        ("n", pa.int64()),
-        *((name, pa.float64()) for name in ("eigenvalue", "gap", "residual")),
-        ("converged", pa.bool_()),
-        ("agreement", pa.float64()),
-        ("agreement_sd", pa.float64()),
-    ]
+CHOICE = schema_of(
+    (INTEGER, "n"), (REAL, "eigenvalue gap residual"), (FLAG, "converged"), (REAL, "agreement agreement_sd")
 )
 """Columns of `choice.csv`: the numbers of clusters that were tried."""
-SUPPORT = pa.schema(
-    [
-        ("n", pa.int64()),
-        *((name, pa.float64()) for name in ("halves", "weakest")),
-        ("supported", pa.bool_()),
-        *((name, pa.float64()) for name in ("prediction_strength", "prediction_strength_sd")),
-    ]
+SUPPORT = schema_of(
+    (INTEGER, "n"), (REAL, "halves weakest"), (FLAG, "supported"), (REAL, "prediction_strength prediction_strength_sd")
 )
 """Columns of `support.csv`: how far the halves of records agree for each number of clusters, and the prediction strength."""
-COMPARISON = pa.schema(
-    [
-        ("method", pa.string()),
-        *((name, pa.int64()) for name in ("clusters", "smallest", "largest", "unassigned")),
-        *((name, pa.float64()) for name in ("agreement", "stability", "silhouette")),
-    ]
+COMPARISON = schema_of(
+    (TEXT, "method"), (INTEGER, "clusters smallest largest unassigned"), (REAL, "agreement stability silhouette")
 )
 """Columns of `comparison.csv`: one row for each clustering method."""
-MARKS = pa.schema(
-    [
-        *((name, pa.int32()) for name in ("cluster", "token")),
-        *((name, pa.float64()) for name in ("deviate", "ln_p", "ln_q")),
-        ("patients_agree", pa.bool_()),
-    ]
-)
+MARKS = schema_of((pa.int32(), "cluster token"), (REAL, "deviate ln_p ln_q"), (FLAG, "patients_agree"))
 """Columns of `marks.arrow`: one row for each pair of a cluster and a concept tested, cluster after cluster."""
-TRANSITIONS = pa.schema(
-    [
-        ("step", pa.string()),
-        *((name, pa.int64()) for name in ("from_cluster", "to_cluster", "patients", "patients_back")),
-        *((name, pa.float64()) for name in ("expected", "expected_back", "ln_p")),
-    ]
+TRANSITIONS = schema_of(
+    (TEXT, "step"), (INTEGER, "from_cluster to_cluster patients patients_back"), (REAL, "expected expected_back ln_p")
 )
 """Columns of `transitions.csv`: pairs of clusters between which patients moved. The last three are empty if not computed."""
 VISITS = pa.list_(
@@ -166,12 +102,7 @@ DATED = (*OBSERVATION, DEATH)
 """The columns of patients that hold dates, in addition to the birth."""
 
 # A birth date known only to the year is set to 1 July, one known only to the month to the 15th.
-_PERSON = [
-    ("patient_id", pa.string()),
-    ("birth_date", pa.date32()),
-    ("birth_precision", pa.string()),
-    ("sex", pa.string()),
-]
+_PERSON = schema_of((TEXT, "patient_id"), (DATE, "birth_date"), (TEXT, "birth_precision sex"))
 
 
 def patients(attributes: tuple[str, ...]) -> pa.Schema:
@@ -190,8 +121,7 @@ def _carried(attributes: tuple[str, ...]) -> list[tuple[str, pa.DataType]]:
 
 def embeddings(size: int) -> pa.Schema:
     """Columns of a table with one row per embedded patient: vector, and the numbers of chunks and chosen tokens in it."""
-    vector = pa.list_(pa.field("item", pa.float32()), size)
-    return pa.schema([("patient_id", pa.string()), ("vector", vector), ("chunks", pa.int32()), ("tokens", pa.int32())])
+    return schema_of((TEXT, "patient_id"), (_vector(size), "vector"), (pa.int32(), "chunks tokens"))
 
 
 def histories(who: pa.DataType, size: int) -> pa.Schema:
@@ -201,9 +131,9 @@ def histories(who: pa.DataType, size: int) -> pa.Schema:
     `vector` is null if the history has no chosen token; `age_at_cut` (whole years) is null if the patient is not in the extract.
     """
     name = "subject_id" if pa.types.is_integer(who) else "patient_id"
-    counts = [(column, pa.int32()) for column in ("tokens", "pooled_tokens", "age_at_cut")]
-    vector = pa.list_(pa.field("item", pa.float32()), size)
-    return pa.schema([(name, who), ("cut", pa.date32()), ("vector", vector), *counts])
+    return schema_of(
+        (who, name), (DATE, "cut"), (_vector(size), "vector"), (pa.int32(), "tokens pooled_tokens age_at_cut")
+    )
 
 
 def clusters(attributes: tuple[str, ...], methods: tuple[str, ...]) -> pa.Schema:
@@ -211,21 +141,12 @@ def clusters(attributes: tuple[str, ...], methods: tuple[str, ...]) -> pa.Schema
     others = [(f"cluster_{method}", pa.int32()) for method in methods]
     return pa.schema(
         [
-            ("patient_id", pa.string()),
-            ("sex", pa.string()),
+            *schema_of((TEXT, "patient_id sex")),
             *_carried(attributes),
-            ("age", pa.int32()),
-            ("mean_age", pa.float64()),
-            ("concepts", pa.int32()),
-            ("visits", pa.int32()),
-            ("disease", pa.string()),
-            ("cluster", pa.int32()),
-            ("stability", pa.float32()),
+            *schema_of((pa.int32(), "age"), (REAL, "mean_age"), (pa.int32(), "concepts visits"), (TEXT, "disease")),
+            *schema_of((pa.int32(), "cluster"), (pa.float32(), "stability")),
             *others,
-            ("x", pa.float32()),
-            ("y", pa.float32()),
-            ("assigned", pa.bool_()),
-            ("vector_hash", pa.uint64()),
+            *schema_of((pa.float32(), "x y"), (FLAG, "assigned"), (pa.uint64(), "vector_hash")),
         ]
     )
 
@@ -236,21 +157,18 @@ def trajectories(size: int) -> pa.Schema:
     A row holds the dates of the first and last visit, the number of pooled tokens, and the cluster; `support` is the share of
     neighbours that agree on the cluster; x and y are the position on the map of patients.
     """
-    vector = pa.list_(pa.field("item", pa.float32()), size)
-    return pa.schema(
-        [
-            ("patient_id", pa.string()),
-            ("window", pa.int32()),
-            ("first_date", pa.date32()),
-            ("last_date", pa.date32()),
-            ("tokens", pa.int32()),
-            ("cluster", pa.int32()),
-            ("support", pa.float32()),
-            ("x", pa.float32()),
-            ("y", pa.float32()),
-            ("vector", vector),
-        ]
+    return schema_of(
+        (TEXT, "patient_id"),
+        (pa.int32(), "window"),
+        (DATE, "first_date last_date"),
+        (pa.int32(), "tokens cluster"),
+        (pa.float32(), "support x y"),
+        (_vector(size), "vector"),
     )
+
+
+def _vector(size: int) -> pa.DataType:
+    return pa.list_(pa.field("item", pa.float32()), size)
 
 
 def write(path: Path, table: pa.Table) -> None:
