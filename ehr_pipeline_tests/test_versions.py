@@ -127,27 +127,24 @@ def test_lines_of_two_branches_stand_beside_each_other() -> None:
 
 def test_the_version_of_the_reports_follows_from_their_sources(tmp_path: Path) -> None:
     copy = Path(shutil.copytree(PACKAGE, tmp_path / "ehr_pipeline", ignore=shutil.ignore_patterns("__pycache__")))
-    assert identity.version_of_sources(copy, identity.REPORT_SOURCES) == ASSETS["cluster_reports"].version
-    found = {ASSETS["cluster_reports"].version}
-    for name in ("reports/sections/short.html.j2", "reports/bias_audit.py", "drawing/plots.py"):
+
+    def version() -> str:
+        return identity.version_of_page("reports", *identity.COUNTED_IN, package=copy)
+
+    found = [version()]
+    assert found == [ASSETS["cluster_reports"].version]
+    for name in ("reports/sections/short.html.j2", "reports/bias_audit.py", "drawing/plots.py", "events/__init__.py"):
         (copy / name).write_text((copy / name).read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
-        found.add(identity.version_of_sources(copy, identity.REPORT_SOURCES))
-    assert len(found) == 4
+        found.append(version())
+    assert len({*found}) == 5
     (copy / "records" / "text.py").write_text("")
     (copy / "reports" / "__pycache__").mkdir()
     (copy / "reports" / "__pycache__" / "audit.cpython-311.pyc").write_bytes(b"")
-    assert identity.version_of_sources(copy, identity.REPORT_SOURCES) in found
+    assert version() == found[-1]
 
 
-def test_what_the_reports_import_is_among_their_sources() -> None:
-    carried = {*CARRIERS, "runs/previous_artifact.py", "embeddings/settings.py", "patients/settings.py"} - {
-        "drawing/plots.py",
-        "drawing/data_stages.py",
-    }
-    used = {name for path in (PACKAGE / "reports").rglob("*.py") for name in imports(path, PACKAGE)}
-    outside = {name for name in used if not name.startswith("reports/")} - carried
-    declared = {name for name in identity.REPORT_SOURCES if name.endswith("__init__.py")}  # what counts are
-    assert outside == {name for name in identity.REPORT_SOURCES if name != "reports"} - declared
-    used = {name for path in (PACKAGE / "prediction_report").rglob("*.py") for name in imports(path, PACKAGE)}
-    outside = {name for name in used if not name.startswith("prediction_report/")} - CARRIERS | {"drawing/plots.py"}
-    assert outside - {"tables/asset_names.py"} <= {*identity.PREDICTION_REPORT_SOURCES}
+@pytest.mark.parametrize("room", ["reports", "prediction_report"])
+def test_what_a_page_imports_is_among_its_sources(room: str) -> None:
+    for path in (PACKAGE / room).rglob("*.py"):
+        found = {each.relative_to(PACKAGE).as_posix() for each in identity._imported(path, PACKAGE)}
+        assert {*imports(path, PACKAGE)} <= found | {"__init__.py"}, path

@@ -45,7 +45,7 @@ MADE_BY = {
     "task_results": ("predictions/build.py", "predictions/answers_job.py"),
     "forecasts": ("forecasts/build.py", "predictions/answers_job.py"),
 }
-"""The modules that make each asset. The version of `cluster_reports` follows from its sources (`identity.REPORT_SOURCES`)."""
+"""The modules that make each asset. The version of `cluster_reports` follows from its sources (`identity.version_of_page`)."""
 CARRIERS = frozenset(
     {
         "__init__.py",

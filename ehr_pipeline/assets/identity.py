@@ -1,6 +1,7 @@
 """Values that decide an asset's result, in addition to its section of the settings."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,97 +14,32 @@ from ehr_pipeline.store.artifacts import Store, hash_of
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, STAGES, room_of
 
-REPORT_SOURCES = (
-    "reports",
-    "clusters/comparison.py",
-    "clusters/contributions.py",
-    "clusters/clustering.py",
-    "clusters/number_of_clusters.py",
-    "clusters/occlusion.py",
-    "clusters/planted.py",
-    "clusters/table.py",
-    "concepts/table.py",
-    "concepts/recorded_together.py",
-    "embeddings/patient_blocks.py",
-    "embeddings/encoder_share.py",
-    "embeddings/ablations.py",
-    "embeddings/vectors.py",
-    "encoder/metrics.py",
-    "encoder/settings.py",
-    "events/coverage.py",
-    "disclosure/spreadsheet.py",
-    "disclosure/suppression.py",
-    "disclosure/by_subtraction.py",
-    "disclosure/tabulate.py",
-    "clusters/patients_alike.py",
-    "clusters/baseline.py",
-    "clusters/evidence.py",
-    "clusters/groups.py",
-    "clusters/many_tests.py",
-    "clusters/marker_concepts.py",
-    "clusters/microaggregation.py",
-    "clusters/overlap.py",
-    "clusters/trait_correlations.py",
-    "clusters/cluster_stability.py",
-    "concepts/substitutes.py",
-    "drawing/plots.py",
-    "drawing/network.py",
-    "relations/table.py",
-    "cohort/members.py",
-    "patients/shard.py",
-    "disclosure/figures.py",
-    "disclosure/kinds.py",
-    "store/count_kinds.py",
-    *(f"{room}/__init__.py" for room in dict.fromkeys(map(room_of, STAGES))),
-    "drawing/data_stages.py",
-    "tables/align.py",
-    "tables/asset_names.py",
-    "tables/drop_reasons.py",
-    "records/events_without_patient.py",
-    "records/numeric.py",
-    "tables/schemas.py",
-    "terminology/semantic_types.py",
-    "trajectories/build.py",
-    "trajectories/transitions.py",
-    "vocabulary/table.py",
-)
-"""Modules and folders of this package that decide the report page. Any change in them remakes the page, which is quick."""
-
-PREDICTION_REPORT_SOURCES = (
-    "prediction_report",
-    "forecasts/cases.py",
-    "forecasts/metrics.py",
-    "forecasts/pictures.py",
-    "forecasts/table.py",
-    "reports/statements/forecasts.py",
-    "disclosure/figures.py",
-    "disclosure/kinds.py",
-    "disclosure/suppression.py",
-    "drawing/plots.py",
-    "predictions/result_schemas.py",
-    "predictions/metrics.py",
-    "predictions/models.py",
-    "predictions/table.py",
-    "reports/diagram.py",
-    "reports/inputs.py",
-    "reports/layout.py",
-    "reports/page.css",
-    "reports/page.html.j2",
-    "reports/page.js",
-    "reports/statements/statement.py",
-    "tasks/assign_labels.py",
-    "tasks/meds.py",
-    "tasks/table.py",
-    "vocabulary/table.py",
-)
-"""Modules and folders of this package that decide the page of predictions."""
+PACKAGE = Path(__file__).parents[1]
+COUNTED_IN = tuple(f"{room}/__init__.py" for room in dict.fromkeys(map(room_of, STAGES)))
+"""Modules that declare what each stage counts, which the report page shows."""
+_IMPORT = re.compile(r"^ *from ehr_pipeline\.([\w.]+) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
 
 
-def version_of_sources(root: Path, sources: Sequence[str]) -> str:
-    """A version computed from the paths (below `root`) and bytes of Python modules, templates, styles and scripts."""
-    found = [path for name in sources for path in ([root / name] if Path(name).suffix else (root / name).rglob("*"))]
-    kept = sorted(path for path in found if path.suffix in (".py", ".j2", ".css", ".js"))
-    return hash_of([(path.relative_to(root).as_posix(), typed_settings.file_hash(path)) for path in kept])
+def version_of_page(room: str, *more: str, package: Path = PACKAGE) -> str:
+    """A version computed from the paths in the package, and the bytes, of everything that decides a page.
+
+    This is all of the page's room, the modules that its modules import, and `more`. Any change remakes the page, which is quick.
+    """
+    own = [path for path in (package / room).rglob("*") if path.suffix in (".py", ".j2", ".css", ".js")]
+    imported = [each for path in own if path.suffix == ".py" for each in _imported(path, package)]
+    found = sorted({*own, *imported, *(package / name for name in more)})
+    return hash_of([(path.relative_to(package).as_posix(), typed_settings.file_hash(path)) for path in found])
+
+
+def _imported(path: Path, package: Path) -> Iterator[Path]:
+    """The modules of the package from which a module imports."""
+    for module, several, one in _IMPORT.findall(path.read_text(encoding="utf-8")):
+        place = package.joinpath(*module.split("."))
+        if place.is_dir():
+            modules = [place / f"{name}.py" for name in re.findall(r"(\w+)(?: as \w+)?", several or one)]
+            yield from (each if each.is_file() else place / "__init__.py" for each in modules)
+        else:
+            yield place.with_suffix(".py")
 
 
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")

@@ -1,7 +1,5 @@
 """The declarations of the assets from the encoder to the report."""
 
-from pathlib import Path
-
 from ehr_pipeline.assets import identity
 from ehr_pipeline.assets.asset import Asset, Sources
 from ehr_pipeline.assets.data import EVENT, PATIENT
@@ -236,7 +234,7 @@ RESULTS = (
             CLUSTERS,
             PATIENT_TRAJECTORIES,
         ),
-        version=identity.version_of_sources(Path(__file__).parents[1], identity.REPORT_SOURCES),
+        version=identity.version_of_page("reports", *identity.COUNTED_IN),
         section="reports",
         also=(lambda study: {"study": study.study.name, "terms": study.governance.terms}, identity.seed),
         checks=(

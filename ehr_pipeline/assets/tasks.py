@@ -27,6 +27,12 @@ from ehr_pipeline.tables.asset_names import (
 )
 from ehr_pipeline.work.jobs import Launch
 
+PAGE_SOURCES = (
+    *("predictions/metrics.py", "predictions/result_schemas.py"),
+    *("reports/page.css", "reports/page.html.j2", "reports/page.js"),
+)
+"""Files that decide the page of predictions, beside its room and what that imports."""
+
 
 def _task_results(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
     """Fit and evaluate the models of all tasks."""
@@ -170,7 +176,7 @@ PREDICTIONS = (
         " Empty without `[tasks]`.",
         reads=(VOCABULARY, DATA_SPLIT, FORECASTS, TASK_LABELS, TASK_RESULTS),
         build=_prediction_report,
-        version=identity.version_of_sources(Path(__file__).parents[1], identity.PREDICTION_REPORT_SOURCES),
+        version=identity.version_of_page("prediction_report", *PAGE_SOURCES),
         section="reports.suppress_below",
         also=(lambda study: {"study": study.study.name, "terms": study.governance.terms},),
         checks=(patients.page_whole(PAGE, applies=lambda study: study.tasks.any),),
