@@ -3,6 +3,7 @@
 An empty cohort is reported as early as possible, from the files that map codes or from the mapped events, before training.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ from ehr_pipeline.cohort.settings import list_of
 from ehr_pipeline.disclosure.kinds import Events
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.events import build, resolve_lists
-from ehr_pipeline.events.resolve_lists import Ladder
+from ehr_pipeline.events.resolve_lists import Ladder, Rows
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
@@ -38,14 +39,15 @@ def named(study: Study) -> dict[str, str]:
 def look(study: Study) -> tuple[list[str], list[str], list[str]]:
     """Check the concept lists of a study. Returns problems, warnings and facts."""
     problems, facts = [], []
+    systems = _systems(study)
     for where, path in named(study).items():
         try:
             rows = code_lists.read(Path(path), where)
-            wrong = resolve_lists.problems(rows, study.events)
+            wrong = resolve_lists.problems(rows, study.events, systems)
         except UserError as error:
             problems.append(str(error))
             continue
-        facts.append(f"concept list {Path(path).name}: {len(rows)} rows")
+        facts.append(f"concept list {Path(path).name}: {len(rows)} row{'s' if len(rows) > 1 else ''}")
         problems += [f"{path} ({where}), {problem}." for problem in wrong]
     unknown = _unknown(study)
     if takes_everybody(study) or len(unknown) < len(cohort(study)):
@@ -72,12 +74,45 @@ def _unknown(study: Study) -> list[str]:
         rows = resolve_lists.resolve(lists, study.events)
     except (UserError, OSError, pl.exceptions.PolarsError):
         return []  # unreadable files are reported elsewhere
+    why = {where: _why_nobody(found, study) for where, found in rows.items()}
     return [
-        f"{lists[where]} ({where}): none of its {len(found):,} rows stands for a concept, so nobody is in the cohort by it. Its"
-        " codes are not in events.mrconso, nor does any other file of [events] lead from them to a concept."
-        for where, found in rows.items()
-        if not resolve_lists.concepts(found)
+        f"{lists[where]} ({where}): {reason[0]}, so nobody is in the cohort by it. {reason[1]}"
+        for where, reason in why.items()
+        if reason
     ]
+
+
+def _why_nobody(rows: Rows, study: Study) -> tuple[str, str] | None:
+    """Why the rows of a list can match no event of the study, with the cure; None if they may match some."""
+    if not resolve_lists.concepts(rows):
+        return (
+            f"none of its {len(rows):,} rows stands for a concept",
+            "Its codes are not in events.mrconso, nor does any other file of [events] lead from them to a concept.",
+        )
+    recorded, listed = (
+        _systems(study),
+        {concept.partition(":")[0] if ":" in concept else "" for concept in resolve_lists.concepts(rows)},
+    )
+    if not recorded or listed & {*recorded, "", "SCT"}:
+        return None
+    example = next((name for name in recorded if name != "snomed"), "")
+    written = [f"as {example}:{rows[0].row.code.partition(':')[2]}"] if example else []
+    written += ["SNOMED's without a system"] if "snomed" in recorded else []
+    return (
+        f"its codes are of {_quoted(listed)}, but those of the event files of {_quoted(recorded)} (code_system)",
+        f"Write codes as the event files have them: {', '.join(written)}.",
+    )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " and ".join(map(repr, sorted(names)))
+
+
+def _systems(study: Study) -> tuple[str, ...]:
+    """The code systems of the event files, if the settings tell all of them; else empty."""
+    systems = dict.fromkeys(kind.files.code_system for kind in study.records.kinds.events)
+    known = study.records.source == "delimited" and not study.events.omop_vocabulary and "" not in systems
+    return tuple(systems) if known else ()
 
 
 def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:

@@ -5,7 +5,7 @@ ladder's files are read again. They must be the files with which the events were
 the ladder as an input.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,17 +97,21 @@ def facts(rows: Rows) -> dict[str, int]:
     }
 
 
-def problems(rows: Iterable[ListedConcept], settings: EventsSettings) -> list[str]:
-    """Which rows of a list can match nothing under these settings, whatever the files hold: one text per reason."""
+def problems(rows: Iterable[ListedConcept], settings: EventsSettings, systems: Sequence[str] = ()) -> list[str]:
+    """Which rows of a list can match nothing under these settings, whatever the files hold: one text per reason.
+
+    `systems` are the code systems of the event files, as far as they are known.
+    """
     rows = [row for row in rows if row.code and not row.cui]
     overrides = code_lists.read_overrides(Path(settings.overrides)) if settings.overrides else []
     overridden = {row.code for row in overrides}
     rows = [row for row in rows if row.code not in overridden]
     found = []
     if not settings.migrations and (read := [row for row in rows if code_lists.is_read(row.code)]):
+        own = next((name for name in systems if name != "snomed"), "")
         found.append(
             f"{_lines(read)}: codes of the form of Read codes, but [events.migrations] names no table that translates them."
-            " Name one, or write a code of another system as system:code"
+            f" Name one, or write a code of another system as {f'{own}:{read[0].code}' if own else 'system:code'}"
         )
     foreign = [row for row in rows if code_lists.OF_A_SYSTEM.fullmatch(row.code)]
     unknown = [row for row in foreign if row.code.split(":")[0] not in translated_systems(settings)]

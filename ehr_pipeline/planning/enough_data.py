@@ -11,7 +11,7 @@ import polars as pl
 
 from ehr_pipeline.checks import lists
 from ehr_pipeline.clusters.settings import most_clusters
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import FEWEST, told
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events import build, resolve_lists
 from ehr_pipeline.events.mapping import map_by_files
@@ -19,11 +19,20 @@ from ehr_pipeline.planning import unrecorded_rows
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import catalog, events, extract_files, files, ids
 from ehr_pipeline.records.kinds import EventKind, PatientKind
+from ehr_pipeline.records.settings import Limits
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.drop_reasons import cure
 from ehr_pipeline.work.progress import Progress
 
 LARGEST, BLOCK = 1 << 25, 1 << 22
 """Most bytes that all extracts together may have to be read, and bytes of a block."""
+ALIKE = {
+    "zeros in front": pl.col("patient").str.strip_chars_start("0"),
+    "upper and lower case": pl.col("patient").str.to_lowercase(),
+}
+"""How ids of the same patients often differ between files, with what is left without the difference."""
+MOST_ALIKE = 0.5
+"""Share of the unknown ids from which on such a difference is named."""
 
 
 @dataclass
@@ -58,6 +67,9 @@ def look(study: Study, found: Preflight) -> None:
         return  # what cannot be read is reported elsewhere
     if held is None:
         return
+    if unknown := _unknown_patients(held, study.records.limits):
+        found.warnings.append(unknown)
+        return  # everything else follows from it
     patients, codes = held.count()
     _clusters(study, found, patients)
     _vocabulary(study, found, codes)
@@ -92,9 +104,30 @@ def _events(rows: pl.DataFrame, kind: EventKind) -> pl.DataFrame:
     plain = events.with_plain_codes(rows, kind.files)
     code = pl.col("code").str.strip_chars()
     return plain.select(
-        pl.col("patient").str.strip_chars(),
+        ids.whole(pl.col("patient").str.strip_chars()),
         pl.col("date").cast(pl.String).str.head(10),
         code=pl.when(code != "").then(pl.lit(events.prefix(kind.files.code_system)) + code).otherwise(code),
+    )
+
+
+def _unknown_patients(held: Held, limits: Limits) -> str:
+    """A message if so many events are of patients without a patient row that a run would stop; else empty."""
+    if not held.events:
+        return ""
+    rows = pl.concat(each.select("patient") for each in held.events).filter(pl.col("patient") != "")
+    people = pl.DataFrame({"patient": sorted(held.people)}, schema={"patient": pl.String})
+    unknown = rows.join(people, on="patient", how="anti")
+    if unknown.height < max(FEWEST, limits.rejected_error * rows.height):
+        return ""
+    alike = [
+        what
+        for what, plainly in ALIKE.items()
+        if unknown.join(people, on=plainly, how="semi").height > unknown.height * MOST_ALIKE
+    ]
+    return (
+        f"{told(unknown.height)} of {told(rows.height)} rows of events are of patients without a usable patient row, and a run"
+        f" stops from {limits.rejected_error:.0%} on (records.limits.rejected_error): {cure('unknown_patient')}."
+        + "".join(f" Most of their ids differ from one in the patient files only by {what}." for what in alike)
     )
 
 
@@ -145,5 +178,8 @@ def _cohort(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
             for level, text in unrecorded_rows.notes(f"{named[where]} ({where})", rows, set(recorded), known):
                 getattr(found, level).append(text)
     for where in empty:
-        text = f"{named[where]} ({where}): {problem}. Compare its codes with those of the event files."
-        found.warnings.append(text)
+        place = f"{named[where]} ({where})"
+        if wrong := unrecorded_rows.miswritten(resolved[where], set(recorded)):
+            found.warnings.append(unrecorded_rows.told(place, resolved[where], wrong))
+        else:
+            found.warnings.append(f"{place}: {problem}. Compare its codes with those of the event files.")

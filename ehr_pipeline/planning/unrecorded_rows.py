@@ -4,7 +4,7 @@ Clinical lists name every code of a disease, and most of them are rare: also in 
 recorded nowhere. So a share is telling only for codes that no file explains, such as codes of other systems without a dictionary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
 from ehr_pipeline.events.resolve_lists import Resolved, Rows
@@ -23,25 +23,32 @@ def notes(place: str, rows: Rows, recorded: AbstractSet[str], known: AbstractSet
     `recorded` holds the codes in the extracts, `known` these and the concepts that they stand for.
     """
     absent = [row for row in rows if known.isdisjoint({row.row.code, *row.concepts})]
-    if not absent:
-        return
-    others = [row for row in absent if _unexplained(row)]
-    alike = {form for code in recorded if not code.isdigit() for form in _forms(code)}
-    miswritten = [row for row in others if _plain(row.row.code) in alike]
-    if len(miswritten) < len(absent):
+    wrong = miswritten(absent, recorded)
+    if len(wrong) < len(absent):
+        others = [row for row in absent if _unexplained(row)]
         much = len(others) > MOST_UNRECORDED * sum(map(_unexplained, rows))
         yield (
             "warnings" if much else "facts",
             f"{place}: {len(absent):,} of its {len(rows):,} rows are recorded nowhere in the extracts ({_lines(absent)})"
             + (". Compare their codes with those of the event files." if much else ""),
         )
-    if miswritten:
-        yield (
-            "warnings",
-            f"{place}: {len(miswritten):,} of its {len(rows):,} rows are recorded nowhere, but a code is that differs only in upper"
-            " and lower case, in a letter O for a zero, in dots, or by the name of its system before a colon"
-            f" ({_lines(miswritten)}). Write them as the event files do.",
-        )
+    if wrong:
+        yield "warnings", told(place, rows, wrong)
+
+
+def miswritten(absent: Iterable[Resolved], recorded: AbstractSet[str]) -> list[Resolved]:
+    """Those of the unrecorded rows whose code is recorded if it is written in another way."""
+    alike = {form for code in recorded if not code.isdigit() for form in _forms(code)}
+    return [row for row in absent if _unexplained(row) and _plain(row.row.code) in alike]
+
+
+def told(place: str, rows: Rows, wrong: list[Resolved]) -> str:
+    """A message about miswritten rows of a list."""
+    return (
+        f"{place}: {len(wrong):,} of its {len(rows):,} rows are recorded nowhere, but a code is that differs only in upper"
+        " and lower case, in a letter O for a zero, in dots, or by the name of its system before a colon"
+        f" ({_lines(wrong)}). Write them as the event files do."
+    )
 
 
 def _unexplained(row: Resolved) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ehr_pipeline.checks import lists
 from ehr_pipeline.planning import enough_data
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.study import settings
@@ -115,6 +116,60 @@ def test_rows_of_a_list_that_are_miswritten_are_told_with_their_lines(tmp_path: 
     assert [fact for fact in found.facts if "1 of its 4 rows are recorded nowhere in the extracts (line 5)" in fact]
     found = listed(tmp_path / "all", recorded, recorded)
     assert (found.warnings, found.facts) == ([], [])
+
+
+def test_a_list_of_which_every_row_is_miswritten_has_the_cause(tmp_path: Path) -> None:
+    (problem,) = listed(tmp_path, ["ICD10CM:L40.0", "ICD10CM:L40.1"], ["ICD10CM:L400", "ICD10CM:L401"]).warnings
+    assert "2 of its 2 rows are recorded nowhere, but a code is that differs only" in problem
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        (["ICD10:L40.0", "ICD10:L40.1"], "its codes are of 'ICD10', but those of the event files of 'icd10'"),
+        (["icd10:L40.0", "ICD10:L40.1"], ""),
+        (["ICD10:L40.0", "59393003"], ""),
+        (["L40.0"], "or write a code of another system as icd10:L40.0."),
+    ],
+)
+def test_a_list_of_another_system_than_the_event_files_has_names_for_both(
+    codes: list[str], told: str, tmp_path: Path
+) -> None:
+    """However large the extracts are: those of millions of rows are not compared with the lists."""
+    cohort = {"cohort": [{"name": "Psoriasis", "concepts": str(tmp_path / "list.csv")}]}
+    columns = {"patient": "patient", "date": "date", "code": "code"}
+    events = {"files": "events.csv", "delimiter": ",", "columns": columns, "code_system": "icd10"}
+    made = study(tmp_path, embeddings=cohort, records={"events": [events]})
+    (tmp_path / "list.csv").write_text("\n".join(["code,cui,name,source", *(f"{code},,," for code in codes), ""]))
+    problems = lists.look(made)[0]
+    assert told in " ".join(problems) if told else not problems
+    if "ICD10" in told:
+        assert "Write codes as the event files have them: as icd10:L40." in problems[0]
+
+
+@pytest.mark.parametrize(("ids", "hint"), [("00p{}", "zeros in front"), ("P{}", "upper and lower case"), ("x{}", "")])
+def test_events_of_people_whom_the_patient_files_name_otherwise(ids: str, hint: str, tmp_path: Path) -> None:
+    """That there are too few patients for clusters was the only message, or none."""
+    made = study(tmp_path)
+    events = tmp_path / "landing/2024-01-01/events.csv"
+    events.write_text(events.read_text().replace("\np", "\n" + ids.format("")))
+    (problem,) = looked(made).warnings
+    assert "rows of events are of patients without a usable patient row, and a run stops from 20% on" in problem
+    assert "see whether files of events and of patients have the same ids" in problem
+    assert problem.endswith(f"only by {hint}." if hint else "patient files are there.")
+
+
+def test_ids_that_one_file_writes_with_a_fraction_of_zeros_are_the_same(tmp_path: Path) -> None:
+    made = study(tmp_path)
+    extract = tmp_path / "landing/2024-01-01"
+    (extract / "events.csv").write_text((extract / "events.csv").read_text().replace("\np", "\n10"))
+    (extract / "patients.csv").write_text(
+        (extract / "patients.csv").read_text().replace("\np", "\n10").replace(",1950", ".0,1950")
+    )
+    assert not looked(made).warnings
+    (extract / "patients.csv").write_text((extract / "patients.csv").read_text().replace(".0,1950", ",1950"))
+    (extract / "events.csv").write_text((extract / "events.csv").read_text().replace(",2001", ".0,2001"))
+    assert not looked(made).warnings
 
 
 def test_most_codes_of_a_clinical_list_of_snomed_are_rare_which_is_no_warning(tmp_path: Path) -> None:
