@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 from ehr_pipeline.cli.common import study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import InputError, printable
-from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS, DATA_SPLIT, VOCABULARY
+from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS, DATA_SPLIT, MAPPED_EVENTS, VOCABULARY
 
 if TYPE_CHECKING:
     from ehr_pipeline.reports.disease_partners import Partner
+    from ehr_pipeline.runs.pipeline import Pipeline
+    from ehr_pipeline.study.settings import Study
 
 DAYS = {"d": 1, "m": 365 / 12, "y": 365}
+
+NOT_COMPARED = "not compared by itself: [relations] leaves it out, or it counts with a concept recorded in its place"
 
 
 def add(commands: "Commands[Any]") -> None:
@@ -24,7 +28,7 @@ def add(commands: "Commands[Any]") -> None:
         "print what goes together with a disease, or comes after it",
         'relations "psoriatic arthritis" --after 2y --settings my_study.toml',
     )
-    command.add_argument("name", help="a concept, or a part of its name")
+    command.add_argument("name", help="a concept, or words of one of its names")
     command.add_argument(
         "--after",
         metavar="TIME",
@@ -61,14 +65,14 @@ def _relations(options: argparse.Namespace) -> int:
     naming = Naming(disclosure.below, split.manifest["settings"]["key"])
     vocabulary, whole = Vocabulary.read(pipeline.require(VOCABULARY).path), int(made.counts["patients"])
     named = vocabulary.shown_by(naming)
-    wanted = options.name.strip().lower()
     names = {one.concept: one.name for one in vocabulary.concepts if one.concept in named}
-    found = [concept for concept, name in names.items() if wanted in (concept.lower(), name.lower())]
-    found = found or [concept for concept, name in names.items() if wanted in name.lower()]
-    if not found:
-        raise InputError(f"No concept that may be named has {printable(options.name)} in its name.")
+    found = _meant(options.name, names, study, pipeline)
     rows = disease_partners.shown(table.read_consensus(made.path), named, naming, whole)
+    compared = table.compared(made.path)
     for concept in found:
+        if concept not in compared:
+            print(f"{printable(names[concept])}\n  {NOT_COMPARED}")
+            continue
         listed = disease_partners.partners(concept, rows, disclosure, whole)
         print(
             "\n".join(
@@ -76,6 +80,29 @@ def _relations(options: argparse.Namespace) -> int:
             )
         )
     return 0
+
+
+def _meant(typed: str, names: dict[str, str], study: "Study", pipeline: "Pipeline") -> list[str]:
+    """The concepts that the typed text means: by id or whole name, by the words of names, by other names of their codes.
+
+    Raises InputError if it means none, with names that resemble it.
+    """
+    from ehr_pipeline.planning import finding_codes
+    from ehr_pipeline.vocabulary.names import nearest, with_all_words
+
+    if not typed.strip():
+        raise InputError("No concept was named. Write words of its name, such as asthma.")
+    exact = [concept for concept, name in names.items() if typed.strip().lower() in (concept.lower(), name.lower())]
+    if exact:
+        return exact
+    if by_words := with_all_words(typed, names.values()):
+        return [concept for concept, name in names.items() if name in set(by_words)]
+    called = finding_codes.concepts_called(typed, study, pipeline.require(MAPPED_EVENTS))
+    if found := [concept for concept in names if concept in called]:
+        return found
+    near = nearest(typed, names.values())
+    hint = f" Names that resemble it: {printable('; '.join(near))}." if near else ""
+    raise InputError(f"No concept that may be named is called {printable(typed)}.{hint}")
 
 
 def lines(name: str, listed: "list[Partner]", within: int) -> list[str]:

@@ -16,6 +16,7 @@ from datetime import date
 from ehr_pipeline.errors import UserError, printable
 from ehr_pipeline.forecasts.forecaster import shard_of
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
+from ehr_pipeline.vocabulary.names import nearest
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 OLDEST = 120
@@ -47,17 +48,11 @@ class Known:
 
     def nearest(self, what: str) -> list[str]:
         """Up to three known names, concepts or codes that resemble this text. Names that contain all of its words come first."""
-        words = what.lower().split()
-        if not words:
-            return []
-        holding = sorted((name for name in self.names if all(word in name for word in words)), key=len)
-        like = difflib.get_close_matches(what.lower(), list(self.names), 3, 0.6)
         if what[:1].isdigit() or what[1:].isdigit():
-            like = difflib.get_close_matches(
+            return difflib.get_close_matches(
                 what.upper(), [one for one in self.tokens if one not in self.names], 3, 0.6
             )
-        found = dict.fromkeys([*holding, *like])
-        return [self.names.get(name, name) for name in found][:3]
+        return nearest(what, self.names.values())
 
 
 def read(lines: Iterable[str], known: Known, born: str = "") -> Shard:

@@ -49,10 +49,7 @@ def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
     known, looked_in = _names(words, study, mapped)
     if not looked_in:
         raise InputError(NAMELESS)
-    holds = pl.all_horizontal(
-        pl.col("name").str.to_lowercase().str.contains(word, literal=True) for word in words.lower().split()
-    )
-    hits = known.filter(holds).unique("code", keep="first", maintain_order=True)
+    hits = known.filter(_holds(words)).unique("code", keep="first", maintain_order=True)
     hits = hits.with_columns(source=pl.lit(f"name: {words}"))
     below = _below(hits["code"], study)
     best = known.unique("code", keep="first", maintain_order=True)
@@ -60,6 +57,24 @@ def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
     more = more.with_columns(source=pl.format("below {}", "above")).select(*NAMES, "source")
     found = pl.concat([hits, more]).with_columns(pl.col("cui", "name").fill_null(""))
     return Codes(_counted(found, mapped), looked_in)
+
+
+def concepts_called(words: str, study: Study, mapped: Artifact) -> frozenset[str]:
+    """The concepts one of whose codes has a name, a synonym too, that contains all the words (ignoring case).
+
+    Reads the terminology files of the settings, which takes a minute for the whole UMLS.
+    """
+    hits = _names(words, study, mapped)[0].filter(_holds(words))
+    codes = hits["code"].implode()
+    table = Mapping.read(mapped.path, "code", "snomed", "concept").table.drop_nulls("concept")
+    recorded = table.filter(pl.any_horizontal(pl.col("code", "snomed", "concept").is_in(codes)))["concept"]
+    return frozenset(recorded) | frozenset(hits["cui"].drop_nulls())
+
+
+def _holds(words: str) -> pl.Expr:
+    """Whether a name contains all the words, in any order and ignoring case."""
+    lower = pl.col("name").str.to_lowercase()
+    return pl.all_horizontal(lower.str.contains(word, literal=True) for word in words.lower().split())
 
 
 def _names(words: str, study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[str, ...]]:

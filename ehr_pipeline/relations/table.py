@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ehr_pipeline.disclosure import spreadsheet
@@ -31,15 +32,21 @@ counts patients in whom the second concept followed the first within the window,
 followed a matched date. The relative risk is for the order in `comes_first`; if that is empty, for the likelier order."""
 
 
-def read(folder: Path) -> pa.Table:
-    """Read the long table: `schemas.CONCEPT_RELATIONS`. Raises Damaged if it cannot be read."""
+def read(folder: Path, *columns: str) -> pa.Table:
+    """Read the long table: `schemas.CONCEPT_RELATIONS`, or some of its columns. Raises Damaged if it cannot be read."""
     try:
-        return pq.read_table(folder / RELATIONS, schema=CONCEPT_RELATIONS)
+        return pq.read_table(folder / RELATIONS, schema=CONCEPT_RELATIONS, columns=list(columns) or None)
     except (OSError, pa.ArrowException) as error:
         raise Damaged(
             f"{folder / RELATIONS}: it cannot be read. Make the asset again (ehr-pipeline run), or copy its whole folder again from"
             " where it was made."
         ) from error
+
+
+def compared(folder: Path) -> frozenset[str]:
+    """The concepts that were compared. Each stands in the table at least once, with its best partner."""
+    pairs = read(folder, "concept", "partner")
+    return frozenset(pc.unique(pairs["concept"]).to_pylist()) | frozenset(pc.unique(pairs["partner"]).to_pylist())
 
 
 def read_consensus(folder: Path) -> list[dict[str, Any]]:
