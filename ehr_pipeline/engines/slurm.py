@@ -92,7 +92,13 @@ class Slurm(Scheduler):
 
     def submit(self, script: Path, name: str, what: str) -> str:
         """Send a script, and return the number of the job. Raises UserError with the reason if Slurm refuses it."""
-        job = submit(script)
+        done = _run("sbatch", "--parsable", str(script))
+        if done.returncode:
+            raise UserError(
+                f"Slurm does not take the job: {_said(done)} Look at launcher.slurm in the settings, and at `ehr-pipeline"
+                " job-scripts`."
+            )
+        job = done.stdout.strip().split(";")[0]
         job_folder.note_sent(script.parent, self.backend, job)
         _log.info("%s: sent to Slurm as job %s", what, job)
         return job
@@ -103,7 +109,7 @@ class Slurm(Scheduler):
         if found is None:
             raise Silence("Slurm does not answer; its jobs go on without it")
         if any("launch failed" in reason for _, reason in found):
-            cancel(job)  # Slurm would hold it until an administrator releases it
+            self.cancel(job)  # Slurm would hold it until an administrator releases it
             return State("LAUNCH_FAILED", ended="badly")
         never = {reason for state, reason in found if state == "PENDING" and will_never_run(reason)}
         if any(state not in ENDED for state, _ in found):
@@ -122,8 +128,12 @@ class Slurm(Scheduler):
         return State(text, ended="blameless" if ends & CONTINUED else "badly")
 
     def cancel(self, job: str) -> bool:
-        """End a job, whatever its state. Returns whether Slurm accepted that."""
-        return cancel(job)
+        """End a job, whatever its state. Returns whether Slurm accepted that, or no longer knew the job."""
+        done = _run("scancel", job)
+        if done.returncode and "Invalid job id" not in done.stderr:
+            _log.warning("Slurm job %s could not be cancelled: %s", job, _said(done))
+            return False
+        return True
 
     def is_gone(self, job: str) -> bool:
         """Whether all elements of a job have ended."""
@@ -181,16 +191,6 @@ def _text(found: States) -> str:
 # Slurm's own commands.
 
 
-def submit(script: Path) -> str:
-    """Send a script, and return the number of the job. Raises UserError with the reason if Slurm refuses it."""
-    done = _run("sbatch", "--parsable", str(script))
-    if done.returncode:
-        raise UserError(
-            f"Slurm does not take the job: {_said(done)} Look at launcher.slurm in the settings, and at `ehr-pipeline job-scripts`."
-        )
-    return done.stdout.strip().split(";")[0]
-
-
 def states(job: str) -> States | None:
     """Return the states of a job's elements; None if Slurm does not answer, empty if it no longer knows the job."""
     done = _run("squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--Format=State:50,Reason:50")
@@ -198,15 +198,6 @@ def states(job: str) -> States | None:
         return Counter() if "Invalid job id" in done.stderr else None
     lines = [line.split() for line in done.stdout.splitlines() if line.split()]
     return Counter((line[0], " ".join(line[1:])) for line in lines)
-
-
-def cancel(job: str) -> bool:
-    """End a job, whatever its state. Returns whether Slurm accepted that, or no longer knew the job."""
-    done = _run("scancel", job)
-    if done.returncode and "Invalid job id" not in done.stderr:
-        _log.warning("Slurm job %s could not be cancelled: %s", job, _said(done))
-        return False
-    return True
 
 
 def _said(done: "subprocess.CompletedProcess[str]") -> str:
