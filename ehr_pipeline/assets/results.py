@@ -55,11 +55,7 @@ RESULTS = (
         heavy=True,
         section="encoder",
         also=(identity.seed, identity.transferred),
-        checks=(
-            encoder.better_than_frequency,
-            encoder.vocabulary_fits,
-            train_test_sides.test_side_unseen,
-        ),
+        checks=(encoder.better_than_frequency, encoder.vocabulary_fits, train_test_sides.test_side_unseen),
         sound=("better_than_frequency", "vocabulary_fits"),
         counts_rows=False,
         group="encoder",
@@ -73,11 +69,7 @@ RESULTS = (
         version="3",
         section="concepts",
         also=(identity.seed,),
-        checks=(
-            rows.rows_conserved,
-            encoder.vectors_finite,
-            data.lists_understood,
-        ),
+        checks=(rows.rows_conserved, encoder.vectors_finite, data.lists_understood),
         columns=lambda study: schemas.NEIGHBOURS,
         lineage=lambda study: {
             "concept": ((VOCABULARY, "concept"),),
@@ -98,11 +90,7 @@ RESULTS = (
         version="2",
         section="relations",
         also=(identity.seed, identity.habits),
-        checks=(
-            rows.rows_conserved,
-            relations.two_are_compared,
-            relations.few_are_suppressed,
-        ),
+        checks=(rows.rows_conserved, relations.two_are_compared, relations.few_are_suppressed),
         columns=lambda study: schemas.CONCEPT_RELATIONS,
         meanings={
             "partner": "The other concept.",
@@ -199,11 +187,7 @@ RESULTS = (
         version="2",
         section="trajectories",
         also=(identity.encoder_shape, identity.seed),
-        checks=(
-            rows.rows_conserved,
-            patients.clustered_taken_up,
-            patients.planted_changes,
-        ),
+        checks=(rows.rows_conserved, patients.clustered_taken_up, patients.planted_changes),
         columns=lambda study: schemas.trajectories(WIDTH),
         lineage=lambda study: {
             "patient_id": ((COHORT, "patient_id"),),
@@ -237,10 +221,7 @@ RESULTS = (
         version=identity.version_of_page("reports", *identity.COUNTED_IN),
         section="reports",
         also=(lambda study: {"study": study.study.name, "terms": study.governance.terms}, identity.seed),
-        checks=(
-            rows.rows_conserved,
-            patients.page_whole(PAGE),
-        ),
+        checks=(rows.rows_conserved, patients.page_whole(PAGE)),
         counts_rows=False,
         group="reports",
         kinds=("html",),

@@ -12,18 +12,7 @@ import threading
 import traceback
 
 from ehr_pipeline import __version__
-from ehr_pipeline.cli import (
-    compare,
-    curate,
-    export,
-    forecast,
-    init,
-    key,
-    predict,
-    preparing,
-    run,
-    status,
-)
+from ehr_pipeline.cli import compare, curate, export, forecast, init, key, predict, preparing, run, status
 from ehr_pipeline.cli.common import FAILED, INTERRUPTED, USER_ERROR, Printable, tell
 from ehr_pipeline.cli.parsing import Parser
 from ehr_pipeline.cli.relations import add as add_relations

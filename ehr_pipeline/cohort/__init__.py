@@ -7,9 +7,7 @@ COUNTED: dict[str, Declared] = {
     # The cohort has hardly more patients than the clusters, whose number the page shows exactly: next to it, even rounded counts
     # would reveal the few patients in between. So the page itself, which knows that number, decides how to show these counts.
     COHORT: {
-        "lists": {
-            "*": {"events": EventsOf("by_disease/*"), "unmapped_events": EventsOf("by_disease/*"), "*": Things},
-        },
+        "lists": {"*": {"events": EventsOf("by_disease/*"), "unmapped_events": EventsOf("by_disease/*"), "*": Things}},
         "*": None,
-    },
+    }
 }

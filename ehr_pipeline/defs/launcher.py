@@ -11,8 +11,7 @@ from ehr_pipeline.engines.base import Engine
 
 
 @dg.resource(
-    required_resource_keys={"pipeline"},
-    description="Where heavy jobs of a run go: `[launcher]` in the settings.",
+    required_resource_keys={"pipeline"}, description="Where heavy jobs of a run go: `[launcher]` in the settings."
 )
 def launcher(context: dg.InitResourceContext) -> Engine:
     """The resource `launcher`. It has no launchpad field: overrides of a run are already in the run's settings."""

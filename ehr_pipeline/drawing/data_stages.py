@@ -51,12 +51,7 @@ def coverage(path: Path, by_namespace: Mapping[str, Mapping[str, Any]], below: i
         axes.set_xlabel("events (thousands)")
         for place, length in enumerate(left.tolist()):
             axes.annotate(
-                f"{1e3 * length:,.0f}",
-                (length, place),
-                (3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=7,
+                f"{1e3 * length:,.0f}", (length, place), (3, 0), textcoords="offset points", va="center", fontsize=7
             )
         axes.margins(x=0.14)
         axes.legend()

@@ -100,10 +100,7 @@ class VectorSettings:
         " earlier half.",
         False,
     )
-    ages: bool = option(
-        "Whether the profile also includes the mean age at which its concepts were recorded.",
-        True,
-    )
+    ages: bool = option("Whether the profile also includes the mean age at which its concepts were recorded.", True)
     reliable: int = option(
         "Largest number of directions to keep in the profile: those that both halves of a patient's visits agree on, weighted"
         " by how well they agree. 0: the profile stays unchanged.",
@@ -126,13 +123,7 @@ class EmbeddingsSettings:
         "recommended": {},
         # Exactly as published: chunks of 256, the mean over the chosen tokens, attention between chunks, the mean over chunks.
         "published": {
-            "vectors": {
-                "attention": "plain",
-                "common_components": 0,
-                "profile": 0,
-                "habits": "",
-                "encoder_share": 1.0,
-            }
+            "vectors": {"attention": "plain", "common_components": 0, "profile": 0, "habits": "", "encoder_share": 1.0}
         },
     }
 

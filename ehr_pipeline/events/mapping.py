@@ -27,18 +27,7 @@ LADDER = (
     *("replaced", "ancestor", "kept"),
 )
 LONGEST_CHAIN = 20  # of replacements; real ones have a few links
-COLUMNS = (
-    "code",
-    "snomed",
-    "kind",
-    "namespace",
-    "target",
-    "concept",
-    "name",
-    "step",
-    "distance",
-    "runners_up",
-)
+COLUMNS = ("code", "snomed", "kind", "namespace", "target", "concept", "name", "step", "distance", "runners_up")
 
 
 def map_by_files(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:

@@ -12,16 +12,7 @@ from ehr_pipeline.forecasts.cases import HORIZONS, JUDGE, NEXT_VISIT, YEAR, Case
 from ehr_pipeline.forecasts.counting import Tables
 from ehr_pipeline.forecasts.foresight_metric import Foresight
 from ehr_pipeline.forecasts.metrics import LISTS, MEASURES, NEW, RECURRING, Calibration, Judged, Tally
-from ehr_pipeline.forecasts.scores import (
-    BASELINES,
-    ENCODER,
-    FORECAST,
-    POPULARITY,
-    Asked,
-    Mixed,
-    blocks,
-    by_model,
-)
+from ehr_pipeline.forecasts.scores import BASELINES, ENCODER, FORECAST, POPULARITY, Asked, Mixed, blocks, by_model
 from ehr_pipeline.forecasts.table import Forecasts, Row
 from ehr_pipeline.predictions.metrics import interval, times_drawn
 

@@ -76,12 +76,7 @@ def by_model(
 ) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.float32]]]:
     """Whether each case had each concept, and the scores of all models (B, V)."""
     counted = tables.ask(stratum, history)
-    scores = {
-        POPULARITY: counted.popularity,
-        HISTORY: counted.history,
-        COUNTING: counted.both,
-        ENCODER: encoder,
-    }
+    scores = {POPULARITY: counted.popularity, HISTORY: counted.history, COUNTING: counted.both, ENCODER: encoder}
     if mixed is not None:
         scores[FORECAST] = mixed.probability(encoder, counted, tables.known)
     for each in scores.values():

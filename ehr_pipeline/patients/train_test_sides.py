@@ -19,14 +19,7 @@ import polars as pl
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import split
-from ehr_pipeline.patients.settings import (
-    EVERY_SIDE,
-    LEARNED_FROM,
-    TRAIN,
-    UNASSIGNED,
-    USUAL_SIDES,
-    SplitSettings,
-)
+from ehr_pipeline.patients.settings import EVERY_SIDE, LEARNED_FROM, TRAIN, UNASSIGNED, USUAL_SIDES, SplitSettings
 from ehr_pipeline.records import values
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas

@@ -19,9 +19,7 @@ class RelationsSettings:
     """Which concepts are compared, and how."""
 
     concepts: str = option(
-        "Concept list (CSV) of the diseases to compare. Empty: the most frequent concepts of `types`.",
-        "",
-        role="list",
+        "Concept list (CSV) of the diseases to compare. Empty: the most frequent concepts of `types`.", "", role="list"
     )
     types: tuple[str, ...] = option(
         "Semantic types (UMLS) of the concepts to compare if `concepts` is empty; by default, disorders. Codes without a type,"

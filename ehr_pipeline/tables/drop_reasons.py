@@ -61,14 +61,7 @@ IN_WORDS = {
     "not_in_vocabulary": "of concepts that are not in the vocabulary",
     "large": "with too many concepts",
 }
-NOT_LOST = (
-    "empty_line",
-    "repeated_header",
-    "before_observation",
-    "after_observation",
-    "entered_in_bulk",
-    "withdrawn",
-)
+NOT_LOST = ("empty_line", "repeated_header", "before_observation", "after_observation", "entered_in_bulk", "withdrawn")
 """Lines that hold no row, and rows that the study itself leaves out."""
 _ENCODING = "set `encoding` to what the file is written in, such as 'latin-1'"
 _DATES = "set `date_formats` to how dates are written there"

@@ -3,9 +3,4 @@
 from ehr_pipeline.disclosure.kinds import Declared, People, Things
 from ehr_pipeline.tables.asset_names import TASK_LABELS
 
-COUNTED: dict[str, Declared] = {
-    TASK_LABELS: {
-        "tasks": Things,
-        "*": {"concepts": Things, "*": People},
-    }
-}
+COUNTED: dict[str, Declared] = {TASK_LABELS: {"tasks": Things, "*": {"concepts": Things, "*": People}}}

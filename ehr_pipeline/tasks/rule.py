@@ -123,9 +123,5 @@ def of_task(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) 
 def of_concept(concept: str, visit_window: int) -> Rule:
     """A task of the screen: one concept within 365 days of a landmark, whether or not it was recorded before."""
     return Rule(
-        name=f"screen {concept}",
-        outcome=frozenset({concept}),
-        from_visit=3,
-        incident=False,
-        visit_window=visit_window,
+        name=f"screen {concept}", outcome=frozenset({concept}), from_visit=3, incident=False, visit_window=visit_window
     )

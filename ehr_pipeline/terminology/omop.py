@@ -40,8 +40,7 @@ def files(folder: Path) -> dict[str, Path]:
     tree.refuse_dangling(lambda name: any("/".join(name).lower() in names for names in tables.values()))
     for table, names in tables.items():
         present = sorted(
-            (path for path in tree.files if path.name.lower() in names),
-            key=lambda path: names.index(path.name.lower()),
+            (path for path in tree.files if path.name.lower() in names), key=lambda path: names.index(path.name.lower())
         )
         if present:
             found[table] = present[0]
@@ -108,8 +107,7 @@ def _first(targets: pl.DataFrame) -> pl.DataFrame:
     """One target for each id (SNOMED preferred, then the lowest id), and the others as runners-up."""
     ordered = targets.sort("id", pl.col("vocabulary_id") != SNOMED, "target")
     return ordered.group_by("id", maintain_order=True).agg(
-        pl.col("target").first(),
-        runners_up=pl.col("target").slice(1).cast(pl.String).str.join(" "),
+        pl.col("target").first(), runners_up=pl.col("target").slice(1).cast(pl.String).str.join(" ")
     )
 
 

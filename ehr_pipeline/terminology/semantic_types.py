@@ -80,14 +80,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "T185": "Classification",
         },
     ),
-    "DEVI": (
-        "Devices",
-        {
-            "T074": "Medical Device",
-            "T075": "Research Device",
-            "T203": "Drug Delivery Device",
-        },
-    ),
+    "DEVI": ("Devices", {"T074": "Medical Device", "T075": "Research Device", "T203": "Drug Delivery Device"}),
     "DISO": (
         "Disorders",
         {
@@ -115,12 +108,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "T088": "Carbohydrate Sequence",
         },
     ),
-    "GEOG": (
-        "Geographic Areas",
-        {
-            "T083": "Geographic Area",
-        },
-    ),
+    "GEOG": ("Geographic Areas", {"T083": "Geographic Area"}),
     "LIVB": (
         "Living Beings",
         {
@@ -157,13 +145,7 @@ GROUPS: dict[str, tuple[str, dict[str, str]]] = {
             "T168": "Food",
         },
     ),
-    "OCCU": (
-        "Occupations",
-        {
-            "T090": "Occupation or Discipline",
-            "T091": "Biomedical Occupation or Discipline",
-        },
-    ),
+    "OCCU": ("Occupations", {"T090": "Occupation or Discipline", "T091": "Biomedical Occupation or Discipline"}),
     "ORGA": (
         "Organizations",
         {

@@ -40,9 +40,7 @@ class VocabularySettings:
         "Concept list (CSV) of administrative concepts to drop; empty for none.", "", role="list"
     )
     min_appearances: int = option(
-        "Concepts with fewer appearances (patient and day) are dropped. Source: 100 in the published run.",
-        100,
-        ge=1,
+        "Concepts with fewer appearances (patient and day) are dropped. Source: 100 in the published run.", 100, ge=1
     )
     min_patients: int = option(
         "Concepts of fewer patients are dropped. Source: 0 in the published run. If the model is to be shared, set this to"

@@ -21,11 +21,7 @@ from ehr_pipeline.work.progress import Progress
 # share their tables (30 M rows on two cores: 13.0 s, with processes 15.1 s). More threads would wait for Python's interpreter lock.
 THREADS = 4
 # All modules that work on buckets, imported before worker processes are forked.
-PRELOADED = [
-    "ehr_pipeline.records.finish_bucket",
-    "ehr_pipeline.events.build",
-    "ehr_pipeline.patients.dataset",
-]
+PRELOADED = ["ehr_pipeline.records.finish_bucket", "ehr_pipeline.events.build", "ehr_pipeline.patients.dataset"]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _LET_GO: list[Callable[[], None]] = []

@@ -87,11 +87,7 @@ class NextVisit(PredictsConcepts):
         *rows, places_M, masks_P, targets_P = part.arrays
         height, slots = len(rows[0]), self.settings.context
         masks, predictions = height * (rows[0].shape[1] - slots), height * slots
-        filled_up = (
-            filled(places_M, masks),
-            filled(masks_P, predictions),
-            filled(targets_P, predictions, NOTHING),
-        )
+        filled_up = (filled(places_M, masks), filled(masks_P, predictions), filled(targets_P, predictions, NOTHING))
         return replace(part, arrays=(*rows, *filled_up))
 
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:

@@ -38,11 +38,7 @@ class CprdAurum:
     practice_attributes: dict[str, str] = option(
         "Columns of the Practice file to keep: name in the patient data set = column.", {"region": "region"}
     )
-    sex_values: dict[str, str] = option(
-        "Meanings of further numbers of the sex, such as {9 = ''}.",
-        {},
-        later=True,
-    )
+    sex_values: dict[str, str] = option("Meanings of further numbers of the sex, such as {9 = ''}.", {}, later=True)
 
     def kinds(self) -> Kinds:
         """Return the kinds of files of an extract."""

@@ -52,9 +52,7 @@ class Omop:
         {"race": "race_source_value", "ethnicity": "ethnicity_source_value"},
     )
     sex_values: dict[str, str] = option(
-        "Meanings of further concept ids of the sex, such as {2000000001 = 'F'}.",
-        {},
-        later=True,
+        "Meanings of further concept ids of the sex, such as {2000000001 = 'F'}.", {}, later=True
     )
 
     def kinds(self) -> Kinds:
@@ -82,9 +80,7 @@ class Omop:
             **text,
         )
         death = PatientFiles(
-            files=files_of("death"),
-            columns=PatientColumns(patient="person_id", death="death_date"),
-            **text,
+            files=files_of("death"), columns=PatientColumns(patient="person_id", death="death_date"), **text
         )
         of_person = PatientKind(where=f"{WHERE}: person", files=person, any_case=True)
         people = (

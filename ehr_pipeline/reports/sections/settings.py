@@ -37,10 +37,7 @@ POOLED = {
 def content(findings: Findings) -> dict[str, Any]:
     """Return the main settings in words, all settings, and the versions of code and data."""
     inputs = findings.inputs
-    made_with = [
-        say.installed(versions()),
-        say.machines(machines(inputs.artifacts)),
-    ]
+    made_with = [say.installed(versions()), say.machines(machines(inputs.artifacts))]
     return {
         "chosen": chosen(inputs, findings.settings),
         "settings": json.dumps(_public(inputs.settings), indent=1, default=str),

@@ -64,11 +64,7 @@ def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     best, base = metrics["best"], metrics["baseline"]
     loss, by_frequency = of_concepts(metrics)
     return [
-        (
-            "loss (in nats per hidden concept: lower is better)",
-            f"{loss:.3f}",
-            f"{by_frequency:.3f}",
-        ),
+        ("loss (in nats per hidden concept: lower is better)", f"{loss:.3f}", f"{by_frequency:.3f}"),
         ("right at the first guess", percent(best["validation_top1"], 1), percent(base["top1"], 1)),
         ("right among ten guesses", percent(best["validation_top10"], 1), percent(base["top10"], 1)),
     ]

@@ -8,16 +8,7 @@ from markupsafe import Markup
 from ehr_pipeline.reports.bias_audit import Effect
 from ehr_pipeline.reports.cluster_reliability import Standing
 from ehr_pipeline.reports.cohort_lists import DiseaseConcepts
-from ehr_pipeline.reports.statements.statement import (
-    Rate,
-    Statement,
-    are,
-    cluster_link,
-    counted,
-    listed,
-    markup,
-    say,
-)
+from ehr_pipeline.reports.statements.statement import Rate, Statement, are, cluster_link, counted, listed, markup, say
 
 Cards = Sequence[Mapping[str, Any]]
 Groups = Sequence[Sequence[int]]

@@ -144,10 +144,7 @@ class Sites(Mechanism):
             "first_cui": "concept of the one",
             "second_cui": "concept of the other",
         }
-        return {
-            "sites": (sites, {"practice": "practice", "site": "1 or 2"}),
-            "site_synonyms": (synonyms, meaning),
-        }
+        return {"sites": (sites, {"practice": "practice", "site": "1 or 2"}), "site_synonyms": (synonyms, meaning)}
 
     def recording(self, block: Block, events: Events) -> Events:
         """Record events of the second site's patients in the way of that site: more or less often, and with its synonyms."""
