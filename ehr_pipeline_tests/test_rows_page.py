@@ -8,21 +8,22 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import records
-from ehr_pipeline.records import build, chunks, events, finish_bucket, patients, text
+from ehr_pipeline.records import build, chunks, finish_bucket, ids, text
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import drop_reasons, schemas
 
 PAGE = (Path(__file__).parents[1] / "docs/rows.md").read_text(encoding="utf-8")
 NAMED = {
-    *(*events.REASONS, *patients.REASONS, *build.UNFIT, *text.ODD.values(), finish_bucket.ORPHAN, text.CHANGED_HEADER),
+    *(ids.INEXACT, *build.UNFIT, *text.ODD.values(), finish_bucket.ORPHAN, text.CHANGED_HEADER),
     *(chunks.TOO_LONG, chunks.UNCLOSED, chunks.AFTER_UNCLOSED),
 }
 """Reasons that have a name in the code."""
 
 
 def written(tree: ast.AST) -> Iterator[str]:
-    """Reasons that stand as texts where rows are rejected: `reason=pl.lit("…")`, `_rejects(…, "…")`, `bad.append((…, "…"))`."""
+    """Reasons that stand as texts where rows are rejected: `reason=pl.lit("…")`, `_rejects(…, "…")`, `bad.append((…, "…"))`, and
+    the names of conditions."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -39,6 +40,9 @@ def written(tree: ast.AST) -> Iterator[str]:
                 ):
                     yield each.value
     for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "conditions":
+            assert isinstance(node.value, ast.Dict)
+            yield from (key.value for key in node.value.keys if isinstance(key, ast.Constant))
         if isinstance(node, ast.Assign) and any(ast.unparse(target) == "reason" for target in node.targets):
             for each in ast.walk(node.value):
                 if isinstance(each, ast.Call) and ast.unparse(each.func) == "pl.lit":
@@ -83,11 +87,12 @@ def test_every_cure_is_of_a_reason_that_there_is() -> None:
 
 def test_the_table_of_reasons_is_complete_and_true() -> None:
     lines = PAGE.splitlines()
-    lacking = [line for line in drop_reasons.table() if line not in lines]
+    table = [f"| `{name}` | rows {drop_reasons.IN_WORDS[name]} | {cure} |" for name, cure in drop_reasons.CURES.items()]
+    lacking = [line for line in table if line not in lines]
     assert not lacking, "\n".join(["docs/rows.md lacks these lines in its table of reasons:", *lacking])
     begin = lines.index("| Reason | Which rows | What to do |") + 2
     shown = lines[begin : lines.index("", begin)]
-    too_many = [line for line in shown if line not in drop_reasons.table()]
+    too_many = [line for line in shown if line not in table]
     assert not too_many, "\n".join(
         ["docs/rows.md has lines for reasons that are not in the code, or read otherwise:", *too_many]
     )

@@ -13,23 +13,6 @@ SELF_TOLD = ""  # code system of codes that name their own: '9014002' is SNOMED,
 # Systems in which every code is a whole number, and the minimum number of digits of a code.
 NUMERIC = {"snomed": 6, SELF_TOLD: 6, "omop": 1, "medcodeid": 1, "prodcodeid": 1}
 SHORTEST_SNOMED = 10**5  # six digits; a shorter number may be a Read code
-# A rejected row gets the first of these reasons that applies. Each bucket is checked later for `unknown_patient` and
-# `before_birth`.
-REASONS = (
-    "missing_patient",
-    "undecodable_patient",
-    "overlong_patient",
-    ids.INEXACT,
-    "missing_code",
-    "undecodable_code",
-    "ill_formed_code",
-    "missing_date",
-    "ambiguous_date",
-    "partial_date",
-    "unparsable_date",
-    "sentinel_date",
-    "future_date",
-)
 
 
 def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -45,6 +28,8 @@ def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.D
     partial = pl.col("parsed").is_null() & pl.col("middle")
     if rules.partial == "middle":
         date, partial = pl.coalesce(date, middle), pl.lit(False)
+    # A rejected row gets the first of these reasons that applies. Each bucket is checked later for `unknown_patient` and
+    # `before_birth`.
     conditions = {
         "missing_patient": pl.col("patient") == "",
         "undecodable_patient": pl.col("patient").str.contains(REPLACEMENT, literal=True),
@@ -60,7 +45,7 @@ def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.D
         "sentinel_date": pl.col("parsed").is_in(rules.no_dates),
         "future_date": pl.col("parsed") > pl.lit(rules.latest, pl.Date),
     }
-    reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
+    reason = pl.coalesce([pl.when(applies).then(pl.lit(name)) for name, applies in conditions.items()])
     judged = rows.with_columns(parsed=date, middle=precision.is_not_null()).with_columns(reason=reason)
     code = pl.lit(prefix(files.code_system)) + pl.col("code")
     good = judged.filter(pl.col("reason").is_null()).select(

@@ -15,18 +15,6 @@ from ehr_pipeline.records.layouts import LONGEST_ID, DelimitedText, LinkedFiles,
 from ehr_pipeline.records.text import REPLACEMENT
 from ehr_pipeline.tables.schemas import DATED, DEATH, OBSERVATION
 
-REASONS = (
-    "missing_patient",
-    "undecodable_patient",
-    "overlong_patient",
-    ids.INEXACT,
-    "missing_birth",
-    "ambiguous_birth",
-    "partial_birth",
-    "unparsable_birth",
-    "sentinel_birth",
-    "future_birth",
-)
 START, END = OBSERVATION
 ANY_DATE = DateRules()
 BIRTH_PARTS = ("birth_year", "birth_month", "birth_day")
@@ -62,7 +50,7 @@ def parse(
     told = (
         pl.col("birth_date" if files.columns.birth_date else "birth_year") if files.columns.tell_birth else pl.lit("")
     )
-    conditions = {
+    conditions = {  # the first that applies is the reason
         "missing_patient": pl.col("patient") == "",
         "undecodable_patient": pl.col("patient").str.contains(REPLACEMENT, literal=True),
         "overlong_patient": pl.col("patient").str.len_bytes() > LONGEST_ID,
@@ -74,7 +62,7 @@ def parse(
         "sentinel_birth": pl.col("birth").is_in(rules.no_dates) & (pl.col("birth_precision") == "day"),
         "future_birth": _earliest_birth() > pl.lit(rules.latest, pl.Date),
     }
-    reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
+    reason = pl.coalesce([pl.when(applies).then(pl.lit(name)) for name, applies in conditions.items()])
     judged = rows.with_columns(birth=told_birth, birth_precision=precision).with_columns(reason=reason)
     sex = values.sex(pl.col("sex"), files.sex_values) if files.columns.sex else pl.lit("")
     given = {name: _attribute(name, files) for name in attributes if name not in DATED}

@@ -135,11 +135,6 @@ def cure(reason: str) -> str:
     return CURES.get(reason, "see the quarantine")
 
 
-def table() -> list[str]:
-    """Return the lines of the table in docs/rows.md, one for each reason for rejecting rows of an extract."""
-    return [f"| `{reason}` | rows {IN_WORDS[reason]} | {what_to_do} |" for reason, what_to_do in CURES.items()]
-
-
 def lost_of(rejected: Mapping[str, int]) -> dict[str, int]:
     """Return the counts of rejected rows by reason, without the reasons in NOT_LOST."""
     return {reason: number for reason, number in rejected.items() if number and reason not in NOT_LOST}
