@@ -22,6 +22,7 @@ def main() -> None:
         "records": own | {"buckets": 0},
         "events": own,
         "patients": own,
+        "tasks": {"task": []},  # the published study has none
         "encoder": {"preset": "published"},
         "launcher": {"backend": "ray", "processes": 8, "ray": {"job_gpus": 1}},
     }

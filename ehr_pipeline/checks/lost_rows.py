@@ -11,6 +11,7 @@ from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things
 from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
 from ehr_pipeline.records.events_without_patient import KEPT, UNKNOWN, WAITING
+from ehr_pipeline.records.finish_bucket import UNKNOWN_PATIENTS
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
@@ -74,6 +75,18 @@ def _beside_others(study: Study) -> bool:
     return study.records.mode == "increment" and len(Store(study.study.store).partitions(RAW_RECORDS)) > 1
 
 
+def _of_unknown(artifact: Artifact, study: Study) -> str:
+    """A sentence on how many patients have events but no row that describes them; empty if the count must not be shown."""
+    counts, below = artifact.counts["patients"], study.reports.suppress_below
+    number, kept = (told(counts.get(name, 0), below) for name in (UNKNOWN_PATIENTS, "kept"))
+    if counts.get(UNKNOWN_PATIENTS, 0) < below:
+        return ""
+    births = "".join(
+        f" Without a birth, nobody is a patient: {kind.births}" for kind in study.records.kinds.patients if kind.births
+    )
+    return f" Patients with events but without a usable row: {number}, beside {kept} who have one.{births}"
+
+
 def below_the_limit(artifact: Artifact, study: Study) -> bool:
     """Whether each kind of file lost less than records.limits.rejected_error. Fewer than FEWEST rows always pass."""
     limit = study.records.limits.rejected_error
@@ -90,9 +103,10 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
     if not many:
         return True, f"fewer than {limits.rejected_warning:.1%} of the rows are rejected", figures
     message = "; ".join(_told(loss, below) for loss in many)
+    unknown = any(UNKNOWN in loss.rejected for loss in many)
     message += (
-        f". records.limits warns from {limits.rejected_warning:.1%} and stops at {limits.rejected_error:.1%}. The quarantine of the"
-        " extract names file, line and reason of each row"
+        f".{_of_unknown(artifact, study) if unknown else ''} records.limits warns from {limits.rejected_warning:.1%} and stops at"
+        f" {limits.rejected_error:.1%}. The quarantine of the extract names file, line and reason of each row"
     )
     return False, message, figures
 
@@ -188,15 +202,15 @@ def tables_joined(artifact: Artifact, store: Store, study: Study) -> Found:
 @check(blocking=False)
 def columns_filled(artifact: Artifact, store: Store, study: Study) -> Found:
     """Each column that patients carry is known of somebody."""
-    empty = artifact.counts["patients"].get("without_values", [])
+    granted = study.records.taken_for_granted
+    empty = [name for name in artifact.counts["patients"].get("without_values", []) if name not in granted]
     if not empty or artifact.counts["patients"]["kept"] < FEWEST:
         return True, "each column that patients carry has values", {}
-    return (
-        False,
-        f"no patient has a value of {', '.join(empty)}: see whether the settings name the right columns, and whether they were"
-        " exported",
-        {},
+    of_meds = "sex" in empty and study.records.source == "meds"
+    see = (
+        "codes of the sex begin as records.meds.sex_prefixes says" if of_meds else "the settings name the right columns"
     )
+    return False, f"no patient has a value of {', '.join(empty)}: see whether {see}, and whether they were exported", {}
 
 
 def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:

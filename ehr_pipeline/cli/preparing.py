@@ -23,10 +23,13 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "plan",
         _plan,
-        "tell what a study of a given size needs, and whether the settings fit",
+        "tell what a study needs, and whether the settings fit",
+        "plan --settings my_study.toml --machines 1x16x64",
         "plan --settings my_study.toml --rows 3e9 --machines 8x32x256x1",
     )
-    planned.add_argument("--rows", type=float, required=True, help="rows of events, such as 3e9")
+    planned.add_argument(
+        "--rows", type=float, help="rows of events, such as 3e9 (default: as many as the extracts' files seem to hold)"
+    )
     planned.add_argument(
         "--machines",
         nargs="+",
@@ -108,13 +111,18 @@ def _job_scripts(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from ehr_pipeline.planning import Machines, plan
+    from ehr_pipeline.planning import Machines, plan, rows_in_files
 
     machines = Machines.read(options.machines)
-    if options.rows < 1 or options.speed <= 0 or not 0 < options.kept <= 1:
+    if (options.rows is not None and options.rows < 1) or options.speed <= 0 or not 0 < options.kept <= 1:
         raise UserError("--rows and --speed are above 0, --kept lies between 0 and 1")
     given = {name: getattr(options, name) for name in ("gpu_tokens", "speed", "kept")}
-    made = plan(study_of(options), options.rows, machines, **given)
+    study = study_of(options)
+    found = None if options.rows else rows_in_files.estimated(study)
+    if found:
+        made = plan(study, found.rows, machines, **given, patients=found.patients, counted=found.told)
+    else:
+        made = plan(study, options.rows, machines, **given)
     print(made.text())
     return FAILED if made.problems else 0
 

@@ -61,7 +61,7 @@ class MappingJob:
 def inputs(settings: EventsSettings) -> list[Path]:
     """The large files that the stage reads in addition to the records."""
     tables = [*settings.dictionaries.values(), *settings.migrations.values()]
-    releases = (*settings.descriptions, *settings.associations, *settings.relationships)
+    releases = (*settings.descriptions, *settings.associations, *settings.relationships, *settings.names)
     vocabulary = omop.files(Path(settings.omop_vocabulary)).values() if settings.omop_vocabulary else ()
     named = (settings.mrconso, settings.mrsab, *(table.file for table in tables), *releases, *vocabulary)
     return [Path(path) for path in named if path]

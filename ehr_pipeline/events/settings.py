@@ -100,6 +100,14 @@ class EventsSettings:
         " any other system, such as ICD codes in a MEDS or OMOP extract, even if its dictionary lacks the code.",
         "drop",
     )
+    names: tuple[str, ...] = option(
+        "Tables with names of codes, for codes that are kept as concepts of their own: Parquet or delimited text (gzip too), with"
+        " the columns `code` (as it is recorded) and `description`, `term` or `name`, such as metadata/codes.parquet of a MEDS data"
+        " set. If several tables name a code, the first counts.",
+        (),
+        role="input",
+        later=True,
+    )
     dictionaries: dict[str, CodeDictionary] = option("One table for each code system that is not SNOMED.", {})
     omop_vocabulary: str = option(
         "Folder with CONCEPT.csv, CONCEPT_RELATIONSHIP.csv and CONCEPT_ANCESTOR.csv (Athena's, or Parquet): the meanings of the"

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.events import names as names_of_codes
 from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
 from ehr_pipeline.records import text
 from ehr_pipeline.records.layouts import DelimitedText
@@ -31,8 +32,8 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
     Columns: code (as recorded); snomed (the recorded SNOMED code, or its translation; empty if there is none); system
     (for a code of a system without a table, or of another vocabulary than SNOMED according to OMOP; else null); token
-    (its name as a concept of its own, if it was not translated to SNOMED); label (its name in OMOP or in a
-    dictionary); also (runners-up: other meanings that a table gives).
+    (its name as a concept of its own, if it was not translated to SNOMED); label (its name in OMOP, in a dictionary or in
+    a table of names); also (runners-up: other meanings that a table gives).
     """
     table = pl.DataFrame({"code": codes.cast(pl.String).sort()})
     system = pl.col("code").str.extract(r"^([^:]+):")
@@ -61,6 +62,8 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     if settings.omop_vocabulary and omop.CODE_SYSTEM not in settings.dictionaries:
         table = _with_concepts(table, Path(settings.omop_vocabulary))
     untranslated = system.is_not_null() & (pl.col("snomed") == "")
+    if settings.names:
+        table = table.with_columns(label=pl.coalesce("label", names_of_codes.look_up(table, settings.names)))
     return table.with_columns(token=pl.when(untranslated).then(pl.coalesce("token", "code")))
 
 

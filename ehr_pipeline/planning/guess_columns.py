@@ -14,6 +14,7 @@ import polars as pl
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import guess_format
 from ehr_pipeline.planning.guess_format import Sniffed
+from ehr_pipeline.records.values import SEX_WORDS
 
 Named = Mapping[str, Sequence[str]]
 """Columns as a person names them, by role: files may call the same one differently."""
@@ -21,7 +22,6 @@ ROLES = tuple(guess_format.NAMES)
 NEEDED = ("patient", "date", "code")
 PEOPLE = ("patient", "person", "pseudo", "nhs", "subject", "client")
 BIRTH = ("birth", "born", "dob", "geburt", "naissance", "nacimiento", "nascita")
-SEX = ("sex", "gender", "geschlecht", "sesso", "sexo")
 CODE = ("code", "snomed", "sct", "icd", "read", "concept")
 UNIQUE = 0.9
 """Share of the rows that have an id of their own in a file with one row for each patient."""
@@ -77,7 +77,7 @@ def _as_named(one: Sniffed, named: Named) -> Sniffed:
 
 def _by_words(one: Sniffed, today: datetime.date) -> dict[str, str]:
     """Columns of the birth and the sex, by words in their names."""
-    roles = {"sex": _only([name for name in one.table.columns if _has(name, SEX)])}
+    roles = {"sex": _only([name for name in one.table.columns if _has(name, SEX_WORDS)])}
     named = [name for name in one.table.columns if _has(name, BIRTH)]
     years = [name for name in named if _share(one.values(name), _YEAR) >= guess_format.ALMOST]
     dates = [name for name in named if _is_date(one, name, today)]

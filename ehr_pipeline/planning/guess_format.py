@@ -9,6 +9,7 @@ import datetime
 import gzip
 import io
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,8 +88,7 @@ class Sniffed:
     @property
     def rows(self) -> int:
         """About how many rows the file has."""
-        whole = self.path.stat().st_size * (5 if self.path.suffix == ".gz" else 1)
-        return self.table.height if self.bytes_a_row <= 0 else round(whole / self.bytes_a_row)
+        return self.table.height if self.bytes_a_row <= 0 else round(self.path.stat().st_size / self.bytes_a_row)
 
     def column(self, role: str) -> str:
         """The column of a role, by its usual names unless it is known otherwise; empty if there is none."""
@@ -147,7 +147,7 @@ def sniff(path: Path) -> Sniffed:
         )
     quoted = delimiter in ",;" or bool(re.search(f'(^|{re.escape(delimiter)})"', text, re.MULTILINE))
     table = _table(text, delimiter, quoted)
-    size = len(text.encode(encoding if encoding != "utf-16" else "utf-16-le"))
+    size = len(text.encode(encoding if encoding != "utf-16" else "utf-16-le")) * _share_of_packed(path)
     return Sniffed(path, table, size / max(len(lines) - 1, 1), delimiter, '"' if quoted else "", encoding)
 
 
@@ -212,6 +212,24 @@ def _head(path: Path) -> bytes:
             return stream.read(HEAD)
     except (gzip.BadGzipFile, EOFError) as error:
         raise InputError(f"{path}: this is no whole gzip file ({error}).") from None
+
+
+def unpacked(head: bytes) -> tuple[bytes, int]:
+    """The text in the beginning of a gzip file, and how many bytes of the file it takes. Raises InputError."""
+    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        return stream.decompress(head), len(head) - len(stream.unused_data)
+    except zlib.error as error:
+        raise InputError(f"this is no whole gzip file ({error}).") from None
+
+
+def _share_of_packed(path: Path) -> float:
+    """How many bytes of the file one byte of its text takes."""
+    if path.suffix != ".gz":
+        return 1.0
+    with path.open("rb") as stream:
+        text, taken = unpacked(stream.read(HEAD))
+    return taken / max(len(text), 1)
 
 
 def _decoded(raw: bytes) -> tuple[str, str]:

@@ -11,8 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
+
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.planning import guess_format, known_layouts
+from ehr_pipeline.events import names as names_of_codes
+from ehr_pipeline.planning import guess_format, known_layouts, meds_sets
 from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, assigned, guessed
 from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.planning.settings_text import (
@@ -42,6 +45,8 @@ PATIENT_COLUMNS = (
     "death",
 )
 """Names of `PatientColumns`, and keys of `guess_format.NAMES`."""
+LARGEST_WITH_NAMES = 500_000_000
+"""Bytes of a file of events from which names of codes are taken."""
 _DATE = re.compile(r"(?<!\d)(?:19|20)\d\d-\d\d-\d\d(?!\d)")
 DATES_OF_PATIENTS = ("birth_date", "observation_start", "observation_ends", "death")
 
@@ -91,6 +96,7 @@ def start(
     (place.parent if extract and "" in extract.links else place).mkdir(parents=True, exist_ok=True)
     for name, target in (extract.links if extract else {}).items():
         link = place / name if name else place
+        link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
     if extract:
@@ -115,15 +121,17 @@ def _day(sources: Sequence[Path], today: datetime.date) -> datetime.date | None:
 
 
 def _look(sources: Sequence[Path], made: Started, today: datetime.date, named: Named) -> Extract:
-    """Recognise the files: a known layout in one folder, or delimited files."""
+    """Recognise the files: a known layout, or delimited files."""
     for folder in (path for path in sources if path.is_dir()):
         if known := known_layouts.known(folder, [path for path in sources if path != folder], made.facts, made.doubts):
             return known
+    if known := meds_sets.recognised(sources, made.facts, made.doubts):
+        return known
     if len(sources) == 1 and sources[0].is_dir():
         sources = sorted(path for path in sources[0].iterdir() if path.is_file() and not path.name.startswith("."))
-    names = {path.name.lower().split(".")[0] for path in sources}
+    stems = {path.name.lower().split(".")[0] for path in sources}
     parents = {path.parent for path in sources}
-    files_of_omop = "person" in names and len(parents) == 1 and not any(path.is_dir() for path in sources)
+    files_of_omop = "person" in stems and len(parents) == 1 and not any(path.is_dir() for path in sources)
     if files_of_omop and (known := known_layouts.known(parents.pop(), [], made.facts, made.doubts)):
         return known
     found = assigned([guess_format.sniff(path) for path in sources], named, today)
@@ -145,10 +153,9 @@ def _delimited(found: list[Sniffed], made: Started, today: datetime.date, named:
     if len(set(names)) < len(names):
         raise InputError("Two files have the same name. Rename one: an extract is one folder.")
     lines: list[str] = ['source = "delimited"']
-    local, audited = False, dict[str, None]()
+    audited = dict[str, None]()
     for one in events:
-        more, is_local = _event_lines(one, made, today)
-        lines, local = lines + more, local or is_local
+        lines += _event_lines(one, made, today)
     for one in patients:
         more, attributes = _patient_lines(one, made, today)
         lines += more
@@ -161,7 +168,26 @@ def _delimited(found: list[Sniffed], made: Started, today: datetime.date, named:
     people = sum(one.rows for one in patients if not one.is_events)
     people = people or sum(one.values(one.column("patient")).n_unique() for one in patients)
     links = {one.path.name: one.path for one in used}
-    return Extract(lines, people, links, local, tuple(audited))
+    with_names = [str(one.path.resolve()) for one in events if _names_codes(one)]
+    text = f"names = {quoted(with_names)} # the names of codes, from their column beside the codes"
+    of_events = (text,) if with_names else ()
+    return Extract(lines, people, links, tuple(audited), events=of_events, names=bool(with_names))
+
+
+def _names_codes(one: Sniffed) -> bool:
+    """Whether a file of events has a column with one name for each code, and is small enough to be read once more for them."""
+    columns = {column.lower(): column for column in reversed(one.table.columns)}
+    name = next((columns[each] for each in names_of_codes.NAMES if each in columns), "")
+    code = one.column("code")
+    if not name or columns.get(names_of_codes.CODE) != code or one.path.stat().st_size > LARGEST_WITH_NAMES:
+        return False
+    told = (
+        one.table.select(code=code, name=name)
+        .filter(pl.col("name") != "")
+        .group_by("code")
+        .agg(pl.col("name").n_unique())
+    )
+    return told.height > 1 and int((told["name"] == 1).sum()) >= guess_format.ALMOST * told.height
 
 
 def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:
@@ -186,7 +212,7 @@ def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: Started
     return f"columns = {text}{f' # put the right name in place of each {UNNAMED}: {header}' if unknown else ''}"
 
 
-def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[list[str], bool]:
+def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> list[str]:
     columns = {role: one.column(role) for role in NEEDED}
     form, doubtful = guess_format.date_format(one.values(columns["date"]), today)
     codes = one.values(columns["code"])
@@ -215,7 +241,7 @@ def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[lis
         f"{one.path.name}: events; {_described(one)}; dates as {form or 'unknown'}; codes of"
         f" {'SNOMED CT' if system == 'snomed' else 'ICD-10' if system == 'ICD10' else 'a system of their own'}"
     )
-    return lines, system != "snomed"
+    return lines
 
 
 def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[list[str], list[str]]:

@@ -4,8 +4,6 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import polars as pl
-
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import guess_format
 from ehr_pipeline.planning.guess_format import Sniffed
@@ -35,26 +33,24 @@ def known(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
     if any("extract_observation" in name for name in names):
         facts.append(f"{folder}: the layout of CPRD Aurum")
         return _cprd(folder, others, facts, doubts)
-    if found := sorted((folder / "data").glob("**/*.parquet")):
-        columns = pl.scan_parquet(found).collect_schema().names()
-        if {"subject_id", "time", "code"} <= set(columns):
-            facts.append(f"{folder}: the layout of MEDS")
-            people = pl.scan_parquet(found).select(pl.col("subject_id").n_unique()).collect().item()
-            return Extract(['source = "meds"'], int(people), {"": folder}, True)
     return None
 
 
 def _omop(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract:
     people = [guess_format.sniff(path) for path in _of(folder, "person")]
-    lines, events = ['source = "omop"'], list[str]()
+    lines, own, events = ['source = "omop"'], list[str](), list[str]()
+    if delimiter := next((one.delimiter for one in people if one.delimiter not in ("", omop.Omop().delimiter)), ""):
+        own.append(f"delimiter = {quoted(delimiter)}")
     names = {name.lower(): name for one in people for name in one.table.columns}
     carried = {name: column for name, column in omop.Omop().attributes.items() if column in names}
     if PRACTICE in names and any(one.values(names[PRACTICE]).n_unique() > 1 for one in people):
         carried["practice"] = PRACTICE
         facts.append(f"practice: {PRACTICE} of PERSON, under [records.omop]")
     if carried != omop.Omop().attributes:
-        lines += ["", "[records.omop]", f"attributes = {inline(carried)} # of PERSON: carried to the page"]
-    for place in (folder, *(path for path in others if path.is_dir())):
+        own.append(f"attributes = {inline(carried)} # of PERSON: carried to the page")
+    lines += ["", "[records.omop]", *own] if own else []
+    within = sorted(path for path in folder.iterdir() if path.is_dir())
+    for place in (folder, *within, *(path for path in others if path.is_dir())):
         try:
             found = vocabulary.files(place)["concept"]
         except InputError:
@@ -67,7 +63,9 @@ def _omop(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
             "Set events.omop_vocabulary to the folder of Athena's CONCEPT.csv, or give that folder too, after --from: without it,"
             " each id is a concept without a name."
         )
-    return Extract(lines, sum(one.rows for one in people), {"": folder}, True, events=tuple(events), names=bool(events))
+    return Extract(
+        lines, sum(one.rows for one in people), {"": folder}, tuple(carried), events=tuple(events), names=bool(events)
+    )
 
 
 def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract:
@@ -92,7 +90,7 @@ def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
                 f" {system} is a concept without a name."
             )
     people = sum(guess_format.sniff(path).rows for path in _of(folder, "extract_patient"))
-    return Extract(['source = "cprd_aurum"'], people, {"": folder}, True, more=tuple(more), names=named)
+    return Extract(['source = "cprd_aurum"'], people, {"": folder}, more=tuple(more), names=named)
 
 
 def _of(folder: Path, name: str) -> Iterator[Path]:

@@ -1,16 +1,16 @@
 """Estimate time, disk, memory and GPUs by stage and backend; check whether the settings fit the machines."""
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.assets.asset import Rate
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.planning import rates
+from ehr_pipeline.planning import rates, time_of_tasks
 from ehr_pipeline.planning.machines import Machines
+from ehr_pipeline.planning.rates import BACKENDS, Basis, Seconds
 from ehr_pipeline.records import sizing
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import (
@@ -20,10 +20,10 @@ from ehr_pipeline.tables.asset_names import (
     PATIENT_DATASET,
     PATIENT_EMBEDDINGS,
     RAW_RECORDS,
+    TASK_RESULTS,
 )
 from ehr_pipeline.work.progress import duration
 
-BACKENDS = ("inline", "processes", "ray", "slurm")
 ROWS_PER_PATIENT = 1115
 BYTES_PER_ROW_OF_TEXT, BYTES_PER_ROW_IN_STORE = 33, 25
 ROWS_PER_BUCKET, GIGABYTES_PER_BUCKET = 3e6, 0.15
@@ -45,14 +45,6 @@ class Need:
     gpus: int = 0
     measured: str = ""
     """The size at which the time was measured and, if that differs much, the size of this study as a multiple of it."""
-
-
-class Basis(StrEnum):
-    """The basis of a figure."""
-
-    MEASURED = "Measured, on two cores of a 2.8 GHz Xeon (benchmarks/RESULTS.md names the script)"
-    RECKONED = "Reckoned, not measured"
-    GIVEN = "Given by the options of this command, by the settings, or taken from the published study"
 
 
 Assumptions = list[tuple[Basis, str]]
@@ -99,13 +91,17 @@ def plan(
     gpu_tokens: float | None = None,
     speed: float = 1.0,
     kept: float = 1.0,
+    patients: float | None = None,
+    counted: str = "",
 ) -> Plan:
-    """Estimate what a study with `rows` rows of text needs.
+    """Estimate what a study with `rows` rows of text needs. `counted` is a sentence on where that number comes from.
 
+    `patients`: if it is not given, as many as have the published study's number of rows.
     `gpu_tokens`: tokens per second that one of your GPUs trains, preset `published` (`benchmarks/gpu_training.py`).
     `speed`: that of one of your cores, relative to those measured. `kept`: share of the rows that become tokens.
     """
-    own, patients, tokens = study.launcher, rows / ROWS_PER_PATIENT, rows * kept
+    own, patients, tokens = study.launcher, patients or rows / ROWS_PER_PATIENT, rows * kept
+    share = _cohort_share(study)
     workers = {
         "inline": 1,
         "processes": min(study.records.workers, machines.first.cores),
@@ -120,45 +116,49 @@ def plan(
     disk[PATIENT_DATASET] = tokens * rates.BYTES_PER_EVENT
     for asset, rate in measured():
         seconds = {name: _seconds(rate, name, rows, count, speed) for name, count in workers.items()}
-        needs.append(
-            Need(
-                asset,
-                seconds,
-                disk.get(asset, 0) / 1e9,
-                per_bucket if rate.alone < 1 else 0.5,
-                0,
-                _beyond(f"{rate.rows / 1e6:,.0f} M rows", rows / rate.rows),
-            )
-        )
+        size = _beyond(f"{rate.rows / 1e6:,.0f} M rows", rows / rate.rows)
+        needs.append(Need(asset, seconds, disk.get(asset, 0) / 1e9, per_bucket if rate.alone < 1 else 0.5, 0, size))
     used = min(own.processes, machines.gpus)
-    training, embedding = _network(study, tokens, machines, gpu_tokens, speed)
+    training, scoring = _network(study, tokens, machines, gpu_tokens, speed)
+    embedding = scoring(2 * share * tokens)  # each record whole, and in two halves
     how = f"{rates.CPU_TOKENS_CORES} cores" if not machines.gpus else "your GPU" if gpu_tokens else "no GPU"
     needs.append(Need(ENCODER_CHECKPOINT, training, 1, rates.TRAINING_GIGABYTES, used, how))
-    members = COHORT_SHARE * patients
+    members = share * patients
     vectors = 3 * members * study.encoder.hidden_size * 4 / 1e9
     needs.append(Need(PATIENT_EMBEDDINGS, embedding, vectors, rates.TRAINING_GIGABYTES, used, how))
-    growth = (members / rates.CLUSTER_PATIENTS) ** (2 if members <= QUADRATIC_UP_TO else 1.2)
-    clustered = _beyond(f"{rates.CLUSTER_PATIENTS:,} patients", members / rates.CLUSTER_PATIENTS)
-    clustering = rates.CLUSTER_SECONDS * rates.CLUSTER_CORES * growth / speed / machines.first.cores
-    needs.append(Need(CLUSTERS, dict.fromkeys(BACKENDS, clustering), 0, members * 1024 * 4 / 1e9 + 1, 0, clustered))
-    given = _given(study, rows, speed, kept, buckets)
-    made = Plan(needs, [*given, *_measured(), *_reckoned(study, machines, gpu_tokens, workers)])
+    needs.append(_clusters(members, machines, speed))
+    asked = time_of_tasks.of(study, patients, tokens / patients)
+    if asked.tasks:
+        asking, size = asked.by_backend(scoring, speed), f"{rates.TASKS} tasks, {rates.TASKS_PATIENTS:,} patients"
+        needs.append(Need(TASK_RESULTS, asking, 0, rates.TRAINING_GIGABYTES, used if asked.tokens else 0, size))
+    given = _given(study, rows, patients, speed=speed, kept=kept, buckets=buckets)
+    reckoned = _reckoned(study, machines, gpu_tokens, workers)
+    by = [(Basis.RECKONED, counted)] if counted else []
+    made = Plan(needs, [*given, *_measured(), *by, *reckoned, *asked.assumptions(study)])
     made.problems.extend(_problems(study, machines, made, workers, per_bucket))
     return made
 
 
+def _clusters(members: float, machines: Machines, speed: float) -> Need:
+    """What clustering `members` patients needs."""
+    growth = (members / rates.CLUSTER_PATIENTS) ** (2 if members <= QUADRATIC_UP_TO else 1.2)
+    size = _beyond(f"{rates.CLUSTER_PATIENTS:,} patients", members / rates.CLUSTER_PATIENTS)
+    seconds = rates.CLUSTER_SECONDS * rates.CLUSTER_CORES * growth / speed / machines.first.cores
+    return Need(CLUSTERS, dict.fromkeys(BACKENDS, seconds), 0, members * 1024 * 4 / 1e9 + 1, 0, size)
+
+
 def _network(
     study: Study, tokens: float, machines: Machines, gpu_tokens: float | None, speed: float
-) -> tuple[dict[str, float | None], dict[str, float | None]]:
-    """Seconds of training and of embedding, by backend; None if no rate was measured."""
+) -> tuple[Seconds, Callable[[float], Seconds]]:
+    """Seconds of training by backend, and a function that returns those of reading a number of tokens; None: no rate was
+    measured."""
     shape, processes = mflop(study.encoder) / rates.CPU_TOKEN_MFLOP, study.launcher.processes
     learned = mflop(study.encoder, passes=1 + len(study.encoder.beside)) / rates.CPU_TOKEN_MFLOP
     used = min(processes, machines.gpus)
     one = min(processes, machines.first.gpus)
     passes = study.encoder.epochs * tokens
-    training: dict[str, float | None] = {}
-    embedding: dict[str, float | None] = {}
-    embedded = 2 * COHORT_SHARE * tokens  # each record whole, and in two halves
+    training: Seconds = {}
+    rate_of_scoring: Seconds = {}
     for name in BACKENDS:
         gpus = used if name in ("ray", "slurm") else one if name == "processes" else min(one, 1)
         cores = (
@@ -169,11 +169,15 @@ def _network(
         if gpus:
             rate_of_all = gpu_tokens * gpus / shape if gpu_tokens else None
             training[name] = passes * learned / shape / rate_of_all if rate_of_all else None
-            embedding[name] = embedded / (3 * rate_of_all) if rate_of_all else None
+            rate_of_scoring[name] = 3 * rate_of_all if rate_of_all else None
         else:
             training[name] = passes * learned / (rates.CPU_TOKENS / rates.CPU_TOKENS_CORES * cores * speed)
-            embedding[name] = embedded * shape / (rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES * cores * speed)
-    return training, embedding
+            rate_of_scoring[name] = rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES * cores * speed / shape
+
+    def scoring(number: float) -> Seconds:
+        return {name: number / rate if rate else None for name, rate in rate_of_scoring.items()}
+
+    return training, scoring
 
 
 def mflop(encoder: EncoderSettings, vocabulary: int = VOCABULARY, passes: int = 1) -> float:
@@ -216,15 +220,22 @@ def _beyond(size: str, times: float) -> str:
     return size if 0.5 <= times <= 2 else f"{size} (this is {times:,.2g} times that)"
 
 
-def _given(study: Study, rows: float, speed: float, kept: float, buckets: int) -> Iterator[tuple[Basis, str]]:
+def _cohort_share(study: Study) -> float:
+    """The share of the patients that are in the cohort: all, if a disease names no list."""
+    return 1.0 if any(not disease.concepts for disease in study.embeddings.cohort) else COHORT_SHARE
+
+
+def _given(
+    study: Study, rows: float, patients: float, *, speed: float, kept: float, buckets: int
+) -> Iterator[tuple[Basis, str]]:
     text = rows * BYTES_PER_ROW_OF_TEXT / 1e9
     for each in (
         f"{rows:,.0f} rows of {BYTES_PER_ROW_OF_TEXT} bytes: {text:,.0f} GB of text in the landing folder",
-        f"{rows / ROWS_PER_PATIENT:,.0f} patients ({ROWS_PER_PATIENT:,} rows each, as in the published study);"
+        f"{patients:,.0f} patients, {rows / patients:,.0f} rows each (the published study has {ROWS_PER_PATIENT:,});"
         f" {kept:.0%} of the rows become tokens (--kept)",
         f"a core is {speed:g} times as fast as those measured (--speed)",
         f"training: all {study.encoder.epochs} epochs, at a vocabulary of {VOCABULARY:,}",
-        f"embedding: {COHORT_SHARE:.0%} of the patients, each whole and in two halves",
+        f"embedding: {_cohort_share(study):.0%} of the patients, each whole and in two halves",
         f"{buckets:,} buckets of {rows / buckets:,.0f} rows, {_gigabytes(rows, buckets):.2f} GB each in work; the disk keeps up",
     ):
         yield Basis.GIVEN, each

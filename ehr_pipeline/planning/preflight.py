@@ -12,6 +12,7 @@ from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.encoder import shape_check
 from ehr_pipeline.encoder.settings import BIRTH_DECADE
 from ehr_pipeline.engines import engine_for
+from ehr_pipeline.events import names as names_of_codes
 from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.patients import derived_attributes, preview, training_patients
 from ehr_pipeline.patients.settings import PUBLIC_KEY
@@ -75,6 +76,7 @@ def _terminology(study: Study, found: Preflight) -> None:
     if study.events.omop_vocabulary:
         found.look(omop.look, folder := Path(study.events.omop_vocabulary))
         found.facts += found.look(lambda: links_outside(walk(folder, deep=False), folder, omop.SETTING)) or []
+    _names(study, found)
     for where, paths, wanted in (
         ("events.descriptions", study.events.descriptions, rf2.DESCRIPTION),
         ("events.associations", study.events.associations, rf2.ASSOCIATION),
@@ -88,6 +90,17 @@ def _terminology(study: Study, found: Preflight) -> None:
             found.look(obo.read, Path(path))
         else:
             found.look(rf2.scan, Path(path), rf2.RELATIONSHIP, obo.SETTING)
+
+
+def _names(study: Study, found: Preflight) -> None:
+    for name in study.events.names:
+        found.look(names_of_codes.look, Path(name))
+    if study.records.source == "meds" and not study.events.names:
+        metadata = sorted(Path(study.records.landing).glob("*/metadata/codes.parquet"))
+        if metadata and names_of_codes.is_there(metadata[-1]):
+            found.facts.append(
+                f'{metadata[-1]} has names of codes: to show them, set {names_of_codes.SETTING} = ["{metadata[-1]}"]'
+            )
 
 
 def _of_other_systems(study: Study) -> bool:

@@ -5,6 +5,21 @@ The time of each asset is in its declaration (`assets.asset.Rate`).
 All were measured on cores of a 2.8 GHz Xeon. Yours differ: `--speed 1.5` says that a core is 1.5 times as fast.
 """
 
+from enum import StrEnum
+
+BACKENDS = ("inline", "processes", "ray", "slurm")
+Seconds = dict[str, float | None]
+"""By backend; None if no rate was measured."""
+
+
+class Basis(StrEnum):
+    """The basis of a figure."""
+
+    MEASURED = "Measured, on two cores of a 2.8 GHz Xeon (benchmarks/RESULTS.md names the script)"
+    RECKONED = "Reckoned, not measured"
+    GIVEN = "Given by the options of this command, by the settings, or taken from the published study"
+
+
 BYTES_PER_EVENT = 5.1
 """Bytes per event in the patient data set (data_scale.py)."""
 RUN_GIGABYTES = 0.93
@@ -21,5 +36,7 @@ EMBEDDED_TOKENS = 22466.0
 EMBEDDED_CORES = 2
 CLUSTER_SECONDS, CLUSTER_CORES, CLUSTER_PATIENTS = 7.7, 2, 53228
 """Seconds to cluster this number of patients on this number of cores (clustering.py)."""
+TASKS_SECONDS, TASKS, TASKS_PATIENTS = 38.9, 7, 5000
+"""Seconds to compare all models but fine-tuned ones, for this number of tasks and patients (demo.py)."""
 OVERHEAD = {"ray": 1.45, "slurm": 4.41}
 """Seconds to send a piece of work, by backend (backends.py)."""

@@ -24,8 +24,6 @@ class Extract:
     patients: int
     links: dict[str, Path]
     """The files and folders to link, by their name in the extract. A folder named '' is the extract itself."""
-    unmapped: bool
-    """Whether some codes are not from SNOMED CT, so that each such code becomes a concept of its own."""
     audited: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
     """Further sections."""
@@ -55,7 +53,7 @@ def unknown() -> Extract:
         '# with whole dates of birth: birth_date = "date_of_birth" in place of birth_year',
         NO_SEX_VALUES,
     ]
-    return Extract(lines, HUNDREDS, {}, False)
+    return Extract(lines, HUNDREDS, {})
 
 
 def preset_for(patients: int) -> str:
@@ -86,8 +84,8 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         lines += [f"mrconso = {quoted(str(terminology[0].resolve()))}"]
     else:
         lines += ['# mrconso = "umls/MRCONSO.RRF" # with a UMLS licence; without it, each code is a concept of its own']
-    lines += extract.events
-    lines += ['unmapped = "keep" # codes that the UMLS lacks stay, each as a concept of its own', "", "[vocabulary]"]
+    lines += ['unmapped = "keep" # codes that the UMLS lacks stay, each as a concept of its own', *extract.events]
+    lines += ["", "[vocabulary]"]
     if terminology:
         lines += [f"mrsty = {quoted(str(terminology[1].resolve()))}"]
         lines += [f'administrative_concepts = "{LISTS}/administrative.csv"']
@@ -117,8 +115,24 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         *([f"audited = [{audited}]"] if extract.audited else ["audited = []"]),
         "",
         *extract.more,
+        *_questions("[patients.split]" in extract.more),
     ]
     return "\n".join(lines)
+
+
+def _questions(is_split: bool) -> list[str]:
+    """The settings of tasks, as comments."""
+    share = "# test_share = 0.2 # patients that no model learns from"
+    return [
+        "# Questions about the future, for the prediction report (docs/tasks.md): how well the model predicts whether each of the",
+        "# 20 most frequent concepts is recorded within a year. Remove the first mark # of each line below.",
+        "# [patients]",
+        "# min_visits = 1",
+        *([] if is_split else ["# [patients.split]", share, "# validation_share = 0.1"]),
+        "# [tasks]",
+        "# screen = 20",
+        "",
+    ]
 
 
 def quoted(value: str | list[str]) -> str:

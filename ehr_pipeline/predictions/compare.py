@@ -19,7 +19,7 @@ from ehr_pipeline.predictions.learners import Block, Sample, Table
 from ehr_pipeline.predictions.metrics import Bootstrap, Calibration
 from ehr_pipeline.predictions.models import BY_NAME, Model
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, People, Rows
-from ehr_pipeline.predictions.settings import PredictionsSettings
+from ehr_pipeline.predictions.settings import PredictionsSettings, replicates
 
 Floats = NDArray[np.float64]
 FEWEST_CASES = 50
@@ -30,11 +30,6 @@ FEWEST_FITTED = 10
 """Fewest cases, and fewest non-cases, to fit a model on."""
 BOOSTED_FROM = 100
 """Fewest labels for gradient boosting: with fewer, each tree is a single leaf that holds all patients."""
-
-
-def replicates(labels: int) -> int:
-    """How often a model is fitted with this number of labels, each time on another sample."""
-    return 5 if labels <= 100 else 3
 
 
 Tuned = Callable[[str, int | None, int], Floats]

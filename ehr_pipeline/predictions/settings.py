@@ -10,6 +10,11 @@ FITTED = tuple(model.name for model in MODELS if model.learner != "tuned")
 """The models that do not change the encoder."""
 
 
+def replicates(labels: int) -> int:
+    """How often a model is fitted with this number of labels, each time on another sample."""
+    return 5 if labels <= 100 else 3
+
+
 @settings
 class FineTuning:
     """How the encoder is fine-tuned for each task, with the labels of its samples."""

@@ -32,13 +32,11 @@ from ehr_pipeline.predictions.heads import Floats, Part, Start, Tuned, fitted_st
 from ehr_pipeline.predictions.masked import laid
 from ehr_pipeline.predictions.models import HEADS
 from ehr_pipeline.predictions.settings import FineTuning
-from ehr_pipeline.predictions.tuning_files import Laid, Learned, Task, save
+from ehr_pipeline.predictions.tuning_files import Laid, Learned, Task, effort, save
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress
 
-TRAINING = 3.0
-"""Training on a history takes about as long as scoring this many histories."""
 CLIP_NORM = 1.0
 
 
@@ -88,8 +86,7 @@ def _grouped(planned: list[tuple[Task, str, int]]) -> Iterator[tuple[Task, str, 
 
 
 def _effort(task: Task, own: int, how: FineTuning) -> float:
-    chooses = 1.8 if task.choose[own] else 1.0
-    return task.judged + TRAINING * task.sizes[own] * how.epochs * chooses
+    return effort(task.judged, task.sizes[own], how.epochs, chooses=task.choose[own])
 
 
 def _seed(seed: int, task: str, head: str) -> list[int]:

@@ -19,8 +19,6 @@ from ehr_pipeline.predictions.tuning_files import Linear
 from ehr_pipeline.work.jobs import Launch
 
 Floats = NDArray[np.float64]
-FEWEST_TO_CHOOSE = 100
-"""The number of epochs is chosen only if a sample has at least this many cases, and as many non-cases."""
 HELD_OUT = 5
 """One in this many of the sample's patients is held out to choose the number of epochs."""
 
@@ -112,7 +110,7 @@ def held_back(rows: Rows, sample: Sample, seed: int) -> NDArray[np.bool_] | None
 
     None if either part has too few cases or non-cases.
     """
-    if min(sample.label.sum(), (~sample.label).sum()) < FEWEST_TO_CHOOSE:
+    if min(sample.label.sum(), (~sample.label).sum()) < tuning_files.FEWEST_TO_CHOOSE:
         return None
     patients, place = np.unique(rows.patient[sample.rows], return_inverse=True)
     order = np.random.default_rng([seed, 0xE]).permutation(len(patients))

@@ -18,7 +18,15 @@ from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.records import codes, dates, events_without_patient, patients, sizing, values, withdrawals
 from ehr_pipeline.records.extract_files import Listing, list_extract
-from ehr_pipeline.records.finish_bucket import DIFFERING, KNOWN, ORPHAN, OTHER_SEX, FinishingJob, finish_bucket
+from ehr_pipeline.records.finish_bucket import (
+    DIFFERING,
+    KNOWN,
+    ORPHAN,
+    OTHER_SEX,
+    UNKNOWN_PATIENTS,
+    FinishingJob,
+    finish_bucket,
+)
 from ehr_pipeline.records.quarantine import Quarantine, with_key
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import RecordsSettings
@@ -186,6 +194,7 @@ def _of_patients(reading: Reading, found: Counter[str], total: Counter[str]) -> 
         "unusable_observation_dates": found["unusable_observation_dates"],
         "unusable_birth_parts": found["unusable_birth_parts"],
         "sex_not_understood": total["sex_not_understood"],
+        **({UNKNOWN_PATIENTS: total[UNKNOWN_PATIENTS]} if total[UNKNOWN_PATIENTS] else {}),
         **_without_values(total, reading.settings),
         **_like_rows(reading, "patients"),
         **{name: found[name] for name in ("with_table", "not_in_table") if found[name]},

@@ -1,7 +1,7 @@
 """Look at the first rows of files before anything long starts: can the files be read, and do they have readable dates?"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -71,7 +71,9 @@ def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int =
     if not blocks:
         return Seen(path, whole, 0, "", 0, 0, Sample(path, kind.where))
     rows, rejected = (pl.concat(getattr(block, part) for block in blocks) for part in ("rows", "rejected"))
+    warnings, facts = tuple[str, ...](), tuple[str, ...]()
     if isinstance(kind, EventKind | PatientKind) and kind.adapt:
+        warnings, facts = kind.said(rows, below) if kind.said else ((), ())
         rows, unusable = kind.adapted(rows)
         rejected = pl.concat([rejected, unusable])
     reason = "" if rows.height or not rejected.height else str(rejected["reason"].mode().sort()[0])
@@ -82,6 +84,7 @@ def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int =
         if name.startswith(ATTRIBUTE)
     }
     judged = sample.of_rows(path, kind, rows, rejected, rules, below=below)
+    judged = replace(judged, notes=(*judged.notes, *warnings), remarks=(*judged.remarks, *facts))
     return Seen(path, whole, rows.height + rejected.height, reason, told, readable, judged, carried)
 
 

@@ -23,6 +23,8 @@ BULK = "bulk_entered"
 """Folder of the events that were entered in bulk; they are in `events` too."""
 ORPHAN = "adds_to_no_patient"
 """Why a row without a birth is rejected in a patient file: no other row gives the patient's birth."""
+UNKNOWN_PATIENTS = "unknown_patients"
+"""Name of the count of patients whose events are rejected because no row describes them."""
 KNOWN = "known:"
 """Prefix of the name of a column, for the count of patients who have a value in it."""
 DIFFERING = "differing:"
@@ -66,6 +68,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
         known = patient >= 0
         if not known.all():
             waiting.append(events_without_patient.aside(table, ~known, job.settings))
+            counts[UNKNOWN_PATIENTS] += pc.count_distinct(table.column("patient").filter(pa.array(~known))).as_py()
         alive = known.copy()
         alive[known] = day[known] >= first[patient[known]]
         early, late = patients.outside(people, patient, day, alive)
@@ -135,6 +138,7 @@ def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], l
         **{f"{DIFFERING}{name}": number for name, number in merged.differing.items()},
         **{f"{KNOWN}{name}": number for name, number in patients.known(people).items()},
         "sex_not_understood": with_others,
+        UNKNOWN_PATIENTS: 0,
         **{f"{OTHER_SEX}{value}": number for value, number in others.items()},
     }
     rejected = []

@@ -14,6 +14,7 @@ from ehr_pipeline.records.sources.cprd_aurum import CprdAurum
 from ehr_pipeline.records.sources.meds import Meds
 from ehr_pipeline.records.sources.omop import Omop
 from ehr_pipeline.records.values import NO_VALUE
+from ehr_pipeline.tables.schemas import DEATH, OBSERVATION
 from ehr_pipeline.typed_settings import option, settings
 
 # Dates that UK general practice systems write for "no date" (CPRD and OpenSAFELY documentation).
@@ -178,3 +179,11 @@ class RecordsSettings:
     def attributes(self) -> tuple[str, ...]:
         """Sorted names of the columns that patients have besides id, birth and sex."""
         return self.kinds.attributes
+
+    @property
+    def taken_for_granted(self) -> frozenset[str]:
+        """Columns that patients have only because the layout may have them, without being named in the settings."""
+        if self.source not in ("omop", "meds"):
+            return frozenset()
+        own, usual = (each.attributes for each in (getattr(self, self.source), type(getattr(self, self.source))()))
+        return frozenset([DEATH, OBSERVATION[1], *(name for name, told in own.items() if usual.get(name) == told)])

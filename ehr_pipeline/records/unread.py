@@ -82,7 +82,9 @@ class Unread:
     """Hidden files and folders, unless the same name without its leading dot exists too. They are not counted."""
 
     def __str__(self) -> str:
-        return f"{len(self.names):,} files that nothing reads ({self.bytes / 1e6:,.1f} MB): {listed(self.names)}"
+        return (
+            f"{len(self.names):,} files that [records] does not read ({self.bytes / 1e6:,.1f} MB): {listed(self.names)}"
+        )
 
     @property
     def counts(self) -> dict[str, int]:
@@ -167,7 +169,9 @@ def _plain(name: str) -> str:
 
 def _name(glob: str) -> str:
     """Return a pattern for plain names (`_plain`) like those of a glob; empty if any name would match."""
-    first = next((part for part in glob.split("/") if part.strip("*")), "").split(".")[0].lower()
+    parts = [part for part in glob.split("/") if part.strip("*")]
+    whole = parts and not set("*?[") & set(parts[-1])  # one file: what stands beside it in its folder is another
+    first = (parts[-1 if whole else 0] if parts else "").split(".")[0].lower()
     first = re.sub(r"\[([a-z])\1\]", r"\1", first)  # [Oo] is any case
     pattern = "".join(
         part if part.startswith("[") else re.sub(r"[^a-z0-9*?]", "", part) for part in re.split(r"(\[[^\]]*\])", first)

@@ -47,6 +47,8 @@ LIKELY = STANDARD | {
     **dict.fromkeys(("frau", "weiblich", "femme", "féminin", "mujer", "femenino", "donna", "femmina", "vrouw"), FEMALE),
 }
 """What other words mean, for a person to confirm."""
+SEX_WORDS = ("sex", "gender", "geschlecht", "sesso", "sexo")
+"""Words in the names of columns and codes that give the sex."""
 NOT_UNDERSTOOD = "\0"
 """Prefix that marks a value that is not understood, until patients have been counted by such values."""
 LONGEST, MOST_VALUES = 40, 100

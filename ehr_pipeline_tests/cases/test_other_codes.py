@@ -20,7 +20,7 @@ from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.planning.findings import Preflight
-from ehr_pipeline.records.sources.meds import Meds, _event_code
+from ehr_pipeline.records.sources.meds import Meds, event_code
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study import settings
@@ -198,7 +198,7 @@ CODES = {
 
 
 def test_snomed_is_recognised_under_its_usual_names() -> None:
-    table = pl.DataFrame({"code": list(CODES)}).with_columns(found=_event_code(Meds()))
+    table = pl.DataFrame({"code": list(CODES)}).with_columns(found=event_code(Meds()))
     assert dict(table.iter_rows()) == CODES
 
 

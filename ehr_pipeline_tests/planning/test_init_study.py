@@ -3,6 +3,7 @@
 import codecs
 import datetime
 import gzip
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,6 +126,17 @@ def omop(folder: Path) -> list[Path]:
     return [folder]
 
 
+def synthea(folder: Path) -> list[Path]:
+    """Events with the name of each code beside it."""
+    names = dict(zip(CODES, ("Asthma", "Diabetes", "Hypertension, essential", "Type 2 diabetes"), strict=True))
+    events = [[day.isoformat(), "", who, "e", code, f'"{names[code]}"'] for who, day, code in EVENTS]
+    people = [[who, f"{year}-07-01", sex] for who, year, sex in PEOPLE]
+    return [
+        text(folder / "conditions.csv", ["START", "STOP", "PATIENT", "ENCOUNTER", "CODE", "DESCRIPTION"], events, ","),
+        text(folder / "patients.csv", ["ID", "BIRTHDATE", "GENDER"], people, ","),
+    ]
+
+
 def cprd(folder: Path) -> list[Path]:
     events = [[who[1:], f"{day:%d/%m/%Y}", f"{day:%d/%m/%Y}", code] for who, day, code in EVENTS]
     text(folder / "a_Extract_Observation_001.txt", ["patid", "obsdate", "enterdate", "medcodeid"], events, "\t")
@@ -138,7 +150,7 @@ def cprd(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize(
     "write",
-    [quoted_csv, saved_by_excel, tabs_in_gzip, with_ends_of_observation, parquet, icd_codes, meds, omop, cprd],
+    [quoted_csv, saved_by_excel, tabs_in_gzip, with_ends_of_observation, parquet, icd_codes, meds, omop, cprd, synthea],
 )
 def test_a_study_from_files_passes_check(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -180,7 +192,8 @@ def test_the_files_are_described_as_they_are(tmp_path: Path) -> None:
     assert (found.delimiter, found.quote, found.encoding, found.rows) == (";", '"', "utf-8", 600)
     assert guess_format.date_format(found.values("Event date"), TODAY) == ("%d/%m/%Y", False)
     assert guess_format.sniff(second).column("birth_year") == "Year of birth"
-    assert guess_format.sniff(tabs_in_gzip(tmp_path)[0]).encoding == "latin-1"
+    packed = guess_format.sniff(tabs_in_gzip(tmp_path)[0])
+    assert (packed.encoding, packed.rows) == ("latin-1", len(EVENTS))
 
 
 def test_days_that_could_be_months_are_left_to_a_person(tmp_path: Path) -> None:
@@ -333,3 +346,20 @@ def test_the_tables_that_name_the_codes_are_found(tmp_path: Path) -> None:
     assert finding_codes.find("asthma", read, None).table["code"].to_list() == ["195967001"]
     assert read.records.omop.attributes["practice"] == "care_site_id"
     assert [path.name for path in (tmp_path / "other" / "landing").iterdir()] == [TODAY.isoformat()]
+
+
+def test_names_beside_the_codes_of_a_file_are_used(tmp_path: Path) -> None:
+    made = init_study.start(tmp_path / "study", synthea(tmp_path), None, TODAY)
+    study = settings.load(made.settings)
+    assert study.events.names == (str(tmp_path / "conditions.csv"),)
+    assert not [doubt for doubt in made.doubts if "no name" in doubt]
+
+
+def test_the_tasks_that_are_proposed_can_be_asked(tmp_path: Path) -> None:
+    """What stands behind marks in the settings is valid once the marks are gone."""
+    made = init_study.start(tmp_path / "study", synthea(tmp_path), None, TODAY)
+    text = made.settings.read_text("utf-8")
+    begin = text.index("# [patients]")
+    made.settings.write_text(text[:begin] + re.sub(r"(?m)^# ", "", text[begin:]), "utf-8")
+    study = settings.load(made.settings)
+    assert (study.tasks.screen, study.patients.min_visits, study.patients.split.test_share) == (20, 1, 0.2)

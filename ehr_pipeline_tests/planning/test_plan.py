@@ -1,13 +1,16 @@
 import dataclasses
+import gzip
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ehr_pipeline import cli
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.planning import Machines, plan, rates
-from ehr_pipeline.planning.plan import Basis, measured, mflop
+from ehr_pipeline.planning import Machines, plan, rates, rows_in_files
+from ehr_pipeline.planning.plan import ROWS_PER_PATIENT, measured, mflop
+from ehr_pipeline.planning.rates import Basis
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
 
@@ -93,7 +96,8 @@ def test_training_on_a_gpu_is_known_only_when_it_was_measured() -> None:
     seconds = own.encoder.max_epochs * 3e9 / (8 * 1e6) * mflop(own.encoder) / rates.CPU_TOKEN_MFLOP
     assert training.seconds["slurm"] == pytest.approx(seconds)
     assert training.gpus == 8
-    assert (training.measured, unknown.needs[-3].measured) == ("your GPU", "no GPU")
+    assert training.measured == "your GPU"
+    assert {need.stage: need.measured for need in unknown.needs}["encoder_checkpoint"] == "no GPU"
     assert any(kind == Basis.RECKONED and "no GPU was measured" in text for kind, text in unknown.assumptions)
 
 
@@ -141,6 +145,55 @@ def test_what_fits_is_told() -> None:
     made = plan(dataclasses.replace(own), 1e6, Machines.read(["1x2x16"]))
     assert made.problems == []
     assert "The settings fit." in made.text()
+
+
+def seconds_of_tasks(own: settings.Study, **given: Any) -> float | None:
+    made = plan(own, 5000 * ROWS_PER_PATIENT, Machines.read(["1x2x16"]), **given)
+    return next((need.seconds["processes"] for need in made.needs if need.stage == "task_results"), 0.0)
+
+
+def test_tasks_and_fine_tuning_have_their_time() -> None:
+    demo = settings.load(shipped("demo/settings.toml"))
+    assert len(demo.tasks.task) == rates.TASKS
+    assert seconds_of_tasks(demo) == pytest.approx(rates.TASKS_SECONDS)
+    measured_once = float(row("demo.py", "task_results")[-1])
+    assert measured_once == pytest.approx(rates.TASKS_SECONDS, rel=0.4), "the demo is measured again and again"
+    none = settings.with_overrides(demo, {"tasks": {"task": []}})
+    assert seconds_of_tasks(none) == 0
+    tuned = settings.with_overrides(demo, {"predictions": {"fine_tuning": {"heads": ["mask"]}, "labels": [10]}})
+    two = settings.with_overrides(tuned, {"predictions": {"fine_tuning": {"heads": ["mask", "sum"]}}})
+    of_one = (seconds_of_tasks(tuned) or 0) - rates.TASKS_SECONDS
+    assert (seconds_of_tasks(two) or 0) - rates.TASKS_SECONDS == pytest.approx(2 * of_one)
+    # Five samples of ten labels and one of all, four epochs each; the large one also to choose the number of epochs.
+    split = demo.patients.split
+    judged = 5000 * (split.test_share + split.validation_share)
+    histories = 6 * judged + 3 * 4 * (5 * 10 + 1.8 * (5000 - judged))
+    rate = rates.EMBEDDED_TOKENS * rates.CPU_TOKEN_MFLOP / mflop(demo.encoder)
+    tasks = rates.TASKS - 1  # a death has no concept to predict
+    assert of_one == pytest.approx(tasks * histories * demo.encoder.context / rate)
+    assert "fine-tuning (mask): the encoder reads" in plan(tuned, 5e6, Machines.read(["1x2x16"])).text()
+
+
+def test_rows_are_counted_in_the_files_where_none_are_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    extract = tmp_path / "landing/2024-01-01"
+    extract.mkdir(parents=True)
+    line = "patient-1\t2001-02-03\t195967001\n"
+    (extract / "events_1.txt").write_text("patient_id\tevent_date\tsnomed_code\n" + 50_000 * line)
+    with gzip.open(extract / "events_2.txt.gz", "wt") as stream:
+        stream.write("patient_id\tevent_date\tsnomed_code\n" + "".join(f"{n}{line}" for n in range(30_000)))
+    own = study(records={"landing": str(tmp_path / "landing")})
+    found = rows_in_files.estimated(own)
+    assert found.rows == pytest.approx(80_000, rel=0.1)
+    assert (found.patients, "of 2 files of events" in found.told) == (None, True), "there is no file of patients yet"
+    (extract / "patients.txt").write_text("patient_id\tsex\n" + 5_000 * "patient-1\tF\n")
+    assert rows_in_files.estimated(own).patients == 5001
+    made = plan(own, found.rows, Machines.read(["1x2x16"]), patients=1000, counted=found.told)
+    assert f"- {found.told}" in made.text()
+    assert any("1,000 patients, 80 rows each" in text for _, text in made.assumptions)
+    (extract / "events_1.txt").unlink()
+    (extract / "events_2.txt.gz").unlink()
+    with pytest.raises(UserError, match="so give --rows"):
+        rows_in_files.estimated(own)
 
 
 def test_machines_are_read() -> None:

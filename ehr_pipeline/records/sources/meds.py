@@ -8,9 +8,9 @@ from functools import partial
 
 import polars as pl
 
-from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
+from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind, Said
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
-from ehr_pipeline.records.sources import omop
+from ehr_pipeline.records.sources import meds_codes, omop
 from ehr_pipeline.typed_settings import option, settings
 
 WHERE = "records.meds"
@@ -24,7 +24,6 @@ USUAL = (
 )
 # A code that already names its system, as in 'ICD10CM:E11.9'.
 NAMED = r"^[A-Za-z][A-Za-z0-9_.-]{0,39}:[^\s/:]+$"
-NOTHING = ("GENDER//", "SEX//")
 
 
 @settings
@@ -40,7 +39,8 @@ class Meds:
     birth_codes: tuple[str, ...] = option("Codes of a birth, or their beginning before '//'.", ("MEDS_BIRTH",))
     death_codes: tuple[str, ...] = option("Codes of a death, which ends observation.", ("MEDS_DEATH",))
     sex_prefixes: tuple[str, ...] = option(
-        "Prefixes of codes that give the sex: M, F, male, female or OMOP's concepts.", NOTHING
+        "Prefixes of codes that give the sex, such as 'SEX_AT_BIRTH//': M, F, male, female or OMOP's concepts.",
+        ("GENDER//", "SEX//"),
     )
     sex_values: dict[str, str] = option(
         "Meanings of further values after these prefixes, such as {weiblich = 'F', männlich = 'M'}.",
@@ -76,6 +76,7 @@ class Meds:
                 partial=True,
                 births=_births(self.birth_codes),
                 columns=COLUMNS,
+                said=partial(_said, self),
             )
         ]
         if self.splits:
@@ -112,12 +113,57 @@ def _by_code(options: Meds, rows: pl.DataFrame) -> pl.DataFrame:
     codes = rows.select(pl.col("code").unique(maintain_order=True))
     roles = _roles(options, pl.col("code"))
     role = pl.coalesce([pl.when(is_it).then(pl.lit(name)) for name, is_it in roles.items()])
-    table = codes.with_columns(role=role, told=_after_prefix(), event_code=_event_code(options))
+    table = codes.with_columns(role=role, event_code=event_code(options)).with_columns(told=_after_prefix(options))
     return rows.join(table, on="code", how="left", maintain_order="left")
 
 
-def _after_prefix() -> pl.Expr:
-    return pl.col("code").str.replace(r"^[^/]*//?", "")
+def _after_prefix(options: Meds) -> pl.Expr:
+    """Return what stands after the prefix by which a code gives the sex or an attribute."""
+    prefixes = {"sex": options.sex_prefixes} | {f"attribute:{name}": (one,) for name, one in options.attributes.items()}
+    code = pl.col("code")
+    told = [
+        pl.when((pl.col("role") == role) & code.str.starts_with(prefix)).then(code.str.strip_prefix(prefix))
+        for role, own in prefixes.items()
+        for prefix in sorted(own, key=len, reverse=True)
+    ]
+    return pl.coalesce([*told, code]).str.strip_chars_start("/")
+
+
+def _said(options: Meds, rows: pl.DataFrame, below: int) -> Said:
+    """Return messages about the first rows of a file: subjects without a birth, and codes that may describe the subject but are
+    not read so.
+
+    What fewer than `below` subjects have is not shown.
+    """
+    read = _by_code(options, rows.filter(pl.col("patient") != ""))
+    born = read.filter(pl.col("role") == "birth_date", pl.col("date") != "")["patient"].unique()
+    people = read["patient"].unique(maintain_order=True)[:-1]  # the last one's rows may go on below
+    warnings, facts = [], []
+    if (unborn := int((~people.is_in(born.implode())).sum())) >= below and len(born):
+        warnings.append(
+            f"{unborn:,} of its first {len(people):,} subjects have no row of a birth, and without one nobody is a patient: all"
+            f" their rows are rejected (unknown_patient). {_births(options.birth_codes)}"
+        )
+    others = read.filter(pl.col("role").is_null())
+    common = others.group_by("code").agg(pl.col("patient").n_unique(), timeless=(pl.col("date") == "").any())
+    found = meds_codes.proposed(common["code"], common.filter("timeless")["code"])
+    holders = {
+        prefix: others.filter(pl.col("code").str.starts_with(prefix))["patient"].n_unique()
+        for prefix in (*found.sex_prefixes, *found.attributes.values())
+    }
+    sexes = [prefix for prefix in found.sex_prefixes if holders[prefix] >= below]
+    if sexes and not (read["role"] == "sex").any():
+        listed = ", ".join(f'"{prefix}"' for prefix in (*options.sex_prefixes, *sexes))
+        warnings.append(
+            f"codes that begin with {', '.join(sexes)} seem to give the sex: set {WHERE}.sex_prefixes = [{listed}]."
+        )
+    known = {name: prefix for name, prefix in found.attributes.items() if holders[prefix] >= below}
+    if known:
+        listed = ", ".join(f'{name} = "{prefix}"' for name, prefix in known.items())
+        facts.append(
+            f"codes describe the subject that are not read: to keep them, add to {WHERE}.attributes {{ {listed} }}."
+        )
+    return tuple(warnings), tuple(facts)
 
 
 def _births(codes: tuple[str, ...]) -> str:
@@ -133,7 +179,7 @@ def _snomed_id(text: pl.Expr) -> pl.Expr:
     return pl.coalesce(text.str.extract(ID), text)
 
 
-def _event_code(options: Meds) -> pl.Expr:
+def event_code(options: Meds) -> pl.Expr:
     """Return SNOMED codes as they are; others as 'SYSTEM:code', where the system ends at '//', '/' or ':', or as 'meds:code'."""
     code = pl.col("code")
     snomed = [

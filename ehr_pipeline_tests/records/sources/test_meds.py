@@ -149,6 +149,65 @@ def test_a_word_for_the_sex_is_named_in_the_settings_that_messages_tell(tmp_path
     assert {row[3] for row in rows(tmp_path / "again", "patients")} == {"F"}
 
 
+def test_subjects_without_a_birth_are_counted_and_named(tmp_path: Path) -> None:
+    """By `check`, from the first rows, and by the check of the records, with the setting that could help."""
+    extract = folder(tmp_path)
+    data: list[Row] = [(number, None, f"SEX_AT_BIRTH//{'MF'[number % 2]}") for number in range(100)]
+    data += [(number, BORN, "MEDS_BIRTH") for number in range(60)]
+    data += [(number, SEEN, code) for number in range(100) for code in ("SNOMED//9014002", "SNOMED//195967001")]
+    shard(extract / "data/0.parquet", sorted(data, key=lambda row: (row[0], str(row[1]))))
+    records = RecordsSettings(landing=str(extract.parent), source="meds")
+    (kind,), (path,) = records.kinds.patients, extract.rglob("*.parquet")
+    seen = check_first_rows.first_rows(path, kind).sample
+    unborn, sex = seen.notes
+    assert unborn.startswith("39 of its first 99 subjects have no row of a birth")
+    assert "records.meds.birth_codes is MEDS_BIRTH" in unborn
+    assert 'set records.meds.sex_prefixes = ["GENDER//", "SEX//", "SEX_AT_BIRTH//"]' in sex
+    own = Meds(sex_prefixes=("SEX_AT_BIRTH//",))
+    counts = read(extract, tmp_path / "out", source="meds", meds=own)
+    assert counts["dropped"] == {"unknown_patient": 80}
+    assert (counts["patients"]["kept"], counts["patients"]["unknown_patients"]) == (60, 40)
+    assert {row[3] for row in rows(tmp_path / "out", "patients")} == {"M", "F"}
+    study = dataclasses.replace(tiny_settings(tmp_path), records=dataclasses.replace(records, meds=own))
+    artifact = Artifact(tmp_path / "out", unpublished(tmp_path / "out").manifest | {"counts": counts})
+    passed, message, _ = lost_rows.rejected_rows(artifact, None, study)  # type: ignore[arg-type]
+    assert not passed
+    assert "Patients with events but without a usable row: about 40, beside about 60 who have one." in message
+    assert "Name the code of a birth there" in message
+
+
+def test_columns_that_nobody_named_may_be_empty(tmp_path: Path) -> None:
+    """Deaths, race and ethnicity are read where a data set has them; what the settings name is missed."""
+    extract = folder(tmp_path)
+    shard(
+        extract / "data/0.parquet",
+        [(n, time, code) for n in range(20) for time, code in ((BORN, "MEDS_BIRTH"), (SEEN, "a"))],
+    )
+    for own, told in ((Meds(), ("sex",)), (Meds(attributes={"plan": "PLAN//"}), ("plan", "sex"))):
+        records = RecordsSettings(landing=str(extract.parent), source="meds", meds=own)
+        counts = read(extract, out := tmp_path / str(len(told)), source="meds", meds=own)
+        study = dataclasses.replace(tiny_settings(tmp_path), records=records)
+        artifact = Artifact(out, unpublished(out).manifest | {"counts": counts})
+        passed, message, _ = lost_rows.columns_filled(artifact, None, study)  # type: ignore[arg-type]
+        assert not passed
+        assert message.startswith(f"no patient has a value of {', '.join(told)}: see whether codes of the sex begin as")
+
+
+def test_the_value_of_a_code_stands_after_its_prefix(tmp_path: Path) -> None:
+    extract = folder(tmp_path)
+    data: list[Row] = [
+        (1, BORN, "MEDS_BIRTH"),
+        (1, SEEN, "a"),
+        (1, None, "DEMO//SEX//F"),
+        (1, None, "Race/Black/African"),
+    ]
+    shard(extract / "data/0.parquet", data)
+    own = Meds(sex_prefixes=("DEMO//SEX//",), attributes={"race": "Race/"})
+    read(extract, tmp_path / "out", source="meds", meds=own)
+    (patient,) = rows(tmp_path / "out", "patients")
+    assert (patient[3], patient[6]) == ("F", "Black/African")
+
+
 def test_the_size_of_blocks_changes_nothing(meds_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read(meds_set, tmp_path / "one", source="meds")
     monkeypatch.setattr("ehr_pipeline.records.parquet.ROW_BYTES", 1 << 20)

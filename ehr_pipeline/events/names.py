@@ -1,0 +1,98 @@
+"""Tables with names of codes, for codes that are kept as concepts of their own."""
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.records import files
+from ehr_pipeline.records.sources.meds import Meds, event_code
+from ehr_pipeline.terminology.reading import beside, named, reading, why
+
+SETTING = "events.names"
+CODE, NAMES = "code", ("description", "name", "term", "label")
+"""The column of the code, and columns that may hold the name, in this order, in upper or lower case."""
+MOST = 0.5
+"""Share of a code's rows that have its name."""
+
+
+def look_up(table: pl.DataFrame, paths: Sequence[str]) -> pl.Series:
+    """Return the name (n,) of each row's `code`, or of its SNOMED code `snomed`; null if no table has one.
+
+    If all codes that are not SNOMED's are of one system, a table may name them without it. Raises InputError for a file that
+    cannot be used.
+    """
+    known = pl.concat([_read(Path(path)) for path in paths])
+    own = pl.concat([known, known.with_columns(code=event_code(Meds()))])  # as MEDS writes codes, and as they are kept
+    own = own.unique("code", keep="first", maintain_order=True)
+    parts = table.select(
+        system=pl.col("code").str.extract(r"^([^:]+):"), alone=pl.col("code").str.extract(r"^[^:]+:(.+)$")
+    )
+    keys = [table["code"], *([parts["alone"]] if parts["system"].drop_nulls().n_unique() == 1 else []), table["snomed"]]
+    found = [key.to_frame("code").join(own, on="code", how="left", maintain_order="left")["name"] for key in keys]
+    return pl.select(pl.coalesce(found)).to_series()
+
+
+def look(path: Path) -> bool:
+    """Return whether a table has any name. Raises InputError for a file that cannot be used."""
+    scan = _scan(path)
+    with reading(path, SETTING):
+        return bool(scan.filter(pl.col("name") != "").head(1).collect().height)
+
+
+def is_there(path: Path) -> bool:
+    """Whether a file is a table with names."""
+    try:
+        return path.is_file() and look(path)
+    except InputError:
+        return False
+
+
+def _read(path: Path) -> pl.DataFrame:
+    """The names of a table (code, name), without codes that have none.
+
+    Of several names of a code, the most frequent counts, if at least half of the code's rows have it: else the column holds
+    remarks, which may tell of patients.
+    """
+    scan = _scan(path).filter(pl.col("code") != "", pl.col("name") != "")
+    counted = scan.group_by("code", "name").agg(rows=pl.len())
+    with reading(path, SETTING):
+        table = counted.collect(engine="streaming")
+    most = table.sort(["code", "rows", "name"], descending=[False, True, False]).with_columns(
+        share=pl.col("rows") / pl.col("rows").sum().over("code")
+    )
+    return most.unique("code", keep="first", maintain_order=True).filter(pl.col("share") >= MOST).select("code", "name")
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    """A table: code and name, as texts."""
+    if not path.is_file():
+        raise InputError(f"{named(path, SETTING)}: there is no such file.{beside(path)}")
+    with reading(path, SETTING):
+        if files.is_parquet(path):
+            scan = pl.scan_parquet(path)
+        else:
+            scan = pl.scan_csv(path, infer_schema=False, separator=_delimiter(path), encoding="utf8-lossy")
+        own = {column.strip().lower(): column for column in reversed(scan.collect_schema().names())}
+    name = next((own[each] for each in NAMES if each in own), None)
+    if CODE not in own or name is None:
+        raise InputError(
+            f"{named(path, SETTING)}: a table of names has the column {CODE!r} and one of {', '.join(NAMES)}. It has:"
+            f" {', '.join(own.values())}."
+        )
+    texts = {"code": own[CODE], "name": name}
+    return scan.select(
+        pl.col(old).cast(pl.String).fill_null("").str.strip_chars().alias(new) for new, old in texts.items()
+    )
+
+
+def _delimiter(path: Path) -> str:
+    """The mark that divides the header into the most columns."""
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+            header = stream.readline(1 << 16)
+    except (OSError, EOFError) as error:
+        raise InputError(f"{named(path, SETTING)}: the file cannot be read: {why(error)}.") from None
+    return max("\t,;|", key=lambda mark: header.count(mark.encode()))

@@ -1,0 +1,152 @@
+"""Recognise a data set in MEDS, or a part of one, and the settings that fit it: what describes the subject, names, the split."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from ehr_pipeline.events import names as names_of_codes
+from ehr_pipeline.patients.settings import TEST, TRAIN, USUAL_SIDES, VALIDATION
+from ehr_pipeline.planning.settings_text import Extract, inline, quoted
+from ehr_pipeline.records import files
+from ehr_pipeline.records.sources.meds import Meds
+from ehr_pipeline.records.sources.meds_codes import BIRTH, Proposed, proposed
+from ehr_pipeline.records.values import plainly
+from ehr_pipeline.store.file_listing import walk
+
+MEDS_COLUMNS = {"subject_id", "time", "code"}
+METADATA, SPLIT = "metadata", "meds_split"
+SHARDS, ROWS = 4, 200_000
+"""How many files of a MEDS data set are looked into, and how many rows of each."""
+ABOVE = 3
+"""How many folders above one with MEDS files may be that of the data set."""
+
+
+def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract | None:
+    """Recognise one folder, or files; None if they are not MEDS. Adds sentences to `facts` and `doubts`."""
+    folder = sources[0] if len(sources) == 1 and sources[0].is_dir() else None
+    links = _links(folder) if folder else {f"data/{path.parent.name}/{path.name}": path for path in sources}
+    shards = list(_shards(links))
+    if not shards or not all(_is_meds(path) for path in (shards[:1] if folder else shards)):
+        return None
+    root = links.get("") or next(filter(None, (_root(path) for path in sources)), None)
+    if root and "" not in links:
+        links |= {METADATA: root / METADATA}
+    facts.append(f"{root or sources[0]}: the layout of MEDS; files {len(shards):,}")
+    doubts += _beside(folder, root) if folder else []
+    codes = root / METADATA / "codes.parquet" if root else None
+    found, seen = _codes(shards, codes)
+    own = _described(found, seen, facts, doubts)
+    people = pl.concat([pl.scan_parquet(path).select(pl.col("subject_id").cast(pl.Int64)) for path in shards])
+    number = int(people.select(pl.col("subject_id").n_unique()).collect().item())
+    split: list[str] = []
+    if root and links.keys() & {"", "data"} and (split := _split(root, doubts)):
+        own.append(f'splits = "{SPLIT}"')
+    events: tuple[str, ...] = ()
+    if codes and names_of_codes.is_there(codes):
+        events = (f"names = [{quoted(str(codes.resolve()))}] # names of codes",)
+        facts.append(f"{codes}: names of codes")
+    lines = ['source = "meds"', *(["", "[records.meds]", *own] if own else [])]
+    return Extract(lines, number, links, tuple(found.attributes), events=events, names=bool(events), more=tuple(split))
+
+
+def _links(folder: Path) -> dict[str, Path]:
+    """What to link of a folder with MEDS files, by its name in the extract: all of a data set, or its files as the data."""
+    if _parquet_in(folder / "data"):
+        return {"": folder}
+    root = _root(folder)
+    inside = folder.relative_to(root / "data") if root and root / "data" in (folder, *folder.parents) else Path()
+    place = (Path("data") / inside).as_posix()
+    if not (folder / METADATA).exists():
+        return {place: folder}
+    children = (path for path in folder.iterdir() if path.name != METADATA and not path.name.startswith("."))
+    return {f"{place}/{path.name}": path for path in children if path.is_dir() or files.is_parquet(path)}
+
+
+def _root(path: Path) -> Path | None:
+    """The folder of the data set that a file or a folder belongs to, which holds its metadata too; None if there is none."""
+    own = path.absolute()
+    return next((one for one in (own, *list(own.parents)[:ABOVE]) if (one / METADATA).is_dir()), None)
+
+
+def _shards(links: dict[str, Path]) -> Iterator[Path]:
+    for name, target in sorted(links.items()):
+        own = target / "data" if not name else target
+        yield from _parquet_in(own) if own.is_dir() else [own]
+
+
+def _parquet_in(folder: Path) -> list[Path]:
+    """The Parquet files in a folder, also through links; none if there is no such folder."""
+    return sorted(path for path in walk(folder).files if files.is_parquet(path)) if folder.is_dir() else []
+
+
+def _is_meds(path: Path) -> bool:
+    if not (files.is_parquet(path) and path.is_file()):
+        return False
+    try:
+        return set(pl.read_parquet_schema(path)) >= MEDS_COLUMNS
+    except (OSError, PolarsError):  # damaged: whoever reads it says so
+        return False
+
+
+def _beside(folder: Path, root: Path | None) -> Iterator[str]:
+    """A sentence on the parts of a data set that are left out because one part was named."""
+    own, data = folder.absolute(), root / "data" if root else None
+    if data and data in own.parents:
+        others = sorted(path.name for path in own.parent.iterdir() if path.is_dir() and path != own)
+        if others:
+            yield f"Only {own.name} is read, not {', '.join(others)} beside it: for all of the data set, name {root}."
+
+
+def _codes(shards: Sequence[Path], listed: Path | None) -> tuple[Proposed, set[str]]:
+    """What codes of the data set describe the subject, and all codes that were looked at: in the first rows, and in its list."""
+    heads = [pl.scan_parquet(path).select(*sorted(MEDS_COLUMNS)).head(ROWS) for path in shards[:SHARDS]]
+    code = pl.col("code").cast(pl.String)
+    rows = pl.concat([head.select(code=code, timeless=pl.col("time").is_null()) for head in heads])
+    counted = rows.drop_nulls("code").group_by("code").agg(pl.col("timeless").any()).collect()
+    seen = set(counted["code"])
+    if listed and listed.is_file():
+        seen |= set(pl.scan_parquet(listed).select(code).collect()["code"].drop_nulls())
+    return proposed(seen, counted.filter("timeless")["code"]), seen
+
+
+def _described(found: Proposed, seen: set[str], facts: list[str], doubts: list[str]) -> list[str]:
+    """Lines of `[records.meds]` on the codes that describe the subject."""
+    usual, lines = Meds(), list[str]()
+    if found.birth_codes:
+        lines.append(f"birth_codes = [{', '.join(map(quoted, found.birth_codes))}] # check this: no code is {BIRTH}")
+    elif not any(code.startswith(BIRTH) for code in seen):
+        doubts.append(
+            f"No code of a birth ({BIRTH}) was found, and without a birth nobody is a patient: set records.meds.birth_codes."
+        )
+    if found.death_codes:
+        lines.append(f"death_codes = [{', '.join(map(quoted, found.death_codes))}] # check this")
+    sexes = [prefix for prefix in found.sex_prefixes if prefix in usual.sex_prefixes] or list(found.sex_prefixes)
+    if sexes and not set(sexes) <= set(usual.sex_prefixes):
+        lines.append(f"sex_prefixes = [{', '.join(map(quoted, sexes))}]")
+    if sexes:
+        facts.append(f"the sex is read from codes that begin with {', '.join(sexes)}")
+    else:
+        doubts.append("No code seems to give the sex: if there is one, set records.meds.sex_prefixes.")
+    if found.attributes != usual.attributes:
+        lines.append(f"attributes = {inline(found.attributes)} # carried to the page; take out what is not needed")
+    if found.attributes:
+        facts.append(f"attributes {', '.join(found.attributes)}")
+    return lines
+
+
+def _split(root: Path, doubts: list[str]) -> list[str]:
+    """A further section for the data set's own split; empty if it has none."""
+    path = root / METADATA / "subject_splits.parquet"
+    if not path.is_file():
+        return []
+    values = pl.scan_parquet(path).select(pl.col("split").cast(pl.String).unique()).collect()["split"].drop_nulls()
+    sides = {USUAL_SIDES.get(plainly(value)) for value in values}
+    if not {TRAIN, TEST} <= sides:
+        doubts.append(
+            f"{path}: no split into train and held_out is in it, so patients are split by a hash of their ids."
+        )
+        return []
+    drawn = [] if VALIDATION in sides else ["draw_validation = true # from the patients to train on"]
+    return ["[patients.split]", f'column = "{SPLIT}" # the split of {path.name}', *drawn, ""]

@@ -1,0 +1,91 @@
+"""Estimate how many rows of events the extracts of a study hold, from the sizes of their files and the beginnings of some."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.planning import guess_format
+from ehr_pipeline.records import catalog, extract_files, files
+from ehr_pipeline.records.kinds import Kind
+from ehr_pipeline.store.file_listing import Tree
+from ehr_pipeline.study.settings import Study
+
+HEAD = 1 << 18
+"""Bytes at the beginning of a file in which line ends are counted."""
+MOST_FILES = 20
+"""How many text files of a kind are looked into."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the files of the extracts seem to hold."""
+
+    rows: float
+    """Rows of events."""
+    patients: float | None
+    """Rows of files with a row for each patient; None if there are no such files."""
+    told: str
+    """How it was counted, in words."""
+
+
+def estimated(study: Study) -> Counted:
+    """About how many rows of events, and patients, there are. Raises UserError if there are none."""
+    records, landing = study.records, Path(study.records.landing)
+    extracts = catalog.extracts_in(landing)
+    number, rows, patients = 0, 0.0, 0.0
+    for extract in extracts[-1:] if records.mode == "snapshot" else extracts:
+        tree = extract_files.tree_of(landing / extract, records)
+        events = [_found(tree, kind) for kind in records.kinds.events]
+        number += sum(map(len, events))
+        rows += sum(map(_rows, events))
+        of_patients = [kind for kind in records.kinds.patients if kind.files.columns.tell_birth and not kind.births]
+        patients = max(patients, sum(_rows(_found(tree, kind)) for kind in of_patients))
+    if rows < 1:
+        raise UserError(
+            f"{landing} (records.landing): no row of events is there yet, so give --rows: rows of events, such as 3e9."
+        )
+    told = f"rows: by line ends in the beginnings of {number:,} files of events, and by their sizes (--rows says otherwise)"
+    return Counted(rows, patients or None, told)
+
+
+def _found(tree: Tree, kind: Kind) -> list[Path]:
+    """The files of a kind; none if the extract lacks it."""
+    try:
+        return files.find(tree, kind)
+    except InputError:
+        return []
+
+
+def _rows(paths: Sequence[Path]) -> float:
+    """About how many rows some files of a kind have. Parquet files say it."""
+    parquet = [path for path in paths if files.is_parquet(path)]
+    rows = float(sum(_rows_of_parquet(path) for path in parquet))
+    for packed in (False, True):
+        texts = [path for path in paths if path not in parquet and (path.suffix == ".gz") == packed]
+        looked_into = texts[:: -(-len(texts) // MOST_FILES)] if texts else []
+        looks = [_line_ends(path) for path in looked_into]
+        if read := sum(size for _, size in looks):
+            rows += sum(ends for ends, _ in looks) / read * sum(path.stat().st_size for path in texts)
+    return rows
+
+
+def _rows_of_parquet(path: Path) -> int:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (OSError, pa.ArrowInvalid):
+        raise UserError(f"{path}: this is no Parquet file, or it is cut off.") from None
+
+
+def _line_ends(path: Path) -> tuple[int, int]:
+    """Line ends in the beginning of a text, and the number of bytes of the file that hold it."""
+    with path.open("rb") as stream:
+        head = stream.read(HEAD)
+    try:
+        text, taken = guess_format.unpacked(head) if path.suffix == ".gz" else (head, len(head))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return text.count(b"\n"), taken

@@ -1,0 +1,74 @@
+"""Estimate what the comparison of models for the tasks takes, and the fine-tuning of the encoder for them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ehr_pipeline.planning import rates
+from ehr_pipeline.planning.rates import BACKENDS, Basis, Seconds
+from ehr_pipeline.predictions.settings import replicates
+from ehr_pipeline.predictions.tuning_files import FEWEST_TO_CHOOSE, effort
+from ehr_pipeline.study.settings import Study
+
+TEST_SHARE = 0.1
+"""Share of the patients on the test side, if a column of the data set says who is there."""
+
+
+@dataclass(frozen=True)
+class TimeOfTasks:
+    """What all tasks take."""
+
+    tasks: int
+    rows: float
+    """Labelled patients of a task, on all sides."""
+    seconds: float
+    """Time to fit and judge all models but the fine-tuned ones."""
+    histories: float
+    """Fine-tuning: histories that the encoder reads, where training on one counts as reading three."""
+    tokens: float
+    """Tokens that it reads for them."""
+
+    def by_backend(self, scoring: Callable[[float], Seconds], speed: float) -> Seconds:
+        """Seconds by backend. `scoring` returns those in which the encoder reads a number of tokens."""
+        tuning = scoring(self.tokens) if self.tokens else dict.fromkeys(BACKENDS, 0.0)
+        return {name: None if own is None else self.seconds / speed + own for name, own in tuning.items()}
+
+    def assumptions(self, study: Study) -> Iterator[tuple[Basis, str]]:
+        """How the time is reckoned."""
+        if not self.tasks:
+            return
+        yield (
+            Basis.MEASURED,
+            f"tasks: {rates.TASKS_SECONDS:g} s for {rates.TASKS} tasks of {rates.TASKS_PATIENTS:,} patients, all models but"
+            " fine-tuned ones (demo.py)",
+        )
+        yield (
+            Basis.RECKONED,
+            f"{self.tasks:,} tasks of {self.rows:,.0f} patients, as if each had a label (at most predictions.patients ="
+            f" {study.predictions.patients:,} on a side); time grows in proportion to tasks and patients",
+        )
+        if self.histories:
+            yield (
+                Basis.RECKONED,
+                f"fine-tuning ({', '.join(study.predictions.fine_tuning.heads)}): the encoder reads {self.histories:,.0f} histories"
+                f" of {self.tokens / self.histories:,.0f} tokens, at the rate of embedding; training on one counts as three",
+            )
+
+
+def of(study: Study, patients: float, tokens_of_patient: float) -> TimeOfTasks:
+    """Estimate the tasks of a study, as if every patient had a label in each."""
+    own, split, named = study.predictions, study.patients.split, study.tasks
+    test = split.test_share or TEST_SHARE
+    shares = (1 - test - split.validation_share, split.validation_share, test)
+    fitted, *judged = (min(own.patients, share * patients) for share in shares)
+    tasks = named.screen + len(named.task)
+    rows = fitted + sum(judged)
+    seconds = rates.TASKS_SECONDS * tasks / rates.TASKS * rows / rates.TASKS_PATIENTS
+    sizes = [min(size, fitted) for size in own.labels for _ in range(replicates(size))] + [fitted]
+    of_head = sum(
+        effort(sum(judged), size, own.fine_tuning.epochs, chooses=size >= 2 * FEWEST_TO_CHOOSE) for size in sizes
+    )
+    deaths = sum(task.outcome_kind == "death" for task in named.task)
+    heads = dict.fromkeys(own.fine_tuning.heads)
+    histories = of_head * sum(tasks if head == "classifier" else tasks - deaths for head in heads)
+    length = min(own.tokens_before or study.encoder.context, study.encoder.context, tokens_of_patient)
+    return TimeOfTasks(tasks, rows, seconds, histories, histories * length)

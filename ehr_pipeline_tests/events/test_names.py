@@ -1,0 +1,63 @@
+"""Names of codes from tables of the data's own."""
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.events import names
+from ehr_pipeline.events.mapping import map_by_files
+from ehr_pipeline.events.settings import EventsSettings
+
+
+def named(codes: list[str], *paths: Path) -> dict[str, str | None]:
+    table = map_by_files(pl.Series(codes), EventsSettings(unmapped="keep", names=tuple(map(str, paths))))
+    return dict(table.select("concept", "name").iter_rows())
+
+
+def test_codes_of_a_meds_data_set_have_the_names_of_its_metadata(tmp_path: Path) -> None:
+    codes = ["ICD10CM//E11.9", "SNOMED//9014002", "plain code", "LOINC//1-8", "LOINC//2-6"]
+    description = ["Type 2 diabetes", "Psoriasis", "A plain one", "", None]
+    pl.DataFrame({"code": codes, "description": description}).write_parquet(tmp_path / "codes.parquet")
+    assert named(
+        ["9014002", "ICD10CM:E11.9", "LOINC:1-8", "LOINC:2-6", "meds:plain_code"], tmp_path / "codes.parquet"
+    ) == {
+        "SCT:9014002": "Psoriasis",
+        "ICD10CM:E11.9": "Type 2 diabetes",
+        "meds:plain_code": "A plain one",
+        "LOINC:1-8": None,
+        "LOINC:2-6": None,
+    }
+
+
+def test_a_file_of_events_can_name_its_codes(tmp_path: Path) -> None:
+    """The name that most of a code's rows have. A column of remarks names nothing: they may tell of patients."""
+    rows = [
+        "CODE;Patient;DESCRIPTION",
+        "E11.9;1;Diabetes",
+        "E11.9;2;Diabetes",
+        "E11.9;3;diabetes, see Mr X",
+        "J45;1;Asthma",
+    ]
+    rows += [f"I10;{number};seen on day {number}" for number in range(3)]
+    with gzip.open(tmp_path / "events.csv.gz", "wt") as stream:
+        stream.write("\n".join([*rows, ""]))
+    (tmp_path / "more.txt").write_text("code\tname\nI10\tHypertension\nJ45\tanother name\n")
+    codes = ["icd10:E11.9", "icd10:I10", "icd10:J45"]
+    assert named(codes, tmp_path / "events.csv.gz") == dict(zip(codes, ("Diabetes", None, "Asthma"), strict=True))
+    both = named(codes, tmp_path / "events.csv.gz", tmp_path / "more.txt")
+    assert both == dict(zip(codes, ("Diabetes", "Hypertension", "Asthma"), strict=True)), "the first table counts"
+    assert named(["icd10:I10", "other:I10"], tmp_path / "more.txt") == {"icd10:I10": None, "other:I10": None}, (
+        "a code without its system may be of either"
+    )
+
+
+def test_a_table_without_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("code,meaning\nI10,x\n")
+    with pytest.raises(InputError, match=r"a.csv \(events.names\): a table of names has the column 'code' and one of"):
+        names.look(tmp_path / "a.csv")
+    with pytest.raises(InputError, match=r"b.csv \(events.names\): there is no such file"):
+        names.look(tmp_path / "b.csv")
+    assert not names.is_there(tmp_path / "a.csv")

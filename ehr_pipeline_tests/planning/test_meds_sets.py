@@ -1,0 +1,87 @@
+"""What `init` finds in MEDS data sets, and in parts of them."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ehr_pipeline.planning import init_study, preflight
+from ehr_pipeline.records import extract_files
+from ehr_pipeline.records.files import find
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline_tests.planning import test_init_study as files
+
+TODAY = files.TODAY
+
+
+def started(folder: Path, *sources: Path) -> tuple[init_study.Started, Study]:
+    """A study of these files, which passes `check`."""
+    made = init_study.start(folder, sources, None, TODAY)
+    study = settings.load(made.settings, {"vocabulary": {"min_size": len(files.CODES)}})
+    found = preflight.inspect(study)
+    assert found.problems == found.warnings == []
+    return made, study
+
+
+@pytest.fixture
+def meds(tmp_path: Path) -> Path:
+    """A data set in three shards, with names of codes and a split; the sex has a prefix of its own."""
+    root = tmp_path / "set"
+    root.mkdir()
+    files.meds(root)
+    table = pl.read_parquet(root / "data/0.parquet").with_columns(
+        pl.col("code").str.replace("GENDER//", "SEX_AT_BIRTH//")
+    )
+    (root / "data/0.parquet").unlink()
+    race = table.filter(pl.col("code") == "MEDS_BIRTH").select(
+        "subject_id",
+        time=pl.lit(None, pl.Datetime("us")),
+        code=pl.format("RACE//{}", pl.col("subject_id") % 3),
+        numeric_value=pl.lit(None, pl.Float32),
+    )
+    table = pl.concat([table, race])
+    sides = ["train", "tuning", "held_out"]
+    for number, side in enumerate(sides):
+        (root / "data" / side).mkdir()
+        table.filter(pl.col("subject_id") % 3 == number).write_parquet(root / "data" / side / "0.parquet")
+    (root / "metadata").mkdir()
+    people = table.select(pl.col("subject_id").unique().sort())
+    split = (pl.col("subject_id") % 3).replace_strict(dict(enumerate(sides)), return_dtype=pl.String)
+    people.with_columns(split=split).write_parquet(root / "metadata/subject_splits.parquet")
+    codes = table.select(pl.col("code").unique().sort()).with_columns(description=pl.format("name of {}", "code"))
+    codes.write_parquet(root / "metadata/codes.parquet")
+    return root
+
+
+def test_a_meds_data_set_is_described_by_itself(meds: Path, tmp_path: Path) -> None:
+    made, study = started(tmp_path / "study", meds)
+    own = study.records.meds
+    assert (own.sex_prefixes, own.attributes, own.splits) == (("SEX_AT_BIRTH//",), {"race": "RACE//"}, "meds_split")
+    assert (study.patients.split.column, study.patients.split.draw_validation) == ("meds_split", False)
+    assert study.events.names == (str(meds / "metadata/codes.parquet"),)
+    assert study.reports.audited == ("race",)
+    assert "the sex is read from codes that begin with SEX_AT_BIRTH//" in made.facts
+    assert made.doubts == [
+        "Without --umls DIR, each code is a concept of its own: codes that mean the same stay apart."
+    ]
+
+
+@pytest.mark.parametrize("part", ["data", "data/train", "data/train/0.parquet"])
+def test_a_part_of_a_meds_data_set_has_its_names_too(meds: Path, tmp_path: Path, part: str) -> None:
+    made, study = started(tmp_path / "study", meds / part)
+    assert study.events.names == (str(meds / "metadata/codes.parquet"),)
+    tree = extract_files.tree_of(Path(study.records.landing) / TODAY.isoformat(), study.records)
+    shards = sorted(path.parent.name for path in find(tree, study.records.kinds.events[0]))
+    assert shards == (["held_out", "train", "tuning"] if part == "data" else ["train"])
+    left_out = [doubt for doubt in made.doubts if "held_out, tuning beside it" in doubt]
+    assert bool(left_out) == (part == "data/train")
+    assert bool(study.patients.split.column) == (part == "data"), "without held_out, a hash splits"
+
+
+def test_a_split_without_a_held_out_side_is_not_used(meds: Path, tmp_path: Path) -> None:
+    path = meds / "metadata/subject_splits.parquet"
+    pl.read_parquet(path).with_columns(split=pl.lit("train")).write_parquet(path)
+    made, study = started(tmp_path / "study", meds)
+    assert study.patients.split.column == study.records.meds.splits == ""
+    assert any("no split into train and held_out" in doubt for doubt in made.doubts)
