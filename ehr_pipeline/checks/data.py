@@ -1,7 +1,7 @@
 """Checks of the data: decoding, mapping coverage, vocabulary, token ids, split."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ehr_pipeline.checks.model import Found, check
@@ -44,14 +44,7 @@ def patients_consistent(artifact: Artifact, store: Store, study: Study) -> Found
     """Rows of one patient agree, and months and days of birth can be read."""
     counted = artifact.counts["patients"]
     differing, parts = counted.get("differing", {}), counted.get("unusable_birth_parts", 0)
-    problems = []
-    if differing:
-        listed = ", ".join(
-            f"{name} ({told(number, study.reports.suppress_below)})" for name, number in differing.items()
-        )
-        problems.append(f"patients have rows with different values, of which one is kept: {listed}")
-    if "birth" in differing:
-        problems.append("where births differ, one id perhaps stands for several people: see how the ids were exported")
+    problems = list(contradictions(differing, study.reports.suppress_below))
     if parts:
         problems.append(
             f"{told(parts, study.reports.suppress_below)} months or days of birth are neither empty nor such numbers, so that only"
@@ -60,6 +53,15 @@ def patients_consistent(artifact: Artifact, store: Store, study: Study) -> Found
     message = "; ".join(problems) or "the rows of each patient agree, and their births can be read in full"
     figures: dict[str, Figure] = {f"differing_{name}": People(number) for name, number in differing.items()}
     return not problems, message, figures | {"unusable_birth_parts": People(parts)}
+
+
+def contradictions(differing: Mapping[str, int], below: int) -> Iterator[str]:
+    """Say how many patients have rows with different values, by column, and what that may mean; nothing if none has."""
+    if differing:
+        listed = ", ".join(f"{name} ({told(number, below)})" for name, number in differing.items())
+        yield f"patients have rows with different values, of which one is kept: {listed}"
+    if "birth" in differing:
+        yield "where births differ, one id perhaps stands for several people: see how the ids were exported"
 
 
 @check()

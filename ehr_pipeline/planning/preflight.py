@@ -16,7 +16,7 @@ from ehr_pipeline.events import names as names_of_codes
 from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.patients import derived_attributes, preview, training_patients
 from ehr_pipeline.patients.settings import PUBLIC_KEY
-from ehr_pipeline.planning import enough_data, extracts
+from ehr_pipeline.planning import differing_rows, enough_data, extracts
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import layouts, withdrawals
 from ehr_pipeline.reports.settings import ReportsSettings
@@ -47,6 +47,7 @@ def inspect(study: Study) -> Preflight:
     _store(study, found)
     _keys(study, found)
     enough_data.look(study, found)
+    differing_rows.look(study, found)
     found.look(engine_for(study.launcher, Path(study.study.store)).check)
     found.look(refuse_if_expired, study.governance)
     found.look(refuse_network_disk)
