@@ -120,8 +120,8 @@ def _strength(unit: Vectors, one: Divided, other: Divided, neighbours: int) -> l
 
 
 def least_together(clusters: Labels, predicted: Labels) -> float:
-    """For each of the `clusters` (n,) with two patients or more, the share of pairs that are also together in `predicted` (n,);
-    the smallest."""
+    """The share of a cluster's pairs of patients that are also together in `predicted` (n,); the smallest over all `clusters`
+    (n,) with two patients or more."""
     counts = np.zeros((int(clusters.max()) + 1, int(predicted.max()) + 1))
     np.add.at(counts, (clusters, predicted), 1)
     size = counts.sum(axis=1)

@@ -81,7 +81,8 @@ class Contributions:
     chance: float
     """Share retrieved by vectors without any information beyond the attributes that patients are matched on."""
     age_sd: float
-    """Standard deviation of age in years among patients alike, which bounds what vectors can still tell by age."""
+    """Standard deviation of age in years among patients alike, which limits how far vectors can still distinguish patients by
+    age."""
     starts: int
     rows: list[Row]
 

@@ -68,11 +68,13 @@ class Evidence:
     """How closely the compared patients are matched on age and amount of record: see `microaggregation.balance`."""
     again: dict[str, dict[str, float]]
     """Repeats among patients who are also alike in practice or calendar time (`patients_alike.PRACTICE`, `covariates.TIME`).
-    `excess` is the excess there; `exchanged` is that with practices or times exchanged: the effect of coarser matching alone."""
+    `excess` is the excess in the repeat. `exchanged` is the excess after practices or times were exchanged: the effect of
+    coarser matching alone."""
 
     @property
     def explained(self) -> list[str]:
-        """The repeats (practice, time) that explain the result: their excess is below the bound, but not with values exchanged."""
+        """The repeats (practice, time) that explain the result: their excess is below the bound, but not if values are
+        exchanged."""
         return [name for name, found in self.again.items() if found["excess"] < NONE_BELOW <= found["exchanged"]]
 
     @property

@@ -39,7 +39,7 @@ class Groups:
     """The groups of clusters, by cluster number."""
 
     parts: tuple[tuple[int, ...], ...]
-    """The numbers of each group's clusters, ascending; groups in order of their first."""
+    """The numbers of each group's clusters, ascending; groups in order of their first cluster."""
     apart: dict[Pair, tuple[int, ...]]
     """For each compared pair (the smaller number first): token ids of the concepts that tell them apart, smallest p first."""
 

@@ -32,7 +32,7 @@ MEMBERS, CONCEPTS = 60, 30
 """Largest number of members sampled from a cluster, and largest number of concepts left out (those that most sampled members
 have). Both limit the time."""
 FEWEST = 10
-"""A concept is tested only if at least this many of the sampled members have it; otherwise few patients would make the mean."""
+"""A concept is tested only if at least this many of the sampled members have it; otherwise the mean would rest on too few."""
 BLOCK = 1024
 AGE = -1
 """Stands for the mean age, where a token id is expected."""

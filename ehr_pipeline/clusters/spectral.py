@@ -46,7 +46,7 @@ def cluster_qr(coordinates: NDArray[np.float64]) -> Labels:
     """Labels (patients,) from coordinates (patients, k): the k most different patients define the axes, and each patient is
     assigned to the nearest axis.
 
-    It is the same as a function in scikit-learn that is not public.
+    scikit-learn has the same function, but it is private there.
     """
     left, _, right = svd(coordinates[pivots(coordinates)].T)
     labels: Labels = np.abs(coordinates @ (left @ right)).argmax(axis=1).astype(np.int64)
@@ -54,9 +54,10 @@ def cluster_qr(coordinates: NDArray[np.float64]) -> Labels:
 
 
 def pivots(coordinates: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the pivots (k,) of a QR decomposition of the transposed coordinates (patients, k): each is farthest from those before.
+    """Return the pivots (k,) of a QR decomposition of the transposed coordinates (patients, k): each is the patient whose
+    coordinates lie farthest from the space that the earlier pivots span.
 
-    LAPACK would also compute the decomposition, which takes ten times as long, and is thrown away.
+    LAPACK takes ten times as long, because it also computes the decomposition itself, which is not needed.
     """
     k = coordinates.shape[1]
     chosen, axes = np.empty(k, np.int64), np.zeros((k, k))

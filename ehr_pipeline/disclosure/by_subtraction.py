@@ -46,7 +46,7 @@ def _few(counts: Cells, disclosure: Disclosure) -> Chosen:
 
 
 def _ranges(column: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) -> tuple[Cells, Cells]:
-    """Return the bounds (K,) that its text sets for a hidden cell; 0 and the cluster size where it is not listed."""
+    """Return the bounds (K,) that the text of each hidden cell sets; 0 and the cluster's size for a cell that is not listed."""
     low, high = np.zeros_like(column), sizes.copy()
     for place in np.flatnonzero(listed).tolist():
         count, size = int(column[place]), int(sizes[place])

@@ -117,7 +117,8 @@ class Guard:
         return any(0 < number < self.below for number in (abs(figure.number), other if figure.number and other else 0))
 
     def joined(self, counts: Mapping[Any, Figure]) -> list[tuple[tuple[Any, ...], People | Events]]:
-        """Merge categories, in order, until no count is hidden: with a known total, the others would reveal a hidden one.
+        """Merge categories, in order, until no count is hidden: if the total is known, the other counts would reveal a hidden
+        one.
 
         Each hidden count is merged with the smallest other one, until none is hidden or one is left. Zeros and things are omitted.
         """

@@ -76,7 +76,8 @@ class Disclosure:
     def about(self, count: int, of: int | None = None) -> str:
         """Return a count rounded to a multiple of the threshold, so that no difference of counts reveals a few patients.
 
-        A bound if fewer than the threshold, or none, are left of a total `of`: 'about 20' of 16 would reveal which.
+        If none, or fewer than the threshold, of a total `of` are left over, a bound is returned: 'about 20' of 16 would reveal
+        that the count is 15 or 16.
         """
         if self.small(count):
             return f"<{self.below}"
@@ -98,9 +99,9 @@ class Disclosure:
         return (count + self.below // 2) // self.below * self.below
 
     def rounded_or_none(self, count: int) -> int:
-        """Return a count rounded, or 0 under one and a half times the threshold, whether or not there are any.
+        """Return a count rounded, or 0 if it is under one and a half times the threshold, even if it is not 0.
 
-        Beside an exact number of patients, the rest then has a range that is as wide as the threshold.
+        So a reader who knows the exact total knows the rest of it only within a range as wide as the threshold.
         """
         return 0 if self.below > 1 and 2 * count < 3 * self.below else self.rounded(count)
 
@@ -157,7 +158,7 @@ class Disclosure:
         return self.coarse(count, of)
 
     def nested_need_rounding(self, counts: Sequence[int]) -> bool:
-        """Whether successive numbers of patients, each a part of the last, differ by so few that they must be rounded."""
+        """Whether successive numbers of patients, each a part of the one before, differ by so few that they must be rounded."""
         return any(self.small(more - less) for more, less in pairwise(counts))
 
     def part(self, count: int, of: int) -> str:
@@ -170,7 +171,7 @@ class Disclosure:
         return f"about {100 * self.rounded(count) / whole:.0f} %"
 
     def marks(self, points: NDArray[np.floating], group: NDArray[np.integer], most: int, salt: str = "") -> Marks:
-        """Return the marks, about `most` at most, that a map may show of patients at places (n, 2) in groups (n,).
+        """Return the marks (up to about `most`) that a map may show of patients at places (n, 2) in groups (n,).
 
         Groups of fewer than `below` patients are pooled as `OTHERS`, which are not drawn if they too are fewer than
         `below`. Each mark combines neighbours of one group (microaggregation: Domingo-Ferrer and Mateo-Sanz 2002, IEEE
@@ -203,7 +204,8 @@ class Disclosure:
 
 
 def _joined(points: NDArray[np.float64], fewest: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return a group's marks (m, 2), and the median distance of each one's patients (of n, 2) to their median (m,)."""
+    """Return the places (m, 2) of a group's marks, made of patients at `points` (n, 2); and, for each mark, the median distance
+    (m,) of its patients to their own median."""
     if fewest == 1:
         return points, np.zeros(len(points))
     marks, away = [], []

@@ -77,7 +77,7 @@ def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int)
 def _small_sums(full: Cells, hide: NDArray[np.bool_], disclosure: Disclosure) -> list[tuple[int, int]]:
     """Return the cells to hide next: the shown total of each row and column whose hidden cells have a small sum.
 
-    For the row or column of totals itself, it is the smallest total that is shown.
+    In the row or column of totals itself, the smallest total that is shown is hidden instead.
     """
     found: list[tuple[int, int]] = []
     for turned in (False, True):

@@ -43,9 +43,9 @@ class Variant:
 def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transform, fit: Fit) -> None:
     """Write the variants of a sample. `samples` (one for each shard of `dataset`) are those that the transform was learned from.
 
-    A part that the run does not use, or that makes the run's vectors alone, is left out. If the run has no profile, `no_network`
-    is the profile with the default settings. If the run has no kinship, `no_network` is the same as the profile, and `profile`
-    is left out.
+    A part is left out if the run does not use it, or if the run's vectors consist of it alone. If the run has no profile,
+    `no_network` is the profile with the default settings. If the run has no kinship, `no_network` is the same as the profile,
+    and `profile` is left out.
     """
     few = drawn(samples, FITTED)
     base = learned.settings if learned.settings.profile else VectorSettings(habits=learned.settings.habits)

@@ -261,7 +261,7 @@ class _Cohort:
 
     @property
     def learning(self) -> int:
-        """Number of these patients from which the transform is learned."""
+        """Number of the cohort's patients from whom the transform is learned."""
         return sum(int(self.learns(path)[self.rows(path)].sum()) for path in self.dataset)
 
     def rows(self, path: Path) -> NDArray[np.int64]:

@@ -67,7 +67,7 @@ class Chosen:
 
     @property
     def adds(self) -> Tried | None:
-        """The tried share that tells how much the network adds: the chosen share or, if it is 0, the best of the others."""
+        """The tried share that shows how much the network adds: the chosen share or, if it is 0, the best of the others."""
         some = [one for one in self.tried if (one.share == self.share if self.share else one.share)]
         return max(some, key=lambda one: one.gain.value, default=None)
 

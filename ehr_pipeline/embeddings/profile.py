@@ -18,7 +18,7 @@ from ehr_pipeline.embeddings.geometry import leading_axes
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 
 MOST_CONCEPTS = 4096
-"""Largest number of concepts profiled: those that occur most often, on which the leading components depend."""
+"""Largest number of concepts profiled. The most frequent ones are taken, because the leading components depend on them."""
 BLOCK, RELATIVES = 1024, 10
 
 

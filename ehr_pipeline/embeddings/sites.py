@@ -32,7 +32,8 @@ class Predictability:
 def predictability(
     vectors: NDArray[np.floating], second: NDArray[np.bool_], covariates: Floats, seed: int
 ) -> Predictability | None:
-    """How well a logistic regression tells from vectors (P, D) of patients alike whether they are of the `second` site (P,).
+    """Measure how well a logistic regression recognises, from vectors (P, D) of patients alike, who is of the `second` site
+    (P,).
 
     `covariates` is (P, C). Each patient is judged by a classifier that was fitted without that patient. The penalty is fixed;
     directions are standardised. None if fewer than FEWEST patients of each site can be matched.

@@ -129,7 +129,7 @@ def _where(metrics: dict[str, Any]) -> str:
 
 
 def _training(metrics: dict[str, Any]) -> str:
-    """Return the line of the training patients; empty if there are none."""
+    """Return the line about the training patients; empty if there are none."""
     if not _trained(metrics):
         return ""
     return f"| training | {told(metrics['training_patients'])} | {told(metrics['training_tokens'])} |\n"

@@ -57,7 +57,7 @@ def process_group(threads: int = 0, needs_gpu: bool = False) -> Iterator[torch.d
 
 
 def device_of_process(needs_gpu: bool) -> torch.device:
-    """Return the device of this process: the GPU of its number on this machine, or the CPU where torch finds no GPU.
+    """Return the device of this process: the GPU with the process's number on this machine, or the CPU if torch finds no GPU.
 
     Raises UserError when a machine has fewer GPUs than processes, and when a GPU is needed and none is found.
     """

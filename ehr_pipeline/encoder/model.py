@@ -131,8 +131,8 @@ class PackedEncoder(nn.Module):
 def visibility(segments_RT: Tensor, dtype: torch.dtype, order_RT: Tensor | None = None) -> Tensor:
     """Return the term added to attention scores (R, 1, T, T): 0 within a segment, minus infinity between segments.
 
-    With `order_RT`, a token sees only what is not later than itself: the order is 2v + 1 for a token in visit v, and 2v for a
-    mask that stands before visit v and predicts it. No other token sees a mask.
+    With `order_RT`, a token sees no token of a later order than its own. The order is 2v + 1 for a token in visit v, and 2v for
+    a mask that stands before visit v and predicts it. No other token sees a mask.
     """
     apart_RTT = segments_RT[:, :, None] != segments_RT[:, None, :]
     if order_RT is not None:

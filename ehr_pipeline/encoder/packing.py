@@ -23,11 +23,11 @@ class Batch:
     segments_RT: NDArray[np.int64]
     """1, 2, … for the chunks of a row, 0 for padding. Attention stays within a segment."""
     visits_RT: NDArray[np.int64]
-    """Number of each token's visit in its chunk, from 0."""
+    """Index of each token's visit in its chunk, from 0."""
     chunks: NDArray[np.int64]
     """Chunk of each token (an index into `Sequences.chunks`), -1 for padding; shape (R, T)."""
     patients_RT: NDArray[np.int64]
-    """Number of each token's patient (`Sequences.numbers`), -1 for padding."""
+    """Index of each token's patient (`Sequences.numbers`), -1 for padding."""
     clipped: int
 
     @property

@@ -51,7 +51,8 @@ class SideBySide:
             yield loss
 
     def each(self, function: Callable[[Part], Found], parts: Iterable[Part]) -> Iterator[Found]:
-        """Yield what a function finds of each part, in their order; no more are computed ahead than there are threads."""
+        """Yield the result of a function for each part, in order; at most as many parts as there are threads are computed
+        ahead."""
         left = iter(parts)
         while some := list(islice(left, self.threads)):
             yield from self.pool.map(function, some)
@@ -61,7 +62,8 @@ class SideBySide:
 def side_by_side(settings: EncoderSettings, device: torch.device, compiled: bool) -> Iterator[SideBySide | None]:
     """Yield the threads of a training; None where its parts are computed one after the other.
 
-    That is on GPUs, with several processes, and with dropout: all threads draw from one generator, in an order that differs.
+    That is so on GPUs, for compiled models, with several processes or a single thread, and with dropout, for which all threads
+    would draw from one generator in a varying order.
     """
     threads = torch.get_num_threads()
     dropout = settings.dropout or settings.attention_dropout

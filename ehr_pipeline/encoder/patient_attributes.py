@@ -25,7 +25,7 @@ class Traits:
     """Values of attributes, by name. A value that fewer than FEWEST training patients have counts as unknown."""
 
     values: dict[str, NDArray[np.int16]] = field(default_factory=dict)
-    """Number of each patient's value (P,), in alphabetical order of the values; UNKNOWN without one."""
+    """The index of each patient's value (P,) among the values in alphabetical order; UNKNOWN for a patient without a value."""
     counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     """Training patients by value."""
 
@@ -49,7 +49,8 @@ class Traits:
         return cls(values, counts)
 
     def of(self, name: str, patients: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the values of some patients, by number; UNKNOWN for number -1, and for an attribute that was not read."""
+        """Return the values of `patients` (`Sequences.numbers`); UNKNOWN for a patient of -1, and for an attribute that was not
+        read."""
         if name not in self.values:
             return np.full(patients.shape, UNKNOWN, np.int64)
         return np.where(patients >= 0, self.values[name][patients], UNKNOWN).astype(np.int64)

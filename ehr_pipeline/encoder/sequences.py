@@ -63,7 +63,7 @@ class Selection:
     positions: NDArray[np.int64]
     """Age index + 1, because the stock model never trains row 0 of the table, the row of the padding id."""
     visits: NDArray[np.int64]
-    """Number of the token's visit in its chunk, from 0."""
+    """Index of the token's visit in its chunk, from 0."""
     clipped: int
     """Number of tokens whose age is outside the position table."""
 
@@ -112,12 +112,12 @@ class Sequences:
         return int(changes.sum()) + int(len(shard) > 0)
 
     def numbers(self, chunks: Chunks) -> NDArray[np.int64]:
-        """Return the number of each chunk's patient among the patients of all shards, in their order."""
+        """Return the index of each chunk's patient among the patients of all shards, in the order of the shards."""
         sizes = np.array([len(shard.birth_day) for shard in self.shards], np.int64)
         return (np.cumsum(sizes) - sizes)[chunks.shard] + chunks.patient
 
     def patients(self) -> NDArray[np.int64]:
-        """Return, for the patients that have a chunk, the number of the shard and of the row in it (2, n)."""
+        """Return the patients that have a chunk: the index of the shard, and the row in that shard (2, n)."""
         return np.unique(np.stack([self.chunks.shard, self.chunks.patient]).astype(np.int64), axis=1)
 
     def select(self, chunks: Chunks) -> Selection:

@@ -8,7 +8,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.work.jobs import Job
 
 PATIENTS = ".patients.npy"
-"""File in `out` that lists the patients that were read: numbers of shard and row (2, P)."""
+"""File in `out` that lists the patients that were read: index of the shard, and row in it (2, P)."""
 
 
 @dataclass(frozen=True, kw_only=True)

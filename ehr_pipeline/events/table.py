@@ -24,7 +24,7 @@ class Mapping:
 
     @classmethod
     def read(cls, folder: Path, *columns: str) -> "Mapping":
-        """Read the table in the folder of a `mapped_events` artifact. Raises Damaged when it is not what it should be.
+        """Read the table in the folder of a `mapped_events` artifact. Raises Damaged when it is not valid.
 
         If `columns` are named, only these are read, and of these only those that the artifact has. Reading all columns
         of 200,000 codes takes 100 MB.

@@ -77,7 +77,7 @@ class Cases:
     """All cases, with arrays of one value for each (P,)."""
 
     shard: NDArray[np.int32]
-    """Number of the shard of the data set, in order of file names."""
+    """Index of the shard of the data set, in order of file names."""
     row: NDArray[np.int64]
     side: NDArray[np.int8]
     """COUNT, TUNE or JUDGE."""
@@ -202,7 +202,7 @@ def _of_shard(
 
 
 def stratum(age: NDArray[np.floating], female: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Number (P,) of each case's sex and ten-year age band; the last band starts at 80. Unknown sex counts as male."""
+    """Index (P,) of each case's stratum, by sex and ten-year age band; the last band starts at 80. Unknown sex counts as male."""
     band = np.clip(age // BAND, 0, OLDEST).astype(np.int64)
     found: NDArray[np.int64] = band + (OLDEST + 1) * female.astype(np.int64)
     return found

@@ -33,7 +33,7 @@ class Groups:
     names: tuple[str, ...]
     members: "csr_array"
     of_type: NDArray[np.int64]
-    """The first semantic type of each concept (V,), as a number."""
+    """The index of the first semantic type of each concept (V,)."""
 
     @classmethod
     def of(cls, types: Sequence[tuple[str, ...]], recorded: NDArray[np.integer]) -> "Groups":

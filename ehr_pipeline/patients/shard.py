@@ -119,7 +119,7 @@ class Shard:
         return np.repeat(age, tokens)
 
     def visit_numbers(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of each token's visit, from 0 in each chunk (see `ages`), one chunk after the other."""
+        """Return the index of each token's visit, from 0 in each chunk (see `ages`), one chunk after the other."""
         visit, visits, tokens = self._visits(starts, lengths)
         first = visit[np.cumsum(visits) - visits]
         return np.repeat(visit - np.repeat(first, visits), tokens)
@@ -148,7 +148,7 @@ def ranges(begin: NDArray[np.integer], end: NDArray[np.integer]) -> NDArray[np.i
 
 
 def starts_of(sizes: NDArray[np.generic]) -> NDArray[np.int32]:
-    """Where things of these sizes begin, one after the other, and where the last one ends."""
+    """Where parts of these sizes begin if they follow one another, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
 
 

@@ -1,4 +1,5 @@
-"""Warn early of too little data: too few patients, too small a vocabulary, an empty cohort. A run would find it after minutes.
+"""Warn early of too little data: too few patients, too small a vocabulary, an empty cohort. A run would notice this only after
+minutes.
 
 If the extracts are small enough to be read within seconds, all their rows are read. Only certain or nearly certain
 problems are reported. They are warnings, because the assets before the one that would fail can still be made.
@@ -157,7 +158,7 @@ def _vocabulary(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
 
 
 def _cohort(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
-    """Report lists of the cohort that match no recorded code, and rows of the others that match none."""
+    """Report lists of the cohort that match no recorded code; and rows that match none, in the other lists."""
     named = lists.cohort(study)
     if not named or not codes.height:
         return

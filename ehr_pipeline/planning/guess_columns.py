@@ -1,7 +1,7 @@
-"""Guess which column of a file holds the patient, the date, the code, the birth and the sex, where its name is not usual.
+"""Guess which columns of a file hold the patient, the date, the code, the birth and the sex, if their names are unusual.
 
-A person may name columns; a name comes before a guess. A guess is made from the words in a name, or from the values. Where
-two columns fit as well, none is taken: a wrong column would be worse than a question.
+A person may name columns; a name comes before a guess. A guess is made from the words in a name, or from the values. If two
+columns fit equally well, neither is taken: a wrong column would be worse than a question.
 """
 
 import datetime
@@ -17,16 +17,16 @@ from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.records.values import SEX_WORDS
 
 Named = Mapping[str, Sequence[str]]
-"""Columns as a person names them, by role: files may call the same one differently."""
+"""The columns that the user named, by role. There may be several for a role, since files may use different names."""
 ROLES = tuple(guess_format.NAMES)
 NEEDED = ("patient", "date", "code")
 PEOPLE = ("patient", "person", "pseudo", "nhs", "subject", "client")
 BIRTH = ("birth", "born", "dob", "geburt", "naissance", "nacimiento", "nascita")
 CODE = ("code", "snomed", "sct", "icd", "read", "concept")
 UNIQUE = 0.9
-"""Share of the rows that have an id of their own in a file with one row for each patient."""
+"""In a file with one row for each patient, at least this share of the rows has an id of its own."""
 SHARED = 0.2
-"""Share of one file's ids that the first rows of another hold, if both are ids of the same patients."""
+"""If two columns hold ids of the same patients, the first rows of both files have at least this share of the ids in common."""
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _YEAR = r"^(?:18|19|20)[0-9]{2}$"
 
@@ -43,7 +43,7 @@ def read_names(texts: Iterable[str]) -> dict[str, list[str]]:
 
 
 def assigned(found: Sequence[Sniffed], named: Named, today: datetime.date) -> list[Sniffed]:
-    """The files with their columns: as named, by usual names, or guessed. Raises UserError if no file has a named one."""
+    """The files with their columns: as named, by usual names, or guessed. Raises UserError for a named column that no file has."""
     headers = "; ".join(f"{one.path.name} has {', '.join(one.table.columns)}" for one in found)
     for role, names in named.items():
         for name in names:
@@ -56,7 +56,7 @@ def assigned(found: Sequence[Sniffed], named: Named, today: datetime.date) -> li
 
 
 def guessed(one: Sniffed, named: Named) -> dict[str, str]:
-    """The columns of a file that are neither named by a person nor called as usual."""
+    """The columns of a file, by role, that were guessed: neither named by the user, nor found by a usual name."""
     usual = replace(one, roles={})
     return {
         role: name for role, name in one.roles.items() if usual.column(role) != name and name not in named.get(role, ())
@@ -64,7 +64,7 @@ def guessed(one: Sniffed, named: Named) -> dict[str, str]:
 
 
 def _with(one: Sniffed, roles: Mapping[str, str]) -> Sniffed:
-    """A file with more columns known; what is known stays."""
+    """Add columns to those known of a file; known ones are not replaced."""
     new = {role: name for role, name in roles.items() if name and not one.column(role)}
     return replace(one, roles={**one.roles, **new})
 
@@ -87,7 +87,7 @@ def _by_words(one: Sniffed, today: datetime.date) -> dict[str, str]:
 
 
 def _patient(one: Sniffed, found: Sequence[Sniffed], today: datetime.date) -> str:
-    """The column of the patient's id: by words in its name; else the only one whose values another file has too."""
+    """The column of the patient's id: by words in its name; else the only column whose values also occur in another file."""
     if one.column("patient"):
         return ""
     taken = {one.column(role) for role in ROLES}
@@ -135,7 +135,7 @@ def _many(values: pl.Series) -> bool:
 
 
 def _shares(one: Sniffed, name: str, other: Sniffed) -> bool:
-    """Whether another file has a column with the same ids, of which one file has one a row."""
+    """Whether another file has a column with the same ids, and in one of the two files nearly every row has an id of its own."""
     mine = one.values(name)
     for column in other.table.columns:
         theirs = other.values(column)

@@ -28,7 +28,8 @@ MOST_ROWS = 5000
 MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 """Byte order marks, each with its encoding."""
 BINARY, MOST_BINARY = "\x00\x01\x02\x03\x04\x05\x06\x07\x08", 0.01
-"""Characters that no text has, and the share of them from which on a file is none: damaged rows are for the quarantine."""
+"""Characters that text does not contain. A file with more than this share of them is not text; a few are damaged rows, which go
+to the quarantine."""
 FORMATS = (
     "iso",
     "%d/%m/%Y",
@@ -83,7 +84,7 @@ class Sniffed:
     quote: str = ""
     encoding: str = "utf-8"
     roles: Mapping[str, str] = field(default_factory=dict)
-    """Columns by role, where a person named them or they were guessed."""
+    """Columns by role that the user named, or that were guessed."""
 
     @property
     def rows(self) -> int:
@@ -91,7 +92,7 @@ class Sniffed:
         return self.table.height if self.bytes_a_row <= 0 else round(self.path.stat().st_size / self.bytes_a_row)
 
     def column(self, role: str) -> str:
-        """The column of a role, by its usual names unless it is known otherwise; empty if there is none."""
+        """The column of a role: as named or guessed (`roles`), else by its usual names; empty if there is none."""
         if role in self.roles:
             return self.roles[role]
         usual = NAMES[role].split()
@@ -152,7 +153,8 @@ def sniff(path: Path) -> Sniffed:
 
 
 def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
-    """The format that reads the most values, and whether another reads as many but as other days. ('', False) if none fits."""
+    """The format that reads the most values, and whether another one reads as many, but as other days. ('', False) if none
+    reads half."""
     sample = values.head(MOST_ROWS)
     read = {form: sample.to_frame("v").select(d=dates.parse(pl.col("v"), (form,), today))["d"] for form in FORMATS}
     known = {form: int((days.is_not_null() & (days <= today)).sum()) for form, days in read.items()}
@@ -191,7 +193,7 @@ def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
 
 
 def attributes(found: Sniffed, taken: Sequence[str]) -> dict[str, str]:
-    """Other columns with few different values, such as the region: the column by a name for the patient data set."""
+    """Other columns with few different values, such as the region: each by its name in the patient data set."""
     chosen: dict[str, str] = {}
     for column in found.table.columns:
         values = found.values(column)

@@ -69,10 +69,10 @@ class Started:
 def start(
     folder: Path, sources: Sequence[Path], umls: Path | None, today: datetime.date, named: Named | None = None
 ) -> Started:
-    """Write a study into a folder. `named` are columns by role, as a person says.
+    """Write a study into a folder. `named` holds the columns that the user named, by role.
 
-    Columns that cannot be told are marked in the settings. Raises UserError if the folder has a study already, or if a
-    file cannot be read. Settings that still have such a mark are put aside if files are given.
+    A column that cannot be identified is marked in the settings. Raises UserError if a file cannot be read, or if the folder
+    has a study already; but if files are given, settings that still have such a mark are set aside and written anew.
     """
     made = Started(folder / SETTINGS)
     unfinished = bool(sources) and made.settings.is_file() and f'= "{UNNAMED}"' in made.settings.read_text("utf-8")
@@ -139,7 +139,7 @@ def _look(sources: Sequence[Path], made: Started, today: datetime.date, named: N
 
 
 def _delimited(found: list[Sniffed], made: Started, today: datetime.date, named: Named) -> Extract:
-    """Describe delimited files of an unknown layout. Columns that cannot be told are marked in the settings."""
+    """Describe delimited files of an unknown layout. A column that cannot be identified is marked in the settings."""
     events, patients = _likely(found)
     for one in found:
         if one not in events and one not in patients:
@@ -191,7 +191,7 @@ def _names_codes(one: Sniffed) -> bool:
 
 
 def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:
-    """The files of events and those of patients; if none is sure, the one that comes closest."""
+    """The files of events, and the files of patients. If no file is certain, the one that comes closest is taken."""
     events, patients = [one for one in found if one.is_events], [one for one in found if one.is_patients]
     left = [one for one in found if one not in events and one not in patients]
     if not events and (maybe := [one for one in left if not one.tells_birth]):
@@ -203,7 +203,7 @@ def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:
 
 
 def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: Started) -> str:
-    """The columns as TOML, with a mark and a comment where one is not known."""
+    """The columns as TOML. A column that is not known is marked, and a comment asks for its name."""
     unknown = [role for role, name in columns.items() if not name]
     header = ", ".join(one.table.columns)
     if unknown:

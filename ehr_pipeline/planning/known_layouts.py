@@ -1,4 +1,4 @@
-"""Recognise the layouts that `records.source` can name, and the tables beside them that tell what their codes mean."""
+"""Recognise the layouts that `records.source` can name, and the tables beside them that say what their codes mean."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,15 +16,15 @@ DICTIONARIES = {
     "medcodeid": (("snomedctconceptid",), ("term",)),
     "prodcodeid": (("dmdid",), ("productname", "termfromemis", "term")),
 }
-"""CPRD's dictionaries by their code system, which is also the name of the column of codes: usual names of the columns of the
-SNOMED code and of the name."""
+"""CPRD's dictionaries, by code system, which is also the name of their column of codes. For each: usual names of the column of
+SNOMED codes, and of the column of names."""
 PRACTICE = "care_site_id"
 
 
 def known(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract | None:
     """Recognise a known layout by the names of its files; None if there is none. Adds sentences to `facts` and `doubts`.
 
-    What the codes mean is looked for in the folder, and in `others`: files and folders.
+    Tables that say what the codes mean are looked for in the folder, and in `others` (files and folders).
     """
     names = [path.name.lower() for path in folder.iterdir()]
     if "person" in {name.split(".")[0] for name in names}:
@@ -101,7 +101,7 @@ def _of(folder: Path, name: str) -> Iterator[Path]:
 
 
 def _tables(folder: Path, others: Sequence[Path]) -> Iterator[Sniffed]:
-    """The text files that may be dictionaries: those of the extract's own tables are not."""
+    """The text files that may be dictionaries, without the extract's own tables."""
     there = [path for place in (folder, *others) for path in (sorted(place.rglob("*")) if place.is_dir() else [place])]
     for path in there:
         if path.is_file() and "_extract_" not in path.name.lower() and not path.name.startswith("."):

@@ -202,7 +202,8 @@ def _consistency(study: Study, found: Preflight) -> None:
 
 
 def _predicted(study: Study) -> Iterator[str]:
-    """Yield problems with attributes that the encoder learns to predict: unknown, dates, derived from records that tasks test."""
+    """Yield problems with the attributes that the encoder is to predict: unknown ones, dates, and those derived from codes if
+    there are tasks."""
     where = "encoder.metadata.attributes"
     for name in study.encoder.predicted:
         if name in ("sex", BIRTH_DECADE):

@@ -9,7 +9,7 @@ SETTINGS, LANDING, LISTS = "study.toml", "landing", "lists"
 FEW, MANY = 2_000, 50_000
 """Below FEW patients the encoder is of the preset 'small', below MANY of 'demo', else 'published'."""
 HUNDREDS = 500
-"""Patients of a study whose files are not there yet: what is chosen for them runs for more, too."""
+"""Assumed number of patients of a study whose files are not there yet. The settings chosen for it also work with more patients."""
 NO_QUOTE = "# quote = '\"' # if fields stand in quotes"
 NO_SEX_VALUES = '# sex_values = { 1 = "M", 2 = "F" } # if the sex is not written as M, female or another usual word'
 PATIENTS_A_CLUSTER, MOST_CLUSTERS = 50, 20

@@ -1,7 +1,8 @@
-"""Rows of concept lists that no extract records: most are rare codes, but some are miswritten, and would find nobody in silence.
+"""Rows of concept lists that no extract records. Most are rare codes, but some are miswritten, and would silently find nobody.
 
-Clinical lists name every code of a disease, and most of them are rare: also in the demo, most SNOMED codes of the shipped lists are
-recorded nowhere. So a share is telling only for codes that no file explains, such as codes of other systems without a dictionary.
+Clinical lists name every code of a disease, and most of these codes are rare: even in the demo, most SNOMED codes of the
+shipped lists are recorded nowhere. So a large share of unrecorded codes is a warning only among codes that no file explains,
+such as codes of other systems without a dictionary.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,17 +11,17 @@ from collections.abc import Set as AbstractSet
 from ehr_pipeline.events.resolve_lists import Resolved, Rows
 
 MOST_UNRECORDED = 0.5
-"""Share of a list's unexplained codes of which more that are not recorded are a warning."""
+"""If more than this share of a list's unexplained codes is not recorded, the message is a warning."""
 SHOWN = 3
-"""How many lines a message names."""
+"""How many line numbers a message lists."""
 Told = tuple[str, str]
 """A level ('facts' or 'warnings') and a text."""
 
 
 def notes(place: str, rows: Rows, recorded: AbstractSet[str], known: AbstractSet[str]) -> Iterator[Told]:
-    """Yield what to know of the rows of a list that are not recorded.
+    """Yield messages about the rows of a list that are not recorded.
 
-    `recorded` holds the codes in the extracts, `known` these and the concepts that they stand for.
+    `recorded` holds the codes in the extracts; `known` holds the same codes, and the concepts that they stand for.
     """
     absent = [row for row in rows if known.isdisjoint({row.row.code, *row.concepts})]
     wrong = miswritten(absent, recorded)
@@ -57,7 +58,7 @@ def _unexplained(row: Resolved) -> bool:
 
 
 def _forms(code: str) -> set[str]:
-    """What a person may write for a recorded code: the whole, or the part after the name of its system."""
+    """What a person may write for a recorded code: the whole code, or only the part after the name of its system."""
     return {_plain(code), _plain(code.partition(":")[2] or code)}
 
 

@@ -64,7 +64,8 @@ class Case:
     stops: bool = False
     """Whether the outcome is that its concepts are no longer recorded. High log-odds of these concepts then count against it."""
     tuned: Tuned | None = None
-    """Returns a fine-tuned encoder's log-odds (n,), NaN on the training side, by model, number of labels (None: all), replicate."""
+    """Function of a model, a number of labels (None: all) and a replicate. Returns log-odds (n,) of the fine-tuned encoder, NaN
+    on the training side."""
 
     @cached_property
     def concepts(self) -> NDArray[np.int64]:
@@ -129,10 +130,10 @@ class Fit:
 
     model: Model
     labels: int | None
-    """None: all."""
+    """Number of labels that it was fitted with; None: all."""
     replicate: int
     probability: Floats
-    """On the test side (J,), before recalibration."""
+    """Probabilities on the test side (J,), before recalibration."""
     calibration: Calibration | None
     """Fitted on the validation side; None if this side has too few cases."""
     tuned: float

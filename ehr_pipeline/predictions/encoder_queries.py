@@ -51,7 +51,7 @@ class Asked:
         return cls(job, names, questions)
 
     def answers(self, rows: Rows, task: int, *, untrained: bool = False) -> Answers:
-        """The answers for the rows of a task. `task` is the number of the task in the order given to `ask`."""
+        """The answers for the rows of a task. `task` is the index of the task among those given to `ask`."""
         ending = UNTRAINED if untrained else TRAINED
         vectors, odds = [], []
         for number, name in enumerate(self.names):

@@ -88,7 +88,8 @@ def recalibration(label: Flags, probability: Floats, weight: Floats) -> Calibrat
 
 
 def calibration_intercept(label: Flags, probability: Floats, weight: Floats) -> float:
-    """Calibration in the large: the constant that makes the predicted number of cases the observed one (Van Calster 2019).
+    """Calibration in the large: the constant that makes the predicted number of cases equal to the observed number (Van Calster
+    2019).
 
     The constant is added to the log-odds, and found by Newton's method. It is below 0 if predictions are too high. NaN without
     cases or non-cases.
@@ -113,7 +114,7 @@ def net_benefit(label: Flags, probability: Floats, weight: Floats, threshold: fl
 
 
 def bins(probability: Floats) -> NDArray[np.int64]:
-    """The number (n,) of each row's bin. There are BINS bins with equally many rows, in order of the probability."""
+    """The index (n,) of each row's bin, from 0. There are BINS bins with equally many rows, in order of the probability."""
     order = np.argsort(probability, kind="stable")
     found = np.empty(len(order), np.int64)
     found[order] = np.arange(len(order)) * BINS // max(len(order), 1)

@@ -29,7 +29,7 @@ class Rows:
     """Rows of one task, in the order of shards and rows. Every array has one value for each row (n,)."""
 
     shard: NDArray[np.int32]
-    """Number of the shard of the data set, in order of file names."""
+    """Index of the shard of the data set, in order of file names."""
     row: NDArray[np.int64]
     """Row of the patient in the shard."""
     side: NDArray[np.int8]

@@ -56,7 +56,7 @@ class Learned:
 
     @property
     def weights(self) -> Floats:
-        """Of the state at the mask (D,)."""
+        """Weights of the state at the mask (D,)."""
         return self._linear.weights
 
     @property
@@ -77,7 +77,7 @@ class Linear:
     offset: Floats
     """The part (n,) of the log-odds that training does not change: from the vector of the history, and the intercept."""
     weights: Floats
-    """Of the state at the mask (D,)."""
+    """Weights of the state at the mask (D,)."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Laid:
     judged: NDArray[np.int64]
     """The rows on the validation and the test side, ascending."""
     tokens: NDArray[np.int64]
-    """Of the outcome."""
+    """Token ids of the outcome."""
     stops: bool
     arrays: Mapping[str, NDArray[np.generic]]
     """Arrays of the samples, by name and number."""
@@ -163,7 +163,7 @@ class Task:
         return answer_of(self.folder, self.name, head, self.names[own])
 
     def read(self) -> Laid:
-        """Its rows and samples."""
+        """Read the rows and samples of the task."""
         with np.load(self.folder / f"{self.name}.npz") as arrays:
             found = {name: arrays[name] for name in arrays.files}
         told = json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))

@@ -28,7 +28,7 @@ class ToTune:
     """A task for which the encoder is fine-tuned."""
 
     name: str
-    """As a file name."""
+    """Name of the task, as a file name."""
     rows: Rows
     tokens: NDArray[np.int64]
     """Token ids of the outcome; none for a death, which only the classifier can predict."""

@@ -17,7 +17,7 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.work.buckets import Spread, map_buckets
 
 WAITING = "notes/waiting.json"
-"""By extract: how many of the events that it set aside were kept, and how many were dropped, by reason."""
+"""File that says, for each extract, how many of the events that it set aside were kept, and how many were dropped, by reason."""
 FILE = "catalog.json"
 
 

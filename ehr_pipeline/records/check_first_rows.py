@@ -33,7 +33,7 @@ ENOUGH = 10
 
 @dataclass(frozen=True)
 class Seen:
-    """What the first rows of one file are like, read as one kind."""
+    """What the first rows of a file contain, read as rows of one kind."""
 
     path: Path
     whole: bool
@@ -118,7 +118,7 @@ def headers_alone(kind: Kind, seen: list[Seen]) -> Iterator[str]:
 
 
 def is_bad(seen: Seen, kind: Kind) -> bool:
-    """Whether no row can be used. Rows without a date prove nothing if the file has more rows: those may have one."""
+    """Whether no row can be used. Rows without a date prove nothing if the file has more rows, since these may have dates."""
     if not seen.rows or seen.readable:
         return False
     if seen.reason:
@@ -133,7 +133,7 @@ def tells(kind: Kind) -> bool:
 
 
 def _date_column(kind: Kind) -> str:
-    """Return our name of the column with the date of an event, or the birth of a patient; empty if there is none."""
+    """Return our name of the column with the date of an event, or with the birth of a patient; empty if there is none."""
     if isinstance(kind, EventKind):
         return "date"
     if isinstance(kind, PatientKind) and kind.files.columns.tell_birth:
@@ -173,8 +173,8 @@ def rules(extract: str, settings: RecordsSettings) -> DateRules:
 def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> Iterator[tuple[Level, str]]:
     """Yield what the first rows of each file lose, and how much that matters.
 
-    A loss is a problem if the run would stop because of it, as far as the first rows tell: the share lost of all events,
-    or of all patients, reaches the limit in `limits`; or at least half of the first rows of one file are misread. Rows
+    A loss is a problem if the first rows suggest that the run would stop because of it. That is so if the share of events, or
+    of patients, that is lost reaches the limit in `limits`, or if at least half of the first rows of one file are misread. Rows
     without a date only count where a file was seen whole, since they may come first in a sorted file.
     """
     for needed in (EventKind, PatientKind, LinkedKind):
@@ -198,7 +198,7 @@ def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> I
 
 
 def _share(name: str, looks: list[Seen]) -> float:
-    """About which share of the rows of some files `name` counts: a file that is larger than what was seen has more rows."""
+    """Estimate the share of all rows of some files that `name` counts. A file that was not seen whole counts by its size."""
     weights = [1.0 if one.whole else max(1.0, one.path.stat().st_size / (HEAD_BYTES * BLOCKS)) for one in looks]
     rows = sum(weight * one.sample.rows for weight, one in zip(weights, looks, strict=True))
     counted = sum(weight * getattr(one.sample, name) for weight, one in zip(weights, looks, strict=True))
@@ -206,7 +206,8 @@ def _share(name: str, looks: list[Seen]) -> float:
 
 
 def _reaches(rows: int, judged: Sample, limit: float, of_all: float) -> bool:
-    """Whether `rows` of a file reach a limit that its kind reaches too; or are most of its rows, whatever others have."""
+    """Whether `rows` of a file reach a limit that all files of its kind together reach too; or are most of the file's first
+    rows."""
     stops = of_all >= limit and rows >= max(FEWEST, limit * judged.rows)
     return stops or _most(rows, judged, limit)
 

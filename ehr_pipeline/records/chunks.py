@@ -21,8 +21,8 @@ SHORTEST = 16
 memory, and a line can be a newline alone."""
 CHUNK_BYTES = 1 << 20
 TOO_LONG, UNCLOSED, AFTER_UNCLOSED = "line_too_long", "unclosed_quote", "after_unclosed_quote"
-"""Why lines are rejected: the line is too long; it has a quote that does not close, or closes in the middle of a field;
-it follows such a line in the same row."""
+"""Reasons for rejecting a line: the line is too long; the line has a quote that does not close, or that closes in the middle of
+a field; the line follows such a line in the same row."""
 
 
 class Readable(Protocol):

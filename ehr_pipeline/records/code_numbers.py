@@ -73,12 +73,12 @@ class _Numbers:
 
     def __init__(self) -> None:
         self.code_of = np.zeros(FEWEST_SLOTS, np.int64)
-        """The code of each number; 0, which is no code, where the number belongs to another list, or to none yet."""
+        """The code of each number. 0 is no code: the number then belongs to a code of another list, or to no code yet."""
         self._slots = np.zeros(FEWEST_SLOTS, np.uint32)
         self._known = 0
 
     def of(self, codes: NDArray[np.int64], count: int) -> tuple[NDArray[np.uint32], int]:
-        """Return the numbers (n,) of codes (n,), where new codes get numbers from `count` on; and the next free number."""
+        """Return the numbers (n,) of codes (n,), and the next free number. New codes get numbers from `count` on."""
         found, done = np.empty(len(codes), np.uint32), 0
         while done < len(codes):
             if 2 * self._known >= len(self._slots):
@@ -92,12 +92,12 @@ class _Numbers:
         return found, count
 
     def _reach(self, count: int) -> None:
-        """Have places for the codes of numbers below `count`."""
+        """Make room for the codes of all numbers below `count`."""
         if len(self.code_of) < count:
             self.code_of = np.concatenate([self.code_of, np.zeros(max(len(self.code_of), count), np.int64)])
 
     def _grow(self) -> None:
-        """Take four times as many slots. At most half of them are taken, so that a free one is always near."""
+        """Quadruple the slots. At most half of them are ever in use, so that a free one is always near."""
         self._slots = np.zeros(4 * len(self._slots), np.uint32)
         _seat(np.flatnonzero(self.code_of).astype(np.uint32), self._slots, self.code_of)
 
@@ -135,7 +135,7 @@ def _number(
 
 @compiled
 def _seat(numbers: NDArray[np.uint32], slots: NDArray[np.uint32], code_of: NDArray[np.int64]) -> None:
-    """Put known numbers (n,) into empty slots, as `_number` looks for them."""
+    """Put known numbers (n,) into empty slots, where `_number` will find them."""
     last = len(slots) - 1
     for number in numbers:
         slot = np.int64((np.uint64(code_of[number]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & last

@@ -16,7 +16,8 @@ from ehr_pipeline.tables.jit import compiled
 FIRST_YEAR, YEARS = 1800, 700
 LAST_YEAR = FIRST_YEAR + YEARS - 1  # packed row keys can hold later days too
 ISO = "iso"
-"""Accepted besides strftime formats: the day of any ISO 8601 date, with or without a time of day, fraction and zone."""
+"""Name of a format that is accepted besides strftime formats. It reads the day of any ISO 8601 date, with or without a time of
+day, fraction and zone."""
 _ISO_DAYS = {  # calendar dates, extended and basic; ordinal dates; week dates
     "%Y-%m-%d": r"-",
     "%Y%m%d": r"^\d{8}$",
@@ -72,7 +73,7 @@ def parse(text: pl.Expr, formats: tuple[str, ...], latest: datetime.date | None 
 
 
 def _since_1800(date: pl.Expr) -> pl.Expr:
-    """Discard years before 1800: there a format read too few digits, as '%d/%m/%Y' does with '05/06/50'."""
+    """Discard years before 1800: they show that a format read too few digits, as '%d/%m/%Y' does with '05/06/50'."""
     return pl.when(date >= datetime.date(FIRST_YEAR, 1, 1)).then(date)
 
 
@@ -103,10 +104,10 @@ def _not_after(date: pl.Expr, form: str, latest: datetime.date | None) -> pl.Exp
 
 
 def partial(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Return dates without a day as the middle of their month (the 15th) or year (1 July); and what is known of each.
+    """Read dates without a day, such as '2001', '03/2001', '2001-03' and 'Mar-2001'.
 
-    That is 'month' or 'year'. '2001', '03/2001', '2001-03' and 'Mar-2001' are such dates. Null for every other text,
-    and for years before 1800.
+    Returns the middle of the month (the 15th) or of the year (1 July), and which of the two is known: 'month' or 'year'. Both
+    are null for every other text, and for years before 1800.
     """
     year = _valid_year(text.str.extract(_YEAR))
     months = []
@@ -186,7 +187,8 @@ def _read(
     calendar: NDArray[np.int32],
     day: NDArray[np.int32],
 ) -> None:
-    """Fill in the day (n,) of the string views (n, 2) with digits where the picture has '0', and else its characters."""
+    """Fill in the day (n,) of each string view (n, 2) that fits the picture: a digit for each '0', all other characters
+    unchanged."""
     for row in range(len(views)):
         if views[row, 0] & np.uint64(0xFFFFFFFF) != len(picture):
             continue
@@ -215,7 +217,8 @@ def usable_days(days: pl.Series, rules: DateRules) -> NDArray[np.int32]:
 
 
 def _shape(form: str) -> tuple[str, NDArray[np.int32]] | None:
-    """Return a format as a picture, such as '00/00/0000', and the weight of the digit at each place; None if it has none."""
+    """Return a format as a picture, such as '00/00/0000', and the weight of the digit at each place; None for a format without
+    a picture."""
     picture, weights, rest = "", list[int](), form
     while rest:
         if rest[:2] in _DIGITS:

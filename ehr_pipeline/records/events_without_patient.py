@@ -79,9 +79,9 @@ class JoinJob:
 def join(records: dict[str, Artifact], settings: RecordsSettings, out: Path, spread: Spread) -> dict[str, Counter[str]]:
     """Join the events that were set aside in `records`, which are given by extract, to the patients of any extract.
 
-    If there are several extracts and any set events aside, `events/` and `codes/` are written into `out`. Returns how
-    many events of each extract were kept or dropped, by reason; and under '' how many are kept when an event of several
-    extracts counts once.
+    If there are several extracts and any set events aside, `events/` and `codes/` are written into `out`. Returns, for each
+    extract, how many events were kept or dropped, by reason. The key '' holds how many are kept if an event in several extracts
+    counts once.
     """
     waiting = {
         name: {path.name: path for path in found.files(WAITING)} if (found.path / WAITING).is_dir() else {}

@@ -26,11 +26,11 @@ ORPHAN = "adds_to_no_patient"
 UNKNOWN_PATIENTS = "unknown_patients"
 """Name of the count of patients whose events are rejected because no row describes them."""
 KNOWN = "known:"
-"""Prefix of the name of a column, for the count of patients who have a value in it."""
+"""Prefix of the name of a count: `known:<column>` counts the patients who have a value in the column."""
 DIFFERING = "differing:"
-"""Prefix of the name of a column, for the count of patients whose rows have several values in it."""
+"""Prefix of the name of a count: `differing:<column>` counts the patients whose rows have several values in the column."""
 OTHER_SEX = "sex:"
-"""Prefix of a sex value that is not understood, for the count of patients who have this value."""
+"""Prefix of the name of a count: `sex:<value>` counts the patients whose sex has this value, which is not understood."""
 Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.uint64]]
 """File number, line, reason and patient hash (n,) of rejected rows."""
 
@@ -114,7 +114,8 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
 
 @read_once()
 def _codes(path: Path) -> tuple[pa.Array, NDArray[np.int32]]:
-    """Return all sorted codes of the extract, and the place of each by its number (0 is no code). Read once for all buckets."""
+    """Return all codes of the extract, sorted, and the index of each code by its number (0 is no code). Reads the file only
+    once."""
     table = schemas.read(path)
     return table.column("code").combine_chunks(), np.append(np.int32(-1), table.column("rank").to_numpy())
 

@@ -18,7 +18,7 @@ _WHOLE = r"^([+-]?\d{1,19})\.0+$"
 EXACT = 2**53
 """From here on, a whole number stored as float64 may differ from the one that was meant."""
 ROUND_DIGITS = 15
-"""Number of digits that a spreadsheet keeps; it writes zeros for those that follow."""
+"""Number of digits that a spreadsheet keeps; it turns all further digits into zeros."""
 
 
 def whole(text: pl.Expr, digits: int = 1) -> pl.Expr:
@@ -40,9 +40,11 @@ def is_inexact(text: str) -> bool:
 
 
 def share_rounded(texts: pl.Series) -> float:
-    """Return which share of numbers longer than a spreadsheet keeps has only zeros after that; 0 for fewer than 10 numbers.
+    """Return, among the numbers with more than 15 digits, the share whose further digits are all zero; 0 if there are fewer
+    than 10.
 
-    By chance, this holds for a tenth of ids with one such digit, a hundredth with two, a thousandth with three.
+    A spreadsheet keeps only the first 15 digits of a number, and turns the others into zeros. By chance, the further digits are
+    all zero in a tenth of the ids with one such digit, a hundredth with two, a thousandth with three.
     """
     long = texts.filter(texts.str.contains(rf"^\d{{{ROUND_DIGITS + 1},19}}$"))
     zeros = long.str.slice(ROUND_DIGITS).str.contains(r"^0+$")

@@ -78,7 +78,7 @@ class PatientKind(AdaptedKind):
     linked_where: str = ""
     """The setting that describes the joined table, if it is not in the section of these files."""
     births: str = ""
-    """If only certain rows of a file give births: which setting names them, in words for a message."""
+    """Words for a message, if only some rows of a file give births: which setting names these rows."""
     columns: Mapping[str, str] | None = None
     """The columns to read, if they differ from `files.columns` because rows are adapted."""
 

@@ -18,7 +18,7 @@ LONGEST_ID = 100  # bytes of a patient id: a longer value is another column, or 
 # Directives for day, month and year in formats of dates, and for a time of day, which is not used.
 DIRECTIVES = frozenset("dembBhyYHIMSpTRfjz%")
 UNNAMED = "?"
-"""Stands where a person has yet to name a column: `init` could not tell it."""
+"""Stands in the settings for a column that `init` could not identify, until a person names it."""
 RESERVED = ("patient_id", "birth_date", "birth_precision", "sex", "visits", "line", *DATED)
 
 

@@ -21,9 +21,9 @@ CODES = ("practice", "region", "ethnicity", "treatment", "race", "sex", "split")
 MOST_CATEGORIES = 10
 """Up to this many different whole numbers are categories: grades, deciles."""
 WIDEST = 1000
-"""From this difference between the largest and the smallest on, whole numbers that repeat are codes."""
+"""Whole numbers that repeat are codes if the largest and the smallest differ by at least this."""
 REPEATED = 2
-"""From this average number of patients per whole number on, numbers that lie far apart are codes."""
+"""Whole numbers that lie far apart are codes if, on average, at least this many patients have the same number."""
 
 
 def numbers(values: Iterable[str]) -> NDArray[np.float64]:

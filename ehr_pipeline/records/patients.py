@@ -145,9 +145,9 @@ def unusable_dates(rows: pl.DataFrame, files: PatientFiles | LinkedFiles) -> int
 
 
 def undecodable_values(rows: pl.DataFrame, columns: Mapping[str, str]) -> Counter[str]:
-    """Count values with undecodable bytes in columns that are carried unchanged, by the file's name of the column.
+    """Count values with undecodable bytes in columns that are carried unchanged, by the name of the column in the file.
 
-    `columns` gives that name for ours. Patient ids with such bytes are rejected, and dates with them cannot be read.
+    `columns` maps our names to those in the file. Patient ids with such bytes are rejected; dates with them cannot be read.
     """
     names = [name for name in rows.columns if name in ("sex", "key") or name.startswith(("attribute:", "linked:"))]
     found = rows.select(pl.col(names).str.contains(REPLACEMENT, literal=True).sum())
@@ -225,7 +225,7 @@ class Merged:
     differing: Counter[str]
     """Number of patients with several known values in their rows, by column."""
     orphans: NDArray[np.bool_]
-    """Which rows (n,) only add to a patient whose birth no row gives."""
+    """Flags (n,) of the rows that only add to other rows, although no row of their patient gives a birth."""
 
 
 def one_row_each(patients: pl.DataFrame) -> Merged:
@@ -266,7 +266,7 @@ def _differing_births(rows: pl.DataFrame) -> int:
 def _differing(rows: pl.DataFrame) -> Counter[str]:
     """Count patients with several known values in their rows, by column other than the birth.
 
-    The observation in a row without a birth only narrows that of the patient, and is no other view of it.
+    The observation in a row without a birth only narrows the patient's observation, so it does not count as another value.
     """
     names, born = _carried(rows.columns), pl.col("birth_date").is_not_null()
     tells = {name: _known(name) & born if name in OBSERVATION else _known(name) for name in names}

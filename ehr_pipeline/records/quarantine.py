@@ -67,7 +67,7 @@ class Quarantine:
             self._writer.write_table(told.to_arrow().cast(schemas.QUARANTINE))
 
     def _listed(self, rejected: pl.DataFrame, found: dict[str, int], before: Counter[str]) -> pl.DataFrame:
-        """Return the lines to list. `found` counts the new ones by reason, `before` the earlier ones of the same file."""
+        """Return the lines to list. `found` counts the new lines by reason, `before` the earlier lines of the same file."""
         room = {reason: max(0, MOST_LISTED - before[reason]) for reason in found}
         before.update(found)
         if all(number <= room[reason] for reason, number in found.items()):

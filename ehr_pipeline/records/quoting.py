@@ -23,7 +23,7 @@ AT_ONCE = 1 << 16
 
 
 def count_lines(block: bytes) -> int:
-    """Count newlines; faster, if lines are short, than `bytes.count`, which starts a new search for each."""
+    """Count newlines. If lines are short, this is faster than `bytes.count`, which starts a new search for each newline."""
     characters = np.frombuffer(block, np.uint8)
     parts = (characters[begin : begin + AT_ONCE] for begin in range(0, len(block), AT_ONCE))  # each fits in a cache
     return sum(int(np.count_nonzero(part == NEWLINE)) for part in parts)
@@ -42,7 +42,7 @@ class Quoting:
     delimiter: bytes
     quote: bytes
     marks: bool = True
-    """Whether byte order marks at the beginning of rows are skipped: in UTF-8."""
+    """Whether byte order marks at the beginning of rows are skipped, as in UTF-8."""
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,8 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
 def _nothing(
     layout: EventFiles, rules: DateRules, columns: tuple[tuple[str, pl.DataType], ...]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return what `events.parse` makes of no rows. Cached: most blocks need it, and a call costs as much as a thousand rows."""
+    """Return the result of `events.parse` for no rows. Cached: most blocks need it, and a call costs as much as a thousand
+    rows."""
     return events.parse(pl.DataFrame(schema=dict(columns)), layout, rules)
 
 

@@ -41,7 +41,7 @@ FORMATS = (
 MOST_READ = 0.5
 """Share of the values of a column above which they are taken for dates."""
 SEVERAL_YEARS = 3
-"""Years of birth from which on one day for all of them is reported."""
+"""If births from at least this many years all fall on one day of the year, this is reported."""
 MOST_ROUNDED = 0.5
 """Share of long numbers ending in zeros at which this is reported."""
 SERIALS = (20_000, 60_000)
@@ -60,7 +60,7 @@ class Rejects:
     reason: str
     rows: int
     line: int
-    """The line of the first of them."""
+    """Line of the first of these rows."""
     found: str = ""
     """What these rows contain, in words; empty if there is nothing to say."""
 
@@ -197,7 +197,8 @@ def _column(kind: Kind, reason: str, rows: pl.DataFrame) -> str:
 
 
 def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
-    """Suggest what texts are that no format in the settings reads: day numbers, or dates in formats that read them all."""
+    """Suggest what the texts may be that no format in the settings reads: day numbers, or dates in another format that reads
+    them all."""
     number = texts.str.extract(r"^(\d{5})(?:\.\d+)?$").cast(pl.Int64, strict=False)
     if number.is_between(*SERIALS).fill_null(False).mean() == 1:
         return (
@@ -214,7 +215,7 @@ def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
 
 
 def _whole_births(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
-    """Propose to name a column of years of birth as one of dates, if that is what it holds."""
+    """Suggest `birth_date` in place of `birth_year` for a column that holds whole dates."""
     frame, formats = texts.to_frame("text"), (*kind.files.date_formats, *FORMATS)
     if not frame.select(dates.parse(pl.col("text"), formats, rules.latest).is_not_null().mean() > MOST_READ).item():
         return ""

@@ -23,7 +23,7 @@ MOST_DIGITS, LONGEST = 18, 12
 """Limits of a number (below 10**18), and of a text (which Arrow's string view holds in place)."""
 NEWLINE, LAST_CONTROL, ZERO = 10, 31, 48
 ONES = np.uint64(0x0101010101010101)
-"""A word of eight bytes that are 1; the others below are alike."""
+"""A word of eight bytes, each of which is 1. The next four words repeat another byte in the same way."""
 HIGHEST, BLANKS, ZEROS, NO_DIGIT = (
     ONES << np.uint64(7),
     ONES * np.uint64(32),
@@ -77,7 +77,7 @@ def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, 
 
 
 def _about(block: bytes) -> int:
-    """Return room for the lines of a block, going by its beginning: it may prove too little, but to count takes time."""
+    """Estimate how many lines a block has, from its beginning, with some room. It may be too few, but counting would take time."""
     if len(block) <= SAMPLE:
         return quoting.count_lines(block)
     return int(1.1 * quoting.count_lines(block[:SAMPLE]) * len(block) / SAMPLE) + SAMPLE // 100
@@ -152,7 +152,8 @@ def _scan(
 
 @part
 def _number(block: NDArray[np.uint8], words: NDArray[np.uint64], at: Any, safe: Any) -> tuple[Any, Any]:
-    """Read digits from `at` on. Returns their number, which is meaningless if they are more than 18, and where they end."""
+    """Read digits from `at` on. Returns the number that they form (meaningless if there are more than 18 digits), and where
+    they end."""
     begin, value, digits = at, np.uint64(0), np.uint64(8)
     while digits == 8 and at <= safe and at - begin <= MOST_DIGITS:
         word = _word(words, at) ^ ZEROS  # digits become their values; all other bytes are 10 or more
@@ -172,9 +173,8 @@ def _number(block: NDArray[np.uint8], words: NDArray[np.uint64], at: Any, safe: 
 
 @part
 def _text(words: NDArray[np.uint64], at: Any, delimiters: Any, quotes: Any) -> tuple[Any, Any, Any]:
-    """Read up to 16 bytes from `at` on, until a delimiter, a quote or a control character. Returns a string view without its
-    length, of which the last four bytes are missing, and where the text ends.
-    """
+    """Read up to 16 bytes from `at` on, until a delimiter, a quote or a control character. Returns the two words of a string
+    view, without the length and with at most 12 bytes of the text, and where the text ends."""
     first = _word(words, at)
     taken = _before(_ends(first, delimiters, quotes))
     second = np.uint64(0)
@@ -198,7 +198,7 @@ def _word(words: NDArray[np.uint64], at: Any) -> Any:
 
 @part
 def _ends(word: Any, delimiters: Any, quotes: Any) -> Any:
-    """Mark the bytes of a word that end a text, by their highest bit; only the lowest mark is sure (Hacker's Delight, 6-1)."""
+    """Mark the bytes of a word that end a text, by their highest bit; only the lowest mark is reliable (Hacker's Delight, 6-1)."""
     other, quote = word ^ delimiters, word ^ quotes
     return ((other - ONES) & ~other) | ((quote - ONES) & ~quote) | ((word - BLANKS) & ~word)
 

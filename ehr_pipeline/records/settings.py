@@ -170,7 +170,8 @@ class RecordsSettings:
 
     @property
     def sex_values(self) -> tuple[str, str]:
-        """The setting that says what values of the sex mean, and in words where it stands, if there may be several."""
+        """Name of the setting that says what values of the sex mean; and, if there may be several such settings, words for
+        where it stands."""
         if self.source == "delimited":
             return "sex_values", " (of the patient files)"
         return f"records.{self.source}.sex_values", ""

@@ -50,7 +50,7 @@ LIKELY = STANDARD | {
 SEX_WORDS = ("sex", "gender", "geschlecht", "sesso", "sexo")
 """Words in the names of columns and codes that give the sex."""
 NOT_UNDERSTOOD = "\0"
-"""Prefix that marks a value that is not understood, until patients have been counted by such values."""
+"""Prefix that marks a value as not understood, until the patients with each such value have been counted."""
 LONGEST, MOST_VALUES = 40, 100
 """Maximum characters kept of such a value, and maximum number of values counted separately in a bucket."""
 
@@ -103,7 +103,7 @@ def sex(column: pl.Expr, values: Mapping[str, str]) -> pl.Expr:
 
 
 def proposal(name: str, words: Collection[str], shown: Collection[str]) -> str:
-    """Return how a person can say in the setting `name` what words for the sex mean; only `shown` ones may be repeated."""
+    """Return advice on how to say, in the setting `name`, what `words` for the sex mean. Only words in `shown` may be repeated."""
     if words and set(words) <= set(STANDARD):
         seen = STANDARD if set(words) - {"1", "2"} else {"1": MALE, "2": FEMALE}
         return f"set {name} = {_toml(seen)} if 1 is male and 2 female, as in ISO/IEC 5218 and in the NHS"

@@ -143,7 +143,8 @@ def _write(
 def _brought(
     compared: Chosen, settings: RelationsSettings, given: Given, near: Near | None
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """What tells of pairs without records, by name: names, the ontology, and scores that a user brings."""
+    """Yield, by name, the measures of pairs that need no records: similarity of names and in the ontology, and the user's
+    scores."""
     if settings.names:
         yield names_and_ontology.NAMES, names_and_ontology.alike_names(compared.concepts, encoder_names.vectors)
     if settings.sentence_encoder:

@@ -30,7 +30,7 @@ class Chosen:
 
     @cached_property
     def place_of(self) -> NDArray[np.int32]:
-        """The number (V,) of the group that each token id belongs to; -1 if it is not compared."""
+        """The index (V,) of the group that each token id belongs to; -1 for a token that is not compared."""
         found = np.full(self.vocabulary.size, -1, np.int32)
         for place, group in enumerate(self.groups):
             found[list(group)] = place
@@ -38,12 +38,13 @@ class Chosen:
 
     @cached_property
     def types(self) -> NDArray[np.int64]:
-        """The number of the first semantic type of each concept (n,); concepts without one share a number."""
+        """The index of the first semantic type of each concept (n,); concepts without a type share one index."""
         names = [(concept.semantic_types or ("",))[0] for concept in self.concepts]
         return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
     def places(self, pairs: Iterable[tuple[str, str]]) -> NDArray[np.int64]:
-        """The group numbers (m, 2) of pairs of concepts. Leaves out pairs within one group, or with a concept not compared."""
+        """The group indices (m, 2) of pairs of concepts. Leaves out pairs within one group, or with a concept that is not
+        compared."""
         token, place = self.vocabulary.token_of, self.place_of
         found = [tuple(int(place[token[one]]) if one in token else -1 for one in pair) for pair in pairs]
         kept = [pair for pair in found if min(pair) >= 0 and pair[0] != pair[1]]

@@ -62,20 +62,20 @@ def _rows(sums: Any, begin: int, end: int) -> Any:
 
 @dataclass(frozen=True)
 class _Sorted:
-    """Things sorted by stratum."""
+    """Patients, or other items, sorted by stratum."""
 
     order: NDArray[np.int64]
     bounds: NDArray[np.int64]
 
     @classmethod
     def by(cls, stratum: NDArray[np.int64]) -> "_Sorted":
-        """Sort things by the number of their stratum, from 0. Things with a number below 0 are left out."""
+        """Sort items by the index of their stratum, from 0. Items with an index below 0 are left out."""
         order = np.argsort(stratum, kind="stable")
         wanted = np.arange(int(stratum.max(initial=-1)) + 2)
         return cls(order, np.searchsorted(stratum[order], wanted))
 
     def each(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Yield each stratum that is not empty: its number, and the things in it."""
+        """Yield each stratum that is not empty: its index, and the indices of the items in it."""
         for number, (begin, end) in enumerate(zip(self.bounds[:-1], self.bounds[1:], strict=True)):
             if end > begin:
                 yield number, self.order[begin:end]
@@ -89,9 +89,10 @@ def strata_of(
     *,
     since: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int64]:
-    """The number of each one's stratum, by age, sex and amount of record. `cuts` (2,) divide the amount into thirds.
+    """Return, for each patient or index day (n,), the index of its stratum, by age in years, sex and amount of record.
 
-    For index days, `since` has the days since the first visit.
+    The limits `cuts` (2,) divide the amount into thirds. For index days, `since` holds the days since the patient's first
+    visit.
     """
     third = np.searchsorted(cuts, amount, side="left")
     width = BAND if since is None else BAND_OF_RISK

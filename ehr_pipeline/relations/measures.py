@@ -18,7 +18,7 @@ NORMAL = float(special.ndtri(0.975))
 """Standard errors on each side of a 95 % interval."""
 QUARTILES_APART = 2 * float(special.ndtri(0.75))
 POLISHES, FEWEST_CONTROLS = 3, 20
-"""Rounds of the median polish; and partners from which a concept's usual deviate is taken."""
+"""Rounds of the median polish; and the fewest deviates of a concept from which its usual deviate is estimated."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Ratio:
 
     @classmethod
     def of(cls, log: Floats, variance: Floats) -> "Ratio":
-        """From the logarithm of the ratio and its variance."""
+        """Make it from the logarithm of the ratio, and the variance of that logarithm."""
         wide = NORMAL * np.sqrt(variance)
         return cls(np.exp(log), np.exp(log - wide), np.exp(log + wide))
 
@@ -252,12 +252,12 @@ def direction(cases: Floats, expected: Floats) -> Direction:
 
 
 def calibrated(deviate: Floats) -> Floats:
-    """Deviates (n, n) against what is usual for their concepts, NaN where there is none.
+    """Calibrate deviates (n, n) by what is usual for their two concepts; NaN where there is no deviate.
 
-    Most concepts do not go together, so the other deviates of a concept tell what they are where nothing is related: the negative
-    controls of Schuemie et al. 2014. What is usual for the row's and the column's concept is taken off by Tukey's median polish
-    (1977); if what is left spreads wider than a normal deviate does, by its quartiles (Efron 2004), it is divided by that spread.
-    A concept with fewer than FEWEST_CONTROLS deviates keeps them.
+    Most concepts are unrelated, so the other deviates of a concept show what its deviates are without a relation (negative
+    controls: Schuemie et al. 2014). The usual deviates of the row's and of the column's concept are subtracted by Tukey's
+    median polish (1977); nothing is subtracted for a concept with fewer than FEWEST_CONTROLS deviates. If the quartiles of the
+    rest lie further apart than those of a normal deviate (Efron 2004), the rest is divided by the ratio of the two distances.
     """
     found: Floats = deviate.copy()
     known = np.isfinite(deviate)

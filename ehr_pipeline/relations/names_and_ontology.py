@@ -39,23 +39,23 @@ class Near:
     """How near concepts are in an ontology."""
 
     similarity: NDArray[np.float64]
-    """Of Lin (n, n), from 0 to 1; NaN where a concept is not in the ontology."""
+    """Similarity of Lin 1998 (n, n), from 0 to 1; NaN where a concept is not in the ontology."""
     steps: NDArray[np.int16]
     """Fewest IS-A steps from one up to a common ancestor and down to the other (n, n); FAR where there is none."""
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """The concepts (n,) that the ontology has."""
+        """Flags (n,) of the concepts that are in the ontology."""
         found: NDArray[np.bool_] = self.steps.diagonal() == 0
         return found
 
 
 def near(ontology: Ontology, concepts: Sequence[Concept], patients: NDArray[np.integer]) -> Near:
-    """How near the concepts are (Lin 1998).
+    """Compute how near the concepts are in the ontology (Lin 1998). `patients` (n,) counts the patients who have each concept.
 
-    The information of a node is the negative logarithm of its share of the patients who have each concept (n,), those of the
-    concepts below it included (Resnik 1995). Two concepts are as similar as the information of their most informative common
-    ancestor is large beside their own.
+    The information of a node is the negative logarithm of a share: the sum of these counts over the concepts at and below the
+    node, as a share of the sum over all concepts (Resnik 1995). The similarity of two concepts is the information of their most
+    informative common ancestor, divided by the mean of their own.
     """
     above = _above(ontology, [one.concept for one in concepts])
     members: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -106,7 +106,8 @@ def _above(ontology: Ontology, concepts: Sequence[str]) -> list[Mapping[str, int
 
 
 def new_edges(edges: NDArray[np.int64], found: Near) -> dict[str, float | int]:
-    """Edges (m, 2) whose concepts the ontology both has; and the share of them that it does not have within NEAR steps."""
+    """Count the edges (m, 2) with both concepts in the ontology; and the share of these whose concepts are more than NEAR steps
+    apart."""
     one, other = edges.T
     both = found.known[one] & found.known[other]
     far = found.steps[one, other][both] > NEAR

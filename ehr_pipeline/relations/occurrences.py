@@ -28,7 +28,7 @@ class People:
 
     birth: NDArray[np.int32]
     sex: NDArray[np.int64]
-    """The number of the sex, from 0."""
+    """The sex, as an index from 0."""
     visits: NDArray[np.int32]
     first: NDArray[np.int32]
     """The day of the first visit."""
@@ -74,7 +74,7 @@ class Occurrences:
 
 @dataclass(frozen=True)
 class Source:
-    """The records of one shard, and the number of the sex of each patient."""
+    """The records of one shard, and the sex of each patient as an index from 0."""
 
     shard: Shard
     sex: NDArray[np.int64]
@@ -83,7 +83,8 @@ class Source:
 def read(
     sources: Iterable[Source], place_of: NDArray[np.int32], after_days: int, *, seed: int, work: Path, total: int
 ) -> Occurrences:
-    """Read shards. `place_of` (V,) has the number of the concept of each token id; -1, and larger ids, are not chosen.
+    """Read shards. `place_of` (V,) holds the index of each token's concept; tokens with -1, or an id of V or more, are not
+    chosen.
 
     A patient must be followed for `after_days` after an index day. `work` is a folder for the files, which must stay as long as
     the result is used. `total` is the number of sources.

@@ -1,4 +1,4 @@
-"""Report a run in which nothing changed from the manifests, without starting Dagster.
+"""If nothing has changed since the last run, report the run from the manifests, without starting Dagster.
 
 Dagster must already have recorded the current artifacts. So each whole run writes a note, beside Dagster's state, of what
 was recorded. If there is no note, or artifacts, code versions or check results differ from it, the run goes through Dagster.
@@ -21,7 +21,7 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 
 class _Changed(Exception):
-    """Raised instead of making something."""
+    """Raised where a run would have to make an artifact."""
 
 
 class _Existing(Pipeline):

@@ -42,7 +42,7 @@ def compiled(function: Function) -> Function:
 
 
 def part(function: Function) -> Function:
-    """Mark a function that loops in the same module call, so that its code replaces each call.
+    """Mark a function that is called by loops in the same module, so that its code replaces each call.
 
     Such a function takes and returns numbers and arrays, and returns several results as a tuple.
     """

@@ -43,7 +43,7 @@ class Judged:
 
     places: Places
     reason: NDArray[np.int64]
-    """Number of the reason in REASONS why the place has no label; -1 if it has a label."""
+    """Index in REASONS of the reason why the place has no label; -1 if it has one."""
     label: Flags
     end: NDArray[np.int64]
     followed: Days

@@ -19,7 +19,7 @@ LABELS = pa.schema(
     ]
 )
 _DAY = 86_400_000_000
-"""Microseconds."""
+"""Microseconds of a day."""
 
 
 def subject_id(patient_id: str, key: Key) -> int:

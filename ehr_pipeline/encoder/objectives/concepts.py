@@ -23,7 +23,7 @@ FEWEST = 100  # least number of predictions of a semantic type for which scores 
 
 
 class PredictsConcepts(Objective):
-    """Predicts concepts. Sums (4, V) by true token: losses, found first, in the top ten, predictions.
+    """Predicts concepts. Sums (4, V) by true token: losses; hits as the first guess; hits in the top ten; predictions.
 
     The last array of a part holds the true tokens (P,).
     """

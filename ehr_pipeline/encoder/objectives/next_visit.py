@@ -41,7 +41,8 @@ class NextVisit(PredictsConcepts):
         return "Every evaluation asks for the same\n{count} concepts, each from the visits before its own."
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
-        """Draw numbers that choose the visits to predict if a row has more visits than masks: the smallest at their first token."""
+        """Draw a number for each token. If a row has more visits than masks, the visits with the smallest numbers at their
+        first token are predicted."""
         return (rng.random(shape, np.float32),)
 
     def prepare(self, batch: Batch, draws: Draws) -> Part:

@@ -31,7 +31,7 @@ class Pairs:
 
     row: Ints
     slot: Ints
-    """Number of the pair in its row."""
+    """Index of the pair in its row."""
     begin: Ints
     end: Ints
 
