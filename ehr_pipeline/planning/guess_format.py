@@ -19,6 +19,7 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import dates, files
+from ehr_pipeline.records.sample import FORMATS
 from ehr_pipeline.records.values import LIKELY, STANDARD, USUAL, plainly
 from ehr_pipeline.terminology import snomed
 
@@ -30,25 +31,6 @@ MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf
 BINARY, MOST_BINARY = "\x00\x01\x02\x03\x04\x05\x06\x07\x08", 0.01
 """Characters that text does not contain. A file with more than this share of them is not text; a few are damaged rows, which go
 to the quarantine."""
-FORMATS = (
-    "iso",
-    "%d/%m/%Y",
-    "%m/%d/%Y",
-    "%d-%m-%Y",
-    "%d.%m.%Y",
-    "%d-%b-%Y",
-    "%d %b %Y",
-    "%d%b%Y",
-    "%Y/%m/%d",
-    "%d/%m/%Y %H:%M",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M",
-    "%d-%b-%Y %H:%M:%S",
-    "%d%b%Y:%H:%M:%S",
-    "%d/%m/%y",
-    "%d-%b-%y",
-)
-"""Date formats to try. If two formats read equally many values, the earlier one is used."""
 NAMES = {
     "patient": "patient patientid patid personid subjectid person subject patientkey patientpseudonym pid eid",
     "date": "date eventdate obsdate recorddate recordeddate consdate consultationdate codedate clinicaldate effectivedate"
@@ -154,7 +136,7 @@ def sniff(path: Path) -> Sniffed:
 
 def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
     """The format that reads the most values, and whether another one reads as many, but as other days. ('', False) if none
-    reads half."""
+    reads half. If two formats read equally many values, the earlier one is used."""
     sample = values.head(MOST_ROWS)
     read = {form: sample.to_frame("v").select(d=dates.parse(pl.col("v"), (form,), today))["d"] for form in FORMATS}
     known = {form: int((days.is_not_null() & (days <= today)).sum()) for form, days in read.items()}

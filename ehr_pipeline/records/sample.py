@@ -21,23 +21,24 @@ from ehr_pipeline.tables.drop_reasons import NOT_LOST, cure, in_words
 
 LONGEST, MOST_REASONS = 24, 3
 """Maximum characters of a shape, and maximum reasons per file, in a message."""
-FORMATS = (
+DAYS = (
     "%d/%m/%Y",
     "%m/%d/%Y",
-    "%Y-%m-%d",
     "%d-%m-%Y",
+    "%m-%d-%Y",
     "%d.%m.%Y",
-    "%Y/%m/%d",
-    "%Y%m%d",
-    "%d%m%Y",
-    "%d%b%Y",
     "%d-%b-%Y",
     "%d %B %Y",
+    "%d%b%Y",
+    "%Y/%m/%d",
     "%d/%m/%y",
     "%m/%d/%y",
-    "iso",
+    "%d.%m.%y",
+    "%d-%b-%y",
 )
-"""Formats to try if no date of a file can be read."""
+TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+FORMATS = ("iso", *(day + time for time in TIMES for day in DAYS), "%d%m%Y", "%d%b%Y:%H:%M:%S")
+"""Formats to try where no setting tells, the most usual first."""
 MOST_READ = 0.5
 """Share of the values of a column above which they are taken for dates."""
 SEVERAL_YEARS = 3

@@ -67,7 +67,7 @@ _ENCODING = "set `encoding` to what the file is written in, such as 'latin-1'"
 _DATES = "set `date_formats` to how dates are written there"
 _QUOTES = "set `delimiter` and `quote` to how the file is written"
 CURES = {
-    "missing_patient": "see whether `columns.patient` names the right column",
+    "missing_patient": "see whether `columns.patient` names the right column, and delete empty rows that a spreadsheet left",
     "undecodable_patient": _ENCODING,
     "overlong_patient": f"see whether `columns.patient` names the right column, and {_QUOTES}",
     "missing_code": "see whether `columns.code` names the right column; `columns.code_fallback` may name a second one",

@@ -14,6 +14,7 @@ from ehr_pipeline.terminology.reading import named, other_delimiter, read_rows
 COLUMNS = ("code", "cui", "name", "source")
 SHOWN = 20
 """How many lines a message lists; the others are only counted."""
+NO_CODE, FIND = "neither a code nor a CUI", " `ehr-pipeline find-codes` finds codes by words of their names."
 OF_A_SYSTEM = re.compile(r"[^\s:/]+:\S.*")
 _CUI = re.compile(r"C\d{7}")
 _EXPONENT = re.compile(r"\d+([.,]\d+)?E\+\d+|\d[.,]\d+E\d+", re.IGNORECASE)
@@ -54,9 +55,10 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         empty = " A row needs a code or a cui; its other fields may be empty, but all four columns are there."
+        by_name = "" if {"code", "cui"} & set(header) else FIND
         raise InputError(
             f"{told}, line 1: a concept list has the columns {', '.join(COLUMNS)}. Missing: {', '.join(missing)}."
-            f"{other_delimiter(header) or empty}"
+            f"{other_delimiter(header) or empty + by_name}"
         )
     places = [header.index(name) for name in COLUMNS]
     listed: list[ListedConcept] = []
@@ -76,7 +78,8 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
     kinds = _kinds_of_ids(listed)
     problems += [(row.line, problem) for row in listed for problem in _problems(row, kinds, local_codes)]
     if problems:
-        raise InputError(f"{told}, {_together(sorted(problems))}.")
+        by_name = FIND if NO_CODE in (problem for _, problem in problems) else ""
+        raise InputError(f"{told}, {_together(sorted(problems))}.{by_name}")
     if not listed:
         raise InputError(f"{told}: this concept list is empty.")
     return listed
@@ -118,7 +121,7 @@ def _kinds_of_ids(listed: list[ListedConcept]) -> dict[str, str]:
 def _problems(row: ListedConcept, kinds: Mapping[str, str], local_codes: bool) -> Iterator[str]:
     """Yield what is wrong with a row."""
     if not row.code and not row.cui:
-        yield "neither a code nor a CUI"
+        yield NO_CODE
     if row.code and (problem := _wrong_code(row.code, kinds, local_codes)):
         yield f"code {_shown(row.code)} {problem}"
     if row.cui and not _CUI.fullmatch(row.cui) and not OF_A_SYSTEM.fullmatch(row.cui):

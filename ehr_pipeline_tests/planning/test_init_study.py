@@ -14,6 +14,7 @@ from ehr_pipeline import cli
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import finding_codes, guess_format, init_study, preflight
 from ehr_pipeline.planning.guess_columns import read_names
+from ehr_pipeline.records import dates
 from ehr_pipeline.study import settings
 
 TODAY = datetime.date(2024, 6, 1)
@@ -199,7 +200,26 @@ def test_the_files_are_described_as_they_are(tmp_path: Path) -> None:
 def test_days_that_could_be_months_are_left_to_a_person(tmp_path: Path) -> None:
     assert guess_format.date_format(pl.Series(["03/04/2001", "05/06/2010"]), TODAY) == ("%d/%m/%Y", True)
     assert guess_format.date_format(pl.Series(["03/14/2001", "05/06/2010"]), TODAY) == ("%m/%d/%Y", False)
+    assert guess_format.date_format(pl.Series(["03-04-2001", "05-06-2010"]), TODAY) == ("%d-%m-%Y", True)
     assert guess_format.date_format(pl.Series(["soon", "later"]), TODAY) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("day", "form"),
+    [
+        ("13.4.2015 0:00", "%d.%m.%Y %H:%M"),
+        ("13.4.15", "%d.%m.%y"),
+        ("04-13-2015", "%m-%d-%Y"),
+        ("4/13/2015 11:05:09 PM", "%m/%d/%Y %I:%M:%S %p"),
+        ("13 Apr 2015", "%d %B %Y"),
+        ("13-Apr-15 23:05", "%d-%b-%y %H:%M"),
+        ("20150413", "iso"),
+    ],
+)
+def test_dates_as_programs_write_them_are_recognised(day: str, form: str) -> None:
+    """`check` proposes the same formats."""
+    assert guess_format.date_format(pl.Series([day]), TODAY) == (form, False)
+    assert pl.Series([day]).to_frame("t").select(dates.parse(pl.col("t"), (form,))).item() == datetime.date(2015, 4, 13)
 
 
 def test_codes_and_sexes_are_recognised() -> None:

@@ -307,6 +307,7 @@ def test_shapes_show_no_letter_and_no_digit(text: str, plain: str) -> None:
         (["40000", "43831.25"], "of the shape 99999 (day numbers of a spreadsheet?"),
         (["05032001", "31122001"], "of the shape 99999999 ('%d%m%Y' would read them)"),
         (["40000", "77777"], "of the shape 99999"),
+        (["13.5.2001 00:00", "31.12.2001 9:05"], "of the shape 99.9.9999 99:99 ('%d.%m.%Y %H:%M' would read them)"),
         (["05/13/2001", "12/31/2001"], "of the shape 99/99/9999 ('%m/%d/%Y' would read them)"),
     ],
 )

@@ -121,7 +121,14 @@ def test_a_wrong_path_is_told_with_what_the_folder_holds(tmp_path: Path) -> None
         ("code\tcui\tname\tsource\n1\t\tx\tx\n", r"divided by tabs"),
         ("code,cui,name,source\n", "is empty"),
         ("code,cui,name,source\n9014002,,one, two,x\n", "line 2: 5 fields"),
-        ("code,cui,name,source\n9014002,,one,x\n,,two,x\n", "line 3: neither a code nor a CUI"),
+        (
+            "code,cui,name,source\n9014002,,one,x\n,,two,x\n",
+            "line 3: neither a code nor a CUI. `ehr-pipeline find-codes` finds",
+        ),
+        (
+            "name\nPsoriasis\n",
+            "Missing: code, cui, source. .* `ehr-pipeline find-codes` finds codes by words of their names",
+        ),
     ],
 )
 def test_a_broken_list_is_told_by_file_and_line(tmp_path: Path, text: str, told: str) -> None:
