@@ -38,7 +38,7 @@ def named(study: Study) -> dict[str, str]:
 
 def look(study: Study) -> tuple[list[str], list[str], list[str]]:
     """Check the concept lists of a study. Returns problems, warnings and facts."""
-    problems, facts = [], []
+    problems, facts, refused = [], [], set[str]()
     systems = _systems(study)
     for where, path in named(study).items():
         try:
@@ -47,10 +47,12 @@ def look(study: Study) -> tuple[list[str], list[str], list[str]]:
         except UserError as error:
             problems.append(str(error))
             continue
+        refused |= {where} if wrong else set()
         facts.append(f"concept list {Path(path).name}: {len(rows)} row{'s' if len(rows) > 1 else ''}")
         problems += [f"{path} ({where}), {problem}." for problem in wrong]
-    unknown = _unknown(study)
-    if takes_everybody(study) or len(unknown) < len(cohort(study)):
+    told = {where: text for where, text in _unknown(study).items() if where not in refused}
+    unknown = list(told.values())
+    if takes_everybody(study) or len(told.keys() | refused & cohort(study).keys()) < len(cohort(study)):
         return problems, unknown, facts
     return problems + unknown, [], facts
 
@@ -65,21 +67,21 @@ def takes_everybody(study: Study) -> bool:
     return len(cohort(study)) < max(len(study.embeddings.cohort), 1)
 
 
-def _unknown(study: Study) -> list[str]:
-    """Messages about cohort lists without a row in the files that map codes; empty if the files are too large or unreadable."""
+def _unknown(study: Study) -> dict[str, str]:
+    """Messages about cohort lists, by setting, of which no row can match; empty if what maps codes is too large or unreadable."""
     lists = {where: Path(path) for where, path in cohort(study).items()}
     try:
         if sum(path.stat().st_size for path in build.inputs(study.events)) > LARGEST:
-            return []
+            return {}
         rows = resolve_lists.resolve(lists, study.events)
     except (UserError, OSError, pl.exceptions.PolarsError):
-        return []  # unreadable files are reported elsewhere
+        return {}  # unreadable files are reported elsewhere
     why = {where: _why_nobody(found, study) for where, found in rows.items()}
-    return [
-        f"{lists[where]} ({where}): {reason[0]}, so nobody is in the cohort by it. {reason[1]}"
+    return {
+        where: f"{lists[where]} ({where}): {reason[0]}, so nobody is in the cohort by it. {reason[1]}"
         for where, reason in why.items()
         if reason
-    ]
+    }
 
 
 def _why_nobody(rows: Rows, study: Study) -> tuple[str, str] | None:

@@ -280,7 +280,8 @@ def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[l
     lines += [checked if meant else NO_SEX_VALUES] if "sex" in columns else []
     lines += [f"attributes = {inline(carried)} # carried to the page; take out what is not needed"] if carried else []
     made.facts.append(
-        f"{one.path.name}: patients, about {one.rows:,}; {_described(one)}; columns {', '.join(filter(None, columns.values()))}"
+        f"{one.path.name}: patients, about {one.rows:,} rows; {_described(one)};"
+        f" columns {', '.join(filter(None, columns.values()))}"
         + (f"; attributes {', '.join(carried)}" if carried else "")
     )
     return lines, list(carried)
