@@ -150,7 +150,7 @@ def _read_page(attack: Attack, html: str) -> None:
     page = Page()
     page.feed(html)
     text = " ".join(page.text.split())
-    attack.texts["the page"] = re.sub(r"All settings \{.*?\} \} Records of|\b[0-9a-f]{16}\b", "", text)
+    attack.texts["the page"] = re.sub(r"All settings \{.*?\} \} Installed where|\b[0-9a-f]{16}\b", "", text)
     for table in page.tables:
         head = table[0] if table else []
         if head[:3] == ["What", "In", "Kept"]:
@@ -158,7 +158,8 @@ def _read_page(attack: Attack, html: str) -> None:
                 _stage(attack, [" ".join(cell.split()) for cell in row])
         elif head[:1] == ["Cluster"] and len(head) > 5:
             for row in table[1:]:
-                _add(attack, "list of clusters", (f"size/{row[0]}",), row[2])
+                if len(row) > 2:  # the others say of several rows that they are one group
+                    _add(attack, "list of clusters", (f"size/{row[0]}",), row[2])
         elif head[:1] == ["Disease"] and len(head) > 7:
             for row in table[1:]:
                 for column, name in ((6, "events"), (7, "unmapped_events")):

@@ -51,6 +51,22 @@ def test_the_attack_reads_every_place(attack: Attack) -> None:
     assert "patient_dataset/patients/dropped/few_visits" in small, "there is something to be had"
 
 
+def test_a_row_that_names_a_group_of_clusters_tells_no_size(attack: Attack) -> None:
+    (size, *_) = [name for name in attack.secrets.counts if name.startswith("size/")]
+    rows = [
+        "<td colspan=6>One group in 2 parts</td>",
+        f"<td>{size.removeprefix('size/')}</td><td>Gout</td><td>123</td>",
+    ]
+    head = "<th>Cluster</th>" + "<th>What marks it</th>" * 5
+    read = Attack(attack.secrets, attack.below, [], {})
+    attack_on_outputs._read_page(read, f"<table><tr>{head}</tr><tr>{'</tr><tr>'.join(rows)}</tr></table>")
+    assert [(one.counts, one.text) for one in read.shown] == [((size,), "123")]
+
+
+def test_the_settings_at_the_end_of_the_page_are_not_read_as_counts(attack: Attack) -> None:
+    assert '"hidden_size"' not in attack.texts["the page"]
+
+
 def planted(attack: Attack, *shown: Shown, **texts: str) -> list[str]:
     """What is found when more is shown."""
     return Attack(attack.secrets, attack.below, [*attack.shown, *shown], attack.texts | texts).found()
