@@ -18,7 +18,7 @@ USUAL_SIDES = {
 }
 """Usual spellings of sides, in lower case with blanks between words; without the ambiguous 'development', 'evaluation'."""
 SIDES = "sides"
-"""The key under which the settings of an asset that learns from only some patients hold the hash of the split."""
+"""Key in the settings of an asset that learns from only some patients. Its value is the hash of the split."""
 PUBLIC_KEY = "ehr-pipeline-split-1"
 """The public key of the demo, and of older studies that set no key, made before each store had a key of its own."""
 

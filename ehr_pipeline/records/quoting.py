@@ -19,7 +19,7 @@ NEWLINE = 10
 QUOTE = '"'
 """The usual quoting character."""
 AT_ONCE = 1 << 16
-"""Number of bytes in which newlines are counted at once."""
+"""Newlines are counted in this many bytes at a time."""
 
 
 def count_lines(block: bytes) -> int:

@@ -38,7 +38,7 @@ DAYS = (
 )
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 FORMATS = ("iso", *(day + time for time in TIMES for day in DAYS), "%d%m%Y", "%d%b%Y:%H:%M:%S")
-"""Formats to try where no setting tells, the most usual first."""
+"""Date formats to try where no setting names one, the most usual first."""
 MOST_READ = 0.5
 """Share of the values of a column above which they are taken for dates."""
 SEVERAL_YEARS = 3

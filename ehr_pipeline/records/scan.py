@@ -205,7 +205,7 @@ def _ends(word: Any, delimiters: Any, quotes: Any) -> Any:
 
 @part
 def _before(marks: Any) -> Any:
-    """Return how many bytes lie before the lowest one whose highest bit is set; 8 if there is none."""
+    """Return how many bytes lie before the lowest byte whose highest bit is set; 8 if there is none."""
     marks &= HIGHEST
     if not marks:
         return np.uint64(8)

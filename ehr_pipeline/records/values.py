@@ -149,7 +149,8 @@ def _compared(column: pl.Expr) -> pl.Expr:
 
 
 def not_understood(patients: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str], int]:
-    """Return patients, with the sex empty if it is not understood; how many have each such value; and how many have any.
+    """Return patients, with the sex empty if it is not understood; how many patients have each such value; and how many have
+    any.
 
     Only the most frequent values are counted separately.
     """

@@ -57,7 +57,7 @@ def choose(
     """Choose the concepts of a list or, without a list, of the semantic types in the settings.
 
     `synonyms` (k, 2) are pairs of token ids that count as one concept. A synonym of a chosen concept is counted with it, even
-    if the synonym is not listed. Fewer than two concepts may be chosen.
+    if the synonym is not listed. The result may hold fewer than two concepts.
     """
     wanted = [concept for concept in vocabulary.concepts if _is_wanted(concept, listed, settings)]
     frequent = sorted(wanted, key=lambda concept: (-concept.patients, concept.token_id))[: settings.most]

@@ -34,7 +34,7 @@ class Consensus:
     qualified: NDArray[np.bool_]
     """Pairs that qualify (n, n)."""
     first: NDArray[np.int64]
-    """For each edge (m,): 1 if its first concept comes before the second, -1 if after it, 0 if the order cannot be told."""
+    """For each edge (m,): 1 if its first concept comes before the second, -1 if after it, 0 if the order is not certain."""
 
 
 def qualified(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.bool_]:
