@@ -96,7 +96,7 @@ def measure(cohort: Cohort, first: str) -> dict[str, Any]:
     seconds["vectors"], begun = time.perf_counter() - begun, time.perf_counter()
     read = cohort.artifacts(assets.PATIENT_DATASET, assets.COHORT, assets.PATIENT_EMBEDDINGS, assets.VOCABULARY)
     if first == STAGES[0]:
-        used = {"neighbours": study.clusters.neighbours}
+        used = {"neighbours": study.clusters.neighbours, "permutations": study.clusters.permutations}
         cohort.make(assets.CLUSTERS, lambda out: clusters.build(read, study.clusters, study.study.seed, out), used)
     seconds["clusters"], begun = time.perf_counter() - begun, time.perf_counter()
     read |= cohort.artifacts(assets.CLUSTERS, assets.ENCODER_CHECKPOINT)
@@ -234,10 +234,8 @@ def ways(cohort: Cohort, findings: Findings) -> dict[str, int]:
 
 
 def _recognised(findings: Findings, label: int) -> str:
-    number = str(findings.numbers[label])
-    own, chance = (findings.evidence[name].get(number) for name in ("per_cluster", "expected_per_cluster"))
-    found = cluster_reliability.recognition(own, chance, int(findings.sizes[label]), findings.disclosure)
-    return found.evidence
+    halves = cluster_reliability.Halves.of(findings.evidence, int(findings.numbers[label]))
+    return cluster_reliability.recognition(halves, int(findings.sizes[label]), findings.disclosure).evidence
 
 
 def _first_mark(findings: Findings, part: NDArray[np.int64]) -> tuple[str, str]:

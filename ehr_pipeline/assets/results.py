@@ -118,7 +118,7 @@ RESULTS = (
         description="Who has one of the diseases of interest, by lists of concepts: the patients who are embedded and "
         "clustered.",
         reads=(MAPPED_EVENTS, PATIENT_DATASET),
-        version="2",
+        version="3",
         section="embeddings.cohort",
         checks=(rows.rows_conserved, data.lists_understood),
         columns=lambda study: schemas.COHORT,
@@ -161,7 +161,7 @@ RESULTS = (
         description="A cluster and a place on the map for every patient of the cohort, and how far the division can be "
         "trusted.",
         reads=(PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY),
-        version="9",
+        version="10",
         section="clusters",
         also=(identity.seed,),
         checks=(

@@ -89,6 +89,7 @@ TASKS = (
                 tasks.enough_cases,
                 blocking=False,
             ),
+            tasks.few_leave,
         ),
         columns=lambda study: schemas.TASK_LABELS,
         meanings={

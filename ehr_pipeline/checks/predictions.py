@@ -2,6 +2,7 @@
 
 from ehr_pipeline.checks.model import Check, Found
 from ehr_pipeline.disclosure.kinds import Things
+from ehr_pipeline.predictions.result_schemas import RULE_OF_THUMB
 from ehr_pipeline.predictions.table import Row, TaskResults
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
@@ -14,9 +15,9 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
         return [row for row in TaskResults.read(artifact.path).guards if row["guard"] == guard]
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
-        found = rows(artifact)
+        found, results = rows(artifact), TaskResults.read(artifact.path)
         failed = [row for row in found if row["passed"] is not True]
-        told = "; ".join(f"{row['task']}: {row['message']}" if row["task"] else row["message"] for row in failed)
+        told = "; ".join(_message(results, row) for row in failed)
         figures = {"tasks": Things(len(found)), "failed": Things(len(failed))}
         return not failed, told or (found[0]["message"] if found else "there is no task"), {**figures}
 
@@ -24,3 +25,11 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
         return all(row["passed"] is not False for row in rows(artifact))
 
     return Check(name or guard, description, test, blocking, only_warns)
+
+
+def _message(results: TaskResults, row: Row) -> str:
+    """What a guard found, with the task; and whether a model that a task does not need is worse than the best baseline as well."""
+    if not row["task"]:
+        return str(row["message"])
+    worse = row["guard"] == RULE_OF_THUMB and results.compared(row["task"]) == "worse"
+    return f"{row['task']}: {row['message']}{', and it is worse than the best baseline' if worse else ''}"

@@ -8,14 +8,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.checks.model import Found, check
-from ehr_pipeline.disclosure.figures import told
-from ehr_pipeline.disclosure.kinds import People, Things
+from ehr_pipeline.disclosure.figures import Guard, told
+from ehr_pipeline.disclosure.kinds import People, Share, Things
 from ehr_pipeline.patients.settings import TEST
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import PATIENT_DATASET
+from ehr_pipeline.tasks.censoring import MANY, left, many
 from ehr_pipeline.tasks.records import count, key
 from ehr_pipeline.tasks.table import Definition, definitions, of_task, shards
 
@@ -78,6 +79,31 @@ def enough_cases(artifact: Artifact, store: Store, study: Study) -> Found:
         False,
         f"fewer than {FEWEST_CASES} cases on the test side, so that a score says little: {', '.join(few)}",
         {"few": Things(len(few))},
+    )
+
+
+@check(blocking=False)
+def few_leave(artifact: Artifact, store: Store, study: Study) -> Found:
+    """In no task does a tenth of the patients or more leave within the window, without weights in their place.
+
+    That is a choice by the future: those who had the outcome before they left stay in.
+    """
+    guard, told_of = Guard(study.reports.suppress_below), []
+    for definition in definitions(artifact.path):
+        gone, of = left(artifact.counts[definition.slug])
+        if many(gone, of) and not definition.rule.get("censor"):
+            told_of.append(f"{definition.name} {guard.percent(Share(People(gone), People(of)))}")
+    if not told_of:
+        return (
+            True,
+            f"in no task {MANY:.0%} or more leave within the window without weights in their place",
+            {"many": Things(0)},
+        )
+    return (
+        False,
+        "many leave within the window without the outcome and are left out, which is a choice by the future, so that the share"
+        f' with the outcome is too high: {", ".join(told_of)}. follow_up = "censor" weights the others to make up for them',
+        {"many": Things(len(told_of))},
     )
 
 

@@ -42,6 +42,9 @@ class Trust:
 
     clusters: Shares
     """Mean Jaccard coefficient of each cluster (clusters,); NaN if no subset held any of the cluster's patients."""
+    spread: Shares
+    """The coefficients (2, clusters) between which the middle 95 % of the subsets lie; NaN as above. This is how much the subsets
+    differ, and no confidence interval: they share patients."""
     patients: Shares
     """Share of a patient's subsets that put the patient into the cluster matching their own (n,); NaN for a patient in no
     subset."""
@@ -99,6 +102,7 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
     nothing = np.zeros((0, most - 1))
     return Trust(
         _mean(np.array(jaccards), count),
+        _spread(np.array(jaccards), count),
         patients,
         np.array(over_n) if over_n else nothing,
         np.array(strength) if strength else nothing,
@@ -149,6 +153,13 @@ def words(stability: float, unstable_below: float) -> str:
     if not np.isfinite(stability):
         return "untested"
     return "unstable" if stability < unstable_below else "stable" if stability >= STABLE else "doubtful"
+
+
+def _spread(values: Shares, count: int) -> Shares:
+    """The 2.5th and the 97.5th percentile (2, count) of the known values (subsets, count)."""
+    known = [values[np.isfinite(values[:, place]), place] if len(values) else values for place in range(count)]
+    ends = [np.quantile(some, (0.025, 0.975)) if len(some) else (np.nan, np.nan) for some in known]
+    return np.array(ends).T
 
 
 def _mean(values: Shares, count: int) -> Shares:

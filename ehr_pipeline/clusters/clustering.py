@@ -131,10 +131,13 @@ def _write_trust(
     table = {
         str(number): {
             "jaccard": _known(value),
+            "between": [_known(end) for end in ends],
             "words": cluster_stability.words(value, settings.unstable_below),
             "patients_mean": _known(np.nanmean(own)) if np.isfinite(own).any() else None,
         }
-        for label, (number, value) in enumerate(zip(numbers.tolist(), tested.clusters, strict=True))
+        for label, (number, value, ends) in enumerate(
+            zip(numbers.tolist(), tested.clusters, tested.spread.T, strict=True)
+        )
         for own in [tested.patients[labels == label]]
     }
     text = {"resamples": settings.resamples, "unstable_below": settings.unstable_below, "clusters": table}

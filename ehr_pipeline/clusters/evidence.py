@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from scipy.stats import binomtest
+from scipy.stats import t as student
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.naive_bayes import MultinomialNB
 
@@ -34,6 +36,7 @@ NONE_BELOW, WEAK_BELOW, MAX_P = 0.05, 0.20, 0.05
 FEWEST_PATIENTS = 50
 FILE = "evidence.json"
 FOLDS = 5
+Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,16 @@ class Evidence:
     """(recognised - expected) / (1 - expected): 0 is chance, 1 is perfect."""
     p: float | None
     patients: int
+    interval: Interval
+    """The 95 % interval of the excess: see `excess_interval`."""
     per_cluster: dict[int, float | None]
     """Share recognised among the patients of each cluster (by its label, from 0)."""
     expected_per_cluster: dict[int, float | None]
     """The chance level of each cluster: the share recognised from the records of other patients alike."""
+    patients_per_cluster: dict[int, int]
+    """Number of patients tested in each cluster."""
+    interval_per_cluster: dict[int, Interval]
+    """The 95 % interval of each cluster's excess."""
     balance: dict[str, float]
     """How closely the compared patients are matched on age and amount of record: see `microaggregation.balance`."""
     again: dict[str, dict[str, float]]
@@ -96,7 +105,7 @@ class Evidence:
     def as_dict(self, numbers: NDArray[np.int64], traits: Togetherness) -> dict[str, Any]:
         """Dictionary for JSON, with clusters identified by their `numbers` (clusters,)."""
         found = asdict(self)
-        for name in ("per_cluster", "expected_per_cluster"):
+        for name in ("per_cluster", "expected_per_cluster", "patients_per_cluster", "interval_per_cluster"):
             found[name] = {str(numbers[label]): share for label, share in found[name].items()}
         found["balance"] = {name: spread if np.isfinite(spread) else None for name, spread in self.balance.items()}
         verdicts = {"persistent": self.persistent, "together": traits.found, "verdict": self.verdict(traits)}
@@ -163,7 +172,8 @@ def split_half(
     there = np.bincount(blocks)[blocks] > 1
     patients = int(there.sum())
     if patients < FEWEST_PATIENTS:
-        return Evidence(None, None, None, None, patients, nothing, nothing, {}, {})
+        none = dict.fromkeys(clusters, 0), dict.fromkeys(clusters)
+        return Evidence(None, None, None, None, patients, None, nothing, nothing, *none, {}, {})
     rng = np.random.default_rng([seed, 0x5911])
     hits, chance = predictions.hits[there], predictions.by_others(blocks)[there]
     recognised, expected = float(hits.mean()), float(chance.mean())
@@ -177,8 +187,31 @@ def split_half(
         for name, (one, other) in compared.items()
         if one is not None and other is not None
     }
-    excess = _excess(recognised, expected)
-    return Evidence(recognised, expected, excess, p, patients, own, by_chance, alike.balance(blocks), left)
+    excess, parts = _excess(recognised, expected), {k: members[there] == k for k in clusters}
+    tested = {k: int(part.sum()) for k, part in parts.items()}
+    between = {k: excess_interval(hits[part], chance[part]) for k, part in parts.items()}
+    interval, balance = excess_interval(hits, chance), alike.balance(blocks)
+    return Evidence(recognised, expected, excess, p, patients, interval, own, by_chance, tested, between, balance, left)
+
+
+def excess_interval(hits: NDArray[np.float64], chance: NDArray[np.float64]) -> Interval:
+    """95 % interval of the excess, from each patient's share of right predictions (m,) and chance (m,); None where it is undefined.
+
+    Patients are the units. The excess is a ratio of means over patients, so its standard error is that of the mean residual (delta
+    method: Cochran 1977, Sampling Techniques, section 6.4), with Student's t. If all or none are recognised, nothing varies; then
+    the ends are those of Wilson's interval (1927) of the share, at the patients' mean chance.
+    """
+    patients, middle = len(hits), float(chance.mean()) if len(hits) else 1.0
+    if patients < 2 or middle > 1 - 1e-9:
+        return None
+    if np.ptp(hits) == 0:
+        ends = binomtest(round(hits.sum()), patients).proportion_ci(method="wilson")
+        return _excess(float(ends.low), middle), _excess(float(ends.high), middle)
+    excess = _excess(float(hits.mean()), middle)
+    residual = hits - chance - excess * (1 - chance)
+    error = float(residual.std(ddof=1) / np.sqrt(patients) / (1 - middle))
+    width = float(student.ppf(0.975, patients - 1)) * error
+    return excess - width, min(excess + width, 1.0)
 
 
 def _excess(recognised: float, expected: float) -> float:

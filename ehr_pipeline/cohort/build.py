@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline.cohort.members import LISTS, Cohort
+from ehr_pipeline.cohort.members import CASES, LISTS, Cohort
 from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
@@ -37,7 +37,7 @@ def build(
     concepts = [
         sorted(concepts_of(rows)) if disease.concepts else None for disease, rows in zip(diseases, lists, strict=True)
     ]
-    parts, cases, outside = [], 0, 0
+    parts, amounts, cases, outside = [], [], 0, 0
     for shard in dataset.files("patients"):
         found = _cases(events.file(f"events/{shard.name}"), concepts, diseases)
         row = align.rows(found.column("patient_id"), schemas.read(shard).column("patient_id"))
@@ -45,6 +45,7 @@ def build(
         cases += len(row)
         outside += int((~inside).sum())
         found = found.append_column("shard", pa.array([shard.name] * len(row), pa.string()))
+        amounts.append(_amounts(found.append_column("inside", pa.array(inside))))
         found = found.append_column("row", pa.array(row)).filter(pa.array(inside))
         parts.append(found.select(schemas.COHORT.names).cast(schemas.COHORT))
     cohort = pa.concat_tables(parts)
@@ -63,6 +64,7 @@ def build(
             " Check the lists under [[embeddings.cohort]], the mapping's coverage, and min_visits."
         )
     Cohort(cohort).write(out)
+    schemas.write(out / CASES, pa.concat_tables(amounts))
     listed = (
         (disease.name, each.row.line, each.row.code, each.row.cui, each.row.name, " ".join(sorted(each.concepts)))
         for disease, rows in zip(diseases, lists, strict=True)
@@ -77,6 +79,13 @@ def build(
         "by_disease": {disease.name: by_disease.count(disease.name) for disease in diseases},
         "lists": found_of,
     }
+
+
+def _amounts(found: pa.Table) -> pa.Table:
+    """How much is recorded of the cases of a shard (`schemas.CASES`)."""
+    renamed = {"first_date": "first_record", "begun": "first_date"}
+    named = found.rename_columns([renamed.get(name, name) for name in found.column_names])
+    return named.select(schemas.CASES.names).cast(schemas.CASES)
 
 
 def _list_facts(rows: Rows, mapping: pl.DataFrame) -> dict[str, Any]:
@@ -102,7 +111,8 @@ def _of(names: pa.Array, wanted: list[str] | None) -> NDArray[np.bool_]:
 
 
 def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disease, ...]) -> pa.Table:
-    """Find the cases in the mapped events of one shard: patient_id, disease, diseases, first_date."""
+    """Find the cases in the mapped events of one shard: patient_id, disease, diseases, first_date of a disease; and how much is
+    recorded of them: concepts, visits, and the first (`begun`) and last date."""
     patient, day, concept, ids, names = row_keys.from_table(schemas.read(events), "concept")
     days = np.zeros((len(diseases), len(ids)), np.int64)
     first = np.full(len(ids), np.iinfo(np.int32).max, np.int32)
@@ -115,6 +125,7 @@ def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disea
         np.minimum.at(first, visits[0][case[visits[0]]], visits[1][case[visits[0]]].astype(np.int32))
     cases = np.flatnonzero(days.any(0))
     named = np.array([disease.name for disease in diseases])
+    amount = _recorded(patient, day, concept, cases)
     return pa.table(
         {
             "patient_id": ids.take(pa.array(cases)).cast(pa.string()),
@@ -123,5 +134,28 @@ def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disea
                 [named[column > 0].tolist() for column in days[:, cases].T], schemas.COHORT.field("diseases").type
             ),
             "first_date": pa.array(first[cases]).cast(pa.date32()),
+            **amount,
         }
     )
+
+
+def _recorded(
+    patient: NDArray[np.int32], day: NDArray[np.int32], concept: NDArray[np.int32], cases: NDArray[np.int64]
+) -> dict[str, pa.Array]:
+    """How much is recorded of the patients `cases`, who are rows of a shard: distinct concepts by day, days, first and last day."""
+    there = np.zeros(int(patient.max(initial=-1)) + 1, bool)
+    there[cases] = True
+    kept = there[patient]
+    keys = row_keys.pack(patient[kept], day[kept], concept[kept])
+    keys.sort()
+    keys = keys[row_keys.starts(keys)]
+    visits = keys[row_keys.starts(row_keys.visits(keys))]
+    owner, own = row_keys.patients(keys), row_keys.patients(visits)
+    begin = np.flatnonzero(row_keys.starts(own))
+    end = np.append(begin[1:], len(visits))[: len(begin)] - 1
+    return {
+        "concepts": pa.array(np.bincount(owner, minlength=len(there))[cases]),
+        "visits": pa.array(np.bincount(own, minlength=len(there))[cases]),
+        "begun": pa.array(row_keys.days(visits[begin])).cast(pa.date32()),
+        "last_date": pa.array(row_keys.days(visits[end])).cast(pa.date32()),
+    }

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.assets import identity
-from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.disclosure.figures import FEWEST, Naming
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.errors import printable
 from ehr_pipeline.events.table import Mapping
@@ -42,6 +43,8 @@ class Open:
     known: typed_history.Known
     judged: Forecasts | None
     """How good the forecasts are on the test side; None if they were not judged."""
+    below: int = FEWEST
+    """The smallest number of patients that is shown."""
 
     @classmethod
     def of(cls, pipeline: Pipeline) -> "Open":
@@ -66,6 +69,7 @@ class Open:
             shown,
             typed_history.Known.of(forecaster.vocabulary, shown, codes),
             judged if counted is not None else None,
+            naming.below,
         )
 
     def flags(self) -> NDArray[np.bool_]:
@@ -81,7 +85,8 @@ class Open:
     def verdicts(self, horizon: str = YEAR) -> list[str]:
         """How good such forecasts are, in sentences."""
         rows = [self.judged.verdict(horizon, name) for name in (RECURRING, NEW)] if self.judged else []
-        return [str(verdict_of(row)) for row in rows if row] or [str(not_judged())]
+        about = Disclosure(self.below).about
+        return [str(verdict_of(row, about(row["patients"]))) for row in rows if row] or [str(not_judged())]
 
 
 def text(opened: Open, answer: Answer, horizon: str) -> Iterator[str]:

@@ -11,7 +11,17 @@ from ehr_pipeline.forecasts import metrics
 from ehr_pipeline.forecasts.cases import HORIZONS, JUDGE, NEXT_VISIT, YEAR, Cases
 from ehr_pipeline.forecasts.counting import Tables
 from ehr_pipeline.forecasts.foresight_metric import Foresight
-from ehr_pipeline.forecasts.metrics import LISTS, MEASURES, NEW, RECURRING, Calibration, Judged, Tally
+from ehr_pipeline.forecasts.metrics import (
+    LISTS,
+    MEASURES,
+    NEW,
+    NEW_TIMES,
+    RECURRING,
+    RECURRING_BY,
+    Calibration,
+    Judged,
+    Tally,
+)
 from ehr_pipeline.forecasts.scores import BASELINES, ENCODER, FORECAST, POPULARITY, Asked, Mixed, blocks, by_model
 from ehr_pipeline.forecasts.table import Forecasts, Row
 from ehr_pipeline.predictions.metrics import interval, times_drawn
@@ -21,8 +31,6 @@ if TYPE_CHECKING:
 
 FEWEST = 100
 """A verdict, or the row of a group, needs at least this many patients with a concept to find."""
-RECURRING_BY, NEW_TIMES = 0.02, 1.15
-"""For 'better', recall at ten must also be higher by this difference (recurring), or by this factor (new)."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 NEW, RECURRING, ANY = "new", "recurring", "any"
 LISTS = (NEW, RECURRING, ANY)
+RECURRING_BY, NEW_TIMES = 0.02, 1.15
+"""For 'better', recall at ten must also be higher by this difference (recurring), or by this factor (new)."""
 TOP = 10
 MEASURES = ("recall", "precision", "ndcg")
 _DISCOUNT = 1 / np.log2(np.arange(TOP) + 2)

@@ -30,7 +30,7 @@ def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: 
     findings = Findings(results, tasks, labels.counts, naming, study, terms, out / "notes", forecasts)
     if tasks:
         (out / PAGE).write_text(page.render(findings), encoding="utf-8")
-    head = [*(sections.head(findings) if tasks else ()), *next_concepts.head(forecasts)]
+    head = [*(sections.head(findings) if tasks else ()), *next_concepts.head(forecasts, findings.disclosure)]
     (out / HEAD).write_text(
         json.dumps([str(statement) for statement in head], indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )

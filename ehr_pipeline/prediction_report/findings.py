@@ -1,5 +1,6 @@
 """Inputs that the sections of the page share: tables of results, definitions of labels, and the rules by which counts are shown."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +13,8 @@ from ehr_pipeline.forecasts.table import Forecasts
 from ehr_pipeline.forecasts.table import nothing as no_forecasts
 from ehr_pipeline.prediction_report import curves
 from ehr_pipeline.prediction_report.curves import Curves, Worth
-from ehr_pipeline.predictions.table import Row, TaskResults
+from ehr_pipeline.predictions.table import TaskResults
+from ehr_pipeline.tasks import censoring
 from ehr_pipeline.tasks.table import Definition
 
 
@@ -51,6 +53,18 @@ class Findings:
         """The name of each task, by its file name."""
         return {row["task"]: row["name"] for row in self.results.verdicts}
 
-    def difference(self, task: str, model: str) -> Row | None:
-        """The row that compares a model of a task with the task's best baseline."""
-        return next((row for row in self.results.differences if (row["task"], row["model"]) == (task, model)), None)
+    @cached_property
+    def tests(self) -> dict[str, int]:
+        """Of each model that was chosen for a task: in how many tasks it was compared with the best baseline."""
+        chosen = {row["model"] for row in self.results.verdicts}
+        return dict(Counter(row["model"] for row in self.results.differences if row["model"] in chosen))
+
+    @cached_property
+    def leavers(self) -> list[tuple[str, str]]:
+        """The tasks that leave out many who left within the window, without weights in their place: their names, and the share."""
+        found = []
+        for each in self.definitions:
+            left, of = censoring.left(self.counts[each.slug])
+            if each.slug in self.named and not each.rule.get("censor") and censoring.many(left, of):
+                found.append((self.named[each.slug], self.disclosure.coarse(left, of)))
+        return found

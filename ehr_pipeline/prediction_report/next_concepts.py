@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.forecasts.cases import HORIZONS, YEAR
-from ehr_pipeline.forecasts.metrics import NEW, RECURRING
+from ehr_pipeline.forecasts.metrics import NEW, NEW_TIMES, RECURRING, RECURRING_BY
 from ehr_pipeline.forecasts.pictures import NAMES, WORDS
 from ehr_pipeline.forecasts.table import Forecasts, Row
 from ehr_pipeline.prediction_report.findings import Findings
@@ -12,10 +13,10 @@ from ehr_pipeline.reports.statements import forecasts as say
 from ehr_pipeline.reports.statements.statement import Statement, percent
 
 
-def head(found: Forecasts) -> list[Statement]:
+def head(found: Forecasts, shown: Disclosure) -> list[Statement]:
     """The first sentences: whether the forecasts of the next year are better than counting."""
     rows = (found.verdict(YEAR, name) for name in (RECURRING, NEW))
-    return [say.verdict(row) for row in rows if row]
+    return [say.verdict(row, shown.about(row["patients"])) for row in rows if row]
 
 
 def forecasts(findings: Findings) -> dict[str, Any] | None:
@@ -25,8 +26,8 @@ def forecasts(findings: Findings) -> dict[str, Any] | None:
         return None
     shown = findings.disclosure
     return {
-        "lead": say.lead(),
-        "verdicts": [say.verdict(row) for row in found.verdicts],
+        "lead": say.lead(len(found.verdicts), RECURRING_BY, NEW_TIMES),
+        "verdicts": [say.verdict(row, shown.about(row["patients"])) for row in found.verdicts],
         "heads": list(NAMES.values()),
         "rows": [
             {

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import People
-from ehr_pipeline.prediction_report import definitions, pictures
+from ehr_pipeline.prediction_report import cells, definitions, pictures
 from ehr_pipeline.prediction_report import statements as say
 from ehr_pipeline.prediction_report.curves import ALL
 from ehr_pipeline.prediction_report.findings import Findings
@@ -17,6 +17,7 @@ from ehr_pipeline.predictions.table import Row
 from ehr_pipeline.reports import diagram
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.tasks.assign_labels import REASONS
 
 GUARDS = {
@@ -29,6 +30,7 @@ GUARDS = {
     "enough_cases": "There are enough cases",
 }
 """Guards in words."""
+NOT_NEEDED = "not needed"
 
 
 def worth(findings: Findings) -> dict[str, Any]:
@@ -39,8 +41,9 @@ def worth(findings: Findings) -> dict[str, Any]:
     return {
         "colour": say.COLOURS[found.verdict] if found else "untested",
         "head": head(findings),
-        "warning": say.index_may_know(told),
-        "notes": list(filter(None, [say.not_needed(_with(findings, "not needed")), say.baselines()])),
+        "warnings": list(filter(None, [say.index_may_know(told)])),
+        "cautions": list(filter(None, [say.leavers(findings.leavers)])),
+        "notes": list(filter(None, [_not_needed(findings), say.baselines()])),
     }
 
 
@@ -50,25 +53,25 @@ def head(findings: Findings) -> list[Any]:
     parts = [
         say.head(findings.worth, findings.curves),
         say.without_labels(findings.curves),
-        say.verdicts(counts) if counts else None,
+        say.verdicts(counts, len(_also_worse(findings))) if counts else None,
     ]
     return list(filter(None, parts))
 
 
 def tasks(findings: Findings) -> dict[str, Any]:
     """The table of tasks."""
-    return {"lead": say.table(), "rows": [_task(findings, row) for row in findings.results.verdicts]}
+    return {"lead": say.table(findings.tests), "rows": [_task(findings, row) for row in findings.results.verdicts]}
 
 
 def _task(findings: Findings, row: Row) -> dict[str, Any]:
     shown, task = findings.disclosure, row["task"]
     told = {
         "name": row["name"],
-        "verdict": say.verdict_of(row["verdict"]),
+        "verdict": say.verdict_of(row["verdict"], findings.results.compared(task)),
         "patients": shown.about(row["patients"]),
         "cases": shown.about(row["cases"], row["rows"]),
         "share": shown.coarse(row["cases"], row["rows"]),
-        **dict.fromkeys(("rule", "baseline", "model", "difference", "precision"), say.NONE),
+        **dict.fromkeys(("rule", "baseline", "model", "difference", "precision"), cells.NONE),
         "baseline_name": "",
         "model_name": "",
     }
@@ -76,13 +79,13 @@ def _task(findings: Findings, row: Row) -> dict[str, Any]:
     if model is None or baseline is None:
         return told
     return told | {
-        "rule": say.auroc(row["rule_auroc"]),
-        "baseline": say.auroc(baseline["auroc"], baseline["auroc_low"], baseline["auroc_high"]),
+        "rule": cells.auroc(row["rule_auroc"]),
+        "baseline": cells.auroc(baseline["auroc"], baseline["auroc_low"], baseline["auroc_high"]),
         "baseline_name": BY_NAME[row["baseline"]].title,
-        "model": say.auroc(model["auroc"], model["auroc_low"], model["auroc_high"]),
+        "model": cells.auroc(model["auroc"], model["auroc_low"], model["auroc_high"]),
         "model_name": BY_NAME[row["model"]].title,
-        "difference": say.difference(findings.difference(task, row["model"])),
-        "precision": say.auroc(model["average_precision"]),
+        "difference": cells.difference(findings.results.difference(task, row["model"])),
+        "precision": cells.auroc(model["average_precision"]),
     }
 
 
@@ -100,7 +103,7 @@ def curve(findings: Findings) -> dict[str, Any] | None:
         "alt": say.curve_alt(found),
         "heads": [say.labels(number) for number in numbers],
         "rows": [
-            {"name": model.title, "cells": [say.point(found.points[model.name].get(number)) for number in numbers]}
+            {"name": model.title, "cells": [cells.point(found.points[model.name].get(number)) for number in numbers]}
             for model in MODELS
             if model.name in found.points
         ],
@@ -112,7 +115,7 @@ def models(findings: Findings) -> dict[str, Any] | None:
     tables = []
     for task, name in findings.named.items():
         found = [(model, findings.results.final(task, model.name)) for model in MODELS]
-        rows = [say.model(model.title, row) for model, row in found if row is not None]
+        rows = [cells.model(model.title, row) for model, row in found if row is not None]
         if rows:
             tables.append((name, rows, list(_benefit(findings, task))))
     return {"tables": tables} if tables else None
@@ -125,7 +128,7 @@ def _benefit(findings: Findings, task: str) -> Iterator[dict[str, str]]:
     for threshold in sorted({row["threshold"] for row in own}):
         at = {row["model"]: row for row in own if row["threshold"] == threshold}
         if verdict["model"] in at and verdict["baseline"] in at:
-            yield say.benefit(threshold, at[verdict["model"]], at[verdict["baseline"]])
+            yield cells.benefit(threshold, at[verdict["model"]], at[verdict["baseline"]])
 
 
 def calibration(findings: Findings) -> dict[str, Any] | None:
@@ -183,7 +186,7 @@ def _subgroup(findings: Findings, row: Row) -> dict[str, str]:
         "value": row["value"],
         "patients": shown.about(row["patients"]),
         "cases": shown.about(row["cases"], row["rows"]),
-        "auroc": say.auroc(row["auroc"], row["auroc_low"], row["auroc_high"]),
+        "auroc": cells.auroc(row["auroc"], row["auroc_low"], row["auroc_high"]),
         "predicted": f"{100 * row['predicted']:.1f} %",
         "observed": shown.coarse(row["cases"], row["rows"]),
     }
@@ -219,7 +222,7 @@ def guards(findings: Findings) -> dict[str, Any]:
         {
             "guard": GUARDS.get(row["guard"], row["guard"]),
             "task": findings.named.get(row["task"], row["task"]),
-            "passed": say.passed(row["passed"]),
+            "passed": cells.passed(row["passed"]),
             "message": row["message"],
         }
         for row in sorted(found, key=lambda row: order[row["passed"]])
@@ -236,7 +239,7 @@ def guards(findings: Findings) -> dict[str, Any]:
     ]
     states = Counter(row["passed"] for row in found)
     return {
-        "lead": say.guards(states[False], states[None]),
+        "lead": say.guards(states[False], states[None], len(found)),
         "open": [row for row, own in zip(rows, sorted(order[row["passed"]] for row in found), strict=True) if own < 2],
         "rest": [row for row, own in zip(rows, sorted(order[row["passed"]] for row in found), strict=True) if own == 2],
         "about_concepts": say.concepts(bool(concepts)),
@@ -251,5 +254,16 @@ def methods(findings: Findings) -> dict[str, Any]:
     return {"notes": [*say.methods(), *([say.fine_tuned()] if tuned else [])], "definitions": rows}
 
 
-def _with(findings: Findings, verdict: str) -> list[str]:
-    return [row["name"] for row in findings.results.verdicts if row["verdict"] == verdict]
+def _not_needed(findings: Findings) -> Statement | None:
+    names = [row["name"] for row in findings.results.verdicts if row["verdict"] == NOT_NEEDED]
+    return say.not_needed(names, _also_worse(findings))
+
+
+def _also_worse(findings: Findings) -> list[str]:
+    """Names of the tasks that do not need the model, and in which it is worse than the best baseline."""
+    results = findings.results
+    return [
+        row["name"]
+        for row in results.verdicts
+        if row["verdict"] == NOT_NEEDED and results.compared(row["task"]) == "worse"
+    ]

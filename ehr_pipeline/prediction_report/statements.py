@@ -2,11 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
-from ehr_pipeline.prediction_report.curves import KINDS, Curves, Point, Worth
+from ehr_pipeline.prediction_report.curves import KINDS, Curves, Worth
 from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.reports.statements.statement import Rate, Statement, are, counted, listed, markup, percent, say
 
@@ -91,6 +90,7 @@ def without_labels(curves: Curves | None) -> Statement | None:
     found = curves.points.get("masked", {}).get(0) if curves else None
     if curves is None or found is None:
         return None
+    low, high = found.interval
     equals = curves.labels_for(found.value)
     worth = (
         "better than counting with all labels"
@@ -100,20 +100,25 @@ def without_labels(curves: Curves | None) -> Statement | None:
         else f"as good as counting with {about(equals)} labels"
     )
     return say(
-        "Without a single label, its masked-token probability has a mean AUROC of {auroc:.3f}: {worth}.",
+        "Without a single label, its masked-token probability has a mean AUROC of {auroc:.3f} (95 % interval {low:.3f} to"
+        " {high:.3f}, over {tasks}): {worth}.",
         Rate.PREDICTIONS,
         auroc=found.value,
+        low=low,
+        high=high,
+        tasks=counted(len(curves.tasks), "task"),
         worth=worth,
     )
 
 
-def verdicts(counts: Mapping[str, int]) -> Statement:
-    """Say how many tasks have which verdict, with all labels."""
+def verdicts(counts: Mapping[str, int], also_worse: int) -> Statement:
+    """Say how many tasks have which verdict, with all labels; and in how many that do not need the model it is `also_worse`."""
+    worse = f" (in {also_worse:,} of them it is also worse than the best baseline)" if also_worse else ""
     words = {
         "better": "the model is better than the best baseline",
         "level": "level with it",
         "worse": "worse",
-        "not needed": "the task does not need the model",
+        "not needed": f"the task does not need the model{worse}",
         "too few": "there are too few cases",
     }
     parts = [f"in {counts[name]:,} {words[name]}" for name in VERDICTS if counts.get(name)]
@@ -146,30 +151,54 @@ def index_may_know(tasks: Sequence[str]) -> Statement | None:
     )
 
 
-def not_needed(tasks: Sequence[str]) -> Statement | None:
-    """Say which tasks do not need the model; None where all do."""
+def not_needed(tasks: Sequence[str], also_worse: Sequence[str]) -> Statement | None:
+    """Say which tasks do not need the model, and in which of them it is worse than the best baseline too; None where all do."""
     if not tasks:
         return None
+    worse = markup(" In {tasks} the model is also worse than the best baseline.", tasks=listed(also_worse))
     return say(
-        "{tasks} {do} not need the model: the rule of thumb has at least 95 % of its gain over chance.",
+        "{tasks} {do} not need the model: the rule of thumb has at least 95 % of its gain over chance.{worse}",
         Rate.PREDICTIONS,
         tasks=listed(tasks),
         do="does" if len(tasks) == 1 else "do",
+        worse=worse if also_worse else "",
     )
 
 
-def verdict_of(verdict: str) -> Markup:
-    """A verdict as a cell of the table."""
+def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
+    """Warn of tasks that leave out many who left within the window (their names, with the share); None where none does."""
+    if not tasks:
+        return None
+    named = listed(markup("{name} ({share})", name=name, share=share) for name, share in tasks)
+    return say(
+        "<b>Many left within the window.</b> Of those who would have a label, so many left before its end without the outcome, and"
+        " were left out: {tasks}. That is a choice by the future: those who had the outcome stay in, however soon they left after"
+        " it, so the share with the outcome is too high, and figures hold for patients who stay. Where no end of observation is"
+        " recorded, the last event counts as leaving (<code>tasks.observed_until</code>). <code>follow_up = “censor”</code>"
+        " weights the others to make up for them (inverse probability of censoring), as if leaving had nothing to do with the"
+        " outcome.",
+        tasks=named,
+    )
+
+
+def verdict_of(verdict: str, compared: str) -> Markup:
+    """A verdict as a cell of the table. `compared`: how the model compares with the best baseline, whether or not it is needed."""
     kind = {"better": "yes", "worse": "no", "not needed": "no"}.get(verdict, "soft")
-    return markup('<span class="{kind}">{words}</span>', kind=kind, words=VERDICTS[verdict])
+    words = VERDICTS[verdict]
+    if verdict == "not needed" and compared:
+        words += {"worse": ", and the model is worse", "level": "; level", "better": "; the model is better"}[compared]
+    return markup('<span class="{kind}">{words}</span>', kind=kind, words=words)
 
 
-def table() -> Statement:
-    """Say how to read the table of tasks."""
+def table(tests: Mapping[str, int]) -> Statement:
+    """Say how to read the table of tasks. `tests`: of each chosen model, in how many tasks it was compared with a baseline."""
+    told = listed(f"{title(model)}: {counted(number, 'task')}" for model, number in tests.items())
     return say(
         "On patients of the test side, whom neither the encoder nor any model has seen. Model and baseline of a task are chosen on"
         " the validation side. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and “worse”: the"
-        " false discovery rate over tasks (Benjamini and Hochberg 1995) is below 5 %; everything else is “level”."
+        " false discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests}; everything else"
+        " is “level”. “Does not need the model” is about the rule of thumb, whatever the difference is.",
+        tests=markup(" ({told})", told=told) if tests else "",
     )
 
 
@@ -218,8 +247,9 @@ def no_subgroups() -> Statement:
 def subgroups() -> Statement:
     """Say how to read the table of subgroups."""
     return say(
-        "AUROC within each group, with its 95 % interval; mean predicted risk (after recalibration) beside the share that has the"
-        " outcome. A group’s AUROC can be lower because its patients are more alike, and not because the model treats them worse."
+        "AUROC within each group, with its 95 % interval, which does not allow for how many groups there are; mean predicted risk"
+        " (after recalibration) beside the share that has the outcome. A group’s AUROC can be lower because its patients are more"
+        " alike, and not because the model treats them worse."
     )
 
 
@@ -227,7 +257,8 @@ def excluded() -> Statement:
     """Say what the flow shows."""
     return say(
         "From patients to labels. Numbers are rounded, and reasons with few patients stand together. Patients who leave the"
-        " practice within the window without the outcome are not counted as without it."
+        " practice within the window without the outcome are not counted as without it, but left out, with or without weights in"
+        " their place: see the definitions."
     )
 
 
@@ -236,18 +267,19 @@ def concepts(any_listed: bool) -> Statement:
     if not any_listed:
         return say("No concept of a history decides an outcome by itself.")
     return say(
-        "Concepts after which the outcome always, or never, follows, among those that at least 50 patients have. They may be the"
+        "Concepts after which the outcome always, or never, follows, among those that at least 50 patients have, and so often"
+        " that chance would give any of a task’s concepts in one task of a hundred (Bonferroni). They may be the"
         " outcome under another name, or its work-up: look whether they belong into the list, or into a gap before the window."
     )
 
 
-def guards(failed: int, unknown: int) -> Statement:
-    """Say how many guards found something."""
+def guards(failed: int, unknown: int, of: int) -> Statement:
+    """Say how many of all guards, each of one task or of all, found something."""
     if not failed and not unknown:
-        return say("Every guard against results that are too good was passed.")
-    parts = [f"{counted(failed, 'guard')} found something"] if failed else []
+        return say("Each of {of} against results that are too good was passed.", of=counted(of, "guard"))
+    parts = [f"{failed:,} found something"] if failed else []
     parts += [f"{unknown:,} {are(unknown)} open"] if unknown else []
-    return say("{parts}: read these first.", parts=listed(parts))
+    return say("Of {of}, {parts}: read these first.", of=counted(of, "guard"), parts=listed(parts))
 
 
 def methods() -> list[Statement]:
@@ -286,56 +318,3 @@ def fine_tuned() -> Statement:
 def _value(curves: Curves, model: str, number: int | None) -> float:
     points = curves.points[model]
     return points[0 if 0 in points else number].value
-
-
-NONE = "–"
-"""Stands where there is no figure."""
-
-
-def auroc(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """A figure with three decimals, and its interval if it has one."""
-    if value is None or math.isnan(value):
-        return NONE
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} ({low:.3f}–{high:.3f})"
-
-
-def difference(row: Mapping[str, Any] | None) -> str:
-    """A difference of AUROCs with its interval."""
-    return NONE if row is None else f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
-
-
-def point(found: Point | None) -> str:
-    """A point of a learning curve."""
-    return NONE if found is None else auroc(found.value, *found.interval)
-
-
-def model(name: str, row: Mapping[str, Any]) -> dict[str, str]:
-    """A row of the table of all models of a task."""
-    two = {
-        key: NONE if row[key] is None else f"{row[key]:.2f}"
-        for key in ("brier_skill", "slope", "intercept", "slope_after", "intercept_after")
-    }
-    return {
-        "name": name,
-        "auroc": auroc(row["auroc"], row["auroc_low"], row["auroc_high"]),
-        "precision": auroc(row["average_precision"]),
-        **two,
-    }
-
-
-def benefit(threshold: float, own: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, str]:
-    """A row of the table of net benefit."""
-    return {
-        "threshold": f"{100 * threshold:.1f} %",
-        "model": f"{own['net_benefit']:.4f}",
-        "baseline": f"{baseline['net_benefit']:.4f}",
-        "all": f"{own['treat_all']:.4f}",
-    }
-
-
-def passed(state: bool | None) -> Markup:
-    """The state of a guard as a cell."""
-    kind, words = {True: ("yes", "passed"), False: ("no", "found something"), None: ("soft", "cannot be checked")}[
-        state
-    ]
-    return markup('<span class="{kind}">{words}</span>', kind=kind, words=words)

@@ -79,6 +79,19 @@ class TaskResults:
         """The row of a model of a task that was fitted with all labels, or needs none; None if it was not scored."""
         return next(iter((*self.of(task, model, None), *self.of(task, model, 0))), None)
 
+    def difference(self, task: str, model: str) -> Row | None:
+        """The row that compares a model of a task with the task's best baseline; None if it was not compared."""
+        return next((row for row in self.differences if (row["task"], row["model"]) == (task, model)), None)
+
+    def compared(self, task: str) -> str:
+        """How the chosen model of a task compares with the best baseline: 'better', 'level' or 'worse'; '' if it was not compared.
+
+        A verdict can be 'not needed' however the two compare.
+        """
+        model = next((str(row["model"]) for row in self.verdicts if row["task"] == task), "")
+        found = self.difference(task, model)
+        return str(found["verdict"]) if found else ""
+
 
 def nothing() -> TaskResults:
     """The tables of a study without tasks."""

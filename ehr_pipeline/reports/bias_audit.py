@@ -6,7 +6,7 @@ and 8 (eta squared).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,9 @@ class Effect:
     """Share of variance that the attribute and the place on the map have in common (see `on_the_map`)."""
     within: float | None = None
     """The effect among patients of the same disease (see `within_strata`): this part is not caused by the diseases."""
+    within_low: float | None = None
+    within_high: float | None = None
+    """Ends of the 95 % interval of `within`, made as that of `value`."""
     freedom: int = 1
     """For categories: the smaller of the numbers of categories and clusters, less 1."""
     why: str = ""
@@ -111,16 +114,27 @@ def effect(
     if value is None:
         why = "it does not vary in this cohort" if len(np.unique(coded)) < 2 else "the clusters are too small for it"
         return Effect(attribute, measure, None, place=place, why=why if values.astype(str).any() else "it is not given")
-    drawn, permuted = [], 1
+    within = None if attribute == "disease" else within_strata(coded, labels, diseases, numeric)
+    drawn, inside, permuted = [], [], 1
     for _ in range(RESAMPLES):
         sample = rng.integers(0, len(labels), len(labels))
         drawn.append(size(coded[sample], labels[sample]) or 0.0)
+        if within is not None:
+            inside.append(within_strata(coded[sample], labels[sample], diseases[sample], numeric) or 0.0)
         permuted += (size(coded, rng.permutation(labels)) or 0.0) >= value
-    bias = float(np.mean(drawn)) - value  # resampled patients repeat, which inflates the effect
-    low, high = np.clip(np.quantile(drawn, (0.025, 0.975)) - bias, 0, 1).tolist()
-    within = None if attribute == "disease" else within_strata(coded, labels, diseases, numeric)
+    low, high = _interval(drawn, value)
     freedom = 1 if numeric else min(len(np.unique(coded)), len(np.unique(labels))) - 1
-    return Effect(attribute, measure, value, low, high, permuted / (RESAMPLES + 1), place, within, freedom)
+    found = Effect(attribute, measure, value, low, high, permuted / (RESAMPLES + 1), place, within, freedom=freedom)
+    if within is None:
+        return found
+    low, high = _interval(inside, within)
+    return replace(found, within_low=low, within_high=high)
+
+
+def _interval(drawn: list[float], value: float) -> tuple[float, float]:
+    """Return the 95 % interval of an effect from resamples, whose repeated patients inflate it."""
+    low, high = np.clip(np.quantile(drawn, (0.025, 0.975)) - (float(np.mean(drawn)) - value), 0, 1).tolist()
+    return low, high
 
 
 def eta_squared(values: NDArray[np.float64], labels: Labels) -> float | None:

@@ -20,6 +20,8 @@ SMALLEST_P = -300  # power of ten, below which a p value says no more
 AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 TITLE = 3  # concepts that name a cluster
 NOTHING = "nothing marks it"
+UNLIFTED = "marked only among patients alike"
+"""Title of a cluster that is marked by nothing that also more of its patients have than of all others."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -43,7 +45,9 @@ class ConceptRow:
     p_patients: str
     importance: float
     strong: bool
-    """Whether it is one of the marks by which clusters are named and compared (`ranking.Ranking.marks`)."""
+    """Whether it is one of the marks by which clusters are compared (`ranking.Ranking.marks`), and lifted."""
+    lifted: bool
+    """Whether its lift is above 1 (`Enrichment.lifted`). Only then a sentence calls it more frequent in the cluster."""
 
     @property
     def bounded(self) -> bool:
@@ -101,6 +105,7 @@ def _concept_row(
     log_p, log_q = float(ranking.log_p[cluster, token]), float(ranking.log_q[cluster, token])
     log_p_patients, ratio = float(found.log_p_patients[cluster, token]), float(found.ratio[cluster, token])
     lift, low, high = found.lift(cluster, token)
+    lifted = found.lifted(cluster, token, disclosure)
     row = ConceptRow(
         name=concept.name,
         concept=concept.concept,
@@ -115,7 +120,8 @@ def _concept_row(
         q=p_text(log_q),
         p_patients=p_text(log_p_patients),
         importance=-log_p / math.log(10),
-        strong=bool(ranking.marks[cluster, token]),
+        strong=bool(ranking.marks[cluster, token]) and lifted,
+        lifted=lifted,
     )
     if not hidden:
         return row
@@ -225,6 +231,9 @@ def marks(rows: list[ConceptRow]) -> list[str]:
 
 
 def title(rows: list[ConceptRow], disease: str) -> str:
-    """Return a cluster's title: the disease of most of its patients, if there is one, and its most important concepts."""
-    named = [row.name for row in rows if row.over and row.name != disease][:TITLE]
-    return f"{disease}: {', '.join(named)}" if disease and named else disease or ", ".join(named) or NOTHING
+    """Return a cluster's title: the disease of most of its patients, if there is one, and its most important lifted concepts."""
+    over = [row for row in rows if row.over and row.name != disease]
+    named = [row.name for row in over if row.lifted][:TITLE]
+    if disease:
+        return f"{disease}: {', '.join(named)}" if named else disease
+    return ", ".join(named) or (UNLIFTED if over else NOTHING)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scipy.stats import binomtest
+
 from ehr_pipeline.clusters.cluster_stability import STABLE
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
 from ehr_pipeline.disclosure.suppression import Disclosure
@@ -26,8 +28,33 @@ def stability(found: dict[str, Any]) -> str:
     told = STABILITY[found["words"]]
     if found["words"] == "unstable" and found["jaccard"] >= IN_PART:
         told = FOUND_IN_PART
-    value = math.floor(100 * found["jaccard"] + 1e-9) / 100  # 0.7495 is not yet the 0.75 of a stable cluster
-    return f"{found['words'].capitalize()} ({value:.2f}): {told}."
+    return f"{found['words'].capitalize()} at {jaccard(found)}: {told}."
+
+
+def jaccard(found: dict[str, Any]) -> str:
+    """Return the mean Jaccard coefficient of a cluster with the middle 95 % of the random halves: '0.83 (0.71–0.92)'; empty if it
+    was not tested."""
+    if found["jaccard"] is None:
+        return ""
+    value = _down(found["jaccard"])  # 0.7495 is not yet the 0.75 of a stable cluster
+    low, high = found.get("between") or (None, None)  # clusters kept from an older artifact have no ends
+    return f"{value:.2f}" if low is None or high is None else f"{value:.2f} ({_down(low):.2f}–{_up(high):.2f})"
+
+
+def varies(found: Mapping[str, Any]) -> bool:
+    """Whether a stable cluster falls below the limit for stable in some random halves of the patients."""
+    low = (found.get("between") or (None,))[0]
+    return bool(found["words"] == "stable" and low is not None and low < STABLE)
+
+
+def _down(value: float) -> float:
+    """Round down to two decimals."""
+    return math.floor(100 * value + 1e-9) / 100
+
+
+def _up(value: float) -> float:
+    """Round up to two decimals."""
+    return math.ceil(100 * value - 1e-9) / 100
 
 
 @dataclass(frozen=True)
@@ -38,35 +65,95 @@ class Recognition:
     by_chance: str
     evidence: str
     """'clear', 'weak', 'none'; 'too few' if what may be shown leaves it open; empty if it was not tested."""
+    tested: str = ""
+    """How many patients were tested, as it may be shown."""
+    excess: str = ""
+    """The excess over chance, as a part of the possible excess, with its 95 % interval; a bound where the share is one."""
+    at_least: str = ""
+    """The word for the lower end of the interval; empty if it was not tested, or may not be shown."""
 
 
-def recognition(own: float | None, by_chance: float | None, size: int, disclosure: Disclosure) -> Recognition:
+@dataclass(frozen=True)
+class Halves:
+    """What the split-half test found of a cluster."""
+
+    own: float | None
+    """Share recognised; None if it was not tested."""
+    by_chance: float | None
+    tested: int
+    """Number of patients tested."""
+    interval: tuple[float, float] | None
+    """The 95 % interval of the excess."""
+
+    @classmethod
+    def of(cls, evidence: Mapping[str, Any], number: int) -> "Halves":
+        """The cluster `number`, from `evidence.json`."""
+        own, by_chance, tested, interval = (
+            evidence[name].get(str(number))
+            for name in ("per_cluster", "expected_per_cluster", "patients_per_cluster", "interval_per_cluster")
+        )
+        return cls(own, by_chance, tested or 0, tuple(interval) if interval else None)
+
+
+def recognition(found: Halves, size: int, disclosure: Disclosure) -> Recognition:
     """Return how far a cluster's patients are recognised beyond chance, in a word that follows from the numbers.
 
-    Shares have as many digits as a reader needs to derive the word. If the number of patients recognised, or not
-    recognised, is too small to be shown, the share is a bound, and the word is given only if it is the same at both
-    ends of the bound.
+    `size` is the number of the cluster's patients. Shares have as many digits as a reader needs to derive the word. If the number
+    of patients recognised, or not recognised, is too small to be shown, the share is a bound, and the word is given only if it is
+    the same at both ends of the bound.
     """
+    own, by_chance = found.own, found.by_chance
     if own is None or by_chance is None:
         return Recognition("–", "–", "")
-    low, high = disclosure.mean(own, size)
+    tested = disclosure.about(found.tested, size)
+    low, high = disclosure.mean(own, found.tested)
     if low < high:
         low, high = math.floor(100 * low) / 100, math.ceil(100 * high) / 100
         chance = round(by_chance, 2)
         words = {_in_a_word(share, chance) for share in (low, high)}
+        open_ended = high - low >= 1
         bound = f"<{100 * high:.0f} %" if low == 0 else f">{100 * low:.0f} %"
-        return Recognition(
-            "–" if high - low >= 1 else bound, f"{100 * chance:.0f} %", min(words) if len(words) == 1 else "too few"
+        excess, at_least = (
+            ("", "") if open_ended else _bound_of_excess(low, high, chance, disclosure.around(found.tested)[0])
         )
+        word = min(words) if len(words) == 1 else "too few"
+        return Recognition("–" if open_ended else bound, f"{100 * chance:.0f} %", word, tested, excess, at_least)
     word = _in_a_word(own, by_chance)
     told = [(f"{100 * own:.{digits}f}", f"{100 * by_chance:.{digits}f}") for digits in range(4)]
     shown = next((pair for pair in told if _in_a_word(*(float(text) / 100 for text in pair)) == word), told[-1])
-    return Recognition(f"{shown[0]} %", f"{shown[1]} %", word)
+    excess, at_least = f"{_down(_excess(own, by_chance)):.2f}", ""
+    if found.interval:
+        low, high = _down(found.interval[0]), _up(found.interval[1])
+        excess += f" ({low:.2f}{'–' if low >= 0 else ' to '}{high:.2f})"
+        at_least = _word_of(found.interval[0])
+    return Recognition(f"{shown[0]} %", f"{shown[1]} %", word, tested, excess, at_least)
+
+
+def _bound_of_excess(low: float, high: float, chance: float, tested: int) -> tuple[str, str]:
+    """Return a bound of the excess that holds for 95 % of samples, and the word for its lower end, from what is shown alone.
+
+    The share lies between `low` and `high`, one of which is 0 or 1, and at least `tested` patients were tested. The other end of
+    Wilson's interval (1927) of the other bound stands for both.
+    """
+    recognised = math.ceil(high * tested) if low == 0 else math.floor(low * tested)
+    ends = binomtest(recognised, tested).proportion_ci(method="wilson")
+    if low == 0:
+        return f"<{_up(_excess(float(ends.high), chance)):.2f}", ""
+    least = _down(_excess(float(ends.low), chance))
+    return f">{least:.2f}", _word_of(least)
+
+
+def _excess(own: float, by_chance: float) -> float:
+    """Return a share's excess over chance, as a part of the possible excess."""
+    return (own - by_chance) / max(1 - by_chance, 1e-9)
 
 
 def _in_a_word(own: float, by_chance: float) -> str:
     """Return a share's excess over chance, as a part of the possible excess, in a word: 'clear', 'weak' or 'none'."""
-    excess = (own - by_chance) / max(1 - by_chance, 1e-9)
+    return _word_of(_excess(own, by_chance))
+
+
+def _word_of(excess: float) -> str:
     return "none" if excess < NONE_BELOW else "weak" if excess < WEAK_BELOW else "clear"
 
 

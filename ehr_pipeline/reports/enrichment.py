@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 from scipy.special import log_ndtr
 
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
+from ehr_pipeline.disclosure.suppression import Disclosure
 
 Table = NDArray[np.float64]  # (K clusters, V concepts)
 Z95 = 1.959963984540054  # quantile of the normal distribution for 95 % intervals
@@ -44,9 +45,23 @@ class Enrichment:
 
     def lift(self, cluster: int, concept: int) -> tuple[float, float, float]:
         """Return the share of a cluster's patients with a concept over the share elsewhere, and its 95 % interval."""
+        return risk_ratio(*self._cells(cluster, concept))
+
+    def lifted(self, cluster: int, concept: int, disclosure: Disclosure) -> bool:
+        """Whether the whole 95 % interval of a lift is above 1; in the worst case, where a count is too small to be shown."""
+        inside, size, outside, others = self._cells(cluster, concept)
+        if disclosure.small(inside):
+            inside = 1
+        if disclosure.small(size - inside):
+            inside = max(size - disclosure.below, 0)
+        if disclosure.small(outside):
+            outside = min(disclosure.below - 1, others)
+        return risk_ratio(inside, size, others if disclosure.small(others - outside) else outside, others)[1] > 1
+
+    def _cells(self, cluster: int, concept: int) -> tuple[int, int, int, int]:
+        """Return the patients with a concept and all patients, in a cluster and elsewhere."""
         inside, size = int(self.patients[cluster, concept]), int(self.cluster_patients[cluster])
-        outside, others = int(self.patients[:, concept].sum()) - inside, int(self.cluster_patients.sum()) - size
-        return risk_ratio(inside, size, outside, others)
+        return inside, size, int(self.patients[:, concept].sum()) - inside, int(self.cluster_patients.sum()) - size
 
     def top(self, cluster: int, count: int, max_p: float) -> list[int]:
         """Return a cluster's concepts of smallest p, most important first, both over- and under-represented."""

@@ -113,8 +113,11 @@ class Findings:
 
     @cached_property
     def evidence(self) -> dict[str, Any]:
-        """The split-half test."""
-        return evidence.read(self.inputs.artifacts[assets.CLUSTERS].path)
+        """The split-half test, with the number of patients `tested` as it may be shown, and the number of `permutations`."""
+        clusters = self.inputs.artifacts[assets.CLUSTERS]
+        found, used = evidence.read(clusters.path), clusters.manifest["settings"]["permutations"]
+        tested = self.disclosure.about(found["patients"], len(self.labels))
+        return found | {"tested": tested, "permutations": int(used)}
 
     @cached_property
     def occlusion(self) -> Occlusion | None:
@@ -155,12 +158,32 @@ class Findings:
         """Which concepts mark which cluster, by the matched half test."""
         return Marks.read(self.inputs.artifacts[assets.CLUSTERS].path)
 
+    @property
+    def tests(self) -> tuple[int, int]:
+        """How many tests of a concept and a cluster the half test and the published ranking make."""
+        occurring = int((self.enrichment.patients.sum(axis=0) > 0).sum())
+        return int(self.marks.log_p.size), len(self.numbers) * occurring
+
     @cached_property
     def groups(self) -> list[list[int]]:
         """The numbers of the clusters in each group: clusters of one kind of patient, which count once."""
         there = set(self.numbers.tolist())
         found = Groups.read(self.inputs.artifacts[assets.CLUSTERS].path).parts
         return [some for group in found if (some := [number for number in group if number in there])]
+
+    @cached_property
+    def pairs_compared(self) -> int:
+        """How many pairs of clusters were compared to find the groups."""
+        return len(Groups.read(self.inputs.artifacts[assets.CLUSTERS].path).apart)
+
+    @cached_property
+    def _trust(self) -> dict[str, Any]:
+        return clustering.read_trust(self.inputs.artifacts[assets.CLUSTERS].path)
+
+    @property
+    def halves(self) -> int:
+        """How many random halves of the patients were clustered again to measure stability."""
+        return int(self._trust["resamples"])
 
     @property
     def beyond(self) -> str:
@@ -202,7 +225,7 @@ class Findings:
             vocabulary=self.vocabulary,
             disclosure=self.disclosure,
         )
-        trust = clustering.read_trust(self.inputs.artifacts[assets.CLUSTERS].path)["clusters"]
+        trust = self._trust["clusters"]
         described = [
             self._card(label, trust[str(number)], nearest[label]) for label, number in enumerate(self.numbers.tolist())
         ]
@@ -215,9 +238,10 @@ class Findings:
         number, table, size = int(self.numbers[label]), self.concept_tables[label], int(self.sizes[label])
         shown = int(self.sizes[self.disclosure.told(self.sizes)].sum())
         card = cards.describe(self.clusters.table, self.labels == label, shown, table, self.disclosure)
-        recognised, by_chance = (
-            None if card["hidden"] else self.evidence[name].get(str(number))
-            for name in ("per_cluster", "expected_per_cluster")
+        halves = (
+            cluster_reliability.Halves(None, None, 0, None)
+            if card["hidden"]
+            else cluster_reliability.Halves.of(self.evidence, number)
         )
         cloud = ""
         if table and not card["hidden"] and not self.is_tested:
@@ -236,7 +260,7 @@ class Findings:
             "nearest_number": self.numbers[nearest.other] if nearest else 0,
             "cloud": cloud,
             **({} if card["hidden"] else self._spans_of(label)),
-            **asdict(cluster_reliability.recognition(recognised, by_chance, size, self.disclosure)),
+            **asdict(cluster_reliability.recognition(halves, size, self.disclosure)),
         }
 
     def _spans_of(self, label: int) -> dict[str, Any]:

@@ -24,6 +24,8 @@ class Cell:
     """The class of its colour."""
     text: str
     row: ConceptRow | None
+    interval: str = ""
+    """The interval of a lift that is shown."""
 
 
 def table(cards: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Cell]]]:
@@ -31,7 +33,8 @@ def table(cards: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Cell]]]:
     chosen: dict[str, str] = {}
     for rank in range(EACH):
         for card in cards:
-            chosen |= {row.concept: row.name for row in card["over"][rank : rank + 1] if len(chosen) < MOST}
+            lifted = [row for row in card["over"] if row.lifted]
+            chosen |= {row.concept: row.name for row in lifted[rank : rank + 1] if len(chosen) < MOST}
     rows_of = [{row.concept: row for row in (*card["over"], *card["under"])} for card in cards]
     order = sorted(
         chosen,
@@ -51,9 +54,9 @@ def _cell(row: ConceptRow | None) -> Cell:
     if not row.interval:
         return Cell(_kind(_least_lift(row), over=True) if row.over else "under1", _share(row), row)
     lift = float(row.lift.replace(",", "").replace("∞", "inf"))
-    if row.over != (lift >= 1) and lift != 1:
-        return Cell("mixed", row.lift, row)
-    return Cell(_kind(lift if row.over else 1 / max(lift, 1e-6), over=row.over), row.lift, row)
+    mixed = (row.over and not row.lifted) or (not row.over and lift > 1)
+    kind = "mixed" if mixed else _kind(lift if row.over else 1 / max(lift, 1e-6), over=row.over)
+    return Cell(kind, row.lift, row, row.interval)
 
 
 def _kind(away: float, *, over: bool) -> str:

@@ -39,7 +39,7 @@ def closest(
 
     `vectors` (n, d) and `labels` (n,) are of the clustered patients, `numbers` (K,) of the clusters. Named are the concepts that
     mark one of the two and are less frequent than in patients alike in the other; of those, the ones that enough patients of the
-    first have.
+    first have, and whose lift in the first is above 1 (`Enrichment.lifted`).
     """
     size = found.cluster_patients
     sums = np.zeros((len(size), vectors.shape[1]))
@@ -53,7 +53,11 @@ def closest(
 
     def only(cluster: int, other: int) -> tuple[str, ...]:
         tokens = marks.not_in(int(numbers[cluster]), int(numbers[other]))
-        named = [token for token in tokens if disclosure.named(int(found.patients[cluster, token]))]
+        named = [
+            token
+            for token in tokens
+            if disclosure.named(int(found.patients[cluster, token])) and found.lifted(cluster, token, disclosure)
+        ]
         return tuple(vocabulary.name(token) for token in named[:NAMED])
 
     nearest: list[Closest | None] = []

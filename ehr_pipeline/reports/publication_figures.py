@@ -66,5 +66,9 @@ def table_1(shown: Sequence[Mapping[str, Any]], verdict: str) -> Iterator[list[s
         for name in dict.fromkeys(name for card in shown for name, _ in card[kind]):
             yield row(f"{words}: {name}", *(dict(card[kind]).get(name, "–") for card in shown))
     yield row("Recognised from half a record", *(card["recognised"] for card in shown))
-    yield row("Evidence", *(say.evidence(card) for card in shown))
-    yield row("Stability", *(card["stability"]["words"] for card in shown))
+    yield row("Recognised by chance", *(card["by_chance"] for card in shown))
+    yield row("Patients tested", *(card["tested"] or "–" for card in shown))
+    details = "Excess over chance (95 % interval)", "Jaccard coefficient (95 % of random halves)"
+    for place, (name, detail) in enumerate(zip(("Evidence", "Stability"), details, strict=True)):
+        yield row(name, *(say.sure(card)[place][0] for card in shown))
+        yield row(detail, *(say.sure(card)[place][1] or "–" for card in shown))

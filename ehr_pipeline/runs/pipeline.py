@@ -256,7 +256,7 @@ class Pipeline(DataAssets):
 
     def cluster_reports(self) -> Artifact:
         """Write the report page."""
-        from ehr_pipeline.cohort.members import LISTS
+        from ehr_pipeline.cohort.members import CASES, LISTS
         from ehr_pipeline.reports.inputs import Inputs
 
         artifacts = self.read(CLUSTER_REPORTS)
@@ -267,14 +267,14 @@ class Pipeline(DataAssets):
         terms = self.study.governance.terms
         records = self._records(artifacts[EXTRACT_CATALOG])
         inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms)
-        versions = versions_of(artifacts) | {"lists": typed_settings.file_hash(artifacts[COHORT].file(LISTS))}
+        notes = {name: typed_settings.file_hash(artifacts[COHORT].file(name)) for name in (LISTS, CASES)}
 
         def make(out: Path) -> Counts:
             from ehr_pipeline.reports import build
 
             return build.build(inputs, self.study.reports, out)
 
-        return self._make(CLUSTER_REPORTS, versions, make)
+        return self._make(CLUSTER_REPORTS, versions_of(artifacts) | notes, make)
 
     def make(self, *extracts: str, until: str = "") -> dict[str, Artifact]:
         """Read the extracts, then make every downstream asset in order, up to `until` if given. For notebooks and scripts.

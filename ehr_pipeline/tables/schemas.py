@@ -46,6 +46,14 @@ COHORT = schema_of(
     (pa.list_(pa.field("item", TEXT)), "diseases"),
     (DATE, "first_date"),
 )
+CASES = schema_of(
+    (TEXT, "patient_id shard"),
+    (FLAG, "inside"),
+    (pa.int32(), "concepts visits"),
+    (DATE, "first_date last_date"),
+)
+"""Columns of the amount of record of everybody with one of the diseases, in the data set (`inside`) or not: distinct concepts by
+day, days, and the first and last of them."""
 VOCABULARY = schema_of(
     (INTEGER, "token_id"),
     (TEXT, "concept name semantic_types"),

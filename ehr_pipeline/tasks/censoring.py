@@ -1,9 +1,28 @@
 """Inverse-probability weights that make up for patients who left, from the Kaplan-Meier curve of leaving."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
+MANY = 0.1
+"""Share of patients who left within the window, of those who would have a label, from which a reader is warned."""
+
+
+def left(counts: Mapping[str, Any]) -> tuple[int, int]:
+    """How many patients left within the window without the outcome, of how many who would otherwise have a label.
+
+    `counts` are those of a task (`tasks.build`).
+    """
+    gone = int(counts["dropped"].get("left_in_window", 0))
+    return gone, int(counts["kept"]) + gone
+
+
+def many(gone: int, of: int) -> bool:
+    """Whether so many left that a reader is warned."""
+    return gone > 0 and gone >= MANY * of
 
 
 def weights(left: Counts, others: Counts) -> NDArray[np.float64]:

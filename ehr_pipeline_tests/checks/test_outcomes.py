@@ -1,15 +1,20 @@
 """What checks say when they do not pass."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ehr_pipeline.checks import encoder, patients
+from ehr_pipeline.checks import encoder, patients, predictions, tasks
 from ehr_pipeline.clusters import planted
+from ehr_pipeline.predictions.result_schemas import RULE_OF_THUMB
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tasks import table
+from ehr_pipeline_tests.prediction_report.invented import definition, results, rising
 
 
 @pytest.mark.parametrize(
@@ -51,6 +56,36 @@ def test_an_encoder_that_learnt_too_little_is_told_with_what_to_do(
     sound, message, _ = encoder.better_than_frequency(made, tiny.store, tiny.study)
     assert sound
     assert "encoder." not in message
+
+
+@pytest.mark.parametrize(
+    ("gone", "censor", "told"),
+    [(300, False, "Task a < 30.0%"), (99, False, ""), (100, False, "Task a < 10.0%"), (300, True, ""), (0, False, "")],
+)
+def test_a_task_that_leaves_out_many_by_the_future_says_how_many(
+    gone: int, censor: bool, told: str, tmp_path: Path
+) -> None:
+    """Of a thousand who would have a label; a statistician found the choice by the future without a warning."""
+    task = definition(0, "a")
+    table.write(tmp_path, [replace(task, rule=task.rule | {"censor": censor})])
+    counts = {"a": {"kept": 1000 - gone, "dropped": {"left_in_window": gone, "few_visits_before": 70}}}
+    study: Any = SimpleNamespace(reports=SimpleNamespace(suppress_below=10))
+    passed, message, _ = tasks.few_leave(Artifact(tmp_path, {"counts": counts}), None, study)  # type: ignore[arg-type]
+    assert passed == (not told)
+    assert told in message
+    assert ('follow_up = "censor" weights the others' in message) == bool(told)
+
+
+def test_a_task_that_does_not_need_a_model_that_is_worse_says_both(tmp_path: Path) -> None:
+    """ "Does not need the model" hid that the model was also worse."""
+    found = results(["a", "b"], {"counts": rising(0.7, 0.05), "vectors": rising(0.6, 0.05)}, verdict="not needed")
+    compared = [row | {"verdict": "worse" if row["task"] == "a" else "level"} for row in found.differences]
+    guard = {"guard": RULE_OF_THUMB, "passed": False, "message": "this task does not need the model"}
+    replace(found, differences=tuple(compared), guards=tuple(guard | {"task": task} for task in "ab")).write(tmp_path)
+    _, message, _ = predictions.of_guard(RULE_OF_THUMB, "")(Artifact(tmp_path, {}), None, None)  # type: ignore[arg-type]
+    assert message == (
+        "a: this task does not need the model, and it is worse than the best baseline; b: this task does not need the model"
+    )
 
 
 @pytest.mark.parametrize(("index", "passed"), [(0.12, True), (0.10, True), (0.09, False)])

@@ -28,6 +28,8 @@ def test_planted_groups_are_stable_and_their_number_stands_out() -> None:
     unit = unit_length(blobs((150, 120, 90), 0.1)[0])
     _, found = examined(unit, 3, 6)
     assert found.clusters.min() > 0.95
+    assert (found.spread[0] <= found.clusters + 1e-12).all()
+    assert (found.clusters <= found.spread[1] + 1e-12).all()
     assert np.nanmin(found.patients) > 0.8
     assert found.over_n.shape == (6, 5)
     assert found.over_n.mean(axis=0).argmax() == 1  # three clusters
@@ -39,6 +41,12 @@ def test_a_group_that_is_cut_at_random_is_flagged() -> None:
     words = [cluster_stability.words(value, 0.6) for value in found.clusters]
     assert words.count("unstable") + words.count("doubtful") >= 4
     assert found.over_n.mean(axis=0).argmax() == 0  # two clusters
+
+
+def test_the_spread_is_of_the_subsets_that_held_the_cluster() -> None:
+    values = np.array([[0.1 * n, np.nan if n else 0.5, np.nan] for n in range(5)])
+    assert np.allclose(cluster_stability._spread(values, 3)[:, :2].T, [[0.01, 0.39], [0.5, 0.5]])
+    assert np.isnan(cluster_stability._spread(values, 3)[:, 2]).all()
 
 
 def test_words() -> None:
@@ -64,6 +72,8 @@ def test_too_few_patients_are_not_tested() -> None:
     unit = unit_length(blobs((10, 8, 6), 0.1)[0])
     _, found = examined(unit, 3, 4)
     assert np.isnan(found.clusters).all()
+    assert found.spread.shape == (2, 3)
+    assert np.isnan(found.spread).all()
     assert np.isnan(found.patients).all()
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters.covariates import TIME, Covariates
-from ehr_pipeline.clusters.evidence import Evidence, Half, Predictions, split_half, votes
+from ehr_pipeline.clusters.evidence import Evidence, Half, Predictions, excess_interval, split_half, votes
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.patients_alike import PRACTICE
 from ehr_pipeline.clusters.trait_correlations import Togetherness
@@ -76,12 +76,34 @@ def test_each_cluster_has_a_chance_of_its_own() -> None:
         for shares in (found.per_cluster, found.expected_per_cluster)
     )
     assert np.isclose(by_chance @ sizes / sizes.sum(), found.expected)
+    assert list(found.patients_per_cluster.values()) == sizes.tolist()
     assert np.ptp(by_chance) > 0.01
     assert (own > by_chance).all()
     by_age = found_in(cohort(planted=False))
     assert by_age.per_cluster[0] is not None
     assert by_age.expected_per_cluster[0] is not None
     assert abs(by_age.per_cluster[0] - by_age.expected_per_cluster[0]) < 0.15
+
+
+def test_the_interval_of_the_excess_covers_it_in_about_95_of_100_samples() -> None:
+    """Of patients whose predictions are right by chance (40 %) or because they are recognised (30 % of the rest)."""
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(400):
+        chance = rng.uniform(0.2, 0.6, 80)
+        hits = (rng.random((2, 80)) < chance + 0.3 * (1 - chance)).mean(axis=0)
+        low, high = excess_interval(hits, chance) or (0, 0)
+        inside += low <= 0.3 <= high
+    assert 0.92 * 400 <= inside <= 0.98 * 400
+
+
+def test_the_interval_of_certain_recognition_is_not_a_point() -> None:
+    low, high = excess_interval(np.ones(30), np.full(30, 0.5)) or (0, 0)
+    assert (round(low, 2), high) == (0.77, 1.0), "Wilson's interval of 30 of 30 ends at 0.886"
+    low, high = excess_interval(np.zeros(30), np.full(30, 0.5)) or (0, 0)
+    assert (low, round(high, 2)) == (-1.0, -0.77)
+    assert excess_interval(np.ones(1), np.zeros(1)) is None
+    assert excess_interval(np.ones(9), np.ones(9)) is None
 
 
 def test_clusters_by_age_alone_are_no_evidence_however_well_they_are_reproduced() -> None:
@@ -97,6 +119,7 @@ def test_too_few_patients_are_not_found_in() -> None:
     cut = tuple(Half(half.vectors, half.counts, few) for half in halves)
     found = found_in((vectors, labels, (cut[0], cut[1]), alike))
     assert (found.verdict(GO), found.persistent, found.recognised, found.patients) == ("untested", None, None, 49)
+    assert set(found.interval_per_cluster.values()) == {None}
     assert set(found.per_cluster.values()) == set(found.expected_per_cluster.values()) == {None}
 
 
@@ -133,7 +156,9 @@ def test_json_holds_both_verdicts_and_the_balance() -> None:
     assert (told["persistent"], told["together"], told["verdict"]) == (True, False, "differ")
     assert told["traits"]["p"] == 0.4
     assert 0 < told["balance"]["age"] < 0.5
-    assert set(told["per_cluster"]) == set("123456")
+    assert set(told["per_cluster"]) == set(told["interval_per_cluster"]) == set("123456")
+    assert told["interval"][0] < told["excess"] < told["interval"][1]
+    assert sum(told["patients_per_cluster"].values()) == told["patients"]
 
 
 def test_without_names_of_practices_only_time_is_matched_again() -> None:

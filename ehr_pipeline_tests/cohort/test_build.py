@@ -55,6 +55,27 @@ def test_cases_by_codes_and_cuis(tmp_path: Path) -> None:
     assert (counts["rows_in"], counts["kept"], counts["dropped"]) == (3, 2, {"not_in_patient_dataset": 1})
 
 
+def test_how_much_is_recorded_of_cases_inside_and_outside_the_data_set(tmp_path: Path) -> None:
+    """Of concepts that repeat within a day one counts; patients who are no case are not there."""
+    rows = [
+        ("0", 9, "CP"),
+        ("0", 9, "CP"),
+        ("0", 9, "x"),
+        ("0", 3, "x"),
+        ("1", 5, "x"),
+        ("nobody", 1, "CP"),
+        ("nobody", 700, "x"),
+    ]
+    made(tmp_path, rows, (disease("Psoriasis"),), (rows_of(("", "CP", "")),))
+    table = pl.DataFrame(schemas.read_as(tmp_path / build.CASES, schemas.CASES))
+    assert table.select("patient_id", "shard", "inside", "concepts", "visits").rows() == [
+        ("0", "00000.arrow", True, 3, 2),
+        ("nobody", "00000.arrow", False, 2, 2),
+    ]
+    dates = table.select(pl.col("first_date", "last_date").cast(pl.Int32)).rows()
+    assert dates == [(3, 9), (1, 700)]
+
+
 def test_what_is_told_of_a_list_counts_concepts_not_recorded_codes(tmp_path: Path) -> None:
     """The list has a code that nobody recorded: its concept is there by another code."""
     listed = rows_of((ECZEMA, "", "CP"), ("111", "", ""), ("222", "", "C7"))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.forecasts.table import nothing
 from ehr_pipeline.prediction_report import next_concepts, page
 from ehr_pipeline_tests.prediction_report.invented import foreseen, results
@@ -19,11 +20,11 @@ def test_no_better_than_counting_is_said_with_all_baselines_beside_it(tmp_path: 
     assert "1,234" not in text[text.index("On patients of the test side") :]
     assert "-0.4 to +1.4 points" in text
     assert "by popularity alone 98.0 %" in text
-    assert [str(each)[:60] for each in next_concepts.head(foreseen())] == [
+    assert [str(each)[:60] for each in next_concepts.head(foreseen(), Disclosure(10))] == [
         "Of concepts that a patient had before, within a year: the fo"
     ]
 
 
 def test_where_nothing_was_judged_there_is_no_section(tmp_path: Path) -> None:
     assert "What comes next" not in page.render(findings(results(("a", "b"), BETTER), tmp_path))
-    assert next_concepts.head(nothing()) == []
+    assert next_concepts.head(nothing(), Disclosure(10)) == []

@@ -123,7 +123,7 @@ def test_the_page_is_whole_and_suppresses_small_counts(tmp_path: Path) -> None:
     assert "Rare" not in told
     assert "too few visits in the history or left within the window" in told
     assert "cannot be checked" in told
-    assert "1 is open: read these first" in told
+    assert "Of 2 guards, 1 is open: read these first" in told
     assert "0.0123" in told
     assert html.count("data:image/png;base64,") == 2
 
@@ -160,6 +160,45 @@ def test_tasks_that_do_not_need_the_model_are_named(tmp_path: Path) -> None:
     html = text_of(page.render(findings(results(["a", "b"], BETTER, verdict="not needed"), tmp_path)))
     assert "in 2 the task does not need the model" in html
     assert "Task a &lt; and Task b &lt; do not need the model: the rule of thumb has at least 95 % of its gain" in html
+    assert "also worse" not in html
+
+
+def test_that_a_model_which_is_not_needed_is_worse_too_is_told_everywhere(tmp_path: Path) -> None:
+    """The verdict, the sentences and the cell: "does not need the model" hid it."""
+    found = results(["a", "b", "c"], BETTER, verdict="not needed")
+    words = dict(zip("abc", ("worse", "level", "better"), strict=True))
+    own = findings(
+        replace(found, differences=tuple(row | {"verdict": words[row["task"]]} for row in found.differences)), tmp_path
+    )
+    html = text_of(page.render(own))
+    assert "in 3 the task does not need the model (in 1 of them it is also worse than the best baseline)" in html
+    assert "In Task a &lt; the model is also worse than the best baseline." in html
+    for cell in ("the model, and the model is worse", "the model; level", "the model; the model is better"):
+        assert f"does not need {cell}" in html
+
+
+def test_the_number_of_tests_stands_beside_the_false_discovery_rate(tmp_path: Path) -> None:
+    html = text_of(page.render(findings(results(["a", "b"], BETTER), tmp_path)))
+    assert "is below 5 % (vectors, logistic regression: 2 tasks); everything else" in html
+
+
+def test_a_choice_by_the_future_is_a_warning_with_its_share(tmp_path: Path) -> None:
+    """Of 1,297 who would have a label, 111 leave within the window (8.6 %), or 400 (30.8 %)."""
+    found = results(["a", "b"], BETTER)
+    few = findings(found, tmp_path)
+    assert few.leavers == []
+    assert "Many left within the window" not in page.render(few)
+    many = replace(few, counts={"a": few.counts["a"], "b": counts(DROPPED | {"left_in_window": 400})})
+    assert many.leavers == [("Task b <", "30–32 %")]
+    html = page.render(many)
+    warning = re.search(r'<div class="banner weak"><b>Many left(.*?)</div>', html)
+    assert warning
+    assert "were left out: Task b &lt; (30–32 %)." in warning[1]
+    assert "<code>follow_up = “censor”</code> weights the others" in warning[1]
+    weighted = replace(
+        many, definitions=tuple(replace(each, rule=each.rule | {"censor": True}) for each in many.definitions)
+    )
+    assert weighted.leavers == [], "weights make up for them"
 
 
 def test_bins_are_joined_until_each_has_enough_cases_and_others() -> None:

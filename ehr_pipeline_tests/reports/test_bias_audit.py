@@ -147,6 +147,10 @@ def test_what_divides_one_disease_is_left_within_it() -> None:
     ages = labels * 40.0 + rng.normal(0, 5, 600)
     found = effect("age", ages, labels, np.zeros((600, 2)), diseases=diseases, seed=0)
     assert (found.within or 0) > 0.9
+    assert 0.8 < (found.within_low or 0) <= (found.within or 0) <= (found.within_high or 0) <= 1
+    assert f"{found.within:.2f}, 95 % interval {found.within_low:.2f}–{found.within_high:.2f}, still" in str(
+        left(found)
+    )
     assert "still large: it does not come with the diseases alone." in str(left(found))
     assert effect("disease", diseases, labels, np.zeros((600, 2)), diseases=diseases, seed=0).within is None
 

@@ -15,8 +15,9 @@ RULE = Disclosure(10)
 
 
 def row(name: str, lift: str, interval: str, over: bool = True) -> ConceptRow:
+    lifted = over and (not interval or float(interval.split("–")[0]) > 1)
     return ConceptRow(
-        name, name, over, "20.0 %", "10.0 %", "50", "2.00", lift, interval, "0.01", "0.02", "0.01", 2.0, over
+        name, name, over, "20.0 %", "10.0 %", "50", "2.00", lift, interval, "0.01", "0.02", "0.01", 2.0, lifted, lifted
     )
 
 
@@ -68,14 +69,17 @@ def test_a_strip_is_drawn_from_its_text() -> None:
 def test_the_table_of_concepts_shows_what_the_cards_show() -> None:
     cards = [
         {"over": [row("x", "8.00", "5.00–9.00"), row("y", "–", "")], "under": []},
-        {"over": [row("z", "0.80", "0.70–0.90")], "under": [row("x", "0.20", "0.10–0.30", over=False)]},
+        {"over": [row("z", "1.20", "0.90–1.60")], "under": [row("x", "0.20", "0.10–0.30", over=False)]},
+        {"over": [row("y", "1.20", "0.90–1.60")], "under": []},
     ]
-    found = {name: [(cell.kind, cell.text) for cell in cells] for name, cells in heat_table.table(cards)}
-    assert found == {
-        "x": [("over3", "8.00"), ("under3", "0.20")],
-        "y": [("over2", "20.0 %"), ("none", "")],
-        "z": [("none", ""), ("mixed", "0.80")],
+    found = {
+        name: [(cell.kind, f"{cell.text} {cell.interval}".strip()) for cell in cells]
+        for name, cells in heat_table.table(cards)
     }
+    assert found == {
+        "x": [("over3", "8.00 5.00–9.00"), ("under3", "0.20 0.10–0.30"), ("none", "")],
+        "y": [("over2", "20.0 %"), ("none", ""), ("mixed", "1.20 0.90–1.60")],
+    }, "z passes the test, but the interval of its lift includes 1: it is no row of its own"
 
 
 def test_a_mark_without_a_lift_shows_its_share() -> None:

@@ -16,20 +16,33 @@ def test_nothing_is_told_of_what_was_not_examined() -> None:
 
 def test_stability_in_words() -> None:
     assert cluster_reliability.stability({"jaccard": 0.1, "words": "unstable"}) == (
-        "Unstable (0.10): other samples of patients do not find it."
+        "Unstable at 0.10: other samples of patients do not find it."
     )
-    assert cluster_reliability.stability({"jaccard": 0.7495, "words": "doubtful"}).startswith("Doubtful (0.74)"), (
+    assert cluster_reliability.stability({"jaccard": 0.7495, "words": "doubtful"}).startswith("Doubtful at 0.74:"), (
         "0.75 is stable"
     )
-    assert cluster_reliability.stability({"jaccard": 0.75, "words": "stable"}).startswith("Stable (0.75)")
+    assert cluster_reliability.stability({"jaccard": 0.75, "words": "stable"}).startswith("Stable at 0.75:")
+    spread = {"jaccard": 0.83, "words": "stable", "between": [0.7149, 0.921]}
+    assert cluster_reliability.stability(spread).startswith("Stable at 0.83 (0.71–0.93): other"), (
+        "outwards: never narrower than it is"
+    )
+    assert cluster_reliability.varies(spread)
+    assert not cluster_reliability.varies(spread | {"between": [0.75, 0.9]})
+    assert not cluster_reliability.varies(spread | {"words": "doubtful"})
     assert "find only a part of it" in cluster_reliability.stability({"jaccard": 0.58, "words": "unstable"})
+
+
+def recognition(own: float | None, by_chance: float, tested: int, *interval: float) -> cluster_reliability.Recognition:
+    """All patients of a cluster were tested."""
+    found = cluster_reliability.Halves(own, by_chance, tested, (interval[0], interval[1]) if interval else None)
+    return cluster_reliability.recognition(found, tested, RULE)
 
 
 @pytest.mark.parametrize(
     ("own", "by_chance", "told"), [(0.16, 0.15, "none"), (0.3, 0.2, "weak"), (0.9, 0.4, "clear"), (1.0, 1.0, "none")]
 )
 def test_a_cluster_is_held_against_its_own_chance(own: float, by_chance: float, told: str) -> None:
-    assert cluster_reliability.recognition(own, by_chance, 1000, RULE).evidence == told
+    assert recognition(own, by_chance, 1000).evidence == told
 
 
 def excess(found: cluster_reliability.Recognition) -> float:
@@ -48,24 +61,50 @@ def test_the_word_follows_from_the_shares_that_are_shown() -> None:
         (0.2449, 0.2051),
     ]
     for own, by_chance in near_the_limits:
-        found = cluster_reliability.recognition(own, by_chance, 5000, RULE)
+        found = recognition(own, by_chance, 5000)
         value = excess(found)
         assert found.evidence == ("none" if value < 0.05 else "weak" if value < 0.2 else "clear")
-    assert cluster_reliability.recognition(0.9, 0.4, 5000, RULE).recognised == "90 %", "no more digits than are needed"
+    assert recognition(0.9, 0.4, 5000).recognised == "90 %", "no more digits than are needed"
 
 
 def test_a_share_of_a_few_recognised_patients_is_a_bound_and_the_word_follows_from_it() -> None:
     """10 % of 26 patients are under three: neither they nor a word that depends on them are told."""
-    small = cluster_reliability.recognition(0.0961, 0.0487, 26, RULE)
+    small = recognition(0.0961, 0.0487, 26)
     assert (small.recognised, small.by_chance, small.evidence) == ("<39 %", "5 %", "too few")
-    assert small == cluster_reliability.recognition(0.3, 0.0487, 26, RULE), "whatever the small number is"
-    assert cluster_reliability.recognition(0.004, 0.02, 2000, RULE).evidence == "none", (
-        "the bound itself is no more than chance"
-    )
-    almost = cluster_reliability.recognition(0.999, 0.5, 2000, RULE)
+    assert small == recognition(0.3, 0.0487, 26, 0.1, 0.4), "whatever the small number is"
+    assert recognition(0.004, 0.02, 2000).evidence == "none", "the bound itself is no more than chance"
+    almost = recognition(0.999, 0.5, 2000)
     assert (almost.recognised, almost.evidence) == (">99 %", "clear")
-    assert cluster_reliability.recognition(0.5, 0.1, 9, RULE).recognised == "–"
-    assert cluster_reliability.recognition(None, 0.1, 500, RULE) == cluster_reliability.Recognition("–", "–", "")
+    assert recognition(0.5, 0.1, 9).recognised == "–"
+    assert recognition(None, 0.1, 500) == cluster_reliability.Recognition("–", "–", "")
+
+
+def test_the_excess_has_an_interval_and_the_word_of_its_lower_end() -> None:
+    found = recognition(0.519, 0.4, 140, 0.1149, 0.291)
+    assert (found.excess, found.evidence, found.at_least) == ("0.19 (0.11–0.30)", "weak", "weak"), (
+        "0.198 is not yet 0.20"
+    )
+    assert recognition(0.53, 0.4, 140, 0.04, 0.3).at_least == "none"
+    assert recognition(0.45, 0.4, 140, -0.04, 0.2).excess == "0.08 (-0.04 to 0.20)", "no dash beside a minus"
+    assert recognition(0.53, 0.4, 140).at_least == "", "too few patients for an interval"
+
+
+def test_the_number_tested_does_not_tell_the_few_who_were_not() -> None:
+    """The cluster's size is shown exactly, so that an exact number of those tested would be a count of the others."""
+    halves = cluster_reliability.Halves(0.6, 0.4, 138, None)
+    assert cluster_reliability.recognition(halves, 140, RULE).tested == ">130"
+    assert cluster_reliability.recognition(halves, 300, RULE).tested == "about 140"
+    assert cluster_reliability.recognition(cluster_reliability.Halves(0.6, 0.4, 8, None), 40, RULE).tested == "<10"
+
+
+@pytest.mark.parametrize(("own", "excess", "at_least"), [(0.995, ">0.96", "clear"), (0.001, "<-0.63", "")])
+def test_where_the_share_is_a_bound_the_excess_is_one_that_follows_from_it(
+    own: float, excess: str, at_least: str
+) -> None:
+    """By Wilson's interval of the bound itself: the exact share, and its interval, would tell the few."""
+    found = recognition(own, 0.4, 1000, 0.9899, 0.9999)
+    assert (found.excess, found.at_least) == (excess, at_least)
+    assert found == recognition(own + (0.002 if own < 0.5 else -0.002), 0.4, 1000, 0.1, 0.2)
 
 
 def test_how_many_clusters_are_stable() -> None:

@@ -4,6 +4,7 @@ from scipy.sparse import csr_array
 from scipy.stats import chi2, chi2_contingency, false_discovery_control
 from scipy.stats.contingency import relative_risk
 
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import enrichment
 
 RNG = np.random.default_rng(0)
@@ -80,3 +81,38 @@ def test_the_ratio_of_shares_is_finite_where_nobody_else_has_the_concept() -> No
     ratio, low, high = enrichment.risk_ratio(0, 40, 20, 400)
     assert (low, ratio) == (0, 0)
     assert 1 < high < 10
+
+
+def with_counts(inside: int, size: int, outside: int, others: int) -> enrichment.Enrichment:
+    patients = np.array([[inside], [outside]])
+    nothing = np.zeros((2, 1))
+    return enrichment.Enrichment(
+        patients, patients, np.array([size, others]), nothing, nothing, nothing, patients > 0, nothing
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "lifted"),
+    [
+        ((60, 100, 300, 1000), True),
+        ((33, 100, 300, 1000), False),  # 1.1, from 0.82 on
+        ((10, 100, 300, 1000), False),
+        ((40, 100, 3, 1000), True),
+        ((12, 100, 1, 100), False),  # it would be by the exact count, but not by the worst of 1 to 9
+        ((98, 100, 800, 1000), True),  # 90 of 100, the worst case
+        ((91, 100, 850, 1000), False),  # it would be by the exact count
+    ],
+)
+def test_a_concept_is_lifted_where_the_whole_interval_is_above_1(counts: tuple[int, ...], lifted: bool) -> None:
+    """Small counts count as the worst that the page allows: whether a concept is named must not narrow them."""
+    inside, size, outside, others = counts
+    assert with_counts(inside, size, outside, others).lifted(0, 0, Disclosure(10)) == lifted
+    exact = enrichment.risk_ratio(inside, size, outside, others)[1] > 1
+    assert with_counts(inside, size, outside, others).lifted(0, 0, Disclosure(1)) == exact
+
+
+def test_whether_a_concept_is_lifted_is_the_same_for_all_small_counts() -> None:
+    for inside in (20, 40, 99):
+        told = {with_counts(inside, 100, outside, 200).lifted(0, 0, Disclosure(10)) for outside in range(1, 10)}
+        assert len(told) == 1
+    assert len({with_counts(inside, 100, 90, 200).lifted(0, 0, Disclosure(10)) for inside in range(91, 100)}) == 1

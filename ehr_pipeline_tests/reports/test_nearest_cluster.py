@@ -21,10 +21,11 @@ MARKS = Marks(
 )
 
 
-def near(labels: np.ndarray, below: int) -> list[Closest | None]:
+def near(labels: np.ndarray, below: int, everywhere: bool = False) -> list[Closest | None]:
     table = np.zeros((125, 9))
     table[:50, [5, 8]] = 1  # eczema and itch: of cluster 1
     table[60:115, 6] = 1  # acne: of cluster 4
+    table[5:60, 6] = everywhere
     table[:4, 7] = 1  # rash: four patients of cluster 1 only
     numbers = NUMBERS[: labels.max() + 1]
     return closest(
@@ -47,6 +48,15 @@ def test_the_closest_cluster_and_what_marks_only_one_of_the_two() -> None:
     assert (first.here, first.there) == (("eczema",), ("acne",))
     assert (second.here, second.there) == (("acne",), ("eczema",))
     assert small is None
+
+
+def test_a_concept_whose_lift_may_be_1_marks_none_of_the_two_in_words() -> None:
+    """Acne passes the half test in the second cluster, but as many have it everywhere."""
+    first, second, _ = near(LABELS, 10, everywhere=True)
+    assert first is not None
+    assert second is not None
+    assert (first.here, first.there) == (("eczema",), ())
+    assert (second.here, second.there) == ((), ("eczema",))
 
 
 def test_concepts_of_a_few_patients_are_not_named_and_one_cluster_has_no_neighbour() -> None:

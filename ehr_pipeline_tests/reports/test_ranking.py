@@ -1,5 +1,7 @@
 """Which concepts stand on the cards, by the half test and by the published ranking."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -25,6 +27,7 @@ def found() -> Enrichment:
     rng = np.random.default_rng(0)
     counts = np.hstack([np.zeros((200, 5)), rng.poisson(1.0, (200, 6))])
     counts[:, 9] = np.arange(200) < 4
+    counts[1::4, 5], counts[1::4, 6] = 0, 0
     return enrichment.test(csr_array(counts), np.arange(200) % 2, 2)
 
 
@@ -53,6 +56,17 @@ def test_titles_are_made_of_what_passes(found: Enrichment) -> None:
     assert [row.name for row in tables[1]] == ["concept 5"], "few patients have concept 9: it is not named"
     assert cards.title(tables[1], "") == cards.NOTHING
     assert tables[0][0].q == cards.p_text(MARKS.log_q[0, 1])
+
+
+def test_a_mark_whose_lift_may_be_1_gives_no_cluster_its_name(found: Enrichment) -> None:
+    """It passes the test among patients alike and stands in the table, but words would say more than its lift."""
+    ranked, size = ranking.tested(MARKS, NUMBERS, 11, 50), len(found.cluster_patients)
+    same = replace(found, patients=np.tile(found.patients.sum(axis=0) // size, (size, 1)))
+    table = cards.concept_tables(same, ranked, VOCABULARY, Disclosure(10))[0]
+    assert [row.name for row in table if row.over] == ["concept 6", "concept 5"]
+    assert cards.marks(table) == []
+    assert cards.title(table, "") == cards.UNLIFTED
+    assert cards.title(table, "Psoriasis") == "Psoriasis"
 
 
 def test_the_published_ranking_fills_the_cards_of_a_random_division(found: Enrichment) -> None:

@@ -105,7 +105,15 @@ def test_the_page_tells_the_whole_story(tiny: Pipeline, text: Text) -> None:
         assert question in words
     assert re.search(rf"Read: extract {EXTRACT} \(\d files; every file in its folder\)\. \d\d\.\d % of the rows", words)
     assert re.search(r"Of [\w, ]+ rows of patients read, [\w, ]+ are in clusters\. Left out: ", words)
-    assert re.search(r"recognised for [<>]?[\d.]+ % of its patients; by chance it would be for [\d.]+ %", words)
+    assert re.search(
+        r"recognised for [<>]?[\d.]+ % of its patients \((about |[<>])\d+ were tested\); by chance it would be for [\d.]+ %",
+        words,
+    )
+    assert re.search(r"over all concepts and clusters \([\d,]+ tests\)", words)
+    flat = " ".join(words.split())
+    assert re.search(r"(about [\d,]+|[<>]\d+) tested", flat)
+    assert re.search(r"(clear|weak|none|too few) ([<>]-?\d\.\d\d|-?\d\.\d\d \(-?\d\.\d\d( to |–)-?\d\.\d\d\))", flat)
+    assert re.search(r"(stable|doubtful|unstable) \d\.\d\d \(\d\.\d\d–\d\.\d\d\)", " ".join(words.split()))
 
 
 def test_pictures_have_names_and_tables_heads(html: str) -> None:
@@ -290,8 +298,13 @@ def test_a_cohort_without_evidence_is_told_as_such(
         "p": 0.5,
         "patients": 400,
         "verdict": "none",
+        "interval": [-0.02, 0.02],
+        "tested": "about 400",
+        "permutations": 200,
         "per_cluster": {},
         "expected_per_cluster": {},
+        "patients_per_cluster": {},
+        "interval_per_cluster": {},
         "persistent": False,
         "explained": [],
     }
@@ -310,7 +323,8 @@ def test_cards_without_stability_or_evidence_are_folded(
 ) -> None:
     kinds = {1: ("unstable", "none"), 2: ("unstable", "weak"), 3: ("stable", "none")}
 
-    clear = json.loads(tiny.store.current("clusters").file("evidence.json").read_text()) | {"verdict": "clear"}
+    shown = {"verdict": "clear", "tested": "about 400", "permutations": 60}
+    clear = json.loads(tiny.store.current("clusters").file("evidence.json").read_text()) | shown
     monkeypatch.setattr(Findings, "evidence", clear)
     described = Findings.cards.func
 

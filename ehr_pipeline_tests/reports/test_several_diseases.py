@@ -93,7 +93,7 @@ def test_the_picture_has_words(tmp_path: Path, drawn: list[Any]) -> None:
     told = str(say.several(found, Disclosure(10)))
     assert told.startswith("About 100 of about 260 patients have several")
     assert "a with b (about 80 patients)" in told
-    assert "largest in cluster 1 (33 %) and 2 (33 %)" in told
+    assert "largest in cluster 1 (33 %) and 2 (33 %): described, not tested." in told
     alt = say.alt(found, Disclosure(10))
     assert "cluster 1: a 67 %, a with b 33 %, several diseases 33 %; cluster 2" in alt
     assert "<" not in alt

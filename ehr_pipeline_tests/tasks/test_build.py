@@ -121,9 +121,12 @@ def test_label_files_are_of_the_meds_schema(made: Pipeline) -> None:
 
 def test_its_checks(made: Pipeline) -> None:
     outcomes = checked(made)
-    assert [name for name, outcome in outcomes.items() if not outcome.passed] == ["enough_cases"]
+    assert [name for name, outcome in outcomes.items() if not outcome.passed] == ["enough_cases", "few_leave"]
     assert "Asthma" in outcomes["enough_cases"].message
     assert not outcomes["enough_cases"].blocking
+    assert not outcomes["few_leave"].blocking
+    assert "screen C" in outcomes["few_leave"].message
+    assert "New Year" not in outcomes["few_leave"].message, "weights make up for them"
 
 
 def test_a_history_that_reaches_into_the_window_is_refused(made: Pipeline, tmp_path: Path) -> None:

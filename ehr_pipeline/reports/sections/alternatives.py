@@ -36,7 +36,11 @@ def content(findings: Findings) -> dict[str, Any]:
         rows = [_row(n, *agreement[n], support.get(n, {})) for n in sorted(agreement)]
         tried = {"picture": embedded(picture), "rows": rows, "asked": number}
     return {
-        "how_many": [statement for statement in (how_supported(findings), how_many(clusters, number)) if statement],
+        "how_many": [
+            statement
+            for statement in (how_supported(findings), how_many(clusters, number, findings.halves))
+            if statement
+        ],
         "how_tried": [say.how_tried(), *(say.how_supported(numbers.MOST_PATIENTS) if support else [])],
         "tried": tried,
         "comparison": [_shown(row) for row in methods],
@@ -96,9 +100,9 @@ def agreements(clusters: Artifact) -> dict[int, tuple[float, float]]:
     return {row["n"]: (row["agreement"], row["agreement_sd"] or 0.0) for row in tried}
 
 
-def how_many(clusters: Artifact, asked: int) -> Statement | None:
+def how_many(clusters: Artifact, asked: int, halves: int) -> Statement | None:
     """Compare the number of clusters asked for with that on which random halves of the patients agree best."""
-    return say.how_many({n: mean for n, (mean, _) in agreements(clusters).items()}, asked)
+    return say.how_many({n: mean for n, (mean, _) in agreements(clusters).items()}, asked, halves)
 
 
 def steadier_methods(findings: Findings) -> Statement | None:

@@ -22,7 +22,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
     ages = bool(made["profile"] and made["ages"])
     predicted = _predicted(findings) if made[vectors.SHARE] or not made["profile"] else ()
     return {
-        "purpose": say.purpose(),
+        "purpose": say.purpose(sum(effect.value is not None for effect in findings.effects)),
         "warnings": [*say.warnings(findings.effects), *_on_one_concept(findings)],
         "rows": [
             _row(effect, diseases=bool(diseases and diseases.names), ages=ages, predicted=predicted)
@@ -58,6 +58,9 @@ def _row(effect: Effect, *, diseases: bool, ages: bool, predicted: tuple[str, ..
         "p": say.p_text(effect),
         "words": effect.words,
         "within": _number(effect.within),
+        "within_interval": ""
+        if effect.within_low is None
+        else f"{_number(effect.within_low)}–{_number(effect.within_high)}",
         "place": _number(effect.place),
         "meaning": [part for part in meaning if part],
     }

@@ -19,6 +19,8 @@ DOTS = 7
 """Concepts in each direction that the drawing of a card shows."""
 KINDS = {"clear": "yes", "stable": "yes", "none": "no", "too few": "no", "unstable": "no"}
 """Classes of cells that say how sure a cluster is."""
+DOUBTED = ("none", "too few", *say.DOUBTED)
+"""Words of which the list of all clusters warns."""
 STRIPS = {"onset": "Age at the first record of a disease", "age": "Age at the last visit", "followed": "Years followed"}
 
 
@@ -41,7 +43,7 @@ def content(findings: Findings) -> dict[str, Any]:
         ],
         "find": drawn.FIND,
         "is_tested": findings.is_tested,
-        "no_marks": marker_concepts.nothing_marks(findings.beyond, rules.suppress_below)
+        "no_marks": marker_concepts.nothing_marks(findings.beyond, rules.suppress_below, findings.tests[0])
         if findings.is_tested
         else marker_concepts.none_listed(rules.suppress_below, rules.max_p),
         "cloud_says": None if findings.is_tested else marker_concepts.cloud_of_the_published_ranking(),
@@ -50,9 +52,9 @@ def content(findings: Findings) -> dict[str, Any]:
         "glance": list_of_groups(findings),
         "heat": _heat(shown, is_tested=findings.is_tested) if named else None,
         **(side_by_side(findings, shown) if named else {"strips": ""}),
-        "glance_explained": say.glance(rules.suppress_below),
+        "glance_explained": say.glance(rules.suppress_below, findings.pairs_compared, findings.halves),
         "guide": [
-            *say.how_to_read(rules.suppress_below, findings.beyond if findings.is_tested else ""),
+            *say.how_to_read(rules.suppress_below, findings.beyond if findings.is_tested else "", findings.tests[0]),
             *filter(None, [occlusion.explained(findings.occlusion)]),
         ],
         **_overlap(findings),
@@ -186,17 +188,16 @@ def side_by_side(findings: Findings, shown: Sequence[Mapping[str, Any]]) -> dict
 
 
 def _at_a_glance(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of both lists of clusters; `sure`, `evidence` and `stability` with the classes of their cells."""
-    evidence, stability = say.evidence(card), say.stability(card)
+    """Return a row of both lists of clusters; `sure` and `doubt` are words with the classes of their cells, and figures."""
     first: Sequence[tuple[str, str]] = card["diseases"][:1]
     return {
         "number": card["number"],
         "title": say.title(card, ""),
         "size": card["size"],
+        "tested": f"{card['tested']} tested" if card["tested"] else "",
         "age": card["age"],
         "disease": say.shares(first),
         "recognised": f"{card['recognised']} ({card['by_chance']})" if card["evidence"] else card["recognised"],
-        "sure": ((evidence, KINDS.get(evidence, "")), (stability, KINDS.get(stability, ""))),
-        "evidence": (evidence, "over" if evidence in ("none", "too few") else ""),
-        "stability": (stability, "over" if stability in say.DOUBTED else ""),
+        "sure": [(word, KINDS.get(word, ""), figure) for word, figure in say.sure(card)],
+        "doubt": [(word, "over" if word in DOUBTED else "", figure) for word, figure in say.sure(card)],
     }

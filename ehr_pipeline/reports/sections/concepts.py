@@ -32,9 +32,10 @@ def content(findings: Findings) -> dict[str, Any]:
     ontology, sets = _ontology(concepts, naming), findings.substituted.sets or ()
     listed = _neighbours(rows, own.listed if own else (), findings.named)
     shown = [(row["name"], row[SCOPES[1]], row[SCOPES[0]]) for row in listed]
+    found = _together(findings, rows)
     checked = [
         say.purpose(),
-        say.recorded_together(_together(findings, rows)),
+        say.recorded_together(found, findings.disclosure.about(found.patients) if found else ""),
         say.types(type_agreement(rows, findings.vocabulary), of_own),
         say.ontology(ontology),
     ]

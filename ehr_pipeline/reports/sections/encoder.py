@@ -4,10 +4,11 @@ from typing import Any
 
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.encoder.metrics import read as read_metrics
+from ehr_pipeline.patients.settings import VALIDATION
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import encoder as say
-from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT
+from ehr_pipeline.tables.asset_names import DATA_SPLIT, ENCODER_CHECKPOINT
 
 COURSE = 3
 """Smallest number of epochs for which a learning curve is drawn."""
@@ -21,7 +22,10 @@ def content(findings: Findings) -> dict[str, Any]:
     if drawn:
         plots.learning_curves(curve, metrics)
     return {
-        "trained": say.trained(metrics),
+        "trained": [
+            *say.trained(metrics),
+            say.held_out(findings.counted.person(findings.counted.counts[DATA_SPLIT][VALIDATION])),
+        ],
         "best_epoch": metrics["best"]["epoch"],
         "scores": say.scores(metrics),
         "learning_curve": embedded(curve) if drawn else "",

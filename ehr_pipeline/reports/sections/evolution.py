@@ -51,9 +51,13 @@ def content(findings: Findings) -> dict[str, Any] | None:
         "evolution": told,
         "windows": say.windows(told),
         "picture_alone": say.picture_alone(told),
-        "notes": [*say.picture(told), *say.what_windows_can_tell(fewest)],
+        "notes": [
+            *say.picture(told),
+            *say.what_windows_can_tell(fewest),
+            *say.tested(told["tests"] if told["moves"] else 0, MAX_Q),
+        ],
         "moves": [(named[move.left], named[move.entered], move) for move in told["moves"]],
-        "no_moves": say.no_moves(told["tested"], fewest, MAX_Q),
+        "no_moves": say.no_moves(told["tests"], fewest, MAX_Q),
         "transitions": say.transitions(),
         "planted": say.planted(told["agreement"]),
     }
@@ -99,7 +103,7 @@ def describe(findings: Findings) -> dict[str, Any]:
         "numbers": numbers.tolist(),
         "rows": _rows(flows, hidden, numbers),
         "moves": moves,
-        "tested": bool(np.isfinite(tested.log_p).any()),
+        "tests": int(np.isfinite(tested.log_p[np.triu_indices(len(numbers), 1)]).sum()),
         "picture": embedded(picture) if centres else "",
         "agreement": counts.get("agreement"),
     }

@@ -14,8 +14,11 @@ from ehr_pipeline.reports import cohort_lists, diagram
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.left_out import People as Patients
+from ehr_pipeline.reports.left_out import compare
 from ehr_pipeline.reports.shown_counts import REPEATS, STAGES, Counted, Lost, on_sides
 from ehr_pipeline.reports.statements import flow as say
+from ehr_pipeline.reports.statements import left_out
 from ehr_pipeline.tables.asset_names import (
     CLUSTERS,
     COHORT,
@@ -51,6 +54,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "rounding": say.rounding(findings.settings.suppress_below, rounded=counted.rounded),
         "flow": list(rows(counted)),
         "cohort": say.cohort(by_disease(counted), not_embedded),
+        **_left_out(findings),
         "cases": say.cases(everybody=any(not disease["digest"] for disease in named)),
         "lists": named,
         "no_list": "no list: everybody",
@@ -59,6 +63,21 @@ def content(findings: Findings) -> dict[str, Any]:
         "mapped_so_far": say.mapped_so_far(coverage),
         "ladder": list(ladder(coverage, counted)),
         "coverage_picture": embedded(picture),
+    }
+
+
+def _left_out(findings: Findings) -> dict[str, Any]:
+    """Return how the patients in clusters compare with those who have one of the diseases and are in no cluster."""
+    people, person = Patients.read(findings.inputs, findings.clusters.ids), findings.counted.person
+    everybody, inside = findings.counted.counts[COHORT]["rows_in"], len(findings.clusters.ids)
+    compared, nobody = compare(people, findings.disclosure), everybody == inside
+    told = [left_out.who(person(everybody), person.difference(everybody, inside), nobody)]
+    if not nobody:
+        told.append(left_out.differ(compared, findings.disclosure.below))
+    return {
+        "left_out": told,
+        "compared": list(map(left_out.cells, compared)),
+        "compared_explained": left_out.explained(),
     }
 
 

@@ -34,8 +34,11 @@ def content(findings: Findings) -> dict[str, Any]:
         say.sides(flow.sides_in_words(findings.counted)),
         say.clustering(inputs.settings[CLUSTERS]["method"]),
         say.windows(evolution.windows(findings)),
-        *marker_concepts.methods(findings.beyond, rules.top_concepts, rules.max_p, is_tested=findings.is_tested),
+        *marker_concepts.methods(
+            findings.beyond, rules.top_concepts, rules.max_p, findings.tests, is_tested=findings.is_tested
+        ),
         say.split_half(),
+        say.p_values(int(inputs.artifacts[CLUSTERS].manifest["settings"]["permutations"])),
         *say.intervals(),
         say.neighbours(),
         say.limits(),

@@ -29,20 +29,23 @@ def content(findings: Findings) -> dict[str, Any]:
     compared = table.read_graphs(artifact.path)
     drawn = rows[:MOST_EDGES]
     ordered = any(partner.order for _, found in listed[:MOST_DISEASES] for partner in found)
-    notes = [*([say.order(settings["after_days"])] if ordered else []), say.doubts(ordered)]
+    max_q, concepts = settings["max_q"], int(artifact.counts["kept"])
+    notes = [*([say.order(settings["after_days"], max_q, concepts)] if ordered else []), say.doubts(ordered)]
     return {
         "lead": [
             *(
-                [say.rule(settings["max_q"], max(settings["fewest_patients"], disclosure.below))]
+                [say.rule(max_q, max(settings["fewest_patients"], disclosure.below), concepts)]
                 if compared["graphs"]
                 else []
             ),
-            say.number(len(rows), artifact.counts["kept"], sum(bool(row["comes_first"]) for row in rows)),
+            say.number(len(rows), concepts, sum(bool(row["comes_first"]) for row in rows)),
         ],
         "listed": listed[:MOST_DISEASES],
         "ordered": ordered,
         "notes": notes if listed else [],
-        "without": say.hidden_partners(max(_of_interest(findings) - len(interest), 0)),
+        "without": say.hidden_partners(
+            len(_of_interest(findings) - {*interest}), max(len(interest) - MOST_DISEASES, 0)
+        ),
         "find": say.FIND,
         "network": _network(drawn, findings) if rows else "",
         "matrix": _matrix(drawn, findings) if rows else "",
@@ -57,10 +60,10 @@ def _interest(findings: Findings, names: Mapping[str, str]) -> list[str]:
     return [concept for concept in names if concept in own] or list(names)
 
 
-def _of_interest(findings: Findings) -> int:
-    """How many of the cohort's diseases may be named."""
+def _of_interest(findings: Findings) -> frozenset[str]:
+    """The concepts on the lists of the cohort's diseases that may be named."""
     own = findings.disease_concepts
-    return len(own.listed & findings.named) if own else 0
+    return own.listed & findings.named if own else frozenset()
 
 
 def _numbered(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Any, Any]:

@@ -60,7 +60,7 @@ def _who(findings: Findings) -> list[Statement]:
 
 def _how_sure(findings: Findings) -> list[Any]:
     inputs, verdict = findings.inputs, findings.evidence["verdict"]
-    how_many = alternatives.how_many(inputs.artifacts[assets.CLUSTERS], len(findings.numbers))
+    how_many = alternatives.how_many(inputs.artifacts[assets.CLUSTERS], len(findings.numbers), findings.halves)
     supported = alternatives.how_supported(findings)
     if len(findings.numbers) == 1:
         return [supported]
@@ -72,6 +72,7 @@ def _how_sure(findings: Findings) -> list[Any]:
         ),
         alternatives.steadier_methods(findings),
         say.relied_on(verdict, _sure(findings), len(findings.cards), len(findings.groups)),
+        say.wavering(verdict, findings.cards),
         supported,
         how_many,
         say.index_explained() if how_many else None,

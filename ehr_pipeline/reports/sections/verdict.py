@@ -42,7 +42,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "how_to_read": patient_map.how_to_read(fewest),
         "groups": groups,
         "relation": verdict.relation(evidence["verdict"], len(groups), tested=tested) if groups else None,
-        "how_sure": clusters.how_sure_columns(),
+        "how_sure": clusters.how_sure_columns(findings.halves),
         "one_concept": occlusion.one_concept(findings.resting_on_one) if groups else None,
         **_map(findings),
     }

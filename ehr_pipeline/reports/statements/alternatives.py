@@ -12,14 +12,14 @@ AS_GOOD = 0.01
 """Adjusted Rand indices that differ by less than this count as about the same."""
 
 
-def how_many(agreement: Mapping[int, float], asked: int) -> Statement | None:
+def how_many(agreement: Mapping[int, float], asked: int, halves: int) -> Statement | None:
     """Compare the page's number of clusters with the number on which random halves of the patients agree best.
 
-    `agreement`: mean adjusted Rand index by number of clusters. Returns None if no other number was examined.
+    `agreement`: mean adjusted Rand index by number of clusters, over so many `halves`. None if no other number was examined.
     """
     if not agreement:
         return None
-    told = f"Among {min(agreement)} to {max(agreement)} clusters, random halves of the patients"
+    told = f"Among {min(agreement)} to {max(agreement)} clusters, {halves} random halves of the patients"
     best = max(agreement, key=lambda n: agreement[n])
     if best == asked:
         return say("{told} agree best on {best} as well (adjusted Rand index {index:.2f}).", told=told, best=best,

@@ -4,11 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 
 from ehr_pipeline.encoder.settings import BIRTH_DECADE
-from ehr_pipeline.reports.bias_audit import BANDS, RECORDING, Effect, in_words, strong
-from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, say
+from ehr_pipeline.reports.bias_audit import BANDS, RECORDING, RESAMPLES, Effect, in_words, strong
+from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, say
 
-FINEST_P = 0.005
-"""A permutation p value below this is shown as a bound, because there are only 200 permutations."""
 TELLS = {"negligible": "next to nothing", "small": "little", "medium": "a good deal", "large": "a great deal"}
 
 
@@ -50,12 +48,13 @@ def left(effect: Effect) -> Statement | None:
         return None
     size = in_words(effect.within, effect.measure, effect.freedom)
     if size in ("negligible", "small"):
-        text = "Among patients of one disease little of it is left ({within:.2f}): it comes with the diseases."
+        text = "Among patients of one disease little of it is left ({within}): it comes with the diseases."
     else:
-        text = (
-            "Among patients of one disease it is {within:.2f}, still {size}: it does not come with the diseases alone."
-        )
-    return say(text, Rate.AUDIT, within=effect.within, size=size)
+        text = "Among patients of one disease it is {within}, still {size}: it does not come with the diseases alone."
+    within = f"{effect.within:.2f}"
+    if effect.within_low is not None and effect.within_high is not None:
+        within += f", 95 % interval {effect.within_low:.2f}–{effect.within_high:.2f}"
+    return say(text, Rate.AUDIT, within=within, size=size)
 
 
 def warnings(effects: Sequence[Effect]) -> list[Statement]:
@@ -76,8 +75,8 @@ def warnings(effects: Sequence[Effect]) -> list[Statement]:
     ]
 
 
-def purpose() -> list[Statement]:
-    """Say what the audit is for, and explain its columns."""
+def purpose(attributes: int) -> list[Statement]:
+    """Say what the audit is for, and explain its columns. `attributes`: how many have an effect."""
     limits = " or ".join(f"{listed(f'{value:g}' for value in bands)} ({measure})" for measure, bands in BANDS.items())
     return [
         say(
@@ -99,6 +98,12 @@ def purpose() -> list[Statement]:
             "“Within a disease” is the same effect among patients of one disease, over all diseases: what is left there does"
             " not come with the diseases."
         ),
+        say(
+            "p is of {permutations} permutations, of one attribute at a time: of {tests}, one in twenty would have p &lt; 0.05"
+            " where nothing is associated. The patients are all those in clusters, without those for whom a number is missing.",
+            permutations=RESAMPLES,
+            tests=counted(attributes, "attribute"),
+        ),
     ]
 
 
@@ -106,7 +111,7 @@ def p_text(effect: Effect) -> str:
     """Return the permutation p value as text; the smallest possible value is shown as a bound."""
     if effect.p is None:
         return "–"
-    return f"<{FINEST_P:g}" if effect.p < FINEST_P else f"{effect.p:.3f}"
+    return f"<{effect.p:.3f}" if effect.p * (RESAMPLES + 1) < 1.5 else f"{effect.p:.3f}"
 
 
 def read_as(kinds: Mapping[str, str], given: Mapping[str, str]) -> Statement | None:

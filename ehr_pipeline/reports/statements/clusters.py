@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
 from ehr_pipeline.reports.cards import ConceptRow
-from ehr_pipeline.reports.cluster_reliability import usable
+from ehr_pipeline.reports.cluster_reliability import jaccard, usable
 from ehr_pipeline.reports.statements import marker_concepts
 from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, counted, listed, markup, say
 
@@ -36,8 +36,8 @@ def folded(card: Card) -> Statement:
         number=card["number"],
         title=card["title"],
         size=card["size"],
-        evidence=evidence(card),
-        stability=card["stability"]["words"],
+        evidence=_with(evidence(card), card["excess"]),
+        stability=_with(card["stability"]["words"], jaccard(card["stability"])),
     )
 
 
@@ -95,13 +95,34 @@ def how_sure(card: Card, verdict: str) -> Statement:
         half = markup("Untested: too few patients.")
     else:
         half = markup(
-            "From half a record it is recognised for {recognised} of its patients; by chance it would be for {by_chance}{beyond}.",
+            "From half a record it is recognised for {recognised} of its patients{tested}; by chance it would be for"
+            " {by_chance}{beyond}{excess}.",
             recognised=card["recognised"],
+            tested=f" ({card['tested']} were tested)" if card["tested"] else "",
             by_chance=card["by_chance"],
             beyond=_beyond(card["evidence"]),
+            excess=_excess(card),
         )
     text = '<b class="over">{sureness}</b>' if card["stability"]["words"] in DOUBTED else "{sureness}"
     return say(f"{{half}} {text}", Rate.CLUSTER, half=half, sureness=card["sureness"])
+
+
+def _excess(card: Card) -> str:
+    """Return the excess with its interval as a part of a sentence; with a warning if its lower end would have a weaker word."""
+    if not card["excess"]:
+        return ""
+    doubt = f", down to “{card['at_least']}”" if wavers(card) else ""
+    return f"; excess {card['excess']}{doubt}"
+
+
+def wavers(card: Card) -> bool:
+    """Whether the lower end of the interval of a cluster's excess would have a weaker word than the cluster has."""
+    return bool(card["at_least"]) and card["evidence"] in ("clear", "weak") and card["at_least"] != card["evidence"]
+
+
+def _with(word: str, figure: str) -> str:
+    """Return a verdict with its figure."""
+    return f"{word} {figure}" if figure else word
 
 
 def _beyond(evidence: str) -> Markup:
@@ -177,19 +198,30 @@ def stability(card: Card) -> str:
     return str(card["stability"]["words"]) if card["sureness"] else "untested"
 
 
-def how_sure_columns() -> list[Statement]:
-    """Explain the last two columns of the list on the first screen."""
+def sure(card: Card) -> list[tuple[str, str]]:
+    """Return how well a cluster is recognised and how stable it is: for each, the word, and its figure with an interval."""
+    return [(evidence(card), card["excess"]), (stability(card), jaccard(card["stability"]))]
+
+
+def how_sure_columns(halves: int) -> list[Statement]:
+    """Explain the last two columns of the list on the first screen. `halves`: random halves of the patients."""
     return [
         say(
             "How well recognised: whether half a record tells that a patient belongs to the cluster, beyond disease, sex, age and"
-            " amount of record (clear, weak, none)."
+            " amount of record (clear, weak, none); with the excess over chance (0 is chance, 1 is certain) and its 95 % interval"
+            " over the patients tested, whose number stands below that of all."
         ),
-        say("How stable: whether other samples of the patients give the same cluster (stable, doubtful, unstable)."),
+        say(
+            "How stable: whether other samples of the patients give the same cluster (stable, doubtful, unstable); with the mean"
+            " Jaccard coefficient over {halves} random halves of the patients, and the range of 95 % of them.",
+            halves=halves,
+        ),
     ]
 
 
-def glance(fewest: int) -> list[Statement]:
-    """Explain the columns of the list of clusters."""
+def glance(fewest: int, pairs: int, halves: int) -> list[Statement]:
+    """Explain the columns of the list of clusters. `pairs`: how many pairs of clusters were compared; `halves`: random halves of
+    the patients."""
     return [
         say("Age at the last visit: median (quartiles)."),
         say(
@@ -203,10 +235,13 @@ def glance(fewest: int) -> list[Statement]:
             " be something else: what its patients have more of than patients alike."
         ),
         say(
-            "Evidence: how far the first is above the second, as a share of what chance leaves to be gained: clear from {clear},"
-            " none below {none}. “Too few” stands where only a bound may be shown, because fewer than {fewest} patients are"
-            " recognised, or not recognised, and the bound leaves it open. “None” means that the cluster says no more about a"
-            " patient than these four do, as for a cluster that is simply one disease or one age.",
+            "Evidence: how far the first is above the second, as a share of what chance leaves to be gained (the excess): clear"
+            " from {clear}, none below {none}. In brackets: its 95 % interval over the patients tested, who have both halves and"
+            " somebody alike; their number stands below that of all. The word goes by the excess, not by the lower end of the"
+            " interval, since its error rate was measured so: where the interval reaches below a limit, a weaker word is possible."
+            " “Too few” stands where only a bound may be shown, because fewer than {fewest} patients are recognised, or not"
+            " recognised, and the bound leaves it open. “None” means that the cluster says no more about a patient than these four"
+            " do, as for a cluster that is simply one disease or one age.",
             clear=f"{WEAK_BELOW:.2f}",
             none=f"{NONE_BELOW:.2f}",
             fewest=fewest,
@@ -214,12 +249,18 @@ def glance(fewest: int) -> list[Statement]:
         say(
             "Clusters that are parts of one group stand together, and count once where this page says how many can be relied on."
             " Two clusters are parts of one group if they have the same main disease, share at least half of their marks, and no"
-            " concept passes the half test between the two.",
+            " concept passes the half test between the two. {pairs}",
             Rate.ONE_GROUP,
+            pairs=f"Compared here: {counted(pairs, 'pair')}; in at most one cohort in twenty is any of them told apart by mistake."
+            if pairs
+            else "No pair came into question here.",
         ),
         say(
-            "Stability: whether other samples of the patients give the same cluster. The two are different things: an age band can"
-            " be found again in every sample and yet say no more about a patient than age does."
+            "Stability: whether other samples of the patients give the same cluster: the mean Jaccard coefficient over {halves}"
+            " random halves of the patients, and in brackets between which values 95 % of the halves lie. That is how far halves"
+            " differ, and no confidence interval, since halves share patients. The word goes by the mean. The two are different"
+            " things: an age band can be found again in every sample and yet say no more about a patient than age does.",
+            halves=halves,
         ),
     ]
 
@@ -239,8 +280,11 @@ def parts(cards: Sequence[Card], beyond: str) -> Statement:
     )
 
 
-def how_to_read(fewest: int, beyond: str) -> list[Statement]:
-    """Explain the cards. `beyond`: in what the patients compared by the half test are alike; empty for the published ranking."""
+def how_to_read(fewest: int, beyond: str, tests: int) -> list[Statement]:
+    """Explain the cards. `beyond`: in what the patients compared by the half test are alike; empty for the published ranking.
+
+    `tests`: how many tests the half test makes.
+    """
     told = [
         say(
             '<span class="over">Red</span> concepts are {more}, <span class="under">blue</span> ones less {how}{cloud}. Ages and'
@@ -251,16 +295,13 @@ def how_to_read(fewest: int, beyond: str) -> list[Statement]:
             how="frequent" if beyond else "often",
             cloud="" if beyond else "; in the word cloud, the larger a name, the smaller its p value",
         ),
-        *(marker_concepts.tested(beyond) if beyond else marker_concepts.published()),
+        *(marker_concepts.tested(beyond, tests) if beyond else marker_concepts.published()),
         say(
             "Patients who have it at least once: their number and share here, their share elsewhere, and the lift: the share here"
             " divided by the share elsewhere, so that 2 means twice as many patients. Long records contain most common concepts at"
             " least once, so the two parts may differ: a concept that more patients have here can still take up a smaller part of"
             " their records.{alike}",
-            alike=" And “elsewhere” is everybody else, alike or not, so that a concept that passes the half test can have a lift"
-            " near 1, or below."
-            if beyond
-            else "",
+            alike=" And “elsewhere” is everybody else, alike or not." if beyond else "",
         ),
     ]
     return told + suppressed(fewest) if fewest > 1 else told

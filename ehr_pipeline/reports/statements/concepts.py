@@ -1,11 +1,12 @@
 """Whether neighbours of concepts are meaningful: recorded together, of the same semantic type, in the same ontology group."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_pipeline.concepts.recorded_together import Together
-from ehr_pipeline.reports.statements.statement import Rate, Statement, percent, say
+from ehr_pipeline.concepts.recorded_together import DRAWS, Together
+from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, percent, say
 
 TWICE = 2.0
 """Semantic types clearly support the neighbours from this multiple of the share expected by chance."""
@@ -24,7 +25,15 @@ class TypeAgreement:
     share: float
     chance: float
     low: float
-    """The lower end of the 95 % interval, over concepts, of the share minus the share by chance."""
+    """The lower end of the 95 % interval, over concepts, of the share minus the share by chance; its ends are equally far away."""
+
+    @property
+    def interval(self) -> str:
+        """The difference of the shares with its interval, in percentage points; empty if it is unknown."""
+        difference = self.share - self.chance
+        if not math.isfinite(self.low):
+            return ""
+        return f"{100 * self.low:+.0f} to {100 * (2 * difference - self.low):+.0f}"
 
     @property
     def can_tell(self) -> bool:
@@ -37,8 +46,11 @@ def purpose() -> Statement:
     return say("If the network understood the records, the neighbours of a concept should make sense to a clinician.")
 
 
-def recorded_together(found: Together | None) -> Statement:
-    """Say whether neighbours are recorded together in visits not used for training. `found` is None if this cannot be told."""
+def recorded_together(found: Together | None, patients: str) -> Statement:
+    """Say whether neighbours are recorded together in visits not used for training. `found` is None if this cannot be told.
+
+    `patients`: the number of held-out patients, as it may be shown.
+    """
     if found is None:
         return say(
             "Whether neighbours are recorded together cannot be told here: too few patients were held out when the network learned,"
@@ -51,10 +63,13 @@ def recorded_together(found: Together | None) -> Statement:
             f"So the neighbours reflect{part} what is recorded together; read the rows before you trust single ones."
         )
     return say(
-        "In the visits of patients who were held out when the network learned, concepts and their neighbours are recorded together"
-        " {ratio:.2f} times as often as pairs of concepts that are recorded equally often (95 % interval {low:.2f}–{high:.2f};"
-        " permutation p {sign} {p:.3f}). {meaning}",
+        "In the visits of the {patients} patients who were held out when the network learned, concepts and their neighbours"
+        " ({pairs}) are recorded together {ratio:.2f} times as often as pairs of concepts that are recorded equally often (95 %"
+        " interval {low:.2f}–{high:.2f} over patients; permutation p {sign} {p:.3f}, {permutations} permutations). {meaning}",
         Rate.NEIGHBOURS,
+        patients=patients,
+        pairs=counted(found.pairs, "pair"),
+        permutations=DRAWS,
         ratio=found.ratio,
         low=found.low,
         high=found.high,
@@ -71,14 +86,20 @@ def types(interest: TypeAgreement | None, own: TypeAgreement | None) -> Statemen
     told = (
         f"Of the nearest neighbours of {interest.concepts:,} concepts of interest in the whole vocabulary,"
         f" {percent(interest.share)} are of the same semantic type (such as “disease” or “laboratory test”); by chance it"
-        f" would be {percent(interest.chance)}."
+        f" would be {percent(interest.chance)}{_points_between(interest)}."
     )
     if own is not None:
         told += (
             f" For the cohort’s own diseases ({own.concepts:,}; the first rows below) it is {percent(own.share)}, and by chance"
-            f" {percent(own.chance)}."
+            f" {percent(own.chance)}{_points_between(own)}."
         )
     return say("{told} {meaning}", Rate.NEIGHBOURS, told=told, meaning=_of_types(interest, own))
+
+
+def _points_between(agreement: TypeAgreement) -> str:
+    return (
+        f" (95 % interval of the difference over concepts: {agreement.interval} points)" if agreement.interval else ""
+    )
 
 
 def _of_types(interest: TypeAgreement, own: TypeAgreement | None) -> str:

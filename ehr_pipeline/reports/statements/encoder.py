@@ -59,6 +59,15 @@ def _transferred(facts: Mapping[str, Any] | None) -> list[Statement]:
     ]
 
 
+def held_out(patients: str) -> Statement:
+    """Say of how many held-out patients the scores are, and that they have no interval."""
+    return say(
+        "The scores are of the {patients} patients on the validation side, from whom nothing was learned. They have no interval:"
+        " take a small difference for none.",
+        patients=patients,
+    )
+
+
 def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return rows of (measure, value of this encoder, value of guessing by frequency alone)."""
     best, base = metrics["best"], metrics["baseline"]

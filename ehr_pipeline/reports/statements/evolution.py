@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, percent, say
+from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, counted, percent, say
+from ehr_pipeline.trajectories.transitions import FEWEST_MOVES
 
 
 def windows(told: Mapping[str, Any]) -> list[Statement]:
@@ -108,15 +109,33 @@ def named(number: int, card: Mapping[str, Any], verdict: str) -> Statement:
     )
 
 
-def no_moves(tested: bool, fewest: int, max_q: float) -> Statement:
-    """Say that no pair of clusters has more moves in one direction than expected, or that there are too few patients to tell."""
-    if not tested:
+def tested(pairs: int, max_q: float) -> list[Statement]:
+    """Say how many pairs of clusters were tested; nothing if none was."""
+    if not pairs:
+        return []
+    return [
+        say(
+            "Tested: {pairs} between which at least {fewest} patients moved; a move is shown with a BH value below {max_q:g} over"
+            " all of them.",
+            Rate.CHANGE,
+            pairs=counted(pairs, "pair of clusters", "pairs of clusters"),
+            fewest=FEWEST_MOVES,
+            max_q=max_q,
+        )
+    ]
+
+
+def no_moves(pairs: int, fewest: int, max_q: float) -> Statement:
+    """Say that none of the tested `pairs` of clusters has more moves in one direction than expected, or that none was tested."""
+    if not pairs:
         return say("Too few patients moved between any two clusters to test whether they changed.")
     return say(
-        "Between no two clusters do more patients go one way than expected (BH value below {max_q:g}, and at least {fewest}"
-        " patients): no change beyond growing older and chance is shown. A change that few patients go through can be missed.",
+        "Between no two clusters do more patients go one way than expected (BH value below {max_q:g} over the {pairs} tested, and"
+        " at least {fewest} patients): no change beyond growing older and chance is shown. A change that few patients go through"
+        " can be missed.",
         Rate.CHANGE,
         max_q=max_q,
+        pairs=counted(pairs, "pair"),
         fewest=fewest,
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ehr_pipeline.reports.statements.statement import Rate, Statement, percent, say
+from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, percent, say
 
 WITHIN = {"next_visit": "at the next visit", "30_days": "within 30 days", "365_days": "within a year"}
 KIND = {"recurring": "concepts that a patient had before", "new": "concepts that a patient never had"}
@@ -15,15 +15,16 @@ BASELINE = {
 _VERDICT = {"better": "better than counting", "no better": "no better than counting", "worse": "worse than counting"}
 
 
-def verdict(row: Mapping[str, Any]) -> Statement:
-    """Say whether the forecast of a list is better than counting (a row of `verdicts.csv`)."""
+def verdict(row: Mapping[str, Any], patients: str) -> Statement:
+    """Say whether the forecast of a list is better than counting (a row of `verdicts.csv`), for so many `patients`."""
     where = {"kind": KIND[row["list"]], "within": WITHIN[row["horizon"]]}
     if row["verdict"] == "too few":
         return say("Of {kind}, {within}: too few patients of the test side had one to judge the forecast by.", **where)
     return say(
         "Of {kind}, {within}: the forecast is <b>{verdict}</b>. Ten named concepts hold {recall} of those that were recorded,"
-        " with {baseline} alone {other} (difference {low} to {high} points, 95 % interval over patients).",
+        " with {baseline} alone {other} (difference {low} to {high} points, 95 % interval over {patients} patients).",
         Rate.PREDICTIONS,
+        patients=patients,
         verdict=_VERDICT[row["verdict"]],
         recall=percent(row["recall"], 1),
         other=percent(row["baseline_recall"], 1),
@@ -53,11 +54,19 @@ def nothing() -> Statement:
     )
 
 
-def lead() -> Statement:
-    """Say what was forecast, and for which patients."""
+def lead(verdicts: int, recurring: float, new: float) -> Statement:
+    """Say what was forecast, for which patients, and by which rule each of the `verdicts` was made.
+
+    “Better” needs a difference in recall of recurring concepts of `recurring`, of new ones a factor of `new`.
+    """
     return say(
         "On patients of the test side, from whom nothing was learned, a visit was drawn, and ten concepts were named that may"
         " follow: of those that the patient never had (new), and of those that the patient had (recurring). Recall at ten: of what"
         " was recorded, the share among the ten. The baselines are counted on the training side; the day of the next visit is not"
-        " told."
+        " told. “Better” needs an interval above zero and a gain that a reader would notice: {recurring:.0f} points of recurring"
+        " concepts, {new:g} times as many new ones. So “no better” can stand beside an interval above zero. The {verdicts} are not"
+        " adjusted for their number.",
+        recurring=100 * recurring,
+        new=new,
+        verdicts=counted(verdicts, "verdict"),
     )

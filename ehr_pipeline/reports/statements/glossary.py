@@ -1,7 +1,10 @@
 """A glossary of the page's words, in alphabetical order."""
 
 WORDS = (
-    ("95 % interval", "Where the true value probably lies: the narrower, the surer."),
+    (
+        "95 % interval",
+        "Made so that it contains the true value in 95 of 100 such samples of patients: the narrower, the surer.",
+    ),
     (
         "Adjusted Rand index",
         "How far two divisions of the same patients agree: 1 is the same division, 0 what chance gives.",
@@ -22,6 +25,11 @@ WORDS = (
     ),
     ("Embedded", "Turned into a vector."),
     ("Encoder", "The neural network that learned from all records which concepts go together."),
+    (
+        "Excess",
+        "How far the share of patients whose cluster is recognised is above chance, as a part of what chance leaves: 0 is"
+        " chance, 1 is certain.",
+    ),
     ("Held-out", "Set aside when the network learned, to see how it does on patients it does not know."),
     ("Homogeneity", "Whether each cluster contains patients of one planted group only: 1 yes, 0 no more than chance."),
     (

@@ -4,18 +4,19 @@ from collections.abc import Sequence
 
 from ehr_pipeline.clusters.marker_concepts import FEWEST, MAX_Q
 from ehr_pipeline.clusters.patients_alike import MOST
-from ehr_pipeline.reports.statements.statement import Rate, Statement, say
+from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, say
 
 
-def nothing_marks(beyond: str, fewest: int) -> Statement:
-    """Say that no concept passes the half test. `beyond`: in what the compared patients are alike."""
+def nothing_marks(beyond: str, fewest: int, tests: int) -> Statement:
+    """Say that no concept passes the half test. `beyond`: in what the compared patients are alike; `tests`: the number of tests."""
     return say(
         "Nothing marks this cluster beyond {beyond}: no concept that at least {fewest} patients have passes the half test"
-        " (Benjamini-Hochberg value below {max_q:g}).",
+        " (Benjamini-Hochberg value below {max_q:g} over {tests} of clusters and concepts).",
         Rate.MARKS,
         beyond=beyond,
         fewest=fewest,
         max_q=MAX_Q,
+        tests=counted(tests, "test"),
     )
 
 
@@ -34,17 +35,26 @@ def cloud_of_the_published_ranking() -> Statement:
     )
 
 
-def tested(beyond: str) -> list[Statement]:
-    """Explain cards of the concepts that pass the half test."""
+def tested(beyond: str, tests: int) -> list[Statement]:
+    """Explain cards of the concepts that pass the half test. `tests`: how many tests of a concept and a cluster there are."""
     return [
         say(
-            "Half test: the cluster that one half of a patient’s visits gets is compared with the concepts of the other half, among"
-            " patients alike in {beyond}. A concept stands on a card only if it passes, with a Benjamini-Hochberg (BH) value below"
-            " {max_q:g} over all concepts and clusters: in a division that means nothing, at most one cohort in twenty would show"
-            " any concept. A concept is called less frequent only where also fewer patients have it.",
+            "Half test: the cluster that one half of a patient’s visits gets is compared with the concepts of the other half,"
+            " among patients alike in {beyond}. A concept stands on a card only if it passes, with a Benjamini-Hochberg (BH) value"
+            " below {max_q:g} over all concepts and clusters ({tests}): in a division that means nothing, at most one cohort in"
+            " twenty would show any concept. p is the tail of a distribution fitted to all permutations (see the methods). A"
+            " concept is called less frequent only where also fewer patients have it.",
             Rate.MARKS,
             beyond=beyond,
             max_q=MAX_Q,
+            tests=counted(tests, "test"),
+        ),
+        say(
+            "Test and lift answer two questions: the test compares patients alike, the lift compares with everybody else, alike or"
+            " not. So a concept can pass the test although the interval of its lift includes 1. Such a concept stands in the tables"
+            " only: clusters are named by, and compared by, concepts that pass the test and whose lift is above 1 with its whole"
+            " interval.",
+            Rate.MARKS,
         ),
         say(
             "What marks a cluster is what its patients have more of than others alike. It need not be the reason why they are in"
@@ -80,24 +90,31 @@ def published() -> list[Statement]:
     ]
 
 
-def methods(beyond: str, count: int, max_p: float, *, is_tested: bool) -> list[Statement]:
-    """Say how the concepts on the cards were chosen, by which test, and what the published ranking is."""
+def methods(beyond: str, count: int, max_p: float, tests: tuple[int, int], *, is_tested: bool) -> list[Statement]:
+    """Say how the concepts on the cards were chosen, by which test, and what the published ranking is.
+
+    `tests`: how many tests the half test and the published ranking make.
+    """
     half_test = say(
         "Marks of clusters (half test): visits are divided at random into halves. The cluster of one half is compared with the"
         " square roots of the shares of concepts in the other half, in both directions; patients are the units. They are compared"
         " within blocks of at most {most} patients alike ({beyond}); practices have blocks of their own, and both tests have to be"
         " passed."
-        " p values are of permutations within blocks, by mean, variance and skewness; BH over all clusters and all concepts that at"
-        " least {fewest} patients have.",
+        " p values are fitted tails, not shares of drawn permutations: mean, variance and skewness over all permutations within"
+        " blocks are known exactly, and p is the tail of the Pearson type III (gamma) distribution that has them. BH over all"
+        " clusters and all concepts that at least {fewest} patients have: {tests}.",
         fewest=FEWEST,
+        tests=counted(tests[0], "test"),
         most=MOST,
         beyond=beyond,
     )
     ranking = say(
         "Published ranking: chi-square test of independence of each concept on the 2 × 2 table of its occurrences (this concept or"
-        " others, this cluster or the rest), and on patients beside it, with Yates’ continuity correction; ranked by log p; the top"
-        " {count} with p below {max_p:g}. Occurrences are visits, and repeated records of one patient count as independent: these"
-        " values order the concepts and control no error, and a random division of the patients has as many. {where}",
+        " others, this cluster or the rest), and on patients beside it, with Yates’ continuity correction; ranked by log p; the"
+        " top {count} with p below {max_p:g}. Occurrences are visits, and repeated records of one patient count as independent:"
+        " these values order the concepts and control no error, and a random division of the patients has as many. Their BH values"
+        " are over {tests}. {where}",
+        tests=counted(tests[1], "test"),
         count=count,
         max_p=max_p,
         where="It is in enrichment.csv alone." if is_tested else "The cards of this page show it.",
@@ -111,8 +128,8 @@ def companions(own: Sequence[int], others: Sequence[int]) -> Statement:
     Both arguments are (number, out of how many).
     """
     return say(
-        "{here} of {own} companions mark their own group’s main cluster, being recorded more often there; so do {there} of {others}"
-        " companions of other groups.",
+        "{here} of {own} companions mark their own group’s main cluster, being more frequent there by the test of the cards; so do"
+        " {there} of {others} companions of other groups.",
         here=own[0],
         own=own[1],
         there=others[0],

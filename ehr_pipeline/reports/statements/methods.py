@@ -5,6 +5,8 @@ from typing import Any
 
 from ehr_pipeline.clusters import microaggregation, trait_correlations
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
+from ehr_pipeline.concepts.recorded_together import DRAWS
+from ehr_pipeline.reports.bias_audit import RESAMPLES
 from ehr_pipeline.reports.cohort_lists import DiseaseConcepts
 from ehr_pipeline.reports.statements.statement import Statement, listed, percent, say
 
@@ -209,9 +211,10 @@ def windows(told: Mapping[str, str] | None) -> Statement | None:
         return None
     return say(
         "Change over time: windows with too few pooled concepts ({dropped}; {kept} were kept) and patients with fewer than two"
-        " windows ({too_few}) are left out. The transform of the vectors is the one of the whole records. A window lies on the"
-        " map at the mean place of those of its nearest whole records that are of its cluster. Whether more patients go one"
-        " way than back: exact binomial test (McNemar 1947), BH value over all pairs of clusters.",
+        " windows ({too_few}) are left out. The transform of the vectors is the one of the whole records. A window lies on the map"
+        " at the mean place of those of its nearest whole records that are of its cluster. Whether more patients go one way than"
+        " back, beyond the difference expected: score test of two Poisson counts (Krishnamoorthy and Thomson 2004), with a p no"
+        " smaller than that of the exact binomial test (McNemar 1947); BH value over the pairs of clusters tested.",
         **told,
     )
 
@@ -220,15 +223,16 @@ def split_half() -> Statement:
     """Say how the split-half test is made."""
     return say(
         "Split-half test: visits are divided at random into halves. One half is embedded and gets the cluster of its nearest whole"
-        " records; from the concepts of the other half, without ages, a naive Bayes classifier trained on other patients"
-        " predicts it. Chance is what the classifier predicts from the other patients of a block of {alike} or more who have"
-        " the same disease and sex and are nearest in age and number of concepts. Evidence is called clear from {clear:.2f} of the"
-        " possible excess over chance, none below {none:.2f}. Patients then differ persistently. Evidence of subgroups also needs"
-        " conditions that go together: the {traits} concepts that patients most often have in both halves, apart from what belongs"
-        " to a disease, are correlated, one in either half, among each disease’s patients, and among others of the same sex and of"
-        " like age and number of concepts. Who has what belongs to another of the diseases is left out."
-        " The sum of squares of what correlations are higher by in the disease is compared with diseases permuted among patients"
-        " alike (p up to {most:.2f}).",
+        " records; from the concepts of the other half, without ages, a naive Bayes classifier trained on other patients predicts"
+        " it. Chance is what the classifier predicts from the other patients of a block of {alike} or more who have the same"
+        " disease and sex and are nearest in age and number of concepts. Evidence is called clear from {clear:.2f} of the possible"
+        " excess over chance, none below {none:.2f}; its interval is that of a ratio of means over patients (delta method: Cochran"
+        " 1977, with Student’s t), or Wilson’s (1927) at a share of all or none, and does not decide the word. Patients then"
+        " differ persistently. Evidence of subgroups also needs conditions that go together: the {traits} concepts that patients"
+        " most often have in both halves, apart from what belongs to a disease, are correlated, one in either half, among each"
+        " disease’s patients, and among others of the same sex and of like age and number of concepts. Who has what belongs to"
+        " another of the diseases is left out. The sum of squares of what correlations are higher by in the disease is compared"
+        " with diseases permuted among patients alike (p up to {most:.2f}).",
         alike=microaggregation.ALIKE,
         clear=WEAK_BELOW,
         none=NONE_BELOW,
@@ -237,18 +241,33 @@ def split_half() -> Statement:
     )
 
 
+def p_values(permutations: int) -> Statement:
+    """Say which p values are shares of drawn permutations, with their number, and which are tails of a distribution."""
+    return say(
+        "p values called “permutation p” are shares of permutations that were drawn, the observed value being one of them:"
+        " {permutations:,} for the split-half test and for conditions that go together, {effects:,} for the bias audit,"
+        " {concepts:,} for the concept check. All other p values are tails of a distribution: of one fitted to the exact moments"
+        " of all permutations (half test, gamma; agreement of the halves of a record, normal), of counts (change over time,"
+        " published ranking), or of the normal distribution (diseases together).",
+        permutations=permutations,
+        effects=RESAMPLES,
+        concepts=DRAWS,
+    )
+
+
 def intervals() -> list[Statement]:
     """Say how lifts and effect sizes are computed."""
     return [
         say(
             "Lift: share of the cluster’s patients with the concept over the share of the others, with Katz’ interval (1978). BH:"
-            " Benjamini and Hochberg (1995), over all tests of a kind."
+            " Benjamini and Hochberg (1995), over all tests of a kind; their number stands beside each."
         ),
         say(
-            "Effect sizes: η² for numbers; Cramér’s V with bias correction (Bergsma 2013) for categories. Intervals from 200"
+            "Effect sizes: η² for numbers; Cramér’s V with bias correction (Bergsma 2013) for categories. Intervals from {draws}"
             " resamples of patients, corrected for their bias (a resample contains some patients twice, which looks like more"
-            " agreement than there is); p from 200 permutations of the clusters. “With the map” is the share of variance that"
-            " the attribute and the place on the map have in common."
+            " agreement than there is). “With the map” is the share of variance that"
+            " the attribute and the place on the map have in common.",
+            draws=RESAMPLES,
         ),
     ]
 

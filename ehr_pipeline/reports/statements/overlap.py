@@ -14,7 +14,10 @@ def several(found: Overlap, disclosure: Disclosure) -> Statement:
     combined = [(each, count) for each, count, several in pairs if several and each != OTHERS]
     clusters = [markup("{link} ({share})", link=cluster_link(n), share=percent(share)) for n, share in found.largest()]
     where = (
-        markup(" The share of such patients is largest in cluster {clusters}.", clusters=listed(clusters))
+        markup(
+            " The share of such patients is largest in cluster {clusters}: described, not tested.",
+            clusters=listed(clusters),
+        )
         if clusters and len(found.numbers) > 1
         else ""
     )

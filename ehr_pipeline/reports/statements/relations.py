@@ -1,7 +1,7 @@
 """Sentences about diseases that occur together."""
 
 from ehr_pipeline.relations.table import FEWEST
-from ehr_pipeline.reports.statements.statement import Statement, counted, say
+from ehr_pipeline.reports.statements.statement import Statement, are, counted, say
 
 NAMES = {
     "consensus": "Consensus",
@@ -27,13 +27,15 @@ FIND = {"search": "Only the pairs of", "example": "a disease, or click on one", 
 """The words of the choice among the pairs of the network."""
 
 
-def rule(max_q: float, fewest: int) -> Statement:
-    """State the rule by which two concepts are listed as occurring together."""
+def rule(max_q: float, fewest: int, concepts: int) -> Statement:
+    """State the rule by which two of the compared concepts are listed as occurring together."""
     return say(
         "A pair is listed if patients alike in age, sex and amount of record have both concepts more often than chance gives, at a"
-        " false discovery rate of {q:g} over all pairs (Mantel-Haenszel), and at least {fewest} patients have both. Listed"
-        " pairs are ordered by three kinds of evidence together: the same visit, patients alike, and the encoder.",
+        " false discovery rate of {q:g} over all {pairs} of {concepts} (Mantel-Haenszel), and at least {fewest} patients have"
+        " both. Listed pairs are ordered by three kinds of evidence together: the same visit, patients alike, and the encoder.",
         q=max_q,
+        pairs=counted(concepts * (concepts - 1) // 2, "pair"),
+        concepts=counted(concepts, "concept"),
         fewest=fewest,
     )
 
@@ -55,15 +57,18 @@ def number(pairs: int, concepts: int, ordered: int) -> Statement:
     )
 
 
-def order(days: int) -> Statement:
-    """Say what the order and the relative risk mean."""
+def order(days: int, max_q: float, concepts: int) -> Statement:
+    """Say what the order and the relative risk mean. `max_q`: the false discovery rate over pairs of the compared concepts."""
     return say(
-        "Later, earlier: which of the two is first recorded after the other, more often than in the reverse order. The relative"
+        "Later, earlier: which of the two is first recorded after the other, more often than in the reverse order (at"
+        " a false discovery rate of {q:g} over all {pairs}). The relative"
         " risk compares how many patients have the later one for the first time within {days:,} days after the first record of"
         " the earlier one with how many have it after a visit of patients without the earlier one, alike in age, sex, visits of"
         " the year before and time since their records began. Records of the first year are left out, since they may repeat"
         " older history.",
         days=days,
+        q=max_q,
+        pairs=counted(concepts * (concepts - 1) // 2, "pair"),
     )
 
 
@@ -76,13 +81,20 @@ def doubts(ordered: bool) -> Statement:
     )
 
 
-def hidden_partners(concepts: int) -> Statement | None:
-    """Say how many diseases of interest have no partner that can be shown; None if all have one."""
-    if not concepts:
+def hidden_partners(concepts: int, more: int) -> Statement | None:
+    """Say how many concepts of interest the table leaves out: those without a row, and `more` for its length."""
+    if not concepts and not more:
         return None
-    return say(
-        "{concepts} of interest without a partner that can be shown.", concepts=counted(concepts, "further disease")
-    )
+    told = []
+    if concepts:
+        told.append(
+            f"{counted(concepts, 'concept')} on the lists of the cohort’s diseases {'has' if concepts == 1 else 'have'} no row of"
+            f" {'its' if concepts == 1 else 'their'} own: not compared (too rare, or counted as one with another), or without a"
+            " partner that can be shown. A disease can have several concepts on its list."
+        )
+    if more:
+        told.append(f"{counted(more, 'further concept')} with partners {are(more)} left out for length.")
+    return say("{told}", told=" ".join(told))
 
 
 def legend(drawn: int, ordered: bool) -> Statement:

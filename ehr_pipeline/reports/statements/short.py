@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ehr_pipeline.reports.bias_audit import Effect
-from ehr_pipeline.reports.cluster_reliability import Standing
+from ehr_pipeline.reports.cluster_reliability import Standing, usable, varies
 from ehr_pipeline.reports.cohort_lists import DiseaseConcepts
 from ehr_pipeline.reports.statements.statement import Rate, Statement, are, cluster_link, counted, listed, markup, say
 
@@ -140,6 +140,26 @@ def _shared(which: str, of: str, number: int) -> Statement:
         which=which,
         are=are(number),
     )
+
+
+def wavering(verdict: str, cards: Cards) -> Statement | None:
+    """Say of which clusters that count as reliable a figure's interval reaches below its limit; None if of none."""
+    if verdict not in ("clear", "weak", "differ"):
+        return None
+    good = [card for card in cards if usable(card)]
+    excess = [card["number"] for card in good if card["at_least"] not in ("", "clear")]
+    halves = [card["number"] for card in good if varies(card["stability"])]
+    parts = [
+        markup(words, links=listed(map(cluster_link, numbers)))
+        for words, numbers in (
+            ("by the interval of its excess, {links} may be less than clearly recognised", excess),
+            ("in some halves of the patients, {links} came out less than stable", halves),
+        )
+        if numbers
+    ]
+    if not parts:
+        return None
+    return say("The words go by estimates: {parts}.", Rate.CLUSTER, parts=listed(parts, "; "))
 
 
 def headline(standing: Standing, verdict: str) -> str:

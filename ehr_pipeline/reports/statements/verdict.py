@@ -9,8 +9,6 @@ from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
 from ehr_pipeline.reports.cluster_reliability import Standing
 from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, markup, percent, say, together
 
-FINEST_P = 0.006
-"""A permutation p value below this is the smallest that the number of permutations allows."""
 HARDLY, MOSTLY = 0.1, 0.8
 """Adjusted Rand indices from which clusters match planted groups in part, and for the most part."""
 LOOSE = 0.5
@@ -95,10 +93,14 @@ def colour(evidence: Mapping[str, Any], standing: Standing) -> str:
 
 def recognised(evidence: Mapping[str, Any]) -> str:
     """Return the result of the split-half test as a sentence without a full stop."""
+    low, high = evidence["interval"] or (None, None)
+    within = f" (95 % interval {low:.2f} to {high:.2f})" if low is not None and high is not None else ""
     return (
-        "From one random half of a patient’s record, the cluster of the other half is recognised for"
-        f" {percent(evidence['recognised'])} of patients; from the record of another patient with the same disease and sex and of"
-        f" like age and amount of record, for {percent(evidence['expected'])}"
+        f"Of {evidence['tested']} patients tested, the cluster of one random half of the record is recognised from the other half"
+        f" for {percent(evidence['recognised'])}; from the record of another patient with the same disease and sex and of like age"
+        f" and amount of record, for {percent(evidence['expected'])}: an excess of {evidence['excess']:.2f}{within}, where 0 is"
+        f" chance"
+        " and 1 is certain"
     )
 
 
@@ -124,10 +126,10 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
     else:
         head = "Patients differ persistently, but there is no evidence of subgroups."
         compared = markup(
-            "Here they were not found to, compared with {others} of the same sex and of like age and amount of record (permutation"
-            " p = {p:.2f}). The test misses many subgroups, above all where a disease has few patients.",
+            "Here they were not found to, compared with {others} of the same sex and of like age and amount of record ({p}). The"
+            " test misses many subgroups, above all where a disease has few patients.",
             others=_others(traits),
-            p=traits["p"],
+            p=_permutation_p(traits["p"], evidence),
         )
     differing = say(
         "<b>{head}</b> {recognised}. So patients differ in more than these, as everybody with a chronic condition does."
@@ -185,24 +187,26 @@ def untested() -> Statement:
 
 def some(evidence: Mapping[str, Any], standing: Standing, mirrored: Sequence[str]) -> Statement:
     """Say that there is weak or clear evidence of subgroups, and in how many of the clusters."""
-    smallest = evidence["p"] < FINEST_P
-    test = say("{recognised} (permutation p {sign} {p:.3f}).", recognised=recognised(evidence), p=evidence["p"],
-               sign="<" if smallest else "=")  # fmt: skip
+    test = say("{recognised} ({p}).", recognised=recognised(evidence), p=_permutation_p(evidence["p"], evidence))
     verdict = evidence["verdict"]
-    parts = [headline(verdict, standing), test, traits_together(evidence["traits"]), matched(evidence)]
+    parts = [headline(verdict, standing), test, traits_together(evidence), matched(evidence)]
     return together(Rate.SUBGROUPS, [*parts, only_some(verdict), also_follow(mirrored)])
 
 
-def traits_together(traits: Mapping[str, Any]) -> Statement:
+def _permutation_p(p: float, evidence: Mapping[str, Any]) -> str:
+    """Return a permutation p value with the number of permutations; the smallest that they allow is a bound."""
+    permutations = evidence["permutations"]
+    sign = "<" if p * (1 + permutations) < 1.5 else "="
+    return f"permutation p {sign} {p:.3f}, {permutations:,} permutations"
+
+
+def traits_together(evidence: Mapping[str, Any]) -> Statement:
     """Say that conditions are correlated more strongly in these patients than in others."""
-    smallest = traits["p"] < FINEST_P
     return say(
-        "And their conditions go together more than in {others} of the same sex and of like age and amount of record (permutation p"
-        " {sign} {p:.3f}).",
+        "And their conditions go together more than in {others} of the same sex and of like age and amount of record ({p}).",
         Rate.SUBGROUPS,
-        others=_others(traits),
-        sign="<" if smallest else "=",
-        p=traits["p"],
+        others=_others(evidence["traits"]),
+        p=_permutation_p(evidence["traits"]["p"], evidence),
     )
 
 

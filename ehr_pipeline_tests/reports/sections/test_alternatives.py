@@ -36,13 +36,15 @@ def clusters(folder: Path, agreement: dict[int, str]) -> Artifact:
 def test_the_number_that_halves_agree_on_stands_beside_the_one_of_the_page(
     tmp_path: Path, agreement: dict[int, str], told: str
 ) -> None:
-    words = str(alternatives.how_many(clusters(tmp_path, agreement), 20))
-    assert words.startswith(f"Among {min(agreement)} to ")
+    words = str(alternatives.how_many(clusters(tmp_path, agreement), 20, 6))
+    assert words.startswith(
+        f"Among {min(agreement)} to {max(agreement)} clusters, 6 random halves of the patients agree best"
+    )
     assert words.endswith(told)
 
 
 def test_nothing_is_said_of_numbers_that_were_not_tried(tmp_path: Path) -> None:
-    assert alternatives.how_many(clusters(tmp_path, {2: "", 3: ""}), 3) is None
+    assert alternatives.how_many(clusters(tmp_path, {2: "", 3: ""}), 3, 6) is None
 
 
 def test_agreement_is_drawn_over_the_numbers_that_were_tried(tmp_path: Path, drawn: list[Any]) -> None:

@@ -80,14 +80,14 @@ def test_moves_that_are_expected_are_not_told(tmp_path: Path) -> None:
     found = described(tmp_path / "some", flows, expected=[[0, 22.4, 0], [14.2, 0, 0], [0, 31.5, 0]])
     told = [(move.left, move.entered, move.expected, move.expected_back) for move in found["moves"]]  # type: ignore[attr-defined]
     assert told == [(1, 2, "about 20", "about 10")]
-    assert found["tested"]
+    assert found["tests"] == 3
     none = described(tmp_path / "none", flows, expected=[[0, 55, 0], [10, 0, 0], [0, 31.5, 0]])
     assert none["moves"] == []
-    assert none["tested"]
+    assert none["tests"] == 3
 
 
 def test_without_enough_moves_nothing_was_tested(tmp_path: Path) -> None:
-    assert not described(tmp_path, [[200, 5, 0], [0, 150, 0], [0, 0, 90]])["tested"]
+    assert not described(tmp_path, [[200, 5, 0], [0, 150, 0], [0, 0, 90]])["tests"]
 
 
 def test_a_move_of_few_is_not_told(tmp_path: Path) -> None:

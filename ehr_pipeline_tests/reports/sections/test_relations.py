@@ -11,8 +11,10 @@ from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.drawing import network
 from ehr_pipeline.relations import table, writing
+from ehr_pipeline.reports.cohort_lists import DiseaseConcepts
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.sections import relations
+from ehr_pipeline.reports.statements import relations as say
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS
 from ehr_pipeline_tests.reports.test_disease_partners import BELOW, WHOLE, edge
@@ -67,6 +69,25 @@ def test_a_pair_of_few_patients_is_nowhere(findings: Findings, monkeypatch: pyte
     assert "Rarity" not in told
     assert "123" not in told, "counts are rounded"
     assert "about 120 patients with both" in found["network"]
+
+
+def test_concepts_without_a_row_are_not_called_diseases(findings: Findings) -> None:
+    """A disease has several concepts on its list: all five diseases had rows, and "2 further diseases" were said to have none."""
+    vars(findings)["disease_concepts"] = DiseaseConcepts((), 9, frozenset({"C1", "C3", "C4", "C9"}))
+    told = str(relations.content(findings)["without"])
+    assert told.startswith("2 concepts on the lists of the cohort’s diseases have no row of their own: not compared"), (
+        "C9 is unnamed"
+    )
+    assert "further disease" not in told
+    vars(findings)["disease_concepts"] = DiseaseConcepts((), 9, frozenset({"C1", "C2"}))
+    assert relations.content(findings)["without"] is None
+    assert "1 further concept with partners is left out for length." in str(say.hidden_partners(0, 1))
+
+
+def test_the_number_of_tests_stands_beside_the_false_discovery_rate(findings: Findings) -> None:
+    rule = str(relations.content(findings)["lead"][0])
+    assert "a false discovery rate of 0.05 over all 3 pairs of 3 concepts" in rule
+    assert "at a false discovery rate of 0.05 over all 8,778 pairs" in str(say.order(730, 0.05, 133))
 
 
 @pytest.mark.parametrize(("pairs", "head"), [(BELOW - 1, ["New"]), (BELOW, ["New", "Known"])])

@@ -24,7 +24,10 @@ def card(**other: Any) -> dict[str, Any]:
         "recognised": "61 %",
         "by_chance": "40 %",
         "evidence": "clear",
-        "stability": {"words": "stable"},
+        "tested": "about 110",
+        "excess": "0.35 (0.22 to 0.48)",
+        "at_least": "clear",
+        "stability": {"words": "stable", "jaccard": 0.8, "between": [0.71, 0.9]},
         "sureness": "Stable (0.80): other samples of patients find it again.",
         "title": "Psoriasis: <a>",
         "nearest": None,
@@ -56,21 +59,44 @@ def test_the_facts_of_a_card() -> None:
     [
         (
             "clear",
-            "by chance it would be for 40 %: clearly more than disease, age, sex and amount of record explain. Stable",
+            "by chance it would be for 40 %: clearly more than disease, age, sex and amount of record explain; excess 0.35 (0.22"
+            " to",
         ),
-        ("weak", ": a little more than disease, age, sex and amount of record explain. Stable"),
-        ("none", ": no more than disease, age, sex and amount of record explain. Stable"),
-        ("too few", ": too few patients to tell this from chance. Stable"),
-        ("", "by chance it would be for 40 %. Stable"),
+        ("weak", ": a little more than disease, age, sex and amount of record explain; excess"),
+        ("none", ": no more than disease, age, sex and amount of record explain; excess"),
+        ("too few", ": too few patients to tell this from chance; excess"),
+        ("", "by chance it would be for 40 %; excess"),
     ],
 )
 def test_how_sure(evidence: str, told: str) -> None:
-    assert told in str(clusters.how_sure(card(evidence=evidence), "clear"))
+    said = str(clusters.how_sure(card(evidence=evidence, at_least=""), "clear"))
+    assert told in said
+    assert "for 61 % of its patients (about 110 were tested)" in said
+    assert said.endswith("; excess 0.35 (0.22 to 0.48). Stable (0.80): other samples of patients find it again.")
+    assert "excess" not in str(clusters.how_sure(card(evidence=evidence, excess=""), "clear"))
+
+
+def test_a_word_whose_interval_reaches_a_weaker_one_says_so() -> None:
+    """A statistician would not sign “clear” beside an interval that ends in “weak” or “none”."""
+    weaker = card(at_least="weak", excess="0.24 (0.12 to 0.36)")
+    assert "; excess 0.24 (0.12 to 0.36), down to “weak”." in str(clusters.how_sure(weaker, "clear"))
+    assert "down to" not in str(clusters.how_sure(card(), "clear"))
+    assert "down to" not in str(clusters.how_sure(card(evidence="none", at_least="none"), "clear"))
+
+
+def test_every_verdict_on_a_cluster_has_its_figure_and_its_interval() -> None:
+    assert clusters.sure(card()) == [("clear", "0.35 (0.22 to 0.48)"), ("stable", "0.80 (0.71–0.90)")]
+    untested = card(evidence="", excess="", tested="", stability={"words": "untested", "jaccard": None}, sureness="")
+    assert clusters.sure(untested) == [("untested", ""), ("untested", "")]
+    folded = str(clusters.folded(card()))
+    assert folded == "2 Psoriasis: <a> (120 patients): evidence clear 0.35 (0.22 to 0.48), stable 0.80 (0.71–0.90)"
+    older = card(stability={"words": "stable", "jaccard": 0.8})
+    assert str(clusters.folded(older)).endswith("stable 0.80"), "a cluster from before there were intervals"
 
 
 def test_what_is_doubtful_is_printed_as_a_warning() -> None:
     assert 'class="over"' not in clusters.how_sure(card(), "clear").text
-    assert 'class="over"' in clusters.how_sure(card(stability={"words": "unstable"}), "clear").text
+    assert 'class="over"' in clusters.how_sure(card(stability={"words": "unstable", "jaccard": 0.4}), "clear").text
     assert str(clusters.how_sure(card(), "untested")).startswith("Untested: too few patients. Stable")
 
 
@@ -86,7 +112,9 @@ def test_what_is_doubtful_is_printed_as_a_warning() -> None:
     ],
 )
 def test_which_cards_are_folded(evidence: str, stability: str, verdict: str, folded: bool) -> None:
-    assert clusters.is_folded(card(evidence=evidence, stability={"words": stability}), verdict) == folded
+    assert (
+        clusters.is_folded(card(evidence=evidence, stability={"words": stability, "jaccard": None}), verdict) == folded
+    )
 
 
 def test_what_tells_the_nearest_cluster_apart() -> None:
@@ -119,19 +147,21 @@ def test_no_heading_says_more_than_the_half_test() -> None:
         words = str(pictures.lifts_caption(3, 3, is_tested=is_tested)) + str(pictures.heat_caption(is_tested=is_tested))
         assert words.count("among patients alike") == (2 if is_tested else 0)
         assert words.count("recorded more often here than elsewhere") == (0 if is_tested else 2)
-    assert "a concept that passes the half test can have a lift near 1, or below" in " ".join(
-        map(str, clusters.how_to_read(10, "disease"))
+    assert "a concept can pass the test although the interval of its lift includes 1" in " ".join(
+        map(str, clusters.how_to_read(10, "disease", 300))
     )
 
 
 def test_how_sure_a_cluster_is_has_two_columns() -> None:
     """Each word in them is explained."""
-    recognised, stable = map(str, clusters.how_sure_columns())
+    recognised, stable = map(str, clusters.how_sure_columns(20))
+    assert "95 % interval over the patients tested" in recognised
+    assert "over 20 random halves" in stable
     assert recognised.startswith("How well recognised: whether half a record tells")
     assert stable.startswith("How stable: whether other samples")
     assert all(word in recognised for word in ("clear", "weak", "none"))
     assert all(word in stable for word in ("stable", "doubtful", "unstable"))
-    assert clusters.stability(card(stability={"words": "doubtful"})) == "doubtful"
+    assert clusters.stability(card(stability={"words": "doubtful", "jaccard": 0.7})) == "doubtful"
     assert clusters.stability(card(sureness="")) == "untested"
 
 
@@ -151,4 +181,4 @@ def test_parts_of_one_group() -> None:
 
 def test_signs_for_small_counts_are_explained_only_where_counts_are_suppressed() -> None:
     for beyond in ("", "disease"):
-        assert len(clusters.how_to_read(10, beyond)) == len(clusters.how_to_read(1, beyond)) + 3
+        assert len(clusters.how_to_read(10, beyond, 9)) == len(clusters.how_to_read(1, beyond, 9)) + 3

@@ -15,20 +15,21 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
     [
         (
             Together(80, 1000, 1.42, 1.3, 1.5, 0.0025),
-            "1.42 times as often as pairs of concepts that are recorded equally often",
+            "In the visits of the about 80 patients who were held out when the network learned, concepts and their neighbours"
+            " (1,000 pairs) are recorded together 1.42 times as often as pairs of concepts that are recorded equally often",
         ),
         (
             Together(80, 1000, 1.42, 1.3, 1.5, 0.0025),
-            "(95 % interval 1.30–1.50; permutation p < 0.005). So the neighbours reflect",
+            "(95 % interval 1.30–1.50 over patients; permutation p < 0.005, 400 permutations). So the neighbours reflect",
         ),
-        (Together(80, 1000, 1.1, 1.01, 1.2, 0.06), "p = 0.060). That is no more than chance allows"),
+        (Together(80, 1000, 1.1, 1.01, 1.2, 0.06), "p = 0.060, 400 permutations). That is no more than chance allows"),
         (Together(80, 1000, 1.1, 0.99, 1.2, 0.04), "That is no more than chance allows"),
         (None, "cannot be told here"),
     ],
 )
 def test_what_is_recorded_together(found: Together | None, told: str) -> None:
-    assert told in str(concepts.recorded_together(found))
-    assert concepts.recorded_together(found).rate == ("neighbours" if found else "none: description")
+    assert told in str(concepts.recorded_together(found, "about 80"))
+    assert concepts.recorded_together(found, "about 80").rate == ("neighbours" if found else "none: description")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,10 @@ def test_what_is_recorded_together(found: Together | None, told: str) -> None:
         (TypeAgreement(130, 0.14, 0.13, -0.01), "no more than chance: semantic types do not support"),
         (TypeAgreement(130, 0.21, 0.13, 0.02), "more than chance, but not by much."),
         (TypeAgreement(130, 0.6, 0.2, 0.3), "clearly more than chance"),
+        (
+            TypeAgreement(130, 0.6, 0.2, 0.3),
+            "it would be 20 % (95 % interval of the difference over concepts: +30 to +50 points)",
+        ),
         (
             TypeAgreement(130, 1.0, 1.0, 0.0),
             "cannot tell whether neighbours mean something: too much of the vocabulary",
@@ -69,7 +74,7 @@ def test_companions_among_the_neighbours_are_not_said_to_mean_nothing() -> None:
         np.array([(a, b) for a in range(size) for b in range(size) if a != b and group[a] == group[b]]) + FIRST_CONCEPT
     )
     found = together(Visits(csr_array(padded.astype(np.int32)), patient), *pairs.T, seed=0)
-    said = [concepts.recorded_together(found), concepts.types(TypeAgreement(60, 0.47, 0.54, -0.1), None)]
+    said = [concepts.recorded_together(found, "about 80"), concepts.types(TypeAgreement(60, 0.47, 0.54, -0.1), None)]
     told = " ".join(map(str, said))
     assert "the neighbours reflect what is recorded together" in told
     assert "This measure cannot tell" in told

@@ -52,15 +52,23 @@ def test_a_cluster_is_named_if_it_may_be() -> None:
 
 
 def test_no_moves() -> None:
-    none = evolution.no_moves(True, 10, 0.05)
+    none = evolution.no_moves(6, 10, 0.05)
     assert (
-        "(BH value below 0.05, and at least 10 patients): no change beyond growing older and chance is shown."
+        "(BH value below 0.05 over the 6 pairs tested, and at least 10 patients): no change beyond growing older and chance is"
         in str(none)
     )
     assert none.rate is Rate.CHANGE
-    untested = evolution.no_moves(False, 10, 0.05)
+    untested = evolution.no_moves(0, 10, 0.05)
     assert "Too few patients moved" in str(untested)
     assert untested.rate is Rate.DESCRIPTION
+
+
+def test_the_number_of_tests_is_told() -> None:
+    (told,) = evolution.tested(1, 0.05)
+    assert str(told).startswith(
+        "Tested: 1 pair of clusters between which at least 10 patients moved; a move is shown with a BH"
+    )
+    assert evolution.tested(0, 0.05) == []
 
 
 def test_what_a_move_means_is_said() -> None:

@@ -18,27 +18,27 @@ ROW = {
 
 
 def test_no_better_than_counting_is_said_with_its_figures() -> None:
-    said = forecasts.verdict(ROW)
+    said = forecasts.verdict(ROW, "about 1,180")
     assert str(said) == (
         "Of concepts that a patient never had, within a year: the forecast is no better than counting. Ten named concepts hold"
         " 16.4 % of those that were recorded, with popularity by age and sex alone 15.6 % (difference +0.4 to +1.1 points, 95 %"
-        " interval over patients)."
+        " interval over about 1,180 patients)."
     )
     assert said.rate == Rate.PREDICTIONS
 
 
 @pytest.mark.parametrize(("verdict", "words"), [("better", "is better than"), ("worse", "is worse than")])
 def test_other_verdicts(verdict: str, words: str) -> None:
-    said = str(forecasts.verdict({**ROW, "verdict": verdict, "list": "recurring", "baseline": "counting"}))
+    said = str(forecasts.verdict({**ROW, "verdict": verdict, "list": "recurring", "baseline": "counting"}, "about 900"))
     assert words in said
     assert "with the patient's own history and popularity alone" in said.replace("&#39;", "'")
 
 
 def test_of_too_few_patients_no_figure_is_shown() -> None:
-    said = str(forecasts.verdict({**ROW, "verdict": "too few"}))
+    said = str(forecasts.verdict({**ROW, "verdict": "too few"}, "<10"))
     assert "too few patients" in said
     assert "%" not in said
-    assert forecasts.verdict({**ROW, "verdict": "too few"}).rate == Rate.DESCRIPTION
+    assert forecasts.verdict({**ROW, "verdict": "too few"}, "<10").rate == Rate.DESCRIPTION
 
 
 def test_foresights_metric_stands_beside_what_popularity_gets_on_it() -> None:
@@ -46,4 +46,11 @@ def test_foresights_metric_stands_beside_what_popularity_gets_on_it() -> None:
         forecasts.foresight(0.625, 0.621, "new")
     )
     assert "patients.split.test_share" in str(forecasts.nothing())
-    assert "from whom nothing was learned" in str(forecasts.lead())
+
+
+def test_the_rule_of_the_verdicts_and_their_number_are_told() -> None:
+    """“No better” beside an interval of +0.1 to +1.0 points looked like a mistake."""
+    told = str(forecasts.lead(6, 0.02, 1.15))
+    assert "from whom nothing was learned" in told
+    assert "2 points of recurring concepts, 1.15 times as many new ones" in told
+    assert "The 6 verdicts are not adjusted for their number." in told

@@ -42,11 +42,12 @@ def test_how_the_encoder_was_trained() -> None:
     assert "2 epochs show no course. Training loss at the end 4.610, on held-out patients 4.570." in str(
         encoder.no_curve(metrics(2))
     )
+    assert "of the about 470 patients on the validation side" in str(encoder.held_out("about 470"))
     assert encoder.scores(metrics(1))[1] == ("right at the first guess", "14.8 %", "4.7 %")
 
 
 def test_how_many_clusters() -> None:
-    assert str(alternatives.how_many({1: 1.0, 2: 0.5}, 1)).startswith("Among 1 to 2 clusters")
+    assert str(alternatives.how_many({1: 1.0, 2: 0.5}, 1, 20)).startswith("Among 1 to 2 clusters")
     told = str(alternatives.steadier([("a", "0.74"), ("b", "0.80")], "c", "0.5"))
     assert "clusters of other methods again clearly better (a 0.74 and b 0.80; those of this page, by c, 0.5;" in told
 
@@ -75,12 +76,15 @@ def test_what_the_vectors_are_made_of_is_followed_by_construction() -> None:
     assert "the encoder was trained to predict it" in str(told)
     assert audit.by_construction(age, diseases=True, ages=False, predicted=("birth_decade",)) == told
     limits = "from 0.01, 0.06 and 0.14 (η²) or 0.1, 0.3 and 0.5 (Cramér's V) upwards"
-    assert limits in str(audit.purpose()[1])
+    assert limits in str(audit.purpose(9)[1])
+    assert "p is of 200 permutations, of one attribute at a time: of 9 attributes, one in twenty" in str(
+        audit.purpose(9)[-1]
+    )
 
 
 def test_p_values_of_the_audit() -> None:
-    p_texts = [audit.p_text(Effect("age", "η²", 0.1, p=p)) for p in (None, 1 / 201, 0.005, 0.2)]
-    assert p_texts == ["–", "<0.005", "0.005", "0.200"]
+    p_texts = [audit.p_text(Effect("age", "η²", 0.1, p=p)) for p in (None, 1 / 201, 2 / 201, 0.2)]
+    assert p_texts == ["–", "<0.005", "0.010", "0.200"]
 
 
 def test_how_attributes_were_read() -> None:
@@ -186,13 +190,24 @@ def test_equal_distances_are_no_collapse() -> None:
 
 def test_methods_that_were_not_used_are_left_out() -> None:
     assert methods.windows(None) is None
-    assert "two windows (<10) are left out" in str(
-        methods.windows({"kept": "60", "dropped": "about 20", "too_few": "<10"})
+    windows = str(methods.windows({"kept": "60", "dropped": "about 20", "too_few": "<10"}))
+    assert "two windows (<10) are left out" in windows
+    assert "beyond the difference expected: score test" in windows, (
+        "the exact test alone would take ageing for a change"
     )
     assert methods.sides("") is None
     assert methods.habits("") is None
     assert "spectral clustering" in str(methods.clustering("spectral"))
     assert "the method kmeans" in str(methods.clustering("kmeans"))
+
+
+def test_which_p_values_are_of_drawn_permutations() -> None:
+    told = str(methods.p_values(1000))
+    assert (
+        "1,000 for the split-half test and for conditions that go together, 200 for the bias audit, 400 for the concept"
+        in told
+    )
+    assert "fitted to the exact moments of all permutations (half test, gamma;" in told
 
 
 def test_the_checklist() -> None:

@@ -184,3 +184,22 @@ def test_vectors_of_the_network_alone() -> None:
         "Each patient’s vector is the mean of what the encoder, a neural network, makes of those recorded"
     )
     assert "(649 of 1,387 concepts)" in str(told)
+
+
+def test_a_reliable_cluster_whose_figures_may_be_worse_is_named() -> None:
+    """The words go by estimates: their error rates were measured so."""
+
+    def reliable(number: int, at_least: str, low: float) -> dict[str, Any]:
+        stability = {"words": "stable", "jaccard": 0.9, "between": [low, 0.95]}
+        return card(number, evidence="clear", at_least=at_least, stability=stability)
+
+    sure = [reliable(2, "clear", 0.8), reliable(8, "weak", 0.8), reliable(11, "clear", 0.4)]
+    told = str(
+        short.wavering("differ", [*sure, card(3, evidence="weak", at_least="none", stability={"words": "stable"})])
+    )
+    assert told == (
+        "The words go by estimates: by the interval of its excess, 8 may be less than clearly recognised; in some halves of the"
+        " patients, 11 came out less than stable."
+    )
+    assert short.wavering("clear", sure[:1]) is None
+    assert short.wavering("none", sure) is None

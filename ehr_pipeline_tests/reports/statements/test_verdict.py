@@ -14,6 +14,10 @@ def evidence(word: str, p: float = 0.02) -> dict[str, Any]:
         "verdict": word,
         "recognised": 0.504,
         "expected": 0.2,
+        "excess": 0.38,
+        "interval": [0.35, 0.41],
+        "tested": "about 1,200",
+        "permutations": 200,
         "p": p,
         "persistent": {"none": False, "untested": None}.get(word, True),
         "explained": [],
@@ -29,8 +33,11 @@ NOBODY = Standing(0, 12, "–", "")
 
 def test_no_evidence_is_said_with_what_the_clusters_mirror() -> None:
     told = str(verdict.banner(evidence("none"), NOBODY, ["age", "<year>"]))
-    assert told.startswith("No evidence of subgroups in this cohort. From one random half")
-    assert "recognised for 50 % of patients" in told
+    assert told.startswith(
+        "No evidence of subgroups in this cohort. Of about 1,200 patients tested, the cluster of one random half"
+    )
+    assert "recognised from the other half for 50 %" in told
+    assert "an excess of 0.38 (95 % interval 0.35 to 0.41), where 0 is chance and 1 is certain" in told
     assert "sex and amount of record do (above all, they mirror age and <year>; see the bias audit)." in told
     assert "mirror" not in str(verdict.banner(evidence("none"), NOBODY, []))
     assert "<year>" not in verdict.banner(evidence("none"), NOBODY, ["<year>"]).text, "names are escaped"
@@ -81,9 +88,13 @@ def test_some_evidence(word: str, standing: Standing, told: str) -> None:
     assert ("for some patients only" in str(said)) == (word == "weak")
 
 
-@pytest.mark.parametrize(("p", "told"), [(0.005, "p < 0.005)"), (0.01, "p = 0.010)")])
-def test_the_smallest_p_is_a_bound(p: float, told: str) -> None:
-    assert told in str(verdict.banner(evidence("clear", p), GOOD, []))
+@pytest.mark.parametrize(
+    ("p", "permutations", "told"),
+    [(1 / 201, 200, "p < 0.005, 200"), (2 / 201, 200, "p = 0.010, 200"), (4 / 1001, 1000, "p = 0.004, 1,000")],
+)
+def test_the_smallest_p_is_a_bound(p: float, permutations: int, told: str) -> None:
+    given = evidence("clear", p) | {"permutations": permutations}
+    assert f"(permutation {told} permutations)" in str(verdict.banner(given, GOOD, []))
 
 
 def test_what_the_clusters_follow_as_well() -> None:
@@ -100,7 +111,9 @@ def test_the_colour_is_green_only_where_most_clusters_deserve_it() -> None:
 
 def test_patients_who_differ_make_no_subgroups_by_themselves() -> None:
     told = str(verdict.banner(evidence("differ"), NOBODY, ["practice"]))
-    assert told.startswith("Patients differ persistently, but there is no evidence of subgroups. From one random half")
+    assert told.startswith(
+        "Patients differ persistently, but there is no evidence of subgroups. Of about 1,200 patients"
+    )
     assert (
         "Here they were not found to, compared with patients with another of the diseases, or with none of them, of the same sex"
         in told

@@ -1,0 +1,62 @@
+"""The figures of the page, as cells of its tables."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+
+from ehr_pipeline.prediction_report.curves import Point
+from ehr_pipeline.reports.statements.statement import markup
+
+NONE = "–"
+"""Stands where there is no figure."""
+
+
+def auroc(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A figure with three decimals, and its interval if it has one."""
+    if value is None or math.isnan(value):
+        return NONE
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} ({low:.3f}–{high:.3f})"
+
+
+def difference(row: Mapping[str, Any] | None) -> str:
+    """A difference of AUROCs with its interval."""
+    return NONE if row is None else f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+
+
+def point(found: Point | None) -> str:
+    """A point of a learning curve."""
+    return NONE if found is None else auroc(found.value, *found.interval)
+
+
+def model(name: str, row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the table of all models of a task."""
+    two = {
+        key: NONE if row[key] is None else f"{row[key]:.2f}"
+        for key in ("brier_skill", "slope", "intercept", "slope_after", "intercept_after")
+    }
+    return {
+        "name": name,
+        "auroc": auroc(row["auroc"], row["auroc_low"], row["auroc_high"]),
+        "precision": auroc(row["average_precision"]),
+        **two,
+    }
+
+
+def benefit(threshold: float, own: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the table of net benefit."""
+    return {
+        "threshold": f"{100 * threshold:.1f} %",
+        "model": f"{own['net_benefit']:.4f}",
+        "baseline": f"{baseline['net_benefit']:.4f}",
+        "all": f"{own['treat_all']:.4f}",
+    }
+
+
+def passed(state: bool | None) -> Markup:
+    """The state of a guard as a cell."""
+    kind, words = {True: ("yes", "passed"), False: ("no", "found something"), None: ("soft", "cannot be checked")}[
+        state
+    ]
+    return markup('<span class="{kind}">{words}</span>', kind=kind, words=words)

@@ -1,0 +1,81 @@
+"""How the patients in clusters differ from those with one of the diseases who are in no cluster."""
+
+from collections.abc import Sequence
+
+from ehr_pipeline.reports.left_out import Difference, Row
+from ehr_pipeline.reports.statements.statement import Statement, listed, say
+
+NAMES = {
+    "age": "Age at the last record",
+    "sex": "Female, of those whose sex is known",
+    "concepts": "Recorded concepts, each once a day",
+    "visits": "Days with a record",
+    "years": "Years from first to last record",
+    "practice": "Practice",
+}
+WORDS = {
+    "age": ("older", "younger"),
+    "sex": ("more women", "fewer women"),
+    "concepts": ("more recorded concepts", "fewer recorded concepts"),
+    "visits": ("more days with a record", "fewer days with a record"),
+    "years": ("longer records", "shorter records"),
+}
+"""How those left out differ, in words: upwards and downwards."""
+LARGE = 0.1
+"""Standardised difference from which groups count as different (Austin 2009)."""
+
+
+def who(everybody: str, left_out: str, nobody: bool) -> Statement:
+    """Say how many with one of the diseases are in no cluster; `nobody` is left out: all are in one."""
+    if nobody:
+        return say("Everybody with one of the diseases is in a cluster: nobody is left out to compare with.")
+    return say(
+        "Of {everybody} patients with one of the diseases, {left_out} are in no cluster (not in the data set, or without a chosen"
+        " concept).",
+        everybody=everybody,
+        left_out=left_out,
+    )
+
+
+def differ(rows: Sequence[Row], fewest: int) -> Statement:
+    """Say in what the patients left out differ from those in clusters most; or that there are too few to compare."""
+    if not rows:
+        return say("They are fewer than {fewest}: too few to compare with the others.", fewest=fewest)
+    known = [(row.attribute, row.difference) for row in rows if row.difference]
+    apart = [(name, found) for name, found in known if abs(found.value) >= LARGE and (found.low > 0 or found.high < 0)]
+    if not apart:
+        return say(
+            "In none of the attributes compared do they differ by a standardised difference of {large:g} or more, beyond chance.",
+            large=LARGE,
+        )
+    apart.sort(key=lambda pair: -abs(pair[1].value))
+    return say(
+        "They differ from those in clusters: {named}. Clusters do not speak for them.",
+        named=listed(
+            f"{WORDS[name][found.value < 0]} (standardised difference {interval(found)})" for name, found in apart
+        ),
+    )
+
+
+def interval(found: Difference) -> str:
+    """Return a standardised difference with its interval."""
+    return f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+
+
+def cells(row: Row) -> tuple[str, str, str, str]:
+    """Return a row of the table: the attribute, both groups, and the difference."""
+    if row.association is not None:
+        return NAMES[row.attribute], row.inside, row.left_out, f"Cramér’s V {row.association:.2f}"
+    return NAMES[row.attribute], row.inside, row.left_out, interval(row.difference) if row.difference else "–"
+
+
+def explained() -> Statement:
+    """Explain the table."""
+    return say(
+        "Medians (quartiles), or shares. Standardised difference: of means, in standard deviations, of those left out minus those"
+        " in clusters, with its 95 % interval (Hedges and Olkin 1985); for recorded concepts and days, of their logarithms. From"
+        " {large:g} on, groups differ (Austin 2009). It is computed from rounded counts; “–” stands where a small count could be"
+        " computed from it. Amounts are counted before any concept or visit is left out. Practice: how strongly practices are"
+        " associated with being left out, corrected for chance.",
+        large=LARGE,
+    )
