@@ -74,11 +74,7 @@ def _relations(options: argparse.Namespace) -> int:
             print(f"{printable(names[concept])}\n  {NOT_COMPARED}")
             continue
         listed = disease_partners.partners(concept, rows, disclosure, whole)
-        print(
-            "\n".join(
-                lines(names[concept], [one for one in listed if not options.after or one.order == "later"], within)
-            )
-        )
+        print("\n".join(lines(names[concept], listed, within, bool(options.after))))
     return 0
 
 
@@ -105,12 +101,23 @@ def _meant(typed: str, names: dict[str, str], study: "Study", pipeline: "Pipelin
     raise InputError(f"No concept that may be named is called {printable(typed)}.{hint}")
 
 
-def lines(name: str, listed: "list[Partner]", within: int) -> list[str]:
-    """The answer for one concept."""
+def lines(name: str, listed: "list[Partner]", within: int, after: bool = False) -> list[str]:
+    """The answer for one concept; with `after`, only what is recorded later."""
+    from ehr_pipeline.disclosure.figures import HIDDEN
+
     said = [printable(name)]
-    for one in listed:
+    told = [one for one in listed if not after or one.order == "later"]
+    for one in told:
         text = f"  {printable(one.name)}: {one.patients} patients with both, odds ratio {one.odds_ratio}"
         if one.order:
-            text += f"; recorded {one.order}, relative risk within {within} days {one.risk}"
+            text += f"; recorded {one.order}, "
+            text += (
+                "too few cases for a relative risk"
+                if one.risk == HIDDEN
+                else f"relative risk within {within} days {one.risk}"
+            )
         said.append(text)
-    return said if listed else [*said, "  nothing that can be shown"]
+    if after and listed and not told:
+        number = f"{len(listed)} concept{'s go' if len(listed) > 1 else ' goes'}"
+        said.append(f"  nothing that is recorded later than it with certainty; {number} with it: leave out --after")
+    return said if len(said) > 1 else [*said, "  nothing that can be shown"]

@@ -9,7 +9,7 @@ from ehr_pipeline.records import catalog, check_first_rows, extract_files, files
 from ehr_pipeline.records.check_first_rows import Seen, tells
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
 from ehr_pipeline.records.settings import RecordsSettings
-from ehr_pipeline.runs.extracts import adds_to_others
+from ehr_pipeline.runs.extracts import adds_to_others, terminology
 from ehr_pipeline.store.artifacts import Store, partition_problem
 from ehr_pipeline.store.file_listing import Tree, links_outside, listed, misplaced
 from ehr_pipeline.study.settings import Study
@@ -48,7 +48,8 @@ def look_at_all(study: Study, found: Preflight) -> None:
         alone = not adds_to_others(extract, store, study, [*extracts, *read])
         if tree := found.look(extract_files.tree_of, landing / extract, study.records):
             trees.append(tree)
-            look_at(tree, study.records, found, extract in extracts[-LOOKED_INTO:], alone=alone)
+            newest = extract in extracts[-LOOKED_INTO:]
+            look_at(tree, study.records, found, newest, alone=alone, read_later=terminology(study))
     _attributes(study, found)
     if not read and study.records.mode == "increment":
         _missing_everywhere(landing, trees, study.records.kinds, found)
@@ -77,10 +78,19 @@ def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: P
         )
 
 
-def look_at(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: bool, *, alone: bool = True) -> None:
+def look_at(
+    tree: Tree,
+    records: RecordsSettings,
+    found: Preflight,
+    into_rows: bool,
+    *,
+    alone: bool = True,
+    read_later: Sequence[Path] = (),
+) -> None:
     """Check the files of one extract: their first rows, or only their columns.
 
-    An extract that is not `alone` (there are other extracts) may hold only events, or only patients.
+    An extract that is not `alone` (there are other extracts) may hold only events, or only patients. Files that are
+    `read_later`, by other stages, are not unread.
     """
     folder, kinds, rules = tree.folder, records.kinds, check_first_rows.rules(tree.folder.name, records)
     sizes: dict[Path, int] = {}
@@ -97,12 +107,8 @@ def look_at(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: b
             found.read.add(kind.where)
         events += kind in kinds.events and paths != []
         if into_rows:
-            seen.append(
-                (
-                    kind,
-                    [found.look(check_first_rows.first_rows, path, kind, rules, found.below) for path in paths or []],
-                )
-            )
+            looks = [found.look(check_first_rows.first_rows, path, kind, rules, found.below) for path in paths or []]
+            seen.append((kind, looks))
             found.problems += check_first_rows.problems(kind, [one for one in seen[-1][1] if one])
             for one in filter(None, seen[-1][1]):
                 for name, values in one.attributes.items():
@@ -118,7 +124,7 @@ def look_at(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: b
     if absent:
         nothing = ", ".join(kind.where for kind in absent)
         found.facts.append(f"extract {folder.name}: nothing there for {nothing}")
-    others = unread.look(tree, sizes)
+    others = unread.look(tree, sizes, read_later)
     found.problems += unread.misnamed(folder, absent, others)
     if others.names:
         found.facts.append(f"extract {folder.name}: {others}")

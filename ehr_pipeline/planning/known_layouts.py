@@ -18,6 +18,13 @@ DICTIONARIES = {
 }
 """CPRD's dictionaries, by code system, which is also the name of their column of codes. For each: usual names of the column of
 SNOMED codes, and of the column of names."""
+GLOBS = {
+    "observations": "*[Oo]bservation*.txt*",
+    "drug_issues": "*[Dd]rug[Ii]ssue*.txt*",
+    "patients": "*[Pp]atient*.txt*",
+    "practices": "*[Pp]ractice*.txt*",
+}
+"""CPRD's tables where their names are not those of its extraction tool."""
 PRACTICE = "care_site_id"
 
 
@@ -30,7 +37,7 @@ def known(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
     if "person" in {name.split(".")[0] for name in names}:
         facts.append(f"{folder}: the layout of OMOP")
         return _omop(folder, others, facts, doubts)
-    if any("extract_observation" in name for name in names):
+    if any("extract_observation" in name for name in names) or _renamed(folder):
         facts.append(f"{folder}: the layout of CPRD Aurum")
         return _cprd(folder, others, facts, doubts)
     return None
@@ -70,6 +77,9 @@ def _omop(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
 
 def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract:
     more, named = list[str](), False
+    lines = ['source = "cprd_aurum"']
+    if _renamed(folder):
+        lines += ["", "[records.cprd_aurum]", *(f"{table} = {quoted(glob)}" for table, glob in GLOBS.items())]
     for system, (codes, terms) in DICTIONARIES.items():
         for one in _tables(folder, others):
             columns = {_plain(name): name for name in one.table.columns}
@@ -89,8 +99,17 @@ def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
                 f"Name CPRD's dictionary as [events.dictionaries.{system}], or give the file too, after --from: without it, each"
                 f" {system} is a concept without a name."
             )
-    people = sum(guess_format.sniff(path).rows for path in _of(folder, "extract_patient"))
-    return Extract(['source = "cprd_aurum"'], people, {"": folder}, more=tuple(more), names=named)
+    people = sum(guess_format.sniff(path).rows for path in _of(folder, "patient"))
+    return Extract(lines, people, {"": folder}, more=tuple(more), names=named)
+
+
+def _renamed(folder: Path) -> bool:
+    """Whether files hold CPRD's columns of observations, by other names than those of its extraction tool."""
+    there = [path for path in folder.iterdir() if path.is_file() and "observation" in path.name.lower()]
+    if not there or any("extract_observation" in path.name.lower() for path in there):
+        return False
+    told = [path for path in there if path.name.lower().endswith((".txt", ".txt.gz"))]
+    return any({"patid", "obsdate", "medcodeid"} <= set(guess_format.sniff(path).table.columns) for path in told)
 
 
 def _of(folder: Path, name: str) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """The files of one extract, listed once: they are hashed, sized, read, and named in the quarantine, from this one list."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -70,8 +70,10 @@ class Listing:
         return self.watched.hash(self.folder)
 
 
-def list_extract(folder: Path, settings: RecordsSettings, *, may_lack: bool = False) -> Listing:
-    """List the files of an extract that the settings name.
+def list_extract(
+    folder: Path, settings: RecordsSettings, *, may_lack: bool = False, others: Iterable[Path] = ()
+) -> Listing:
+    """List the files of an extract that the settings name. `others` are files that later stages read: they are not unread.
 
     Raises InputError if a required kind has no file, or if a kind has none while an unread file has a name like its
     files. An extract that `may_lack` may hold events only, or patients only.
@@ -83,13 +85,13 @@ def list_extract(folder: Path, settings: RecordsSettings, *, may_lack: bool = Fa
     without_events = not any(found[_key(kind)] for kind in kinds.events)
     if without_events and not (may_lack and any(found[_key(kind)] for kind in kinds.patients)):
         raise InputError(f"{folder}: no file of events. Looked for: {', '.join(k.files.files for k in kinds.events)}.")
-    others = unread.look(tree, _all(found))
-    problems = unread.misnamed(folder, (kind for kind in kinds if not found[_key(kind)]), others)
+    left = unread.look(tree, _all(found), others)
+    problems = unread.misnamed(folder, (kind for kind in kinds if not found[_key(kind)]), left)
     if problem := next(problems, ""):
         raise InputError(problem)
     watched = Watched.of(_all(found), lambda: _all(_find(tree_of(folder, settings), kinds, may_lack)))
     links = dict(islice(tree.outside(folder.parent).items(), MOST_WRITTEN))
-    return Listing(folder, kinds, found, watched, may_lack, others, links)
+    return Listing(folder, kinds, found, watched, may_lack, left, links)
 
 
 def tree_of(folder: Path, settings: RecordsSettings) -> Tree:

@@ -121,6 +121,9 @@ class Sample:
         text = cure(reason)
         names = [name for name in re.findall(r"`([^`]+)`", text) if not name.startswith("records.")]
         if any(not has_setting(self.where, name) for name in names):
+            if reason in ("missing_code", "missing_date"):
+                none = "empty, or 0 for no matching concept" if self.where.startswith("records.omop") else "empty"
+                return f"the file has none there ({none}); nothing to do, unless the export lost them"
             return f"have the file exported as the layout {self.where} says"
         return re.sub(r"`([^`]+)`", lambda m: m[1] if m[1].startswith("records.") else setting(self.where, m[1]), text)
 

@@ -4,6 +4,7 @@ An archive, a database, or a file named like an existing table causes a warning:
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -100,11 +101,15 @@ class Unread:
 NONE = Unread((), 0)
 
 
-def look(tree: Tree, read: Iterable[Path]) -> Unread:
-    """Return the files of an extract that are not `read`, whatever name they were read by."""
+def look(tree: Tree, read: Iterable[Path], others: Iterable[Path] = ()) -> Unread:
+    """Return the files of an extract that are not `read`, whatever name they were read by.
+
+    `others` are read by other stages, such as a dictionary of codes: they are not unread, wherever they lie.
+    """
     known, names, size = {tree.itself(path) for path in read}, [], 0
+    elsewhere = {os.path.realpath(path) for path in others}
     for path in tree.files:
-        if tree.itself(path) in known:
+        if tree.itself(path) in known or (elsewhere and os.path.realpath(path) in elsewhere):
             continue
         try:
             own = path.stat().st_size

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.errors import Damaged, InputError, MissingArtifact, UserError
+from ehr_pipeline.events import build as mapping
 from ehr_pipeline.records import build, catalog, sizing
 from ehr_pipeline.records.extract_files import Listing, list_extract
 from ehr_pipeline.runs import previous_artifact
@@ -45,10 +46,19 @@ def text_of(
     folder, known = Path(study.records.landing) / extract, previous_artifact.previous(RAW_RECORDS, store, extract)
     if known is not None and not folder.is_dir():
         return known.manifest["inputs"], None
-    listing = list_extract(folder, study.records, may_lack=adds_to_others(extract, store, study, read))
+    others = terminology(study)
+    listing = list_extract(folder, study.records, may_lack=adds_to_others(extract, store, study, read), others=others)
     latest = build.latest_date(extract, study.records).isoformat()
     buckets = study.records.buckets or _buckets_of_others(extract, store, read) or sizing.buckets_for(listing.files)
     return {"landing": listing.state, "latest_date": latest, "buckets": str(buckets)}, listing
+
+
+def terminology(study: Study) -> list[Path]:
+    """The terminology files that the settings name: some may lie in an extract's folder, and are read by later stages."""
+    try:
+        return [*mapping.inputs(study.events), *([Path(study.vocabulary.mrsty)] if study.vocabulary.mrsty else [])]
+    except InputError:  # the mapping reports it
+        return []
 
 
 def adds_to_others(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:

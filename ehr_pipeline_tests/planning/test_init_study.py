@@ -15,6 +15,8 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import finding_codes, guess_format, init_study, preflight
 from ehr_pipeline.planning.guess_columns import read_names
 from ehr_pipeline.records import dates
+from ehr_pipeline.runs import extracts
+from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 
 TODAY = datetime.date(2024, 6, 1)
@@ -365,6 +367,13 @@ def test_the_tables_that_name_the_codes_are_found(tmp_path: Path) -> None:
     read = settings.load(init_study.start(tmp_path / "other", [tables], None, TODAY).settings)
     assert finding_codes.find("asthma", read, None).table["code"].to_list() == ["195967001"]
     assert read.records.omop.attributes["practice"] == "care_site_id"
+    (tables / "NOTE.csv").write_text("note_id\n1\n")
+    assert any(fact.endswith("): NOTE.csv") for fact in preflight.inspect(read).facts), (
+        "CONCEPT.csv is read by the mapping"
+    )
+    _, listing = extracts.text_of(TODAY.isoformat(), Store(read.study.store), read)
+    assert listing is not None
+    assert listing.unread.names == ("NOTE.csv",)
     assert [path.name for path in (tmp_path / "other" / "landing").iterdir()] == [TODAY.isoformat()]
 
 
@@ -383,3 +392,19 @@ def test_the_tasks_that_are_proposed_can_be_asked(tmp_path: Path) -> None:
     made.settings.write_text(text[:begin] + re.sub(r"(?m)^# ", "", text[begin:]), "utf-8")
     study = settings.load(made.settings)
     assert (study.tasks.screen, study.patients.min_visits, study.patients.split.test_share) == (20, 1, 0.2)
+
+
+def test_tables_of_cprd_are_known_by_their_columns_where_their_names_are_others(tmp_path: Path) -> None:
+    """Described as files of no known layout, drug issues and practices would be left out."""
+    cprd(tmp_path)
+    for path in list(tmp_path.glob("a_Extract_*")):
+        path.rename(path.with_name(path.name.replace("a_Extract_", "Aurum_")))
+    drugs = [[who[1:], f"{day:%d/%m/%Y}", "7"] for who, day, _ in EVENTS[:20]]
+    text(tmp_path / "Aurum_DrugIssue_001.txt", ["patid", "issuedate", "prodcodeid"], drugs, "\t")
+    text(tmp_path / "Aurum_Practice_001.txt", ["pracid", "lcd", "uts", "region"], [["1", "01/01/2024", "", "3"]], "\t")
+    read = settings.load(init_study.start(tmp_path / "study", [tmp_path], None, TODAY).settings)
+    assert read.records.source == "cprd_aurum"
+    kinds = read.records.kinds
+    found = [sorted(path.name for path in tmp_path.glob(kind.files.files)) for kind in (*kinds.events, *kinds.patients)]
+    assert found == [["Aurum_Observation_001.txt"], ["Aurum_DrugIssue_001.txt"], ["Aurum_Patient_001.txt"]]
+    assert [path.name for path in tmp_path.glob(kinds.patients[0].files.linked[0].files)] == ["Aurum_Practice_001.txt"]

@@ -191,6 +191,15 @@ def test_files_of_known_layouts(tmp_path: Path, source: str) -> None:
     assert problems(extract, source=source, events=(), patients=(), limits=lax) == []
 
 
+def test_what_a_known_layout_leaves_empty_is_no_fault_of_the_export() -> None:
+    """Its columns cannot be wrong, and a new export would be the same. Dates that cannot be read are another matter."""
+    of_omop = sample.Sample(Path("x"), "records.omop.tables: drug_exposure")
+    assert "empty, or 0 for no matching concept" in of_omop.cure("missing_code")
+    of_cprd = sample.Sample(Path("x"), "records.cprd_aurum.observations")
+    assert "(empty); nothing to do" in of_cprd.cure("missing_date")
+    assert of_cprd.cure("unparsable_date").startswith("have the file exported")
+
+
 def test_of_many_extracts_the_newest_are_looked_into(
     extract: Path, landing: Landing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

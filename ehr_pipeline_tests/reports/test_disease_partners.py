@@ -1,5 +1,6 @@
 """What the page shows of pairs: texts, and nothing that reveals a small count."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,12 @@ def test_the_command_reads_times_and_prints_what_comes_after() -> None:
     assert "two: about 120 patients with both" in said[1]
     assert "recorded later, relative risk within 730 days" in said[1]
     assert relations.lines("one", [], 730)[1:] == ["  nothing that can be shown"]
+    few = [replace(listed[0], risk=HIDDEN)]
+    assert relations.lines("one", few, 730)[1].endswith("; recorded later, too few cases for a relative risk")
+    without_order = [replace(listed[0], order="", risk=HIDDEN)]
+    assert relations.lines("one", without_order, 730, after=True)[1:] == [
+        "  nothing that is recorded later than it with certainty; 1 concept goes with it: leave out --after"
+    ]
 
 
 def test_a_dash_is_explained_by_what_the_list_shows() -> None:
