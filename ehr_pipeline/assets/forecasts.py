@@ -17,24 +17,21 @@ from ehr_pipeline.work.jobs import Launch
 
 def _forecasts(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
     """Forecast the next concepts of the patients on the test side; forecast nothing if the split has no test side."""
-    from ehr_pipeline.embeddings.embedding_job import Inference
     from ehr_pipeline.forecasts import build
     from ehr_pipeline.predictions.answers_job import AnswersJob
     from ehr_pipeline.predictions.encoder_queries import work_of
 
     if not study.patients.split.leaves_out or not study.forecasts.patients:
         return build.empty(out)
-    job = AnswersJob(
-        checkpoint=read[ENCODER_CHECKPOINT].file("checkpoint"),
-        vocabulary=read[VOCABULARY].path,
-        dataset=read[PATIENT_DATASET].file("patients"),
-        work=work_of(out),
-        settings=Inference(**identity.encoder_shape(study), batch_tokens=study.embeddings.batch_tokens),
+    job = identity.encoder_job(
+        AnswersJob,
+        study,
+        read,
+        work_of(out),
+        batch_tokens=study.embeddings.batch_tokens,
         tokens_before=study.forecasts.tokens_before,
         means=False,
         untrained=False,
-        seed=study.study.seed,
-        threads=study.launcher.threads,
     )
     return build.build(read, study.forecasts, job, study.study.seed, launch=launch, out=out)
 

@@ -1,18 +1,19 @@
 """Values that decide an asset's result, in addition to its section of the settings."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import typed_settings
+from ehr_pipeline.embeddings.embedding_job import AnyEncoderJob, Inference
 from ehr_pipeline.encoder.configuration import SUMS
 from ehr_pipeline.patients.settings import SIDES, SplitSettings
 from ehr_pipeline.store import secret_key
-from ehr_pipeline.store.artifacts import Store, hash_of
+from ehr_pipeline.store.artifacts import Artifact, Store, hash_of
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import DATA_SPLIT, STAGES, room_of
+from ehr_pipeline.tables.asset_names import DATA_SPLIT, ENCODER_CHECKPOINT, PATIENT_DATASET, STAGES, VOCABULARY, room_of
 
 PACKAGE = Path(__file__).parents[1]
 COUNTED_IN = tuple(f"{room}/__init__.py" for room in dict.fromkeys(map(room_of, STAGES)))
@@ -82,6 +83,22 @@ def sides(study: Study) -> dict[str, Any]:
 def encoder_shape(study: Study) -> dict[str, Any]:
     """The encoder settings that the embedding job needs."""
     return {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
+
+
+def encoder_job(
+    kind: type[AnyEncoderJob], study: Study, read: Mapping[str, Artifact], work: Path, batch_tokens: int, **own: Any
+) -> AnyEncoderJob:
+    """A job that runs the encoder on the patients of the data set, in the folder `work`. `own` are the fields of its kind."""
+    return kind(
+        checkpoint=read[ENCODER_CHECKPOINT].file("checkpoint"),
+        vocabulary=read[VOCABULARY].path,
+        dataset=read[PATIENT_DATASET].file("patients"),
+        work=work,
+        settings=Inference(**encoder_shape(study), batch_tokens=batch_tokens),
+        seed=study.study.seed,
+        threads=study.launcher.threads,
+        **own,
+    )
 
 
 def of_predictions(study: Study) -> dict[str, Any]:

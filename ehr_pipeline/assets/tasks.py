@@ -36,27 +36,24 @@ PAGE_SOURCES = (
 
 def _task_results(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
     """Fit and evaluate the models of all tasks."""
-    from ehr_pipeline.embeddings.embedding_job import Inference
     from ehr_pipeline.predictions import build
     from ehr_pipeline.predictions.answers_job import AnswersJob
     from ehr_pipeline.predictions.encoder_queries import work_of
     from ehr_pipeline.store import secret_key
 
-    settings, seed = study.predictions, study.study.seed
-    job = AnswersJob(
-        checkpoint=read[ENCODER_CHECKPOINT].file("checkpoint"),
-        vocabulary=read[VOCABULARY].path,
-        dataset=read[PATIENT_DATASET].file("patients"),
-        work=work_of(out),
-        settings=Inference(**identity.encoder_shape(study), batch_tokens=settings.batch_tokens),
+    settings = study.predictions
+    job = identity.encoder_job(
+        AnswersJob,
+        study,
+        read,
+        work_of(out),
+        batch_tokens=settings.batch_tokens,
         tokens_before=settings.tokens_before,
         means=True,
-        seed=seed,
         untrained=build.needs_untrained(settings),
-        threads=study.launcher.threads,
     )
     attributes = tuple(name for name in study.reports.audited if name in study.attributes)
-    how = build.How(settings, attributes, seed, secret_key.of(Store(study.study.store).root))
+    how = build.How(settings, attributes, study.study.seed, secret_key.of(Store(study.study.store).root))
     return build.build(read, how, job, out, launch)
 
 

@@ -10,7 +10,6 @@ appears complete or not at all, and is not written twice: a killed job resumes w
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,13 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
-from ehr_pipeline.embeddings.pooling import ChunkVectors, Pooled, pool_chunks
+from ehr_pipeline.embeddings.pooling import ChunkVectors, Pooled, load, pool_chunks
 from ehr_pipeline.embeddings.visit_halves import first_half
-from ehr_pipeline.encoder import checkpoint, hardware_choices
+from ehr_pipeline.encoder import hardware_choices
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.typed_settings import file_hash
-from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress
 
@@ -38,11 +36,8 @@ DIGESTS = "digests"
 def run(job: EmbeddingJob) -> None:
     """Embed the chunks of the cohort. Raises UserError when checkpoint and vocabulary do not match."""
     with process_group(job.threads, job.needs_gpu) as device:
-        vocabulary = Vocabulary.read(job.vocabulary)
-        model = checkpoint.load(job.checkpoint, vocabulary, device)
-        precision = hardware_choices.precision_of(job.settings.precision, model.stock.config)
-        hardware_choices.note(job.work, {"device": device.type, "precision": precision})
-        how = replace(job.settings, precision=precision)
+        model, how = load(job, device)
+        hardware_choices.note(job.work, {"device": device.type, "precision": how.precision})
         weights = np.load(job.weights)
         cohort = job.cohort
         shards = sorted(job.dataset.glob("[!.]*.arrow"))

@@ -1,8 +1,8 @@
-"""Description of an embedding job (run by `embeddings.embed`)."""
+"""Descriptions of jobs that run the encoder, and of an embedding job (run by `embeddings.embed`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,26 @@ class Inference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingJob(Job):
-    """Job that writes chunk vectors of patients to the folder `work`, where `lay_out` has listed the patients."""
+class EncoderJob(Job):
+    """Fields of every job that runs the encoder on the patients of a data set."""
 
-    module: ClassVar[str] = "ehr_pipeline.embeddings.embed"
     checkpoint: Path
     vocabulary: Path
     dataset: Path
     work: Path
+    """Folder with what the job needs besides these, and with its results."""
     settings: Inference
     seed: int
+
+
+AnyEncoderJob = TypeVar("AnyEncoderJob", bound=EncoderJob)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingJob(EncoderJob):
+    """Job that writes chunk vectors of patients to the folder `work`, where `lay_out` has listed the patients."""
+
+    module: ClassVar[str] = "ehr_pipeline.embeddings.embed"
     windows: Division | None = None
     """Embed windows of the patients' records; if None, whole records and both halves."""
 

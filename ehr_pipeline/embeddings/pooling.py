@@ -5,19 +5,20 @@ token weights, and replace or remove the attention between chunks. Axes: C chunk
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ehr_pipeline.embeddings.embedding_job import Inference
-from ehr_pipeline.encoder import packing
+from ehr_pipeline.embeddings.embedding_job import EncoderJob, Inference
+from ehr_pipeline.encoder import checkpoint, hardware_choices, packing
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.sequences import Sequences, cut
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.vocabulary.table import Vocabulary
 
 Attention = Callable[[Tensor], Tensor]
 """Function from the chunk vectors (C, D) of one patient to those after attention to each other (C, D)."""
@@ -47,6 +48,13 @@ class Pooled:
     """Number of chunks (P,) with a chosen token."""
     tokens: NDArray[np.int64]
     """Number of chosen tokens (P,)."""
+
+
+def load(job: EncoderJob, device: torch.device) -> tuple[PackedEncoder, Inference]:
+    """The encoder of a job, and how it is run on this machine. Raises UserError when checkpoint and vocabulary do not match."""
+    model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
+    precision = hardware_choices.precision_of(job.settings.precision, model.stock.config)
+    return model, replace(job.settings, precision=precision)
 
 
 def attend(chunks_CD: Tensor) -> Tensor:

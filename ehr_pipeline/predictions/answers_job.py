@@ -11,24 +11,22 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.embeddings.embedding_job import Inference
-from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
-from ehr_pipeline.encoder import checkpoint, hardware_choices
+from ehr_pipeline.embeddings.embedding_job import EncoderJob, Inference
+from ehr_pipeline.embeddings.pooling import attend, load, over_chunks, pool_chunks
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.model import PackedEncoder, new_model
 from ehr_pipeline.patients.histories import cut
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.predictions.masked import answers
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress
 
@@ -42,20 +40,14 @@ BLOCK = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswersJob(jobs.Job):
+class AnswersJob(EncoderJob):
     """Job that fills `answers` in the folder `work`, where `lay_out` has written the queries."""
 
     module: ClassVar[str] = "ehr_pipeline.predictions.answers_job"
-    checkpoint: Path
-    vocabulary: Path
-    dataset: Path
-    work: Path
-    settings: Inference
     tokens_before: int
     means: bool
     untrained: bool
-    seed: int
-    """Seed of the weights of the untrained model."""
+    """Whether a model with new weights, drawn from `seed`, answers as well."""
 
     def lay_out(self, asked: dict[str, pa.Table], lists: Sequence[Sequence[int]] = ()) -> None:
         """Write the queries of each shard (ASKED), and lists of token ids, such as the outcome concepts of each task."""
@@ -76,9 +68,8 @@ class AnswersJob(jobs.Job):
 def run(job: AnswersJob) -> None:
     """Answer the queries of all shards. Raises UserError when checkpoint and vocabulary do not match."""
     with process_group(job.threads, job.needs_gpu) as device:
-        model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
+        model, how = load(job, device)
         config = model.stock.config
-        how = replace(job.settings, precision=hardware_choices.precision_of(job.settings.precision, config))
         models = {TRAINED: model}
         if job.untrained:
             models[UNTRAINED] = PackedEncoder(new_model(config, job.seed)).to(device).eval()

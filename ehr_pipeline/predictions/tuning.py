@@ -11,8 +11,7 @@ of the sample's patients. Then the model is trained on the whole sample. With 0 
 import math
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -21,8 +20,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from ehr_pipeline.embeddings.embedding_job import Inference
-from ehr_pipeline.encoder import checkpoint, hardware_choices
+from ehr_pipeline.embeddings.embedding_job import EncoderJob, Inference
+from ehr_pipeline.embeddings.pooling import load
 from ehr_pipeline.encoder.devices import process_group, repeatable
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.errors import UserError
@@ -33,7 +32,6 @@ from ehr_pipeline.predictions.masked import laid
 from ehr_pipeline.predictions.models import HEADS
 from ehr_pipeline.predictions.settings import FineTuning
 from ehr_pipeline.predictions.tuning_files import Laid, Learned, Task, effort, save
-from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress
 
@@ -41,28 +39,19 @@ CLIP_NORM = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuningJob(jobs.Job):
+class TuningJob(EncoderJob):
     """Job that fine-tunes for the tasks whose files are in the folder `work`."""
 
     module: ClassVar[str] = "ehr_pipeline.predictions.tuning"
-    checkpoint: Path
-    vocabulary: Path
-    dataset: Path
-    work: Path
-    settings: Inference
     tokens_before: int
     fine_tuning: FineTuning
-    seed: int
 
 
 def run(job: TuningJob) -> None:
     """Train, and write log-odds. Raises UserError for more frozen layers than there are, and for a loss that is not finite."""
     with process_group(job.threads, job.needs_gpu) as device, repeatable(device):
-        encoder = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
+        encoder, how = load(job, device)
         freeze(encoder, job.fine_tuning.frozen_layers)
-        how = replace(
-            job.settings, precision=hardware_choices.precision_of(job.settings.precision, encoder.stock.config)
-        )
         tasks = Task.all(job.work)
         planned = [(task, head, own) for task in tasks for head in task.heads for own in range(task.samples)]
         mine = [each for number, each in enumerate(planned) if number % jobs.world_size() == jobs.rank()]

@@ -15,7 +15,7 @@ from pathlib import Path
 from ehr_pipeline import typed_settings
 from ehr_pipeline.assets import ASSETS, identity, of_study
 from ehr_pipeline.clusters import planted
-from ehr_pipeline.embeddings.embedding_job import EmbeddingJob, Inference
+from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
 from ehr_pipeline.encoder.training_job import TrainingJob
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.runs import previous_artifact
@@ -316,16 +316,8 @@ class Pipeline(DataAssets):
 
     def embedding_job(self, artifacts: Mapping[str, Artifact], work: Path) -> EmbeddingJob:
         """The embedding job, which works in the folder `work`."""
-        study = self.study
-        return EmbeddingJob(
-            checkpoint=artifacts[ENCODER_CHECKPOINT].file("checkpoint"),
-            vocabulary=artifacts[VOCABULARY].path,
-            dataset=artifacts[PATIENT_DATASET].file("patients"),
-            work=work,
-            settings=Inference(**identity.encoder_shape(study), batch_tokens=study.embeddings.batch_tokens),
-            seed=study.study.seed,
-            threads=study.launcher.threads,
-        )
+        batch_tokens = self.study.embeddings.batch_tokens
+        return identity.encoder_job(EmbeddingJob, self.study, artifacts, work, batch_tokens)
 
     def trained_on_current_data(self) -> bool:
         """Whether the encoder was trained on the current data set."""
