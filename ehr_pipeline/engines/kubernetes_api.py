@@ -20,14 +20,8 @@ OF_JOB = "batch.kubernetes.io/job-name"
 LINES = 15
 # Reasons why a container does not start, and never will unless somebody fixes the cause.
 WILL_NOT_START = {
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "ErrImageNeverPull",
-    "ErrImagePull",
-    "ImageInspectError",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "RunContainerError",
+    *("CreateContainerConfigError", "CreateContainerError", "RunContainerError"),
+    *("ErrImageNeverPull", "ErrImagePull", "ImageInspectError", "ImagePullBackOff", "InvalidImageName"),
 }
 
 

@@ -20,21 +20,10 @@ from ehr_pipeline.errors import UserError
 _log = logging.getLogger("ehr_pipeline")
 OURS = Path(__file__).with_name("job.sh.j2")
 TIMEOUT = 120.0  # seconds; when the scheduler does not answer, each command itself retries for a while
-# States of a job that has ended for good.
-ENDED = {
-    "BOOT_FAIL",
-    "CANCELLED",
-    "COMPLETED",
-    "DEADLINE",
-    "FAILED",
-    "NODE_FAIL",
-    "OUT_OF_MEMORY",
-    "PREEMPTED",
-    "REVOKED",
-    "TIMEOUT",
-}
 CONTINUED = {"TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
 """Final states that are not the fault of the work."""
+ENDED = CONTINUED | {"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED"}
+"""States of a job that has ended for good."""
 # Reasons for which a job would wait forever: the site has nothing that could run it, or does not permit this user.
 NEVER = ("PartitionConfig", "PartitionTimeLimit", "BadConstraints", "InvalidAccount", "InvalidQOS")
 States = Counter[tuple[str, str]]

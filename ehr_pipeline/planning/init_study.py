@@ -34,17 +34,8 @@ from ehr_pipeline.records import files
 from ehr_pipeline.records.layouts import UNNAMED
 from ehr_pipeline.terminology.shipped import shipped
 
-PATIENT_COLUMNS = (
-    "patient",
-    "birth_date",
-    "birth_year",
-    "birth_month",
-    "sex",
-    "observation_start",
-    "observation_ends",
-    "death",
-)
-"""Names of `PatientColumns`, and keys of `guess_format.NAMES`."""
+PATIENT_COLUMNS = tuple(role for role in guess_format.NAMES if role not in ("date", "code"))
+"""Names of `PatientColumns`."""
 LARGEST_WITH_NAMES = 500_000_000
 """Bytes of a file of events from which names of codes are taken."""
 _DATE = re.compile(r"(?<!\d)(?:19|20)\d\d-\d\d-\d\d(?!\d)")

@@ -10,16 +10,9 @@ from ehr_pipeline.predictions.models import BY_NAME, HEADS, MODELS
 
 DRAWN = frozenset(
     {
-        "rule_of_thumb",
-        "counts",
-        "recency",
-        "masked",
-        "vectors",
-        "vectors_masked",
-        "masked_recency",
-        *(f"tuned_{head}" for head in HEADS),
-        "masked_untrained",
-        "vectors_untrained",
+        *("rule_of_thumb", "counts", "recency"),
+        *("masked", "vectors", "vectors_masked", "masked_recency", *(f"tuned_{head}" for head in HEADS)),
+        *("masked_untrained", "vectors_untrained"),
     }
 )
 """The models that are always drawn, in addition to the best ones. The table below the picture has all models."""

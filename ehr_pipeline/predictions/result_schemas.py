@@ -36,15 +36,8 @@ GUARDS = schema_of((TEXT, "guard task"), (FLAG, "passed"), (TEXT, "message"))
 CONCEPTS = schema_of((TEXT, "task concept name kind"), (INTEGER, "patients cases"))
 """Columns of `deciding_concepts.csv`: concepts of a history after which the outcome always, or never, follows (`kind`)."""
 
-NO_FUTURE, UNSEEN, INDEX_RULE, RULE_OF_THUMB, DECIDING, PERMUTED, CASES = (
-    "no_future",
-    "test_side_unseen",
-    "index_rule",
-    "rule_of_thumb",
-    "deciding_concepts",
-    "permuted_labels",
-    "enough_cases",
-)
+NO_FUTURE, UNSEEN, INDEX_RULE = "no_future", "test_side_unseen", "index_rule"
+RULE_OF_THUMB, DECIDING, PERMUTED, CASES = "rule_of_thumb", "deciding_concepts", "permuted_labels", "enough_cases"
 """Names of guards."""
 MEANINGS = {
     "task": "Name of the task as a file name.",

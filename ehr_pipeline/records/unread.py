@@ -19,53 +19,18 @@ NOTE = "notes/unread.json"
 MOST_WRITTEN = 10_000
 PACKED = (".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".gpg", ".pgp")
 DATA = (
-    ".xlsx",
-    ".xls",
-    ".mdb",
-    ".accdb",
-    ".sqlite",
-    ".db",
-    ".sav",
-    ".dta",
-    ".sas7bdat",
-    ".rds",
-    ".rdata",
-    ".feather",
-    ".orc",
-    ".avro",
+    *(".xlsx", ".xls", ".mdb", ".accdb", ".sqlite", ".db"),
+    *(".sav", ".dta", ".sas7bdat", ".rds", ".rdata", ".feather", ".orc", ".avro"),
 )
 """Endings of files that hold other files or tables, in formats that nothing here reads."""
 NO_TABLES = (
-    ".md5",
-    ".sha1",
-    ".sha256",
-    ".sha512",
-    ".sig",
-    ".asc",
-    ".ctl",
-    ".log",
-    ".pdf",
-    ".docx",
-    ".md",
-    ".html",
-    ".json",
-    ".xml",
-    ".sql",
+    *(".md5", ".sha1", ".sha256", ".sha512", ".sig", ".asc"),
+    *(".ctl", ".log", ".pdf", ".docx", ".md", ".html", ".json", ".xml", ".sql"),
 )
 """Endings of files that accompany tables and have the same names."""
 UNFINISHED = (
-    ".part",
-    ".partial",
-    ".filepart",
-    ".crdownload",
-    ".download",
-    ".tmp",
-    ".temp",
-    ".bak",
-    ".old",
-    ".orig",
-    ".swp",
-    "~",
+    *(".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp"),
+    *(".bak", ".old", ".orig", ".swp", "~"),
 )
 """Endings of unfinished copies, and of copies of an earlier state."""
 _COPY = re.compile(r"^(copyof|kopievon|copiede|copiade)")

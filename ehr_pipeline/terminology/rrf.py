@@ -7,53 +7,11 @@ import polars as pl
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.terminology.reading import named, reading, refuse_cut, refuse_other_formats
 
-MRCONSO = (
-    "CUI",
-    "LAT",
-    "TS",
-    "LUI",
-    "STT",
-    "SUI",
-    "ISPREF",
-    "AUI",
-    "SAUI",
-    "SCUI",
-    "SDUI",
-    "SAB",
-    "TTY",
-    "CODE",
-    "STR",
-    "SRL",
-    "SUPPRESS",
-    "CVF",
-)
-MRSAB = (
-    "VCUI",
-    "RCUI",
-    "VSAB",
-    "RSAB",
-    "SON",
-    "SF",
-    "SVER",
-    "VSTART",
-    "VEND",
-    "IMETA",
-    "RMETA",
-    "SLC",
-    "SCC",
-    "SRL",
-    "TFR",
-    "CFR",
-    "CXTY",
-    "TTYL",
-    "ATNL",
-    "LAT",
-    "CENC",
-    "CURVER",
-    "SABIN",
-    "SSN",
-    "SCIT",
-)
+# The columns as MRFILES.RRF of the UMLS lists them.
+_MRCONSO = "CUI,LAT,TS,LUI,STT,SUI,ISPREF,AUI,SAUI,SCUI,SDUI,SAB,TTY,CODE,STR,SRL,SUPPRESS,CVF"
+_MRSAB = "VCUI,RCUI,VSAB,RSAB,SON,SF,SVER,VSTART,VEND,IMETA,RMETA,SLC,SCC,SRL,TFR,CFR,CXTY,TTYL,ATNL,LAT,CENC,CURVER,SABIN,SSN,SCIT"
+MRCONSO = tuple(_MRCONSO.split(","))
+MRSAB = tuple(_MRSAB.split(","))
 MRSTY = ("CUI", "TUI", "STN", "STY", "ATUI", "CVF")
 SETTINGS = {MRCONSO: "events.mrconso", MRSAB: "events.mrsab", MRSTY: "vocabulary.mrsty"}
 """The setting that names the file of each layout."""

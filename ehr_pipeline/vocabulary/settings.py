@@ -4,20 +4,9 @@ from ehr_pipeline.typed_settings import option, settings
 
 # Semantic types (UMLS Semantic Network) that describe how care is organised and recorded, not the patient.
 ADMINISTRATIVE_TYPES = (
-    "T058",
-    "T064",
-    "T065",
-    "T089",
-    "T090",
-    "T091",
-    "T092",
-    "T093",
-    "T094",
-    "T095",
-    "T097",
-    "T170",
-    "T171",
-    "T185",
+    *("T058", "T064", "T065"),  # activities of care, administration and teaching
+    *("T089", "T090", "T091", "T092", "T093", "T094", "T095", "T097"),  # laws, occupations, organisations
+    *("T170", "T171", "T185"),  # intellectual products, languages, classifications
 )
 
 
