@@ -50,9 +50,7 @@ class EventsSettings:
     )
     source: str = option("Source vocabulary (SAB) whose rows of MRCONSO are read.", "SNOMEDCT_US")
     mrsab: str = option(
-        "MRSAB.RRF of the UMLS. With it, the report names the version of the source vocabulary.",
-        "",
-        role="input",
+        "MRSAB.RRF of the UMLS. With it, the report names the version of the source vocabulary.", "", role="input"
     )
     suppress: tuple[str, ...] = option(
         "Values of SUPPRESS to accept, in order of preference: N is current, O is obsolete (retired concepts).",

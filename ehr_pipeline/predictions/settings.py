@@ -51,19 +51,14 @@ class FineTuning:
 class PredictionsSettings:
     """How the models of the tasks are compared. Without [tasks], nothing is compared."""
 
-    models: tuple[str, ...] = option(
-        f"Models that are compared: {', '.join(FITTED)}. Empty: all of them.",
-        (),
-    )
+    models: tuple[str, ...] = option(f"Models that are compared: {', '.join(FITTED)}. Empty: all of them.", ())
     labels: tuple[int, ...] = option(
         "Numbers of labels with which models are fitted, in addition to all labels. Samples are nested, and half of each sample"
         " are cases if there are enough. Models that need no labels are always included.",
         (10, 20, 50, 100, 200, 500),
     )
     patients: int = option(
-        "Largest number of a task's patients on each side. For fitting, cases are taken first.",
-        20_000,
-        ge=100,
+        "Largest number of a task's patients on each side. For fitting, cases are taken first.", 20_000, ge=100
     )
     concepts: int = option("Number of concepts that are counted: the most frequent ones.", 2_000, ge=1)
     boosted_concepts: int = option(

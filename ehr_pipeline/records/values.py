@@ -12,10 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-NO_VALUE = (
-    *("NULL", "null", "(null)", "\\N"),
-    *("NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "None", "."),
-)
+NO_VALUE = ("NULL", "null", "(null)", "\\N", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "None", ".")
 MALE, FEMALE, UNKNOWN = "M", "F", ""
 # In lower case, with blanks between words (`plainly`).
 _MEANT = {

@@ -43,9 +43,7 @@ class Meds:
         ("GENDER//", "SEX//"),
     )
     sex_values: dict[str, str] = option(
-        "Meanings of further values after these prefixes, such as {weiblich = 'F', männlich = 'M'}.",
-        {},
-        later=True,
+        "Meanings of further values after these prefixes, such as {weiblich = 'F', männlich = 'M'}.", {}, later=True
     )
     attributes: dict[str, str] = option(
         "Attributes that codes give: name in the patient data set = prefix before the value.",
