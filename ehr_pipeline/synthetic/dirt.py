@@ -62,10 +62,7 @@ def soil(
     ragged = kind == "wrong_number_of_fields"
     lines[ragged] = columns["patient"][ragged] + delimiter + columns["date"][ragged]
     lines = np.concatenate([lines, lines[kind == "duplicate_row"]])
-    counted = Counter(dict(zip(*np.unique(kind[kind != ""], return_counts=True), strict=True)))
-    return pl.DataFrame({"line": pl.Series(lines, dtype=pl.String)}), Counter(
-        {str(name): int(count) for name, count in counted.items()}
-    )
+    return pl.DataFrame({"line": pl.Series(lines, dtype=pl.String)}), Counter(kind[kind != ""].tolist())
 
 
 def _apply(

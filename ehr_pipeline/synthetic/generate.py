@@ -5,7 +5,6 @@ OUT/terminology/MRCONSO.RRF, MRSTY.RRF
 OUT/truth/patients.csv, groups.csv, dirt.json; changes.csv where patients change from one group to another
 """
 
-import csv
 import json
 from collections import Counter
 from contextlib import ExitStack
@@ -15,9 +14,9 @@ import numpy as np
 import polars as pl
 
 from ehr_pipeline.store.durable import write_atomically
-from ehr_pipeline.synthetic import change, dirt, hard_groups, people, terminology_files, visits
+from ehr_pipeline.synthetic import change, hard_groups, people, terminology_files, visits
 from ehr_pipeline.synthetic.codes import CodeTable
-from ehr_pipeline.synthetic.extract import DELIMITER, write_events
+from ehr_pipeline.synthetic.extract import DELIMITER, PATIENT_COLUMNS, write_events, write_groups
 from ehr_pipeline.synthetic.extract import EXTRACT as EXTRACT
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS, SECOND_GROUP_SHARE, PlantedGroup
 from ehr_pipeline.work.progress import Progress
@@ -31,7 +30,6 @@ PLANTS: dict[str, tuple[tuple[PlantedGroup, ...], float]] = {
     "change": (GROUPS, 0.0),
 }
 CHANGES = "changes.csv"
-PATIENT_COLUMNS = ("patient_id", "year_of_birth", "sex", "region", "ethnicity", "practice", "treatment")
 
 
 def generate(
@@ -48,7 +46,10 @@ def generate(
     landing.mkdir(parents=True, exist_ok=True)
     truth.mkdir(parents=True, exist_ok=True)
     terminology_files.write(out / "terminology", table)
-    _write_groups(truth / "groups.csv", table, groups)
+    columns = ("group", "disease", "code", "cui", "rate", "rate_elsewhere")
+    rates = COMPANION_RATE, ELSEWHERE_RATE
+    rows = [(own.name, own.disease, code, table.concept_of(code), *rates) for own in groups for code in own.companions]
+    write_groups(truth / "groups.csv", columns, rows)
     counted: Counter[str] = Counter()
     progress = Progress("generating patients", patients)
     with ExitStack() as stack:
@@ -72,7 +73,10 @@ def generate(
             if changes:
                 told = change.truth(block, drawn["person"].to_numpy(), drawn["day"].to_numpy())
                 change_file.write(told.write_csv(include_header=False))
-            counted += _write_events(rng, block, drawn, landing, number)
+            drawn = drawn[rng.permutation(drawn.height)]
+            person = drawn["person"].to_numpy()
+            events = drawn.select("day", "code", patient=block["patient_id"].gather(person))
+            counted += write_events(rng, events, block["year_of_birth"].to_numpy()[person], landing, number)
             progress.advance(block.height)
     facts = {
         "version": VERSION,
@@ -86,27 +90,6 @@ def generate(
     write_atomically(truth / "dirt.json", json.dumps(facts, indent=1) + "\n")
 
 
-def _write_events(
-    rng: np.random.Generator,
-    block: pl.DataFrame,
-    drawn: pl.DataFrame,
-    landing: Path,
-    number: int,
-) -> Counter[str]:
-    """Add dirt to the drawn events and write them to one event file. Returns the counts of rows and of each kind of dirt."""
-    drawn = drawn[rng.permutation(drawn.height)]
-    rows = pl.DataFrame(
-        {
-            "patient": block["patient_id"].gather(drawn["person"]),
-            "date": drawn["day"].cast(pl.Int32).cast(pl.Date).dt.strftime("%d/%m/%Y"),
-            "code": drawn["code"],
-        }
-    )
-    lines, counted = dirt.soil(rng, rows, block["year_of_birth"].to_numpy()[drawn["person"].to_numpy()], DELIMITER)
-    write_events(lines, landing, number)
-    return counted + Counter({"rows": lines.height})
-
-
 def _named_truth(block: pl.DataFrame, groups: tuple[PlantedGroup, ...]) -> pl.DataFrame:
     names = [planted.name for planted in groups] + [""]
     return block.select(
@@ -115,14 +98,3 @@ def _named_truth(block: pl.DataFrame, groups: tuple[PlantedGroup, ...]) -> pl.Da
         pl.col("group").map_elements(lambda number: names[number], return_dtype=pl.String),
         pl.col("second_group").map_elements(lambda number: names[number], return_dtype=pl.String),
     )
-
-
-def _write_groups(path: Path, table: CodeTable, groups: tuple[PlantedGroup, ...]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("group", "disease", "code", "cui", "rate", "rate_elsewhere"))
-        for group in groups:
-            for code in group.companions:
-                writer.writerow(
-                    (group.name, group.disease, code, table.concept_of(code), COMPANION_RATE, ELSEWHERE_RATE)
-                )

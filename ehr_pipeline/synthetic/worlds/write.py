@@ -5,7 +5,6 @@ OUT/terminology/MRCONSO.RRF, MRSTY.RRF
 OUT/truth/README.md, patients.csv, groups.csv, people.parquet, onsets.parquet, …, dirt.json (written last)
 """
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -19,8 +18,8 @@ import pyarrow.parquet as pq
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.durable import write_atomically
-from ehr_pipeline.synthetic import dirt, terminology_files
-from ehr_pipeline.synthetic.extract import DELIMITER, EXTRACT, write_events
+from ehr_pipeline.synthetic import terminology_files
+from ehr_pipeline.synthetic.extract import DELIMITER, EXTRACT, PATIENT_COLUMNS, write_events, write_groups
 from ehr_pipeline.synthetic.people import ETHNICITIES, PRACTICES, REGIONS, patient_ids
 from ehr_pipeline.synthetic.worlds.mechanism import BLOCK, Block, Events, GroupRow, Mechanism
 from ehr_pipeline.synthetic.worlds.plan import World, make
@@ -28,7 +27,6 @@ from ehr_pipeline.synthetic.worlds.population import STATUS
 from ehr_pipeline.work.progress import Progress
 
 VERSION = "worlds 2"
-PATIENT_COLUMNS = ("patient_id", "year_of_birth", "sex", "region", "ethnicity", "practice", "treatment")
 AS_CSV = ("patients", "changes")
 """Tables of the truth with one part for each block that are written as CSV; all others of these are Parquet."""
 PEOPLE = {
@@ -80,7 +78,8 @@ def write(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_shar
     for mechanism in mechanisms:
         for name, (table, _) in mechanism.shared_truth.items():
             table.write_csv(truth / f"{name}.csv")
-    _write_groups(truth / "groups.csv", mechanisms)
+    groups = [mechanism.groups for mechanism in mechanisms if mechanism.groups][-1]  # a later mechanism replaces them
+    write_groups(truth / "groups.csv", [field.name for field in fields(GroupRow)], map(astuple, groups))
     counted: Counter[str] = Counter()
     progress = Progress("generating patients", patients)
     codes = world.book.table.codes["code"]
@@ -227,22 +226,6 @@ def _events(block: Block, events: Events, ids: pl.Series, codes: pl.Series, land
     rng = block.rng("rows")
     order = rng.permutation(len(events.person))
     person = events.person[order]
-    rows = pl.DataFrame(
-        {
-            "patient": ids.gather(person),
-            "date": pl.Series(events.day[order]).cast(pl.Date).dt.strftime("%d/%m/%Y"),
-            "code": codes.gather(events.code[order]),
-        }
-    )
+    rows = {"patient": ids.gather(person), "day": events.day[order], "code": codes.gather(events.code[order])}
     births = 1970 + np.floor(block.days("birth") / 365.2425).astype(np.int64)
-    lines, counted = dirt.soil(rng, rows, births[person], DELIMITER)
-    write_events(lines, landing, block.number)
-    return counted + Counter({"rows": lines.height})
-
-
-def _write_groups(path: Path, mechanisms: Sequence[Mechanism]) -> None:
-    rows = [mechanism.groups for mechanism in mechanisms if mechanism.groups][-1]  # a later mechanism replaces them
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(field.name for field in fields(GroupRow))
-        writer.writerows(astuple(row) for row in rows)
+    return write_events(rng, pl.DataFrame(rows), births[person], landing, block.number)
