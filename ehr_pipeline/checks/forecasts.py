@@ -41,6 +41,9 @@ def better_than_counting(artifact: Artifact, store: Store, study: Study) -> Foun
     found, parts, figures = Forecasts.read(artifact.path), [], dict[str, Figure]()
     verdicts = [row for name in (RECURRING, NEW) if (row := found.verdict(YEAR, name))]
     for row in verdicts:
+        if row["patients"] < study.reports.suppress_below:
+            parts.append(f"{row['list']} concepts: too few patients")
+            continue
         word = {"better": "better than counting", "worse": "worse than counting"}.get(row["verdict"], row["verdict"])
         word = "no better than counting" if row["verdict"] == "no better" else word
         parts.append(

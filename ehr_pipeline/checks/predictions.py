@@ -17,7 +17,10 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         found, results = rows(artifact), TaskResults.read(artifact.path)
         failed = [row for row in found if row["passed"] is not True]
-        told = "; ".join(_message(results, row) for row in failed)
+        tasks: dict[str, list[str]] = {}
+        for row in failed:
+            tasks.setdefault(_message(results, row), []).extend([row["task"]] if row["task"] else [])
+        told = "; ".join(f"{', '.join(names)}: {message}" if names else message for message, names in tasks.items())
         figures = {"tasks": Things(len(found)), "failed": Things(len(failed))}
         return not failed, told or (found[0]["message"] if found else "there is no task"), {**figures}
 
@@ -28,8 +31,6 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
 
 
 def _message(results: TaskResults, row: Row) -> str:
-    """What a guard found, with the task; and whether a model that a task does not need is worse than the best baseline as well."""
-    if not row["task"]:
-        return str(row["message"])
+    """What a guard found; and whether a model that a task does not need is worse than the best baseline as well."""
     worse = row["guard"] == RULE_OF_THUMB and results.compared(row["task"]) == "worse"
-    return f"{row['task']}: {row['message']}{', and it is worse than the best baseline' if worse else ''}"
+    return f"{row['message']}{', and it is worse than the best baseline' if worse else ''}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.checks import lists
+from ehr_pipeline.checks.tasks import FEWEST_CASES
 from ehr_pipeline.clusters.settings import most_clusters
 from ehr_pipeline.disclosure.figures import FEWEST, told
 from ehr_pipeline.errors import UserError
@@ -23,6 +24,7 @@ from ehr_pipeline.records.kinds import EventKind, PatientKind
 from ehr_pipeline.records.settings import Limits
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.drop_reasons import cure
+from ehr_pipeline.tasks import study_rules
 from ehr_pipeline.work.progress import Progress
 
 LARGEST, BLOCK = 1 << 25, 1 << 22
@@ -74,7 +76,8 @@ def look(study: Study, found: Preflight) -> None:
     patients, codes = held.count()
     _clusters(study, found, patients)
     _vocabulary(study, found, codes)
-    _cohort(study, found, codes)
+    _test_side(study, found, patients)
+    _listed(study, found, codes)
 
 
 def _read(study: Study, folders: list[Path]) -> Held | None:
@@ -157,9 +160,37 @@ def _vocabulary(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
     )
 
 
-def _cohort(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
-    """Report lists of the cohort that match no recorded code; and rows that match none, in the other lists."""
-    named = lists.cohort(study)
+def _test_side(study: Study, found: Preflight, patients: int) -> None:
+    """Say how many patients the tasks are judged on."""
+    share = study.patients.split.test_share
+    if not study.tasks.any or not share:
+        return
+    of = round(share * patients)
+    text = (
+        f"tasks: {told(of)} of {told(patients)} patients are on the test side (patients.split.test_share = {share:g})"
+    )
+    if of < FEWEST_CASES:
+        found.warnings.append(
+            f"{text}, but a task needs {FEWEST_CASES} cases there. Raise the share, or use more patients."
+        )
+    else:
+        found.facts.append(f"{text}; a task needs {FEWEST_CASES} cases there to be scored")
+
+
+def _without(where: str) -> str:
+    """What follows if no code of a list is recorded."""
+    consequences = {
+        "outcome": "the task has no cases",
+        "entry": "nobody is at risk in the task",
+        "exclude": "nobody is left out of the task by it",
+        "death": "nobody dies by it",
+    }
+    return consequences.get(where.rpartition(".")[2], "nobody is in the cohort by it")
+
+
+def _listed(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
+    """Report lists of the cohort and of tasks that match no recorded code, and rows of the others that match none."""
+    named = lists.cohort(study) | study_rules.lists(study.tasks)
     if not named or not codes.height:
         return
     if sum(path.stat().st_size for path in build.inputs(study.events)) > lists.LARGEST:
@@ -173,7 +204,7 @@ def _cohort(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
         for where, rows in resolved.items()
         if not known & (resolve_lists.concepts(rows) | {row.row.code for row in rows})
     ]
-    problem = "no code of the list is recorded in the extracts, so nobody is in the cohort by it"
+    problem = "no code of the list is recorded in the extracts, so"
     for where, rows in resolved.items():
         if where not in empty:
             for level, text in unrecorded_rows.notes(f"{named[where]} ({where})", rows, set(recorded), known):
@@ -183,4 +214,6 @@ def _cohort(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
         if wrong := unrecorded_rows.miswritten(resolved[where], set(recorded)):
             found.warnings.append(unrecorded_rows.told(place, resolved[where], wrong))
         else:
-            found.warnings.append(f"{place}: {problem}. Compare its codes with those of the event files.")
+            found.warnings.append(
+                f"{place}: {problem} {_without(where)}. Compare its codes with those of the event files."
+            )

@@ -32,6 +32,8 @@ class Findings:
     pictures: Path
     """The folder that pictures are drawn into."""
     forecasts: Forecasts = field(default_factory=no_forecasts)
+    observed_until: str = "last_event"
+    """Until when patients without a known end of observation are followed, as in the settings."""
 
     @cached_property
     def disclosure(self) -> Disclosure:

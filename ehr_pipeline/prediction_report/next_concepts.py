@@ -1,6 +1,6 @@
 """The section on forecasts of the next concepts: values for its template."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ehr_pipeline.disclosure.suppression import Disclosure
@@ -8,6 +8,7 @@ from ehr_pipeline.forecasts.cases import HORIZONS, YEAR
 from ehr_pipeline.forecasts.metrics import NEW, NEW_TIMES, RECURRING, RECURRING_BY
 from ehr_pipeline.forecasts.pictures import NAMES, WORDS
 from ehr_pipeline.forecasts.table import Forecasts, Row
+from ehr_pipeline.prediction_report.cells import NONE
 from ehr_pipeline.prediction_report.findings import Findings
 from ehr_pipeline.reports.statements import forecasts as say
 from ehr_pipeline.reports.statements.statement import Statement, percent
@@ -34,14 +35,21 @@ def forecasts(findings: Findings) -> dict[str, Any] | None:
                 "within": WORDS[horizon],
                 "kind": name,
                 "patients": shown.about(verdict["patients"]),
-                "cells": [_recall(found, horizon, name, model) for model in NAMES],
+                "cells": [
+                    _recall(found, horizon, name, model) if shown.named(verdict["patients"]) else NONE
+                    for model in NAMES
+                ],
             }
             for horizon in HORIZONS
             for name in (RECURRING, NEW)
             if (verdict := found.verdict(horizon, name))
         ],
-        "groups": [_group(row, shown.about(row["patients"])) for row in found.concept_groups if row["horizon"] == YEAR],
-        "foresight": list(_foresight(found)),
+        "groups": [
+            _group(row, shown.about(row["patients"]))
+            for row in found.concept_groups
+            if row["horizon"] == YEAR and shown.named(row["patients"])
+        ],
+        "foresight": list(_foresight([row for row in found.foresight if shown.named(row["patients"])])),
     }
 
 
@@ -50,7 +58,7 @@ def _recall(found: Forecasts, horizon: str, name: str, model: str) -> str:
     for row in found.forecasts:
         if (row["horizon"], row["list"], row["model"], row["measure"]) == wanted:
             return f"{percent(row['value'], 1)} ({100 * row['low']:.1f}–{100 * row['high']:.1f})"
-    return "–"
+    return NONE
 
 
 def _group(row: Row, patients: str) -> dict[str, str]:
@@ -65,8 +73,8 @@ def _group(row: Row, patients: str) -> dict[str, str]:
     }
 
 
-def _foresight(found: Forecasts) -> Iterator[Statement]:
-    shares = {(row["list"], row["model"]): row["share"] for row in found.foresight}
+def _foresight(rows: Sequence[Row]) -> Iterator[Statement]:
+    shares = {(row["list"], row["model"]): row["share"] for row in rows}
     for name in (RECURRING, NEW):
         model = next((each for each in ("forecast", "encoder") if (name, each) in shares), None)
         if model:

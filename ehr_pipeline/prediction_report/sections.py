@@ -9,6 +9,7 @@ from markupsafe import Markup
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import People
 from ehr_pipeline.prediction_report import cells, definitions, pictures
+from ehr_pipeline.prediction_report import methods as methods_of
 from ehr_pipeline.prediction_report import statements as say
 from ehr_pipeline.prediction_report.curves import ALL
 from ehr_pipeline.prediction_report.findings import Findings
@@ -43,19 +44,28 @@ def worth(findings: Findings) -> dict[str, Any]:
         "head": head(findings),
         "warnings": list(filter(None, [say.index_may_know(told)])),
         "cautions": list(filter(None, [say.leavers(findings.leavers)])),
-        "notes": list(filter(None, [_not_needed(findings), say.baselines()])),
+        "notes": list(filter(None, [_not_needed(findings), say.baselines() if found else None])),
     }
 
 
 def head(findings: Findings) -> list[Any]:
     """The first sentences of the page, which also stand in the model card."""
-    counts = Counter(str(row["verdict"]) for row in findings.results.verdicts)
+    verdicts = findings.results.verdicts
+    counts = Counter(str(row["verdict"]) for row in verdicts)
     parts = [
         say.head(findings.worth, findings.curves),
+        say.at_chance(findings.curves),
         say.without_labels(findings.curves),
-        say.verdicts(counts, len(_also_worse(findings))) if counts else None,
+        say.verdicts(counts, len(_also_worse(findings)), sum(_at_chance(findings, row) for row in verdicts))
+        if counts
+        else None,
     ]
     return list(filter(None, parts))
+
+
+def _at_chance(findings: Findings, row: Row) -> bool:
+    """Whether neither side of a task is better than chance."""
+    return findings.results.at_chance(row, "model") and findings.results.at_chance(row, "baseline")
 
 
 def tasks(findings: Findings) -> dict[str, Any]:
@@ -67,7 +77,7 @@ def _task(findings: Findings, row: Row) -> dict[str, Any]:
     shown, task = findings.disclosure, row["task"]
     told = {
         "name": row["name"],
-        "verdict": say.verdict_of(row["verdict"], findings.results.compared(task)),
+        "verdict": say.verdict_of(row["verdict"], findings.results.compared(task), at_chance=_at_chance(findings, row)),
         "patients": shown.about(row["patients"]),
         "cases": shown.about(row["cases"], row["rows"]),
         "share": shown.coarse(row["cases"], row["rows"]),
@@ -194,7 +204,10 @@ def _subgroup(findings: Findings, row: Row) -> dict[str, str]:
 
 def excluded(findings: Findings) -> dict[str, Any]:
     """From patients to labels, for each task."""
-    return {"lead": say.excluded(), "diagrams": [_flow(findings, row) for row in findings.results.verdicts]}
+    return {
+        "lead": say.excluded(findings.observed_until),
+        "diagrams": [_flow(findings, row) for row in findings.results.verdicts],
+    }
 
 
 def _flow(findings: Findings, row: Row) -> tuple[str, Markup]:
@@ -216,16 +229,19 @@ def _flow(findings: Findings, row: Row) -> tuple[str, Markup]:
 
 def guards(findings: Findings) -> dict[str, Any]:
     """The results of the guards, failures first; and the concepts after which an outcome always, or never, follows."""
-    found = findings.results.guards
-    order = {False: 0, None: 1, True: 2}
+    found: dict[tuple[str, bool | None, str], list[str]] = {}
+    for row in findings.results.guards:
+        task = row["task"] or ""
+        found.setdefault((row["guard"], row["passed"], row["message"]), []).append(findings.named.get(task, task))
     rows = [
         {
-            "guard": GUARDS.get(row["guard"], row["guard"]),
-            "task": findings.named.get(row["task"], row["task"]),
-            "passed": cells.passed(row["passed"]),
-            "message": row["message"],
+            "guard": GUARDS.get(guard, guard),
+            "task": ", ".join(filter(None, names)),
+            "passed": cells.passed(passed),
+            "message": message,
+            "state": passed,
         }
-        for row in sorted(found, key=lambda row: order[row["passed"]])
+        for (guard, passed, message), names in found.items()
     ]
     concepts = [
         {
@@ -237,11 +253,11 @@ def guards(findings: Findings) -> dict[str, Any]:
         for row in findings.results.deciding_concepts
         if findings.naming.shows(row["concept"], row["patients"])
     ]
-    states = Counter(row["passed"] for row in found)
+    of = {state: [row for row in rows if row["state"] is state] for state in (False, None, True)}
     return {
-        "lead": say.guards(states[False], states[None], len(found)),
-        "open": [row for row, own in zip(rows, sorted(order[row["passed"]] for row in found), strict=True) if own < 2],
-        "rest": [row for row, own in zip(rows, sorted(order[row["passed"]] for row in found), strict=True) if own == 2],
+        "lead": say.guards(len(of[False]), len(of[None]), len(rows)),
+        "open": [*of[False], *of[None]],
+        "rest": of[True],
         "about_concepts": say.concepts(bool(concepts)),
         "concepts": concepts,
     }
@@ -251,7 +267,7 @@ def methods(findings: Findings) -> dict[str, Any]:
     """How everything was computed."""
     rows = [(findings.named[each.slug], definitions.asked(each), len(each.outcome)) for each in findings.definitions]
     tuned = any(BY_NAME[row["model"]].learner == "tuned" for row in findings.results.results)
-    return {"notes": [*say.methods(), *([say.fine_tuned()] if tuned else [])], "definitions": rows}
+    return {"notes": [*methods_of.methods(), *([methods_of.fine_tuned()] if tuned else [])], "definitions": rows}
 
 
 def _not_needed(findings: Findings) -> Statement | None:

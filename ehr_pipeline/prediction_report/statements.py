@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
+from ehr_pipeline.prediction_report import cells
 from ehr_pipeline.prediction_report.curves import KINDS, Curves, Worth
 from ehr_pipeline.predictions.models import BY_NAME
+from ehr_pipeline.predictions.table import CHANCE
 from ehr_pipeline.reports.statements.statement import Rate, Statement, are, counted, listed, markup, percent, say
 
 VERDICTS = {
@@ -93,7 +95,9 @@ def without_labels(curves: Curves | None) -> Statement | None:
     low, high = found.interval
     equals = curves.labels_for(found.value)
     worth = (
-        "better than counting with all labels"
+        "no better than chance"
+        if found.interval[0] <= CHANCE
+        else "better than counting with all labels"
         if math.isinf(equals)
         else f"no better than counting with {about(equals)} labels"
         if equals <= curves.baseline[0][0]
@@ -111,22 +115,40 @@ def without_labels(curves: Curves | None) -> Statement | None:
     )
 
 
-def verdicts(counts: Mapping[str, int], also_worse: int) -> Statement:
-    """Say how many tasks have which verdict, with all labels; and in how many that do not need the model it is `also_worse`."""
+def verdicts(counts: Mapping[str, int], also_worse: int = 0, chance: int = 0) -> Statement:
+    """Say how many tasks have which verdict, with all labels.
+
+    `also_worse`: in how many that do not need the model it is also worse; `chance`: in how many neither side beats chance.
+    """
     worse = f" (in {also_worse:,} of them it is also worse than the best baseline)" if also_worse else ""
     words = {
         "better": "the model is better than the best baseline",
-        "level": "level with it",
-        "worse": "worse",
+        "level": "the model is level with the best baseline",
+        "worse": "the model is worse than the best baseline",
         "not needed": f"the task does not need the model{worse}",
         "too few": "there are too few cases",
     }
     parts = [f"in {counts[name]:,} {words[name]}" for name in VERDICTS if counts.get(name)]
     return say(
-        "With all labels, of {tasks}: {parts}.",
+        "With all labels, of {tasks}: {parts}.{chance}",
         Rate.PREDICTIONS,
         tasks=counted(sum(counts.values()), "task"),
         parts=listed(parts),
+        chance=f" In {chance:,}, neither predicts better than chance." if chance else "",
+    )
+
+
+def at_chance(curves: Curves | None) -> Statement | None:
+    """Say that neither side predicts better than chance on average over tasks; None if one does, or nothing was scored."""
+    sides = [curves.best(kind, None) for kind in KINDS] if curves else []
+    found = [point for side in sides if side for point in side[1:]]
+    best = max(found, key=lambda point: point.value, default=None)
+    if best is None or best.interval[0] > CHANCE:
+        return None
+    return say(
+        "<b>Neither predicts better than chance:</b> with all labels, the best mean AUROC is {auroc}, and 0.5 is chance.",
+        Rate.PREDICTIONS,
+        auroc=cells.point(best),
     )
 
 
@@ -181,12 +203,16 @@ def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
     )
 
 
-def verdict_of(verdict: str, compared: str) -> Markup:
-    """A verdict as a cell of the table. `compared`: how the model compares with the best baseline, whether or not it is needed."""
+def verdict_of(verdict: str, compared: str, *, at_chance: bool = False) -> Markup:
+    """A verdict as a cell of the table. `compared`: how the model compares with the best baseline, whether or not it is needed.
+
+    `at_chance`: neither side is better than chance.
+    """
     kind = {"better": "yes", "worse": "no", "not needed": "no"}.get(verdict, "soft")
     words = VERDICTS[verdict]
     if verdict == "not needed" and compared:
         words += {"worse": ", and the model is worse", "level": "; level", "better": "; the model is better"}[compared]
+    words += ", both at chance" if at_chance else ""
     return markup('<span class="{kind}">{words}</span>', kind=kind, words=words)
 
 
@@ -197,7 +223,8 @@ def table(tests: Mapping[str, int]) -> Statement:
         "On patients of the test side, whom neither the encoder nor any model has seen. Model and baseline of a task are chosen on"
         " the validation side. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and “worse”: the"
         " false discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests}; everything else"
-        " is “level”. “Does not need the model” is about the rule of thumb, whatever the difference is.",
+        " is “level”. “Does not need the model” is about the rule of thumb, whatever the difference is. “At chance”: the"
+        " interval of the AUROC does not lie above 0.5.",
         tests=markup(" ({told})", told=told) if tests else "",
     )
 
@@ -253,12 +280,18 @@ def subgroups() -> Statement:
     )
 
 
-def excluded() -> Statement:
-    """Say what the flow shows."""
+def excluded(until: str) -> Statement:
+    """Say what the flow shows, and until when patients without a known end are followed (`tasks.observed_until`)."""
+    end = (
+        "the day of the newest extract"
+        if until == "extract"
+        else "the last record, so who has no later record is left out"
+    )
     return say(
-        "From patients to labels. Numbers are rounded, and reasons with few patients stand together. Patients who leave the"
-        " practice within the window without the outcome are not counted as without it, but left out, with or without weights in"
-        " their place: see the definitions."
+        "From patients to labels. Numbers are rounded, and reasons with few patients stand together. Patients whose observation"
+        " ends within the window without the outcome are not counted as without it, but left out, with or without weights in their"
+        " place: see the definitions. Where no end is known of a patient, observation ends with {end}.",
+        end=end,
     )
 
 
@@ -280,39 +313,6 @@ def guards(failed: int, unknown: int, of: int) -> Statement:
     parts = [f"{failed:,} found something"] if failed else []
     parts += [f"{unknown:,} {are(unknown)} open"] if unknown else []
     return say("Of {of}, {parts}: read these first.", of=counted(of, "guard"), parts=listed(parts))
-
-
-def methods() -> list[Statement]:
-    """Say how everything was computed."""
-    return [
-        say(
-            "Histories are cut on the day of the prediction; nothing later is read. Samples of labels are nested: a smaller one is"
-            " part of a larger one, and every model of a task has the same. Five samples up to 100 labels, three above."
-        ),
-        say(
-            "Intervals of AUROCs and of their differences: 1,000 draws of patients with replacement, the same draws for both sides"
-            " (Efron 1979). The mean over tasks has the mean standard error of its tasks, as if all went up and down together,"
-            " which is an upper bound, and the variance over samples of labels."
-        ),
-        say(
-            "How many labels of counting equal those of the model: the number at which the best baseline has the same mean AUROC,"
-            " interpolated in the logarithm of labels."
-        ),
-        say(
-            "Net benefit: true positives minus false positives weighted by the odds of the threshold, for each patient (Vickers and"
-            " Elkin 2006). Average precision is to be read beside the prevalence, which it has by chance."
-        ),
-    ]
-
-
-def fine_tuned() -> Statement:
-    """Say what a fine-tuned model is."""
-    return say(
-        "Fine-tuned: the encoder itself is trained on for each task, from the labels of each sample. The classifier begins at the"
-        " logistic regression on the vectors; the others begin at the encoder’s own log-odds of the outcome’s concepts, at the mask"
-        " or from the mean state of the history (He, Rasmy, Zhi and Tao 2025). With at least 100 cases in a sample, a fifth of its"
-        " patients tells after how many passes to stop; that may be before the first."
-    )
 
 
 def _value(curves: Curves, model: str, number: int | None) -> float:

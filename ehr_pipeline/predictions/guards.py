@@ -69,6 +69,12 @@ def rule_is_enough(rule: float, model: float, low: float) -> bool:
     return low > 0.5 and rule - 0.5 >= MOST_OF_GAIN * (model - 0.5)
 
 
+def rule_of_thumb(task: str, is_enough: bool) -> dict[str, Any]:
+    """The model has more than the rule of thumb."""
+    message = "this task does not need the model" if is_enough else "the model has more than the rule of thumb"
+    return row(result_schemas.RULE_OF_THUMB, task, not is_enough, message)
+
+
 def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tuple[int, str, int, int]]:
     """Yield concepts after which the outcome always, or never, follows: token id, 'always' or 'never', rows and cases with it.
 

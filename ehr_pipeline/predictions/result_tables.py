@@ -135,17 +135,14 @@ def with_verdicts(results: TaskResults) -> TaskResults:
         row if row["verdict"] else {**row, "verdict": said.get((row["task"], row["model"]), "level")}
         for row in results.verdicts
     ]
-    rules = [
-        guards.row(
-            result_schemas.RULE_OF_THUMB,
-            row["task"],
-            row["verdict"] != "not needed",
-            "this task does not need the model"
-            if row["verdict"] == "not needed"
-            else "the model has more than the rule of thumb",
-        )
+    verdicts = [
+        {**row, "verdict": "level"} if row["verdict"] == "better" and results.at_chance(row, "model") else row
         for row in verdicts
-        if row["rule_auroc"] is not None and row["model_auroc"] is not None
+    ]
+    rules = [
+        guards.rule_of_thumb(row["task"], row["verdict"] == "not needed")
+        for row in verdicts
+        if row["rule_auroc"] is not None and row["model_auroc"] is not None and not results.at_chance(row, "model")
     ]
     parts = vars(results) | {"differences": tuple(differences), "verdicts": tuple(verdicts)}
     return TaskResults(**parts | {"guards": (*results.guards, *rules)})

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -43,6 +43,8 @@ PREDICTED = pa.schema(
 )
 """Columns of predictions, as meds-evaluation 0.0.6 reads them."""
 Row = Mapping[str, Any]
+CHANCE = 0.5
+"""AUROC of a model that knows nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,11 @@ class TaskResults:
         model = next((str(row["model"]) for row in self.verdicts if row["task"] == task), "")
         found = self.difference(task, model)
         return str(found["verdict"]) if found else ""
+
+    def at_chance(self, verdict: Row, kind: Literal["model", "baseline"]) -> bool:
+        """Whether a task's best model, or best baseline, is no better than chance: its AUROC's interval is not above 0.5."""
+        found = self.final(verdict["task"], verdict[kind])
+        return found is not None and found["auroc_low"] is not None and found["auroc_low"] <= CHANCE
 
 
 def nothing() -> TaskResults:

@@ -173,6 +173,23 @@ def test_ids_that_one_file_writes_with_a_fraction_of_zeros_are_the_same(tmp_path
     assert not looked(made).warnings
 
 
+def test_lists_of_tasks_that_find_nothing_are_told(tmp_path: Path) -> None:
+    """With what follows from it; and how many patients the tasks are judged on."""
+    path = tmp_path / "none.csv"
+    path.write_text("code,cui,name,source\n57092006,,a name,a source\n")
+    task = {"name": "Mine", "outcome": str(path), "entry": str(path), "index": "first_entry"}
+    tasks = {"tasks": {"death": str(path), "task": [task]}, "patients": {"split": {"test_share": 0.4}}}
+    found = looked(study(tmp_path, **tasks))
+    warnings = " ".join(found.warnings)
+    for where, told in (
+        ("tasks.task[0].outcome", "so the task has no cases. Compare"),
+        ("tasks.task[0].entry", "so nobody is at risk in the task. Compare"),
+        ("tasks.death", "so nobody dies by it. Compare"),
+    ):
+        assert f"none.csv ({where}): no code of the list is recorded in the extracts, {told}" in warnings
+    assert "are on the test side (patients.split.test_share = 0.4), but a task needs 50 cases there" in warnings
+
+
 def test_most_codes_of_a_clinical_list_of_snomed_are_rare_which_is_no_warning(tmp_path: Path) -> None:
     rare = ["57092006", "27520001", "86142006", "394659003", "43116000"]
     found = listed(tmp_path, [], [CODES[0], *rare])

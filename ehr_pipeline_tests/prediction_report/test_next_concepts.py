@@ -25,6 +25,14 @@ def test_no_better_than_counting_is_said_with_all_baselines_beside_it(tmp_path: 
     ]
 
 
+def test_figures_of_few_patients_are_not_shown(tmp_path: Path) -> None:
+    """A recall of nine patients is a count of what they had."""
+    text = text_of(page.render(replace(findings(results(("a",), BETTER), tmp_path), forecasts=foreseen(9))))
+    assert "recurring &lt;10 – – – – –" in text
+    assert "By Foresight's own metric" not in text
+    assert "Finding" not in text
+
+
 def test_where_nothing_was_judged_there_is_no_section(tmp_path: Path) -> None:
     assert "What comes next" not in page.render(findings(results(("a", "b"), BETTER), tmp_path))
     assert next_concepts.head(nothing(), Disclosure(10)) == []

@@ -73,6 +73,35 @@ def test_nothing_to_say(tmp_path: Path) -> None:
     assert "Learning curve" not in html
 
 
+def test_the_page_says_where_nothing_predicts(tmp_path: Path) -> None:
+    """In the first sentences, and beside the verdict; labels are worth nothing there."""
+    curves = {"counts": rising(0.48, 0.01), "vectors": rising(0.49, 0.01), "masked": 0.5}
+    found = findings(results(["a", "b"], curves, width=0.1, verdict="level"), tmp_path)
+    _, chance, without, verdicts = (str(each) for each in sections.head(found))
+    best = "with all labels, the best mean AUROC is 0.517 (0.467–0.567), and 0.5 is chance."
+    assert chance == f"Neither predicts better than chance: {best}"
+    assert (
+        without
+        == "Without a single label, its masked-token probability has a mean AUROC of 0.500 (95 % interval 0.450 to 0.550,"
+        " over 2 tasks): no better than chance."
+    )
+    assert verdicts.endswith(
+        "in 2 the model is level with the best baseline. In 2, neither predicts better than chance."
+    )
+    assert text_of(page.render(found)).count("level, both at chance") == 2
+    better = findings(results(["a"], BETTER), tmp_path)
+    assert not [each for each in sections.head(better) if "chance" in str(each)]
+    assert "both at chance" not in page.render(better)
+
+
+def test_guards_that_found_the_same_stand_together(tmp_path: Path) -> None:
+    few = [{"guard": "enough_cases", "task": name, "passed": False, "message": "under 50 cases"} for name in ("a", "b")]
+    one = {"guard": "index_rule", "task": "a", "passed": None, "message": "not known"}
+    told = sections.guards(findings(replace(results(["a", "b"], BETTER), guards=(one, *few)), tmp_path))
+    assert [row["task"] for row in told["open"]] == ["Task a <, Task b <", "Task a <"]
+    assert str(told["lead"]).startswith("Of 2 guards, 1 found something and 1 is open")
+
+
 def whole() -> TaskResults:
     """Results with something in every table."""
     told = results(["a", "b"], BETTER)

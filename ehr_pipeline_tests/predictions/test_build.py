@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from ehr_pipeline.predictions import build, guards, result_schemas
+from ehr_pipeline.predictions import build, guards, result_schemas, result_tables
 from ehr_pipeline.predictions.learners import Table
 from ehr_pipeline.predictions.models import MODELS
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, Rows, read
@@ -17,6 +17,7 @@ from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.predictions.table import PREDICTIONS, TaskResults, read_calibrations
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.work.progress import Progress
+from ehr_pipeline_tests.prediction_report import invented
 from ehr_pipeline_tests.predictions.data import SMALL, Planted, definition
 
 FEW = PredictionsSettings(models=("age_sex", "counts", "masked"), labels=(10,), bootstrap=200)
@@ -183,6 +184,15 @@ def test_a_rule_of_thumb_is_enough() -> None:
     assert guards.rule_is_enough(0.86, 0.87, low=0.8)
     assert not guards.rule_is_enough(0.80, 0.87, low=0.75)
     assert not guards.rule_is_enough(0.52, 0.49, low=0.47), "neither predicts anything"
+
+
+def test_a_model_at_chance_is_not_better_than_a_baseline_below_it() -> None:
+    """Which a small test side can give by bad luck. Nor is it said that such a model has more than the rule of thumb."""
+    for model, verdict, rules in ((0.52, "level", []), (0.62, "better", [True])):
+        told = invented.results(["a"], {"counts": 0.36, "vectors": model}, width=0.1, verdict="")
+        told = result_tables.with_verdicts(told)
+        assert told.verdicts[0]["verdict"] == verdict
+        assert [row["passed"] for row in told.guards] == rules
 
 
 def rows_of(planted: Planted, most: int = 10_000) -> Rows:

@@ -12,6 +12,8 @@ BASELINE = {
     "history": "the patient's own history",
     "counting": "the patient's own history and popularity",
 }
+NEARLY_ALL = 0.95
+"""Recall of counting from which on ten named concepts can hardly miss one."""
 _VERDICT = {"better": "better than counting", "no better": "no better than counting", "worse": "worse than counting"}
 
 
@@ -22,13 +24,16 @@ def verdict(row: Mapping[str, Any], patients: str) -> Statement:
         return say("Of {kind}, {within}: too few patients of the test side had one to judge the forecast by.", **where)
     return say(
         "Of {kind}, {within}: the forecast is <b>{verdict}</b>. Ten named concepts hold {recall} of those that were recorded,"
-        " with {baseline} alone {other} (difference {low} to {high} points, 95 % interval over {patients} patients).",
+        " with {baseline} alone {other} (difference {low} to {high} points, 95 % interval over {patients} patients).{easy}",
         Rate.PREDICTIONS,
         patients=patients,
         verdict=_VERDICT[row["verdict"]],
         recall=percent(row["recall"], 1),
         other=percent(row["baseline_recall"], 1),
         baseline=BASELINE[row["baseline"]],
+        easy=" Ten concepts are nearly all that there are to choose from, so this says little."
+        if row["baseline_recall"] >= NEARLY_ALL
+        else "",
         low=f"{100 * row['low']:+.1f}",
         high=f"{100 * row['high']:+.1f}",
         **where,
