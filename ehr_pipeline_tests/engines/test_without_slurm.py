@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +27,30 @@ from ehr_pipeline_tests.engines.work import Bucket, square
 
 
 class Scheduler:
-    """Stands in for Slurm: each job does its work at once, or not, and ends as it is told."""
+    """Stands in for Slurm's commands: each job does its work at once, or not, and ends as it is told."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *ends: str, works_from: int):
         self.ends, self.works_from, self.sent, self.cancelled = list(ends), works_from, 0, 0
-        for name in ("submit", "states", "cancel"):
-            monkeypatch.setattr(slurm, name, getattr(self, name))
+        monkeypatch.setattr(slurm, "_run", self.run)
 
-    def submit(self, path: Path) -> str:
+    def run(self, command: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        of = {"sbatch": self.submit, "squeue": self.states, "scancel": self.cancel}[command]
+        return subprocess.CompletedProcess([command, *arguments], 0, of(*arguments), "")
+
+    def submit(self, _: str, script: str) -> str:
         self.sent += 1
         if self.sent >= self.works_from:
-            bucket_worker.main(path.parent, 0, 1)
-        return str(self.sent)
+            bucket_worker.main(Path(script).parent, 0, 1)
+        return f"{self.sent}\n"
 
-    def states(self, job: str) -> Counter[tuple[str, str]]:
+    def states(self, *options: str) -> str:
+        (job,) = (option.removeprefix("--jobs=") for option in options if option.startswith("--jobs="))
         state, _, reason = self.ends[int(job) - 1].partition(" ")
-        return Counter({("CANCELLED" if self.cancelled == self.sent else state, reason): 1})
+        return f"{'CANCELLED' if self.cancelled == self.sent else state:50}{reason:50}\n"
 
-    def cancel(self, job: str) -> bool:
+    def cancel(self, job: str) -> str:
         self.cancelled = int(job)
-        return True
+        return ""
 
 
 def spread(folder: Path, restarts: int = 0, continues: int = 1) -> list[int]:
@@ -84,12 +87,12 @@ def test_a_job_that_ended_since_its_sender_stood_still_is_sent_again(
     scheduler = Scheduler(monkeypatch, "CANCELLED", "COMPLETED", works_from=2)
     submit = scheduler.submit
 
-    def lapse(path: Path) -> str:
+    def lapse(option: str, script: str) -> str:
         if scheduler.sent == 0:
-            (path.parent / heartbeat.LAPSED).touch()
-        return submit(path)
+            Path(script).with_name(heartbeat.LAPSED).touch()
+        return submit(option, script)
 
-    monkeypatch.setattr(slurm, "submit", lapse)
+    monkeypatch.setattr(scheduler, "submit", lapse)
     assert spread(tmp_path) == [9]
 
 
