@@ -209,7 +209,7 @@ def how_sure_columns(halves: int) -> list[Statement]:
         say(
             "How well recognised: whether half a record tells that a patient belongs to the cluster, beyond disease, sex, age and"
             " amount of record (clear, weak, none); with the excess over chance (0 is chance, 1 is certain) and its 95 % interval"
-            " over the patients tested, whose number stands below that of all."
+            " over the patients tested."
         ),
         say(
             "How stable: whether other samples of the patients give the same cluster (stable, doubtful, unstable); with the mean"
