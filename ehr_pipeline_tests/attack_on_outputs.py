@@ -25,6 +25,7 @@ from ehr_pipeline.tables.drop_reasons import in_words
 from ehr_pipeline_tests.deduce_counts import MOST, Attack, Secrets, Shown, integer, leaves, secrets, things_of
 
 NUMBER = r"about [\d,]+|[<>]?[\d,]+(?:–[\d,]+)?"
+TESTED = re.compile(rf"\s+(?:{NUMBER}) tested$")  # below the size of a cluster: how many of its patients were tested
 
 
 def meant(text: str, below: int) -> tuple[int, int] | None:
@@ -159,7 +160,7 @@ def _read_page(attack: Attack, html: str) -> None:
         elif head[:1] == ["Cluster"] and len(head) > 5:
             for row in table[1:]:
                 if len(row) > 2:  # the others say of several rows that they are one group
-                    _add(attack, "list of clusters", (f"size/{row[0]}",), row[2])
+                    _add(attack, "list of clusters", (f"size/{row[0]}",), TESTED.sub("", row[2]))
         elif head[:1] == ["Disease"] and len(head) > 7:
             for row in table[1:]:
                 for column, name in ((6, "events"), (7, "unmapped_events")):

@@ -110,7 +110,7 @@ RESULTS = (
         heavy=True,
         section="yearly_visits",
         checks=(
-            rows.CONSERVED,
+            rows.rows_conserved,
             Check("some_visits", "There are visits.", lambda artifact, store, study: (artifact.counts["kept"] > 0, "", {})),
         ),
         columns=lambda study: pa.schema([("year", pa.int32()), ("visits", pa.int64())]),
@@ -124,6 +124,7 @@ RESULTS = (
     "from ehr_pipeline.assets.asset import Asset, Sources\n": """import pyarrow as pa
 
 from ehr_pipeline.assets.asset import Asset, Rate, Sources
+from ehr_pipeline.checks.model import Check
 """,
 }
 LOOK = """
