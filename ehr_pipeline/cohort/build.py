@@ -31,7 +31,7 @@ def build(
 ) -> Counts:
     """Write `cohort.arrow`, and the concepts behind each row of the diseases' lists. Raises InputError if the cohort is empty.
 
-    Returns patient counts and, for each list, how many concepts it has and how many of these occur in the extract.
+    Returns numbers of patients and, for each list, how many concepts it has and how many of these occur in the extract.
     """
     mapping = Mapping.read(events.path, "code", "snomed", "concept", "events").table
     concepts = [
@@ -89,7 +89,8 @@ def _amounts(found: pa.Table) -> pa.Table:
 
 
 def _list_facts(rows: Rows, mapping: pl.DataFrame) -> dict[str, Any]:
-    """Facts on a list: its concepts, those present in the extract, their events, and events of its codes without a concept."""
+    """Facts about a list: its concepts, how many of these the extract has, their events, and events that have a code of the list
+    but no concept."""
     present = mapping.filter(pl.col("concept").is_in(sorted(concepts_of(rows))))
     codes = sorted({resolved.row.code for resolved in rows} - {""})
     lost = mapping.filter(pl.col("concept").is_null() & (pl.col("code").is_in(codes) | pl.col("snomed").is_in(codes)))
@@ -111,8 +112,11 @@ def _of(names: pa.Array, wanted: list[str] | None) -> NDArray[np.bool_]:
 
 
 def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disease, ...]) -> pa.Table:
-    """Find the cases in the mapped events of one shard: patient_id, disease, diseases, first_date of a disease; and how much is
-    recorded of them: concepts, visits, and the first (`begun`) and last date."""
+    """Find the cases in the mapped events of one shard.
+
+    Returns patient_id, disease, diseases, first_date (the first day with a disease of the patient), and how much is recorded of the
+    patient: concepts, visits, and the first (`begun`) and last date.
+    """
     patient, day, concept, ids, names = row_keys.from_table(schemas.read(events), "concept")
     days = np.zeros((len(diseases), len(ids)), np.int64)
     first = np.full(len(ids), np.iinfo(np.int32).max, np.int32)
@@ -142,7 +146,8 @@ def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disea
 def _recorded(
     patient: NDArray[np.int32], day: NDArray[np.int32], concept: NDArray[np.int32], cases: NDArray[np.int64]
 ) -> dict[str, pa.Array]:
-    """How much is recorded of the patients `cases`, who are rows of a shard: distinct concepts by day, days, first and last day."""
+    """How much is recorded of the patients `cases`, who are rows of a shard: concepts (each counted once a day), days, first and
+    last day."""
     there = np.zeros(int(patient.max(initial=-1)) + 1, bool)
     there[cases] = True
     kept = there[patient]

@@ -14,7 +14,7 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.tables import align, schemas
 
 LISTS = "notes/lists.csv"
-"""The rows of the lists and their concepts. It does not decide who is in the cohort, so renaming a row makes nothing stale."""
+"""The rows of the lists and their concepts. They do not decide who is in the cohort, so renaming a row makes nothing stale."""
 CASES = "notes/cases.arrow"
 """How much is recorded of everybody with one of the diseases, also of those who are not in the data set: `schemas.CASES`."""
 _FILE = "cohort.arrow"

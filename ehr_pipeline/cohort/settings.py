@@ -4,7 +4,7 @@ from ehr_pipeline.typed_settings import option, settings
 
 
 def list_of(number: int) -> str:
-    """Name of the setting that holds the concept list of a disease, given its number in the cohort."""
+    """Name of the setting that holds the concept list of a disease; `number` is the index of the disease in the cohort."""
     return f"embeddings.cohort[{number}].concepts"
 
 

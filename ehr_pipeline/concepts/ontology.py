@@ -58,7 +58,8 @@ class Ontology:
         return cls(dict(children), dict(concepts), names)
 
     def groups(self, above: tuple[str, ...]) -> dict[str, set[str]]:
-        """Concepts by child of the nodes `above`, including the child's descendants. Raises InputError if no node is known."""
+        """Return the groups: one for each child of the nodes `above`, with the concepts of the child and of its descendants. Raises
+        InputError if no node is known."""
         roots = [node for node in above if node in self.children]
         if not roots:
             raise InputError(
@@ -90,10 +91,11 @@ def agreement(
     neighbours: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Mean share of a grouped concept's nearest grouped neighbours (cosine) that share a group with it; chance, intervals.
+    """Return the mean share of a grouped concept's nearest grouped neighbours (by cosine) that share a group with it, the share by
+    chance, and intervals.
 
-    `vectors` (V, D) are by token id. The 95 % intervals are for the mean over concepts (bootstrap, Efron 1979). `patients` of
-    a group is the number of patients with its most common concept: at least that many patients have one of its concepts.
+    `vectors` (V, D) are by token id. The 95 % intervals are for the mean over concepts (bootstrap, Efron 1979). For each group,
+    `patients` is the number of patients with its most common concept: at least that many patients have one of its concepts.
     """
     members = {
         group: np.array(sorted(vocabulary.token_of[name] for name in own if name in vocabulary.token_of), np.int64)

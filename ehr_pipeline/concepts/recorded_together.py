@@ -48,7 +48,7 @@ class Together:
 
 @dataclass(frozen=True)
 class Visits:
-    """Visits of some patients: the concepts recorded in each (N, V), and the number of its patient (N,), from 0."""
+    """Visits of some patients: the concepts recorded in each visit (N, V), and the index of the visit's patient (N,)."""
 
     concepts: csr_array
     patient: NDArray[np.int64]
@@ -60,9 +60,10 @@ class Visits:
 
 
 def held_out(shards: Iterable[tuple[Path, Path]], size: int) -> Visits:
-    """Return visits of patients that the encoder was not trained on. `shards`: shards of the data set, with their shards of sides.
+    """Return visits of patients that the encoder was not trained on.
 
-    `size` is the number of token ids. Patients are taken evenly from all shards, whose order is unrelated to the patients.
+    `shards` yields each shard of the data set together with the shard that holds its patients' sides of the split. `size` is the
+    number of token ids. Patients are taken evenly from all shards, whose order is unrelated to the patients.
     """
     paths = list(shards)
     found, owners, before = [csr_array((0, size), dtype=np.int32)], [np.zeros(0, np.int64)], 0
@@ -119,9 +120,9 @@ def together(visits: Visits, concepts: NDArray[np.int64], neighbours: NDArray[np
 def _matched(
     recorded: csr_array, concepts: NDArray[np.int64], neighbours: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Return, for each pair, MATCHED token ids (K, MATCHED) recorded in about as many visits as the neighbour.
+    """For each pair, return MATCHED token ids (K, MATCHED) that are recorded in about as many visits as the neighbour.
 
-    They include neither the concept nor any of its neighbours. Equally frequent concepts are in random order.
+    Neither the concept nor any of its neighbours is among them. Equally frequent concepts are in random order.
     """
     count = np.asarray(recorded.sum(axis=0)).ravel()[FIRST_CONCEPT:]
     order = np.lexsort((rng.random(len(count)), count)) + FIRST_CONCEPT
@@ -135,7 +136,8 @@ def _matched(
 
 
 def _around(order: NDArray[np.int64], place: int, but: set[int]) -> list[int]:
-    """Return MATCHED token ids around a place in `order`, nearest first, without those in `but`; repeats ids if too few remain."""
+    """Return MATCHED token ids around a place in `order`, nearest first, without the ids in `but`; repeats ids if too few
+    remain."""
     left, right, given = place, place + 1, list[int]()
     while len(given) < MATCHED and (left >= 0 or right < len(order)):
         given += [int(order[at]) for at in (left, right) if 0 <= at < len(order) and int(order[at]) not in but]
@@ -151,7 +153,8 @@ def _at(table: csr_array, row: NDArray[np.int64], column: NDArray[np.int64]) -> 
 
 
 def _by_patient(visits: Visits, own: NDArray[np.int64], links: csr_array) -> NDArray[np.float64]:
-    """Return how often each patient's visits hold linked concepts (P,). `links` (own, V) has the weight of each pair."""
+    """For each patient (P,), return how often linked concepts are recorded in the same visit. `links` (own, V) has the weight of
+    each pair."""
     found = np.zeros(visits.patients)
     for begin in range(0, visits.concepts.shape[0], BLOCK):
         block = visits.concepts[begin : begin + BLOCK]

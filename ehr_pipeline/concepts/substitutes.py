@@ -3,11 +3,12 @@
 Concept counts, and vectors learned from them, mistake a practice's habit for a difference between patients. Two concepts are
 substitutes when both conditions hold:
 
-- They avoid each other: a random record of each comes from the same practice at most `TOGETHER` times as often as expected by
-  chance, and at least `DEVIATIONS` standard deviations less often.
-- They occur in the same contexts (Harris 1954, 'Distributional structure'): the cosine of their positive pointwise mutual
-  information with other concepts of the same visit (Church & Hanks 1990; Levy & Goldberg 2014) is at least `ALIKE`. The
-  information is computed from a lower bound on the common visits (`BOUND`); otherwise many weak associations drown the rest.
+- They avoid each other. If one record of each concept is drawn at random, both come from the same practice at most `TOGETHER` times
+  as often as expected by chance, and at least `DEVIATIONS` standard deviations less often.
+- They occur in the same contexts (Harris 1954, 'Distributional structure'). A concept's context is its positive pointwise mutual
+  information with other concepts of the same visit (Church & Hanks 1990; Levy & Goldberg 2014), and the cosine of both contexts is
+  at least `ALIKE`. The information is computed from a lower bound on the common visits (`BOUND`); otherwise many weak associations
+  drown the rest.
 
 Related concepts that one practice records together also share contexts, but do not avoid each other. Conditions that differ by
 region avoid each other, but occur in different contexts. Axes: V token ids, H habits (practices), N candidates.
@@ -33,12 +34,12 @@ from ehr_pipeline.work.progress import Progress
 SAMPLED_PATIENTS = 50_000
 """Largest sample, drawn from the whole extract: the records of a cohort alone may not show what a code means."""
 FEWEST_PATIENTS, MOST_CANDIDATES = 50, 8192
-"""Fewest patients of the sample with a candidate (a rarer one shows no habit); most candidates, the most frequent ones."""
+"""Fewest patients of the sample who must have a candidate (a rarer one shows no habit), and largest number of candidates."""
 TOGETHER, ALIKE, DEVIATIONS = 2 / 3, 0.5, 5
 BOUND = 3
 """Standard deviations subtracted from the number of two concepts' common visits, to allow for chance."""
 MOST_HABITS = 4096
-"""Practices used at most, those with the most patients; a practice with a single patient has no habit."""
+"""Largest number of practices used: those with the most patients. A practice with a single patient has no habit."""
 BLOCK, HELD = 1024, 1 << 22
 FILE = "substitutes.csv"
 """Name of the file of substitutes."""
@@ -105,9 +106,9 @@ def everybody(path: Path) -> NDArray[np.bool_]:
 def find(dataset: list[Path], attribute: str, size: int, seed: int, learns: Learns = everybody) -> Substitutes | None:
     """Find the substitutes among token ids below `size` in the shards of a patient data set.
 
-    `attribute` is a patient column whose values may have habits, such as the practice; `learns` selects the patients used.
-    Returns None when substitutes cannot be determined: the column is missing, holds no text or has fewer than two values with
-    several patients each, or fewer than two concepts are frequent enough.
+    `attribute` is a patient column such as the practice, for each value of which recording habits may differ; `learns` selects the
+    patients used. Returns None when substitutes cannot be determined: the column is missing, holds no text or has fewer than two
+    values with several patients each, or fewer than two concepts are frequent enough.
     """
     habits = _habits(dataset, attribute, learns)
     if len(habits) < 2:
@@ -193,9 +194,11 @@ class _Together:
         self._patients += np.bincount(once, minlength=len(self._candidates))
 
     def block(self, begin: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Compare BLOCK candidates with all: the ratio to chance, and how many standard deviations it lies below chance.
+        """Compare BLOCK candidates with all candidates.
 
-        All of a patient's records come from one practice, so chance assigns patients, not records, to practices.
+        Returns how often records of two candidates come from the same practice, as a ratio to chance, and how many standard
+        deviations this lies below chance. All of a patient's records come from one practice, so chance assigns patients, not
+        records, to practices.
         """
         every = self._records.astype(np.float64)
         share = every.sum(1) / max(every.sum(), 1)  # each practice's share of all records

@@ -1,6 +1,6 @@
 """One vector for each patient of the cohort.
 
-Needs only torch, transformers, numpy and pyarrow, because it runs on GPU workers.
+This package needs only torch, transformers, numpy and pyarrow, because it runs on GPU workers.
 """
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, People, Score, Things

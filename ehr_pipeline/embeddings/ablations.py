@@ -1,8 +1,9 @@
-"""Vectors of a sample of patients, made by single parts of the method, to see what each part contributes.
+"""Compute the vectors of a sample of patients with single parts of the method, to see what each part contributes.
 
-`network` is the encoder's block of the vectors, `profile` the block of the concept profile, and `no_network` a profile learned
-without kinship, which uses nothing from the encoder (an ablation, as in Meyes et al. 2019). The parts of the transform are
-applied to the existing chunk vectors, so that nothing is embedded a second time.
+There are three variants. `network` is the part of the vectors that comes from the encoder. `profile` is the part that comes from
+the concept profile. `no_network` is a profile that uses nothing from the encoder, because it is learned without kinship (an
+ablation, as in Meyes et al. 2019). All variants are computed from the existing chunk vectors, so that nothing is embedded a second
+time.
 
 `variants/<name>.arrow` has one row for each sampled patient: patient_id, and the vectors of the whole record and of both halves.
 """
@@ -43,9 +44,9 @@ class Variant:
 def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transform, fit: Fit) -> None:
     """Write the variants of a sample. `samples` (one for each shard of `dataset`) are those that the transform was learned from.
 
-    A part is left out if the run does not use it, or if the run's vectors consist of it alone. If the run has no profile,
-    `no_network` is the profile with the default settings. If the run has no kinship, `no_network` is the same as the profile,
-    and `profile` is left out.
+    A variant is left out if the run does not use that part, or if the run's vectors consist of that part alone. If the run has no
+    profile, `no_network` is the profile with the default settings. If the run has no kinship, `no_network` is the same as the
+    profile, and `profile` is left out.
     """
     few = drawn(samples, FITTED)
     base = learned.settings if learned.settings.profile else VectorSettings(habits=learned.settings.habits)
@@ -88,7 +89,7 @@ def read(artifact: Artifact) -> dict[str, Variant]:
 
 
 def drawn(samples: list[Sample], most: int) -> list[Sample]:
-    """At most about `most` patients, drawn as the same share of each sample; all if there are fewer."""
+    """Draw about `most` patients, the same share of each sample. If there are no more than `most`, return all of them."""
     rng = np.random.default_rng(0x7A1)
     share = min(most / max(sum(len(sample.whole.patients) for sample in samples), 1), 1.0)
     if share == 1:

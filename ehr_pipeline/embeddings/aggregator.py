@@ -45,7 +45,8 @@ def attend(query: Tensor, key: Tensor, chunks_CD: Tensor) -> Tensor:
 
 
 def train(samples: Sequence[tuple[ChunkVectors, ChunkVectors]], seed: int) -> Trained:
-    """Train on the halves of some patients; a fifth of them is held out to decide when to stop. Deterministic for a given seed."""
+    """Train on the halves of some patients; a fifth of the patients is held out to decide when to stop. Deterministic for a given
+    seed."""
     sides: list[list[Tensor]] = [[], []]
     for halves in samples:
         there = np.intersect1d(halves[0].patient, halves[1].patient)
@@ -113,7 +114,8 @@ def _fit(
 
 
 def _batches(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Batches of BATCH rows; the last may be smaller, and is dropped when it holds a single patient: there is nothing to match."""
+    """Divide rows into batches of BATCH rows; the last may be smaller. It is dropped if it holds a single patient, who has nobody
+    to be distinguished from."""
     return [part for start in range(0, len(rows), BATCH) if len(part := rows[start : start + BATCH]) > 1]
 
 

@@ -5,7 +5,7 @@ The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each pati
 the encoder's input for each patient: see `embeddings.on_new_extract`), `transform.safetensors` and `transform.json` (see
 `embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (chosen token ids), `selected_concepts.csv`
 (the chosen concepts, with names), `substitutes.csv` (concepts that count as one, see `concepts.substitutes`) and `variants/`
-(for a sample, the vectors that single parts of the method make: see `embeddings.ablations`).
+(for a sample of patients, vectors made by single parts of the method: see `embeddings.ablations`).
 """
 
 import json
@@ -64,10 +64,10 @@ def build(
 ) -> Counts:
     """Embed the cohort and write the artifact to `out`. Raises InputError when no patient has a chosen concept.
 
-    `listed` returns the concepts of the list of concepts to pool; it is called only when there is no `earlier` artifact.
-    With an `earlier` artifact of the same encoder, vectors lie in its space, and only new or changed patients are embedded.
-    Concepts that the encoder does not know are left out and counted. Chunk vectors stay in the job's `work` folder until all are
-    complete, so that a killed job can resume; the caller removes the folder.
+    `listed` returns the concepts of the list of concepts to pool; it is called only when there is no `earlier` artifact. With an
+    `earlier` artifact of the same encoder, vectors lie in the space of that artifact, and only new or changed patients are
+    embedded. Concepts that the encoder does not know are left out and counted. Chunk vectors stay in the job's `work` folder until
+    all are complete, so that a killed job can resume; the caller removes the folder.
     """
     vectors = np.asarray(read_vectors(artifacts[CONCEPT_EMBEDDINGS].path))
     vocabulary = Vocabulary.read(artifacts[VOCABULARY].path).first(len(vectors))
@@ -145,7 +145,8 @@ def _choose(
 
 
 def _with_share(learned: Transform, samples: list[transform.Sample], cohort: "_Cohort") -> tuple[Transform, Counts]:
-    """The transform with the encoder's share filled in, and the figures of the choice if the share was chosen from the data."""
+    """Return the transform with the encoder's share filled in. If the share was chosen from the data, also return the figures
+    behind this choice."""
     if learned.settings.encoder_share != "auto":
         return learned, {}
     if not learned.settings.profile:
@@ -155,7 +156,8 @@ def _with_share(learned: Transform, samples: list[transform.Sample], cohort: "_C
 
 
 def _samples(cohort: "_Cohort") -> list[transform.Sample]:
-    """Patients to learn the transform from, with the chunk vectors that the job has written. Raises InputError without any."""
+    """Return patients to learn the transform from, with the chunk vectors that the job has written. Raises InputError if there are
+    none."""
     if not cohort.anybody():
         raise _nobody(len(cohort.members))
     if not cohort.learning:
@@ -167,7 +169,8 @@ def _samples(cohort: "_Cohort") -> list[transform.Sample]:
 
 
 def learners(artifacts: Mapping[str, Artifact]) -> Learns:
-    """Function that flags the patients to learn the transform from: all, or with a data split those on the sides LEARNED_FROM."""
+    """Return a function that flags the patients from whom the transform is learned: all patients or, if there is a data split, the
+    patients on the sides LEARNED_FROM."""
     if DATA_SPLIT not in artifacts:
         return substitutes.everybody
     folder = artifacts[DATA_SPLIT].file("split")
@@ -201,8 +204,8 @@ def _nobody(count: int) -> InputError:
 
 
 def _seen(cohort: "_Cohort", earlier: Artifact | None, out: Path) -> tuple[dict[str, on_new_extract.Merged], Counts]:
-    """Write a hash of the encoder's input for each patient. Returns, by shard, which patients keep a vector, and counts of known
-    tokens."""
+    """Write a hash of the encoder's input for each patient. Returns which patients of each shard keep their earlier vector, and how
+    many tokens the encoder knows."""
     merged, total, known = {}, 0, 0
     for path in cohort.dataset:
         rows, ids, shard = cohort.rows(path), cohort.ids(path).combine_chunks(), cohort.shard(path)
@@ -275,12 +278,13 @@ class _Cohort:
         return Shard.read(path).below(self.size)
 
     def only(self, merged: dict[str, on_new_extract.Merged]) -> Cohort:
-        """The members who need a new vector: those who do not keep their earlier one."""
+        """The members who need a new vector, because they do not keep an earlier one."""
         new = [part.ids.filter(pa.array(~part.kept)) for part in merged.values()]
         return self.members.among(pa.concat_arrays(new))
 
     def part(self, name: str, number: int) -> transform.Part:
-        """The patients of a shard, with whole records or one half of them (`name`)."""
+        """The patients of the shard with the index `number`. `name` says whether their whole records are meant, or one half of
+        each."""
         path = self.dataset[number]
         shard = part_of(path, self.shard(path), self.rows(path), name, self.seed)
         return transform.Part(shard, self.rows(path), read_chunks(self.work / name / path.name))
@@ -300,7 +304,7 @@ class _Cohort:
         return counts
 
     def kinds(self, number: int, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Disease and sex of some rows of a shard (P,), as one text."""
+        """For each of some rows of a shard, the patient's disease and sex as one text (P,)."""
         table = schemas.read(self.dataset[number], ["patient_id", "sex"]).take(pa.array(rows))
         diseases = self.members.of(one_chunk(table.column("patient_id"))).table.column("disease").to_pylist()
         sexes = table.column("sex").to_pylist()
@@ -322,7 +326,7 @@ class _Cohort:
             yield transform.Sample(whole, (one, other), views)
 
     def plain_vectors(self) -> Iterator[NDArray[np.float32]]:
-        """Vectors by the published method, shard by shard, of the patients that have one; used for comparison."""
+        """Vectors by the published method, for comparison: shard by shard, of the patients who have a vector."""
         for number in range(len(self.dataset)):
             part = self.part("whole", number)
             pooled = over_chunks(part.chunks, len(part.patients), attend)

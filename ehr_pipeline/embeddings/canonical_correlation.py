@@ -43,9 +43,9 @@ class Canonical:
 def fit(one: Vectors, other: Vectors, most: int, seed: int) -> Canonical | None:
     """Find up to `most` directions in which two halves (P, D) of the same patients agree better than those of different patients.
 
-    Returns None with fewer than FEWEST_PATIENTS patients, or with fewer than two such directions (unless one is asked for): scaled
-    to length 1, vectors along one direction are only its two signs. Agreement by chance is measured on shuffled halves (parallel
-    analysis, Horn 1965).
+    Returns None if there are fewer than FEWEST_PATIENTS patients. Also returns None if no such direction is found, or only one
+    although `most` is higher: along a single direction, vectors scaled to length 1 can only be +1 or -1. Agreement by chance is
+    measured on shuffled halves (parallel analysis, Horn 1965).
     """
     if len(one) < FEWEST_PATIENTS:
         return None

@@ -3,9 +3,9 @@
 Each process takes every N-th shard and holds one shard at a time, so memory does not grow with the number of patients. Concepts
 that the encoder does not know are left out.
 
-Fills `work/whole/` and, for the split-half test, `work/half_a/` and `work/half_b/`: the same patients from two random halves of
-their visits. If the job has `windows`, it fills only `work/windows/`, where each window takes the place of a patient. A file
-appears complete or not at all, and is not written twice: a killed job resumes with the missing shards.
+The job fills `work/whole/`. For the split-half test, it also fills `work/half_a/` and `work/half_b/`: the same patients, each
+folder from one random half of their visits. If the job has `windows`, it fills only `work/windows/`, where each window takes the
+place of a patient. A file appears complete or not at all, and is not written twice: a killed job resumes with the missing shards.
 """
 
 import os

@@ -14,7 +14,8 @@ from ehr_pipeline.work.jobs import Job
 
 @dataclass(frozen=True)
 class Inference:
-    """How the encoder is run. The first three values are those of its training; so is the precision if it is 'auto'."""
+    """How the encoder is run. The first three values are those with which it was trained. If `precision` is 'auto', it is that of
+    the training, too."""
 
     context: int
     age_unit: Literal["year", "quarter"]
@@ -31,7 +32,7 @@ class EncoderJob(Job):
     vocabulary: Path
     dataset: Path
     work: Path
-    """Folder with what the job needs besides these, and with its results."""
+    """Folder with what the job needs besides these fields, and with its results."""
     settings: Inference
     seed: int
 

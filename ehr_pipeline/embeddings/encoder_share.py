@@ -1,17 +1,17 @@
-"""Choose the encoder's share in a patient's vector from the data: the share whose groups the two halves of records agree on best.
+"""Choose from the data how much the encoder counts in a patient's vector: the share for which both halves of a record agree best.
 
 Groups are made by k-means on whole records, and each half of a patient's visits is assigned to one of these groups. Two halves
 agree if they are in the same group. The measure is how much more often the halves of one patient agree than the halves of different
-patients alike in disease, sex, age and amount of record. So agreement on age or disease does not count, and groups that follow
-these attributes leave less to agree on. (Cohen's kappa, a ratio to the agreement that is left to reach, would reward such groups.)
-The measure is averaged over several numbers of groups.
+patients who are alike in disease, sex, age and amount of record. So agreement that comes from age or disease does not count, and
+groups that follow these attributes leave less to agree on. (Cohen's kappa would reward such groups, because it divides by the
+agreement that is left to reach.) The measure is averaged over several numbers of groups.
 
 Retrieval of a patient's other half (`clusters.contributions`) would be a bad criterion. It measures whether vectors identify a
 person, which many weak traits can do, and it favours a share that hides the groups (docs/ablation.md).
 
 The patients are divided into two parts, block by block. Canonical directions and groups are learned from one part and evaluated on
-the other. A share is accepted only if it is better than no encoder, by intervals that hold for all shares tried (Bonferroni). Of
-the accepted shares, the best is chosen.
+the other, and then the other way round. A share is accepted only if it is better than no encoder, by intervals that hold for all
+shares tried (Bonferroni). Of the accepted shares, the best is chosen.
 
 Axes: n patients, D dimensions.
 """
@@ -38,7 +38,7 @@ SHARES = (0.1, 0.2, 0.3, 0.5)
 GROUPS, STARTS = (5, 10, 20), 3
 """Numbers of groups, and random starts of k-means for each."""
 MOST, FEWEST = 5_000, 200
-"""Most patients used to choose the share, and fewest: with fewer patients, the share is 0."""
+"""Largest and smallest number of patients from whom the share is chosen; with fewer patients, the share is 0."""
 CERTAIN = NormalDist().inv_cdf(1 - 0.05 / (2 * len(SHARES)))
 """Half the width of each interval in standard deviations, so that all intervals hold together in 95 % of cases."""
 Vectors = NDArray[np.float32]
@@ -48,7 +48,7 @@ Three = tuple[Vectors, Vectors, Vectors]
 
 @dataclass(frozen=True)
 class Tried:
-    """One share, and how well halves agree on groups made with it."""
+    """A share that was tried, and how well the halves of records agree on the groups made with it."""
 
     share: float
     agreement: float
@@ -67,7 +67,7 @@ class Chosen:
 
     @property
     def adds(self) -> Tried | None:
-        """The tried share that shows how much the network adds: the chosen share or, if it is 0, the best of the others."""
+        """The tried share that shows how much the network adds: the chosen share or, if that is 0, the best of the other shares."""
         some = [one for one in self.tried if (one.share == self.share if self.share else one.share)]
         return max(some, key=lambda one: one.gain.value, default=None)
 
@@ -86,7 +86,7 @@ class Chosen:
 
     @classmethod
     def of(cls, embeddings: Artifact) -> "Chosen | None":
-        """Read from the counts of a `patient_embeddings` artifact; None if its share was set by hand."""
+        """Read the choice from the counts of a `patient_embeddings` artifact; None if its share was set by hand."""
         found = embeddings.counts.get(SHARE)
         if found is None:
             return None
@@ -100,7 +100,7 @@ def choose(
 ) -> Chosen:
     """Choose the encoder's share for a transform with a profile.
 
-    `kinds(number, rows)` names the kinds of patients, by disease and sex, of the rows of a sample's shard.
+    `kinds(number, rows)` returns a text with disease and sex for each of some rows of a shard; `number` is the index of the shard.
     """
     some = ablations.drawn(samples, MOST)
     there = np.concatenate([np.all([part.there for part in (one.whole, *one.halves)], axis=0) for one in some])
@@ -144,9 +144,9 @@ def compared(
 ) -> Chosen:
     """Compare the shares, and choose one.
 
-    `profiles` are features of the profile. `views` are the same features for another division into halves, from which at most
-    `most` canonical directions are learned (None: features are used unchanged). `alike` (n,) numbers blocks of patients alike,
-    from 0.
+    `profiles` are features of the profile. `views` are the same features for another division of the visits into halves; up to
+    `most` canonical directions are learned from them. If `views` is None, the features are used unchanged. `alike` (n,) is the
+    index of each patient's block of similar patients.
     """
     rng = np.random.default_rng([seed, 0x5A4E])
     learns = (rng.permutation(int(alike.max()) + 1) % 2 == 0)[alike]
@@ -173,10 +173,10 @@ def compared(
 
 
 def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, seed: int) -> NDArray[np.float64]:
-    """Agreement beyond chance (m,) of each patient's halves (m, D) on groups learned from the vectors `fitted` (n, D) of other
-    patients.
+    """For each patient (m,), how often both halves (m, D) are in the same group, beyond chance. Groups are learned from the vectors
+    `fitted` (n, D) of other patients.
 
-    It is 0 for a patient alone in the block.
+    Chance is measured on other patients of the same block; the value is 0 for a patient who is alone in a block.
     """
     from sklearn.cluster import KMeans
 
@@ -193,8 +193,8 @@ def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, s
 
 
 def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArray[np.float64]:
-    """For each patient, the share of the others in the block whose label in `theirs` (m,) equals the patient's own label in
-    `own` (m,)."""
+    """For each patient, the share of the other patients in the same block whose label in `theirs` (m,) equals the patient's label
+    in `own` (m,)."""
     _, block, sizes = np.unique(alike, return_inverse=True, return_counts=True)
     counts = np.bincount(block * groups + theirs, minlength=len(sizes) * groups).reshape(-1, groups)
     return np.asarray((counts[block, own] - (own == theirs)) / np.maximum(sizes[block] - 1, 1), np.float64)
@@ -203,7 +203,8 @@ def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArr
 def _confirmed(
     profiles: Three, views: tuple[Vectors, Vectors] | None, fitted: NDArray[np.bool_], most: int, seed: int
 ) -> list[Vectors]:
-    """Profiles as from `Transform.centred_profile`, but learned only from the patients `fitted` (n,)."""
+    """Profiles as `Transform.centred_profile` makes them, but with directions and centres learned only from the patients `fitted`
+    (n,)."""
     reliable = None
     if views is not None:
         both = fitted & views[0].any(axis=1) & views[1].any(axis=1)

@@ -1,6 +1,6 @@
 """Measures of an embedding space, before and after subtracting the mean vector, since a narrow cone makes all cosines large.
 
-The measures describe the space and compare runs. They do not tell whether vectors are good for a purpose (Taylor et al. 2024 find
+The measures describe the space and compare runs. They do not show whether vectors are good for a purpose (Taylor et al. 2024 find
 that alignment and uniformity do not predict this). Axes: P patients, D dimensions.
 """
 
@@ -18,7 +18,8 @@ NEIGHBOURS = 15
 
 
 def of_space(whole: Vectors, halves: tuple[Vectors, Vectors]) -> dict[str, dict[str, float]]:
-    """All measures, 'raw' and 'centred', of whole records (P, D) and of both halves (p, D) of some patients, row by row."""
+    """Compute all measures, 'raw' and 'centred', from vectors of whole records (P, D) and of both halves of some records (p, D),
+    whose rows belong together."""
     middle = unit_length(whole).mean(axis=0)
     found = {}
     for name, centre in (("raw", np.zeros_like(middle)), ("centred", middle)):
@@ -60,8 +61,8 @@ def effective_rank(vectors: Vectors) -> float:
 
 
 def hubness(unit: Vectors, count: int = NEIGHBOURS) -> float:
-    """Skewness, over patients, of how often each is among the `count` nearest neighbours of others; 0 without hubs (Radovanović
-    et al. 2010)."""
+    """Skewness, over patients, of how often a patient is among the `count` nearest neighbours of others; 0 without hubs
+    (Radovanović et al. 2010)."""
     count = min(count, len(unit) - 1)
     if count < 1:
         return 0.0
@@ -76,7 +77,8 @@ def hubness(unit: Vectors, count: int = NEIGHBOURS) -> float:
 
 
 def retrieved(one: Vectors, other: Vectors) -> dict[int, float]:
-    """For each k of RETRIEVED, the share of patients whose other half is among the k nearest of all; mean of both directions."""
+    """For each k of RETRIEVED, the share of patients for whom the k vectors nearest to one half include the other half. It is the
+    mean of both directions."""
     found = dict.fromkeys(RETRIEVED, 0.0)
     for first, second in ((one, other), (other, one)):
         for start in range(0, len(first), BLOCK):

@@ -60,7 +60,8 @@ class Merged:
     """Flags of the patients who keep their earlier vector, one for each of `ids`."""
 
     def table(self, earlier: Path, new: pa.Table) -> pa.Table:
-        """Rows of the file `earlier` for patients who keep their vector, rows of `new` for others; no row without a vector."""
+        """Rows of the file `earlier` for patients who keep their vector, rows of `new` for others. Patients without a vector have
+        no row."""
         before = schemas.read(earlier) if earlier.is_file() else new.slice(0, 0)
         mine = self.ids.filter(pa.array(self.kept))
         old = before.filter(pc.is_in(before.column("patient_id"), value_set=mine))

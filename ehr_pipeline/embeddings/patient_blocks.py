@@ -1,4 +1,4 @@
-"""Blocks of patients alike that are made by halving, and means over patients who are compared within their block."""
+"""Divide patients into blocks of similar patients by repeated halving; means over patients who are compared within their block."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,8 @@ class Estimate:
 
 
 def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]], most: int = HALVED) -> Labels:
-    """Block numbers (n,): blocks hold at most `most` patients, who are equal in all categories (n,) and close in all numbers (n,).
+    """Return the index of each patient's block (n,). A block has at most `most` patients, who are equal in all categories (n,) and
+    close in all numbers (n,).
 
     Within each combination of categories, patients are halved repeatedly, at the median of each number in turn.
     """
@@ -48,8 +49,8 @@ def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]], 
 def mean_over_blocks(values: NDArray[np.float64], block: Labels, deviations: float = NORMAL_95) -> Estimate:
     """Mean of `values` (n,) with its interval; patients of a block are compared with each other, so blocks are the units.
 
-    The variance is that of a ratio of block sums (Cochran 1977, 'Sampling techniques', chapter 9A). The interval reaches so many
-    standard `deviations` to each side: 1.96 for one of 95 %.
+    The variance is that of a ratio of block sums (Cochran 1977, 'Sampling techniques', chapter 9A). The interval reaches
+    `deviations` standard deviations to each side; 1.96 gives a 95 % interval.
     """
     _, place = np.unique(block, return_inverse=True)
     sums, sizes = np.bincount(place, values), np.bincount(place)

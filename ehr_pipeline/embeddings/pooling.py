@@ -1,7 +1,8 @@
-"""From token vectors to one vector for each chunk, and from these to one for each patient.
+"""Average token vectors to one vector for each chunk, and chunk vectors to one vector for each patient.
 
-As published: the mean over the chosen tokens of a chunk, attention between chunks, then the mean over chunks. Settings can add
-token weights, and replace or remove the attention between chunks. Axes: C chunks, P patients, D hidden size, V vocabulary.
+The published method takes the mean over the chosen tokens of a chunk, applies attention between chunks, and takes the mean over
+chunks. Settings can add token weights, and replace or remove the attention between chunks. Axes: C chunks, P patients, D hidden
+size, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -107,7 +108,8 @@ def pool_chunks(
 
 
 def over_chunks(chunks: ChunkVectors, patients: int, attention: Attention | None) -> Pooled:
-    """One vector for each of `patients`: the mean of its chunks after `attention`, or without attention their weighted mean."""
+    """One vector for each of `patients`: the mean of the patient's chunk vectors after `attention` or, without attention, their
+    weighted mean."""
     width, owner = chunks.vectors_CD.shape[1], chunks.patient
     count = np.bincount(owner, minlength=patients)
     tokens = np.zeros(patients, np.int64)

@@ -29,10 +29,10 @@ def profiled(tokens: NDArray[np.integer], chosen: NDArray[np.bool_]) -> NDArray[
 
 
 def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: float) -> NDArray[np.float32]:
-    """Matrix (S, S) that spreads values over related concepts: each concept keeps 1 - `given` of its own.
+    """Matrix (S, S) that spreads values over related concepts: each concept keeps the share 1 - `given` of its value.
 
     The rest is split among the RELATIVES nearest concepts, in proportion to squared cosine. `vectors` (V, D) are concept vectors;
-    cosines are computed after subtracting the mean of the profiled ones.
+    cosines are computed after subtracting the mean vector of `concepts` (S,).
     """
     size = len(concepts)
     if size < 2 or not given:
@@ -111,9 +111,10 @@ def features(
     course: bool,
     ages: bool,
 ) -> NDArray[np.float32]:
-    """Profiles of some patients (P, K) on the axes of `basis` (S, K); `course` adds K columns, `ages` adds one.
+    """Profiles of some patients (P, K) on the axes of `basis` (S, K), followed by further columns if asked for.
 
-    The course is the profile of the later half of the record minus that of the earlier half; the age is `mean_age`.
+    `course` adds K columns for the change over time: the profile of the later half of the record minus that of the earlier half.
+    `ages` adds one column, the `mean_age`.
     """
 
     def moved(part: Shard) -> NDArray[np.float32]:
@@ -142,7 +143,8 @@ class Gram:
     def components(self, count: int) -> NDArray[np.float32]:
         """Right singular vectors (S, count) of all blocks stacked, the largest singular value first.
 
-        The sign of each makes its largest entry (by absolute value) positive, so that the result is the same on every machine.
+        The sign of each vector is chosen so that its largest entry (by absolute value) is positive. So the result is the same on
+        every machine.
         """
         some = leading_axes(self._sum, count)
         largest = some[np.abs(some).argmax(0), np.arange(some.shape[1])]

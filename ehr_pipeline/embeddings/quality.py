@@ -39,7 +39,8 @@ def measure(
     chosen: NDArray[np.bool_],
     vocabulary: Vocabulary,
 ) -> dict[str, Any]:
-    """All figures of the embeddings in `out`, and the collapse of the published vectors (`plain`, shard by shard), if given."""
+    """All figures for the embeddings in `out`. If `plain` (vectors by the published method, shard by shard) is given, also the
+    collapse of these."""
     described, whole = [], []
     every = max(1, -(-len(cohort) // DESCRIBED))
     for path in dataset:
@@ -69,11 +70,13 @@ def measure(
 
 
 def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, float]:
-    """Spearman's rank correlation of the patients' distances to the centre with each of `numbers` (P,); and their spread.
+    """Spearman's rank correlation of the patients' distances to the centre with each of `numbers` (P,), and the spread of the
+    distances.
 
-    Old patients with long records collapse to the centre when vectors are means over many tokens. The distance is from the vector
-    of length 1 to the mean of all of these; distances that differ only by rounding count as equal. The spread is the standard
-    deviation of the distances divided by their mean: ranks do not show whether some patients lie much nearer than others.
+    Old patients with long records collapse to the centre when vectors are means over many tokens. A distance is measured from a
+    patient's vector, scaled to length 1, to the mean of all such vectors. Distances that differ only by rounding count as equal.
+    The spread is the standard deviation of the distances divided by their mean: ranks do not show whether some patients lie much
+    nearer than others.
     """
     unit = _unit(vectors)
     distance = np.round(np.linalg.norm(unit - unit.mean(0), axis=1), DECIMALS)
@@ -91,7 +94,7 @@ def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def _pairs(one: dict[str, Vectors], other: dict[str, Vectors]) -> tuple[Vectors, Vectors]:
-    """The two halves of the patients who have both, row by row; without any, no rows."""
+    """Vectors of the first and of the second half for the patients who have both, in the same order; no rows if nobody has both."""
     both = sorted(one.keys() & other.keys())
     if not both:
         width = len(next(iter([*one.values(), *other.values()]), np.zeros(1)))
@@ -164,7 +167,7 @@ def _read(path: Path) -> tuple[pa.Array, Vectors]:
 
 
 def _by_id(folder: Path, dataset: list[Path]) -> dict[str, Vectors]:
-    """Vectors of a folder by patient: about COMPARED of them, the first of each shard."""
+    """Vectors of about COMPARED patients from a folder, by patient: the same number from the beginning of each shard."""
     found: dict[str, Vectors] = {}
     for path in dataset:
         ids, vectors = _read(folder / path.name)

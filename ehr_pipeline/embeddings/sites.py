@@ -32,11 +32,12 @@ class Predictability:
 def predictability(
     vectors: NDArray[np.floating], second: NDArray[np.bool_], covariates: Floats, seed: int
 ) -> Predictability | None:
-    """Measure how well a logistic regression recognises, from vectors (P, D) of patients alike, who is of the `second` site
-    (P,).
+    """Measure how well a logistic regression recognises from vectors (P, D) who is a patient of the `second` site (P,), among
+    similar patients.
 
-    `covariates` is (P, C). Each patient is judged by a classifier that was fitted without that patient. The penalty is fixed;
-    directions are standardised. None if fewer than FEWEST patients of each site can be matched.
+    Patients are similar if they are in the same cell of `covariates` (P, C). Each patient is judged by a classifier that was fitted
+    without that patient. The penalty is fixed; directions are standardised. Returns None if fewer than FEWEST patients of each site
+    can be matched.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -63,8 +64,8 @@ def predictability(
 
 
 def matched(second: NDArray[np.bool_], covariates: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Sorted rows of patients, equally many from each site in every cell of covariates; if a site has more, they are drawn at
-    random."""
+    """Return sorted rows of patients: in every cell of covariates, equally many from each site. The site that has more patients in
+    a cell is sampled at random."""
     cell = cells(covariates)
     kept = []
     for number in range(int(cell.max(initial=-1)) + 1):
@@ -98,7 +99,8 @@ class Removal:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.floating], second: NDArray[np.bool_], covariates: Floats) -> "Removal":
-        """Learn the difference from vectors (P, D), sites (P,) and covariates (P, C), whose cells are regressed out as well."""
+        """Learn the difference from vectors (P, D), sites (P,) and covariates (P, C). The cells of the covariates are regressed out
+        as well."""
         cell, own = cells(covariates), second.astype(np.float64)
         sizes = np.bincount(cell).astype(np.float64)
         # Vectors and site are centred within cells before the regression (Frisch-Waugh-Lovell).

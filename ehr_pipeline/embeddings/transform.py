@@ -1,14 +1,17 @@
 """Turn a patient's chunk vectors and concepts into the final vector. The transform is learned once from the cohort, and stored.
 
-1. The encoder's vector: attention between chunks, or none, then the mean over chunks, scaled to length 1.
-2. The common component is removed: the centre of the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
-3. The concept profile, in which substitutes (`concepts.substitutes`) count as one, with its course and its mean age
-   (`embeddings.profile`), in the directions that are reproduced in both halves of the visits (`embeddings.canonical_correlation`).
+1. The encoder's vector is computed: attention between chunks, or none, then the mean over chunks, scaled to length 1.
+2. The common component is removed from it: the centre of the cohort, and leading principal components (Arora 2017; Mu & Viswanath
+   2018).
+3. The concept profile is computed (`embeddings.profile`): how often the patient has each concept, how that changes over time, and
+   the mean age at which concepts were recorded. Concepts that substitute for each other (`concepts.substitutes`) count as one. The
+   profile is then projected onto the directions that are reproduced in both halves of the visits
+   (`embeddings.canonical_correlation`).
 4. Both vectors are scaled to length 1, centred at their spatial median, scaled again, and concatenated. So the cosine of two
    patients is the weighted mean of two cosines, and no patient lies nearer to the centre of the cohort than others. How much the
    encoder's vector weighs is chosen from the data (`embeddings.encoder_share`); a vector of weight 0 is left out.
 
-Each step can be switched off; with all of them off, and attention 'plain', the vectors are the published ones.
+Each step can be switched off. With all of them off, and attention 'plain', the vectors are computed as in the published study.
 `transform.safetensors` and `transform.json` hold what was learned, so that vectors of new patients lie in the same space.
 """
 
@@ -48,7 +51,7 @@ class Part:
 
     @property
     def there(self) -> NDArray[np.bool_]:
-        """Flags (P,) of the patients with a chosen token: the others have no vector."""
+        """Flags (P,) of the patients with a chosen token; other patients have no vector."""
         return np.bincount(self.chunks.patient, minlength=len(self.patients)) > 0
 
 
@@ -69,7 +72,7 @@ def some_of(part: Part, own: NDArray[np.int64]) -> Part:
 
 @dataclass(frozen=True)
 class Transform:
-    """Computes the vector of any patient. Arrays of steps that are switched off are missing."""
+    """Computes the vector of any patient. `arrays` lacks the arrays of steps that are switched off."""
 
     settings: VectorSettings
     weights: Vectors
@@ -130,7 +133,8 @@ class Transform:
         return unit_length(self.confirmed(features) - self.arrays["profile_centre"])
 
     def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
-        """Concept profiles of some patients (P, K), followed by columns for course and mean age if these are switched on."""
+        """Concept profiles of some patients (P, K), followed by columns for change over time and mean age if these are switched
+        on."""
         arrays = {name: self.arrays[name] for name in ("concepts", "passed", "usual", "basis")}
         return profile.features(shard, patients, **arrays, course=self.settings.course, ages=self.settings.ages)
 
@@ -191,10 +195,11 @@ def fit(
     samples: Iterable[Sample],
     seed: int,
 ) -> tuple[Transform, dict[str, object]]:
-    """Learn the transform from samples of the cohort. Returns it with facts on the learning.
+    """Learn the transform from samples of the cohort. Returns it, and facts about how it was learned.
 
-    `vectors` (V, D) are the concept vectors, `occurrences` (V,) the token counts of the cohort; `substitutes` count as one. When
-    no canonical directions are found, as in a small sample, the profile is left as it is, and the facts report 0 directions.
+    `vectors` (V, D) are the concept vectors, `occurrences` (V,) the token counts of the cohort. Concepts that are `substitutes` of
+    each other count as one. When no canonical directions are found, as in a small sample, the profile is left as it is, and the
+    facts report 0 directions.
     """
     samples, arrays, told = list(samples), dict[str, NDArray[Any]](), dict[str, object]()
     transform = Transform(settings, weights, arrays)
@@ -239,7 +244,7 @@ def fit(
 
 
 def _views(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vectors]:
-    """Profiles of both views, for the patients that have profiled concepts in both."""
+    """Profiles of both halves of the visits (`Sample.views`), for the patients that have profiled concepts in both halves."""
     sides: tuple[list[Vectors], list[Vectors]] = ([], [])
     for sample in samples:
         told = [transform.profile(view, sample.whole.patients) for view in sample.views]

@@ -12,10 +12,10 @@ from ehr_pipeline.tables import schemas
 
 
 def first_half(path: Path, shard: Shard, patients: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """Flags of the visits (all of the shard's) in the first half of the test, for some patients (rows of the file `path`).
+    """Flag the visits in the first half of the split-half test, for some patients (rows of the file `path`).
 
-    Depends only on the seed, the patient's id and the day, so an unchanged record keeps its halves when patients are added to
-    the shard. The flags of other patients' visits are meaningless.
+    Returns one flag for each visit of the shard; the flags of other patients' visits are meaningless. A flag depends only on the
+    seed, the patient's id and the day, so an unchanged record keeps its halves when patients are added to the shard.
     """
     ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(patients)).to_pylist()
     salts = np.zeros(len(shard.birth_day), np.uint64)
@@ -27,7 +27,8 @@ def first_half(path: Path, shard: Shard, patients: NDArray[np.int64], seed: int)
 
 
 def half_to_learn_from(visits: int, shard: int, seed: int) -> NDArray[np.bool_]:
-    """Flags (visits,) of one half in another division, independent of `first_half`; depends on the seed and the shard's number."""
+    """Flags (visits,) of one half in a second division, which is independent of `first_half`. They depend on the seed and the index
+    of the shard."""
     return np.random.default_rng([seed, shard, 0x4A20]).random(visits) < 0.5
 
 

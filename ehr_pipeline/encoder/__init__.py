@@ -1,6 +1,6 @@
 """The encoder: masked language modelling on the concepts of patients, from scratch.
 
-Needs only torch, transformers, numpy and pyarrow, because it runs on GPU workers.
+This package needs only torch, transformers, numpy and pyarrow, because it runs on GPU workers.
 """
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, Score, Things

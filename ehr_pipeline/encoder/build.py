@@ -38,7 +38,7 @@ def build(job: TrainingJob, launch: Launch) -> Counts:
 
 
 def patients(dataset: Artifact, out: Path) -> Iterator[NDArray[np.uint64]]:
-    """Yield hashes of the patients that the training read, by shard. Removes the list of them that the job left in `out`."""
+    """Yield hashes of the patients that the training read, by shard. Removes the job's list of these patients from `out`."""
     shard, row = np.load(out / PATIENTS)
     (out / PATIENTS).unlink()
     for number, path in enumerate(dataset.files("patients")):

@@ -136,7 +136,7 @@ def _training(metrics: dict[str, Any]) -> str:
 
 
 def _seen(metrics: dict[str, Any]) -> str:
-    """Return a sentence on what the training had to do with the validation patients."""
+    """Return a sentence on what part the validation patients had in the training."""
     if not _trained(metrics):
         return "Patients of this study, of whom nothing was learned here."
     return "Patients whom the training never saw; the best epoch was chosen on them, which flatters it a little."

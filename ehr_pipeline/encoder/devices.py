@@ -29,8 +29,8 @@ LONGEST = timedelta(days=30)  # how long a process that has finished its share w
 def process_group(threads: int = 0, needs_gpu: bool = False) -> Iterator[torch.device]:
     """Yield the device of this process, inside the group of all processes of the job (NCCL on GPUs, Gloo on CPUs).
 
-    No process leaves the block before all do: if one dies, torchrun restarts all, which fails on a node whose processes have
-    already ended. Raises UserError, before anything starts, when `device_of_process` does.
+    No process leaves the block before all processes do. Otherwise, if one died, torchrun would restart all of them, which fails on
+    a node whose processes have already ended. Raises UserError if `device_of_process` does, before anything starts.
     """
     device = device_of_process(needs_gpu)
     cuda = device.type == "cuda"
@@ -89,7 +89,8 @@ def name_of(device: torch.device) -> str:
 
 
 def _local(what: str, default: int) -> int:
-    """Return the number of this process (RANK) or the number of processes (WORLD_SIZE) of the job on this machine."""
+    """Return a number of the job on this machine: the index of this process (RANK), or how many processes there are
+    (WORLD_SIZE)."""
     return int(os.environ.get(f"LOCAL_{what}", default))
 
 
@@ -156,7 +157,8 @@ def keep_freed_memory() -> None:
 def repeatable(device: torch.device) -> Iterator[None]:
     """Use only deterministic (bit-identical) algorithms on a CPU; GPUs use the fastest ones.
 
-    New arrays are not filled beforehand, as torch does by default then: it takes 7 % of the training of a small model.
+    With deterministic algorithms, torch by default also fills new arrays beforehand. This is switched off, because it takes 7 % of
+    the training of a small model.
     """
     before, options = torch.are_deterministic_algorithms_enabled(), cast(Any, torch.utils.deterministic)
     fills = options.fill_uninitialized_memory

@@ -35,7 +35,7 @@ def evaluate(
     *,
     threads: SideBySide | None = None,
 ) -> NDArray[np.float64]:
-    """Return the objective's sums over the parts, which are divided among the processes of the job, or its `threads`."""
+    """Return the objective's sums over the parts. The parts are divided among the processes of the job, or among its `threads`."""
     model.eval()
     sums = torch.from_numpy(objective.no_sums()).to(device)
 
@@ -54,7 +54,7 @@ def evaluate(
 
 
 def asked(objective: Objective, sequences: Sequences, context: int, seed: int, at_once: int = 1) -> Iterator[Part]:
-    """Yield all chunks of `sequences` as parts of `at_once` x ROWS rows: the predictions that every evaluation makes."""
+    """Yield all chunks of `sequences` as parts of `at_once` x ROWS rows, with the predictions that every evaluation makes."""
     groups = enumerate(packing.group_rows(sequences, np.arange(len(sequences.chunks)), context, ROWS))
     while several := list(islice(groups, at_once)):
         draws = [

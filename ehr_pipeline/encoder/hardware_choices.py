@@ -25,7 +25,8 @@ Machine = dict[str, str]
 
 
 def of_training(wish: str, compiled: bool, device: "torch.device", folder: Path) -> Machine:
-    """Return the choices for the training in a folder. The machine of the first process decides for all, and records them there.
+    """Return the choices for the training in a folder. The machine of the first process decides for all; it records the choices
+    there.
 
     `wish` is the precision in the settings ('auto', 'float32', 'bfloat16'); `compiled` is whether layers are compiled here. A
     resumed training keeps the precision with which it began. If it is resumed on another device, both devices are recorded.

@@ -1,13 +1,13 @@
 """Initial weights: an output bias from the frequencies of concepts, or the weights of an earlier training.
 
-The bias: without it, a network first learns through all its weights which concepts are frequent (Meister, Stokowiec, Pimentel, Yu,
-Rimell & Kuncoro 2023, 'A Natural Bias for Language Generation Models').
+The output bias is set because a network without it first learns, through all its weights, which concepts are frequent (Meister,
+Stokowiec, Pimentel, Yu, Rimell & Kuncoro 2023, 'A Natural Bias for Language Generation Models').
 
-An earlier training: token ids are only ever appended, so the rows of known tokens are copied. A new token starts from the mean
-of the known concepts, with the mean of their biases (Hewitt 2021, 'Initializing New Word Embeddings for Pretrained Language
-Models'), so its score is the mean of their scores. A random row of small values would score near zero, above most tokens that a
-trained model rejects, and so take probability from learned tokens. All new tokens start with equal rows, which diverge at the
-first update because their contexts differ.
+If weights come from an earlier training, the rows of known tokens are copied: their ids are the same, because token ids are only
+ever appended. A new token starts from the mean of the known concepts, with the mean of their biases (Hewitt 2021, 'Initializing New
+Word Embeddings for Pretrained Language Models'), so its score is the mean of their scores. A random row of small values would score
+near zero, above most tokens that a trained model rejects, and so take probability from learned tokens. All new tokens start with
+equal rows, which diverge at the first update because their contexts differ.
 """
 
 import json
@@ -48,7 +48,7 @@ class Facts:
 
     @classmethod
     def of(cls, folder: Path) -> "Facts | None":
-        """Read the facts next to a checkpoint; None if it was not made from another study's."""
+        """Read the facts next to a checkpoint; None if it was not made from another study's checkpoint."""
         path = folder / FACTS
         return cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
@@ -65,7 +65,7 @@ def bias_at_frequencies(model: StockWeights, training_counts: NDArray[np.int64])
 
 
 def begin(model: StockWeights, folder: Path, vocabulary: Vocabulary, settings: EncoderSettings) -> dict[str, Any]:
-    """Overwrite a new model's weights with those of a checkpoint; freeze layers if the checkpoint was made from another study's.
+    """Overwrite a new model's weights with those of a checkpoint. If that was made from another study's checkpoint, freeze layers.
 
     Returns entries for `metrics.json`: `tokens_added`, or the facts of the `transfer`. Raises the errors of `continue_from`.
     """

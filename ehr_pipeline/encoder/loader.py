@@ -35,7 +35,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Plan:
-    """How updates are divided: slots in a row, rows in an update, rows computed at once, rank among `processes`.
+    """How updates are divided: slots in a row, rows in an update, rows computed at once, and this process's rank among `processes`.
 
     Rows computed at once are whole blocks of the rows that the objective compares (`Loss.together`).
     """

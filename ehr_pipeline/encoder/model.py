@@ -74,9 +74,9 @@ class PackedEncoder(nn.Module):
     ) -> Tensor:
         """Return the final hidden states (R, T, D), or (M, D) of chosen places only (indices into the flattened R × T).
 
-        A token attends only to tokens in its own segment; in an encoder that looks back, only to those in its own and earlier
-        visits, given by `order_RT` (see `visibility`), which other encoders do not need. With chosen places, the last layer
-        computes keys and values of all tokens, but everything else only for chosen ones: the result is the same.
+        A token attends only to tokens in its own segment. In an encoder that looks back, it attends only to its own and earlier
+        visits; `order_RT` says which these are (see `visibility`), and other encoders do not need it. With chosen places, the last
+        layer computes keys and values of all tokens, but everything else only for chosen ones: the result is the same.
         """
         base: Any = self.stock.roberta_prelayernorm
         embeddings = base.embeddings
@@ -131,8 +131,8 @@ class PackedEncoder(nn.Module):
 def visibility(segments_RT: Tensor, dtype: torch.dtype, order_RT: Tensor | None = None) -> Tensor:
     """Return the term added to attention scores (R, 1, T, T): 0 within a segment, minus infinity between segments.
 
-    With `order_RT`, a token sees no token of a later order than its own. The order is 2v + 1 for a token in visit v, and 2v for
-    a mask that stands before visit v and predicts it. No other token sees a mask.
+    With `order_RT`, a token does not see tokens of a higher order than its own. The order is 2v + 1 for a token in visit v, and 2v
+    for a mask that stands before visit v and predicts it. A mask is seen only by itself.
     """
     apart_RTT = segments_RT[:, :, None] != segments_RT[:, None, :]
     if order_RT is not None:

@@ -57,7 +57,7 @@ def counted(row_M: NDArray[np.int64]) -> NDArray[np.int64]:
 def pack_rows(lengths: NDArray[np.int64], context: int) -> Iterator[list[int]]:
     """Group chunks into rows of at most `context` slots, in the given order, first fit. Yields indices of chunks.
 
-    A row is yielded when it is full, and the oldest one when too many are open: the result depends only on the lengths.
+    A row is yielded when it is full. When too many rows are open, the oldest is yielded. The result depends only on the lengths.
     """
     open_rows: list[tuple[int, list[int]]] = []
     for index, length in enumerate(lengths.tolist()):

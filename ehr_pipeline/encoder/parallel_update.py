@@ -1,8 +1,8 @@
-"""Parts of an update computed at the same time, each on a thread of its own that computes everything alone.
+"""Compute parts of an update at the same time: each thread computes whole parts, without sharing work with other threads.
 
-Where a model is small, its products are too: threads that share each of them mostly wait for each other, at several hundred places
-in an update. So a CPU's threads take whole parts instead, as processes do, but within one memory and without sending anything. The
-sum of the gradients is in the order of the parts, so the same number of threads gives the same weights.
+The products of a small model are small. If threads shared each product, they would mostly wait for each other, at several hundred
+places in an update. So a CPU's threads take whole parts instead, as processes do, but within one memory and without sending
+anything. The gradients are summed in the order of the parts, so the same number of threads gives the same weights.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,10 +60,10 @@ class SideBySide:
 
 @contextmanager
 def side_by_side(settings: EncoderSettings, device: torch.device, compiled: bool) -> Iterator[SideBySide | None]:
-    """Yield the threads of a training; None where its parts are computed one after the other.
+    """Yield the threads of a training; None if its parts are computed one after the other.
 
-    That is so on GPUs, for compiled models, with several processes or a single thread, and with dropout, for which all threads
-    would draw from one generator in a varying order.
+    They are computed one after the other on GPUs, for compiled models, with several processes, and with a single thread. The same
+    holds with dropout, since all threads would draw from one generator in a varying order.
     """
     threads = torch.get_num_threads()
     dropout = settings.dropout or settings.attention_dropout

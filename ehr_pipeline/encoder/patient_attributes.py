@@ -49,8 +49,8 @@ class Traits:
         return cls(values, counts)
 
     def of(self, name: str, patients: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the values of `patients` (`Sequences.numbers`); UNKNOWN for a patient of -1, and for an attribute that was not
-        read."""
+        """Return the values of `patients` (`Sequences.numbers`). The value is UNKNOWN where there is no patient (-1), and for an
+        attribute that was not read."""
         if name not in self.values:
             return np.full(patients.shape, UNKNOWN, np.int64)
         return np.where(patients >= 0, self.values[name][patients], UNKNOWN).astype(np.int64)

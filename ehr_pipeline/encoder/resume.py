@@ -64,7 +64,8 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def lock(self) -> AbstractContextManager[int]:
-        """Lock the folder. Raises UserError if another training holds the lock; the kernel frees it when that dies."""
+        """Lock the folder. Raises UserError if another training holds the lock; the kernel frees the lock when that training
+        dies."""
         busy = f"Another training writes to {self.folder}. Wait for it, or end it."
         # Colleagues of the same group may lock it too, if the umask permits.
         return alone(self.folder / "lock", busy, mode=0o666)
@@ -101,8 +102,9 @@ class Checkpoints:
     ) -> Position:
         """Restore the newest intact checkpoint, and return its position; if there is none, return the start position.
 
-        The first process of the job chooses it: on a network file system, others may still see an older one as the newest. Raises
-        UserError when it belongs to another vocabulary, data set or settings, and when this process cannot see it.
+        The first process of the job chooses the checkpoint: on a network file system, other processes may still see an older one as
+        the newest. Raises UserError when the checkpoint belongs to another vocabulary, data set or settings, and when this process
+        cannot see it.
         """
         step = from_first(self._newest() if jobs.rank() == 0 else 0, device)
         if step < 0:

@@ -7,7 +7,7 @@ Triton Kernels for LLM Training'). There the logits stay in the precision of the
 between the products into one kernel, which reads the logits twice and writes the gradient once. Statistics are always in
 float32.
 
-A target of NOTHING marks no prediction: it counts for nothing. Axes: M chosen tokens, D hidden size, V vocabulary.
+A target of NOTHING marks a place without a prediction; it does not count. Axes: M chosen tokens, D hidden size, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -66,8 +66,8 @@ class _InPlace(torch.autograd.Function):
 
 
 def shares(scores_MV: Tensor, bias_V: Tensor, targets_M: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the losses (M,) for logits given without bias, and the gradient (M, V) of the summed loss by the logits, in the
-    logits' type."""
+    """Return the losses (M,) for logits given without bias, and the gradient (M, V) of the summed loss with respect to the logits,
+    in the type of the logits."""
     scores = scores_MV.float() + bias_V
     best_M1 = scores.amax(1, keepdim=True)
     total_M1 = (scores - best_M1).exp().sum(1, keepdim=True).log() + best_M1

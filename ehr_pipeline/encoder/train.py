@@ -1,8 +1,8 @@
 """Train the encoder: `python -m ehr_pipeline.encoder.train --job job.json`, alone or under torchrun on N processes.
 
-Steps of a run: open the data, make the model, and restore the last checkpoint if there is one. Then repeat until both losses are
-flat: an epoch of updates, in its own order, then the validation loss. The best epoch is kept. The same seed gives the same weights
-on a CPU, even if the training was killed and resumed in between.
+A run opens the data, makes the model, and restores the last checkpoint if there is one. Then it repeats two steps until both losses
+are flat: an epoch of updates, in an order drawn for this epoch, and the computation of the validation loss. The best epoch is kept.
+The same seed gives the same weights on a CPU, even if the training was killed and resumed in between.
 
 The job writes `checkpoint/` (weights, configuration, tokenizer, model card), `metrics.json`, and `notes/` (progress with times,
 curves).
@@ -48,7 +48,7 @@ MICRO_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 
 
 def run(job: TrainingJob) -> None:
-    """Train as described. Raises UserError if a loss is not finite, or a checkpoint belongs to another training."""
+    """Train as the module describes. Raises UserError if a loss is not finite, or a checkpoint belongs to another training."""
     with process_group(job.threads, job.needs_gpu) as device, repeatable(device):
         training = _Training.begin(job, device)
         lock = training.checkpoints.lock() if jobs.rank() == 0 else nullcontext()

@@ -15,7 +15,8 @@ REPORT_SECONDS = 8.0
 
 
 class Reporter:
-    """Writes into `folder`, on the first process only. First removes lines of `progress.jsonl` after `position`."""
+    """Writes into `folder`, on the first process only. At the start, it removes the lines of `progress.jsonl` that come after
+    `position`."""
 
     def __init__(self, folder: Path, steps: int, position: Position):
         self.folder, self.steps = folder, steps

@@ -1,10 +1,10 @@
-"""Initialise the vectors of unknown concepts from their names: similar names get similar vectors, as far as this predicts well.
+"""Initialise the vectors of unknown concepts from their names: similar names get similar vectors, as far as names predict vectors.
 
 Names become vectors without a network: TF-IDF of their pieces of three to five characters, then a truncated SVD (latent semantic
-analysis: Deerwester 1990). A ridge regression from name vectors to the vectors that an encoder has learned predicts those of
-unknown concepts. Its penalty is chosen by leaving out each known concept once. If names predict nothing, this penalty shrinks every
-prediction to the mean. Kirchler 2026 (GRASP) also transfers an encoder between health systems by the names of codes, but with a
-language model.
+analysis: Deerwester 1990). A ridge regression learns to predict, from the name vectors of known concepts, the vectors that an
+encoder has learned for them. It then predicts the vectors of unknown concepts. Its penalty is chosen by leaving out each known
+concept once. If names predict nothing, this penalty shrinks every prediction to the mean. Kirchler 2026 (GRASP) also transfers an
+encoder between health systems by the names of codes, but with a language model.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def vectors(names: Sequence[str]) -> NDArray[np.float64]:
 
 
 def predict(learned: Sequence[str], rows: NDArray[np.float64], unknown: Sequence[str]) -> Predicted:
-    """Predict the rows of concepts with the names `unknown`, from the names and rows (m, D) of `learned` ones."""
+    """Predict the rows of concepts with the names `unknown`, from the names `learned` of other concepts and their rows (m, D)."""
     from sklearn.linear_model import RidgeCV
 
     mean = rows.mean(0)

@@ -1,7 +1,7 @@
 """Learning curves over tasks, and how many labels the best baseline needs to match a model.
 
-A curve is the mean AUROC over the tasks that have all of its points (a macro average: every task counts the same). It compares two
-sides: the best model of the encoder, and the best baseline, each chosen anew for every number of labels. Both are chosen on the
+A curve is the mean AUROC over the tasks that have all of its points (a macro average: every task counts the same). Two sides are
+compared: the best model of the encoder, and the best baseline, each chosen anew for every number of labels. Both are chosen on the
 test side in the same way, so neither has an advantage. Axes: T tasks, N numbers of labels.
 """
 
@@ -55,7 +55,8 @@ class Curves:
     """Standard error of the difference between the best model and the best baseline, with all labels."""
 
     def best(self, kind: Kind, labels: int | None) -> tuple[str, Point] | None:
-        """The best model of a kind that needs at most these labels, and its point; None if there is none."""
+        """The best model of a kind, among those with this number of labels and those that need none, and its point. None if there
+        is none."""
         found = {
             name: by_labels[known]
             for name, by_labels in self.points.items()
@@ -87,7 +88,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class Worth:
-    """How many labels of the best baseline the labels of the encoder's model are worth."""
+    """How many labels the best baseline needs to be as good as the encoder's model."""
 
     labels: int | None
     """Number of labels of the encoder's model; None: all."""
@@ -176,7 +177,8 @@ def _has(there: set[tuple[str, str, int | None]], task: str, labels: int) -> boo
 
 
 def _of_samples(found: Curves, best: tuple[str, Point], labels: int | None) -> float:
-    """The part of a point's variance that comes from the choice of labelled patients: what exceeds that with all labels."""
+    """The part of a point's variance that comes from the choice of labelled patients: how much it exceeds the variance with all
+    labels."""
     whole = found.points[best[0]].get(ALL)
     return max(best[1].error ** 2 - whole.error**2, 0.0) if whole and labels is not ALL else 0.0
 
@@ -184,9 +186,9 @@ def _of_samples(found: Curves, best: tuple[str, Point], labels: int | None) -> f
 def _point(results: TaskResults, model: str, tasks: Sequence[str], labels: int | None) -> Point | None:
     """The mean over tasks of a model with this number of labels; None unless every task has such a model.
 
-    The variance has two parts. The first comes from the choice of patients on the test side. The standard errors of the tasks, from
-    their intervals with all labels, are averaged as if all tasks varied together, so this part is an upper bound. The second part
-    comes from the choice of labelled patients: it is the variance of the mean over replicates.
+    The variance has two parts. The first comes from the choice of patients on the test side. Each task has a standard error, from
+    its interval with all labels; these are averaged as if all tasks varied together, so this part is an upper bound. The second
+    part comes from the choice of labelled patients: it is the variance of the mean over replicates.
     """
     rows = [results.of(task, model, labels) for task in tasks]
     if not all(rows):

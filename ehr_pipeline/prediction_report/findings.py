@@ -57,13 +57,14 @@ class Findings:
 
     @cached_property
     def tests(self) -> dict[str, int]:
-        """Of each model that was chosen for a task: in how many tasks it was compared with the best baseline."""
+        """For each model that was chosen for a task, in how many tasks it was compared with the best baseline."""
         chosen = {row["model"] for row in self.results.verdicts}
         return dict(Counter(row["model"] for row in self.results.differences if row["model"] in chosen))
 
     @cached_property
     def leavers(self) -> list[tuple[str, str]]:
-        """The tasks that leave out many who left within the window, without weights in their place: their names, and the share."""
+        """The tasks that leave out many patients who left within the window, and weight no others in their place. For each, its
+        name and the share left out."""
         found = []
         for each in self.definitions:
             left, of = censoring.left(self.counts[each.slug])

@@ -157,7 +157,8 @@ def calibration(findings: Findings) -> dict[str, Any] | None:
 
 
 def merged(bins: list[Row], below: int) -> list[tuple[float, float]]:
-    """Predicted and observed shares, ascending. Neighbouring bins are joined until each has `below` cases and as many non-cases."""
+    """Predicted and observed shares, ascending. Neighbouring bins are joined until each has at least `below` cases and `below`
+    non-cases."""
     found: list[list[float]] = []
     for row in bins:
         if not found or min(found[-1][1], found[-1][0] - found[-1][1]) >= below:
@@ -276,7 +277,7 @@ def _not_needed(findings: Findings) -> Statement | None:
 
 
 def _also_worse(findings: Findings) -> list[str]:
-    """Names of the tasks that do not need the model, and in which it is worse than the best baseline."""
+    """Names of the tasks that do not need the model, and in which the model is also worse than the best baseline."""
     results = findings.results
     return [
         row["name"]

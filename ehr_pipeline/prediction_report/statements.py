@@ -80,7 +80,7 @@ def head(found: Worth | None, curves: Curves | None) -> Statement:
 
 
 def interval(found: Worth, every: int) -> str:
-    """The interval of the number of labels that the model's are worth."""
+    """The 95 % interval of the number of labels with which the best baseline is as good as the model."""
     most = f"more than all, about {about(every)}"
     if math.isinf(found.low):
         return most
@@ -88,7 +88,7 @@ def interval(found: Worth, every: int) -> str:
 
 
 def without_labels(curves: Curves | None) -> Statement | None:
-    """Say how far the encoder comes without a label; None where it was not asked."""
+    """Say how well the encoder predicts without a label; None if this was not measured."""
     found = curves.points.get("masked", {}).get(0) if curves else None
     if curves is None or found is None:
         return None
@@ -118,7 +118,8 @@ def without_labels(curves: Curves | None) -> Statement | None:
 def verdicts(counts: Mapping[str, int], also_worse: int = 0, chance: int = 0) -> Statement:
     """Say how many tasks have which verdict, with all labels.
 
-    `also_worse`: in how many that do not need the model it is also worse; `chance`: in how many neither side beats chance.
+    `also_worse`: number of tasks that do not need the model, and in which it is also worse than the best baseline. `chance`: number
+    of tasks in which neither side beats chance.
     """
     worse = f" (in {also_worse:,} of them it is also worse than the best baseline)" if also_worse else ""
     words = {
@@ -162,7 +163,7 @@ def baselines() -> Statement:
 
 
 def index_may_know(tasks: Sequence[str]) -> Statement | None:
-    """Warn of tasks whose index days come from a file; None where none do."""
+    """Warn of tasks whose index days come from a file; None if there are no such tasks."""
     if not tasks:
         return None
     return say(
@@ -174,7 +175,8 @@ def index_may_know(tasks: Sequence[str]) -> Statement | None:
 
 
 def not_needed(tasks: Sequence[str], also_worse: Sequence[str]) -> Statement | None:
-    """Say which tasks do not need the model, and in which of them it is worse than the best baseline too; None where all do."""
+    """Say which tasks do not need the model, and in which of these the model is also worse than the best baseline. None if all
+    tasks need it."""
     if not tasks:
         return None
     worse = markup(" In {tasks} the model is also worse than the best baseline.", tasks=listed(also_worse))
@@ -188,7 +190,8 @@ def not_needed(tasks: Sequence[str], also_worse: Sequence[str]) -> Statement | N
 
 
 def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
-    """Warn of tasks that leave out many who left within the window (their names, with the share); None where none does."""
+    """Warn of tasks that leave out many patients who left within the window; None if there are none. `tasks` are names with the
+    share left out."""
     if not tasks:
         return None
     named = listed(markup("{name} ({share})", name=name, share=share) for name, share in tasks)
@@ -206,7 +209,7 @@ def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
 def verdict_of(verdict: str, compared: str, *, at_chance: bool = False) -> Markup:
     """A verdict as a cell of the table. `compared`: how the model compares with the best baseline, whether or not it is needed.
 
-    `at_chance`: neither side is better than chance.
+    `at_chance`: whether neither side is better than chance.
     """
     kind = {"better": "yes", "worse": "no", "not needed": "no"}.get(verdict, "soft")
     words = VERDICTS[verdict]
@@ -217,7 +220,8 @@ def verdict_of(verdict: str, compared: str, *, at_chance: bool = False) -> Marku
 
 
 def table(tests: Mapping[str, int]) -> Statement:
-    """Say how to read the table of tasks. `tests`: of each chosen model, in how many tasks it was compared with a baseline."""
+    """Say how to read the table of tasks. `tests`: for each chosen model, in how many tasks it was compared with the best
+    baseline."""
     told = listed(f"{title(model)}: {counted(number, 'task')}" for model, number in tests.items())
     return say(
         "On patients of the test side, whom neither the encoder nor any model has seen. Model and baseline of a task are chosen on"
@@ -281,7 +285,8 @@ def subgroups() -> Statement:
 
 
 def excluded(until: str) -> Statement:
-    """Say what the flow shows, and until when patients without a known end are followed (`tasks.observed_until`)."""
+    """Say what the flow shows, and until when patients are followed whose end of observation is unknown
+    (`tasks.observed_until`)."""
     end = (
         "the day of the newest extract"
         if until == "extract"
@@ -307,7 +312,7 @@ def concepts(any_listed: bool) -> Statement:
 
 
 def guards(failed: int, unknown: int, of: int) -> Statement:
-    """Say how many of all guards, each of one task or of all, found something."""
+    """Say how many of the guards (`of` in all) found something, and how many are open. A guard checks one task or all tasks."""
     if not failed and not unknown:
         return say("Each of {of} against results that are too good was passed.", of=counted(of, "guard"))
     parts = [f"{failed:,} found something"] if failed else []

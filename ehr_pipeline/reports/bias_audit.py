@@ -47,9 +47,9 @@ class Effect:
     """The effect among patients of the same disease (see `within_strata`): this part is not caused by the diseases."""
     within_low: float | None = None
     within_high: float | None = None
-    """Ends of the 95 % interval of `within`, made as that of `value`."""
+    """Ends of the 95 % interval of `within`, computed like that of `value`."""
     freedom: int = 1
-    """For categories: the smaller of the numbers of categories and clusters, less 1."""
+    """For categories: one less than the number of categories or of clusters, whichever is smaller."""
     why: str = ""
     """The reason why there is no value, if there is none."""
 
@@ -74,8 +74,8 @@ class Effect:
 def bands(measure: str, freedom: int) -> tuple[float, ...]:
     """Return the smallest small, medium and large effects.
 
-    Cohen's w is Cramér's V times the square root of `freedom`, the smaller of the numbers of categories and clusters less 1. The
-    same w is thus a smaller V where an attribute has more categories (Cohen 1988, section 7.2).
+    Cohen's w is Cramér's V times the square root of `freedom`: one less than the number of categories or of clusters, whichever is
+    smaller. So where an attribute has more categories, the same w corresponds to a smaller V (Cohen 1988, section 7.2).
     """
     return tuple(limit / max(freedom, 1) ** 0.5 for limit in BANDS[measure])
 
@@ -98,8 +98,9 @@ def effect(
 ) -> Effect:
     """Compute the effect of clusters (n,) and map places (n, 2) on an attribute (n,): η² for numbers, else Cramér's V.
 
-    The effect is also computed within each of the patients' `diseases` (n,). Patients without a number (NaN) are
-    excluded, and the value is None if fewer than `fewest` have one. An unknown category counts as a category.
+    The effect is also computed within each of the patients' `diseases` (n,). For a number, patients without a value (NaN) are
+    excluded, and the effect is None if fewer than `fewest` patients have a value. For categories, an unknown value counts as a
+    category.
     """
     rng = np.random.default_rng([seed, 0xA0D1])
     numeric = np.issubdtype(values.dtype, np.number)
@@ -132,7 +133,8 @@ def effect(
 
 
 def _interval(drawn: list[float], value: float) -> tuple[float, float]:
-    """Return the 95 % interval of an effect from resamples, whose repeated patients inflate it."""
+    """Return the 95 % interval of an effect from its values in resamples (`drawn`). Resamples repeat patients, which inflates the
+    effect; the interval is shifted by this excess."""
     low, high = np.clip(np.quantile(drawn, (0.025, 0.975)) - (float(np.mean(drawn)) - value), 0, 1).tolist()
     return low, high
 
@@ -216,7 +218,8 @@ def on_the_map(coded: NDArray[np.generic], points: NDArray[np.float64], numeric:
 
 
 def in_banner(effect: Effect) -> bool:
-    """Whether an effect stands at the top of the page: large ones, except of disease, and medium ones of practice and year."""
+    """Whether an effect is named at the top of the page. Large effects are, except of disease, and so are medium effects of
+    practice and year."""
     wanted = ("medium", "large") if effect.attribute in ("practice", "year") else ("large",)
     return effect.words in wanted and effect.attribute != "disease"
 

@@ -1,8 +1,8 @@
 """`cluster_reports`: one self-contained HTML page that a clinician can read, and the tables behind it.
 
-The artifact contains `report.html`, `enrichment.csv` (all concepts of the top lists, with counts: restricted),
-`audit.json`, the drawings of the page and who is in each cluster for a publication (`figures/`, `table_1.csv`), and pictures under
-`notes/`; on synthetic extracts also `agreement.json`.
+The artifact contains `report.html`, `enrichment.csv` (all concepts of the top lists, with counts: restricted), `audit.json`, and
+pictures under `notes/`. For a publication, it contains the drawings of the page (`figures/`) and a table of who is in each cluster
+(`table_1.csv`). On synthetic extracts, it also contains `agreement.json`.
 """
 
 import csv

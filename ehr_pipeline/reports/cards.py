@@ -21,7 +21,7 @@ AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 TITLE = 3  # concepts that name a cluster
 NOTHING = "nothing marks it"
 UNLIFTED = "marked only among patients alike"
-"""Title of a cluster that is marked by nothing that also more of its patients have than of all others."""
+"""Title of a cluster whose marks are frequent only in comparison with patients alike, not with all other patients."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -55,7 +55,7 @@ class ConceptRow:
         return not self.interval
 
     def dagger(self, p: str) -> str:
-        """The sign that stands beside a p value of this row which is only a bound; empty if it is not, or not shown."""
+        """The sign beside a p value of this row if that value is only a bound; empty otherwise, and if no value is shown."""
         return " †" if self.bounded and p != "–" else ""
 
 
@@ -64,9 +64,9 @@ def concept_tables(
 ) -> list[list[ConceptRow]]:
     """Return the concepts on each cluster's card, in the order of the `ranking`.
 
-    Where a count is small, the figures that would reveal it are rounded or suppressed (`by_subtraction.hidden`). A
-    concept is omitted if few patients have it, or if it is over-represented through few of the cluster's patients: its
-    name would reveal them.
+    Where a count is small, the figures that would reveal it are rounded or suppressed (`by_subtraction.hidden`). A concept is
+    omitted if few patients have it, since its name would reveal them. It is also omitted if it is over-represented in a cluster in
+    which few patients have it.
     """
     listed, everywhere = np.zeros_like(found.over), found.patients.sum(0)
     for cluster, tokens in enumerate(ranking.tokens):
@@ -164,11 +164,12 @@ def p_text(log_p: float) -> str:
 def describe(
     people: pa.Table, member: NDArray[np.bool_], told: int, table: list[ConceptRow], disclosure: Disclosure
 ) -> dict[str, Any]:
-    """Describe one cluster as text: size, ages, sex, length of record, diseases; `told`: patients in described clusters.
+    """Describe one cluster as text: size, ages, sex, length of record, diseases. `told` is the number of patients in all described
+    clusters.
 
-    If the cluster's concept table shows a disease exactly, by the same name and with as many patients, both show the
-    same share. Other shares are coarse, so that they cannot be subtracted from those of another page of the same
-    patients.
+    The cluster's concept table may show the exact number of patients for a concept that has the name of a disease. If as many
+    patients have the disease, the share of the disease here is the share that the table shows. Other shares are coarse, so that
+    they cannot be subtracted from those of another page of the same patients.
     """
     rows = people.filter(pa.array(member))
     size = rows.num_rows
@@ -196,7 +197,7 @@ def describe(
 
 
 def quartiles(values: NDArray[Any], disclosure: Disclosure) -> str:
-    """Return median and quartiles as text; only the median if fewer than the threshold may lie beyond a quartile."""
+    """Return median and quartiles as text; only the median if fewer patients than the threshold may lie beyond a quartile."""
     median, low, high = np.quantile(values, (0.5, 0.25, 0.75))
     return f"{median:.0f} ({low:.0f}–{high:.0f})" if len(values) >= 4 * disclosure.below else f"{median:.0f}"
 

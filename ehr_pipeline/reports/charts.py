@@ -1,7 +1,7 @@
 """Drawings of groups as SVG: the lift of concepts with its interval, a pyramid of ages, and ages side by side.
 
-Every coordinate is computed from a text of the page, or from counts rounded to the threshold, so a drawing holds no figure that
-is not beside it in words.
+Every coordinate is computed from a text of the page, or from counts rounded to the threshold, so a drawing shows no figure that the
+page does not give in words beside it.
 """
 
 import math
@@ -22,9 +22,9 @@ ROW, NAMES, AXIS, RIGHT = 17, 205, 210, 100
 LETTERS = 33
 """Letters of a name that are drawn."""
 OUTERMOST = 16.0
-"""The largest lift on an axis; its inverse is the smallest. What is beyond stands at the end."""
+"""The largest lift on an axis; its inverse is the smallest. Lifts beyond these are drawn at the end of the axis."""
 GRID, COARSE = (0.25, 0.5, 1.0, 2.0, 4.0), (0.0625, 0.25, 1.0, 4.0, 16.0)
-"""Lifts with a line, on a short axis and on a long one."""
+"""Lifts at which a line is drawn, on a short axis and on a long one."""
 LONG, END = 6.0, 8
 """The largest lift of a short axis, and the room at the ends of an axis, in pixels."""
 SEXES = ("F", "M")
@@ -32,9 +32,10 @@ INK, SOFT, LINE = "#1d2733", "#55616d", "#d9dee4"
 
 
 def lifts(rows: Sequence[ConceptRow], alt: str, hints: Sequence[str]) -> Markup:
-    """Return a dot for the lift of each concept, with its 95 % interval, on a logarithmic axis; beside it the share here.
+    """Return a dot for the lift of each concept, with its 95 % interval, on a logarithmic axis; beside it, the shares here and
+    elsewhere.
 
-    A row without an interval, whose lift may not be shown, has a name and no dot.
+    If the lift of a row may not be shown, the row has no interval; it is drawn with a name and without a dot.
     """
     ends = [part for row in rows if row.interval for part in (row.lift, *row.interval.split("–"))]
     most = min(max([2.0, *(_away(_number(text)) for text in ends)]) * 1.1, OUTERMOST)
@@ -98,7 +99,8 @@ def _short(share: str) -> str:
 
 @dataclass(frozen=True)
 class Pyramid:
-    """Patients of a group by age band and sex; all made of rounded counts, 0 where there are too few."""
+    """Patients of a group by age band and sex. All shares are computed from rounded counts; they are 0 where there are too few
+    patients."""
 
     shares: NDArray[np.float64]
     """Share of the group (bands, 2)."""
@@ -110,7 +112,8 @@ class Pyramid:
 
 
 def pyramid(age: NDArray[np.number], sex: Sequence[str], disclosure: Disclosure) -> Pyramid:
-    """Count a group's patients (n,) by age band and sex. Few are left empty, whether or not there are any (`overlap`)."""
+    """Return the shares of a group's patients (n,) by age band and sex. Small counts are left empty, as if they were 0 (see
+    `several_diseases.overlap`)."""
     band = np.searchsorted(AGE_BANDS[1:], age, side="right")
     sexes = np.array(sex)
     counts = [[int(((band == row) & (sexes == one)).sum()) for one in SEXES] for row in range(len(AGE_BANDS))]
@@ -147,7 +150,8 @@ def _band(row: int) -> str:
 
 @dataclass(frozen=True)
 class Strip:
-    """A number of each group: median, and quartiles where they may be shown, as the page's text has them."""
+    """A quantity, such as age, in each group: its median, and its quartiles where they may be shown, with the same texts as on the
+    page."""
 
     title: str
     texts: tuple[str, ...]

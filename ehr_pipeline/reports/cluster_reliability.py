@@ -68,7 +68,7 @@ class Recognition:
     tested: str = ""
     """How many patients were tested, as it may be shown."""
     excess: str = ""
-    """The excess over chance, as a part of the possible excess, with its 95 % interval; a bound where the share is one."""
+    """The excess over chance, as a part of the possible excess, with its 95 % interval; a bound if the share is shown as one."""
     at_least: str = ""
     """The word for the lower end of the interval; empty if it was not tested, or may not be shown."""
 
@@ -99,8 +99,8 @@ def recognition(found: Halves, size: int, disclosure: Disclosure) -> Recognition
     """Return how far a cluster's patients are recognised beyond chance, in a word that follows from the numbers.
 
     `size` is the number of the cluster's patients. Shares have as many digits as a reader needs to derive the word. If the number
-    of patients recognised, or not recognised, is too small to be shown, the share is a bound, and the word is given only if it is
-    the same at both ends of the bound.
+    of patients recognised, or of those not recognised, is too small to be shown, only a bound of the share is shown. The word is
+    then given only if it is the same for all shares that the bound allows.
     """
     own, by_chance = found.own, found.by_chance
     if own is None or by_chance is None:
@@ -132,8 +132,8 @@ def recognition(found: Halves, size: int, disclosure: Disclosure) -> Recognition
 def _bound_of_excess(low: float, high: float, chance: float, tested: int) -> tuple[str, str]:
     """Return a bound of the excess that holds for 95 % of samples, and the word for its lower end, from what is shown alone.
 
-    The share lies between `low` and `high`, one of which is 0 or 1, and at least `tested` patients were tested. The other end of
-    Wilson's interval (1927) of the other bound stands for both.
+    The share lies between `low` and `high`, and at least `tested` patients were tested. Either `low` is 0, or `high` is 1. The
+    bound comes from Wilson's interval (1927) of the other end: from the upper limit for `high`, or from the lower limit for `low`.
     """
     recognised = math.ceil(high * tested) if low == 0 else math.floor(low * tested)
     ends = binomtest(recognised, tested).proportion_ci(method="wilson")
@@ -144,12 +144,12 @@ def _bound_of_excess(low: float, high: float, chance: float, tested: int) -> tup
 
 
 def _excess(own: float, by_chance: float) -> float:
-    """Return a share's excess over chance, as a part of the possible excess."""
+    """Return how far a share exceeds chance, divided by the most that it could exceed chance."""
     return (own - by_chance) / max(1 - by_chance, 1e-9)
 
 
 def _in_a_word(own: float, by_chance: float) -> str:
-    """Return a share's excess over chance, as a part of the possible excess, in a word: 'clear', 'weak' or 'none'."""
+    """Return how far a share exceeds chance (see `_excess`), in a word: 'clear', 'weak' or 'none'."""
     return _word_of(_excess(own, by_chance))
 
 
@@ -202,10 +202,11 @@ def standing(
     disclosure: Disclosure,
     groups: Sequence[Sequence[int]] | None = None,
 ) -> Standing:
-    """Return how many `groups` of the `described` clusters can be relied on, their share of `patients`, and why others cannot.
+    """Return how many `groups` of the `described` clusters can be relied on, the share of `patients` in them, and why other groups
+    cannot.
 
-    A group can be relied on if one of its parts can. A group that cannot falls short as its largest part does. Without `groups`,
-    which hold numbers of clusters, each cluster is one.
+    A group can be relied on if one of its parts can. If none can, the reason given is that of the largest part. `groups` hold
+    numbers of clusters; without them, each cluster counts as a group.
     """
     parts = [[place] for place in range(len(described))]
     if groups is not None:

@@ -20,7 +20,7 @@ FIGURES = ("codes", "concepts", "concepts_in_extract", "events", "rows_without_c
 
 @dataclass(frozen=True)
 class DiseaseConcepts:
-    """The concepts of the cohort's diseases among those that determine a patient's vector."""
+    """The concepts on the lists of the cohort's diseases, and which of them are pooled into the patients' vectors."""
 
     names: tuple[str, ...]
     """Names of the diseases' concepts that are pooled."""
@@ -50,7 +50,8 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[dict[str, Any]]:
 
 
 def disease_concepts(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> DiseaseConcepts | None:
-    """Return the pooled concepts on the cohort's lists, naming those in `named`; None if no list chose the cohort."""
+    """Return the pooled concepts on the cohort's lists; only those in `named` are given by name. None if no list chose the
+    cohort."""
     rows = read_lists(inputs.artifacts[COHORT].path)
     if not rows:
         return None

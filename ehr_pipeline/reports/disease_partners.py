@@ -1,9 +1,10 @@
 """Partners of diseases as the page may show them, from the consensus edges of `concept_relations`.
 
 A pair is named if enough patients have both concepts, by the rule for names (`figures.Naming`): a pair that disappears from the
-next page then does not reveal how many have it. Its odds ratio is shown only if enough patients have both, only the one, only the
-other, and neither; a relative risk, if enough patients had the later concept after the earlier one and after the matched dates.
-From an exact ratio with its interval, a small one of these counts could be computed.
+next page then does not reveal how many have it. The odds ratio of a pair is shown only if four groups have enough patients: those
+with both concepts, with only the one, with only the other, and with neither. The relative risk is shown only if enough patients had
+the later concept after the earlier one, and enough had it after the matched dates. Otherwise, a small count could be computed from
+the exact ratio and its interval.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -22,17 +23,17 @@ class Partner:
     patients: str
     """Patients with both, rounded."""
     odds_ratio: str
-    """Of patients alike, with its interval; '–' where it would reveal a small count."""
+    """The odds ratio among patients alike, with its interval; '–' where it would reveal a small count."""
     order: str
     """'later', 'earlier', or '' where neither comes first."""
     risk: str
-    """The relative risk of the later one after the earlier one, with its interval; '–' as above, or where there is no order."""
+    """The relative risk of the later concept after the earlier one, with its interval; '–' as above, or if neither comes first."""
 
 
 def shown(
     rows: Iterable[Mapping[str, Any]], named: Collection[str], naming: Naming, whole: int
 ) -> list[Mapping[str, Any]]:
-    """Return the edges (`consensus.EDGES`) that the page may show, of `whole` patients."""
+    """Return the edges (`consensus.EDGES`) that the page may show; `whole` is the number of all patients."""
     return [
         row
         for row in rows

@@ -1,9 +1,9 @@
 """Find the concepts that mark a cluster: a chi-square test of independence for each concept and cluster, ranked by log p.
 
-Each pair has two 2 x 2 tables: occurrences (this concept or others, this cluster or the rest; as published), and
-patients (with the concept or without). Both tests use Yates' continuity correction, the default of scipy's
-`chi2_contingency`. The results also contain the ratio of shares of patients (the lift over the rest) with its
-confidence interval, and Benjamini-Hochberg values.
+Each pair of a concept and a cluster has two 2 x 2 tables: occurrences (this concept or others, this cluster or the rest; as
+published), and patients (with the concept or without). Both tests use Yates' continuity correction, the default of scipy's
+`chi2_contingency`. The results also contain the ratio of shares of patients (the lift over the rest) with its confidence interval,
+and Benjamini-Hochberg values.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,8 @@ class Enrichment:
         return risk_ratio(*self._cells(cluster, concept))
 
     def lifted(self, cluster: int, concept: int, disclosure: Disclosure) -> bool:
-        """Whether the whole 95 % interval of a lift is above 1; in the worst case, where a count is too small to be shown."""
+        """Whether the whole 95 % interval of a lift is above 1. If a count is too small to be shown, the worst case for it is
+        assumed."""
         inside, size, outside, others = self._cells(cluster, concept)
         if disclosure.small(inside):
             inside = 1

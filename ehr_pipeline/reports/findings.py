@@ -147,7 +147,7 @@ class Findings:
 
     @cached_property
     def resting_on_one(self) -> dict[int, str]:
-        """The numbers of the described clusters that rest on one concept, with its name."""
+        """For each described cluster that rests on one concept, by its number: the name of this concept."""
         shown = {card["number"] for card in self.cards if not card["hidden"]}
         verdict = self.evidence["verdict"]
         found = occlusion_words.alone(self.occlusion, self.vocabulary, self.disclosure, verdict=verdict)
@@ -160,13 +160,13 @@ class Findings:
 
     @property
     def tests(self) -> tuple[int, int]:
-        """How many tests of a concept and a cluster the half test and the published ranking make."""
+        """How many pairs of a concept and a cluster are tested: by the half test, and for the published ranking."""
         occurring = int((self.enrichment.patients.sum(axis=0) > 0).sum())
         return int(self.marks.log_p.size), len(self.numbers) * occurring
 
     @cached_property
     def groups(self) -> list[list[int]]:
-        """The numbers of the clusters in each group: clusters of one kind of patient, which count once."""
+        """For each group, the numbers of its clusters. The clusters of a group hold the same kind of patient, and count once."""
         there = set(self.numbers.tolist())
         found = Groups.read(self.inputs.artifacts[assets.CLUSTERS].path).parts
         return [some for group in found if (some := [number for number in group if number in there])]
@@ -319,6 +319,6 @@ class Findings:
 
     @cached_property
     def layers(self) -> dict[str, maps.Layer | None]:
-        """The map by cluster and by each attribute; None where it would show nothing."""
+        """The map by cluster and by each attribute; None for a map that would show nothing."""
         key = self.inputs.naming(self.disclosure.below).key
         return maps.layers(self.attributes, self.clusters, self.settings, self.disclosure, key)

@@ -1,4 +1,5 @@
-"""The table of clusters and concepts: for the first marks of each cluster, their lifts in all clusters on whose cards they are.
+"""The table of clusters and concepts: for the first marks of each cluster, their lifts in all clusters that have them on their
+card.
 
 It shows nothing that the cards do not: a cell is filled only where the cluster's card has the concept, with the card's text.
 """
@@ -29,7 +30,8 @@ class Cell:
 
 
 def table(cards: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Cell]]]:
-    """Return each concept's name with a cell for every card, in the order of the clusters that it marks first."""
+    """Return a row for each concept: its name, and a cell for every card. Rows are in the order of the first card on which the
+    concept is over-represented."""
     chosen: dict[str, str] = {}
     for rank in range(EACH):
         for card in cards:
@@ -44,7 +46,8 @@ def table(cards: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Cell]]]:
 
 
 def _share(row: ConceptRow) -> str:
-    """What stands where the lift may not be shown: the share of the cluster's patients, as on the card; or the direction."""
+    """The text of a cell whose lift may not be shown: the share of the cluster's patients, as on the card, or if that is hidden
+    too, the direction."""
     return row.share if row.share != "–" else "more" if row.over else "less"
 
 
@@ -64,6 +67,7 @@ def _kind(away: float, *, over: bool) -> str:
 
 
 def _least_lift(row: ConceptRow) -> float:
-    """The least lift that the shares on the card allow: the lowest share here over the highest elsewhere; 1 if one is hidden."""
+    """The least lift that the shares on the card allow: the lowest share here over the highest elsewhere; 1 if either share is
+    hidden."""
     here, elsewhere = (re.findall(r"[\d.]+", share) for share in (row.share, row.elsewhere))
     return min(map(float, here)) / max(*map(float, elsewhere), 1.0) if here and elsewhere else 1.0

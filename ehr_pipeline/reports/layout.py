@@ -1,6 +1,6 @@
 """The frame of every page: a title, links, and sections in order. One file, no network, readable and printable.
 
-A page's room has a template for each section, which only lays out, and a function that gives the template its values. The
+A page's package has a template for each section, which only lays out, and a function that gives the template its values. The
 page's one script (`page.js`) adds sorting, search and the like; nothing depends on it. A content security policy in the page
 lets this script run, by its hash, and nothing else: no other script, no network.
 """
@@ -49,7 +49,7 @@ class Header:
 
 
 def render(sections: Sequence[Section[Findings]], findings: Findings, header: Header, folder: str) -> str:
-    """Return a page as HTML; the templates of its sections are in `folder`, a package. Every value in it is escaped."""
+    """Return a page as HTML. `folder` is the package with the templates of its sections. Every value in the page is escaped."""
     templates = environment(folder)
     contents = [(section, section.content(findings)) for section in sections]
     parts = [
@@ -95,5 +95,6 @@ def environment(folder: str) -> jinja2.Environment:
 
 
 def shown(value: Any) -> Any:
-    """Escape direction marks in texts, which may be names from the data; markup comes from the page's own code."""
+    """Escape direction marks in a text, since it may be a name from the data. Markup is left as it is: it comes from the page's
+    code."""
     return undirected(value) if type(value) is str else value

@@ -28,7 +28,7 @@ from ehr_pipeline.tables.asset_names import COHORT
 Floats = NDArray[np.float64]
 Texts = NDArray[np.str_]
 AMOUNTS = ("concepts", "visits")
-"""Attributes whose differences are of logarithms, because a few patients have many times as many as most."""
+"""Attributes that are compared by their logarithms, because a few patients have many times as many as most patients."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class People:
 
     @classmethod
     def read(cls, inputs: Inputs, clustered: pa.Array) -> "People":
-        """Read them from the cohort's notes and the patients' rows of all extracts. `clustered` are the ids in clusters."""
+        """Read the patients from the cohort's notes and from the patient rows of all extracts. `clustered` are the ids of patients
+        in clusters."""
         cases = schemas.read_as(inputs.artifacts[COHORT].file(CASES), schemas.CASES).combine_chunks()
         cases = cases.take(pc.sort_indices(cases, sort_keys=[("shard", "ascending")]))
         shards = np.array(cases.column("shard").to_pylist(), np.str_)
@@ -114,7 +115,7 @@ def _rows(inputs: Inputs, shard: str, ids: pa.ChunkedArray) -> dict[str, list[An
 
 
 def compare(people: People, disclosure: Disclosure) -> list[Row]:
-    """Compare both groups. Empty if too few are left out, or in clusters, to be described."""
+    """Compare both groups. Returns no rows if too few patients are left out, or are in clusters, to be described."""
     if min(people.left_out.sum(), (~people.left_out).sum()) < max(disclosure.below, 2):
         return []
     return [*_numbers(people, disclosure), *_sex(people, disclosure), *_practice(people, disclosure)]

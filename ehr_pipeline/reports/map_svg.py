@@ -1,7 +1,7 @@
 """The map of patients as one SVG: a layer for each colouring, of which the page shows one at a time.
 
 Only marks are drawn (`Disclosure.marks`). All numbers in the drawing are whole, and the marks of a group stand in the order of
-their places, dealt out over a few paths so that no group covers another.
+their places. They are divided among a few paths, so that no group covers another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ Places = NDArray[np.float64]
 
 
 def svg(layers: Sequence[Layer], hints: Sequence[Mapping[int, str]], alt: str, *, key: bool = False) -> Markup:
-    """Return the map; `hints` are what each layer says of its groups where a pointer rests on them.
+    """Return the map. `hints` has, for each layer, the text of each group that is shown while the pointer rests on the group.
 
     With `key`, the colours of the first layer are explained within the drawing, below the map.
     """

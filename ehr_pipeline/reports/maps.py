@@ -60,7 +60,7 @@ def layers(
 ) -> dict[str, Layer | None]:
     """Return the map by cluster and by each attribute (n,); `key` is a secret of the study.
 
-    None stands where a map would show nothing: no cluster, or fewer than two groups, may be shown.
+    A layer is None if it would show nothing: if no cluster, or fewer than two groups, may be shown.
     """
     points = clusters.points.astype(np.float64)
     numbers, labels = np.unique(clusters.numbers, return_inverse=True)
@@ -90,7 +90,7 @@ def layers(
 
 
 def _share(coded: NDArray[np.integer], number: int, marks: Marks, disclosure: Disclosure) -> str:
-    """Return the share of a group's patients as text; `OTHERS` are all whose group has no marks."""
+    """Return the share of a group's patients as text; `OTHERS` stands for all patients whose group has no marks."""
     if number == OTHERS:
         shown = [own for own in np.unique(marks.group).tolist() if own != OTHERS]
         return disclosure.part(int((~np.isin(coded, shown)).sum()), len(coded))
@@ -98,7 +98,8 @@ def _share(coded: NDArray[np.integer], number: int, marks: Marks, disclosure: Di
 
 
 def centres(marks: Marks) -> dict[int, tuple[float, float]]:
-    """Return where the number of each group may stand, but `OTHERS`: the place of the mark nearest to the middle of its marks."""
+    """For each group except `OTHERS`, return the place for its number on the map: the place of the mark nearest to the middle of
+    its marks."""
     found = {}
     for number in np.unique(marks.group).tolist():
         places = marks.places[marks.group == number]
@@ -131,7 +132,8 @@ def _bands(values: NDArray[np.number]) -> tuple[list[str], NDArray[np.integer]]:
 
 
 def _digits(values: NDArray[np.floating]) -> int:
-    """Return the decimals for the names of bands: two digits of their spread; for whole numbers none, or less (tens)."""
+    """Return the number of decimals for the names of bands, so that their spread has two digits. For whole numbers it is at most 0;
+    below 0, names are rounded to tens and so on."""
     if not len(values):
         return 0
     spread = float(np.subtract(*np.quantile(values, (0.8, 0.2))))

@@ -18,9 +18,10 @@ class Carried:
 
 
 def carried(card: dict[str, Any], known: Sequence[dict[str, Any]]) -> Carried | None:
-    """Find the `known` cluster of another disease whose marks a cluster has; None if none, or no disease dominates.
+    """Find the `known` cluster of another disease whose marks a cluster has; None if there is none, or if no disease dominates the
+    cluster.
 
-    `known` are clusters that can be relied on; each is recognised by its first marks, without its own disease.
+    `known` are clusters that can be relied on. Each is recognised by its first marks, leaving out its own disease.
     """
     if card["hidden"] or not card["dominant"]:
         return None

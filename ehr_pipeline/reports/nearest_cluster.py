@@ -35,11 +35,12 @@ def closest(
     vocabulary: Vocabulary,
     disclosure: Disclosure,
 ) -> list[Closest | None]:
-    """Return each cluster's nearest by cosine of mean vectors; None if it is too small, or there is no other.
+    """Return the nearest other cluster of each cluster, by cosine of mean vectors; None if the cluster is too small, or if there is
+    no other.
 
-    `vectors` (n, d) and `labels` (n,) are of the clustered patients, `numbers` (K,) of the clusters. Named are the concepts that
-    mark one of the two and are less frequent than in patients alike in the other; of those, the ones that enough patients of the
-    first have, and whose lift in the first is above 1 (`Enrichment.lifted`).
+    `vectors` (n, d) and `labels` (n,) are of the clustered patients, `numbers` (K,) of the clusters. For both clusters of a pair,
+    concepts are named that mark this cluster, and that are less frequent in the other one than in patients alike. They are named
+    only if enough patients of this cluster have them, and if their lift in it is above 1 (`Enrichment.lifted`).
     """
     size = found.cluster_patients
     sums = np.zeros((len(size), vectors.shape[1]))

@@ -28,7 +28,7 @@ CURVES = ("#2f7d4f", "#a86200")
 
 
 def map_of_clusters(path: Path, marks: Marks, centres: Mapping[int, Place], clusters: int) -> None:
-    """Draw the map by cluster, with the numbers of those that have a centre. The marks' groups count from 0."""
+    """Draw the map by cluster, with the numbers of clusters that have a centre. The groups of the marks are indices from 0."""
     with plots.figure(path, width=7.5, height=6) as figure:
         axes = _map_axes(figure, "Clusters")
         _scatter(axes, marks, _rgb(plots.colours(clusters)))
@@ -65,10 +65,11 @@ def map_of_courses(
     courses: Mapping[int, NDArray[np.float64]],
     moves: list[tuple[int, int]],
 ) -> None:
-    """Draw two maps: with the mean course (windows, 2) of each cluster's patients, and with arrows between clusters.
+    """Draw two maps: with the mean places of each cluster's patients, window after window (windows, 2), and with arrows between
+    clusters.
 
-    The second map is omitted if there are no moves. `courses` are of all clusters, by number; the marks' groups are
-    indices of them. A cluster without a centre gets no arrow.
+    The second map is omitted if there are no moves. `courses` holds the mean places of all clusters, by number; the marks' groups
+    are indices of its entries. A cluster without a centre gets no arrow.
     """
     colours = _rgb(plots.colours(len(courses)))
     titles = ("Mean place, window after window", "More patients this way than expected")[: 2 if moves else 1]

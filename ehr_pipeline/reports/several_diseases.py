@@ -1,8 +1,9 @@
 """Patients who have several of the cohort's diseases, by cluster: a table, and its picture.
 
 A patient has each disease whose list chose them for the cohort. Columns are sets of diseases, as in an UpSet plot (Lex et al.
-2014): a patient is in one column only. All numbers follow from counts rounded to the threshold, few of which are left empty
-(`Disclosure.rounded_or_none`): beside a card's exact number of patients with a disease, the rest has a range that is as wide.
+2014): a patient is in one column only. All numbers are computed from counts rounded to the threshold; small counts are left empty
+(`Disclosure.rounded_or_none`). A card may show the exact number of patients with a disease. If a reader subtracts the rounded
+counts from it, the rest is known only within a range as wide as the threshold.
 
 Axes: n patients, K clusters, L sets of diseases.
 """
@@ -21,18 +22,19 @@ from ehr_pipeline.drawing import plots
 
 Set = tuple[str, ...]
 MOST_SETS = 12
-"""Most sets of several diseases with a column of their own; the less frequent ones are one column."""
+"""Largest number of sets of several diseases that have columns of their own; less frequent sets share one column."""
 OTHERS: Set = ()
 """The set of the column of all other combinations."""
 ROW, COLUMN = 0.26, 0.55
-"""Inches of a cluster's row and of a set's column in the picture."""
+"""Height of a cluster's row and width of a set's column in the picture, in inches."""
 DARK = 0.6
 """Share of the darkest colour from which numbers are written in white."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Patients by cluster and set of diseases; every number is made of rounded counts, and 0 stands for too few as well."""
+    """Patients by cluster and set of diseases. Shares and numbers of patients are computed from rounded counts; 0 also stands for
+    too few."""
 
     sets: tuple[Set, ...]
     """The columns: single diseases, then combinations, the most frequent first."""
@@ -62,7 +64,7 @@ class Overlap:
 
 
 def overlap(diseases: Sequence[Sequence[str]], clusters: NDArray[np.int64], disclosure: Disclosure) -> Overlap | None:
-    """Count the diseases of each patient (n,) by cluster number (n,). None where no combination may be shown."""
+    """Count patients by cluster number (n,) and by their set of diseases (n,). None if no combination of diseases may be shown."""
     sets = [tuple(sorted(each)) for each in diseases]
     counts = Counter(sets)
     frequent = sorted((each for each in counts if len(each) > 1), key=lambda each: (-counts[each], each))

@@ -1,9 +1,9 @@
-"""Decide how the page shows the counts of all stages: numbers of patients all exact or all rounded, and numbers of events too.
+"""Decide how the page shows the counts of all stages. Numbers of patients are either all exact or all rounded; so are numbers of
+events.
 
-Numbers at successive steps are parts of each other. If two of them differ by fewer than the threshold, the difference
-would reveal a few patients, so all of them are rounded. The sizes of clusters stay exact, and so does their sum.
-Numbers slightly larger than that sum share one text: a rounding boundary next to an exact number would reveal how few
-lie between the two (`Scale`).
+Numbers at successive steps are parts of each other. If two of them differ by fewer than the threshold, the difference would reveal
+a few patients, so all of them are rounded. The sizes of clusters stay exact, and so does their sum. Numbers slightly larger than
+that sum share one text: a rounding boundary next to an exact number would reveal how few patients lie between the two (`Scale`).
 """
 
 from collections import Counter
@@ -197,7 +197,8 @@ def on_sides(counts: Mapping[str, dict[str, Any]]) -> dict[str, int]:
 
 
 def _tight(steps: list[int], disclosure: Disclosure) -> frozenset[tuple[int, int]]:
-    """Return adjacent pairs of successive numbers that both differ by few: their bounds would narrow each other."""
+    """Return pairs of successive numbers that differ by few, next to another such pair: the bounds of both differences would narrow
+    each other."""
     differing = [pair for pair in pairwise(steps) if pair[0] != pair[1]]
     few = [pair for pair in differing if disclosure.small(pair[0] - pair[1])]
     return frozenset(pair for two in pairwise(differing) if {*two} <= {*few} for pair in two)
@@ -209,7 +210,8 @@ def _lost(counts: Mapping[str, Any]) -> list[int]:
 
 
 def totals(records: list[Artifact], catalog: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the counts of raw records over all extracts; events set aside count by their outcome (counts of the `catalog`)."""
+    """Return the counts of raw records over all extracts. Events that were set aside count by what became of them (counts of the
+    `catalog`)."""
     total: dict[str, Any] = {
         "rows_in": 0,
         "kept": 0,

@@ -1,14 +1,13 @@
 """Build `patient_trajectories`: clustered patients' records in windows of time, each with a vector, a cluster and a place on the
 map.
 
-A window's vector is made by the transform that was learned from the patients' whole records; it is not learned again.
-The window gets the majority cluster among the nearest whole records, excluding the patient's own, and the mean place of
-those neighbours that are in this cluster on the map of patients. So windows lie on the existing map, without a second
-projection.
+A window's vector is made by the transform that was learned from the patients' whole records; it is not learned again. The window
+gets the most frequent cluster among the nearest whole records, excluding the patient's own. Its place on the map of patients is the
+mean place of those neighbours that are in this cluster. So windows lie on the existing map, without a second projection.
 
-The artifact contains `trajectories/` (one row per window, `schemas.trajectories`) and `transitions.csv` (see `transitions`),
-which lists, next to the observed moves, the moves expected of such patients (`expected`). On synthetic extracts where patients
-change, it also contains `agreement.json`. With `windows = "off"` it is empty.
+The artifact contains `trajectories/` (one row per window, `schemas.trajectories`) and `transitions.csv` (see `transitions`). Next
+to the observed moves, `transitions.csv` lists the moves that are expected of such patients (`expected`). On synthetic extracts
+where patients change, the artifact also contains `agreement.json`. With `windows = "off"` it is empty.
 """
 
 import json
@@ -129,10 +128,11 @@ class _Known:
     def place(
         self, ids: pa.ChunkedArray, vectors: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-        """Return cluster (m,), share of neighbours that agree (m,) and map place (m, 2) of windows with vectors (m, D).
+        """For windows with vectors (m, D), return the cluster (m,), the share of neighbours in this cluster (m,), and the place on
+        the map (m, 2).
 
-        The place is the mean of the neighbours in the chosen cluster: a mean over all neighbours could lie between the
-        islands of the map, where there are no patients.
+        The place is the mean of the neighbours in the chosen cluster: a mean over all neighbours could lie between the islands of
+        the map, where there are no patients.
         """
         found, cluster, share = self.vote(align.rows(ids, self.ids), vectors)
         chosen = (found >= 0) & (self.cluster[found] == cluster[:, None])
@@ -143,8 +143,8 @@ class _Known:
     def vote(
         self, own: NDArray[np.int64], vectors: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Return the nearest records (m, k) of vectors (m, D), their most frequent cluster (m,), and its share of the neighbours
-        (m,).
+        """For vectors (m, D), return the nearest records (m, k), the most frequent cluster among them (m,), and the share of them
+        in this cluster (m,).
 
         `own` (m,) are the rows of the patients' own records, which do not vote; -1 for none.
         """
@@ -156,7 +156,7 @@ class _Known:
 
 @dataclass(frozen=True)
 class _Ends:
-    """The first and the last window of each patient with several. Axes: n patients, 2 windows."""
+    """The first and the last window of each patient with several windows. Axes: n patients, 2 windows."""
 
     ids: pa.ChunkedArray
     vectors: tuple[NDArray[np.float32], NDArray[np.float32]]
@@ -172,7 +172,8 @@ class _Ends:
 
     @classmethod
     def of(cls, table: pa.Table, birth_day: NDArray[np.int32]) -> "_Ends":
-        """Take them from a table with the schema `schemas.trajectories`; `birth_day` (W,) is that of each window's patient."""
+        """Take the windows from a table with the schema `schemas.trajectories`. `birth_day` (W,) is the birth day of each window's
+        patient."""
         _, *rows = Course.of(table).first_and_last()
         vectors = schemas.matrix(table)
         first, last = (table.column(name).cast(pa.int32()).to_numpy() for name in ("first_date", "last_date"))
@@ -191,7 +192,7 @@ class _Ends:
 def _expected(
     parts: list[_Ends], clusters: Clusters, known: _Known, names: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Return the moves to be expected between the clusters `names` (K,) from the first to the last window (K, K)."""
+    """Return how many moves are expected between the clusters `names` (K,), from the first to the last window (K, K)."""
     ids = pa.chunked_array([chunk for part in parts for chunk in part.ids.chunks], pa.string())
     people = clusters.of(ids).table
     ages, year, tokens, left = (
@@ -209,7 +210,7 @@ def _expected(
 
 
 def _drawn(members: Cohort, most: int, seed: int) -> Cohort:
-    """Return these patients, or `most` of them drawn at random, in their order."""
+    """Return the members or, if there are more than `most`, that many of them drawn at random. Their order is kept."""
     if len(members) <= most:
         return members
     chosen = np.random.default_rng([seed, 0x7A0]).choice(len(members), most, replace=False)

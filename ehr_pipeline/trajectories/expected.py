@@ -35,7 +35,7 @@ FOLDS, RIDGE = 5, 1.0
 
 @dataclass(frozen=True)
 class Ends:
-    """The first and the last window of each patient with several."""
+    """The first and the last window of each patient with several windows."""
 
     first: Vectors
     """Vectors (n, D)."""
@@ -70,7 +70,8 @@ class Ends:
 def flows(ends: Ends, left: Integers, clusters: int, assign: Assigns) -> Floats | None:
     """Return how many patients are expected to go from row to column cluster (K, K); None if there are too few patients.
 
-    `left` (n,) are the indices of the clusters of the first windows. Patients without anybody like them are expected to stay.
+    `left` (n,) are the indices of the clusters of the first windows. A patient who shares all categories with nobody is expected to
+    stay.
     """
     if len(left) < FEWEST:
         return None
@@ -100,8 +101,8 @@ def _autoregression(ends: Ends) -> tuple[Vectors, Vectors]:
 
 
 def _donors(ends: Ends) -> Integers:
-    """Return the patients (n, DONORS) of the same categories who are nearest in numbers; repeated in small cells, -1 if there is
-    nobody."""
+    """For each patient, return the DONORS patients of the same categories who are nearest in numbers (n, DONORS). If there are
+    fewer, they are repeated; -1 if there is nobody."""
     numbers, cell = ends.numbers, ends.cell
     found = np.full((len(cell), DONORS), -1)
     for members in np.split(np.argsort(cell, kind="stable"), np.cumsum(np.bincount(cell))[:-1]):

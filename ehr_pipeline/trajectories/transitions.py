@@ -1,11 +1,11 @@
 """Transitions between clusters: from one window of a patient's record to the next, and from the first to the last.
 
-These numbers only describe, and include the effects of ageing. A patient's windows also differ by chance, equally in both
-directions. So the test is on the difference between the number of patients who went from A to B and the number who went from B
-to A, from first to last window, so that each patient counts once. Without ageing, and without anything else that moves records,
-this difference would be 0 (McNemar 1947; Bowker 1948 for more than two states). The difference is compared with the one expected
-if patients' records change like those of similar patients (`expected`). Changes that are equally frequent in both directions
-look like chance.
+Numbers of transitions only describe, and include the effects of ageing. A patient's windows also differ by chance, equally in both
+directions. So the test is on the difference between the number of patients who went from A to B and the number who went from B to
+A. It uses first and last windows, so that each patient counts once. Without ageing, and without anything else that moves records,
+this difference would be 0 (McNemar 1947; Bowker 1948 for more than two states). The difference is compared with the one expected if
+patients' records change like those of similar patients (`expected`). Changes that are equally frequent in both directions cannot be
+distinguished from chance.
 
 `transitions.csv`: one row for each pair of clusters and kind of step with at least one patient; nothing in it is suppressed.
 """
@@ -98,12 +98,13 @@ class Tested:
 
 
 def log_p_beyond(counts: Integers, expected: Floats) -> Floats:
-    """Return ln p (K, K) that the difference between A to B and B to A is no larger than expected; NaN for pairs with few moves.
+    """For each pair of clusters A and B, test whether more patients moved one way than the other, beyond the expected difference.
 
-    The test is two-sided, and p is the same for both directions. Numbers of moves count as Poisson; their means, and so the
-    variance, are estimated under the hypothesis (score test: Krishnamoorthy & Thomson 2004). Expected numbers are means over
-    DONORS draws, and have a MODEL_ERROR. An expected difference in the opposite direction counts as 0, and no p is smaller than
-    that of the exact test that both directions are equally frequent. So no move is more certain than it would be without ageing.
+    Returns ln p (K, K); NaN for pairs with few moves. The test is two-sided, and p is the same for both directions. Numbers of
+    moves count as Poisson; their means, and so the variance, are estimated under the hypothesis (score test: Krishnamoorthy &
+    Thomson 2004). Expected numbers are means over DONORS draws, and an expected difference has the relative standard error
+    MODEL_ERROR. An expected difference in the opposite direction counts as 0, and no p is smaller than that of the exact test that
+    both directions are equally frequent. So no move is more certain than it would be without ageing.
     """
     more, fewer = np.maximum(counts, counts.T).astype(float), np.minimum(counts, counts.T).astype(float)
     difference = np.where(counts >= counts.T, expected - expected.T, expected.T - expected)
@@ -121,9 +122,9 @@ def log_p_beyond(counts: Integers, expected: Floats) -> Floats:
 
 
 def write(folder: Path, course: Course, clusters: Integers, expected: Floats | None) -> None:
-    """Write the transitions, by first and last window, and by consecutive windows.
+    """Write the transitions from the first to the last window, and those between consecutive windows.
 
-    `expected` (K, K) are the moves to be expected from the first to the last window; None if they are unknown.
+    `expected` (K, K) are the moves expected from the first to the last window; None if they are unknown.
     """
     consecutive = course.consecutive()
     leaving = course.number[consecutive[1]]

@@ -109,7 +109,7 @@ class Loss(nn.Module, ABC):
 
     @abstractmethod
     def baseline(self, parts: Iterable[Part], training_counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the sums for predictions without a model; `training_counts` (V,): tokens of the training patients."""
+        """Return the sums for predictions without a model. `training_counts` (V,) are the token counts of the training patients."""
 
     @abstractmethod
     def scores(self, sums: NDArray[np.float64]) -> dict[str, float]:

@@ -23,7 +23,8 @@ FEWEST = 100  # least number of predictions of a semantic type for which scores 
 
 
 class PredictsConcepts(Objective):
-    """Predicts concepts. Sums (4, V) by true token: losses; hits as the first guess; hits in the top ten; predictions.
+    """Predicts concepts. The sums (4, V) are by true token: losses, hits as the first guess, hits in the top ten, number of
+    predictions.
 
     The last array of a part holds the true tokens (P,).
     """
@@ -41,7 +42,8 @@ class PredictsConcepts(Objective):
         """The predictions of an evaluation, in words for the model card, with {count} for their number."""
 
     def add(self, sums: Tensor, targets_P: Tensor, losses_P: Tensor, best_PK: Tensor) -> None:
-        """Add predictions to `sums`: cross-entropies in nats, and whether the true token is among the best K, best first."""
+        """Add predictions to `sums`: cross-entropies in nats, and whether the true token is among the K best guesses, given best
+        first."""
         hit = best_PK == targets_P[:, None]
         figures = torch.stack([losses_P, hit[:, 0].float(), hit.any(1).float(), torch.ones_like(losses_P)])
         sums.index_add_(1, targets_P, figures.double())
@@ -64,14 +66,16 @@ class PredictsConcepts(Objective):
         return np.stack([-np.log(smoothed / smoothed.sum()) * asked, first * asked, ten * asked, asked])
 
     def scores(self, sums: NDArray[np.float64], tokens: Sequence[int] | slice = slice(None)) -> dict[str, float]:
-        """Return, for all or some ids: mean cross-entropy in nats, shares found first and in the top ten, and count."""
+        """Return, for all or some token ids: mean cross-entropy in nats, shares found first and in the top ten, number of
+        predictions."""
         loss, first, ten, count = sums[:, tokens].sum(1)
         divisor = max(count, 1.0)
         rates = {"loss": float(loss / divisor), "top1": float(first / divisor), "top10": float(ten / divisor)}
         return rates | {"masked_tokens": int(count)}
 
     def details(self, sums: NDArray[np.float64], baseline: NDArray[np.float64]) -> list[dict[str, Any]]:
-        """Return scores by semantic type with FEWEST or more masked tokens, most first; a concept counts in all its types."""
+        """Return scores for each semantic type that has FEWEST or more masked tokens, the most frequent type first. A concept
+        counts in each of its types."""
         tokens: dict[str, list[int]] = {}
         for concept in self.vocabulary.concepts:
             for tui in concept.semantic_types:

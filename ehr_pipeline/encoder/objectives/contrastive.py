@@ -7,7 +7,7 @@ are the cosines with negatives: spans of other patients in the same block of `to
 patient are never negatives. The loss is computed in both directions; a span without negatives is left out.
 
 Both spans share everything that does not change in a patient, and age is the easiest to recognise. So the ages of each span are
-shifted by a random number, and the negatives of a span are those of the same sex and similar age, if there are enough.
+shifted by a random number, and only spans of the same sex and similar age are negatives of a span, if there are enough of them.
 
 Axes: R rows, T token slots of a row, K spans that a row has room for (anchors even, their partners odd), B blocks of rows, S spans
 of a block, D hidden size.
@@ -57,7 +57,8 @@ class Contrastive(Loss):
         self.like = self.own.like_age * UNITS_IN_YEAR[settings.age_unit] * AGE_STEPS
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
-        """Draw, for each pair that a row has room for: cut, side and two beginnings; two lengths; two shifts of ages."""
+        """Draw, for each pair that a row has room for: the cut, the anchor's side and where both spans begin; both lengths; both
+        shifts of ages."""
         size = (shape[0], self.room // 2)
         uniform = rng.random((*size, 4))
         lengths = np.stack([rng.beta(*law, size) for law in (spans.ANCHOR, spans.PARTNER)], axis=-1)
@@ -67,8 +68,9 @@ class Contrastive(Loss):
     def prepare(self, batch: Batch, draws: Draws) -> Part:
         """Find the spans; the rest of the rows is not used.
 
-        The part holds the tokens, their positions, spans (from 1, 0 for none) and order (R, T), and of each span (B, S): its
-        patient (from 1, 0 for no span), its mean age, its patient's sex (from 1, 0 if unknown), and whether all others count.
+        For each token slot (R, T), the part holds the token, its position, the number of its span in the row (from 1; 0 for none)
+        and its order. For each span (B, S), it holds the patient (from 1; 0 for no span), the mean age, the patient's sex (from 1;
+        0 if unknown), and whether the spans of all other patients are negatives, whatever their age and sex.
         """
         uniform, lengths, shifts = draws
         found = spans.pairs(batch, uniform, lengths, self.own)

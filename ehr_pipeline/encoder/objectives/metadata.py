@@ -2,7 +2,7 @@
 
 Taylor, Schofield, Kormilitzin, Joyce & Nevado-Holgado 2024 (arXiv 2403.19802) predict the category of a note in this way, in
 addition to masking: vectors then separate the categories that they were trained on, and gain little else. Attributes are read
-apart from the records (`patient_attributes`) and never reach the encoder. The heads are parameters of the loss and are not
+separately from the records (`patient_attributes`) and never reach the encoder. The heads are parameters of the loss and are not
 published. Missing values, and chunks with fewer than FEWEST_TOKENS tokens, are left out of the loss.
 
 Axes: R rows, T token slots of a row, K chunks that a row has room for, A attributes, C values of one, D hidden size.
@@ -37,8 +37,8 @@ class Metadata(Loss):
     tag = "metadata-prediction"
 
     def __init__(self, settings: EncoderSettings, traits: Traits):
-        """Make a head for each attribute. Raises UserError for an attribute without two values that FEWEST training patients
-        have."""
+        """Make a head for each attribute. Raises UserError for an attribute that does not have two values with at least FEWEST
+        training patients each."""
         super().__init__()
         self.settings, self.traits, self.names = settings, traits, settings.metadata.attributes
         for name in self.names:
@@ -57,8 +57,8 @@ class Metadata(Loss):
     def prepare(self, batch: Batch, draws: Draws) -> Part:
         """Find the chunks, and the known attributes of their patients.
 
-        The part holds tokens, positions, segments, order, and the number of each token's chunk in its row, from 1, 0 for none (R,
-        T); and the values (R, K, A) of the chunks' patients.
+        The part holds for each token slot (R, T): the token, its position, its segment, its order, and the number of its chunk in
+        the row (from 1; 0 for none). It also holds the attributes (R, K, A) of the chunks' patients.
         """
         rows, slots = batch.tokens_RT.shape
         new_RT = batch.segments_RT > 0
@@ -113,7 +113,8 @@ class Metadata(Loss):
                 yield logits_MC, losses_M, values_M
 
     def baseline(self, parts: Iterable[Part], training_counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the sums for the shares of the values among training patients, and the most frequent value."""
+        """Return the sums for predictions from the shares of the values among training patients; the guess is the most frequent
+        value."""
         sums = self.no_sums()
         for part in parts:
             for attribute, name in enumerate(self.names):
@@ -125,7 +126,7 @@ class Metadata(Loss):
         return sums
 
     def scores(self, sums: NDArray[np.float64]) -> dict[str, float]:
-        """Return the mean loss in nats, and for each attribute the share of correct predictions and the number of all."""
+        """Return the mean loss in nats, and for each attribute the share of correct predictions and the number of predictions."""
         losses, right, asked = sums
         found = {"loss": float(losses.sum() / max(asked.sum(), 1.0))}
         for number, name in enumerate(self.names):

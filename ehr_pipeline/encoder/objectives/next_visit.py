@@ -130,6 +130,6 @@ print([names.get(token, token) for token in best])
 
 
 def _fewest(row_W: Ints, drawn_W: NDArray[np.float32], room: int) -> Ints:
-    """Return, in order, the visits with the smallest numbers in each row, at most `room` per row. Rows ascend."""
+    """Return, in ascending order, the visits with the smallest numbers in each row, at most `room` per row. Rows ascend."""
     order = np.lexsort((drawn_W, row_W))
     return np.sort(order[counted(row_W) < room])

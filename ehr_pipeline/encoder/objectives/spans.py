@@ -37,7 +37,7 @@ class Pairs:
 
 
 def pairs(batch: Batch, uniform_RP4: Floats, lengths_RP2: Floats, settings: ContrastiveSettings) -> Pairs:
-    """Draw pairs of spans: disjoint, of whole visits, each at least `fewest_tokens` long.
+    """Draw pairs of disjoint spans. Each span consists of whole visits and has at least `fewest_tokens` tokens.
 
     A chunk is divided into stretches, one for each anchor. A stretch is cut between two visits, at a random place that leaves
     enough tokens on both sides. The anchor lies on one side, its partner on the other. A span has the drawn length, or the length

@@ -42,7 +42,7 @@ class WeightedSum(Objective):
         return list(self.losses)  # type: ignore[arg-type]
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
-        """Make the draws of all losses. The objective's come first, so they are the same as without additional losses."""
+        """Make the draws of all losses. Those of the objective come first, so they are the same as without additional losses."""
         return tuple(array for loss in self._each() for array in loss.draw(shape, rng))
 
     def prepare(self, batch: Batch, draws: Draws) -> Part:
@@ -69,7 +69,7 @@ class WeightedSum(Objective):
         return np.concatenate([loss.no_sums().reshape(-1) for loss in self._each()])
 
     def _sums(self, sums: Any) -> list[Any]:
-        """Return the sums of each loss in its shape: views of the array or tensor."""
+        """Return the sums of each loss, in the shape that this loss gives them. They are views of the array or tensor."""
         shapes = [loss.no_sums().shape for loss in self._each()]
         ends = np.cumsum([int(np.prod(shape)) for shape in shapes]).tolist()
         return [sums[end - int(np.prod(shape)) : end].reshape(shape) for shape, end in zip(shapes, ends, strict=True)]

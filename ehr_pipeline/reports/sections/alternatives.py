@@ -62,7 +62,7 @@ def _row(n: int, mean: float, spread: float, support: Mapping[str, Any]) -> tupl
 
 
 def most_tried(findings: Findings) -> int:
-    """Return the largest number of clusters that was tried because the study left it to the data; 0 if it did not."""
+    """Return the largest number of clusters that was tried, if the study left the number to the data; otherwise 0."""
     if findings.inputs.settings[CLUSTERS].get("n") != "auto":
         return 0
     return max((row["n"] for row in numbers.read(findings.inputs.artifacts[CLUSTERS].path)), default=0)
@@ -84,7 +84,8 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, Any]]:
-    """Compare the methods. Counts are rounded: with the sizes on the cards they would reveal that of a small cluster."""
+    """Compare the methods. Counts are rounded: together with the sizes on the cards, exact counts would reveal the size of a small
+    cluster."""
     counted = ("smallest", "largest", "unassigned")
     return [
         row | {name: disclosure.about(row[name]) for name in counted}
@@ -101,12 +102,12 @@ def agreements(clusters: Artifact) -> dict[int, tuple[float, float]]:
 
 
 def how_many(clusters: Artifact, asked: int, halves: int) -> Statement | None:
-    """Compare the number of clusters asked for with that on which random halves of the patients agree best."""
+    """Compare the number of clusters asked for with the number on which random halves of the patients agree best."""
     return say.how_many({n: mean for n, (mean, _) in agreements(clusters).items()}, asked, halves)
 
 
 def steadier_methods(findings: Findings) -> Statement | None:
-    """Name the methods that are clearly more stable than that of the page; None if there are none."""
+    """Name the methods that are clearly more stable than the method of the page; None if there are none."""
     method = findings.inputs.settings[CLUSTERS]["method"]
     stability = _stability(_comparison(findings.inputs.artifacts[CLUSTERS], findings.disclosure))
     return say.steadier(steadier(stability, method), method, f"{stability.get(method, 1.0):.2f}")

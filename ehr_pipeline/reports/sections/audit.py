@@ -46,8 +46,8 @@ def _predicted(findings: Findings) -> tuple[str, ...]:
 
 
 def _row(effect: Effect, *, diseases: bool, ages: bool, predicted: tuple[str, ...]) -> dict[str, Any]:
-    """Return the row of an attribute as text; vectors may be made of codes of the `diseases`, of `ages`, and by an encoder that
-    learned to tell some attributes (`predicted`)."""
+    """Return the row of an attribute as text. `diseases` and `ages`: whether vectors contain codes of the diseases, and ages.
+    `predicted`: the attributes that the encoder was trained to predict."""
     so = say.by_construction(effect, diseases=diseases, ages=ages, predicted=predicted)
     meaning = (say.meaning(effect), so, say.left(effect))
     return {

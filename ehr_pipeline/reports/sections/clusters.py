@@ -1,4 +1,4 @@
-"""The table of clusters, what marks which, their drawings, how to read their cards, and the cards."""
+"""The table of clusters and of the concepts that mark them, drawings of the clusters, how to read their cards, and the cards."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -102,9 +102,10 @@ def _with_sentences(card: Mapping[str, Any], verdict: str, *, is_tested: bool) -
 
 
 def list_of_groups(findings: Findings) -> list[dict[str, Any]]:
-    """Return the rows of the list: group after group, the parts of a group by size, the first of several with a heading.
+    """Return the rows of the list, group after group. The parts of a group are in order of size; if there are several, the first
+    has a heading.
 
-    Empty without evidence of subgroups, and for a single cluster.
+    The list is empty without evidence of subgroups, and for a single cluster.
     """
     shown = [card for card in findings.cards if not card["hidden"]]
     if findings.evidence["verdict"] == "none" or len(findings.cards) == 1:
@@ -188,7 +189,8 @@ def side_by_side(findings: Findings, shown: Sequence[Mapping[str, Any]]) -> dict
 
 
 def _at_a_glance(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of both lists of clusters; `sure` and `doubt` are words with the classes of their cells, and figures."""
+    """Return the row of a cluster, as both lists of clusters use it. `sure` and `doubt` hold words, each with the class of its cell
+    and its figure."""
     first: Sequence[tuple[str, str]] = card["diseases"][:1]
     return {
         "number": card["number"],

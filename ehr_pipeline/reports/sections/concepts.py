@@ -71,9 +71,11 @@ def _together(findings: Findings, rows: list[dict[str, Any]]) -> Together | None
 def type_agreement(
     rows: list[dict[str, Any]], vocabulary: Vocabulary, only: Collection[str] | None = None
 ) -> TypeAgreement | None:
-    """Compute the agreement for the concepts of interest, or `only` some of them; None if none has a type and a neighbour.
+    """Compute how often neighbours have a type in common with their concept, over the concepts of interest or `only` some of them.
+    None if no concept has a type and a neighbour with a type.
 
-    Chance is the share of the vocabulary's other concepts with a type that have one in common with the concept.
+    Chance is the share of concepts that have a type in common with the concept, of all other concepts of the vocabulary with a
+    type.
     """
     types = {
         concept.concept: frozenset(concept.semantic_types) for concept in vocabulary.concepts if concept.semantic_types
@@ -94,7 +96,8 @@ def type_agreement(
 
 
 def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:
-    """Return how far neighbours belong to the same group, without groups that too few patients have for their name."""
+    """Return how far neighbours belong to the same group. A group is left out if too few patients have its concepts for its name to
+    be shown."""
     if "ontology" not in concepts.counts:
         return None
     found = read_ontology(concepts.path)
@@ -106,7 +109,8 @@ def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:
 def _neighbours(rows: list[dict[str, Any]], first: Collection[str], named: Collection[str]) -> list[dict[str, Any]]:
     """Return the names of each concept of interest's nearest neighbours in both scopes; concepts in `first` come first.
 
-    Only concepts in `named` are listed, which enough patients have: thirty appearances may all be of one patient.
+    Only concepts in `named` are listed, since enough patients have these. Appearances do not show this: thirty may all be of one
+    patient.
     """
     found: dict[str, dict[str, Any]] = {}
     for row in rows:

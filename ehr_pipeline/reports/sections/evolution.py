@@ -121,9 +121,9 @@ def windows(findings: Findings) -> dict[str, str] | None:
 def _counts(findings: Findings) -> tuple[str, str]:
     """Return how many patients have two windows or more, and how many have fewer, as text.
 
-    The two sum to the patients in clusters, whose sizes the page shows exactly. So if the second number is small, the
-    first is given as a bound that follows from those sizes. If a size is hidden, the second is not shown, since the sum
-    would reveal the size.
+    Together, both numbers are the number of patients in clusters, which readers know from the sizes on the page. So an exact first
+    number would reveal the second. If the second number is small, the first is therefore given as a bound that follows from the
+    sizes. If the size of a cluster is hidden, the second number is not shown, since the sum of both would reveal this size.
     """
     patients = findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts["patients"]
     sizes, disclosure = findings.sizes, findings.disclosure
@@ -184,7 +184,8 @@ def _moves(
 
 
 def _steps(course: Course, disclosure: Disclosure) -> Iterator[tuple[str, str, str]]:
-    """Yield, for each window and the next: their numbers, how many patients have both, and the share that changed cluster."""
+    """Yield, for each window and the next: their numbers, how many patients have both, and the share of these who changed
+    cluster."""
     _, left, entered = course.consecutive()
     for number in np.unique(course.number[left]).tolist():
         own = course.number[left] == number
@@ -197,7 +198,7 @@ def _steps(course: Course, disclosure: Disclosure) -> Iterator[tuple[str, str, s
 def _mean_courses(
     table: pa.Table, course: Course, several: NDArray[np.int64], clusters: Clusters, fewest: int
 ) -> dict[int, NDArray[np.float64]]:
-    """Return, for each cluster of whole records, the mean places (windows, 2) of its patients, window after window.
+    """For each cluster of whole records, return the mean place of its patients in each window (windows, 2).
 
     Only patients with two windows or more are included, and only windows that at least `fewest` of them have.
     """

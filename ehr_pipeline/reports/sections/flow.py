@@ -82,7 +82,8 @@ def _left_out(findings: Findings) -> dict[str, Any]:
 
 
 def by_disease(counted: Counted) -> list[tuple[str, str]]:
-    """Return the cohort by disease, in steps so wide that the numbers and their known sum do not narrow each other."""
+    """Return the number of patients by disease as text, rounded so coarsely that the numbers do not narrow the range of their known
+    sum, nor the sum theirs."""
     cohort, disclosure = counted.counts[COHORT], counted.disclosure
     if not counted.rounded or len(cohort["by_disease"]) == 1:
         return [(name, counted.person(number)) for name, number in cohort["by_disease"].items()]
@@ -99,7 +100,8 @@ def by_disease(counted: Counted) -> list[tuple[str, str]]:
 
 
 def _stay_wide(ends: Sequence[tuple[int, int]], fewest: int, most: int, below: int) -> bool:
-    """Whether parts known by their ends do not narrow their sum (`fewest` to `most`), and the sum does not narrow them."""
+    """Whether parts, each known by the ends of its range, do not narrow the range of their sum (`fewest` to `most`), nor the sum
+    theirs."""
     least, largest = sum(low for low, _ in ends), sum(high for _, high in ends)
     if least > fewest or largest < most:
         return False
@@ -138,7 +140,8 @@ def rows(counted: Counted) -> Iterator[dict[str, Any]]:
 
 
 def patients_lost(dropped: Mapping[str, int], more: int, less: int, counted: Counted) -> Lost:
-    """Return the patients lost between two numbers, by reason; a single reason has the `difference` of the two."""
+    """Return the patients lost between two numbers, by reason. If there is a single reason, its number is the `difference` of the
+    two numbers."""
     joined = Guard(counted.disclosure.below).joined({in_words(n, True): People(lost) for n, lost in dropped.items()})
     if len(joined) == 1:
         return ((" or ".join(joined[0][0]), counted.person.difference(more, less)),)
@@ -163,7 +166,7 @@ def _within(dropped: Mapping[str, Figure]) -> dict[str, Figure]:
 
 
 def _apart(lost: Lost) -> tuple[str, Lost]:
-    """Separate the number collapsed, if it is shown alone, from the other losses."""
+    """Separate the number of collapsed rows, if it is shown by itself, from the other losses."""
     repeats = next((number for words, number in lost if words == REPEATS), "")
     return repeats, tuple(one for one in lost if one[0] != REPEATS)
 
@@ -272,7 +275,8 @@ def _largest(counted: Counted) -> list[tuple[str, int]]:
 
 
 def _lost_events(counted: Counted) -> dict[str, tuple[int, Mapping[str, Figure]]]:
-    """Return each step's lost events: collapsed, and by reason. Events outside the vocabulary count in its step only."""
+    """For each step, return the number of collapsed events, and the events lost by reason. Events outside the vocabulary count only
+    in the step of the vocabulary."""
     places = {RAW_RECORDS: "", MAPPED_EVENTS: "", VOCABULARY: "events", PATIENT_DATASET: ""}
     found: dict[str, tuple[int, Mapping[str, Figure]]] = {}
     for asset, key in places.items():
@@ -317,7 +321,8 @@ def summary_of_codes(counted: Counted) -> str:
 
 
 def ladder(coverage: dict[str, Any], counted: Counted) -> Iterator[dict[str, str]]:
-    """Yield the steps of the mapping and what each mapped, as text; if that is small, the share after it is hidden."""
+    """Yield the steps of the mapping, and what each of them mapped, as text. If a step mapped few events, the share after the step
+    is hidden."""
     for row in coverage["ladder"]:
         yield {
             "step": OF_STEPS.get(row["step"], row["step"]),

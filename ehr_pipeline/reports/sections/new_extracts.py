@@ -80,7 +80,7 @@ def shown(clusters: Artifact, disclosure: Disclosure) -> Overlap | None:
 
 
 def _rule(table: Cells, disclosure: Disclosure) -> Disclosure | None:
-    """Return the finest rounding of overlaps (K, L) that is safe if row and column sums are known; None if none is."""
+    """Return the finest rounding of overlaps (K, L) that is safe although row and column sums are known; None if no rounding is."""
     for step in STEPS if disclosure.below > 1 else STEPS[:1]:
         rule = Disclosure(step * disclosure.below)
         if _safe(table, rule, disclosure):

@@ -97,7 +97,7 @@ def quantiles(run: Run, shares: Iterable[float]) -> str:
 
 
 def _large_visits(counted: Counted) -> str:
-    """Return how many visits were removed for their size, and the share if it reveals no more."""
+    """Return how many visits were removed for their size, and their share, if it reveals no more than the number."""
     dataset = counted.counts[assets.PATIENT_DATASET]
     large, few = dataset["visits"]["dropped"]["large"], dataset["patients"]["dropped"]["few_visits"]
     # Together with the visits kept, a share would reveal the visits read, and so those of the few patients dropped.

@@ -1,4 +1,4 @@
-"""Which diseases go together: partners of each disease of interest, the network, and the ways to find pairs compared."""
+"""Which diseases go together: partners of each disease of interest, the network, and a comparison of the ways to find pairs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from ehr_pipeline.reports.statements import relations as say
 from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS
 
 MOST_DISEASES, MOST_PARTNERS, MOST_EDGES = 40, 8, 80
-"""Diseases and partners of each that the page lists, and edges that it draws, at most."""
+"""Most diseases that the page lists, most partners of each disease, and most edges that it draws."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def _interest(findings: Findings, names: Mapping[str, str]) -> list[str]:
-    """The diseases with partners, in order: the cohort's own ones, or all if the cohort has no list."""
+    """The concepts with partners, in order: those on the lists of the cohort's diseases, or all if there are none on the lists."""
     own = findings.disease_concepts.listed if findings.disease_concepts else frozenset(names)
     return [concept for concept in names if concept in own] or list(names)
 
@@ -67,7 +67,7 @@ def _of_interest(findings: Findings) -> frozenset[str]:
 
 
 def _numbered(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Any, Any]:
-    """Names of the concepts of some edges, the edges (m, 2) as places among them, and the community of each concept."""
+    """Names of the concepts of some edges, the edges (m, 2) as indices of these concepts, and the community of each concept."""
     concepts = list(dict.fromkeys(row[side] for row in rows for side in ("first", "second")))
     named = {row[side]: row[f"{side}_name"] for row in rows for side in ("first", "second")}
     community = {row[side]: row[f"community_of_{side}"] for row in rows for side in ("first", "second")}
@@ -99,7 +99,7 @@ def _matrix(rows: Sequence[Mapping[str, Any]], findings: Findings) -> str:
 def _compared(compared: Mapping[str, Any], fewest: int) -> dict[str, Any]:
     """The table of graphs, its head, and what is said of it; nothing if there is no graph.
 
-    With fewer known pairs than `fewest`, no precision is shown: that of one pair would be its rank.
+    With fewer known pairs than `fewest`, no precision is shown, because the precision for a single pair would reveal its rank.
     """
     if not compared["graphs"]:
         return {"graphs": [], "head": [], "graphs_are": ""}

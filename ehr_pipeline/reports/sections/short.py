@@ -35,7 +35,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def _sure(findings: Findings) -> list[list[int]]:
-    """The groups that can be relied on: those of which one part can."""
+    """The groups that can be relied on: those of which at least one part can be relied on."""
     good = {card["number"] for card in findings.cards if cluster_reliability.usable(card)}
     return [group for group in findings.groups if good & set(group)]
 

@@ -38,8 +38,9 @@ def content(findings: Findings) -> dict[str, Any] | None:
 def agreement(findings: Findings) -> dict[str, Any] | None:
     """Return agreement with planted groups, and which companions mark their group's main cluster; None without truth.
 
-    A companion counts where it is over-represented. `own` and `others` are how many companions of a group do so in its main
-    cluster, and how many of the other groups' companions, of how many that are in the vocabulary.
+    A companion marks a cluster if it is over-represented in it. `own` counts the companions that mark the main cluster of their
+    group. `others` counts, for each main cluster, the companions of other groups that mark it. Both are followed by the number that
+    could, because they are in the vocabulary.
     """
     planted = read_agreement(findings.inputs.artifacts[CLUSTERS].path)
     if planted is None:

@@ -70,7 +70,8 @@ def _map(findings: Findings) -> dict[str, Any]:
 
 
 def _key(layer: Layer) -> list[tuple[str, str]]:
-    """Return the colours of a layer with their names; the list of groups has those of the clusters."""
+    """Return the colours of a layer with their names. The colours of clusters are in the list of groups, so only that of `OTHERS`
+    is returned."""
     if layer.name == "cluster":
         return [(group.colour, group.name) for number, group in layer.groups.items() if number == OTHERS]
     return [(group.colour, group.name) for group in layer.groups.values()]
@@ -89,6 +90,6 @@ def _key_figures(findings: Findings) -> Iterator[tuple[str, str]]:
 
 
 def _largest(found: list[Effect]) -> Effect | None:
-    """The attribute beside disease with the largest effect in words; None if there is none beyond chance."""
+    """The effect whose size in words is largest, of attributes other than disease; None if no effect is beyond chance."""
     others = [effect for effect in found if effect.attribute != "disease" and effect.words in SIZES]
     return min(others, key=lambda effect: SIZES.index(effect.words), default=None)

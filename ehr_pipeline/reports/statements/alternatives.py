@@ -15,7 +15,8 @@ AS_GOOD = 0.01
 def how_many(agreement: Mapping[int, float], asked: int, halves: int) -> Statement | None:
     """Compare the page's number of clusters with the number on which random halves of the patients agree best.
 
-    `agreement`: mean adjusted Rand index by number of clusters, over so many `halves`. None if no other number was examined.
+    `agreement` is the mean adjusted Rand index by number of clusters, and `halves` is the number of random halves. Returns None if
+    no other number was examined.
     """
     if not agreement:
         return None
@@ -38,7 +39,7 @@ def how_many(agreement: Mapping[int, float], asked: int, halves: int) -> Stateme
 
 
 def supported(tried: Sequence[int], largest: int, asked: int, *, chosen: bool) -> Statement:
-    """Say how many clusters the data support: the `largest` of the numbers `tried`, 1 for none of them.
+    """Say how many clusters the data support. `largest` is the largest supported number of those `tried`; 1 if none is supported.
 
     `asked`: the page's number of clusters; `chosen`: whether the study left it to the data.
     """

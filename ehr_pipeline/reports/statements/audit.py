@@ -28,7 +28,7 @@ def meaning(effect: Effect) -> Statement:
 
 def by_construction(effect: Effect, *, diseases: bool, ages: bool, predicted: Collection[str] = ()) -> Statement | None:
     """Say that clusters follow what their vectors are made of: codes of the cohort's diseases, ages, and attributes that the
-    encoder was trained to predict; None of other attributes."""
+    encoder was trained to predict. None for other attributes."""
     if diseases and effect.attribute == "disease":
         return say(
             "This is so by construction: codes of the diseases are among the concepts of which the vectors are made."

@@ -108,7 +108,7 @@ def how_sure(card: Card, verdict: str) -> Statement:
 
 
 def _excess(card: Card) -> str:
-    """Return the excess with its interval as a part of a sentence; with a warning if its lower end would have a weaker word."""
+    """Return the excess with its interval as a part of a sentence, with a warning if the word for its lower end would be weaker."""
     if not card["excess"]:
         return ""
     doubt = f", down to “{card['at_least']}”" if wavers(card) else ""
@@ -116,7 +116,7 @@ def _excess(card: Card) -> str:
 
 
 def wavers(card: Card) -> bool:
-    """Whether the lower end of the interval of a cluster's excess would have a weaker word than the cluster has."""
+    """Whether the word for a cluster's evidence would be weaker at the lower end of the interval of its excess."""
     return bool(card["at_least"]) and card["evidence"] in ("clear", "weak") and card["at_least"] != card["evidence"]
 
 
@@ -281,7 +281,8 @@ def parts(cards: Sequence[Card], beyond: str) -> Statement:
 
 
 def how_to_read(fewest: int, beyond: str, tests: int) -> list[Statement]:
-    """Explain the cards. `beyond`: in what the patients compared by the half test are alike; empty for the published ranking.
+    """Explain the cards. `beyond`: the attributes in which patients compared by the half test are alike; empty for the published
+    ranking.
 
     `tests`: how many tests the half test makes.
     """

@@ -11,9 +11,9 @@ from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, 
 TWICE = 2.0
 """Semantic types clearly support the neighbours from this multiple of the share expected by chance."""
 MOST_ALIKE = 1 / TWICE
-"""From this chance share on, semantic types cannot tell, because no share could be twice as large."""
+"""If the share by chance is at least this, semantic types show nothing, because no share could be twice as large."""
 FEWEST_CONCEPTS = 10
-"""With fewer concepts than this, semantic types cannot tell."""
+"""With fewer concepts than this, semantic types show nothing."""
 MAX_P = 0.05
 
 
@@ -25,7 +25,7 @@ class TypeAgreement:
     share: float
     chance: float
     low: float
-    """The lower end of the 95 % interval, over concepts, of the share minus the share by chance; its ends are equally far away."""
+    """The lower end of the 95 % interval, over concepts, of the share minus the share by chance; the interval is symmetric."""
 
     @property
     def interval(self) -> str:
@@ -47,7 +47,7 @@ def purpose() -> Statement:
 
 
 def recorded_together(found: Together | None, patients: str) -> Statement:
-    """Say whether neighbours are recorded together in visits not used for training. `found` is None if this cannot be told.
+    """Say whether neighbours are recorded together in visits not used for training. `found` is None if this could not be tested.
 
     `patients`: the number of held-out patients, as it may be shown.
     """
@@ -80,7 +80,8 @@ def recorded_together(found: Together | None, patients: str) -> Statement:
 
 
 def types(interest: TypeAgreement | None, own: TypeAgreement | None) -> Statement | None:
-    """Say whether neighbours share semantic types more than by chance (`own`: of the cohort's diseases); None without types."""
+    """Say whether neighbours share semantic types more often than by chance; None without types. `own`: the result for the cohort's
+    diseases."""
     if interest is None:
         return None
     told = (

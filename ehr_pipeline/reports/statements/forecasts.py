@@ -41,7 +41,7 @@ def verdict(row: Mapping[str, Any], patients: str) -> Statement:
 
 
 def foresight(share: float, popularity: float, kind: str) -> Statement:
-    """State the value of Foresight's own metric, and that popularity alone reaches nearly as much."""
+    """State the value of Foresight's own metric, and the value that popularity alone reaches."""
     return say(
         "By Foresight's own metric, which is told type and status of the answer: {share} of {kind} are found, by popularity alone"
         " {popularity}.",
@@ -62,7 +62,8 @@ def nothing() -> Statement:
 def lead(verdicts: int, recurring: float, new: float) -> Statement:
     """Say what was forecast, for which patients, and by which rule each of the `verdicts` was made.
 
-    “Better” needs a difference in recall of recurring concepts of `recurring`, of new ones a factor of `new`.
+    “Better” needs a gain in recall: a difference of at least `recurring` for recurring concepts, and a factor of at least `new` for
+    new ones.
     """
     return say(
         "On patients of the test side, from whom nothing was learned, a visit was drawn, and ten concepts were named that may"

@@ -26,7 +26,7 @@ LARGE = 0.1
 
 
 def who(everybody: str, left_out: str, nobody: bool) -> Statement:
-    """Say how many with one of the diseases are in no cluster; `nobody` is left out: all are in one."""
+    """Say how many patients with one of the diseases are in no cluster. `nobody`: whether all of them are in a cluster."""
     if nobody:
         return say("Everybody with one of the diseases is in a cluster: nobody is left out to compare with.")
     return say(
@@ -38,7 +38,7 @@ def who(everybody: str, left_out: str, nobody: bool) -> Statement:
 
 
 def differ(rows: Sequence[Row], fewest: int) -> Statement:
-    """Say in what the patients left out differ from those in clusters most; or that there are too few to compare."""
+    """Say in which attributes the patients left out differ from those in clusters, or that they are too few to compare."""
     if not rows:
         return say("They are fewer than {fewest}: too few to compare with the others.", fewest=fewest)
     known = [(row.attribute, row.difference) for row in rows if row.difference]

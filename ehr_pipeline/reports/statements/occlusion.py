@@ -46,7 +46,8 @@ def first(
 
 
 def alone(found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str) -> dict[int, str]:
-    """Return the name of the concept for each cluster (by number) that rests on one alone; empty without evidence of subgroups."""
+    """For each cluster (by number) that rests on one concept alone, return this concept's name. Empty without evidence of
+    subgroups."""
     leading = {number: _named(found, number, disclosure, verdict)[:1] for number in (found.used if found else ())}
     return {
         number: _name(one, vocabulary)

@@ -9,7 +9,7 @@ NAMED = 3
 
 
 def several(found: Overlap, disclosure: Disclosure) -> Statement:
-    """Say how many patients have several diseases, which go together most often, and in which clusters."""
+    """Say how many patients have several diseases, which diseases go together most often, and in which clusters."""
     pairs = zip(found.sets, found.patients, found.combined, strict=True)
     combined = [(each, count) for each, count, several in pairs if several and each != OTHERS]
     clusters = [markup("{link} ({share})", link=cluster_link(n), share=percent(share)) for n, share in found.largest()]

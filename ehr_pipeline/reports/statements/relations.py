@@ -82,7 +82,8 @@ def doubts(ordered: bool) -> Statement:
 
 
 def hidden_partners(concepts: int, more: int) -> Statement | None:
-    """Say how many concepts of interest the table leaves out: those without a row, and `more` for its length."""
+    """Say how many concepts of interest the table leaves out: `concepts` have no row, and `more` are left out because the table
+    would be too long."""
     if not concepts and not more:
         return None
     told = []
@@ -107,7 +108,8 @@ def legend(drawn: int, ordered: bool) -> Statement:
 
 
 def graphs(edges: int, new: bool, known: int) -> Statement:
-    """Say how the ways to find pairs are compared. `new`: whether with an ontology; `known`: pairs known from elsewhere."""
+    """Say how the ways to find pairs are compared. `new`: whether they are compared with an ontology; `known`: how many pairs are
+    known from elsewhere."""
     return say(
         "Each way to find pairs is taken as a graph of its {edges} heaviest edges, because graphs of different density cannot be"
         " compared; the consensus may have fewer. A graph without any sense is the most diverse, so a random one stands beside"

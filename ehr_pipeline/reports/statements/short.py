@@ -143,7 +143,8 @@ def _shared(which: str, of: str, number: int) -> Statement:
 
 
 def wavering(verdict: str, cards: Cards) -> Statement | None:
-    """Say of which clusters that count as reliable a figure's interval reaches below its limit; None if of none."""
+    """Name the clusters that count as reliable although the interval of a figure reaches below its limit; None if there are
+    none."""
     if verdict not in ("clear", "weak", "differ"):
         return None
     good = [card for card in cards if usable(card)]

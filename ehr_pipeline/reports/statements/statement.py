@@ -49,7 +49,8 @@ class Statement:
         return self.text.striptags()
 
     def halves(self) -> tuple["Statement", "Statement"]:
-        """Split it into its bold beginning, which is the message, and the rest, which may be empty; without bold text, no rest."""
+        """Split the sentence into its bold beginning, which is the message, and the rest. The rest may be empty, and is so without
+        bold text."""
         bold, end, rest = self.text.partition("</b>")
         if not end:
             return self, Statement(Markup(), self.rate)

@@ -86,7 +86,7 @@ def relation(word: str, listed_clusters: int, *, tested: bool) -> Statement:
 
 
 def colour(evidence: Mapping[str, Any], standing: Standing) -> str:
-    """Return the colour of the banner (a CSS class). A clear verdict is green only if most clusters deserve it."""
+    """Return the colour of the banner (a CSS class). A clear verdict is green only if most clusters can be relied on."""
     verdict = str(evidence["verdict"])
     return standing.colour if verdict == "clear" else "weak" if verdict == "differ" else verdict
 
