@@ -1,9 +1,9 @@
 """Build `mapped_events`: the records of all extracts, mapped to concepts, one shard per bucket, sorted by patient, date,
 concept.
 
-For each bucket, the artifact holds a shard in `events/` (Arrow), and in `concepts/` and `codes/` (how often each
-concept and code occurs, and in how many patients). It also holds `mapping.csv` (every code with its concept, step,
-events and patients), `unmapped.csv` (the lost codes, most frequent first) and `coverage.json`.
+For each bucket, the artifact holds three shards (Arrow): the events in `events/`, and in `concepts/` and `codes/` how often each
+concept and each code occurs, and in how many patients. It also holds `mapping.csv` (every code with its concept, step, events and
+patients), `unmapped.csv` (the lost codes, most frequent first) and `coverage.json`.
 
 If several extracts hold the same event (patient, date, code), it is kept as often as in the extract that has it most often. So
 an extract that was delivered twice, or that overlaps with another extract, adds no duplicates.
@@ -223,8 +223,8 @@ def _together(
 ) -> tuple[pa.Array, NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
     """Merge the shards of all extracts. `places` holds, for each shard, the positions of its codes in the mapping.
 
-    Returns the patient ids; patient (an index into them), day and code (n,) of each event; and the position of each
-    code in the mapping, ascending (`code` is an index into it).
+    Returns the patient ids; for each event (n,) the patient (an index into these ids), the day and the code; and the positions in
+    the mapping of the codes that occur, ascending. The code of an event is an index into these positions.
     """
     if len(parts) == 1:
         patient, day, code, ids, _ = parts[0]

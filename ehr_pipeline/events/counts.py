@@ -15,7 +15,7 @@ TOGETHER = 1 << 18  # rows added up at once, so that memory does not grow with t
 
 
 def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
-    """Count the concepts that occur. Columns: concept; as int64 events, appearances (visits with it), patients.
+    """Count the concepts that occur. Columns: concept; and, as int64, events, appearances (visits with the concept) and patients.
 
     `keys` (n,) are sorted events, whose items are indices into `concepts`.
     """
@@ -66,7 +66,7 @@ def _count(keys: row_keys.Keys, counts: NDArray[np.int64], last: NDArray[np.int3
 
 
 def summed(counted: list[Path], of: str) -> pl.DataFrame:
-    """Sum the tables of all buckets by their column `of`; the result is sorted by it."""
+    """Sum the tables of all buckets by the column `of`; the result is sorted by that column."""
     total, parts = pl.DataFrame(), list[pl.DataFrame]()
     for path in counted:
         parts.append(pl.DataFrame(schemas.read(path)))

@@ -25,8 +25,8 @@ def report(mapping: pl.DataFrame) -> dict[str, Any]:
     """Coverage of a mapping table that has a column `events`.
 
     Returns the numbers of events and codes (all, mapped, and kept as concepts of their own) and the mapped shares, in
-    total and by namespace; and events and codes by step. A kept code is neither lost nor mapped: no other code shares
-    its concept.
+    total and by namespace; and events and codes by step. A code that is kept counts as neither lost nor mapped, since
+    no other code shares its concept.
     """
     kept = (pl.col("step") == "kept").fill_null(value=False)
     mapped = pl.col("concept").is_not_null() & ~kept
@@ -56,10 +56,10 @@ def report(mapping: pl.DataFrame) -> dict[str, Any]:
 
 
 def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
-    """The recorded code systems other than SNOMED: `events` of each, and how many of these were `translated` to SNOMED.
+    """The recorded code systems other than SNOMED, each with its counts.
 
-    Also the number of `codes`, and how many of them look like a SNOMED concept id with a right check digit
-    (`like_snomed`).
+    The counts are: `events`, how many of these were `translated` to SNOMED, the number of `codes`, and how many of
+    these look like a SNOMED concept id with a right check digit (`like_snomed`).
     """
     parts = (
         mapping["code"].str.extract_groups(r"^([^:]+):(.*)$").struct.rename_fields(["system", "own"]).struct.unnest()
@@ -79,7 +79,7 @@ def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def are_snomed(row: dict[str, int]) -> bool:
-    """Whether a system's codes are probably SNOMED ids. Two in a thousand other numbers look like them by chance."""
+    """Whether a system's codes are probably SNOMED ids. By chance, two in a thousand other numbers look like SNOMED ids."""
     return row["like_snomed"] >= FEWEST_ALIKE and 2 * row["like_snomed"] >= row["codes"]
 
 

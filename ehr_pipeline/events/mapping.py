@@ -3,12 +3,12 @@
 The steps form a ladder: the first step that succeeds maps a code. Overrides come first, because otherwise they could correct
 nothing.
 
-1. `override`: the user's own table.
-2. `current`, `obsolete`: an atom of MRCONSO, by its SUPPRESS.
+1. `override`: the user's own table holds the code.
+2. `current`, `obsolete` and two kinds of suppressed: MRCONSO has an atom for the code; its SUPPRESS decides which of the four.
 3. `description`, `read`: the recorded description id or Read code is first translated to a concept id. `read_without_term`:
    a Read code whose term code is in no migration table is looked up by its five bytes.
-4. `replaced`: the replacement of a retired concept.
-5. `ancestor`: the nearest mapped concept above.
+4. `replaced`: the code is retired, and its replacement has a concept.
+5. `ancestor`: the code gets the concept of its nearest ancestor that has one.
 6. `kept`: the code becomes a concept of its own, SCT:<id>, or SYSTEM:<code> for systems that only an OMOP or MEDS extract
    has. Otherwise the code is lost, and its `namespace` shows why.
 """
@@ -96,7 +96,10 @@ def map_translated(translated: pl.DataFrame, atoms: pl.DataFrame, settings: Even
 def _step(
     table: pl.DataFrame, best: pl.DataFrame, step: str, source: str, targets: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Look up codes without a concept under the step's `targets` (source, target, distance), and record the step."""
+    """Look up the codes that have no concept yet by the step's `targets` (source, target, distance).
+
+    The step is recorded for the codes that get a concept by it.
+    """
     if targets is None:
         return table
     new = (
@@ -159,8 +162,8 @@ def _named(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
 def _migrations(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
     """Translate Read codes by the migration tables. Columns: source, target, distance, ties (other targets), step.
 
-    A code is looked up as recorded, then with and without the term code 00, which means the code itself, then without
-    any other term code.
+    A code is looked up as it was recorded. A code without a term code, or with the term code 00, which means the same, is then
+    looked up in both these forms. A code with another term code is then looked up without it.
     """
     schema = dict.fromkeys(("source", "target", "ties", "step"), pl.String) | {"distance": pl.Int64}
     if not settings.migrations:

@@ -21,8 +21,8 @@ MOST = 0.5
 def look_up(table: pl.DataFrame, paths: Sequence[str]) -> pl.Series:
     """Return the name (n,) of each row's `code`, or of its SNOMED code `snomed`; null if no table has one.
 
-    If all codes that are not SNOMED's are of one system, a table may name them without it. Raises InputError for a file that
-    cannot be used.
+    If all codes other than SNOMED's are of one system, a table may list them without the name of this system. Raises InputError for
+    a file that cannot be used.
     """
     known = pl.concat([_read(Path(path)) for path in paths])
     own = pl.concat([known, known.with_columns(code=event_code(Meds()))])  # as MEDS writes codes, and as they are kept
@@ -53,8 +53,8 @@ def is_there(path: Path) -> bool:
 def _read(path: Path) -> pl.DataFrame:
     """The names of a table (code, name), without codes that have none.
 
-    Of several names of a code, the most frequent counts, if at least half of the code's rows have it: else the column holds
-    remarks, which may tell of patients.
+    If a code has several names, it gets the most frequent one, provided that at least half of the code's rows have it. Otherwise it
+    gets none, since the column seems to hold remarks, which may say something about patients.
     """
     scan = _scan(path).filter(pl.col("code") != "", pl.col("name") != "")
     counted = scan.group_by("code", "name").agg(rows=pl.len())

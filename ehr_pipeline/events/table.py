@@ -26,8 +26,8 @@ class Mapping:
     def read(cls, folder: Path, *columns: str) -> "Mapping":
         """Read the table in the folder of a `mapped_events` artifact. Raises Damaged when it is not valid.
 
-        If `columns` are named, only these are read, and of these only those that the artifact has. Reading all columns
-        of 200,000 codes takes 100 MB.
+        If `columns` are named, only these are read; a named column is left out if it is optional and the artifact lacks
+        it. Reading all columns of 200,000 codes takes 100 MB.
         """
         try:
             wanted = selectors.by_name(*columns, require_all=False) if columns else selectors.all()

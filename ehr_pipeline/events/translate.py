@@ -30,10 +30,14 @@ def translated_systems(settings: EventsSettings) -> frozenset[str]:
 def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     """Translate distinct codes; the result is sorted by code.
 
-    Columns: code (as recorded); snomed (the recorded SNOMED code, or its translation; empty if there is none); system
-    (for a code of a system without a table, or of another vocabulary than SNOMED according to OMOP; else null); token
-    (its name as a concept of its own, if it was not translated to SNOMED); label (its name in OMOP, in a dictionary or in
-    a table of names); also (runners-up: other meanings that a table gives).
+    Columns:
+
+    - code: as recorded;
+    - snomed: the recorded SNOMED code, or the translation of another code; empty if there is none;
+    - system: that of a code whose system has no table, or whose vocabulary, according to OMOP, is not SNOMED; otherwise null;
+    - token: the name of the code as a concept of its own, if it was not translated to SNOMED;
+    - label: its name in OMOP, in a dictionary or in a table of names;
+    - also: runners-up, which are other meanings that a table gives.
     """
     table = pl.DataFrame({"code": codes.cast(pl.String).sort()})
     system = pl.col("code").str.extract(r"^([^:]+):")
@@ -68,7 +72,10 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
 
 def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
-    """A dictionary (code, snomed, name, others) with its `then` tables applied; codes that the next table lacks stay."""
+    """Return a dictionary (code, snomed, name, others) after its `then` tables were applied.
+
+    A code that the next table lacks keeps its translation.
+    """
     dictionary = settings.dictionaries[name]
     table = read_dictionary(dictionary, place(name))
     while dictionary.then:
@@ -85,7 +92,10 @@ def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
 
 
 def names(settings: EventsSettings) -> pl.DataFrame:
-    """The names in the dictionaries: columns code (of SNOMED, or system:code if the dictionary does not translate it), name."""
+    """The names in the dictionaries. Columns: code, name.
+
+    The code is SNOMED's, or system:code if the dictionary does not translate it.
+    """
     parts = [pl.DataFrame(schema={"code": pl.String, "name": pl.String})]
     for system, dictionary in settings.dictionaries.items():
         if dictionary.name_column:
@@ -96,13 +106,16 @@ def names(settings: EventsSettings) -> pl.DataFrame:
 
 
 def code_of_concept(system: str, code: str) -> pl.Expr:
-    """The code of an OMOP concept in records and lists, from columns of its vocabulary and code: SNOMED's own, or system:code."""
+    """The code that records and lists hold for an OMOP concept: SNOMED's own code, or system:code.
+
+    `system` and `code` name the columns with the vocabulary and the code of the concept.
+    """
     plain = pl.concat_str([pl.col(system).str.replace_all(r"[\s:]+", "_"), code], separator=":")
     return pl.when(pl.col(system) == omop.SNOMED).then(code).otherwise(plain).alias("code")
 
 
 def tied(others: pl.Expr) -> pl.Expr:
-    """Turn further SNOMED codes that a table gives for a code (separated by blanks) into runners-up: 'SCT:<id>'."""
+    """Turn further SNOMED codes that a table gives for the same code, divided by blanks, into runners-up: 'SCT:<id>'."""
     return pl.when(others == "").then(others).otherwise(pl.lit("SCT:") + others.str.replace_all(" ", " SCT:"))
 
 
@@ -138,9 +151,10 @@ def place(name: str, table: str = "dictionaries") -> str:
 
 
 def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
-    """Read a table from local codes to SNOMED: one row per code (code, snomed, name, others). `others` are SNOMED codes that tie.
+    """Read a table from local codes to SNOMED: one row per code (code, snomed, name, others).
 
-    Where the table has names, codes without a SNOMED code are kept too, for their names.
+    `others` are SNOMED codes that rank equally with `snomed`. If the table has names, codes without a SNOMED code are kept too, for
+    the sake of their names.
 
     Of several SNOMED codes, the table's assured and current ones come first, then the latest (by columns IS_ASSURED,
     MAPSTATUS and EFFECTIVEDATE of the NHS's migration tables), then the lowest. `where` is the setting that names the
@@ -177,7 +191,7 @@ def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
 
 
 def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFrame, list[str]]:
-    """The wanted columns of a dictionary, and the names in TELLING (columns that rank its rows) that it has."""
+    """Return the wanted columns of a dictionary, and which of the columns in TELLING it has: those that rank its rows."""
     layout = DelimitedText(
         files=path.name, delimiter=dictionary.delimiter, quote=dictionary.quote, encoding=dictionary.encoding
     )
@@ -208,7 +222,7 @@ def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFr
 
 
 def _refuse_cut(path: Path, where: str, frame: pl.DataFrame) -> None:
-    """Raise InputError if the text ends within a SNOMED id: the last line is unended, and only its id is invalid."""
+    """Raise InputError if the text ends within a SNOMED id: it has no last line end, and only its last id is invalid."""
     targets = frame["snomed"].tail(1000)
     targets = targets.filter(targets != "")
     if targets.is_empty() or not reading.unended(path).rstrip().endswith(targets[-1].encode()):

@@ -70,7 +70,7 @@ class SplitSettings:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether there may be patients from whom nothing is learned. If so, sides are known before the vocabulary."""
+        """Whether there may be patients from whom nothing is learned. If so, sides are determined before the vocabulary is made."""
         return bool(self.column or self.test_share)
 
     @property

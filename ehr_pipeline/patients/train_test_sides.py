@@ -47,8 +47,9 @@ def build(
 ) -> Counts:
     """Write `sides/` into `out`; `records` are the records of all extracts, the oldest first.
 
-    Returns the numbers of patients on each side (`sides`), with a value that is not understood (`not_understood`), and with
-    different sides in different extracts (`differing`). Raises InputError if the training or the validation side is empty.
+    Returns how many patients are on each side (`sides`), how many have a value that is not understood (`not_understood`), and how
+    many have different sides in different extracts (`differing`). Raises InputError if the training or the validation side is
+    empty.
     """
     with_patients = [record for record in records if record.files("patients")]
     jobs = [
@@ -110,7 +111,9 @@ def build_bucket(job: SideJob) -> dict[str, int]:
 
 
 def _by_column(job: SideJob) -> tuple[pl.DataFrame, Counter[str]]:
-    """Return the side of each patient from the oldest extract that gives one, sorted by id; and the other counts."""
+    """Return the side of each patient from the oldest extract that gives one, sorted by id; and the counts of values that are not
+    understood and of patients whose sides differ.
+    """
     settings = job.settings
     rows = pl.concat(
         [

@@ -27,10 +27,10 @@ _SCHEMA = pa.schema([("patient_hash", pa.uint64())])
 
 
 def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
-    """Write keyed hashes of the training patients: from unkeyed hashes (`plain`), and from the `earlier` artifact it starts from.
+    """Write keyed hashes of the training patients: those in `plain` (unkeyed hashes), and those of an `earlier` artifact.
 
-    If the training patients of `earlier` are unknown, this is written down too, since it then holds for the new artifact as
-    well.
+    The `earlier` artifact is the one from which this artifact starts. If its training patients are unknown, this is written down
+    too, since it then holds for the new artifact as well.
     """
     hashes = key.hashes(np.concatenate([np.zeros(0, np.uint64), *plain]))
     (out / FILE).parent.mkdir(parents=True, exist_ok=True)

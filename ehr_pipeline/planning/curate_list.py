@@ -66,12 +66,12 @@ class Decision:
 def candidates(
     listed: frozenset[str], vocabulary: Vocabulary, vectors: NDArray[np.float32], neighbours: int, naming: Naming
 ) -> tuple[list[Candidate], int]:
-    """Return the nearest neighbours of listed concepts as candidates, and the number of neighbours that may not be named.
+    """Return the nearest neighbours of listed concepts as candidates, and how many more may not be named.
 
-    `vectors` (V, D) are ordered by token id. The neighbours of a listed concept are the same that `embeddings.pooling`
-    takes without a review: the `neighbours` concepts nearest by cosine in the whole vocabulary. Each is listed once,
-    under the listed concept nearest to it. A neighbour that too few patients have is only counted. A listed concept that
-    too few patients have is called RARE. Candidates are sorted by their listed concept, the most frequent first, then by
+    `vectors` (V, D) are ordered by token id. The neighbours of a listed concept are those that `embeddings.pooling` takes without a
+    review: the `neighbours` concepts nearest by cosine in the whole vocabulary. Each neighbour is offered once, under the listed
+    concept that is nearest to it. A neighbour that too few patients have may not be named, and is only counted. A listed concept
+    that too few patients have is called RARE. Candidates are sorted by their listed concept, the most frequent first, then by
     cosine. Raises InputError when no concept of the list is in the vocabulary.
     """
     known = [one for one in vocabulary.concepts if one.concept in listed]

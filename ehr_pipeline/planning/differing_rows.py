@@ -1,4 +1,4 @@
-"""Warn of patients whose rows contradict each other, which a run counts once it has read all of them.
+"""Warn early of patients whose rows contradict each other. A run counts them too, but only after it has read all rows.
 
 Only the beginning of the patient files of the newest extract is read, so that time and memory do not grow with the files.
 """
@@ -42,7 +42,7 @@ def look(study: Study, found: Preflight) -> None:
 
 
 def _read(folder: Path, records: RecordsSettings) -> tuple[list[pl.DataFrame], bool]:
-    """Return typed patients in blocks, and whether these are all rows of the patient files."""
+    """Return typed patients in blocks, and whether these blocks hold all rows of the patient files."""
     rules, blocks = check_first_rows.rules(folder.name, records), list[pl.DataFrame]()
     for block in _blocks(folder, records, rules):
         if len(blocks) == BLOCKS:

@@ -115,7 +115,7 @@ def _events(rows: pl.DataFrame, kind: EventKind) -> pl.DataFrame:
 
 
 def _unknown_patients(held: Held, limits: Limits) -> str:
-    """A message if so many events are of patients without a patient row that a run would stop; else empty."""
+    """A message if so many events are of patients without a patient row that a run would stop; otherwise an empty text."""
     if not held.events:
         return ""
     rows = pl.concat(each.select("patient") for each in held.events).filter(pl.col("patient") != "")
@@ -189,7 +189,7 @@ def _without(where: str) -> str:
 
 
 def _listed(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
-    """Report lists of the cohort and of tasks that match no recorded code, and rows of the others that match none."""
+    """Report each list of the cohort or of a task that matches no recorded code. Of the other lists, report unmatched rows."""
     named = lists.cohort(study) | study_rules.lists(study.tasks)
     if not named or not codes.height:
         return

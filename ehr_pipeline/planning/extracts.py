@@ -56,7 +56,7 @@ def look_at_all(study: Study, found: Preflight) -> None:
 
 
 def _beside(landing: Path) -> str:
-    """Advice on files that are directly in the landing folder; empty if there are none."""
+    """Advice on files that are directly in the landing folder, and so in no extract; empty if there are none."""
     names = sorted(path.name for path in landing.iterdir() if path.is_file() and not path.name.startswith("."))
     return f" Files lie directly in it ({listed(names)}): move them into such a folder." if names else ""
 
@@ -89,8 +89,8 @@ def look_at(
 ) -> None:
     """Check the files of one extract: their first rows, or only their columns.
 
-    An extract that is not `alone` (there are other extracts) may hold only events, or only patients. Files that are
-    `read_later`, by other stages, are not unread.
+    If there are other extracts, the extract is not `alone`, and it may hold only events or only patients. Files that
+    other stages read (`read_later`) do not count as unread.
     """
     folder, kinds, rules = tree.folder, records.kinds, check_first_rows.rules(tree.folder.name, records)
     sizes: dict[Path, int] = {}
@@ -160,12 +160,12 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], foun
 
 
 def _tells_nothing(kind: Kind, seen: Seen) -> bool:
-    """Whether a file has no row of a kind; for a kind in which only some rows hold births, whether it has no such row."""
+    """Whether a file says nothing of its kind: it has no row or, if only some rows of its kind hold births, no such row."""
     return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.told)
 
 
 def _lacks(what: str, kinds: Sequence[Kind]) -> str:
-    """A message that no row is an event, or describes a patient, and what to do."""
+    """Return the message that no row is an event, or that no row describes a patient; it says what to do."""
     where = ", ".join(kind.where for kind in kinds)
     births = [kind.births for kind in kinds if isinstance(kind, PatientKind) and kind.births]
     if births:

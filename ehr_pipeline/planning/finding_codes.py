@@ -60,9 +60,9 @@ def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
 
 
 def concepts_called(words: str, study: Study, mapped: Artifact) -> frozenset[str]:
-    """The concepts one of whose codes has a name, a synonym too, that contains all the words (ignoring case).
+    """The concepts with a code whose name, or one of whose synonyms, contains all the words (ignoring case).
 
-    Reads the terminology files of the settings, which takes a minute for the whole UMLS.
+    Reads the terminology files that the settings name, which takes a minute for the whole UMLS.
     """
     hits = _names(words, study, mapped)[0].filter(_holds(words))
     codes = hits["code"].implode()
@@ -80,7 +80,7 @@ def _holds(words: str) -> pl.Expr:
 def _names(words: str, study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
     """Names of codes, and the sources searched. In each source, the best name of a code comes first.
 
-    OMOP's vocabulary has millions of names: of these, only those with all words are read.
+    OMOP's vocabulary has millions of names, so only those that contain all the words are read from it.
     """
     parts, looked_in = [pl.DataFrame(schema=NAMES)], list[str]()
     if study.events.mrconso:
@@ -128,8 +128,9 @@ def _below(codes: pl.Series, study: Study) -> pl.DataFrame:
 def _counted(found: pl.DataFrame, mapped: Artifact | None) -> pl.DataFrame:
     """Add the numbers of events and patients in the extracts to codes, and sort them, the most frequent first.
 
-    An event counts for a code if it was recorded with this code, or with another code that is translated to it. The
-    number of patients is that of the recorded code with the most patients.
+    An event counts for a code if it was recorded with this code, or with another code that is translated to it. A
+    patient may have several of these recorded codes, so their patients are not added up: the number of patients is that
+    of the recorded code that most patients have.
     """
     if mapped is None:
         empty = pl.lit(None, pl.Int64)

@@ -29,7 +29,9 @@ class Preflight:
     def look(
         self, at: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
     ) -> Result | None:
-        """Call a function that checks an input, and return its result. Notes a UserError or OSError as a problem, returns None."""
+        """Call a function that checks an input, and return its result. A UserError or OSError is noted as a problem,
+        and None is returned.
+        """
         try:
             return at(*arguments, **named)
         except UserError as error:

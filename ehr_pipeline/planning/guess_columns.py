@@ -1,7 +1,7 @@
 """Guess which columns of a file hold the patient, the date, the code, the birth and the sex, if their names are unusual.
 
-A person may name columns; a name comes before a guess. A guess is made from the words in a name, or from the values. If two
-columns fit equally well, neither is taken: a wrong column would be worse than a question.
+The user may name a column; then it is not guessed. A column is guessed by the words in its name, or by its values. If two columns
+fit equally well, neither is taken: a wrong column would be worse than a question.
 """
 
 import datetime
@@ -43,7 +43,10 @@ def read_names(texts: Iterable[str]) -> dict[str, list[str]]:
 
 
 def assigned(found: Sequence[Sniffed], named: Named, today: datetime.date) -> list[Sniffed]:
-    """The files with their columns: as named, by usual names, or guessed. Raises UserError for a named column that no file has."""
+    """Return the files with their columns: those that the user named, those with usual names, and those that were guessed.
+
+    Raises UserError for a named column that no file has.
+    """
     headers = "; ".join(f"{one.path.name} has {', '.join(one.table.columns)}" for one in found)
     for role, names in named.items():
         for name in names:
@@ -64,7 +67,7 @@ def guessed(one: Sniffed, named: Named) -> dict[str, str]:
 
 
 def _with(one: Sniffed, roles: Mapping[str, str]) -> Sniffed:
-    """Add columns to those known of a file; known ones are not replaced."""
+    """Add columns to the known columns of a file, without replacing any of these."""
     new = {role: name for role, name in roles.items() if name and not one.column(role)}
     return replace(one, roles={**one.roles, **new})
 
@@ -87,7 +90,9 @@ def _by_words(one: Sniffed, today: datetime.date) -> dict[str, str]:
 
 
 def _patient(one: Sniffed, found: Sequence[Sniffed], today: datetime.date) -> str:
-    """The column of the patient's id: by words in its name; else the only column whose values also occur in another file."""
+    """Return the column of the patient's id: by the words in its name or, failing that, the only column whose values also occur in
+    another file.
+    """
     if one.column("patient"):
         return ""
     taken = {one.column(role) for role in ROLES}
@@ -109,7 +114,9 @@ def _patient(one: Sniffed, found: Sequence[Sniffed], today: datetime.date) -> st
 
 
 def _event(one: Sniffed, today: datetime.date) -> dict[str, str]:
-    """The columns of the date and the code of an event: by their values, and words in their names where several fit."""
+    """Return the columns of an event's date and code. They are found by their values and, if several columns fit, by the words in
+    their names.
+    """
     taken = {one.column(role) for role in ROLES}
     free = [name for name in one.table.columns if name not in taken and len(one.values(name))]
     dates = [name for name in free if _is_date(one, name, today)] if not one.column("date") else []
@@ -130,12 +137,12 @@ def _is_id(one: Sniffed, name: str) -> bool:
 
 
 def _many(values: pl.Series) -> bool:
-    """Whether there are as many different values as ids would have: a region has few."""
+    """Whether a column has as many different values as ids would have. A region, for example, has too few."""
     return values.n_unique() >= min(len(values), guess_format.MOST_VALUES // 2) * UNIQUE
 
 
 def _shares(one: Sniffed, name: str, other: Sniffed) -> bool:
-    """Whether another file has a column with the same ids, and in one of the two files nearly every row has an id of its own."""
+    """Whether another file has a column with the same ids. In one of the two files, nearly every row must have a different id."""
     mine = one.values(name)
     for column in other.table.columns:
         theirs = other.values(column)
@@ -155,7 +162,7 @@ def _is_date(one: Sniffed, name: str, today: datetime.date) -> bool:
 
 
 def _is_code(values: pl.Series) -> bool:
-    """Whether values are SNOMED ids with right check digits, or ICD-10 codes, and of several kinds."""
+    """Whether values are codes, and not all the same: SNOMED ids with right check digits, or ICD-10 codes."""
     numbers = _share(values, r"^[0-9]{6,18}$") >= guess_format.ALMOST
     return values.n_unique() > 1 and (
         (numbers and guess_format.code_system(values) == "snomed") or guess_format.code_system(values) == "ICD10"

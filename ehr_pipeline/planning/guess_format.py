@@ -74,7 +74,7 @@ class Sniffed:
         return self.table.height if self.bytes_a_row <= 0 else round(self.path.stat().st_size / self.bytes_a_row)
 
     def column(self, role: str) -> str:
-        """The column of a role: as named or guessed (`roles`), else by its usual names; empty if there is none."""
+        """The column of a role: as named or guessed (`roles`), otherwise a column with a usual name; empty if there is none."""
         if role in self.roles:
             return self.roles[role]
         usual = NAMES[role].split()
@@ -135,8 +135,11 @@ def sniff(path: Path) -> Sniffed:
 
 
 def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
-    """The format that reads the most values, and whether another one reads as many, but as other days. ('', False) if none
-    reads half. If two formats read equally many values, the earlier one is used."""
+    """Return the format that reads the most values, and whether this choice is doubtful.
+
+    It is doubtful if another format reads as many values, but as other days. Of formats that read equally many values,
+    the earliest in the list is returned; ('', False) if no format reads half of the values.
+    """
     sample = values.head(MOST_ROWS)
     read = {form: sample.to_frame("v").select(d=dates.parse(pl.col("v"), (form,), today))["d"] for form in FORMATS}
     known = {form: int((days.is_not_null() & (days <= today)).sum()) for form, days in read.items()}
@@ -165,7 +168,7 @@ def rewritten_by_excel(values: pl.Series) -> bool:
 
 
 def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
-    """The meanings of 1 and 2, or of words of other languages, and whether all other values are understood."""
+    """Return what 1 and 2, or words of other languages, mean; and whether all other values are understood."""
     words = set(values.unique())
     meant = {"1": "M", "2": "F"} if words & {"1", "2"} else {}
     meant |= {word: LIKELY[plainly(word)] for word in sorted(words) if plainly(word) in LIKELY and word not in STANDARD}
@@ -175,7 +178,7 @@ def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
 
 
 def attributes(found: Sniffed, taken: Sequence[str]) -> dict[str, str]:
-    """Other columns with few different values, such as the region: each by its name in the patient data set."""
+    """Return the other columns that have few different values, such as the region: the column by its name in the data set."""
     chosen: dict[str, str] = {}
     for column in found.table.columns:
         values = found.values(column)
@@ -199,7 +202,7 @@ def _head(path: Path) -> bytes:
 
 
 def unpacked(head: bytes) -> tuple[bytes, int]:
-    """The text in the beginning of a gzip file, and how many bytes of the file it takes. Raises InputError."""
+    """Return the text in the beginning of a gzip file, and how many bytes of the file hold this text. Raises InputError."""
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         return stream.decompress(head), len(head) - len(stream.unused_data)
@@ -208,7 +211,7 @@ def unpacked(head: bytes) -> tuple[bytes, int]:
 
 
 def _share_of_packed(path: Path) -> float:
-    """How many bytes of the file one byte of its text takes."""
+    """Return how many bytes of the file hold one byte of its text, on average; 1 if it is not packed."""
     if path.suffix != ".gz":
         return 1.0
     with path.open("rb") as stream:
@@ -217,7 +220,11 @@ def _share_of_packed(path: Path) -> float:
 
 
 def _decoded(raw: bytes) -> tuple[str, str]:
-    """The encoding of a text (from its byte order mark, else UTF-8, else Latin-1, which reads any byte), and its whole lines."""
+    """Return the encoding of a text, and its whole lines.
+
+    The encoding follows from the byte order mark. Without a mark it is UTF-8 if the text can be read so; otherwise it
+    is Latin-1, which reads any byte.
+    """
     known = next((encoding for mark, encoding in MARKS if raw.startswith(mark)), "")
     if known == "utf-16":
         text = raw[: len(raw) // 2 * 2].decode("utf-16", errors="replace")
@@ -231,7 +238,7 @@ def _decoded(raw: bytes) -> tuple[str, str]:
 
 
 def _delimiter(lines: list[str]) -> str:
-    """The character that divides the header into the most fields, if most other lines have the same number of fields."""
+    """Return the character that divides the header into the most fields, provided that it divides most other lines into as many."""
     found = []
     for mark in "\t,;|":
         widths = [len(row) for row in csv.reader(lines[:200], delimiter=mark)]

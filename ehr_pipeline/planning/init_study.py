@@ -62,8 +62,8 @@ def start(
 ) -> Started:
     """Write a study into a folder. `named` holds the columns that the user named, by role.
 
-    A column that cannot be identified is marked in the settings. Raises UserError if a file cannot be read, or if the folder
-    has a study already; but if files are given, settings that still have such a mark are set aside and written anew.
+    A column that cannot be identified is marked in the settings. Raises UserError if a file cannot be read, or if the folder has a
+    study already; but settings that still have such a mark are set aside and written anew if files are given.
     """
     made = Started(folder / SETTINGS)
     unfinished = bool(sources) and made.settings.is_file() and f'= "{UNNAMED}"' in made.settings.read_text("utf-8")
@@ -102,7 +102,7 @@ def start(
 
 
 def _day(sources: Sequence[Path], today: datetime.date) -> datetime.date | None:
-    """The date in the name of the folder that was given, if it is the only one in it and not in the future."""
+    """Return the date in the names of the given folders, if there is exactly one and it is not in the future; otherwise None."""
     named = {date for path in sources if path.is_dir() for date in _DATE.findall(path.resolve().name)}
     try:
         day = datetime.date.fromisoformat(named.pop()) if len(named) == 1 else None
@@ -166,7 +166,9 @@ def _delimited(found: list[Sniffed], made: Started, today: datetime.date, named:
 
 
 def _names_codes(one: Sniffed) -> bool:
-    """Whether a file of events has a column with one name for each code, and is small enough to be read once more for them."""
+    """Whether a file of events has a column in which nearly every code has a single name. Large files are not considered, since the
+    names are found by reading the file once more.
+    """
     columns = {column.lower(): column for column in reversed(one.table.columns)}
     name = next((columns[each] for each in names_of_codes.NAMES if each in columns), "")
     code = one.column("code")
@@ -182,7 +184,7 @@ def _names_codes(one: Sniffed) -> bool:
 
 
 def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:
-    """The files of events, and the files of patients. If no file is certain, the one that comes closest is taken."""
+    """Return the files of events, and the files of patients. If no file is certainly of one kind, the most likely file is taken."""
     events, patients = [one for one in found if one.is_events], [one for one in found if one.is_patients]
     left = [one for one in found if one not in events and one not in patients]
     if not events and (maybe := [one for one in left if not one.tells_birth]):

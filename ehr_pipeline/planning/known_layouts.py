@@ -104,7 +104,7 @@ def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
 
 
 def _renamed(folder: Path) -> bool:
-    """Whether files hold CPRD's columns of observations, by other names than those of its extraction tool."""
+    """Whether a folder holds CPRD's observations in files that are not named as CPRD's extraction tool names them."""
     there = [path for path in folder.iterdir() if path.is_file() and "observation" in path.name.lower()]
     if not there or any("extract_observation" in path.name.lower() for path in there):
         return False
@@ -133,5 +133,5 @@ def _tables(folder: Path, others: Sequence[Path]) -> Iterator[Sniffed]:
 
 
 def _plain(name: str) -> str:
-    """A column's name in small letters, without marks: 'Term.from.EMIS' and 'term from EMIS' are the same."""
+    """A column's name in small letters, without marks, so that 'Term.from.EMIS' and 'term from EMIS' are the same."""
     return re.sub("[^a-z0-9]", "", name.lower())

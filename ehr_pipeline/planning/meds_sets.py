@@ -1,4 +1,7 @@
-"""Recognise a data set in MEDS, or a part of one, and the settings that fit it: what describes the subject, names, the split."""
+"""Recognise a data set in MEDS, or a part of one, and the settings that fit it.
+
+These settings say which codes describe the subject, where the names of codes are, and how the data set is split.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +27,7 @@ ABOVE = 3
 
 
 def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract | None:
-    """Recognise one folder, or files; None if they are not MEDS. Adds sentences to `facts` and `doubts`."""
+    """Recognise a folder, or several files, as MEDS; None if they are not. Adds sentences to `facts` and `doubts`."""
     folder = sources[0] if len(sources) == 1 and sources[0].is_dir() else None
     links = _links(folder) if folder else {f"data/{path.parent.name}/{path.name}": path for path in sources}
     shards = list(_shards(links))
@@ -52,7 +55,10 @@ def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> 
 
 
 def _links(folder: Path) -> dict[str, Path]:
-    """What to link of a folder with MEDS files, by its name in the extract: all of a data set, or its files as the data."""
+    """Return what to link for a folder with MEDS files, by its name in the extract.
+
+    If the folder is a whole data set, it is linked as it is; otherwise its files are linked as the data of a data set.
+    """
     if _parquet_in(folder / "data"):
         return {"": folder}
     root = _root(folder)
@@ -65,7 +71,9 @@ def _links(folder: Path) -> dict[str, Path]:
 
 
 def _root(path: Path) -> Path | None:
-    """The folder of the data set that a file or a folder belongs to, which holds its metadata too; None if there is none."""
+    """Return the folder of the data set to which a file or a folder belongs: the nearest one that also holds metadata;
+    None if there is none.
+    """
     own = path.absolute()
     return next((one for one in (own, *list(own.parents)[:ABOVE]) if (one / METADATA).is_dir()), None)
 
@@ -100,7 +108,10 @@ def _beside(folder: Path, root: Path | None) -> Iterator[str]:
 
 
 def _codes(shards: Sequence[Path], listed: Path | None) -> tuple[Proposed, set[str]]:
-    """What codes of the data set describe the subject, and all codes that were looked at: in the first rows, and in its list."""
+    """Return which codes of the data set describe the subject, and all codes that were looked at.
+
+    These are the codes in the first rows, and those in the data set's own list of codes.
+    """
     heads = [pl.scan_parquet(path).select(*sorted(MEDS_COLUMNS)).head(ROWS) for path in shards[:SHARDS]]
     code = pl.col("code").cast(pl.String)
     rows = pl.concat([head.select(code=code, timeless=pl.col("time").is_null()) for head in heads])
@@ -137,7 +148,7 @@ def _described(found: Proposed, seen: set[str], facts: list[str], doubts: list[s
 
 
 def _split(root: Path, doubts: list[str]) -> list[str]:
-    """A further section for the data set's own split; empty if it has none."""
+    """A further section of the settings, for the split that the data set brings; empty if it brings none."""
     path = root / METADATA / "subject_splits.parquet"
     if not path.is_file():
         return []

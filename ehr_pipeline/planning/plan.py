@@ -96,9 +96,10 @@ def plan(
 ) -> Plan:
     """Estimate what a study with `rows` rows of text needs. `counted` is a sentence on where that number comes from.
 
-    `patients`: if it is not given, as many as have the published study's number of rows.
-    `gpu_tokens`: tokens per second that one of your GPUs trains, preset `published` (`benchmarks/gpu_training.py`).
-    `speed`: that of one of your cores, relative to those measured. `kept`: share of the rows that become tokens.
+    `patients`: if it is not given, each patient is taken to have as many rows as in the published study.
+    `gpu_tokens`: tokens per second on which one of your GPUs trains, preset `published` (`benchmarks/gpu_training.py`).
+    `speed`: the speed of one of your cores, relative to the cores on which the rates were measured.
+    `kept`: the share of the rows that become tokens.
     """
     own, patients, tokens = study.launcher, patients or rows / ROWS_PER_PATIENT, rows * kept
     share = _cohort_share(study)
@@ -150,8 +151,10 @@ def _clusters(members: float, machines: Machines, speed: float) -> Need:
 def _network(
     study: Study, tokens: float, machines: Machines, gpu_tokens: float | None, speed: float
 ) -> tuple[Seconds, Callable[[float], Seconds]]:
-    """Seconds of training by backend, and a function that returns those of reading a number of tokens; None: no rate was
-    measured."""
+    """Return the seconds of training, and a function that returns the seconds for reading a number of tokens; both by backend.
+
+    The seconds are None where no rate was measured.
+    """
     shape, processes = mflop(study.encoder) / rates.CPU_TOKEN_MFLOP, study.launcher.processes
     learned = mflop(study.encoder, passes=1 + len(study.encoder.beside)) / rates.CPU_TOKEN_MFLOP
     used = min(processes, machines.gpus)
@@ -181,9 +184,9 @@ def _network(
 
 
 def mflop(encoder: EncoderSettings, vocabulary: int = VOCABULARY, passes: int = 1) -> float:
-    """Millions of operations to train on one token: six per weight of the layers, and of the head for masked tokens.
+    """Millions of operations to train on one token: six per weight of the layers and, for masked tokens, of the head.
 
-    Each loss beside the objective is another of the `passes` through the layers.
+    Each loss beside the objective adds one to the `passes` through the layers.
     """
     h, layers = encoder.hidden_size, encoder.layers
     return (
@@ -207,21 +210,22 @@ def measured() -> Iterator[tuple[str, Rate]]:
 
 
 def _seconds(rate: Rate, backend: str, rows: float, workers: int, speed: float) -> float:
-    """Estimate the seconds of an asset: the part of one process, the part spread over workers, and the overhead of sending work.
+    """Estimate the seconds of an asset: the part that runs in one process, the part that is spread over workers, and the overhead.
 
-    The overhead includes starting processes, once for each piece of work, but not the waiting time in a site's queue.
+    The overhead is that of sending work. It includes starting a process for each piece of work, but not the waiting
+    time in a site's queue.
     """
     sending = rates.OVERHEAD.get(backend, 0.0) if rate.alone < 1 else 0.0
     return rate.seconds * rows / rate.rows / speed * (rate.alone + (1 - rate.alone) * rate.workers / workers) + sending
 
 
 def _beyond(size: str, times: float) -> str:
-    """Return the size at which a time was measured; if this study differs much, add its size as a multiple (`times`)."""
+    """Return the size at which a time was measured. If this study's size differs much, it is added as a multiple (`times`)."""
     return size if 0.5 <= times <= 2 else f"{size} (this is {times:,.2g} times that)"
 
 
 def _cohort_share(study: Study) -> float:
-    """The share of the patients that are in the cohort: all, if a disease names no list."""
+    """The share of the patients that are in the cohort: all of them, if any disease names no list."""
     return 1.0 if any(not disease.concepts for disease in study.embeddings.cohort) else COHORT_SHARE
 
 

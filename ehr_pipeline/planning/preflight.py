@@ -202,8 +202,10 @@ def _consistency(study: Study, found: Preflight) -> None:
 
 
 def _predicted(study: Study) -> Iterator[str]:
-    """Yield problems with the attributes that the encoder is to predict: unknown ones, dates, and those derived from codes if
-    there are tasks."""
+    """Yield problems with the attributes that the encoder is to predict.
+
+    An attribute must be known, must not hold dates and, if there are tasks, must not be derived from codes.
+    """
     where = "encoder.metadata.attributes"
     for name in study.encoder.predicted:
         if name in ("sex", BIRTH_DECADE):

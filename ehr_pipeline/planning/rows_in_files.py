@@ -61,7 +61,10 @@ def _found(tree: Tree, kind: Kind) -> list[Path]:
 
 
 def _rows(paths: Sequence[Path]) -> float:
-    """About how many rows some files of a kind have. Parquet files say it."""
+    """Estimate how many rows some files of a kind have.
+
+    Parquet files state their number of rows. For text files, line ends are counted in the beginnings of some files.
+    """
     parquet = [path for path in paths if files.is_parquet(path)]
     rows = float(sum(_rows_of_parquet(path) for path in parquet))
     for packed in (False, True):
@@ -81,7 +84,7 @@ def _rows_of_parquet(path: Path) -> int:
 
 
 def _line_ends(path: Path) -> tuple[int, int]:
-    """Line ends in the beginning of a text, and the number of bytes of the file that hold it."""
+    """Return the number of line ends in the beginning of a text, and how many bytes of the file hold this beginning."""
     with path.open("rb") as stream:
         head = stream.read(HEAD)
     try:

@@ -34,7 +34,7 @@ class Extract:
 
 
 def unknown() -> Extract:
-    """The demo's columns, for a study whose files do not exist yet."""
+    """Return the demo's columns, as a pattern for a study whose files do not exist yet."""
     lines = [
         'source = "delimited" # or cprd_aurum, omop, meds: then without the tables below',
         "",

@@ -28,7 +28,7 @@ class TimeOfTasks:
     """Tokens that it reads for them."""
 
     def by_backend(self, scoring: Callable[[float], Seconds], speed: float) -> Seconds:
-        """Seconds by backend. `scoring` returns those in which the encoder reads a number of tokens."""
+        """Seconds by backend. `scoring` returns the seconds for reading a number of tokens with the encoder."""
         tuning = scoring(self.tokens) if self.tokens else dict.fromkeys(BACKENDS, 0.0)
         return {name: None if own is None else self.seconds / speed + own for name, own in tuning.items()}
 

@@ -1,7 +1,7 @@
-"""Rows of concept lists that no extract records. Most are rare codes, but some are miswritten, and would silently find nobody.
+"""Report the rows of concept lists that no extract records. Some are miswritten, and would silently find nobody.
 
-Clinical lists name every code of a disease, and most of these codes are rare: even in the demo, most SNOMED codes of the
-shipped lists are recorded nowhere. So a large share of unrecorded codes is a warning only among codes that no file explains,
+But most of these rows hold rare codes: clinical lists name every code of a disease, and even in the demo, most SNOMED codes of the
+shipped lists are recorded nowhere. So a list is warned of only if too many codes are unrecorded among those that no file explains,
 such as codes of other systems without a dictionary.
 """
 
@@ -38,7 +38,7 @@ def notes(place: str, rows: Rows, recorded: AbstractSet[str], known: AbstractSet
 
 
 def miswritten(absent: Iterable[Resolved], recorded: AbstractSet[str]) -> list[Resolved]:
-    """Those of the unrecorded rows whose code is recorded if it is written in another way."""
+    """Return the unrecorded rows whose code is recorded, but written in another way."""
     alike = {form for code in recorded if not code.isdigit() for form in _forms(code)}
     return [row for row in absent if _unexplained(row) and _plain(row.row.code) in alike]
 

@@ -21,7 +21,8 @@ class Variant:
 
 
 def variants(base: Study | None, given: Sequence[str], store: Path) -> list[Variant]:
-    """Return the study itself, then its variants. Without a `base`, the first one given must be the study's settings file.
+    """Return the study itself, then its variants. Without a `base`, the first of the `given` texts must name the study's settings
+    file.
 
     Raises UserError for text that is neither a file nor `section.setting=value`, and for fewer than two variants. Raises
     SettingsError for invalid settings.

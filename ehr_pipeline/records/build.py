@@ -75,8 +75,9 @@ def build(
     """Read one extract into `out` and return the counts of event and patient rows. Raises InputError for unusable files.
 
     If `extract` is a folder, its files are listed first. `previous` holds the records of the same extract, read with
-    the same settings apart from the list of withdrawals; where possible they are filtered, and the files are not read
-    again. `key` is the key of the store; without it, patient ids can be recovered from the hashes in the quarantine.
+    the same settings apart from the list of withdrawals; if possible, these records are filtered, so that the files
+    need not be read again. `key` is the key of the store; without it, patient ids can be recovered from the hashes in
+    the quarantine.
     """
     withdrawn = withdrawals.read(settings.withdrawals)
     if previous is not None and withdrawals.can_follow(previous, withdrawn, key):
@@ -202,7 +203,7 @@ def _of_patients(reading: Reading, found: Counter[str], total: Counter[str]) -> 
 
 
 def _like_rows(reading: Reading, what: str) -> dict[str, int]:
-    """Return how many rows would fit into the lines that hold no row, if these lines are longer than rows."""
+    """Return how many rows would fit into the lines that hold no row; nothing unless these lines are longer than rows."""
     number = reading.extents.get(what, Extent()).like_rows
     return {"like_rows": number} if number else {}
 

@@ -89,9 +89,10 @@ def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int =
 
 
 def problems(kind: Kind, seen: list[Seen]) -> Iterator[str]:
-    """Yield what is wrong with the files of a kind: those where none of the first rows can be used.
+    """Yield a message for each file of a kind in which none of the first rows can be used.
 
-    A file with a few bad rows is no problem if others are good: its rows are rejected and counted when it is read.
+    A file that has only a few rows, all of them bad, is no problem if other files of its kind are good: its rows are rejected and
+    counted when it is read.
     """
     bad = [one for one in seen if is_bad(one, kind)]
     alone = len(bad) == sum(one.rows > 0 for one in seen)
@@ -198,7 +199,9 @@ def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> I
 
 
 def _share(name: str, looks: list[Seen]) -> float:
-    """Estimate the share of all rows of some files that `name` counts. A file that was not seen whole counts by its size."""
+    """Estimate to what share of the rows of some files the count `name` applies. A file that was not seen whole is weighted by its
+    size.
+    """
     weights = [1.0 if one.whole else max(1.0, one.path.stat().st_size / (HEAD_BYTES * BLOCKS)) for one in looks]
     rows = sum(weight * one.sample.rows for weight, one in zip(weights, looks, strict=True))
     counted = sum(weight * getattr(one.sample, name) for weight, one in zip(weights, looks, strict=True))
@@ -206,12 +209,15 @@ def _share(name: str, looks: list[Seen]) -> float:
 
 
 def _reaches(rows: int, judged: Sample, limit: float, of_all: float) -> bool:
-    """Whether `rows` of a file reach a limit that all files of its kind together reach too; or are most of the file's first
-    rows."""
+    """Whether too many of a file's first rows are affected: `rows` of them.
+
+    That is so if the file reaches a limit that all files of its kind together (`of_all`) reach too, or if most of the file's first
+    rows are affected.
+    """
     stops = of_all >= limit and rows >= max(FEWEST, limit * judged.rows)
     return stops or _most(rows, judged, limit)
 
 
 def _most(rows: int, judged: Sample, limit: float) -> bool:
-    """Whether a file has enough first rows, and `rows` are at least half of them and reach the share `limit`."""
+    """Whether a file has enough first rows to judge it, and `rows` are at least half of them and at least the share `limit`."""
     return judged.rows >= ENOUGH and rows >= max(limit, MOST) * judged.rows

@@ -46,7 +46,7 @@ class Interned:
         return result
 
     def sorted_table(self) -> pa.Table:
-        """Return the distinct codes, sorted (`code`). In column `rank`, row i holds the place of the code with number i + 1."""
+        """Return the distinct codes, sorted (`code`). In `rank`, row i holds the place of the code with number i + 1."""
         texts = [pa.array(self._texts, pa.string())]
         numbers = [np.fromiter(self._texts.values(), np.uint32, len(self._texts))]
         for prefix, known in self._plain.items():
@@ -110,10 +110,10 @@ def _number(
     code_of: NDArray[np.int64],
     found: NDArray[np.uint32],
 ) -> int:
-    """Fill in the numbers (n,) of codes (n,) until the free numbers are used up; returns how many codes were done.
+    """Fill in the number of each code (both n,) until the free numbers are used up; returns how many codes were done.
 
-    `free` holds the first free number, and the one after the last; new codes get the next one. The search for a code starts at
-    the slot given by its hash: multiplicative hashing (Knuth, volume 3, section 6.4).
+    `free` holds the first free number, and the number after the last free one; each new code gets the next free number. The search
+    for a code starts at the slot given by its hash: multiplicative hashing (Knuth, volume 3, section 6.4).
     """
     following, last = free[0], len(slots) - 1
     for place in range(len(codes)):

@@ -95,7 +95,7 @@ def _read_one(text: pl.Expr, form: str) -> pl.Expr:
 
 
 def _not_after(date: pl.Expr, form: str, latest: datetime.date | None) -> pl.Expr:
-    """Move two-digit years that are in the future to the century before; null if 29 February does not exist there."""
+    """Move two-digit years that are in the future to the century before; null for a 29 February that then does not exist."""
     if latest is None or "%y" not in form:
         return date
     before = date.dt.offset_by("-100y")
@@ -106,8 +106,8 @@ def _not_after(date: pl.Expr, form: str, latest: datetime.date | None) -> pl.Exp
 def partial(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     """Read dates without a day, such as '2001', '03/2001', '2001-03' and 'Mar-2001'.
 
-    Returns the middle of the month (the 15th) or of the year (1 July), and which of the two is known: 'month' or 'year'. Both
-    are null for every other text, and for years before 1800.
+    Returns the middle of the month (the 15th) or of the year (1 July), and how much is known: the 'month', or only the 'year'. Both
+    results are null for every other text, and for years before 1800.
     """
     year = _valid_year(text.str.extract(_YEAR))
     months = []
@@ -137,7 +137,10 @@ def ambiguous(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
 
 @lru_cache(maxsize=64)
 def _conflicts(formats: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of formats where one reads a date written in the other as a different day, found by trying them."""
+    """Return the pairs of formats that contradict each other: one reads a date that was written in the other as a different day.
+
+    They are found by trying them on some days.
+    """
     days = [
         datetime.datetime(2003, 1, 2, 10, 9),
         datetime.datetime(2011, 10, 12, 11),
@@ -238,7 +241,7 @@ def _last(rules: DateRules) -> datetime.date:
 
 @lru_cache(maxsize=8)
 def _calendar(rules: DateRules) -> NDArray[np.int32]:
-    """Return the usable days, indexed by (year - first year) * 10,000 + month * 100 + day; `NEVER` for all other numbers."""
+    """Return the usable days, indexed by (year - first year) * 10,000 + month * 100 + day; `NEVER` at all other indices."""
     days = np.arange(f"{FIRST_YEAR}-01-01", f"{FIRST_YEAR + YEARS}-01-01", dtype="datetime64[D]")
     usable = (days <= np.datetime64(_last(rules))) & ~np.isin(days, np.array(rules.no_dates, "datetime64[D]"))
     days = days[usable]

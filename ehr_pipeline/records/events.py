@@ -18,9 +18,10 @@ SHORTEST_SNOMED = 10**5  # six digits; a shorter number may be a Read code
 def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows (line, patient, date, code) into typed events and rejected lines.
 
-    Returns events (line, patient, day: int32 days from 1970-01-01, code, middle, and entered, a day, if the files
-    contain it) and rejected rows (line, reason, patient). Codes of a local system are prefixed with its name, as in
-    'medcode:1234', so that every code shows its system. `middle` is true if the day represents a whole month or year.
+    Events have the columns line, patient, day (int32, days from 1970-01-01), code, middle and, if the files contain it,
+    entered (a day). `middle` is true if the day represents a whole month or year. Codes of a local system are prefixed
+    with its name, as in 'medcode:1234', so that every code shows its system. Rejected rows have the columns line,
+    reason and patient.
     """
     rows = with_plain_codes(rows, files)
     date = dates.parse(pl.col("date"), files.date_formats, rules.latest)
@@ -63,14 +64,16 @@ def with_plain_codes(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
 
 
 def _whole_numbers(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
-    """Remove fractions of zeros from ids and from codes that are whole numbers. In other systems they stay: ICD-9 has '250.0'."""
+    """Remove fractions of zeros from ids, and from codes of systems whose codes are whole numbers. Others stay: ICD-9
+    has '250.0'.
+    """
     digits = NUMERIC.get(files.code_system)
     codes = [name for name in ("code", "code_fallback") if digits and name in rows.columns]
     return rows.with_columns(ids.whole(pl.col("patient")), *(ids.whole(pl.col(name), digits or 1) for name in codes))
 
 
 def _inexact_code(code_system: str) -> pl.Expr:
-    """Whether a code is a rounded number. '1E50' is an ICD-11 code; no system writes a plus sign in an exponent."""
+    """Whether a code is a rounded number. If a system's codes may hold letters, only a plus sign shows it: ICD-11 has '1E50'."""
     if code_system in NUMERIC:
         return ids.inexact(pl.col("code"))
     return pl.col("code").str.contains(r"^\d+(?:[.,]\d+)?[eE]\+\d{1,2}$")

@@ -34,7 +34,7 @@ Aside = tuple[pa.Array, NDArray[np.int32], NDArray[np.int32]]
 
 
 def aside(table: pa.Table, unknown: NDArray[np.bool_], settings: RecordsSettings) -> Aside:
-    """Return the `unknown` (n,) among shuffled events (n,); if events entered in bulk are rejected, without those."""
+    """Return the shuffled events (n,) whose patient is `unknown` (n,), but none that were entered in bulk if these are rejected."""
     own = table.filter(pa.array(unknown))
     if "entered" in own.column_names and settings.entered_in_bulk == "reject":
         patient = pc.dictionary_encode(own.column("patient").combine_chunks()).indices.to_numpy()
@@ -77,11 +77,11 @@ class JoinJob:
 
 
 def join(records: dict[str, Artifact], settings: RecordsSettings, out: Path, spread: Spread) -> dict[str, Counter[str]]:
-    """Join the events that were set aside in `records`, which are given by extract, to the patients of any extract.
+    """Join the events that were set aside in `records` (by extract) to the patients of all extracts.
 
     If there are several extracts and any set events aside, `events/` and `codes/` are written into `out`. Returns, for each
-    extract, how many events were kept or dropped, by reason. The key '' holds how many are kept if an event in several extracts
-    counts once.
+    extract, how many events were kept or dropped, by reason. The key '' holds how many events are kept in all, where an event that
+    is in several extracts counts once.
     """
     waiting = {
         name: {path.name: path for path in found.files(WAITING)} if (found.path / WAITING).is_dir() else {}
@@ -109,7 +109,7 @@ def join(records: dict[str, Artifact], settings: RecordsSettings, out: Path, spr
 
 
 def join_bucket(job: JoinJob) -> dict[str, dict[str, int]]:
-    """Write the events of one bucket whose patients are known. Returns the counts of each extract, and of all under ''."""
+    """Write the events of one bucket whose patients are known. Returns the counts by extract; '' stands for all."""
     shards = [(extract, *row_keys.from_table(schemas.read(path), "code")) for extract, path in job.waiting]
     ids = pa.concat_arrays([pa.array([], pa.string()), *(shard[4].cast(pa.string()) for shard in shards)])
     people = newest(job.patients if shards else job.patients[:1])
@@ -134,7 +134,7 @@ def join_bucket(job: JoinJob) -> dict[str, dict[str, int]]:
 def _judged(
     people: pl.DataFrame, place: NDArray[np.integer], day: NDArray[np.integer], reject_outside: bool
 ) -> NDArray[np.str_]:
-    """Return `KEPT` or why it is dropped for each event (n,); `place` is its patient's place among `people`, or -1."""
+    """Return, for each event (n,), `KEPT` or why it is dropped. `place` is its patient's place among `people`, or -1."""
     first = patients.earliest_day(people["birth_date"], people["birth_precision"])
     known = place >= 0
     alive = known.copy()

@@ -73,10 +73,11 @@ class Listing:
 def list_extract(
     folder: Path, settings: RecordsSettings, *, may_lack: bool = False, others: Iterable[Path] = ()
 ) -> Listing:
-    """List the files of an extract that the settings name. `others` are files that later stages read: they are not unread.
+    """List the files of an extract that the settings name. `others` are files that later stages read, so they do not
+    count as unread.
 
-    Raises InputError if a required kind has no file, or if a kind has none while an unread file has a name like its
-    files. An extract that `may_lack` may hold events only, or patients only.
+    Raises InputError if a required kind has no file, or if a kind has none while an unread file is named like a file of
+    that kind. An extract that `may_lack` may hold events only, or patients only.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such extract. It should be a folder inside records.landing.")
@@ -116,8 +117,11 @@ def _find(tree: Tree, kinds: Kinds, may_lack: bool) -> dict[Key, tuple[Path, ...
 
 
 def absent(tree: Tree, kinds: Kinds) -> list[str]:
-    """Return the sections of the settings for events, or for patients, if these have no file while the others have
-    some."""
+    """Return the sections of the settings for which an extract has no files, although it has files of the other sort.
+
+    If an extract has files of patients but none of events, these are the sections for events; in the reverse case,
+    those for patients; otherwise none.
+    """
     there = [
         any(files.find(tree, replace(kind, required=False)) for kind in group)
         for group in (kinds.events, kinds.patients)

@@ -109,7 +109,7 @@ def read_header(path: Path, kind: Kind) -> None:
 
 
 def spelled(path: Path, kind: Kind) -> dict[str, str]:
-    """Return the wanted columns as this file spells them, if upper and lower case are the same for its kind."""
+    """Return the wanted columns, spelled as in this file if its kind does not distinguish upper and lower case."""
     columns = kind.wanted
     if not kind.any_case:
         return columns

@@ -121,7 +121,9 @@ def _codes(path: Path) -> tuple[pa.Array, NDArray[np.int32]]:
 
 
 def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:
-    """Write the patients of a bucket. Returns them, the counts, and rejected rows that add to no patient."""
+    """Write the patients of a bucket. Returns the patients, the counts, and the rejected rows: those without a birth
+    whose patient has no row with a birth.
+    """
     schema = schemas.patients(job.settings.attributes)
     bucket = read_bucket(job.shuffled / "patients", job.bucket)
     frame = pl.DataFrame(bucket.rows.drop_columns(["line"]))

@@ -29,7 +29,7 @@ class Shape:
 
     @property
     def own_names(self) -> dict[str, str]:
-        """The names of the wanted columns in the file, by our name."""
+        """The names of the wanted columns as the file has them, by our name for each."""
         return {role: self.names[place] for role, place in self.places.items()}
 
 

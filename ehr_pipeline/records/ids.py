@@ -40,11 +40,10 @@ def is_inexact(text: str) -> bool:
 
 
 def share_rounded(texts: pl.Series) -> float:
-    """Return, among the numbers with more than 15 digits, the share whose further digits are all zero; 0 if there are fewer
-    than 10.
+    """Return the share of numbers in which all digits after the 15th are zero, among numbers with more than 15 digits.
 
-    A spreadsheet keeps only the first 15 digits of a number, and turns the others into zeros. By chance, the further digits are
-    all zero in a tenth of the ids with one such digit, a hundredth with two, a thousandth with three.
+    The share is 0 if there are fewer than 10 such numbers. A spreadsheet keeps only the first 15 digits of a number, and turns the
+    others into zeros. By chance, this share would be a tenth for ids of 16 digits, a hundredth for 17, and a thousandth for 18.
     """
     long = texts.filter(texts.str.contains(rf"^\d{{{ROUND_DIGITS + 1},19}}$"))
     zeros = long.str.slice(ROUND_DIGITS).str.contains(r"^0+$")

@@ -33,7 +33,10 @@ MARKS = {
 
 
 def encoding_of_blocks(encoding: str) -> str:
-    """Return the encoding of a file's blocks: its own if each byte is one character and ASCII is unchanged; else UTF-8."""
+    """Return the encoding in which the blocks of a file are delivered.
+
+    This is the file's own encoding if in it each byte is one character and ASCII is unchanged; otherwise it is UTF-8.
+    """
     name = codecs.lookup(encoding).name
     if name in UTF_8:
         return "utf-8"
@@ -173,7 +176,7 @@ def _check_format(path: Path, head: bytes) -> None:
 
 
 def _check_name(path: Path, head: bytes, encoding: str) -> None:
-    """Raise InputError for a binary file that is named .gz but is no gzip file; unpacked text with such a name is read."""
+    """Raise InputError for a binary file that is named .gz but is no gzip file. Unpacked text with such a name is accepted."""
     if path.suffix.lower() == ".gz" and NO_TEXT.search(head.decode(encoding, errors="replace")):
         raise InputError(f"{path}: this is no gzip file, though its name ends in .gz, and no text. Copy it again.")
 

@@ -1,8 +1,8 @@
 """Decide which columns of patients are numbers: these are carried as they were written, and compared as numbers.
 
 A whole number can be a measure or a code: deciles, practices and regions are numbered too. So whole numbers count as a
-measure only if there are many different ones that lie close together, as with ages and counts, or hardly repeat, as
-with incomes; decimals always do.
+measure only if there are many different ones and these lie close together, as with ages and counts, or hardly repeat,
+as with incomes. Decimal numbers always count as a measure.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ def numbers(values: Iterable[str]) -> NDArray[np.float64]:
 
 
 def guess(name: str, values: Iterable[str]) -> Kind:
-    """Guess whether a column of that name holds numbers or categories, from all patients' values; empty ones do not count."""
+    """Guess whether a column of that name holds numbers or categories, from the values of all patients, without empty ones."""
     given = [text for value in values if (text := value.strip())]
     known = sorted(set(given))
     read = numbers(known)

@@ -1,4 +1,4 @@
-"""Read Parquet files in blocks, with the number of every row as its line. The result is the same as that of `text`."""
+"""Read Parquet files in blocks, with the number of every row in place of its line. The result has the same form as in `text`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -117,7 +117,7 @@ def _value(column: pl.Series) -> pl.Series:
 
 
 def _rounded(column: pl.Series) -> pl.Series:
-    """Return float32 numbers as texts; those that may be inexact in exponent form, so that no id is read from them."""
+    """Return float32 numbers as texts. Numbers that may be inexact get an exponent, so that they are not taken for ids."""
     texts = (None if x is None else f"{x:.7E}" if abs(x) >= EXACT_SHORT else str(x) for x in column.to_list())
     return pl.Series(column.name, texts, pl.String)
 

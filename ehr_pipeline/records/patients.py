@@ -229,7 +229,7 @@ class Merged:
 
 
 def one_row_each(patients: pl.DataFrame) -> Merged:
-    """Keep one row per patient: among those with the most precise birth, the first in order of their values.
+    """Keep one row per patient: of the rows with the most precise birth, the first in order of their values.
 
     Values missing in this row are taken from the patient's other rows (the lowest if there are several). Rows without a birth
     only add values, and move the end of observation to the earliest end.
@@ -264,7 +264,7 @@ def _differing_births(rows: pl.DataFrame) -> int:
 
 
 def _differing(rows: pl.DataFrame) -> Counter[str]:
-    """Count patients with several known values in their rows, by column other than the birth.
+    """Count, by column other than the birth, the patients whose rows hold several known values.
 
     The observation in a row without a birth only narrows the patient's observation, so it does not count as another value.
     """

@@ -1,6 +1,6 @@
 """File, line and reason of rejected rows: all are counted, and the first million per reason and file are listed.
 
-Because of this limit, a file of nothing but empty lines, which gzip packs a thousandfold, does not fill the disk. The
+Without this limit, a file of nothing but empty lines could fill the disk: gzip packs such a file a thousandfold. The
 content of rejected rows stays in the extract. A hash of the patient, made with the store's key (`secret_key`), is
 listed too, so that the lines of a patient who withdraws can be removed. While an extract is read the hash has no key,
 and ids could be recovered from it; `with_key` replaces it.

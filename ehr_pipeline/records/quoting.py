@@ -61,7 +61,7 @@ class Rows:
         return Rows(ends, np.arange(len(ends), dtype=np.int64))
 
     def chosen(self, rows: NDArray[np.int64], block: bytes) -> "tuple[bytes, Rows]":
-        """Return the text of the rows with these numbers, and where they end in it."""
+        """Return the text of the rows at these indices, and where each of them ends in that text."""
         begins = np.where(rows > 0, self.ends[rows - 1], 0)
         ends = self.ends[rows]
         text = b"".join(block[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True))

@@ -1,4 +1,6 @@
-"""From files to runs: blocks of text are split, judged and sorted by bucket on two threads, and written in order."""
+"""Read files and write runs (see `shuffle`): blocks of text are split, judged and sorted by bucket on two threads, and
+written in order.
+"""
 
 import datetime
 from collections import Counter
@@ -232,8 +234,9 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
 def _nothing(
     layout: EventFiles, rules: DateRules, columns: tuple[tuple[str, pl.DataType], ...]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the result of `events.parse` for no rows. Cached: most blocks need it, and a call costs as much as a thousand
-    rows."""
+    """Return the result of `events.parse` for no rows. The result is cached: most blocks need it, and a call takes as
+    long as a thousand rows.
+    """
     return events.parse(pl.DataFrame(schema=dict(columns)), layout, rules)
 
 

@@ -39,7 +39,9 @@ SERIALS = (20_000, 60_000)
 
 
 def _few(count: int, below: int) -> str:
-    """Format a count of a file's first rows: exact unless small, since nothing else that is shown counts these rows."""
+    """Format a count of a file's first rows: exact unless small. No other figure that is shown counts these rows, so a
+    small count cannot be found by subtraction.
+    """
     return f"fewer than {below}" if 0 < count < below else f"{count:,}"
 
 
@@ -82,7 +84,9 @@ class Sample:
 
     @property
     def misread(self) -> int:
-        """Number of rejected rows, except for missing values and placeholders, which may come first in a sorted file."""
+        """Number of rejected rows, apart from those with a missing value or a placeholder: these may come first in a
+        sorted file.
+        """
         return sum(one.rows for one in self.rejects if not one.reason.startswith(("missing_", "sentinel_")))
 
     @property
@@ -190,8 +194,10 @@ def _column(kind: Kind, reason: str, rows: pl.DataFrame) -> str:
 
 
 def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
-    """Suggest what the texts may be that no format in the settings reads: day numbers, or dates in another format that reads
-    them all."""
+    """Suggest what texts may be if no format in the settings reads them: day numbers, or dates in another format.
+
+    Another format is suggested only if it reads all of the texts.
+    """
     number = texts.str.extract(r"^(\d{5})(?:\.\d+)?$").cast(pl.Int64, strict=False)
     if number.is_between(*SERIALS).fill_null(False).mean() == 1:
         return (
@@ -216,7 +222,7 @@ def _whole_births(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
 
 
 def _one_birthday(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int) -> Iterator[str]:
-    """Yield a message if all births, of several years, fall on one day of the year: then only the year is known."""
+    """Yield a message if all births, in several years, fall on the same day of the year: probably only the year is known."""
     if not kind.files.columns.birth_date or not has_setting(kind.where, "columns.birth_year"):
         return
     date, precision = patients.birth(files.as_read(path, kind.files), DateRules())
@@ -292,7 +298,7 @@ def _unread_dates(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int)
 
 
 def _often(rows: pl.DataFrame, below: int) -> tuple[list[str], list[str]]:
-    """The values of the sex that at least `below` patients have; of the others, the shapes."""
+    """Return the values of the sex that at least `below` patients have, and the shapes of all other values."""
     counted = rows.group_by("sex").agg(pl.col("patient").n_unique()).sort("patient", "sex", descending=[True, False])
     often = counted.filter(pl.col("patient") >= below)["sex"].head(5).to_list()
     shapes = counted.filter(pl.col("patient") < below).select(shape(pl.col("sex")))["sex"].unique(maintain_order=True)

@@ -105,8 +105,8 @@ def _scan(
 ) -> int:
     """Fill `values`, `views` (zero at first), `ends` and `plain` until they are full. Returns the number of rows.
 
-    `ends` is `known` where rows may have several lines. `words` is the same text, eight bytes at a time, as far as it reaches;
-    near its end bytes are taken one by one.
+    If rows may have several lines, `ends` is already filled in (`known`). `words` is the same text in units of eight bytes; near
+    its end, bytes are taken one by one.
     """
     width, at, row, safe = len(kinds), 0, 0, 8 * len(words) - REACH
     delimiters, quotes = ONES * np.uint64(delimiter), ONES * np.uint64(quote)

@@ -170,8 +170,10 @@ class RecordsSettings:
 
     @property
     def sex_values(self) -> tuple[str, str]:
-        """Name of the setting that says what values of the sex mean; and, if there may be several such settings, words for
-        where it stands."""
+        """Name of the setting that says what values of the sex mean, and words that say where this setting is.
+
+        The words are empty unless there may be several such settings.
+        """
         if self.source == "delimited":
             return "sex_values", " (of the patient files)"
         return f"records.{self.source}.sex_values", ""
@@ -183,7 +185,7 @@ class RecordsSettings:
 
     @property
     def taken_for_granted(self) -> frozenset[str]:
-        """Columns that patients have only because the layout may have them, without being named in the settings."""
+        """Columns that patients have although the settings do not name them, because the layout may have them."""
         if self.source not in ("omop", "meds"):
             return frozenset()
         own, usual = (each.attributes for each in (getattr(self, self.source), type(getattr(self, self.source))()))

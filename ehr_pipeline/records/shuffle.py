@@ -58,7 +58,10 @@ def by_bucket(rows: pa.RecordBatch, bucket: NDArray[np.int32], buckets: int) -> 
 
 @compiled
 def _order(bucket: NDArray[np.int32], order: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
-    """Fill in the places (n,) of rows in order of their bucket (n,), by counting; and where each bucket (buckets,) ends."""
+    """Fill in `order`, the places (n,) of rows sorted by their bucket (n,), and `ends`, where each bucket (buckets,) ends.
+
+    This is a counting sort.
+    """
     for each in range(len(ends)):
         ends[each] = 0
     for each in bucket:

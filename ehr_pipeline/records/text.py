@@ -91,12 +91,13 @@ def read(
     numbers: tuple[str, ...] = (),
     unended: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], Block]]:
-    """Yield the rows of a file, block by block, each as a function that splits its block, on any of several threads.
+    """Yield the blocks of a file, each as a function that splits the block into rows, and may be called on any thread.
 
     `columns` maps our names of columns to the file's; `where` is the section of the settings to name in messages.
-    Columns in `numbers` mostly hold plain numbers; rows where they do take a faster path (`Block.plain`) with the same
-    result. `unended` is called if the last line has no line end, as in a file that was cut off. Raises InputError for a
-    missing column, and for a file that is not text, is damaged, or changes while it is read (`lines.blocks`).
+    Columns in `numbers` mostly hold plain numbers; rows in which all of them do take a faster path (`Block.plain`) with
+    the same result. `unended` is called if the last line has no line end, as in a file that was cut off. Raises
+    InputError for a missing column, and for a file that is not text, is damaged, or changes while it is read
+    (`lines.blocks`).
     """
     shape = header.given(path, layout, columns, where)
     quoted, more = _quoting(layout), 0
@@ -122,7 +123,7 @@ def first_line(layout: DelimitedText) -> int:
 
 
 def read_header(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> None:
-    """Read only the first line, and raise InputError unless the file is such text and has the wanted columns."""
+    """Read only the first line. Raises InputError unless the file is text of this layout and has the wanted columns."""
     for block in lines.blocks(path, layout.encoding, where, lines.HEAD_BYTES, quoted=_quoting(layout)):
         if not header.given(path, layout, columns, where):
             header.read(path, _first(path, block, layout)[0], layout, columns, where)
@@ -132,7 +133,7 @@ def read_header(path: Path, layout: DelimitedText, columns: Mapping[str, str], w
 
 
 def names(path: Path, layout: DelimitedText) -> list[str]:
-    """Return the names of the columns; none for an empty file. Raises InputError for a file that is not such text."""
+    """Return the names of the columns; none for an empty file. Raises InputError for a file that is not text of this layout."""
     if layout.header:
         return list(layout.header)
     for block in lines.blocks(path, layout.encoding, "", lines.HEAD_BYTES, quoted=_quoting(layout)):
@@ -190,7 +191,7 @@ def utf8(block: bytes, encoding: str) -> bytes:
 
 
 def _unread(unread: Unread, shape: header.Shape, more: int) -> Block:
-    """Return the block of a row that was too long to be read, after `more` lines of the header."""
+    """Return the block that stands for a row too long to be read, after `more` lines of the header."""
     rows, _ = _nothing(shape.places)
     first, others = _rejects(np.zeros(1, np.int64), unread.first), np.arange(1, unread.lines, dtype=np.int64)
     extent = Extent(lines=unread.lines, lost=unread.size)

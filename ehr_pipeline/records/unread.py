@@ -67,9 +67,9 @@ NONE = Unread((), 0)
 
 
 def look(tree: Tree, read: Iterable[Path], others: Iterable[Path] = ()) -> Unread:
-    """Return the files of an extract that are not `read`, whatever name they were read by.
+    """Return the files of an extract that are not `read`. A file that was read by another name, through a link, counts as read.
 
-    `others` are read by other stages, such as a dictionary of codes: they are not unread, wherever they lie.
+    `others` are files that other stages read, such as a dictionary of codes: wherever they lie, they are not unread.
     """
     known, names, size = {tree.itself(path) for path in read}, [], 0
     elsewhere = {os.path.realpath(path) for path in others}
@@ -88,7 +88,9 @@ def look(tree: Tree, read: Iterable[Path], others: Iterable[Path] = ()) -> Unrea
 
 
 def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[str]:
-    """Yield a message for each kind without files if unread files have its name: another spelling, a zip, a folder."""
+    """Yield a message for each kind without files if unread files have a name like its files: spelled otherwise,
+    zipped, or a folder.
+    """
     for kind in absent:
         alike = _alike(kind, unread.names)
         if alike:
@@ -100,8 +102,10 @@ def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[s
 
 
 def left_out(folder: Path, kinds: Iterable[Kind], unread: Unread) -> Iterator[str]:
-    """Yield a message on unread files that may belong to the extract: named like its files (even hidden), or archives,
-    databases."""
+    """Yield a message on unread files that may belong to the extract.
+
+    These are archives, databases, and files that are named like the extract's files (even hidden ones).
+    """
     tables = [name for name in unread.names if not name.lower().endswith(NO_TABLES)]
     alike = {name for kind in kinds for name in _alike(kind, (*tables, *unread.hidden))}
     others = sorted(alike.union(name for name in tables if name.lower().endswith(PACKED + DATA)))
@@ -113,7 +117,7 @@ def left_out(folder: Path, kinds: Iterable[Kind], unread: Unread) -> Iterator[st
 
 
 def unfinished(read: Iterable[Path]) -> Iterator[str]:
-    """Yield what is wrong with the names of files that are read."""
+    """Yield a message for each file that is read although its name is that of an unfinished or an old copy."""
     for path in read:
         if path.name.lower().endswith(UNFINISHED):
             yield (
@@ -123,7 +127,7 @@ def unfinished(read: Iterable[Path]) -> Iterator[str]:
 
 
 def _alike(kind: Kind, names: Iterable[str]) -> list[str]:
-    """Return the names that are like the names of the kind's files, or of files in a folder with such a name."""
+    """Return the names that are like those of the kind's files, and the names of files in folders with such a name."""
     named_like = [pattern for glob in files.patterns(kind) if (pattern := _name(glob))]
     return [
         name

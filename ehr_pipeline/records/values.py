@@ -1,4 +1,4 @@
-"""Values of cells: words for 'no value', and values of columns that have few known ones, such as the sex.
+"""What the values of cells mean: words for 'no value', and values of columns that have few known values, such as the sex.
 
 Databases and programs write missing values as words: NULL (SQL), \\N (PostgreSQL, MySQL), NA (R), NaN, None and <NA>
 (Python), a dot (SAS, Stata). Taken as values, they would become a patient called 'NA', or a region of that name.
@@ -134,8 +134,7 @@ def _compared(column: pl.Expr) -> pl.Expr:
 
 
 def not_understood(patients: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str], int]:
-    """Return patients, with the sex empty if it is not understood; how many patients have each such value; and how many have
-    any.
+    """Return patients, with the sex empty if it is not understood; how many have each such value; and how many have any such value.
 
     Only the most frequent values are counted separately.
     """

@@ -93,7 +93,7 @@ def link(source: Path, out: Path) -> None:
 
 
 def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts, key: Key | None) -> Counts:
-    """Remove patients from the files of an extract that is being made; returns its counts after that.
+    """Remove patients from the files of an extract that is being made; returns the counts after the removal.
 
     Their rows count as dropped for the reason `withdrawn`, whatever happened to them before. No file is written through
     a link.

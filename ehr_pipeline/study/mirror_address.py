@@ -11,7 +11,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 @dataclass(frozen=True)
 class Address:
-    """A parsed address. `root` is `bucket/prefix` in S3, or an absolute path. `told` is the address for messages."""
+    """A parsed address. `root` is `bucket/prefix` in S3, or an absolute path. `told` is the address as messages show it."""
 
     scheme: str
     root: str

@@ -164,7 +164,8 @@ def with_overrides(study: Study, overrides: Mapping[str, Any]) -> Study:
 def digest(study: Study) -> str:
     """A hash (16 hex digits) of all settings and of the small lists that they name, except the list of withdrawals.
 
-    A release shows this hash. If it included a list with one patient, trying all ids would reveal the patient.
+    A release shows this hash. If the hash covered a list of withdrawals that holds one patient, trying all ids would
+    reveal this patient.
     """
     told = dataclasses.replace(study, records=dataclasses.replace(study.records, withdrawals=""))
     return hash_of([dataclasses.asdict(study), typed_settings.identity(told)])

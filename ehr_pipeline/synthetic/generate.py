@@ -37,7 +37,8 @@ def generate(
 ) -> None:
     """Write an extract with `patients` patients. The same arguments give the same bytes. With `null`, no groups are planted.
 
-    `plant` names the groups (see PLANTS): groups that differ in counts of concepts, groups that hardly do, or patients who change.
+    `plant` names the groups (see PLANTS): groups that differ in their counts of concepts, groups that hardly differ in them, or
+    patients who change from one group to another.
     """
     groups, second_share = PLANTS[plant]
     table = CodeTable.read()

@@ -190,7 +190,9 @@ def _planted(
 def _companions(
     rng: np.random.Generator, people: pl.DataFrame, visit_person: NDArray[np.int64], table: CodeTable, null: bool
 ) -> Drawn:
-    """Draw each companion in each visit, at COMPANION_RATE for patients of its groups and at ELSEWHERE_RATE for all others."""
+    """Draw each companion in each visit, at COMPANION_RATE for patients of a group that has it and at ELSEWHERE_RATE for all
+    others.
+    """
     group, second = people["group"].to_numpy()[visit_person], people["second_group"].to_numpy()[visit_person]
     visits, codes = [], []
     for companion in COMPANIONS:
@@ -205,7 +207,9 @@ def _companions(
 def _diseases(
     rng: np.random.Generator, people: pl.DataFrame, visit_person: NDArray[np.int64], table: CodeTable
 ) -> Drawn:
-    """Draw the codes of the cohort's diseases: for each patient in some visits, and always in the first one drawn."""
+    """Draw the codes of the cohort's diseases: for each patient in some visits, and always in the patient's first visit in the
+    table.
+    """
     disease = people["disease"].to_numpy()[visit_person]
     first = np.ones(len(visit_person), bool)
     first[1:] = visit_person[1:] != visit_person[:-1]

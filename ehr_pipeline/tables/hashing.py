@@ -45,7 +45,8 @@ def _split_mix(numbers: NDArray[np.uint64], mixed: NDArray[np.uint64]) -> None:
 def bucket_of(patient_ids: pl.Series, buckets: int) -> NDArray[np.int32]:
     """Return the bucket (n,) of each patient id (n,), a string.
 
-    `buckets` is a power of two. With fewer buckets, each is a union of the buckets of a larger number.
+    `buckets` is a power of two. With half as many buckets, each holds exactly the patients of two of the former
+    buckets.
     """
     return _top_bits(hash_of(patient_ids), buckets)
 

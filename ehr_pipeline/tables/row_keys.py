@@ -114,7 +114,9 @@ def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_colum
 
 @compiled
 def _unpack(keys: Keys, parts: NDArray[np.int32], is_patient: NDArray[np.bool_], is_item: NDArray[np.bool_]) -> None:
-    """Fill in patient, day and item (3, n) of each key; and set the flags (false at first) of those patients and items."""
+    """Fill in patient, day and item (3, n) of each key. Also set the flags, false at first, of the patients and items
+    that occur.
+    """
     for row in range(len(keys)):
         key = np.int64(keys[row])
         patient, item = key >> (DAY_BITS + ITEM_BITS), key & (2**ITEM_BITS - 1)
@@ -135,7 +137,7 @@ def _renumber(indices: NDArray[np.int32], place: NDArray[np.int32]) -> None:
 
 
 def _dictionary(indices: NDArray[np.int32], occurs: NDArray[np.bool_], names: pa.Array) -> pa.DictionaryArray:
-    """Return indices (n,) into sorted names as an array whose dictionary has only the names that occur. Changes `indices`."""
+    """Return the indices (n,) into sorted names as a dictionary array that holds only the names that occur. Changes `indices`."""
     _renumber(indices, np.cumsum(occurs, dtype=np.int32) - np.int32(1))
     return pa.DictionaryArray.from_arrays(indices, names.filter(pa.array(occurs)).cast(pa.string()), safe=False)
 

@@ -17,7 +17,7 @@ _IDS = pa.dictionary(pa.int32(), TEXT)
 
 
 def schema_of(*columns: tuple[pa.DataType, str]) -> pa.Schema:
-    """The schema of columns that are given in order, by their type, the names of some with the same type divided by blanks."""
+    """A schema of columns in the given order. Each argument holds a type, and the names of all its columns, divided by blanks."""
     return pa.schema([(name, kind) for kind, names in columns for name in names.split()])
 
 

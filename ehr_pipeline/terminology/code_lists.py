@@ -45,10 +45,11 @@ class ListedConcept:
 
 
 def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedConcept]:
-    """Read a concept list. Ids that a spreadsheet wrote with a zero fraction (such as '123.0') are read without it.
+    """Read a concept list. A fraction of zeros that a spreadsheet added to an id is removed: '123.0' is read as '123'.
 
-    `where` is the setting that names the file, for messages. With `local_codes`, codes of any form are accepted, since
-    a table of overrides maps codes as recorded. Raises InputError with the file, and line and reason of each wrong row.
+    `where` is the setting that names the file, for messages. With `local_codes`, codes of any form are accepted; a
+    table of overrides needs this, since it holds codes as they were recorded. Raises InputError, which names the file
+    and says which lines are wrong, and why.
     """
     told, rows = named(path, where), read_rows(path, where, "concept list")
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
@@ -86,7 +87,7 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
 
 
 def read_overrides(path: Path) -> list[ListedConcept]:
-    """Read a table of overrides: a concept list whose every row has both a code, as recorded, and its concept."""
+    """Read a table of overrides: a concept list in which every row has both a code, as it was recorded, and a concept."""
     where = "events.overrides"
     listed = read(path, where, local_codes=True)
     incomplete = [(row.line, "no code" if row.cui else "no CUI") for row in listed if not row.code or not row.cui]
@@ -102,7 +103,7 @@ def is_read(code: str) -> bool:
 
 
 def _together(problems: list[tuple[int, str]]) -> str:
-    """Join the problems into one text: the first SHOWN by line, then how many more."""
+    """Join the problems into one text: the first SHOWN problems with their lines, then how many more lines are wrong."""
     shown = "; ".join(f"line {line}: {problem}" for line, problem in problems[:SHOWN])
     left = len(problems) - SHOWN
     return shown + (f"; and {left} more lines" if left > 0 else "")

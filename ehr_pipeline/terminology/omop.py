@@ -1,8 +1,9 @@
-"""The vocabulary tables of OMOP (OHDSI Athena): what concept ids mean. Read as streams, for only the ids that occur.
+"""Read the vocabulary tables of OMOP (OHDSI Athena), which say what concept ids mean.
 
-A non-standard concept is replaced by the concept that it 'Maps to'. A drug is replaced by its ingredient, if
-CONCEPT_ANCESTOR has one. Of several 'Maps to' targets, SNOMED concepts come first, then the lowest concept id; of
-several ingredients, the lowest id. The others become runners-up.
+The tables are read as streams, and only rows for ids that occur are kept. A non-standard concept is replaced by the
+concept that it 'Maps to'. A drug is replaced by its ingredient, if CONCEPT_ANCESTOR has one. If there are several 'Maps
+to' targets, SNOMED concepts come first, then the lowest concept id; of several ingredients, the lowest id comes first.
+The others become runners-up.
 """
 
 import gzip
@@ -29,7 +30,7 @@ SNOMED = "SNOMED"
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """The paths of the vocabulary tables in a folder, whose names may be in either case.
+    """The paths of the vocabulary tables in a folder. Their names may be in upper or lower case.
 
     Raises InputError when CONCEPT is missing, for a link that leads nowhere, and for special files.
     """
@@ -90,7 +91,8 @@ def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
 def search(folder: Path, words: Sequence[str]) -> pl.DataFrame:
     """Standard concepts whose name contains all words (in lower case). Columns: system, code, name.
 
-    Of drugs, only ingredients are listed where events take the place of their ingredient.
+    If the vocabulary has CONCEPT_ANCESTOR, drugs are replaced by their ingredients, so the only drugs that are listed
+    are ingredients.
     """
     paths = files(folder)
     name = pl.col("concept_name").str.to_lowercase()
@@ -104,7 +106,7 @@ def search(folder: Path, words: Sequence[str]) -> pl.DataFrame:
 
 
 def _first(targets: pl.DataFrame) -> pl.DataFrame:
-    """One target for each id (SNOMED preferred, then the lowest id), and the others as runners-up."""
+    """Return one target for each id (SNOMED preferred, then the lowest target), and its other targets as runners-up."""
     ordered = targets.sort("id", pl.col("vocabulary_id") != SNOMED, "target")
     return ordered.group_by("id", maintain_order=True).agg(
         pl.col("target").first(), runners_up=pl.col("target").slice(1).cast(pl.String).str.join(" ")

@@ -1,4 +1,4 @@
-"""Shared by the readers of terminology files: name a file and its setting in messages, and detect damaged files."""
+"""What the readers of terminology files share: messages that name a file and its setting, and checks for damaged files."""
 
 import csv
 import gzip
@@ -49,7 +49,10 @@ def refuse_other_formats(path: Path, where: str) -> None:
 
 
 def unended(path: Path) -> bytes:
-    """The last line of a text file if it lacks a line end, else empty. Empty for gzip: a cut shows in other ways."""
+    """Return the last line of a text file if it lacks a line end, else empty.
+
+    For a gzip file it is always empty: that such a file was cut is noticed when it is unpacked.
+    """
     with path.open("rb") as raw:
         if raw.read(len(GZIP)) == GZIP:
             return b""
@@ -81,7 +84,9 @@ def refuse_cut(path: Path, where: str, separator: bytes, count: int, *, ends_onl
 def _wrong_line(
     path: Path, state: tuple[int, int], separator: bytes, count: int, ends_only: bool
 ) -> tuple[int, int] | None:
-    """The first line without exactly `count` separators, and how many it has. `state` is part of the cache's key."""
+    """The first line without exactly `count` separators, and how many it has. `state` is there for the cache: a changed file is
+    read anew.
+    """
     with opened(path) as stream:
         packed, line, rest, size = isinstance(stream, gzip.GzipFile), 1, b"", 0
         while chunk := stream.read(AT_ONCE):  # a chunk needs about ten times its size in memory
@@ -130,7 +135,10 @@ def why(error: Exception) -> str:
 
 
 def beside(path: Path) -> str:
-    """What the folder of a file that is not there holds, after a space; empty if the file is there."""
+    """Return what the folder of a missing file holds; empty if the file is there.
+
+    The text begins with a blank.
+    """
     if path.exists():
         return ""
     if not path.parent.is_dir():
@@ -141,16 +149,19 @@ def beside(path: Path) -> str:
 
 
 def other_delimiter(header: list[str]) -> str:
-    """What to do about a header that is divided by another mark than a comma, after a space; empty if it is not."""
+    """Return what to do about a header that is divided by another character than a comma; empty if it is not.
+
+    The text begins with a blank.
+    """
     marks = {";": "semicolons", "\t": "tabs"}
     found = next((name for mark, name in marks.items() if len(header) == 1 and mark in header[0]), "")
     return f" The header is divided by {found}: save the file with commas between its columns." if found else ""
 
 
 def read_rows(path: Path, where: str, what: str) -> list[tuple[int, list[str]]]:
-    """Return the rows of a small CSV file, each with the number of its first line. `what` it is stands in messages.
+    """Return the rows of a small CSV file, each with the number of its first line. Messages call the file a `what`.
 
-    Raises InputError for a file that cannot be read, and for quotes that do not close, or close in the middle of a field.
+    Raises InputError for a file that cannot be read, and for a quote that does not close, or that closes in the middle of a field.
     """
     rows, begin = [], 1
     try:
@@ -173,8 +184,8 @@ def read_rows(path: Path, where: str, what: str) -> list[tuple[int, list[str]]]:
 def reading(path: Path | str, where: str) -> Iterator[None]:
     """Raise InputError, naming the file and its setting, when polars finds the file damaged or unreadable.
 
-    Polars reports a damaged gzip stream as an OSError without an errno. An OSError with an errno may be about the
-    caller's own files, so it passes through, except for missing files and permissions.
+    Polars reports a damaged gzip stream as an OSError without an errno. An OSError with an errno may be about the caller's own
+    files, so it passes through, unless it says that a file is missing or may not be read.
     """
     from polars.exceptions import PolarsError  # GPU workers read lists, and have no polars
 

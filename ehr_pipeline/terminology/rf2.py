@@ -108,7 +108,7 @@ def parents(paths: tuple[str, ...], where: str = "events.relationships") -> pl.D
 
 
 def _latest(paths: tuple[str, ...], columns: tuple[str, ...], where: str, chosen: pl.Expr) -> pl.DataFrame:
-    """The `chosen` rows: for each id, the one with the latest effectiveTime over all files.
+    """Return, for each id, the row with the latest effectiveTime over all files, out of the rows that `chosen` selects.
 
     `chosen` may use only columns that never change for an id (immutable fields in the Release File Specification).
     """

@@ -20,8 +20,9 @@ ATOMS = {"code": pl.String, "cui": pl.String, "name": pl.String, "suppress": pl.
 
 
 def scan(path: Path, columns: tuple[str, ...], *, ends_only: bool = False) -> pl.LazyFrame:
-    """A lazy table of strings. Raises InputError if the file is missing or no text, or a line has too few or many fields.
+    """A lazy table of strings.
 
+    Raises InputError if the file is missing, if it is not a text file, or if a line has too few or too many fields.
     With `ends_only`, only the beginning and the end of a large file are checked.
     """
     if not path.is_file():

@@ -96,7 +96,10 @@ def build(
 
 
 def _events(kept: pl.DataFrame, dropped: pl.DataFrame, everybody: pl.DataFrame) -> Counts:
-    """Events of all patients, kept or dropped by concept; UNSEEN_CONCEPT: no patient that the model learns from has it."""
+    """Count the events of all patients: those kept, and those dropped by the reason for which their concept was dropped.
+
+    UNSEEN_CONCEPT is the reason if no patient that the model learns from has the concept.
+    """
     fate = pl.concat([kept.select("concept", reason=pl.lit("")), dropped.select("concept", "reason")])
     judged = everybody.join(fate, on="concept", how="left").with_columns(pl.col("reason").fill_null(UNSEEN_CONCEPT))
     summed_up = dict(judged.group_by("reason").agg(pl.col("events").sum()).iter_rows())

@@ -116,7 +116,7 @@ def _by_code(options: Meds, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _after_prefix(options: Meds) -> pl.Expr:
-    """Return what stands after the prefix by which a code gives the sex or an attribute."""
+    """Return the part of a code that follows the prefix of a sex or of an attribute."""
     prefixes = {"sex": options.sex_prefixes} | {f"attribute:{name}": (one,) for name, one in options.attributes.items()}
     code = pl.col("code")
     told = [
@@ -128,8 +128,8 @@ def _after_prefix(options: Meds) -> pl.Expr:
 
 
 def _said(options: Meds, rows: pl.DataFrame, below: int) -> Said:
-    """Return messages about the first rows of a file: subjects without a birth, and codes that may describe the subject but are
-    not read so.
+    """Return messages about the first rows of a file: on subjects without a birth, and on codes that may describe the
+    subject but are not read in this way.
 
     What fewer than `below` subjects have is not shown.
     """
@@ -173,12 +173,17 @@ def _births(codes: tuple[str, ...]) -> str:
 
 
 def _snomed_id(text: pl.Expr) -> pl.Expr:
-    """Return the id without a fraction of zeros and modifiers after '//' (such as bins of a value); else the text as it is."""
+    """Return the SNOMED id, without a fraction of zeros and without what follows '//' (such as the bin of a value).
+
+    A text that does not begin with an id stays as it is.
+    """
     return pl.coalesce(text.str.extract(ID), text)
 
 
 def event_code(options: Meds) -> pl.Expr:
-    """Return SNOMED codes as they are; others as 'SYSTEM:code', where the system ends at '//', '/' or ':', or as 'meds:code'."""
+    """Return SNOMED codes as they are, and others as 'SYSTEM:code'. The system ends at '//', '/' or ':'; without one it
+    is 'meds'.
+    """
     code = pl.col("code")
     snomed = [
         pl.when(code.str.starts_with(prefix)).then(_snomed_id(code.str.strip_prefix(prefix)))
@@ -192,7 +197,9 @@ def event_code(options: Meds) -> pl.Expr:
 
 
 def _events(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return rows of events (line, patient, date, code), and rejected rows: without a time, and not about the patient."""
+    """Return rows of events (line, patient, date, code), and rejected rows: those that have no time and do not describe
+    the patient.
+    """
     others = _by_code(options, rows).filter(pl.col("role").is_null())
     timed = others.filter(pl.col("date") != "")
     timeless = others.filter(pl.col("date") == "").select("line", reason=pl.lit("no_time"))

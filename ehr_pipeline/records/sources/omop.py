@@ -96,10 +96,10 @@ class Omop:
 
 
 def _full_births(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Fill empty parts of a birth (year, month, day) from birth_datetime, as far as it does not contradict the others.
+    """Fill empty parts of a birth (year, month, day) from birth_datetime, as far as it does not contradict the given parts.
 
-    If the month is empty, a birth_datetime of January 1st gives only the year: it is what is written when no more is
-    known.
+    If the month is empty, a birth_datetime of January 1st gives only the year, because this day is written when no more
+    is known.
     """
     present = [name for name in ("birth_year", *PARTS) if name in rows.columns]
     rows = rows.with_columns(pl.lit("").alias(name) for name in PARTS if name not in present)

@@ -1,7 +1,7 @@
 """Consultations by need and access, episodes of acute illness, and everything else that practices record at consultations.
 
-Over the whole population, every code is recorded as often as in England in 2018-19 by the NHS file, among people of the sex and
-age that its name fits. Rates by age are assumed; overall they give about 5.2 consultations a year (Hobbs 2016: 5.16 in 2013-14).
+Over the whole population, every code is recorded as often as in England in 2018-19 (NHS file), but only for people whose sex and
+age fit the code's name. Rates by age are assumed; overall they give about 5.2 consultations a year (Hobbs 2016: 5.16 in 2013-14).
 """
 
 import re

@@ -65,7 +65,7 @@ class Diagnosis:
 
     @cached_property
     def reached(self) -> Floats:
-        """Among people who will ever have it, the share who have it by each of AGES (ages,)."""
+        """Of the people who will ever have the diagnosis, the share who have it by each of AGES (ages,)."""
         ages = np.array(self.onset_ages)
         first, last = (
             (PROBITS[1] - PROBITS[0]) / (ages[1] - ages[0]),
@@ -93,7 +93,7 @@ class Diagnosis:
         return self.women_to_men * men, men
 
     def prevalence_by_age(self, women: bool) -> Floats:
-        """Share of one sex who have it by each of AGES (ages,)."""
+        """Share of the people of one sex who have the diagnosis by each of AGES (ages,)."""
         return self.ever(women) * self.reached
 
     @cached_property
@@ -134,7 +134,7 @@ class Diagnoses:
         return tuple(row.name for row in self.rows)
 
     def index(self, name: str) -> int:
-        """The number of a diagnosis: its row here, and its column in a block."""
+        """The index of a diagnosis, both of its row here and of its column in a block."""
         return self.names.index(name)
 
     def factors_of(self, name: str) -> list[Factor]:
@@ -142,7 +142,7 @@ class Diagnoses:
         return [factor for factor in self.factors if factor.diagnosis == name]
 
     def cumulative_hazard(self, name: str, women: bool) -> Floats:
-        """Cumulative hazard of people without any factor by each of AGES (ages,), such that the population has the prevalence.
+        """Cumulative hazard by each of AGES (ages,) of people without any factor, such that the population has the prevalence.
 
         With a gamma frailty of variance v, S = (1 + v H)^(-1/v). The hazard of the population is divided by the mean hazard ratio
         of the factors at each age. Factors are taken as independent. Where diagnosis and factor share the frailty, the factor's

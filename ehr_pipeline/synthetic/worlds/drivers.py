@@ -39,7 +39,7 @@ class Outcome:
 
     @property
     def among_both(self) -> bool:
-        """Whether the AUROC is among patients with both A and B only."""
+        """Whether the AUROC is that among patients with both A and B, and not among all patients."""
         return self.driver == "order"
 
 
@@ -117,7 +117,7 @@ def count_before(person: Numbers, when: Numbers, days: int) -> Floats:
 
 
 def score(block: Block, drivers: Drivers, outcome: Outcome) -> Floats:
-    """State of the outcome's driver on each index day, which sets the hazard (people, years)."""
+    """The state of the outcome's driver on each index day (people, years). The hazard follows from this state."""
     age = (INDEX - block.days("birth")[:, None]) / YEAR / 25
     woman = block.people["female"].astype(bool)[:, None]
     match outcome.driver:

@@ -1,8 +1,8 @@
 """Groups of patients with a skin disease, which differ by one mechanism: count, age, order, interval, visit, recurrence, or code.
 
 Each mechanism has two groups; 'synonyms' has three. Findings are recorded at visits that other mechanisms made. Except for
-'counts', they are equally frequent in all groups of a mechanism, so neither counts nor the number of visits distinguish these.
-Patients with too few visits belong to no group. Findings and rates are invented.
+'counts', findings are equally frequent in all groups of a mechanism, so neither counts of findings nor the number of visits
+distinguish the groups. Patients with too few visits belong to no group. Findings and rates are invented.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -159,7 +159,7 @@ class SubtleGroups(Mechanism):
         label(block, group, self.names)
 
     def _record(self, rng: np.random.Generator, block: Block, visits: Visits, kind: Kind, which: Numbers) -> None:
-        """Record the findings of one mechanism. `which` is the number of each patient's group in it, or NOBODY (BLOCK,)."""
+        """Record the findings of one mechanism. `which` (BLOCK,) is the index of each patient's group, or NOBODY."""
         members, second = which != NOBODY, which == 1
         wanted = np.where(members, RECORDS, 0)
         codes = self.book.rows(kind.codes)
@@ -216,8 +216,10 @@ class SubtleGroups(Mechanism):
 
 
 def _by_age(block: Block, which: Numbers) -> Numbers:
-    """Replace the groups in `which` by groups by age: 0 if the whole record is before the age YOUNG, 1 if after OLD, else
-    NOBODY."""
+    """Divide the patients who have a group in `which` anew, by age.
+
+    The group is 0 if the whole record is before the age YOUNG, 1 if it is after the age OLD, and otherwise NOBODY.
+    """
     birth = block.days("birth")
     first, last = (block.days("start") - birth) / YEAR, (block.days("end") - birth) / YEAR
     return np.where(which == NOBODY, NOBODY, np.where(last < YOUNG, 0, np.where(first > OLD, 1, NOBODY)))

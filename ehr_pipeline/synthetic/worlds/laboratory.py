@@ -1,4 +1,4 @@
-"""Measurements and laboratory tests, in panels taken together; more often with age and with the diagnoses that need them.
+"""Measurements and laboratory tests. They are taken in panels, more often from older patients, and if a diagnosis needs them.
 
 Over the whole population, each code is recorded as often as in the NHS file; the spread over ages and diseases is assumed.
 """

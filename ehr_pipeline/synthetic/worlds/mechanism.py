@@ -66,7 +66,7 @@ class Events:
 
 @dataclass
 class Block:
-    """The patients with `numbers`, to which the mechanisms of a plan add one after the other.
+    """The patients with `numbers`. The mechanisms of a plan add to them one after the other.
 
     `people` holds columns of length BLOCK. `onset` is the day on which a diagnosis begins and `known` the day on which it is first
     recorded, infinity for never: (BLOCK, diagnoses). `hazard_ratio` holds, by name of a diagnosis, a factor (BLOCK,) that

@@ -152,7 +152,7 @@ class Practices(Mechanism):
 
 
 def recorded_as_often(rng: np.random.Generator, events: Events, factor: Floats) -> Events:
-    """Repeat each event `factor` (events,) times on average, so that some are left out.
+    """Repeat each event `factor` (events,) times on average. An event whose factor is below 1 may be left out.
 
     Copies of an event get the day of another event of the same patient.
     """
@@ -208,7 +208,7 @@ class Calendar(Mechanism):
 
 
 class Access(Mechanism):
-    """Patients differ much more in how readily they come, and so in how much is recorded."""
+    """Patients differ, much more than without this mechanism, in how readily they come, and so in how much is recorded."""
 
     name = "access"
 

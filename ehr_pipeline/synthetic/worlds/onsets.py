@@ -109,8 +109,7 @@ class Onsets(Mechanism):
         return birth.astype(np.float64) + np.floor(age * YEAR)
 
     def _of_the_cohort(self, rng: np.random.Generator, block: Block, name: str, age: Floats) -> Floats:
-        """Replace the ages at onset of the patients chosen for the disease, so that the disease begins by the end of their
-        record."""
+        """Replace the ages at onset of patients chosen for the disease, so that it begins by the end of their record."""
         chosen = self._chosen(block, name)
         row = self.diagnoses.rows[self.diagnoses.index(name)]
         oldest = (block.days("end") - block.days("birth")) / YEAR
@@ -138,9 +137,10 @@ class Onsets(Mechanism):
 
 
 def first_record(rng: np.random.Generator, block: Block, onset: Floats, certain: NDArray[np.bool_]) -> Floats:
-    """Draw the day of the first record (people,): after the onset, or from the registration on; infinity for no record.
+    """Draw the day (people,) on which a diagnosis is first recorded; infinity if it never is.
 
-    Where `certain` (people,) and the onset is by the last day, the diagnosis is recorded on that day at the latest.
+    That day is after the onset, or on or after the day of registration if the onset was before it. For people who are `certain`
+    (people,) and whose onset is by the last day, the diagnosis is recorded on that day at the latest.
     """
     start, end = block.days("start"), block.days("end")
     seen = onset + np.ceil(rng.exponential(DELAY_DAYS, BLOCK))

@@ -1,11 +1,11 @@
 """Eight outcomes with a known hazard in each month, so that the best AUROC that any model can reach is known.
 
-Their drivers are planted too: recurrent findings (counts), pairs of diagnoses A and B (order), the time since an event (gap),
-age and sex. On each 1 January, the state of patients who have been registered for a year sets the hazard in the next twelve
-months; an outcome happens once. The strength of each driver is chosen so that the true risk, used as a score, has the planned
-AUROC among all patients and years still at risk. For outcomes driven by order, the planned AUROC is that among patients with
-both A and B, whose hazards are centred, so that having both is not informative. Which finding drives which outcome, and how
-often findings occur, is invented.
+Their drivers are planted too: recurrent findings (counts), pairs of diagnoses A and B (order), the time since an event (gap), age
+and sex. On each 1 January, the state of patients who have been registered for a year sets the hazard in the next twelve months; an
+outcome happens once. The strength of each driver is chosen so that the true risk, used as a score, has the planned AUROC among all
+patients and years still at risk. For outcomes driven by order, the planned AUROC is that among patients with both A and B. The
+hazards of these patients are centred, so that having both is not informative. Which finding drives which outcome, and how often
+findings occur, is invented.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,10 @@ LEAK = ("pneumonia", "170609005", 0.9)
 
 
 def weighted_auroc(score: Floats, cases: Floats, controls: Floats) -> float:
-    """Chance that a case has a higher score than a control; ties count half. `cases`, `controls`: weights of each as one (n,)."""
+    """Chance that a case has a higher score than a control; ties count half.
+
+    `cases` and `controls` (n,) are the weights with which each score counts as that of a case, and as that of a control.
+    """
     values, place = np.unique(score, return_inverse=True)
     case, control = (np.bincount(place, weight, len(values)) for weight in (cases, controls))
     below = np.cumsum(control) - control
@@ -55,8 +58,10 @@ def yearly(monthly: Floats) -> Floats:
 
 
 def _chance(outcome: Outcome, base: float, strength: float, score: Floats) -> Floats:
-    """The chance in each month. For an order, the factors for A first and B first average 1, so that having both is not
-    informative."""
+    """The chance in each month.
+
+    If the driver is an order, the factors of the two orders (A first, B first) average 1, so that having both is not informative.
+    """
     factor = 1 + np.tanh(strength) * score if outcome.driver == "order" else np.exp(np.minimum(strength * score, 40))
     return np.minimum(-np.expm1(-base * factor), MOST_IN_A_MONTH)
 
@@ -208,7 +213,9 @@ class Outcomes(Mechanism):
 
     @cached_property
     def strengths(self) -> dict[str, tuple[float, float]]:
-        """Base hazard and strength of each outcome, calibrated on the reference patients, so the same for all seeds."""
+        """Base hazard and strength of each outcome. They are calibrated on the reference patients, and so are the same for all
+        seeds.
+        """
         blocks = list(self._reference())
         found = {}
         for outcome in OUTCOMES:

@@ -1,4 +1,5 @@
-"""Subgroups of five skin diseases, in each of which other diagnoses are more likely, by hazard ratios of 2 to 6 on their onset.
+"""Subgroups of five skin diseases. In each subgroup, some other diagnoses are more likely: the hazard of their onset is 2 to 6
+times as high.
 
 The subgroups follow what is known about these diseases, so that a clinician recognises them; ratios, shares and ages are
 assumed. A group is most common among patients near its mean age. A patient without any of these diseases belongs to no group.
@@ -121,7 +122,9 @@ def mean_ratios(diagnoses: Diagnoses) -> dict[str, float]:
 
 
 def group_shares(disease: str, age: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Numbers of a disease's groups (groups,), and the share of each group among its patients of each `age` (people, groups)."""
+    """The indices of a disease's groups (groups,), and the share of each group among patients with the disease at each `age`
+    (people, groups).
+    """
     numbers = np.array([number for number, group in enumerate(GROUPS) if group.disease == disease])
     groups = [GROUPS[number] for number in numbers]
     weights = np.stack([g.weight * np.exp(-(((age - g.ages[0]) / g.ages[1]) ** 2) / 2) for g in groups], axis=1)

@@ -55,7 +55,10 @@ class Visits:
         return quarters
 
     def pick(self, rng: np.random.Generator, wanted: NDArray[np.integer], allowed: Mask | None = None) -> Numbers:
-        """Rows of `wanted` (BLOCK,) random visits of each patient, without repeats; all if fewer are `allowed` (visits,)."""
+        """Rows of `wanted` (BLOCK,) random visits of each patient, without repeats, from those that are `allowed` (visits,).
+
+        If fewer visits are allowed than wanted, all of these are taken.
+        """
         here = wanted[self.person] > 0
         rows = np.flatnonzero(here if allowed is None else here & allowed)
         rows = rows[np.lexsort((rng.random(len(rows)), self.person[rows]))]
@@ -66,16 +69,17 @@ class Visits:
     def following(self, begin: Floats, wanted: int, who: Mask) -> Numbers:
         """Rows of `wanted` consecutive visits of each patient, beginning with the first on or after day `begin` (BLOCK,).
 
-        If too few follow, the last ones are taken. Only for patients in `who` (BLOCK,), each of whom has `wanted` visits or more.
+        If too few visits follow, the patient's last ones are taken. Only patients in `who` (BLOCK,) are included; each must have
+        `wanted` visits or more.
         """
         before = np.bincount(self.person, self.day < begin[self.person], minlength=BLOCK).astype(np.int64)
         at = self.first + np.minimum(before, self.counts - wanted)
         return (at[who][:, None] + np.arange(wanted)).ravel()
 
     def pairs(self, rng: np.random.Generator, wanted: NDArray[np.integer]) -> Numbers:
-        """Rows of the first visits of pairs: two consecutive visits in the same quarter of the record. No two pairs share a visit.
+        """Rows of the first visits of `wanted` (BLOCK,) random pairs of each patient, or of all pairs if there are fewer.
 
-        `wanted` (BLOCK,) random pairs of each patient, or all if there are fewer.
+        A pair is two consecutive visits in the same quarter of the record. No two pairs share a visit.
         """
         offset = rng.integers(0, 2, BLOCK)[self.person]
         last = self.rank == self.counts[self.person] - 1

@@ -59,13 +59,13 @@ class Years:
         return np.searchsorted(AGE_BANDS, self.age, side="right")
 
     def somewhere(self, rng: np.random.Generator, row: NDArray[np.integer]) -> Numbers:
-        """A random day in each year in `row` (row numbers; a row may repeat)."""
+        """A random day in each of the years in `row`, which are indices of rows and may repeat."""
         days: Numbers = self.first[row] + np.floor(rng.random(len(row)) * self.length[row] * YEAR).astype(np.int64)
         return days
 
 
 def within(counts: NDArray[np.integer]) -> Numbers:
-    """For events in runs of these lengths, the number of each event within its run, from 0."""
+    """For events in runs of these lengths, the index of each event within its run, from 0."""
     ends = np.cumsum(counts)
     numbers: Numbers = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
     return numbers
