@@ -95,7 +95,8 @@ class Asset:
     """The basis of the plan's estimate; None if the asset takes under a minute, or is estimated in another way."""
 
     def own_settings(self, study: Study) -> dict[str, Any]:
-        """The settings that, with the inputs, decide the result. Changing one of these settings, but no other, makes it stale."""
+        """The settings that, with the inputs, decide the result. The asset becomes stale if one of these settings is changed, but
+        not if any other setting is."""
         part = identity(attrgetter(self.section)(study))
         values = part if isinstance(part, dict) else {self.section.rpartition(".")[2]: part}
         own = {name: value for name, value in values.items() if name not in self.without}

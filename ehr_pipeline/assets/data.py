@@ -36,7 +36,8 @@ def _raw_columns(study: Study) -> pa.Schema:
 
 
 def _outside_observation(study: Study) -> dict[str, Any]:
-    """The setting for events outside their patient's observation; left out at its default, which changes nothing."""
+    """The setting for events outside their patient's observation. It is left out if it has its default value, which keeps these
+    events."""
     chosen = study.records.outside_observation
     return {} if chosen == "keep" else {"outside_observation": chosen}
 

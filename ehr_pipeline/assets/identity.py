@@ -24,7 +24,8 @@ _IMPORT = re.compile(r"^ *from ehr_pipeline\.([\w.]+) import (?:\(([^)]*)\)|(.+)
 def version_of_page(room: str, *more: str, package: Path = PACKAGE) -> str:
     """A version computed from the paths in the package, and the bytes, of everything that decides a page.
 
-    This is all of the page's room, the modules that its modules import, and `more`. Any change remakes the page, which is quick.
+    These are all files of the page's package, the modules that its modules import, and `more`. The page is made again after any
+    change, which is quick.
     """
     own = [path for path in (package / room).rglob("*") if path.suffix in (".py", ".j2", ".css", ".js")]
     imported = [each for path in own if path.suffix == ".py" for each in _imported(path, package)]
@@ -88,7 +89,8 @@ def encoder_shape(study: Study) -> dict[str, Any]:
 def encoder_job(
     kind: type[AnyEncoderJob], study: Study, read: Mapping[str, Artifact], work: Path, batch_tokens: int, **own: Any
 ) -> AnyEncoderJob:
-    """A job that runs the encoder on the patients of the data set, in the folder `work`. `own` are the fields of its kind."""
+    """A job that runs the encoder on the patients of the data set, in the folder `work`. `own` are the fields that its kind of job
+    has in addition."""
     return kind(
         checkpoint=read[ENCODER_CHECKPOINT].file("checkpoint"),
         vocabulary=read[VOCABULARY].path,

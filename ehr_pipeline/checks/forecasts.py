@@ -16,7 +16,7 @@ NOTHING = "nothing was forecast: nobody is on the test side with enough visits, 
 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
-    """Whether the encoder's training patients cannot be known; the check then only warns."""
+    """Whether it is unknown which patients the encoder was trained on. The check then only warns."""
     return train_test_sides.cannot_be_checked(Store(study.study.store).intact(ENCODER_CHECKPOINT), study)
 
 

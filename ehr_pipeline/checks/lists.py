@@ -68,7 +68,8 @@ def takes_everybody(study: Study) -> bool:
 
 
 def _unknown(study: Study) -> dict[str, str]:
-    """Messages about cohort lists, by setting, of which no row can match; empty if what maps codes is too large or unreadable."""
+    """Messages, by setting, about the cohort lists of which no row can match. Empty if the files that map codes are too large or
+    unreadable."""
     lists = {where: Path(path) for where, path in cohort(study).items()}
     try:
         if sum(path.stat().st_size for path in build.inputs(study.events)) > LARGEST:
@@ -85,7 +86,7 @@ def _unknown(study: Study) -> dict[str, str]:
 
 
 def _why_nobody(rows: Rows, study: Study) -> tuple[str, str] | None:
-    """Why the rows of a list can match no event of the study, with the cure; None if they may match some."""
+    """Why no row of a list can match any event of the study, and what to do about it; None if some row may match."""
     if not resolve_lists.concepts(rows):
         return (
             f"none of its {len(rows):,} rows stands for a concept",
@@ -111,7 +112,7 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _systems(study: Study) -> tuple[str, ...]:
-    """The code systems of the event files, if the settings tell all of them; else empty."""
+    """The code systems of the event files, if the settings name all of them; else empty."""
     systems = dict.fromkeys(kind.files.code_system for kind in study.records.kinds.events)
     known = study.records.source == "delimited" and not study.events.omop_vocabulary and "" not in systems
     return tuple(systems) if known else ()

@@ -41,7 +41,7 @@ class Loss:
 
     @property
     def lost(self) -> int:
-        """The number of lost rows: the rejected ones, or `like_rows` if that is more."""
+        """The number of lost rows: the number of rejected rows, or `like_rows` if that is larger."""
         return max(self.total, self.like_rows)
 
     @property
@@ -112,7 +112,8 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
-    """By extract: events that were set aside because they had no patient, and were rejected later, out of all its rows."""
+    """For each extract, the events that were set aside because they had no patient, and that were rejected later; out of all rows
+    of the extract."""
     if not catalog.counts.get("taken_up"):
         return {}
     fate: dict[str, dict[str, int]] = json.loads(catalog.file(FATE).read_text(encoding="utf-8"))

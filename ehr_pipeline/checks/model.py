@@ -46,7 +46,8 @@ def check(
     only_warns: Callable[[Artifact, Study], bool] = Check.only_warns,
     applies: Callable[[Study], bool] = Check.applies,
 ) -> Callable[[Test], Check]:
-    """Make a function a check: its name is that of the check, the first paragraph of its docstring the description."""
+    """Turn a function into a check. The check gets the name of the function, and the first paragraph of its docstring as
+    description."""
 
     def declare(test: Test) -> Check:
         paragraph, _, _ = inspect.cleandoc(test.__doc__ or "").partition("\n\n")

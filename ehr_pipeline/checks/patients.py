@@ -79,7 +79,8 @@ def evidence_of_subgroups(artifact: Artifact, store: Store, study: Study) -> Fou
 def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
     """On synthetic extracts: clusters agree with what was planted at least as well as clusters of counts.
 
-    There is no fixed threshold, because groups are harder to tell apart in some worlds. Counts on the same patients show how hard.
+    There is no fixed threshold, because groups are harder to find in some synthetic worlds than in others. The clusters of counts,
+    of the same patients, show how hard it is.
     """
     found = (planted.read_agreement(artifact.path) or {})["vectors"]
     index, homogeneity = found[planted.THIS_RUN]["adjusted_rand_index"], found[planted.THIS_RUN]["homogeneity"]

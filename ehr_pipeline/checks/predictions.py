@@ -9,7 +9,8 @@ from ehr_pipeline.study.settings import Study
 
 
 def of_guard(guard: str, description: str, blocking: bool = True, name: str = "") -> Check:
-    """A check, called like the guard or `name`, that a guard passed in every task; it only warns where that cannot be checked."""
+    """Make the check that a guard passed in every task. Its name is that of the guard, or `name`. It only warns where no task
+    failed, but some could not be checked."""
 
     def rows(artifact: Artifact) -> list[Row]:
         return [row for row in TaskResults.read(artifact.path).guards if row["guard"] == guard]
@@ -31,6 +32,7 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
 
 
 def _message(results: TaskResults, row: Row) -> str:
-    """What a guard found; and whether a model that a task does not need is worse than the best baseline as well."""
+    """What a guard found. If a rule of thumb is enough for the task, this also says whether the model is worse than the best
+    baseline."""
     worse = row["guard"] == RULE_OF_THUMB and results.compared(row["task"]) == "worse"
     return f"{row['message']}{', and it is worse than the best baseline' if worse else ''}"

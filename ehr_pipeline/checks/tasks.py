@@ -86,7 +86,8 @@ def enough_cases(artifact: Artifact, store: Store, study: Study) -> Found:
 def few_leave(artifact: Artifact, store: Store, study: Study) -> Found:
     """In no task does a tenth of the patients or more leave within the window, without weights in their place.
 
-    That is a choice by the future: those who had the outcome before they left stay in.
+    Without weights, patients who leave are left out, unless they had the outcome before they left. Who is left out then depends on
+    the future.
     """
     guard, told_of = Guard(study.reports.suppress_below), []
     for definition in definitions(artifact.path):

@@ -61,7 +61,7 @@ def sides_understood(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
-    """Whether the patients from whom an artifact learned cannot be known; the check then only warns."""
+    """Whether it is unknown from which patients an artifact learned. The check then only warns."""
     return bool(training_patients.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))
 
 

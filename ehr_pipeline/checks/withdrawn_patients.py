@@ -23,7 +23,8 @@ def population(asset: str, store: Store, study: Study) -> str:
 
 
 def population_made(asset: str, store: Store, study: Study) -> str:
-    """The same hash by the source records of a new artifact, even if the list of withdrawals has changed since they were made."""
+    """The hash `population` as it was when the source records of a new artifact were made. It stays the same even if the list of
+    withdrawals has changed since then."""
     if asset in (RAW_RECORDS, EXTRACT_CATALOG):
         return population(asset, store, study)
     listed = store.current(EXTRACT_CATALOG)

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Run the command; SIGTERM ends it as Ctrl-C does. Other threads than the first cannot handle signals."""
+    """Run the command; SIGTERM ends it as Ctrl-C does. In a thread other than the first, signals cannot be handled."""
     if threading.current_thread() is not threading.main_thread():
         return int(options.command(options))
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -76,7 +76,8 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _cures(made: "Started", options: argparse.Namespace) -> Iterator[str]:
-    """What to do about columns and files that are not known. The same command may be given again: the settings have marks."""
+    """What to do about columns and files that are not known. The same command may be given again as long as its settings file holds
+    marks for missing names."""
     if made.absent:
         given = shlex.join(map(str, [options.folder, "--from", *options.sources]))
         yield f"give all files in one command, as in: ehr-pipeline init {given} FILE"

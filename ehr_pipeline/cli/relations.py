@@ -79,9 +79,10 @@ def _relations(options: argparse.Namespace) -> int:
 
 
 def _meant(typed: str, names: dict[str, str], study: "Study", pipeline: "Pipeline") -> list[str]:
-    """The concepts that the typed text means: by id or whole name, by the words of names, by other names of their codes.
+    """The concepts that the typed text means. It is compared first with ids and whole names, then with the words of names, and last
+    with other names of the concepts' codes.
 
-    Raises InputError if it means none, with names that resemble it.
+    Raises InputError, with names that resemble the text, if it means no concept.
     """
     from ehr_pipeline.planning import finding_codes
     from ehr_pipeline.vocabulary.names import nearest, with_all_words

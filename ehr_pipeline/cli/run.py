@@ -161,7 +161,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _study_with_extracts(options: argparse.Namespace) -> "Study":
-    """The study to check or run. Raises UserError if nobody named one, and the embedded demo was never written."""
+    """The study to check or run. Raises UserError if no study was named, and the embedded demo was never written."""
     unnamed = names_no_study(options)
     study = study_of(options)
     if unnamed and not Path(study.records.landing).is_dir():

@@ -43,7 +43,7 @@ class Model:
 
     @classmethod
     def of(cls, unit: Vectors, numbers: Labels, points: Vectors, ids: pa.Array, seed: int) -> "Model":
-        """Model of at most MOST of the clustered patients, drawn at random."""
+        """Make the model from all clustered patients or, if there are more than MOST, from that many drawn at random."""
         kept = np.arange(len(unit))
         if len(unit) > MOST:
             kept = np.sort(np.random.default_rng([seed, 0xA551]).choice(len(unit), MOST, replace=False))
@@ -85,9 +85,10 @@ class Model:
 
 
 def vote(found: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, NDArray[np.float32]]:
-    """The most frequent label (m,) among the neighbours (m, k), the lowest one in a tie, and its share of the votes (m,).
+    """Return the most frequent label (m,) among the neighbours (m, k), and its share of the votes (m,). In a tie, the lowest label
+    wins.
 
-    Neighbours of -1 do not vote; labels (n,) are below `count`.
+    An entry of -1 among the neighbours does not vote. All labels (n,) are below `count`.
     """
     votes = np.zeros((len(found), count), np.float32)
     voters = found >= 0
@@ -97,7 +98,10 @@ def vote(found: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, 
 
 
 def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) -> tuple[Labels, NDArray[np.float32]]:
-    """Cluster numbers (m,) for new vectors (m, D), from clustered ones (n, D); and the share of neighbours that agree (m,)."""
+    """Return cluster numbers (m,) for new vectors (m, D), and the share (m,) of the voters that agree.
+
+    The voters of a new vector are its nearest neighbours among the clustered vectors (n, D).
+    """
     names, labels = np.unique(numbers, return_inverse=True)
     found = nearest_of(unit_length(vectors), unit, min(neighbours, len(unit)))
     label, share = vote(found, labels, len(names))
@@ -105,9 +109,10 @@ def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) ->
 
 
 def nearest_others(vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neighbours: int) -> NDArray[np.int64]:
-    """Rows (m, k + 1) of the nearest clustered unit vectors (n, D), nearest first. At most k entries count; the others are -1.
+    """Return, for each of m patients, the rows (m, k + 1) of the nearest clustered unit vectors (n, D), nearest first.
 
-    `own` (m,) are the patients' own rows, which do not vote; -1 for a patient without a row.
+    A patient is not a neighbour of itself: `own` (m,) is the patient's own row, or -1 for a patient who was not clustered. At most
+    k of the k + 1 entries are neighbours; the other entries are -1.
     """
     count = min(neighbours, len(unit) - 1)
     found = nearest_of(unit_length(vectors), unit, count + 1)

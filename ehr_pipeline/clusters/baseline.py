@@ -1,4 +1,5 @@
-"""A baseline without any model: square roots of concept counts, truncated SVD, and the same clustering."""
+"""The baseline, which needs no model: vectors are made from the square roots of concept counts by truncated SVD, and are clustered
+in the same way."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ def visits(
     vocabulary_size: int,
     part: Callable[[Path, Shard], Shard] = lambda path, shard: shard,
 ) -> csr_array:
-    """Number of visits of each patient with each concept (n, V), in the cohort's order; `part` may cut each shard to a part."""
+    """Number of visits of each patient with each concept (n, V), in the cohort's order; `part` is a function that may cut each
+    shard, for example to one half of the visits."""
     counts = []
     for path in dataset:
         shard, patients = part(path, Shard.read(path)), cohort.rows(path.name)

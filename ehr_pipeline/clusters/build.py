@@ -1,14 +1,23 @@
 """Build `clusters`: a cluster and a place on the map for every embedded patient, and how trustworthy the clusters are.
 
-The artifact holds `clusters.arrow` (patient_id, the cluster's number, stability, the clusters by other methods and by the
-baseline (0 for a patient without a cluster), x, y, age, concepts, the attributes that the reports audit, whether the patient was
-assigned to an existing cluster, and a hash of the vector), `marks.arrow` (the concepts that mark each cluster), `groups.json`
-(which clusters form one group), `evidence.json` (the verdicts), `trust.json` (stability of each cluster), `choice.csv` (eigengap
-and stability for each number of clusters), `support.csv` (how far halves of records agree for each number of clusters),
-`comparison.csv` (the methods compared), `numbers.json` (the clusters that kept their numbers), `overlap.json` (overlap with the
-previous artifact's clusters), `model/` and `voters.arrow` (for new patients: see `assign`), `contributions.json` (what each part
-of the method contributes), `occlusion.json` (which concepts the vectors of each cluster rest on); on synthetic extracts also
-`agreement.json`.
+The artifact holds
+
+    clusters.arrow       one row per patient: patient_id, the cluster's number, stability, the clusters by other methods and by the
+                         baseline (0: none), x, y, age, concepts, the attributes that the reports audit, whether the patient was
+                         assigned to an existing cluster, and a hash of the vector
+    marks.arrow          the concepts that mark each cluster
+    groups.json          which clusters form one group
+    evidence.json        the verdicts
+    trust.json           stability of each cluster
+    choice.csv           eigengap and stability for each number of clusters
+    support.csv          how far halves of records agree for each number of clusters
+    comparison.csv       the methods compared
+    numbers.json         the clusters that kept their numbers
+    overlap.json         overlap with the previous artifact's clusters
+    model/, voters.arrow data for assigning new patients (`assign`)
+    contributions.json   what each part of the method contributes
+    occlusion.json       which concepts the vectors of each cluster rest on
+    agreement.json       agreement with the planted groups (only for synthetic extracts)
 """
 
 import json
@@ -74,9 +83,9 @@ def build(
 ) -> Counts:
     """Cluster the embedded patients. Returns sizes and agreement figures. Raises UserError when there are too few patients.
 
-    A cluster that matches a cluster in the artifact `earlier` keeps that cluster's number. If an artifact `clustered` in the
-    same space is given, unchanged patients keep its clusters, the others are assigned to one of them, and nothing is clustered
-    again.
+    A cluster that matches a cluster in the artifact `earlier` keeps that cluster's number. If `clustered` is given, which is an
+    artifact in the same space, nothing is clustered again: patients whose vectors have not changed keep their cluster in that
+    artifact, and all others are assigned to one of its clusters.
     """
     embeddings = artifacts[PATIENT_EMBEDDINGS]
     vectors = (embedded := Vectors.read(embeddings)).all()
@@ -124,7 +133,8 @@ def build(
 
 
 def machine(_: Path) -> Mapping[str, str]:
-    """Number format of this machine's neighbour search; between formats, 1 pair in 500 million may differ (`clusters.scores`)."""
+    """The number format in which this machine searches for neighbours. Machines with different formats may rank 1 pair of patients
+    in 500 million differently (`clusters.scores`)."""
     return {"neighbours": "int8" if scores.multiplies_bytes() else "float32"}
 
 
@@ -171,7 +181,7 @@ def compared_records(
     halves: tuple[evidence.Half, evidence.Half],
     seed: int,
 ) -> trait_correlations.Records:
-    """The half records of patients in and outside the cohort, for patients with a pooled concept in both halves."""
+    """The half records of patients, both in and outside the cohort, who have a pooled concept in each half."""
     others = patients.others(artifacts, seed)
     more = [others.visits(others.part(name, seed)) for name in HALVES]
     counts = [csr_array(vstack([half.counts, other], format="csr")) for half, other in zip(halves, more, strict=True)]
@@ -231,7 +241,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Patients:
-    """Patients of the data set: the embedded ones in the order of their vectors, or others outside the cohort."""
+    """Patients of the data set: either the embedded patients, in the order of their vectors, or patients outside the cohort."""
 
     dataset: list[Path]
     """Shards of the data set."""
@@ -289,8 +299,8 @@ class Patients:
         return replace(self, cohort=Cohort(pa.concat_tables(parts)))
 
     def described(self) -> pa.Table:
-        """Attributes, disease, age at the last visit, mean age over the record, the record's TIMES, and numbers of concepts and
-        visits."""
+        """The table of the patients' attributes. Added are the disease, the age at the last visit, the mean age over the record,
+        the record's TIMES, and the numbers of concepts and visits."""
         parts = []
         for path in self.dataset:
             shard, table, rows = Shard.read(path), schemas.read(path), self.cohort.rows(path.name)

@@ -28,7 +28,8 @@ FEWEST = 30
 
 @dataclass(frozen=True)
 class Sampling:
-    """How subsets are drawn: their number, the largest number of patients in each, and neighbours in the graph."""
+    """How subsets are drawn and clustered: the number of subsets, the largest number of patients in each, and the number of
+    neighbours in the graph."""
 
     count: int
     patients: int
@@ -56,8 +57,8 @@ class Trust:
 
 
 def subsets(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
-    """Yield sorted rows of random subsets: half of n patients, or the most allowed. The numbers of draws of any two patients
-    differ by at most 1."""
+    """Yield the sorted rows of random subsets. Each subset holds half of the n patients, or as many as are allowed if that is
+    fewer. Patients are drawn equally often: over all subsets, the numbers of draws of any two patients differ by at most 1."""
     rng = np.random.default_rng([sampling.seed, 0x57AB])
     size, waiting = min(n // 2, sampling.patients), np.zeros(0, np.int64)
     for _ in range(sampling.count):
@@ -112,8 +113,9 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
 def _strength(unit: Vectors, one: Divided, other: Divided, neighbours: int) -> list[float]:
     """Prediction strength for 2, 3, … clusters: how well the clusters of some patients predict those of others.
 
-    For each cluster of `other`, the share of its pairs of patients that the nearest patients in `one` put together too; the
-    smallest share over all clusters counts (Tibshirani & Walther 2005, Journal of Computational and Graphical Statistics 14).
+    Patients in `other` but not in `one` are assigned to the clusters of `one`, by the vote of the nearest patients. For each
+    cluster of `other`, this gives the share of its pairs of patients who are assigned to the same cluster. The strength is the
+    smallest of these shares (Tibshirani & Walther 2005, Journal of Computational and Graphical Statistics 14).
     """
     new = ~np.isin(other[0], one[0])
     found = nearest_of(unit[other[0][new]], unit[one[0]], min(neighbours, len(one[0])))
@@ -124,8 +126,8 @@ def _strength(unit: Vectors, one: Divided, other: Divided, neighbours: int) -> l
 
 
 def least_together(clusters: Labels, predicted: Labels) -> float:
-    """The share of a cluster's pairs of patients that are also together in `predicted` (n,); the smallest over all `clusters`
-    (n,) with two patients or more."""
+    """Of all pairs of patients in a cluster, the share that are also in one cluster in `predicted` (n,). Returns the smallest share
+    over all `clusters` (n,) with two patients or more."""
     counts = np.zeros((int(clusters.max()) + 1, int(predicted.max()) + 1))
     np.add.at(counts, (clusters, predicted), 1)
     size = counts.sum(axis=1)

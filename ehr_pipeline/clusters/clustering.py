@@ -98,7 +98,8 @@ def divide(
 def _numbered(
     labels: Labels, ids: pa.Array, earlier: Artifact | None
 ) -> tuple[Labels, NDArray[np.int64], dict[str, Any]]:
-    """Labels in order of the clusters' numbers, those numbers (clusters,), and the content of `numbers.json`."""
+    """Give the clusters their stable numbers. Returns labels that follow the order of these numbers, the sorted numbers
+    (clusters,), and the content of `numbers.json`."""
     given, told = stable_numbers.numbers(labels, ids, earlier)
     rank = np.argsort(np.argsort(given))
     return rank[labels], np.sort(given), told
@@ -145,7 +146,8 @@ def _write_trust(
 
 
 def _choice(whole: Spectrum, tested: cluster_stability.Trust) -> Iterator[tuple[object, ...]]:
-    """Rows to help choose the number of clusters: eigenvalue, the gap after it, agreement between subsets and all patients."""
+    """Rows that help to choose the number of clusters. Each has an eigenvalue, the gap after it, and how well the clusters of
+    subsets agree with those of all patients."""
     for n in range(2, _without_last(whole).coordinates.shape[1] + 1):
         seen = tested.over_n[:, n - 2] if n - 2 < tested.over_n.shape[1] else np.zeros(0)
         agreement = (f"{seen.mean():.4f}", f"{seen.std():.4f}") if len(seen) else ("", "")

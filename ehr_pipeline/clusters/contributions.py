@@ -2,9 +2,10 @@
 
 Two measures, for a sample of patients (see `embeddings.ablations`):
 
-- Retrieval: the share of patients for whom the other half of their own record is nearer, by cosine, than the other half of any
-  patient alike in disease, sex, age and amount of record (precision at rank 1: Manning, Raghavan & Schütze 2008, chapter 8). It
-  measures the information of vectors about a patient beyond these four attributes, and needs no ground truth.
+- Retrieval: each record is divided into two halves. For one half of a patient's record, the nearest half by cosine is sought among
+  the other half of the same record and the other halves of all patients alike in disease, sex, age and amount of record. Retrieval
+  is the share of patients for whom the half of the same record is found (precision at rank 1: Manning, Raghavan & Schütze 2008,
+  chapter 8). It measures how much the vectors say about a patient beyond these four attributes, and needs no ground truth.
 - On synthetic extracts: agreement of k-means with the planted groups, over several random starts, because the start alone may
   change the adjusted Rand index by more than a part of the method does.
 
@@ -121,7 +122,8 @@ def of_sample(
     components: int,
     seed: int,
 ) -> Contributions | None:
-    """Compare this run's `vectors` (n, D) with the variants in `embeddings` and with the baseline, for the patients sampled there.
+    """Compare this run's `vectors` (n, D) with the variants in `embeddings` and with the baseline. Only patients for whom these
+    variants were made are compared.
 
     `halves` and `people` cover all n patients; `components` is the number of components in the baseline. None if there is no
     sample, or if too few sampled patients have both halves.
@@ -159,7 +161,7 @@ def compare(
     truth: Truth | None,
     seed: int,
 ) -> Contributions | None:
-    """Compare ways to make vectors; the first is this run's. None with fewer than FEWEST patients.
+    """Compare several ways to make vectors, of which the first is this run's. Returns None if there are fewer than FEWEST patients.
 
     `alike` (n,) numbers the blocks of patients alike (`patient_blocks.matched_blocks`); `numbers` (n,) are the mean age over the
     record (`age`) and the record's amount (`concepts`).

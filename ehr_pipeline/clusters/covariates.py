@@ -78,7 +78,8 @@ class Covariates:
         return found
 
     def exchanged(self, blocks: Labels, rng: np.random.Generator) -> "Covariates":
-        """Exchange practices and times within blocks. Matching on them is then as coarse as before, but without meaning."""
+        """Exchange practices and times between the patients of a block. Matching on the exchanged values is as coarse as on the
+        true ones, but they no longer mean anything."""
         order = shuffled(blocks, rng)
         practice = None if self.practice is None else self.practice[order]
         return replace(self, practice=practice, middle=self.middle[order], length=self.length[order])

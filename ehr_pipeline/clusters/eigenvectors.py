@@ -47,7 +47,7 @@ class Leading:
 def leading(matrix: csr_array, k: int, seed: int, wanted: int | None = None) -> Leading:
     """The k largest eigenpairs of a symmetric matrix (n, n) with eigenvalues in [-1, 1]; k is less than n.
 
-    The iteration ends when the first `wanted` (default: all) have residuals of at most 0.001, or after 2,400 products.
+    The iteration ends when the first `wanted` eigenpairs (default: all) have residuals of at most 0.001, or after 2,400 products.
     """
     n = matrix.shape[0]
     if n < max(DENSE_BELOW, 4 * (k + SPARE)):
@@ -97,9 +97,10 @@ class _Product:
         return self.matrix @ block
 
     def filtered(self, block: torch.Tensor, degree: int, upper: float) -> torch.Tensor:
-        """A Chebyshev polynomial of the matrix times the block (n, k): at most 1 on [-1, upper], and growing above it.
+        """Multiply the block (n, k) by a Chebyshev polynomial of the matrix, which is small on [-1, upper] and grows fast above
+        `upper`.
 
-        It is scaled to 1 at the eigenvalue 1, to avoid overflow.
+        The polynomial is scaled so that it is 1 at the eigenvalue 1, because its values could overflow otherwise.
         """
         centre, radius = (upper - 1) / 2, (upper + 1) / 2
         sigma = first = radius / (1 - centre)

@@ -6,7 +6,7 @@ cluster from the concepts of the other half alone, without ages. If patients dif
 chance. Chance is measured by its predictions for *other* patients alike in disease, sex, age and amount of record. So differences
 that these attributes explain do not count, however well the clusters can be reproduced. (Idea: data splitting after clustering,
 Neufeld et al. 2024, Biostatistics 25(1).) The test is repeated within practices, and among patients alike in calendar time. If
-little is left in a repeat, recording explains the clusters.
+little of the difference between patients is left in a repeat, it is explained by where, or when, their records were made.
 
 Any chronic disease makes patients differ. There are subgroups only if *their traits are correlated*, too: see `trait_correlations`.
 """
@@ -82,8 +82,8 @@ class Evidence:
 
     @property
     def explained(self) -> list[str]:
-        """The repeats (practice, time) that explain the result: their excess is below the bound, but not if values are
-        exchanged."""
+        """The repeats (practice, time) that explain the result. In such a repeat, the excess is below the bound with the true
+        practices or times, but not with exchanged ones."""
         return [name for name, found in self.again.items() if found["excess"] < NONE_BELOW <= found["exchanged"]]
 
     @property
@@ -141,7 +141,8 @@ class Predictions:
         return self.exchanged(np.arange(len(self.clusters[0])))
 
     def exchanged(self, order: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Share of right predictions (m,) if each patient gets the predictions of the patient `order` (m,)."""
+        """Share of right predictions (m,) if each patient is given the predictions for another patient, whose index is in `order`
+        (m,)."""
         pairs = zip(self.clusters, self.predicted, strict=True)
         return np.asarray(np.mean([predicted[order] == cluster for cluster, predicted in pairs], axis=0), np.float64)
 
@@ -156,7 +157,8 @@ class Predictions:
         return np.asarray(np.mean(shares, axis=0))
 
     def excess(self, blocks: Labels) -> float | None:
-        """Excess of recognition over that by others alike, as a share of the possible excess; None if too few can be compared."""
+        """How much more often a patient's cluster is predicted from the patient's own record than from the records of others alike,
+        as a share of the largest possible excess. None if too few patients can be compared."""
         chance = self.by_others(blocks)
         there = np.isfinite(chance)
         return _excess(self.hits[there].mean(), chance[there].mean()) if there.sum() >= FEWEST_PATIENTS else None
@@ -198,8 +200,9 @@ def excess_interval(hits: NDArray[np.float64], chance: NDArray[np.float64]) -> I
     """95 % interval of the excess, from each patient's share of right predictions (m,) and chance (m,); None where it is undefined.
 
     Patients are the units. The excess is a ratio of means over patients, so its standard error is that of the mean residual (delta
-    method: Cochran 1977, Sampling Techniques, section 6.4), with Student's t. If all or none are recognised, nothing varies; then
-    the ends are those of Wilson's interval (1927) of the share, at the patients' mean chance.
+    method: Cochran 1977, Sampling Techniques, section 6.4), with Student's t. If all patients are recognised, or none, nothing
+    varies. The interval then follows from Wilson's interval (1927) of the share of recognised patients, compared with their mean
+    chance.
     """
     patients, middle = len(hits), float(chance.mean()) if len(hits) else 1.0
     if patients < 2 or middle > 1 - 1e-9:

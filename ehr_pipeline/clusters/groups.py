@@ -6,9 +6,9 @@ condition is needed because the test finds no mark between small clusters merely
 if different concepts mark them, or if concepts mark only one. If no concept marks either cluster, they are one group.
 
 Groups are joined from pairs by complete linkage: every two clusters of a group fulfil the conditions, so a chain of similar
-neighbours is not a group. Pairs are compared within small blocks, since parts differ mostly by age, and share the error rate
-(Bonferroni): a group is divided by mistake in at most one cohort in twenty. (On testing a division before reporting it: Kimes et
-al. 2017, Biometrics 73; Grabski, Street & Irizarry 2023, Nature Methods 20.)
+neighbours is not a group. Pairs are compared within small blocks of patients alike, because parts of one group differ mostly by
+age. All pairs share one error rate (Bonferroni), so that a group is divided by mistake in at most one cohort in twenty. (On testing
+a division before reporting it: Kimes et al. 2017, Biometrics 73; Grabski, Street & Irizarry 2023, Nature Methods 20.)
 """
 
 import json
@@ -101,7 +101,8 @@ def _may_be_one(marks: Marks, pair: Pair, main: list[str]) -> bool:
 
 
 def _between(halves: Halves, alike: Alike, pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The half test between two clusters, on patients whose halves are both in one of the two: deviates (V,) and ln q (V,)."""
+    """The half test between two clusters, on the patients who have no half in any other cluster. Returns deviates (V,) and ln q
+    (V,)."""
     inside = np.isin(halves.votes[0], pair) & np.isin(halves.votes[1], pair)
     own = np.flatnonzero(inside)
     votes = [(vote[own] == pair[1]).astype(np.int64) for vote in halves.votes]

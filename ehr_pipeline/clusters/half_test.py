@@ -125,13 +125,15 @@ def _product(weights: Table, values: csr_array) -> Table:
 
 
 def _second(inside: Table, size: NDArray[np.float64]) -> Table:
-    """Factor from the variance within a block to the variance of a sum over `inside` (B, K) of its patients."""
+    """The factor by which the variance within a block is multiplied to give the variance of a sum over some patients of the block.
+    `inside` (B, K) is the number of patients in the sum."""
     n = size[:, None]
     return np.where(n > 1, inside * (n - inside) / np.maximum(n - 1, 1), 0.0)
 
 
 def _third(inside: Table, size: NDArray[np.float64]) -> Table:
-    """Factor as `_second`, for the third central moment (Sukhatme 1938, Sankhya 4: moments of samples from finite populations)."""
+    """The factor of the third central moment, as `_second` gives that of the variance (Sukhatme 1938, Sankhya 4: moments of samples
+    from finite populations)."""
     n = size[:, None]
     return np.where(n > 2, inside * (n - inside) * (n - 2 * inside) / np.maximum((n - 1) * (n - 2), 1), 0.0)
 

@@ -1,8 +1,9 @@
 """Find the concepts that mark a cluster beyond disease, age, sex and amount of record, by the matched half test (`half_test`).
 
-Every pair of a cluster and a concept is a test, if enough patients have the concept. (This choice does not depend on the clusters:
-Bourgon, Gentleman & Huber 2010, PNAS 107.) A concept is called less frequent only if also fewer of the cluster's patients have it
-at all than elsewhere: shares add up to one, so a more frequent concept lowers the shares of all others.
+Every pair of a cluster and a concept is a test, if enough patients have the concept. (This choice of concepts does not depend on
+the clusters: Bourgon, Gentleman & Huber 2010, PNAS 107.) A concept is called less frequent only if, in addition, a smaller share of
+the cluster's patients than of other patients have it at all. This is required because the shares of concepts in a record add up to
+one, so a more frequent concept lowers the shares of all others.
 """
 
 from collections.abc import Sequence
@@ -62,15 +63,16 @@ class Marks:
         return np.asarray((self.log_q < np.log(MAX_Q)) & (self.deviate < 0) & self.patients_agree)
 
     def ranked(self, number: int, *, more: bool) -> list[int]:
-        """Token ids of the marks in one direction of the cluster `number`, smallest p first."""
+        """Token ids of the concepts that mark the cluster `number`, smallest p first: those that are `more` frequent in it, or else
+        those that are less frequent."""
         flags, rows = (self.more if more else self.less), np.flatnonzero(self.numbers == number)
         passed = np.flatnonzero(flags[rows].any(axis=0))
         order = np.argsort(-np.abs(self.deviate[rows][:, passed]).max(axis=0, initial=0), kind="stable")
         return [int(token) for token in self.tokens[passed[order]]]
 
     def not_in(self, number: int, other: int) -> list[int]:
-        """Token ids of concepts that are more frequent in one cluster (as a mark) and less frequent in the other, smallest p
-        first."""
+        """Token ids of concepts that mark the cluster `number` by being more frequent, and that are less frequent in the cluster
+        `other` (even if they do not mark it), smallest p first."""
         less = self.tokens[(self.deviate[self.numbers == other] < 0).any(axis=0)]
         return [token for token in self.ranked(number, more=True) if token in less]
 

@@ -66,8 +66,8 @@ def leiden(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
 
 
 def hdbscan(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
-    """Dense regions (Campello 2013) with at least a fifth of an equal share of the patients; patients between regions get -1.
-    Quadratic in time."""
+    """Dense regions (Campello 2013); patients between regions get -1. A region has at least a fifth of the patients that each of n
+    equal clusters would have. Time grows with the square of the number of patients."""
     smallest = max(len(unit) // (5 * n), 5)
     labels: Labels = HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(unit).astype(np.int64)
     return labels

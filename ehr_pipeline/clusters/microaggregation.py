@@ -60,7 +60,8 @@ def centred(values: NDArray[np.floating[Any]], blocks: Labels) -> NDArray[np.flo
 
 
 def balance(blocks: Labels, numbers: Mapping[str, NDArray[Any]]) -> dict[str, float]:
-    """Standard deviation of each number (n,) within blocks, as a share of the overall one; 0 is a perfect match, 1 is none.
+    """Standard deviation of each number (n,) within blocks, as a share of its overall standard deviation: 0 is a perfect match, 1
+    is no match at all.
 
     Patients alone in their block are left out, because they are compared with nobody. NaN if all are alone, or if a number does
     not vary.

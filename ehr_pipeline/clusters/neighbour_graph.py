@@ -54,7 +54,8 @@ def neighbour_graph(unit: Vectors, neighbours: int, seed: int = 0, index: Index 
 
 
 def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32]:
-    """The k nearest others (n, k) of unit vectors; a share of at least about `RECALL` are true nearest neighbours.
+    """The k nearest others (n, k) of unit vectors, found approximately: a share of at least about `RECALL` of them are the true
+    ones.
 
     An inverted file (Jégou, Douze & Schmid 2011, with faiss): vectors are in lists, one for each of √n centres, and only the
     lists nearest to a patient are searched. The number of searched lists is doubled until a sample of patients has its true

@@ -98,9 +98,11 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 
 
 def _first_thresholds(scores: Scores, n: int, k: int, pool: Executor) -> Integers:
-    """For each patient (n,), a score that at least k others reach, from a regular sample of the patients.
+    """For each patient (n,), a score that at least k other patients reach. It is found in a sample of patients at regular
+    distances.
 
-    The maxima of k + 1 groups belong to k + 1 different patients, of whom at most one is the patient itself.
+    The sample is divided into groups, and the score is the (k + 1)-th largest of their maxima. These maxima belong to different
+    patients, of whom at most one is the patient itself.
     """
     groups = min(SAMPLE, n) // GROUP
     if groups <= k:

@@ -4,13 +4,14 @@ For each number of clusters, each half of a patient's visits is assigned to a cl
 other patients. A number is supported if
 
 1. over all clusters, the two halves of a patient agree more often than the halves of two patients alike, and
-2. the same holds for each cluster against its rival (the cluster that gets most of the halves that this one loses). Of the patients
-   whose halves both lie in one of these two clusters, the halves agree on which one it is.
+2. the same holds for each cluster and its rival (the cluster that gets most of the halves that this cluster loses): among the
+   patients who have no half in any other cluster, the two halves agree on the cluster more often than by chance.
 
-The second condition limits the number. If a group is divided in two by nothing that lasts, it can still be told from all other
-groups, but its halves fall into either part by chance. Chance is measured by exchanging halves within blocks of patients alike
-(`patients_alike.Alike`). If a cluster and its rival share no such block, attributes that define blocks (such as the disease) tell
-them apart; this neither supports a number nor speaks against it. If no number is supported, there is one cluster.
+The second condition limits the number. If a group is divided into two clusters by nothing that lasts, its patients still differ
+from all other groups, but the halves of their records fall into either cluster by chance. Chance is measured by exchanging halves
+within blocks of patients alike (`patients_alike.Alike`). If a cluster and its rival share no such block, they differ in the
+attributes that define blocks (such as the disease). Such a pair neither supports a number of clusters nor speaks against it. If no
+number is supported, there is one cluster.
 
 Agreement beyond chance is Cohen's kappa over blocks (Barlow, Lai & Azen 1991, Statistics in Medicine 10), 1 for halves that
 always agree, 0 for chance. Its deviate uses the exact mean and variance over all shuffles (Mantel & Haenszel 1959, JNCI 22, for
@@ -169,7 +170,8 @@ def _with_rivals(votes: Sequence[Labels], alike: Alike, n: int) -> Iterator[Agre
 
 
 def _between(votes: Sequence[Labels], alike: Alike, pair: tuple[int, int]) -> Agreement:
-    """The agreement on one of two clusters, among the patients whose halves are both in one of the two."""
+    """How well the two halves agree on which of two clusters a patient is in, among the patients who have no half in any other
+    cluster."""
     own = np.flatnonzero(np.isin(votes[0], pair) & np.isin(votes[1], pair))
     one, other = ((vote[own] == pair[1]).astype(np.int64) for vote in votes)
     if not len(own):
@@ -178,13 +180,14 @@ def _between(votes: Sequence[Labels], alike: Alike, pair: tuple[int, int]) -> Ag
 
 
 def _coded(alike: Alike) -> Alike:
-    """The same with categories as numbers, because comparing numbers is faster than comparing texts."""
+    """The same patients, with their categories coded as numbers, because comparing numbers is faster than comparing texts."""
     categories = tuple(tuple(np.unique(one, return_inverse=True)[1] for one in some) for some in alike.categories)
     return Alike(categories, alike.numbers)
 
 
 def _blockings(alike: Alike) -> list[Labels]:
-    """Blocks (m,) of patients alike in all attributes; and, for each number alone, smaller blocks of patients close in it."""
+    """The sets of blocks (m,) in which agreement is measured: blocks of patients alike in all attributes; and, for each attribute
+    that is a number, smaller blocks of patients who are close in this number."""
     categories = alike.categories[0]
     return [*alike.blockings(NEAR), *(in_order(categories, number) for number in alike.numbers)]
 
@@ -201,7 +204,8 @@ def in_order(categories: Sequence[NDArray[Any]], number: NDArray[Any]) -> Labels
 
 
 def _least(found: Iterator[Agreement]) -> Agreement:
-    """The smallest of the agreements within several sets of blocks, without those in which nobody could be compared."""
+    """The smallest kappa, the smallest deviate and the smallest number of patients over several sets of blocks. Sets in which
+    nobody could be compared are left out."""
     known = [one for one in found if one.patients]
     if not known:
         return NOBODY
@@ -210,7 +214,8 @@ def _least(found: Iterator[Agreement]) -> Agreement:
 
 
 def agreement(one: Labels, other: Labels, blocks: Labels) -> Agreement:
-    """How well two labels of each patient (m,) agree, beyond the agreement with `other` permuted within `blocks` (m,)."""
+    """How much more often a patient's two labels, `one` (m,) and `other` (m,), agree than they would if `other` were permuted
+    within `blocks` (m,)."""
     count = int(max(one.max(initial=0), other.max(initial=0))) + 1
     numbered = np.unique(blocks, return_inverse=True)[1]
     size = np.bincount(numbered).astype(np.float64)

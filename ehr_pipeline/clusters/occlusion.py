@@ -167,7 +167,8 @@ class _Part:
     def without(
         self, transform: Transform, wanted: NDArray[np.bool_], labels: Labels
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Vectors]]:
-        """Yield profile vectors without a concept, with the places of their members and the concepts (both M).
+        """Yield blocks of profile vectors, each without one concept; with the indices of their members in the cohort, and the
+        concepts that were left out (both (M,)).
 
         `wanted` (K, V + 1) flags the concepts to leave out in each cluster.
         """
@@ -192,7 +193,7 @@ def _sample(labels: Labels, clusters: int, seed: int) -> NDArray[np.int64]:
 
 
 def _placed(cohort: Cohort, path: Path, sampled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows of a shard, and places in the cohort, of the sampled patients in it."""
+    """The sampled patients in a shard: their rows in the shard, and their indices in the cohort."""
     here = pc.equal(cohort.table.column("shard"), path.name).to_numpy()[sampled]
     places = sampled[here]
     return cohort.table.column("row").to_numpy().astype(np.int64)[places], places
@@ -218,8 +219,8 @@ def _chosen(having: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _used(
     leads: NDArray[np.float64], having: NDArray[np.int64], lost: NDArray[np.float64], squares: NDArray[np.float64]
 ) -> list[Used]:
-    """The concepts that one cluster rests on, from the `leads` (n,) of its members and the sums (V + 1,) of `lost` and of its
-    square."""
+    """The concepts that the vectors of one cluster rest on. `leads` (n,) are the leads of its members; `lost` and `squares` (V +
+    1,) are sums over members of the lead lost without each concept, and of its square."""
     mean = float(leads.mean())
     if mean <= 0:
         return []

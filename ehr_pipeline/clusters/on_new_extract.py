@@ -1,9 +1,10 @@
 """Keep the clusters when new extracts arrive: unchanged patients keep their cluster; others are assigned by a vote.
 
-The voters are the nearest of the patients that were originally clustered, with the vectors that they had then (`model/`). Records
-grow with every extract, so hardly any voters would be left if only unchanged patients voted. A patient who is no longer in the data
-set, for example after a withdrawal, does not vote, and the patient's vector is not kept. Stability, the choice of the number of
-clusters, and the results of other methods are copied from the original clustering.
+The voters are the nearest of the patients that were originally clustered. They vote with the vectors that they had then (`model/`),
+even if their records have changed since: records grow with every extract, so hardly any voters would be left if only unchanged
+patients voted. A patient who is no longer in the data set, for example after a withdrawal, does not vote, and the patient's vector
+is not kept. Stability, the choice of the number of clusters, and the results of other methods are copied from the original
+clustering.
 """
 
 import hashlib

@@ -18,8 +18,8 @@ FILE = "overlap.json"
 
 
 def overlap(ids: pa.Array, own: NDArray[np.int64], earlier: Artifact) -> dict[str, Any] | None:
-    """Contingency table of the cluster numbers `own` (n,) and the numbers in the artifact `earlier`; None if no patient is in
-    both.
+    """Contingency table of the cluster numbers `own` (n,) and the cluster numbers in the artifact `earlier`, over the patients in
+    both artifacts. None if there is no such patient.
 
     `table` (rows: `now`, columns: `before`) counts patients by both numbers; the index is that of Hubert and Arabie (1985).
     """

@@ -1,7 +1,8 @@
 """Blocks of similar patients, within which a cluster's patients are compared with others.
 
 There are two sets of blocks. Patients in a block have the same disease and sex, or the same disease and practice, and are close in
-age and amount of record. Within a practice, a concept that the practice records more often than others cannot mark a cluster.
+age and amount of record. With the second set, patients are compared only within their practice, so a concept cannot mark a cluster
+merely because a practice records it more often than others.
 """
 
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Alike:
         return Alike(categories, tuple(number[rows] for number in self.numbers))
 
     def blockings(self, most: int = MOST) -> list[Labels]:
-        """The block (n,) of each patient, for each set of blocks, of `most` patients at most."""
+        """For each set of blocks, the block (n,) of each patient. A block has at most `most` patients."""
         return [matched_blocks(list(categories), list(self.numbers), most) for categories in self.categories]
 
 

@@ -57,9 +57,10 @@ def plain(unit: NDArray[np.float32], group: int) -> Scores:
 def rounded(unit: NDArray[np.float32], group: int) -> Scores:
     """Scores from products of vectors rounded to 8 bits: x y - |x|^2/2 - |y|^2/2 for centred vectors x and y.
 
-    This is minus half their squared distance, which ranks pairs as the cosine does. Centring removes what all vectors share, and
-    a random rotation spreads the rest over all axes, so that the 8 bits are used well and the error is a sum of many small ones.
-    The margin is 6 standard deviations of the error (1 pair in 500 million lies outside). Extra columns hold digits of the squares.
+    This is minus half their squared distance, which ranks pairs as the cosine does. Centring removes what all vectors share, and a
+    random rotation spreads the rest over all axes, so that the 8 bits are used well and the error is a sum of many small ones. The
+    margin is 6 standard deviations of the error (1 pair in 500 million lies outside). Extra columns hold the squares, split into
+    bytes.
     """
     vectors = torch.from_numpy(unit)
     width = vectors.shape[1]
@@ -78,7 +79,7 @@ def rounded(unit: NDArray[np.float32], group: int) -> Scores:
 
 
 def _digits(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Split integers (n,) into p bytes (n, p), to be multiplied by 127 and summed, and a byte (n, 1) to add.
+    """Split integers (n,) into bytes: each integer is 127 times the sum of its p bytes (n, p), plus another byte (n, 1).
 
     Returns the p bytes, p columns filled with 127 to multiply them by, and the byte to add.
     """

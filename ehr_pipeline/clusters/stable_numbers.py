@@ -1,9 +1,9 @@
 """Clusters that reappear in a later run keep their numbers.
 
 Clusters of two runs are matched one to one so that the sum of their Jaccard coefficients, over the patients in both runs, is
-largest. Two matched clusters count as the same if their coefficient is at least 0.5, that is, if at least half of the patients
-who are in either are in both. A cluster without such a match gets the lowest number above all numbers used before. Without an
-earlier run, clusters are numbered by descending size.
+largest. Two matched clusters count as the same if their coefficient is at least 0.5, that is, if at least half of the patients who
+are in one of the two clusters are in both. A cluster without such a match gets the lowest number above all numbers used before.
+Without an earlier run, clusters are numbered by descending size.
 """
 
 import json

@@ -3,13 +3,14 @@
 Chronic conditions make patients differ persistently, which alone makes no subgroup. Some traits are correlated in everybody:
 obesity with diabetes, two codes of one diagnosis, concepts that a busy practice records. So the patients of each disease are
 compared with others of the same sex, and of similar age and amount of record, who have another of the diseases or none. A trait is
-a concept recorded at least once in a half of the visits. The traits tested are those that most patients have in both halves, and
-that do not belong to a disease. Patients with a concept that belongs to a disease other than their own are left out: patients
-chosen for that disease all have it, which would hide its correlations. Correlations between a trait in one half and a trait in the
-other make one matrix for the patients of the disease, and one for the others. In a subgroup several traits are more frequent, so
-they are correlated within the disease. The statistic is the sum of squares of the positive differences between the matrices. Its
-distribution by chance comes from permuting diseases among patients alike (a one-sided test of equal covariances by the sum of
-squared differences, as in Li & Chen 2012, Annals of Statistics 40(2)).
+a concept recorded at least once in a half of the visits. The traits tested are the concepts that the most patients have in both
+halves, beyond chance, apart from concepts that belong to a disease. Patients with a concept that belongs to a disease other than
+their own are left out. In most people, such a concept is correlated with others, as eczema is with asthma. But patients chosen for
+that disease all have the concept, so among them it is correlated with nothing, and the correlations of other patients would seem
+stronger. Correlations between a trait in one half and a trait in the other make one matrix for the patients of the disease, and one
+for the others. In a subgroup several traits are more frequent, so they are correlated within the disease. The statistic is the sum
+of squares of the positive differences between the matrices. Its distribution by chance comes from permuting diseases among patients
+alike (a one-sided test of equal covariances by the sum of squared differences, as in Li & Chen 2012, Annals of Statistics 40(2)).
 
 Practices, calendar time and frailty affect both matrices and cancel out, as long as they do not depend on the disease.
 
@@ -97,7 +98,8 @@ def together(records: Records, *, permutations: int, seed: int) -> Togetherness:
 
 
 def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
-    """Patients without a concept that belongs to another disease than their own, and flags (V,) of concepts of no disease."""
+    """Leave out the patients who have a concept that belongs to a disease other than their own. Returns the records of all others,
+    and flags (V,) of the concepts that belong to no disease."""
     has = _present(records.halves)
     allowed, apart = np.ones(has[0].shape[1], bool), np.zeros(len(records.diseases), bool)
     for name in np.unique(records.diseases[records.diseases != ""]):
@@ -112,7 +114,8 @@ def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
 
 
 def _comparisons(records: Records, allowed: NDArray[np.bool_]) -> tuple[list[Values], dict[int, "_Compared"]]:
-    """Traits (n, T) in both halves, minus the means of patients alike and of the same disease; and each disease, by its number."""
+    """The traits (n, T) in both halves, from which the means of patients alike and of patients with the same disease are
+    subtracted; and the comparison for each disease, by the disease's index."""
     has, (names, disease) = _present(records.halves), np.unique(records.diseases, return_inverse=True)
     chosen = _lasting(has, allowed)
     sides = [centred(centred(half[:, chosen].toarray(), records.blocks), disease) for half in has]
@@ -126,12 +129,13 @@ def _comparisons(records: Records, allowed: NDArray[np.bool_]) -> tuple[list[Val
 
 
 def _present(halves: tuple[csr_array, csr_array]) -> list[csr_array]:
-    """For each half, 1 for each concept (n, V) recorded in it."""
+    """For each half, a matrix (n, V) that is 1 where a patient has a concept in this half."""
     return [csr_array((half > 0).astype(np.float64)) for half in halves]
 
 
 def _shares(has: list[csr_array], inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]:
-    """Number (V,) of a disease's patients with each concept, and of equally many others alike; both are means over the halves."""
+    """For each concept (V,), the number of a disease's patients who have it, and the number among equally many other patients
+    alike. Both are means over the halves."""
     mine, others = _weights(inside, blocks)
     here, there = (
         np.mean([half.T @ weights for half in has], axis=0) for weights in (mine, np.where(inside, 0, others))
@@ -140,7 +144,8 @@ def _shares(has: list[csr_array], inside: NDArray[np.bool_], blocks: Labels) -> 
 
 
 def _lasting(has: list[csr_array], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The allowed (V,) concepts that the most patients have in both halves, in excess of chance; ascending."""
+    """The `allowed` concepts (V,) that the most patients have in both halves, not counting those expected by chance. Token ids,
+    ascending."""
     one, other = has
     first, second, both = (np.asarray(some.sum(axis=0)).ravel() for some in (one, other, one.multiply(other)))
     beyond = np.where(allowed, both - first * second / max(one.shape[0], 1), 0)
@@ -149,7 +154,9 @@ def _lasting(has: list[csr_array], allowed: NDArray[np.bool_]) -> NDArray[np.int
 
 
 def _weights(inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]:
-    """Weights (n,) as a patient of the disease, and as one of the others. Both sum to the same in each block, or are 0."""
+    """The weight (n,) of each patient when counted as a patient of the disease, and when counted as one of the others. In each
+    block, patients of the disease and others have the same sum of weights; in a block with only one kind of patient, all weights
+    are 0."""
     size = np.bincount(blocks)
     own = np.bincount(blocks, inside, len(size))
     both = ((own > 0) & (own < size))[blocks]

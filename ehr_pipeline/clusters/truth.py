@@ -20,7 +20,8 @@ def agreement(
     neighbours: int,
     seed: int,
 ) -> dict[str, Any]:
-    """For each set of vectors: adjusted Rand index with as many clusters as groups, homogeneity with as many as the run has.
+    """For each set of vectors, the adjusted Rand index of as many clusters as there are planted groups, and the homogeneity of as
+    many clusters as this run has.
 
     The first of `vectors` are this run's patient vectors, from which `labels` were made; the others are for comparison.
     """

@@ -1,8 +1,8 @@
 """Report failed runs, as a line of JSON in a file and a POST to an address. The report holds no patient data.
 
-The report names the run, its job, the assets that failed and the kind of error. It includes messages only of errors that
-the user can fix, because this project writes only files, settings and numbers into them. Other messages may quote data;
-they stay in Dagster's log.
+The report names the run, its job, the assets that failed and the kind of error. It includes messages only of errors that the user
+can fix, because in such messages this project names only files, settings and numbers. Other messages may quote data; they stay in
+Dagster's log.
 """
 
 import json

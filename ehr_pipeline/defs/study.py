@@ -68,7 +68,7 @@ def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
 
 
 def _asked_with(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """The hash of the settings that the process which requested the run had loaded."""
+    """The hash of the settings that had been loaded by the process that requested the run."""
     snapshot = instance.get_job_snapshot(str(run.job_snapshot_id))
     for mode in snapshot.mode_def_snaps:
         for resource in mode.resource_def_snaps:

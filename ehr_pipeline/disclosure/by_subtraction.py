@@ -1,10 +1,10 @@
 """Decide which cells of the concept tables hide their numbers, so that no small count can be computed from the others.
 
-A shown cell gives the number of patients with the concept in its cluster and elsewhere. It thus reveals the concept's
-total, and so the sum of all hidden cells. The text of a hidden cell ("<10", ">120", "about 780") gives a range. From
-the sum and the ranges a reader may narrow each cell (Fellegi 1972, J. Am. Stat. Assoc. 67, 'On the question of
-statistical confidentiality': protection by bounds). A small count is safe if this still leaves it the whole range of
-its own text.
+A shown cell gives the number of patients with the concept in its cluster and elsewhere. It thus reveals the concept's total, and so
+the sum of all hidden cells. The text of a hidden cell ("<10", ">120", "about 780") gives a range. From the sum and the ranges, a
+reader may compute a narrower range for each hidden cell (Fellegi 1972, J. Am. Stat. Assoc. 67, 'On the question of statistical
+confidentiality': protection by bounds). A small count is safe if the range that can be computed is not narrower than the range of
+its text.
 """
 
 import numpy as np
@@ -63,7 +63,8 @@ def _ranges(column: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure)
 
 
 def _safe(column: Cells, ranges: tuple[Cells, Cells], enough: Cells, guarded: Chosen, dark: Chosen) -> bool:
-    """Whether the sum of the hidden (`dark`) cells leaves each guarded one a range of at least `enough` (K,)."""
+    """Whether the range that can be computed from the sum of the hidden (`dark`) cells is at least `enough` (K,) wide for each
+    guarded cell."""
     total, (least, most) = int(column[dark].sum()), (end[dark] for end in ranges)
     fewest = np.maximum(least, total - (most.sum() - most))
     largest = np.minimum(most, total - (least.sum() - least))

@@ -32,13 +32,14 @@ def told(count: int, below: int = FEWEST) -> str:
 
 @dataclass(frozen=True)
 class Naming:
-    """How many patients a name taken from the data needs to be shown: a number above the threshold, one for each name.
+    """Decides which names taken from the data are shown. A name is shown if enough patients have it; how many are enough is above
+    the threshold, and differs from name to name.
 
-    If all names needed exactly the threshold, a name missing from the next page after one patient withdrew would reveal
-    that one patient fewer than the threshold has it now. So a keyed hash fixes a number for each name once and for all
-    (like cell keys: Fraser & Wooton 2005, 'A proposed method for confidentialising tabular output to protect against
-    differencing'). A name that disappears then does not reveal how many patients have it, and after one withdrawal they
-    are not below the threshold.
+    Suppose that the threshold were enough for every name. If one patient withdraws, and a name is then missing from the next page,
+    this would reveal that the number of patients who still have it is one below the threshold. So a keyed hash fixes a number for
+    each name once and for all (like cell keys: Fraser & Wooton 2005, 'A proposed method for confidentialising tabular output to
+    protect against differencing'). A name that disappears then does not reveal how many patients have it; and after one withdrawal,
+    this number is not below the threshold.
     """
 
     below: int
@@ -46,7 +47,8 @@ class Naming:
     """A secret of the study, the same for all its results."""
 
     def needed(self, name: str) -> int:
-        """Return how many patients a name needs to be shown: from `below` + 1 to 2 x `below`, or 1 if nothing is suppressed."""
+        """Return how many patients must have a name before it is shown: from `below` + 1 to 2 x `below`, or 1 if nothing is
+        suppressed."""
         if self.below == 1:
             return 1
         key = hashlib.sha256(self.key.encode()).digest()
@@ -71,9 +73,9 @@ class Guard:
     def step(self) -> int:
         """The step of rounding: the first multiple of `below` that is `to` or more.
 
-        The page rounds to multiples of `below`. Combined with it, another step, such as 7 with 10, would narrow the
-        page's numbers. A smaller step would show the difference of two numbers more precisely than a small count may be
-        shown.
+        The page rounds to multiples of `below`. If the same number were rounded here to multiples of another step, such as 7 where
+        the page uses 10, both together would narrow it down. A smaller step would show the difference of two numbers more precisely
+        than a small count may be shown.
         """
         return -(-self.to // self.below) * self.below
 
@@ -88,8 +90,8 @@ class Guard:
     def number(self, figure: Figure) -> float | None:
         """Return a figure as a number that may be shown, or None.
 
-        A share is computed from the two rounded counts, and so reveals no more than they do: an exact share, even
-        rounded, would narrow the count shown with it. The share is suppressed if its part or the rest is.
+        A share is computed from the two rounded counts, and so reveals no more than they do: an exact share, even rounded, would
+        narrow the count shown with it. The share is suppressed if the count of the part, or that of the rest, is suppressed.
         """
         match figure:
             case People(number) | Events(number):
@@ -112,15 +114,17 @@ class Guard:
         return HIDDEN if shown is None else f"{shown:.1%}"
 
     def hidden(self, figure: People | Events) -> bool:
-        """Whether a count is suppressed: it is small, is of few patients' events, or would reveal a small part."""
+        """Whether a count is suppressed: because it is small, because it counts the events of few patients, or because it would
+        reveal the small count of a part."""
         other = figure.people if isinstance(figure, Events) else figure.smallest
         return any(0 < number < self.below for number in (abs(figure.number), other if figure.number and other else 0))
 
     def joined(self, counts: Mapping[Any, Figure]) -> list[tuple[tuple[Any, ...], People | Events]]:
-        """Merge categories, in order, until no count is hidden: if the total is known, the other counts would reveal a hidden
-        one.
+        """Merge categories until no count has to be hidden. If a single count were hidden, it could be computed from the total and
+        the other counts.
 
-        Each hidden count is merged with the smallest other one, until none is hidden or one is left. Zeros and things are omitted.
+        Each hidden count is merged with the smallest other count, until none is hidden or only one count is left. The order of the
+        categories is kept. Counts of zero and counts of things are omitted.
         """
         groups: list[tuple[tuple[Any, ...], People | Events]] = [
             ((name,), value) for name, value in counts.items() if isinstance(value, People | Events) and value.number
@@ -137,7 +141,8 @@ class Guard:
     def nested(self, counts: Any) -> Any:
         """Return nested figures as numbers, None where they must not be shown; texts and truth values are unchanged.
 
-        Drop reasons that the page merges are all None, not only the small ones: with the page, one would reveal the other.
+        If the page merges several drop reasons, the counts of all of them are None, not only the small ones. Otherwise a small
+        count could be computed: it is the merged count on the page, minus the other counts shown here.
         """
         if isinstance(counts, Mapping):
             shown = {name: self.nested(value) for name, value in counts.items()}

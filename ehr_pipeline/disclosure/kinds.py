@@ -64,7 +64,8 @@ Figure = People | Events | Things | Score | Share
 
 @dataclass(frozen=True)
 class EventsOf:
-    """Declares events of patients who are counted at a path in the same counts ('patients/dropped/few_visits').
+    """Declares a count of events. The number of patients who have these events is at a path in the same counts, such as
+    'patients/dropped/few_visits'.
 
     A '*' in the path is replaced with the name that matched a '*' of the declaration.
     """
@@ -88,7 +89,8 @@ class ShareOf:
 
 
 def size(number: int) -> Things:
-    """Return a number of bytes rounded to two digits: all digits would reveal the number of rows, whose width is known."""
+    """Return a number of bytes rounded to two digits: since the width of a row is known, all digits would reveal the number of
+    rows."""
     return Things(int(float(f"{number:.2g}")))
 
 
@@ -99,7 +101,7 @@ names. A kind given for a nested mapping applies to all numbers in it. Counts de
 
 
 def figures(counts: Mapping[str, Any], declared: Declared) -> dict[str, Any]:
-    """Return counts as figures, nested as they are; texts and truth values stay, undeclared counts are omitted."""
+    """Return counts as figures, with the same nesting. Texts and truth values are unchanged; undeclared counts are omitted."""
     return dict(_named(counts, declared, counts, ""))
 
 

@@ -109,7 +109,7 @@ def table(frame: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def plain_table(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Return a table that was read from cells with its original texts."""
+    """Take a table that was read from cells, and return it with the original texts."""
     return _with(frame, _CHANGED, plain)
 
 

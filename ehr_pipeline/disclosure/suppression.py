@@ -37,7 +37,8 @@ class Disclosure:
 
     A *name* taken from the data is different: its presence alone reveals that at least one patient has, or had, it (`named`).
 
-    If a total is shown with a count, the rest is a count too: "221 of 222" reveals one patient. So both are guarded.
+    If a total is shown with a count, the rest is a count too: "221 of 222" reveals one patient. So the count and the rest are both
+    guarded.
     """
 
     below: int
@@ -76,8 +77,8 @@ class Disclosure:
     def about(self, count: int, of: int | None = None) -> str:
         """Return a count rounded to a multiple of the threshold, so that no difference of counts reveals a few patients.
 
-        If none, or fewer than the threshold, of a total `of` are left over, a bound is returned: 'about 20' of 16 would reveal
-        that the count is 15 or 16.
+        If the rest of a total `of` is below the threshold, or zero, a lower bound is returned: with a total of 16 and a threshold
+        of 10, 'about 20' would reveal that the count is 15 or 16.
         """
         if self.small(count):
             return f"<{self.below}"
@@ -108,8 +109,8 @@ class Disclosure:
     def coarse(self, count: int, of: int) -> str:
         """Return a share as a range that contains the true share and reveals no more than the count rounded by `about`.
 
-        '69–86 %', or 'about 22 %' if both ends round to one number; a bound if few or none have it, or few or none lack
-        it. '–' if `of` is less than twice the threshold.
+        '69–86 %', or 'about 22 %' if both ends round to one number; a bound if few or no patients are counted, or if few or none
+        are left over. '–' if `of` is less than twice the threshold.
         """
         if not of or of < 2 * self.below:
             return "–"
@@ -126,7 +127,8 @@ class Disclosure:
     def mean(self, share: float, of: int) -> tuple[float, float]:
         """Return the ends of the range that may be shown for the mean share (0 to 1) of a group of `of` patients.
 
-        Both ends are the share itself, unless fewer than about the threshold of patients make it up or are missing from it.
+        Both ends are usually the share itself. But if the share amounts to fewer patients than the threshold, the range goes from 0
+        to the threshold as a share of the group. If the rest amounts to fewer patients, the range goes up to 1 in the same way.
         """
         least = self.below / of if self.below > 1 and of else 0.0
         if share < least:
@@ -138,7 +140,7 @@ class Disclosure:
     def composition(
         self, counts: Mapping[str, int], of: int, told: Mapping[str, int] | None = None
     ) -> list[tuple[str, str]]:
-        """Return categories of `of` patients with their shares, in order, where other tables hide some of the counts.
+        """Return the categories of a group of `of` patients with their shares, in order. Other tables may hide some of the counts.
 
         Shares are coarse: an exact one would allow a reader to compute what is hidden elsewhere. If fewer than the
         threshold, or none, are outside a category, its share is a lower bound. Small categories are omitted. A share is
@@ -177,9 +179,9 @@ class Disclosure:
         `below`. Each mark combines neighbours of one group (microaggregation: Domingo-Ferrer and Mateo-Sanz 2002, IEEE
         Trans. Knowl. Data Eng. 14(1)), so that patients can neither be counted nor be located by comparing two maps.
 
-        Maps with different `salt` divide the same patients along different axes, and move each mark by up to about half the
-        spread of its patients, so that no mark of one is a mark of the other, even where both show the same group. The marks
-        of each group are in the order of their places, which says nothing about the order of patients.
+        Maps with different `salt` divide the same patients along different axes, and move each mark by up to about half the spread
+        of its patients, so that no mark of one map is also a mark of the other, even where both show the same group. The marks of
+        each group are in the order of their places, which says nothing about the order of patients.
         """
         numbers, counts = np.unique(group, return_counts=True)
         group = np.where(np.isin(group, numbers[~self.told(counts)]), OTHERS, group)

@@ -51,7 +51,8 @@ def hidden(counts: Cells, disclosure: Disclosure) -> NDArray[np.bool_]:
 def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int) -> list[tuple[int, int]] | None:
     """Return the cells that form the cheapest cycle with this one; None if there is no cycle.
 
-    Cells without patients cannot be on the cycle: they cannot be smaller, and so would leave the other cells no room to vary.
+    Cells without patients cannot be on the cycle: their numbers cannot become smaller, so the other cells of the cycle would have
+    no room to vary.
     """
     rows, columns = full.shape
     price = full.astype(float)

@@ -37,10 +37,11 @@ def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed
 
 @contextmanager
 def _machine_code_kept() -> Iterator[None]:
-    """Have numba keep what modules that are imported here compile, as it does for pynndescent: for umap-learn it does not.
+    """Have numba keep the machine code that it compiles for modules imported in this block. It keeps that of pynndescent anyway,
+    but not that of umap-learn.
 
-    Otherwise each process compiles the same loops again, which takes it longer than the picture. They are kept beside umap's
-    modules, or in the user's cache.
+    Otherwise each process would compile the same loops again, which takes longer than making the picture. The machine code is kept
+    beside umap's modules, or in the user's cache.
     """
     import numba
 

@@ -1,5 +1,5 @@
-"""Where the chain's work runs: this machine, a Ray cluster, Slurm, or Kubernetes. These systems start and place processes, not
-this package.
+"""Where the chain's work runs: this machine, a Ray cluster, Slurm, or Kubernetes. These systems, not this package, start and place
+processes.
 
 The process of a run hands two kinds of work to an engine. Both are pure functions of files and settings on shared storage:
 

@@ -130,7 +130,8 @@ class Kubernetes(Scheduler):
         )
 
     def for_job(self, folder: Path, name: str, module: str) -> str:
-        """Return a Job that runs a heavy job under torchrun: one pod; or an indexed Job, a pod per node, and a Service."""
+        """Return a Job that runs a heavy job under torchrun. For one node, it has one pod. For several nodes, it is an indexed Job
+        with a pod for each node, and a Service."""
         own, nodes, restarts = self.own, self.settings.nodes, self.settings.restarts
         processes = self.settings.processes // nodes
         torchrun = ["torch.distributed.run", "--standalone"]

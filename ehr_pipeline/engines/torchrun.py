@@ -47,7 +47,8 @@ class Torchrun(ThisMachine):
             )
 
     def _command(self, module: str, job: Path, logs: Path) -> tuple[list[str], int]:
-        """Return the command of a job, and how often to start it: torchrun starts processes again by itself.
+        """Return the command of a job, and how many times it may be started: torchrun only once, because it starts failed processes
+        again by itself.
 
         A single process needs no torchrun, which would take three seconds to start.
         """

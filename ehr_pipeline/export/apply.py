@@ -84,8 +84,8 @@ def checked(model: Path, vectors: Path, extract: Path, out: Path) -> tuple[Vocab
 
 
 def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, str]:
-    """How many of the patients `ids` the model was trained or validated on; or, if that is unknown, why, and which file is
-    needed.
+    """How many of the patients `ids` the model was trained or validated on; or, if that is unknown, a text that says why and which
+    file is needed.
 
     Empty for a study without a test side, which does not record from whom a model learned.
     """

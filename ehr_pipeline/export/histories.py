@@ -1,4 +1,5 @@
-"""Make vectors of histories: for each row of a file, of what was known about a patient by the end of a day.
+"""Make vectors of histories. Each row of a file names a patient and a day, and gets a vector of what was known about the patient by
+the end of this day.
 
     ehr-pipeline embed … --cut FILE
 
@@ -40,7 +41,7 @@ _ABSENT = np.iinfo(np.int32).min
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of the result (N,), in the order of the file: filled shard by shard."""
+    """The columns of the result (N,), in the order of the file. They are filled shard by shard."""
 
     vector: NDArray[np.float32]
     """Vectors (N, D), in a file; NaN for a row without a vector."""
@@ -136,7 +137,7 @@ def blocks(rows: NDArray[np.int64], at_once: int) -> Iterator[NDArray[np.int64]]
 
 
 def _ages(columns: Columns, given: Asked, people: pa.Table, key: Key | None) -> pa.Array:
-    """Fill in the ages of the requested patients in a table of patients. Returns their ids, one for each row of the file."""
+    """Fill in the ages of the requested patients who are in the table `people`. Returns the ids of these patients, each once."""
     ids = ids_of(people)
     row = given.rows(ids, key)
     here = np.flatnonzero(row >= 0)

@@ -168,7 +168,8 @@ def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
 
 
 def _distinct(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All subject ids, sorted, and their order. Raises UserError if two patients share one (unlikely with 63 bits)."""
+    """All subject ids, sorted, and the order that sorts them. Raises UserError if two patients share one (unlikely with 63
+    bits)."""
     subject = np.concatenate(parts)
     order = np.argsort(subject)
     subject = subject[order]

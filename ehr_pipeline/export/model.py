@@ -1,8 +1,8 @@
 """A trained encoder as a folder to hand on: weights, configuration, tokenizer, the names of its tokens, and the model card.
 
-The folder stays as restricted as the records, since weights can reveal what they were trained on. The export is refused
-if the vocabulary reveals it openly: a concept that very few patients have reveals those patients, and one that no
-patient has any more reveals patients who left.
+The folder stays as restricted as the records, since weights can reveal what they were trained on. The export is refused if the
+vocabulary alone reveals patients: a concept that very few patients have reveals those patients, and a concept that no patient has
+any more reveals patients who left.
 """
 
 import json

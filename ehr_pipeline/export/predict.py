@@ -69,7 +69,8 @@ class Scorer:
     how: Inference
 
     def rows(self, row: NDArray[np.int64], last_day: NDArray[np.int32]) -> Rows:
-        """Rows of a task for patients (n,: rows of a shard) of whom everything until `last_day` (n,) is known."""
+        """Make the rows of the task, one for each patient. `row` (n,) are the patients' rows in a shard; everything about a patient
+        until `last_day` (n,) is known."""
         facts, known, nothing = self.fitted.facts, last_day.astype(np.int64), np.zeros(len(row))
         index, last = known - facts.last, known - facts.visit_window
         first = last - facts.lookback + 1 if facts.lookback else np.full(len(row), ALWAYS, np.int64)
@@ -172,7 +173,7 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
 
 
 def _verdict(results: TaskResults, task: str) -> Row:
-    """The verdict of a task. Raises InputError if it has none, or no model."""
+    """The verdict of a task. Raises InputError if there is no such task, or if no model was fitted for it."""
     found = next((row for row in results.verdicts if task in (row["task"], row["name"])), None)
     if found is None:
         known = ", ".join(row["task"] for row in results.verdicts)
@@ -187,7 +188,8 @@ INSTEAD = ("masked_recency", "vectors_masked", "vectors", "masked")
 
 
 def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
-    """The model of the verdict, or its replacement. Raises InputError if there is neither."""
+    """The model that the verdict names or, if its weights were not kept, the model that replaces it. Raises InputError if there is
+    neither."""
     for name in (verdict["model"], *INSTEAD):
         if fitted.applies(name) and results.final(verdict["task"], name) is not None:
             return BY_NAME[name]

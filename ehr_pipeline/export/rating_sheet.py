@@ -2,11 +2,11 @@
 
 OUT/sheet.html    to print, or to fill in: each timeline with the concepts that may follow
 OUT/ratings.csv   the same concepts, one per row, with empty columns for the ratings
-OUT/key.csv       which concepts the forecast named and which popularity alone; to be opened after the rating
+OUT/key.csv       which concepts the forecast named, and which only popularity named; to be opened after the rating
 
-Timelines are drawn from the synthetic base world and cut at a drawn visit. The concepts named by the forecast, and those named
-by popularity at that age and sex, are listed together in alphabetical order, so that a rater does not know which named a
-concept.
+Timelines are drawn at random from the synthetic base world, and cut at a random visit. The concepts named by the forecast, and
+those named by popularity at that age and sex, are listed together in alphabetical order, so that a rater does not know which of the
+two named a concept.
 """
 
 from collections.abc import Iterator

@@ -7,9 +7,9 @@
     OUT/figures/*.svg         the drawings of the page, for a publication
     OUT/table_1.csv           who is in each cluster
 
-Figures and Table 1 are suppressed like the page. Nothing in the other tables is, so they are as restricted as the records.
-`neighbours` has the form that
-embedding-atlas reads (github.com/apple/embedding-atlas): row numbers of the file, and cosine distances.
+In the figures and in Table 1, small counts are suppressed as on the page. In the other tables nothing is suppressed, so they are as
+restricted as the records. `neighbours` has the form that embedding-atlas reads (github.com/apple/embedding-atlas): row numbers of
+the file, and cosine distances.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Make `forecasts`: which concepts follow drawn visits, forecast by the encoder at an appended mask, and by counting.
+"""Make `forecasts`: forecast which concepts follow randomly drawn visits, by the encoder at an appended mask, and by counting.
 
 The encoder needs no further training and no decoder: a visit that holds only [MASK] is appended to a history, at the age in
 question. The day asked about is the last day of the history plus the usual gap to the next visit, or the middle of the window. It

@@ -27,7 +27,8 @@ NEAREST = 1e-7
 
 @dataclass(frozen=True)
 class Rates:
-    """Numbers (S, V) of patients at risk, and of those among them with the concept within the horizon, by stratum."""
+    """By stratum and concept (S, V): how many patients are at risk, and how many of them are cases, who have the concept recorded
+    within the horizon."""
 
     cases: NDArray[np.int32]
     at_risk: NDArray[np.int32]

@@ -17,7 +17,8 @@ from ehr_pipeline.forecasts.metrics import NEW, RECURRING, TOP
 
 @dataclass
 class Foresight:
-    """Numbers of concepts in next visits, by status, and of those that count as found, by status and model; filled by `add`."""
+    """How many concepts there are in next visits, by status; and how many of them count as found, by status and model. Filled by
+    `add`."""
 
     labels: dict[str, int] = field(default_factory=lambda: {NEW: 0, RECURRING: 0})
     found: dict[tuple[str, str], int] = field(default_factory=dict)

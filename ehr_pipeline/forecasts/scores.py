@@ -54,7 +54,8 @@ class Mixed:
 def features_of(
     encoder: NDArray[np.float32], counting: NDArray[np.float32], known: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], ...]:
-    """Log-odds of encoder and counting, how well known the concept is, and products: the encoder knows little of rare concepts."""
+    """The log-odds of encoder and counting, how well known the concept is, and its products with both log-odds. The products are
+    needed because the encoder knows little about rare concepts."""
     one, other = (log_odds(each).astype(np.float32) for each in (encoder, counting))
     return one, other, known, known * one, known * other
 

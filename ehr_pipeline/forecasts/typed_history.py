@@ -87,7 +87,7 @@ def read(lines: Iterable[str], known: Known, born: str = "") -> Shard:
 
 
 def _split(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
-    """Yield number, first cell and rest of each line that is not blank, a comment or the header."""
+    """Yield the number, the first cell and the rest of each line. Blank lines, comments and the header are skipped."""
     begun = False
     for number, line in enumerate(lines, 1):
         if number > MOST_LINES:

@@ -99,7 +99,7 @@ def _is_below(name: str) -> bool:
 
 
 def place_of(path: str) -> tuple[str, str] | None:
-    """The artifact folder that contains an object, and its partition or ''; None when the object is in none."""
+    """The artifact folder that contains an object, and its partition or ''; None when the object is in no artifact folder."""
     parts = path.split("/")
     if (
         len(parts) < 4

@@ -1,4 +1,4 @@
-"""Objects of a mirror: list, read, write, remove. Uses memory of only a few blocks per file that is being copied."""
+"""Objects of a mirror: list, read, write, remove. For each file that is being copied, only a few blocks are in memory."""
 
 import hashlib
 import os

@@ -74,7 +74,7 @@ class Case:
 
     @cached_property
     def boosted(self) -> NDArray[np.int64]:
-        """The concepts that serve as features of gradient boosting, which gets fewer."""
+        """The concepts that serve as features of gradient boosting, which uses at most as many as the other models."""
         return counted_concepts(self.told, self.rows, min(self.settings.boosted_concepts, self.settings.concepts))
 
     @cached_property
@@ -112,7 +112,8 @@ class Case:
 
 
 def score(case: Case, model: Model) -> Floats:
-    """The log-odds (n,) of a model that needs no labels: its score, plus the log-odds of the prevalence for a baseline."""
+    """The log-odds (n,) of a model that needs no labels. They are its score; if the model is a baseline, the log-odds of the
+    prevalence are added."""
     usual = learners.usual(case.rows.prevalence) if model.kind == "baseline" else 0.0
     (name,) = model.features
     return np.asarray(case.block(name, np.zeros(0, np.int64))[:, 0], np.float64) + usual
@@ -263,7 +264,8 @@ def scorable(rows: Rows) -> bool:
 
 
 def best(found: Sequence[Fit], kind: str, cases: int, usual: Sequence[str]) -> Fit | None:
-    """The model of a kind that is best on the validation side. With too few `cases` there, the first available one of `usual`."""
+    """The model of a kind that is best on the validation side. If that side has too few `cases` to choose by, it is the first model
+    of `usual` that is available."""
     final = {fit.model.name: fit for fit in found if fit.final and fit.model.kind == kind}
     known = [fit for fit in final.values() if np.isfinite(fit.tuned)]
     if cases >= FEWEST_TO_CHOOSE and known:

@@ -36,7 +36,8 @@ def row(guard: str, task: str, passed: bool | None, message: str) -> dict[str, A
 
 
 def no_future(task: str, rows: Rows, latest: NDArray[np.int64]) -> dict[str, Any]:
-    """No history has a visit (the last: `latest` (n,)) after the last known day, and this day is before the window."""
+    """No history has a visit after the last known day, and this day is before the window. `latest` (n,) is the day of the last
+    visit of each history."""
     late = int((latest > rows.known).sum()) + int((rows.known >= rows.opens).sum())
     message = "histories reach into the time that is predicted" if late else "every history ends before its window"
     return row(result_schemas.NO_FUTURE, task, not late, message)

@@ -21,7 +21,8 @@ _NEAREST = 1e-7
 
 
 def auroc(label: Flags, score: Floats, weight: Floats) -> float:
-    """Area under the ROC curve: chance that a case scores higher than a non-case; ties count half. NaN without either class."""
+    """Area under the ROC curve: chance that a case scores higher than a non-case; ties count half. NaN without cases, or without
+    non-cases."""
     return float(_aurocs(label, score, weight[None, :])[0])
 
 

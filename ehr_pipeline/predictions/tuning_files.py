@@ -27,9 +27,9 @@ COLUMNS = ("shard", "row", "first", "last", "asked", "label", "weight", "fitted"
 
 
 def effort(judged: float, size: float, epochs: int, *, chooses: bool) -> float:
-    """About how long one training on `size` rows takes, and scoring the `judged` ones: in the time to score a history.
+    """About how long it takes to train on `size` rows, and to score `judged` rows. The unit is the time to score one history.
 
-    Where the number of epochs is chosen, four fifths of the rows are trained on before.
+    If the number of epochs has to be chosen, the model is first trained on four fifths of the rows.
     """
     return judged + TRAINING * size * epochs * (1.8 if chooses else 1.0)
 
@@ -51,7 +51,7 @@ class Learned:
     is_part: bool = False
 
     def part(self, own: NDArray[np.bool_]) -> "Learned":
-        """A part of the sample, with the initial classifier of the `kept` rows."""
+        """A part of the sample. It starts from the classifier that was fitted on the `kept` rows."""
         return Learned(self.rows[own], self.label[own], self.weight[own], self.shift, None, self.starts, True)
 
     @property

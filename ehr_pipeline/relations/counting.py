@@ -1,11 +1,11 @@
 """Count pairs of concepts by patient, within strata of similar patients, and after index dates.
 
-A stratum holds patients of the same sex, age band, and third by amount of record. For the odds ratio, age is taken at the last
-visit, and the amount is the number of visits in the whole record. For the relative risk, age is taken on the index day, and the
-amount is the number of visits in the year before. Strata of the relative risk also divide the time since the first visit,
-in bands that double in length, because first records are most frequent at the beginning of a record. Pairs are counted stratum by
-stratum in one matrix, for `ROWS` concepts at a time, so memory grows neither with patients nor with strata. Axes: n concepts,
-R rows of a block, P patients, F entries (a patient and a concept that the patient has), S strata.
+A stratum holds patients of the same sex, in the same age band, and in the same third by amount of record. For the odds ratio, age
+is taken at the last visit, and the amount is the number of visits in the whole record. For the relative risk, age is taken on the
+index day, and the amount is the number of visits in the year before. Strata of the relative risk also divide the time since the
+first visit, in bands that double in length, because first records are most frequent at the beginning of a record. Pairs are counted
+stratum by stratum in one matrix, for `ROWS` concepts at a time, so memory grows neither with patients nor with strata. Axes: n
+concepts, R rows of a block, P patients, F entries (a patient and a concept that the patient has), S strata.
 """
 
 from collections.abc import Iterator
@@ -138,7 +138,8 @@ def _count_both(held: Any, patients: Any, rows: Any, counts: Any, margins: Any) 
 
 @dataclass(frozen=True)
 class _Controls:
-    """Random index dates for comparison: patients by stratum, and the cuts of the visits in the year before into thirds."""
+    """Random index dates for comparison: the patients, sorted by stratum, and the limits that divide the number of visits in the
+    year before into thirds."""
 
     by: _Sorted
     cuts: NDArray[np.float64]
@@ -165,7 +166,8 @@ def _risks_of(
     rows: tuple[int, int],
     risks: RiskSums,
 ) -> None:
-    """Add the index dates of a block of concepts, compared with matched dates of patients who do not have the concept by then."""
+    """Add the index dates of a block of concepts to `risks`. They are compared with random index dates in the same stratum, of
+    patients who do not have the concept by that date."""
     controls, usable, after_days = given
     shape = rows[1] - rows[0], occurrences.concepts
     held = occurrences.start, occurrences.place, occurrences.day
@@ -208,7 +210,7 @@ def _count_after(held: Any, index: Any, window: Any, counts: Any) -> None:
 def _unexposed(
     held: Any, dates: tuple[Any, Any], window: tuple[int, int, int], shape: tuple[int, int]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Cases, and people at risk (R, n), after index dates of patients who do not have the row's concept by then."""
+    """Cases, and people at risk (R, n), after the index dates of patients who do not have the row's concept by their index date."""
     with_it = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     everybody = np.zeros(shape[1], np.int32), np.zeros(shape[1], np.int32)
     _count_with(held, dates, window, with_it, everybody)
@@ -219,7 +221,8 @@ def _unexposed(
 
 @compiled
 def _count_with(held: Any, dates: Any, window: Any, with_it: Any, everybody: Any) -> None:
-    """Count, among patients who have the row's concept by the index day, the concepts that follow and those present by then."""
+    """Count the concepts that follow the index day within the window, and those recorded by the index day (inclusive): among
+    patients who have the row's concept by the index day, and among all patients (`everybody`)."""
     start, place, day = held
     patients, index = dates
     low, high, within = window

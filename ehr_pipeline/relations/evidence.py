@@ -1,6 +1,6 @@
 """All measures of all pairs of concepts, from the records and from the encoder: how strongly two concepts are associated.
 
-Axes: n concepts. A measure with a direction tells how strongly the column's concept follows the row's concept.
+Axes: n concepts. A measure with a direction says how strongly the column's concept follows the row's concept.
 """
 
 from collections.abc import Iterator
@@ -37,7 +37,8 @@ class Measure:
 
     @property
     def rank_by(self) -> Table:
-        """The values for ranking partners: the lower end of the interval, so that rare pairs do not come first; else the value."""
+        """The values by which partners are ranked: the lower end of the interval, so that rare pairs do not come first; or the
+        value itself, for a measure without intervals."""
         return self.value if self.low is None else self.low
 
     @property
@@ -116,7 +117,8 @@ def _of_patients(occurrences: Occurrences, pairs: Pairs) -> Iterator[Measure]:
 
 
 def _filled(ratio: Ratio, instead: Ratio, there: NDArray[np.bool_]) -> Ratio:
-    """Fill up ratios over strata: a pair without a ratio in any stratum gets that of all patients, with 0.5 added to each cell."""
+    """Fill gaps in the ratios over strata: a pair for which the strata give no ratio gets the ratio of all patients together, which
+    is computed with 0.5 added to each cell."""
     without = there & ~np.isfinite(ratio.low)
     names = ("value", "low", "high")
     return Ratio(*(np.where(without, getattr(instead, name), getattr(ratio, name)) for name in names))

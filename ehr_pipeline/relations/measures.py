@@ -55,7 +55,7 @@ def log_odds_ratio(both: Floats, one: Floats, other: Floats, total: float) -> tu
 
 
 def fisher(both: NDArray[Any], one: NDArray[Any], other: NDArray[Any], total: int) -> Floats:
-    """The probability of this many or more with both, given the margins (Fisher's exact test, one-sided)."""
+    """The probability that this many or more have both concepts, given how many have each (Fisher's exact test, one-sided)."""
     shape = np.broadcast_shapes(both.shape, one.shape, other.shape)
     cells = [np.ascontiguousarray(np.broadcast_to(part, shape), np.int64).ravel() for part in (both, one, other)]
     found = np.empty(len(cells[0]))

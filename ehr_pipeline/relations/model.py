@@ -67,7 +67,8 @@ def pairs(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
 
 
 def lift(likely: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log of each probability (n, n) divided by its column's mean: how much likelier next to this concept than next to others."""
+    """The logarithm of the ratio of each probability (n, n) to its column's mean: how much likelier the column's concept is next to
+    the row's concept than next to others."""
     found: NDArray[np.float32] = np.log(np.maximum(likely, 1e-12)) - np.log(np.maximum(likely.mean(0), 1e-12))
     return found
 

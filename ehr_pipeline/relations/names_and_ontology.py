@@ -1,6 +1,6 @@
-"""What is known of pairs without any record: how alike their names are, and how near they are in a disease ontology.
+"""What is known about pairs of concepts without any record: how alike their names are, and how near they are in a disease ontology.
 
-Both stand beside the measures as graphs of their own, and take no part in the consensus. Axes: n concepts.
+Both are compared with the other measures as separate graphs, and take no part in the consensus. Axes: n concepts.
 """
 
 from collections import defaultdict
@@ -53,9 +53,9 @@ class Near:
 def near(ontology: Ontology, concepts: Sequence[Concept], patients: NDArray[np.integer]) -> Near:
     """Compute how near the concepts are in the ontology (Lin 1998). `patients` (n,) counts the patients who have each concept.
 
-    The information of a node is the negative logarithm of a share: the sum of these counts over the concepts at and below the
-    node, as a share of the sum over all concepts (Resnik 1995). The similarity of two concepts is the information of their most
-    informative common ancestor, divided by the mean of their own.
+    The information of a node is the negative logarithm of a share: the sum of these counts over the concepts at and below the node,
+    as a share of the sum over all concepts (Resnik 1995). The similarity of two concepts is the information of their most
+    informative common ancestor, divided by the mean information of the two concepts.
     """
     above = _above(ontology, [one.concept for one in concepts])
     members: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -82,7 +82,7 @@ def near(ontology: Ontology, concepts: Sequence[Concept], patients: NDArray[np.i
 
 
 def _above(ontology: Ontology, concepts: Sequence[str]) -> list[Mapping[str, int]]:
-    """For each concept, the nodes that stand for it and those above them, with the steps up."""
+    """For each concept, the nodes that stand for it and all nodes above them, each with the number of steps up to it."""
     parents: dict[str, list[str]] = defaultdict(list)
     for parent, children in ontology.children.items():
         for child in children:

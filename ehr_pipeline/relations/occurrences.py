@@ -127,7 +127,8 @@ def _entries(
     seen: tuple[int, NDArray[np.int64], NDArray[np.int32]],
     counts: tuple[NDArray[np.int32], ...],
 ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-    """Count a shard's visits. Returns each patient's first visits with concepts, in order of time, and their patients."""
+    """Count a shard's visits. Returns the first visit of each patient with each concept, in order of time, and the patient of each
+    of these visits."""
     records = shard.tokens, shard.visit_start, shard.patient_start
     found = np.empty((3, len(shard.tokens)), np.int64)
     place, visit, owner = found[:, : _walk(records, place_of, seen, counts, found)]
@@ -139,8 +140,8 @@ def _walk(records: Any, place_of: Any, seen: Any, counts: Any, found: Any) -> in
     """Walk through visits: count pairs of their concepts, and note the first visit of each patient with each concept.
 
     `seen` holds the number of earlier patients, the last patient with each concept (n,), and the last patient with each pair in a
-    visit (n, n). If several tokens of a visit stand for one concept, it counts once. Returns the number of first visits that were
-    noted in `found` (3, tokens).
+    visit (n, n). If several tokens of a visit stand for one concept, the concept counts once. Returns the number of first visits
+    that were noted in `found` (3, tokens).
     """
     tokens, visit_start, patient_start = records
     before, last, stamps = seen
@@ -203,8 +204,8 @@ def _people(source: Source, visits_before: NDArray[np.int64], after_days: int, r
 def may_be_index(
     day: NDArray[np.int32], first: NDArray[np.int32], last: NDArray[np.int32], after_days: int
 ) -> NDArray[np.bool_]:
-    """Whether days may be index days: the patient is followed long enough, and the day is not in the first year of the record,
-    which may repeat older history."""
+    """Whether days may be index days. The patient has to be followed long enough after the day; and the day must not be in the
+    first year of the record, because that year may repeat older history."""
     return (day >= first + YEAR) & (day <= last - after_days)
 
 

@@ -42,7 +42,8 @@ def read(
 
 
 def read_pairs(path: str, where: str, concept_of_code: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Read pairs of concepts from a file, whose setting is `where`; '' means no file. Raises InputError if it cannot be used."""
+    """Read pairs of concepts from the file `path`; '' means no file. `where` is the setting that names the file. Raises InputError
+    if the file cannot be used."""
     return [(one, other) for one, other, _ in _rows(path, where, (FIRST, SECOND), concept_of_code)] if path else []
 
 

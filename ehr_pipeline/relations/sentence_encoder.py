@@ -1,4 +1,4 @@
-"""Vectors of names by a sentence encoder that the user has: a folder in the format of transformers. Nothing is fetched."""
+"""Vectors of names by a sentence encoder that the user supplies: a folder in the format of transformers. Nothing is downloaded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class SentenceEncoder:
     model: Any
 
     def vectors(self, names: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (n, D) of names: the mean over the tokens of each (Reimers & Gurevych 2019)."""
+        """Vectors (n, D) of names. Each is the mean over the tokens of the name (Reimers & Gurevych 2019)."""
         import torch
 
         found = []

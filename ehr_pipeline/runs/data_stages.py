@@ -51,7 +51,8 @@ class DataAssets(Maker):
         return made
 
     def extract_catalog(self) -> Artifact:
-        """List the extracts that were read, with their data versions; and each patient's side, if any patient is left out."""
+        """List the extracts that were read, with their data versions; and each patient's side, if any patient is left out of
+        training."""
         from ehr_pipeline.patients import train_test_sides
         from ehr_pipeline.records import catalog, quarantine
 

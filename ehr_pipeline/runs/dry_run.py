@@ -35,7 +35,8 @@ class State:
 
 
 class _Foreseen(Exception):
-    """Stops making an asset once its recipe is known. `made` is the fingerprint of its artifact in the store, '' if none."""
+    """Raised when the recipe of an asset is known, so that the asset is not made. `made` is the fingerprint of its artifact in the
+    store, '' if none."""
 
     def __init__(self, recipe: Recipe, made: str):
         self.recipe, self.made = recipe, made

@@ -39,7 +39,8 @@ def names(store: Store, study: Study) -> list[str]:
 def text_of(
     extract: str, store: Store, study: Study, read: Sequence[str] | None = None
 ) -> tuple[dict[str, str], Listing | None]:
-    """Return an extract's inputs (state by name) and its files; if its text was archived after reading, the last inputs and None.
+    """Return an extract's inputs (state by name) and its files. If its text was archived after it had been read, return the inputs
+    of that reading, and None.
 
     `read` lists the extracts that were read, if the caller already knows them.
     """

@@ -254,7 +254,7 @@ class Store:
     def _made(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
         """Return the fingerprint of a recipe's intact artifact, or '', and what is wrong with a damaged one, or ''.
 
-        If the machine `decided` part of the fingerprint, all artifacts of the same recipe are searched.
+        `decided` says that the fingerprint depends on the machine. Then all artifacts of the same recipe are searched.
         """
         names, damage = [recipe.fingerprint], ""
         if decided:

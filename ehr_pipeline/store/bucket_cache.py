@@ -26,7 +26,7 @@ REMEMBERED = "notes/buckets.json"
 
 @dataclass(frozen=True)
 class Memory:
-    """The record of an earlier artifact about one bucket or all buckets. Empty if there is no earlier artifact."""
+    """What an earlier artifact recorded about one bucket, or about all buckets. Empty if there is no earlier artifact."""
 
     folder: Path | None = None
     known: dict[str, dict[str, Any]] = field(default_factory=dict)

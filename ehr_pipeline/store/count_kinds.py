@@ -1,4 +1,5 @@
-"""The kinds of an asset's counts (patients, events, …), declared by the package of its stage (`COUNTED`); how to show counts."""
+"""Find out of which kind each count of an asset is (patients, events, …), and show counts accordingly. The package of the asset's
+stage declares the kinds (`COUNTED`)."""
 
 import importlib
 from collections.abc import Mapping

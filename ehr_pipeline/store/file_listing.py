@@ -76,7 +76,8 @@ class Tree:
         return self.elsewhere.get(path, path)
 
     def outside(self, folder: Path) -> dict[str, str]:
-        """The targets of the links that lead out of `folder`, which contains this tree, by the path of the link in `folder`."""
+        """The links in this tree that lead out of `folder`, which contains the tree: the target of each link, by the link's path in
+        `folder`."""
         inside = Path(os.path.realpath(folder))
         return {
             link.path.relative_to(folder).as_posix(): str(link.target)
@@ -89,10 +90,11 @@ class Tree:
 
 
 def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool = True) -> Tree:
-    """List the files below a folder; without `deep`, only files directly in it. Names with a dot first need `hidden`.
+    """List the files below a folder; without `deep`, only files directly in it. Names that begin with a dot are listed only if
+    `hidden` is set.
 
-    A linked folder is entered unless it contains the link (by device and inode). Below one link, each folder is entered
-    once, by its shortest path. Files that disappear during the walk are left out. Without `follow`, links are only listed.
+    A linked folder is entered unless it contains the link (by device and inode). Below one link, each folder is entered once, by
+    its shortest path. Files that disappear during the walk are left out. Without `follow`, links are listed but not followed.
     Raises InputError for a folder that cannot be read, and when links lead to more than MOST_LINKED folders.
     """
     root, linked = Path(os.path.realpath(folder)), 0

@@ -167,7 +167,8 @@ def _deaths(people: pa.Table, patient: NDArray[np.int64], day: Days, dead: NDArr
 def _extent(
     patient: NDArray[np.int32], day: NDArray[np.int32], row: NDArray[np.int32], extent: NDArray[np.int64]
 ) -> None:
-    """Widen the first and the last day (2, n) of each patient of the data set, by row, to the days with an event."""
+    """Widen the extent (2, n), the first and the last day of each patient of the data set, so that it includes all days with an
+    event. `row` gives the row of each patient in the data set."""
     for place in range(len(patient)):
         own = row[patient[place]]
         if own >= 0:
@@ -183,7 +184,8 @@ def _wanted(
     wanted: NDArray[np.bool_],
     found: NDArray[np.int64],
 ) -> int:
-    """Put the places of events of wanted concepts, whose patients are in the data set, into `found`. Returns their number."""
+    """Find the events that have a wanted concept, and whose patient is in the data set. Writes their indices to `found`, and
+    returns their number."""
     number = 0
     for place in range(len(patient)):
         if wanted[concept[place]] and row[patient[place]] >= 0:

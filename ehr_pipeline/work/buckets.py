@@ -55,7 +55,8 @@ def read_once(paths: int = 1) -> Callable[[Callable[[Path], Result]], Callable[[
 
 
 def let_go_of_all() -> None:
-    """Empty these caches, because an open file on a network file system prevents removing its folder.
+    """Empty the caches of `read_once`, because a file that is still open prevents the removal of its folder on a network file
+    system.
 
     The disk space of a removed folder is also freed only when its files are closed.
     """

@@ -25,7 +25,8 @@ def cores() -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute products on one thread: for many small ones, which threads share out at a higher price than they cost."""
+    """Compute products of matrices on one thread. This is for many small products: dividing such a product among threads takes
+    longer than computing it."""
     # It looks at the libraries that are loaded by now; scikit-learn needs it as well.
     from threadpoolctl import threadpool_limits
 
