@@ -31,7 +31,7 @@ PAGE_SOURCES = (
     *("predictions/metrics.py", "predictions/result_schemas.py"),
     *("reports/page.css", "reports/page.html.j2", "reports/page.js"),
 )
-"""Files that decide the page of predictions, beside its room and what that imports."""
+"""Files that decide the page of predictions, in addition to the page's package and the modules that it imports."""
 
 
 def _task_results(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:

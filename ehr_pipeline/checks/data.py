@@ -21,7 +21,7 @@ UNTYPED_WARNING = 0.05
 """Warn from this share of concepts without a semantic type: a complete MRSTY gives every UMLS concept a type."""
 
 NEVER_KEPT = ("description", "read", "bad_check_digit")
-"""Namespaces of codes that say of no concept which one is meant, unless a file of `[events]` translates them."""
+"""Namespaces of codes that do not say which concept is meant, unless a file of `[events]` translates them."""
 
 
 @check(blocking=False)

@@ -121,8 +121,8 @@ def _systems(study: Study) -> tuple[str, ...]:
 def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
     """Count the mapped events that each list of the cohort matches, by disease. Raises InputError if a list cannot be read.
 
-    The number of patients is a lower bound: the number for the code that most patients have.
-    The files that map codes are read only for lists without any row whose code or concept is recorded as written.
+    The number of patients is a lower bound: the number for the code that most patients have. The files that map codes are read only
+    for a list of which no code or concept is recorded exactly as written.
     """
     mapping = Mapping.read(mapped.path, "code", "snomed", "concept", "events", "patients").mapped
     lists = cohort(study)

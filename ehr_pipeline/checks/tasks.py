@@ -25,8 +25,8 @@ FEWEST_CASES = 50
 FEWEST_TO_JUDGE = 50
 """A user's file of index days is checked only with at least this many cases, and as many other rows."""
 MOST_ALIKE, MOST_APART = 0.2, 0.2
-"""Largest share of the cases that may have the outcome the same number of days after their index; largest difference between the
-shares of cases and of others."""
+"""Largest share of the cases that may have the outcome the same number of days after their index day; and largest difference
+between the share of cases and the share of others whose index day is a visit."""
 
 
 def _visits(artifact: Artifact, store: Store) -> Iterator[tuple[pa.Table, NDArray[np.int64], NDArray[np.int64]]]:

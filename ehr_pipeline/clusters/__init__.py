@@ -4,7 +4,7 @@ from ehr_pipeline.disclosure.kinds import Declared, People, Score, ShareOf, SumO
 from ehr_pipeline.tables.asset_names import CLUSTERS
 
 ALL = SumOf("smallest")
-"""This counts the patients in clusters; the page shows the cluster sizes exactly."""
+"""The number of patients in clusters. It is the sum of the clusters' sizes, which the page shows exactly."""
 COUNTED: dict[str, Declared] = {
     CLUSTERS: {
         "rows_in": ALL,

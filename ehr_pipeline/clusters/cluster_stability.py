@@ -44,8 +44,8 @@ class Trust:
     clusters: Shares
     """Mean Jaccard coefficient of each cluster (clusters,); NaN if no subset held any of the cluster's patients."""
     spread: Shares
-    """The coefficients (2, clusters) between which the middle 95 % of the subsets lie; NaN as above. This is how much the subsets
-    differ, and no confidence interval: they share patients."""
+    """The coefficients (2, clusters) between which the middle 95 % of the subsets lie; NaN as above. They show how much the subsets
+    differ. They are no confidence interval, because the subsets share patients."""
     patients: Shares
     """Share of a patient's subsets that put the patient into the cluster matching their own (n,); NaN for a patient in no
     subset."""

@@ -18,7 +18,8 @@ Matrix = NDArray[np.float64]
 DENSE_BELOW = 600
 """Smaller matrices are solved densely."""
 SPARE = 10
-"""Vectors in addition to the wanted ones: the iteration converges faster the larger the gap to the last of them."""
+"""Number of vectors computed in addition to the wanted ones. The larger the gap between the wanted eigenvalues and the last of the
+additional ones, the faster the iteration converges."""
 DEGREE = 24
 PRODUCTS = 2400
 """Largest number of products with the whole block."""

@@ -41,7 +41,8 @@ class Groups:
     parts: tuple[tuple[int, ...], ...]
     """The numbers of each group's clusters, ascending; groups in order of their first cluster."""
     apart: dict[Pair, tuple[int, ...]]
-    """For each compared pair (the smaller number first): token ids of the concepts that tell them apart, smallest p first."""
+    """For each compared pair (the smaller number first): token ids of the concepts that distinguish the two clusters, smallest p
+    first."""
 
     def of(self, number: int) -> tuple[int, ...]:
         """The numbers of all clusters in the group that contains the cluster `number`."""

@@ -40,7 +40,8 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.tables import schemas
 
 MOST_PATIENTS = 10_000
-"""Of more patients than this, a random sample of this size is used. A division too fine to be seen in it does not count."""
+"""If there are more patients than this, a random sample of this size is used. A division that is too fine to be seen in the sample
+does not count."""
 FEWEST = 10
 """Fewest patients per cluster, on average: larger numbers of clusters are not tried."""
 MAX_P = 0.05

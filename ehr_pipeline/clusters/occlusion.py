@@ -1,8 +1,8 @@
 """Find the concepts that the vectors of a cluster's patients rest on, by occlusion (Zeiler & Fergus 2014, section 4.2).
 
-A concept is left out of a member's record, and the transform is applied again. The member's lead is the cosine of its vector with
-the centre of its cluster, minus the cosine with the nearest other centre. The loss of lead shows how much the vector used the
-concept. Means are over a random sample of the members, including those without the concept.
+A concept is left out of a member's record, and the vector of the record is computed again. The member's lead is the cosine of its
+vector with the centre of its cluster, minus the cosine with the nearest other centre. The loss of lead shows how much the vector
+used the concept. Means are over a random sample of the members, including those without the concept.
 
 Only the concept profile is computed again, exactly. The network's part of a vector stays unchanged, because recomputing it would
 need a run of the encoder for each concept. So occlusion covers only the part of the distance that the profile decides. The mean

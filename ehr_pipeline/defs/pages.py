@@ -56,7 +56,7 @@ def routes(prefix: str = "") -> list[Route]:
 
 
 class Leading:
-    """Leads requests with the query of our links (`links`) to these pages, from whatever page of the UI has the link."""
+    """Leads requests with the query of our links (`links`) to these pages, whichever page of the UI the link was on."""
 
     def __init__(self, app: ASGIApp, prefix: str = ""):
         self._app, self._place = app, f"{prefix}{PLACE}"

@@ -40,7 +40,8 @@ class Mixed:
     def probability(
         self, encoder: NDArray[np.float32], counted: Counted, known: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """The probabilities (B, V), from those of the encoder (B, V) and of counting, and how well `known` each concept is (V,)."""
+        """The probabilities (B, V), computed from the probabilities by the encoder (B, V) and by counting, and from how well
+        `known` each concept is (V,)."""
         from scipy.special import expit
 
         parts = features_of(encoder, counted.both, known)

@@ -31,7 +31,7 @@ class Recorded:
     recency: sparse.csr_array
     """2^(-days since the last visit with the concept / HALF_LIFE) (n, V)."""
     decayed: sparse.csr_array
-    """The same expression, summed over all visits with the concept (n, V): combines count and recency."""
+    """2^(-days since the visit / HALF_LIFE), summed over all visits with the concept (n, V). This combines count and recency."""
     amounts: Floats
     """Seven columns (n, 7). As log(1 + x): visits, tokens, days from first to last visit, days since the last visit, visits in the
     last year, visits in the last 30 days. Then the index day, in years from 1 January 1970."""

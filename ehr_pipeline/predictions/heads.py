@@ -3,8 +3,8 @@
 There are three heads ("BC", "Sum" and "Mask" of He, Rasmy, Zhi & Tao 2025). Each is initialised so that it starts about as good as
 its baseline:
 
-classifier   a linear layer on the state at a mask on the day asked about; a fixed offset is added from the vector of the history.
-             It starts from a logistic regression on both (`Start`).
+classifier   a linear layer on the state at a mask on the day asked about, plus a fixed offset that depends on the vector of the
+             history. It starts from a logistic regression on both the state and the vector (`Start`).
 sum, mask    a · s + b, where s are the log-odds of the outcome's tokens by the output layer, which is applied to the mean state of
              the history (sum) or to the state at the mask (mask). a and b start from a fit to the labels (`fitted_start`).
 

@@ -41,7 +41,8 @@ class Near:
     similarity: NDArray[np.float64]
     """Similarity of Lin 1998 (n, n), from 0 to 1; NaN where a concept is not in the ontology."""
     steps: NDArray[np.int16]
-    """Fewest IS-A steps from one up to a common ancestor and down to the other (n, n); FAR where there is none."""
+    """Fewest IS-A steps from one concept up to a common ancestor and down to the other concept (n, n); FAR if they have no common
+    ancestor."""
 
     @property
     def known(self) -> NDArray[np.bool_]:

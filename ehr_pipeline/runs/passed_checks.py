@@ -20,7 +20,7 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 NOTE = "passed"
 CHECKED = ("events", "patients")
-"""Folders of an extract's records with the files that the checks open."""
+"""Folders in an extract's records whose files are opened by the checks."""
 
 
 class Passed:

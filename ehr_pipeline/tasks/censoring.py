@@ -12,7 +12,7 @@ MANY = 0.1
 
 
 def left(counts: Mapping[str, Any]) -> tuple[int, int]:
-    """How many patients left within the window without the outcome, of how many who would otherwise have a label.
+    """How many patients left within the window without the outcome; and how many would have a label if these had stayed.
 
     `counts` are those of a task (`tasks.build`).
     """

@@ -33,7 +33,8 @@ class Places:
 
 
 def entry_day(records: Records, rule: Rule) -> Days:
-    """The day (n,) from which each patient is at risk; NEVER if never. Without an entry list, the first day of the calendar."""
+    """The day (n,) from which each patient is at risk; NEVER for a patient who is never at risk. Without an entry list, it is the
+    first day of the calendar."""
     everybody = np.arange(len(records.ids))
     if rule.entry is None:
         return np.full(len(everybody), -NEVER, np.int64)

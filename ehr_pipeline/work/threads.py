@@ -8,9 +8,10 @@ from contextlib import contextmanager
 
 WAITING = {"GOMP_SPINCOUNT": "10000", "OPENBLAS_THREAD_TIMEOUT": "14"}
 """Waiting threads spin briefly, then sleep. By default they spin for long; on a busy machine this keeps the thread that they all
-wait for off its core. Products of 512 x 128 per second on two threads, on a quiet and on a busy machine: 2,370 and 100 by default,
-2,530 and 430 with this value, 1,500 and 1,000 when threads sleep at once. NumPy's and SciPy's products wait in OpenBLAS, for 2^26
-cycles by default: 260 equations took 5 times the processor time of 2^14, and 20 times that of one thread, on a busy machine."""
+wait for off its core. Two threads computed this many products of 512 x 128 per second on a quiet and on a busy machine: 2,370 and
+100 by default, 2,530 and 430 with this value, and 1,500 and 1,000 if threads sleep at once. For the products of NumPy and SciPy,
+threads wait in OpenBLAS, by default for 2^26 cycles. On a busy machine, solving 260 equations then took 5 times as much processor
+time as with 2^14 cycles, and 20 times as much as on one thread."""
 MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 """Arrow allocates from the C library's heap, and all threads share one heap. By default Arrow has its own heap, glibc gives each
 thread another, and each heap keeps the memory that was freed in it."""
