@@ -17,7 +17,7 @@ WORDS = {
     "checks/data.py": {"mapped_events": 4},  # a count
     "clusters/__init__.py": {"clusters": 1},  # a count
     "clusters/build.py": {"clusters": 1},  # a count
-    "assets/identity.py": {"prediction_report": 1},  # a room
+    "assets/tasks.py": {"prediction_report": 1},  # a room
     "clusters/clustering.py": {"clusters": 1},  # of a file
     "concepts/build.py": {"vocabulary": 1},  # of a file
     "defs/ci.py": {"clusters": 1},  # a section of the settings
@@ -39,7 +39,6 @@ WORDS = {
     "reports/sections/published.py": {"clusters": 2},  # of the page, and a count
     "reports/sections/settings.py": {"cohort": 1},  # a setting
     "reports/cluster_reliability.py": {"clusters": 2},  # of the page
-    "tables/schemas.py": {"clusters": 1},  # a column
     "synthetic/study.py": {"clusters": 2, "vocabulary": 2},  # sections of the settings
 }
 """How often words that are names of assets too stand for something else, by module."""
