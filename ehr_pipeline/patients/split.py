@@ -1,8 +1,8 @@
 """`data_split`: which patients are held out, by a keyed hash of the patient id. A patient stays on the same side forever.
 
 The side depends only on the id, the key and the shares: new extracts, other vocabularies and other machines give the same side
-(BLAKE2b, RFC 7693; keyed as in its section 2.5). When there may be a test side, sides were already determined with the catalog
-(`train_test_sides`), and are only copied here.
+(BLAKE2b, RFC 7693; keyed as in its section 2.5). If the settings allow a test side, sides were already determined when the
+catalog was made (`train_test_sides`), and this stage only copies them.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Make `concept_relations`: which concepts occur together, by counting and by the encoder, compared as graphs.
+"""Make `concept_relations`: find which concepts occur together, by counting and by the encoder, and compare the two as graphs.
 
 The artifact holds `relations.parquet` (the best partners of each concept by each measure, and the pairs that the user listed),
 `consensus.csv` (the edges on which independent evidence agrees, with that evidence), `graphs.json` (the comparison of the graphs)

@@ -1,13 +1,13 @@
-"""Estimate how many patients would move between clusters if all only grew older and their records changed like those of others.
+"""Estimate how many patients would move between clusters if they merely grew older, with records that change as anybody's do.
 
 A patient's windows differ even if nothing particular happens to the patient: vectors move with age, a first window holds the
 history that was entered at registration, diagnoses begin at any age, and a window holds few records. So a vector is modelled as
-a first-order autoregression. In each direction, the last window is what age, amount of record and the other covariates predict,
-plus a share of how far the first window deviated from its own prediction (regression to the mean; Barnett 2005), plus an
-innovation. If there are no particular moves between clusters, innovations do not depend on the cluster of the first window. So
-the innovation of another patient who is similar in all covariates could equally have occurred, and the last window to which it
-leads shows the expected cluster: this is a residual bootstrap (Efron & Tibshirani 1993, chapter 8), with innovations taken from
-the nearest patients.
+a first-order autoregression. In each dimension, the value in the last window is the sum of three terms: what age, amount of
+record and the other covariates predict; a share of the first window's deviation from its own prediction (regression to the mean;
+Barnett 2005); and a random innovation. If nobody moves between clusters in particular, innovations do not depend on the cluster of
+the first window. So a patient could equally well have had the innovation of another patient with similar covariates. It is added
+to what is predicted for the patient, and the cluster of the resulting window is one draw from those expected: a residual
+bootstrap (Efron & Tibshirani 1993, chapter 8), with innovations taken from the nearest patients.
 
 The innovations also come from patients who did change, so expected numbers are somewhat too high, which makes the test
 conservative. Axes: n patients with two windows or more, D dimensions, K clusters.
