@@ -12,11 +12,12 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
     """Make the check that a guard passed in every task. Its name is that of the guard, or `name`. It only warns where no task
     failed, but some could not be checked."""
 
-    def rows(artifact: Artifact) -> list[Row]:
-        return [row for row in TaskResults.read(artifact.path).guards if row["guard"] == guard]
+    def rows(results: TaskResults) -> list[Row]:
+        return [row for row in results.guards if row["guard"] == guard]
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
-        found, results = rows(artifact), TaskResults.read(artifact.path)
+        results = TaskResults.read(artifact.path)
+        found = rows(results)
         failed = [row for row in found if row["passed"] is not True]
         tasks: dict[str, list[str]] = {}
         for row in failed:
@@ -26,7 +27,7 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
         return not failed, told or (found[0]["message"] if found else "there is no task"), {**figures}
 
     def only_warns(artifact: Artifact, study: Study) -> bool:
-        return all(row["passed"] is not False for row in rows(artifact))
+        return all(row["passed"] is not False for row in rows(TaskResults.read(artifact.path)))
 
     return Check(name or guard, description, test, blocking, only_warns)
 

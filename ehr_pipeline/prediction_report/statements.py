@@ -312,7 +312,8 @@ def concepts(any_listed: bool) -> Statement:
 
 
 def guards(failed: int, unknown: int, of: int) -> Statement:
-    """Say how many of the guards (`of` in all) found something, and how many are open. A guard checks one task or all tasks."""
+    """Say how many of the guards (`of` in all) found something, and how many are open. A guard that found the same in several tasks
+    counts once, as in the table."""
     if not failed and not unknown:
         return say("Each of {of} against results that are too good was passed.", of=counted(of, "guard"))
     parts = [f"{failed:,} found something"] if failed else []
