@@ -57,9 +57,12 @@ def patients_consistent(artifact: Artifact, store: Store, study: Study) -> Found
 
 def contradictions(differing: Mapping[str, int], below: int) -> Iterator[str]:
     """Say how many patients have rows with different values, by column, and what that may mean; nothing if none has."""
-    if differing:
-        listed = ", ".join(f"{name} ({told(number, below)})" for name, number in differing.items())
-        yield f"patients have rows with different values, of which one is kept: {listed}"
+    dates = {name: number for name, number in differing.items() if name in ("birth", *schemas.DATED)}
+    texts = {name: number for name, number in differing.items() if name not in dates}
+    for meant, found in (("of which one is kept", dates), ("which count as not known", texts)):
+        if found:
+            listed = ", ".join(f"{name} ({told(number, below)})" for name, number in found.items())
+            yield f"patients have rows with different values, {meant}: {listed}"
     if "birth" in differing:
         yield "where births differ, one id perhaps stands for several people: see how the ids were exported"
 

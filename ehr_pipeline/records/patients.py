@@ -231,8 +231,8 @@ class Merged:
 def one_row_each(patients: pl.DataFrame) -> Merged:
     """Keep one row per patient: of the rows with the most precise birth, the first in order of their values.
 
-    Values missing in this row are taken from the patient's other rows (the lowest if there are several). Rows without a birth
-    only add values, and move the end of observation to the earliest end.
+    Values missing in this row are taken from the patient's other rows; of several dates, the lowest. A sex or an attribute with
+    several values is unknown. Rows without a birth only add values, and move the end of observation to the earliest end.
     """
     births = patients["birth_date"]
     full = patients.filter(births.is_not_null()) if births.null_count() else patients
@@ -249,8 +249,10 @@ def one_row_each(patients: pl.DataFrame) -> Merged:
         orphans = (~born & ~patients["patient_id"].is_in(kept["patient_id"].implode())).to_numpy()
         kept = _with_additions(kept, patients.filter(~born), earliest_end=True)
         several = patients.filter(~pl.Series(orphans))
-    differing = Counter({"birth": births_differ}) + _differing(several)
-    return Merged(kept, patients.height - kept.height - int(orphans.sum()), differing, orphans)
+    each = _differing(several)
+    differing = Counter({"birth": births_differ}) + Counter({name: int(each[name].sum()) for name in each.columns[1:]})
+    repeated = patients.height - kept.height - int(orphans.sum())
+    return Merged(_without_contradicted(kept, each, differing), repeated, differing, orphans)
 
 
 def _differing_births(rows: pl.DataFrame) -> int:
@@ -263,16 +265,24 @@ def _differing_births(rows: pl.DataFrame) -> int:
     return int(rows.group_by("patient_id").agg(differ=pl.any_horizontal(births))["differ"].sum())
 
 
-def _differing(rows: pl.DataFrame) -> Counter[str]:
-    """Count, by column other than the birth, the patients whose rows hold several known values.
+def _differing(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return patients (patient_id, and a flag for each column other than the birth: whether the rows hold several known values).
 
     The observation in a row without a birth only narrows the patient's observation, so it does not count as another value.
     """
     names, born = _carried(rows.columns), pl.col("birth_date").is_not_null()
     tells = {name: _known(name) & born if name in OBSERVATION else _known(name) for name in names}
     known = rows.select("patient_id", **{name: pl.when(tells[name]).then(name) for name in names})
-    each = known.group_by("patient_id").agg((pl.col(name).max() != pl.col(name).min()).alias(name) for name in names)
-    return Counter({name: int(each[name].sum()) for name in names})
+    return known.group_by("patient_id").agg((pl.col(name).max() != pl.col(name).min()).alias(name) for name in names)
+
+
+def _without_contradicted(kept: pl.DataFrame, each: pl.DataFrame, differing: Counter[str]) -> pl.DataFrame:
+    """Return patients with those texts emptied for which their rows hold several values: any choice would be a guess."""
+    names = [name for name in _carried(kept.columns) if name not in DATED and differing[name]]
+    for name in names:
+        several = pl.col("patient_id").is_in(each.filter(pl.col(name))["patient_id"].implode())
+        kept = kept.with_columns(pl.when(several).then(pl.lit("")).otherwise(name).alias(name))
+    return kept
 
 
 def _carried(columns: Iterable[str]) -> list[str]:

@@ -37,12 +37,13 @@ def test_contradictions_are_told_by_column_in_one_file_or_in_two(tmp_path: Path)
         (told,) = warnings(tmp_path / str(number), *files)
         assert told.startswith(
             "extract 2024-01-01: patients have rows with different values, of which one is kept:"
-            " birth (fewer than 10), sex (fewer than 10); where births differ, one id perhaps"
+            " birth (fewer than 10); patients have rows with different values, which count as not known: sex (fewer than 10);"
+            " where births differ, one id perhaps"
         )
         assert "p1" not in told
         assert "1951" not in told
     (told,) = warnings(tmp_path / "many", [*others, *(f"{row[:-1]}2" for row in others)])
-    assert told.endswith("of which one is kept: practice (about 20).")
+    assert told.endswith("which count as not known: practice (about 20).")
 
 
 def test_of_large_files_the_beginning_is_read_which_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
