@@ -228,6 +228,13 @@ def _ui(options: argparse.Namespace) -> int:
         options.settings = _demo_settings()
         tell("note", f"no --settings FILE was given, so this is the embedded demo ({options.settings})")
         _ensure_demo_extract(options.settings)
+    from ehr_pipeline.defs import starting
+
+    with starting.told(starting.free_address(options.host, options.port)):
+        return _served(options)
+
+
+def _served(options: argparse.Namespace) -> int:
     study = study_of(options)
     from ehr_pipeline.defs import run, set_up_home
     from ehr_pipeline.runs.pipeline import Pipeline

@@ -1,6 +1,7 @@
 """Materialise assets from the command line, through the same instance that the UI shows."""
 
 import difflib
+import importlib
 import logging
 import operator
 import os
@@ -8,9 +9,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from functools import reduce
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial, reduce
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -50,11 +53,27 @@ def run(study: Study, select: str | None, verbose: bool = False) -> RunOutcome:
     pipeline, wanted = Pipeline(study), _selected(select, study)
     stages = len(wanted - {RAW_RECORDS}) + (len(pipeline.extracts()) if RAW_RECORDS in wanted else 0)
     console = Console(stages, usual_seconds(pipeline.store), verbose)
-    with console.showing():
+    with console.showing(), _helpers_apart():
         outcome = _run(study, pipeline, wanted, console)
     if select is None and not outcome.problems and not outcome.interrupted:
         unchanged_run.note(study, outcome)
     return outcome
+
+
+@contextmanager
+def _helpers_apart() -> Iterator[None]:
+    """Start the processes by which Dagster copies a step's output in sessions of their own until the end of the block.
+
+    A terminal sends Ctrl-C to all processes of a session's foreground. These would end with a traceback each, and take the last
+    lines with them; Dagster ends them itself.
+    """
+    module: Any = importlib.import_module("dagster._core.execution.compute_logs")
+    before = module.subprocess
+    module.subprocess = SimpleNamespace(Popen=partial(subprocess.Popen, start_new_session=True))
+    try:
+        yield
+    finally:
+        module.subprocess = before
 
 
 def _run(study: Study, pipeline: Pipeline, wanted: set[str], console: Console) -> RunOutcome:
@@ -203,6 +222,10 @@ def tell(done: list[str]) -> None:
 
 def _serve(home: Path, port: int, host: str, allow: Sequence[str] = ()) -> int:
     workspace = home / "workspace.yaml"
+    if not workspace.is_file():
+        raise UserError(
+            f"DAGSTER_HOME is {home}, but it holds no workspace.yaml, which names our assets. Copy ours there."
+        )
     # A script may start Python with interrupts ignored; Dagster would then never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # If this process is killed, its servers must end too, or they would run without the lock that prevents a second daemon.

@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ehr_pipeline.defs import pages
+from ehr_pipeline.defs.starting import EVERYWHERE
 from ehr_pipeline.errors import UserError
 
 VARIABLE = "EHR_PIPELINE_ALLOWED_HOSTS"
 """Environment variable in which `ehr-pipeline ui` passes further allowed host names, separated by commas, to this process."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 (compared, not listened on)
 _NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?")
 """A host name or an address; an IPv6 address has at least two colons."""
 

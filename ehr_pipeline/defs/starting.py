@@ -1,0 +1,54 @@
+"""While the servers of the UI start, say what is waited for; then print their address. Imports little, so it can begin at once."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ehr_pipeline.errors import UserError
+
+EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 (compared, not listened on)
+SILENCE = 8.0
+"""Seconds after which the next line is printed."""
+
+
+def free_address(host: str, port: int) -> tuple[str, int]:
+    """The address at which a server on `host` is reached from here. Raises UserError if something answers there already."""
+    address = ("localhost" if host in EVERYWHERE else host), port
+    if _answers(address):
+        raise UserError(f"port {port} of {address[0]} is in use by another program. Choose another: --port {port + 1}")
+    return address
+
+
+@contextmanager
+def told(address: tuple[str, int]) -> Iterator[None]:
+    """Until the end of the block, say that the servers are starting, and print their address once they answer."""
+    ended = threading.Event()
+    print("starting the Dagster UI: its servers load the study, which takes about half a minute", flush=True)
+    threading.Thread(target=_tell, args=(address, ended), daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _tell(address: tuple[str, int], ended: threading.Event) -> None:
+    since = last = time.monotonic()
+    while not ended.wait(0.5):
+        now = time.monotonic()
+        if _answers(address):
+            host = f"[{address[0]}]" if ":" in address[0] else address[0]
+            print(f"\nopen http://{host}:{address[1]} in a browser; Ctrl-C ends the servers\n", flush=True)
+            return
+        if now - last >= SILENCE:
+            print(f"the Dagster UI is still starting ({now - since:.0f} s); its address follows", flush=True)
+            last = now
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, 1.0).close()
+    except OSError:
+        return False
+    return True
