@@ -71,7 +71,7 @@ def _text(count: int | None, told: float | None, guard: Guard) -> str:
     """A count in the table: empty if there is none, a bound if too small to show, '–' if hidden for another reason."""
     if count is None:
         return ""
-    return f"{told:,}" if told is not None else f"<{guard.below}" if count < guard.below else "–"
+    return f"{told:,}" if told is not None else f"<{guard.below}" if 0 < count < guard.below else "–"
 
 
 def _shown(row: Any, guard: Guard) -> dict[str, float | None]:

@@ -99,8 +99,14 @@ def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
                 f"Name CPRD's dictionary as [events.dictionaries.{system}], or give the file too, after --from: without it, each"
                 f" {system} is a concept without a name."
             )
-    people = sum(guess_format.sniff(path).rows for path in _of(folder, "patient"))
-    return Extract(lines, people, {"": folder}, more=tuple(more), names=named)
+    people = [guess_format.sniff(path) for path in _of(folder, "patient")]
+    if any((one.values("acceptable") == "0").any() for one in people if "acceptable" in one.table.columns):
+        doubts.append(
+            "Some patients are not `acceptable`, whose records CPRD advises not to use for research. All are read: leave them out"
+            " of the extract, unless the protocol asks for them."
+        )
+        lines += ["# Patients who are not `acceptable` are read too: leave them out of the extract, as CPRD advises."]
+    return Extract(lines, sum(one.rows for one in people), {"": folder}, more=tuple(more), names=named)
 
 
 def _renamed(folder: Path) -> bool:

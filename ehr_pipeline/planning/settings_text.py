@@ -12,7 +12,6 @@ HUNDREDS = 500
 """Assumed number of patients of a study whose files are not there yet. The settings chosen for it also work with more patients."""
 NO_QUOTE = "# quote = '\"' # if fields stand in quotes"
 NO_SEX_VALUES = '# sex_values = { 1 = "M", 2 = "F" } # if the sex is not written as M, female or another usual word'
-PATIENTS_A_CLUSTER, MOST_CLUSTERS = 50, 20
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,6 @@ def preset_for(patients: int) -> str:
 def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path] | None) -> str:
     """The settings file."""
     patients = extract.patients
-    clusters = max(2, min(MOST_CLUSTERS, patients // PATIENTS_A_CLUSTER))
     audited = ", ".join(map(quoted, extract.audited))
     lines = [
         f"# Written by ehr-pipeline init. Check it with: ehr-pipeline check --settings {SETTINGS}",
@@ -108,7 +106,7 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         'name = "Everybody"',
         "",
         "[clusters]",
-        f"n = {clusters}",
+        'n = "auto" # as many as the two halves of the patients\' records agree on; 20 in the published run',
         "",
         "[reports]",
         f"title = {quoted(f'Patient clusters: {folder.resolve().name}')}",

@@ -250,13 +250,14 @@ def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: Del
     quoted &= usable
     separators = np.flatnonzero(characters == ord(layout.delimiter))
     found = np.diff(np.searchsorted(separators, where.ends), prepend=0)
-    plain = (found == shape.width - 1) & usable & ~quoted
+    empty = (found == lengths - 1) & usable & ~quoted  # nothing but delimiters, as a spreadsheet leaves below its table
+    plain = (found == shape.width - 1) & usable & ~quoted & ~empty
     if not plain.all():
         text = characters[np.repeat(plain, lengths)].tobytes()
-        bare = usable & ~plain & ~quoted
-        rejected.append(_rejects(where.lines[bare & (lengths == 1)], "empty_line"))
-        rejected.append(_rejects(where.lines[bare & (lengths > 1)], "wrong_number_of_fields"))
-        extent += _extent_lost(lengths[bare & (lengths > 1)])
+        bare = usable & ~plain & ~quoted & ~empty
+        rejected.append(_rejects(where.lines[empty], "empty_line"))
+        rejected.append(_rejects(where.lines[bare], "wrong_number_of_fields"))
+        extent += _extent_lost(lengths[bare])
         extent += Extent(quoted=_in_quotes(characters[np.repeat(bare, lengths)].tobytes(), layout))
     else:
         text = block

@@ -32,7 +32,7 @@ IN_WORDS = {
     "missing_key": "without a key",
     "no_time": "without a time",
     "changed_header": "that are a header of other columns in the middle of a file, which ends the run",
-    "empty_line": "that are empty lines",
+    "empty_line": "that are empty",
     "repeated_header": "that repeat the header",
     "line_too_long": "longer than 131,072 bytes",
     "unclosed_quote": "with a quote that does not close, or closes in the middle of a field",
@@ -67,7 +67,7 @@ _ENCODING = "set `encoding` to what the file is written in, such as 'latin-1'"
 _DATES = "set `date_formats` to how dates are written there"
 _QUOTES = "set `delimiter` and `quote` to how the file is written"
 CURES = {
-    "missing_patient": "see whether `columns.patient` names the right column, and delete empty rows that a spreadsheet left",
+    "missing_patient": "see whether `columns.patient` names the right column",
     "undecodable_patient": _ENCODING,
     "overlong_patient": f"see whether `columns.patient` names the right column, and {_QUOTES}",
     "missing_code": "see whether `columns.code` names the right column; `columns.code_fallback` may name a second one",

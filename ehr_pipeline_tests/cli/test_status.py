@@ -5,8 +5,10 @@ import pytest
 
 from ehr_pipeline import cli
 from ehr_pipeline.cli import status
-from ehr_pipeline.cli.summary import link_of_report
+from ehr_pipeline.cli.summary import link_of_report, print_table
+from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.runs.pipeline import Pipeline
+from ehr_pipeline.runs.run_outcome import Row
 from ehr_pipeline_tests.conftest import write_settings
 
 
@@ -37,3 +39,13 @@ def test_status_and_report_before_and_after_a_run(
     assert link == tiny.store.root / "report.html"
     assert link.resolve() == tiny.store.current("cluster_reports").file("report.html")
     assert link_of_report(tiny.study) == link
+
+
+def test_no_row_is_called_rejected_where_some_were_only_collapsed(capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(dropped: int) -> list[str]:
+        counts = {"rows_in": 1000, "kept": 997 - dropped, "collapsed": 3, "dropped": {"unmapped": dropped}}
+        print_table([Row("mapped_events", "", "made", 1000, 997 - dropped, dropped, counts=counts)], Guard(10, 10))
+        return capsys.readouterr().out.splitlines()[2].split()
+
+    assert printed(0)[2:5] == ["1,000", "1,000", "–"]
+    assert printed(4)[2:5] == ["1,000", "990", "<10"]

@@ -166,7 +166,7 @@ def test_a_study_from_files_passes_check(
     assert found.problems == found.warnings == []
     assert not [fact for fact in found.facts if "rows are rejected" in fact]
     assert study.encoder.preset == "small"
-    assert study.clusters.n < len(PEOPLE)
+    assert study.clusters.n == "auto", "no number fits whatever is in the files"
     assert [fact for fact in made.facts if f"named by today, {tmp_path / 'study/landing' / TODAY.isoformat()}:" in fact]
     assert (tmp_path / "study/lists/psoriasis.csv").is_file()
 
@@ -408,3 +408,15 @@ def test_tables_of_cprd_are_known_by_their_columns_where_their_names_are_others(
     found = [sorted(path.name for path in tmp_path.glob(kind.files.files)) for kind in (*kinds.events, *kinds.patients)]
     assert found == [["Aurum_Observation_001.txt"], ["Aurum_DrugIssue_001.txt"], ["Aurum_Patient_001.txt"]]
     assert [path.name for path in tmp_path.glob(kinds.patients[0].files.linked[0].files)] == ["Aurum_Practice_001.txt"]
+
+
+@pytest.mark.parametrize("acceptable", ["0", "1"])
+def test_patients_whom_cprd_calls_not_acceptable_are_told(tmp_path: Path, acceptable: str) -> None:
+    cprd(tmp_path)
+    (path,) = tmp_path.glob("*Patient*")
+    head, first, *others = path.read_text().splitlines()
+    rows = [f"{head}\tacceptable", f"{first}\t{acceptable}", *(f"{row}\t1" for row in others)]
+    path.write_text("\n".join([*rows, ""]))
+    made = init_study.start(tmp_path / "study", [tmp_path], None, TODAY)
+    said = [doubt for doubt in made.doubts if "not `acceptable`" in doubt]
+    assert (len(said), "not `acceptable`" in made.settings.read_text("utf-8")) == (acceptable == "0", acceptable == "0")

@@ -64,6 +64,8 @@ def _values(row: str, quote: str) -> list[str]:
     if "\0" in row:
         return ["unclosed_quote" if _values(row.replace("\0", "x"), quote) == ["unclosed_quote"] else "nul_byte"]
     fields = row.split("\t")
+    if not row.strip("\t"):
+        return ["empty_line"]
     if quote and quote in row:
         try:
             fields = next(csv.reader([row], delimiter="\t", quotechar=quote, strict=True))
@@ -72,7 +74,7 @@ def _values(row: str, quote: str) -> list[str]:
     elif "\r" in row:
         return ["stray_carriage_return"]
     if len(fields) != 3:
-        return ["wrong_number_of_fields" if row else "empty_line"]
+        return ["wrong_number_of_fields"]
     return [field.strip(BLANKS) for field in fields]
 
 

@@ -78,6 +78,13 @@ def test_ragged_and_empty_lines_are_rejected_with_their_numbers(tmp_path: Path) 
     assert rejected == [(3, "wrong_number_of_fields"), (4, "empty_line"), (5, "wrong_number_of_fields")]
 
 
+def test_rows_of_nothing_but_delimiters_are_empty(tmp_path: Path) -> None:
+    """A spreadsheet leaves such rows below its table, also shorter or longer than the header."""
+    rows, rejected = read(write(tmp_path, "id\tcode\n1\ta\n\t\n\t\r\n\t\t\t\n3\tc\n\t"))
+    assert rows == [(2, "1", "a"), (6, "3", "c")]
+    assert rejected == [(line, "empty_line") for line in (3, 4, 5, 7)]
+
+
 def test_fields_may_be_empty(tmp_path: Path) -> None:
     assert read(write(tmp_path, "id\tcode\n\ta\n2\t\n")) == ([(2, "", "a"), (3, "2", "")], [])
 

@@ -182,7 +182,7 @@ def patients(counted: Counted) -> list[Step]:
             "rows of patients read",
             show(raw["rows_in"]),
             tuple(
-                (reason.replace(REPEATS, "repeats"), number)
+                (reason.replace(REPEATS, "further rows of the same patients"), number)
                 for reason, number in patients_lost(read, raw["rows_in"], raw["kept"], counted)
             ),
         ),
