@@ -2,7 +2,9 @@
 
 Three studies are made: the demo, one of 600 patients, and one whose clusters are so many that some are smaller than the threshold.
 Of each, `ehr_pipeline_tests/attack_on_outputs.py` reads every text that tells of a count as the integers that it is consistent
-with, and narrows all counts by all texts at once, with what adds up and the threshold; see there for what counts as found.
+with, and narrows all counts by all texts at once, with what adds up and the threshold; see there for what counts as found. A
+bound that has the digits of a hidden count but follows from a count that is known to all is no finding if it stays when the
+study is shown with another hidden count; otherwise it is one.
 
 Usage: python benchmarks/attack.py [--keep FOLDER] [--studies demo,small,tiny_clusters]
 """
@@ -10,6 +12,7 @@ Usage: python benchmarks/attack.py [--keep FOLDER] [--studies demo,small,tiny_cl
 import argparse
 import io
 import logging
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -37,8 +40,9 @@ STUDIES: dict[str, tuple[int, int, tuple[dict[str, Any], ...]]] = {
 small encoder learns nothing that passes its check."""
 
 
-def attack(folder: Path, name: str) -> tuple[Attack, list[str], int]:
-    """Make a study in a folder, release it, and attack it: what was read, what was found, and how many clusters are small."""
+def attack(folder: Path, name: str) -> tuple[Attack, list[str], list[str], int]:
+    """Make a study in a folder, release it, and attack it: what was read, what was found, which bounds only look like a
+    hidden count, and how many clusters are small."""
     patients, seed, more = STUDIES[name]
     if name != "demo" and not (folder / "extract/truth/dirt.json").is_file():  # written last
         generate.generate(folder / "extract", patients, seed)
@@ -57,9 +61,19 @@ def attack(folder: Path, name: str) -> tuple[Attack, list[str], int]:
         out = Path(scratch) / "release"
         release.release(pipeline, out)
         read = attack_on_outputs.read(pipeline, out, log.getvalue())
+        problems: list[str] = read.found()
+        same: list[str] = []
+        for bound in dict.fromkeys(read.excused):
+            copy = Path(scratch) / f"another_{len(same)}_{len(problems)}"
+            told = f"{bound.text} in {bound.place} has the digits of {bound.name}"
+            if attack_on_outputs.stays(pipeline, read, bound, copy):
+                same.append(f"{told}, and is the same when that count is {attack_on_outputs.OTHER} more")
+            else:
+                problems.append(f"{told}, and is not shown to be the same with another count")
+            shutil.rmtree(copy, ignore_errors=True)
     sizes = [count for place, count in read.secrets.counts.items() if place.startswith("size/")]
     small = sum(size < study.reports.suppress_below for size in sizes)
-    return read, [*read.found(), *attack_on_outputs.cells(pipeline)], small
+    return read, [*problems, *attack_on_outputs.cells(pipeline)], same, small
 
 
 def main() -> None:
@@ -71,7 +85,7 @@ def main() -> None:
     rows, found = [], []
     with tempfile.TemporaryDirectory() as scratch:
         for name in options.studies.split(","):
-            read, problems, small = attack((options.keep or Path(scratch)) / name, name)
+            read, problems, same, small = attack((options.keep or Path(scratch)) / name, name)
             hidden = sum(0 < count < read.below for count in read.secrets.counts.values())
             rows.append(
                 (
@@ -83,10 +97,12 @@ def main() -> None:
                     len(read.shown),
                     f"{read.pairs:,}",
                     len(read.texts),
+                    len(same),
                     len(problems) or "nothing",
                 )
             )
-            found += [f"- {name}: {problem}" for problem in problems]
+            found += [f"- {name}, found: {problem}" for problem in problems]
+            found += [f"- {name}, no finding: {one}" for one in same]
     header = (
         "study",
         "patients",
@@ -96,6 +112,7 @@ def main() -> None:
         "texts that tell of them",
         "pairs of texts",
         "texts read digit by digit",
+        "bounds with digits of a hidden count that stay with another count",
         "found",
     )
     results.write(

@@ -7,9 +7,13 @@ must fit together, and counts must add up (`deduce_counts`).
 import json
 import math
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import reduce
 from html.parser import HTMLParser
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +23,14 @@ from ehr_pipeline.defs.metadata import published
 from ehr_pipeline.reports.shown_counts import REPEATS, STAGES
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.runs.run_outcome import Row
+from ehr_pipeline.store import integrity
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import STAGES as ASSETS
 from ehr_pipeline.tables.drop_reasons import in_words
-from ehr_pipeline_tests.deduce_counts import MOST, Attack, Secrets, Shown, integer, leaves, secrets, things_of
+from ehr_pipeline_tests.deduce_counts import MOST, Attack, Excused, Secrets, Shown, integer, leaves, secrets, things_of
 
+OTHER = 37
+"""By how much a count differs in a copy of the study (`with_another`)."""
 NUMBER = r"about [\d,]+|[<>]?[\d,]+(?:–[\d,]+)?"
 TESTED = re.compile(rf"\s+(?:{NUMBER}) tested$")  # below the size of a cluster: how many of its patients were tested
 
@@ -228,7 +235,7 @@ def _sentences(attack: Attack, text: str) -> None:
         "without an event of the vocabulary": "patient_dataset/patients_without_events",
         "with too few visits": "patient_dataset/patients/dropped/few_visits",
         "who have none of the diseases": "none_of_the_diseases",
-        "no chosen concept": "patient_embeddings/dropped/no_chosen_concept",
+        "without a chosen concept": "patient_embeddings/dropped/no_chosen_concept",
         "repeated within a visit": "patient_dataset/collapsed",
     }
     for words, name in patients.items():
@@ -248,6 +255,38 @@ def _sentences(attack: Attack, text: str) -> None:
         _add(attack, "change over time", (f"{windows}kept",), match[1].lower())
     if match := re.search(rf"patients with fewer than two windows \(({NUMBER})\)", text):
         _add(attack, "change over time", (f"{windows}dropped/fewer_than_two_windows",), match[1])
+
+
+def stays(pipeline: Pipeline, attack: Attack, bound: Excused, folder: Path) -> bool:
+    """Whether a bound is shown as often when the count that has its digits is another. If it is not, it may be made from the count.
+
+    The study is copied to `folder` with that count changed, and its page is written anew. Where that cannot be done (a size that
+    no manifest holds, a log, a release), the answer is no.
+    """
+    if bound.name.partition("/")[0] not in ASSETS:
+        return False
+    return shown_times(read(with_another(pipeline, bound.name, folder)), bound) == shown_times(attack, bound)
+
+
+def shown_times(attack: Attack, bound: Excused) -> int:
+    """How often a bound is shown at its place."""
+    return len(re.findall(rf"{re.escape(bound.text)}(?![\d,])", attack.texts.get(bound.place, "")))
+
+
+def with_another(pipeline: Pipeline, name: str, folder: Path) -> Pipeline:
+    """A copy of a study in which one count of a manifest is larger by `OTHER`, with a page of its own."""
+    shutil.copytree(pipeline.store.root, folder, symlinks=True)
+    study = pipeline.study
+    second = Pipeline(replace(study, study=replace(study.study, store=str(folder))))
+    asset, *path, last = name.split("/")
+    file = _current(second, asset, second.store.partitions("raw_records")[0]).file(integrity.MANIFEST)
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    del manifest[integrity.CHECKSUM]
+    reduce(getitem, path, manifest["counts"])[last] += OTHER
+    file.write_text(json.dumps(integrity.sealed(manifest)), encoding="utf-8")
+    shutil.rmtree(second.store.folder("cluster_reports"))
+    second.cluster_reports()
+    return second
 
 
 def cells(pipeline: Pipeline) -> Iterator[str]:

@@ -5,7 +5,9 @@ all of this at once, until nothing changes, and so by all pairs. Found is
 
 - a count from 1 to the threshold - 1 of which fewer values are left than these,
 - a hidden count of which one value is left, though it does not follow from what is shown exactly,
-- a number somewhere in a text that is a hidden count, digit by digit.
+- a number somewhere in a text that is a hidden count, digit by digit. A bound is read as its number and as the nearest value that
+  it allows: ">308" as 308 and as 309. It is no finding where one of the two is known to all: it may follow from that one.
+  `Attack.excused` lists these bounds; `attack_on_outputs.stays` shows whether they are the same with another secret.
 """
 
 import re
@@ -44,6 +46,15 @@ class Secrets:
     """Numbers that tell of nobody."""
 
 
+@dataclass(frozen=True)
+class Excused:
+    """A bound whose digits are those of a hidden count, and which follows from a count that is known to all."""
+
+    name: str
+    text: str
+    place: str
+
+
 @dataclass
 class Attack:
     """What was read, and what is known of each count."""
@@ -53,6 +64,8 @@ class Attack:
     shown: list[Shown] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     """All that is shown, by its place, for what is looked for digit by digit."""
+    excused: list[Excused] = field(default_factory=list)
+    """Filled by `found`."""
 
     @property
     def pairs(self) -> int:
@@ -104,11 +117,24 @@ class Attack:
                 if low == high:
                     problems.append(f"{name} is {count} and nothing else")
         open_to_all = {count for name, count in self.secrets.counts.items() if public[name][0] == public[name][1]}
+        return problems + self._digit_by_digit(hidden, open_to_all)
+
+    def _digit_by_digit(self, hidden: Mapping[int, str], open_to_all: set[int]) -> list[str]:
+        """What stands in a text as a hidden count does; `excused` takes up the bounds that follow from counts open to all."""
+        problems: list[str] = []
+        self.excused.clear()
+        known = self.secrets.things | open_to_all
         for place, text in self.texts.items():
-            for number in map(integer, re.findall(r"(?<![\w.,:–-])\d[\d,]*(?![\w:–-])(?!\.\d)", text)):
-                rounded = number < VERBATIM or not number % self.below
-                if number in hidden and not rounded and number not in self.secrets.things | open_to_all:
-                    problems.append(f"{hidden[number]}: {number} stands in {place}")
+            for sign, digits in re.findall(r"(?<![\w.,:–-])([<>]?)(\d[\d,]*)(?![\w:–-])(?!\.\d)", text):
+                number = integer(digits)
+                allowed = number + {"<": -1, ">": 1, "": 0}[sign]
+                for one in {number, allowed}:
+                    if one not in hidden or one < VERBATIM or not one % self.below or one in known:
+                        continue
+                    if {number, allowed} & open_to_all:
+                        self.excused.append(Excused(hidden[one], sign + digits, place))
+                    else:
+                        problems.append(f"{hidden[one]}: {one} stands in {place}, as {sign}{digits}")
         return problems
 
 

@@ -4,6 +4,8 @@ Two pages of different days are another matter (docs/decisions.md).
 """
 
 import copy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,11 +23,13 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests import attack_on_outputs
 from ehr_pipeline_tests.attack_on_outputs import meant
-from ehr_pipeline_tests.deduce_counts import MOST, Attack, Shown, secrets
+from ehr_pipeline_tests.deduce_counts import MOST, Attack, Excused, Secrets, Shown, secrets
 from ehr_pipeline_tests.reports.sections.test_flow import COUNTS
 
 BELOW, TO = 10, 10
 GUARD = Guard(BELOW, TO)
+FREE = "patient_embeddings/quality/patients"
+"""A count of which the page tells nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +95,37 @@ def test_the_attack_sees_a_hidden_number_in_any_text(attack: Attack, text: str) 
     count = attack.secrets.counts["patient_embeddings/tokens/kept"]
     assert any("stands in log" in problem for problem in planted(attack, log=text.format(count)))
     assert not planted(attack, log=text.format(GUARD.count(count)))
+
+
+def bounds(text: str) -> tuple[list[str], list[str]]:
+    """What is found in a text of the log where 308 is hidden and 309 is known to all, and the texts that are excused."""
+    counts = {"encoder/patients": 308, "clusters/kept": 309}
+    attack = Attack(Secrets(counts, [], frozenset()), BELOW, [Shown("page", ("clusters/kept",), "309", 309, 309)])
+    attack.texts["log"] = text
+    return attack.found(), [bound.text for bound in attack.excused]
+
+
+def test_a_bound_that_follows_from_a_number_known_to_all_is_excused_and_no_other_text_is() -> None:
+    assert bounds("of >308 patients") == ([], [">308"])
+    assert bounds("of <310 patients") == ([], [])
+    for text in ("of 308 patients", "of >307 patients", "of <308 patients"):
+        found, excused = bounds(text)
+        assert len(found) == 1, text
+        assert excused == []
+
+
+def test_a_text_that_is_made_from_a_count_does_not_stay_when_the_count_is_another(
+    attack: Attack, tiny: Pipeline, tmp_path: Path
+) -> None:
+    """The number of rows read is on the page; how many patients the share of the encoder was chosen by is not."""
+    read = "raw_records/rows_in"
+    number = next(one.text for one in attack.shown if one.counts == (read,) and one.place == "diagram or sentence")
+    made = Excused(read, number, "the page")
+    assert not attack_on_outputs.stays(tiny, attack, made, tmp_path / "a")
+    assert attack_on_outputs.stays(tiny, attack, replace(made, name=FREE), tmp_path / "b")
+    logged, in_log = replace(attack, texts={"log": number}), replace(made, name=FREE, place="log")
+    assert not attack_on_outputs.stays(tiny, logged, in_log, tmp_path / "c"), "nothing is logged anew"
+    assert not attack_on_outputs.stays(tiny, attack, replace(made, name="size/1"), tmp_path / "d")
 
 
 @pytest.mark.parametrize("asset", STAGES)
