@@ -25,7 +25,7 @@ GUARDS = {
     "no_future": "Nothing after the day of the prediction is read",
     "test_side_unseen": "The encoder has seen no patient of the test side",
     "index_rule": "The rule for the index day does not read the outcome",
-    "rule_of_thumb": "The task needs more than a rule of thumb",
+    "rule_of_thumb": "The task needs more than a rule of thumb (if the model is above chance)",
     "deciding_concepts": "No concept decides the outcome alone",
     "permuted_labels": "Permuted labels are not predicted",
     "enough_cases": "There are enough cases",

@@ -181,7 +181,7 @@ def not_needed(tasks: Sequence[str], also_worse: Sequence[str]) -> Statement | N
         return None
     worse = markup(" In {tasks} the model is also worse than the best baseline.", tasks=listed(also_worse))
     return say(
-        "{tasks} {do} not need the model: the rule of thumb has at least 95 % of its gain over chance.{worse}",
+        "{tasks} {do} not need the model: the rule of thumb reaches at least 95 % of the model’s gain over chance.{worse}",
         Rate.PREDICTIONS,
         tasks=listed(tasks),
         do="does" if len(tasks) == 1 else "do",
@@ -196,12 +196,12 @@ def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
         return None
     named = listed(markup("{name} ({share})", name=name, share=share) for name, share in tasks)
     return say(
-        "<b>Many left within the window.</b> Of those who would have a label, so many left before its end without the outcome, and"
-        " were left out: {tasks}. That is a choice by the future: those who had the outcome stay in, however soon they left after"
-        " it, so the share with the outcome is too high, and figures hold for patients who stay. Where no end of observation is"
-        " recorded, the last event counts as leaving (<code>tasks.observed_until</code>). <code>follow_up = “censor”</code>"
-        " weights the others to make up for them (inverse probability of censoring), as if leaving had nothing to do with the"
-        " outcome.",
+        "<b>Many patients left during the prediction window.</b> They had no outcome before they left, and are excluded. Their"
+        " share of those who would have a label: {tasks}. This selects patients by their future: those who had the outcome stay"
+        " in, however soon they left after it, so the share with the outcome is too high, and figures hold for patients who stay."
+        " Where no end of observation is recorded, the last event counts as leaving (<code>tasks.observed_until</code>)."
+        " <code>follow_up = “censor”</code> weights the others to make up for them (inverse probability of censoring), as if"
+        " leaving had nothing to do with the outcome.",
         tasks=named,
     )
 

@@ -35,12 +35,14 @@ def lifts(rows: Sequence[ConceptRow], alt: str, hints: Sequence[str]) -> Markup:
     """Return a dot for the lift of each concept, with its 95 % interval, on a logarithmic axis; beside it, the shares here and
     elsewhere.
 
-    If the lift of a row may not be shown, the row has no interval; it is drawn with a name and without a dot.
+    If the lift of a row may not be shown, the row has no interval; it is drawn with a name and without a dot. Where no lift may be
+    shown, there is no axis either.
     """
+    dotted = any(row.interval for row in rows)
     ends = [part for row in rows if row.interval for part in (row.lift, *row.interval.split("–"))]
     most = min(max([2.0, *(_away(_number(text)) for text in ends)]) * 1.1, OUTERMOST)
     grid = [value for value in (COARSE if most > LONG else GRID) if _away(value) <= most]
-    height = ROW * len(rows) + 34
+    height = ROW * len(rows) + (34 if dotted else 18)
 
     def x(value: float) -> float:
         inside = min(max(value, 1 / most), most)
@@ -52,9 +54,10 @@ def lifts(rows: Sequence[ConceptRow], alt: str, hints: Sequence[str]) -> Markup:
         ).format(
             x=x(value), h=height - 16, y=height - 4, n=_fraction(value), c="#8b95a1" if value == 1 else LINE, soft=SOFT
         )
-        for value in grid
+        for value in (grid if dotted else ())
     ]
-    parts += [_head(NAMES + AXIS / 2, "lift", "middle"), _head(NAMES + AXIS + RIGHT, "here · elsewhere", "end")]
+    parts += [_head(NAMES + AXIS / 2, "lift", "middle")] if dotted else []
+    parts += [_head(NAMES + AXIS + RIGHT, "here · elsewhere", "end")]
     parts += [_lift(place, row, hint, x) for place, (row, hint) in enumerate(zip(rows, hints, strict=True))]
     return _drawing(NAMES + AXIS + RIGHT, height, alt, parts)
 

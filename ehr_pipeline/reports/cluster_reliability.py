@@ -224,10 +224,7 @@ def standing(
 
 def limits(unstable_below: float) -> str:
     """Return the limits from which a cluster is called stable and below which it is called unstable, in words."""
-    return (
-        f"stable from {max(STABLE, unstable_below):.2f}, unstable below {unstable_below:.2f}, doubtful between, by the mean Jaccard"
-        " coefficient between a cluster and the most similar one of random halves of the patients"
-    )
+    return f"stable from {max(STABLE, unstable_below):.2f}, unstable below {unstable_below:.2f}, doubtful between"
 
 
 def counted(words: Iterable[str]) -> str:

@@ -60,6 +60,7 @@ IN_WORDS = {
     "not_in_patient_dataset": "not in the data set",
     "not_in_vocabulary": "of concepts that are not in the vocabulary",
     "large": "with too many concepts",
+    "no_chosen_concept": "without a chosen concept",
 }
 NOT_LOST = ("empty_line", "repeated_header", "before_observation", "after_observation", "entered_in_bulk", "withdrawn")
 """Lines that hold no row, and rows that the study itself leaves out."""

@@ -188,7 +188,10 @@ def test_a_file_of_index_days_is_a_red_warning(tmp_path: Path) -> None:
 def test_tasks_that_do_not_need_the_model_are_named(tmp_path: Path) -> None:
     html = text_of(page.render(findings(results(["a", "b"], BETTER, verdict="not needed"), tmp_path)))
     assert "in 2 the task does not need the model" in html
-    assert "Task a &lt; and Task b &lt; do not need the model: the rule of thumb has at least 95 % of its gain" in html
+    assert (
+        "Task a &lt; and Task b &lt; do not need the model: the rule of thumb reaches at least 95 % of the model’s gain"
+        in html
+    )
     assert "also worse" not in html
 
 
@@ -216,13 +219,13 @@ def test_a_choice_by_the_future_is_a_warning_with_its_share(tmp_path: Path) -> N
     found = results(["a", "b"], BETTER)
     few = findings(found, tmp_path)
     assert few.leavers == []
-    assert "Many left within the window" not in page.render(few)
+    assert "Many patients left during" not in page.render(few)
     many = replace(few, counts={"a": few.counts["a"], "b": counts(DROPPED | {"left_in_window": 400})})
     assert many.leavers == [("Task b <", "30–32 %")]
     html = page.render(many)
-    warning = re.search(r'<div class="banner weak"><b>Many left(.*?)</div>', html)
+    warning = re.search(r'<div class="banner weak"><b>Many patients left(.*?)</div>', html)
     assert warning
-    assert "were left out: Task b &lt; (30–32 %)." in warning[1]
+    assert "would have a label: Task b &lt; (30–32 %)." in warning[1]
     assert "<code>follow_up = “censor”</code> weights the others" in warning[1]
     weighted = replace(
         many, definitions=tuple(replace(each, rule=each.rule | {"censor": True}) for each in many.definitions)

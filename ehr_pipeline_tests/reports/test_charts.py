@@ -10,6 +10,7 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import charts, heat_table
 from ehr_pipeline.reports.cards import ConceptRow
 from ehr_pipeline.reports.charts import Strip
+from ehr_pipeline.reports.statements import pictures
 
 RULE = Disclosure(10)
 
@@ -36,6 +37,13 @@ def test_a_dot_stands_where_its_lift_says() -> None:
     assert same == pytest.approx(charts.NAMES + charts.AXIS / 2)
     assert twice - same == pytest.approx(same - half, abs=0.2)
     assert svg.count("<title>hint</title>") == 3
+
+
+def test_where_no_lift_may_be_shown_there_is_no_axis() -> None:
+    hidden = [row("hidden", "–", "")]
+    assert "1×" not in charts.lifts(hidden, "alt", ["hint"])
+    assert "1×" in charts.lifts([*hidden, row("same", "1.00", "0.90–1.10")], "alt", ["hint"] * 2)
+    assert "would reveal a small count" in str(pictures.lifts_caption(hidden, 1, is_tested=True))
 
 
 def test_a_lift_that_may_not_be_shown_has_no_dot() -> None:

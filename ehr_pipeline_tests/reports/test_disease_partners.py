@@ -143,7 +143,7 @@ def test_the_command_reads_times_and_prints_what_comes_after() -> None:
 
 
 def test_a_dash_is_explained_by_what_the_list_shows() -> None:
-    assert say.number(72, 134, 0).text.endswith("Which comes first can be told of none of them.")
-    assert "cannot be told which comes first" in say.doubts(ordered=True).text
+    assert say.number(72, 134, 0).text.endswith("The records show for none of them which comes first.")
+    assert "the records do not show which comes first" in say.doubts(ordered=True).text
     assert "comes first" not in say.doubts(ordered=False).text
     assert "arrow" not in say.legend(3, ordered=False).text

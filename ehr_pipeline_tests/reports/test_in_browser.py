@@ -18,6 +18,7 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.prediction_report import page as prediction_page
 from ehr_pipeline.reports import layout
 from ehr_pipeline.reports.sections import relations
+from ehr_pipeline.reports.statements import pictures
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.defs.browser import Page, chromium, until
 from ehr_pipeline_tests.prediction_report import test_page as predictions
@@ -51,7 +52,17 @@ NARROW = {"runOnly": ["scrollable-region-focusable", "aria-allowed-role", "aria-
 SCROLLING = """[...document.querySelectorAll("main table:not(.list table), .wide")].map((e) => [
   e.scrollWidth > e.clientWidth, e.tabIndex === 0 && Boolean(e.caption || e.ariaLabel)])"""
 """Of tables and other wide parts: whether they scroll, and whether the keyboard stops there, with a name."""
+LONG_LIST = """(() => {
+  const body = document.querySelector("#groups tbody"), row = body.querySelector("tr[data-group]");
+  row.querySelector(".title").textContent = "A name of many words that needs more than the two lines that it is given here";
+  const figure = 'clear <br><span class="small">0.01 (-0.01 to 0.04)</span>';
+  for (const cell of row.querySelectorAll("td:nth-child(n + 4)")) cell.innerHTML = figure;
+  body.replaceChildren(...Array.from({length: %d}, () => row.cloneNode(true)));
+})()"""
+"""Fills the list with so many rows, as high as a row can be."""
 WIDE, TALL = 1280, 900
+SHEET = 688
+"""Pixels of a sheet of A4 between its margins."""
 TIPS = "[...document.querySelectorAll('[data-link]')].map((e) => e.dataset.tip)"
 """What the lines of the network of diseases say."""
 
@@ -144,9 +155,20 @@ def test_the_first_screen_is_the_answer(page: Page) -> None:
     assert page.value("document.querySelectorAll('.figures div').length") <= 4
 
 
+def test_the_list_shows_as_many_clusters_as_the_words_above_it_say(page: Page) -> None:
+    """With names of two lines in each row."""
+    page.value(LONG_LIST % pictures.SEEN)
+    inside = "(([list, rows]) => [list.scrollHeight <= list.clientHeight, rows])"
+    seen = "[document.querySelector('.list'), document.querySelectorAll('#groups tbody tr').length]"
+    assert page.value(f"{inside}({seen})") == [True, pictures.SEEN]
+    page.value(LONG_LIST % (pictures.SEEN + 2))
+    assert page.value(f"{inside}({seen})") == [False, pictures.SEEN + 2]
+
+
 def test_on_a_small_screen_nothing_is_out_of_sight(browser: Page, file: Path) -> None:
     size(browser, 390, 844)
     page = opened(browser, file)
+    page.value(LONG_LIST % 2)
     assert page.value("document.documentElement.scrollWidth") <= 390
     wide = page.value(
         "[...document.querySelectorAll('#verdict *, #map *')].filter((e) => e.getBoundingClientRect().right > 391).length"
@@ -288,6 +310,18 @@ def test_in_print_everything_is_open_pages_have_numbers_and_heads_are_repeated(p
     assert page.value("[...document.querySelectorAll('table:not(.facts)')].every((t) => t.tHead)")
     assert page.value("!!document.querySelector('#glance th button')"), "which would keep its head from being repeated"
     assert sum(bool(re.search(r"Recognised\s+\(by chance\)", sheet)) for sheet in sheets) > 1
+
+
+def test_in_print_nothing_is_wider_than_the_sheet(page: Page) -> None:
+    size(page, SHEET, TALL)
+    page.command("Emulation.setEmulatedMedia", media="print")
+    try:
+        page.value("for (const part of document.querySelectorAll('details')) part.open = true")
+        parts = "[...document.querySelectorAll('main table, main svg, main img')]"
+        right = f"{parts}.map((e) => [e.id || e.className.baseVal || e.className || e.tagName, e.getBoundingClientRect().right])"
+        assert [found for found in page.value(right) if found[1] > SHEET + 1] == []
+    finally:
+        page.command("Emulation.setEmulatedMedia", media="")
 
 
 def test_it_reads_well_without_scripts(browser: Page, file: Path) -> None:

@@ -41,7 +41,9 @@ def test_what_differs_is_found_and_what_does_not_is_not_said_to() -> None:
     assert concepts.high < -2, "a tenth of the concepts"
     assert age.low < 0 < age.high
     told = str(say.differ(list(rows.values()), 10))
-    assert told.startswith("They differ from those in clusters: fewer recorded concepts (standardised difference -")
+    assert told.startswith(
+        "They differ from those in clusters, with 95 % intervals: fewer recorded concepts (standardised difference -"
+    )
     assert "older" not in told
     assert "younger" not in told
     same = compare(people(100, numbers={"age": people(100).numbers["age"]}), RULE)

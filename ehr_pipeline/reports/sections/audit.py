@@ -35,7 +35,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
 
 def _on_one_concept(findings: Findings) -> list[Statement]:
     """Return the warning of clusters that rest on one concept; nothing if there are none."""
-    told = occlusion.one_concept(findings.resting_on_one)
+    told = occlusion.how_many_rest_on_one(findings.resting_on_one, len(findings.numbers))
     return [together(Rate.CLUSTER, [told, occlusion.one_concept_means()])] if told else []
 
 
@@ -49,9 +49,9 @@ def _row(effect: Effect, *, diseases: bool, ages: bool, predicted: tuple[str, ..
     """Return the row of an attribute as text. `diseases` and `ages`: whether vectors contain codes of the diseases, and ages.
     `predicted`: the attributes that the encoder was trained to predict."""
     so = say.by_construction(effect, diseases=diseases, ages=ages, predicted=predicted)
-    meaning = (say.meaning(effect), so, say.left(effect))
+    meaning = (say.meaning(effect), so)
     return {
-        "name": effect.name,
+        "name": effect.name.removeprefix("the "),
         "measure": effect.measure,
         "value": _number(effect.value),
         "interval": f"{_number(effect.low)}–{_number(effect.high)}" if effect.value is not None else "",

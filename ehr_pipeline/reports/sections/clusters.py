@@ -14,6 +14,7 @@ from ehr_pipeline.reports.statements import marker_concepts, occlusion
 from ehr_pipeline.reports.statements import overlap as together
 from ehr_pipeline.reports.statements import pictures as drawn
 from ehr_pipeline.reports.statements.statement import Statement
+from ehr_pipeline.tables import asset_names as assets
 
 DOTS = 7
 """Concepts in each direction that the drawing of a card shows."""
@@ -52,7 +53,12 @@ def content(findings: Findings) -> dict[str, Any]:
         "glance": list_of_groups(findings),
         "heat": _heat(shown, is_tested=findings.is_tested) if named else None,
         **(side_by_side(findings, shown) if named else {"strips": ""}),
-        "glance_explained": say.glance(rules.suppress_below, findings.pairs_compared, findings.halves),
+        "glance_explained": say.glance(
+            rules.suppress_below,
+            findings.pairs_compared,
+            findings.halves,
+            cluster_reliability.limits(findings.inputs.settings[assets.CLUSTERS]["unstable_below"]),
+        ),
         "guide": [
             *say.how_to_read(rules.suppress_below, findings.beyond if findings.is_tested else "", findings.tests[0]),
             *filter(None, [occlusion.explained(findings.occlusion)]),
@@ -150,7 +156,7 @@ def drawings(card: Mapping[str, Any], *, is_tested: bool) -> dict[str, Any]:
         "lifts": charts.lifts(rows, drawn.lifts_alt(card["number"], rows), list(map(drawn.lift_hint, rows)))
         if rows
         else "",
-        "lifts_caption": drawn.lifts_caption(len(rows), len(card["over"]) + len(card["under"]), is_tested=is_tested),
+        "lifts_caption": drawn.lifts_caption(rows, len(card["over"]) + len(card["under"]), is_tested=is_tested),
         "pyramid": ""
         if card["pyramid"].is_empty
         else charts.draw_pyramid(

@@ -51,8 +51,8 @@ def content(findings: Findings) -> dict[str, Any] | None:
         "evolution": told,
         "windows": say.windows(told),
         "picture_alone": say.picture_alone(told),
+        "picture": say.picture(told),
         "notes": [
-            *say.picture(told),
             *say.what_windows_can_tell(fewest),
             *say.tested(told["tests"] if told["moves"] else 0, MAX_Q),
         ],

@@ -48,7 +48,8 @@ def content(findings: Findings) -> dict[str, Any]:
         artifacts[COHORT].counts["kept"], artifacts[PATIENT_EMBEDDINGS].counts["kept"]
     )
     return {
-        "lead": [summary(counted), say.sides(), reconciled(counted)],
+        "lead": [summary(counted), say.sides()],
+        "reconciled": reconciled(counted),
         "of_patients": diagram.draw("Flow of patients", patients(counted)),
         "of_events": diagram.draw("Flow of events", events(counted)),
         "rounding": say.rounding(findings.settings.suppress_below, rounded=counted.rounded),
@@ -246,14 +247,19 @@ def summary_of_patients(counted: Counted) -> str:
 
 def summary(counted: Counted) -> str:
     """Return how many of the event rows reach the data set, and the largest losses in any step, in words."""
+    event, read = counted.event, counted.counts[RAW_RECORDS]["rows_in"]
+    largest = [f"{event(number)} ({event.share(number, read)}) {reason}" for reason, number in _largest(counted)]
+    if not largest:
+        return reached(counted)
+    return f"{reached(counted)} The largest loss{'es' if len(largest) > 1 else ''}: {'; '.join(largest)}."
+
+
+def reached(counted: Counted) -> str:
+    """Return how many of the event rows reach the data set, in words."""
     read, kept = counted.counts[RAW_RECORDS]["rows_in"], counted.counts[PATIENT_DATASET]["kept"]
     event = counted.event
     share = event.share(kept, read)
-    told = f"Of {event(read)} rows of events, {event(kept)} ({share}) are in the patient data set."
-    largest = [f"{event(number)} ({event.share(number, read)}) {reason}" for reason, number in _largest(counted)]
-    if not largest:
-        return told
-    return f"{told} The largest loss{'es' if len(largest) > 1 else ''}: {'; '.join(largest)}."
+    return f"Of {event(read)} rows of events, {event(kept)} ({share}) are in the patient data set."
 
 
 def _largest(counted: Counted) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ehr_pipeline import __version__
 from ehr_pipeline.embeddings.vectors import settings_of
 from ehr_pipeline.reports import bias_audit, cluster_reliability
 from ehr_pipeline.reports.findings import Findings
@@ -24,7 +25,10 @@ def content(findings: Findings) -> dict[str, Any]:
         ("What may be an artefact?", _artefacts(findings)),
         ("What came in, and was all of it read?", _came_in(findings)),
         ("How many patients and events were lost, and where?", _lost(findings)),
-        ("With which settings?", [say.see_settings()]),
+        (
+            "With which settings and versions, and can it be made again?",
+            [say.made_again(__version__, findings.inputs.seed)],
+        ),
         ("May this page be released?", _released(findings)),
     ]
     how = made(findings.inputs, findings.vocabulary)
@@ -66,10 +70,7 @@ def _how_sure(findings: Findings) -> list[Any]:
         return [supported]
     return [
         say.subgroups(verdict),
-        say.stable(
-            cluster_reliability.counted(card["stability"]["words"] for card in findings.cards),
-            cluster_reliability.limits(inputs.settings[assets.CLUSTERS]["unstable_below"]),
-        ),
+        say.stable(cluster_reliability.counted(card["stability"]["words"] for card in findings.cards)),
         alternatives.steadier_methods(findings),
         say.relied_on(verdict, _sure(findings), len(findings.cards), len(findings.groups)),
         say.wavering(verdict, findings.cards),
@@ -112,7 +113,7 @@ def _released(findings: Findings) -> list[Statement]:
 
 def _lost(findings: Findings) -> list[Any]:
     counted = findings.counted
-    return [flow.summary_of_patients(counted), flow.summary(counted), flow.summary_of_codes(counted), say.see_flow()]
+    return [flow.summary_of_patients(counted), flow.reached(counted), flow.summary_of_codes(counted), say.see_flow()]
 
 
 def made(inputs: Inputs, vocabulary: Vocabulary) -> vectors.Made:

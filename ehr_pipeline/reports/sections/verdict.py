@@ -41,9 +41,12 @@ def content(findings: Findings) -> dict[str, Any]:
         "caption": say.map_caption(fewest),
         "how_to_read": patient_map.how_to_read(fewest),
         "groups": groups,
+        "choose": say.choose(len(groups)),
         "relation": verdict.relation(evidence["verdict"], len(groups), tested=tested) if groups else None,
         "how_sure": clusters.how_sure_columns(findings.halves),
-        "one_concept": occlusion.one_concept(findings.resting_on_one) if groups else None,
+        "one_concept": occlusion.how_many_rest_on_one(findings.resting_on_one, len(findings.numbers))
+        if groups
+        else None,
         **_map(findings),
     }
 

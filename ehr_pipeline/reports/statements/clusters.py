@@ -51,6 +51,7 @@ def title(card: Card, verdict: str) -> Statement:
 def facts(card: Card, verdict: str) -> Iterator[tuple[str, Statement]]:
     """Yield the facts on a card, each with its heading."""
     yield "Who", who(card)
+    yield "Age", age(card)
     if card["diseases"]:
         yield "Disease", shares(card["diseases"])
     if card["carried"] and verdict != "none":
@@ -60,20 +61,26 @@ def facts(card: Card, verdict: str) -> Iterator[tuple[str, Statement]]:
 
 
 def who(card: Card) -> Statement:
-    """Say how many patients a cluster has, their sex and their ages."""
-    return say(
-        "{size} patients ({share}) · {sex} · age at the last visit {age}: {ages}",
-        size=card["size"],
-        share=card["share"],
-        sex=card["sex"],
-        age=card["age"],
-        ages=Markup(", ").join(markup("{name} {share}", name=name, share=share) for name, share in card["ages"]),
-    )
+    """Say how many patients a cluster has, and their sex."""
+    return say("{size} patients ({share}) · {sex}", size=card["size"], share=card["share"], sex=card["sex"])
+
+
+def age(card: Card) -> Statement:
+    """Say how old a cluster's patients were: the median, the ages of the middle half if they may be shown, and the bands of age."""
+    median, _, quartiles = card["age"].removesuffix(")").partition(" (")
+    half = f" (the middle half: {quartiles.replace('–', ' to ')})" if quartiles else ""
+    bands = (f"{unbroken(share)} aged {name.replace('–', ' to ')}" for name, share in card["ages"])
+    return say("{all}", all=" · ".join([f"median {median} at the last visit{half}", *bands]))
+
+
+def unbroken(share: str) -> str:
+    """Return a share that stays on one line."""
+    return share.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def shares(named: Sequence[tuple[str, str]]) -> Statement:
     """Return names with their shares."""
-    parts = (markup("{name} {share}", name=name, share=share) for name, share in named)
+    parts = (markup("{name} {share}", name=name, share=unbroken(share)) for name, share in named)
     return say("{parts}", parts=Markup(" · ").join(parts))
 
 
@@ -111,7 +118,7 @@ def _excess(card: Card) -> str:
     """Return the excess with its interval as a part of a sentence, with a warning if the word for its lower end would be weaker."""
     if not card["excess"]:
         return ""
-    doubt = f", down to “{card['at_least']}”" if wavers(card) else ""
+    doubt = f", at its lower end “{card['at_least']}”" if wavers(card) else ""
     return f"; excess {card['excess']}{doubt}"
 
 
@@ -207,21 +214,21 @@ def how_sure_columns(halves: int) -> list[Statement]:
     """Explain the last two columns of the list on the first screen. `halves`: random halves of the patients."""
     return [
         say(
-            "How well recognised: whether half a record tells that a patient belongs to the cluster, beyond disease, sex, age and"
-            " amount of record (clear, weak, none); with the excess over chance (0 is chance, 1 is certain) and its 95 % interval"
-            " over the patients tested."
+            "Recognised: whether half a record tells that a patient belongs to the cluster, beyond disease, sex, age and amount of"
+            " record (clear, weak, none); with the excess over chance (0 is chance, 1 is certain) and its 95 % interval over the"
+            " patients tested."
         ),
         say(
-            "How stable: whether other samples of the patients give the same cluster (stable, doubtful, unstable); with the mean"
+            "Stable: whether other samples of the patients give the same cluster (stable, doubtful, unstable); with the mean"
             " Jaccard coefficient over {halves} random halves of the patients, and the range of 95 % of them.",
             halves=halves,
         ),
     ]
 
 
-def glance(fewest: int, pairs: int, halves: int) -> list[Statement]:
+def glance(fewest: int, pairs: int, halves: int, limits: str) -> list[Statement]:
     """Explain the columns of the list of clusters. `pairs`: how many pairs of clusters were compared; `halves`: random halves of
-    the patients."""
+    the patients; `limits`: of the words for stability (`cluster_reliability.limits`)."""
     return [
         say("Age at the last visit: median (quartiles)."),
         say(
@@ -256,11 +263,13 @@ def glance(fewest: int, pairs: int, halves: int) -> list[Statement]:
             else "No pair came into question here.",
         ),
         say(
-            "Stability: whether other samples of the patients give the same cluster: the mean Jaccard coefficient over {halves}"
-            " random halves of the patients, and in brackets between which values 95 % of the halves lie. That is how far halves"
-            " differ, and no confidence interval, since halves share patients. The word goes by the mean. The two are different"
-            " things: an age band can be found again in every sample and yet say no more about a patient than age does.",
+            "Stability: whether other samples of the patients give the same cluster: the mean Jaccard coefficient between the"
+            " cluster and the most similar one of each of {halves} random halves of the patients, and in brackets between which"
+            " values 95 % of the halves lie. That is how far halves differ, and no confidence interval, since halves share"
+            " patients. The word goes by the mean: {limits}. The two are different things: an age band can be found again in every"
+            " sample and yet say no more about a patient than age does.",
             halves=halves,
+            limits=limits,
         ),
     ]
 

@@ -26,7 +26,7 @@ def windows(told: Mapping[str, Any]) -> list[Statement]:
     if few not in ("…", "0"):
         sentences.append(
             say(
-                "The other {few} have one window or none: their record is shorter, or too few of the chosen concepts stand in the"
+                "The other {few} have one window or none: their record is shorter, or too few of the chosen concepts are in the"
                 " rest of it. How they change is not known.",
                 few=few,
             )
@@ -130,9 +130,9 @@ def no_moves(pairs: int, fewest: int, max_q: float) -> Statement:
     if not pairs:
         return say("Too few patients moved between any two clusters to test whether they changed.")
     return say(
-        "Between no two clusters do more patients go one way than expected (BH value below {max_q:g} over the {pairs} tested, and"
-        " at least {fewest} patients): no change beyond growing older and chance is shown. A change that few patients go through"
-        " can be missed.",
+        "No change is shown beyond growing older and chance: between no two clusters do more patients go one way than expected (BH"
+        " value below {max_q:g} over the {pairs} tested, and at least {fewest} patients). A change that few patients go through can"
+        " be missed.",
         Rate.CHANGE,
         max_q=max_q,
         pairs=counted(pairs, "pair"),

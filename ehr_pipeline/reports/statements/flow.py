@@ -9,7 +9,7 @@ from ehr_pipeline.reports.statements.statement import Statement, percent, say
 def sides() -> Statement:
     """Say where patients, events and losses stand in the diagrams."""
     return say(
-        "The drawing follows patients; that of events is folded away below it. What was lost stands beside the arrows."
+        "The drawing follows the patients, with those lost beside the arrows; the drawing of events is folded below it."
     )
 
 

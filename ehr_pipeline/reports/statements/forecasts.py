@@ -43,8 +43,8 @@ def verdict(row: Mapping[str, Any], patients: str) -> Statement:
 def foresight(share: float, popularity: float, kind: str) -> Statement:
     """State the value of Foresight's own metric, and the value that popularity alone reaches."""
     return say(
-        "By Foresight's own metric, which is told type and status of the answer: {share} of {kind} are found, by popularity alone"
-        " {popularity}.",
+        "By Foresight’s own metric, which gives away the semantic type of the answer and whether the patient had it: {share} of"
+        " {kind} are found, by popularity alone {popularity}.",
         share=percent(share, 1),
         popularity=percent(popularity, 1),
         kind=KIND[kind],
@@ -68,8 +68,8 @@ def lead(verdicts: int, recurring: float, new: float) -> Statement:
     return say(
         "On patients of the test side, from whom nothing was learned, a visit was drawn, and ten concepts were named that may"
         " follow: of those that the patient never had (new), and of those that the patient had (recurring). Recall at ten: of what"
-        " was recorded, the share among the ten. The baselines are counted on the training side; the day of the next visit is not"
-        " told. “Better” needs an interval above zero and a gain that a reader would notice: {recurring:.0f} points of recurring"
+        " was recorded, the share among the ten. The baselines are counted on the training side; no side knows the day of the next"
+        " visit. “Better” needs an interval above zero and a gain that a reader would notice: {recurring:.0f} points of recurring"
         " concepts, {new:g} times as many new ones. So “no better” can stand beside an interval above zero. The {verdicts} are not"
         " adjusted for their number.",
         recurring=100 * recurring,

@@ -50,9 +50,11 @@ def differ(rows: Sequence[Row], fewest: int) -> Statement:
         )
     apart.sort(key=lambda pair: -abs(pair[1].value))
     return say(
-        "They differ from those in clusters: {named}. Clusters do not speak for them.",
+        "They differ from those in clusters, with 95 % intervals: {named}. The clusters say nothing about them.",
         named=listed(
-            f"{WORDS[name][found.value < 0]} (standardised difference {interval(found)})" for name, found in apart
+            f"{WORDS[name][found.value < 0]} ({'standardised difference ' if place == 0 else ''}{found.value:+.2f};"
+            f" {found.low:+.2f} to {found.high:+.2f})"
+            for place, (name, found) in enumerate(apart)
         ),
     )
 

@@ -73,12 +73,28 @@ def one_concept(resting: Mapping[int, str]) -> Statement | None:
     )
 
 
+def how_many_rest_on_one(resting: Mapping[int, str], clusters: int) -> Statement | None:
+    """Warn how many of all `clusters` rest on one concept alone; None if there are none."""
+    if not resting:
+        return None
+    return say(
+        "{some} of the {clusters} clusters {rest} on one concept: without it, {part} or more of what sets {whose} patients apart"
+        ' from the nearest other cluster is lost. Which one: see the column <a href="#glance">Rests most on</a>.',
+        Rate.CLUSTER,
+        some=len(resting),
+        clusters=clusters,
+        rest="rests" if len(resting) == 1 else "rest",
+        whose="its" if len(resting) == 1 else "their",
+        part=percent(ALONE),
+    )
+
+
 def one_concept_means() -> Statement:
     """Say what it means for the reader that a cluster rests on one concept."""
     return say(
         "Without that concept, such a cluster would hardly differ from its neighbour, so who records the concept decides who is in"
-        " it. Not all of its patients need have the concept, and patients of other clusters have it too. How it"
-        " was measured stands under “How to read the cards”."
+        " it. Not all of its patients need have the concept, and patients of other clusters have it too. How this"
+        " was measured: see “How to read the cards”."
     )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from ehr_pipeline.reports.cards import ConceptRow
 from ehr_pipeline.reports.statements.statement import Statement, counted, say
 
+SEEN = 12
+"""Clusters of the list that the first screen shows (a browser test counts them)."""
 NAMED_IN_ALT = 4
 """Number of names that an alternative text lists before it refers to the table."""
 
@@ -39,6 +41,12 @@ def map_caption(fewest: int) -> Statement:
     )
 
 
+def choose(clusters: int) -> str:
+    """Say how to choose a cluster, and whether the list goes on below what is seen of it."""
+    more = f" It holds {clusters}: scroll it for all." if clusters > SEEN else ""
+    return f"Choose a cluster in the list or on the map.{more}"
+
+
 def lift_hint(row: ConceptRow) -> str:
     """Say what a dot stands for, as the table does."""
     told = f"{row.name}: {row.share} here, {row.elsewhere} elsewhere"
@@ -58,12 +66,18 @@ def _colours(*, is_tested: bool) -> str:
     return "Red: recorded more often here than elsewhere; blue: less often"
 
 
-def lifts_caption(shown: int, of: int, *, is_tested: bool) -> Statement:
-    """Say what the dots are, and how many concepts have one."""
+def lifts_caption(rows: Sequence[ConceptRow], of: int, *, is_tested: bool) -> Statement:
+    """Say what the dots are, and how many of the concepts are drawn."""
+    which = f" The first {len(rows)} of {of} concepts." if len(rows) < of else ""
+    if not any(row.interval for row in rows):
+        return say(
+            "Share of patients with the concept. The lift would reveal a small count, and is not shown.{which}",
+            which=which,
+        )
     return say(
-        "Share of patients with a concept here over the share of all others, with 95 % interval. {colours}. {which}",
+        "Lift: share of patients with the concept here over the share of all others, with 95 % interval. {colours}.{which}",
         colours=_colours(is_tested=is_tested),
-        which=f"The first {shown} of {of} concepts." if shown < of else "",
+        which=which,
     )
 
 
@@ -106,10 +120,10 @@ def heat_caption(*, is_tested: bool) -> Statement:
 
 def coverage(share: float) -> str:
     """Say which events the `share` of events with a concept refers to. Codes that are kept as they are count as concepts."""
-    others = "; the others play no part in the clusters" if share < 1 else ""
+    others = "; the others are not used" if share < 1 else ""
     return f"of events have a code that stands for a concept{others}"
 
 
 def largest_effect(name: str) -> str:
     """Name the attribute, other than disease, that the clusters follow most."""
-    return f"association of the clusters with {name}: the strongest, beside that with disease"
+    return f"association of the clusters with {name}, the strongest apart from disease"

@@ -50,7 +50,7 @@ def number(pairs: int, concepts: int, ordered: int) -> Statement:
     if not pairs:
         return say("No pair of the {concepts} compared can be shown.", concepts=counted(concepts, "concept"))
     return say(
-        "{pairs} of {concepts} can be shown. Which comes first can be told of {ordered}.",
+        "{pairs} of {concepts} can be shown. The records show for {ordered} which comes first.",
         pairs=counted(pairs, "pair"),
         concepts=counted(concepts, "concept"),
         ordered=f"{ordered:,} of them" if ordered else "none of them",
@@ -77,7 +77,7 @@ def doubts(ordered: bool) -> Statement:
     return say(
         "None of this says that one causes the other: a common cause, or care for the one in which the other is noticed, gives the"
         " same figures. “–” stands where {untold}a figure would reveal fewer patients than the threshold.",
-        untold="it cannot be told which comes first, or where " if ordered else "",
+        untold="the records do not show which comes first, or where " if ordered else "",
     )
 
 

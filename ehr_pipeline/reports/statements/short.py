@@ -86,14 +86,9 @@ def subgroups(verdict: str) -> Statement:
     return say("{word} evidence that there are subgroups at all.", Rate.SUBGROUPS, word=verdict.capitalize())
 
 
-def stable(numbers: str, limits: str) -> Statement:
-    """Say how many clusters are found again in other samples. `numbers` and `limits` come from `cluster_reliability`."""
-    return say(
-        "Found again in other samples of the patients: {numbers} ({limits}).",
-        Rate.CLUSTER,
-        numbers=numbers,
-        limits=limits,
-    )
+def stable(numbers: str) -> Statement:
+    """Say how many clusters are found again in other samples. `numbers` comes from `cluster_reliability`."""
+    return say("Found again in other samples of the patients: {numbers}.", Rate.CLUSTER, numbers=numbers)
 
 
 def relied_on(verdict: str, sure: Groups, clusters: int, groups: int) -> Statement | None:
@@ -280,8 +275,8 @@ def years(told: str) -> Statement:
 def passed() -> Statement:
     """Say what the checks of the stages mean for this page."""
     return say(
-        "Every check that would have stopped the run was passed. Those that only warn are in the log of the run and in"
-        " Dagster, not on this page."
+        "Every check that stops a run was passed. Checks that only warn are in the log of the run and in Dagster, not on this"
+        " page."
     )
 
 
@@ -290,10 +285,15 @@ def see_flow() -> Statement:
     return say('See <a href="#flow">from raw rows to clusters</a>.')
 
 
-def see_settings() -> Statement:
-    """Say where the settings are listed."""
+def made_again(version: str, seed: int) -> Statement:
+    """Say which version and seed made the page, where the rest is listed, and what gives the same results again."""
     return say(
-        'The main ones are in a table under <a href="#settings">Settings</a>, with all others folded away below it.'
+        "Made by ehr_pipeline {version} with seed {seed}. The main settings, all others, the versions of the libraries, and the"
+        ' version of the data of each stage are under <a href="#settings">Settings and versions</a>. The same extracts in the same'
+        " order, with the same settings and versions, give the same results on the same kind of CPU; trained on a GPU, the encoder"
+        " can differ slightly.",
+        version=version,
+        seed=seed,
     )
 
 

@@ -72,7 +72,7 @@ def test_what_is_left_at_each_step_and_what_fell_out() -> None:
     assert numbers(steps) == ["5,030", "5,000", "4,950", "4,900", "2,000", "1,980"]
     assert steps[0].lost == (("further rows of the same patients", "30"),)
     assert steps[2].lost == (("with too few visits", "50"),)
-    assert steps[4].lost == (("no chosen concept", "20"),)
+    assert steps[4].lost == (("without a chosen concept", "20"),)
     assert numbers(flow.events(counted())) == ["100,000", "99,000", "60,000", "59,000", "50,000"]
 
 

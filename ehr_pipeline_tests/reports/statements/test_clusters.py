@@ -7,6 +7,7 @@ import pytest
 from ehr_pipeline.reports.marks_of_others import Carried
 from ehr_pipeline.reports.nearest_cluster import Closest
 from ehr_pipeline.reports.statements import clusters, pictures
+from ehr_pipeline_tests.reports.test_charts import row
 
 
 def card(**other: Any) -> dict[str, Any]:
@@ -45,13 +46,11 @@ def test_a_cluster_gets_a_name_only_where_there_is_evidence() -> None:
 
 def test_the_facts_of_a_card() -> None:
     facts = dict(clusters.facts(card(carried=Carried("Psoriasis", 7, ("a", "b"))), "clear"))
-    assert list(facts) == ["Who", "Disease", "Perhaps", "Records", "How sure"]
-    assert str(facts["Who"]).startswith(
-        "120 patients (4.8 %) · female 50–60 % · age at the last visit 54 (40–60): 18–39 20 %, 40–59"
-    )
-    assert facts["Disease"].text == "Psoriasis &lt; 90 % · Eczema 10 %"
+    assert list(facts) == ["Who", "Age", "Disease", "Perhaps", "Records", "How sure"]
+    assert str(facts["Who"]) == "120 patients (4.8 %) · female 50–60 %"
+    assert facts["Disease"].text == "Psoriasis &lt; 90\N{NO-BREAK SPACE}% · Eczema 10\N{NO-BREAK SPACE}%"
     assert str(facts["Perhaps"]) == "Psoriasis patients who also carry the marks of cluster 7: a, b"
-    assert list(dict(clusters.facts(card(diseases=[]), "none"))) == ["Who", "Records", "How sure"]
+    assert list(dict(clusters.facts(card(diseases=[]), "none"))) == ["Who", "Age", "Records", "How sure"]
 
 
 @pytest.mark.parametrize(
@@ -79,9 +78,9 @@ def test_how_sure(evidence: str, told: str) -> None:
 def test_a_word_whose_interval_reaches_a_weaker_one_says_so() -> None:
     """A statistician would not sign “clear” beside an interval that ends in “weak” or “none”."""
     weaker = card(at_least="weak", excess="0.24 (0.12 to 0.36)")
-    assert "; excess 0.24 (0.12 to 0.36), down to “weak”." in str(clusters.how_sure(weaker, "clear"))
-    assert "down to" not in str(clusters.how_sure(card(), "clear"))
-    assert "down to" not in str(clusters.how_sure(card(evidence="none", at_least="none"), "clear"))
+    assert "; excess 0.24 (0.12 to 0.36), at its lower end “weak”." in str(clusters.how_sure(weaker, "clear"))
+    assert "at its lower end" not in str(clusters.how_sure(card(), "clear"))
+    assert "at its lower end" not in str(clusters.how_sure(card(evidence="none", at_least="none"), "clear"))
 
 
 def test_every_verdict_on_a_cluster_has_its_figure_and_its_interval() -> None:
@@ -139,12 +138,24 @@ def test_each_direction_has_a_table() -> None:
     assert not list(clusters.sides(card(), is_tested=True))
 
 
+def test_ages_are_told_in_words_and_without_ranges_side_by_side() -> None:
+    ages = [("18–39", "<20 %"), ("40–59", "36–41 %"), ("80 and over", "4–7 %")]
+    told = str(clusters.age(card(ages=ages))).replace("\N{NO-BREAK SPACE}", " ")
+    assert told == (
+        "median 54 at the last visit (the middle half: 40 to 60) · <20 % aged 18 to 39 · 36–41 % aged 40 to 59 · 4–7 % aged 80"
+        " and over"
+    )
+    assert str(clusters.age(card(age="54", ages=[]))) == "median 54 at the last visit"
+
+
 def test_no_heading_says_more_than_the_half_test() -> None:
     """It compares patients alike: a concept that passes it may be no more frequent than among all others."""
     headings = [heading for _, heading, _ in clusters.sides(card(over=["a"], under=["b"]), is_tested=True)]
     assert headings == ["More frequent than among patients alike", "Less frequent than among patients alike"]
     for is_tested in (True, False):
-        words = str(pictures.lifts_caption(3, 3, is_tested=is_tested)) + str(pictures.heat_caption(is_tested=is_tested))
+        words = str(pictures.lifts_caption([row("Gout", "2.00", "1.50–2.70")], 1, is_tested=is_tested)) + str(
+            pictures.heat_caption(is_tested=is_tested)
+        )
         assert words.count("among patients alike") == (2 if is_tested else 0)
         assert words.count("recorded more often here than elsewhere") == (0 if is_tested else 2)
     assert "a concept can pass the test although the interval of its lift includes 1" in " ".join(
@@ -157,8 +168,8 @@ def test_how_sure_a_cluster_is_has_two_columns() -> None:
     recognised, stable = map(str, clusters.how_sure_columns(20))
     assert "95 % interval over the patients tested" in recognised
     assert "over 20 random halves" in stable
-    assert recognised.startswith("How well recognised: whether half a record tells")
-    assert stable.startswith("How stable: whether other samples")
+    assert recognised.startswith("Recognised: whether half a record tells")
+    assert stable.startswith("Stable: whether other samples")
     assert all(word in recognised for word in ("clear", "weak", "none"))
     assert all(word in stable for word in ("stable", "doubtful", "unstable"))
     assert clusters.stability(card(stability={"words": "doubtful", "jaccard": 0.7})) == "doubtful"
