@@ -53,6 +53,8 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
         inputs.settings[name] for name in (assets.VOCABULARY, assets.PATIENT_DATASET, assets.CLUSTERS)
     )
     encoder, vectors = inputs.settings[assets.ENCODER_CHECKPOINT], inputs.settings[assets.PATIENT_EMBEDDINGS]
+    made = inputs.artifacts[assets.CLUSTERS].counts["clusters"]
+    number = f"{made} (n = {json.dumps(clusters['n'])})" if clusters["n"] != made else str(made)
     cohort = [
         disease["name"] + (f" (on {disease['min_visits']} days or more)" if disease["min_visits"] > 1 else "")
         for disease in inputs.settings[assets.COHORT]["cohort"]
@@ -72,7 +74,7 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
             f"preset {vectors['preset']}{''.join(f', but {change}' for change in changed(inputs))}, over"
             f" {POOLED[vectors['pooling']['select']]}",
         ),
-        ("Clusters", f"{clusters['n']}, by the method {clusters['method']}, {clusters['neighbours']} neighbours"),
+        ("Clusters", f"{number}, by the method {clusters['method']}, {clusters['neighbours']} neighbours"),
         (
             "Map (UMAP)",
             f"2 dimensions, by cosine, {clusters['neighbours']} neighbours, least distance 0.1, seed {inputs.seed};"
@@ -100,7 +102,7 @@ def _source(inputs: Inputs) -> str:
     source: str = read_coverage(inputs.artifacts[assets.MAPPED_EVENTS].path)["source"]
     if source != inputs.settings[assets.MAPPED_EVENTS]["source"]:
         return source
-    return f"{source}; its release is not told by the mapping table (events.mrsab names the file that does)"
+    return f"{source}, of an unknown release (to have it recorded, name the file MRSAB in events.mrsab)"
 
 
 def _public(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -38,9 +38,9 @@ def test_a_release_that_the_mapping_does_not_know_is_told_as_such(tiny: Pipeline
     artifact = tiny.store.current("mapped_events")
     settings = {"mapped_events": artifact.manifest["settings"]}
     inputs = Inputs("tiny", [], {"mapped_events": artifact}, settings, 0, {})
-    assert "not told by the mapping table" in section._source(inputs)
+    assert "of an unknown release" in section._source(inputs)
     other = {"mapped_events": settings["mapped_events"] | {"source": "without a version"}}
-    assert "not told" not in section._source(Inputs("tiny", [], {"mapped_events": artifact}, other, 0, {}))
+    assert "unknown release" not in section._source(Inputs("tiny", [], {"mapped_events": artifact}, other, 0, {}))
 
 
 def test_what_was_changed_of_a_preset_is_told(tiny: Pipeline) -> None:
