@@ -34,6 +34,7 @@ from sklearn.metrics import adjusted_rand_score
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.clusters.planted import PlantedGroups, read_agreement
+from ehr_pipeline.clusters.truth import within_diseases
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import ablations, quality
 from ehr_pipeline.embeddings.geometry import unit_length
@@ -132,18 +133,11 @@ def judged(spaces: dict[str, Floats], named: NDArray[Any], diseases: NDArray[Any
         found = [KMeans(len(names), n_init=10, random_state=start).fit_predict(unit) for start in range(starts)]
         figures[name] = {
             "indices": [float(adjusted_rand_score(groups, labels)) for labels in found],
-            "within": float(np.mean([within(groups, diseases, labels) for labels in found])),
+            "within": float(np.mean([within_diseases(groups, diseases, labels) for labels in found])),
             "disease": float(np.mean([adjusted_rand_score(diseases, labels) for labels in found])),
             "nearest": float((groups[quality.nearest(unit, NEAREST)] == groups[:, None]).mean()),
         }
     return figures
-
-
-def within(groups: NDArray[Any], diseases: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Mean adjusted Rand index among the patients of each disease that has at least two groups; 0 if none has."""
-    of_each = [diseases == disease for disease in np.unique(diseases)]
-    told = [adjusted_rand_score(groups[own], labels[own]) for own in of_each if len(np.unique(groups[own])) > 1]
-    return float(np.mean(told)) if told else 0.0
 
 
 def companions(pipeline: Pipeline, truth: PlantedGroups) -> dict[str, list[int]]:

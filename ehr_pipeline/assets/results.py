@@ -161,7 +161,7 @@ RESULTS = (
         description="A cluster and a place on the map for every patient of the cohort, and how far the division can be "
         "trusted.",
         reads=(PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY),
-        version="10",
+        version="11",
         section="clusters",
         also=(identity.seed,),
         checks=(

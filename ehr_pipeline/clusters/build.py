@@ -213,6 +213,7 @@ def _compare(
         found = truth.agreement(
             groups,
             people.column("patient_id").to_pylist(),
+            np.array(people.column("disease").to_pylist()),
             divided.labels,
             spaces,
             method=settings.method,

@@ -29,6 +29,7 @@ from sklearn.metrics import adjusted_rand_score, homogeneity_score
 from ehr_pipeline.clusters.evidence import Half
 from ehr_pipeline.clusters.methods import Labels, Vectors
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN, PlantedGroups
+from ehr_pipeline.clusters.truth import within_diseases
 from ehr_pipeline.embeddings import ablations, measures, quality
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.patient_blocks import Estimate, matched_blocks, mean_over_blocks
@@ -70,6 +71,8 @@ class Row:
     """Rank correlations of the distance to the centre with age and amount of record, and the spread (`quality.collapse`)."""
     adjusted_rand_index: Estimate | None = None
     """Index with as many clusters as groups: mean, lowest and highest of STARTS starts; None without truth."""
+    within_diseases: Estimate | None = None
+    """Mean index among the patients of each disease, for the same clusters (`truth.within_diseases`); None without truth."""
     homogeneity: Estimate | None = None
     """Homogeneity with as many clusters as the run has: mean, lowest and highest of STARTS starts; None without truth."""
 
@@ -104,9 +107,11 @@ class Contributions:
 
 @dataclass(frozen=True)
 class Truth:
-    """Planted groups of the patients: `group` (n,), '' if unknown; and the number of clusters that was requested."""
+    """Planted groups and diseases of the patients: `group` (n,), '' if unknown, and `disease` (n,); and the number of clusters that
+    was requested."""
 
     group: NDArray[Any]
+    disease: NDArray[Any]
     groups: int
     clusters: int
 
@@ -149,7 +154,7 @@ def of_sample(
     truth = None
     if groups and len(groups.companions) > 1:
         names = np.array([groups.group_of.get(patient, "") for patient in people.column("patient_id").to_pylist()])
-        truth = Truth(names, len(groups.companions), clusters)
+        truth = Truth(names, np.array(people.column("disease").to_pylist()), len(groups.companions), clusters)
     return compare(spaces, alike, numbers, truth=truth, seed=seed)
 
 
@@ -209,18 +214,17 @@ def retrieved(one: Vectors, other: Vectors, alike: Labels) -> NDArray[np.float64
 def agreement(vectors: Vectors, truth: Truth, seed: int) -> dict[str, Estimate]:
     """Agreement of k-means with the planted groups: mean, lowest and highest of STARTS random starts."""
     unit, known = unit_length(vectors), truth.group != ""
-    scores = {
-        "adjusted_rand_index": (adjusted_rand_score, truth.groups),
-        "homogeneity": (homogeneity_score, truth.clusters),
-    }
-    found = {}
-    for name, (score, n) in scores.items():
-        values = [
-            float(score(truth.group[known], KMeans(n, n_init=1, random_state=seed + start).fit_predict(unit)[known]))
-            for start in range(STARTS)
-        ]
-        found[name] = Estimate(float(np.mean(values)), min(values), max(values))
-    return found
+    group, disease = truth.group[known], truth.disease[known]
+    values: dict[str, list[float]] = {"adjusted_rand_index": [], "within_diseases": [], "homogeneity": []}
+    for start in range(STARTS):
+        as_many, as_set = (
+            KMeans(n, n_init=1, random_state=seed + start).fit_predict(unit)[known]
+            for n in (truth.groups, truth.clusters)
+        )
+        values["adjusted_rand_index"].append(float(adjusted_rand_score(group, as_many)))
+        values["within_diseases"].append(within_diseases(group, disease, as_many))
+        values["homogeneity"].append(float(homogeneity_score(group, as_set)))
+    return {name: Estimate(float(np.mean(some)), min(some), max(some)) for name, some in values.items()}
 
 
 def counted(whole: csr_array, halves: tuple[csr_array, csr_array], components: int, seed: int) -> Space:

@@ -10,9 +10,21 @@ from ehr_pipeline.clusters.methods import Labels, cluster
 from ehr_pipeline.clusters.planted import PlantedGroups
 
 
+def within_diseases(groups: NDArray[Any], diseases: NDArray[Any], labels: Labels) -> float:
+    """Mean adjusted Rand index among the patients of each disease that has several groups; 0 if none has. All arrays are (n,).
+
+    Where a group belongs to one disease, clusters that repeat the diseases, which the cohort names, have a high index over all
+    patients; this one says what they tell of groups beyond that.
+    """
+    of_each = [diseases == disease for disease in np.unique(diseases)]
+    told = [adjusted_rand_score(groups[own], labels[own]) for own in of_each if len(np.unique(groups[own])) > 1]
+    return float(np.mean(told)) if told else 0.0
+
+
 def agreement(
     truth: PlantedGroups,
     patient_ids: list[str],
+    diseases: NDArray[Any],
     labels: Labels,
     vectors: dict[str, NDArray[np.float32]],
     *,
@@ -20,8 +32,9 @@ def agreement(
     neighbours: int,
     seed: int,
 ) -> dict[str, Any]:
-    """For each set of vectors, the adjusted Rand index of as many clusters as there are planted groups, and the homogeneity of as
-    many clusters as this run has.
+    """For each set of vectors, the adjusted Rand index of as many clusters as there are planted groups, over all patients and
+    within `diseases` (n,), and the homogeneity of as many clusters as this run has; `disease` is the index of the diseases
+    themselves.
 
     The first of `vectors` are this run's patient vectors, from which `labels` were made; the others are for comparison.
     """
@@ -35,6 +48,7 @@ def agreement(
         as_set = labels if name == next(iter(vectors)) else cluster(own, method, n, neighbours, seed)
         table[name] = {
             "adjusted_rand_index": float(adjusted_rand_score(groups, as_many[known])),
+            "within_diseases": within_diseases(groups, diseases[known], as_many[known]),
             "homogeneity": float(homogeneity_score(groups, as_set[known])),
         }
     main = {
@@ -46,6 +60,7 @@ def agreement(
         "groups": count,
         "n": n,
         "patients": int(known.sum()),
+        "disease": float(adjusted_rand_score(groups, diseases[known])),
         "vectors": table,
         "main_cluster": main,
         "companions": truth.companions,

@@ -53,11 +53,18 @@ def test_agreement_with_planted_groups() -> None:
     )
     noise = np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32)
     labels = cluster(vectors, "spectral", 6, 10, 0)
-    found = agreement(
-        planted, ids, labels, {"this_run": vectors, "counts": noise}, method="spectral", neighbours=10, seed=0
-    )
-    assert found["vectors"]["this_run"] == pytest.approx({"adjusted_rand_index": 1.0, "homogeneity": 1.0})
+    diseases = np.where(names == "a", "acne", "eczema")
+    by_disease = np.stack([names == "a", names != "a"], axis=1).astype(np.float32) * 9 + noise[:, :2]
+    spaces = {"this_run": vectors, "counts": noise, "diseases": by_disease}
+    found = agreement(planted, ids, diseases, labels, spaces, method="spectral", neighbours=10, seed=0)
+    full = {"adjusted_rand_index": 1.0, "within_diseases": 1.0, "homogeneity": 1.0}
+    assert found["vectors"]["this_run"] == pytest.approx(full)
     assert found["vectors"]["counts"]["adjusted_rand_index"] < 0.1
+    assert 0.3 < found["disease"] < 0.9
+    repeated = found["vectors"]["diseases"]
+    assert repeated["within_diseases"] < 0.1 < repeated["adjusted_rand_index"], (
+        "it tells the disease and nothing beyond"
+    )
     assert set(found["main_cluster"]) == {"a", "b", "c"}
 
 

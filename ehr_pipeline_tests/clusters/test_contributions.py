@@ -82,11 +82,13 @@ def test_rows_are_paired_with_those_of_this_run() -> None:
 def test_agreement_is_over_several_starts() -> None:
     vectors, groups = blobs()
     named = np.array(["a", "b", "c"])[groups]
-    found = contributions.agreement(vectors, Truth(named, 3, 6), seed=0)
+    diseases = np.where(groups == 2, "acne", "eczema")
+    found = contributions.agreement(vectors, Truth(named, diseases, 3, 6), seed=0)
+    assert found["within_diseases"].high == pytest.approx(1)
     assert found["adjusted_rand_index"].high == pytest.approx(1)
     assert found["homogeneity"].value == pytest.approx(1)
     noise = np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32)
-    chance = contributions.agreement(noise, Truth(np.where(groups == 0, "", named), 3, 6), seed=0)[
+    chance = contributions.agreement(noise, Truth(np.where(groups == 0, "", named), diseases, 3, 6), seed=0)[
         "adjusted_rand_index"
     ]
     assert chance.low < chance.value < chance.high < 0.1

@@ -28,6 +28,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
             {
                 "name": say.NAMES[row.name],
                 "index": say.starts(row.adjusted_rand_index),
+                "within": say.starts(row.within_diseases),
                 "homogeneity": say.starts(row.homogeneity),
             }
             for row in rows

@@ -123,13 +123,17 @@ def clusters_of_this_run(planted: dict[str, Any]) -> Statement:
         "This extract is synthetic: {groups} groups were planted, each with companions of its own. The {n} clusters of this page"
         " have a homogeneity of {own} (1 where each cluster holds patients of one group only, 0 where it says nothing of the"
         " group); with {groups} clusters by the same method, the adjusted Rand index is {index}. With concept counts in place of"
-        " the patient vectors, these are {counts} and {counts_index}.",
+        " the patient vectors, these are {counts} and {counts_index}. The disease alone, which the cohort names, has an index of"
+        " {disease}. Among patients of one disease, the mean index is {within}; with concept counts, {counts_within}.",
         n=planted["n"],
         groups=planted["groups"],
         own=f"{own['homogeneity']:.3f}",
         index=f"{own['adjusted_rand_index']:.3f}",
         counts=f"{counts['homogeneity']:.3f}",
         counts_index=f"{counts['adjusted_rand_index']:.3f}",
+        disease=f"{planted['disease']:.3f}",
+        within=f"{own['within_diseases']:.3f}",
+        counts_within=f"{counts['within_diseases']:.3f}",
     )
 
 

@@ -17,15 +17,23 @@ LOOSE = 0.5
 
 def invented(planted: Mapping[str, Any]) -> Statement:
     """Warn that the patients are synthetic, and say how far the clusters match the groups that were planted (`planted`)."""
-    own, counts = (planted["vectors"][name]["adjusted_rand_index"] for name in (THIS_RUN, COUNTS))
+    (own, within), (counts, counts_within) = (
+        (found["adjusted_rand_index"], found["within_diseases"])
+        for found in (planted["vectors"][name] for name in (THIS_RUN, COUNTS))
+    )
     return say(
         "<b>These patients are invented.</b> A program drew their records; ages, diseases and numbers have no clinical meaning. It"
         ' planted {groups} groups of patients. <a href="#truth">Held against this truth</a>, clusters by this page’s method {match}'
-        " (adjusted Rand index {own:.2f}; 1 is a full match, 0 is chance; {counts:.2f} by concept counts without a model).",
+        " (adjusted Rand index {own:.2f}; 1 is a full match, 0 is chance; {counts:.2f} by concept counts without a model,"
+        " {disease:.2f} by the disease alone). Among patients of one disease it is {within:.2f}, and {counts_within:.2f} by"
+        " concept counts.",
         groups=planted["groups"],
         match=_match(own),
         own=own,
         counts=counts,
+        disease=planted["disease"],
+        within=within,
+        counts_within=counts_within,
     )
 
 

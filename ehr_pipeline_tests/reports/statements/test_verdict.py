@@ -61,10 +61,14 @@ def test_what_clusters_are_where_there_is_no_evidence_of_subgroups() -> None:
     ("index", "match"), [(0.056, "hardly match them"), (0.4, "match them in part"), (0.9, "match most of them")]
 )
 def test_where_groups_were_planted_the_first_lines_say_whether_they_were_found(index: float, match: str) -> None:
-    vectors = {"this_run": {"adjusted_rand_index": index}, "counts": {"adjusted_rand_index": 0.171}}
-    told = str(verdict.invented({"groups": 10, "vectors": vectors}))
+    vectors = {
+        "this_run": {"adjusted_rand_index": index, "within_diseases": 0.049},
+        "counts": {"adjusted_rand_index": 0.171, "within_diseases": 0.031},
+    }
+    told = str(verdict.invented({"groups": 10, "disease": 0.5, "vectors": vectors}))
     assert f"clusters by this page’s method {match} (adjusted Rand index {index:.2f};" in told
-    assert "0.17 by concept counts without a model" in told
+    assert "0.17 by concept counts without a model, 0.50 by the disease alone)" in told
+    assert "Among patients of one disease it is 0.05, and 0.03 by concept counts." in told
 
 
 def test_too_few_patients() -> None:
