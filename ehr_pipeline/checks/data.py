@@ -96,6 +96,11 @@ def mapping_coverage(artifact: Artifact, store: Store, study: Study) -> Found:
         name in NEVER_KEPT and row["events"] > row["mapped_events"] + row["kept_events"] for name, row in worst.items()
     ):
         message += " (description ids, Read codes and mistyped codes are no concepts, and are dropped also where codes are kept)"
+    if share + kept < floor:
+        message += (
+            ". See whether events.mrconso is whole and the codes are SNOMED's; keep what the UMLS lacks as concepts of its own"
+            " (events.unmapped = 'keep'); or lower events.coverage_floor"
+        )
     problems = list(_hidden(report, study)) if kept else []
     figures: dict[str, Figure] = {
         "coverage_of_events": Share.of(share, whole),
@@ -159,7 +164,10 @@ def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
 def vocabulary_size(artifact: Artifact, store: Store, study: Study) -> Found:
     """Enough concepts to train on, against vocabulary.min_size."""
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size
-    return size >= smallest, f"{size:,} concepts (vocabulary.min_size = {smallest:,})", {"concepts": Things(size)}
+    message = f"{size:,} concepts (vocabulary.min_size = {smallest:,})"
+    if size < smallest:
+        message += ". Lower vocabulary.min_appearances, so that more concepts are kept, or vocabulary.min_size"
+    return size >= smallest, message, {"concepts": Things(size)}
 
 
 @check(blocking=False)

@@ -54,6 +54,8 @@ def vocabulary_fits(artifact: Artifact, store: Store, study: Study) -> Found:
     config = configuration.read(artifact.file("checkpoint"))
     found, own = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
     message = f"trained with vocabulary {found}; the current one is {vocabulary.hash}"
+    if found != own.hash:
+        message += ". Train again: run --select encoder_checkpoint+"
     added = vocabulary.size - own.size
     if found == own.hash and added:
         message += f", which it grew into by {added:,} concepts that this encoder does not know"

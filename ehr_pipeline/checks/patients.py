@@ -39,6 +39,7 @@ def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
         f"{clusters} clusters: as many as the data support"
         if n == "auto"
         else f"{clusters} of {n} clusters have patients"
+        + (f". Set clusters.n to {clusters}, or to 'auto'" if clusters < n else "")
     )
     return clusters == n or (n == "auto" and clusters >= 1), message, {"clusters": Things(clusters)}
 

@@ -62,7 +62,9 @@ def print_table(rows: list[Any], guard: Guard) -> None:
         counts = _shown(row, guard)
         told = "".join(f"{_text(getattr(row, name), counts[name], guard):>14}" for name in COLUMNS)
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
-        print(printable(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{told}{seconds:>10}  {row.version}"))
+        print(
+            printable(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{told}{seconds:>10}  {row.version}".rstrip())
+        )
     if guard.step > 1:
         print(f"counts are rounded to multiples of {guard.step}; the store's manifests hold exact ones")
 

@@ -65,6 +65,8 @@ class Sniffed:
     delimiter: str = ""
     quote: str = ""
     encoding: str = "utf-8"
+    before: int = 0
+    """Number of lines before its header."""
     roles: Mapping[str, str] = field(default_factory=dict)
     """Columns by role that the user named, or that were guessed."""
 
@@ -120,8 +122,10 @@ def sniff(path: Path) -> Sniffed:
     if sum(map(text.count, BINARY)) > MOST_BINARY * len(text):
         raise InputError(f"{path}: this is no text, and no Parquet file. Give text with a header line, or Parquet.")
     lines = text.splitlines(keepends=True)
-    if not lines or not lines[0].strip():
-        raise InputError(f"{path}: the file is empty, or begins with an empty line.")
+    if not lines or not text.strip():
+        raise InputError(f"{path}: the file is empty.")
+    before = _before(lines)
+    lines, text = lines[before:], "".join(lines[before:])
     delimiter = _delimiter(lines)
     if not delimiter:
         raise InputError(
@@ -131,7 +135,7 @@ def sniff(path: Path) -> Sniffed:
     quoted = delimiter in ",;" or bool(re.search(f'(^|{re.escape(delimiter)})"', text, re.MULTILINE))
     table = _table(text, delimiter, quoted)
     size = len(text.encode(encoding if encoding != "utf-16" else "utf-16-le")) * _share_of_packed(path)
-    return Sniffed(path, table, size / max(len(lines) - 1, 1), delimiter, '"' if quoted else "", encoding)
+    return Sniffed(path, table, size / max(len(lines) - 1, 1), delimiter, '"' if quoted else "", encoding, before)
 
 
 def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
@@ -235,6 +239,16 @@ def _decoded(raw: bytes) -> tuple[str, str]:
         except UnicodeDecodeError:
             known, text = "latin-1", whole.decode("latin-1")
     return known, text[: text.rfind("\n") + 1] or text
+
+
+def _before(lines: list[str]) -> int:
+    """Return how many lines come before the header: comments, a title that no delimiter divides, empty lines. A header may begin
+    with '#', too: then it has as many delimiters as the line below it."""
+    for place, line in enumerate(lines[:-1]):
+        counts = [[one.count(mark) for mark in "\t,;|"] for one in (line, lines[place + 1])]
+        if any(counts[0]) and (not line.startswith("#") or counts[0] == counts[1]):
+            return place
+    return 0
 
 
 def _delimiter(lines: list[str]) -> str:

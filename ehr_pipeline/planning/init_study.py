@@ -286,6 +286,8 @@ def _layout(one: Sniffed) -> Iterator[str]:
         yield f"delimiter = {quoted(one.delimiter)}"
         yield f"encoding = {quoted(one.encoding)}"
         yield f"quote = {quoted(one.quote)}" if one.quote else NO_QUOTE
+        if one.before:
+            yield f"lines_before_header = {one.before} # comments or a title, which are not read"
 
 
 def _described(one: Sniffed) -> str:

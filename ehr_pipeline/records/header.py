@@ -71,22 +71,34 @@ def _shape(path: Path, names: list[str], layout: DelimitedText, columns: Mapping
     if unnamed := [role for role, name in missing.items() if name == UNNAMED]:
         asked = ", ".join(_setting(where, role) for role in unnamed)
         raise InputError(
-            f"{path}, line 1: which column is the {', '.join(unnamed)}? {asked} says {UNNAMED!r}: put its name there."
+            f"{path}, line {_line(layout)}: which column is the {', '.join(unnamed)}? {asked} says {UNNAMED!r}: put its name there."
             f" {_told(names, where)}"
         )
     if missing:
         asked = "; ".join(f"{name!r} ({_setting(where, role)})" for role, name in missing.items())
         raise InputError(
-            f"{path}, line 1: no column {asked}. {_told(names, where)}{_other_delimiter(names, layout, where)}"
+            f"{path}, line {_line(layout)}: no column {asked}. {_told(names, where)}{_other_delimiter(names, layout, where)}"
+            f"{_comes_later(names, where)}"
             f"{_in_quotes(names, missing, layout, where)}"
         )
     for role, name in columns.items():
         if names.count(name) > 1:
             raise InputError(
-                f"{path}, line 1: {names.count(name)} columns are named {name!r} ({_setting(where, role)}), and nobody can know"
-                " which one is meant. Give them different names, or write the file anew without the others."
+                f"{path}, line {_line(layout)}: {names.count(name)} columns are named {name!r} ({_setting(where, role)}), and"
+                " nobody can know which one is meant. Give them different names, or write the file anew without the others."
             )
     return Shape(tuple(names), {role: names.index(name) for role, name in columns.items()})
+
+
+def _line(layout: DelimitedText) -> int:
+    return layout.lines_before_header + 1
+
+
+def _comes_later(names: list[str], where: str) -> str:
+    """Return a hint if the first line looks like a title or a comment."""
+    if not has_setting(where, "lines_before_header") or not (names[0].startswith("#") or len(names) == 1):
+        return ""
+    return f" If the header comes later, say after how many lines: {setting(where, 'lines_before_header')}."
 
 
 def _told(names: list[str], where: str) -> str:

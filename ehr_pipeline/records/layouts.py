@@ -59,6 +59,9 @@ class DelimitedText:
     )
     encoding: str = option("Text encoding of the files, such as 'utf-8', 'latin-1' or 'utf-16'.", "utf-8")
     header: tuple[str, ...] = option("Names of the columns, if the files have no header line.", ())
+    lines_before_header: int = option(
+        "Number of lines before the header that are no rows, such as a title or comments.", 0, later=True, ge=0
+    )
     date_formats: tuple[str, ...] = option(
         "Date formats (strftime), such as '%d/%m/%Y', '%d-%b-%Y' or '%d/%m/%Y %H:%M:%S'; or 'iso' for any ISO 8601 date, with"
         " or without time of day, fraction and zone. If two formats read a date as different days, the date is rejected as"

@@ -55,18 +55,21 @@ def blocks(
     *,
     quoted: Quoting | None = None,
     unended: Callable[[], None] = lambda: None,
+    skip: int = 0,
 ) -> Iterator[bytes | Unread]:
     """Yield blocks of whole rows, each line with its newline, and rows that are too long (see `chunks.whole_rows`).
 
-    Plain and gzip files (also with several members) give the same blocks. `advance` is called with the number of bytes
-    that were read from the file; `unended` is called if the last line has no line end. Raises InputError for other
-    formats, another encoding, a damaged gzip stream, and a file that cannot be read or that changes while it is read.
+    Plain and gzip files (also with several members) give the same blocks. The first `skip` lines are left out. `advance` is called
+    with the number of bytes that were read from the file; `unended` is called if the last line has no line end. Raises InputError
+    for other formats, another encoding, a damaged gzip stream, and a file that cannot be read or that changes while it is read.
     """
     try:
         with path.open("rb") as raw:
             before, position = _state(os.fstat(raw.fileno())), 0
             try:
                 stream = _Ending(_stream(path, raw, encoding, where))
+                for _ in range(skip):
+                    stream.readline(CHUNK_BYTES)
                 for block in whole_rows(stream, block_bytes, quoted):
                     yield block
                     advance(raw.tell() - position)

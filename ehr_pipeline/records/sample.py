@@ -22,7 +22,18 @@ from ehr_pipeline.tables.drop_reasons import NOT_LOST, cure, in_words
 LONGEST, MOST_REASONS = 24, 3
 """Maximum characters of a shape, and maximum reasons per file, in a message."""
 DAYS = (
-    *("%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%Y", "%d-%b-%Y", "%d %B %Y", "%d%b%Y", "%Y/%m/%d"),
+    *(
+        "%d/%m/%Y",
+        "%m/%d/%Y",
+        "%d-%m-%Y",
+        "%m-%d-%Y",
+        "%d.%m.%Y",
+        "%d-%b-%Y",
+        "%d %B %Y",
+        "%d%b%Y",
+        "%Y/%m/%d",
+        "%Y/%d/%m",
+    ),
     *("%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d-%b-%y"),
 )
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")

@@ -100,14 +100,13 @@ def read(
     (`lines.blocks`).
     """
     shape = header.given(path, layout, columns, where)
-    quoted, more = _quoting(layout), 0
-    for block in lines.blocks(
-        path, layout.encoding, where, block_bytes, progress.advance, quoted=quoted, unended=unended
-    ):
+    quoted, more = _quoting(layout), layout.lines_before_header
+    begin = partial(lines.blocks, path, layout.encoding, where, block_bytes, progress.advance)
+    for block in begin(quoted=quoted, unended=unended, skip=more):
         if shape is None:
             first, block = _first(path, block, layout)
             shape = header.read(path, first, layout, columns, where)
-            more = first.count("\n")  # lines of the header beyond its first one
+            more += first.count("\n")  # lines of the header beyond its first one
         if isinstance(block, Unread):
             yield partial(_unread, block, shape, more)
         elif block:
@@ -124,7 +123,7 @@ def first_line(layout: DelimitedText) -> int:
 
 def read_header(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> None:
     """Read only the first line. Raises InputError unless the file is text of this layout and has the wanted columns."""
-    for block in lines.blocks(path, layout.encoding, where, lines.HEAD_BYTES, quoted=_quoting(layout)):
+    for block in _head(path, layout, where):
         if not header.given(path, layout, columns, where):
             header.read(path, _first(path, block, layout)[0], layout, columns, where)
         return
@@ -134,14 +133,16 @@ def read_header(path: Path, layout: DelimitedText, columns: Mapping[str, str], w
 
 def names(path: Path, layout: DelimitedText) -> list[str]:
     """Return the names of the columns; none for an empty file. Raises InputError for a file that is not text of this layout."""
-    if layout.header:
-        return list(layout.header)
-    for block in lines.blocks(path, layout.encoding, "", lines.HEAD_BYTES, quoted=_quoting(layout)):
-        return header.names(_first(path, block, layout)[0], layout)
-    return []
+    block = None if layout.header else next(_head(path, layout, ""), None)
+    return header.names(_first(path, block, layout)[0], layout) if block is not None else list(layout.header)
 
 
 _EMPTY = "{path}: the file is empty; a header line with {columns} was expected."
+
+
+def _head(path: Path, layout: DelimitedText, where: str) -> Iterator[bytes | Unread]:
+    found = partial(lines.blocks, path, layout.encoding, where, lines.HEAD_BYTES)
+    return found(quoted=_quoting(layout), skip=layout.lines_before_header)
 
 
 def _quoting(layout: DelimitedText) -> Quoting | None:

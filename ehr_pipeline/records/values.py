@@ -32,7 +32,7 @@ LIKELY = STANDARD | {
     **dict.fromkeys(("frau", "weiblich", "femme", "féminin", "mujer", "femenino", "donna", "femmina", "vrouw"), FEMALE),
 }
 """What other words mean, for a person to confirm."""
-SEX_WORDS = ("sex", "gender", "geschlecht", "sesso", "sexo")
+SEX_WORDS = ("sex", "gender", "geschlecht", "sesso", "sexo", "sexe")
 """Words in the names of columns and codes that give the sex."""
 NOT_UNDERSTOOD = "\0"
 """Prefix that marks a value as not understood, until the patients with each such value have been counted."""

@@ -1,5 +1,8 @@
 """The mistakes of newcomers: the last screen says what is wrong, where, and what to do, and nothing below it hides that."""
 
+import contextlib
+import io
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +14,8 @@ from ehr_pipeline import cli
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import write_settings
 
-SCREEN = 24
-"""Lines of a small terminal."""
+LINES, COLUMNS = 24, 100
+"""Those of a small terminal."""
 EVENTS, PATIENTS = "events_000.txt", "patients.txt"
 Change = Callable[[Path], dict[str, Any]]
 """Makes the mistake in a copy of the study's folder; returns settings that differ."""
@@ -66,6 +69,11 @@ def missing(folder: Path) -> dict[str, Any]:
     return {}
 
 
+def random_bytes(folder: Path) -> dict[str, Any]:
+    (folder / "landing" / EXTRACT / EVENTS).write_bytes(b"\x93" + random.Random(1).randbytes(5_000))
+    return {}
+
+
 MISTAKES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "wrong column": (columns(patient="PatientID"), ("no column 'PatientID'", "columns.patient", "The header has")),
     "wrong landing": (
@@ -82,6 +90,7 @@ MISTAKES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "missing terminology": (missing, ("MRCONSO.RRF", "there is no such file", "events.mrconso")),
     "empty landing": (emptied, ("no extract", "named by its date")),
     "files directly in the landing folder": (moved, ("folder", "named by its date", EVENTS)),
+    "random bytes": (random_bytes, (EVENTS, "line 1: NUL bytes. The file is no text", "encoding")),
     "workbook": (workbook, (EVENTS, "Excel", "CSV")),
     "list with other columns": (other_list, ("list.csv", "code, cui, name, source")),
     "a cohort of nobody": (nobody, ("embeddings.cohort", "nobody is in the cohort", "Compare its codes")),
@@ -102,19 +111,26 @@ def small(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_the_last_screen_shows_cause_and_cure(
-    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mistake: str
-) -> None:
+def test_the_last_screen_shows_cause_and_cure(small: Path, tmp_path: Path, mistake: str) -> None:
     change, words = MISTAKES[mistake]
     folder = Path(shutil.copytree(small, tmp_path / "study"))
     path = write_settings(tmp_path / "study.toml", folder, tmp_path / "store", **change(folder))
-    cli.main(["check", "--settings", str(path)])
-    printed = capsys.readouterr()
-    lines = [line for line in (printed.out + printed.err).splitlines() if line.strip()]
-    screen = "\n".join(lines[-SCREEN:])
+    code, screen = last_screen(["check", "--settings", str(path)])
+    assert code == cli.USER_ERROR or mistake in ("a cohort of nobody", "more clusters than patients"), screen
     assert [word for word in words if word not in screen] == [], screen
+
+
+def last_screen(command: list[str]) -> tuple[int, str]:
+    """The exit code of a command, and what a small terminal shows at its end, where it wraps long lines."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
+        code = cli.main(command)
+    lines = (line + "\n" for line in shown.getvalue().splitlines())
+    rows = [line[start : start + COLUMNS] for line in lines for start in range(0, max(len(line) - 1, 1), COLUMNS)]
+    screen = "".join(rows[-LINES:])
     assert "Traceback" not in screen
     assert "dagster" not in screen.lower()
+    return code, screen
 
 
 def test_a_line_that_is_not_toml_is_shown(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import shutil
 import sys
 import time
@@ -16,6 +17,8 @@ from ehr_pipeline_tests.conftest import ROOT, write_settings
 
 pytestmark = pytest.mark.slow
 CTRL_C = b"\x03"
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""What moves the cursor and sets colours."""
 
 
 def in_a_terminal(command: list[str], when: str) -> tuple[int, str]:
@@ -38,7 +41,7 @@ def in_a_terminal(command: list[str], when: str) -> tuple[int, str]:
             pressed = True
     _, status = os.waitpid(process, 0)
     assert pressed, shown.decode()
-    return os.waitstatus_to_exitcode(status), shown.decode()
+    return os.waitstatus_to_exitcode(status), CONTROL.sub("", shown.decode())
 
 
 def test_a_training_ends_with_one_line_that_says_how_to_go_on(
@@ -64,5 +67,5 @@ def test_a_training_ends_with_one_line_that_says_how_to_go_on(
     assert (
         after[-1] == f"stopped. What was published before stays as it was. To go on: ehr-pipeline run --settings {file}"
     )
-    assert "encoder_checkpoint was stopped after" in "\n".join(after)
-    assert len(after) < 6, shown
+    assert any("encoder_checkpoint was stopped after" in line for line in after)
+    assert all("encoder_checkpoint" in line for line in after[:-1]), after

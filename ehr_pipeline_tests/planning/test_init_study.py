@@ -72,6 +72,21 @@ def tabs_in_gzip(folder: Path) -> list[Path]:
     return [folder / "clinical.txt.gz", text(folder / "patients.txt", ["PATID", "YOB", "GENDER"], people, "\t")]
 
 
+def with_comments_before_the_header(folder: Path) -> list[Path]:
+    """Two files of events, whose columns are in another order; a day before its month."""
+    head = "# Export M\xe9dical, 2024\n#\n"
+    rows = [(who, f"{day:%Y/%d/%m}", code, "") for who, day, code in EVENTS]
+    half = len(rows) // 2
+    for name, order, own in (("a.txt.gz", (0, 1, 2, 3), rows[:half]), ("b.txt.gz", (3, 2, 0, 1), rows[half:])):
+        lines = [[row[place] for place in order] for row in [("Patient", "Date", "Code", "Libell\xe9"), *own]]
+        with gzip.open(folder / name, "wb") as stream:
+            stream.write((head + "".join("\t".join(line) + "\n" for line in lines)).encode("latin-1"))
+    people = [[{"M": "1", "F": "2"}[sex], who, str(year)] for who, year, sex in PEOPLE]
+    patients = text(folder / "patients.txt", ["Sexe", "Patient", "YOB"], people, "\t")
+    patients.write_text(f"All patients\n\n{patients.read_text()}")
+    return [folder / "a.txt.gz", folder / "b.txt.gz", patients]
+
+
 def with_ends_of_observation(folder: Path) -> list[Path]:
     events = [[who, day.isoformat(), code] for who, day, code in EVENTS]
     people = [
@@ -153,7 +168,10 @@ def cprd(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize(
     "write",
-    [quoted_csv, saved_by_excel, tabs_in_gzip, with_ends_of_observation, parquet, icd_codes, meds, omop, cprd, synthea],
+    [
+        *(quoted_csv, saved_by_excel, tabs_in_gzip, with_comments_before_the_header, with_ends_of_observation),
+        *(parquet, icd_codes, meds, omop, cprd, synthea),
+    ],
 )
 def test_a_study_from_files_passes_check(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

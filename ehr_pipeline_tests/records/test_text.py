@@ -85,6 +85,23 @@ def test_rows_of_nothing_but_delimiters_are_empty(tmp_path: Path) -> None:
     assert rejected == [(line, "empty_line") for line in (3, 4, 5, 7)]
 
 
+@pytest.mark.parametrize("block", [1, 16, 1000])
+def test_lines_before_the_header_are_not_read(tmp_path: Path, block: int) -> None:
+    content = "\ufeff# an export\tof \u00e9vents\n#\nid\tcode\n1\ta\nragged\n3\tc\n"
+    found = [(4, "1", "a"), (6, "3", "c")], [(5, "wrong_number_of_fields")]
+    path = write(tmp_path, content)
+    assert read(path, block, lines_before_header=2) == found
+    assert read(write(tmp_path, gzip.compress(content.encode())), block, lines_before_header=2) == found
+    bare = {"header": ("id", "code"), "lines_before_header": 3}
+    assert read(write(tmp_path, content), block, **bare) == found
+    form = DelimitedText(files="*", lines_before_header=2)
+    assert text.names(path, form) == ["id", "code"]
+    with pytest.raises(
+        InputError, match=r"line 1: no column .* after how many lines: records.events\[0\].lines_before"
+    ):
+        text.read_header(path, DelimitedText(files="*"), COLUMNS, "records.events[0]")
+
+
 def test_fields_may_be_empty(tmp_path: Path) -> None:
     assert read(write(tmp_path, "id\tcode\n\ta\n2\t\n")) == ([(2, "", "a"), (3, "2", "")], [])
 
