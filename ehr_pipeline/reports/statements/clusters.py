@@ -69,13 +69,16 @@ def age(card: Card) -> Statement:
     """Say how old a cluster's patients were: the median, the ages of the middle half if they may be shown, and the bands of age."""
     median, _, quartiles = card["age"].removesuffix(")").partition(" (")
     half = f" (the middle half: {quartiles.replace('–', ' to ')})" if quartiles else ""
-    bands = (f"{unbroken(share)} aged {name.replace('–', ' to ')}" for name, share in card["ages"])
-    return say("{all}", all=" · ".join([f"median {median} at the last visit{half}", *bands]))
+    bands = (
+        markup("{share} aged {name}", share=unbroken(share), name=name.replace("–", " to "))
+        for name, share in card["ages"]
+    )
+    return say("{all}", all=Markup(" · ").join([f"median {median} at the last visit{half}", *bands]))
 
 
-def unbroken(share: str) -> str:
-    """Return a share that stays on one line."""
-    return share.replace(" ", "\N{NO-BREAK SPACE}")
+def unbroken(share: str) -> Markup:
+    """Return a share that stays on one line: a browser breaks behind the dash of a range."""
+    return markup('<span class="whole">{share}</span>', share=share)
 
 
 def shares(named: Sequence[tuple[str, str]]) -> Statement:

@@ -24,4 +24,8 @@ def machines(decided: Sequence[tuple[str, str]]) -> Statement | None:
 
 def made_from(version: str) -> Statement:
     """Say which version of the package made the page; the versions of the data follow."""
-    return say("Made by ehr_pipeline {version} from these versions of the data:", version=version)
+    return say(
+        "The page has no date of its own, so that the same results give the same page: the manifest beside it says when it was"
+        " made. Made by ehr_pipeline {version} from these versions of the data:",
+        version=version,
+    )

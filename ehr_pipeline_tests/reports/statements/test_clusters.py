@@ -48,7 +48,8 @@ def test_the_facts_of_a_card() -> None:
     facts = dict(clusters.facts(card(carried=Carried("Psoriasis", 7, ("a", "b"))), "clear"))
     assert list(facts) == ["Who", "Age", "Disease", "Perhaps", "Records", "How sure"]
     assert str(facts["Who"]) == "120 patients (4.8 %) · female 50–60 %"
-    assert facts["Disease"].text == "Psoriasis &lt; 90\N{NO-BREAK SPACE}% · Eczema 10\N{NO-BREAK SPACE}%"
+    assert str(facts["Disease"]) == "Psoriasis < 90 % · Eczema 10 %"
+    assert "Psoriasis &lt; <span" in facts["Disease"].text
     assert str(facts["Perhaps"]) == "Psoriasis patients who also carry the marks of cluster 7: a, b"
     assert list(dict(clusters.facts(card(diseases=[]), "none"))) == ["Who", "Age", "Records", "How sure"]
 
@@ -140,7 +141,7 @@ def test_each_direction_has_a_table() -> None:
 
 def test_ages_are_told_in_words_and_without_ranges_side_by_side() -> None:
     ages = [("18–39", "<20 %"), ("40–59", "36–41 %"), ("80 and over", "4–7 %")]
-    told = str(clusters.age(card(ages=ages))).replace("\N{NO-BREAK SPACE}", " ")
+    told = str(clusters.age(card(ages=ages)))
     assert told == (
         "median 54 at the last visit (the middle half: 40 to 60) · <20 % aged 18 to 39 · 36–41 % aged 40 to 59 · 4–7 % aged 80"
         " and over"
