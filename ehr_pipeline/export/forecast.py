@@ -103,7 +103,7 @@ def text(opened: Open, answer: Answer, horizon: str) -> Iterator[str]:
             yield "  none"
         yield ""
     if calibrated:
-        yield "likely: the probability that it is recorded; usual: how often it is, of people of like age and sex for whom it is"
+        yield "likely: the probability that it is recorded; usual: how often it is, of people of similar age and sex for whom it is"
         yield "recurring, or new, too."
     else:
         yield UNCALIBRATED

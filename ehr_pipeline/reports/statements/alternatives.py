@@ -67,12 +67,12 @@ def how_supported(most: int) -> list[Statement]:
     return [
         say(
             "Halves of a record: one random half of a patient’s visits gets a cluster, and so does the other. Kappa is how often"
-            " the two agree beyond chance, which is what the halves of two patients alike in disease, sex, age and amount of record"
-            " give. Weakest: the same for the cluster that is told least well from its rival, the cluster that takes most of the"
-            " halves that it loses. It can be above the kappa over all clusters, since it compares only patients with both halves"
-            " in one of the two: a half in a third cluster counts as disagreement over all clusters alone. A number is supported if"
-            " all its clusters reach {least:.1f} there, beyond chance (p &lt; 0.05), and the halves agree over all clusters"
-            " (p &lt; 0.05 for all numbers tried together). At most {most:,} patients are examined, drawn at random.",
+            " the two agree beyond chance, which is what the halves of two patients alike in disease, sex, age and amount of"
+            " record give. Weakest: the same for the cluster that is least well told apart from its rival, the cluster that takes"
+            " most of the halves that it loses. It can be above the kappa over all clusters, since it compares only patients with"
+            " both halves in one of the two: a half in a third cluster counts as disagreement over all clusters alone. A number is"
+            " supported if all its clusters reach {least:.1f} there, beyond chance (p &lt; 0.05), and the halves agree over all"
+            " clusters (p &lt; 0.05 for all numbers tried together). At most {most:,} patients are examined, drawn at random.",
             least=LEAST,
             most=most,
         ),

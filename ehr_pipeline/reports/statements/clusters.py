@@ -236,7 +236,7 @@ def glance(fewest: int, pairs: int, halves: int, limits: str) -> list[Statement]
         say("Age at the last visit: median (quartiles)."),
         say(
             "Recognised: for how many of its patients the cluster is recognised from half a record, and (by chance) for how many"
-            " it would be recognised from the record of another patient with the same disease and sex and of like age and amount"
+            " it would be recognised from the record of another patient with the same disease and sex and of similar age and amount"
             " of record."
         ),
         say(

@@ -53,7 +53,7 @@ def recorded_together(found: Together | None, patients: str) -> Statement:
     """
     if found is None:
         return say(
-            "Whether neighbours are recorded together cannot be told here: too few patients were held out when the network learned,"
+            "Whether neighbours are recorded together is not known here: too few patients were held out when the network learned,"
             " or they have too few visits with these concepts."
         )
     meaning = "That is no more than chance allows: do not rely on these neighbours."

@@ -230,7 +230,7 @@ def split_half() -> Statement:
         " 1977, with Student’s t), or Wilson’s (1927) at a share of all or none, and does not decide the word. Patients then"
         " differ persistently. Evidence of subgroups also needs conditions that go together: the {traits} concepts that patients"
         " most often have in both halves, apart from what belongs to a disease, are correlated, one in either half, among each"
-        " disease’s patients, and among others of the same sex and of like age and number of concepts. Who has what belongs to"
+        " disease’s patients, and among others of the same sex and of similar age and number of concepts. Who has what belongs to"
         " another of the diseases is left out. The sum of squares of what correlations are higher by in the disease is compared"
         " with diseases permuted among patients alike (p up to {most:.2f}).",
         alike=microaggregation.ALIKE,

@@ -105,10 +105,9 @@ def recognised(evidence: Mapping[str, Any]) -> str:
     within = f" (95 % interval {low:.2f} to {high:.2f})" if low is not None and high is not None else ""
     return (
         f"Of {evidence['tested']} patients tested, the cluster of one random half of the record is recognised from the other half"
-        f" for {percent(evidence['recognised'])}; from the record of another patient with the same disease and sex and of like age"
-        f" and amount of record, for {percent(evidence['expected'])}: an excess of {evidence['excess']:.2f}{within}, where 0 is"
-        f" chance"
-        " and 1 is certain"
+        f" for {percent(evidence['recognised'])}; from the record of another patient with the same disease and sex and of similar"
+        f" age and amount of record, for {percent(evidence['expected'])}: an excess of {evidence['excess']:.2f}{within}, where 0"
+        " is chance and 1 is certain"
     )
 
 
@@ -130,19 +129,19 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
     traits = evidence["traits"]
     if traits["p"] is None:
         head = "Patients differ persistently; whether there are subgroups could not be tested."
-        compared = Markup("There are too few other patients of the same sex and of like age and amount of record.")
+        compared = Markup("There are too few other patients of the same sex and of similar age and amount of record.")
     else:
         head = "Patients differ persistently, but there is no evidence of subgroups."
         compared = markup(
-            "Here they were not found to, compared with {others} of the same sex and of like age and amount of record ({p}). The"
+            "Here they were not found to, compared with {others} of the same sex and of similar age and amount of record ({p}). The"
             " test misses many subgroups, above all where a disease has few patients.",
             others=_others(traits),
             p=_permutation_p(traits["p"], evidence),
         )
     differing = say(
         "<b>{head}</b> {recognised}. So patients differ in more than these, as everybody with a chronic condition does."
-        " Subgroups of a disease need conditions that go together in its patients more than in others. {compared} Take the clusters"
-        " for patients with like conditions that last, or without them, not for kinds of the disease.",
+        " Subgroups of a disease need conditions that go together in its patients more than in others. {compared} Read the clusters"
+        " as patients with similar lasting conditions, or without them, not as kinds of the disease.",
         Rate.SUBGROUPS,
         head=head,
         recognised=recognised(evidence),
@@ -211,7 +210,7 @@ def _permutation_p(p: float, evidence: Mapping[str, Any]) -> str:
 def traits_together(evidence: Mapping[str, Any]) -> Statement:
     """Say that conditions are correlated more strongly in these patients than in others."""
     return say(
-        "And their conditions go together more than in {others} of the same sex and of like age and amount of record ({p}).",
+        "And their conditions go together more than in {others} of the same sex and of similar age and amount of record ({p}).",
         Rate.SUBGROUPS,
         others=_others(evidence["traits"]),
         p=_permutation_p(evidence["traits"]["p"], evidence),

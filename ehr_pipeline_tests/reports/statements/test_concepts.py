@@ -24,7 +24,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
         ),
         (Together(80, 1000, 1.1, 1.01, 1.2, 0.06), "p = 0.060, 400 permutations). That is no more than chance allows"),
         (Together(80, 1000, 1.1, 0.99, 1.2, 0.04), "That is no more than chance allows"),
-        (None, "cannot be told here"),
+        (None, "is not known here"),
     ],
 )
 def test_what_is_recorded_together(found: Together | None, told: str) -> None:
