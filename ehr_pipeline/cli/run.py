@@ -1,6 +1,7 @@
 """Commands that make or inspect a study's artifacts: demo, run, check, verify, ci-check, ui."""
 
 import argparse
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +18,7 @@ from ehr_pipeline.terminology.shipped import shipped
 if TYPE_CHECKING:
     from ehr_pipeline.study.settings import Study
 
+_log = logging.getLogger("ehr_pipeline")
 DEMO_PATIENTS, DEMO_SEED, DEMO_PLANS = 5000, 0, ("base",)
 SHOWN = 3
 """How many settings files a message names."""
@@ -132,6 +134,7 @@ def _run(options: argparse.Namespace) -> int:
 
     study = _study_with_extracts(options)
 
+    _log.info("checking the settings and the inputs")
     found = preflight.inspect(study)
     for warning in found.warnings:
         tell("warning", warning)

@@ -67,7 +67,7 @@ class Console(logging.Handler):
             else:
                 self._write(f"{self._title()} failed after {self._spent()}", logging.ERROR)
         if event.event_type in (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE):
-            self._step = ""
+            self._step, self._since = "", time.monotonic()
 
     def _title(self) -> str:
         if self._step.endswith(CHECKS):
@@ -84,6 +84,8 @@ class Console(logging.Handler):
     def _now(self) -> str:
         """The current stage, how long it has run, and how long it took last time."""
         spent = time.monotonic() - self._since
+        if not self._step:  # Dagster sets up a run, which takes long on a busy machine
+            return f"preparing what comes next: working for {duration(spent)}"
         left = self._usual.get(self._step, 0) - spent
         about = f", about {duration(left)} left" if left > 0 else ""
         return f"{self._title()}: working for {duration(spent)}{about}"
@@ -100,8 +102,6 @@ class Console(logging.Handler):
     def _beat(self) -> None:
         """Until the run ends, renew the status line each second; without a terminal, write a line after a long silence."""
         while not self._ended.wait(1.0):
-            if not self._step:
-                continue
             if self._status is not None:
                 self._status.update(printable(self._now()))
             elif time.monotonic() - self._last >= SILENCE:

@@ -126,7 +126,9 @@ def test_what_a_running_process_makes_is_left_alone(tmp_path: Path) -> None:
         end(process)
 
 
-def test_who_asks_for_the_same_artifact_waits_and_finds_it_made(tmp_path: Path) -> None:
+def test_who_asks_for_the_same_artifact_waits_says_so_and_finds_it_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     started, go, made = threading.Event(), threading.Event(), []
 
     def slow(out: Path) -> dict[str, int]:
@@ -141,6 +143,7 @@ def test_who_asks_for_the_same_artifact_waits_and_finds_it_made(tmp_path: Path) 
     second.start()
     second.join(0.2)
     assert second.is_alive()
+    assert f"another run is making {recipe(1).asset}; waiting for its end (Ctrl-C leaves it to that run)" in caplog.text
     go.set()
     first.join(10)
     second.join(10)
