@@ -231,14 +231,14 @@ def _ui(options: argparse.Namespace) -> int:
         options.settings = _demo_settings()
         tell("note", f"no --settings FILE was given, so this is the embedded demo ({options.settings})")
         _ensure_demo_extract(options.settings)
+    study = study_of(options)
     from ehr_pipeline.defs import starting
 
     with starting.told(starting.free_address(options.host, options.port)):
-        return _served(options)
+        return _served(study, options)
 
 
-def _served(options: argparse.Namespace) -> int:
-    study = study_of(options)
+def _served(study: "Study", options: argparse.Namespace) -> int:
     from ehr_pipeline.defs import run, set_up_home
     from ehr_pipeline.runs.pipeline import Pipeline
     from ehr_pipeline.store import build_lock

@@ -103,7 +103,7 @@ def test_the_last_screen_shows_cause_and_cure(
     monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path / "home" / "state"))
     shutil.copytree(tiny.store.root, tmp_path / "store")
     shutil.copytree(extract / "landing", tmp_path / "landing")
-    changes = change(tmp_path, monkeypatch)
+    changes = dict(change(tmp_path, monkeypatch))
     changes["records"] = {"landing": str(tmp_path / "landing")} | changes.get("records", {})
     path = write_settings(tmp_path / "study.toml", extract, tmp_path / "store", **changes)
     code, screen = last_screen(["run", "--settings", str(path)])
