@@ -242,11 +242,12 @@ def _decoded(raw: bytes) -> tuple[str, str]:
 
 
 def _before(lines: list[str]) -> int:
-    """Return how many lines come before the header: comments, a title that no delimiter divides, empty lines. A header may begin
-    with '#', too: then it has as many delimiters as the line below it."""
+    """Return how many lines come before the header: comments, a title (also in cells: `Report;;;`), Excel's `sep=;`, empty lines. A
+    header may begin with '#', too: then it has as many delimiters as the line below it."""
     for place, line in enumerate(lines[:-1]):
-        counts = [[one.count(mark) for mark in "\t,;|"] for one in (line, lines[place + 1])]
-        if any(counts[0]) and (not line.startswith("#") or counts[0] == counts[1]):
+        mark = max("\t,;|", key=line.count)
+        filled = [field for field in line.split(mark) if field.strip(' "\r\n')]
+        if len(filled) > 1 and (not line.startswith("#") or line.count(mark) == lines[place + 1].count(mark)):
             return place
     return 0
 

@@ -258,6 +258,7 @@ def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[l
             f"{one.path.name}: words for the sex ({columns.pop('sex')}) are not understood, so it is not read. Name the column and"
             " set sex_values."
         )
+        meant = {}
     if meant:
         made.doubts.append(
             f"{one.path.name}: for the sex, {', '.join(f'{word} was taken for {sex}' for word, sex in meant.items() if sex)}"

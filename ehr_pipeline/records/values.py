@@ -30,6 +30,7 @@ STANDARD = {"1": MALE, "2": FEMALE, "0": UNKNOWN, "9": UNKNOWN}
 LIKELY = STANDARD | {
     **dict.fromkeys(("mann", "männlich", "homme", "masculin", "hombre", "masculino", "uomo", "maschio"), MALE),
     **dict.fromkeys(("frau", "weiblich", "femme", "féminin", "mujer", "femenino", "donna", "femmina", "vrouw"), FEMALE),
+    **dict.fromkeys(("divers", "diverse", "autre", "otro", "otra", "altro", "unbekannt", "inconnu"), UNKNOWN),
 }
 """What other words mean, for a person to confirm."""
 SEX_WORDS = ("sex", "gender", "geschlecht", "sesso", "sexo", "sexe")

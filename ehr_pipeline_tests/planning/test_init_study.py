@@ -252,6 +252,7 @@ def test_codes_and_sexes_are_recognised() -> None:
     assert guess_format.sexes(pl.Series(["1", "2", "0"])) == ({"1": "M", "2": "F", "0": ""}, True)
     assert guess_format.sexes(pl.Series(["Male", "f"])) == ({}, True)
     assert guess_format.sexes(pl.Series(["V", "M"])) == ({}, False)
+    assert guess_format.sexes(pl.Series(["divers", "weiblich"])) == ({"divers": "", "weiblich": "F"}, True)
     assert guess_format.sexes(pl.Series(["Mann", "Frau", "unknown"])) == ({"Frau": "F", "Mann": "M"}, True)
 
 
@@ -438,3 +439,30 @@ def test_patients_whom_cprd_calls_not_acceptable_are_told(tmp_path: Path, accept
     made = init_study.start(tmp_path / "study", [tmp_path], None, TODAY)
     said = [doubt for doubt in made.doubts if "not `acceptable`" in doubt]
     assert (len(said), "not `acceptable`" in made.settings.read_text("utf-8")) == (acceptable == "0", acceptable == "0")
+
+
+@pytest.mark.parametrize(
+    ("lines", "before"),
+    [
+        (["id;date;code", "1;2;3"], 0),
+        (["#id;date;code", "1;2;3"], 0),
+        (["# made by hand; not whole", "id;date;code", "1;2;3"], 1),
+        (["sep=;", "Report;;", "", "id;date;code", "1;2;3"], 3),
+        (["Report of 2024", "id;date;code", "1;2;3"], 1),
+    ],
+)
+def test_lines_before_the_header_are_counted(tmp_path: Path, lines: list[str], before: int) -> None:
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join([*lines, ""]))
+    found = guess_format.sniff(path)
+    assert (found.before, found.delimiter, found.table.height) == (before, ";", 1)
+
+
+def test_nothing_is_said_of_words_in_a_column_that_is_not_read(tmp_path: Path) -> None:
+    events, patients = quoted_csv(tmp_path)
+    patients.write_text(patients.read_text().replace(",M", ",männlich", 1).replace(",F", ",V", 1), "utf-8")
+    doubts = [
+        one for one in init_study.start(tmp_path / "study", [events, patients], None, TODAY).doubts if "sex" in one
+    ]
+    assert len(doubts) == 1
+    assert "so it is not read" in doubts[0]
