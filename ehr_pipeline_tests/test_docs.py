@@ -205,7 +205,13 @@ def test_the_pages_of_layouts_show_every_source() -> None:
     assert {kind.files.code_system for kind in shown["cprd_aurum"].records.kinds.events} <= set(
         shown["cprd_aurum"].events.dictionaries
     )
-    assert set(shown["omop"].records.attributes) == {"death_date", "ethnicity", "observation_end", "race"}
+    assert set(shown["omop"].records.attributes) == {
+        "death_date",
+        "ethnicity",
+        "observation_end",
+        "observation_start",
+        "race",
+    }
     assert "meds_split" in shown["meds"].records.attributes
     assert shown["meds"].patients.visit_window_days == 3
 

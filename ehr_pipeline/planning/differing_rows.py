@@ -12,7 +12,7 @@ import polars as pl
 from ehr_pipeline.checks import data
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning.findings import Preflight
-from ehr_pipeline.records import catalog, check_first_rows, extract_files, files, patients
+from ehr_pipeline.records import catalog, check_first_rows, extract_files, files, merge_patients, patients
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.kinds import PatientKind
 from ehr_pipeline.records.settings import RecordsSettings
@@ -33,7 +33,7 @@ def look(study: Study, found: Preflight) -> None:
         blocks, whole = _read(folder, study.records)
     except (UserError, OSError, pl.exceptions.PolarsError):
         return  # what cannot be read is reported elsewhere
-    differing = patients.one_row_each(pl.concat(blocks)).differing if blocks else {}
+    differing = merge_patients.one_row_each(pl.concat(blocks)).differing if blocks else {}
     if differing:
         where = "" if whole else f" (of the first {BLOCK * BLOCKS >> 20} MB of the patient files)"
         found.warnings.append(

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.records import events_without_patient, patients, values
+from ehr_pipeline.records import events_without_patient, merge_patients, patients, values
 from ehr_pipeline.records.bulk import entered_in_bulk
 from ehr_pipeline.records.read import NAMED, NUMBERED
 from ehr_pipeline.records.settings import RecordsSettings
@@ -132,14 +132,14 @@ def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], l
             f"A bucket holds {frame.height:,} rows of patients, more than it can number. Raise records.buckets."
         )
     frame, others, with_others = values.not_understood(frame)
-    merged = patients.one_row_each(frame)
+    merged = merge_patients.one_row_each(frame)
     people, orphans = merged.people, merged.orphans
     schemas.write(job.out / "patients" / shard_name(job.bucket), people.to_arrow().cast(schema))
     counts = {
         "patients": people.height,
         "repeated_patients": merged.repeated,
         **{f"{DIFFERING}{name}": number for name, number in merged.differing.items()},
-        **{f"{KNOWN}{name}": number for name, number in patients.known(people).items()},
+        **{f"{KNOWN}{name}": number for name, number in merge_patients.known(people).items()},
         "sex_not_understood": with_others,
         UNKNOWN_PATIENTS: 0,
         **{f"{OTHER_SEX}{value}": number for value, number in others.items()},

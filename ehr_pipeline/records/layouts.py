@@ -143,7 +143,8 @@ class EventFiles(DelimitedText):
 class PatientColumns:
     """Names of the columns of a patient file. Give birth_date, or birth_year with or without month and day.
 
-    A file without births, such as a file of deaths, only adds to patients who are in other files.
+    A file without births, such as a file of deaths, only adds to patients who are in other files. If it has an observation_start,
+    its rows are periods: a patient is observed from the start of the first to the end of the last.
     """
 
     patient: str = option("Column of the patient id.")

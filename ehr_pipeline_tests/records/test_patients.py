@@ -60,68 +60,6 @@ def test_sexes_and_attributes() -> None:
     assert parse(columns, {**row, "sex": "9"}, **values)[0][0][3] == f"{NOT_UNDERSTOOD}9", "counted, then empty"
 
 
-def table(*rows: tuple[str, str | None, str, str, str | None]) -> pl.DataFrame:
-    """Rows of patient, birth, sex, region and end of observation."""
-    names = ["patient_id", "birth_date", "birth_precision", "sex", "observation_end", "region"]
-    frame = pl.DataFrame(
-        [(patient, birth, "day" if birth else "", sex, end, region) for patient, birth, sex, region, end in rows],
-        schema=dict.fromkeys(names, pl.String),
-        orient="row",
-    )
-    return frame.with_columns(pl.col("birth_date", "observation_end").str.to_date("%Y-%m-%d"))
-
-
-def test_one_row_each_whatever_the_order() -> None:
-    born = "1950-01-02"
-    frame = table(
-        *((patient, born, sex, "", None) for patient, sex in (("2", "M"), ("1", "F"), ("2", "F"), ("2", "F")))
-    )
-    for rows in (frame, frame.reverse()):
-        merged = patients.one_row_each(rows)
-        assert list(merged.people.select("patient_id", "sex").iter_rows()) == [("1", "F"), ("2", "")]
-        assert (merged.repeated, merged.differing, merged.orphans.sum()) == (2, {"sex": 1}, 0)
-
-
-def test_rows_without_a_birth_add_what_is_not_known() -> None:
-    frame = table(
-        ("1", "1950-01-02", "", "", "2010-01-01"),
-        ("1", None, "F", "", None),
-        ("1", None, "M", "Wales", "2005-05-05"),
-        ("2", "1960-01-02", "M", "", None),
-        ("2", None, "F", "", None),
-        ("3", None, "F", "London", "2001-01-01"),
-        ("3", None, "M", "London", "2001-01-01"),  # nobody is patient 3, so that nobody's values differ
-        ("4", "1960-01-02", "M", "Leeds", "2010-01-01"),
-        ("4", None, "M", "Leeds", "2005-05-05"),
-    )
-    for rows in (frame, frame.reverse()):
-        merged = patients.one_row_each(rows)
-        assert merged.people.drop("birth_date", "birth_precision").rows() == [
-            ("1", "", datetime.date(2005, 5, 5), "Wales"),
-            ("2", "", None, ""),
-            ("4", "M", datetime.date(2005, 5, 5), "Leeds"),
-        ]
-        assert rows.filter(pl.Series(merged.orphans))["patient_id"].to_list() == ["3", "3"]
-        assert (merged.repeated, merged.differing) == (4, {"sex": 2}), "an end that moves is no other view of a patient"
-
-
-def test_patients_whose_rows_differ_are_counted_once_wherever_they_differ() -> None:
-    """Rows that give the birth and rows that do not are of one patient: none of them may hide a difference."""
-    born = "1950-01-02"
-    frame = table(
-        ("1", born, "F", "London", None),
-        ("1", born, "M", "London", None),
-        ("1", None, "M", "Leeds", None),
-        ("2", born, "", "", None),
-        ("2", "1960-01-02", "", "", None),
-        ("2", None, "F", "Leeds", None),
-        ("3", born, "", "", None),
-        ("3", None, "F", "", None),
-    )
-    for rows in (frame, frame.reverse()):
-        assert patients.one_row_each(rows).differing == {"birth": 1, "sex": 1, "region": 1}
-
-
 def test_day_month_and_year_make_a_birth_date_where_there_is_such_a_day() -> None:
     columns = PatientColumns(patient="p", birth_year="y", birth_month="m", birth_day="d")
     for day, born, precision in (
@@ -151,24 +89,6 @@ def test_a_death_ends_observation_and_is_kept() -> None:
     born = pl.col("death_date", "observation_end").dt.year()
     assert good.select(born).rows() == [(2014, 2014), (2012, 2010), (None, 2010), (None, None)]
     assert patients.unusable_dates(rows, files) == 1
-
-
-def test_of_several_deaths_the_earliest_counts() -> None:
-    day = datetime.date
-    told = [(day(1950, 7, 1), None), (None, day(2012, 1, 1)), (None, day(2011, 1, 1))]
-    people = pl.DataFrame(
-        {
-            "patient_id": ["1"] * 3,
-            "birth_date": [birth for birth, _ in told],
-            "birth_precision": ["year", "", ""],
-            "sex": [""] * 3,
-            "death_date": [death for _, death in told],
-            "observation_end": [death for _, death in told],
-            "line": [0, 1, 2],
-        }
-    )
-    merged = patients.one_row_each(people).people
-    assert merged.select("death_date", "observation_end").rows() == [(day(2011, 1, 1),) * 2]
 
 
 def test_observation_ends_with_the_earliest_end_and_sentinels_say_nothing() -> None:
@@ -316,40 +236,3 @@ def test_ids_and_keys_of_linked_tables() -> None:
     files = PatientFiles(files="*", columns=YEAR, linked=(table,))
     row = pl.DataFrame({"line": [0], "patient": ["1"], "birth_year": ["1950"], "linked:0": ["9.00"]})
     assert patients.parse(row, files, ("region",), (linked,))[0]["region"].to_list() == ["Wales"]
-
-
-def test_a_known_value_beats_an_empty_one_column_by_column() -> None:
-    born, later = "1950-01-02", "1985-03-04"
-    frame = table(
-        ("1", born, "", "London", None),
-        ("1", born, "F", "", "2010-01-01"),
-        ("2", born, "M", "London", None),
-        ("2", born, "F", "Leeds", None),
-        ("3", born, "M", "", None),
-        ("3", later, "M", "", None),
-        ("4", born, "M", "", None),
-    )
-    for rows in (frame, frame.reverse(), frame.sample(fraction=1, shuffle=True, seed=3)):
-        merged = patients.one_row_each(rows)
-        assert merged.people.select("patient_id", "sex", "region", pl.col("observation_end").dt.year()).rows() == [
-            ("1", "F", "London", 2010),
-            ("2", "", "", None),
-            ("3", "M", "", None),
-            ("4", "M", "", None),
-        ]
-        assert merged.differing == {"birth": 1, "sex": 1, "region": 1}
-        assert merged.repeated == 3
-
-
-def test_the_birth_that_is_known_best_is_kept_and_births_differ_only_where_they_contradict_each_other() -> None:
-    frame = table(
-        ("1", "1950-07-01", "", "", None),
-        ("1", "1950-03-04", "", "", None),
-        ("2", "1950-07-01", "", "", None),
-        ("2", "1951-03-04", "", "", None),
-    )
-    frame = frame.with_columns(birth_precision=pl.Series(["year", "day", "year", "day"]))
-    merged = patients.one_row_each(frame)
-    assert merged.people["birth_date"].dt.to_string("%Y-%m-%d").to_list() == ["1950-03-04", "1951-03-04"]
-    assert merged.people["birth_precision"].to_list() == ["day", "day"]
-    assert merged.differing == {"birth": 1}

@@ -39,7 +39,8 @@ class Omop:
     """OMOP CDM 5.4. A table is a file TABLE.csv, TABLE.csv.gz or TABLE.parquet, numbered parts such as TABLE_1.csv, or a folder
     of parts named TABLE, TABLE.csv or TABLE.parquet, in upper or lower case.
 
-    Death ends the observation of a patient. The setting events.omop_vocabulary names the vocabulary.
+    A patient is observed from the start of the first period of `observation_period` to the end of the last one, or to death.
+    The setting events.omop_vocabulary names the vocabulary.
     """
 
     tables: tuple[
@@ -82,6 +83,15 @@ class Omop:
         death = PatientFiles(
             files=files_of("death"), columns=PatientColumns(patient="person_id", death="death_date"), **text
         )
+        periods = PatientFiles(
+            files=files_of("observation_period"),
+            columns=PatientColumns(
+                patient="person_id",
+                observation_start="observation_period_start_date",
+                observation_ends=("observation_period_end_date",),
+            ),
+            **text,
+        )
         of_person = PatientKind(where=f"{WHERE}: person", files=person, any_case=True)
         people = (
             replace(
@@ -90,7 +100,10 @@ class Omop:
                 optional=frozenset(PARTS),
                 adapt=_full_births,
             ),
-            PatientKind(where=f"{WHERE}: death", files=death, any_case=True, required=False, partial=True),
+            *(
+                PatientKind(where=f"{WHERE}: {name}", files=files, any_case=True, required=False, partial=True)
+                for name, files in (("death", death), ("observation_period", periods))
+            ),
         )
         return Kinds(tuple(events), people)
 

@@ -63,15 +63,15 @@ EVENTS = [
 def test_tables_in_either_case_as_csv_or_parquet_give_the_same(extract: Path, tmp_path: Path) -> None:
     counts = read(extract, tmp_path / "csv", source="omop")
     assert rows(tmp_path / "csv", "events") == EVENTS
-    # id, birth, precision, sex, ethnicity, end of observation, race
+    # id, birth, precision, sex, ethnicity, end and start of observation (two periods; one cut by a death; no period), race
     assert rows(tmp_path / "csv", "patients") == [
-        ("1", "1963-12-31", "day", "F", None, "west_indian", None, "black"),
-        ("2", "1950-04-15", "month", "M", "2010-05-06", "italian", "2010-05-06", "white"),
-        ("3", "1970-07-01", "year", "", None, "", None, ""),
+        ("1", "1963-12-31", "day", "F", None, "west_indian", "2004-12-31", "2001-02-04", "black"),
+        ("2", "1950-04-15", "month", "M", "2010-05-06", "italian", "2010-05-06", "2002-02-03", "white"),
+        ("3", "1970-07-01", "year", "", None, "", None, None, ""),
     ]
     assert counts["dropped"] == {"missing_code": 1, "missing_date": 1}
     assert counts["patients"]["dropped"] == {"adds_to_no_patient": 1}
-    assert counts["outside_observation"] == {"before_observation": 0, "after_observation": 1}
+    assert counts["outside_observation"] == {"before_observation": 1, "after_observation": 3}
     other = as_parquet(extract, tmp_path / "parquet" / EXTRACT)
     typed = read(other, tmp_path / "typed", source="omop")
     assert {name: typed[name] for name in counts if name not in ("files", "unread")} == {
@@ -83,9 +83,13 @@ def test_tables_in_either_case_as_csv_or_parquet_give_the_same(extract: Path, tm
     assert ("condition_occurrence/part-1.parquet", 2, "missing_date") in rows(tmp_path / "typed", "quarantine")
 
 
-def test_death_may_end_the_record(extract: Path, tmp_path: Path) -> None:
+def test_death_and_periods_may_end_the_record(extract: Path, tmp_path: Path) -> None:
     counts = read(extract, tmp_path / "out", source="omop", outside_observation="reject")
-    assert counts["dropped"] == {"after_observation": 1, "missing_code": 1, "missing_date": 1}
+    dropped = {"missing_code": 1, "missing_date": 1}
+    assert counts["dropped"] == {"before_observation": 1, "after_observation": 3} | dropped
+    (extract / "OBSERVATION_PERIOD.csv").unlink()  # an export may lack it
+    counts = read(extract, tmp_path / "without", source="omop", outside_observation="reject")
+    assert counts["dropped"] == {"after_observation": 1} | dropped
 
 
 def mapped(vocabulary: Path, unmapped: str = "keep") -> dict[str, tuple[str | None, ...]]:
