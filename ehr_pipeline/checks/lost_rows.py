@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ehr_pipeline.checks.model import Found, check
 from ehr_pipeline.disclosure.figures import FEWEST, HIDDEN, Guard, told
@@ -11,7 +11,7 @@ from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things
 from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
 from ehr_pipeline.records.events_without_patient import KEPT, UNKNOWN, WAITING
-from ehr_pipeline.records.finish_bucket import UNKNOWN_PATIENTS
+from ehr_pipeline.records.finish_bucket import ORPHAN, UNKNOWN_PATIENTS
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
@@ -38,6 +38,11 @@ class Loss:
     def total(self) -> int:
         """The number of rejected rows."""
         return sum(self.rejected.values())
+
+    def without(self, reason: str) -> "Loss":
+        """Return the loss among the other rows, as if those rejected for this reason had not been read."""
+        others = {name: number for name, number in self.rejected.items() if name != reason}
+        return replace(self, rows=self.rows - self.rejected.get(reason, 0), rejected=others)
 
     @property
     def lost(self) -> int:
@@ -88,9 +93,14 @@ def _of_unknown(artifact: Artifact, study: Study) -> str:
 
 
 def below_the_limit(artifact: Artifact, study: Study) -> bool:
-    """Whether each kind of file lost less than records.limits.rejected_error. Fewer than FEWEST rows always pass."""
+    """Whether each kind of file lost less than records.limits.rejected_error. Fewer than FEWEST rows always pass.
+
+    Rows that add to no patient are left out: a table of deaths, or of periods of observation, may tell of more people than are in
+    the extract.
+    """
     limit = study.records.limits.rejected_error
-    return not any(loss.lost >= FEWEST and loss.share >= limit for loss in losses(artifact, study))
+    judged = (loss.without(ORPHAN) for loss in losses(artifact, study))
+    return not any(loss.lost >= FEWEST and loss.share >= limit for loss in judged)
 
 
 @check(only_warns=below_the_limit)

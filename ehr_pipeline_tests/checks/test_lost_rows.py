@@ -51,6 +51,8 @@ def outcome(found: Artifact, study: Study) -> Outcome:
         ({"unparsable_date": 199}, {}, 1),
         ({"unparsable_date": 100, "missing_code": 100}, {}, 2),
         ({}, {"unparsable_birth": 200}, 2),
+        ({}, {"adds_to_no_patient": 600}, 1),
+        ({}, {"adds_to_no_patient": 600, "unparsable_birth": 80}, 2),
         (dict.fromkeys(NOT_LOST, 150), {}, 0),
     ],
 )
