@@ -28,6 +28,12 @@ GLOBS = {
 PRACTICE = "care_site_id"
 
 
+NOT_ACCEPTABLE = (
+    "some patients are not `acceptable`, whose records CPRD advises not to use for research. All are read: leave them out of the"
+    " extract, unless the protocol asks for them."
+)
+
+
 def known(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract | None:
     """Recognise a known layout by the names of its files; None if there is none. Adds sentences to `facts` and `doubts`.
 
@@ -100,13 +106,15 @@ def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
                 f" {system} is a concept without a name."
             )
     people = [guess_format.sniff(path) for path in _of(folder, "patient")]
-    if any((one.values("acceptable") == "0").any() for one in people if "acceptable" in one.table.columns):
-        doubts.append(
-            "Some patients are not `acceptable`, whose records CPRD advises not to use for research. All are read: leave them out"
-            " of the extract, unless the protocol asks for them."
-        )
+    if some_not_acceptable(people):
+        doubts.append(NOT_ACCEPTABLE)
         lines += ["# Patients who are not `acceptable` are read too: leave them out of the extract, as CPRD advises."]
     return Extract(lines, sum(one.rows for one in people), {"": folder}, more=tuple(more), names=named)
+
+
+def some_not_acceptable(people: Sequence[Sniffed]) -> bool:
+    """Whether the first rows of CPRD's patient files hold some who are not acceptable for research."""
+    return any((one.values("acceptable") == "0").any() for one in people if "acceptable" in one.table.columns)
 
 
 def _renamed(folder: Path) -> bool:

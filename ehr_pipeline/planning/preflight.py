@@ -16,9 +16,9 @@ from ehr_pipeline.events import names as names_of_codes
 from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.patients import derived_attributes, preview, training_patients
 from ehr_pipeline.patients.settings import PUBLIC_KEY
-from ehr_pipeline.planning import differing_rows, enough_data, extracts
+from ehr_pipeline.planning import differing_rows, enough_data, extracts, guess_format, known_layouts
 from ehr_pipeline.planning.findings import Preflight
-from ehr_pipeline.records import layouts, withdrawals
+from ehr_pipeline.records import catalog, extract_files, files, layouts, withdrawals
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.file_listing import links_outside, walk
@@ -48,12 +48,25 @@ def inspect(study: Study) -> Preflight:
     _keys(study, found)
     enough_data.look(study, found)
     differing_rows.look(study, found)
+    found.look(_acceptable, study, found)
     found.look(engine_for(study.launcher, Path(study.study.store)).check)
     found.look(refuse_if_expired, study.governance)
     found.look(refuse_network_disk)
     for texts in (found.problems, found.facts):  # a file of several kinds would be reported several times
         texts[:] = dict.fromkeys(texts)
     return found
+
+
+def _acceptable(study: Study, found: Preflight) -> None:
+    """Say whether the newest extract of CPRD holds patients who are not acceptable for research."""
+    if found.problems or study.records.source != "cprd_aurum":
+        return
+    landing = Path(study.records.landing)
+    for name in catalog.extracts_in(landing)[-1:]:
+        tree = extract_files.tree_of(landing / name, study.records)
+        people = [guess_format.sniff(path) for kind in study.records.kinds.patients for path in files.find(tree, kind)]
+        if known_layouts.some_not_acceptable(people):
+            found.facts.append(f"extract {name}: {known_layouts.NOT_ACCEPTABLE}")
 
 
 def _terminology(study: Study, found: Preflight) -> None:

@@ -439,6 +439,8 @@ def test_patients_whom_cprd_calls_not_acceptable_are_told(tmp_path: Path, accept
     made = init_study.start(tmp_path / "study", [tmp_path], None, TODAY)
     said = [doubt for doubt in made.doubts if "not `acceptable`" in doubt]
     assert (len(said), "not `acceptable`" in made.settings.read_text("utf-8")) == (acceptable == "0", acceptable == "0")
+    facts = preflight.inspect(settings.load(made.settings)).facts
+    assert len([fact for fact in facts if "not `acceptable`" in fact]) == (acceptable == "0")
 
 
 @pytest.mark.parametrize(
