@@ -5,7 +5,7 @@ import os
 import dagster as dg
 
 from ehr_pipeline.defs.build_definitions import build
-from ehr_pipeline.defs.set_up_home import register_when_loaded
+from ehr_pipeline.defs.extract_partitions import register_when_loaded
 from ehr_pipeline.disclosure.governance import private_files
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.dagster_home import refuse_network_disk

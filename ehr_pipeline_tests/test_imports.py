@@ -49,6 +49,11 @@ def test_the_ui_does_not_load_heavy_packages() -> None:
     assert loaded_by("import ehr_pipeline.definitions as d; d.defs()", *HEAVY) == []
 
 
+@pytest.mark.parametrize("process", ["serve", "dev", "webserver"])
+def test_the_processes_of_the_ui_that_read_no_data_load_no_data_libraries(process: str) -> None:
+    assert loaded_by(f"import ehr_pipeline.defs.{process}", "numpy", "polars", "pyarrow") == []
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
 def test_help_loads_nothing_that_takes_time(arguments: list[str]) -> None:
     asked = (

@@ -233,20 +233,9 @@ def _ui(options: argparse.Namespace) -> int:
         _ensure_demo_extract(options.settings)
     study = study_of(options)
     from ehr_pipeline.defs import starting
-
-    with starting.told(starting.free_address(options.host, options.port)):
-        return _served(study, options)
-
-
-def _served(study: "Study", options: argparse.Namespace) -> int:
-    from ehr_pipeline.defs import run, set_up_home
-    from ehr_pipeline.runs.pipeline import Pipeline
+    from ehr_pipeline.defs.serve import serve
     from ehr_pipeline.store import build_lock
 
-    build_lock.sweep(Path(study.study.store))
-    set_up_home.ensure_home()
-    import dagster as dg
-
-    with dg.DagsterInstance.get() as instance:
-        set_up_home.register_watched(instance, Pipeline(study))
-    return run.serve(options.port, options.host, options.allow_host)
+    with starting.told(starting.free_address(options.host, options.port)):
+        build_lock.sweep(Path(study.study.store))
+        return serve(options.port, options.host, options.allow_host)

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.defs.run import run
-from ehr_pipeline.defs.set_up_home import default_home
 from ehr_pipeline.runs.run_outcome import RunOutcome
 from ehr_pipeline.study import settings
-from ehr_pipeline.study.dagster_home import CONFIGURATION
+from ehr_pipeline.study.dagster_home import CONFIGURATION, default_home
 from ehr_pipeline.synthetic.generate import generate
 from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline.terminology.shipped import shipped

@@ -6,9 +6,7 @@ from typing import Any
 
 from dagster_dg_cli.cli.dev import dev_command
 
-from ehr_pipeline.defs import webserver
-
-THEIRS = "dagster_webserver"
+OURS, THEIRS = "ehr_pipeline.defs.webserver", "dagster_webserver"
 
 
 def main() -> None:
@@ -24,7 +22,7 @@ def main() -> None:
             raise RuntimeError(
                 "This version of Dagster starts its web server in another way, without a look at the host."
             )
-        return start([webserver.__name__ if part == THEIRS else part for part in command], **options)
+        return start([OURS if part == THEIRS else part for part in command], **options)
 
     dev.open_ipc_subprocess = ours
     dev_command.main(prog_name="dg dev")

@@ -1,4 +1,4 @@
-"""Pages that our web server adds to Dagster's: an entrance, a page about each asset, and the asset's files that may be shown.
+"""What the pages say that our web server adds to Dagster's (`routes`): a page about each asset, and its files that may be shown.
 
 These files are the released ones in the asset's declaration, and its pictures; small counts are suppressed in them. A page
 with text from the data is sandboxed, so that its scripts cannot send requests to Dagster.
@@ -12,94 +12,30 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from starlette.datastructures import QueryParams
-from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
-
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.assets.asset import Asset
 from ehr_pipeline.defs.column_metadata import meanings
-from ehr_pipeline.defs.links import PLACE, QUERY
 from ehr_pipeline.patients.settings import SplitSettings, shown_key
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import room_of
 
-SANDBOX = (
-    "sandbox allow-scripts allow-popups allow-downloads; default-src 'none'; style-src 'unsafe-inline';"
-    " script-src 'unsafe-inline'; img-src data:; font-src data:"
-)
-OPEN_GROUPS = "asset-graph-open-graph-nodes-global-__GLOBAL__"
-"""Key under which Dagster's UI stores, in the browser, which groups of the graph are open."""
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em}td,th{text-align:left;padding:.2em .8em"
     " .2em 0;vertical-align:top}code{background:#f2f2f5;padding:0 .2em}"
 )
 
-NOT_SHOWN = PlainTextResponse("There is no such file, or it may not be shown.", 404)
+
+def about(name: str) -> str | None:
+    """The page about an asset, made from its declaration and the settings of the study; None if there is no such asset."""
+    asset = ASSETS.get(name)
+    return described(asset, settings.load(settings.settings_path())) if asset else None
 
 
-def routes(prefix: str = "") -> list[Route]:
-    """The routes of these pages, which must come before Dagster's own routes. `prefix` is the path of the server, such as /look."""
-
-    async def entrance(request: Request) -> Response:
-        return HTMLResponse(entered(prefix))
-
-    return [
-        Route(f"{prefix}/", entrance),
-        Route(f"{prefix}{PLACE}/{{asset}}", about),
-        Route(f"{prefix}{PLACE}/{{asset}}/{{version}}/{{path:path}}", file),
-    ]
-
-
-class Leading:
-    """Leads requests with the query of our links (`links`) to these pages, whichever page of the UI the link was on."""
-
-    def __init__(self, app: ASGIApp, prefix: str = ""):
-        self._app, self._place = app, f"{prefix}{PLACE}"
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Redirect such a request; hand on all others."""
-        asked = QueryParams(scope["query_string"]).get(QUERY) if scope["type"] == "http" else None
-        app = self._app
-        if asked is not None:
-            app = NOT_SHOWN if ".." in asked.split("/") else RedirectResponse(f"{self._place}/{asked}")
-        await app(scope, receive, send)
-
-
-def entered(prefix: str) -> str:
-    """The page that leads to the graph. On the first visit, it opens the graph's groups, which Dagster shows as closed boxes."""
-    groups = dict.fromkeys(f"global@global:{asset.group}" for asset in ASSETS.values())
-    seen, opened = json.dumps(OPEN_GROUPS), json.dumps(json.dumps({"expanded": ",".join(groups)}))
-    script = (
-        f"if (!localStorage.getItem({seen})) localStorage.setItem({seen}, {opened});"
-        f" location.replace({json.dumps(f'{prefix}/asset-groups')});"
-    )
-    return f"<!doctype html><title>Asset graph</title><script>{script}</script>"
-
-
-async def about(request: Request) -> Response:
-    """The page about an asset, made from its declaration and the settings of the study."""
-    asset = ASSETS.get(request.path_params["asset"])
-    if asset is None:
-        return PlainTextResponse("There is no such asset.", 404)
-    return HTMLResponse(described(asset, settings.load(settings.settings_path())))
-
-
-async def file(request: Request) -> Response:
-    """Send a file of an artifact, if it may be shown."""
-    asked = request.path_params
-    path = shown_file(settings.load(settings.settings_path()), asked["asset"], asked["version"], asked["path"])
-    if path is None:
-        return NOT_SHOWN
-    return FileResponse(path, headers={"Content-Security-Policy": SANDBOX, "X-Content-Type-Options": "nosniff"})
-
-
-def shown_file(study: Study, name: str, version: str, path: str) -> Path | None:
+def shown_file(name: str, version: str, path: str) -> Path | None:
     """The file at this address; None if there is no such file or it may not be shown."""
+    study = settings.load(settings.settings_path())
     asset = ASSETS.get(name)
     if asset is None:
         return None

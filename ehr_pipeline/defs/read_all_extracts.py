@@ -3,8 +3,8 @@
 import dagster as dg
 
 from ehr_pipeline.defs.dagster_checks import in_dagster, outcomes
+from ehr_pipeline.defs.extract_partitions import register_extracts
 from ehr_pipeline.defs.metadata import published
-from ehr_pipeline.defs.set_up_home import register_extracts
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 

@@ -2,14 +2,10 @@
 
 import difflib
 import importlib
-import logging
 import operator
-import os
 import re
-import signal
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial, reduce
 from pathlib import Path
@@ -20,27 +16,26 @@ import dagster as dg
 
 from ehr_pipeline.assets import ASSETS, of_study
 from ehr_pipeline.checks.model import Outcome as Checked
-from ehr_pipeline.defs import liveness, servers, webserver
+from ehr_pipeline.defs import liveness
 from ehr_pipeline.defs.build_definitions import build
 from ehr_pipeline.defs.console_progress import INTERRUPTIONS, Console, error_kind, usual_seconds
 from ehr_pipeline.defs.dagster_assets import build_assets
+from ehr_pipeline.defs.extract_partitions import register_extracts
 from ehr_pipeline.defs.failures import USER_ERRORS
-from ehr_pipeline.defs.set_up_home import ensure_home, register_extracts
+from ehr_pipeline.defs.serve import tell
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.runs import unchanged_run
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.runs.run_outcome import Row, RunOutcome
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.study.dagster_home import ensure_home
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
-from ehr_pipeline.work import die_with_parent
 
-_log = logging.getLogger("ehr_pipeline")
 SELECTION = re.compile(r"(\*|\d*\+)?(?P<asset>[a-z_]+)(\*|\+\d*)?")
 """An asset name without 'key:', with optional signs before and after it that add upstream and downstream assets."""
 TRACEBACK = "\nTraceback:\n"
 """Separates the message of a problem from its traceback, which only `--verbose` shows."""
-LOOK_SECONDS = 30.0  # between two checks by which the server finds runs whose process is gone
 
 
 def run(study: Study, select: str | None, verbose: bool = False) -> RunOutcome:
@@ -199,55 +194,3 @@ def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row
         return Row(asset, extract or "", "failed")
     artifact: Artifact = pipeline.store.current(asset, extract)
     return Row.of(artifact, extract, bool(event.materialization.metadata["skipped"].value))
-
-
-def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
-    """Start the Dagster UI and its daemon in the foreground; ends with Ctrl-C. Returns its exit code.
-
-    It answers to the host names of `webserver.allowed`, which include `allow`. Raises UserError for an invalid name.
-    """
-    webserver.allowed(host, allow)
-    home = ensure_home()
-    with liveness.only_server(Path(os.environ["EHR_STATE_DIR"])):
-        with dg.DagsterInstance.get() as instance:
-            tell(liveness.reap(instance))
-        return _serve(home, port, host, allow)
-
-
-def tell(done: list[str]) -> None:
-    """Log what was cleaned up."""
-    for line in done:
-        _log.warning("%s", line)
-
-
-def _serve(home: Path, port: int, host: str, allow: Sequence[str] = ()) -> int:
-    workspace = home / "workspace.yaml"
-    if not workspace.is_file():
-        raise UserError(
-            f"DAGSTER_HOME is {home}, but it holds no workspace.yaml, which names our assets. Copy ours there."
-        )
-    # A script may start Python with interrupts ignored; Dagster would then never end.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    # If this process is killed, its servers must end too, or they would run without the lock that prevents a second daemon.
-    command = [sys.executable, str(die_with_parent.__file__), sys.executable, "-m", "ehr_pipeline.defs.dev"]
-    command += ["-w", str(workspace), "-h", host, "-p", str(port)]
-    own = {servers.VARIABLE: servers.name(), webserver.VARIABLE: ",".join(allow)}
-    process = subprocess.Popen(command, cwd=home, env=os.environ | own)
-    try:
-        while True:
-            try:
-                return process.wait(LOOK_SECONDS)
-            except subprocess.TimeoutExpired:
-                look_for_ghosts()
-    except KeyboardInterrupt:
-        process.send_signal(signal.SIGINT)
-        return process.wait()
-
-
-def look_for_ghosts() -> None:
-    """Clean up after runs that could not report their end. If Dagster's state cannot be read or written, log a warning."""
-    try:
-        with dg.DagsterInstance.get() as instance:
-            tell(liveness.end_ghosts(instance))
-    except Exception as error:  # a full disk, an unreachable database: the server keeps running, and so does this check
-        _log.warning("the state of Dagster cannot be put in order now (%s)", type(error).__name__)

@@ -1,4 +1,4 @@
-"""Dagster's web server with our pages (`pages`). It answers only requests for allowed host names.
+"""Dagster's web server with our pages (`routes`). It answers only requests for allowed host names.
 
     python -m ehr_pipeline.defs.webserver --allow-host NAME … OPTIONS OF dagster-webserver
 
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ehr_pipeline.defs import pages
+from ehr_pipeline.defs import routes
 from ehr_pipeline.defs.starting import EVERYWHERE
 from ehr_pipeline.errors import UserError
 
@@ -58,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def guarded(context: Any, path_prefix: str = "", *about: Any, **options: Any) -> Any:
         app = create(context, path_prefix, *about, **options)
-        app.router.routes[:0] = pages.routes(path_prefix)
-        app.add_middleware(pages.Leading, prefix=path_prefix)
+        app.router.routes[:0] = routes.routes(path_prefix)
+        app.add_middleware(routes.Leading, prefix=path_prefix)
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
         return app
 

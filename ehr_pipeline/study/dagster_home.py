@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.store.durable import write_atomically
 
 CONFIGURATION = "dagster.yaml"
 MOUNTS = Path("/proc/self/mounts")
@@ -114,3 +115,36 @@ def file_system(path: Path, mounts: str) -> tuple[str, str]:
         ):  # of two file systems at one mount point, the later hides the earlier
             found = place, kind
     return found
+
+
+def ensure_home() -> Path:
+    """Set DAGSTER_HOME and EHR_STATE_DIR if they are not set, and return the home. Its dagster.yaml keeps telemetry off.
+
+    The default home is the top of a checkout; without a checkout, it is the folder `ehr_pipeline_home` in the working
+    directory, created if missing. Raises UserError if the home holds no dagster.yaml, or if SQLite would be on a network
+    file system.
+    """
+    named = os.environ.get("DAGSTER_HOME")
+    home = Path(named) if named else default_home()
+    if not (home / CONFIGURATION).is_file():
+        raise UserError(
+            f"DAGSTER_HOME is {home}, but it holds no {CONFIGURATION}. Copy ours there:"
+            " without it, telemetry is on and state lies elsewhere."
+        )
+    os.environ["DAGSTER_HOME"] = str(home)
+    folder = state_folder()
+    os.environ.setdefault("EHR_STATE_DIR", str(folder))
+    refuse_network_disk()
+    folder.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def default_home() -> Path:
+    """The folder of our dagster.yaml: the top of a checkout, else a folder in the working directory, created if missing."""
+    home = our_home()
+    home.mkdir(exist_ok=True)
+    for name in (CONFIGURATION, "workspace.yaml"):
+        if not (home / name).is_file():
+            ours = Path(__file__).parents[1] / "data" / name
+            write_atomically(home / name, ours.read_text(encoding="utf-8"))
+    return home

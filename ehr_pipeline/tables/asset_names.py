@@ -44,6 +44,9 @@ STAGES = {
 }
 """The stage of each asset, in the order of the chain. An asset is stored in `<store>/<stage>/<asset>`."""
 
+GROUPS = ("data", "encoder", "patients", "predictions", "reports")
+"""The groups of the graph."""
+
 
 def stage_of(asset: str) -> str:
     """Return the stage of an asset. If an asset is declared only in `assets/`, its stage has the name of the asset."""

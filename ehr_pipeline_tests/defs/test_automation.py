@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from ehr_pipeline.defs import automation, set_up_home
+from ehr_pipeline.defs import automation, extract_partitions
 from ehr_pipeline.defs.build_definitions import build
 from ehr_pipeline.defs.dagster_assets import build_assets
 from ehr_pipeline.defs.study import build_study
@@ -124,12 +124,12 @@ def test_a_server_that_watches_starts_without_what_is_not_complete(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     watcher = Watcher(tmp_path, instance, operation={"watch": "sensor", "complete": "marker"})
-    set_up_home.register_watched(instance, Pipeline(watcher.study))
+    extract_partitions.register_watched(instance, Pipeline(watcher.study))
     assert watcher.partitions == [], "an empty landing folder is no error: something may land"
     for name in ("2030-01-01", "2030-02-01"):
         watcher.land(name)
     (watcher.landing / "2030-01-01" / "_COMPLETE").touch()
-    set_up_home.register_watched(instance, Pipeline(watcher.study))
+    extract_partitions.register_watched(instance, Pipeline(watcher.study))
     assert watcher.partitions == ["2030-01-01"]
 
 
@@ -286,7 +286,9 @@ def test_new_extracts_are_registered_without_a_run(tmp_path: Path) -> None:
         assert list(request.partition_keys) == ["2030-01-01"]
 
 
-def test_loading_the_definitions_registers_what_has_landed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_the_definitions_registers_what_has_landed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """So `Reload definitions` shows it. An empty landing folder, and a process without a Dagster home, are no errors."""
     with dg.instance_for_test() as instance:
         watcher = Watcher(tmp_path, instance)
@@ -294,14 +296,15 @@ def test_loading_the_definitions_registers_what_has_landed(tmp_path: Path, monke
         monkeypatch.setattr(instance, "__exit__", lambda *_: None, raising=False)
         monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
         monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path))
-        set_up_home.register_when_loaded(watcher.study)
+        extract_partitions.register_when_loaded(watcher.study)
         assert watcher.partitions == []
+        assert ("no extract is registered" in caplog.text) == (watcher.study.operation.watch == "off")
         watcher.land("2030-01-01")
         monkeypatch.delenv("EHR_STATE_DIR")
-        set_up_home.register_when_loaded(watcher.study)
+        extract_partitions.register_when_loaded(watcher.study)
         assert watcher.partitions == []
         monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path))
-        set_up_home.register_when_loaded(watcher.study)
+        extract_partitions.register_when_loaded(watcher.study)
         assert watcher.partitions == ["2030-01-01"]
 
 

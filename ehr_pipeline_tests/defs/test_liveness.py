@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ehr_pipeline.defs import liveness, run
+from ehr_pipeline.defs import liveness, serve
 from ehr_pipeline.errors import UserError
 from ehr_pipeline_tests.engines.test_torchrun import alive, until
 
@@ -176,9 +176,9 @@ def test_a_server_puts_in_order_what_could_not_tell_of_its_end_and_survives_a_st
             raise OSError(28, "No space left on device")
         return dg.DagsterInstance.from_ref(instance.get_ref())
 
-    monkeypatch.setattr(run.subprocess, "Popen", Server)  # type: ignore[attr-defined]
+    monkeypatch.setattr(serve.subprocess, "Popen", Server)  # type: ignore[attr-defined]
     monkeypatch.setattr(dg.DagsterInstance, "get", staticmethod(away))
-    assert run._serve(Path(), 1, "127.0.0.1") == 7
+    assert serve._serve(Path(), 1, "127.0.0.1") == 7
     assert "cannot be put in order now (OSError)" in caplog.text
     assert status(instance, ghost) == dg.DagsterRunStatus.FAILURE
     assert status(instance, young) == dg.DagsterRunStatus.STARTED

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -125,7 +126,7 @@ def test_what_names_no_host_is_refused_before_anything_starts(name: str) -> None
 
 
 def test_the_ui_hands_the_names_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ehr_pipeline.defs import run
+    from ehr_pipeline.defs import serve
 
     seen: dict[str, Any] = {}
 
@@ -136,8 +137,8 @@ def test_the_ui_hands_the_names_on(monkeypatch: pytest.MonkeyPatch) -> None:
         def wait(self, seconds: float | None = None) -> int:
             return 0
 
-    monkeypatch.setattr(run.subprocess, "Popen", Server)  # type: ignore[attr-defined]
-    run._serve(run.Path(), 1, "127.0.0.1", ["a.example", "b.example"])
+    monkeypatch.setattr(serve.subprocess, "Popen", Server)  # type: ignore[attr-defined]
+    serve._serve(Path(), 1, "127.0.0.1", ["a.example", "b.example"])
     assert seen["env"][webserver.VARIABLE] == "a.example,b.example"
     assert dev.__name__ in seen["command"]
 

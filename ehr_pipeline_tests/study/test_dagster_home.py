@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli, definitions
-from ehr_pipeline.defs import set_up_home as defs_home
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.study import dagster_home, settings
 from ehr_pipeline.terminology.shipped import shipped
@@ -121,7 +120,7 @@ def test_everything_that_opens_the_state_refuses(
     table.write_text(mounts(shared, "nfs4"))
     monkeypatch.setattr(dagster_home, "MOUNTS", table)
     with pytest.raises(UserError, match="nfs4"):
-        defs_home.ensure_home()
+        dagster_home.ensure_home()
     monkeypatch.setenv(settings.ENVIRONMENT_VARIABLE, str(shipped("demo/settings.toml")))
     with pytest.raises(UserError, match="nfs4"):
         definitions.defs()

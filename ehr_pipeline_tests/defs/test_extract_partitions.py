@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from ehr_pipeline import definitions
-from ehr_pipeline.defs import run, set_up_home
+from ehr_pipeline.defs import extract_partitions, serve
 from ehr_pipeline.defs.liveness import only_server
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.runs.pipeline import Pipeline
-from ehr_pipeline.study import settings
+from ehr_pipeline.study import dagster_home, settings
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import ROOT, tiny_settings
 
@@ -20,20 +20,20 @@ from ehr_pipeline_tests.conftest import ROOT, tiny_settings
 def test_a_home_without_our_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"holds no dagster\.yaml\. Copy ours there: without it, telemetry is on"):
-        set_up_home.ensure_home()
+        dagster_home.ensure_home()
 
 
 def test_outside_a_checkout_a_home_is_made_that_tells_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DAGSTER_HOME", "EHR_STATE_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(set_up_home.dagster_home, "our_home", lambda: tmp_path / "ehr_pipeline_home")
+    monkeypatch.setattr(dagster_home, "our_home", lambda: tmp_path / "ehr_pipeline_home")
     folder = tmp_path / "package" / "data"
     folder.mkdir(parents=True)
     for name in ("dagster.yaml", "workspace.yaml"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
-    (tmp_path / "package" / "defs").mkdir()
-    monkeypatch.setattr(set_up_home, "__file__", str(tmp_path / "package" / "defs" / "home.py"))
-    made = set_up_home.ensure_home()
+    (tmp_path / "package" / "study").mkdir()
+    monkeypatch.setattr(dagster_home, "__file__", str(tmp_path / "package" / "study" / "home.py"))
+    made = dagster_home.ensure_home()
     assert os.environ["DAGSTER_HOME"] == str(made)
     assert Path(os.environ["EHR_STATE_DIR"]).is_relative_to(made)
     assert yaml.safe_load((made / "dagster.yaml").read_text())["telemetry"] == {"enabled": False}
@@ -46,11 +46,11 @@ def test_a_server_beside_another_is_not_started(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("DAGSTER_HOME", str(ROOT))
     monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path))
     started: list[object] = []
-    monkeypatch.setattr(run, "_serve", lambda *arguments: started.append(arguments) or 0)
+    monkeypatch.setattr(serve, "_serve", lambda *arguments: started.append(arguments) or 0)
     with only_server(tmp_path), pytest.raises(UserError, match="Another server runs on"):
-        run.serve(1, "127.0.0.1")
+        serve.serve(1, "127.0.0.1")
     assert not started
-    assert run.serve(1, "127.0.0.1") == 0
+    assert serve.serve(1, "127.0.0.1") == 0
     assert started == [(ROOT, 1, "127.0.0.1", ())]
 
 
@@ -60,9 +60,9 @@ def test_a_server_puts_in_order_what_the_last_one_left_before_it_starts(
     monkeypatch.setenv("DAGSTER_HOME", str(ROOT))
     monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path))
     order: list[str] = []
-    monkeypatch.setattr(run.liveness, "reap", lambda instance: order.append("put in order") or ["a run was ended"])
-    monkeypatch.setattr(run, "_serve", lambda *arguments: order.append("served") or 0)
-    run.serve(1, "127.0.0.1")
+    monkeypatch.setattr(serve.liveness, "reap", lambda instance: order.append("put in order") or ["a run was ended"])
+    monkeypatch.setattr(serve, "_serve", lambda *arguments: order.append("served") or 0)
+    serve.serve(1, "127.0.0.1")
     assert order == ["put in order", "served"]
     assert "a run was ended" in caplog.text
 
@@ -85,5 +85,5 @@ def test_of_snapshots_the_newest_alone_stays_a_partition(tmp_path: Path) -> None
         study = tiny_settings(tmp_path, records={"landing": str(tmp_path / "landing"), "mode": mode})
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions("extract", ["2030-01-01"])
-            assert set_up_home.register_extracts(instance, Pipeline(study)) == left
+            assert extract_partitions.register_extracts(instance, Pipeline(study)) == left
             assert sorted(instance.get_dynamic_partitions("extract")) == left
