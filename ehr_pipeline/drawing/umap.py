@@ -8,6 +8,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+FEW = 4096
+"""Of fewer points umap-learn takes all distances, and calls Python for each: as products of matrices they are there at once."""
+
 
 def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed: int) -> NDArray[np.float32]:
     """Return coordinates (n, dimensions) of vectors (n, D), by cosine distance. The same seed gives the same picture.
@@ -21,17 +24,21 @@ def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed
             "ignore", message="Tensorflow not installed"
         )  # only for a variant that is not used here
         warnings.filterwarnings("ignore", message="n_jobs value")  # a seed forces one thread, which is wanted
+        warnings.filterwarnings("ignore", message="using precomputed metric")
         with _machine_code_kept():
             import umap  # takes seconds, so import it only here
+        from sklearn.metrics import pairwise_distances
 
+        few = len(vectors) < FEW
         reducer = umap.UMAP(
             n_components=dimensions,
             n_neighbors=min(neighbours, len(vectors) - 1),
-            metric="cosine",
+            metric="precomputed" if few else "cosine",
             random_state=seed,
             n_jobs=1,
         )
-        points: NDArray[np.float32] = reducer.fit_transform(vectors).astype(np.float32)
+        data = pairwise_distances(vectors, metric="cosine") if few else vectors
+        points: NDArray[np.float32] = reducer.fit_transform(data).astype(np.float32)
     return points
 
 
