@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from torch.overrides import TorchFunctionMode
 
 from ehr_pipeline.encoder import configuration
 from ehr_pipeline.encoder.configuration import ModelConfig
@@ -86,7 +88,7 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEn
             folder, f"its configuration has {values['num_hidden_layers']} layers, its weights {len(layers)}"
         )
     try:
-        with torch.device("meta"):  # shapes only: a configuration that does not fit allocates no memory
+        with torch.device("meta"), _Undrawn():  # shapes only: a configuration that does not fit allocates no memory
             model = StockWeights(ModelConfig.of(values))
         expected = {name: each.shape for name, each in _parameters(model).items()}
     except Exception as error:  # torch may raise anything for values that were never written
@@ -95,6 +97,18 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEn
         raise configuration.unusable(folder, problem)
     model.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
     return PackedEncoder(model).to(device).eval()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the initial values of weights. On the device `meta` there are none, but to find that out torch imports its
+    compiler, which takes over a second."""
+
+    def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        """Call a function of torch, unless it is one of `torch.nn.init`."""
+        options = options or {}
+        if getattr(function, "__module__", "") == torch.nn.init.__name__:
+            return arguments[0] if arguments else options["tensor"]
+        return function(*arguments, **options)
 
 
 def _as_written(folder: Path) -> None:

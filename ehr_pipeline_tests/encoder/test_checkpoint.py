@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,18 @@ def test_a_whole_checkpoint_loads_as_it_was_saved(vocabulary: Vocabulary, folder
         assert torch.equal(one, other), name
     (folder / checkpoint.SUMS).unlink()
     assert checkpoint.load(folder, vocabulary, CPU), "one that was written before there were hashes"
+
+
+def test_to_load_a_checkpoint_does_not_import_the_compiler_of_torch(vocabulary: Vocabulary, folder: Path) -> None:
+    """With what it imports in turn, it would take more than a second of every process that reads an encoder."""
+    code = (
+        "import sys, torch; from pathlib import Path; from ehr_pipeline.encoder import checkpoint;"
+        " from ehr_pipeline.vocabulary.table import Vocabulary; folder = Path(sys.argv[1]);"
+        " checkpoint.load(folder, Vocabulary.read(folder), torch.device('cpu'));"
+        " print(*{'torch._dynamo', 'torch._inductor', 'sympy', 'sklearn'} & {*sys.modules})"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == ""
 
 
 def test_the_files_are_those_of_the_stock_classes(vocabulary: Vocabulary, folder: Path, tmp_path: Path) -> None:
