@@ -115,7 +115,7 @@ class EncoderSettings:
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         # 12.63 M parameters at a vocabulary of 36,058 concepts.
         "published": {},
-        # Small enough for two CPU cores: it trains on the embedded demo in about three minutes.
+        # Small enough for two CPU cores: it trains on the embedded demo in under two minutes.
         "demo": {
             "hidden_size": 128,
             "layers": 2,

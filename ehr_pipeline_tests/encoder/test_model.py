@@ -4,10 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import RobertaPreLayerNormForMaskedLM
 
 from ehr_pipeline.encoder import packing
-from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
+from ehr_pipeline.encoder.model import PackedEncoder, attend, config_for, new_model, visibility
 from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -95,6 +96,44 @@ def test_loss_and_gradients_equal_those_of_the_stock_class(sequences: Sequences)
     assert ours.keys() == theirs.keys()
     for name, gradient in ours.items():
         assert torch.allclose(gradient, theirs[name], atol=1e-5), name
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_attention_of_a_training_in_bfloat16_is_that_of_float32(
+    dropout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU it takes another way there, to values and gradients that agree up to the rounding; dropout keeps their mean."""
+    rng = torch.Generator().manual_seed(0)
+    segments = torch.tensor([[1] * 5 + [2] * 9 + [0] * 2, [1] * 16])
+    bias = visibility(segments, torch.float32)
+    parts = torch.randn(4, 2, 4, 16, 8, generator=rng).bfloat16()
+    aim = parts[3].float()
+
+    def means_and_gradients(kind: torch.dtype, times: int) -> list[torch.Tensor]:
+        found = []
+        for _ in range(times):
+            heads = [part.to(kind).requires_grad_() for part in parts[:3]]
+            with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
+                mean = attend(*heads, bias, dropout if kind == torch.bfloat16 else 0.0)
+            assert mean.dtype == kind
+            found.append([mean.detach().float(), *(g.float() for g in torch.autograd.grad(mean, heads, aim.to(kind)))])
+        return [torch.stack(each).mean(0) for each in zip(*found, strict=True)]
+
+    expected = means_and_gradients(torch.float32, 1)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", None)
+    torch.manual_seed(0)
+    for ours, theirs in zip(means_and_gradients(torch.bfloat16, 400 if dropout else 1), expected, strict=True):
+        assert (ours - theirs).norm() < (0.1 if dropout else 0.01) * theirs.norm()
+
+
+def test_vectors_are_computed_by_fused_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[torch.dtype] = []
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda query, *_, **__: asked.append(query.dtype) or query)
+    heads = torch.zeros(3, 1, 1, 4, 8)
+    bias = torch.zeros(1, 1, 4, 4)
+    attend(*heads.bfloat16(), bias, 0.0)
+    attend(*heads.requires_grad_(), bias, 0.0)
+    assert asked == [torch.bfloat16, torch.float32]
 
 
 def test_patients_in_one_row_never_see_each_other(sequences: Sequences) -> None:
