@@ -17,7 +17,10 @@ def free_address(host: str, port: int) -> tuple[str, int]:
     """The address at which a server on `host` is reached from here. Raises UserError if something answers there already."""
     address = ("localhost" if host in EVERYWHERE else host), port
     if _answers(address):
-        raise UserError(f"port {port} of {address[0]} is in use by another program. Choose another: --port {port + 1}")
+        raise UserError(
+            f"something answers at port {port} of {address[0]} already. If it is the UI of this study, open {_link(address)}; if"
+            f" not, choose another port, such as --port {port + 1}."
+        )
     return address
 
 
@@ -38,12 +41,16 @@ def _tell(address: tuple[str, int], ended: threading.Event) -> None:
     while not ended.wait(0.5):
         now = time.monotonic()
         if _answers(address):
-            host = f"[{address[0]}]" if ":" in address[0] else address[0]
-            print(f"\nopen http://{host}:{address[1]} in a browser; Ctrl-C ends the servers\n", flush=True)
+            print(f"\nopen {_link(address)} in a browser; Ctrl-C ends the servers\n", flush=True)
             return
         if now - last >= SILENCE:
             print(f"the Dagster UI is still starting ({now - since:.0f} s); its address follows", flush=True)
             last = now
+
+
+def _link(address: tuple[str, int]) -> str:
+    host = f"[{address[0]}]" if ":" in address[0] else address[0]
+    return f"http://{host}:{address[1]}"
 
 
 def _answers(address: tuple[str, int]) -> bool:

@@ -40,5 +40,7 @@ def test_the_address_follows_when_the_servers_answer(
 def test_a_port_in_use_is_told_before_anything_starts() -> None:
     with listening() as server:
         port = server.getsockname()[1]
-        with pytest.raises(UserError, match=rf"port {port} of 127.0.0.1 is in use .* --port {port + 1}"):
+        with pytest.raises(
+            UserError, match=rf"port {port} of 127.0.0.1 already.* open http://127.0.0.1:{port};.* --port {port + 1}"
+        ):
             starting.free_address("127.0.0.1", port)
