@@ -36,6 +36,7 @@ class Console(logging.Handler):
         super().__init__()
         self._stages, self._usual, self.verbose = stages, usual, verbose
         self._number, self._step, self._since = 0, "", time.monotonic()
+        self._between = "preparing what comes next"
         self._last, self._ended = time.monotonic(), threading.Event()
         self._rich = _rich_console()
         self._status: Any = None
@@ -64,6 +65,7 @@ class Console(logging.Handler):
         elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
             if error_kind(event.event_specific_data.error) in INTERRUPTIONS:
                 self._write(f"{self._title()} was stopped after {self._spent()}", logging.WARNING)
+                self._between = "stopping"
             else:
                 self._write(f"{self._title()} failed after {self._spent()}", logging.ERROR)
         if event.event_type in (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE):
@@ -85,7 +87,7 @@ class Console(logging.Handler):
         """The current stage, how long it has run, and how long it took last time."""
         spent = time.monotonic() - self._since
         if not self._step:  # Dagster sets up a run, which takes long on a busy machine
-            return f"preparing what comes next: working for {duration(spent)}"
+            return f"{self._between}: working for {duration(spent)}"
         left = self._usual.get(self._step, 0) - spent
         about = f", about {duration(left)} left" if left > 0 else ""
         return f"{self._title()}: working for {duration(spent)}{about}"

@@ -64,6 +64,7 @@ def test_stages_start_and_end_with_a_line(clock: list[float], capsys: pytest.Cap
         "[3/3] clusters was stopped after 0 s",
     ]
     assert told == "[1/3] vocabulary: working for 20 s, about 45 s left"
+    assert shown._now() == "stopping: working for 0 s", "nothing comes next"
 
 
 @pytest.mark.parametrize("verbose", [False, True])
