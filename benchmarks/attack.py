@@ -25,7 +25,7 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic import generate
 from ehr_pipeline.synthetic.extract import EXTRACT
-from ehr_pipeline.synthetic.study import SMALL, places
+from ehr_pipeline.synthetic.study import SMALL, WITHOUT_TASKS, places
 from ehr_pipeline.synthetic.worlds import write
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests import attack_on_outputs
@@ -49,7 +49,10 @@ def attack(folder: Path, name: str) -> tuple[Attack, list[str], list[str], int]:
     if name == "demo" and not write.is_there(folder / "extract", DEMO_PLANS, patients, seed):
         write.write(folder / "extract", DEMO_PLANS, patients, seed)
     own = {"study": {"store": str(folder / "store")}}
-    study = settings.load(shipped("demo/settings.toml"), settings.merged(*more, places(folder / "extract"), own))
+    placed = places(folder / "extract")
+    if name == "demo":  # with its tasks and its test side
+        placed = {section: values for section, values in placed.items() if section not in WITHOUT_TASKS}
+    study = settings.load(shipped("demo/settings.toml"), settings.merged(*more, placed, own))
     log = io.StringIO()
     handler = logging.StreamHandler(log)
     logging.getLogger("ehr_pipeline").addHandler(handler)

@@ -29,6 +29,7 @@ from ehr_pipeline.tables.asset_names import STAGES as ASSETS
 from ehr_pipeline.tables.drop_reasons import in_words
 from ehr_pipeline_tests.deduce_counts import MOST, Attack, Excused, Secrets, Shown, integer, leaves, secrets, things_of
 
+PREDICTIONS = "the prediction report"
 OTHER = 37
 """By how much a count differs in a copy of the study (`with_another`)."""
 NUMBER = r"about [\d,]+|[<>]?[\d,]+(?:–[\d,]+)?"
@@ -110,6 +111,9 @@ def read(pipeline: Pipeline, released: Path | None = None, log: str = "") -> Att
                 attack.shown.append(_machine("counts.json", place, value, guard.step, guard.below))
             attack.texts[f"counts.json, {place}"] = str(value)
     _read_page(attack, pipeline.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8"))
+    predictions = pipeline.store.current("prediction_report").file("prediction_report.html")
+    if predictions.is_file():  # a study without tasks has none
+        _read_predictions(attack, predictions.read_text(encoding="utf-8"))
     attack.texts["log"] = log
     return attack
 
@@ -187,6 +191,13 @@ def _read_page(attack: Attack, html: str) -> None:
                 if row[0] in names:
                     _add(attack, "published beside this run", (names[row[0]],), row[2].partition(" (")[0])
     _sentences(attack, " ".join(page.prose.split()))
+
+
+def _read_predictions(attack: Attack, html: str) -> None:
+    """Take up the text of the prediction report, digit by digit."""
+    page = Page()
+    page.feed(html)
+    attack.texts[PREDICTIONS] = " ".join(page.text.split())
 
 
 def _add(attack: Attack, place: str, counts: tuple[str, ...], text: str) -> None:

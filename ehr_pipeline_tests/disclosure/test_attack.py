@@ -97,6 +97,16 @@ def test_the_attack_sees_a_hidden_number_in_any_text(attack: Attack, text: str) 
     assert not planted(attack, log=text.format(GUARD.count(count)))
 
 
+def test_the_attack_reads_the_prediction_report(attack: Attack) -> None:
+    """The tiny study has no tasks, so no such page."""
+    count = attack.secrets.counts["patient_embeddings/tokens/kept"]
+    read = Attack(attack.secrets, attack.below, attack.shown)
+    attack_on_outputs._read_predictions(read, f"<p>Of <b>{count:,}</b> patients</p><script>{count}</script>")
+    assert [problem.split(": ")[1] for problem in read.found()] == [
+        f"{count} stands in the prediction report, as {count:,}"
+    ]
+
+
 def bounds(text: str) -> tuple[list[str], list[str]]:
     """What is found in a text of the log where 308 is hidden and 309 is known to all, and the texts that are excused."""
     counts = {"encoder/patients": 308, "clusters/kept": 309}

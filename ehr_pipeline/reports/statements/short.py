@@ -290,8 +290,8 @@ def made_again(version: str, seed: int) -> Statement:
     return say(
         "Made by ehr_pipeline {version} with seed {seed}. The main settings, all others, the versions of the libraries, and the"
         ' version of the data of each stage are under <a href="#settings">Settings and versions</a>. The same extracts in the same'
-        " order, with the same settings and versions, give the same results on the same kind of CPU; trained on a GPU, the encoder"
-        " can differ slightly.",
+        " order, with the same settings (the key of the split included) and versions, give the same results on the same kind of CPU"
+        " with as many threads; elsewhere, rounding differs.",
         version=version,
         seed=seed,
     )
