@@ -4,12 +4,23 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+import dagster as dg
 from dagster_dg_cli.cli.dev import dev_command
+
+from ehr_pipeline.defs import liveness
+from ehr_pipeline.defs.serve import tell
 
 OURS, THEIRS = "ehr_pipeline.defs.webserver", "dagster_webserver"
 
 
 def main() -> None:
+    """Put in order what an earlier server left, then start the three servers."""
+    with dg.DagsterInstance.get() as instance:
+        tell(liveness.reap(instance))
+    start_servers()
+
+
+def start_servers() -> None:
     """Start the three servers. Raises RuntimeError if a later version of Dagster would start its own web server."""
     dev: Any = importlib.import_module("dagster._cli.dev")
     start = dev.open_ipc_subprocess

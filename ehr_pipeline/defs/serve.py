@@ -30,8 +30,6 @@ def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
     webserver.allowed(host, allow)
     home = ensure_home()
     with liveness.only_server(Path(os.environ["EHR_STATE_DIR"])):
-        with dg.DagsterInstance.get() as instance:
-            tell(liveness.reap(instance))
         return _serve(home, port, host, allow)
 
 

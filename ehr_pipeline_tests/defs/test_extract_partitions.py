@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ehr_pipeline import definitions
-from ehr_pipeline.defs import extract_partitions, serve
+from ehr_pipeline.defs import dev, extract_partitions, serve
 from ehr_pipeline.defs.liveness import only_server
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.runs.pipeline import Pipeline
@@ -60,10 +60,10 @@ def test_a_server_puts_in_order_what_the_last_one_left_before_it_starts(
     monkeypatch.setenv("DAGSTER_HOME", str(ROOT))
     monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path))
     order: list[str] = []
-    monkeypatch.setattr(serve.liveness, "reap", lambda instance: order.append("put in order") or ["a run was ended"])
-    monkeypatch.setattr(serve, "_serve", lambda *arguments: order.append("served") or 0)
-    serve.serve(1, "127.0.0.1")
-    assert order == ["put in order", "served"]
+    monkeypatch.setattr(dev.liveness, "reap", lambda instance: order.append("put in order") or ["a run was ended"])
+    monkeypatch.setattr(dev, "start_servers", lambda: order.append("started"))
+    dev.main()
+    assert order == ["put in order", "started"]
     assert "a run was ended" in caplog.text
 
 

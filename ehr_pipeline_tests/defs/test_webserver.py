@@ -156,11 +156,11 @@ def test_no_other_web_server_is_started(monkeypatch: pytest.MonkeyPatch, first: 
     monkeypatch.setattr(theirs, "open_ipc_subprocess", lambda parts, **options: commands.append(parts))
     monkeypatch.setattr(type(dev_command), "main", lambda self, **options: command())
     if first == "dagster_webserver":
-        dev.main()
+        dev.start_servers()
         assert commands == [["python", "-m", "ehr_pipeline.defs.webserver", "--port", "1"]]
     else:
         with pytest.raises(RuntimeError, match="without a look at the host"):
-            dev.main()
+            dev.start_servers()
         assert not commands
 
 
