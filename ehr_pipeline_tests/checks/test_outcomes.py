@@ -91,12 +91,12 @@ def test_a_task_that_does_not_need_a_model_that_is_worse_says_both(tmp_path: Pat
 @pytest.mark.parametrize(("index", "passed"), [(0.12, True), (0.10, True), (0.09, False)])
 def test_planted_groups_are_compared_with_what_counts_find(index: float, passed: bool, tmp_path: Path) -> None:
     vectors = {
-        planted.THIS_RUN: {"adjusted_rand_index": index, "homogeneity": 0.2},
-        planted.COUNTS: {"adjusted_rand_index": 0.10, "homogeneity": 0.2},
+        planted.THIS_RUN: {"adjusted_rand_index": index, "within_diseases": 0.05, "homogeneity": 0.2},
+        planted.COUNTS: {"adjusted_rand_index": 0.10, "within_diseases": 0.04, "homogeneity": 0.2},
     }
     (tmp_path / planted.AGREEMENT).write_text(json.dumps({"vectors": vectors}))
     nothing: Any = None
     found, message, numbers = patients.planted_groups(Artifact(tmp_path, {}), nothing, nothing)
     assert found is passed
-    assert "counts without a model: 0.100" in message
+    assert "counts without a model: 0.100), within a disease 0.050 (0.040)" in message
     assert set(numbers) == {"adjusted_rand_index", "homogeneity", "baseline_adjusted_rand_index"}
