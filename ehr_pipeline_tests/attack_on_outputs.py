@@ -30,6 +30,8 @@ from ehr_pipeline.tables.drop_reasons import in_words
 from ehr_pipeline_tests.deduce_counts import MOST, Attack, Excused, Secrets, Shown, integer, leaves, secrets, things_of
 
 PREDICTIONS = "the prediction report"
+CITED = re.compile(r"\b[A-Z][\w’'-]+,? (?:19|20)\d\d\b")
+"""An author and a year, which are no count."""
 OTHER = 37
 """By how much a count differs in a copy of the study (`with_another`)."""
 NUMBER = r"about [\d,]+|[<>]?[\d,]+(?:–[\d,]+)?"
@@ -114,6 +116,7 @@ def read(pipeline: Pipeline, released: Path | None = None, log: str = "") -> Att
     predictions = pipeline.store.current("prediction_report").file("prediction_report.html")
     if predictions.is_file():  # a study without tasks has none
         _read_predictions(attack, predictions.read_text(encoding="utf-8"))
+    attack.made_of["the page"] = (*pipeline.names_read("cluster_reports"), "raw_records")
     attack.texts["log"] = log
     return attack
 
@@ -161,7 +164,7 @@ class Page(HTMLParser):
 def _read_page(attack: Attack, html: str) -> None:
     page = Page()
     page.feed(html)
-    text = " ".join(page.text.split())
+    text = CITED.sub("", " ".join(page.text.split()))
     attack.texts["the page"] = re.sub(r"All settings \{.*?\} \} Installed where|\b[0-9a-f]{16}\b", "", text)
     for table in page.tables:
         head = table[0] if table else []
@@ -197,7 +200,7 @@ def _read_predictions(attack: Attack, html: str) -> None:
     """Take up the text of the prediction report, digit by digit."""
     page = Page()
     page.feed(html)
-    attack.texts[PREDICTIONS] = " ".join(page.text.split())
+    attack.texts[PREDICTIONS] = CITED.sub("", " ".join(page.text.split()))
 
 
 def _add(attack: Attack, place: str, counts: tuple[str, ...], text: str) -> None:

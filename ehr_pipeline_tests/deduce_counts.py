@@ -6,8 +6,9 @@ all of this at once, until nothing changes, and so by all pairs. Found is
 - a count from 1 to the threshold - 1 of which fewer values are left than these,
 - a hidden count of which one value is left, though it does not follow from what is shown exactly,
 - a number somewhere in a text that is a hidden count, digit by digit. A bound is read as its number and as the nearest value that
-  it allows: ">308" as 308 and as 309. It is no finding where one of the two is known to all: it may follow from that one.
-  `Attack.excused` lists these bounds; `attack_on_outputs.stays` shows whether they are the same with another secret.
+  it allows: ">308" as 308 and as 309. It is no finding where one of the two is known to all: it may follow from that one. Nor is
+  a number of an asset from which its place is not made. `Attack.excused` lists both; `attack_on_outputs.stays` shows whether
+  they are the same with another secret.
 """
 
 import re
@@ -18,6 +19,7 @@ from typing import Any
 
 from ehr_pipeline.disclosure.kinds import Score, Share, Things, figures
 from ehr_pipeline.store.count_kinds import declared
+from ehr_pipeline.tables.asset_names import STAGES as ASSETS
 
 MOST = 10**12
 VERBATIM = 100
@@ -48,7 +50,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Excused:
-    """A bound whose digits are those of a hidden count, and which follows from a count that is known to all."""
+    """A text with the digits of a hidden count, which follows from a count that is known to all, or cannot know the hidden one."""
 
     name: str
     text: str
@@ -64,6 +66,8 @@ class Attack:
     shown: list[Shown] = field(default_factory=list)
     texts: dict[str, str] = field(default_factory=dict)
     """All that is shown, by its place, for what is looked for digit by digit."""
+    made_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The assets from which places are made, of those places that are not made from all."""
     excused: list[Excused] = field(default_factory=list)
     """Filled by `found`."""
 
@@ -105,7 +109,8 @@ class Attack:
                 f"misread: {one.text} in {one.place} of {one.counts}, which are {count}"
             )
         ends, public = self.known(), self.known(exact=True)
-        problems, hidden = [], {}
+        problems: list[str] = []
+        hidden: dict[int, list[str]] = {}
         for name, count in self.secrets.counts.items():
             low, high = ends[name]
             assert low <= count <= high, f"{name} is {count}, but was read as {low} to {high}"
@@ -113,14 +118,19 @@ class Attack:
                 if low > 1 or high < self.below - 1:
                     problems.append(f"{name}, which is {count}, lies from {low} to {high}")
             elif count and public[name][0] != public[name][1]:
-                hidden.setdefault(count, name)
+                hidden.setdefault(count, []).append(name)
                 if low == high:
                     problems.append(f"{name} is {count} and nothing else")
         open_to_all = {count for name, count in self.secrets.counts.items() if public[name][0] == public[name][1]}
         return problems + self._digit_by_digit(hidden, open_to_all)
 
-    def _digit_by_digit(self, hidden: Mapping[int, str], open_to_all: set[int]) -> list[str]:
-        """What stands in a text as a hidden count does; `excused` takes up the bounds that follow from counts open to all."""
+    def _could_know(self, place: str, name: str) -> bool:
+        """Whether a place is made from the asset of a count. What no manifest holds may be known everywhere."""
+        asset = name.partition("/")[0]
+        return asset in self.made_of.get(place, (asset,)) or asset not in ASSETS
+
+    def _digit_by_digit(self, hidden: Mapping[int, list[str]], open_to_all: set[int]) -> list[str]:
+        """What stands in a text as a hidden count does; `excused` takes up what is no finding by itself."""
         problems: list[str] = []
         self.excused.clear()
         known = self.secrets.things | open_to_all
@@ -131,10 +141,11 @@ class Attack:
                 for one in {number, allowed}:
                     if one not in hidden or one < VERBATIM or not one % self.below or one in known:
                         continue
-                    if {number, allowed} & open_to_all:
-                        self.excused.append(Excused(hidden[one], sign + digits, place))
+                    names = [name for name in hidden[one] if self._could_know(place, name)]
+                    if not names or {number, allowed} & open_to_all:
+                        self.excused.append(Excused((names or hidden[one])[0], sign + digits, place))
                     else:
-                        problems.append(f"{hidden[one]}: {one} stands in {place}, as {sign}{digits}")
+                        problems.append(f"{names[0]}: {one} stands in {place}, as {sign}{digits}")
         return problems
 
 

@@ -4,6 +4,7 @@ Two pages of different days are another matter (docs/decisions.md).
 """
 
 import copy
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,19 @@ def test_a_bound_that_follows_from_a_number_known_to_all_is_excused_and_no_other
         found, excused = bounds(text)
         assert len(found) == 1, text
         assert excused == []
+
+
+def test_a_number_of_an_asset_that_a_page_does_not_read_is_excused_there_alone() -> None:
+    counts = {"task_labels/cases": 178, "clusters/kept": 309}
+    for place, found in (("page", 0), ("log", 1)):
+        attack = Attack(Secrets(counts, [], frozenset()), BELOW, texts={place: "of 178 patients"})
+        attack.made_of["page"] = ("clusters",)
+        assert (len(attack.found()), len(attack.excused)) == (found, 1 - found)
+
+
+def test_years_of_citations_are_no_counts() -> None:
+    told = attack_on_outputs.CITED.sub("", "groups differ (Austin 2009), of 2009 patients, Hedges and Olkin 1985")
+    assert re.findall(r"\d+", told) == ["2009"]
 
 
 def test_a_text_that_is_made_from_a_count_does_not_stay_when_the_count_is_another(
