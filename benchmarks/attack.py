@@ -115,7 +115,7 @@ def main() -> None:
         "texts that tell of them",
         "pairs of texts",
         "texts read digit by digit",
-        "bounds with digits of a hidden count that stay with another count",
+        "texts with the digits of a hidden count that stay with another count",
         "found",
     )
     results.write(
