@@ -183,8 +183,8 @@ class Standing:
 
 SHORT = {
     "none": (
-        "says no more of a patient than disease, age, sex and amount of record do",
-        "say no more of a patient than disease, age, sex and amount of record do",
+        "says little or nothing of a patient beyond disease, age, sex and amount of record",
+        "say little or nothing of a patient beyond disease, age, sex and amount of record",
     ),
     "weak": ("has weak evidence only", "have weak evidence only"),
     "clear": ("is not the same in other samples of the patients", "are not the same in other samples of the patients"),

@@ -71,7 +71,7 @@ def test_an_effect_has_an_interval_and_a_permutation_test() -> None:
     assert found.p == pytest.approx(1 / 201)
     by_chance = effect("region", rng.choice(["a", "b"], 300), LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
     assert by_chance.words == "by chance"
-    assert str(meaning(by_chance)) == "The clusters tell no more about region than chance would."
+    assert str(meaning(by_chance)) == "No association with region is shown."
 
 
 def test_a_place_on_the_map_counts_however_the_map_is_turned() -> None:

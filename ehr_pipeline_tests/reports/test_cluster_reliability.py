@@ -126,7 +126,7 @@ def test_the_verdict_tells_how_many_clusters_can_be_relied_on_and_why_not_the_ot
     )
     assert (found.usable, found.total, found.share, found.colour) == (9, 20, "89.2 %", "weak")
     assert found.others == (
-        "1 says no more of a patient than disease, age, sex and amount of record do;"
+        "1 says little or nothing of a patient beyond disease, age, sex and amount of record;"
         " 10 are left open, since small counts may not be shown"
     )
     good = cluster_reliability.standing([card("clear", "stable")] * 3, [100] * 3, RULE)
@@ -148,7 +148,7 @@ def test_a_group_of_clusters_counts_once_and_can_be_relied_on_if_one_of_its_part
     ]
     found = cluster_reliability.standing(described, [100, 50, 100, 150], RULE, [[1, 2], [3, 5]])
     assert (found.usable, found.total, found.share, found.kind) == (1, 2, "37.5 %", "groups of clusters")
-    assert found.others == "1 says no more of a patient than disease, age, sex and amount of record do", (
+    assert found.others == "1 says little or nothing of a patient beyond disease, age, sex and amount of record", (
         "of the largest part"
     )
     alone = cluster_reliability.standing(described, [100, 50, 100, 150], RULE, [[1], [2], [3], [5]])

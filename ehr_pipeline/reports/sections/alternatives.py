@@ -7,7 +7,7 @@ from typing import Any
 from ehr_pipeline.clusters import clustering, comparison
 from ehr_pipeline.clusters import number_of_clusters as numbers
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.reports import pictures
+from ehr_pipeline.reports import cluster_reliability, pictures
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import alternatives as say
@@ -44,7 +44,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "how_tried": [say.how_tried(), *(say.how_supported(numbers.MOST_PATIENTS) if support else [])],
         "tried": tried,
         "comparison": [_shown(row) for row in methods],
-        "columns": say.columns(),
+        "columns": say.columns(cluster_reliability.limits(findings.inputs.settings[CLUSTERS]["unstable_below"])),
         "steadier": steadier_methods(findings),
     }
 

@@ -11,7 +11,9 @@ from ehr_pipeline.concepts.table import SCOPES, read_neighbours, read_ontology
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.reports.enrichment import Z95
 from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.sections import short
 from ehr_pipeline.reports.statements import concepts as say
+from ehr_pipeline.reports.statements import vectors
 from ehr_pipeline.reports.statements.concepts import TypeAgreement
 from ehr_pipeline.reports.statements.statement import counted, percent
 from ehr_pipeline.reports.substituted_concepts import SHOWN
@@ -35,6 +37,7 @@ def content(findings: Findings) -> dict[str, Any]:
     found = _together(findings, rows)
     checked = [
         say.purpose(),
+        vectors.no_part(short.made(findings.inputs, findings.vocabulary)),
         say.recorded_together(found, findings.disclosure.about(found.patients) if found else ""),
         say.types(type_agreement(rows, findings.vocabulary), of_own),
         say.ontology(ontology),

@@ -16,20 +16,20 @@ def content(findings: Findings) -> dict[str, Any] | None:
     found = Contributions.read(findings.inputs.artifacts[CLUSTERS].path)
     if found is None:
         return None
-    embeddings = findings.inputs.artifacts[PATIENT_EMBEDDINGS]
+    embeddings, made = findings.inputs.artifacts[PATIENT_EMBEDDINGS], short.made(findings.inputs, findings.vocabulary)
     pooling = embeddings.manifest["settings"]["pooling"]
     step = say.step_of(found.patients, findings.disclosure.below)
     return {
         "lead": [
-            *vectors.what_decides(short.made(findings.inputs, findings.vocabulary)),
+            *vectors.what_decides(made),
             *filter(None, [say.share(Chosen.of(embeddings))]),
             say.rows(),
         ],
-        "adds": say.adds(found, step),
+        "adds": say.adds(found, step, by_network=made.by_network),
         "notes": [
             say.compared(found, findings.counted.person(found.patients), step),
             say.chosen_by_network(pooling["select"] == "list" and pooling["neighbours"] > 0),
-            say.measures(),
+            say.measures(found),
         ],
         "rows": [say.row(row, step) for row in found.rows],
     }

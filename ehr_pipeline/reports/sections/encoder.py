@@ -7,7 +7,9 @@ from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.patients.settings import VALIDATION
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.sections import short
 from ehr_pipeline.reports.statements import encoder as say
+from ehr_pipeline.reports.statements import vectors
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, ENCODER_CHECKPOINT
 
 COURSE = 3
@@ -24,6 +26,7 @@ def content(findings: Findings) -> dict[str, Any]:
     return {
         "trained": [
             *say.trained(metrics),
+            *filter(None, [vectors.no_part(short.made(findings.inputs, findings.vocabulary))]),
             say.held_out(findings.counted.person(findings.counted.counts[DATA_SPLIT][VALIDATION])),
         ],
         "best_epoch": metrics["best"]["epoch"],

@@ -46,6 +46,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
         return None
     told, fewest, verdict = describe(findings), findings.settings.suppress_below, findings.evidence["verdict"]
     cards = {card["number"]: card for card in findings.cards}
+    pairs = len(cards) * (len(cards) - 1) // 2
     named = {number: say.named(number, card, verdict) for number, card in cards.items()}
     return {
         "evolution": told,
@@ -54,10 +55,10 @@ def content(findings: Findings) -> dict[str, Any] | None:
         "picture": say.picture(told),
         "notes": [
             *say.what_windows_can_tell(fewest),
-            *say.tested(told["tests"] if told["moves"] else 0, MAX_Q),
+            *say.tested(told["tests"] if told["moves"] else 0, pairs, MAX_Q),
         ],
         "moves": [(named[move.left], named[move.entered], move) for move in told["moves"]],
-        "no_moves": say.no_moves(told["tests"], fewest, MAX_Q),
+        "no_moves": say.no_moves(told["tests"], pairs, fewest, MAX_Q),
         "transitions": say.transitions(),
         "planted": say.planted(told["agreement"]),
     }

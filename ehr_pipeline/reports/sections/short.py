@@ -34,7 +34,7 @@ def content(findings: Findings) -> dict[str, Any]:
     how = made(findings.inputs, findings.vocabulary)
     return {
         "answers": [(question, [part for part in answer if part]) for question, answer in answers],
-        "lead": [*vectors.what_decides(how), vectors.learned(), vectors.called(how)],
+        "lead": [*vectors.what_decides(how), vectors.learned(how), vectors.called(how)],
     }
 
 
@@ -124,6 +124,7 @@ def made(inputs: Inputs, vocabulary: Vocabulary) -> vectors.Made:
         preset=counts["preset"],
         changed=bool(changed(inputs)),
         pooling=counts["pooling"],
+        neighbours=inputs.artifacts[assets.PATIENT_EMBEDDINGS].manifest["settings"]["pooling"]["neighbours"] > 0,
         chosen=counts["selected_concepts"],
         vocabulary=len(vocabulary.concepts),
         substitutes=bool(counts.get("substitutes")),

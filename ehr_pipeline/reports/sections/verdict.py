@@ -32,7 +32,7 @@ def content(findings: Findings) -> dict[str, Any]:
     planted = truth.agreement(findings)
     tested = evidence["verdict"] == "differ" and evidence["traits"]["p"] is not None
     return {
-        "invented": verdict.invented(planted) if planted else None,
+        "invented": verdict.invented(planted, evidence) if planted else None,
         "colour": verdict.colour(evidence, standing),
         "answer": answer,
         "rest": rest,
@@ -86,13 +86,15 @@ def _key_figures(findings: Findings) -> Iterator[tuple[str, str]]:
     yield "patients in clusters", counted.person(counted.counts[assets.CLUSTERS]["kept"])
     yield headline(findings.standing, findings.evidence["verdict"]), str(findings.standing.total)
     if (largest := _largest(findings.effects)) and len(findings.numbers) > 1:
-        yield say.largest_effect(largest.name), largest.words.capitalize()
+        yield say.largest_effect([effect.name for effect in largest]), largest[0].words.capitalize()
     mapped = findings.inputs.artifacts[assets.MAPPED_EVENTS].counts
     coverage = 1 - sum(mapped["dropped"].values()) / max(mapped["rows_in"], 1)
     yield say.coverage(coverage), f"{100 * coverage:.1f} %"
 
 
-def _largest(found: list[Effect]) -> Effect | None:
-    """The effect whose size in words is largest, of attributes other than disease; None if no effect is beyond chance."""
+def _largest(found: list[Effect]) -> list[Effect]:
+    """The effects whose size in words is largest, of attributes other than disease; none if no effect is beyond chance. Only words
+    can be compared: the measures have different scales."""
     others = [effect for effect in found if effect.attribute != "disease" and effect.words in SIZES]
-    return min(others, key=lambda effect: SIZES.index(effect.words), default=None)
+    first = min((SIZES.index(effect.words) for effect in others), default=None)
+    return [effect for effect in others if SIZES.index(effect.words) == first]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from ehr_pipeline.clusters.cluster_stability import STABLE
 from ehr_pipeline.clusters.number_of_clusters import LEAST
 from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, markup, say
 
@@ -27,7 +26,10 @@ def how_many(agreement: Mapping[int, float], asked: int, halves: int) -> Stateme
                    index=agreement[best])  # fmt: skip
     most = max(n for n, mean in agreement.items() if mean >= agreement[best] - AS_GOOD)
     alike = f"; on up to {most} about as well" if most > best else ""
-    own = f"; {agreement[asked]:.2f} with {asked}" if asked in agreement and asked != most else ""
+    own = ""
+    if asked in agreement and asked != most:
+        above = sum(mean > agreement[asked] for mean in agreement.values())
+        own = f"; {agreement[asked]:.2f} with {asked}, which {above} of the {len(agreement)} numbers exceed"
     return say(
         "{told} agree best on {best} (adjusted Rand index {index:.2f}{alike}{own}).",
         told=told,
@@ -48,12 +50,17 @@ def supported(tried: Sequence[int], largest: int, asked: int, *, chosen: bool) -
             "How many clusters the records support was not examined{made}.",
             made="; there is one" if chosen else f": {asked} {'was' if asked == 1 else 'were'} asked for",
         )
-    halves = markup("the two halves of a record agree on beyond chance, of 2 to {most} tried", most=max(tried))
+    halves = markup(
+        "of 2 to {most} tried, with which the two halves of a record agree overall and on every single cluster (kappa of"
+        " {least:.1f} or more, p &lt; 0.05)",
+        most=max(tried),
+        least=LEAST,
+    )
     if largest == 1:
-        told = say("There is no number of clusters that {halves}", Rate.CLUSTER, halves=halves)
+        told = say("There is no number of clusters, {halves}", Rate.CLUSTER, halves=halves)
     else:
         told = say(
-            "{largest} is the largest number of clusters that {halves}", Rate.CLUSTER, largest=largest, halves=halves
+            "{largest} is the largest number of clusters, {halves}", Rate.CLUSTER, largest=largest, halves=halves
         )
     if chosen:
         so = "so the patients are not divided" if largest == 1 else "so the patients were divided into as many"
@@ -93,14 +100,13 @@ def how_tried() -> Statement:
     )
 
 
-def columns() -> list[Statement]:
-    """Explain the comparison of methods."""
+def columns(limits: str) -> list[Statement]:
+    """Explain the comparison of methods. `limits`: of the words for stability (`cluster_reliability.limits`)."""
     return [
         say(
             "Agreement: adjusted Rand index. Stability: mean Jaccard coefficient with the clusters of random halves of the patients"
-            " (Hennig 2007). In the cards, a value below {stable:.2f} means that it is doubtful which patients belong to a cluster,"
-            " and “unstable” marks clusters that other samples do not find.",
-            stable=STABLE,
+            " (Hennig 2007). On the cards, a single cluster is called {limits}.",
+            limits=limits,
         ),
         say("A stable cluster need not mean anything; the split-half test above is about that."),
     ]

@@ -15,7 +15,7 @@ def meaning(effect: Effect) -> Statement:
     if effect.value is None:
         return say("Nothing can be said of {name}: {why}.", name=effect.name, why=effect.why)
     if effect.chance:
-        return say("The clusters tell no more about {name} than chance would.", Rate.AUDIT, name=effect.name)
+        return say("No association with {name} is shown.", Rate.AUDIT, name=effect.name)
     if effect.measure == "η²":
         share = f"{100 * effect.value:.0f} %"
         return say(
@@ -96,7 +96,8 @@ def purpose(attributes: int) -> list[Statement]:
         ),
         say(
             "“Within a disease” is the same effect among patients of one disease, over all diseases: what is left there does"
-            " not come with the diseases."
+            " not come with the diseases. Cramér's V is never below 0, so its interval can begin above 0 by chance alone: only p"
+            " tells whether there is an association."
         ),
         say(
             "p is of {permutations} permutations, of one attribute at a time: of {tests}, one in twenty would have p &lt; 0.05"

@@ -140,7 +140,7 @@ def _beyond(evidence: str) -> Markup:
         "": "",
         "clear": ": clearly more than disease, age, sex and amount of record explain",
         "weak": ": a little more than disease, age, sex and amount of record explain",
-        "none": ': <b class="over">no more than disease, age, sex and amount of record explain</b>',
+        "none": ': <b class="over">hardly more than disease, age, sex and amount of record explain, if at all</b>',
         "too few": ': <b class="over">too few patients to tell this from chance</b>',
     }
     return Markup(words[evidence])  # noqa: S704  # our own words
@@ -248,10 +248,11 @@ def glance(fewest: int, pairs: int, halves: int, limits: str) -> list[Statement]
             "Evidence: how far the first is above the second, as a share of what chance leaves to be gained (the excess): clear"
             " from {clear}, none below {none}. In brackets: its 95 % interval over the patients tested, who have both halves and"
             " somebody alike; their number stands below that of all. The word goes by the excess, not by the lower end of the"
-            " interval, since its error rate was measured so: where the interval reaches below a limit, a weaker word is possible."
+            " interval, since its error rate was measured so: where the interval reaches past a limit, the word of the other side"
+            " is possible too."
             " “Too few” stands where only a bound may be shown, because fewer than {fewest} patients are recognised, or not"
-            " recognised, and the bound leaves it open. “None” means that the cluster says no more about a patient than these four"
-            " do, as for a cluster that is simply one disease or one age.",
+            " recognised, and the bound leaves it open. “None” is a limit too: the cluster says little or nothing about a patient"
+            " that these four do not, as a cluster that is simply one disease or one age.",
             clear=f"{WEAK_BELOW:.2f}",
             none=f"{NONE_BELOW:.2f}",
             fewest=fewest,

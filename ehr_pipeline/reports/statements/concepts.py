@@ -87,14 +87,14 @@ def types(interest: TypeAgreement | None, own: TypeAgreement | None) -> Statemen
     told = (
         f"Of the nearest neighbours of {interest.concepts:,} concepts of interest in the whole vocabulary,"
         f" {percent(interest.share)} are of the same semantic type (such as “disease” or “laboratory test”); by chance it"
-        f" would be {percent(interest.chance)}{_points_between(interest)}."
+        f" would be {percent(interest.chance)}{_points_between(interest)}. {_of_types(interest)}"
     )
     if own is not None:
         told += (
             f" For the cohort’s own diseases ({own.concepts:,}; the first rows below) it is {percent(own.share)}, and by chance"
-            f" {percent(own.chance)}{_points_between(own)}."
-        )
-    return say("{told} {meaning}", Rate.NEIGHBOURS, told=told, meaning=_of_types(interest, own))
+            f" {percent(own.chance)}{_points_between(own)}. {_of_own_types(own)}"
+        ).rstrip()
+    return say("{told}", Rate.NEIGHBOURS, told=told)
 
 
 def _points_between(agreement: TypeAgreement) -> str:
@@ -103,7 +103,7 @@ def _points_between(agreement: TypeAgreement) -> str:
     )
 
 
-def _of_types(interest: TypeAgreement, own: TypeAgreement | None) -> str:
+def _of_types(interest: TypeAgreement) -> str:
     """Return an interpretation of the shares, or why they have none."""
     if interest.concepts < FEWEST_CONCEPTS:
         return "This measure cannot tell whether neighbours mean something: there are too few concepts."
@@ -111,12 +111,18 @@ def _of_types(interest: TypeAgreement, own: TypeAgreement | None) -> str:
         return "This measure cannot tell whether neighbours mean something: too much of the vocabulary is of the same types."
     if interest.low <= 0:
         return "That is no more than chance: semantic types do not support these neighbours."
-    doubt = ""
-    if own is not None and own.can_tell and own.low <= 0:
-        doubt = " For the cohort’s own diseases not even that can be said."
     if interest.share < TWICE * interest.chance:
-        return f"That is more than chance, but not by much.{doubt}"
-    return f"That is clearly more than chance, but a type is coarse.{doubt}"
+        return f"That is more than chance, but less than {TWICE:g} times as much."
+    return f"That is at least {TWICE:g} times as much as by chance, but a type is coarse."
+
+
+def _of_own_types(own: TypeAgreement) -> str:
+    """Return an interpretation of the shares of the cohort's own diseases; empty where the measure cannot tell."""
+    if own.concepts < FEWEST_CONCEPTS:
+        return "These are too few concepts to rely on."
+    if not own.can_tell:
+        return ""
+    return "That is more than chance." if own.low > 0 else "That is no more than chance."
 
 
 def ontology(found: Mapping[str, Any] | None) -> Statement:

@@ -40,12 +40,17 @@ def compared(found: Contributions, patients: str, step: int) -> Statement:
     )
 
 
-def adds(found: Contributions, step: int) -> Statement | None:
-    """Say how much the network adds to finding the other half of a record, with an interval."""
+def adds(found: Contributions, step: int, *, by_network: bool) -> Statement | None:
+    """Say how much the network adds to finding the other half of a record, with an interval; `by_network`: whether it has a part in
+    the vectors of this run. None without the row to compare with."""
     bare = next((row for row in found.rows if row.name == NO_NETWORK), None)
     if bare is None:
         return None
     own, gain = found.rows[0], bare.gain
+    if not by_network:
+        return say(
+            "The network decides 0 %: the vectors of this run are those with no network at all, and there is no difference to test."
+        )
     return say(
         "With no network at all the other half is found for {bare} of these patients, with the vectors of this run for {own}: a"
         " difference of {gain} percentage points (95 % interval {low} to {high}). An interval that includes 0 shows no contribution"
@@ -92,12 +97,14 @@ def chosen_by_network(chosen: bool) -> Statement | None:
     )
 
 
-def measures() -> Statement:
+def measures(found: Contributions) -> Statement:
     """Say what the other columns measure."""
     return say(
         "Distance of the halves: mean squared distance between the vectors of a patient’s two halves (0 when equal, 2 when"
         " unrelated). Uniformity: the lower, the more evenly the vectors cover the sphere (Wang and Isola 2020). Collapse: rank"
-        " correlation of the distance to the centre with age and with the amount of record; 0 is best."
+        " correlation of the distance to the centre with age and with the amount of record; 0 is best. Ranks tell nothing of how"
+        " small differences are: with the vectors of this run, this distance varies by {spread} of its mean.",
+        spread=percent_of(found.rows[0].collapse["spread"], 1),
     )
 
 

@@ -109,34 +109,46 @@ def named(number: int, card: Mapping[str, Any], verdict: str) -> Statement:
     )
 
 
-def tested(pairs: int, max_q: float) -> list[Statement]:
-    """Say how many pairs of clusters were tested; nothing if none was."""
+def tested(pairs: int, of: int, max_q: float) -> list[Statement]:
+    """Say how many pairs of clusters were tested, `of` all that there are; nothing if none was."""
     if not pairs:
         return []
     return [
         say(
-            "Tested: {pairs} between which at least {fewest} patients moved; a move is shown with a BH value below {max_q:g} over"
-            " all of them.",
+            "Tested: {pairs} of {of}, those between which at least {fewest} patients moved; a move is shown with a BH value below"
+            " {max_q:g} over the pairs tested.{rest}",
             Rate.CHANGE,
-            pairs=counted(pairs, "pair of clusters", "pairs of clusters"),
+            pairs=f"{pairs:,}",
+            of=counted(of, "pair of clusters", "pairs of clusters"),
+            rest=_untested(pairs, of),
             fewest=FEWEST_MOVES,
             max_q=max_q,
         )
     ]
 
 
-def no_moves(pairs: int, fewest: int, max_q: float) -> Statement:
-    """Say that none of the tested `pairs` of clusters has more moves in one direction than expected, or that none was tested."""
+def _untested(pairs: int, of: int) -> str:
+    """Say that nothing is known of the pairs that were not tested; empty if all were."""
+    return "" if pairs == of else " Nothing is said of the other pairs."
+
+
+def no_moves(pairs: int, of: int, fewest: int, max_q: float) -> Statement:
+    """Say that none of the tested `pairs` of clusters, `of` all that there are, has more moves in one direction than expected, or
+    that none was tested."""
     if not pairs:
         return say("Too few patients moved between any two clusters to test whether they changed.")
     return say(
-        "No change is shown beyond growing older and chance: between no two clusters do more patients go one way than expected (BH"
-        " value below {max_q:g} over the {pairs} tested, and at least {fewest} patients). A change that few patients go through can"
-        " be missed.",
+        "No change is shown beyond growing older and chance. {pairs} of {of} {have} enough moves to be tested: {none} more patients"
+        " go one way than expected (BH value below {max_q:g}, and at least {fewest} patients).{rest} A change that few patients go"
+        " through can be missed.",
         Rate.CHANGE,
         max_q=max_q,
-        pairs=counted(pairs, "pair"),
+        pairs=f"{pairs:,}",
+        of=counted(of, "pair of clusters", "pairs of clusters"),
+        have="has" if pairs == 1 else "have",
+        none="there, no" if pairs == 1 else "in none of these do",
         fewest=fewest,
+        rest=_untested(pairs, of),
     )
 
 

@@ -11,8 +11,8 @@ WORDS = (
     ),
     (
         "Benjamini-Hochberg (BH) value",
-        "A p value made larger, because many concepts were tested at once. It is an error rate only where"
-        " the p values themselves are valid.",
+        "A p value made larger, because many tests were made at once. Of the results with a value below 0.05, about 5 % at most"
+        " are expected to be false (the false discovery rate), where the p values themselves are valid.",
     ),
     ("Chunk", "A piece of a record, of at most as many concepts as the network reads at once."),
     ("Concept", "A clinical meaning of the UMLS, for which many codes may stand. The page counts concepts, not codes."),
@@ -58,7 +58,8 @@ WORDS = (
     ),
     (
         "Permutation test",
-        "The same computed with patients dealt to clusters at random, to see what chance alone gives.",
+        "The same computed after an exchange at random, to see what chance alone gives: clusters are exchanged among patients, in"
+        " the test of subgroups diseases among patients alike, in the concept check neighbours among concepts.",
     ),
     (
         "Pooled, chosen concepts",

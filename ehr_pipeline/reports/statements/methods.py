@@ -12,6 +12,8 @@ from ehr_pipeline.reports.statements.statement import Statement, listed, percent
 
 EQUAL = 1e-3
 """Distances count as equal if their variation, as a share of their mean, is below this."""
+SLIGHT = 2e-2
+"""Distances count as hardly different if their variation, as a share of their mean, is below this."""
 MOST_NAMED = 12
 """Most disease concepts that a sentence names."""
 
@@ -134,9 +136,11 @@ def collapse(now: Mapping[str, float], published: Mapping[str, float]) -> Statem
         )
     words = {"age": "age", "concepts": "number of concepts", "inverse_frequency": "rarity of concepts"}
     return say(
-        "{asked} Rank correlation of the distance to the centre of all patients with {told}; 0 is best. That distance varies"
-        " by {spread} of its mean (published vectors: {published}).",
+        "{asked} {hardly}The distance to the centre of all patients varies by {spread} of its mean (published vectors:"
+        " {published}). Rank correlations of that distance: {told}; 0 is best{ranks}.",
         asked=asked,
+        hardly="Hardly. " if now["spread"] < SLIGHT else "",
+        ranks=", but ranks tell nothing of how small the differences are" if now["spread"] < SLIGHT else "",
         told="; ".join(
             f"{word} {now[name]:+.2f} (published vectors: {published[name]:+.2f})" for name, word in words.items()
         ),
@@ -284,8 +288,7 @@ def neighbours() -> Statement:
 def limits() -> Statement:
     """Say what no method can see."""
     return say(
-        "What was never recorded cannot be found; what is recorded more often looks more important. Patients with long"
-        " records, and those with only general concepts, tend towards the centre of the map. Clusters describe this cohort;"
+        "What was never recorded cannot be found; what is recorded more often looks more important. Clusters describe this cohort;"
         " they are not diagnoses."
     )
 

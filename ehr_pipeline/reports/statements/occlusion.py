@@ -112,8 +112,10 @@ def explained(found: Occlusion | None) -> Statement | None:
         " and their vectors were made again. The percentage is the part of their lead (how much nearer they are to the centre of"
         " their cluster than to that of the nearest other one) that is lost on average; “all” means that without the concept they"
         " are no nearer to their own. It says what the model used to put them together, not what is more frequent here; concepts"
-        " that go together can stand in for one another, so that the parts do not add up. Only the concept profile was made again,"
-        " which decides {share} of the squared distance; the part of the network was left as it is.",
+        " that go together can stand in for one another, so that the parts do not add up.{profile}",
         members=MEMBERS,
-        share=percent(found.decides),
+        profile=""
+        if found.decides >= 1
+        else f" Only the concept profile was made again, which decides {percent(found.decides)} of the squared distance; the part"
+        " of the network was left as it is.",
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ehr_pipeline.reports.cards import ConceptRow
-from ehr_pipeline.reports.statements.statement import Statement, counted, say
+from ehr_pipeline.reports.statements.statement import Statement, counted, listed, say
 
 SEEN = 12
 """Clusters of the list that the first screen shows (a browser test counts them)."""
@@ -124,6 +124,7 @@ def coverage(share: float) -> str:
     return f"of events have a code that stands for a concept{others}"
 
 
-def largest_effect(name: str) -> str:
-    """Name the attribute, other than disease, that the clusters follow most."""
-    return f"association of the clusters with {name}, the strongest apart from disease"
+def largest_effect(names: Sequence[str]) -> str:
+    """Name the attributes, other than disease, that the clusters follow most: two, or one and the number of the others."""
+    told = names if len(names) < 3 else (names[0], f"{len(names) - 1} other attributes")
+    return f"association of the clusters with {listed(told)}"

@@ -18,7 +18,7 @@ class Rate(StrEnum):
     SUBGROUPS = "subgroups"
     """The cohort has subgroups, or has none."""
     CLUSTER = "cluster"
-    """A cluster can be relied on, or says no more than disease, age, sex and amount of record."""
+    """A cluster can be relied on, or says little or nothing beyond disease, age, sex and amount of record."""
     MARKS = "marks"
     """A concept marks a cluster."""
     ONE_GROUP = "one group"

@@ -18,6 +18,8 @@ class Made:
     """Whether the settings differ from the preset."""
     pooling: str
     """'all', 'types' or 'list': which recorded concepts are pooled."""
+    neighbours: bool
+    """Whether, with a list, the network chose further concepts: the neighbours of those on it."""
     chosen: int
     """Number of pooled concepts."""
     vocabulary: int
@@ -26,14 +28,21 @@ class Made:
     confirmed: bool
     """Whether the profile keeps only the parts that both halves of the visits confirm."""
 
+    @property
+    def by_network(self) -> bool:
+        """Whether the network has any part in the vectors: of its own, by kinship, or by its choice of concepts."""
+        own = not self.settings["profile"] or bool(self.settings["encoder_share"] or self.settings["kinship"])
+        return own or (self.pooling == "list" and self.neighbours)
+
 
 def concepts(made: Made) -> str:
     """Return which recorded concepts decide a vector."""
     chosen = f"{made.chosen:,} of {made.vocabulary:,} concepts"
+    near = " or are nearest to one that is" if made.neighbours else ""
     over = {
         "all": "all recorded concepts",
         "types": f"the recorded concepts of chosen semantic types ({chosen})",
-        "list": f"those recorded concepts that are on a list or are nearest to one that is ({chosen})",
+        "list": f"those recorded concepts that are on a list{near} ({chosen})",
     }[made.pooling]
     return f"{over}, including those that count as one with any of them" if made.substitutes else over
 
@@ -91,9 +100,20 @@ def encoder(made: Made) -> Statement:
     )
 
 
-def learned() -> Statement:
-    """Say what the encoder learned from."""
-    return say("The encoder learned which concepts go together and at what age, without knowing who has which disease.")
+def learned(made: Made) -> Statement:
+    """Say what the encoder learned from, or that it has no part in the vectors."""
+    return no_part(made) or say(
+        "The encoder learned which concepts go together and at what age, without knowing who has which disease."
+    )
+
+
+def no_part(made: Made) -> Statement | None:
+    """Say that the clusters do not rest on the encoder; None if it has a part in the vectors."""
+    if made.by_network:
+        return None
+    return say(
+        "The encoder, a neural network, decides 0 % of the distances between patients: the clusters do not rest on it."
+    )
 
 
 def called(made: Made) -> Statement:

@@ -15,8 +15,9 @@ LOOSE = 0.5
 """A match is loose if a number varies, among the compared patients, by more than this share of its variation among all."""
 
 
-def invented(planted: Mapping[str, Any]) -> Statement:
-    """Warn that the patients are synthetic, and say how far the clusters match the groups that were planted (`planted`)."""
+def invented(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> Statement:
+    """Warn that the patients are synthetic, and say how far the clusters match the groups that were planted (`planted`), and
+    whether the `evidence` misses them."""
     (own, within), (counts, counts_within) = (
         (found["adjusted_rand_index"], found["within_diseases"])
         for found in (planted["vectors"][name] for name in (THIS_RUN, COUNTS))
@@ -26,7 +27,8 @@ def invented(planted: Mapping[str, Any]) -> Statement:
         ' planted {groups} groups of patients. <a href="#truth">Held against this truth</a>, clusters by this page’s method {match}'
         " (adjusted Rand index {own:.2f}; 1 is a full match, 0 is chance; {counts:.2f} by concept counts without a model,"
         " {disease:.2f} by the disease alone). Among patients of one disease it is {within:.2f}, and {counts_within:.2f} by"
-        " concept counts.",
+        " concept counts.{missed}",
+        missed=" The answer below, no evidence of subgroups, is a miss." if _missed(planted, evidence) else "",
         groups=planted["groups"],
         match=_match(own),
         own=own,
@@ -35,6 +37,12 @@ def invented(planted: Mapping[str, Any]) -> Statement:
         within=within,
         counts_within=counts_within,
     )
+
+
+def _missed(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> bool:
+    """Whether groups were planted within diseases, and the tests, where they could be made, found no evidence of subgroups."""
+    untold = evidence["verdict"] == "none" or (evidence["verdict"] == "differ" and evidence["traits"]["p"] is not None)
+    return bool(untold and planted["groups"] > 1 and planted["disease"] < 1)
 
 
 def _match(index: float) -> str:

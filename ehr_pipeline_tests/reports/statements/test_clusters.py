@@ -63,7 +63,7 @@ def test_the_facts_of_a_card() -> None:
             " to",
         ),
         ("weak", ": a little more than disease, age, sex and amount of record explain; excess"),
-        ("none", ": no more than disease, age, sex and amount of record explain; excess"),
+        ("none", ": hardly more than disease, age, sex and amount of record explain, if at all; excess"),
         ("too few", ": too few patients to tell this from chance; excess"),
         ("", "by chance it would be for 40 %; excess"),
     ],

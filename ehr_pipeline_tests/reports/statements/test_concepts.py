@@ -36,8 +36,8 @@ def test_what_is_recorded_together(found: Together | None, told: str) -> None:
     ("agreement", "told"),
     [
         (TypeAgreement(130, 0.14, 0.13, -0.01), "no more than chance: semantic types do not support"),
-        (TypeAgreement(130, 0.21, 0.13, 0.02), "more than chance, but not by much."),
-        (TypeAgreement(130, 0.6, 0.2, 0.3), "clearly more than chance"),
+        (TypeAgreement(130, 0.21, 0.13, 0.02), "That is more than chance, but less than 2 times as much."),
+        (TypeAgreement(130, 0.6, 0.2, 0.3), "at least 2 times as much as by chance"),
         (
             TypeAgreement(130, 0.6, 0.2, 0.3),
             "it would be 20 % (95 % interval of the difference over concepts: +30 to +50 points)",
@@ -57,8 +57,13 @@ def test_types_of_the_cohorts_own_diseases() -> None:
     interest, few = TypeAgreement(130, 0.6, 0.2, 0.3), TypeAgreement(5, 0.1, 0.15, float("-inf"))
     told = str(concepts.types(interest, few))
     assert "For the cohort’s own diseases (5; the first rows below) it is 10 %, and by chance 15 %." in told
-    assert "not even that" not in told, "five concepts cannot tell"
-    assert "not even that can be said" in str(concepts.types(interest, TypeAgreement(15, 0.1, 0.15, -0.2)))
+    assert told.endswith("These are too few concepts to rely on."), "five concepts cannot tell"
+    assert str(concepts.types(interest, TypeAgreement(15, 0.1, 0.15, -0.2))).endswith("That is no more than chance.")
+    assert "by chance 17 %" in (more := str(concepts.types(interest, TypeAgreement(15, 0.46, 0.17, 0.1))))
+    assert more.endswith("That is more than chance.")
+    assert str(concepts.types(interest, TypeAgreement(15, 0.9, 0.8, 0.01))).endswith("points)."), (
+        "nothing could be twice 80 %"
+    )
     assert "own diseases" not in str(concepts.types(interest, None))
     assert concepts.types(None, None) is None
 

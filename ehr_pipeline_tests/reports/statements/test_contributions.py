@@ -25,10 +25,23 @@ FOUND = Contributions(
 
 
 def test_what_the_network_adds_stands_with_its_interval() -> None:
-    told = str(say.adds(FOUND, 1))
+    told = str(say.adds(FOUND, 1, by_network=True))
     assert "found for 40 % of these patients, with the vectors of this run for 41 %" in told
     assert "+1.1 percentage points (95 % interval -0.3 to +2.5)" in told
-    assert say.adds(replace(FOUND, rows=FOUND.rows[:1]), 1) is None, "without the row there is nothing to say"
+    assert say.adds(replace(FOUND, rows=FOUND.rows[:1]), 1, by_network=True) is None, (
+        "without the row there is nothing to say"
+    )
+
+
+def test_without_a_part_of_the_network_there_is_no_difference_to_test() -> None:
+    told = str(say.adds(FOUND, 1, by_network=False))
+    assert told.startswith("The network decides 0 %: the vectors of this run are those with no network at all")
+    assert "interval" not in told
+
+
+def test_a_rank_correlation_stands_with_how_much_the_distance_varies() -> None:
+    thin = replace(FOUND, rows=[replace(FOUND.rows[0], collapse=COLLAPSE | {"spread": 0.0091})])
+    assert "with the vectors of this run, this distance varies by 0.9 % of its mean." in str(say.measures(thin))
 
 
 def test_shares_tell_no_fewer_patients_than_the_threshold() -> None:

@@ -52,21 +52,29 @@ def test_a_cluster_is_named_if_it_may_be() -> None:
 
 
 def test_no_moves() -> None:
-    none = evolution.no_moves(6, 10, 0.05)
-    assert str(none).startswith("No change is shown beyond growing older and chance: ")
-    assert "(BH value below 0.05 over the 6 pairs tested, and at least 10 patients)." in str(none)
+    none = evolution.no_moves(6, 36, 10, 0.05)
+    assert str(none) == (
+        "No change is shown beyond growing older and chance. 6 of 36 pairs of clusters have enough moves to be tested: in none of"
+        " these do more patients go one way than expected (BH value below 0.05, and at least 10 patients). Nothing is said of the"
+        " other pairs. A change that few patients go through can be missed."
+    )
+    assert "1 of 36 pairs of clusters has enough moves to be tested: there, no more" in str(
+        evolution.no_moves(1, 36, 10, 0.05)
+    )
+    assert "other pairs" not in str(evolution.no_moves(6, 6, 10, 0.05))
     assert none.rate is Rate.CHANGE
-    untested = evolution.no_moves(0, 10, 0.05)
+    untested = evolution.no_moves(0, 36, 10, 0.05)
     assert "Too few patients moved" in str(untested)
     assert untested.rate is Rate.DESCRIPTION
 
 
 def test_the_number_of_tests_is_told() -> None:
-    (told,) = evolution.tested(1, 0.05)
+    (told,) = evolution.tested(1, 36, 0.05)
     assert str(told).startswith(
-        "Tested: 1 pair of clusters between which at least 10 patients moved; a move is shown with a BH"
+        "Tested: 1 of 36 pairs of clusters, those between which at least 10 patients moved; a move is shown with a BH"
     )
-    assert evolution.tested(0, 0.05) == []
+    assert str(told).endswith("Nothing is said of the other pairs.")
+    assert evolution.tested(0, 36, 0.05) == []
 
 
 def test_what_a_move_means_is_said() -> None:

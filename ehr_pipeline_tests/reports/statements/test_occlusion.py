@@ -54,4 +54,6 @@ def test_clusters_that_rest_on_one_concept_are_warned_of() -> None:
 
 
 def test_what_was_not_left_out_is_said() -> None:
-    assert "decides 90 % of the squared distance" in str(say.explained(FOUND))
+    assert "decides 90 % of the squared distance; the part of the network was left" in str(say.explained(FOUND))
+    alone = str(say.explained(replace(FOUND, decides=1.0)))
+    assert alone.endswith("so that the parts do not add up.")

@@ -14,6 +14,7 @@ from ehr_pipeline.reports.statements import (
     methods,
     new_extracts,
     patient_map,
+    pictures,
     record,
     settings,
 )
@@ -183,7 +184,16 @@ def test_equal_distances_are_no_collapse() -> None:
     none = str(methods.collapse({"spread": 0.0, "age": 0.0, "concepts": 0.0, "inverse_frequency": 0.0}, published))
     assert "at the same distance from the middle. (That of the published vectors varies by 17.6 %" in none
     some = str(methods.collapse({"spread": 0.1, "age": 0.2, "concepts": -0.1, "inverse_frequency": 0.0}, published))
-    assert "Rank correlation of the distance" in some
+    assert "Rank correlations of that distance: age" in some
+    assert "Hardly" not in some
+    hardly = str(
+        methods.collapse({"spread": 0.0031, "age": -0.9, "concepts": -0.5, "inverse_frequency": 0.0}, published)
+    )
+    assert (
+        "centre? Hardly. The distance to the centre of all patients varies by 0.3 % of its mean (published vectors: 17.6 %)"
+        in hardly
+    )
+    assert hardly.endswith("0 is best, but ranks tell nothing of how small the differences are.")
     assert "age +0.20 (published vectors: -0.05)" in some
     assert "varies by 10.0 % of its mean" in some
 
@@ -208,6 +218,32 @@ def test_which_p_values_are_of_drawn_permutations() -> None:
         in told
     )
     assert "fitted to the exact moments of all permutations (half test, gamma;" in told
+
+
+def test_the_largest_effects_are_named_without_an_order_between_scales() -> None:
+    assert pictures.largest_effect(["age"]) == "association of the clusters with age"
+    assert pictures.largest_effect(["age", "sex"]) == "association of the clusters with age and sex"
+    assert pictures.largest_effect(["age", "sex", "x"]) == "association of the clusters with age and 2 other attributes"
+
+
+def test_an_interval_of_v_is_not_read_as_a_test() -> None:
+    assert "Cramér's V is never below 0" in " ".join(map(str, audit.purpose(9)))
+
+
+def test_what_marks_a_cluster_stable_is_said_once() -> None:
+    told = str(alternatives.columns("stable from 0.75, unstable below 0.60, doubtful between")[0])
+    assert told.endswith(
+        "On the cards, a single cluster is called stable from 0.75, unstable below 0.60, doubtful between."
+    )
+
+
+def test_the_glossary_tells_what_a_false_discovery_rate_is() -> None:
+    words = dict(WORDS)
+    assert (
+        "about 5 % at most are expected to be false (the false discovery rate)"
+        in words["Benjamini-Hochberg (BH) value"]
+    )
+    assert "diseases among patients alike" in words["Permutation test"]
 
 
 def test_the_checklist() -> None:

@@ -155,7 +155,8 @@ def test_whether_it_may_be_released() -> None:
 
 def made(**settings: Any) -> vectors.Made:
     usual = {"profile": 64, "encoder_share": 0.1, "course": True, "ages": True, "kinship": 0.3}
-    return vectors.Made(usual | settings, "recommended", False, "list", 649, 1387, False, True)
+    neighbours = settings.pop("neighbours", True)
+    return vectors.Made(usual | settings, "recommended", False, "list", neighbours, 649, 1387, False, True)
 
 
 def test_what_decides_most_is_said_first() -> None:
@@ -176,6 +177,19 @@ def test_an_encoder_that_decides_more_is_said_first() -> None:
     assert told[0].startswith("The encoder, a neural network, decides 80 %")
     assert told[1].startswith("The concept profile decides 20 %")
     assert not [said for said in map(str, vectors.what_decides(made(encoder_share=0.0))) if "neural network" in said]
+
+
+def test_clusters_in_which_the_network_has_no_part_are_said_not_to_rest_on_it() -> None:
+    bare = {"encoder_share": 0.0, "kinship": 0.0, "neighbours": False}
+    told = (
+        "The encoder, a neural network, decides 0 % of the distances between patients: the clusters do not rest on it."
+    )
+    assert str(vectors.no_part(made(**bare))) == str(vectors.learned(made(**bare))) == told
+    assert "concepts that are on a list (649 of 1,387 concepts)" in str(vectors.profile(made(**bare)))
+    assert "on a list or are nearest to one that is (649" in str(vectors.profile(made()))
+    for part in ({"encoder_share": 0.1}, {"kinship": 0.3}, {"neighbours": True}, {"profile": 0}):
+        assert vectors.no_part(made(**bare | part)) is None
+        assert str(vectors.learned(made(**bare | part))).startswith("The encoder learned")
 
 
 def test_vectors_of_the_network_alone() -> None:

@@ -65,10 +65,25 @@ def test_where_groups_were_planted_the_first_lines_say_whether_they_were_found(i
         "this_run": {"adjusted_rand_index": index, "within_diseases": 0.049},
         "counts": {"adjusted_rand_index": 0.171, "within_diseases": 0.031},
     }
-    told = str(verdict.invented({"groups": 10, "disease": 0.5, "vectors": vectors}))
+    told = str(verdict.invented({"groups": 10, "disease": 0.5, "vectors": vectors}, evidence("clear")))
     assert f"clusters by this page’s method {match} (adjusted Rand index {index:.2f};" in told
     assert "0.17 by concept counts without a model, 0.50 by the disease alone)" in told
-    assert "Among patients of one disease it is 0.05, and 0.03 by concept counts." in told
+    assert told.endswith("Among patients of one disease it is 0.05, and 0.03 by concept counts.")
+
+
+def test_planted_groups_of_which_the_tests_find_no_evidence_are_called_a_miss() -> None:
+    found = {"adjusted_rand_index": 0.04, "within_diseases": 0.04}
+    planted = {"groups": 10, "disease": 0.5, "vectors": {"this_run": found, "counts": found}}
+    told = "The answer below, no evidence of subgroups, is a miss."
+    for word in ("none", "differ"):
+        assert str(verdict.invented(planted, evidence(word))).endswith(told)
+        assert told not in str(verdict.invented(planted | {"disease": 1.0}, evidence(word))), (
+            "the groups are the diseases"
+        )
+        assert told not in str(verdict.invented(planted | {"groups": 1}, evidence(word)))
+    untested = evidence("differ") | {"traits": {"p": None}}
+    for given in (untested, evidence("weak"), evidence("clear"), evidence("untested")):
+        assert told not in str(verdict.invented(planted, given))
 
 
 def test_too_few_patients() -> None:
