@@ -4,7 +4,7 @@ A shown cell gives the number of patients with the concept in its cluster and el
 the sum of all hidden cells. The text of a hidden cell ("<10", ">120", "about 780") gives a range. From the sum and the ranges, a
 reader may compute a narrower range for each hidden cell (Fellegi 1972, J. Am. Stat. Assoc. 67, 'On the question of statistical
 confidentiality': protection by bounds). A small count is safe if the range that can be computed is not narrower than the range of
-its text.
+its text. The share elsewhere that is told beside a hidden cell is such a text too, and must not narrow the range (`elsewhere`).
 """
 
 import numpy as np
@@ -39,6 +39,30 @@ def hidden(counts: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) 
                 break
             open_cells[places[column[places].argmin()]] = False
     return listed & ~shown
+
+
+def elsewhere(
+    column: Cells, cluster: int, sizes: Cells, disclosure: Disclosure, *, listed: Chosen, shown: Chosen
+) -> tuple[int, int] | None:
+    """Return between which numbers of patients elsewhere a hidden cell's share may be told; None if it may not.
+
+    `column`, `listed` and `shown` are of one concept, by cluster (K,). The range goes with all numbers of patients that the text of
+    the hidden cell allows in its cluster, so a reader who knows the concept's total from other cells learns nothing about this one.
+    """
+    low, high = ranges = _ranges(column, sizes, listed, disclosure)
+    lacking = sizes - column
+    guarded = _few(column, disclosure) | _few(lacking, disclosure)
+    enough = np.where(listed, high - low, disclosure.below - 1)
+    if not _safe(column, ranges, enough, guarded, ~shown):
+        return None
+    total, others = int(column.sum()), int(sizes.sum() - sizes[cluster])
+    fewest, most = max(total - int(high[cluster]), 0), min(total - int(low[cluster]), others)
+    outside = total - int(column[cluster])
+    if disclosure.small(outside):
+        fewest, most = 0, max(most, disclosure.below)
+    if disclosure.small(others - outside):
+        fewest, most = min(fewest, others - disclosure.below), others
+    return fewest, most
 
 
 def _few(counts: Cells, disclosure: Disclosure) -> Chosen:

@@ -118,11 +118,21 @@ class Disclosure:
             return f"<{math.ceil(100 * self.below / of)} %"
         if self.below > 1 and of - count < self.below:
             return f">{math.floor(100 * (of - self.below) / of)} %"
+        if self.below == 1:
+            return f"about {round(100 * count / of)} %"
         fewest, most = self.around(count)
-        low, high = 100 * fewest / of, 100 * min(most, of - self.below) / of
-        if self.below == 1 or round(low) == round(high):
-            return f"about {round(100 * count / of if self.below == 1 else low)} %"
-        return f"{math.floor(low)}–{math.ceil(high)} %"
+        return self.between(fewest, min(most, of - self.below), of)
+
+    def between(self, fewest: int, most: int, of: int) -> str:
+        """Return a share of a group as a range that contains both ends, as `coarse` does; '–' if the group is small."""
+        if not of or of < 2 * self.below:
+            return "–"
+        low, high = 100 * fewest / of, 100 * most / of
+        if most >= of:
+            return f">{math.floor(low)} %"
+        if fewest <= 0:
+            return f"<{math.ceil(high)} %"
+        return f"about {round(low)} %" if round(low) == round(high) else f"{math.floor(low)}–{math.ceil(high)} %"
 
     def mean(self, share: float, of: int) -> tuple[float, float]:
         """Return the ends of the range that may be shown for the mean share (0 to 1) of a group of `of` patients.

@@ -78,6 +78,11 @@ def concept_tables(
         ]
         listed[cluster, named] = True
     hidden = by_subtraction.hidden(found.patients, found.cluster_patients, listed, disclosure)
+
+    def told_outside(cluster: int, token: int) -> tuple[int, int] | None:
+        cells = {"listed": listed[:, token], "shown": listed[:, token] & ~hidden[:, token]}
+        return by_subtraction.elsewhere(found.patients[:, token], cluster, found.cluster_patients, disclosure, **cells)
+
     return [
         [
             _concept_row(
@@ -85,6 +90,7 @@ def concept_tables(
                 ranking,
                 cluster,
                 vocabulary.concepts[token - FIRST_CONCEPT],
+                outside=told_outside(cluster, token) if hidden[cluster, token] else None,
                 hidden=bool(hidden[cluster, token]),
                 disclosure=disclosure,
             )
@@ -96,12 +102,20 @@ def concept_tables(
 
 
 def _concept_row(
-    found: Enrichment, ranking: Ranking, cluster: int, concept: Concept, *, hidden: bool, disclosure: Disclosure
+    found: Enrichment,
+    ranking: Ranking,
+    cluster: int,
+    concept: Concept,
+    *,
+    hidden: bool,
+    outside: tuple[int, int] | None,
+    disclosure: Disclosure,
 ) -> ConceptRow:
+    """The row of a concept. If it is hidden, `outside` says between which numbers of patients elsewhere its share may be told."""
     token = concept.token_id
     size, everyone = int(found.cluster_patients[cluster]), int(found.cluster_patients.sum())
     inside = int(found.patients[cluster, token])
-    outside = int(found.patients[:, token].sum()) - inside
+    elsewhere = int(found.patients[:, token].sum()) - inside
     log_p, log_q = float(ranking.log_p[cluster, token]), float(ranking.log_q[cluster, token])
     log_p_patients, ratio = float(found.log_p_patients[cluster, token]), float(found.ratio[cluster, token])
     lift, low, high = found.lift(cluster, token)
@@ -111,7 +125,7 @@ def _concept_row(
         concept=concept.concept,
         over=bool(ranking.over[cluster, token]),
         share=disclosure.share(inside, size),
-        elsewhere=disclosure.share(outside, everyone - size),
+        elsewhere=disclosure.share(elsewhere, everyone - size),
         patients=disclosure.show(inside, size),
         ratio=number_text(ratio),
         lift=number_text(lift),
@@ -129,9 +143,9 @@ def _concept_row(
     return replace(
         row,
         share=row.share if guarded or not inside else disclosure.coarse(inside, size),
-        elsewhere=disclosure.coarse(outside, everyone - size),
+        elsewhere=disclosure.between(*outside, everyone - size) if outside else "–",
         patients=row.patients if guarded else disclosure.about(inside, size),
-        ratio="–" if disclosure.small(inside) or disclosure.small(outside) else row.ratio,
+        ratio="–" if disclosure.small(inside) or disclosure.small(elsewhere) else row.ratio,
         lift="–",
         interval="",
         p=p_bound(log_p),

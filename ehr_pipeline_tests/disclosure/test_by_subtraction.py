@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ehr_pipeline.disclosure.by_subtraction import hidden
+from ehr_pipeline.disclosure.by_subtraction import elsewhere, hidden
 from ehr_pipeline.disclosure.suppression import Disclosure
 
 RULE = Disclosure(10)
@@ -68,3 +68,38 @@ def test_without_anything_small_nothing_is_hidden() -> None:
 def test_where_nothing_can_stand_in_for_a_cell_the_concept_is_hidden() -> None:
     counts, sizes = np.array([[60], [5], [0]]), np.array([100, 100, 100])
     assert hidden(counts, sizes, np.ones_like(counts, bool), RULE)[:2].all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_shares_elsewhere_beside_hidden_cells_do_not_narrow_them(seed: int) -> None:
+    """A shown cell tells a concept's total; the share elsewhere, taken off it, told how many patients a hidden cell holds."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(30, 1000, 5)
+    few_have = np.minimum(rng.poisson(rng.choice([2, 8, 30, 150], (5, 150))), sizes[:, None])
+    counts = np.where(rng.random(few_have.shape) < 0.3, sizes[:, None] - few_have, few_have)
+    listed = rng.random(counts.shape) < 0.7
+    shown = listed & ~hidden(counts, sizes, listed, RULE)
+    attacked = 0
+    for column, visible, in_table in zip(counts.T, shown.T, listed.T, strict=True):
+        total = int(column.sum())
+        for place in np.flatnonzero(in_table & ~visible).tolist():
+            count, size, others = int(column[place]), int(sizes[place]), int(sizes.sum() - sizes[place])
+            told = elsewhere(column, place, sizes, RULE, listed=in_table, shown=visible)
+            if told is None or not count:
+                continue
+            percent = RULE.between(*told, others)
+            low, high = bounds(count, size)
+            same = [n for n in range(low, high + 1) if 0 <= total - n <= others and told[0] <= total - n <= told[1]]
+            assert same == [n for n in range(low, high + 1) if 0 <= total - n <= others], (count, size, told)
+            assert percent == "–" or told[0] <= total - count <= told[1]
+            attacked += RULE.small(count) or RULE.small(size - count)
+    assert attacked > 50, "otherwise this tests nothing"
+
+
+def test_a_share_elsewhere_that_two_clusters_tell_says_nothing_about_the_smaller_count() -> None:
+    """All 96 of one cluster have it and 22 others, 118 in all; of 978 in another cluster, 2 have it: 116 of 1,706 elsewhere."""
+    column, sizes = np.array([96, 2, 20]), np.array([96, 978, 1610])
+    listed = np.array([True, True, False])
+    told = elsewhere(column, 1, sizes, RULE, listed=listed, shown=np.array([True, False, False]))
+    assert told == (109, 117)
+    assert RULE.between(*told, 1706) == "6–7 %"
