@@ -1,6 +1,7 @@
 """What the page shows of each cluster."""
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -246,9 +247,16 @@ def marks(rows: list[ConceptRow]) -> list[str]:
 
 
 def title(rows: list[ConceptRow], disease: str) -> str:
-    """Return a cluster's title: the disease of most of its patients, if there is one, and its most important lifted concepts."""
+    """Return a cluster's title: the disease of most of its patients, if there is one, and its most important lifted concepts. A
+    concept that fewer than half of the patients have stands with their share."""
     over = [row for row in rows if row.over and row.name != disease]
-    named = [row.name for row in over if row.lifted][:TITLE]
+    named = [f"{row.name} ({row.share})" if _of_few(row.share) else row.name for row in over if row.lifted][:TITLE]
     if disease:
         return f"{disease}: {', '.join(named)}" if named else disease
     return ", ".join(named) or (UNLIFTED if over else NOTHING)
+
+
+def _of_few(share: str) -> bool:
+    """Whether a share, as it is shown, is less than half: the name of a cluster tells no more than the text of the share."""
+    numbers = re.findall(r"\d+(?:\.\d+)?", share)
+    return bool(numbers) and not share.startswith(">") and float(numbers[-1]) < 50

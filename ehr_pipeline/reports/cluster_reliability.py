@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -227,7 +227,17 @@ def limits(unstable_below: float) -> str:
     return f"stable from {max(STABLE, unstable_below):.2f}, unstable below {unstable_below:.2f}, doubtful between"
 
 
-def counted(words: Iterable[str]) -> str:
-    """Return the numbers of clusters by stability, from the word of each: '13 stable, 5 doubtful, 2 unstable'."""
-    numbers = Counter(words)
-    return ", ".join(f"{numbers[word]} {word}" for word in (*STABILITY, "untested") if numbers[word])
+def counted(described: Sequence[Mapping[str, Any]], patients: Sequence[int], disclosure: Disclosure) -> str:
+    """Return the numbers of `described` clusters by stability, with the share of the `patients` in those that are shown: '5 stable
+    (26.0 % of the patients), 2 unstable (74.0 %)'."""
+    numbers = Counter(card["stability"]["words"] for card in described)
+    inside: Counter[str] = Counter()
+    for card, size in zip(described, patients, strict=True):
+        inside[card["stability"]["words"]] += 0 if card["hidden"] else size
+    told: list[str] = []
+    total = sum(inside.values())
+    for word in (word for word in (*STABILITY, "untested") if numbers[word]):
+        share = disclosure.share(inside[word], total)
+        of_patients = "" if told else " of the patients"
+        told.append(f"{numbers[word]} {word}" + (f" ({share}{of_patients})" if share != "–" else ""))
+    return ", ".join(told)

@@ -28,6 +28,12 @@ class DiseaseConcepts:
     """How many concepts are pooled."""
     listed: frozenset[str]
     """All concepts of the lists, pooled or not."""
+    by_disease: tuple[frozenset[str], ...] = ()
+    """The concepts of each disease's list."""
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two concepts are on the list of one disease."""
+        return any({one, other} <= concepts for concepts in self.by_disease)
 
 
 def listed(inputs: Inputs, disclosure: Disclosure) -> list[dict[str, Any]]:
@@ -55,8 +61,11 @@ def disease_concepts(inputs: Inputs, vocabulary: Vocabulary, named: Collection[s
     rows = read_lists(inputs.artifacts[COHORT].path)
     if not rows:
         return None
-    concepts = frozenset(concept for row in rows for concept in row["concept"].split())
+    lists: dict[str, set[str]] = {}
+    for row in rows:
+        lists.setdefault(row["disease"], set()).update(row["concept"].split())
+    concepts = frozenset().union(*lists.values())
     pooled = pooled_tokens(inputs.artifacts[PATIENT_EMBEDDINGS].path)
     mine = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pooled]
     shown = (concept.name for concept in mine if concept.concept in concepts and concept.concept in named)
-    return DiseaseConcepts(tuple(shown), len(pooled), concepts)
+    return DiseaseConcepts(tuple(shown), len(pooled), concepts, tuple(map(frozenset, lists.values())))

@@ -20,6 +20,7 @@ class Partner:
     """A partner of a disease, as text."""
 
     name: str
+    concept: str
     patients: str
     """Patients with both, rounded."""
     odds_ratio: str
@@ -53,7 +54,7 @@ def partners(concept: str, rows: Iterable[Mapping[str, Any]], disclosure: Disclo
             order = "" if not row["comes_first"] else "earlier" if row["comes_first"] == other else "later"
             risk = _risk(row, disclosure) if order else HIDDEN
             text = disclosure.about(row["patients"])
-            found.append(Partner(row[f"{other}_name"], text, _odds(row, disclosure, whole), order, risk))
+            found.append(Partner(row[f"{other}_name"], row[other], text, _odds(row, disclosure, whole), order, risk))
     return found
 
 

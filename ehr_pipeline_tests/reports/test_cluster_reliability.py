@@ -108,10 +108,15 @@ def test_where_the_share_is_a_bound_the_excess_is_one_that_follows_from_it(
 
 
 def test_how_many_clusters_are_stable() -> None:
-    assert (
-        cluster_reliability.counted(["stable", "unstable", "stable", "doubtful"]) == "2 stable, 1 doubtful, 1 unstable"
+    words = ("stable", "unstable", "stable", "doubtful")
+    assert cluster_reliability.counted([card("", word) for word in words], [100, 300, 500, 100], RULE) == (
+        "2 stable (60.0 % of the patients), 1 doubtful (10.0 %), 1 unstable (30.0 %)"
     )
-    assert cluster_reliability.counted(["untested"] * 3) == "3 untested"
+    hidden = [card("", "stable"), card("", "unstable"), card("", "unstable", hidden=True)]
+    assert cluster_reliability.counted(hidden, [100, 300, 4], RULE) == (
+        "1 stable (25.0 % of the patients), 2 unstable (75.0 %)"
+    ), "the shares are of the clusters whose sizes are shown"
+    assert cluster_reliability.counted([card("", "unstable", hidden=True)], [4], RULE) == "1 unstable"
 
 
 def card(evidence: str, stability: str, hidden: bool = False) -> dict[str, Any]:

@@ -40,14 +40,18 @@ def test_what_differs_is_found_and_what_does_not_is_not_said_to() -> None:
     assert age
     assert concepts.high < -2, "a tenth of the concepts"
     assert age.low < 0 < age.high
-    told = str(say.differ(list(rows.values()), 10))
+    told = str(say.differ(list(rows.values()), 10, 3))
     assert told.startswith(
         "They differ from those in clusters, with 95 % intervals: fewer recorded concepts (standardised difference -"
     )
+    assert told.endswith(
+        "Their records are shorter because the data set asks for 3 visits. The clusters say nothing about them."
+    )
+    assert "because the data set asks" not in str(say.differ(list(rows.values()), 10, 1)), "there is no such rule"
     assert "older" not in told
     assert "younger" not in told
     same = compare(people(100, numbers={"age": people(100).numbers["age"]}), RULE)
-    assert str(say.differ(same, 10)).startswith("In none of the attributes compared do they differ")
+    assert str(say.differ(same, 10, 3)).startswith("In none of the attributes compared do they differ")
 
 
 def test_the_difference_is_that_of_the_textbook() -> None:
@@ -66,7 +70,7 @@ def test_the_difference_is_that_of_the_textbook() -> None:
 @pytest.mark.parametrize("out", [0, 1, 9])
 def test_too_few_are_not_compared(out: int) -> None:
     assert compare(people(out), RULE) == []
-    assert "fewer than 10: too few to compare" in str(say.differ([], 10))
+    assert "fewer than 10: too few to compare" in str(say.differ([], 10, 3))
 
 
 def test_a_share_of_few_women_has_no_difference_that_would_tell_them() -> None:

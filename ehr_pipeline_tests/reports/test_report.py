@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -374,6 +375,23 @@ def test_a_cluster_of_one_disease_is_called_by_it() -> None:
     assert cards.title(rows, "two") == "two: one"
     assert cards.title([], "Psoriasis") == "Psoriasis"
     assert cards.title([], "") == cards.NOTHING
+
+
+def test_the_name_of_a_cluster_says_which_share_has_a_concept_that_most_lack() -> None:
+    """A cluster was called "Smoker" of which three in four do not smoke."""
+    rows = list(table_of([[20, 60], [5, 20]], [80, 200])[0].values())
+    assert [cards.title([row], "") for row in rows] == [f"one ({rows[0].share})", "two"]
+    shares = {
+        "25.5 %": True,
+        "8–10 %": True,
+        "about 7 %": True,
+        "<1 %": True,
+        "45–52 %": False,
+        ">81 %": False,
+        "–": False,
+    }
+    for share, told in shares.items():
+        assert ("(" in cards.title([replace(rows[0], share=share)], "")) == told, share
 
 
 @pytest.mark.parametrize(("psoriasis", "called"), [(16, "Psoriasis"), (15, ""), (9, "")])

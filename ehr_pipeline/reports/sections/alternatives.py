@@ -113,6 +113,13 @@ def steadier_methods(findings: Findings) -> Statement | None:
     return say.steadier(steadier(stability, method), method, f"{stability.get(method, 1.0):.2f}")
 
 
+def other_divisions(findings: Findings) -> Statement | None:
+    """Say how far the clusters of other methods agree with those of the page; None if there are none."""
+    rows = comparison.read(findings.inputs.artifacts[CLUSTERS].path)
+    own = findings.inputs.settings[CLUSTERS]["method"]
+    return say.other_divisions([row.agreement for row in rows if row.method not in (own, "baseline")])
+
+
 def steadier(stability: Mapping[str, float], method: str) -> list[tuple[str, str]]:
     """Return the methods clearly more stable than `method`, which made the page's clusters, with their stability."""
     least = stability.get(method, 1.0) + CLEARLY

@@ -74,7 +74,11 @@ def _left_out(findings: Findings) -> dict[str, Any]:
     compared, nobody = compare(people, findings.disclosure), everybody == inside
     told = [left_out.who(person(everybody), person.difference(everybody, inside), nobody)]
     if not nobody:
-        told.append(left_out.differ(compared, findings.disclosure.below))
+        told.append(
+            left_out.differ(
+                compared, findings.disclosure.below, int(findings.inputs.settings[PATIENT_DATASET]["min_visits"])
+            )
+        )
     return {
         "left_out": told,
         "compared": list(map(left_out.cells, compared)),
@@ -251,7 +255,7 @@ def summary(counted: Counted) -> str:
     largest = [f"{event(number)} ({event.share(number, read)}) {reason}" for reason, number in _largest(counted)]
     if not largest:
         return reached(counted)
-    return f"{reached(counted)} The largest loss{'es' if len(largest) > 1 else ''}: {'; '.join(largest)}."
+    return f"{reached(counted)} The largest loss{'es' if len(largest) > 1 else ''}, in % of all rows: {'; '.join(largest)}."
 
 
 def reached(counted: Counted) -> str:
@@ -323,7 +327,7 @@ def summary_of_codes(counted: Counted) -> str:
     if disclosure.small(lost[most]) or disclosure.small(total - lost[most]) or lost[most] == total:
         return f"{told}."
     kind = in_words(most).removesuffix(" without a UMLS concept")
-    return f"{told}; above all {kind} ({counted.event.share(lost[most], mapped['rows_in'])} of the rows)."
+    return f"{told}; above all {kind} ({counted.event.share(lost[most], mapped['rows_in'])} of the usable rows)."
 
 
 def ladder(coverage: dict[str, Any], counted: Counted) -> Iterator[dict[str, str]]:

@@ -1,6 +1,7 @@
 """Which diseases go together: partners of each disease of interest, the network, and a comparison of the ways to find pairs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from ehr_pipeline.drawing import network
 from ehr_pipeline.relations import table
 from ehr_pipeline.reports import disease_partners
+from ehr_pipeline.reports.disease_partners import Partner
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import relations as say
@@ -25,7 +27,13 @@ def content(findings: Findings) -> dict[str, Any]:
     rows = disease_partners.shown(table.read_consensus(artifact.path), findings.named, naming, whole)
     names = {row[side]: row[f"{side}_name"] for row in rows for side in ("first", "second")}
     interest = _interest(findings, names)
-    listed = [(names[one], disease_partners.partners(one, rows, disclosure, whole)[:MOST_PARTNERS]) for one in interest]
+    listed = [
+        (
+            names[one],
+            _told_apart(one, disease_partners.partners(one, rows, disclosure, whole)[:MOST_PARTNERS], findings),
+        )
+        for one in interest
+    ]
     compared = table.read_graphs(artifact.path)
     drawn = rows[:MOST_EDGES]
     ordered = any(partner.order for _, found in listed[:MOST_DISEASES] for partner in found)
@@ -39,6 +47,7 @@ def content(findings: Findings) -> dict[str, Any]:
                 else []
             ),
             say.number(len(rows), concepts, sum(bool(row["comes_first"]) for row in rows)),
+            *([say.population(disclosure.about(whole))] if rows else []),
         ],
         "listed": listed[:MOST_DISEASES],
         "ordered": ordered,
@@ -52,6 +61,15 @@ def content(findings: Findings) -> dict[str, Any]:
         "legend": say.legend(len(drawn), any(row["comes_first"] for row in drawn)),
         **_compared(compared, disclosure.below),
     }
+
+
+def _told_apart(concept: str, found: Sequence[Partner], findings: Findings) -> list[Partner]:
+    """Return the partners of a concept; those on the list of the same disease are said to be so."""
+    own = findings.disease_concepts
+    return [
+        replace(one, name=say.same_disease(one.name)) if own and own.same(concept, one.concept) else one
+        for one in found
+    ]
 
 
 def _interest(findings: Findings, names: Mapping[str, str]) -> list[str]:

@@ -70,13 +70,14 @@ def _how_sure(findings: Findings) -> list[Any]:
         return [supported]
     return [
         say.subgroups(verdict),
-        say.stable(cluster_reliability.counted(card["stability"]["words"] for card in findings.cards)),
+        say.stable(cluster_reliability.counted(findings.cards, findings.sizes.tolist(), findings.disclosure)),
         alternatives.steadier_methods(findings),
+        others := alternatives.other_divisions(findings),
         say.relied_on(verdict, _sure(findings), len(findings.cards), len(findings.groups)),
         say.wavering(verdict, findings.cards),
         supported,
         how_many,
-        say.index_explained() if how_many else None,
+        say.index_explained() if how_many or others else None,
     ]
 
 

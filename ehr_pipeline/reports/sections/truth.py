@@ -21,7 +21,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
     rows = [row for row in compared.rows if row.adjusted_rand_index] if compared else []
     return {
         "agreement": planted,
-        "clusters_of_this_run": say.clusters_of_this_run(planted),
+        "clusters_of_this_run": say.clusters_of_this_run(planted, findings.disclosure.about(planted["patients"])),
         "companions_told": marker_concepts.companions(planted["own"], planted["others"]),
         "by_starts": say.by_starts(compared) if compared else "",
         "rows": [

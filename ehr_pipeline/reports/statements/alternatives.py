@@ -130,3 +130,15 @@ def steadier(methods: Sequence[tuple[str, str]], method: str, own: str) -> State
         method=NAMES.get(method, method),
         own=own,
     )
+
+
+def other_divisions(agreements: Sequence[float]) -> Statement | None:
+    """Say how far the clusters of other methods agree with those of the page (adjusted Rand indices); None if there are none."""
+    if not agreements:
+        return None
+    low, high = (f"{end(agreements):.2f}" for end in (min, max))
+    return say(
+        "With as many clusters by {others}, these agree at an adjusted Rand index of {index}.",
+        others="another method" if len(agreements) == 1 else "other methods",
+        index=low if low == high else f"{low} to {high}",
+    )

@@ -100,8 +100,9 @@ def purpose(attributes: int) -> list[Statement]:
             " tells whether there is an association."
         ),
         say(
-            "p is of {permutations} permutations, of one attribute at a time: of {tests}, one in twenty would have p &lt; 0.05"
-            " where nothing is associated. The patients are all those in clusters, without those for whom a number is missing.",
+            "p is of {permutations} permutations. Each of the {tests} is tested by itself, without a correction: where it is not"
+            " associated, it would have p &lt; 0.05 in one of twenty studies. The patients are all those in clusters, without"
+            " those for whom a number is missing.",
             permutations=RESAMPLES,
             tests=counted(attributes, "attribute"),
         ),

@@ -233,7 +233,14 @@ def glance(fewest: int, pairs: int, halves: int, limits: str) -> list[Statement]
     """Explain the columns of the list of clusters. `pairs`: how many pairs of clusters were compared; `halves`: random halves of
     the patients; `limits`: of the words for stability (`cluster_reliability.limits`)."""
     return [
-        say("Age at the last visit: median (quartiles)."),
+        say(
+            "What marks it: a share in brackets stands where fewer than half of the cluster’s patients have the concept. Age at the"
+            " last visit: median (quartiles).{ranges}",
+            ranges=" A range of percentages, such as 33–35 %, contains the share, and hides small counts: it is no confidence"
+            " interval."
+            if fewest > 1
+            else "",
+        ),
         say(
             "Recognised: for how many of its patients the cluster is recognised from half a record, and (by chance) for how many"
             " it would be recognised from the record of another patient with the same disease and sex and of similar age and amount"
@@ -309,6 +316,7 @@ def how_to_read(fewest: int, beyond: str, tests: int) -> list[Statement]:
             how="frequent" if beyond else "often",
             cloud="" if beyond else "; in the word cloud, the larger a name, the smaller its p value",
         ),
+        say("Disease: a patient with several counts once, under the one recorded on most days."),
         *(marker_concepts.tested(beyond, tests) if beyond else marker_concepts.published()),
         say(
             "Patients who have it at least once: their number and share here, their share elsewhere, and the lift: the share here"

@@ -30,8 +30,9 @@ def compared(found: Contributions, patients: str, step: int) -> Statement:
     return say(
         "Compared: {patients} patients with a vector for both halves of their visits (at most {most}, drawn at random). Other half"
         " found: for how many of them the vector of one half of their visits lies nearest to that of their own other half, among"
-        " up to {alike} patients alike in disease, sex, age and amount of record; by chance {chance}. Among these patients, age"
-        " still has a standard deviation of {years} years, which helps vectors that hold the age.",
+        " up to {alike} patients alike in disease, sex, age and amount of record; by chance {chance}. It is not the share of"
+        " patients whose cluster is recognised. Among these patients, age still has a standard deviation of {years} years,"
+        " which helps vectors that hold the age.",
         patients=patients,
         most=f"{SAMPLED:,}",
         alike=HALVED,
@@ -123,15 +124,17 @@ def row(row: Row, step: int) -> dict[str, Any]:
     }
 
 
-def clusters_of_this_run(planted: dict[str, Any]) -> Statement:
-    """Say how far the clusters of the page agree with the planted groups."""
+def clusters_of_this_run(planted: dict[str, Any], patients: str) -> Statement:
+    """Say how far the clusters of the page agree with the planted groups; `patients`: how many have a group, as it may be shown."""
     own, counts = planted["vectors"][THIS_RUN], planted["vectors"][COUNTS]
     return say(
         "This extract is synthetic: {groups} groups were planted, each with companions of its own. The {n} clusters of this page"
         " have a homogeneity of {own} (1 where each cluster holds patients of one group only, 0 where it says nothing of the"
         " group); with {groups} clusters by the same method, the adjusted Rand index is {index}. With concept counts in place of"
         " the patient vectors, these are {counts} and {counts_index}. The disease alone, which the cohort names, has an index of"
-        " {disease}. Among patients of one disease, the mean index is {within}; with concept counts, {counts_within}.",
+        " {disease}. Among patients of one disease, the mean index is {within}; with concept counts, {counts_within}. Each figure"
+        " is of one division of {patients} patients, without an interval.",
+        patients=patients,
         n=planted["n"],
         groups=planted["groups"],
         own=f"{own['homogeneity']:.3f}",
@@ -147,7 +150,8 @@ def clusters_of_this_run(planted: dict[str, Any]) -> Statement:
 def by_starts(compared: Contributions) -> Statement:
     """Say how the rows on the planted groups were made."""
     return say(
-        "By k-means, for the patients compared under “What makes the patient vectors”: the mean of {starts} random starts, and the"
+        "By k-means, whatever method made the clusters of the page, so that these figures differ from those above; for the"
+        " patients compared under “What makes the patient vectors”: the mean of {starts} random starts, and the"
         " lowest and the highest of them in brackets. Rows whose ranges overlap are not told apart.",
         starts=compared.starts,
     )

@@ -21,6 +21,8 @@ WORDS = {
     "years": ("longer records", "shorter records"),
 }
 """How those left out differ, in words: upwards and downwards."""
+RECORD = ("concepts", "visits", "years")
+"""Attributes that depend on how many visits a patient has."""
 LARGE = 0.1
 """Standardised difference from which groups count as different (Austin 2009)."""
 
@@ -37,8 +39,9 @@ def who(everybody: str, left_out: str, nobody: bool) -> Statement:
     )
 
 
-def differ(rows: Sequence[Row], fewest: int) -> Statement:
-    """Say in which attributes the patients left out differ from those in clusters, or that they are too few to compare."""
+def differ(rows: Sequence[Row], fewest: int, visits: int) -> Statement:
+    """Say in which attributes the patients left out differ from those in clusters, or that they are too few to compare. `visits`:
+    the number that patients of the data set have at least."""
     if not rows:
         return say("They are fewer than {fewest}: too few to compare with the others.", fewest=fewest)
     known = [(row.attribute, row.difference) for row in rows if row.difference]
@@ -50,7 +53,10 @@ def differ(rows: Sequence[Row], fewest: int) -> Statement:
         )
     apart.sort(key=lambda pair: -abs(pair[1].value))
     return say(
-        "They differ from those in clusters, with 95 % intervals: {named}. The clusters say nothing about them.",
+        "They differ from those in clusters, with 95 % intervals: {named}.{rule} The clusters say nothing about them.",
+        rule=f" Their records are shorter because the data set asks for {visits} visits."
+        if visits > 1 and any(name in RECORD and found.value < 0 for name, found in apart)
+        else "",
         named=listed(
             f"{WORDS[name][found.value < 0]} ({'standardised difference ' if place == 0 else ''}{found.value:+.2f};"
             f" {found.low:+.2f} to {found.high:+.2f})"

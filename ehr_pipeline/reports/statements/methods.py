@@ -263,8 +263,9 @@ def intervals() -> list[Statement]:
     """Say how lifts and effect sizes are computed."""
     return [
         say(
-            "Lift: share of the cluster’s patients with the concept over the share of the others, with Katz’ interval (1978). BH:"
-            " Benjamini and Hochberg (1995), over all tests of a kind; their number stands beside each."
+            "Lift: share of the cluster’s patients with the concept over the share of the others, with Katz’ interval (1978); where"
+            " nobody here or elsewhere has it, half a patient is added to each count (Walter 1975). BH: Benjamini and Hochberg"
+            " (1995), over all tests of a kind; their number stands beside each."
         ),
         say(
             "Effect sizes: η² for numbers; Cramér’s V with bias correction (Bergsma 2013) for categories. Intervals from {draws}"

@@ -63,11 +63,10 @@ def one_concept(resting: Mapping[int, str]) -> Statement | None:
         return None
     names = listed(markup("{link} ({name})", link=cluster_link(number), name=name) for number, name in resting.items())
     return say(
-        "{names}: without it, {part} or more of what sets {whose} patients apart from the nearest other cluster is lost.",
+        "Without a single concept, {names} would lose {part} or more of what sets {whose} patients apart from the nearest other"
+        " cluster.",
         Rate.CLUSTER,
-        names=markup("Cluster {names} rests on one concept", names=names)
-        if len(resting) == 1
-        else markup("Clusters {names} rest on one concept each", names=names),
+        names=markup("cluster {names}" if len(resting) == 1 else "clusters {names}", names=names),
         whose="its" if len(resting) == 1 else "their",
         part=percent(ALONE),
     )
@@ -78,12 +77,11 @@ def how_many_rest_on_one(resting: Mapping[int, str], clusters: int) -> Statement
     if not resting:
         return None
     return say(
-        "{some} of the {clusters} clusters {rest} on one concept: without it, {part} or more of what sets {whose} patients apart"
-        ' from the nearest other cluster is lost. Which one: see the column <a href="#glance">Rests most on</a>.',
+        "Without a single concept, {some} of the {clusters} clusters would lose {part} or more of what sets {whose} patients apart"
+        ' from the nearest other cluster. Which one: see the column <a href="#glance">Rests most on</a>.',
         Rate.CLUSTER,
         some=len(resting),
         clusters=clusters,
-        rest="rests" if len(resting) == 1 else "rest",
         whose="its" if len(resting) == 1 else "their",
         part=percent(ALONE),
     )
@@ -93,8 +91,8 @@ def one_concept_means() -> Statement:
     """Say what it means for the reader that a cluster rests on one concept."""
     return say(
         "Without that concept, such a cluster would hardly differ from its neighbour, so who records the concept decides who is in"
-        " it. Not all of its patients need have the concept, and patients of other clusters have it too. How this"
-        " was measured: see “How to read the cards”."
+        " it. Another concept can do the same for the same cluster. Not all of its patients need have the concept, and patients of"
+        " other clusters have it too. How this was measured: see “How to read the cards”."
     )
 
 
@@ -111,7 +109,8 @@ def explained(found: Occlusion | None) -> Statement | None:
         "What its vectors rest on: each concept in turn was left out of the records of up to {members} patients of the cluster,"
         " and their vectors were made again. The percentage is the part of their lead (how much nearer they are to the centre of"
         " their cluster than to that of the nearest other one) that is lost on average; “all” means that without the concept they"
-        " are no nearer to their own. It says what the model used to put them together, not what is more frequent here; concepts"
+        " are no nearer to their own; not all of them need have it. It says what the model used to put them together, not what"
+        " is more frequent here; concepts"
         " that go together can stand in for one another, so that the parts do not add up.{profile}",
         members=MEMBERS,
         profile=""

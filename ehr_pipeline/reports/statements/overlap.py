@@ -41,7 +41,7 @@ def explained(disclosure: Disclosure) -> Statement:
     return say(
         "Each patient is in one column: the diseases with a dot are those whose lists of codes the record fits, on enough days. A"
         " cluster’s row says which part of its patients is in each column, in percent; the last column has all with several"
-        " diseases.{few}",
+        " diseases. On the cards, these count under one of them, so a share there can be larger.{few}",
         few=few,
     )
 

@@ -57,6 +57,16 @@ def number(pairs: int, concepts: int, ordered: int) -> Statement:
     )
 
 
+def population(patients: str) -> Statement:
+    """Say in whom pairs were counted."""
+    return say("Counted are the {patients} patients of the data set, in clusters or not.", patients=patients)
+
+
+def same_disease(name: str) -> str:
+    """Return the name of a partner that is on the list of the same disease."""
+    return f"{name} (same disease: on its list of codes)"
+
+
 def order(days: int, max_q: float, concepts: int) -> Statement:
     """Say what the order and the relative risk mean. `max_q`: the false discovery rate over pairs of the compared concepts."""
     return say(

@@ -257,7 +257,8 @@ def came_in(extracts: Sequence[str], files: int, unread: int, usable: str) -> St
         verb = are(unread)
         rest = f"{counted(unread, 'other file')} in {folders} {verb} named by no setting, and {verb} not read"
     return say(
-        "Read: {which} ({files}; {rest}). {usable} of the rows of events could be used.",
+        "Read: {which} ({files}; {rest}). {usable} of the rows of events have a usable patient, date and code; how many of the"
+        " codes stand for a concept is told below.",
         which=which,
         files=counted(files, "file"),
         rest=rest,

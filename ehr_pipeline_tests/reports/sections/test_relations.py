@@ -84,6 +84,25 @@ def test_concepts_without_a_row_are_not_called_diseases(findings: Findings) -> N
     assert "1 further concept with partners is left out for length." in str(say.hidden_partners(0, 1))
 
 
+def test_a_code_of_the_same_disease_is_no_comorbidity(findings: Findings) -> None:
+    """Scalp psoriasis was said to go together with psoriasis."""
+    lists = (frozenset({"C1", "C2"}), frozenset({"C3"}))
+    vars(findings)["disease_concepts"] = DiseaseConcepts((), 9, frozenset({"C1", "C2", "C3"}), lists)
+    partners = [one.name for _, found in relations.content(findings)["listed"] for one in found]
+    assert partners == [
+        "Uveitis (same disease: on its list of codes)",
+        "Psoriasis (same disease: on its list of codes)",
+    ]
+    lists = (frozenset({"C1"}), frozenset({"C2", "C3"}))
+    vars(findings)["disease_concepts"] = DiseaseConcepts((), 9, frozenset({"C1", "C2", "C3"}), lists)
+    assert "same disease" not in str(relations.content(findings)["listed"])
+
+
+def test_it_is_said_in_whom_pairs_were_counted(findings: Findings) -> None:
+    told = str(relations.content(findings)["lead"][-1])
+    assert told == f"Counted are the about {WHOLE:,} patients of the data set, in clusters or not."
+
+
 def test_the_number_of_tests_stands_beside_the_false_discovery_rate(findings: Findings) -> None:
     rule = str(relations.content(findings)["lead"][0])
     assert "a false discovery rate of 0.05 over all 3 pairs of 3 concepts" in rule

@@ -44,6 +44,14 @@ def test_a_rank_correlation_stands_with_how_much_the_distance_varies() -> None:
     assert "with the vectors of this run, this distance varies by 0.9 % of its mean." in str(say.measures(thin))
 
 
+def test_planted_figures_stand_with_their_patients_and_their_method() -> None:
+    found = {"adjusted_rand_index": 0.04, "within_diseases": 0.04, "homogeneity": 0.2}
+    planted = {"groups": 10, "n": 9, "disease": 0.5, "vectors": {"this_run": found, "counts": found}}
+    told = str(say.clusters_of_this_run(planted, "about 2,680"))
+    assert told.endswith("Each figure is of one division of about 2,680 patients, without an interval.")
+    assert "whatever method made the clusters of the page" in str(say.by_starts(FOUND))
+
+
 def test_shares_tell_no_fewer_patients_than_the_threshold() -> None:
     for patients, below, step in ((2000, 10, 1), (400, 10, 3), (60, 10, 17), (60, 1, 1)):
         assert say.step_of(patients, below) == step

@@ -40,12 +40,19 @@ def test_clusters_that_rest_on_one_concept_are_warned_of() -> None:
     assert resting == {1: "Gout", 3: "mean age"}, "concepts of few members are not named"
     told = say.one_concept(resting)
     assert str(told) == (
-        "Clusters 1 (Gout) and 3 (mean age) rest on one concept each: without it, 90 % or more of what sets their patients apart"
-        " from the nearest other cluster is lost."
+        "Without a single concept, clusters 1 (Gout) and 3 (mean age) would lose 90 % or more of what sets their patients"
+        " apart from"
+        " the nearest other cluster."
     )
     assert told is not None
     assert told.rate == "cluster"
-    assert str(say.one_concept({1: "<Gout>"})).startswith("Cluster 1 (<Gout>) rests on one concept: without it")
+    assert str(say.one_concept({1: "<Gout>"})).startswith(
+        "Without a single concept, cluster 1 (<Gout>) would lose 90 % or more of what sets its"
+    )
+    assert str(say.how_many_rest_on_one(resting, 9)).startswith(
+        "Without a single concept, 2 of the 9 clusters would lose 90 %"
+    )
+    assert "Another concept can do the same for the same cluster." in str(say.one_concept_means())
     assert say.one_concept({}) is None
     assert say.alone(lost, VOCABULARY, Disclosure(10), verdict="none") == {}
     assert say.alone(None, VOCABULARY, Disclosure(10), verdict="differ") == {}

@@ -78,7 +78,7 @@ def test_what_the_vectors_are_made_of_is_followed_by_construction() -> None:
     assert audit.by_construction(age, diseases=True, ages=False, predicted=("birth_decade",)) == told
     limits = "from 0.01, 0.06 and 0.14 (η²) or 0.1, 0.3 and 0.5 (Cramér's V) upwards"
     assert limits in str(audit.purpose(9)[1])
-    assert "p is of 200 permutations, of one attribute at a time: of 9 attributes, one in twenty" in str(
+    assert "p is of 200 permutations. Each of the 9 attributes is tested by itself, without a correction" in str(
         audit.purpose(9)[-1]
     )
 
@@ -209,6 +209,25 @@ def test_methods_that_were_not_used_are_left_out() -> None:
     assert methods.habits("") is None
     assert "spectral clustering" in str(methods.clustering("spectral"))
     assert "the method kmeans" in str(methods.clustering("kmeans"))
+
+
+def test_what_a_lift_of_nobody_is_made_of_is_said() -> None:
+    assert "half a patient is added to each count (Walter 1975)" in str(methods.intervals()[0])
+
+
+@pytest.mark.parametrize(
+    ("agreements", "told"),
+    [
+        (
+            [0.184, 0.171],
+            "With as many clusters by other methods, these agree at an adjusted Rand index of 0.17 to 0.18.",
+        ),
+        ([0.5], "With as many clusters by another method, these agree at an adjusted Rand index of 0.50."),
+    ],
+)
+def test_how_far_other_methods_agree(agreements: list[float], told: str) -> None:
+    assert str(alternatives.other_divisions(agreements)) == told
+    assert alternatives.other_divisions([]) is None
 
 
 def test_which_p_values_are_of_drawn_permutations() -> None:

@@ -128,8 +128,8 @@ def test_what_is_so_by_construction() -> None:
 def test_what_came_in() -> None:
     told = str(short.came_in(["2019-04-01"], 6, 0, "99.3 %"))
     assert (
-        told
-        == "Read: extract 2019-04-01 (6 files; every file in its folder). 99.3 % of the rows of events could be used."
+        told == "Read: extract 2019-04-01 (6 files; every file in its folder). 99.3 % of the rows of events have a"
+        " usable patient, date and code; how many of the codes stand for a concept is told below."
     )
     told = str(short.came_in(["2019-04-01", "2019-07-01", "2019-10-01"], 1, 2, "50.0 %"))
     assert (
