@@ -71,6 +71,8 @@ class Recognition:
     """The excess over chance, as a part of the possible excess, with its 95 % interval; a bound if the share is shown as one."""
     at_least: str = ""
     """The word for the lower end of the interval; empty if it was not tested, or may not be shown."""
+    at_most: str = ""
+    """The word for its upper end; empty as above, or if the share is shown as a bound."""
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,12 @@ def recognition(found: Halves, size: int, disclosure: Disclosure) -> Recognition
     word = _in_a_word(own, by_chance)
     told = [(f"{100 * own:.{digits}f}", f"{100 * by_chance:.{digits}f}") for digits in range(4)]
     shown = next((pair for pair in told if _in_a_word(*(float(text) / 100 for text in pair)) == word), told[-1])
-    excess, at_least = f"{_down(_excess(own, by_chance)):.2f}", ""
+    excess, at_least, at_most = f"{_down(_excess(own, by_chance)):.2f}", "", ""
     if found.interval:
         low, high = _down(found.interval[0]), _up(found.interval[1])
         excess += f" ({low:.2f}{'–' if low >= 0 else ' to '}{high:.2f})"
-        at_least = _word_of(found.interval[0])
-    return Recognition(f"{shown[0]} %", f"{shown[1]} %", word, tested, excess, at_least)
+        at_least, at_most = map(_word_of, found.interval)
+    return Recognition(f"{shown[0]} %", f"{shown[1]} %", word, tested, excess, at_least, at_most)
 
 
 def _bound_of_excess(low: float, high: float, chance: float, tested: int) -> tuple[str, str]:

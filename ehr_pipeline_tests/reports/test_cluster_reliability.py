@@ -85,6 +85,8 @@ def test_the_excess_has_an_interval_and_the_word_of_its_lower_end() -> None:
         "0.198 is not yet 0.20"
     )
     assert recognition(0.53, 0.4, 140, 0.04, 0.3).at_least == "none"
+    assert recognition(0.42, 0.4, 140, 0.01, 0.06).at_most == "weak"
+    assert found.at_most == "clear"
     assert recognition(0.45, 0.4, 140, -0.04, 0.2).excess == "0.08 (-0.04 to 0.20)", "no dash beside a minus"
     assert recognition(0.53, 0.4, 140).at_least == "", "too few patients for an interval"
 

@@ -118,16 +118,12 @@ def how_sure(card: Card, verdict: str) -> Statement:
 
 
 def _excess(card: Card) -> str:
-    """Return the excess with its interval as a part of a sentence, with a warning if the word for its lower end would be weaker."""
+    """Return the excess with its interval as a part of a sentence, and the words for its ends where they differ from its own."""
     if not card["excess"]:
         return ""
-    doubt = f", at its lower end “{card['at_least']}”" if wavers(card) else ""
-    return f"; excess {card['excess']}{doubt}"
-
-
-def wavers(card: Card) -> bool:
-    """Whether the word for a cluster's evidence would be weaker at the lower end of the interval of its excess."""
-    return bool(card["at_least"]) and card["evidence"] in ("clear", "weak") and card["at_least"] != card["evidence"]
+    words = {"lower": card["at_least"], "upper": card["at_most"]} if card["evidence"] != "too few" else {}
+    ends = [f", at its {end} end “{word}”" for end, word in words.items() if word not in ("", card["evidence"])]
+    return f"; excess {card['excess']}{''.join(ends)}"
 
 
 def _with(word: str, figure: str) -> str:

@@ -112,8 +112,8 @@ def _of_types(interest: TypeAgreement) -> str:
     if interest.low <= 0:
         return "That is no more than chance: semantic types do not support these neighbours."
     if interest.share < TWICE * interest.chance:
-        return f"That is more than chance, but less than {TWICE:g} times as much."
-    return f"That is at least {TWICE:g} times as much as by chance, but a type is coarse."
+        return "That is more than chance, but less than twice as much."
+    return "That is at least twice as much as by chance, but a type is coarse."
 
 
 def _of_own_types(own: TypeAgreement) -> str:

@@ -57,15 +57,21 @@ def alone(found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosur
     }
 
 
+def _single(resting: Mapping[int, str]) -> str:
+    """What clusters rest on, in words: a concept, or the mean age too."""
+    return "a single concept or the mean age" if "mean age" in resting.values() else "a single concept"
+
+
 def one_concept(resting: Mapping[int, str]) -> Statement | None:
     """Warn about the clusters that rest on one concept alone (`alone`); None if there are none."""
     if not resting:
         return None
     names = listed(markup("{link} ({name})", link=cluster_link(number), name=name) for number, name in resting.items())
     return say(
-        "Without a single concept, {names} would lose {part} or more of what sets {whose} patients apart from the nearest other"
+        "Without {single}, {names} would lose {part} or more of what sets {whose} patients apart from the nearest other"
         " cluster.",
         Rate.CLUSTER,
+        single=_single(resting),
         names=markup("cluster {names}" if len(resting) == 1 else "clusters {names}", names=names),
         whose="its" if len(resting) == 1 else "their",
         part=percent(ALONE),
@@ -77,9 +83,10 @@ def how_many_rest_on_one(resting: Mapping[int, str], clusters: int) -> Statement
     if not resting:
         return None
     return say(
-        "Without a single concept, {some} of the {clusters} clusters would lose {part} or more of what sets {whose} patients apart"
+        "Without {single}, {some} of the {clusters} clusters would lose {part} or more of what sets {whose} patients apart"
         ' from the nearest other cluster. Which one: see the column <a href="#glance">Rests most on</a>.',
         Rate.CLUSTER,
+        single=_single(resting),
         some=len(resting),
         clusters=clusters,
         whose="its" if len(resting) == 1 else "their",

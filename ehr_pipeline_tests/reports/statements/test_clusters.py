@@ -28,6 +28,7 @@ def card(**other: Any) -> dict[str, Any]:
         "tested": "about 110",
         "excess": "0.35 (0.22 to 0.48)",
         "at_least": "clear",
+        "at_most": "clear",
         "stability": {"words": "stable", "jaccard": 0.8, "between": [0.71, 0.9]},
         "sureness": "Stable (0.80): other samples of patients find it again.",
         "title": "Psoriasis: <a>",
@@ -69,7 +70,7 @@ def test_the_facts_of_a_card() -> None:
     ],
 )
 def test_how_sure(evidence: str, told: str) -> None:
-    said = str(clusters.how_sure(card(evidence=evidence, at_least=""), "clear"))
+    said = str(clusters.how_sure(card(evidence=evidence, at_least="", at_most=""), "clear"))
     assert told in said
     assert "for 61 % of its patients (about 110 were tested)" in said
     assert said.endswith("; excess 0.35 (0.22 to 0.48). Stable (0.80): other samples of patients find it again.")
@@ -81,7 +82,12 @@ def test_a_word_whose_interval_reaches_a_weaker_one_says_so() -> None:
     weaker = card(at_least="weak", excess="0.24 (0.12 to 0.36)")
     assert "; excess 0.24 (0.12 to 0.36), at its lower end “weak”." in str(clusters.how_sure(weaker, "clear"))
     assert "at its lower end" not in str(clusters.how_sure(card(), "clear"))
-    assert "at its lower end" not in str(clusters.how_sure(card(evidence="none", at_least="none"), "clear"))
+    assert " end “" not in str(clusters.how_sure(card(evidence="none", at_least="none", at_most="none"), "clear"))
+    assert " end “" not in str(clusters.how_sure(card(evidence="too few", at_least="none"), "clear"))
+    stronger = card(evidence="none", at_least="none", at_most="weak", excess="0.03 (0.01–0.06)")
+    assert "; excess 0.03 (0.01–0.06), at its upper end “weak”." in str(clusters.how_sure(stronger, "clear"))
+    both = card(evidence="weak", at_least="none", at_most="clear", excess="0.10 (0.02–0.21)")
+    assert "(0.02–0.21), at its lower end “none”, at its upper end “clear”." in str(clusters.how_sure(both, "clear"))
 
 
 def test_every_verdict_on_a_cluster_has_its_figure_and_its_interval() -> None:

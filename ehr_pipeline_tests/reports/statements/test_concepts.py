@@ -36,8 +36,8 @@ def test_what_is_recorded_together(found: Together | None, told: str) -> None:
     ("agreement", "told"),
     [
         (TypeAgreement(130, 0.14, 0.13, -0.01), "no more than chance: semantic types do not support"),
-        (TypeAgreement(130, 0.21, 0.13, 0.02), "That is more than chance, but less than 2 times as much."),
-        (TypeAgreement(130, 0.6, 0.2, 0.3), "at least 2 times as much as by chance"),
+        (TypeAgreement(130, 0.21, 0.13, 0.02), "That is more than chance, but less than twice as much."),
+        (TypeAgreement(130, 0.6, 0.2, 0.3), "at least twice as much as by chance"),
         (
             TypeAgreement(130, 0.6, 0.2, 0.3),
             "it would be 20 % (95 % interval of the difference over concepts: +30 to +50 points)",

@@ -40,8 +40,8 @@ def test_clusters_that_rest_on_one_concept_are_warned_of() -> None:
     assert resting == {1: "Gout", 3: "mean age"}, "concepts of few members are not named"
     told = say.one_concept(resting)
     assert str(told) == (
-        "Without a single concept, clusters 1 (Gout) and 3 (mean age) would lose 90 % or more of what sets their patients"
-        " apart from"
+        "Without a single concept or the mean age, clusters 1 (Gout) and 3 (mean age) would lose 90 % or more of what sets their"
+        " patients apart from"
         " the nearest other cluster."
     )
     assert told is not None
@@ -50,7 +50,7 @@ def test_clusters_that_rest_on_one_concept_are_warned_of() -> None:
         "Without a single concept, cluster 1 (<Gout>) would lose 90 % or more of what sets its"
     )
     assert str(say.how_many_rest_on_one(resting, 9)).startswith(
-        "Without a single concept, 2 of the 9 clusters would lose 90 %"
+        "Without a single concept or the mean age, 2 of the 9 clusters would lose 90 %"
     )
     assert "Another concept can do the same for the same cluster." in str(say.one_concept_means())
     assert say.one_concept({}) is None
