@@ -83,7 +83,7 @@ def test_a_file_that_bears_the_name_of_a_missing_table_is_a_problem(
 
 
 @pytest.mark.parametrize(
-    "name", ["cause_of_death.txt", "notes.txt", "observation_period.csv", "dataset.json", "drug.zip"]
+    "name", ["cause_of_death.txt", "notes.txt", "observation_fact.csv", "dataset.json", "drug.zip"]
 )
 def test_other_files_are_none(tmp_path: Path, name: str) -> None:
     put(tmp_path, name)
