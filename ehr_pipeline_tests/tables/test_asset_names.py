@@ -33,11 +33,11 @@ WORDS = {
     "reports/__init__.py": {"clusters": 1},  # a count
     "reports/build.py": {"clusters": 1},  # a count
     "reports/findings.py": {"clusters": 1},  # of a file
-    "reports/cohort_lists.py": {"cohort": 1},  # a setting
+    "reports/cohort_lists.py": {"cohort": 1},  # a count, and a setting
     "reports/page.py": {"clusters": 1},  # a section of the page
     "reports/sections/flow.py": {"cohort": 1},  # a value of a template
     "reports/sections/published.py": {"clusters": 2},  # of the page, and a count
-    "reports/sections/settings.py": {"clusters": 1, "cohort": 1},  # a setting
+    "reports/sections/settings.py": {"clusters": 1, "cohort": 1},  # a count, and a setting
     "reports/cluster_reliability.py": {"clusters": 2},  # of the page
     "synthetic/study.py": {"clusters": 2, "vocabulary": 2},  # sections of the settings
 }
