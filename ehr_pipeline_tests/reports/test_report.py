@@ -74,7 +74,7 @@ def test_the_page_tells_the_whole_story(tiny: Pipeline, text: Text) -> None:
         "Clusters",
         "Bias audit",
         "Concept check",
-        "From raw rows to clusters",
+        "Who was lost: from raw rows to clusters",
         "Published against this run",
     ):
         assert part in words

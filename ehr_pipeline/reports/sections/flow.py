@@ -19,6 +19,7 @@ from ehr_pipeline.reports.left_out import compare
 from ehr_pipeline.reports.shown_counts import REPEATS, STAGES, Counted, Lost, on_sides
 from ehr_pipeline.reports.statements import flow as say
 from ehr_pipeline.reports.statements import left_out
+from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.tables.asset_names import (
     CLUSTERS,
     COHORT,
@@ -69,11 +70,9 @@ def content(findings: Findings) -> dict[str, Any]:
 
 def _left_out(findings: Findings) -> dict[str, Any]:
     """Return how the patients in clusters compare with those who have one of the diseases and are in no cluster."""
-    people, person = Patients.read(findings.inputs, findings.clusters.ids), findings.counted.person
-    everybody, inside = findings.counted.counts[COHORT]["rows_in"], len(findings.clusters.ids)
-    compared, nobody = compare(people, findings.disclosure), everybody == inside
-    told = [left_out.who(person(everybody), person.difference(everybody, inside), nobody)]
-    if not nobody:
+    compared = compare(Patients.read(findings.inputs, findings.clusters.ids), findings.disclosure)
+    told = [in_no_cluster(findings)]
+    if findings.counted.counts[COHORT]["rows_in"] != len(findings.clusters.ids):
         told.append(
             left_out.differ(
                 compared, findings.disclosure.below, int(findings.inputs.settings[PATIENT_DATASET]["min_visits"])
@@ -84,6 +83,13 @@ def _left_out(findings: Findings) -> dict[str, Any]:
         "compared": list(map(left_out.cells, compared)),
         "compared_explained": left_out.explained(),
     }
+
+
+def in_no_cluster(findings: Findings) -> Statement:
+    """Say how many patients with one of the diseases are in no cluster."""
+    person, inside = findings.counted.person, len(findings.clusters.ids)
+    everybody = findings.counted.counts[COHORT]["rows_in"]
+    return left_out.who(person(everybody), person.difference(everybody, inside), everybody == inside)
 
 
 def by_disease(counted: Counted) -> list[tuple[str, str]]:

@@ -114,7 +114,8 @@ def _released(findings: Findings) -> list[Statement]:
 
 def _lost(findings: Findings) -> list[Any]:
     counted = findings.counted
-    return [flow.summary_of_patients(counted), flow.reached(counted), flow.summary_of_codes(counted), say.see_flow()]
+    patients = [flow.summary_of_patients(counted), flow.in_no_cluster(findings)]
+    return [*patients, flow.reached(counted), flow.summary_of_codes(counted), say.see_flow()]
 
 
 def made(inputs: Inputs, vocabulary: Vocabulary) -> vectors.Made:

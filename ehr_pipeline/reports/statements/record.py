@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from ehr_pipeline.reports.statements.statement import Statement, counted, say
 
-FLOW = "“From raw rows to clusters”"
+FLOW = "“Who was lost”"
 
 
 def purpose() -> Statement:
