@@ -14,7 +14,6 @@ import os
 import re
 import resource
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -110,12 +109,7 @@ def started(command: list[str], port: int, own: dict[str, str], folder: Path) ->
             time.sleep(0.05)
         return time.perf_counter() - begun, processor_seconds(process.pid)
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        server.end()
 
 
 def processor_seconds(root: int) -> float:

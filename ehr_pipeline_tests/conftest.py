@@ -76,6 +76,17 @@ def tiny_settings(folder: Path, **overrides: dict[str, Any]) -> settings.Study:
     return settings.load(shipped("demo/settings.toml"), settings.merged(SMALL, places(folder), overrides))
 
 
+def at_home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """A Dagster home of its own in a folder."""
+    home = folder / "home"
+    home.mkdir()
+    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("EHR_STATE_DIR", str(home / "state"))
+    monkeypatch.setenv(settings.ENVIRONMENT_VARIABLE, "unset")
+    return home
+
+
 def write_settings(path: Path, folder: Path, store: Path, **overrides: dict[str, Any]) -> Path:
     """A settings file of the tiny study: the demo's, with other values."""
     base = tomllib.loads(shipped("demo/settings.toml").read_text())

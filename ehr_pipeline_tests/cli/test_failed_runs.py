@@ -16,7 +16,7 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.cli.test_mistakes import last_screen
-from ehr_pipeline_tests.conftest import ROOT, write_settings
+from ehr_pipeline_tests.conftest import at_home, write_settings
 
 pytestmark = pytest.mark.slow
 Change = Callable[[Path, pytest.MonkeyPatch], dict[str, dict[str, Any]]]
@@ -97,10 +97,7 @@ def test_the_last_screen_shows_cause_and_cure(
     tiny: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str
 ) -> None:
     change, words = FAILURES[failure]
-    (tmp_path / "home").mkdir()
-    shutil.copyfile(ROOT / "dagster.yaml", tmp_path / "home" / "dagster.yaml")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path / "home" / "state"))
+    at_home(monkeypatch, tmp_path)
     shutil.copytree(tiny.store.root, tmp_path / "store")
     shutil.copytree(extract / "landing", tmp_path / "landing")
     changes = dict(change(tmp_path, monkeypatch))

@@ -161,6 +161,15 @@ class Server:
             "RepositoryLocation"
         ]
 
+    def end(self) -> None:
+        """End the server, and all that it started, as Ctrl-C does; kill them where that takes over a minute."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
 
 @contextmanager
 def serving(settings: Path, home: Path, log: Path, *options: str) -> Iterator[Server]:
@@ -194,9 +203,4 @@ def serving(settings: Path, home: Path, log: Path, *options: str) -> Iterator[Se
         assert until(server.is_loaded, 180), log.read_text()[-3000:]
         yield server
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        server.end()

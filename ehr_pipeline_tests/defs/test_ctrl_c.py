@@ -13,7 +13,7 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
-from ehr_pipeline_tests.conftest import ROOT, write_settings
+from ehr_pipeline_tests.conftest import ROOT, at_home, write_settings
 
 pytestmark = pytest.mark.slow
 CTRL_C = b"\x03"
@@ -47,11 +47,8 @@ def in_a_terminal(command: list[str], when: str) -> tuple[int, str]:
 def test_a_training_ends_with_one_line_that_says_how_to_go_on(
     tiny: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    home, store = tmp_path / "home", Store(tmp_path / "store")
-    home.mkdir()
-    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    monkeypatch.setenv("EHR_STATE_DIR", str(home / "state"))
+    at_home(monkeypatch, tmp_path)
+    store = Store(tmp_path / "store")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     shutil.copytree(tiny.store.root, store.root)
     busy = {"max_epochs": 100_000, "learning_rate": 0.001}

@@ -14,7 +14,7 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
-from ehr_pipeline_tests.conftest import ROOT, tiny_settings, write_settings
+from ehr_pipeline_tests.conftest import ROOT, at_home, tiny_settings, write_settings
 
 pytestmark = pytest.mark.slow
 
@@ -53,11 +53,8 @@ def test_the_next_run_ends_as_if_nothing_had_been(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    home, store = tmp_path / "home", Store(tmp_path / "store")
-    home.mkdir()
-    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    monkeypatch.setenv("EHR_STATE_DIR", str(home / "state"))
+    at_home(monkeypatch, tmp_path)
+    store = Store(tmp_path / "store")
     shutil.copytree(tiny.store.root, store.root)
     shutil.rmtree(store.folder(asset))
     file = write_settings(tmp_path / "settings.toml", extract, store.root)

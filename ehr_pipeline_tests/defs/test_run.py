@@ -29,18 +29,7 @@ from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
-from ehr_pipeline_tests.conftest import ROOT, tiny_settings, write_settings
-
-
-def at_home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
-    """A Dagster home of its own in a folder."""
-    home = folder / "home"
-    home.mkdir()
-    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    monkeypatch.setenv("EHR_STATE_DIR", str(home / "state"))
-    monkeypatch.setenv(settings.ENVIRONMENT_VARIABLE, "unset")
-    return home
+from ehr_pipeline_tests.conftest import at_home, tiny_settings, write_settings
 
 
 @pytest.fixture
