@@ -14,7 +14,7 @@ from unittest import mock
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ehr_pipeline.errors import InputError
@@ -53,6 +53,8 @@ def fate(row: Row) -> str:
     """Why a row is rejected, or 'kept'."""
     patient, text, code = row
     date = DATES[text]
+    if not any(row):
+        return "empty_line"
     if not patient:
         return "missing_patient"
     if len(patient) > 100:
@@ -114,6 +116,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 @FAST
 @given(rows=ROWS, block=st.sampled_from([1, 50, 1 << 20]))
+@example(rows=[("", "", "")], block=1)
 def test_rows_in_are_rows_kept_and_rows_quarantined_by_reason(rows: list[Row], block: int) -> None:
     rows = [GOOD, *rows]
     with tempfile.TemporaryDirectory() as name, blocks_of(block):
