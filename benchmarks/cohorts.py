@@ -23,11 +23,13 @@ import pyarrow.compute as pc
 
 from ehr_pipeline.clusters.build import Patients
 from ehr_pipeline.cohort import build as cohort_of
+from ehr_pipeline.cohort.members import Cohort as Members
 from ehr_pipeline.cohort.settings import list_of
 from ehr_pipeline.embeddings import build as embeddings
 from ehr_pipeline.embeddings import embed
 from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
 from ehr_pipeline.embeddings.patient_blocks import matched_blocks
+from ehr_pipeline.embeddings.selection import select
 from ehr_pipeline.embeddings.vectors import HALVES, WHOLE, Vectors
 from ehr_pipeline.events.resolve_lists import Ladder, Rows
 from ehr_pipeline.events.table import Mapping
@@ -45,6 +47,7 @@ from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables import asset_names as assets
 from ehr_pipeline.terminology.shipped import shipped
+from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work.jobs import Job
 
 SEED = 0
@@ -201,6 +204,19 @@ class Cohort:
         """The embedding job, with its files in a folder of the cohort."""
         return self.learned.pipeline.embedding_job(artifacts, self.folder / work)
 
+    def choose(self) -> dict[str, Artifact]:
+        """Make data set and cohort, unless they are there."""
+        if not (self.folder / assets.COHORT).is_dir():
+            study, vocabulary = self.learned.pipeline.study, self.learned.artifact(assets.VOCABULARY).path
+            events = self.make(assets.MAPPED_EVENTS, self._write_events)
+            people = self.make(
+                assets.PATIENT_DATASET, lambda out: dataset.build([events], events, vocabulary, study.patients, out)
+            )
+            diseases = study.embeddings.cohort
+            self.make(assets.COHORT, lambda out: cohort_of.build(events, people, diseases, self.learned.lists, out))
+            shutil.rmtree(self.folder / assets.MAPPED_EVENTS)
+        return self.artifacts(assets.PATIENT_DATASET, assets.COHORT, assets.VOCABULARY)
+
     def embed(self) -> None:
         """Make data set, cohort and vectors, unless they are there. Only the transform is learned from the cohort itself."""
         if (self.folder / assets.PATIENT_EMBEDDINGS).is_dir():
@@ -209,21 +225,7 @@ class Cohort:
             self._shuffle()
             return
         study = self.learned.pipeline.study
-        events = self.make(assets.MAPPED_EVENTS, self._write_events)
-        vocabulary = self.learned.artifact(assets.VOCABULARY).path
-        people = self.make(
-            assets.PATIENT_DATASET, lambda out: dataset.build([events], events, vocabulary, study.patients, out)
-        )
-        diseases = study.embeddings.cohort
-        self.make(assets.COHORT, lambda out: cohort_of.build(events, people, diseases, self.learned.lists, out))
-        shutil.rmtree(self.folder / assets.MAPPED_EVENTS)
-        read = self.artifacts(
-            assets.PATIENT_DATASET,
-            assets.COHORT,
-            assets.ENCODER_CHECKPOINT,
-            assets.CONCEPT_EMBEDDINGS,
-            assets.VOCABULARY,
-        )
+        read = self.choose() | self.artifacts(assets.ENCODER_CHECKPOINT, assets.CONCEPT_EMBEDDINGS)
         job = self.job(read, "embedding")
         self.make(
             assets.PATIENT_EMBEDDINGS,
@@ -232,6 +234,15 @@ class Cohort:
             ),
         )
         shutil.rmtree(job.work)
+
+    def people(self) -> Patients:
+        """Its patients with what is pooled of their records. They need no vectors."""
+        read, pooling = self.choose(), self.learned.pipeline.study.embeddings.pooling
+        vocabulary = Vocabulary.read(read[assets.VOCABULARY].path)
+        without_neighbours = np.zeros((vocabulary.size, 0), np.float32)
+        pooled = select(pooling, vocabulary, without_neighbours, self.learned.pooled).astype(np.float32)
+        members = Members.read(read[assets.COHORT].path)
+        return Patients(read[assets.PATIENT_DATASET].files("patients"), members, read[assets.COHORT], pooled)
 
     def _shuffle(self) -> None:
         """Exchange the vectors of patients alike: whole records and both halves together."""

@@ -10,11 +10,10 @@ from cohorts import SEED, Cohort
 
 from ehr_pipeline.clusters import build as clusters
 from ehr_pipeline.clusters import trait_correlations
-from ehr_pipeline.clusters.build import Patients
-from ehr_pipeline.clusters.evidence import WEAK_BELOW
+from ehr_pipeline.clusters.evidence import WEAK_BELOW, Half
 from ehr_pipeline.concepts.recorded_together import held_out, together
 from ehr_pipeline.concepts.table import SCOPES, read_neighbours
-from ehr_pipeline.embeddings.vectors import HALVES, Vectors
+from ehr_pipeline.embeddings.vectors import HALVES
 from ehr_pipeline.reports.bias_audit import effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements.concepts import MAX_P
@@ -69,13 +68,13 @@ def near(cohort: Cohort) -> dict[str, int]:
 
 
 def traits_again(cohort: Cohort, known: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a cohort with only the test of traits made again: it needs no clusters, and decides the verdict."""
-    study = cohort.learned.pipeline.study
-    cohort.embed()
-    read = cohort.artifacts(assets.PATIENT_DATASET, assets.COHORT, assets.PATIENT_EMBEDDINGS, assets.VOCABULARY)
-    people = Patients.of(read, Vectors.read(read[assets.PATIENT_EMBEDDINGS]).ids)
-    halves = people.half(HALVES[0], study.study.seed), people.half(HALVES[1], study.study.seed)
-    records = clusters.compared_records(read, people, people.described(), halves, study.study.seed)
+    """What is known of a cohort with only the test of traits made again. It needs neither vectors nor clusters, and the
+    verdict needs it."""
+    study, people = cohort.learned.pipeline.study, cohort.people()
+    counts = [people.visits(people.part(name, study.study.seed)) for name in HALVES]
+    none = np.zeros((len(people.cohort), 0), np.float32), np.zeros(len(people.cohort), bool)
+    halves = Half(none[0], counts[0], none[1]), Half(none[0], counts[1], none[1])
+    records = clusters.compared_records(cohort.choose(), people, people.described(), halves, study.study.seed)
     found = trait_correlations.together(records, permutations=study.clusters.permutations, seed=study.study.seed)
     told = known | {"together": found.found, "p of traits": found.p}
     if known.get("persistent"):
