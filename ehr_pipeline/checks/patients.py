@@ -15,7 +15,7 @@ from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT
 EVIDENCE = {
     "clear": "clear evidence of subgroups",
     "weak": "weak evidence of subgroups",
-    "differ": "patients differ persistently, but no evidence of subgroups",
+    "differ": "patients differ persistently; not shown to form subgroups",
     "none": "no evidence of subgroups",
     "untested": "too few patients have enough records to test for subgroups",
 }

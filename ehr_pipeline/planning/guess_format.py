@@ -142,13 +142,17 @@ def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
     """Return the format that reads the most values, and whether this choice is doubtful.
 
     It is doubtful if another format reads as many values, but as other days. Of formats that read equally many values,
-    the earliest in the list is returned; ('', False) if no format reads half of the values.
+    the earliest in the list is returned; ('', False) if no format reads half of the values. Dates after `today` count only if
+    hardly any others can be read, as where de-identified records have shifted dates.
     """
     sample = values.head(MOST_ROWS)
     read = {form: sample.to_frame("v").select(d=dates.parse(pl.col("v"), (form,), today))["d"] for form in FORMATS}
-    known = {form: int((days.is_not_null() & (days <= today)).sum()) for form, days in read.items()}
-    best = max(FORMATS, key=lambda form: known[form])
-    if not len(sample) or known[best] < len(sample) / 2:
+    for latest in (today, datetime.date.max):
+        known = {form: int((days <= latest).sum()) for form, days in read.items()}
+        best = max(FORMATS, key=lambda form: known[form])
+        if len(sample) and known[best] >= len(sample) / 2:
+            break
+    else:
         return "", False
     same = [form for form in FORMATS if form != best and known[form] == known[best]]
     return best, any(not read[form].equals(read[best]) for form in same)

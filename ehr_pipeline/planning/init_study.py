@@ -8,14 +8,14 @@ import datetime
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
 
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.events import names as names_of_codes
-from ehr_pipeline.planning import guess_format, known_layouts, meds_sets
+from ehr_pipeline.planning import guess_format, known_layouts, meds_sets, shifted_dates
 from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, assigned, guessed
 from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.planning.settings_text import (
@@ -90,14 +90,24 @@ def start(
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
-    if extract:
-        made.facts.append(
-            f"the extract is named by {'the date in the name of its folder' if day else 'today'}, {place}: if it was made"
-            f" {'on another day' if day else 'earlier'}, rename the folder to the day that it was made. Events after that day are"
-            " rejected as in the future"
-        )
     shutil.copytree(shipped("lists"), folder / LISTS, dirs_exist_ok=True)
     made.settings.write_text(settings_text(folder, extract or unknown(), terminology), encoding="utf-8")
+    if extract:
+        named = f"the extract is named by {'the date in the name of its folder' if day else 'today'}, {place}"
+        if shifted := not made.open and not made.absent and shifted_dates.in_future(made.settings, place):
+            source, *more = extract.records
+            extract = replace(extract, records=[source, shifted_dates.SETTING, *more])
+            made.settings.write_text(settings_text(folder, extract, terminology), encoding="utf-8")
+            made.doubts.append(
+                "Most dates lie in the future. De-identified records may have shifted dates, so records.latest_date allows them:"
+                " if that is not the reason, take it out, and set date_formats."
+            )
+        made.facts.append(
+            named
+            if shifted
+            else f"{named}: if it was made {'on another day' if day else 'earlier'}, rename the folder to the day that it was made."
+            " Events after that day are rejected as in the future"
+        )
     return made
 
 

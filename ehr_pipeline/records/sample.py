@@ -121,15 +121,20 @@ class Sample:
         return f"{in_words(one.reason)}{found} (first in line {one.line:,}): {self.cure(one.reason)}"
 
     def cure(self, reason: str) -> str:
-        """Return what to do about a reason, with the names of the settings for this file."""
-        text = cure(reason)
-        names = [name for name in re.findall(r"`([^`]+)`", text) if not name.startswith("records.")]
-        if any(not has_setting(self.where, name) for name in names):
+        """Return what to do about a reason, with the names of the settings for this file. Advice on settings that this kind of
+        file does not have is left out."""
+        parts = {part: re.findall(r"`([^`]+)`", part) for part in cure(reason).split("; ")}
+        usable = {part: names for part, names in parts.items() if all(map(self._has, names))}
+        text = "; ".join(usable)
+        if any(parts.values()) and not any(usable.values()):
             if reason in ("missing_code", "missing_date"):
                 none = "empty, or 0 for no matching concept" if self.where.startswith("records.omop") else "empty"
                 return f"the file has none there ({none}); nothing to do, unless the export lost them"
             return f"have the file exported as the layout {self.where} says"
         return re.sub(r"`([^`]+)`", lambda m: m[1] if m[1].startswith("records.") else setting(self.where, m[1]), text)
+
+    def _has(self, name: str) -> bool:
+        return name.startswith("records.") or has_setting(self.where, name)
 
 
 def of_rows(

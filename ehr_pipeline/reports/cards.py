@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.disclosure import by_subtraction
@@ -180,7 +181,7 @@ def describe(
     people: pa.Table, member: NDArray[np.bool_], told: int, table: list[ConceptRow], disclosure: Disclosure
 ) -> dict[str, Any]:
     """Describe one cluster as text: size, ages, sex, length of record, diseases. `told` is the number of patients in all described
-    clusters.
+    clusters. 'dominant' is the disease of most of its patients, if the clusters have several diseases.
 
     The cluster's concept table may show the exact number of patients for a concept that has the name of a disease. If as many
     patients have the disease, the share of the disease here is the share that the table shows. Other shares are coarse, so that
@@ -193,6 +194,7 @@ def describe(
     age = rows.column("age").to_numpy()
     concepts = rows.column("concepts").to_numpy()
     by_disease = Counter(rows.column("disease").to_pylist())
+    several = pc.count_distinct(people.column("disease")).as_py() > 1
     banded = np.searchsorted(AGE_BANDS[1:], age, side="right")
     by_age = {band_name(band): int((banded == band).sum()) for band in range(len(AGE_BANDS))}
     ordered = dict(sorted(by_disease.items(), key=lambda pair: (-pair[1], pair[0])))
@@ -205,7 +207,7 @@ def describe(
         "concepts": quartiles(concepts, disclosure),
         "sex": _sexes(rows.column("sex").to_pylist(), people, disclosure),
         "dominant": next(
-            (name for name, count in ordered.items() if count >= disclosure.below and 2 * count > size), ""
+            (name for name, count in ordered.items() if several and count >= disclosure.below and 2 * count > size), ""
         ),
         "diseases": disclosure.composition(ordered, size, _shown_exactly(table)),
     }

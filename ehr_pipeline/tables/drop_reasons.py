@@ -66,6 +66,7 @@ NOT_LOST = ("empty_line", "repeated_header", "before_observation", "after_observ
 """Lines that hold no row, and rows that the study itself leaves out."""
 _ENCODING = "set `encoding` to what the file is written in, such as 'latin-1'"
 _DATES = "set `date_formats` to how dates are written there"
+_CUT = "name the extract's folder by the day of its cut, or set `records.latest_date`"
 _QUOTES = "set `delimiter` and `quote` to how the file is written"
 CURES = {
     "missing_patient": "see whether `columns.patient` names the right column",
@@ -79,7 +80,7 @@ CURES = {
     "partial_date": "have whole dates exported, or set `records.partial_dates` to 'middle'",
     "unparsable_date": _DATES,
     "sentinel_date": "`records.sentinel_dates` lists the dates that stand for none",
-    "future_date": "name the extract's folder by the day of its cut, or set `records.latest_date`",
+    "future_date": _CUT,
     "inexact_number": "have ids and codes exported as text or as whole numbers",
     "no_time": "have times exported; `records.meds` names the codes that need none",
     "before_birth": "see whether the births are read rightly",
@@ -89,7 +90,7 @@ CURES = {
     "unparsable_birth": f"{_DATES}; a year of birth has four digits",
     "partial_birth": "have whole dates exported, or set `records.partial_dates` to 'middle'",
     "sentinel_birth": "`records.sentinel_dates` lists the dates that stand for none",
-    "future_birth": "see whether `date_formats` has years of four digits, and the extract's folder the day of its cut",
+    "future_birth": f"see whether `date_formats` has years of four digits; {_CUT}",
     "adds_to_no_patient": "see whether the file that tells the births has the same ids",
     "missing_key": "see whether `key` names the right column",
     "wrong_number_of_fields": _QUOTES,

@@ -22,7 +22,7 @@ from ehr_pipeline_tests.prediction_report.invented import definition, results, r
     [
         ("clear", True, "clear evidence of subgroups"),
         ("weak", True, "weak evidence of subgroups"),
-        ("differ", True, "patients differ persistently, but no evidence of subgroups"),
+        ("differ", True, "patients differ persistently; not shown to form subgroups"),
         ("none", False, "no evidence of subgroups"),
         ("untested", False, "too few patients have enough records to test for subgroups"),
     ],

@@ -189,6 +189,24 @@ def test_a_study_from_files_passes_check(
     assert (tmp_path / "study/lists/psoriasis.csv").is_file()
 
 
+@pytest.mark.parametrize("write", [quoted_csv, saved_by_excel, parquet, meds, omop, cprd])
+def test_dates_that_were_shifted_into_the_future_are_allowed(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open hospital data are de-identified so. Without the setting, every event would be rejected."""
+    monkeypatch.setitem(
+        globals(), "EVENTS", [(who, day.replace(year=day.year + 148), code) for who, day, code in EVENTS]
+    )
+    monkeypatch.setitem(globals(), "PEOPLE", [(who, year + 148, sex) for who, year, sex in PEOPLE])
+    made = init_study.start(tmp_path / "study", write(tmp_path), None, TODAY)
+    study = settings.load(made.settings, {"vocabulary": {"min_size": len(CODES)}})
+    assert study.records.latest_date == "2499-12-31"
+    assert [doubt for doubt in made.doubts if doubt.startswith("Most dates lie in the future")]
+    found = preflight.inspect(study)
+    assert found.problems == found.warnings == []
+    assert not [fact for fact in found.facts if "rows are rejected" in fact]
+
+
 def test_the_ends_of_observation_and_the_death_are_read(tmp_path: Path) -> None:
     """Without them, a patient who has left or died counts as one to whom nothing happened."""
     made = init_study.start(tmp_path / "study", with_ends_of_observation(tmp_path), None, TODAY)

@@ -198,6 +198,7 @@ def test_what_a_known_layout_leaves_empty_is_no_fault_of_the_export() -> None:
     of_cprd = sample.Sample(Path("x"), "records.cprd_aurum.observations")
     assert "(empty); nothing to do" in of_cprd.cure("missing_date")
     assert of_cprd.cure("unparsable_date").startswith("have the file exported")
+    assert of_cprd.cure("future_birth").startswith("name the extract's folder")
 
 
 def test_of_many_extracts_the_newest_are_looked_into(

@@ -308,6 +308,7 @@ def test_a_cohort_without_evidence_is_told_as_such(
         "interval_per_cluster": {},
         "persistent": False,
         "explained": [],
+        "traits": {"p": None, "diseases": {}, "others": 0},
     }
     monkeypatch.setattr(Findings, "evidence", evidence)
     monkeypatch.setattr(truth, "agreement", lambda findings: None)

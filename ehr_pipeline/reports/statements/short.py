@@ -75,12 +75,15 @@ def _named(parts: Cards) -> Markup:
     )
 
 
-def subgroups(verdict: str) -> Statement:
-    """Say how strong the evidence is that there are subgroups at all."""
+def subgroups(verdict: str, *, compared: bool) -> Statement:
+    """Say how strong the evidence is that there are subgroups at all. `compared`: whether conditions could be compared with those
+    of other patients."""
     if verdict == "untested":
         return say("It could not be tested.")
     if verdict == "none":
         return say("There is no evidence of subgroups.", Rate.SUBGROUPS)
+    if verdict == "differ" and not compared:
+        return say("Patients differ persistently; whether there are subgroups could not be tested.")
     if verdict == "differ":
         return say("Patients differ persistently, but there is no evidence of subgroups.", Rate.SUBGROUPS)
     return say("{word} evidence that there are subgroups at all.", Rate.SUBGROUPS, word=verdict.capitalize())

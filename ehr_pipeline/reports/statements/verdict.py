@@ -137,7 +137,10 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
     traits = evidence["traits"]
     if traits["p"] is None:
         head = "Patients differ persistently; whether there are subgroups could not be tested."
-        compared = Markup("There are too few other patients of the same sex and of similar age and amount of record.")
+        compared = Markup(
+            "There are too few patients of the same sex, and of similar age and amount of record, who do not have the disease:"
+            " a group of everybody leaves none."
+        )
     else:
         head = "Patients differ persistently, but there is no evidence of subgroups."
         compared = markup(

@@ -85,9 +85,11 @@ def test_groups_of_clusters_count_once() -> None:
 
 
 def test_how_strong_the_evidence_is() -> None:
-    assert str(short.subgroups("clear")) == "Clear evidence that there are subgroups at all."
-    assert str(short.subgroups("none")) == "There is no evidence of subgroups."
-    assert short.subgroups("untested").rate == "none: description"
+    assert str(short.subgroups("clear", compared=True)) == "Clear evidence that there are subgroups at all."
+    assert str(short.subgroups("none", compared=True)) == "There is no evidence of subgroups."
+    assert "no evidence of subgroups" in str(short.subgroups("differ", compared=True))
+    assert "could not be tested" in str(short.subgroups("differ", compared=False)), "as the verdict says"
+    assert short.subgroups("untested", compared=False).rate == "none: description"
 
 
 def test_what_the_clusters_go_with() -> None:
