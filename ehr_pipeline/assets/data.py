@@ -119,8 +119,8 @@ DATA = (
             lists.cohort_recorded,
             data.snomed_recognised,
             *(
-                drift.beside_the_one_before(kind, told)
-                for kind, told in (
+                drift.beside_the_one_before(kind, measure)
+                for kind, measure in (
                     ("volume", "events per patient, relative difference"),
                     ("codes", "difference of the code mix (0 to 1)"),
                     ("ages", "years between the mean years of birth"),

@@ -151,9 +151,9 @@ def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
     """Every row of the concept lists stands for a concept."""
     lists = artifact.counts.get("lists", {})
     lost = {name: each["rows_without_concept"] for name, each in lists.items() if each["rows_without_concept"]}
-    told = ", ".join(f"{name} {number:,} of {lists[name]['codes']:,}" for name, number in lost.items())
+    rows = ", ".join(f"{name} {number:,} of {lists[name]['codes']:,}" for name, number in lost.items())
     message = (
-        f"rows of concept lists stand for no concept: {told}. Their codes find nobody: they are not in events.mrconso, nor does any"
+        f"rows of concept lists stand for no concept: {rows}. Their codes find nobody: they are not in events.mrconso, nor does any"
         " other file of [events] lead from them to a concept"
     )
     figures: dict[str, Figure] = {f"rows_without_concept {name}": Things(number) for name, number in lost.items()}

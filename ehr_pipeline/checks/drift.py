@@ -12,8 +12,8 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 
-def beside_the_one_before(kind: str, told: str) -> Check:
-    """A check that compares the newest extract in the catalog with the previous one. `told` describes the measure."""
+def beside_the_one_before(kind: str, measure: str) -> Check:
+    """A check that compares the newest extract in the catalog with the previous one. `measure` describes the measure."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         listed = catalog.read(store.intact(EXTRACT_CATALOG).path)
@@ -27,10 +27,10 @@ def beside_the_one_before(kind: str, told: str) -> Check:
         if found is None:
             return True, f"{newest} or {before} does not tell it", {}
         limit = drift.LIMITS[kind]
-        message = f"{newest} beside {before}: {told} {found:.3f} (a drift from {limit:g} on)"
+        message = f"{newest} beside {before}: {measure} {found:.3f} (a drift from {limit:g} on)"
         return found < limit, message, {kind: Score(found)}
 
-    return Check(f"drift_{kind}", f"The newest extract beside the one before: {told}.", test, blocking=False)
+    return Check(f"drift_{kind}", f"The newest extract beside the one before: {measure}.", test, blocking=False)
 
 
 @lru_cache(maxsize=1)

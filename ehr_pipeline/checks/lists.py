@@ -50,9 +50,9 @@ def look(study: Study) -> tuple[list[str], list[str], list[str]]:
         refused |= {where} if wrong else set()
         facts.append(f"concept list {Path(path).name}: {len(rows)} row{'s' if len(rows) > 1 else ''}")
         problems += [f"{path} ({where}), {problem}." for problem in wrong]
-    told = {where: text for where, text in _unknown(study).items() if where not in refused}
-    unknown = list(told.values())
-    if takes_everybody(study) or len(told.keys() | refused & cohort(study).keys()) < len(cohort(study)):
+    unknown_by_list = {where: text for where, text in _unknown(study).items() if where not in refused}
+    unknown = list(unknown_by_list.values())
+    if takes_everybody(study) or len(unknown_by_list.keys() | refused & cohort(study).keys()) < len(cohort(study)):
         return problems, unknown, facts
     return problems + unknown, [], facts
 

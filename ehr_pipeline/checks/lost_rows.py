@@ -112,7 +112,7 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
     figures: dict[str, Figure] = {f"rejected_{loss.kind}": loss.figure for loss in found}
     if not many:
         return True, f"fewer than {limits.rejected_warning:.1%} of the rows are rejected", figures
-    message = "; ".join(_told(loss, below) for loss in many)
+    message = "; ".join(_text(loss, below) for loss in many)
     unknown = any(UNKNOWN in loss.rejected for loss in many)
     message += (
         f".{_of_unknown(artifact, study) if unknown else ''} records.limits warns from {limits.rejected_warning:.1%} and stops at"
@@ -153,7 +153,7 @@ def patients_known(artifact: Artifact, store: Store, study: Study) -> Found:
         return True, f"of each extract, fewer than {limits.rejected_warning:.1%} of the events lack a patient", {}
     worst = max(many, key=lambda name: many[name].share)
     told_of = (
-        f"{len(many)} extracts, above all {_told(many[worst], below)}" if len(many) > 1 else _told(many[worst], below)
+        f"{len(many)} extracts, above all {_text(many[worst], below)}" if len(many) > 1 else _text(many[worst], below)
     )
     return (
         False,
@@ -169,7 +169,7 @@ def percent(share: Share, below: int) -> str:
     return "" if shown == HIDDEN else f" ({shown})"
 
 
-def _told(loss: Loss, below: int) -> str:
+def _text(loss: Loss, below: int) -> str:
     """A message: how much of one kind of file was lost, the main reason, and what to do."""
     name = {"linked": "joined tables"}.get(loss.kind, loss.kind)
     largest = max(loss.rejected, key=lambda reason: loss.rejected[reason])

@@ -22,9 +22,9 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
         tasks: dict[str, list[str]] = {}
         for row in failed:
             tasks.setdefault(_message(results, row), []).extend([row["task"]] if row["task"] else [])
-        told = "; ".join(f"{', '.join(names)}: {message}" if names else message for message, names in tasks.items())
+        listed = "; ".join(f"{', '.join(names)}: {message}" if names else message for message, names in tasks.items())
         figures = {"tasks": Things(len(found)), "failed": Things(len(failed))}
-        return not failed, told or (found[0]["message"] if found else "there is no task"), {**figures}
+        return not failed, listed or (found[0]["message"] if found else "there is no task"), {**figures}
 
     def only_warns(artifact: Artifact, study: Study) -> bool:
         return all(row["passed"] is not False for row in rows(TaskResults.read(artifact.path)))

@@ -120,7 +120,7 @@ def _plan(options: argparse.Namespace) -> int:
     study = study_of(options)
     found = None if options.rows else rows_in_files.estimated(study)
     if found:
-        made = plan(study, found.rows, machines, **given, patients=found.patients, counted=found.told)
+        made = plan(study, found.rows, machines, **given, patients=found.patients, counted=found.how)
     else:
         made = plan(study, options.rows, machines, **given)
     print(made.text())

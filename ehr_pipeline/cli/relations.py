@@ -107,8 +107,8 @@ def lines(name: str, listed: "list[Partner]", within: int, after: bool = False) 
     from ehr_pipeline.disclosure.figures import HIDDEN
 
     said = [printable(name)]
-    told = [one for one in listed if not after or one.order == "later"]
-    for one in told:
+    shown = [one for one in listed if not after or one.order == "later"]
+    for one in shown:
         text = f"  {printable(one.name)}: {one.patients} patients with both, odds ratio {one.odds_ratio}"
         if one.order:
             text += f"; recorded {one.order}, "
@@ -118,7 +118,7 @@ def lines(name: str, listed: "list[Partner]", within: int, after: bool = False) 
                 else f"relative risk within {within} days {one.risk}"
             )
         said.append(text)
-    if after and listed and not told:
+    if after and listed and not shown:
         number = f"{len(listed)} concept{'s go' if len(listed) > 1 else ' goes'}"
         said.append(f"  nothing that is recorded later than it with certainty; {number} with it: leave out --after")
     return said if len(said) > 1 else [*said, "  nothing that can be shown"]

@@ -135,11 +135,11 @@ def _run(options: argparse.Namespace) -> int:
     study = _study_with_extracts(options)
 
     _log.info("checking the settings and the inputs")
-    found = preflight.inspect(study)
-    for warning in found.warnings:
+    findings = preflight.inspect(study)
+    for warning in findings.warnings:
         tell("warning", warning)
-    if found.problems:
-        raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], found.problems)
+    if findings.problems:
+        raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], findings.problems)
     outcome = None if options.select or options.verbose else unchanged_run.outcome(study)
     if outcome:
         print("nothing has changed since the last run")
@@ -182,15 +182,15 @@ def _check(options: argparse.Namespace) -> int:
     from ehr_pipeline.planning import preflight
 
     print(printable(f"checked {os.environ[ENVIRONMENT_VARIABLE]} and the inputs that it names"))
-    found = preflight.inspect(study)
-    for fact in found.facts:
+    findings = preflight.inspect(study)
+    for fact in findings.facts:
         print(printable(fact))
-    for warning in found.warnings:
+    for warning in findings.warnings:
         tell("warning", warning)
-    if found.problems:
-        raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], found.problems)
-    if found.warnings:
-        print(f"settings and inputs can be used; warnings: {len(found.warnings)}")
+    if findings.problems:
+        raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], findings.problems)
+    if findings.warnings:
+        print(f"settings and inputs can be used; warnings: {len(findings.warnings)}")
     else:
         print("settings and inputs are in order")
     return 0
@@ -236,6 +236,6 @@ def _ui(options: argparse.Namespace) -> int:
     from ehr_pipeline.defs.serve import serve
     from ehr_pipeline.store import build_lock
 
-    with starting.told(starting.free_address(options.host, options.port)):
+    with starting.announced(starting.free_address(options.host, options.port)):
         build_lock.sweep(Path(study.study.store))
         return serve(options.port, options.host, options.allow_host)

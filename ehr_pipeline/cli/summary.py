@@ -60,20 +60,22 @@ def print_table(rows: list[Any], guard: Guard) -> None:
     print(f"\n{'asset':<22}{'extract':<12}{'state':<13}{heads}{'seconds':>10}  version")
     for row in rows:
         counts = _shown(row, guard)
-        told = "".join(f"{_text(getattr(row, name), counts[name], guard):>14}" for name in COLUMNS)
+        numbers = "".join(f"{_text(getattr(row, name), counts[name], guard):>14}" for name in COLUMNS)
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         print(
-            printable(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{told}{seconds:>10}  {row.version}".rstrip())
+            printable(
+                f"{row.asset:<22}{row.partition:<11} {row.state:<13}{numbers}{seconds:>10}  {row.version}".rstrip()
+            )
         )
     if guard.step > 1:
         print(f"counts are rounded to multiples of {guard.step}; the store's manifests hold exact ones")
 
 
-def _text(count: int | None, told: float | None, guard: Guard) -> str:
+def _text(count: int | None, shown: float | None, guard: Guard) -> str:
     """A count in the table: empty if there is none, a bound if too small to show, '–' if hidden for another reason."""
     if count is None:
         return ""
-    return f"{told:,}" if told is not None else f"<{guard.below}" if 0 < count < guard.below else "–"
+    return f"{shown:,}" if shown is not None else f"<{guard.below}" if 0 < count < guard.below else "–"
 
 
 def _shown(row: Any, guard: Guard) -> dict[str, float | None]:

@@ -103,9 +103,9 @@ def agreement(
     }
     members = {group: tokens for group, tokens in members.items() if len(tokens)}
     tokens = np.unique(np.concatenate([np.zeros(0, np.int64), *members.values()]))
-    told: dict[str, Any] = {"concepts": len(tokens), "groups": len(members), "neighbours": neighbours}
+    result: dict[str, Any] = {"concepts": len(tokens), "groups": len(members), "neighbours": neighbours}
     if len(tokens) < FEWEST:
-        return told
+        return result
     belongs = np.stack([np.isin(tokens, own) for own in members.values()], axis=1)  # (N, groups)
     found, _ = nearest(tokens, tokens, vectors, neighbours)
     place = np.searchsorted(tokens, found)
@@ -130,7 +130,7 @@ def agreement(
         for number, (group, own) in enumerate(zip(members, belongs.T, strict=True))
         if own.sum() > neighbours
     ]
-    return told | {
+    return result | {
         "share": round(float(share.mean()), 4),
         "share_interval": [round(float(low[0]), 4), round(float(high[0]), 4)],
         "chance": round(float(chance.mean()), 4),

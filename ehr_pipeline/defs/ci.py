@@ -41,8 +41,8 @@ def ci_check(overrides: Mapping[str, Any] | None = None) -> RunOutcome:
         values = settings.merged(SMALL, places(folder), untold, overrides or {})
         study = settings.load(shipped("demo/settings.toml"), values)
         outcome = run(study, None)
-    outcome.problems += [told for told in outcome.warnings if not told.startswith(NOT_OF_THE_SLICE)]
-    outcome.warnings = [told for told in outcome.warnings if told.startswith(NOT_OF_THE_SLICE)]
+    outcome.problems += [warning for warning in outcome.warnings if not warning.startswith(NOT_OF_THE_SLICE)]
+    outcome.warnings = [warning for warning in outcome.warnings if warning.startswith(NOT_OF_THE_SLICE)]
     return outcome
 
 

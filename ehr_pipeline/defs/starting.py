@@ -25,7 +25,7 @@ def free_address(host: str, port: int) -> tuple[str, int]:
 
 
 @contextmanager
-def told(address: tuple[str, int]) -> Iterator[None]:
+def announced(address: tuple[str, int]) -> Iterator[None]:
     """Until the end of the block, say that the servers are starting, and print their address once they answer."""
     ended = threading.Event()
     print("starting the Dagster UI: its servers load the study, which takes about half a minute", flush=True)

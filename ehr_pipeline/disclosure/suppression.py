@@ -56,7 +56,7 @@ class Disclosure:
         """
         return patients >= self.below
 
-    def told(self, sizes: NDArray[np.integer]) -> NDArray[np.bool_]:
+    def large_enough(self, sizes: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Return a mask (K,) of the groups, of sizes (K,), that are large enough to be shown."""
         return sizes >= self.below
 
@@ -148,18 +148,18 @@ class Disclosure:
         return share, share
 
     def composition(
-        self, counts: Mapping[str, int], of: int, told: Mapping[str, int] | None = None
+        self, counts: Mapping[str, int], of: int, other: Mapping[str, int] | None = None
     ) -> list[tuple[str, str]]:
         """Return the categories of a group of `of` patients with their shares, in order. Other tables may hide some of the counts.
 
         Shares are coarse: an exact one would allow a reader to compute what is hidden elsewhere. If fewer than the
         threshold, or none, are outside a category, its share is a lower bound. Small categories are omitted. A share is
-        exact only if another table shows the same count under the same name (`told`), and the group has no small
+        exact only if another table shows the same count under the same name (`other`), and the group has no small
         category that it would reveal.
         """
         alone = not any(self.small(count) for count in counts.values())
         return [
-            (name, self.share(count, of) if alone and (told or {}).get(name) == count else self._part(count, of))
+            (name, self.share(count, of) if alone and (other or {}).get(name) == count else self._part(count, of))
             for name, count in counts.items()
             if count and count >= self.below
         ]
@@ -194,7 +194,7 @@ class Disclosure:
         each group are in the order of their places, which says nothing about the order of patients.
         """
         numbers, counts = np.unique(group, return_counts=True)
-        group = np.where(np.isin(group, numbers[~self.told(counts)]), OTHERS, group)
+        group = np.where(np.isin(group, numbers[~self.large_enough(counts)]), OTHERS, group)
         fewest = max(self.below, -(-len(group) // most))
         places, drawn, apart = [np.empty((0, 2))], [np.empty(0, np.int64)], [np.empty(0, bool)]
         rng = np.random.default_rng(list(hashlib.blake2b(salt.encode(), digest_size=16, person=b"marks").digest()))

@@ -142,7 +142,7 @@ def draw_concepts(artifact: Artifact, naming: Naming, path: Path) -> str:
     if not artifact.file(CONCEPTS).is_file():  # made by an earlier version
         return ""
     found = json.loads(artifact.file(CONCEPTS).read_text(encoding="utf-8"))
-    told = [row for row in found if naming.shows(row["concept"], row["patients"])]
-    if told:
-        concepts(path, told)
-    return "concepts of interest" if told else ""
+    shown = [row for row in found if naming.shows(row["concept"], row["patients"])]
+    if shown:
+        concepts(path, shown)
+    return "concepts of interest" if shown else ""

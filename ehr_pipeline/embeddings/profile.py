@@ -92,8 +92,8 @@ def mean_age(shard: Shard, patients: NDArray[np.int64], concepts: NDArray[np.int
     highest = int(max(shard.tokens.max(initial=0), concepts.max(initial=0)))
     own = np.zeros(highest + 1, bool)
     own[concepts] = True
-    told = np.concatenate([[0], np.cumsum(own[shard.tokens])])[shard.visit_start]
-    count = np.diff(told)
+    cumulated = np.concatenate([[0], np.cumsum(own[shard.tokens])])[shard.visit_start]
+    count = np.diff(cumulated)
     owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_start))
     centuries = (shard.visit_day - shard.birth_day[owner]) / (100 * DAYS_IN_YEAR)
     sums, counts = (np.bincount(owner, weights, len(shard.birth_day)) for weights in (count * centuries, count))
@@ -121,13 +121,13 @@ def features(
         blocks = [block @ basis for block in profiles(part, patients, concepts, passed, usual)]
         return np.concatenate([np.zeros((0, basis.shape[1]), np.float32), *blocks])
 
-    told = [moved(shard)]
+    parts = [moved(shard)]
     if course:
         late = later(shard)
-        told.append(moved(shard.keep_visits(late)) - moved(shard.keep_visits(~late)))
+        parts.append(moved(shard.keep_visits(late)) - moved(shard.keep_visits(~late)))
     if ages:
-        told.append(mean_age(shard, patients, concepts))
-    return np.hstack(told)
+        parts.append(mean_age(shard, patients, concepts))
+    return np.hstack(parts)
 
 
 class Gram:

@@ -201,12 +201,12 @@ def fit(
     each other count as one. When no canonical directions are found, as in a small sample, the profile is left as it is, and the
     facts report 0 directions.
     """
-    samples, arrays, told = list(samples), dict[str, NDArray[Any]](), dict[str, object]()
+    samples, arrays, facts = list(samples), dict[str, NDArray[Any]](), dict[str, object]()
     transform = Transform(settings, weights, arrays)
     if settings.attention == "trained":
         trained = aggregator.train([(s.halves[0].chunks, s.halves[1].chunks) for s in samples], seed)
         arrays |= {f"aggregator.{name}": array for name, array in trained.arrays.items()}
-        told["aggregator"] = trained.facts
+        facts["aggregator"] = trained.facts
     if settings.common_components:
         pooled = [over_chunks(s.whole.chunks, len(s.whole.patients), transform.attention()) for s in samples]
         unit = np.concatenate([unit_length(p.vectors_PD)[p.tokens > 0] for p in pooled])
@@ -228,7 +228,7 @@ def fit(
         arrays["basis"] = gram.components(max(2, min(settings.profile, patients // PATIENTS_PER_COMPONENT)))
     if settings.profile and settings.reliable:
         found = canonical_correlation.fit(*_views(transform, samples), settings.reliable, seed)
-        told["reliable"] = _reliability(found)
+        facts["reliable"] = _reliability(found)
         if found is not None:
             # Centre at the mean of whole records: halves are sparser, and long records would all lie on one side of the halves'
             # centre.
@@ -240,16 +240,16 @@ def fit(
             transform.confirmed(transform.profile(s.whole.shard, s.whole.patients))[s.whole.there] for s in samples
         ]
         arrays["profile_centre"] = spatial_median(np.concatenate(confirmed))
-    return transform, told
+    return transform, facts
 
 
 def _views(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vectors]:
     """Profiles of both halves of the visits (`Sample.views`), for the patients that have profiled concepts in both halves."""
     sides: tuple[list[Vectors], list[Vectors]] = ([], [])
     for sample in samples:
-        told = [transform.profile(view, sample.whole.patients) for view in sample.views]
-        both = told[0].any(1) & told[1].any(1)
-        for side, own in zip(sides, told, strict=True):
+        profiles = [transform.profile(view, sample.whole.patients) for view in sample.views]
+        both = profiles[0].any(1) & profiles[1].any(1)
+        for side, own in zip(sides, profiles, strict=True):
             side.append(own[both])
     return np.concatenate(sides[0]), np.concatenate(sides[1])
 

@@ -106,8 +106,8 @@ class Follower:
 
 def tail(paths: list[Path], lines: int = 15) -> str:
     """Return the last lines of logs, for a message."""
-    told = []
+    text_lines = []
     for path in paths:
         text = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        told += [f"The last lines of {path.name}:", *(f"    {line}" for line in text[-lines:])]
-    return "\n".join(told)
+        text_lines += [f"The last lines of {path.name}:", *(f"    {line}" for line in text[-lines:])]
+    return "\n".join(text_lines)

@@ -124,15 +124,15 @@ class Cluster:
             phase, why, mends = _of(pod)
             counted[f"{phase} ({why})" if why else phase] += 1
             stuck = stuck or (why if mends else "")
-        told = ", ".join(f"{number} {phase}" for phase, number in sorted(counted.items()))
+        phases = ", ".join(f"{number} {phase}" for phase, number in sorted(counted.items()))
         waits = not pods or any(phase.startswith("pending") for phase in counted)
         if found.spec.suspend:
-            told = "suspended"
+            phases = "suspended"
         elif not pods:
-            told = f"no pod yet{self._warning(job)}"
+            phases = f"no pod yet{self._warning(job)}"
         if stuck:
             stuck = f"a pod of the Job {job} cannot start ({stuck}). Look at launcher.kubernetes in the settings."
-        return State(told, waits, stuck)
+        return State(phases, waits, stuck)
 
     def _warning(self, job: str) -> str:
         """Return why a Job has no pod, such as a quota; empty when no reason is known, or events may not be read."""
@@ -145,16 +145,16 @@ class Cluster:
 
     def logs(self, job: str) -> str:
         """Return the last log lines of up to three pods that failed, for a message."""
-        told = []
+        lines = []
         try:
             pods = _ask(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
             for pod in [pod for pod in pods if pod.status.phase == "Failed"][-3:]:
                 name, end = pod.metadata.name, _end(pod)
                 text = _ask(self._core.read_namespaced_pod_log, name, self.namespace, tail_lines=LINES)
-                told += [f"The last lines of pod {name}{end}:", *(f"    {line}" for line in text.splitlines())]
+                lines += [f"The last lines of pod {name}{end}:", *(f"    {line}" for line in text.splitlines())]
         except (Refusal, Silence) as error:
-            told.append(f"The logs of its pods cannot be had: {error}")
-        return "\n".join(told)
+            lines.append(f"The logs of its pods cannot be had: {error}")
+        return "\n".join(lines)
 
     def delete(self, job: str, wait: bool = False) -> bool:
         """Remove a Job with its pods. Returns whether the cluster accepted the request, or no longer had the Job.

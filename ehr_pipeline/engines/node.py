@@ -22,14 +22,14 @@ JOINING = 86400
 
 def listening(head: str, port: int) -> str:
     """Wait until the first node listens at the port, and return its address."""
-    told = -REPEATED
+    last_printed = -REPEATED
     while True:
         try:
             with socket.create_connection((head, port), timeout=10) as found:
                 return str(found.getpeername()[0])
         except OSError as error:
-            if time.monotonic() - told > REPEATED:
-                told = time.monotonic()
+            if time.monotonic() - last_printed > REPEATED:
+                last_printed = time.monotonic()
                 print(f"waiting for the first node at {head}:{port} ({error})", file=sys.stderr, flush=True)
             time.sleep(0.5)
 

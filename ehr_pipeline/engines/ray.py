@@ -101,18 +101,18 @@ class Ray:
             error_file = folder / jobs.ERROR
             for attempt in range(self.settings.restarts + 1):
                 _refuse_infeasible(ray, bundles, what)
-                told = self._attempt(
+                failure = self._attempt(
                     ray, (job.module, (folder / job_folder.JOB).read_text(encoding="utf-8")), bundles, what, follower
                 )
                 follower.look()
-                if told is None:
+                if failure is None:
                     return
                 if error_file.is_file():
                     raise UserError(error_file.read_text(encoding="utf-8"))
-                _log.info("%s: attempt %d ended: %s", what, attempt + 1, told.splitlines()[-1])
+                _log.info("%s: attempt %d ended: %s", what, attempt + 1, failure.splitlines()[-1])
         raise UserError(
             f"The job {job.module} on {len(bundles)} processes failed, and was started again {self.settings.restarts} times."
-            f"\n{told}"
+            f"\n{failure}"
         )
 
     def _attempt(

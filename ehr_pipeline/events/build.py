@@ -193,8 +193,8 @@ def map_bucket(job: MappingJob) -> Done:
     parts = [row_keys.from_table(schemas.read(path), "code") for path in job.shards]
     places = [lookup.places.of(own_codes) for *_, own_codes in parts]
     meanings = [lookup.hashes[lookup.concept_of_code[place]] for place in places]
-    told = zip(parts, job.digests, meanings, strict=True)
-    key = key_of([(digest, hashlib.sha256(meaning).hexdigest()) for part, digest, meaning in told if len(part[0])])
+    described = zip(parts, job.digests, meanings, strict=True)
+    key = key_of([(digest, hashlib.sha256(meaning).hexdigest()) for part, digest, meaning in described if len(part[0])])
     files = tuple(f"{folder}/{job.name}" for folder in ("events", "concepts", "codes"))
     if recalled := job.memory.recall(job.name, key, job.out):
         again = schemas.read(job.out / "codes" / job.name)

@@ -196,13 +196,13 @@ def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFr
         files=path.name, delimiter=dictionary.delimiter, quote=dictionary.quote, encoding=dictionary.encoding
     )
     section = where.removesuffix(".file")
-    told = {name.lower(): name for name in text.names(path, layout)}
-    names = [name for name in TELLING if name in told]
+    columns = {name.lower(): name for name in text.names(path, layout)}
+    names = [name for name in TELLING if name in columns]
     wanted = {"code": dictionary.code_column, "snomed": dictionary.snomed_column}
     wanted |= {"name": dictionary.name_column} if dictionary.name_column else {}
     wanted |= {"term": dictionary.term_column} if dictionary.term_column else {}
     wanted |= {f"attribute:{number}": column for number, column in enumerate(dictionary.where)}
-    wanted |= {name: told[name] for name in names}
+    wanted |= {name: columns[name] for name in names}
     parts, line = [], text.first_line(layout)
     for split in text.read(path, layout, wanted, section, block_bytes=BLOCK_BYTES, progress=Progress(path.name, 1)):
         block = split()

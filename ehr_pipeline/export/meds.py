@@ -95,7 +95,7 @@ def _write(
     subjects: list[NDArray[np.int64]] = []
     sides: list[NDArray[np.object_]] = []
     codes: set[str] = set()
-    kept = told = 0
+    kept = about_subjects = 0
     for shard in dataset.files("patients"):
         people = pl.DataFrame(schemas.read(shard).drop_columns(["visits"]))
         side = schemas.read(split.file(f"split/{shard.name}")).column("side").to_numpy(zero_copy_only=False)
@@ -112,7 +112,7 @@ def _write(
         subjects.append(subject)
         sides.append(side)
         kept += recorded.height
-        told += known.height
+        about_subjects += known.height
     subject, order = _distinct(subjects)
     names = pl.Series([SPLITS.get(each) for each in np.concatenate(sides)[order]], dtype=pl.String)
     splits = pl.DataFrame({"subject_id": subject, "split": names}).drop_nulls("split")
@@ -127,7 +127,7 @@ def _write(
         "kept": kept,
         "dropped": {"patient_not_in_data_set": rows_in - kept},
         "subjects": len(subject),
-        "rows_about_subjects": told,
+        "rows_about_subjects": about_subjects,
         "codes": len(codes),
     }
 

@@ -95,8 +95,8 @@ class Scorer:
         facts = self.fitted.facts
         tokens = np.array(facts.tokens, np.int64)
         answers = {"": self._answers(histories, rows, tokens)} if ENCODED & {*self.model.features} else {}
-        told, people = of_histories(histories, rows, self.size), People(female, {})
-        case = Case(rows, told, people, tokens, answers, PredictionsSettings(), 0, facts.stops)
+        of_rows, people = of_histories(histories, rows, self.size), People(female, {})
+        case = Case(rows, of_rows, people, tokens, answers, PredictionsSettings(), 0, facts.stops)
         plain = as_written(self.fitted.log_odds(case, self.model))
         return odds_of(self.calibration.apply(plain))
 
@@ -255,14 +255,14 @@ def _write(
     pq.write_table(pa.table(columns), folder / "risks.parquet")
     rows = np.array([number for number, _, _ in rests_on], np.int64)
     concepts = [vocabulary.concepts[token - FIRST_CONCEPT] for _, token, _ in rests_on]
-    told = {
+    table = {
         who: given.who.take(pa.array(rows)),
         "cut": day.take(pa.array(rows)),
         "concept": pa.array([one.concept for one in concepts], pa.string()),
         "name": pa.array([one.name for one in concepts], pa.string()),
         "adds_to_log_odds": pa.array([adds for _, _, adds in rests_on], pa.float64()),
     }
-    pq.write_table(pa.table(told), folder / "concepts.parquet")
+    pq.write_table(pa.table(table), folder / "concepts.parquet")
 
 
 def _facts(verdict: Row, results: TaskResults, applied: str) -> dict[str, object]:

@@ -118,22 +118,22 @@ class Counted:
         if not (folder / _WEIGHTS).is_file():
             return None
         try:
-            told = json.loads((folder / _WEIGHTS).read_text(encoding="utf-8"))
+            saved = json.loads((folder / _WEIGHTS).read_text(encoding="utf-8"))
             with np.load(folder / _RATES, allow_pickle=False) as rates:
                 tables = {
                     name: Tables(
                         *(rates[f"{name}_{kind}"] for kind in _ARRAYS),
-                        *(_weights(told["weights"][name][kind]) for kind in ("history", "both")),
+                        *(_weights(saved["weights"][name][kind]) for kind in ("history", "both")),
                     )
                     for name in HORIZONS
-                    if name in told["weights"]
+                    if name in saved["weights"]
                 }
             mixed = {
                 name: Mixed(*(_weights(each["mixed"][kind]) for kind in ("new", "recurring")))
-                for name, each in told["weights"].items()
+                for name, each in saved["weights"].items()
                 if "mixed" in each
             }
-            return cls(tables, mixed, int(told["gap_days"]))
+            return cls(tables, mixed, int(saved["gap_days"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Damaged(f"{folder / _RATES}: it cannot be read. Make forecasts again (ehr-pipeline run).") from error
 

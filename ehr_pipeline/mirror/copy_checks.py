@@ -46,18 +46,18 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
     if not any(store.root.glob("[!.]*/**/current")):
         raise UserError(f"{store.root} (study.store) holds no artifact: there is nothing to push. Nothing was removed.")
     if theirs is None:
-        if own and own["place"] == mirror.told:
+        if own and own["place"] == mirror.name:
             raise UserError(
-                f"{mirror.told} (study.mirror) is empty, but was filled from this store before: is the right disk mounted, and the"
+                f"{mirror.name} (study.mirror) is empty, but was filled from this store before: is the right disk mounted, and the"
                 f" bucket the right one? To begin it anew, remove {store.root / OWN_MARK}, then push."
             )
         if not mirror.is_empty():
-            raise UserError(f"{mirror.told} (study.mirror) holds files, but no mirror. Name an empty place.")
+            raise UserError(f"{mirror.name} (study.mirror) holds files, but no mirror. Name an empty place.")
         theirs = own["id"] if own and not own["pulling"] else uuid.uuid4().hex
         mirror.write(MARK, (json.dumps({"id": theirs, "study": study.study.name}) + "\n").encode())
     elif own is None or own["id"] != theirs:
         raise UserError(
-            f"{mirror.told} (study.mirror) is the mirror of another store than {store.root}: pushing would remove what that"
+            f"{mirror.name} (study.mirror) is the mirror of another store than {store.root}: pushing would remove what that"
             " one made. Name an empty place; or set study.store to an empty folder and pull first; or, if nobody needs the mirror,"
             " remove it with the tools of the place."
         )
@@ -68,14 +68,14 @@ def begin_pull(mirror: Mirror, store: Store) -> str:
     """Check that a mirror belongs to this store, or the store is empty. Returns the mirror's id. Raises UserError."""
     own, theirs = _own(store), _theirs(mirror)
     if theirs is None:
-        raise UserError(f"{mirror.told} (study.mirror) holds no mirror: nothing was ever pushed there.")
+        raise UserError(f"{mirror.name} (study.mirror) holds no mirror: nothing was ever pushed there.")
     if own is None and any(store.root.glob("[!.]*/**/current")):
         raise UserError(
-            f"{store.root} was made apart from {mirror.told} (study.mirror): the two would be mixed. Set study.store to an empty"
+            f"{store.root} was made apart from {mirror.name} (study.mirror): the two would be mixed. Set study.store to an empty"
             " folder, then pull."
         )
     if own is not None and own["id"] != theirs:
-        raise UserError(f"{mirror.told} (study.mirror) is the mirror of another store than {store.root}.")
+        raise UserError(f"{mirror.name} (study.mirror) is the mirror of another store than {store.root}.")
     if own is None or own["pulling"]:
         _mark(store, theirs, mirror, pulling=True)
     return theirs
@@ -93,30 +93,30 @@ def _theirs(mirror: Mirror) -> str | None:
     try:
         return _id(json.loads(content))
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{mirror.told} (study.mirror): {MARK} is damaged. Name another place.") from None
+        raise UserError(f"{mirror.name} (study.mirror): {MARK} is damaged. Name another place.") from None
 
 
 def _own(store: Store) -> dict[str, Any] | None:
     path = store.root / OWN_MARK
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return {"id": _id(told), "place": str(told["place"]), "pulling": bool(told["pulling"])}
+        mark = json.loads(path.read_text(encoding="utf-8"))
+        return {"id": _id(mark), "place": str(mark["place"]), "pulling": bool(mark["pulling"])}
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} is damaged. Remove it, and push to an empty place.") from None
 
 
-def _id(told: dict[str, Any]) -> str:
-    if not re.fullmatch("[0-9a-f]{32}", told["id"]):
+def _id(mark: dict[str, Any]) -> str:
+    if not re.fullmatch("[0-9a-f]{32}", mark["id"]):
         raise ValueError
-    return str(told["id"])
+    return str(mark["id"])
 
 
 def _mark(store: Store, name: str, mirror: Mirror, pulling: bool) -> None:
-    told = {"id": name, "place": mirror.told, "pulling": pulling}
-    if _own(store) != told:
-        write_atomically(store.root / OWN_MARK, json.dumps(told) + "\n")
+    mark = {"id": name, "place": mirror.name, "pulling": pulling}
+    if _own(store) != mark:
+        write_atomically(store.root / OWN_MARK, json.dumps(mark) + "\n")
 
 
 class Terms:
@@ -145,10 +145,10 @@ class Terms:
         return reason
 
     def _refuse_another_key(self, manifest: Mapping[str, Any]) -> None:
-        told = str(manifest["settings"].get("withdrawals", "")) if manifest["asset"] == RAW_RECORDS else ""
-        if not self.study.records.withdrawals or ":" not in told:
+        withdrawn = str(manifest["settings"].get("withdrawals", "")) if manifest["asset"] == RAW_RECORDS else ""
+        if not self.study.records.withdrawals or ":" not in withdrawn:
             return
-        name, own = told.partition(":")[0], secret_key.of(self.store.root).name
+        name, own = withdrawn.partition(":")[0], secret_key.of(self.store.root).name
         if name != own:
             raise UserError(
                 f"{self.store.root} (study.store) has the key {own}, but the records in the mirror were hashed with {name}: who"

@@ -33,8 +33,8 @@ class Index:
         for path in sorted(artifact.path.rglob("*")):
             name = path.relative_to(artifact.path).as_posix()
             if path.is_file():
-                told = known.get(name)
-                size, digest = (told["bytes"], told["sha256"]) if told else (path.stat().st_size, file_hash(path))
+                listed = known.get(name)
+                size, digest = (listed["bytes"], listed["sha256"]) if listed else (path.stat().st_size, file_hash(path))
                 files[name] = (int(size), str(digest))
             elif not any(path.iterdir()):
                 folders.append(name)
@@ -48,8 +48,8 @@ class Index:
     def content(self) -> bytes:
         """The bytes of the index as the mirror stores them."""
         files = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in self.files.items()}
-        told = {"manifest": self.manifest, "files": files, "folders": self.folders}
-        return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
+        content = {"manifest": self.manifest, "files": files, "folders": self.folders}
+        return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
 
     @property
     def objects(self) -> dict[str, tuple[int, str]]:
@@ -63,9 +63,9 @@ def read(content: bytes, folder: str) -> Index:
     The check is needed because anybody who can write to the mirror could put any file names into an index.
     """
     try:
-        told = json.loads(content)
-        files = {str(name): (int(each["bytes"]), str(each["sha256"])) for name, each in told["files"].items()}
-        index = Index(dict(told["manifest"]), files, [str(name) for name in told["folders"]])
+        listing = json.loads(content)
+        files = {str(name): (int(each["bytes"]), str(each["sha256"])) for name, each in listing["files"].items()}
+        index = Index(dict(listing["manifest"]), files, [str(name) for name in listing["folders"]])
         manifest = index.manifest
         listed = {name: (each["bytes"], each["sha256"]) for name, each in manifest["files"].items()}
         names = (manifest["stage"], manifest["asset"], manifest["partition"], manifest["fingerprint"])

@@ -50,7 +50,7 @@ class Mirror:
     """The objects below an address; paths are relative to it."""
 
     def __init__(self, address: Address):
-        self.told, self.root, self.is_folder = address.told, address.root, address.scheme == "file"
+        self.name, self.root, self.is_folder = address.name, address.root, address.scheme == "file"
         with self.telling():
             self.system: Any = pafs.LocalFileSystem() if self.is_folder else _s3(address)
         self._stop = threading.Event()
@@ -67,7 +67,7 @@ class Mirror:
         if found.type != pafs.FileType.Directory:
             what = f"no folder {above}: make it" if mirror.is_folder else f"no bucket {above}: make it"
             raise UserError(
-                f"{mirror.told} (study.mirror): there is {what}, mount it, or mend the setting. Nothing was copied."
+                f"{mirror.name} (study.mirror): there is {what}, mount it, or mend the setting. Nothing was copied."
             )
         return mirror
 
@@ -199,11 +199,11 @@ class Mirror:
 
     def _error(self, error: BaseException) -> UserError:
         text = " ".join(str(error).split())
-        remedy = next((told for words, told in REMEDIES if re.search(words, text)), None)
+        remedy = next((cure for words, cure in REMEDIES if re.search(words, text)), None)
         if isinstance(error, FileNotFoundError):
             remedy = "Somebody removed it in the meantime: run the command again"
         return UserError(
-            f"{self.told} (study.mirror): {remedy or 'It could not be read or written'}. ({text[:300].rstrip('.')}.)"
+            f"{self.name} (study.mirror): {remedy or 'It could not be read or written'}. ({text[:300].rstrip('.')}.)"
             " What was copied whole stays; run the command again to go on."
         )
 

@@ -93,7 +93,7 @@ def _read(content: bytes, folder: str, mirror: Mirror) -> Index:
         return index.read(content, folder)
     except ValueError as error:
         raise UserError(
-            f"{mirror.told}/{folder}/{INDEX} cannot be used: {error}. Push again from where it was made. Nothing of this artifact"
+            f"{mirror.name}/{folder}/{INDEX} cannot be used: {error}. Push again from where it was made. Nothing of this artifact"
             " was published."
         ) from None
 
@@ -115,7 +115,7 @@ def _fetch(mirror: Mirror, folder: str, listed: Index, work: Path) -> int:
             got = mirror.get(f"{folder}/{digest}", part, size)
             if got != (size, digest):
                 raise UserError(
-                    f"{mirror.told}/{folder}: {name} is not the file that was published ({got[0]:,} bytes for {size:,}, or another"
+                    f"{mirror.name}/{folder}: {name} is not the file that was published ({got[0]:,} bytes for {size:,}, or another"
                     f" content). Nothing of this artifact was published here. Remove the object {digest} there, push again from"
                     " where it was made, then pull; or make the artifact again here."
                 )

@@ -42,7 +42,7 @@ def push(study: Study) -> Counts:
 def _push(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, counts: Counts) -> None:
     there = grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
     folders = [folder for folder, objects in there.items() if INDEX in objects]
-    indexed = dict(zip(folders, mirror.together(lambda folder: _told(mirror, folder), folders), strict=True))
+    indexed = dict(zip(folders, mirror.together(lambda folder: _published(mirror, folder), folders), strict=True))
     own = {}  # population by folder
     for artifact in _current(asset, store):
         if reason := terms.why_not(artifact.manifest):
@@ -74,7 +74,7 @@ def _current(asset: str, store: Store) -> Iterator[Artifact]:
         yield store.current(asset)
 
 
-def _told(mirror: Mirror, folder: str) -> tuple[str, str]:
+def _published(mirror: Mirror, folder: str) -> tuple[str, str]:
     """The hash of an index in the mirror, and the population in its manifest ('unknown' if it cannot be read)."""
     content = mirror.read(f"{folder}/{INDEX}") or b""
     try:
@@ -85,7 +85,7 @@ def _told(mirror: Mirror, folder: str) -> tuple[str, str]:
 
 
 def _remove(mirror: Mirror, folder: str, counts: Counts) -> None:
-    _log.info("%s: removing %s", mirror.told, folder)
+    _log.info("%s: removing %s", mirror.name, folder)
     mirror.remove_folder(folder, INDEX)
     counts["removed"] += 1
 

@@ -126,11 +126,11 @@ def read_reviews(paths: Sequence[Path]) -> list[Decision]:
 
 
 def _decisions(path: Path) -> Iterator[Decision]:
-    told, rows, problems = named(path, "--review"), read_rows(path, "--review", "review"), list[str]()
+    named_file, rows, problems = named(path, "--review"), read_rows(path, "--review", "review"), list[str]()
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     if missing := [name for name in DECIDED if name not in header]:
         raise InputError(
-            f"{told}, line 1: a review has the columns {', '.join(REVIEW.names)}. Missing: {', '.join(missing)}."
+            f"{named_file}, line 1: a review has the columns {', '.join(REVIEW.names)}. Missing: {', '.join(missing)}."
             f"{other_delimiter(header)}"
         )
     places = {name: header.index(name) for name in DECIDED}
@@ -153,12 +153,12 @@ def _decisions(path: Path) -> Iterator[Decision]:
                 accepted,
                 cell["reviewer"],
                 date,
-                f"{told}, line {line}",
+                f"{named_file}, line {line}",
             )
     if problems:
         more = len(problems) - code_lists.SHOWN
         tail = f"; and {more} more lines" if more > 0 else ""
-        raise InputError(f"{told}, {'; '.join(problems[: code_lists.SHOWN])}{tail}.")
+        raise InputError(f"{named_file}, {'; '.join(problems[: code_lists.SHOWN])}{tail}.")
 
 
 def _date(text: str) -> datetime.date | None:

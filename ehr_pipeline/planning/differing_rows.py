@@ -23,10 +23,10 @@ BLOCK, BLOCKS = 1 << 22, 8
 """Bytes of a block, and how many blocks of patient files are read at most."""
 
 
-def look(study: Study, found: Preflight) -> None:
+def look(study: Study, findings: Preflight) -> None:
     """Report patients with contradicting rows, unless problems were found before."""
     extracts = catalog.extracts_in(Path(study.records.landing))
-    if found.problems or not extracts:
+    if findings.problems or not extracts:
         return
     folder = Path(study.records.landing) / extracts[-1]
     try:
@@ -36,8 +36,8 @@ def look(study: Study, found: Preflight) -> None:
     differing = merge_patients.one_row_each(pl.concat(blocks)).differing if blocks else {}
     if differing:
         where = "" if whole else f" (of the first {BLOCK * BLOCKS >> 20} MB of the patient files)"
-        found.warnings.append(
-            f"extract {folder.name}{where}: {'; '.join(data.contradictions(differing, found.below))}."
+        findings.warnings.append(
+            f"extract {folder.name}{where}: {'; '.join(data.contradictions(differing, findings.below))}."
         )
 
 

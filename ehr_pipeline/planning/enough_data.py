@@ -56,11 +56,11 @@ class Held:
         return held["patient"].n_unique(), held.group_by("code").len()
 
 
-def look(study: Study, found: Preflight) -> None:
+def look(study: Study, findings: Preflight) -> None:
     """Report problems that a run would meet, unless the files are too large, or problems were found before."""
     landing = Path(study.records.landing)
     extracts = catalog.extracts_in(landing)
-    if found.problems or not extracts:
+    if findings.problems or not extracts:
         return
     try:
         held = _read(
@@ -71,13 +71,13 @@ def look(study: Study, found: Preflight) -> None:
     if held is None:
         return
     if unknown := _unknown_patients(held, study.records.limits):
-        found.warnings.append(unknown)
+        findings.warnings.append(unknown)
         return  # everything else follows from it
     patients, codes = held.count()
-    _clusters(study, found, patients)
-    _vocabulary(study, found, codes)
-    _test_side(study, found, patients)
-    _listed(study, found, codes)
+    _clusters(study, findings, patients)
+    _vocabulary(study, findings, codes)
+    _test_side(study, findings, patients)
+    _listed(study, findings, codes)
 
 
 def _read(study: Study, folders: list[Path]) -> Held | None:
@@ -135,16 +135,16 @@ def _unknown_patients(held: Held, limits: Limits) -> str:
     )
 
 
-def _clusters(study: Study, found: Preflight, patients: int) -> None:
+def _clusters(study: Study, findings: Preflight, patients: int) -> None:
     most = most_clusters(patients)
     if study.embeddings.cohort and isinstance(study.clusters.n, int) and patients < max(study.clusters.n, 3):
-        found.warnings.append(
+        findings.warnings.append(
             f"clusters.n is {study.clusters.n}, but the extracts hold {told(patients)} patients with a birth and an event."
             + (f" Set it to at most {most}." if most else " Too few for clusters.")
         )
 
 
-def _vocabulary(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
+def _vocabulary(study: Study, findings: Preflight, codes: pl.DataFrame) -> None:
     settings = study.vocabulary
     often = codes.filter(pl.col("len") >= settings.min_appearances).height
     if often >= settings.min_size:
@@ -154,13 +154,13 @@ def _vocabulary(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
         cure = f"Set vocabulary.min_appearances to at most {ranked[settings.min_size - 1]}"
     else:
         cure = f"The extracts hold {len(ranked):,} codes in all. Lower vocabulary.min_size"
-    found.warnings.append(
+    findings.warnings.append(
         f"only {often:,} codes appear {settings.min_appearances} times or more (vocabulary.min_appearances), and a vocabulary of"
         f" fewer than {settings.min_size} concepts is refused (vocabulary.min_size). {cure}."
     )
 
 
-def _test_side(study: Study, found: Preflight, patients: int) -> None:
+def _test_side(study: Study, findings: Preflight, patients: int) -> None:
     """Say how many patients the tasks are judged on."""
     share = study.patients.split.test_share
     if not study.tasks.any or not share:
@@ -170,11 +170,11 @@ def _test_side(study: Study, found: Preflight, patients: int) -> None:
         f"tasks: {told(of)} of {told(patients)} patients are on the test side (patients.split.test_share = {share:g})"
     )
     if of < FEWEST_CASES:
-        found.warnings.append(
+        findings.warnings.append(
             f"{text}, but a task needs {FEWEST_CASES} cases there. Raise the share, or use more patients."
         )
     else:
-        found.facts.append(f"{text}; a task needs {FEWEST_CASES} cases there to be scored")
+        findings.facts.append(f"{text}; a task needs {FEWEST_CASES} cases there to be scored")
 
 
 def _without(where: str) -> str:
@@ -188,7 +188,7 @@ def _without(where: str) -> str:
     return consequences.get(where.rpartition(".")[2], "nobody is in the cohort by it")
 
 
-def _listed(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
+def _listed(study: Study, findings: Preflight, codes: pl.DataFrame) -> None:
     """Report each list of the cohort or of a task that matches no recorded code. Of the other lists, report unmatched rows."""
     named = lists.cohort(study) | study_rules.lists(study.tasks)
     if not named or not codes.height:
@@ -208,12 +208,12 @@ def _listed(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
     for where, rows in resolved.items():
         if where not in empty:
             for level, text in unrecorded_rows.notes(f"{named[where]} ({where})", rows, set(recorded), known):
-                getattr(found, level).append(text)
+                getattr(findings, level).append(text)
     for where in empty:
         place = f"{named[where]} ({where})"
         if wrong := unrecorded_rows.miswritten(resolved[where], set(recorded)):
-            found.warnings.append(unrecorded_rows.told(place, resolved[where], wrong))
+            findings.warnings.append(unrecorded_rows.warning(place, resolved[where], wrong))
         else:
-            found.warnings.append(
+            findings.warnings.append(
                 f"{place}: {problem} {_without(where)}. Compare its codes with those of the event files."
             )

@@ -21,38 +21,38 @@ ATTRIBUTE_VALUES = 20_000
 """How many values of an attribute are examined, for each kind of file and extract."""
 
 
-def look_at_all(study: Study, found: Preflight) -> None:
+def look_at_all(study: Study, findings: Preflight) -> None:
     """Check every extract that the study uses, and whether a kind of file is missing from all of them."""
     landing = Path(study.records.landing)
     extracts = catalog.extracts_in(landing)
     if not landing.is_dir():
-        found.problems.append(
+        findings.problems.append(
             f"{landing} (records.landing): there is no such folder. Correct the setting, or make the folder: each extract"
             " is a folder of its own in it."
         )
     elif not extracts:
-        found.problems.append(
+        findings.problems.append(
             f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
             f"{_beside(landing)}"
         )
-    found.problems += found.look(misplaced, landing) or []
+    findings.problems += findings.look(misplaced, landing) or []
     store = Store(study.study.store)
     read, trees = store.partitions(RAW_RECORDS), list[Tree]()
     for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:
         if problem := partition_problem(extract):
-            found.problems.append(
+            findings.problems.append(
                 f"{landing}: the folder {extract!r} cannot be an extract, since {problem}. Rename it."
             )
             continue
-        found.look(records.latest_date, extract, study.records)
+        findings.look(records.latest_date, extract, study.records)
         alone = not adds_to_others(extract, store, study, [*extracts, *read])
-        if tree := found.look(extract_files.tree_of, landing / extract, study.records):
+        if tree := findings.look(extract_files.tree_of, landing / extract, study.records):
             trees.append(tree)
             newest = extract in extracts[-LOOKED_INTO:]
-            look_at(tree, study.records, found, newest, alone=alone, read_later=terminology(study))
-    _attributes(study, found)
+            look_at(tree, study.records, findings, newest, alone=alone, read_later=terminology(study))
+    _attributes(study, findings)
     if not read and study.records.mode == "increment":
-        _missing_everywhere(landing, trees, study.records.kinds, found)
+        _missing_everywhere(landing, trees, study.records.kinds, findings)
 
 
 def _beside(landing: Path) -> str:
@@ -61,19 +61,19 @@ def _beside(landing: Path) -> str:
     return f" Files lie directly in it ({listed(names)}): move them into such a folder." if names else ""
 
 
-def _attributes(study: Study, found: Preflight) -> None:
+def _attributes(study: Study, findings: Preflight) -> None:
     """Report the type (such as number) that each audited attribute is taken to have."""
     for name in study.reports.audited:
-        if values := found.attributes.get(name):
+        if values := findings.attributes.get(name):
             doubtful, text = numeric.in_words(name, values, study.reports.attribute_types.get(name))
-            (found.warnings if doubtful else found.facts).append(text)
+            (findings.warnings if doubtful else findings.facts).append(text)
 
 
-def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: Preflight) -> None:
+def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, findings: Preflight) -> None:
     """Report kinds of files that no extract has. An extract may lack a kind, but some extract must have it."""
-    lacking = [set(found.look(extract_files.absent, tree, kinds) or ()) for tree in trees]
+    lacking = [set(findings.look(extract_files.absent, tree, kinds) or ()) for tree in trees]
     if len(lacking) > 1 and (nowhere := set.intersection(*lacking)):
-        found.problems.append(
+        findings.problems.append(
             f"{landing} (records.landing): no extract has a file for {', '.join(sorted(nowhere))}. One of them has to."
         )
 
@@ -81,7 +81,7 @@ def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: P
 def look_at(
     tree: Tree,
     records: RecordsSettings,
-    found: Preflight,
+    findings: Preflight,
     into_rows: bool,
     *,
     alone: bool = True,
@@ -97,48 +97,50 @@ def look_at(
     seen: list[tuple[Kind, list[Seen | None]]] = []
     absent: list[Kind] = []
     events = 0
-    lacking = [] if alone else found.look(extract_files.absent, tree, kinds) or []
+    lacking = [] if alone else findings.look(extract_files.absent, tree, kinds) or []
     for kind in kinds:
-        paths = [] if kind.where in lacking else found.look(files.find, tree, kind)
+        paths = [] if kind.where in lacking else findings.look(files.find, tree, kind)
         sizes |= {path: path.stat().st_size for path in paths or []}
         if paths == []:
             absent.append(kind)
         elif paths:
-            found.read.add(kind.where)
+            findings.read.add(kind.where)
         events += kind in kinds.events and paths != []
         if into_rows:
-            looks = [found.look(check_first_rows.first_rows, path, kind, rules, found.below) for path in paths or []]
+            looks = [
+                findings.look(check_first_rows.first_rows, path, kind, rules, findings.below) for path in paths or []
+            ]
             seen.append((kind, looks))
-            found.problems += check_first_rows.problems(kind, [one for one in seen[-1][1] if one])
+            findings.problems += check_first_rows.problems(kind, [one for one in seen[-1][1] if one])
             for one in filter(None, seen[-1][1]):
                 for name, values in one.attributes.items():
-                    found.attributes.setdefault(name, []).extend(values[: ATTRIBUTE_VALUES // len(paths or [])])
-            found.warnings += check_first_rows.headers_alone(kind, [one for one in seen[-1][1] if one])
+                    findings.attributes.setdefault(name, []).extend(values[: ATTRIBUTE_VALUES // len(paths or [])])
+            findings.warnings += check_first_rows.headers_alone(kind, [one for one in seen[-1][1] if one])
         else:
             for path in paths or []:
-                found.look(files.read_header, path, kind)
+                findings.look(files.read_header, path, kind)
     if not events and not lacking:
         looked_for = ", ".join(kind.where for kind in kinds.events)
-        found.problems.append(f"{folder}: no file of events ({looked_for}).")
-    found.facts.append(f"extract {folder.name}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
+        findings.problems.append(f"{folder}: no file of events ({looked_for}).")
+    findings.facts.append(f"extract {folder.name}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
     if absent:
         nothing = ", ".join(kind.where for kind in absent)
-        found.facts.append(f"extract {folder.name}: nothing there for {nothing}")
+        findings.facts.append(f"extract {folder.name}: nothing there for {nothing}")
     others = unread.look(tree, sizes, read_later)
-    found.problems += unread.misnamed(folder, absent, others)
+    findings.problems += unread.misnamed(folder, absent, others)
     if others.names:
-        found.facts.append(f"extract {folder.name}: {others}")
-    found.facts += links_outside(tree, folder.parent, f"extract {folder.name}")
-    found.warnings += unread.left_out(folder, [kind for kind in kinds if kind not in absent], others)
-    found.warnings += unread.unfinished(sizes)
-    _without_rows(folder, seen, found, alone)
+        findings.facts.append(f"extract {folder.name}: {others}")
+    findings.facts += links_outside(tree, folder.parent, f"extract {folder.name}")
+    findings.warnings += unread.left_out(folder, [kind for kind in kinds if kind not in absent], others)
+    findings.warnings += unread.unfinished(sizes)
+    _without_rows(folder, seen, findings, alone)
     for level, text in check_first_rows.losses(
-        [(kind, [one for one in looks if one]) for kind, looks in seen], records.limits, found.below
+        [(kind, [one for one in looks if one]) for kind, looks in seen], records.limits, findings.below
     ):
-        getattr(found, level).append(text)
+        getattr(findings, level).append(text)
 
 
-def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], found: Preflight, alone: bool) -> None:
+def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], findings: Preflight, alone: bool) -> None:
     """Report kinds of files without rows: a problem if there is no event or no patient, otherwise a fact.
 
     An extract that is not `alone` may have events without patients, or patients without events.
@@ -152,11 +154,11 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], foun
     without = {what: there for what, there in needed.items() if there and all(kind in empty for kind in there)}
     if alone or not any(there for what, there in needed.items() if what not in without):
         for what, there in without.items():
-            found.problems.append(f"{folder}: {_lacks(what, there)}")
+            findings.problems.append(f"{folder}: {_lacks(what, there)}")
             empty = [kind for kind in empty if kind not in there]
     if empty:
         where = ", ".join(dict.fromkeys(kind.where for kind in empty))
-        found.facts.append(f"extract {folder.name}: no row in the files of {where}")
+        findings.facts.append(f"extract {folder.name}: no row in the files of {where}")
 
 
 def _tells_nothing(kind: Kind, seen: Seen) -> bool:

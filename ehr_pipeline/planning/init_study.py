@@ -184,13 +184,13 @@ def _names_codes(one: Sniffed) -> bool:
     code = one.column("code")
     if not name or columns.get(names_of_codes.CODE) != code or one.path.stat().st_size > LARGEST_WITH_NAMES:
         return False
-    told = (
+    names = (
         one.table.select(code=code, name=name)
         .filter(pl.col("name") != "")
         .group_by("code")
         .agg(pl.col("name").n_unique())
     )
-    return told.height > 1 and int((told["name"] == 1).sum()) >= guess_format.ALMOST * told.height
+    return names.height > 1 and int((names["name"] == 1).sum()) >= guess_format.ALMOST * names.height
 
 
 def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:

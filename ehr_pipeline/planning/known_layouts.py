@@ -122,8 +122,8 @@ def _renamed(folder: Path) -> bool:
     there = [path for path in folder.iterdir() if path.is_file() and "observation" in path.name.lower()]
     if not there or any("extract_observation" in path.name.lower() for path in there):
         return False
-    told = [path for path in there if path.name.lower().endswith((".txt", ".txt.gz"))]
-    return any({"patid", "obsdate", "medcodeid"} <= set(guess_format.sniff(path).table.columns) for path in told)
+    texts = [path for path in there if path.name.lower().endswith((".txt", ".txt.gz"))]
+    return any({"patid", "obsdate", "medcodeid"} <= set(guess_format.sniff(path).table.columns) for path in texts)
 
 
 def _of(folder: Path, name: str) -> Iterator[Path]:

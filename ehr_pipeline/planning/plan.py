@@ -66,11 +66,11 @@ class Plan:
             + f"{'disk GB':>10}{'GB each':>9}{'GPUs':>6}  time measured at"
         ]
         for need in self.needs:
-            times = "".join(f"{_told(need.seconds[name]):>13}" for name in BACKENDS)
+            times = "".join(f"{_time(need.seconds[name]):>13}" for name in BACKENDS)
             lines.append(
                 f"{need.stage:<20}{times}{need.disk:>10,.0f}{need.memory:>9.1f}{need.gpus:>6}  {need.measured}"
             )
-        totals = "".join(f"{_told(self.total(name)):>13}" for name in BACKENDS)
+        totals = "".join(f"{_time(self.total(name)):>13}" for name in BACKENDS)
         lines.append(f"{'together':<20}{totals}{sum(need.disk for need in self.needs):>10,.0f}")
         for basis in Basis:
             lines += ["", f"{basis}:", *(f"- {text}" for kind, text in self.assumptions if kind == basis)]
@@ -330,7 +330,7 @@ def _problems(
         yield f"the chain takes {duration(total)}, but runs that start by themselves end after {hours}"
 
 
-def _told(seconds: float | None) -> str:
+def _time(seconds: float | None) -> str:
     if seconds is None:
         return "not known"
     days = seconds / 86400

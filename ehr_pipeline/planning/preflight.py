@@ -37,82 +37,82 @@ WITHOUT = {
 
 def inspect(study: Study) -> Preflight:
     """Check every input that the settings name, without reading large files to the end."""
-    found = Preflight(below=study.reports.suppress_below)
-    extracts.look_at_all(study, found)
-    _terminology(study, found)
-    _lists(study, found)
-    _transfer(study, found)
-    _consistency(study, found)
-    _tasks(study, found)
-    _store(study, found)
-    _keys(study, found)
-    enough_data.look(study, found)
-    differing_rows.look(study, found)
-    found.look(_acceptable, study, found)
-    found.look(engine_for(study.launcher, Path(study.study.store)).check)
-    found.look(refuse_if_expired, study.governance)
-    found.look(refuse_network_disk)
-    for texts in (found.problems, found.facts):  # a file of several kinds would be reported several times
+    findings = Preflight(below=study.reports.suppress_below)
+    extracts.look_at_all(study, findings)
+    _terminology(study, findings)
+    _lists(study, findings)
+    _transfer(study, findings)
+    _consistency(study, findings)
+    _tasks(study, findings)
+    _store(study, findings)
+    _keys(study, findings)
+    enough_data.look(study, findings)
+    differing_rows.look(study, findings)
+    findings.look(_acceptable, study, findings)
+    findings.look(engine_for(study.launcher, Path(study.study.store)).check)
+    findings.look(refuse_if_expired, study.governance)
+    findings.look(refuse_network_disk)
+    for texts in (findings.problems, findings.facts):  # a file of several kinds would be reported several times
         texts[:] = dict.fromkeys(texts)
-    return found
+    return findings
 
 
-def _acceptable(study: Study, found: Preflight) -> None:
+def _acceptable(study: Study, findings: Preflight) -> None:
     """Say whether the newest extract of CPRD holds patients who are not acceptable for research."""
-    if found.problems or study.records.source != "cprd_aurum":
+    if findings.problems or study.records.source != "cprd_aurum":
         return
     landing = Path(study.records.landing)
     for name in catalog.extracts_in(landing)[-1:]:
         tree = extract_files.tree_of(landing / name, study.records)
         people = [guess_format.sniff(path) for kind in study.records.kinds.patients for path in files.find(tree, kind)]
         if known_layouts.some_not_acceptable(people):
-            found.facts.append(f"extract {name}: {known_layouts.NOT_ACCEPTABLE}")
+            findings.facts.append(f"extract {name}: {known_layouts.NOT_ACCEPTABLE}")
 
 
-def _terminology(study: Study, found: Preflight) -> None:
+def _terminology(study: Study, findings: Preflight) -> None:
     for path, columns in ((study.events.mrconso, rrf.MRCONSO), (study.vocabulary.mrsty, rrf.MRSTY)):
         if not path:
-            found.facts.append(f"{rrf.SETTINGS[columns]} names no file: {WITHOUT[columns]}")
+            findings.facts.append(f"{rrf.SETTINGS[columns]} names no file: {WITHOUT[columns]}")
         elif Path(path).is_file() and not Path(path).stat().st_size and _of_other_systems(study):
-            found.facts.append(f"{path} ({rrf.SETTINGS[columns]}) is empty: {WITHOUT[columns]}")
+            findings.facts.append(f"{path} ({rrf.SETTINGS[columns]}) is empty: {WITHOUT[columns]}")
         else:
-            found.look(_umls, Path(path), columns)
+            findings.look(_umls, Path(path), columns)
     if study.events.mrconso and not study.vocabulary.mrsty:
-        found.problems.append(
+        findings.problems.append(
             "vocabulary.mrsty names no file, but events.mrconso does: the semantic types of UMLS concepts stand in MRSTY.RRF of the"
             " same release. Name it."
         )
     if study.events.mrsab:
-        found.look(rrf.source_version, Path(study.events.mrsab), study.events.source)
+        findings.look(rrf.source_version, Path(study.events.mrsab), study.events.source)
     for table in ("dictionaries", "migrations"):
         for name, dictionary in getattr(study.events, table).items():
-            found.look(read_dictionary, dictionary, place(name, table))
+            findings.look(read_dictionary, dictionary, place(name, table))
     if study.events.omop_vocabulary:
-        found.look(omop.look, folder := Path(study.events.omop_vocabulary))
-        found.facts += found.look(lambda: links_outside(walk(folder, deep=False), folder, omop.SETTING)) or []
-    _names(study, found)
+        findings.look(omop.look, folder := Path(study.events.omop_vocabulary))
+        findings.facts += findings.look(lambda: links_outside(walk(folder, deep=False), folder, omop.SETTING)) or []
+    _names(study, findings)
     for where, paths, wanted in (
         ("events.descriptions", study.events.descriptions, rf2.DESCRIPTION),
         ("events.associations", study.events.associations, rf2.ASSOCIATION),
         ("events.relationships", study.events.relationships, rf2.RELATIONSHIP),
     ):
         for name in paths:
-            if found.look(rf2.scan, Path(name), wanted, where) is not None:
-                found.look(rf2.refuse_cut, Path(name), where, ends_only=True)
+            if findings.look(rf2.scan, Path(name), wanted, where) is not None:
+                findings.look(rf2.refuse_cut, Path(name), where, ends_only=True)
     for path in study.concepts.ontology:
         if ontology.is_obo(path):
-            found.look(obo.read, Path(path))
+            findings.look(obo.read, Path(path))
         else:
-            found.look(rf2.scan, Path(path), rf2.RELATIONSHIP, obo.SETTING)
+            findings.look(rf2.scan, Path(path), rf2.RELATIONSHIP, obo.SETTING)
 
 
-def _names(study: Study, found: Preflight) -> None:
+def _names(study: Study, findings: Preflight) -> None:
     for name in study.events.names:
-        found.look(names_of_codes.look, Path(name))
+        findings.look(names_of_codes.look, Path(name))
     if study.records.source == "meds" and not study.events.names:
         metadata = sorted(Path(study.records.landing).glob("*/metadata/codes.parquet"))
         if metadata and names_of_codes.is_there(metadata[-1]):
-            found.facts.append(
+            findings.facts.append(
                 f'{metadata[-1]} has names of codes: to show them, set {names_of_codes.SETTING} = ["{metadata[-1]}"]'
             )
 
@@ -129,69 +129,69 @@ def _umls(path: Path, columns: tuple[str, ...]) -> None:
     reading.look(path, rrf.SETTINGS[columns])
 
 
-def _lists(study: Study, found: Preflight) -> None:
+def _lists(study: Study, findings: Preflight) -> None:
     for name, attribute in study.patients.derived.items():
-        found.look(derived_attributes.read, attribute.codes, derived_attributes.setting(name))
+        findings.look(derived_attributes.read, attribute.codes, derived_attributes.setting(name))
     if study.records.withdrawals:
-        withdrawn = found.look(withdrawals.read, study.records.withdrawals)
-        found.look(withdrawn_patients.list_of_withdrawals, study)
-        found.facts.append(f"withdrawals: {len(withdrawn) if withdrawn is not None else 0:,} patients are listed")
+        withdrawn = findings.look(withdrawals.read, study.records.withdrawals)
+        findings.look(withdrawn_patients.list_of_withdrawals, study)
+        findings.facts.append(f"withdrawals: {len(withdrawn) if withdrawn is not None else 0:,} patients are listed")
     if study.events.overrides:
-        found.look(code_lists.read_overrides, Path(study.events.overrides))
+        findings.look(code_lists.read_overrides, Path(study.events.overrides))
     problems, warnings, facts = lists.look(study)
-    found.problems += problems
-    found.warnings += warnings
-    found.facts += facts
+    findings.problems += problems
+    findings.warnings += warnings
+    findings.facts += facts
 
 
-def _transfer(study: Study, found: Preflight) -> None:
+def _transfer(study: Study, findings: Preflight) -> None:
     """Check the checkpoint of another study, and whether its training patients can be known."""
     if not study.encoder.transfer.checkpoint:
         return
     folder = Path(study.encoder.transfer.checkpoint)
-    found.look(shape_check.look, folder, study.encoder)
+    findings.look(shape_check.look, folder, study.encoder)
     if study.patients.split.leaves_out:
         why = training_patients.cannot_be_checked(folder.parent, secret_key.read(Path(study.study.store)))
         if why:
-            found.warnings.append(
+            findings.warnings.append(
                 f"{shape_check.SETTING}: {folder}: {why}. Some of its patients may be on the test side here."
             )
 
 
-def _systems(study: Study, found: Preflight) -> None:
+def _systems(study: Study, findings: Preflight) -> None:
     """Report code systems in the extracts for which no mapping table is set: a problem unless unmapped codes are kept."""
     keeps = study.events.unmapped == "keep"
     for kind in study.records.kinds.events:
         system = kind.files.code_system
-        if kind.where not in found.read or system in ("", "snomed", *study.events.dictionaries):
+        if kind.where not in findings.read or system in ("", "snomed", *study.events.dictionaries):
             continue
         if system == omop.CODE_SYSTEM:
             if study.events.omop_vocabulary:
                 continue
-            told = (
+            problem = (
                 "events.omop_vocabulary is missing: the folder with CONCEPT.csv and, where you have them,"
                 " CONCEPT_RELATIONSHIP.csv and CONCEPT_ANCESTOR.csv, which tell what OMOP's concept ids mean."
             )
             kept = "Each id is a concept of its own, without a name (events.unmapped)."
         else:
             known = ", ".join(study.events.dictionaries) or "none"
-            told = (
+            problem = (
                 f"{layouts.setting(kind.where, 'code_system')}: the codes are of {system!r}, but [events.dictionaries] has no table"
                 f" of that name (it has: {known})."
             )
             kept = "Each code is a concept of its own (events.unmapped)."
         advice = 'Name it, or keep each code as a concept of its own (events.unmapped = "keep").'
-        (found.facts if keeps else found.problems).append(f"{told} {kept if keeps else advice}")
+        (findings.facts if keeps else findings.problems).append(f"{problem} {kept if keeps else advice}")
 
 
-def _consistency(study: Study, found: Preflight) -> None:
+def _consistency(study: Study, findings: Preflight) -> None:
     """Check settings of different sections that have to fit each other."""
-    _systems(study, found)
-    for level, text in preview.notes(study.records, study.patients.split, found.below):
-        getattr(found, level).append(text)
+    _systems(study, findings)
+    for level, text in preview.notes(study.records, study.patients.split, findings.below):
+        getattr(findings, level).append(text)
     habits, usual = study.embeddings.vectors.habits, VectorSettings().habits
     if habits == usual and usual not in study.attributes:
-        found.facts.append(f"patients carry no {usual!r}: codes that it records instead of one another stay apart")
+        findings.facts.append(f"patients carry no {usual!r}: codes that it records instead of one another stay apart")
     audited = study.reports.audited if study.reports.audited != ReportsSettings().audited else ()
     asked = {
         "reports.audited": audited,
@@ -200,18 +200,18 @@ def _consistency(study: Study, found: Preflight) -> None:
     }
     for setting, names in asked.items():
         if missing := [name for name in names if name not in study.attributes]:
-            found.problems.append(
+            findings.problems.append(
                 f"{setting} names {', '.join(missing)}, but the patient files carry no such attribute"
                 f" (records.patients.attributes and patients.derived have: {', '.join(study.attributes) or 'none'})."
             )
-    found.problems += _predicted(study)
+    findings.problems += _predicted(study)
     if study.vocabulary.min_patients < study.reports.suppress_below:
-        found.facts.append(
+        findings.facts.append(
             f"vocabulary.min_patients is {study.vocabulary.min_patients}: the model will name concepts of fewer than"
             f" {study.reports.suppress_below} patients, if there are any, and then cannot be handed on (`export model`)"
         )
     if study.clusters.truth and (problem := planted.problem(Path(study.clusters.truth))):
-        found.problems.append(problem)
+        findings.problems.append(problem)
 
 
 def _predicted(study: Study) -> Iterator[str]:
@@ -238,50 +238,50 @@ def _predicted(study: Study) -> Iterator[str]:
             )
 
 
-def _tasks(study: Study, found: Preflight) -> None:
+def _tasks(study: Study, findings: Preflight) -> None:
     """Check what tasks need: a test side, files that can be read, and an attribute with dates of death."""
     tasks = study.tasks
     if not tasks.any:
         return
     if not study.patients.split.leaves_out:
-        found.problems.append(study_rules.NO_TEST_SIDE)
+        findings.problems.append(study_rules.NO_TEST_SIDE)
     if tasks.death_attribute and tasks.death_attribute not in study.attributes:
-        found.problems.append(
+        findings.problems.append(
             f"tasks.death_attribute names {tasks.death_attribute!r}, but the patient files carry no such attribute (they have:"
             f" {', '.join(study.attributes) or 'none'})."
         )
     if not study.deaths_known:
-        found.facts.append(
+        findings.facts.append(
             "tasks: no deaths are known (tasks.death, tasks.death_attribute, columns.death of the patient files), so patients who"
             " died count as those who left"
         )
     fewest = study.patients.min_visits  # landmark number n has n visits up to and including it
     if fewest > 1 and any(task.aces or task.index != "landmark" or task.from_visit < fewest for task in tasks.task):
-        found.facts.append(
+        findings.facts.append(
             f"patients.min_visits is {fewest}: who has fewer visits in the whole record gets no label, although"
             " nobody knows that on the index day. Set it to 1 for tasks"
         )
     for task in tasks.task:
         if task.aces:
-            found.look(aces.read, Path(task.aces), task.name, ())
+            findings.look(aces.read, Path(task.aces), task.name, ())
         if task.index_file:
-            found.look(label_file.read, Path(task.index_file))
-    found.facts.append(f"tasks: {len(tasks.task)}" + (f", and {tasks.screen} of the screen" if tasks.screen else ""))
+            findings.look(label_file.read, Path(task.index_file))
+    findings.facts.append(f"tasks: {len(tasks.task)}" + (f", and {tasks.screen} of the screen" if tasks.screen else ""))
 
 
-def _store(study: Study, found: Preflight) -> None:
+def _store(study: Study, findings: Preflight) -> None:
     folder = Path(study.study.store)
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        found.problems.append(f"{folder} (study.store): {existing} is not a folder that can be written to.")
+        findings.problems.append(f"{folder} (study.store): {existing} is not a folder that can be written to.")
 
 
-def _keys(study: Study, found: Preflight) -> None:
+def _keys(study: Study, findings: Preflight) -> None:
     """Check the key of the store and the key of the split."""
-    if problem := found.look(secret_key.foreign, Path(study.study.store)):
-        found.facts.append(problem)
+    if problem := findings.look(secret_key.foreign, Path(study.study.store)):
+        findings.facts.append(problem)
     if study.patients.split.key == PUBLIC_KEY and not study.clusters.truth:
-        found.facts.append(
+        findings.facts.append(
             "patients.split.key is that of the demo, which everybody knows: who has the ids can tell who was held out. Leave it out"
             " of a new study; where a model was trained with it, keep it, or the split is another"
         )

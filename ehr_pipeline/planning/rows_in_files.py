@@ -28,7 +28,7 @@ class Counted:
     """Rows of events."""
     patients: float | None
     """Rows of files with a row for each patient; None if there are no such files."""
-    told: str
+    how: str
     """How it was counted, in words."""
 
 
@@ -48,8 +48,8 @@ def estimated(study: Study) -> Counted:
         raise UserError(
             f"{landing} (records.landing): no row of events is there yet, so give --rows: rows of events, such as 3e9."
         )
-    told = f"rows: by line ends in the beginnings of {number:,} files of events, and by their sizes (--rows says otherwise)"
-    return Counted(rows, patients or None, told)
+    how = f"rows: by line ends in the beginnings of {number:,} files of events, and by their sizes (--rows says otherwise)"
+    return Counted(rows, patients or None, how)
 
 
 def _found(tree: Tree, kind: Kind) -> list[Path]:

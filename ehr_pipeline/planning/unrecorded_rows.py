@@ -14,11 +14,11 @@ MOST_UNRECORDED = 0.5
 """If more than this share of a list's unexplained codes is not recorded, the message is a warning."""
 SHOWN = 3
 """How many line numbers a message lists."""
-Told = tuple[str, str]
+Note = tuple[str, str]
 """A level ('facts' or 'warnings') and a text."""
 
 
-def notes(place: str, rows: Rows, recorded: AbstractSet[str], known: AbstractSet[str]) -> Iterator[Told]:
+def notes(place: str, rows: Rows, recorded: AbstractSet[str], known: AbstractSet[str]) -> Iterator[Note]:
     """Yield messages about the rows of a list that are not recorded.
 
     `recorded` holds the codes in the extracts; `known` holds the same codes, and the concepts that they stand for.
@@ -34,7 +34,7 @@ def notes(place: str, rows: Rows, recorded: AbstractSet[str], known: AbstractSet
             + (". Compare their codes with those of the event files." if much else ""),
         )
     if wrong:
-        yield "warnings", told(place, rows, wrong)
+        yield "warnings", warning(place, rows, wrong)
 
 
 def miswritten(absent: Iterable[Resolved], recorded: AbstractSet[str]) -> list[Resolved]:
@@ -43,7 +43,7 @@ def miswritten(absent: Iterable[Resolved], recorded: AbstractSet[str]) -> list[R
     return [row for row in absent if _unexplained(row) and _plain(row.row.code) in alike]
 
 
-def told(place: str, rows: Rows, wrong: list[Resolved]) -> str:
+def warning(place: str, rows: Rows, wrong: list[Resolved]) -> str:
     """A message about miswritten rows of a list."""
     return (
         f"{place}: {len(wrong):,} of its {len(rows):,} rows are recorded nowhere, but a code is that differs only in upper"

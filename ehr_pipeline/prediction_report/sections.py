@@ -37,12 +37,12 @@ NOT_NEEDED = "not needed"
 def worth(findings: Findings) -> dict[str, Any]:
     """The first sentences of the page, and warnings."""
     verdicts = findings.results.verdicts
-    told = [row["name"] for row in verdicts if row["index_may_know_outcome"]]
+    names = [row["name"] for row in verdicts if row["index_may_know_outcome"]]
     found = findings.worth
     return {
         "colour": say.COLOURS[found.verdict] if found else "untested",
         "head": head(findings),
-        "warnings": list(filter(None, [say.index_may_know(told)])),
+        "warnings": list(filter(None, [say.index_may_know(names)])),
         "cautions": list(filter(None, [say.leavers(findings.leavers)])),
         "notes": list(filter(None, [_not_needed(findings), say.baselines() if found else None])),
     }
@@ -75,7 +75,7 @@ def tasks(findings: Findings) -> dict[str, Any]:
 
 def _task(findings: Findings, row: Row) -> dict[str, Any]:
     shown, task = findings.disclosure, row["task"]
-    told = {
+    content = {
         "name": row["name"],
         "verdict": say.verdict_of(row["verdict"], findings.results.compared(task), at_chance=_at_chance(findings, row)),
         "patients": shown.about(row["patients"]),
@@ -87,8 +87,8 @@ def _task(findings: Findings, row: Row) -> dict[str, Any]:
     }
     model, baseline = (findings.results.final(task, row[kind]) if row[kind] else None for kind in ("model", "baseline"))
     if model is None or baseline is None:
-        return told
-    return told | {
+        return content
+    return content | {
         "rule": cells.auroc(row["rule_auroc"]),
         "baseline": cells.auroc(baseline["auroc"], baseline["auroc_low"], baseline["auroc_high"]),
         "baseline_name": BY_NAME[row["baseline"]].title,

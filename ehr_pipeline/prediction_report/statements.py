@@ -222,14 +222,14 @@ def verdict_of(verdict: str, compared: str, *, at_chance: bool = False) -> Marku
 def table(tests: Mapping[str, int]) -> Statement:
     """Say how to read the table of tasks. `tests`: for each chosen model, in how many tasks it was compared with the best
     baseline."""
-    told = listed(f"{title(model)}: {counted(number, 'task')}" for model, number in tests.items())
+    tests_by_model = listed(f"{title(model)}: {counted(number, 'task')}" for model, number in tests.items())
     return say(
         "On patients of the test side, whom neither the encoder nor any model has seen. Model and baseline of a task are chosen on"
         " the validation side. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and “worse”: the"
         " false discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests}; everything else"
         " is “level”. “Does not need the model” is about the rule of thumb, whatever the difference is. “At chance”: the"
         " interval of the AUROC does not lie above 0.5.",
-        tests=markup(" ({told})", told=told) if tests else "",
+        tests=markup(" ({tests_by_model})", tests_by_model=tests_by_model) if tests else "",
     )
 
 
@@ -249,16 +249,16 @@ def curve(found: Curves) -> Statement:
 def curve_alt(found: Curves) -> str:
     """Describe the learning curves: the best model and the best baseline, each with all labels."""
     best = [(kind, found.best(kind, None)) for kind in KINDS]
-    told = "; ".join(f"best {kind} ({title(one[0])}) {one[1].value:.3f}" for kind, one in best if one)
-    return f"Mean AUROC by the number of labels, one line for each model. With all labels: {told}. The table below has all figures."
+    text = "; ".join(f"best {kind} ({title(one[0])}) {one[1].value:.3f}" for kind, one in best if one)
+    return f"Mean AUROC by the number of labels, one line for each model. With all labels: {text}. The table below has all figures."
 
 
 def calibration_alt(panels: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
     """Describe calibration: for each task, the highest predicted risk and what was observed there."""
-    told = "; ".join(
+    shares = "; ".join(
         f"{name}: {percent(points[-1][1])} where {percent(points[-1][0])} was predicted" for name, points in panels
     )
-    return f"Share with the outcome by predicted risk, one panel for each task. At the highest risk, {told}."
+    return f"Share with the outcome by predicted risk, one panel for each task. At the highest risk, {shares}."
 
 
 def calibration() -> Statement:

@@ -81,7 +81,7 @@ def concept_tables(
         listed[cluster, named] = True
     hidden = by_subtraction.hidden(found.patients, found.cluster_patients, listed, disclosure)
 
-    def told_outside(cluster: int, token: int) -> tuple[int, int] | None:
+    def patients_outside(cluster: int, token: int) -> tuple[int, int] | None:
         cells = {"listed": listed[:, token], "shown": listed[:, token] & ~hidden[:, token]}
         return by_subtraction.elsewhere(found.patients[:, token], cluster, found.cluster_patients, disclosure, **cells)
 
@@ -92,7 +92,7 @@ def concept_tables(
                 ranking,
                 cluster,
                 vocabulary.concepts[token - FIRST_CONCEPT],
-                outside=told_outside(cluster, token) if hidden[cluster, token] else None,
+                outside=patients_outside(cluster, token) if hidden[cluster, token] else None,
                 hidden=bool(hidden[cluster, token]),
                 disclosure=disclosure,
             )
@@ -178,10 +178,10 @@ def p_text(log_p: float) -> str:
 
 
 def describe(
-    people: pa.Table, member: NDArray[np.bool_], told: int, table: list[ConceptRow], disclosure: Disclosure
+    people: pa.Table, member: NDArray[np.bool_], of_all: int, table: list[ConceptRow], disclosure: Disclosure
 ) -> dict[str, Any]:
-    """Describe one cluster as text: size, ages, sex, length of record, diseases. `told` is the number of patients in all described
-    clusters. 'dominant' is the disease of most of its patients, if the clusters have several diseases.
+    """Describe one cluster as text: size, ages, sex, length of record, diseases. `of_all` is the number of patients in all
+    described clusters. 'dominant' is the disease of most of its patients, if the clusters have several diseases.
 
     The cluster's concept table may show the exact number of patients for a concept that has the name of a disease. If as many
     patients have the disease, the share of the disease here is the share that the table shows. Other shares are coarse, so that
@@ -201,7 +201,7 @@ def describe(
     return {
         "size": disclosure.show(size),
         "hidden": False,
-        "share": disclosure.share(size, told),
+        "share": disclosure.share(size, of_all),
         "age": quartiles(age, disclosure),
         "ages": disclosure.composition(by_age, size),
         "concepts": quartiles(concepts, disclosure),

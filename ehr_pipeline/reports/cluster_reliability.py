@@ -25,10 +25,10 @@ def stability(found: dict[str, Any]) -> str:
     """Return the stability of a cluster (from `trust.json`) as a sentence; empty if it was not tested."""
     if found["jaccard"] is None:
         return ""
-    told = STABILITY[found["words"]]
+    meaning = STABILITY[found["words"]]
     if found["words"] == "unstable" and found["jaccard"] >= IN_PART:
-        told = FOUND_IN_PART
-    return f"{found['words'].capitalize()} at {jaccard(found)}: {told}."
+        meaning = FOUND_IN_PART
+    return f"{found['words'].capitalize()} at {jaccard(found)}: {meaning}."
 
 
 def jaccard(found: dict[str, Any]) -> str:
@@ -121,8 +121,8 @@ def recognition(found: Halves, size: int, disclosure: Disclosure) -> Recognition
         word = min(words) if len(words) == 1 else "too few"
         return Recognition("–" if open_ended else bound, f"{100 * chance:.0f} %", word, tested, excess, at_least)
     word = _in_a_word(own, by_chance)
-    told = [(f"{100 * own:.{digits}f}", f"{100 * by_chance:.{digits}f}") for digits in range(4)]
-    shown = next((pair for pair in told if _in_a_word(*(float(text) / 100 for text in pair)) == word), told[-1])
+    texts = [(f"{100 * own:.{digits}f}", f"{100 * by_chance:.{digits}f}") for digits in range(4)]
+    shown = next((pair for pair in texts if _in_a_word(*(float(text) / 100 for text in pair)) == word), texts[-1])
     excess, at_least, at_most = f"{_down(_excess(own, by_chance)):.2f}", "", ""
     if found.interval:
         low, high = _down(found.interval[0]), _up(found.interval[1])
@@ -217,11 +217,11 @@ def standing(
     good = [any(usable(described[place]) for place in group) for group in parts]
     first = [described[max(group, key=lambda place: patients[place])]["evidence"] for group in parts]
     short = Counter(word if word in SHORT else "too few" for word, fine in zip(first, good, strict=True) if not fine)
-    told = [size for card, size in zip(described, patients, strict=True) if not card["hidden"]]
+    shown = [size for card, size in zip(described, patients, strict=True) if not card["hidden"]]
     inside = sum(patients[place] for group, fine in zip(parts, good, strict=True) if fine for place in group)
     others = [f"{short[word]} {SHORT[word][short[word] > 1]}" for word in SHORT if short[word]]
     kind = "clusters" if len(parts) == len(described) else "groups of clusters"
-    return Standing(sum(good), len(good), disclosure.share(inside, sum(told)), "; ".join(others), kind)
+    return Standing(sum(good), len(good), disclosure.share(inside, sum(shown)), "; ".join(others), kind)
 
 
 def limits(unstable_below: float) -> str:
@@ -236,10 +236,10 @@ def counted(described: Sequence[Mapping[str, Any]], patients: Sequence[int], dis
     inside: Counter[str] = Counter()
     for card, size in zip(described, patients, strict=True):
         inside[card["stability"]["words"]] += 0 if card["hidden"] else size
-    told: list[str] = []
+    parts: list[str] = []
     total = sum(inside.values())
     for word in (word for word in (*STABILITY, "untested") if numbers[word]):
         share = disclosure.share(inside[word], total)
-        of_patients = "" if told else " of the patients"
-        told.append(f"{numbers[word]} {word}" + (f" ({share}{of_patients})" if share != "–" else ""))
-    return ", ".join(told)
+        of_patients = "" if parts else " of the patients"
+        parts.append(f"{numbers[word]} {word}" + (f" ({share}{of_patients})" if share != "–" else ""))
+    return ", ".join(parts)

@@ -140,7 +140,7 @@ class Findings:
     @cached_property
     def enrichment_shown(self) -> Enrichment:
         """`enrichment` without patients of hidden clusters: totals that included them would reveal their counts."""
-        shown = self.disclosure.told(self.sizes)[self.labels]
+        shown = self.disclosure.large_enough(self.sizes)[self.labels]
         if shown.all():
             return self.enrichment
         return enrichment.test(self._visits[shown], self.labels[shown], len(self.numbers))
@@ -236,7 +236,7 @@ class Findings:
 
     def _card(self, label: int, stability: dict[str, Any], nearest: Closest | None) -> dict[str, Any]:
         number, table, size = int(self.numbers[label]), self.concept_tables[label], int(self.sizes[label])
-        shown = int(self.sizes[self.disclosure.told(self.sizes)].sum())
+        shown = int(self.sizes[self.disclosure.large_enough(self.sizes)].sum())
         card = cards.describe(self.clusters.table, self.labels == label, shown, table, self.disclosure)
         halves = (
             cluster_reliability.Halves(None, None, 0, None)

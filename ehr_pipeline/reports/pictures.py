@@ -150,10 +150,10 @@ def _scatter(axes: Any, marks: Marks, colours: Colours, pale: bool = False) -> N
         *marks.places[order].T, c=fill, edgecolors=line, s=size, linewidths=size**0.5 / 8, alpha=faint, rasterized=True
     )
     if marks.fewest > 1:
-        told = [f"each mark: {marks.fewest} patients or more"]
-        told += ["rings: they lie far apart"] * bool(marks.apart.any())
-        told += ["dark: others"] * bool((marks.group == OTHERS).any())
-        axes.set_xlabel("; ".join(told), fontsize=7, color="#5b6773")
+        notes = [f"each mark: {marks.fewest} patients or more"]
+        notes += ["rings: they lie far apart"] * bool(marks.apart.any())
+        notes += ["dark: others"] * bool((marks.group == OTHERS).any())
+        axes.set_xlabel("; ".join(notes), fontsize=7, color="#5b6773")
 
 
 def _rgb(colours: list[Any]) -> Colours:

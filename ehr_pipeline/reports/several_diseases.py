@@ -78,17 +78,17 @@ def overlap(diseases: Sequence[Sequence[str]], clusters: NDArray[np.int64], disc
     numbers, row, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
     table = np.zeros((len(numbers), len(columns) + 1), np.int64)
     np.add.at(table, (row, place), 1)
-    told = disclosure.told(sizes)
+    large_enough = disclosure.large_enough(sizes)
     total = [disclosure.rounded_or_none(int(count)) for count in table.sum(axis=0)]
     kept = np.flatnonzero(total)
-    table = np.column_stack([table[:, kept], table[:, len(alone) :].sum(axis=1)])[told]
+    table = np.column_stack([table[:, kept], table[:, len(alone) :].sum(axis=1)])[large_enough]
     rounded = [[disclosure.rounded_or_none(count) for count in counts] for counts in table.tolist()]
-    whole = [disclosure.rounded(size) for size in sizes[told].tolist()]
+    whole = [disclosure.rounded(size) for size in sizes[large_enough].tolist()]
     counted = [*(total[column] for column in kept), disclosure.rounded_or_none(sum(len(each) > 1 for each in sets))]
     shares = np.minimum(np.reshape(rounded, (len(whole), len(kept) + 1)) / np.reshape(whole, (-1, 1)), 1)
     return Overlap(
         tuple([*columns, OTHERS][column] for column in kept),
-        tuple(numbers[told].tolist()),
+        tuple(numbers[large_enough].tolist()),
         shares[:, :-1],
         shares[:, -1],
         tuple(counted[:-1]),

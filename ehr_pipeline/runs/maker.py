@@ -65,8 +65,8 @@ class Maker:
         artifact = self.store.intact(asset, partition)
         failed = [outcome for outcome in self._outcomes(artifact) if outcome.blocking and not outcome.passed]
         if failed:
-            told = "; ".join(f"{outcome.name}: {outcome.message}" for outcome in failed)
-            raise GateFailed(f"{asset} failed its checks, so nothing is built on it. {told}")
+            reasons = "; ".join(f"{outcome.name}: {outcome.message}" for outcome in failed)
+            raise GateFailed(f"{asset} failed its checks, so nothing is built on it. {reasons}")
         return artifact
 
     def read(self, asset: str) -> dict[str, Artifact]:

@@ -61,5 +61,5 @@ class RunOutcome:
         """Add the outcome of a check."""
         self.checks[f"{asset} {partition or ''} {check.name}"] = check.passed
         if not check.passed:
-            told = self.problems if check.blocking else self.warnings
-            told.append(f"{asset}: check {check.name} failed: {check.message}")
+            messages = self.problems if check.blocking else self.warnings
+            messages.append(f"{asset}: check {check.name} failed: {check.message}")

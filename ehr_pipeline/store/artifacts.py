@@ -68,7 +68,7 @@ class Recipe:
         return hash_of({key: value for key, value in asdict(self).items() if key not in apart})
 
     @property
-    def told(self) -> dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
         """The part of the manifest that is known before anything is made."""
         return {
             **{name: value for name, value in asdict(self).items() if name != "links" or value},
@@ -222,9 +222,9 @@ class Store:
         """
         folder, damage = self.folder(recipe.asset, recipe.partition), ""
 
-        def told(work: Path) -> dict[str, Any]:
+        def describe(work: Path) -> dict[str, Any]:
             made = replace(recipe, machine=dict(machine(work)) if machine else {})
-            return made.told | {"recipe": recipe.fingerprint}
+            return made.manifest | {"recipe": recipe.fingerprint}
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +233,7 @@ class Store:
                 fingerprint, damage = self._made(recipe, folder, machine is not None)
                 skipped = bool(fingerprint)
                 if not skipped:
-                    fingerprint = publishing.publish(recipe.fingerprint, told, folder, build)
+                    fingerprint = publishing.publish(recipe.fingerprint, describe, folder, build)
                 target = folder / fingerprint
                 manifest = integrity.read_manifest(target, recipe.asset, recipe.partition)
                 durable.write_atomically(folder / "current", fingerprint, build_lock.part_of(recipe.fingerprint))

@@ -109,9 +109,9 @@ def measured(folder: Path) -> tuple[Listed, Listed, dict[str, State]]:
     names = sorted(name for name in found if name != MANIFEST)
     with ThreadPoolExecutor() as pool:
         digests = dict(zip(names, pool.map(lambda name: file_hash(folder / name), names), strict=True))
-    told = {name: {"bytes": found[name].st_size, "sha256": digests[name]} for name in names}
-    data = {name: told[name] for name in names if name.split("/")[0] not in NOT_HASHED}
-    notes = {name: told[name] for name in names if name not in data}
+    measures = {name: {"bytes": found[name].st_size, "sha256": digests[name]} for name in names}
+    data = {name: measures[name] for name in names if name.split("/")[0] not in NOT_HASHED}
+    notes = {name: measures[name] for name in names if name not in data}
     return data, notes, {name: _state(found[name]) for name in names}
 
 

@@ -22,11 +22,11 @@ FLUSHED_TOGETHER = 32  # a file system flushes many files at once in about the t
 
 
 def publish(
-    recipe: str, told: Callable[[Path], dict[str, Any]], folder: Path, build: Callable[[Path], dict[str, Any]]
+    recipe: str, describe: Callable[[Path], dict[str, Any]], folder: Path, build: Callable[[Path], dict[str, Any]]
 ) -> str:
     """Build the artifact of a recipe in a separate folder, and reveal it with its manifest. Returns its fingerprint.
 
-    `recipe` is the recipe's fingerprint. `told` takes the built folder and returns the manifest, to which this function
+    `recipe` is the recipe's fingerprint. `describe` takes the built folder and returns the manifest, to which this function
     adds the data version, counts, files, notes and times.
     """
     work = build_lock.new(folder, recipe)
@@ -34,7 +34,7 @@ def publish(
         start = time.perf_counter()
         counts = build(work)
         seconds = time.perf_counter() - start
-        decided = told(work)
+        decided = describe(work)
         with ThreadPoolExecutor(
             FLUSHED_TOGETHER
         ) as pool:  # so that a published artifact survives a crash of the machine

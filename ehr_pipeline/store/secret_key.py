@@ -126,11 +126,11 @@ def foreign(store: Path) -> str:
     others = [name for name in names_in(store) if own is None or own.name != name]
     if not others:
         return ""
-    told = f"is missing, with which its records were hashed ({others[0]})"
+    problem = f"is missing, with which its records were hashed ({others[0]})"
     if own is not None:
-        told = f"is {own.name}, but records in it were hashed with {others[0]}"
+        problem = f"is {own.name}, but records in it were hashed with {others[0]}"
     return (
-        f"{store}: the key of the store {told}. Where they were read, run `ehr-pipeline key export FILE`; here,"
+        f"{store}: the key of the store {problem}. Where they were read, run `ehr-pipeline key export FILE`; here,"
         " `ehr-pipeline key import FILE`. A mirror never holds a key. If it is lost for good, `ehr-pipeline key new` draws another:"
         " then patients who withdraw can be removed only by reading the text of the extracts again, and `export meds` gives other"
         " subject ids than before."

@@ -11,11 +11,11 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 @dataclass(frozen=True)
 class Address:
-    """A parsed address. `root` is `bucket/prefix` in S3, or an absolute path. `told` is the address as messages show it."""
+    """A parsed address. `root` is `bucket/prefix` in S3, or an absolute path. `name` is the address as messages show it."""
 
     scheme: str
     root: str
-    told: str
+    name: str
     options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -36,15 +36,15 @@ def parse(uri: str) -> Address:
         raise ValueError("it holds '#', '.' or '..'")
     if "//" in path:
         raise ValueError("its path holds '//'")
-    told = f"{parts.scheme}://{parts.netloc}{urllib.parse.unquote(parts.path)}".rstrip("/")
+    name = f"{parts.scheme}://{parts.netloc}{urllib.parse.unquote(parts.path)}".rstrip("/")
     if parts.scheme == "file":
         if parts.netloc or options or not path:
             raise ValueError("a folder is written as file:///FOLDER, with an absolute path and nothing else")
-        return Address("file", f"/{path}", told)
+        return Address("file", f"/{path}", name)
     if parts.scheme != "s3" or not parts.netloc:
         raise ValueError("it is no URI such as s3://BUCKET/PREFIX or file:///FOLDER")
     _check_s3(options, len(given))
-    return Address("s3", f"{parts.netloc}/{path}".rstrip("/"), told, options)
+    return Address("s3", f"{parts.netloc}/{path}".rstrip("/"), name, options)
 
 
 def paths(uri: str) -> list[Path]:

@@ -167,8 +167,8 @@ def digest(study: Study) -> str:
     A release shows this hash. If the hash covered a list of withdrawals that holds one patient, trying all ids would
     reveal this patient.
     """
-    told = dataclasses.replace(study, records=dataclasses.replace(study.records, withdrawals=""))
-    return hash_of([dataclasses.asdict(study), typed_settings.identity(told)])
+    without_list = dataclasses.replace(study, records=dataclasses.replace(study.records, withdrawals=""))
+    return hash_of([dataclasses.asdict(study), typed_settings.identity(without_list)])
 
 
 def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:

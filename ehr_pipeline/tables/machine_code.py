@@ -228,20 +228,20 @@ def _read(path: Path) -> dict[str, Any] | None:
     """Read saved code; None if it is missing or incomplete."""
     try:
         head, _, body = path.read_bytes().partition(b"\n")
-        told = json.loads(head)
-        whole = told["sha256"] == hashlib.sha256(body).hexdigest()
+        header = json.loads(head)
+        whole = header["sha256"] == hashlib.sha256(body).hexdigest()
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return {"symbol": str(told["symbol"]), "returns": str(told["returns"]), "code": body} if whole else None
+    return {"symbol": str(header["symbol"]), "returns": str(header["returns"]), "code": body} if whole else None
 
 
 def _write(path: Path, code: dict[str, Any]) -> None:
     """Save code in one step, so that several processes may save the same code. Raises OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = {"symbol": code["symbol"], "returns": code["returns"], "sha256": hashlib.sha256(code["code"]).hexdigest()}
+    header = {"symbol": code["symbol"], "returns": code["returns"], "sha256": hashlib.sha256(code["code"]).hexdigest()}
     part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
-        part.write_bytes(json.dumps(told).encode() + b"\n" + code["code"])
+        part.write_bytes(json.dumps(header).encode() + b"\n" + code["code"])
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -51,14 +51,14 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
     table of overrides needs this, since it holds codes as they were recorded. Raises InputError, which names the file
     and says which lines are wrong, and why.
     """
-    told, rows = named(path, where), read_rows(path, where, "concept list")
+    named_file, rows = named(path, where), read_rows(path, where, "concept list")
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         empty = " A row needs a code or a cui; its other fields may be empty, but all four columns are there."
         by_name = "" if {"code", "cui"} & set(header) else FIND
         raise InputError(
-            f"{told}, line 1: a concept list has the columns {', '.join(COLUMNS)}. Missing: {', '.join(missing)}."
+            f"{named_file}, line 1: a concept list has the columns {', '.join(COLUMNS)}. Missing: {', '.join(missing)}."
             f"{other_delimiter(header) or empty + by_name}"
         )
     places = [header.index(name) for name in COLUMNS]
@@ -80,9 +80,9 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
     problems += [(row.line, problem) for row in listed for problem in _problems(row, kinds, local_codes)]
     if problems:
         by_name = FIND if NO_CODE in (problem for _, problem in problems) else ""
-        raise InputError(f"{told}, {_together(sorted(problems))}.{by_name}")
+        raise InputError(f"{named_file}, {_together(sorted(problems))}.{by_name}")
     if not listed:
-        raise InputError(f"{told}: this concept list is empty.")
+        raise InputError(f"{named_file}: this concept list is empty.")
     return listed
 
 
@@ -92,8 +92,8 @@ def read_overrides(path: Path) -> list[ListedConcept]:
     listed = read(path, where, local_codes=True)
     incomplete = [(row.line, "no code" if row.cui else "no CUI") for row in listed if not row.code or not row.cui]
     if incomplete:
-        told = f"{named(path, where)}, {_together(incomplete)}"
-        raise InputError(f"{told}. A table of overrides names both in every row.")
+        named_file = f"{named(path, where)}, {_together(incomplete)}"
+        raise InputError(f"{named_file}. A table of overrides names both in every row.")
     return listed
 
 

@@ -44,7 +44,7 @@ def refuse_other_formats(path: Path, where: str) -> None:
     """Raise InputError when a file is an archive or a document in place of text."""
     with path.open("rb") as raw:
         head = raw.read(16)
-    if found := next((told for magic, told in FORMATS.items() if head.startswith(magic)), None):
+    if found := next((name for magic, name in FORMATS.items() if head.startswith(magic)), None):
         raise InputError(f"{named(path, where)}: this is no text. It seems to be {found}.")
 
 

@@ -78,10 +78,10 @@ def build(
     course = Course.of(table)
     names = np.unique(clusters.numbers)
     transitions.write(out, course, names, _expected(ends, clusters, known, names))
-    told: Counts = {}
+    measured: Counts = {}
     if planted is not None:
-        told["agreement"] = truth.agreement(planted, table, clusters.table)
-        (out / "agreement.json").write_text(json.dumps(told["agreement"], indent=1) + "\n", encoding="utf-8")
+        measured["agreement"] = truth.agreement(planted, table, clusters.table)
+        (out / "agreement.json").write_text(json.dumps(measured["agreement"], indent=1) + "\n", encoding="utf-8")
     several = len(course.first_and_last()[0])
     return {
         "rows_in": found,
@@ -97,7 +97,7 @@ def build(
                 "fewer_than_two_windows": len(members) - several,
             },
         },
-        **told,
+        **measured,
     }
 
 

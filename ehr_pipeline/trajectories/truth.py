@@ -61,11 +61,11 @@ def agreement(folder: Path, windows: pa.Table, clustered: pa.Table) -> dict[str,
     truth = PlantedChanges.read(folder)
     group_of_cluster = meanings(truth, clustered)
     ids = windows.column("patient_id").to_pylist()
-    told = [group_of_cluster.get(cluster, "") for cluster in windows.column("cluster").to_pylist()]
+    planted_groups = [group_of_cluster.get(cluster, "") for cluster in windows.column("cluster").to_pylist()]
     first, last = (windows.column(name).to_pylist() for name in ("first_date", "last_date"))
     right: list[bool] = []
     course: dict[str, list[tuple[str, str | None]]] = {}
-    for patient, group, begin, end in zip(ids, told, first, last, strict=True):
+    for patient, group, begin, end in zip(ids, planted_groups, first, last, strict=True):
         if patient not in truth.group_of:
             continue
         change = truth.changes.get(patient)

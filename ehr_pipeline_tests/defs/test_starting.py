@@ -24,7 +24,7 @@ def test_the_address_follows_when_the_servers_answer(
     with listening() as server:
         port = server.getsockname()[1]
     printed, opened = "", None
-    with starting.told(starting.free_address("0.0.0.0", port)):  # noqa: S104 (nothing listens there)
+    with starting.announced(starting.free_address("0.0.0.0", port)):  # noqa: S104 (nothing listens there)
         assert capsys.readouterr().out.startswith("starting the Dagster UI")
         while "open http://" not in printed:
             time.sleep(0.01)

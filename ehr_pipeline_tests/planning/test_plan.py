@@ -184,11 +184,11 @@ def test_rows_are_counted_in_the_files_where_none_are_given(tmp_path: Path, caps
     own = study(records={"landing": str(tmp_path / "landing")})
     found = rows_in_files.estimated(own)
     assert found.rows == pytest.approx(80_000, rel=0.1)
-    assert (found.patients, "of 2 files of events" in found.told) == (None, True), "there is no file of patients yet"
+    assert (found.patients, "of 2 files of events" in found.how) == (None, True), "there is no file of patients yet"
     (extract / "patients.txt").write_text("patient_id\tsex\n" + 5_000 * "patient-1\tF\n")
     assert rows_in_files.estimated(own).patients == 5001
-    made = plan(own, found.rows, Machines.read(["1x2x16"]), patients=1000, counted=found.told)
-    assert f"- {found.told}" in made.text()
+    made = plan(own, found.rows, Machines.read(["1x2x16"]), patients=1000, counted=found.how)
+    assert f"- {found.how}" in made.text()
     assert any("1,000 patients, 80 rows each" in text for _, text in made.assumptions)
     (extract / "events_1.txt").unlink()
     (extract / "events_2.txt.gz").unlink()

@@ -23,7 +23,7 @@ from ehr_pipeline_tests.mirror.conftest import study_at
 )
 def test_addresses(uri: str, root: str) -> None:
     assert parse(uri).root == root
-    assert "?" not in parse(uri).told
+    assert "?" not in parse(uri).name
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ def content(findings: Findings) -> dict[str, Any] | None:
 
 def _on_one_concept(findings: Findings) -> list[Statement]:
     """Return the warning of clusters that rest on one concept; nothing if there are none."""
-    told = occlusion.how_many_rest_on_one(findings.resting_on_one, len(findings.numbers))
-    return [together(Rate.CLUSTER, [told, occlusion.one_concept_means()])] if told else []
+    sentence = occlusion.how_many_rest_on_one(findings.resting_on_one, len(findings.numbers))
+    return [together(Rate.CLUSTER, [sentence, occlusion.one_concept_means()])] if sentence else []
 
 
 def _predicted(findings: Findings) -> tuple[str, ...]:

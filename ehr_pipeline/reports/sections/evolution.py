@@ -44,23 +44,23 @@ def content(findings: Findings) -> dict[str, Any] | None:
     """Return what changed from window to window; None if records were not divided into windows, or patients into clusters."""
     if findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts["windows"] == "off" or len(findings.numbers) == 1:
         return None
-    told, fewest, verdict = describe(findings), findings.settings.suppress_below, findings.evidence["verdict"]
+    facts, fewest, verdict = describe(findings), findings.settings.suppress_below, findings.evidence["verdict"]
     cards = {card["number"]: card for card in findings.cards}
     pairs = len(cards) * (len(cards) - 1) // 2
     named = {number: say.named(number, card, verdict) for number, card in cards.items()}
     return {
-        "evolution": told,
-        "windows": say.windows(told),
-        "picture_alone": say.picture_alone(told),
-        "picture": say.picture(told),
+        "evolution": facts,
+        "windows": say.windows(facts),
+        "picture_alone": say.picture_alone(facts),
+        "picture": say.picture(facts),
         "notes": [
             *say.what_windows_can_tell(fewest),
-            *say.tested(told["tests"] if told["moves"] else 0, pairs, MAX_Q),
+            *say.tested(facts["tests"] if facts["moves"] else 0, pairs, MAX_Q),
         ],
-        "moves": [(named[move.left], named[move.entered], move) for move in told["moves"]],
-        "no_moves": say.no_moves(told["tests"], pairs, fewest, MAX_Q),
+        "moves": [(named[move.left], named[move.entered], move) for move in facts["moves"]],
+        "no_moves": say.no_moves(facts["tests"], pairs, fewest, MAX_Q),
         "transitions": say.transitions(),
-        "planted": say.planted(told["agreement"]),
+        "planted": say.planted(facts["agreement"]),
     }
 
 
@@ -129,7 +129,7 @@ def _counts(findings: Findings) -> tuple[str, str]:
     patients = findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts["patients"]
     sizes, disclosure = findings.sizes, findings.disclosure
     lost = patients["dropped"]["fewer_than_two_windows"]
-    shown = sizes[disclosure.told(sizes)]
+    shown = sizes[disclosure.large_enough(sizes)]
     few = f">{max(int(shown.sum()) - disclosure.below, 0):,}" if disclosure.small(lost) else ""
     too_few = disclosure.about(lost) if len(shown) == len(sizes) or not lost else "…"
     return few or disclosure.about(patients["kept"]), too_few

@@ -71,15 +71,15 @@ def content(findings: Findings) -> dict[str, Any]:
 def _left_out(findings: Findings) -> dict[str, Any]:
     """Return how the patients in clusters compare with those who have one of the diseases and are in no cluster."""
     compared = compare(Patients.read(findings.inputs, findings.clusters.ids), findings.disclosure)
-    told = [in_no_cluster(findings)]
+    sentences = [in_no_cluster(findings)]
     if findings.counted.counts[COHORT]["rows_in"] != len(findings.clusters.ids):
-        told.append(
+        sentences.append(
             left_out.differ(
                 compared, findings.disclosure.below, int(findings.inputs.settings[PATIENT_DATASET]["min_visits"])
             )
         )
     return {
-        "left_out": told,
+        "left_out": sentences,
         "compared": list(map(left_out.cells, compared)),
         "compared_explained": left_out.explained(),
     }
@@ -165,11 +165,11 @@ def sides_in_words(counted: Counted) -> str:
     sides, person = on_sides(counted.counts), counted.person
     if not sides:
         return ""
-    told = (
+    words = (
         f"the network learned from {person(sides[TRAIN])}, and was validated on {person(sides[VALIDATION])};"
         f" {person(sides[TEST])} are on the test side"
     )
-    return f"{told}, {person(sides[UNASSIGNED])} on none" if sides[UNASSIGNED] else told
+    return f"{words}, {person(sides[UNASSIGNED])} on none" if sides[UNASSIGNED] else words
 
 
 def _within(dropped: Mapping[str, Figure]) -> dict[str, Figure]:
@@ -251,8 +251,8 @@ def summary_of_patients(counted: Counted) -> str:
     """Return how many of the patients are in clusters, and where the others were lost, in words."""
     steps = patients(counted)
     lost = [f"{number} {reason}" for step in steps for reason, number in step.lost]
-    told = f"Of {steps[0].number} {steps[0].words}, {steps[-1].number} are in clusters."
-    return f"{told} Left out: {', '.join(lost)}." if lost else told
+    sentence = f"Of {steps[0].number} {steps[0].words}, {steps[-1].number} are in clusters."
+    return f"{sentence} Left out: {', '.join(lost)}." if lost else sentence
 
 
 def summary(counted: Counted) -> str:
@@ -325,15 +325,15 @@ def summary_of_codes(counted: Counted) -> str:
     total = sum(lost.values())
     if not total or disclosure.small(total):
         return ""
-    told = (
+    sentence = (
         f"{counted.event(total)} of {counted.event(mapped['rows_in'])} usable rows of events"
         f" ({counted.event.share(total, mapped['rows_in'])}) have a code without a UMLS concept, and were left out"
     )
     most = max(lost, key=lambda reason: lost[reason])
     if disclosure.small(lost[most]) or disclosure.small(total - lost[most]) or lost[most] == total:
-        return f"{told}."
+        return f"{sentence}."
     kind = in_words(most).removesuffix(" without a UMLS concept")
-    return f"{told}; above all {kind} ({counted.event.share(lost[most], mapped['rows_in'])} of the usable rows)."
+    return f"{sentence}; above all {kind} ({counted.event.share(lost[most], mapped['rows_in'])} of the usable rows)."
 
 
 def ladder(coverage: dict[str, Any], counted: Counted) -> Iterator[dict[str, str]]:

@@ -23,7 +23,7 @@ def content(findings: Findings) -> dict[str, Any]:
         substitutes=bool(findings.substituted.sets),
         confirmed=confirmed(inputs),
     )
-    told: list[Statement | list[Statement] | None] = [
+    parts: list[Statement | list[Statement] | None] = [
         say.records(),
         vectors,
         say.habits(findings.substituted.method),
@@ -44,7 +44,7 @@ def content(findings: Findings) -> dict[str, Any]:
         say.limits(),
         say.error_rates(),
     ]
-    return {"methods": [part if isinstance(part, list) else [part] for part in told if part]}
+    return {"methods": [part if isinstance(part, list) else [part] for part in parts if part]}
 
 
 def confirmed(inputs: Inputs) -> bool:

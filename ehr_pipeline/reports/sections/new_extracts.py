@@ -30,7 +30,7 @@ STEPS = (1, 2, 3, 5, 10)
 def content(findings: Findings) -> dict[str, Any] | None:
     """Return the sentences and the table; None if the study was made in one go, from all extracts."""
     artifacts = findings.inputs.artifacts
-    sentences = told(artifacts, findings.clusters.table, findings.disclosure)
+    sentences = statements(artifacts, findings.clusters.table, findings.disclosure)
     overlap = shown(artifacts[CLUSTERS], findings.disclosure)
     if not sentences and not overlap:
         return None
@@ -43,7 +43,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
     }
 
 
-def told(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclosure) -> list[Statement]:
+def statements(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclosure) -> list[Statement]:
     """Say which previous results encoder, vectors and clusters continue; no sentences if the study was made in one go."""
     encoder, embeddings, clusters = (artifacts[name] for name in (ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS, CLUSTERS))
     trained_on, said = encoder.manifest["inputs"], []

@@ -30,7 +30,7 @@ def content(findings: Findings) -> dict[str, Any]:
     listed = [
         (
             names[one],
-            _told_apart(one, disease_partners.partners(one, rows, disclosure, whole)[:MOST_PARTNERS], findings),
+            _with_same_disease(one, disease_partners.partners(one, rows, disclosure, whole)[:MOST_PARTNERS], findings),
         )
         for one in interest
     ]
@@ -63,7 +63,7 @@ def content(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _told_apart(concept: str, found: Sequence[Partner], findings: Findings) -> list[Partner]:
+def _with_same_disease(concept: str, found: Sequence[Partner], findings: Findings) -> list[Partner]:
     """Return the partners of a concept; those on the list of the same disease are said to be so."""
     own = findings.disease_concepts
     return [

@@ -129,8 +129,8 @@ def years(dataset: Artifact, disclosure: Disclosure) -> str:
     patients: Counter[int] = Counter()
     for path in dataset.files("patients"):
         patients.update(_patients_by_year(path))
-    told = sorted(year for year, count in patients.items() if not disclosure.small(count))
-    return f"{told[0]} to {told[-1]}" if told else ""
+    shown = sorted(year for year, count in patients.items() if not disclosure.small(count))
+    return f"{shown[0]} to {shown[-1]}" if shown else ""
 
 
 def _patients_by_year(path: Path) -> dict[int, int]:

@@ -19,10 +19,10 @@ def how_many(agreement: Mapping[int, float], asked: int, halves: int) -> Stateme
     """
     if not agreement:
         return None
-    told = f"Among {min(agreement)} to {max(agreement)} clusters, {halves} random halves of the patients"
+    agreed = f"Among {min(agreement)} to {max(agreement)} clusters, {halves} random halves of the patients"
     best = max(agreement, key=lambda n: agreement[n])
     if best == asked:
-        return say("{told} agree best on {best} as well (adjusted Rand index {index:.2f}).", told=told, best=best,
+        return say("{agreed} agree best on {best} as well (adjusted Rand index {index:.2f}).", agreed=agreed, best=best,
                    index=agreement[best])  # fmt: skip
     most = max(n for n, mean in agreement.items() if mean >= agreement[best] - AS_GOOD)
     alike = f"; on up to {most} about as well" if most > best else ""
@@ -31,8 +31,8 @@ def how_many(agreement: Mapping[int, float], asked: int, halves: int) -> Stateme
         above = sum(mean > agreement[asked] for mean in agreement.values())
         own = f"; {agreement[asked]:.2f} with {asked}, which {above} of the {len(agreement)} numbers exceed"
     return say(
-        "{told} agree best on {best} (adjusted Rand index {index:.2f}{alike}{own}).",
-        told=told,
+        "{agreed} agree best on {best} (adjusted Rand index {index:.2f}{alike}{own}).",
+        agreed=agreed,
         best=best,
         index=agreement[best],
         alike=alike,
@@ -57,16 +57,16 @@ def supported(tried: Sequence[int], largest: int, asked: int, *, chosen: bool) -
         least=LEAST,
     )
     if largest == 1:
-        told = say("There is no number of clusters, {halves}", Rate.CLUSTER, halves=halves)
+        number = say("There is no number of clusters, {halves}", Rate.CLUSTER, halves=halves)
     else:
-        told = say(
+        number = say(
             "{largest} is the largest number of clusters, {halves}", Rate.CLUSTER, largest=largest, halves=halves
         )
     if chosen:
         so = "so the patients are not divided" if largest == 1 else "so the patients were divided into as many"
     else:
         so = "as many were asked for" if asked == largest else f"{asked} {'was' if asked == 1 else 'were'} asked for"
-    return say("{told}; {so}.", Rate.CLUSTER, told=told.text, so=so)
+    return say("{number}; {so}.", Rate.CLUSTER, number=number.text, so=so)
 
 
 def how_supported(most: int) -> list[Statement]:

@@ -173,15 +173,15 @@ def closest(card: Card, verdict: str) -> Statement | None:
     if not near:
         return None
     link = cluster_link(card["nearest_number"], "cluster {number}")
-    told = markup("Closest: {link} (cosine of the mean vectors {cosine:.2f}).", link=link, cosine=near.cosine)
+    first = markup("Closest: {link} (cosine of the mean vectors {cosine:.2f}).", link=link, cosine=near.cosine)
     apart = [
         markup("{where} – {names}", where=where, names=", ".join(names))
         for where, names in (("here", near.here), ("there", near.there))
         if names
     ]
     if verdict == "none" or not apart:
-        return say("{told}", told=told)
-    return say("{told} What marks only one of them: {apart}.", Rate.MARKS, told=told, apart=Markup("; ").join(apart))
+        return say("{first}", first=first)
+    return say("{first} What marks only one of them: {apart}.", Rate.MARKS, first=first, apart=Markup("; ").join(apart))
 
 
 def small(numbers: Sequence[int], fewest: int) -> Statement:
@@ -302,7 +302,7 @@ def how_to_read(fewest: int, beyond: str, tests: int) -> list[Statement]:
 
     `tests`: how many tests the half test makes.
     """
-    told = [
+    sentences = [
         say(
             '<span class="over">Red</span> concepts are {more}, <span class="under">blue</span> ones less {how}{cloud}. Ages and'
             " records: median (quartiles).",
@@ -322,7 +322,7 @@ def how_to_read(fewest: int, beyond: str, tests: int) -> list[Statement]:
             alike=" And “elsewhere” is everybody else, alike or not." if beyond else "",
         ),
     ]
-    return told + suppressed(fewest) if fewest > 1 else told
+    return sentences + suppressed(fewest) if fewest > 1 else sentences
 
 
 def suppressed(fewest: int) -> list[Statement]:

@@ -84,17 +84,17 @@ def types(interest: TypeAgreement | None, own: TypeAgreement | None) -> Statemen
     diseases."""
     if interest is None:
         return None
-    told = (
+    sentence = (
         f"Of the nearest neighbours of {interest.concepts:,} concepts of interest in the whole vocabulary,"
         f" {percent(interest.share)} are of the same semantic type (such as “disease” or “laboratory test”); by chance it"
         f" would be {percent(interest.chance)}{_points_between(interest)}. {_of_types(interest)}"
     )
     if own is not None:
-        told += (
+        sentence += (
             f" For the cohort’s own diseases ({own.concepts:,}; the first rows below) it is {percent(own.share)}, and by chance"
             f" {percent(own.chance)}{_points_between(own)}. {_of_own_types(own)}"
         ).rstrip()
-    return say("{told}", Rate.NEIGHBOURS, told=told)
+    return say("{sentence}", Rate.NEIGHBOURS, sentence=sentence)
 
 
 def _points_between(agreement: TypeAgreement) -> str:

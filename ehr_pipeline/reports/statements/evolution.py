@@ -7,19 +7,19 @@ from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_l
 from ehr_pipeline.trajectories.transitions import FEWEST_MOVES
 
 
-def windows(told: Mapping[str, Any]) -> list[Statement]:
+def windows(facts: Mapping[str, Any]) -> list[Statement]:
     """Say how records were divided into windows, how many patients have several, and how many stay in one cluster."""
-    if told["drawn"]:
-        several = f"Of {told['drawn']} patients drawn at random, {told['patients']} have two windows or more."
+    if facts["drawn"]:
+        several = f"Of {facts['drawn']} patients drawn at random, {facts['patients']} have two windows or more."
     else:
-        several = f"{told['patients'].capitalize()} patients have two windows or more."
-    few = told["too_few"]
+        several = f"{facts['patients'].capitalize()} patients have two windows or more."
+    few = facts["too_few"]
     sentences = [
         say(
             "The records were cut into windows of {years} years, counted from {counted_from}. Each window was embedded as if"
             " it were a record of its own, and was given the cluster of the nearest whole records, the patient’s own left out.",
-            years=told["years"],
-            counted_from=told["counted_from"],
+            years=facts["years"],
+            counted_from=facts["counted_from"],
         ),
         say("{several}", several=several),
     ]
@@ -31,16 +31,18 @@ def windows(told: Mapping[str, Any]) -> list[Statement]:
                 few=few,
             )
         )
-    if told["stayed"] != "–":
-        sentences.append(say("From the first window to the last, {stayed} stay in one cluster.", stayed=told["stayed"]))
+    if facts["stayed"] != "–":
+        sentences.append(
+            say("From the first window to the last, {stayed} stay in one cluster.", stayed=facts["stayed"])
+        )
     return sentences
 
 
-def picture(told: Mapping[str, Any]) -> list[Statement]:
+def picture(facts: Mapping[str, Any]) -> list[Statement]:
     """Explain the picture of courses; nothing if there is none."""
-    if not told["picture"]:
+    if not facts["picture"]:
         return []
-    moves = bool(told["moves"])
+    moves = bool(facts["moves"])
     sentences = [
         say(
             "The same map as above. {where} the windows of each cluster’s patients lie on average, from the first to the last"
@@ -58,9 +60,9 @@ def picture(told: Mapping[str, Any]) -> list[Statement]:
     return sentences
 
 
-def picture_alone(told: Mapping[str, Any]) -> str:
+def picture_alone(facts: Mapping[str, Any]) -> str:
     """Return the alternative text of the picture of courses."""
-    moves = ", and moves between them," if told["moves"] else ""
+    moves = ", and moves between them," if facts["moves"] else ""
     return f"Mean courses of the clusters{moves} on the map of patients"
 
 

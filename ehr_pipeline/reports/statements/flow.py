@@ -15,9 +15,9 @@ def sides() -> Statement:
 
 def rounding(fewest: int, *, rounded: bool) -> list[Statement]:
     """Explain how numbers of patients are shown."""
-    told = []
+    sentences = []
     if rounded:
-        told.append(
+        sentences.append(
             say(
                 "Numbers of patients are rounded to a multiple of {fewest}, because two of them differ by fewer than {fewest}"
                 " patients. A number that is hardly larger than that of the patients in clusters, whose sizes are exact, is"
@@ -26,8 +26,8 @@ def rounding(fewest: int, *, rounded: bool) -> list[Statement]:
                 fewest=fewest,
             )
         )
-    told.append(say("Reasons with fewer than {fewest} rows are joined with the next (“a or b”).", fewest=fewest))
-    return told
+    sentences.append(say("Reasons with fewer than {fewest} rows are joined with the next (“a or b”).", fewest=fewest))
+    return sentences
 
 
 def cohort(by_disease: Sequence[tuple[str, str]], not_embedded: str) -> Statement:
@@ -42,7 +42,7 @@ def cohort(by_disease: Sequence[tuple[str, str]], not_embedded: str) -> Statemen
 
 def cases(*, everybody: bool) -> list[Statement]:
     """Say who is a case; `everybody`: whether a disease has no list, so that all patients are cases of it."""
-    told = [
+    sentences = [
         say(
             "A patient is a case of a disease when a concept of its list was recorded on as many days as the table says. A"
             " patient can have several of the diseases, but is counted once: under the one recorded on most days, or, if that"
@@ -54,8 +54,8 @@ def cases(*, everybody: bool) -> list[Statement]:
         ),
     ]
     if everybody:
-        told.append(say("For a disease without a list, every patient of the data set is a case."))
-    return told
+        sentences.append(say("For a disease without a list, every patient of the data set is a case."))
+    return sentences
 
 
 def codes(listed: Mapping[str, Any]) -> str:
@@ -66,7 +66,7 @@ def codes(listed: Mapping[str, Any]) -> str:
 
 def mapped(coverage: Mapping[str, Any]) -> list[Statement]:
     """Say which share of events and codes has a UMLS concept, and what became of the others."""
-    told = [
+    sentences = [
         say(
             "{events} of events and {codes} of codes were mapped to the UMLS by way of {source}.",
             events=percent(coverage["events_share"], 1),
@@ -75,15 +75,17 @@ def mapped(coverage: Mapping[str, Any]) -> list[Statement]:
         )
     ]
     if coverage["kept_events"]:
-        told.append(
+        sentences.append(
             say(
                 "{kept} of events were kept as concepts of their own, one for each code (events.unmapped): they have no UMLS"
                 " concept, no semantic type, and a name only if SNOMED’s description files were given.",
                 kept=percent(coverage["kept_events"] / coverage["events"], 1),
             )
         )
-    told.append(say("The UMLS joins the terminologies of medicine by concept: codes of the same meaning become one."))
-    return told
+    sentences.append(
+        say("The UMLS joins the terminologies of medicine by concept: codes of the same meaning become one.")
+    )
+    return sentences
 
 
 def mapped_so_far(coverage: Mapping[str, Any]) -> str:

@@ -28,10 +28,10 @@ def records() -> Statement:
 
 def vectors(settings: Mapping[str, Any], context: int, *, substitutes: bool, confirmed: bool) -> list[Statement]:
     """Say how patients' vectors are made: the profile, if there is one, and what the encoder adds."""
-    told = [encoder(settings, context)]
+    sentences = [encoder(settings, context)]
     if settings["profile"]:
-        told = [profile(settings, substitutes=substitutes, confirmed=confirmed), *told, shares(settings)]
-    return told
+        sentences = [profile(settings, substitutes=substitutes, confirmed=confirmed), *sentences, shares(settings)]
+    return sentences
 
 
 def encoder(settings: Mapping[str, Any], context: int) -> Statement:
@@ -187,15 +187,15 @@ def ages(settings: Mapping[str, Any]) -> Statement | None:
     )
 
 
-def sides(told: str) -> Statement | None:
-    """Say what the test side is for; None if there is no test side. `told`: patients on each side, in words."""
-    if not told:
+def sides(by_side: str) -> Statement | None:
+    """Say what the test side is for; None if there is no test side. `by_side`: patients on each side, in words."""
+    if not by_side:
         return None
     return say(
-        "Sides of the split: of the patients in the data set, {told}. Vocabulary, network and the transform of the vectors"
+        "Sides of the split: of the patients in the data set, {by_side}. Vocabulary, network and the transform of the vectors"
         " were made without those who are left out. Clusters, map, marking concepts and the audit describe the whole cohort,"
         " including those who are left out: they are not predictions to be tested on the test side.",
-        told=told,
+        by_side=by_side,
     )
 
 
@@ -209,9 +209,9 @@ def clustering(method: str) -> Statement:
     return say("Clusters: {how}, with other methods beside it.", how=how)
 
 
-def windows(told: Mapping[str, str] | None) -> Statement | None:
+def windows(facts: Mapping[str, str] | None) -> Statement | None:
     """Say how change over time is computed; None if records were not divided into windows."""
-    if told is None:
+    if facts is None:
         return None
     return say(
         "Change over time: windows with too few pooled concepts ({dropped}; {kept} were kept) and patients with fewer than two"
@@ -219,7 +219,7 @@ def windows(told: Mapping[str, str] | None) -> Statement | None:
         " at the mean place of those of its nearest whole records that are of its cluster. Whether more patients go one way than"
         " back, beyond the difference expected: score test of two Poisson counts (Krishnamoorthy and Thomson 2004), with a p no"
         " smaller than that of the exact binomial test (McNemar 1947); BH value over the pairs of clusters tested.",
-        **told,
+        **facts,
     )
 
 

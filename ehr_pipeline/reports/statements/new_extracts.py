@@ -41,23 +41,24 @@ def assigned(number: str) -> Statement:
     )
 
 
-def overlap(told: Mapping[str, Any]) -> Statement:
+def overlap(facts: Mapping[str, Any]) -> Statement:
     """Say how much the clusters agree with the previous ones."""
     return say(
         "Overlap with the clusters before, over {patients} patients who had a cluster in both: adjusted Rand index {index} (1: the"
         " same division, 0: what chance gives).",
-        patients=told["patients"],
-        index=told["index"],
+        patients=facts["patients"],
+        index=facts["index"],
     )
 
 
-def overlap_table(told: Mapping[str, Any]) -> Statement:
+def overlap_table(facts: Mapping[str, Any]) -> Statement:
     """Explain the table of overlaps, or say why it is not shown."""
-    if not told["rows"]:
+    if not facts["rows"]:
         return say(
             "Which patients were in which cluster before is not shown: so few moved that the sizes of the clusters would"
             " reveal them."
         )
     return say(
-        "Numbers of patients, rounded to a multiple of {blank}; empty: fewer than that, or nobody.", blank=told["blank"]
+        "Numbers of patients, rounded to a multiple of {blank}; empty: fewer than that, or nobody.",
+        blank=facts["blank"],
     )

@@ -10,14 +10,14 @@ def no_map(fewest: int) -> Statement:
 
 def how_to_read(fewest: int) -> list[Statement]:
     """Explain the map."""
-    told = [
+    sentences = [
         say(
             'A projection of the patients’ vectors onto paper (UMAP; terms are <a href="#words">explained</a> at the end): patients'
             " whose records are alike lie close together."
         )
     ]
     if fewest > 1:
-        told.append(
+        sentences.append(
             say(
                 "No single patient is drawn: each mark, on this and all other maps, stands for at least {fewest} neighbours of one"
                 " colour (a ring where they lie far apart). Groups of fewer than {fewest} patients are drawn together, dark and"
@@ -25,10 +25,10 @@ def how_to_read(fewest: int) -> list[Statement]:
                 fewest=fewest,
             )
         )
-    told.append(
+    sentences.append(
         say(
             "Distances between groups that lie far apart have no meaning. Clusters are numbered from the largest to the smallest at"
             " first, and keep their number when they are found again."
         )
     )
-    return told
+    return sentences

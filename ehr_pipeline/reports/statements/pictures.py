@@ -49,8 +49,8 @@ def choose(clusters: int) -> str:
 
 def lift_hint(row: ConceptRow) -> str:
     """Say what a dot stands for, as the table does."""
-    told = f"{row.name}: {row.share} here, {row.elsewhere} elsewhere"
-    return f"{told}; lift {row.lift} ({row.interval})" if row.interval else f"{told}; lift not shown"
+    shares = f"{row.name}: {row.share} here, {row.elsewhere} elsewhere"
+    return f"{shares}; lift {row.lift} ({row.interval})" if row.interval else f"{shares}; lift not shown"
 
 
 def lifts_alt(number: int, rows: Sequence[ConceptRow]) -> str:
@@ -126,5 +126,5 @@ def coverage(share: float) -> str:
 
 def largest_effect(names: Sequence[str]) -> str:
     """Name the attributes, other than disease, that the clusters follow most: two, or one and the number of the others."""
-    told = names if len(names) < 3 else (names[0], f"{len(names) - 1} other attributes")
-    return f"association of the clusters with {listed(told)}"
+    listed_names = names if len(names) < 3 else (names[0], f"{len(names) - 1} other attributes")
+    return f"association of the clusters with {listed(listed_names)}"

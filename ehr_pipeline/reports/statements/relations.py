@@ -96,16 +96,16 @@ def hidden_partners(concepts: int, more: int) -> Statement | None:
     would be too long."""
     if not concepts and not more:
         return None
-    told = []
+    sentences = []
     if concepts:
-        told.append(
+        sentences.append(
             f"{counted(concepts, 'concept')} on the lists of the cohort’s diseases {'has' if concepts == 1 else 'have'} no row of"
             f" {'its' if concepts == 1 else 'their'} own: not compared (too rare, or counted as one with another), or without a"
             " partner that can be shown. A disease can have several concepts on its list."
         )
     if more:
-        told.append(f"{counted(more, 'further concept')} with partners {are(more)} left out for length.")
-    return say("{told}", told=" ".join(told))
+        sentences.append(f"{counted(more, 'further concept')} with partners {are(more)} left out for length.")
+    return say("{sentences}", sentences=" ".join(sentences))
 
 
 def legend(drawn: int, ordered: bool) -> Statement:

@@ -30,7 +30,7 @@ def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> 
         ]
     if all(card["hidden"] for card in cards):
         return [say("No cluster has {fewest} patients, so none is described.", fewest=fewest)]
-    told = [
+    sentences = [
         say(
             'The <a href="#glance">table of all clusters</a> says what marks each one, and gives its patients, their ages and their'
             " most frequent disease. Patients were put together because {why}.",
@@ -48,8 +48,8 @@ def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> 
             if differ
             else "Those that can be relied on by themselves"
         )
-        told.append(say("{which}: {named}.", Rate.CLUSTER, which=which, named=named))
-    return told
+        sentences.append(say("{which}: {named}.", Rate.CLUSTER, which=which, named=named))
+    return sentences
 
 
 def alike(*, profile: bool, ages: bool) -> str:
@@ -269,11 +269,11 @@ def came_in(extracts: Sequence[str], files: int, unread: int, usable: str) -> St
     )
 
 
-def years(told: str) -> Statement:
-    """Say which calendar years the records cover; `told` is empty if that may not be shown."""
-    if not told:
+def years(span: str) -> Statement:
+    """Say which calendar years the records cover; `span` is empty if that may not be shown."""
+    if not span:
         return say("In no calendar year have enough patients a visit for it to be shown here.")
-    return say("Records of the years {told} (first and last calendar year with visits of enough patients).", told=told)
+    return say("Records of the years {span} (first and last calendar year with visits of enough patients).", span=span)
 
 
 def passed() -> Statement:

@@ -59,15 +59,15 @@ def what_decides(made: Made) -> list[Statement]:
         ]
     share = settings["encoder_share"]
     parts = sorted([(1 - share, profile(made)), (share, encoder(made))], key=lambda part: -part[0])
-    told = [part for decided, part in parts if decided]
+    sentences = [part for decided, part in parts if decided]
     if made.confirmed and share < 1:
-        told.append(
+        sentences.append(
             say(
                 "Of the concept profile, only what one random half of a patient’s visits confirms of the other half counts,"
                 " weighted by how well it is confirmed."
             )
         )
-    return told
+    return sentences
 
 
 def profile(made: Made) -> Statement:

@@ -53,7 +53,7 @@ def begun(mechanisms: Sequence[Mechanism], world: World, number: int) -> Block:
 
 
 def draw(mechanisms: Sequence[Mechanism], world: World, number: int) -> tuple[Block, Events]:
-    """Draw block `number`, and the events recorded in it."""
+    """Draw block `number`, and the events note in it."""
     block = begun(mechanisms, world, number)
     for mechanism in mechanisms:
         mechanism.events(block)
@@ -99,8 +99,8 @@ def write(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_shar
                 tables.add(name, here.select(ids.gather(here["person"]), pl.exclude("person")))
             counted += _events(block, events, ids, codes, landing)
             progress.advance(kept)
-    told = facts(plans, patients, seed, cohort_share) | {"rows": dict(sorted(counted.items()))}
-    write_atomically(truth / "dirt.json", json.dumps(told, indent=1) + "\n")
+    note = facts(plans, patients, seed, cohort_share) | {"rows": dict(sorted(counted.items()))}
+    write_atomically(truth / "dirt.json", json.dumps(note, indent=1) + "\n")
 
 
 def _clear(landing: Path, truth: Path) -> None:
@@ -133,8 +133,8 @@ def is_there(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_s
     path = out / "truth" / "dirt.json"
     if not path.is_file():
         return False
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return {name: value for name, value in told.items() if name != "rows"} == facts(plans, patients, seed, cohort_share)
+    note = json.loads(path.read_text(encoding="utf-8"))
+    return {name: value for name, value in note.items() if name != "rows"} == facts(plans, patients, seed, cohort_share)
 
 
 class Tables:
