@@ -93,7 +93,7 @@ def start(
     shutil.copytree(shipped("lists"), folder / LISTS, dirs_exist_ok=True)
     made.settings.write_text(settings_text(folder, extract or unknown(), terminology), encoding="utf-8")
     if extract:
-        named = f"the extract is named by {'the date in the name of its folder' if day else 'today'}, {place}"
+        fact = f"the extract is named by {'the date in the name of its folder' if day else 'today'}, {place}"
         if shifted := not made.open and not made.absent and shifted_dates.in_future(made.settings, place):
             source, *more = extract.records
             extract = replace(extract, records=[source, shifted_dates.SETTING, *more])
@@ -103,9 +103,9 @@ def start(
                 " if that is not the reason, take it out, and set date_formats."
             )
         made.facts.append(
-            named
+            fact
             if shifted
-            else f"{named}: if it was made {'on another day' if day else 'earlier'}, rename the folder to the day that it was made."
+            else f"{fact}: if it was made {'on another day' if day else 'earlier'}, rename the folder to the day that it was made."
             " Events after that day are rejected as in the future"
         )
     return made
