@@ -109,7 +109,7 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         'n = "auto" # as many as the two halves of the patients\' records agree on; 20 in the published run',
         "",
         "[reports]",
-        f"title = {quoted(f'Patient clusters: {folder.resolve().name}')}",
+        'title = "Patient clusters" # the name of the study stands beside it',
         *([f"audited = [{audited}]"] if extract.audited else ["audited = []"]),
         "",
         *extract.more,

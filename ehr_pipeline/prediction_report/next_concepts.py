@@ -75,7 +75,10 @@ def _group(row: Row, patients: str) -> dict[str, str]:
 
 def _foresight(rows: Sequence[Row]) -> Iterator[Statement]:
     shares = {(row["list"], row["model"]): row["share"] for row in rows}
-    for name in (RECURRING, NEW):
-        model = next((each for each in ("forecast", "encoder") if (name, each) in shares), None)
-        if model:
-            yield say.foresight(shares[name, model], shares[name, "popularity"], name)
+    found = {
+        name: (shares[name, model], shares[name, "popularity"])
+        for name in (RECURRING, NEW)
+        if (model := next((each for each in ("forecast", "encoder") if (name, each) in shares), None))
+    }
+    if found:
+        yield say.foresight(found)

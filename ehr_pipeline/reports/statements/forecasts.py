@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, percent, say
+from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, percent, say
 
 WITHIN = {"next_visit": "at the next visit", "30_days": "within 30 days", "365_days": "within a year"}
 KIND = {"recurring": "concepts that a patient had before", "new": "concepts that a patient never had"}
@@ -40,14 +40,16 @@ def verdict(row: Mapping[str, Any], patients: str) -> Statement:
     )
 
 
-def foresight(share: float, popularity: float, kind: str) -> Statement:
-    """State the value of Foresight's own metric, and the value that popularity alone reaches."""
+def foresight(shares: Mapping[str, tuple[float, float]]) -> Statement:
+    """State the value of Foresight's own metric, and the value that popularity alone reaches, for each list."""
+    found = listed(
+        f"{percent(share, 1)} of {KIND[name]} ({percent(popularity, 1)} by popularity alone)"
+        for name, (share, popularity) in shares.items()
+    )
     return say(
-        "By Foresight’s own metric, which gives away the semantic type of the answer and whether the patient had it: {share} of"
-        " {kind} are found, by popularity alone {popularity}.",
-        share=percent(share, 1),
-        popularity=percent(popularity, 1),
-        kind=KIND[kind],
+        "By Foresight’s own metric, which gives away the semantic type of the answer and whether the patient had it, the forecast"
+        " finds {found}.",
+        found=found,
     )
 
 
