@@ -94,15 +94,15 @@ class Asset:
     rate: Rate | None = None
     """The basis of the plan's estimate; None if the asset takes under a minute, or is estimated in another way."""
 
-    def own_settings(self, study: Study) -> dict[str, Any]:
+    def deciding_settings(self, study: Study) -> dict[str, Any]:
         """The settings that, with the inputs, decide the result. The asset becomes stale if one of these settings is changed, but
         not if any other setting is."""
         part = identity(attrgetter(self.section)(study))
         values = part if isinstance(part, dict) else {self.section.rpartition(".")[2]: part}
-        own = {name: value for name, value in values.items() if name not in self.without}
+        found = {name: value for name, value in values.items() if name not in self.without}
         for more in self.also:
-            own |= more(study)
-        return own
+            found |= more(study)
+        return found
 
     def list_files(self, study: Study) -> list[Path]:
         """The existing small files whose content counts as part of its settings."""
@@ -114,10 +114,10 @@ class Asset:
         For the model and the assets made with it, this includes `encoder.on_new_extract`. The fingerprint includes the
         continued artifact instead.
         """
-        own = self.own_settings(study)
+        settings = self.deciding_settings(study)
         if self.sound:
-            own |= {"on_new_extract": study.encoder.on_new_extract}
-        return f"{self.version}-{hash_of(own)}"
+            settings |= {"on_new_extract": study.encoder.on_new_extract}
+        return f"{self.version}-{hash_of(settings)}"
 
     @property
     def all_checks(self) -> tuple[Check, ...]:

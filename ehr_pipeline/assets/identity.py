@@ -27,9 +27,9 @@ def version_of_page(room: str, *more: str, package: Path = PACKAGE) -> str:
     These are all files of the page's package, the modules that its modules import, and `more`. The page is made again after any
     change, which is quick.
     """
-    own = [path for path in (package / room).rglob("*") if path.suffix in (".py", ".j2", ".css", ".js")]
-    imported = [each for path in own if path.suffix == ".py" for each in _imported(path, package)]
-    found = sorted({*own, *imported, *(package / name for name in more)})
+    sources = [path for path in (package / room).rglob("*") if path.suffix in (".py", ".j2", ".css", ".js")]
+    imported = [each for path in sources if path.suffix == ".py" for each in _imported(path, package)]
+    found = sorted({*sources, *imported, *(package / name for name in more)})
     return hash_of([(path.relative_to(package).as_posix(), typed_settings.file_hash(path)) for path in found])
 
 
@@ -87,10 +87,10 @@ def encoder_shape(study: Study) -> dict[str, Any]:
 
 
 def encoder_job(
-    kind: type[AnyEncoderJob], study: Study, read: Mapping[str, Artifact], work: Path, batch_tokens: int, **own: Any
+    kind: type[AnyEncoderJob], study: Study, read: Mapping[str, Artifact], work: Path, batch_tokens: int, **further: Any
 ) -> AnyEncoderJob:
-    """A job that runs the encoder on the patients of the data set, in the folder `work`. `own` are the fields that its kind of job
-    has in addition."""
+    """A job that runs the encoder on the patients of the data set, in the folder `work`. `further` are the fields that its kind of
+    job has in addition."""
     return kind(
         checkpoint=read[ENCODER_CHECKPOINT].file("checkpoint"),
         vocabulary=read[VOCABULARY].path,
@@ -99,7 +99,7 @@ def encoder_job(
         settings=Inference(**encoder_shape(study), batch_tokens=batch_tokens),
         seed=study.study.seed,
         threads=study.launcher.threads,
-        **own,
+        **further,
     )
 
 
@@ -121,8 +121,8 @@ def of_tasks(study: Study) -> dict[str, Any]:
     """Values that decide labels, in addition to the settings of tasks: seed, split, screened types; empty without tasks."""
     if not study.tasks.any:
         return {}
-    own: dict[str, Any] = {**seed(study), "split": hash_of(typed_settings.identity(split_settings(study)))}
-    own |= {"visit_window_days": study.patients.visit_window_days}
+    values: dict[str, Any] = {**seed(study), "split": hash_of(typed_settings.identity(split_settings(study)))}
+    values |= {"visit_window_days": study.patients.visit_window_days}
     if study.tasks.screen:
-        own |= {"semantic_types": study.embeddings.pooling.semantic_types}
-    return own
+        values |= {"semantic_types": study.embeddings.pooling.semantic_types}
+    return values

@@ -52,14 +52,14 @@ def vocabulary_fits(artifact: Artifact, store: Store, study: Study) -> Found:
     """The checkpoint was trained with the current vocabulary, or with one that grew into it."""
     vocabulary = Vocabulary.read(store.intact(VOCABULARY).path)
     config = configuration.read(artifact.file("checkpoint"))
-    found, own = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
+    found, known = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
     message = f"trained with vocabulary {found}; the current one is {vocabulary.hash}"
-    if found != own.hash:
+    if found != known.hash:
         message += ". Train again: run --select encoder_checkpoint+"
-    added = vocabulary.size - own.size
-    if found == own.hash and added:
+    added = vocabulary.size - known.size
+    if found == known.hash and added:
         message += f", which it grew into by {added:,} concepts that this encoder does not know"
-    return found == own.hash, message, {"unknown_concepts": Things(added)}
+    return found == known.hash, message, {"unknown_concepts": Things(added)}
 
 
 @check()

@@ -131,9 +131,9 @@ def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
         extract: Loss(
             extract,
             store.current(RAW_RECORDS, extract).counts["rows_in"],
-            {reason: number for reason, number in own.items() if reason != KEPT},
+            {reason: number for reason, number in kinds.items() if reason != KEPT},
         )
-        for extract, own in fate.items()
+        for extract, kinds in fate.items()
     }
 
 

@@ -86,9 +86,9 @@ def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
     found = (planted.read_agreement(artifact.path) or {})["vectors"]
     index, homogeneity = found[planted.THIS_RUN]["adjusted_rand_index"], found[planted.THIS_RUN]["homogeneity"]
     baseline = found[planted.COUNTS]["adjusted_rand_index"]
-    own, counts = (found[name]["within_diseases"] for name in (planted.THIS_RUN, planted.COUNTS))
+    vectors, counts = (found[name]["within_diseases"] for name in (planted.THIS_RUN, planted.COUNTS))
     message = (
-        f"adjusted Rand index {index:.3f} (counts without a model: {baseline:.3f}), within a disease {own:.3f} ({counts:.3f}),"
+        f"adjusted Rand index {index:.3f} (counts without a model: {baseline:.3f}), within a disease {vectors:.3f} ({counts:.3f}),"
         f" homogeneity {homogeneity:.3f}"
     )
     return (

@@ -49,10 +49,10 @@ def _compare(options: argparse.Namespace) -> int:
     named = options.settings or (settings.settings_path() if ENVIRONMENT_VARIABLE in os.environ else None)
     base = settings.load(named) if named else None
     first = base or settings.load(Path(options.variants[0]))
-    own = Path(first.study.store)
-    store = options.store.resolve() if options.store else own.with_name(f"{own.name}.variants")
+    study_store = Path(first.study.store)
+    store = options.store.resolve() if options.store else study_store.with_name(f"{study_store.name}.variants")
     found = variants(base, options.variants, store)
-    making.prepare(own, store)
+    making.prepare(study_store, store)
     made = list(making.make(found))
     print(f"\n{writing.table(made)}\n")
     for one in made:

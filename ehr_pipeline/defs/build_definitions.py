@@ -37,7 +37,7 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
 
     `loggers` replace Dagster's own console output.
     """
-    own = dg.Definitions(
+    parts = dg.Definitions(
         assets=build_assets(study),
         asset_checks=build_checks(study),
         resources={"pipeline": build_study(study), "launcher": launcher, "io_manager": no_io_manager},
@@ -45,4 +45,4 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
         executor=dg.in_process_executor,
         loggers=loggers,
     )
-    return dg.Definitions.merge(own, build_automation(study), dg.Definitions(sensors=[build_failure_hook(study)]))
+    return dg.Definitions.merge(parts, build_automation(study), dg.Definitions(sensors=[build_failure_hook(study)]))

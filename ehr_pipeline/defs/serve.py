@@ -50,8 +50,8 @@ def _serve(home: Path, port: int, host: str, allow: Sequence[str] = ()) -> int:
     # If this process is killed, its servers must end too, or they would run without the lock that prevents a second daemon.
     command = [sys.executable, str(die_with_parent.__file__), sys.executable, "-m", "ehr_pipeline.defs.dev"]
     command += ["-w", str(workspace), "-h", host, "-p", str(port)]
-    own = {servers.VARIABLE: servers.name(), webserver.VARIABLE: ",".join(allow)}
-    process = subprocess.Popen(command, cwd=home, env=os.environ | own)
+    environment = {servers.VARIABLE: servers.name(), webserver.VARIABLE: ",".join(allow)}
+    process = subprocess.Popen(command, cwd=home, env=os.environ | environment)
     try:
         while True:
             try:

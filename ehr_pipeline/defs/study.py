@@ -47,8 +47,8 @@ def build_study(study: Study) -> dg.ResourceDefinition:
                         " was run. Reload the code location in the UI (Deployment, Reload), then start the run again."
                     )
                 instance.add_run_tags(run.run_id, {TAG: loaded} | ({OVERRIDDEN: "true"} if overrides else {}))
-            own = overridden(study, overrides) if overrides else study
-            yield Pipeline(own, {name: asset.code_version(own) for name, asset in ASSETS.items()}, overrides)
+            chosen = overridden(study, overrides) if overrides else study
+            yield Pipeline(chosen, {name: asset.code_version(chosen) for name, asset in ASSETS.items()}, overrides)
 
     return pipeline
 

@@ -32,14 +32,14 @@ def allowed(host: str, named: Sequence[str] = ()) -> list[str]:
 
     A server that listens on all addresses also answers to the names of the machine. Raises UserError for an invalid name.
     """
-    own = [socket.gethostname(), socket.getfqdn()] if host in EVERYWHERE else [host]
+    names_here = [socket.gethostname(), socket.getfqdn()] if host in EVERYWHERE else [host]
     for name in named:
         if not _NAME.fullmatch(name):
             raise UserError(
                 f"{name!r} is no name of a host. Name it as it stands in the address of the browser, without a port, such as"
                 " pipeline.example.org, or *.example.org for all below it."
             )
-    names = [f"[{name}]" if ":" in name and not name.startswith("[") else name for name in (*own, *named)]
+    names = [f"[{name}]" if ":" in name and not name.startswith("[") else name for name in (*names_here, *named)]
     return list(dict.fromkeys([*LOOPBACK, *(name.lower() for name in names)]))
 
 

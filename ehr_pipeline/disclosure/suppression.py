@@ -201,9 +201,9 @@ class Disclosure:
         angle = rng.uniform(0, np.pi / 2) if salt else 0.0
         turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         for number in np.unique(group).tolist():
-            own = points[group == number].astype(np.float64)
-            if len(own) >= self.below:
-                marks, away = _joined(own @ turned if salt else own, fewest)
+            places_of_group = points[group == number].astype(np.float64)
+            if len(places_of_group) >= self.below:
+                marks, away = _joined(places_of_group @ turned if salt else places_of_group, fewest)
                 if salt and fewest > 1:
                     marks = (marks + rng.uniform(-0.5, 0.5, marks.shape) * away[:, None]) @ turned.T
                 if fewest > 1:

@@ -32,14 +32,16 @@ def software() -> dict[str, str]:
     """Return the versions of the packages that determine the bytes of the data files."""
     from ehr_pipeline import __version__
 
-    own = {"ehr-pipeline": __version__}  # works even if the package is on the path but not installed
-    return own | {name: importlib.metadata.version(name) for name in DECIDING if name not in own}
+    package = {"ehr-pipeline": __version__}  # works even if the package is on the path but not installed
+    return package | {name: importlib.metadata.version(name) for name in DECIDING if name not in package}
 
 
 def refuse_other(sent_by: dict[str, str]) -> None:
     """Raise UserError unless this machine has the same software versions as the one that sent the work."""
-    own = software()
-    other = [f"{name} {own[name]} here and {sent_by.get(name)} there" for name in own if own[name] != sent_by.get(name)]
+    here = software()
+    other = [
+        f"{name} {here[name]} here and {sent_by.get(name)} there" for name in here if here[name] != sent_by.get(name)
+    ]
     if other:
         raise UserError(
             f"The machine {os.uname().nodename} has other versions than the one that sent the work: {', '.join(other)}. Install the"

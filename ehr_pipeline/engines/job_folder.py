@@ -30,11 +30,11 @@ def folder(store: Path, name: str) -> Iterator[Path]:
     made = root / f".{name}-{uuid.uuid4().hex[:8]}"
     made.mkdir(mode=0o700)
     lock = try_lock(made / CLIENT)
-    own = made.rename(root / made.name[1:])  # `left_behind` sees the folder only from here on, when it is locked
+    visible = made.rename(root / made.name[1:])  # `left_behind` sees the folder only from here on, when it is locked
     try:
-        yield own
+        yield visible
     finally:
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(visible, ignore_errors=True)
         if lock is not None:
             os.close(lock)
 

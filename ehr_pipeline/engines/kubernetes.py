@@ -34,16 +34,16 @@ class Kubernetes(Scheduler):
     """A Kubernetes cluster. `store` is in a volume that its pods mount."""
 
     backend, script = "kubernetes", "job.yaml"
-    own: KubernetesSettings
+    section: KubernetesSettings
 
     def __init__(self, settings: LauncherSettings, store: Path):
         super().__init__(settings, store)
-        self.tasks, self.restarts, self.continues, self.patience = self.own.tasks, 0, sys.maxsize, STUCK
+        self.tasks, self.restarts, self.continues, self.patience = self.section.tasks, 0, sys.maxsize, STUCK
 
     @cached_property
     def cluster(self) -> Cluster:
         """The cluster and namespace in the settings. Raises UserError if the client or the configuration is missing."""
-        return Cluster(self.own)
+        return Cluster(self.section)
 
     def check(self) -> None:
         """Have the cluster check the Jobs that would be sent; nothing is created. Raises UserError."""
@@ -96,20 +96,20 @@ class Kubernetes(Scheduler):
     @property
     def threads(self) -> int:
         """CPU threads of each process of a job: a pod sees all cores of its node, but may use only those it requested."""
-        return self.settings.threads or max(1, int(self.own.job_cpus))
+        return self.settings.threads or max(1, int(self.section.job_cpus))
 
     def refuse_other_place(self) -> None:
         """Raise UserError when pods made from the built-in template would not see the store."""
-        if not self.own.template and not any(self.store.is_relative_to(folder) for folder in self.own.volumes):
+        if not self.section.template and not any(self.store.is_relative_to(folder) for folder in self.section.volumes):
             raise UserError(
-                f"study.store is {self.store}, but the volumes of the pods lie at {', '.join(self.own.volumes) or 'no place'}"
+                f"study.store is {self.store}, but the volumes of the pods lie at {', '.join(self.section.volumes) or 'no place'}"
                 " (launcher.kubernetes.volumes). The store, the landing folder and the lists must lie in volumes, under the same"
                 " paths."
             )
 
     def for_buckets(self, folder: Path, name: str, tasks: int, numbers: list[int]) -> str:
         """Return an indexed Job of `tasks` pods, each with a share of the work; pods whose share is done end at once."""
-        threads = max(1, int(self.own.bucket_cpus))
+        threads = max(1, int(self.section.bucket_cpus))
         return self._render(
             folder,
             name=name,
@@ -126,21 +126,21 @@ class Kubernetes(Scheduler):
                 str(tasks),
             ],
             environment={"POLARS_MAX_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)},
-            resources=_resources(self.own.bucket_cpus, self.own.bucket_gigabytes),
+            resources=_resources(self.section.bucket_cpus, self.section.bucket_gigabytes),
         )
 
     def for_job(self, folder: Path, name: str, module: str) -> str:
         """Return a Job that runs a heavy job under torchrun. For one node, it has one pod. For several nodes, it is an indexed Job
         with a pod for each node, and a Service."""
-        own, nodes, restarts = self.own, self.settings.nodes, self.settings.restarts
+        section, nodes, restarts = self.section, self.settings.nodes, self.settings.restarts
         processes = self.settings.processes // nodes
         torchrun = ["torch.distributed.run", "--standalone"]
         if nodes > 1:
             # Pods have their own ports, but if a site's template uses the host network, Jobs should not share a port.
             torchrun = [NODE, f"{name}-0.{name}", str(20000 + zlib.crc32(name.encode()) % 10000), str(nodes), name]
-        resources = _resources(own.job_cpus * processes, own.job_gigabytes * processes)
-        if own.job_gpus:
-            resources["limits"][own.gpu_resource] = str(own.job_gpus * processes)
+        resources = _resources(section.job_cpus * processes, section.job_gigabytes * processes)
+        if section.job_gpus:
+            resources["limits"][section.gpu_resource] = str(section.job_gpus * processes)
         options = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
         return self._render(
             folder,
@@ -161,21 +161,21 @@ class Kubernetes(Scheduler):
         somebody = {"HOME": "/tmp", "USER": "ehr", "PYTHONUNBUFFERED": "1"}  # noqa: S108
         common = {
             "folder": _word(folder),
-            "image": self.own.image,
-            "volumes": self.own.volumes,
+            "image": self.section.image,
+            "volumes": self.section.volumes,
             "restarts": self.settings.restarts,
-            "lapse_seconds": f"{self.own.lapse_seconds:g}",
+            "lapse_seconds": f"{self.section.lapse_seconds:g}",
             "final_codes": [jobs.USER_ERROR_CODE, LAPSED_CODE],
             "user": os.getuid(),
             "group": os.getgid(),
             "groups": sorted(os.getgroups()),
             "environment": somebody | environment,
         }
-        return fill(Path(self.own.template or OURS), "launcher.kubernetes.template", common | resources | values)
+        return fill(Path(self.section.template or OURS), "launcher.kubernetes.template", common | resources | values)
 
     def parsed(self, text: str) -> Manifest:
         """Parse a filled template. Raises UserError if it is not one Job, or lacks a Service that its pods need."""
-        where = f"{self.own.template or OURS} (launcher.kubernetes.template)"
+        where = f"{self.section.template or OURS} (launcher.kubernetes.template)"
         try:
             bodies = [body for body in yaml.safe_load_all(text) if body is not None]
         except yaml.YAMLError as error:

@@ -34,9 +34,9 @@ def listening(head: str, port: int) -> str:
             time.sleep(0.5)
 
 
-def torchrun(head: str, port: int, nodes: int, name: str, number: int, own: str) -> list[str]:
-    """Return the beginning of the torchrun command line for node `number`, whose own address is `own`."""
-    address = listening(head, port) if number else own
+def torchrun(head: str, port: int, nodes: int, name: str, number: int, here: str) -> list[str]:
+    """Return the beginning of the torchrun command line for node `number`, whose own address is `here`."""
+    address = listening(head, port) if number else here
     return [
         sys.executable,
         "-m",
@@ -46,7 +46,7 @@ def torchrun(head: str, port: int, nodes: int, name: str, number: int, own: str)
         f"--rdzv-id={name}",
         f"--rdzv-endpoint={f'[{address}]' if ':' in address else address}:{port}",
         f"--rdzv-conf=is_host={int(number == 0)},join_timeout={JOINING}",
-        f"--local-addr={own}",
+        f"--local-addr={here}",
     ]
 
 
@@ -54,8 +54,8 @@ def main(head: str, port: int, nodes: int, name: str, words: list[str]) -> None:
     """Replace this process with torchrun."""
     place = os.environ
     number = int(place["SLURM_NODEID"] if "SLURM_NODEID" in place else place["JOB_COMPLETION_INDEX"])
-    own = place["SLURMD_NODENAME"] if "SLURM_NODEID" in place else place["POD_IP"]
-    command = [*torchrun(head, port, nodes, name, number, own), *words]
+    here = place["SLURMD_NODENAME"] if "SLURM_NODEID" in place else place["POD_IP"]
+    command = [*torchrun(head, port, nodes, name, number, here), *words]
     os.execv(command[0], command)
 
 

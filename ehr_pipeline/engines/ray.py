@@ -282,13 +282,13 @@ def _knock(address: str) -> None:
 
 
 def _task_needs(settings: LauncherSettings) -> Resources:
-    own = settings.ray
-    return {"CPU": own.bucket_cpus} | ({"memory": own.bucket_gigabytes * 1e9} if own.bucket_gigabytes else {})
+    ray = settings.ray
+    return {"CPU": ray.bucket_cpus} | ({"memory": ray.bucket_gigabytes * 1e9} if ray.bucket_gigabytes else {})
 
 
 def _job_needs(settings: LauncherSettings) -> list[Resources]:
-    own = settings.ray
-    return [{"CPU": own.job_cpus} | ({"GPU": float(own.job_gpus)} if own.job_gpus else {})] * settings.processes
+    ray = settings.ray
+    return [{"CPU": ray.job_cpus} | ({"GPU": float(ray.job_gpus)} if ray.job_gpus else {})] * settings.processes
 
 
 def _nodes(ray: Any) -> list[Resources]:

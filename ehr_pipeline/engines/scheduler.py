@@ -74,11 +74,11 @@ class Scheduler(ABC):
     backend: ClassVar[str]
     script: ClassVar[str]
     """File name of the script that is submitted."""
-    own: Any
+    section: Any
     """Settings of the scheduler: `template`, `poll_seconds`, `lapse_seconds`, and those specific to it."""
 
     def __init__(self, settings: LauncherSettings, store: Path):
-        self.settings, self.store, self.own = settings, store, getattr(settings, self.backend)
+        self.settings, self.store, self.section = settings, store, getattr(settings, self.backend)
 
     # What each subclass defines.
 
@@ -183,7 +183,7 @@ class Scheduler(ABC):
             for job in job_folder.sent(path, self.backend):
                 _log.warning("cancelling %s, whose sender was killed", self.label(job))
                 self.cancel(job)
-        with job_folder.folder(self.store, kind) as folder, heartbeat.beating(folder, self.own.lapse_seconds):
+        with job_folder.folder(self.store, kind) as folder, heartbeat.beating(folder, self.section.lapse_seconds):
             try:
                 yield folder
             except BaseException:
@@ -221,7 +221,7 @@ class Scheduler(ABC):
         job = self.submit(job_folder.put_script(work.folder, self.script, work.write(name, numbers)), name, work.what)
         telling, finished, stuck = Telling(f"{work.what}: {self.label(job)}"), 0.0, 0.0
         while True:
-            time.sleep(self.own.poll_seconds)
+            time.sleep(self.section.poll_seconds)
             done, now = not work.left(), time.monotonic()
             if work.error.is_file():
                 return job, State()  # tasks that still run are useless; `_folder` cancels them
@@ -245,7 +245,7 @@ class Scheduler(ABC):
 
     def _settle(self, work: _Work, state: State) -> None:
         """Wait briefly for the files of a job that ended: they may appear after the scheduler has reported the end."""
-        until = time.monotonic() + (SETTLING if state.ended == "well" else min(self.own.poll_seconds, 5.0))
+        until = time.monotonic() + (SETTLING if state.ended == "well" else min(self.section.poll_seconds, 5.0))
         while work.left() and time.monotonic() < until and not (work.error.exists() or work.lapsed.exists()):
             time.sleep(0.5)
 
@@ -254,7 +254,7 @@ class Scheduler(ABC):
         cancelled = [job for job in submitted if self.cancel(job)]
         until = time.monotonic() + SETTLING
         while any(not self.is_gone(job) for job in cancelled) and time.monotonic() < until:
-            time.sleep(min(self.own.poll_seconds, 1.0))
+            time.sleep(min(self.section.poll_seconds, 1.0))
 
 
 def fill(path: Path, setting: str, values: dict[str, Any]) -> str:

@@ -34,12 +34,12 @@ class Slurm(Scheduler):
     """A site's Slurm."""
 
     backend, script = "slurm", "job.sh"
-    own: SlurmSettings
+    section: SlurmSettings
 
     def __init__(self, settings: LauncherSettings, store: Path):
         super().__init__(settings, store)
-        self.tasks, self.restarts, self.continues = self.own.array_tasks, settings.restarts, self.own.continues
-        self.patience = 2 * self.own.poll_seconds  # the reason why a job waits may be out of date for a moment
+        self.tasks, self.restarts, self.continues = self.section.array_tasks, settings.restarts, self.section.continues
+        self.patience = 2 * self.section.poll_seconds  # the reason why a job waits may be out of date for a moment
 
     def check(self) -> None:
         """Check that Slurm answers and that the template can be filled in. Raises UserError."""
@@ -55,7 +55,7 @@ class Slurm(Scheduler):
             name,
             what=f"Work on buckets: {len(numbers)} of {tasks} tasks, each on a process of its own.",
             log=f"{folder}/log-%a.txt",
-            options=self.own.bucket_options,
+            options=self.section.bucket_options,
             nodes=1,
             array=ranges(numbers),
             tasks=tasks,
@@ -70,7 +70,7 @@ class Slurm(Scheduler):
             name,
             what=f"{module} on {processes} processes under torchrun, on {nodes} node(s).",
             log=f"{folder}/log.txt",
-            options=self.own.job_options,
+            options=self.section.job_options,
             nodes=nodes,
             processes_per_node=processes // nodes,
             restarts=self.settings.restarts,
@@ -145,11 +145,11 @@ class Slurm(Scheduler):
         values |= {
             "name": name,
             "folder": folder,
-            "setup": self.own.setup,
-            "python": self.own.python or sys.executable,
-            "lapse_seconds": f"{self.own.lapse_seconds:g}",
+            "setup": self.section.setup,
+            "python": self.section.python or sys.executable,
+            "lapse_seconds": f"{self.section.lapse_seconds:g}",
         }
-        return fill(Path(self.own.template or OURS), "launcher.slurm.template", values)
+        return fill(Path(self.section.template or OURS), "launcher.slurm.template", values)
 
 
 def ranges(numbers: list[int]) -> str:

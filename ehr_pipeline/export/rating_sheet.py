@@ -114,8 +114,8 @@ def made_up(opened: Open, many: int, seed: int) -> list[Timeline]:
     person, day, what = events.person[order], events.day[order], token[order]
     found: list[Timeline] = []
     for number in rng.permutation(np.unique(person)).tolist():
-        own = person == number
-        visits = _visits(day[own], what[own])
+        of_person = person == number
+        visits = _visits(day[of_person], what[of_person])
         if FEWEST_VISITS < len(visits) <= MOST_VISITS:
             end = int(rng.integers(FEWEST_VISITS, len(visits)))
             female = bool(block.people["female"][number])

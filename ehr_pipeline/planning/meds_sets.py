@@ -74,8 +74,8 @@ def _root(path: Path) -> Path | None:
     """Return the folder of the data set to which a file or a folder belongs: the nearest one that also holds metadata;
     None if there is none.
     """
-    own = path.absolute()
-    return next((one for one in (own, *list(own.parents)[:ABOVE]) if (one / METADATA).is_dir()), None)
+    folder = path.absolute()
+    return next((one for one in (folder, *list(folder.parents)[:ABOVE]) if (one / METADATA).is_dir()), None)
 
 
 def _shards(links: dict[str, Path]) -> Iterator[Path]:

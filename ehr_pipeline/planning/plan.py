@@ -101,13 +101,13 @@ def plan(
     `speed`: the speed of one of your cores, relative to the cores on which the rates were measured.
     `kept`: the share of the rows that become tokens.
     """
-    own, patients, tokens = study.launcher, patients or rows / ROWS_PER_PATIENT, rows * kept
+    launcher, patients, tokens = study.launcher, patients or rows / ROWS_PER_PATIENT, rows * kept
     share = _cohort_share(study)
     workers = {
         "inline": 1,
         "processes": min(study.records.workers, machines.first.cores),
-        "ray": max(int(machines.cores // own.ray.bucket_cpus), 1),
-        "slurm": min(own.slurm.array_tasks, machines.cores),
+        "ray": max(int(machines.cores // launcher.ray.bucket_cpus), 1),
+        "slurm": min(launcher.slurm.array_tasks, machines.cores),
     }
     buckets = study.records.buckets or _buckets(rows)
     workers = {name: min(count, buckets) for name, count in workers.items()}
@@ -119,7 +119,7 @@ def plan(
         seconds = {name: _seconds(rate, name, rows, count, speed) for name, count in workers.items()}
         size = _beyond(f"{rate.rows / 1e6:,.0f} M rows", rows / rate.rows)
         needs.append(Need(asset, seconds, disk.get(asset, 0) / 1e9, per_bucket if rate.alone < 1 else 0.5, 0, size))
-    used = min(own.processes, machines.gpus)
+    used = min(launcher.processes, machines.gpus)
     training, scoring = _network(study, tokens, machines, gpu_tokens, speed)
     embedding = scoring(2 * share * tokens)  # each record whole, and in two halves
     how = f"{rates.CPU_TOKENS_CORES} cores" if not machines.gpus else "your GPU" if gpu_tokens else "no GPU"
@@ -314,11 +314,11 @@ def _problems(
         yield "launcher.ray.job_gpus = 0, so the training asks Ray for no GPU"
     if backend == "ray" and 0 < study.launcher.ray.bucket_gigabytes < per_bucket:
         yield f"launcher.ray.bucket_gigabytes = {study.launcher.ray.bucket_gigabytes:g}, but a bucket takes {per_bucket:.2f} GB"
-    own = study.launcher.kubernetes
-    if backend == "kubernetes" and machines.gpus and not own.job_gpus:
+    cluster = study.launcher.kubernetes
+    if backend == "kubernetes" and machines.gpus and not cluster.job_gpus:
         yield "launcher.kubernetes.job_gpus = 0, so the training asks the cluster for no GPU"
-    if backend == "kubernetes" and 0 < own.bucket_gigabytes < per_bucket:
-        yield f"launcher.kubernetes.bucket_gigabytes = {own.bucket_gigabytes:g}, but a bucket takes {per_bucket:.2f} GB"
+    if backend == "kubernetes" and 0 < cluster.bucket_gigabytes < per_bucket:
+        yield f"launcher.kubernetes.bucket_gigabytes = {cluster.bucket_gigabytes:g}, but a bucket takes {per_bucket:.2f} GB"
     store = Path(study.study.store)
     existing = next(path for path in (store, *store.parents) if path.exists())
     free, needed = shutil.disk_usage(existing).free / 1e9, sum(need.disk for need in made.needs)

@@ -56,19 +56,19 @@ class TimeOfTasks:
 
 def of(study: Study, patients: float, tokens_of_patient: float) -> TimeOfTasks:
     """Estimate the tasks of a study, as if every patient had a label in each."""
-    own, split, named = study.predictions, study.patients.split, study.tasks
+    settings, split, named = study.predictions, study.patients.split, study.tasks
     test = split.test_share or TEST_SHARE
     shares = (1 - test - split.validation_share, split.validation_share, test)
-    fitted, *judged = (min(own.patients, share * patients) for share in shares)
+    fitted, *judged = (min(settings.patients, share * patients) for share in shares)
     tasks = named.screen + len(named.task)
     rows = fitted + sum(judged)
     seconds = rates.TASKS_SECONDS * tasks / rates.TASKS * rows / rates.TASKS_PATIENTS
-    sizes = [min(size, fitted) for size in own.labels for _ in range(replicates(size))] + [fitted]
+    sizes = [min(size, fitted) for size in settings.labels for _ in range(replicates(size))] + [fitted]
     of_head = sum(
-        effort(sum(judged), size, own.fine_tuning.epochs, chooses=size >= 2 * FEWEST_TO_CHOOSE) for size in sizes
+        effort(sum(judged), size, settings.fine_tuning.epochs, chooses=size >= 2 * FEWEST_TO_CHOOSE) for size in sizes
     )
     deaths = sum(task.outcome_kind == "death" for task in named.task)
-    heads = dict.fromkeys(own.fine_tuning.heads)
+    heads = dict.fromkeys(settings.fine_tuning.heads)
     histories = of_head * sum(tasks if head == "classifier" else tasks - deaths for head in heads)
-    length = min(own.tokens_before or study.encoder.context, study.encoder.context, tokens_of_patient)
+    length = min(settings.tokens_before or study.encoder.context, study.encoder.context, tokens_of_patient)
     return TimeOfTasks(tasks, rows, seconds, histories, histories * length)

@@ -10,7 +10,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.runs import previous_artifact
 from ehr_pipeline.runs.maker import Maker, versions_of, watched_files
 from ehr_pipeline.runs.passed_checks import Passed
-from ehr_pipeline.runs.previous_artifact import origin
+from ehr_pipeline.runs.previous_artifact import origin_of
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.tables.asset_names import (
@@ -71,9 +71,9 @@ class DataAssets(Maker):
             counts = catalog.build(self.store, found, settings, out, spread)
             if not self.study.patients.split.leaves_out:
                 return counts
-            own = [artifact for _, artifact in sorted(found.items())]
+            raw = [artifact for _, artifact in sorted(found.items())]
             return counts | {
-                "split": train_test_sides.build(own, identity.split_settings(self.study), out, settings.workers, spread)
+                "split": train_test_sides.build(raw, identity.split_settings(self.study), out, settings.workers, spread)
             }
 
         make = withdrawals.guard(build)
@@ -92,8 +92,8 @@ class DataAssets(Maker):
         records = self._events(read[EXTRACT_CATALOG])
         make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
         before = [self._method(asset) for asset in (RAW_RECORDS, EXTRACT_CATALOG, MAPPED_EVENTS)]
-        own = origin(before, files.sizes)
-        return self._make(MAPPED_EVENTS, versions_of(read) | build.states(files), make, own=own)
+        origin = origin_of(before, files.sizes)
+        return self._make(MAPPED_EVENTS, versions_of(read) | build.states(files), make, origin=origin)
 
     def vocabulary(self) -> Artifact:
         """Choose the concepts to keep. A concept keeps the token id that it had in an earlier vocabulary of the same origin."""
@@ -106,12 +106,12 @@ class DataAssets(Maker):
         settings, read = self.study.vocabulary, self.read(VOCABULARY)
         mapped, catalog = read[MAPPED_EVENTS], read.get(EXTRACT_CATALOG)
         mrsty = watched_files([Path(settings.mrsty)] if settings.mrsty else [], "in vocabulary.mrsty")
-        own = origin(mapped.manifest.get("origin"), self._method(VOCABULARY), mrsty.sizes)
+        origin = origin_of(mapped.manifest.get("origin"), self._method(VOCABULARY), mrsty.sizes)
         inputs = versions_of(read) | dict(zip(["mrsty"], mrsty.hashes(), strict=False))
         ladder, path = Ladder(self.study.events, mapped), settings.administrative_concepts
         name = "vocabulary.administrative_concepts"
         inputs |= ladder.inputs() if path else {}
-        inputs, earlier = previous_artifact.vocabulary(self._case(VOCABULARY, inputs, own))
+        inputs, earlier = previous_artifact.vocabulary(self._case(VOCABULARY, inputs, origin))
         folder = earlier.path if earlier else None
 
         def make(out: Path) -> Counts:
@@ -133,7 +133,7 @@ class DataAssets(Maker):
             counted.remove()
             return counts
 
-        return self._make(VOCABULARY, inputs, mrsty.guard(make), own=own)
+        return self._make(VOCABULARY, inputs, mrsty.guard(make), origin=origin)
 
     def patient_dataset(self) -> Artifact:
         """Build the patient data set, one row for each patient."""

@@ -87,8 +87,8 @@ def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, stu
     found = previous_artifact.reusable(RAW_RECORDS, store, extract)
     if found is None or found.manifest["inputs"] != state:
         return None
-    own, then = ASSETS[RAW_RECORDS].own_settings(study), found.manifest["settings"]
-    return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None
+    now, then = ASSETS[RAW_RECORDS].deciding_settings(study), found.manifest["settings"]
+    return found if now | {"withdrawals": ""} == then | {"withdrawals": ""} else None
 
 
 def _buckets_of_others(extract: str, store: Store, read: Sequence[str] | None) -> int:

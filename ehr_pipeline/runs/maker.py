@@ -108,7 +108,7 @@ class Maker:
         build: Callable[[Path], dict[str, Any]],
         *,
         partition: str | None = None,
-        own: str = "",
+        origin: str = "",
         machine: Decided | None = None,
         links: Mapping[str, str] | None = None,
     ) -> Artifact:
@@ -120,21 +120,21 @@ class Maker:
                 f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
                 " Start the run again."
             )
-        recipe = replace(self._recipe(asset, inputs, partition, own), links=dict(links or {}))
+        recipe = replace(self._recipe(asset, inputs, partition, origin), links=dict(links or {}))
         return self._publish(recipe, lists.guard(build), machine)
 
     def _publish(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None) -> Artifact:
         """Make the artifact of a recipe. Pipelines that only report what a run would make override this method."""
         return self.store.make(recipe, build, machine)
 
-    def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
-        """The recipe of an asset with these inputs; `own` is its origin."""
+    def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, origin: str = "") -> Recipe:
+        """The recipe of an asset with these inputs; `origin` is the hash of how its data were made."""
         declared, population = ASSETS[asset], withdrawn_patients.population_made(asset, self.store, self.study)
         settings, governed = (
-            declared.own_settings(self.study),
+            declared.deciding_settings(self.study),
             governance.label(declared.released, self.study.governance),
         )
-        return Recipe(asset, declared.version, settings, dict(inputs), partition, population, own, governed)
+        return Recipe(asset, declared.version, settings, dict(inputs), partition, population, origin, governed)
 
     def _note_learned(self, out: Path, patients: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
         """Record the training patients of an artifact: `patients` (unkeyed hashes), and those of the `earlier` artifact."""
@@ -146,12 +146,12 @@ class Maker:
 
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
         """How an asset is made, independent of its inputs: its version and settings."""
-        own = ASSETS[asset].own_settings(self.study)
-        return ASSETS[asset].version, previous_artifact.method_of(own) if asset == RAW_RECORDS else own
+        settings = ASSETS[asset].deciding_settings(self.study)
+        return ASSETS[asset].version, previous_artifact.method_of(settings) if asset == RAW_RECORDS else settings
 
-    def _case(self, asset: str, inputs: dict[str, str], own: str) -> previous_artifact.Case:
+    def _case(self, asset: str, inputs: dict[str, str], origin: str) -> previous_artifact.Case:
         """The asset about to be made, in the form in which `previous_artifact` chooses what it continues."""
-        return previous_artifact.Case(self.store, self.study, ASSETS[asset], inputs, own)
+        return previous_artifact.Case(self.store, self.study, ASSETS[asset], inputs, origin)
 
 
 def versions_of(artifacts: Mapping[str, Artifact]) -> dict[str, str]:

@@ -27,12 +27,12 @@ class Passed:
     """The notes on a study's extracts, for its current settings. Lists that the settings name are read once, here."""
 
     def __init__(self, study: Study):
-        own = ASSETS[RAW_RECORDS].own_settings(study)
+        settings = ASSETS[RAW_RECORDS].deciding_settings(study)
         self._terms = hash_of(
             [
                 __version__,
                 ASSETS[RAW_RECORDS].version,
-                own,
+                settings,
                 dataclasses.asdict(study.records.limits),
                 study.records.mode,
             ]

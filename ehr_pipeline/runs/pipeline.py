@@ -21,7 +21,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.runs import previous_artifact
 from ehr_pipeline.runs.data_stages import DataAssets
 from ehr_pipeline.runs.maker import versions_of, watched_ontology
-from ehr_pipeline.runs.previous_artifact import origin
+from ehr_pipeline.runs.previous_artifact import origin_of
 from ehr_pipeline.store.artifacts import Artifact, Counts, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.tables.asset_names import (
@@ -57,8 +57,8 @@ class Pipeline(DataAssets):
         settings, read = self.study.encoder, self.read(ENCODER_CHECKPOINT)
         dataset, split, vocabulary = read[PATIENT_DATASET], read[DATA_SPLIT], read[VOCABULARY]
         before = [self._method(asset) for asset in (PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT)]
-        own = origin(vocabulary.manifest.get("origin"), before)
-        inputs, start = previous_artifact.encoder(self._case(ENCODER_CHECKPOINT, versions_of(read), own))
+        origin = origin_of(vocabulary.manifest.get("origin"), before)
+        inputs, start = previous_artifact.encoder(self._case(ENCODER_CHECKPOINT, versions_of(read), origin))
         # Checkpoints are kept outside the artifact: the next run of the same recipe resumes an interrupted training.
         resume = self._work(".training", ENCODER_CHECKPOINT, inputs)
         leaves_out = self.study.patients.split.leaves_out
@@ -85,7 +85,7 @@ class Pipeline(DataAssets):
                 self._note_learned(out, build.patients(dataset, out), start.path if start else other)
             return counts
 
-        artifact = self._make(ENCODER_CHECKPOINT, inputs, make, own=own, machine=build.machine)
+        artifact = self._make(ENCODER_CHECKPOINT, inputs, make, origin=origin, machine=build.machine)
         shutil.rmtree(resume, ignore_errors=True)
         return artifact
 
@@ -178,12 +178,12 @@ class Pipeline(DataAssets):
 
         settings, artifacts = self.study.embeddings, self.read(PATIENT_EMBEDDINGS)
         method = self._method(COHORT), self._method(PATIENT_EMBEDDINGS)
-        own = origin(artifacts[ENCODER_CHECKPOINT].data_version, method)
+        origin = origin_of(artifacts[ENCODER_CHECKPOINT].data_version, method)
         inputs = versions_of(artifacts)
         inputs |= (
             Ladder(self.study.events, artifacts[MAPPED_EVENTS]).inputs() if settings.pooling.select == "list" else {}
         )
-        inputs, earlier = previous_artifact.space(self._case(PATIENT_EMBEDDINGS, inputs, own))
+        inputs, earlier = previous_artifact.space(self._case(PATIENT_EMBEDDINGS, inputs, origin))
         # Finished shards are kept outside the artifact, like training checkpoints, so that the next run does not repeat them.
         work = self._work(".embedding", PATIENT_EMBEDDINGS, inputs)
 
@@ -198,7 +198,9 @@ class Pipeline(DataAssets):
                 self._note_learned(out, plain, earlier.path if earlier else None)
             return counts
 
-        artifact = self._make(PATIENT_EMBEDDINGS, inputs, make, own=own, machine=lambda _: hardware_choices.noted(work))
+        artifact = self._make(
+            PATIENT_EMBEDDINGS, inputs, make, origin=origin, machine=lambda _: hardware_choices.noted(work)
+        )
         shutil.rmtree(work, ignore_errors=True)
         return artifact
 
@@ -214,8 +216,8 @@ class Pipeline(DataAssets):
             inputs["truth"] = typed_settings.file_hash(*truth.files)
         space = embeddings.digest(ARRAYS), embeddings.digest(FACTS)
         encoder, method = embeddings.manifest["inputs"][ENCODER_CHECKPOINT], self._method(CLUSTERS)
-        own = origin(encoder, space, self._method(COHORT), method)
-        inputs, clustered, earlier = previous_artifact.clusters(self._case(CLUSTERS, inputs, own))
+        origin = origin_of(encoder, space, self._method(COHORT), method)
+        inputs, clustered, earlier = previous_artifact.clusters(self._case(CLUSTERS, inputs, origin))
 
         def make(out: Path) -> Counts:
             from ehr_pipeline.clusters import build
@@ -227,7 +229,7 @@ class Pipeline(DataAssets):
 
             return build.machine(out)
 
-        return self._make(CLUSTERS, inputs, truth.guard(make), own=own, machine=machine)
+        return self._make(CLUSTERS, inputs, truth.guard(make), origin=origin, machine=machine)
 
     def patient_trajectories(self, launch: Launch | None = None) -> Artifact:
         """Divide each patient's record into time windows, and find the vector, cluster and map position of each window."""

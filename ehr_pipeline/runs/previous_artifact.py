@@ -26,7 +26,7 @@ NOT_OF_THE_METHOD = ("withdrawals", "latest_date")
 """Settings of `raw_records` that decide which patients and dates are kept, but not how records are read."""
 
 
-def origin(*parts: Any) -> str:
+def origin_of(*parts: Any) -> str:
     """Return a hash of everything that decides how data are made."""
     return hash_of(parts)
 
@@ -61,7 +61,7 @@ class Case:
 
     def same_recipe(self, *apart: str) -> Artifact | None:
         """Return an intact artifact with the same version, settings and inputs, except the inputs named in `apart`; or None."""
-        wanted = self.asset.version, self.asset.own_settings(self.study), self.inputs
+        wanted = self.asset.version, self.asset.deciding_settings(self.study), self.inputs
         for found in self.store.candidates(self.asset.name):
             manifest = found.manifest
             inputs = {name: value for name, value in manifest["inputs"].items() if name not in apart}
@@ -71,9 +71,9 @@ class Case:
 
     def same_origin(self) -> list[Artifact]:
         """Return the intact artifacts of the same version and origin: the current one, then the others, newest first."""
-        own = self.asset.version, self.origin
+        wanted = self.asset.version, self.origin
         found = self.store.candidates(self.asset.name)
-        alike = (one for one in found if (one.manifest["version"], one.manifest.get("origin")) == own)
+        alike = (one for one in found if (one.manifest["version"], one.manifest.get("origin")) == wanted)
         return [one for one in alike if _intact(one)]
 
 

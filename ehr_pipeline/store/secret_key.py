@@ -122,13 +122,13 @@ def foreign(store: Path) -> str:
 
     Raises UserError when the store's key cannot be read.
     """
-    own = read(store)
-    others = [name for name in names_in(store) if own is None or own.name != name]
+    key = read(store)
+    others = [name for name in names_in(store) if key is None or key.name != name]
     if not others:
         return ""
     problem = f"is missing, with which its records were hashed ({others[0]})"
-    if own is not None:
-        problem = f"is {own.name}, but records in it were hashed with {others[0]}"
+    if key is not None:
+        problem = f"is {key.name}, but records in it were hashed with {others[0]}"
     return (
         f"{store}: the key of the store {problem}. Where they were read, run `ehr-pipeline key export FILE`; here,"
         " `ehr-pipeline key import FILE`. A mirror never holds a key. If it is lost for good, `ehr-pipeline key new` draws another:"
@@ -209,8 +209,8 @@ def bring(store: Path, file: Path) -> Key:
 
 def draw_anew(store: Path) -> Key:
     """Draw a new key for a store that has lost its key. Raises UserError when the store has a key."""
-    if (own := read(store)) is not None:
-        raise UserError(f"{store} (study.store) has its key ({own.name}). Nothing was changed.")
+    if (key := read(store)) is not None:
+        raise UserError(f"{store} (study.store) has its key ({key.name}). Nothing was changed.")
     return _write(store / FILE, Key(secrets.token_bytes(_BYTES)))
 
 

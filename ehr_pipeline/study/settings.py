@@ -188,15 +188,15 @@ RENAMED = {("reports", "colour_by"): "audited"}
 def _with_names_of_today(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """The values under the current names of their settings. Raises SettingsError if both names of a setting are used."""
     for (section, old), new in RENAMED.items():
-        own = values.get(section)
-        if not isinstance(own, Mapping) or old not in own:
+        table = values.get(section)
+        if not isinstance(table, Mapping) or old not in table:
             continue
-        if new in own:
+        if new in table:
             raise SettingsError(where, [f"{section}.{old} is the old name of {section}.{new}: remove {section}.{old}."])
         _log.warning(
             "%s: %s.%s is called %s.%s now; the old name will not be read for ever", where, section, old, section, new
         )
-        values = {**values, section: {new if name == old else name: value for name, value in own.items()}}
+        values = {**values, section: {new if name == old else name: value for name, value in table.items()}}
     return values
 
 
@@ -223,11 +223,11 @@ def _with_presets(values: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the values of the chosen or default presets; values in the file take precedence."""
     filled = dict(values)
     for section, cls in (("encoder", EncoderSettings), ("embeddings", EmbeddingsSettings)):
-        own = values.get(section)
-        if isinstance(own, Mapping):
+        table = values.get(section)
+        if isinstance(table, Mapping):
             presets: dict[str, dict[str, Any]] = cls.PRESETS
-            name = own.get("preset", next(iter(presets)))
-            filled[section] = merged(presets.get(name, {}) if isinstance(name, str) else {}, own)
+            name = table.get("preset", next(iter(presets)))
+            filled[section] = merged(presets.get(name, {}) if isinstance(name, str) else {}, table)
     return filled
 
 
@@ -258,11 +258,13 @@ def _deaths(study: Study) -> Iterator[str]:
 
 def _fine_tuning(study: Study) -> Iterator[str]:
     """Problems with fine-tuning: there is no task, or more layers are to be frozen than the encoder has."""
-    own, layers = study.predictions.fine_tuning, study.encoder.layers
-    if own.heads and not study.tasks.any:
+    asked, layers = study.predictions.fine_tuning, study.encoder.layers
+    if asked.heads and not study.tasks.any:
         yield "predictions.fine_tuning.heads: there is no task to fine-tune the encoder for. Name some under [tasks], or no heads."
-    if own.frozen_layers > layers:
-        yield f"predictions.fine_tuning.frozen_layers is {own.frozen_layers}, but the encoder has {layers} layers (encoder.layers)."
+    if asked.frozen_layers > layers:
+        yield (
+            f"predictions.fine_tuning.frozen_layers is {asked.frozen_layers}, but the encoder has {layers} layers (encoder.layers)."
+        )
 
 
 def _roots(study: Study) -> Iterator[str]:

@@ -143,7 +143,7 @@ def put(
         (out / "notes" / "removals.json").write_text("[]")
         return {"rows_in": 1, "kept": 1}
 
-    settings = ASSETS[asset].own_settings(study) if asset == "raw_records" else {"n": n}
+    settings = ASSETS[asset].deciding_settings(study) if asset == "raw_records" else {"n": n}
     population = withdrawn_patients.population(asset, store, study)
     store.make(Recipe(asset, "1", settings | {"n": n}, inputs, partition, population), build)
 
