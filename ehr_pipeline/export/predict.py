@@ -12,6 +12,7 @@ All of this is patient data, and as restricted as the records.
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from ehr_pipeline.embeddings.embedding_job import Inference
+from ehr_pipeline.encoder.configuration import WEIGHTS
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.export import apply
@@ -32,7 +34,7 @@ from ehr_pipeline.predictions.answers_job import mean_vectors
 from ehr_pipeline.predictions.compare import Case, as_written
 from ehr_pipeline.predictions.encoder_queries import Answers
 from ehr_pipeline.predictions.features import of_histories
-from ehr_pipeline.predictions.fitted import Fitted
+from ehr_pipeline.predictions.fitted import TUNED, Fitted
 from ehr_pipeline.predictions.masked import answers as answers_of
 from ehr_pipeline.predictions.metrics import Calibration
 from ehr_pipeline.predictions.metrics import log_odds as odds_of
@@ -40,12 +42,14 @@ from ehr_pipeline.predictions.models import BY_NAME, Model
 from ehr_pipeline.predictions.rows import JUDGE, People, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.predictions.table import Row, TaskResults, read_calibrations
+from ehr_pipeline.predictions.tuned_weights import TunedModel
 from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
 from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tasks import prediction_times
 from ehr_pipeline.tasks.prediction_times import Asked
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 AT_ONCE = 2_000
@@ -67,6 +71,19 @@ class Scorer:
     """Size of the vocabulary."""
     encoder: PackedEncoder
     how: Inference
+    tuned: TunedModel | None = None
+    """The model, if it is fine-tuned."""
+
+    @classmethod
+    def of(
+        cls, fitted: Fitted, model: Model, calibration: Calibration, size: int, at_work: tuple[PackedEncoder, Inference]
+    ) -> "Scorer":
+        """A task's model, with the encoder that it was made with. Raises Damaged."""
+        facts, tuned = fitted.facts, None
+        if model.name in fitted.tuned:
+            path, head = fitted.tuned[model.name], model.name.removeprefix(TUNED)
+            tuned = TunedModel.read(path, deepcopy(at_work[0]), head, facts.tokens, stops=facts.stops)
+        return cls(fitted, model, calibration, size, *at_work, tuned)
 
     def rows(self, row: NDArray[np.int64], last_day: NDArray[np.int32]) -> Rows:
         """Make the rows of the task, one for each patient. `row` (n,) are the patients' rows in a shard; everything about a patient
@@ -93,6 +110,11 @@ class Scorer:
     def log_odds(self, histories: Shard, rows: Rows, female: NDArray[np.float64]) -> NDArray[np.float64]:
         """The recalibrated log-odds (n,) of the rows with these histories."""
         facts = self.fitted.facts
+        if self.tuned:
+            reads = self.tuned.reads_vectors
+            vectors = mean_vectors(self.encoder, histories, self.how) if reads else np.zeros((len(rows), 0), np.float32)
+            odds = self.tuned.log_odds(histories, rows.asked, (self.how, facts.tokens_before), vectors)
+            return odds_of(self.calibration.apply(as_written(odds)))
         tokens = np.array(facts.tokens, np.int64)
         answers = {"": self._answers(histories, rows, tokens)} if ENCODED & {*self.model.features} else {}
         of_rows, people = of_histories(histories, rows, self.size), People(female, {})
@@ -146,13 +168,17 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
             f"{folders.results} was made with another vocabulary than {folders.model}. Name what belongs together."
         )
     model = _applied(fitted, verdict, results)
+    if ENCODED & {*model.features} and fitted.facts.checkpoint != file_hash(folders.model / WEIGHTS):
+        raise InputError(
+            f"{folders.results} was made with another encoder than {folders.model}. Name what belongs together."
+        )
     calibration = read_calibrations(folders.results, verdict["task"]).get(model.name, Calibration(1.0, 0.0))
     given = prediction_times.read(file, names_of(study.records))
     whole = replace(study, patients=replace(study.patients, min_visits=1, visit_window_days=fitted.facts.visit_window))
     with build_lock.scratch(Path(study.study.store)) as work:
         apply.patients(whole, folders.model, folders.extract, work)
-        with apply.model_at_work(study, folders.model, vocabulary) as (encoder, how):
-            scorer = Scorer(fitted, model, calibration, vocabulary.size, encoder, how)
+        with apply.model_at_work(study, folders.model, vocabulary) as at_work:
+            scorer = Scorer.of(fitted, model, calibration, vocabulary.size, at_work)
             paths = apply.shards(work)
             scored = _scores(scorer, given, paths, study)
             highest = np.argsort(-np.nan_to_num(scored.odds, nan=-np.inf), kind="stable")[:explained]
@@ -184,7 +210,7 @@ def _verdict(results: TaskResults, task: str) -> Row:
 
 
 INSTEAD = ("masked_recency", "vectors_masked", "vectors", "masked")
-"""Models that may replace a fine-tuned one, whose weights are not kept; the first of them that was fitted is applied."""
+"""Models that may replace a fine-tuned one whose weights were not kept; the first of them that was fitted is applied."""
 
 
 def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
@@ -194,8 +220,9 @@ def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
         if fitted.applies(name) and results.final(verdict["task"], name) is not None:
             return BY_NAME[name]
     raise InputError(
-        f"--task: the models of {verdict['task']!r} are fine-tuned, whose weights are not kept. Add one of"
-        f" {', '.join(INSTEAD)} to predictions.models, and make task_results again."
+        f"--task: the model of {verdict['task']!r} is fine-tuned, and its weights were not kept. Set"
+        " predictions.fine_tuning.keep_weights = true, or add one of"
+        f" {', '.join(INSTEAD)} to predictions.models. Then make task_results again."
     )
 
 

@@ -83,7 +83,7 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
         tuned = tuning_inputs.answers(job.work, definition.slug)
         case = Case(rows, told, people, tokens, answers, how.settings, how.seed, _stops(definition), tuned)
         with one_thread():
-            parts.append(_task(definition, case, vocabulary, (dataset, how.key), out, progress=progress))
+            parts.append(_task(definition, case, (vocabulary, job), (dataset, how.key), out, progress=progress))
     checkpoint = artifacts[ENCODER_CHECKPOINT]
     seen = guards.unseen(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
     results = result_tables.with_verdicts(joined(parts))
@@ -106,7 +106,7 @@ def _stops(definition: Definition) -> bool:
 def _task(
     definition: Definition,
     case: Case,
-    vocabulary: Vocabulary,
+    made_with: tuple[Vocabulary, AnswersJob],
     store: tuple[Sequence[Path], Key],
     out: Path,
     *,
@@ -114,6 +114,7 @@ def _task(
 ) -> TaskResults:
     """Fit and evaluate the models of a task, and write their predictions."""
     found, rows, slug = _fitted(definition, case, progress), case.rows, definition.slug
+    vocabulary, job = made_with
     made = result_tables.tables(definition, case, found)
     progress.judged(len(rows), definition.name)
     table = Table.of(
@@ -143,7 +144,9 @@ def _task(
     )
     _write_predictions(definition, rows, found, store, out)
     _write_calibrations(slug, found, out)
-    fitted.write(definition, case, found, vocabulary, out / fitted.FITTED / slug)
+    folder = out / fitted.FITTED / slug
+    fitted.write(definition, case, found, (vocabulary, job.checkpoint), folder)
+    fitted.keep_tuned(job.work, slug, made.verdicts[0]["model"], folder)
     return TaskResults(**vars(made) | {"guards": (*made.guards, *found_guards), "deciding_concepts": tuple(listed)})
 
 

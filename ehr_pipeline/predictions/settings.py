@@ -45,6 +45,11 @@ class FineTuning:
         gt=0,
     )
     batch: int = option("Number of histories in an update.", 16, ge=1)
+    keep_weights: bool = option(
+        "Whether to keep the weights of the fine-tuned models that verdicts name, each trained on all labels, so that"
+        " `ehr-pipeline predict` can apply them. Each takes up to as much disk space as the encoder's checkpoint.",
+        True,
+    )
 
 
 @settings

@@ -12,6 +12,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -27,6 +28,7 @@ from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.patients.histories import cut
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.predictions import tuned_weights
 from ehr_pipeline.predictions.heads import Floats, Part, Start, Tuned, fitted_start, freeze, parts
 from ehr_pipeline.predictions.masked import laid
 from ehr_pipeline.predictions.models import HEADS
@@ -64,7 +66,8 @@ def run(job: TuningJob) -> None:
             training = _Training(tuned, histories, data, how=how, settings=job.fine_tuning, seed=seed)
             for own in owns:
                 if not (path := task.answer(head, own)).is_file():  # it may exist if processes were restarted
-                    save(path, training.answered(own))
+                    kept = task.weights(head) if job.fine_tuning.keep_weights and own == task.samples - 1 else None
+                    save(path, training.answered(own, kept))
                 progress.advance(_effort(task, own, job.fine_tuning), f"{task.name}: {head}, {task.said(own)}")
 
 
@@ -102,12 +105,15 @@ class _Training:
     ):
         self.tuned, self.histories, self.data = tuned, histories, data
         self.how, self.settings, self.seed = how, settings, seed
-        self.before = [each.detach().clone() for each in tuned.trained()]
+        self.before = {name: each.detach().clone() for name, each in tuned.named_parameters() if each.requires_grad}
         self.plain: Floats | None = None
         """For the heads sum and mask: the encoder's own s (n,) on the training rows, before fine-tuning."""
 
-    def answered(self, own: int) -> Floats:
-        """Train on one sample of labels. Returns the log-odds (n,) of the task's rows; NaN on the training side."""
+    def answered(self, own: int, kept: Path | None = None) -> Floats:
+        """Train on one sample of labels. Returns the log-odds (n,) of the task's rows; NaN on the training side.
+
+        `kept`: the file for the weights; None if they are not kept.
+        """
         sample = self.data.sample(own)
         epochs = self.settings.epochs
         if sample.kept is not None and epochs:
@@ -115,8 +121,10 @@ class _Training:
         self._learn(sample, own, epochs)
         found = np.full(len(self.data.row), np.nan)
         judged = self.data.judged
-        offset = sample.offset[judged] if self.tuned.head == "classifier" else 0.0
-        found[judged] = self.tuned.odds(self.histories, judged, self.how) + offset + sample.shift
+        found[judged] = self.tuned.odds(self.histories, judged, self.how) + self._offset(sample, judged) + sample.shift
+        if kept:
+            fixed = sample.history if self.tuned.head == "classifier" else np.zeros(1)
+            tuned_weights.save(kept, self.tuned, self.before, np.append(fixed[:-1], fixed[-1] + sample.shift))
         self._restore()
         return found
 
@@ -187,7 +195,7 @@ class _Training:
 
     @torch.no_grad()
     def _restore(self) -> None:
-        for each, before in zip(self.tuned.trained(), self.before, strict=True):
+        for each, before in zip(self.tuned.trained(), self.before.values(), strict=True):
             each.copy_(before)
 
 

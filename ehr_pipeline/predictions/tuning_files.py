@@ -3,6 +3,7 @@
 tuning/<task>.json                     facts of the task: heads, samples
 tuning/<task>.npz                      rows of the task, labels, and the classifier's initial values for each sample
 tuning/<task>/<head>-<sample>.npy      log-odds (n,) of the task's rows, NaN on the training side
+tuning/<task>/<head>.safetensors       weights with all labels, if they are kept (`tuned_weights`)
 
 Axes: n rows of the task, m those of a sample, D hidden size.
 """
@@ -23,6 +24,8 @@ TRAINING = 3.0
 """Training on a history takes about as long as scoring this many histories."""
 FEWEST_TO_CHOOSE = 100
 """The number of epochs is chosen only if a sample has at least this many cases, and as many non-cases."""
+PARTS = ("offset", "weights", "history")
+"""The arrays of a `Linear`."""
 COLUMNS = ("shard", "row", "first", "last", "asked", "label", "weight", "fitted", "judged")
 
 
@@ -65,6 +68,11 @@ class Learned:
         return self._linear.offset
 
     @property
+    def history(self) -> Floats:
+        """Weights of the vector of the history, and the intercept (D + 1,), which give `offset`."""
+        return self._linear.history
+
+    @property
     def _linear(self) -> "Linear":
         assert self.starts is not None
         return self.starts[1 if self.is_part else 0]
@@ -78,6 +86,8 @@ class Linear:
     """The part (n,) of the log-odds that training does not change: from the vector of the history, and the intercept."""
     weights: Floats
     """Weights of the state at the mask (D,)."""
+    history: Floats
+    """Weights of the vector of the history, and the intercept (D + 1,): they give the offset of any history."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ class Laid:
         starts = None
         if f"weights{own}" in found:
             starts = tuple(
-                Linear(np.asarray(found[f"offset{own}{of}"]), np.asarray(found[f"weights{own}{of}"]))
+                Linear(*(np.asarray(found[f"{part}{own}{of}"]) for part in PARTS))
                 for of in ("", "part" if f"weights{own}part" in found else "")
             )
         kept = np.asarray(found[f"kept{own}"], bool) if f"kept{own}" in found else None
@@ -162,6 +172,10 @@ class Task:
         """The output file of a head and a sample."""
         return answer_of(self.folder, self.name, head, self.names[own])
 
+    def weights(self, head: str) -> Path:
+        """The file with the weights of a head that was trained on all labels."""
+        return weights_of(self.folder, self.name, head)
+
     def read(self) -> Laid:
         """Read the rows and samples of the task."""
         with np.load(self.folder / f"{self.name}.npz") as arrays:
@@ -180,6 +194,11 @@ def name_of(labels: int | None, replicate: int) -> str:
 def answer_of(folder: Path, task: str, head: str, sample: str) -> Path:
     """The file with the log-odds of a task."""
     return folder / task / f"{head}-{sample}.npy"
+
+
+def weights_of(folder: Path, task: str, head: str) -> Path:
+    """The file with the weights of a task's head."""
+    return folder / task / f"{head}.safetensors"
 
 
 def save(path: Path, odds: Floats) -> None:

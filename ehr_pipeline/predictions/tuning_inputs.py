@@ -85,7 +85,7 @@ def write(work: Path, task: ToTune, vectors: NDArray[np.float32], settings: Pred
         if "classifier" in heads:
             for of, each in (("", sample), *((("part", sample.take(kept)),) if kept is not None else ())):
                 start = probe(table, each, vectors, seed)
-                columns[f"offset{number}{of}"], columns[f"weights{number}{of}"] = start.offset, start.weights
+                columns |= {f"{part}{number}{of}": getattr(start, part) for part in tuning_files.PARTS}
     facts = {
         "heads": heads,
         "names": [tuning_files.name_of(labels, replicate) for labels, replicate, _ in samples],
@@ -102,7 +102,8 @@ def probe(table: Table, sample: Sample, vectors: NDArray[np.float32], seed: int)
     """Fit the logistic regression of the model `vectors` on a sample, without correcting log-odds to the prevalence of patients."""
     _, plain = learners.logistic(table, sample, seed)
     half = vectors.shape[1] // 2
-    return Linear(vectors[:, :half] @ plain[:half] + plain[-1] - sample.shift, plain[half:-1])
+    history = np.append(plain[:half], plain[-1] - sample.shift)
+    return Linear(vectors[:, :half] @ history[:-1] + history[-1], plain[half:-1], history)
 
 
 def held_back(rows: Rows, sample: Sample, seed: int) -> NDArray[np.bool_] | None:

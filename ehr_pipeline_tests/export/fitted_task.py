@@ -20,7 +20,8 @@ SLOPE, INTERCEPT = 2.0, 0.5
 
 def written(tiny: Pipeline, folder: Path, model: str = "recency") -> np.ndarray:
     """Write the results of the task `a`; its model has random weights for counts and recency. Returns them by concept (c, 2)."""
-    vocabulary = Vocabulary.read(tiny.store.current("encoder_checkpoint").file("checkpoint"))
+    checkpoint = tiny.store.current("encoder_checkpoint").file("checkpoint")
+    vocabulary = Vocabulary.read(checkpoint)
     concepts = np.arange(len(vocabulary.concepts)) + FIRST_CONCEPT
     weights = np.random.default_rng(0).normal(0, 0.3, (len(concepts), 2))
     curves: Any = {model: rising(0.7, 0.02), "counts": rising(0.6, 0.02), "vectors": rising(0.6, 0.03)}
@@ -36,7 +37,7 @@ def written(tiny: Pipeline, folder: Path, model: str = "recency") -> np.ndarray:
     )
     flat = np.concatenate([np.zeros(4), weights.T.ravel(), [-1.0]])  # age and sex decide nothing
     fit = Fit(BY_NAME[model], None, 0, np.zeros(0), None, 0.5, flat)
-    fitted.write(definition, cast(Case, case), [fit], vocabulary, folder / fitted.FITTED / "a")
+    fitted.write(definition, cast(Case, case), [fit], (vocabulary, checkpoint), folder / fitted.FITTED / "a")
     (folder / CALIBRATIONS).mkdir()
     told = f'{{"{model}": {{"slope": {SLOPE}, "intercept": {INTERCEPT}}}}}'
     (folder / CALIBRATIONS / "a.json").write_text(told)

@@ -10,11 +10,15 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from scipy.special import expit
+import torch
+from scipy.special import expit, logit
 
-from ehr_pipeline.errors import InputError
+from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.errors import Damaged, InputError
 from ehr_pipeline.export.predict import Folders, _applied, predict
+from ehr_pipeline.predictions import tuned_weights
 from ehr_pipeline.predictions.fitted import Fitted
+from ehr_pipeline.predictions.heads import Start, Tuned
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
@@ -106,8 +110,59 @@ def test_another_model_is_applied_where_the_best_is_fine_tuned(tmp_path: Path) -
     assert _applied(Fitted(facts, {"vectors": np.zeros(3)}), verdict, made).name == "vectors"
     assert _applied(Fitted(facts, {}), verdict, made).name == "masked"
     without = invented(("a",), {name: curves[name] for name in ("tuned_mask", "counts")})
-    with pytest.raises(InputError, match="whose weights are not kept"):
+    with pytest.raises(InputError, match="its weights were not kept"):
         _applied(Fitted(facts, {}), verdict, without)
+    assert (
+        _applied(Fitted(facts, {"vectors": np.zeros(3)}, {"tuned_mask": tmp_path}), verdict, made).name == "tuned_mask"
+    )
+
+
+def test_a_fine_tuned_model_is_applied_with_its_calibration(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    """Weights of which only scale and shift of the head changed: its log-odds are those without labels, scaled and shifted."""
+    results = tmp_path / "results"
+    results.mkdir()
+    written(tiny, results, "tuned_mask")
+    own, file = folders(tiny, extract, results), tmp_path / "days.csv"
+    ids = schemas.read(tiny.store.current("patient_dataset").files("patients")[0], ["patient_id"]).column("patient_id")
+    file.write_text("patient_id,event_date\n" + "".join(f"{who},{CUT}\n" for who in ids.to_pylist()[:20]))
+    encoder = checkpoint.load(own.model, Vocabulary.read(own.model), torch.device("cpu"))
+    tuned = Tuned(encoder, "mask", Fitted.read(results, "a").facts.tokens, stops=False, precision="float32")
+    before = {name: each.detach().clone() for name, each in tuned.named_parameters()}
+    tuned.begin(Start(np.zeros(0), 0.3, -0.2))
+    kept = results / "fitted/a/tuned_mask.safetensors"
+    tuned_weights.save(kept, tuned, before, np.array([0.7]))
+    assert kept.stat().st_size < 1_000, "only what changed is kept"
+    predict(tiny.study, own, "a", file, tmp_path / "out", explained=3)
+    told = json.loads((tmp_path / "out/task.json").read_text())
+    assert (told["model"], told["applied model"]) == ("tuned_mask", "tuned_mask")
+    risks = pl.DataFrame(pq.read_table(tmp_path / "out/risks.parquet"))["predicted_boolean_probability"]
+    kept.unlink()
+    (results / "calibrations/a.json").write_text("{}")  # recalibrated by nothing, and without labels
+    (results / "results.csv").write_text((results / "results.csv").read_text().replace("tuned_mask,", "masked,"))
+    predict(tiny.study, own, "a", file, tmp_path / "plain")
+    assert json.loads((tmp_path / "plain/task.json").read_text())["applied model"] == "masked"
+    plain = pl.DataFrame(pq.read_table(tmp_path / "plain/risks.parquet"))["predicted_boolean_probability"]
+    odds = np.exp(0.3) * logit(plain.drop_nulls().to_numpy()) - 0.2 + 0.7
+    assert np.allclose(risks.drop_nulls().to_numpy(), expit(INTERCEPT + SLOPE * odds), atol=1e-5)
+    assert risks.n_unique() > 10
+    rests_on = pl.DataFrame(pq.read_table(tmp_path / "out/concepts.parquet"))
+    assert rests_on["patient_id"].n_unique() == 3
+    assert rests_on["adds_to_log_odds"].abs().max() > 0.01
+
+
+def test_another_encoder_and_damaged_weights_are_told(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    written(tiny, results, "tuned_mask")
+    own, file = folders(tiny, extract, results), tmp_path / "days.csv"
+    file.write_text(f"patient_id,event_date\nnobody,{CUT}\n")
+    (results / "fitted/a/tuned_mask.safetensors").write_bytes(b"half a file")
+    with pytest.raises(Damaged, match=r"tuned_mask\.safetensors: the fine-tuned weights cannot be read"):
+        predict(tiny.study, own, "a", file, tmp_path / "out")
+    facts = results / "fitted/a/facts.json"
+    facts.write_text(facts.read_text().replace('"checkpoint": "', '"checkpoint": "0'))
+    with pytest.raises(InputError, match="another encoder"):
+        predict(tiny.study, own, "a", file, tmp_path / "out")
 
 
 def test_what_does_not_belong_together_is_told(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:

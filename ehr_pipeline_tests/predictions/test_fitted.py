@@ -51,6 +51,7 @@ def test_plain_weights_give_the_log_odds_of_the_fit(tmp_path: Path) -> None:
     learned_from = np.arange(200)
     table = Table.of(blocks, learned_from, free=model.free)
     odds, weights = logistic(table, Sample(learned_from, label[:200], np.ones(200), 0.1), 0)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
     fit = Fit(model, None, 0, np.zeros(0), None, 0.5, weights)
     rule = {"last": -1, "opens": 1, "closes": 365, "lookback": 0, "visit_window": 0}
     definition = Definition(0, "Asthma", "asthma", ("C1",), (), "landmark", False, True, rule)
@@ -58,7 +59,7 @@ def test_plain_weights_give_the_log_odds_of_the_fit(tmp_path: Path) -> None:
         definition,
         cast(Case, case),
         [fit],
-        cast(Vocabulary, SimpleNamespace(hash="abc")),
+        (cast(Vocabulary, SimpleNamespace(hash="abc")), tmp_path),
         tmp_path / "fitted" / "asthma",
     )
     read = Fitted.read(tmp_path, "asthma")

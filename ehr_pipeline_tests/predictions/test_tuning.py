@@ -1,31 +1,41 @@
 """Fine-tuning: gradients and starts against plain references, what is frozen, what is learned, and that nothing leaks into it."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import load_file
 from scipy.optimize import minimize
 from torch import nn
 
 from ehr_pipeline.embeddings.embedding_job import Inference
+from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.patients.histories import ALWAYS, cut
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.predictions import heads, tuning, tuning_files, tuning_inputs
+from ehr_pipeline.predictions.answers_job import mean_vectors
+from ehr_pipeline.predictions.compare import as_written
+from ehr_pipeline.predictions.fitted import Fitted
 from ehr_pipeline.predictions.heads import Start, Tuned, fitted_start, freeze, parts
 from ehr_pipeline.predictions.learners import Sample
 from ehr_pipeline.predictions.masked import laid
-from ehr_pipeline.predictions.rows import FIT
+from ehr_pipeline.predictions.rows import FIT, JUDGE
 from ehr_pipeline.predictions.settings import FineTuning, PredictionsSettings
 from ehr_pipeline.predictions.table import TaskResults
-from ehr_pipeline.vocabulary.table import MASK
+from ehr_pipeline.predictions.tuned_weights import TunedModel
+from ehr_pipeline.vocabulary.table import MASK, Vocabulary
 from ehr_pipeline_tests.encoder.stock_class import stock_of
 from ehr_pipeline_tests.patients.test_histories import Record, shard_of
 from ehr_pipeline_tests.predictions.data import Planted
+from ehr_pipeline_tests.predictions.test_build import rows_of
 
 SETTINGS = EncoderSettings(hidden_size=16, layers=2, heads=2, feed_forward=32, dropout=0.0, attention_dropout=0.0)
 HOW = Inference(context=6, age_unit="year", max_positions=514, batch_tokens=12, precision="float32")
@@ -259,11 +269,54 @@ def test_labels_of_the_test_side_are_not_read(planted: Planted, tmp_path: Path) 
     assert np.isfinite(np.delete(found[0][0], fitted)).all()
 
 
+@pytest.mark.parametrize("head", ALL)
+def test_kept_weights_give_new_histories_the_log_odds_of_the_page(
+    planted: Planted, head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where layers are frozen: only what changed is kept."""
+    monkeypatch.setattr(tuning_files, "FEWEST_TO_CHOOSE", 1_000_000)  # else the best number of epochs may be none
+    frozen = {"classifier": 0, "sum": 1, "mask": 0}[head]
+    kept = replace(
+        tuning_with(heads=(head,), epochs=1, learning_rate=1e-2, frozen_layers=frozen), models=("counts",), labels=(10,)
+    )
+    made = planted.results(tmp_path / "out", kept)
+    (verdict,) = (row for row in made.verdicts if row["task"] == "risky")
+    assert verdict["model"] == f"tuned_{head}"
+    own = Fitted.read(tmp_path / "out", "risky")
+    assert own.applies(verdict["model"])
+    rows = rows_of(planted)
+    judged = rows.take(rows.on(JUDGE))
+    paths = sorted((planted.folder / "dataset/patients").glob("*.arrow"))
+    how = Inference(32, "year", 514, 4096, "float32")
+    model = checkpoint.load(
+        planted.folder / "encoder/checkpoint", Vocabulary.read(planted.folder / "vocabulary"), torch.device("cpu")
+    )
+    applied = TunedModel.read(own.tuned[verdict["model"]], deepcopy(model), head, own.facts.tokens, stops=False)
+    assert applied.reads_vectors == (head == "classifier")
+    found = []
+    for number, path in enumerate(paths):
+        mine = judged.take(judged.shard == number)
+        histories = cut(Shard.read(path), mine.row, mine.first, mine.last)
+        vectors = mean_vectors(model, histories, how) if applied.reads_vectors else np.zeros((len(mine), 0), np.float32)
+        found.append(applied.log_odds(histories, mine.asked, (how, 0), vectors))
+    told = pq.read_table(tmp_path / "out/predictions/risky" / f"tuned_{head}.parquet")
+    expected = told.column("predicted_boolean_probability").to_numpy()
+    assert np.allclose(as_written(np.concatenate(found)), expected, atol=1e-6)
+    assert len(np.unique(expected)) > 50
+    names = load_file(own.tuned[verdict["model"]]).keys()
+    assert ("encoder.stock.roberta_prelayernorm.embeddings.word_embeddings.weight" in names) == (frozen == 0)
+
+
+def test_weights_are_not_kept_if_the_settings_say_so(planted: Planted, tmp_path: Path) -> None:
+    few = replace(tuning_with(heads=("mask",), epochs=0, keep_weights=False), models=("counts",), labels=())
+    planted.results(tmp_path / "out", few)
+    assert not list((tmp_path / "out").rglob("tuned_*.safetensors"))
+    assert not Fitted.read(tmp_path / "out", "risky").applies("tuned_mask")
+
+
 def laid_out(
     planted: Planted, work: Path, *, turned: bool
 ) -> tuple[tuning.TuningJob, tuning_inputs.ToTune, np.ndarray]:
-    from ehr_pipeline_tests.predictions.test_build import rows_of
-
     rows = rows_of(planted)
     if turned:
         rows = replace(rows, label=np.where(rows.side == FIT, rows.label, ~rows.label))

@@ -1,0 +1,78 @@
+"""The weights of a fine-tuned model, stored as the arrays that fine-tuning changed, to apply it to new patients.
+
+fitted/<task>/<model>.safetensors     parameters of `heads.Tuned` that differ from their values in the checkpoint, and `offset`
+
+`offset` holds weights of the vector of the history, which only a classifier has, and a constant. Both add to the log-odds.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ehr_pipeline.embeddings.embedding_job import Inference
+from ehr_pipeline.encoder.model import PackedEncoder
+from ehr_pipeline.errors import Damaged
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.predictions.heads import Floats, Tuned
+from ehr_pipeline.predictions.masked import laid
+
+OFFSET = "offset"
+
+
+def save(path: Path, tuned: Tuned, before: Mapping[str, Tensor], offset: Floats) -> None:
+    """Write the parameters that differ from their values `before` fine-tuning: the file appears complete or not at all."""
+    own = dict(tuned.named_parameters())
+    changed = {name: own[name].detach().cpu() for name, plain in before.items() if not torch.equal(own[name], plain)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}")
+    save_file({**changed, OFFSET: torch.from_numpy(np.ascontiguousarray(offset))}, beside)
+    beside.rename(path)
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A fine-tuned model of a task, on its device."""
+
+    tuned: Tuned
+    offset: Floats
+
+    @classmethod
+    def read(cls, path: Path, encoder: PackedEncoder, head: str, tokens: Sequence[int], *, stops: bool) -> "TunedModel":
+        """Put the weights of a file in place of the encoder's own. Raises Damaged."""
+        tuned = Tuned(encoder, head, np.array(tokens, np.int64), stops=stops, precision="float32")
+        try:
+            arrays = load_file(path)
+            offset = arrays.pop(OFFSET).numpy()
+            wrong = tuned.load_state_dict(arrays, strict=False).unexpected_keys
+        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            raise Damaged(f"{path}: the fine-tuned weights cannot be read. Make task_results again.") from error
+        if wrong:
+            raise Damaged(f"{path}: the fine-tuned weights are those of another encoder. Make task_results again.")
+        return cls(tuned.eval(), offset)
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether it uses the vectors of histories: a classifier does."""
+        return len(self.offset) > 1
+
+    def log_odds(
+        self, histories: Shard, day: NDArray[np.integer], how: tuple[Inference, int], vectors: NDArray[np.float32]
+    ) -> Floats:
+        """The log-odds (n,) of histories on the days asked about, before recalibration.
+
+        `how`: how the encoder is run, and the number of tokens before the mask. `vectors` (n, D) of the histories, from the encoder
+        without fine-tuning; (n, 0) if it does not read them.
+        """
+        self.tuned.precision = how[0].precision
+        sequences = laid([histories], [day], *how, mask=self.tuned.head != "sum")
+        odds = self.tuned.odds(sequences, np.arange(len(day)), how[0])
+        found: Floats = odds + vectors @ self.offset[:-1] + self.offset[-1]
+        return found
