@@ -6,6 +6,7 @@ from ehr_pipeline.predictions.result_schemas import RULE_OF_THUMB
 from ehr_pipeline.predictions.table import Row, TaskResults
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tasks import names
 
 
 def of_guard(guard: str, description: str, blocking: bool = True, name: str = "") -> Check:
@@ -19,10 +20,12 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
         results = TaskResults.read(artifact.path)
         found = rows(results)
         failed = [row for row in found if row["passed"] is not True]
+        own = {row["task"]: str(row["name"]) for row in results.verdicts} if failed else {}
+        named = dict(zip(own, names.for_messages([*own.values()], store, study.reports.suppress_below), strict=True))
         tasks: dict[str, list[str]] = {}
         for row in failed:
-            tasks.setdefault(_message(results, row), []).extend([row["task"]] if row["task"] else [])
-        listed = "; ".join(f"{', '.join(names)}: {message}" if names else message for message, names in tasks.items())
+            tasks.setdefault(_message(results, row), []).extend([named[row["task"]]] if row["task"] else [])
+        listed = "; ".join(f"{', '.join(of)}: {message}" if of else message for message, of in tasks.items())
         figures = {"tasks": Things(len(found)), "failed": Things(len(failed))}
         return not failed, listed or (found[0]["message"] if found else "there is no task"), {**figures}
 

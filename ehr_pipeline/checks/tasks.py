@@ -16,6 +16,7 @@ from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import PATIENT_DATASET
+from ehr_pipeline.tasks import names
 from ehr_pipeline.tasks.censoring import MANY, left, many
 from ehr_pipeline.tasks.records import count, key
 from ehr_pipeline.tasks.table import Definition, definitions, of_task, shards
@@ -65,7 +66,8 @@ def test_side_labelled(artifact: Artifact, store: Store, study: Study) -> Found:
     """Labels of patients of the test side are there, apart from those that are learned from."""
     tasks = definitions(artifact.path)
     none = [each.name for each in tasks if not artifact.counts[each.slug]["by_side"][TEST]["labels"]]
-    message = f"no label on the test side: {', '.join(none)}" if none else "every task has labels on the test side"
+    listed = ", ".join(names.for_messages(none, store, study.reports.suppress_below))
+    message = f"no label on the test side: {listed}" if none else "every task has labels on the test side"
     return not none, message, {"tasks": Things(len(tasks)), "without": Things(len(none))}
 
 
@@ -75,9 +77,10 @@ def enough_cases(artifact: Artifact, store: Store, study: Study) -> Found:
     few = [each.name for each in tasks if artifact.counts[each.slug]["by_side"][TEST]["cases"] < FEWEST_CASES]
     if not few:
         return True, "every task has enough cases on the test side", {"few": Things(0)}
+    listed = ", ".join(names.for_messages(few, store, study.reports.suppress_below))
     return (
         False,
-        f"fewer than {FEWEST_CASES} cases on the test side, so that a score says little: {', '.join(few)}",
+        f"fewer than {FEWEST_CASES} cases on the test side, so that a score says little: {listed}",
         {"few": Things(len(few))},
     )
 
@@ -89,22 +92,23 @@ def few_leave(artifact: Artifact, store: Store, study: Study) -> Found:
     Without weights, patients who leave are left out, unless they had the outcome before they left. Who is left out then depends on
     the future.
     """
-    guard, told_of = Guard(study.reports.suppress_below), []
+    guard, leaving = Guard(study.reports.suppress_below), dict[str, str]()
     for definition in definitions(artifact.path):
         gone, of = left(artifact.counts[definition.slug])
         if many(gone, of) and not definition.rule.get("censor"):
-            told_of.append(f"{definition.name} {guard.percent(Share(People(gone), People(of)))}")
-    if not told_of:
+            leaving[definition.name] = guard.percent(Share(People(gone), People(of)))
+    if not leaving:
         return (
             True,
             f"in no task {MANY:.0%} or more leave within the window without weights in their place",
             {"many": Things(0)},
         )
+    listed = map(" ".join, zip(names.for_messages([*leaving], store, guard.below), leaving.values(), strict=True))
     return (
         False,
         "many leave within the window without the outcome and are left out, which is a choice by the future, so that the share"
-        f' with the outcome is too high: {", ".join(told_of)}. follow_up = "censor" weights the others to make up for them',
-        {"many": Things(len(told_of))},
+        f' with the outcome is too high: {", ".join(listed)}. follow_up = "censor" weights the others to make up for them',
+        {"many": Things(len(leaving))},
     )
 
 

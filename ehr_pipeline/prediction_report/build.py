@@ -12,18 +12,17 @@ from ehr_pipeline.prediction_report.findings import Findings
 from ehr_pipeline.predictions.table import TaskResults
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, FORECASTS, TASK_LABELS, TASK_RESULTS, VOCABULARY
+from ehr_pipeline.tasks import names
 from ehr_pipeline.tasks.table import definitions
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: Mapping[str, str], out: Path) -> Counts:
     """Write the page and its first sentences, and return the number of tasks. Without tasks, no page is written."""
-    labels, vocabulary = artifacts[TASK_LABELS], Vocabulary.read(artifacts[VOCABULARY].path)
-    shown = vocabulary.shown_by(naming)
-    names = {f"screen {one.concept}": one.name for one in vocabulary.concepts if one.concept in shown}
+    labels, shown = artifacts[TASK_LABELS], names.shown(Vocabulary.read(artifacts[VOCABULARY].path), naming)
     results, tasks = TaskResults.read(artifacts[TASK_RESULTS].path), definitions(labels.path)
     results = replace(
-        results, verdicts=tuple({**row, "name": names.get(row["name"], row["name"])} for row in results.verdicts)
+        results, verdicts=tuple({**row, "name": shown.get(row["name"], row["name"])} for row in results.verdicts)
     )
     encoders = {artifacts[name].manifest["inputs"][ENCODER_CHECKPOINT] for name in (FORECASTS, TASK_RESULTS)}
     forecasts = Forecasts.read(artifacts[FORECASTS].path) if len(encoders) == 1 else nothing()

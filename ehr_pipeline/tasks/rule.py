@@ -16,6 +16,8 @@ FOREVER = 1 << 20
 VISIT = "any visit"
 """In place of a concept, stands for any visit of the data set."""
 EPOCH = datetime.date(1970, 1, 1)
+SCREEN = "screen "
+"""What the name of a task of the screen begins with; its concept follows."""
 
 
 @dataclass(frozen=True)
@@ -123,5 +125,5 @@ def of_task(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) 
 def of_concept(concept: str, visit_window: int) -> Rule:
     """A task of the screen: one concept within 365 days of a landmark, whether or not it was recorded before."""
     return Rule(
-        name=f"screen {concept}", outcome=frozenset({concept}), from_visit=3, incident=False, visit_window=visit_window
+        name=f"{SCREEN}{concept}", outcome=frozenset({concept}), from_visit=3, incident=False, visit_window=visit_window
     )

@@ -10,10 +10,13 @@ import pytest
 
 from ehr_pipeline.checks import encoder, patients, predictions, tasks
 from ehr_pipeline.clusters import planted
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.predictions.result_schemas import RULE_OF_THUMB
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tasks import table
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tasks import names, table
+from ehr_pipeline.vocabulary.table import FILE, FIRST_CONCEPT, HASH, hash_of
 from ehr_pipeline_tests.prediction_report.invented import definition, results, rising
 
 
@@ -70,7 +73,7 @@ def test_a_task_that_leaves_out_many_by_the_future_says_how_many(
     table.write(tmp_path, [replace(task, rule=task.rule | {"censor": censor})])
     counts = {"a": {"kept": 1000 - gone, "dropped": {"left_in_window": gone, "few_visits_before": 70}}}
     study: Any = SimpleNamespace(reports=SimpleNamespace(suppress_below=10))
-    passed, message, _ = tasks.few_leave(Artifact(tmp_path, {"counts": counts}), None, study)  # type: ignore[arg-type]
+    passed, message, _ = tasks.few_leave(Artifact(tmp_path, {"counts": counts}), named(tmp_path), study)
     assert passed == (not told)
     assert told in message
     assert ('follow_up = "censor" weights the others' in message) == bool(told)
@@ -82,10 +85,39 @@ def test_a_task_that_does_not_need_a_model_that_is_worse_says_both(tmp_path: Pat
     compared = [row | {"verdict": "worse" if row["task"] == "a" else "level"} for row in found.differences]
     guard = {"guard": RULE_OF_THUMB, "passed": False, "message": "this task does not need the model"}
     replace(found, differences=tuple(compared), guards=tuple(guard | {"task": task} for task in "ab")).write(tmp_path)
-    _, message, _ = predictions.of_guard(RULE_OF_THUMB, "")(Artifact(tmp_path, {}), None, None)  # type: ignore[arg-type]
+    study: Any = SimpleNamespace(reports=SimpleNamespace(suppress_below=10))
+    _, message, _ = predictions.of_guard(RULE_OF_THUMB, "")(Artifact(tmp_path, {}), named(tmp_path), study)
     assert message == (
-        "a: this task does not need the model, and it is worse than the best baseline; b: this task does not need the model"
+        "Task a <: this task does not need the model, and it is worse than the best baseline; Task b <: this task does not need the"
+        " model"
     )
+
+
+def named(folder: Path) -> Any:
+    """A store with a vocabulary: one concept of many patients, one of few, and one whose name has an escape sequence."""
+    concepts = [("C1", "Asthma", 300), ("C2", "Rare", 3), ("C3", "Cough\x1b[2J", 300)]
+    rows = [
+        (FIRST_CONCEPT + number, concept, name, "", False, 400, 400, patients)
+        for number, (concept, name, patients) in enumerate(concepts)
+    ]
+    (folder / "vocabulary").mkdir()
+    spreadsheet.write(folder / "vocabulary" / FILE, schemas.VOCABULARY, rows)
+    (folder / "vocabulary" / HASH).write_text(hash_of([concept for concept, _, _ in concepts]))
+    key = {"settings": {"key": "secret"}}
+    return SimpleNamespace(current=lambda asset: Artifact(folder / "vocabulary", key))
+
+
+def test_tasks_of_the_screen_have_the_names_of_concepts_of_enough_patients(tmp_path: Path) -> None:
+    asked = ["screen C1", "Mine", "screen C2", "screen C3", "screen C9"]
+    assert names.for_messages(asked, named(tmp_path), 10) == [
+        "Asthma",
+        "Mine",
+        "screen C2",
+        "Cough\\x1b[2J",
+        "screen C9",
+    ]
+    nothing: Any = None
+    assert names.for_messages([], nothing, 10) == []
 
 
 @pytest.mark.parametrize(("index", "passed"), [(0.12, True), (0.10, True), (0.09, False)])
