@@ -1,7 +1,6 @@
 """Commands that help to prepare a study: synth, settings, plan, job-scripts."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.cli.common import FAILED, study_of
@@ -100,12 +99,15 @@ def _share(text: str) -> float:
 
 def _job_scripts(options: argparse.Namespace) -> int:
     from ehr_pipeline.engines import engine_for
+    from ehr_pipeline.engines.scheduler import Scheduler
+    from ehr_pipeline.engines.slurm import Slurm
 
     study = study_of(options)
-    launcher, store = study.launcher, Path(study.study.store)
+    store = Path(study.study.store)
+    engine = engine_for(study.launcher, store)
     # Backends on this machine, and Ray, send nothing to a scheduler; for them, show what Slurm would get.
-    shown = engine_for(launcher, store).preview() or engine_for(replace(launcher, backend="slurm"), store).preview()
-    for what, script in shown.items():
+    scheduler = engine if isinstance(engine, Scheduler) else Slurm(study.launcher, store)
+    for what, script in scheduler.preview().items():
         print(f"==> {what}\n{script}")
     return 0
 

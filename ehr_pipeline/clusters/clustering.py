@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.clusters import cluster_stability, comparison, number_of_clusters, stable_numbers
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors, by_size, checked
-from ehr_pipeline.clusters.neighbour_graph import Graph, neighbour_graph
+from ehr_pipeline.clusters.neighbour_graph import neighbour_graph
 from ehr_pipeline.clusters.number_of_clusters import Tried, largest
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.spectral import Spectrum, spectrum
@@ -87,7 +87,7 @@ def divide(
     words = [cluster_stability.words(value, settings.unstable_below) for value in tested.clusters]
     counts = {
         "graph": {"parts": graph.parts, "exact": graph.exact},
-        "eigenvectors": _convergence(whole, n, graph),
+        "eigenvectors": _convergence(whole, n),
         "stability": {word: words.count(word) for word in ("stable", "doubtful", "unstable", "untested")},
         "numbers_kept": len(told["kept"]),
         **{f"agreement_with_{row.method}": row.agreement for row in rows[1:]},
@@ -110,7 +110,7 @@ def _without_last(whole: Spectrum) -> Spectrum:
     return Spectrum(whole.coordinates[:, : max(whole.coordinates.shape[1] - 1, 2)], whole.leading)
 
 
-def _convergence(whole: Spectrum, n: int, graph: Graph) -> dict[str, Any]:
+def _convergence(whole: Spectrum, n: int) -> dict[str, Any]:
     """How exact the eigenvectors behind the clusters are; logs a warning if some did not converge."""
     residuals, right = whole.leading.residuals[:n], whole.leading.converged[:n]
     if not right.all():

@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import measures
+from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.vectors import HALVES, WHOLE
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.tables import schemas
@@ -78,7 +79,7 @@ def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, fl
     The spread is the standard deviation of the distances divided by their mean: ranks do not show whether some patients lie much
     nearer than others.
     """
-    unit = _unit(vectors)
+    unit = unit_length(vectors)
     distance = np.round(np.linalg.norm(unit - unit.mean(0), axis=1), DECIMALS)
     exact = distance.astype(np.float64)  # in float32 the last digits depend on where the array lies in memory
     spread = round(float(exact.std() / max(float(exact.mean()), 1e-12)), DECIMALS)
@@ -107,13 +108,13 @@ def alignment(one: dict[str, Vectors], other: dict[str, Vectors]) -> float:
     both = sorted(one.keys() & other.keys())
     if not both:
         return 2.0
-    first, second = (_unit(np.stack([half[name] for name in both])) for half in (one, other))
+    first, second = (unit_length(np.stack([half[name] for name in both])) for half in (one, other))
     return float(((first - second) ** 2).sum(1).mean())
 
 
 def nearest(vectors: Vectors, count: int) -> NDArray[np.int64]:
     """The `count` nearest neighbours (P, count) of each vector by cosine, without the vector itself."""
-    unit = _unit(vectors)
+    unit = unit_length(vectors)
     count = min(count, len(unit) - 1)
     found = [np.zeros((0, max(count, 0)), np.int64)]
     for start in range(0, len(unit), 512):
@@ -174,8 +175,3 @@ def _by_id(folder: Path, dataset: list[Path]) -> dict[str, Vectors]:
         share = -(-COMPARED // max(len(dataset), 1))
         found |= dict(zip(ids.to_pylist()[:share], vectors[:share], strict=True))
     return found
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    scaled: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return scaled

@@ -20,9 +20,6 @@ class Engine(Protocol):
     def check(self) -> None:
         """Check whether work could be sent, without starting any. Raises UserError that says what is missing."""
 
-    def preview(self) -> dict[str, str]:
-        """Return the scripts that would be sent to a scheduler, by purpose; empty when there is no scheduler."""
-
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply a pure function of files and settings to every job. Returns results in job order. Raises UserError."""
 
@@ -39,10 +36,6 @@ class ThisMachine:
 
     def check(self) -> None:
         """Do nothing: this machine is always available."""
-
-    def preview(self) -> dict[str, str]:
-        """Return nothing, because nothing is sent."""
-        return {}
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply the function on this machine."""

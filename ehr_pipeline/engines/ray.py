@@ -50,10 +50,6 @@ class Ray:
                     "The Ray cluster has GPUs, but launcher.ray.job_gpus is 0: training and embedding use CPUs."
                 )
 
-    def preview(self) -> dict[str, str]:
-        """Return nothing, because nothing is sent to a scheduler."""
-        return {}
-
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply a pure function to every job, as Ray tasks. `workers` is for one machine, and has no effect here."""
         if not jobs:

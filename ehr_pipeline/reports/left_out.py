@@ -118,7 +118,7 @@ def compare(people: People, disclosure: Disclosure) -> list[Row]:
     """Compare both groups. Returns no rows if too few patients are left out, or are in clusters, to be described."""
     if min(people.left_out.sum(), (~people.left_out).sum()) < max(disclosure.below, 2):
         return []
-    return [*_numbers(people, disclosure), *_sex(people, disclosure), *_practice(people, disclosure)]
+    return [*_numbers(people, disclosure), *_sex(people, disclosure), *_practice(people)]
 
 
 def _numbers(people: People, disclosure: Disclosure) -> Iterator[Row]:
@@ -152,7 +152,7 @@ def _sex(people: People, disclosure: Disclosure) -> Iterator[Row]:
     yield Row("sex", texts[0], texts[1], difference)
 
 
-def _practice(people: People, disclosure: Disclosure) -> Iterator[Row]:
+def _practice(people: People) -> Iterator[Row]:
     """How far practices differ in whom they leave out."""
     if people.practice is not None:
         coded = np.unique(people.practice, return_inverse=True)[1]
