@@ -229,7 +229,7 @@ def test_forecasts_count_without_the_test_side_and_are_judged_on_it(
     assert counts["kept"] > 10
     assert {row["list"] for row in Forecasts.read(made[0].path).forecasts} == {"new", "recurring", "any"}
     assert not [outcome for outcome in pipeline.check("forecasts") if outcome.blocking and not outcome.passed]
-    opened = forecast.Open.of(pipeline)
+    opened = forecast.LoadedStudy.of(pipeline)
     name = sorted(opened.known.names.values())[0]
     answer = opened.answer(["age,code", f"34,{name}"], "F", "", "365_days", 5)
     assert [opened.forecaster.vocabulary.name(one.token) for one in answer.recurring] == [name]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ehr_pipeline.checks.model import Found, check
+from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 from ehr_pipeline.events.coverage import are_snomed
@@ -25,7 +25,7 @@ NEVER_KEPT = ("description", "read", "bad_check_digit")
 
 
 @check(blocking=False)
-def patients_decodable(artifact: Artifact, store: Store, study: Study) -> Found:
+def patients_decodable(artifact: Artifact, store: Store, study: Study) -> Result:
     """The values that patients carry are text in the encoding that the settings name."""
     found: dict[str, int] = artifact.counts.get("undecodable_values", {})
     if not found:
@@ -40,7 +40,7 @@ def patients_decodable(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False)
-def patients_consistent(artifact: Artifact, store: Store, study: Study) -> Found:
+def patients_consistent(artifact: Artifact, store: Store, study: Study) -> Result:
     """Rows of one patient agree, and months and days of birth can be read."""
     counted = artifact.counts["patients"]
     differing, parts = counted.get("differing", {}), counted.get("unusable_birth_parts", 0)
@@ -68,7 +68,7 @@ def contradictions(differing: Mapping[str, int], below: int) -> Iterator[str]:
 
 
 @check()
-def mapping_coverage(artifact: Artifact, store: Store, study: Study) -> Found:
+def mapping_coverage(artifact: Artifact, store: Store, study: Study) -> Result:
     """Share of events that are mapped, or kept as concepts of their own, against events.coverage_floor.
 
     Unmapped events that are kept could hide a wrong terminology file. So codes that the UMLS or a dictionary should
@@ -131,7 +131,7 @@ def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
 
 
 @check(blocking=False, applies=lambda study: study.records.source == "meds")
-def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
+def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Result:
     """Codes of other systems do not look like SNOMED's."""
     systems = read_coverage(artifact.path).get("systems", {})
     alike = {name: row for name, row in systems.items() if name not in study.events.dictionaries and are_snomed(row)}
@@ -147,7 +147,7 @@ def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False)
-def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
+def lists_understood(artifact: Artifact, store: Store, study: Study) -> Result:
     """Every row of the concept lists stands for a concept."""
     lists = artifact.counts.get("lists", {})
     lost = {name: each["rows_without_concept"] for name, each in lists.items() if each["rows_without_concept"]}
@@ -161,7 +161,7 @@ def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check()
-def vocabulary_size(artifact: Artifact, store: Store, study: Study) -> Found:
+def vocabulary_size(artifact: Artifact, store: Store, study: Study) -> Result:
     """Enough concepts to train on, against vocabulary.min_size."""
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size
     message = f"{size:,} concepts (vocabulary.min_size = {smallest:,})"
@@ -171,7 +171,7 @@ def vocabulary_size(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False)
-def semantic_types_known(artifact: Artifact, store: Store, study: Study) -> Found:
+def semantic_types_known(artifact: Artifact, store: Store, study: Study) -> Result:
     """Few of the concepts of the UMLS lack a semantic type."""
     of_umls = [one for one in Vocabulary.read(artifact.path).concepts if CUI.fullmatch(one.concept)]
     untyped = sum(not one.semantic_types for one in of_umls)
@@ -185,7 +185,7 @@ def semantic_types_known(artifact: Artifact, store: Store, study: Study) -> Foun
 
 
 @check(blocking=False, applies=lambda study: study.vocabulary.min_patients > 0)
-def concepts_of_many_patients(artifact: Artifact, store: Store, study: Study) -> Found:
+def concepts_of_many_patients(artifact: Artifact, store: Store, study: Study) -> Result:
     """Each concept is of reports.suppress_below patients or more, so that a model with this vocabulary may be handed on."""
     below, concepts = study.reports.suppress_below, Vocabulary.read(artifact.path)
     few = len(concepts.concepts) - len(concepts.of_patients(below))
@@ -200,7 +200,7 @@ def concepts_of_many_patients(artifact: Artifact, store: Store, study: Study) ->
 
 
 @check()
-def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Found:
+def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Result:
     """Every token id belongs to a concept of the vocabulary."""
     size = store.current(VOCABULARY).counts["kept"]
     outside = 0
@@ -223,7 +223,7 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Foun
 
 
 @check()
-def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
+def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Result:
     """Each patient is on one side, and those that are learned from have patients."""
     dataset = store.intact(PATIENT_DATASET)
     seen, twice, misplaced = {side: 0 for side in EVERY_SIDE if side in artifact.counts}, 0, 0

@@ -3,7 +3,7 @@
 from functools import lru_cache
 from pathlib import Path
 
-from ehr_pipeline.checks.model import Check, Found
+from ehr_pipeline.checks.model import Check, Result
 from ehr_pipeline.disclosure.kinds import Score
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.records import catalog, drift
@@ -15,7 +15,7 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 def beside_the_one_before(kind: str, measure: str) -> Check:
     """A check that compares the newest extract in the catalog with the previous one. `measure` describes the measure."""
 
-    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+    def test(artifact: Artifact, store: Store, study: Study) -> Result:
         listed = catalog.read(store.intact(EXTRACT_CATALOG).path)
         if len(listed) < 2:
             return True, "there is no extract before this one", {}

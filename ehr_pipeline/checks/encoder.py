@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ehr_pipeline.checks.model import Found, check
+from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.disclosure.kinds import People, Score, Things
@@ -19,7 +19,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 @check()
-def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Found:
+def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Result:
     """The validation loss is finite, and better than guessing by frequency."""
     metrics = read_metrics(artifact.path)
     loss, baseline = of_concepts(metrics)
@@ -48,7 +48,7 @@ def _what_to_do(metrics: dict[str, Any]) -> str:
 
 
 @check()
-def vocabulary_fits(artifact: Artifact, store: Store, study: Study) -> Found:
+def vocabulary_fits(artifact: Artifact, store: Store, study: Study) -> Result:
     """The checkpoint was trained with the current vocabulary, or with one that grew into it."""
     vocabulary = Vocabulary.read(store.intact(VOCABULARY).path)
     config = configuration.read(artifact.file("checkpoint"))
@@ -63,7 +63,7 @@ def vocabulary_fits(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check()
-def vectors_finite(artifact: Artifact, store: Store, study: Study) -> Found:
+def vectors_finite(artifact: Artifact, store: Store, study: Study) -> Result:
     """No concept vector holds NaN or infinity."""
     vectors = read_vectors(artifact.path)
     bad = int((~np.isfinite(vectors)).any(1).sum())
@@ -74,7 +74,7 @@ SAME = "their pooled concepts do not differ. Widen the cohort, or pool other con
 
 
 @check()
-def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
+def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Result:
     """Vectors are finite, and do not all point the same way."""
     count, bad, zero, direction = 0, 0, 0, np.zeros(artifact.counts["dimensions"])
     for path in artifact.files("embeddings"):

@@ -1,7 +1,7 @@
 """Checks of the forecasts: the encoder's training patients, the number of patients, and comparison with counting."""
 
 from ehr_pipeline.checks import train_test_sides
-from ehr_pipeline.checks.model import Found, check
+from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.disclosure.kinds import Figure, People, Score
 from ehr_pipeline.forecasts.cases import YEAR
@@ -21,12 +21,12 @@ def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
 
 
 @check(only_warns=cannot_be_checked, applies=lambda study: study.patients.split.leaves_out)
-def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Found:
+def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Result:
     """The encoder learned from nobody whose future is forecast, by hashes of whom it learned from."""
     return train_test_sides.test_side_unseen(store.intact(ENCODER_CHECKPOINT), store, study)
 
 
-def enough_patients(artifact: Artifact, store: Store, study: Study) -> Found:
+def enough_patients(artifact: Artifact, store: Store, study: Study) -> Result:
     """There are enough patients for a verdict."""
     below, found = study.reports.suppress_below, Forecasts.read(artifact.path)
     rows = {name: found.verdict(YEAR, name) for name in (RECURRING, NEW)}
@@ -36,7 +36,7 @@ def enough_patients(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False, applies=lambda study: study.patients.split.leaves_out)
-def better_than_counting(artifact: Artifact, store: Store, study: Study) -> Found:
+def better_than_counting(artifact: Artifact, store: Store, study: Study) -> Result:
     """In the next year, the forecast is better than counting: for recurring concepts, and for new ones."""
     found, parts, figures = Forecasts.read(artifact.path), [], dict[str, Figure]()
     verdicts = [row for name in (RECURRING, NEW) if (row := found.verdict(YEAR, name))]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline.checks.model import Found, check
+from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.cohort.settings import list_of
 from ehr_pipeline.disclosure.kinds import Events
 from ehr_pipeline.errors import InputError, UserError
@@ -150,7 +150,7 @@ def _is_of(codes: list[str]) -> pl.Expr:
 
 
 @check(blocking=False, applies=lambda study: bool(cohort(study)))
-def cohort_recorded(artifact: Artifact, store: Store, study: Study) -> Found:
+def cohort_recorded(artifact: Artifact, store: Store, study: Study) -> Result:
     """Each concept list of the cohort finds events."""
     try:
         events = events_of(artifact, study)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ehr_pipeline.checks.model import Found, check
+from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import FEWEST, HIDDEN, Guard, told
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things
 from ehr_pipeline.records import values
@@ -104,7 +104,7 @@ def below_the_limit(artifact: Artifact, study: Study) -> bool:
 
 
 @check(only_warns=below_the_limit)
-def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
+def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Result:
     """Few of the rows of events and of patients are rejected, against records.limits."""
     limits, below = study.records.limits, study.reports.suppress_below
     found = list(losses(artifact, study))
@@ -144,7 +144,7 @@ def known_above_the_limit(artifact: Artifact, study: Study) -> bool:
 
 
 @check(only_warns=known_above_the_limit)
-def patients_known(artifact: Artifact, store: Store, study: Study) -> Found:
+def patients_known(artifact: Artifact, store: Store, study: Study) -> Result:
     """Of each extract, few of the events are of patients whom no extract has a row of, against records.limits."""
     limits, below = study.records.limits, study.reports.suppress_below
     found = _unused(artifact, store)
@@ -179,7 +179,7 @@ def _text(loss: Loss, below: int) -> str:
 
 
 @check(blocking=False)
-def files_ended(artifact: Artifact, store: Store, study: Study) -> Found:
+def files_ended(artifact: Artifact, store: Store, study: Study) -> Result:
     """Every text file ends with a line end, so that none seems to be cut off."""
     number = artifact.counts.get("unended_files", 0)
     if not number:
@@ -193,7 +193,7 @@ def files_ended(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False)
-def tables_joined(artifact: Artifact, store: Store, study: Study) -> Found:
+def tables_joined(artifact: Artifact, store: Store, study: Study) -> Result:
     """Patients have their row in the joined tables, against records.limits."""
     counts = artifact.counts["patients"]
     of, number = counts.get("with_table", 0), counts.get("not_in_table", 0)
@@ -211,7 +211,7 @@ def tables_joined(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False)
-def columns_filled(artifact: Artifact, store: Store, study: Study) -> Found:
+def columns_filled(artifact: Artifact, store: Store, study: Study) -> Result:
     """Each column that patients carry is known of somebody."""
     granted = study.records.taken_for_granted
     empty = [name for name in artifact.counts["patients"].get("without_values", []) if name not in granted]
@@ -240,7 +240,7 @@ def few_not_understood(artifact: Artifact, study: Study) -> bool:
 
 
 @check(only_warns=few_not_understood)
-def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
+def values_understood(artifact: Artifact, store: Store, study: Study) -> Result:
     """Sex, and dates of observation, are understood, against records.limits."""
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found = {name: part for name, part in _not_understood(artifact).items() if part[0]}

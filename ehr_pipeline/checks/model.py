@@ -8,9 +8,9 @@ from ehr_pipeline.disclosure.kinds import Figure
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 
-Found = tuple[bool, str, dict[str, Figure]]
+Result = tuple[bool, str, dict[str, Figure]]
 """Whether the check passed, its message, and its figures, which are shown only through `figures.Guard`."""
-Test = Callable[[Artifact, Store, Study], Found]
+Test = Callable[[Artifact, Store, Study], Result]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Check:
     """Whether a failure of this blocking check only warns for this artifact, because the finding is small."""
     applies: Callable[[Study], bool] = lambda study: True
 
-    def __call__(self, artifact: Artifact, store: Store, study: Study) -> Found:
+    def __call__(self, artifact: Artifact, store: Store, study: Study) -> Result:
         """Test an artifact."""
         return self.test(artifact, store, study)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ehr_pipeline.checks.model import Check, Found, check
+from ehr_pipeline.checks.model import Check, Result, check
 from ehr_pipeline.checks.rows import rows_taken_up
 from ehr_pipeline.clusters import planted
 from ehr_pipeline.disclosure.figures import Guard, told
@@ -23,7 +23,7 @@ EVIDENCE = {
 
 
 @check()
-def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> Found:
+def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> Result:
     """Every cohort patient has a vector, or is counted."""
     passed = artifact.counts["rows_in"] == store.current(COHORT).counts["kept"]
     dropped = sum(artifact.counts["dropped"].values())
@@ -32,7 +32,7 @@ def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> F
 
 
 @check()
-def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
+def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Result:
     """As many clusters as asked for, or as the data support."""
     clusters, n = artifact.counts["clusters"], study.clusters.n
     message = (
@@ -45,7 +45,7 @@ def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False, applies=lambda study: study.clusters.method == "spectral")
-def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Found:
+def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Result:
     """The eigenvectors that spectral clusters are made of are exact."""
     found = artifact.counts["eigenvectors"]
     lost = found["wanted"] - found["converged"]
@@ -56,7 +56,7 @@ def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Fo
 
 
 @check(blocking=False)
-def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
+def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Result:
     """Random halves of the patients give the same clusters, against clusters.unstable_below."""
     found = artifact.counts["stability"]
     counted = ", ".join(f"{number} {word}" for word, number in found.items() if number)
@@ -68,7 +68,7 @@ def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False)
-def evidence_of_subgroups(artifact: Artifact, store: Store, study: Study) -> Found:
+def evidence_of_subgroups(artifact: Artifact, store: Store, study: Study) -> Result:
     """The split-half test finds more agreement than chance."""
     test = artifact.counts["split_half"]
     found = figures(artifact.counts, declared(CLUSTERS))["split_half"]
@@ -77,7 +77,7 @@ def evidence_of_subgroups(artifact: Artifact, store: Store, study: Study) -> Fou
 
 
 @check(blocking=False, applies=lambda study: bool(study.clusters.truth))
-def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
+def planted_groups(artifact: Artifact, store: Store, study: Study) -> Result:
     """On synthetic extracts: clusters agree with what was planted at least as well as clusters of counts.
 
     There is no fixed threshold, because groups are harder to find in some synthetic worlds than in others. The clusters of counts,
@@ -103,7 +103,7 @@ def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check()
-def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Found:
+def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Result:
     """Every clustered patient was taken up, or is counted."""
     if artifact.counts["windows"] == "off":
         return True, "trajectories.windows = 'off'", {}
@@ -111,7 +111,7 @@ def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False, applies=lambda study: bool(study.clusters.truth))
-def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
+def planted_changes(artifact: Artifact, store: Store, study: Study) -> Result:
     """On synthetic extracts where patients change: the transitions are those that were planted."""
     found = artifact.counts.get("agreement")
     if found is None or not found["changed"]:
@@ -130,7 +130,7 @@ def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
 def page_whole(page: str, applies: Callable[[Study], bool] = Check.applies) -> Check:
     """A check of the page in a file of the artifact."""
 
-    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+    def test(artifact: Artifact, store: Store, study: Study) -> Result:
         text = artifact.file(page).read_text(encoding="utf-8")
         outside = text.count('src="http') + text.count('href="http')
         return (

@@ -1,6 +1,6 @@
 """Checks of the results of tasks: each guard against misleading results must pass in every task."""
 
-from ehr_pipeline.checks.model import Check, Found
+from ehr_pipeline.checks.model import Check, Result
 from ehr_pipeline.disclosure.kinds import Things
 from ehr_pipeline.predictions.result_schemas import RULE_OF_THUMB
 from ehr_pipeline.predictions.table import Row, TaskResults
@@ -16,7 +16,7 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
     def rows(results: TaskResults) -> list[Row]:
         return [row for row in results.guards if row["guard"] == guard]
 
-    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+    def test(artifact: Artifact, store: Store, study: Study) -> Result:
         results = TaskResults.read(artifact.path)
         found = rows(results)
         failed = [row for row in found if row["passed"] is not True]

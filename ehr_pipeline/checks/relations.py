@@ -2,7 +2,7 @@
 
 import pyarrow.compute as pc
 
-from ehr_pipeline.checks.model import Found, check
+from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.kinds import Things
 from ehr_pipeline.relations import table
 from ehr_pipeline.relations.table import FEWEST
@@ -11,7 +11,7 @@ from ehr_pipeline.study.settings import Study
 
 
 @check(blocking=False)
-def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Found:
+def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Result:
     """At least two concepts are compared."""
     compared, whole = artifact.counts["kept"], artifact.counts["rows_in"]
     message = f"{compared:,} of {whole:,} concepts of the vocabulary are compared"
@@ -24,7 +24,7 @@ def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check()
-def few_are_suppressed(artifact: Artifact, store: Store, study: Study) -> Found:
+def few_are_suppressed(artifact: Artifact, store: Store, study: Study) -> Result:
     """No pair of fewer patients than relations.fewest_patients has a value."""
     fewest, rows = study.relations.fewest_patients, table.read(artifact.path)
     few = pc.fill_null(pc.less(rows.column("patients"), fewest), True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ehr_pipeline.checks.model import Check, Found, Test, check
+from ehr_pipeline.checks.model import Check, Result, Test, check
 from ehr_pipeline.disclosure.kinds import Events, Things
 from ehr_pipeline.store.artifacts import Artifact, Store, unbalanced
 from ehr_pipeline.study.settings import Study
@@ -11,7 +11,7 @@ from ehr_pipeline.tables import schemas
 
 
 @check()
-def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Found:
+def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Result:
     """Every row that came in was kept, collapsed, or dropped with a reason."""
     lost = {key or "rows": unbalanced(counts) for key, counts in _counted(artifact.counts)}
     wrong = {name: number for name, number in lost.items() if number}
@@ -34,7 +34,7 @@ def _counted(counts: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict
 def schema(folder: str, expected: Callable[[Study], Any], name: str = "schema", of: str = "") -> Check:
     """A check that the shards of a folder have the expected columns."""
 
-    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+    def test(artifact: Artifact, store: Store, study: Study) -> Result:
         paths, columns = artifact.files(folder), expected(study)
         problems = [problem for path in paths for problem in schemas.differences(path, columns)]
         message = "; ".join(problems[:5]) or "every shard has the columns it should have"
@@ -46,7 +46,7 @@ def schema(folder: str, expected: Callable[[Study], Any], name: str = "schema", 
 def rows_as_counted(folder: str, part: str = "") -> Check:
     """A check that the shards of a folder hold as many rows as the manifest counts (under `part`, if given)."""
 
-    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+    def test(artifact: Artifact, store: Store, study: Study) -> Result:
         rows = sum(schemas.read(path).num_rows for path in artifact.files(folder))
         counted = int((artifact.counts[part] if part else artifact.counts)["kept"])
         if rows == counted:  # leave out the number: the artifact's counts show it if it may be shown
@@ -59,7 +59,7 @@ def rows_as_counted(folder: str, part: str = "") -> Check:
 def rows_taken_up(upstream: str, key: str) -> Test:
     """A check that a stage read as many rows as the upstream stage kept."""
 
-    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+    def test(artifact: Artifact, store: Store, study: Study) -> Result:
         out = store.current(upstream).counts["kept"]
         taken = (artifact.counts[key] if key else artifact.counts)["rows_in"]
         if taken == out:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.checks.model import Found, check
+from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import People, Share, Things
 from ehr_pipeline.patients.settings import TEST
@@ -46,7 +46,7 @@ def _day(table: pa.Table, name: str) -> NDArray[np.int64]:
 
 
 @check()
-def history_before_label(artifact: Artifact, store: Store, study: Study) -> Found:
+def history_before_label(artifact: Artifact, store: Store, study: Study) -> Result:
     """Every label has visits before its window, and history and window do not overlap."""
     without = overlapping = 0
     for table, visits, patient in _visits(artifact, store):
@@ -62,7 +62,7 @@ def history_before_label(artifact: Artifact, store: Store, study: Study) -> Foun
 
 
 @check(blocking=False)
-def test_side_labelled(artifact: Artifact, store: Store, study: Study) -> Found:
+def test_side_labelled(artifact: Artifact, store: Store, study: Study) -> Result:
     """Labels of patients of the test side are there, apart from those that are learned from."""
     tasks = definitions(artifact.path)
     none = [each.name for each in tasks if not artifact.counts[each.slug]["by_side"][TEST]["labels"]]
@@ -71,7 +71,7 @@ def test_side_labelled(artifact: Artifact, store: Store, study: Study) -> Found:
     return not none, message, {"tasks": Things(len(tasks)), "without": Things(len(none))}
 
 
-def enough_cases(artifact: Artifact, store: Store, study: Study) -> Found:
+def enough_cases(artifact: Artifact, store: Store, study: Study) -> Result:
     """Each task has enough cases on the test side for its scores to be informative."""
     tasks = definitions(artifact.path)
     few = [each.name for each in tasks if artifact.counts[each.slug]["by_side"][TEST]["cases"] < FEWEST_CASES]
@@ -86,7 +86,7 @@ def enough_cases(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False)
-def few_leave(artifact: Artifact, store: Store, study: Study) -> Found:
+def few_leave(artifact: Artifact, store: Store, study: Study) -> Result:
     """In no task does a tenth of the patients or more leave within the window, without weights in their place.
 
     Without weights, patients who leave are left out, unless they had the outcome before they left. Who is left out then depends on
@@ -113,7 +113,7 @@ def few_leave(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 @check(blocking=False)
-def index_before_outcome(artifact: Artifact, store: Store, study: Study) -> Found:
+def index_before_outcome(artifact: Artifact, store: Store, study: Study) -> Result:
     """The rule for the index day does not read the outcome."""
     problems = []
     for definition in definitions(artifact.path):

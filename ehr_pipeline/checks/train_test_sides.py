@@ -3,7 +3,7 @@
 import json
 
 from ehr_pipeline.checks.lost_rows import MOST_NAMED, percent
-from ehr_pipeline.checks.model import Found, check
+from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import FEWEST, told
 from ehr_pipeline.disclosure.kinds import Figure, People, Share
 from ehr_pipeline.patients import train_test_sides, training_patients
@@ -29,7 +29,7 @@ def few_misunderstood(artifact: Artifact, study: Study) -> bool:
 
 
 @check(only_warns=few_misunderstood, applies=lambda study: bool(study.patients.split.column))
-def sides_understood(artifact: Artifact, store: Store, study: Study) -> Found:
+def sides_understood(artifact: Artifact, store: Store, study: Study) -> Result:
     """The column that tells the sides of patients is understood, and extracts agree on it, against records.limits."""
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found, of = _problems(artifact)
@@ -66,7 +66,7 @@ def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
 
 
 @check(only_warns=cannot_be_checked, applies=lambda study: study.patients.split.leaves_out)
-def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Found:
+def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Result:
     """Nothing was learned from patients of the test side, by hashes of whom it learned from."""
     key = secret_key.read(store.root)
     if why := training_patients.cannot_be_checked(artifact.path, key):

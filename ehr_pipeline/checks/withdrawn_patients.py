@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from ehr_pipeline.checks.model import Found
+from ehr_pipeline.checks.model import Result
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.disclosure.kinds import People
 from ehr_pipeline.records import catalog, removals
@@ -56,7 +56,7 @@ def _is_list(state: str, study: Study) -> bool:
     return state == list_of_withdrawals(study) or bool(state and listed and state == file_hash(Path(listed)))
 
 
-def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: Collection[str] = ()) -> Found:
+def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: Collection[str] = ()) -> Result:
     """No patient was removed since the artifact was made, or its inputs are still the same."""
     asset = artifact.manifest["asset"]
     if asset == RAW_RECORDS:

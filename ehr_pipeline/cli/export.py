@@ -116,7 +116,7 @@ def _export(options: argparse.Namespace) -> int:
     study = study_of(options)
     pipeline = Pipeline(study)
     if options.format == "results":
-        counts = results.export(results.Found.of(pipeline.require), options.out, study.study.seed)
+        counts = results.export(results.Inputs.of(pipeline.require), options.out, study.study.seed)
         print(f"wrote {counts['kept']:,} patients to {options.out}")
         return 0
     if options.format == "model":
@@ -146,7 +146,7 @@ def _explore(options: argparse.Namespace) -> int:
     from ehr_pipeline.runs.pipeline import Pipeline
 
     return explorer.explore(
-        results.Found.of(Pipeline(study).require), Path(study.study.store), study.study.seed, options.port
+        results.Inputs.of(Pipeline(study).require), Path(study.study.store), study.study.seed, options.port
     )
 
 

@@ -56,7 +56,7 @@ def _forecast(options: argparse.Namespace) -> int:
     from ehr_pipeline.export import forecast, rating_sheet
     from ehr_pipeline.runs.pipeline import Pipeline
 
-    opened, horizon = forecast.Open.of(Pipeline(study)), HORIZONS[options.within]
+    opened, horizon = forecast.LoadedStudy.of(Pipeline(study)), HORIZONS[options.within]
     if options.sheet is not None:
         written = rating_sheet.write(opened, options.sheet, options.timelines, options.seed, horizon)
         print(f"wrote {written:,} made-up timelines to {options.sheet}: print sheet.html, or fill in ratings.csv")

@@ -12,7 +12,7 @@ from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import printable
 
 if TYPE_CHECKING:
-    from ehr_pipeline.planning.init_study import Started
+    from ehr_pipeline.planning.init_study import NewStudy
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -75,7 +75,7 @@ def _init(options: argparse.Namespace) -> int:
     return 0
 
 
-def _cures(made: "Started", options: argparse.Namespace) -> Iterator[str]:
+def _cures(made: "NewStudy", options: argparse.Namespace) -> Iterator[str]:
     """What to do about columns and files that are not known. The same command may be given again as long as its settings file holds
     marks for missing names."""
     if made.absent:

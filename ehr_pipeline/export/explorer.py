@@ -33,7 +33,7 @@ def command(patients: Path, port: int) -> list[str]:
     return [program, str(patients), *places, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def explore(found: results.Found, store: Path, seed: int, port: int) -> int:
+def explore(found: results.Inputs, store: Path, seed: int, port: int) -> int:
     """Write the results to a scratch folder of the store, and serve them until the user stops the explorer.
 
     The explorer's output is hidden, since it prints rows of the table. Raises UserError when the explorer fails.

@@ -16,7 +16,7 @@ from ehr_pipeline.forecasts import typed_history
 from ehr_pipeline.forecasts.cases import YEAR
 from ehr_pipeline.forecasts.forecaster import Answer, Forecaster
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
-from ehr_pipeline.forecasts.table import Counted, Forecasts
+from ehr_pipeline.forecasts.table import Forecasts, SavedCounting
 from ehr_pipeline.reports.statements.forecasts import WITHIN
 from ehr_pipeline.reports.statements.forecasts import nothing as not_judged
 from ehr_pipeline.reports.statements.forecasts import verdict as verdict_of
@@ -34,20 +34,20 @@ UNCALIBRATED = (
 
 
 @dataclass(frozen=True)
-class Open:
+class LoadedStudy:
     """A study's encoder, loaded and ready for forecasts."""
 
     forecaster: Forecaster
     shown: frozenset[str]
     """Concepts that enough patients have for their names to be shown."""
-    known: typed_history.Known
+    known: typed_history.TypedTexts
     judged: Forecasts | None
     """How good the forecasts are on the test side; None if they were not judged."""
     below: int = FEWEST
     """The smallest number of patients that is shown."""
 
     @classmethod
-    def of(cls, pipeline: Pipeline) -> "Open":
+    def of(cls, pipeline: Pipeline) -> "LoadedStudy":
         """Open the artifacts of a study. Raises MissingArtifact and UserError."""
         study, encoder = pipeline.study, pipeline.require(ENCODER_CHECKPOINT)
         vocabulary = pipeline.require(VOCABULARY).path
@@ -55,7 +55,7 @@ class Open:
         folder = encoder.file("checkpoint")
         shape = {**identity.encoder_shape(study), "precision": "float32"}
         how = Inference(**shape, batch_tokens=study.embeddings.batch_tokens)
-        counted = Counted.read(forecasts.path) if forecasts else None
+        counted = SavedCounting.read(forecasts.path) if forecasts else None
         forecaster = Forecaster.open(folder, vocabulary, counted, how, study.forecasts.tokens_before)
         naming: Naming = pipeline.naming
         shown = forecaster.vocabulary.shown_by(naming)
@@ -67,7 +67,7 @@ class Open:
         return cls(
             forecaster,
             shown,
-            typed_history.Known.of(forecaster.vocabulary, shown, codes),
+            typed_history.TypedTexts.of(forecaster.vocabulary, shown, codes),
             judged if counted is not None else None,
             naming.below,
         )
@@ -89,7 +89,7 @@ class Open:
         return [str(verdict_of(row, about(row["patients"]))) for row in rows if row] or [str(not_judged())]
 
 
-def text(opened: Open, answer: Answer, horizon: str) -> Iterator[str]:
+def text(opened: LoadedStudy, answer: Answer, horizon: str) -> Iterator[str]:
     """The answer in lines for a terminal."""
     vocabulary, calibrated = opened.forecaster.vocabulary, opened.forecaster.calibrated(horizon)
     for name, heading in HEADINGS.items():

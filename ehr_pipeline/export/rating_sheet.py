@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.export.forecast import HEADINGS, Open, percent
+from ehr_pipeline.export.forecast import HEADINGS, LoadedStudy, percent
 from ehr_pipeline.forecasts.forecaster import Answer, shard_of
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR
 from ehr_pipeline.reports.statements.forecasts import WITHIN
@@ -68,7 +68,7 @@ class Timeline:
     female: bool
 
 
-def write(opened: Open, out: Path, timelines: int, seed: int, horizon: str) -> int:
+def write(opened: LoadedStudy, out: Path, timelines: int, seed: int, horizon: str) -> int:
     """Write the sheet into a new folder, and return how many timelines it has. Raises UserError."""
     if out.exists():
         raise UserError(f"{out} is there already: name a new folder.")
@@ -99,7 +99,7 @@ def write(opened: Open, out: Path, timelines: int, seed: int, horizon: str) -> i
     return len(drawn)
 
 
-def made_up(opened: Open, many: int, seed: int) -> list[Timeline]:
+def made_up(opened: LoadedStudy, many: int, seed: int) -> list[Timeline]:
     """Timelines from the synthetic base world, made of concepts that the encoder knows and that may be shown. Raises UserError."""
     world = World.of(seed, 0.0)
     block, events = draw(make(world, ["base"]), world, 0)
@@ -132,7 +132,7 @@ def _visits(day: NDArray[np.integer], token: NDArray[np.int64]) -> list[tuple[in
     return [(int(one), np.unique(token[day == one]).tolist()) for one in np.unique(day)]
 
 
-def _rows(opened: Open, number: int, answer: Answer) -> Iterator[tuple[str, ...]]:
+def _rows(opened: LoadedStudy, number: int, answer: Answer) -> Iterator[tuple[str, ...]]:
     """Timeline, list, concept, name, probability, and what named the concept, sorted by name."""
     vocabulary = opened.forecaster.vocabulary
     for name in HEADINGS:
@@ -153,7 +153,7 @@ def _rows(opened: Open, number: int, answer: Answer) -> Iterator[tuple[str, ...]
             )
 
 
-def _shown(opened: Open, number: int, timeline: Timeline, rows: list[tuple[str, ...]]) -> dict[str, object]:
+def _shown(opened: LoadedStudy, number: int, timeline: Timeline, rows: list[tuple[str, ...]]) -> dict[str, object]:
     vocabulary = opened.forecaster.vocabulary
     visits = [
         (f"{(day - timeline.birth) / DAYS_IN_YEAR:.1f}", [vocabulary.name(token) for token in tokens])

@@ -45,7 +45,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReleaseRules:
     """The rules for which rows of a table are shown (`naming`), and how their counts are shown (`guard`)."""
 
     guard: Guard
@@ -61,7 +61,7 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     report, mapped, vocabulary = (pipeline.require(asset) for asset in (CLUSTER_REPORTS, MAPPED_EVENTS, VOCABULARY))
     mapping = Mapping.read(mapped.path)
     _refuse_uncounted(mapping)
-    shown = Shown(pipeline.study.guard, pipeline.naming)
+    shown = ReleaseRules(pipeline.study.guard, pipeline.naming)
     with publishing.whole(out) as part:
         part.mkdir()
         for page in (report, *_predictions(pipeline)):
@@ -129,13 +129,13 @@ def _concept_is_known(row: Row) -> bool:
     return bool(row["name"] != row["concept"])
 
 
-def _table(out: Path, rows: Iterable[Row], columns: tuple[str, ...], shown: Shown) -> None:
+def _table(out: Path, rows: Iterable[Row], columns: tuple[str, ...], shown: ReleaseRules) -> None:
     """Write some columns of a table: only rows with enough patients, and enough events, for their name to be shown."""
     schema = pa.schema([(name, pa.int64() if name in COUNTED else pa.string()) for name in columns])
     spreadsheet.write(out, schema, _guarded(rows, columns, shown))
 
 
-def _guarded(rows: Iterable[Row], columns: tuple[str, ...], shown: Shown) -> Iterator[list[object]]:
+def _guarded(rows: Iterable[Row], columns: tuple[str, ...], shown: ReleaseRules) -> Iterator[list[object]]:
     for row in rows:
         name = row.get("code") or row["concept"]
         if shown.naming.shows(name, min(row[count] for count in COUNTED)):

@@ -40,7 +40,7 @@ EXACT_UP_TO = 300_000  # patients
 
 
 @dataclass(frozen=True)
-class Found:
+class Inputs:
     """The artifacts that the tables are made of."""
 
     clusters: Artifact
@@ -48,12 +48,12 @@ class Found:
     reports: Artifact
 
     @staticmethod
-    def of(current: Callable[[str], Artifact]) -> "Found":
+    def of(current: Callable[[str], Artifact]) -> "Inputs":
         """The current artifacts; `current` returns the current artifact of an asset."""
-        return Found(current(CLUSTERS), current(PATIENT_EMBEDDINGS), current(CLUSTER_REPORTS))
+        return Inputs(current(CLUSTERS), current(PATIENT_EMBEDDINGS), current(CLUSTER_REPORTS))
 
 
-def export(found: Found, out: Path, seed: int) -> Counts:
+def export(found: Inputs, out: Path, seed: int) -> Counts:
     """Write the tables to a new folder; a failure leaves nothing behind. Raises UserError when the folder exists."""
     with publishing.whole(out) as part:
         part.mkdir()

@@ -20,9 +20,9 @@ from ehr_pipeline.forecasts import cases, counting, pictures, scores
 from ehr_pipeline.forecasts.cases import COUNT, DAYS, HORIZONS, JUDGE, NEXT_VISIT, TUNE, YEAR, Cases
 from ehr_pipeline.forecasts.counting import Tables
 from ehr_pipeline.forecasts.evaluate import Groups, Judge, judged_horizons
-from ehr_pipeline.forecasts.scores import Asked, Mixed
+from ehr_pipeline.forecasts.scores import EncoderStates, Mixed
 from ehr_pipeline.forecasts.settings import ForecastsSettings
-from ehr_pipeline.forecasts.table import Counted, Forecasts, nothing
+from ehr_pipeline.forecasts.table import Forecasts, SavedCounting, nothing
 from ehr_pipeline.patients.histories import ALWAYS
 from ehr_pipeline.patients.shard import Shard, ages_at
 from ehr_pipeline.predictions.answers_job import ASKED, AnswersJob
@@ -67,7 +67,7 @@ def build(
     asked = ask(every, dataset, job, gap, launch)
     job.remove()
     tables, mixed = count_and_mix(every, asked, seed)
-    Counted(tables, mixed, gap).write(out)
+    SavedCounting(tables, mixed, gap).write(out)
     judge = Judge(_groups(vocabulary, every), settings.bootstrap, seed)
     found = judged_horizons(judge, every, asked, tables, mixed)
     found.write(out)
@@ -75,7 +75,9 @@ def build(
     return counts | {"gap_days": gap, "recall": _recalls(found)}
 
 
-def count_and_mix(every: Cases, asked: dict[str, Asked], seed: int) -> tuple[dict[str, Tables], dict[str, Mixed]]:
+def count_and_mix(
+    every: Cases, asked: dict[str, EncoderStates], seed: int
+) -> tuple[dict[str, Tables], dict[str, Mixed]]:
     """Count on the training side, and fit how counts and encoder are combined on the validation side; both by horizon."""
     tables, mixed = {}, {}
     for name in HORIZONS:
@@ -95,7 +97,7 @@ def days_asked(index: NDArray[np.int64], gap: int) -> dict[str, NDArray[np.int64
     return {NEXT_VISIT: index + gap} | middle
 
 
-def ask(every: Cases, dataset: list[Path], job: AnswersJob, gap: int, launch: Launch) -> dict[str, Asked]:
+def ask(every: Cases, dataset: list[Path], job: AnswersJob, gap: int, launch: Launch) -> dict[str, EncoderStates]:
     """Query the encoder about all cases outside the training side. Horizons with the same day asked about share an answer."""
     some = np.flatnonzero(every.side != COUNT)
     days = days_asked(every.index, gap)
@@ -119,7 +121,7 @@ def ask(every: Cases, dataset: list[Path], job: AnswersJob, gap: int, launch: La
     launch(job)
     states = np.concatenate([schemas.matrix(job.answers(name), "state") for name in layout])
     model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), torch.device("cpu"))
-    return {name: Asked(model, states, number[place]) for place, name in enumerate(HORIZONS)}
+    return {name: EncoderStates(model, states, number[place]) for place, name in enumerate(HORIZONS)}
 
 
 def _groups(vocabulary: Vocabulary, every: Cases) -> Groups:

@@ -112,7 +112,7 @@ class Cases:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnPatients:
     """The drawn patients, shard by shard, and counts of those who were not drawn."""
 
     shards: tuple[tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.int64]], ...]
@@ -121,7 +121,7 @@ class Drawn:
     """Counts of patients on the test side: rows_in, few_visits, not_drawn."""
 
 
-def draw(dataset: Sequence[Path], split: Sequence[Path], settings: ForecastsSettings, seed: int) -> Drawn:
+def draw(dataset: Sequence[Path], split: Sequence[Path], settings: ForecastsSettings, seed: int) -> DrawnPatients:
     """Draw cases from all shards: patients by a hash of the id, and one visit of each patient by another hash.
 
     The choice of the visit does not depend on later visits, except that there must be one.
@@ -143,7 +143,7 @@ def draw(dataset: Sequence[Path], split: Sequence[Path], settings: ForecastsSett
     for row, sides, place, rank, _ in found:
         kept = rank <= np.array(limits, np.uint64)[sides] if settings.patients else np.zeros(len(row), bool)
         shards.append((row[kept], sides[kept], place[kept]))
-    return Drawn(tuple(shards), counts)
+    return DrawnPatients(tuple(shards), counts)
 
 
 def _eligible(
@@ -165,7 +165,7 @@ def _eligible(
     return row, side[row], place, hash_of_numbers(hashes ^ key[1]), int((side == JUDGE).sum())
 
 
-def read(dataset: Sequence[Path], drawn: Drawn, size: int) -> Cases:
+def read(dataset: Sequence[Path], drawn: DrawnPatients, size: int) -> Cases:
     """Read the drawn cases, with only the concepts that the encoder knows: token ids below `size`."""
     parts = [
         _of_shard(number, path, shard, size)

@@ -140,7 +140,7 @@ def log_odds(probability: NDArray[Any]) -> Floats:
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountForecasts:
     """Forecasts of some cases by counting, as probabilities (B, V)."""
 
     had: NDArray[np.bool_]
@@ -167,7 +167,7 @@ class Tables:
         known = np.log1p(counting.recurring.at_risk.sum(0)).astype(np.float32)
         return cls(counting.new.rate(), counting.recurring.rate(), known, counting.history, counting.both)
 
-    def ask(self, stratum: NDArray[np.integer], history: History) -> Counted:
+    def ask(self, stratum: NDArray[np.integer], history: History) -> CountForecasts:
         """Forecast cases, given by their strata (B,) and histories, by counting."""
         from scipy.special import expit
 
@@ -178,7 +178,7 @@ class Tables:
         own[owner, history.concept] = expit(self.history.log_odds(features))
         usual = log_odds(self.recurring[stratum[owner], history.concept])
         both[owner, history.concept] = expit(self.both.log_odds(np.column_stack([features, usual])))
-        return Counted(had, popularity, own, both)
+        return CountForecasts(had, popularity, own, both)
 
 
 def _dense(matrix: Any) -> NDArray[np.int32]:

@@ -22,7 +22,16 @@ from ehr_pipeline.forecasts.metrics import (
     Judged,
     Tally,
 )
-from ehr_pipeline.forecasts.scores import BASELINES, ENCODER, FORECAST, POPULARITY, Asked, Mixed, blocks, by_model
+from ehr_pipeline.forecasts.scores import (
+    BASELINES,
+    ENCODER,
+    FORECAST,
+    POPULARITY,
+    EncoderStates,
+    Mixed,
+    blocks,
+    by_model,
+)
 from ehr_pipeline.forecasts.table import Forecasts, Row
 from ehr_pipeline.predictions.metrics import interval, times_drawn
 
@@ -74,7 +83,7 @@ class Judge:
     seed: int
     rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in Forecasts.__annotations__})
 
-    def horizon(self, cases: Cases, horizon: str, asked: Asked, tables: Tables, mixed: Mixed | None) -> None:
+    def horizon(self, cases: Cases, horizon: str, asked: EncoderStates, tables: Tables, mixed: Mixed | None) -> None:
         """Evaluate one horizon."""
         tallies = {name: Tally() for name in LISTS}
         calibrations = {name: Calibration() for name in (NEW, RECURRING)}
@@ -166,7 +175,7 @@ class Judge:
 
 
 def judged_horizons(
-    judge: Judge, cases: Cases, asked: dict[str, Asked], tables: dict[str, Tables], mixed: dict[str, Mixed]
+    judge: Judge, cases: Cases, asked: dict[str, EncoderStates], tables: dict[str, Tables], mixed: dict[str, Mixed]
 ) -> Forecasts:
     """Evaluate every horizon."""
     for name in HORIZONS:

@@ -16,7 +16,7 @@ from ehr_pipeline.forecasts import cases
 from ehr_pipeline.forecasts.build import days_asked
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
 from ehr_pipeline.forecasts.scores import ENCODER, FORECAST, POPULARITY, by_model, encoder_probability
-from ehr_pipeline.forecasts.table import Counted
+from ehr_pipeline.forecasts.table import SavedCounting
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard, starts_of
 from ehr_pipeline.predictions.masked import answers
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
@@ -63,13 +63,13 @@ class Forecaster:
     model: PackedEncoder
     vocabulary: Vocabulary
     """The part of the vocabulary that the encoder knows."""
-    counted: Counted | None
+    counted: SavedCounting | None
     how: Inference
     tokens_before: int
 
     @classmethod
     def open(
-        cls, folder: Path, vocabulary: Path, counted: Counted | None, how: Inference, tokens_before: int
+        cls, folder: Path, vocabulary: Path, counted: SavedCounting | None, how: Inference, tokens_before: int
     ) -> "Forecaster":
         """Load the checkpoint in a folder. Raises UserError."""
         whole = Vocabulary.read(vocabulary)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.forecasts.cases import TUNE, Cases, History
-from ehr_pipeline.forecasts.counting import Counted, Tables, Weights, fit, log_odds
+from ehr_pipeline.forecasts.counting import CountForecasts, Tables, Weights, fit, log_odds
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Mixed:
     recurring: Weights
 
     def probability(
-        self, encoder: NDArray[np.float32], counted: Counted, known: NDArray[np.float32]
+        self, encoder: NDArray[np.float32], counted: CountForecasts, known: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """The probabilities (B, V), computed from the probabilities by the encoder (B, V) and by counting, and from how well
         `known` each concept is (V,)."""
@@ -94,7 +94,7 @@ def blocks(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EncoderStates:
     """The encoder's distinct states (q, D) for a horizon, and the index (P,) of each case's state among them."""
 
     model: "PackedEncoder"
@@ -106,7 +106,7 @@ class Asked:
         return encoder_probability(self.model, self.states[self.place[rows]])
 
 
-def mix(cases: Cases, horizon: str, asked: Asked, tables: Tables, seed: int) -> Mixed | None:
+def mix(cases: Cases, horizon: str, asked: EncoderStates, tables: Tables, seed: int) -> Mixed | None:
     """Fit the combination of encoder and counting on the validation side; None if this side has too few cases."""
     rows = cases.on(TUNE, horizon)
     size = cases.targets[horizon].shape[1]

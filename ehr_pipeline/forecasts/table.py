@@ -90,7 +90,7 @@ class Forecasts:
 
 
 @dataclass(frozen=True)
-class Counted:
+class SavedCounting:
     """For every horizon: the counted rates, and the combination of counting with the encoder."""
 
     tables: dict[str, Tables]
@@ -113,7 +113,7 @@ class Counted:
         (folder / _WEIGHTS).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def read(cls, folder: Path) -> "Counted | None":
+    def read(cls, folder: Path) -> "SavedCounting | None":
         """Read both files; None if nothing was counted. Raises Damaged."""
         if not (folder / _WEIGHTS).is_file():
             return None

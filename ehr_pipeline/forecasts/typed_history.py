@@ -26,7 +26,7 @@ _PROBLEMS = 20
 
 
 @dataclass(frozen=True)
-class Known:
+class TypedTexts:
     """All texts that may be typed: concepts, codes, and names in lower case, each with its token id."""
 
     tokens: Mapping[str, int]
@@ -34,7 +34,7 @@ class Known:
     """The text to show for each lower-case name."""
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, shown: frozenset[str], codes: Mapping[str, str]) -> "Known":
+    def of(cls, vocabulary: Vocabulary, shown: frozenset[str], codes: Mapping[str, str]) -> "TypedTexts":
         """Make it from the concepts that may be `shown`, and the concept of each code."""
         concepts = {one.concept: one.token_id for one in vocabulary.concepts if one.concept in shown}
         names = {one.name.lower(): one.name for one in vocabulary.concepts if one.concept in shown}
@@ -55,7 +55,7 @@ class Known:
         return nearest(what, self.names.values())
 
 
-def read(lines: Iterable[str], known: Known, born: str = "") -> Shard:
+def read(lines: Iterable[str], known: TypedTexts, born: str = "") -> Shard:
     """Parse a history into a shard of one row. Lines with dates need `born`, the date or year of birth.
 
     Raises UserError with all problems.
@@ -134,7 +134,7 @@ def _birth(born: str) -> int:
         raise UserError(f"--born: '{printable(born)}' is neither a date such as 1980-05-01 nor a year.") from None
 
 
-def _unknown(what: str, known: Known) -> str:
+def _unknown(what: str, known: TypedTexts) -> str:
     if not what:
         return "there is no code or name: write 'age,code'"
     near = known.nearest(what)

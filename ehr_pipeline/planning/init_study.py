@@ -43,7 +43,7 @@ DATES_OF_PATIENTS = ("birth_date", "observation_start", "observation_ends", "dea
 
 
 @dataclass
-class Started:
+class NewStudy:
     """A study that was started."""
 
     settings: Path
@@ -59,13 +59,13 @@ class Started:
 
 def start(
     folder: Path, sources: Sequence[Path], umls: Path | None, today: datetime.date, named: Named | None = None
-) -> Started:
+) -> NewStudy:
     """Write a study into a folder. `named` holds the columns that the user named, by role.
 
     A column that cannot be identified is marked in the settings. Raises UserError if a file cannot be read, or if the folder has a
     study already; but settings that still have such a mark are set aside and written anew if files are given.
     """
-    made = Started(folder / SETTINGS)
+    made = NewStudy(folder / SETTINGS)
     unfinished = bool(sources) and made.settings.is_file() and f'= "{UNNAMED}"' in made.settings.read_text("utf-8")
     if made.settings.exists() and not unfinished:
         raise UserError(
@@ -121,7 +121,7 @@ def _day(sources: Sequence[Path], today: datetime.date) -> datetime.date | None:
     return day if day and day <= today else None
 
 
-def _look(sources: Sequence[Path], made: Started, today: datetime.date, named: Named) -> Extract:
+def _look(sources: Sequence[Path], made: NewStudy, today: datetime.date, named: Named) -> Extract:
     """Recognise the files: a known layout, or delimited files."""
     for folder in (path for path in sources if path.is_dir()):
         if known := known_layouts.known(folder, [path for path in sources if path != folder], made.facts, made.doubts):
@@ -139,7 +139,7 @@ def _look(sources: Sequence[Path], made: Started, today: datetime.date, named: N
     return _delimited(found, made, today, named)
 
 
-def _delimited(found: list[Sniffed], made: Started, today: datetime.date, named: Named) -> Extract:
+def _delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named: Named) -> Extract:
     """Describe delimited files of an unknown layout. A column that cannot be identified is marked in the settings."""
     events, patients = _likely(found)
     for one in found:
@@ -205,7 +205,7 @@ def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:
     return events, patients
 
 
-def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: Started) -> str:
+def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: NewStudy) -> str:
     """The columns as TOML. A column that is not known is marked, and a comment asks for its name."""
     unknown = [role for role, name in columns.items() if not name]
     header = ", ".join(one.table.columns)
@@ -215,7 +215,7 @@ def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: Started
     return f"columns = {text}{f' # put the right name in place of each {UNNAMED}: {header}' if unknown else ''}"
 
 
-def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> list[str]:
+def _event_lines(one: Sniffed, made: NewStudy, today: datetime.date) -> list[str]:
     columns = {role: one.column(role) for role in NEEDED}
     form, doubtful = guess_format.date_format(one.values(columns["date"]), today)
     codes = one.values(columns["code"])
@@ -247,7 +247,7 @@ def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> list[str]
     return lines
 
 
-def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[list[str], list[str]]:
+def _patient_lines(one: Sniffed, made: NewStudy, today: datetime.date) -> tuple[list[str], list[str]]:
     needed = ("patient",) if one.tells_birth else ("patient", "birth_date")
     columns = {role: one.column(role) for role in PATIENT_COLUMNS if one.column(role) or role in needed}
     columns.pop("birth_year" if "birth_date" in columns else "", None)

@@ -37,7 +37,7 @@ _log = logging.getLogger("ehr_pipeline")
 
 
 @dataclass(frozen=True)
-class Made:
+class VariantResult:
     """The result of making one variant."""
 
     name: str
@@ -77,7 +77,7 @@ def prepare(store: Path, shared: Path) -> None:
             shutil.copy2(path, target)
 
 
-def make(variants: Sequence[Variant]) -> Iterator[Made]:
+def make(variants: Sequence[Variant]) -> Iterator[VariantResult]:
     """Make each variant, and yield its result. A variant that fails does not stop the others."""
     for number, variant in enumerate(variants, 1):
         _log.info("variant %d of %d: %s", number, len(variants), printable(variant.name))
@@ -85,10 +85,10 @@ def make(variants: Sequence[Variant]) -> Iterator[Made]:
             try:
                 yield pool.submit(one, variant).result()
             except BrokenProcessPool:
-                yield Made(variant.name, problem="its process was killed; perhaps there was not enough memory")
+                yield VariantResult(variant.name, problem="its process was killed; perhaps there was not enough memory")
 
 
-def one(variant: Variant) -> Made:
+def one(variant: Variant) -> VariantResult:
     """Make one variant in this process."""
     pipeline, made, reused, seconds, problem = Pipeline(variant.study), dict[str, Artifact](), 0, 0.0, ""
     assets = of_study(variant.study)
@@ -107,7 +107,7 @@ def one(variant: Variant) -> Made:
         problem = str(error)
     found = variant_figures.of(made, variant.study.guard)
     peak = None if reused == len(made) else _gigabytes()
-    return Made(variant.name, found, seconds, reused, len(assets), peak, problem)
+    return VariantResult(variant.name, found, seconds, reused, len(assets), peak, problem)
 
 
 def _artifacts(pipeline: Pipeline, asset: str) -> list[Artifact]:

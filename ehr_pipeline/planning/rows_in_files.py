@@ -21,7 +21,7 @@ MOST_FILES = 20
 
 
 @dataclass(frozen=True)
-class Counted:
+class RowEstimate:
     """What the files of the extracts seem to hold."""
 
     rows: float
@@ -32,7 +32,7 @@ class Counted:
     """How it was counted, in words."""
 
 
-def estimated(study: Study) -> Counted:
+def estimated(study: Study) -> RowEstimate:
     """About how many rows of events, and patients, there are. Raises UserError if there are none."""
     records, landing = study.records, Path(study.records.landing)
     extracts = catalog.extracts_in(landing)
@@ -49,7 +49,7 @@ def estimated(study: Study) -> Counted:
             f"{landing} (records.landing): no row of events is there yet, so give --rows: rows of events, such as 3e9."
         )
     how = f"rows: by line ends in the beginnings of {number:,} files of events, and by their sizes (--rows says otherwise)"
-    return Counted(rows, patients or None, how)
+    return RowEstimate(rows, patients or None, how)
 
 
 def _found(tree: Tree, kind: Kind) -> list[Path]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import printable
-from ehr_pipeline.planning.making_variants import Made
+from ehr_pipeline.planning.making_variants import VariantResult
 from ehr_pipeline.store import publishing
 
 CSV, PAGE = "variants.csv", "variants.html"
@@ -18,7 +18,7 @@ STYLE = (
 )
 
 
-def rows(made: Sequence[Made]) -> list[tuple[str, ...]]:
+def rows(made: Sequence[VariantResult]) -> list[tuple[str, ...]]:
     """A row for each figure: its name, then its value in each variant (empty if the variant has none)."""
     names = dict.fromkeys(name for one in made for name in one.figures)
     found = [(name, *(_text(one.figures.get(name)) for one in made)) for name in names]
@@ -36,7 +36,7 @@ def _text(value: float | str | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
-def table(made: Sequence[Made]) -> str:
+def table(made: Sequence[VariantResult]) -> str:
     """The table for a terminal. Problems are listed below the table, because they are long."""
     heads = ("", *(one.name for one in made))
     lines = [heads, *(row for row in rows(made) if row[0] != "problem")]
@@ -51,7 +51,7 @@ def table(made: Sequence[Made]) -> str:
     return "\n".join(text)
 
 
-def write(folder: Path, study: str, made: Sequence[Made]) -> tuple[Path, Path]:
+def write(folder: Path, study: str, made: Sequence[VariantResult]) -> tuple[Path, Path]:
     """Write the CSV file and the page into a new folder, which appears whole, and return their paths.
 
     Raises UserError if the folder exists.

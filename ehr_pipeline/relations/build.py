@@ -36,7 +36,7 @@ from ehr_pipeline.relations.evidence import Evidence
 from ehr_pipeline.relations.graph_comparison import Graph
 from ehr_pipeline.relations.names_and_ontology import Near
 from ehr_pipeline.relations.occurrences import Source
-from ehr_pipeline.relations.pair_files import Given
+from ehr_pipeline.relations.pair_files import UserLists
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.tables import schemas
@@ -61,7 +61,7 @@ class Records:
 
 
 def build(
-    records: Records, encoder: Path, vocabulary: Vocabulary, settings: RelationsSettings, out: Path, *, given: Given
+    records: Records, encoder: Path, vocabulary: Vocabulary, settings: RelationsSettings, out: Path, *, given: UserLists
 ) -> Counts:
     """Write the artifact. `encoder` is the checkpoint's folder, `vocabulary` the part of the vocabulary that the encoder knows."""
     same = substitutes.find(records.paths, records.habits, vocabulary.size, records.seed) if records.habits else None
@@ -122,7 +122,7 @@ def graphs_of(every: Evidence, settings: RelationsSettings, seed: int) -> list[G
 
 
 def _write(
-    every: Evidence, compared: Chosen, settings: RelationsSettings, seed: int, out: Path, *, given: Given
+    every: Evidence, compared: Chosen, settings: RelationsSettings, seed: int, out: Path, *, given: UserLists
 ) -> dict[str, int]:
     agreed = consensus.agree(every, settings, seed)
     graphs = graphs_of(every, settings, seed)
@@ -141,7 +141,7 @@ def _write(
 
 
 def _brought(
-    compared: Chosen, settings: RelationsSettings, given: Given, near: Near | None
+    compared: Chosen, settings: RelationsSettings, given: UserLists, near: Near | None
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
     """Yield, by name, the measures of pairs that need no records: similarity of names and in the ontology, and the user's
     scores."""

@@ -14,7 +14,7 @@ FIRST, SECOND, SCORE = "first", "second", "score"
 
 
 @dataclass(frozen=True)
-class Given:
+class UserLists:
     """The user's own lists of concepts, pairs and scores; and an ontology for comparison."""
 
     listed: frozenset[str]
@@ -29,7 +29,7 @@ def read(
     ontology: tuple[str, ...],
     listed: frozenset[str],
     concept_of_code: Mapping[str, str],
-) -> Given:
+) -> UserLists:
     """Read the files that the settings name, and those of an ontology. Raises InputError for one that cannot be used."""
     scores = {
         one.name: read_scores(one.file, f"relations.scores[{number}].file", concept_of_code)
@@ -38,7 +38,7 @@ def read(
     pairs, known = (
         read_pairs(getattr(settings, name), f"relations.{name}", concept_of_code) for name in ("pairs", "known")
     )
-    return Given(listed, pairs, known, scores, Ontology.read(ontology, concept_of_code) if ontology else None)
+    return UserLists(listed, pairs, known, scores, Ontology.read(ontology, concept_of_code) if ontology else None)
 
 
 def read_pairs(path: str, where: str, concept_of_code: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -36,7 +36,7 @@ from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.reports.inputs import Inputs, embedded
 from ehr_pipeline.reports.nearest_cluster import Closest, closest
 from ehr_pipeline.reports.settings import ReportsSettings
-from ehr_pipeline.reports.shown_counts import Counted, totals
+from ehr_pipeline.reports.shown_counts import StageCounts, totals
 from ehr_pipeline.reports.statements import occlusion as occlusion_words
 from ehr_pipeline.reports.substituted_concepts import Substituted, substituted
 from ehr_pipeline.tables import asset_names as assets
@@ -105,11 +105,11 @@ class Findings:
         return np.bincount(self.labels)
 
     @cached_property
-    def counted(self) -> Counted:
+    def counted(self) -> StageCounts:
         """The counts of all stages, and how they are shown."""
         counts = {name: artifact.counts for name, artifact in self.inputs.artifacts.items()}
         raw = totals(self.inputs.records, self.inputs.artifacts[assets.EXTRACT_CATALOG].counts)
-        return Counted.of(counts | {assets.RAW_RECORDS: raw}, self.sizes.tolist(), self.disclosure)
+        return StageCounts.of(counts | {assets.RAW_RECORDS: raw}, self.sizes.tolist(), self.disclosure)
 
     @cached_property
     def evidence(self) -> dict[str, Any]:

@@ -124,7 +124,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Counted:
+class StageCounts:
     """The counts of all stages, and how they are shown."""
 
     counts: Mapping[str, dict[str, Any]]
@@ -138,7 +138,7 @@ class Counted:
     """How a number of events is shown."""
 
     @staticmethod
-    def of(counts: Mapping[str, dict[str, Any]], cluster_sizes: list[int], disclosure: Disclosure) -> "Counted":
+    def of(counts: Mapping[str, dict[str, Any]], cluster_sizes: list[int], disclosure: Disclosure) -> "StageCounts":
         """Combine the counts with the rules by which they must be shown."""
         assets = {*(stage[0] for stage in STAGES), DATA_SPLIT}
         found = {asset: figures(counts[asset], declared(asset)) for asset in assets}
@@ -159,7 +159,7 @@ class Counted:
         few = disclosure.nested_need_rounding([raw["rows_in"], *(stage["kept"] for stage in events)])
         parts = [*found[PATIENT_DATASET]["dropped"].values(), Events(dataset.get("collapsed", 0))]
         of_few = any(Guard(disclosure.below).hidden(part) for part in parts)
-        return Counted(counts, found, disclosure, person, Scale(disclosure, few or of_few))
+        return StageCounts(counts, found, disclosure, person, Scale(disclosure, few or of_few))
 
     @property
     def rounded(self) -> bool:

@@ -9,7 +9,7 @@ from ehr_pipeline.assets import ASSETS, identity
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.runs import previous_artifact
 from ehr_pipeline.runs.maker import Maker, versions_of, watched_files
-from ehr_pipeline.runs.passed_checks import Passed
+from ehr_pipeline.runs.passed_checks import PassedNotes
 from ehr_pipeline.runs.previous_artifact import origin_of
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.watched_inputs import Watched
@@ -58,7 +58,7 @@ class DataAssets(Maker):
 
         # The list of withdrawals decides who may be in the catalog, so it must not change while the records are read.
         withdrawals = Watched.of(ASSETS[RAW_RECORDS].list_files(self.study))
-        passed, found = Passed(self.study), dict[str, Artifact]()
+        passed, found = PassedNotes(self.study), dict[str, Artifact]()
         for extract in catalog.counting(self.store, self.study.records.mode):
             artifact = self.store.intact(RAW_RECORDS, extract)
             found[extract] = artifact if passed.holds(artifact) else self.require(RAW_RECORDS, extract)

@@ -20,7 +20,7 @@ from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, InputError, UserError
 from ehr_pipeline.patients import training_patients
 from ehr_pipeline.runs import previous_artifact
-from ehr_pipeline.runs.passed_checks import Passed
+from ehr_pipeline.runs.passed_checks import PassedNotes
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Counts, Decided, Recipe, Store
 from ehr_pipeline.store.watched_inputs import Watched
@@ -94,7 +94,7 @@ class Maker:
             f"{self.store.fingerprint(EXTRACT_CATALOG)}/{withdrawn_patients.list_of_withdrawals(self.study)}",
         )
         if key not in self._gates:
-            passed = Passed(self.study) if asset == RAW_RECORDS else None
+            passed = PassedNotes(self.study) if asset == RAW_RECORDS else None
             state = passed.state(artifact) if passed else ""
             self._gates[key] = ASSETS[asset].evaluate(artifact, self.store, self.study)
             if passed and all(outcome.passed for outcome in self._gates[key]):

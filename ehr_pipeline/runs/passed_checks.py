@@ -23,7 +23,7 @@ CHECKED = ("events", "patients")
 """Folders in an extract's records whose files are opened by the checks."""
 
 
-class Passed:
+class PassedNotes:
     """The notes on a study's extracts, for its current settings. Lists that the settings name are read once, here."""
 
     def __init__(self, study: Study):

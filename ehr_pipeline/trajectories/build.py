@@ -61,7 +61,7 @@ def build(
     (job.work / WINDOWS).mkdir(parents=True, exist_ok=True)
     job.lay_out(members, transform.weights)
     launch(replace(job, windows=windows.Division(settings.windows, settings.years)))
-    known = _Known.read(artifacts, clusters, job.seed)
+    known = _WholeRecords.read(artifacts, clusters, job.seed)
     found, few, parts, ends = 0, 0, [], []
     for path in artifacts[PATIENT_DATASET].files("patients"):
         rows = members.rows(path.name)
@@ -102,7 +102,7 @@ def build(
 
 
 @dataclass(frozen=True)
-class _Known:
+class _WholeRecords:
     """The whole records with which windows are compared, at most MOST."""
 
     ids: pa.Array
@@ -113,7 +113,7 @@ class _Known:
     """How many nearest records vote on a window's cluster."""
 
     @classmethod
-    def read(cls, artifacts: dict[str, Artifact], clusters: Clusters, seed: int) -> "_Known":
+    def read(cls, artifacts: dict[str, Artifact], clusters: Clusters, seed: int) -> "_WholeRecords":
         """Read the clustered patients, or MOST of them drawn at random."""
         vectors = Vectors.read(artifacts[PATIENT_EMBEDDINGS])
         ids = vectors.ids
@@ -190,7 +190,7 @@ class _Ends:
 
 
 def _expected(
-    parts: list[_Ends], clusters: Clusters, known: _Known, names: NDArray[np.int64]
+    parts: list[_Ends], clusters: Clusters, known: _WholeRecords, names: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
     """Return how many moves are expected between the clusters `names` (K,), from the first to the last window (K, K)."""
     ids = pa.chunked_array([chunk for part in parts for chunk in part.ids.chunks], pa.string())
@@ -224,7 +224,7 @@ def _table(
     vectors: NDArray[np.float32],
     *,
     tokens: NDArray[np.int64],
-    known: _Known,
+    known: _WholeRecords,
 ) -> pa.Table:
     """Return the kept windows of a shard as a table with the schema `schemas.trajectories`."""
     first = windowed.shard.patient_start[kept]

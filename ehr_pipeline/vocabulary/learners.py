@@ -33,7 +33,7 @@ class CountJob:
 
 
 @dataclass(frozen=True)
-class Counted:
+class LearnerCounts:
     """Results of the count, in scratch files inside the output folder of the vocabulary."""
 
     out: Path
@@ -54,7 +54,7 @@ class Counted:
 
 def count(
     events: Artifact, sides: Path, learned_from: tuple[str, ...], out: Path, *, workers: int, spread: Spread
-) -> Counted:
+) -> LearnerCounts:
     """Count the concepts in the mapped `events` of patients whose side is in `learned_from`.
 
     `sides` is a folder of shards (patient_id, side).
@@ -64,7 +64,7 @@ def count(
         for shard in events.files("events")
     ]
     spread(count_bucket, jobs, workers, "counting concepts")
-    return Counted(out)
+    return LearnerCounts(out)
 
 
 def count_bucket(job: CountJob) -> int:

@@ -19,7 +19,7 @@ from ehr_pipeline.disclosure.kinds import Events, People, Share
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.export import release
 from ehr_pipeline.reports.sections import flow
-from ehr_pipeline.reports.shown_counts import Counted, Scale
+from ehr_pipeline.reports.shown_counts import Scale, StageCounts
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests import attack_on_outputs
@@ -205,7 +205,7 @@ def test_nothing_follows_from_the_flow_whatever_was_lost(
 
 def attacked(counts: dict[str, Any], sizes: list[int]) -> Attack:
     """What the page shows of some counts, read as the page is."""
-    counted = Counted.of(counts, sizes, Disclosure(BELOW))
+    counted = StageCounts.of(counts, sizes, Disclosure(BELOW))
     attack = Attack(secrets(counts, dict(enumerate(sizes))), BELOW)
     for number, size in enumerate(sizes):
         attack_on_outputs._add(attack, "list of clusters", (f"size/{number}",), Disclosure(BELOW).show(size))

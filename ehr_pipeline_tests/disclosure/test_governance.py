@@ -191,7 +191,7 @@ def test_a_row_leaves_only_while_enough_patients_bear_it(rows: list[tuple[int, i
         for n, (patients, more) in enumerate(rows)
     ]
     naming = figures.Naming(below, "key")
-    left = list(release._guarded(table, ("name", "events"), release.Shown(figures.Guard(below, 10), naming)))
+    left = list(release._guarded(table, ("name", "events"), release.ReleaseRules(figures.Guard(below, 10), naming)))
     names = {row[0] for row in left}
     assert names == {row["name"] for row in table if row["patients"] >= naming.needed(row["code"])}
     assert all(row["name"] in names for row in table if row["patients"] >= 2 * below)

@@ -23,7 +23,7 @@ from ehr_pipeline_tests.engines.test_torchrun import alive, until
 @pytest.fixture(scope="module")
 def exported(tiny: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("results") / "out"
-    counts = results.export(results.Found.of(tiny.store.current), out, seed=0)
+    counts = results.export(results.Inputs.of(tiny.store.current), out, seed=0)
     assert counts["kept"] == tiny.store.current("clusters").counts["kept"]
     return out
 
@@ -76,7 +76,7 @@ def test_figures_and_table_1_are_the_page_s(exported: Path, tiny: Pipeline) -> N
 
 
 def test_nothing_is_overwritten_and_nothing_half_stays(exported: Path, tiny: Pipeline, tmp_path: Path) -> None:
-    found = results.Found.of(tiny.store.current)
+    found = results.Inputs.of(tiny.store.current)
     with pytest.raises(UserError, match="exists already"):
         results.export(found, exported, seed=0)
     broken = replace(found, reports=tiny.store.current("vocabulary"))  # has no enrichment.csv
@@ -104,7 +104,7 @@ def test_what_the_explorer_prints_of_patients_is_not_passed_on_and_nothing_stays
     store = tmp_path / "store"
     store.mkdir()
     with pytest.raises(UserError, match="ended with status 3"):
-        explorer.explore(results.Found.of(tiny.store.current), store, 0, 5055)
+        explorer.explore(results.Inputs.of(tiny.store.current), store, 0, 5055)
     told = capfd.readouterr()
     assert "100207" not in told.out + told.err
     assert list(store.iterdir()) == []
@@ -115,7 +115,7 @@ import sys
 from pathlib import Path
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.export import explorer, results
-explorer.explore(results.Found.of(Store(sys.argv[1]).current), Path(sys.argv[2]), 0, 5055)
+explorer.explore(results.Inputs.of(Store(sys.argv[1]).current), Path(sys.argv[2]), 0, 5055)
 """
 
 

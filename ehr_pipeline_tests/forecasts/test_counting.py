@@ -12,8 +12,8 @@ from ehr_pipeline.forecasts.cases import COUNT, HORIZONS, JUDGE, NEXT_VISIT, STR
 from ehr_pipeline.forecasts.counting import PRIOR, Rates, Tables
 from ehr_pipeline.forecasts.evaluate import Groups, Judge
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
-from ehr_pipeline.forecasts.scores import COUNTING, FORECAST, Asked
-from ehr_pipeline.forecasts.table import Counted, Forecasts
+from ehr_pipeline.forecasts.scores import COUNTING, FORECAST, EncoderStates
+from ehr_pipeline.forecasts.table import Forecasts, SavedCounting
 
 SIZE, PEOPLE = 65, 1500
 
@@ -65,7 +65,7 @@ def made_up(seed: int = 1) -> tuple[Cases, np.ndarray]:
     ), risk
 
 
-class Fixed(Asked):
+class Fixed(EncoderStates):
     """Answers that are given, in place of an encoder's."""
 
     def __init__(self, probability: np.ndarray) -> None:
@@ -136,11 +136,11 @@ def test_weights_are_those_that_made_the_data() -> None:
 def test_what_was_counted_comes_back(tmp_path: Path) -> None:
     cases, risk = made_up()
     _, tables, mixed = judged(cases, risk / risk.sum(1, keepdims=True))
-    Counted({NEXT_VISIT: tables}, {NEXT_VISIT: mixed}, 34).write(tmp_path)
-    read = Counted.read(tmp_path)
+    SavedCounting({NEXT_VISIT: tables}, {NEXT_VISIT: mixed}, 34).write(tmp_path)
+    read = SavedCounting.read(tmp_path)
     assert read is not None
     assert read.gap_days == 34
     assert read.mixed[NEXT_VISIT] == mixed
     assert (read.tables[NEXT_VISIT].recurring == tables.recurring).all()
     assert read.tables[NEXT_VISIT].both == tables.both
-    assert Counted.read(tmp_path / "nothing") is None
+    assert SavedCounting.read(tmp_path / "nothing") is None

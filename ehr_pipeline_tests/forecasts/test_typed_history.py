@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.forecasts.typed_history import Known, read
+from ehr_pipeline.forecasts.typed_history import TypedTexts, read
 from ehr_pipeline.vocabulary.table import Concept, Vocabulary
 
 CONCEPTS = tuple(
@@ -14,7 +14,7 @@ CONCEPTS = tuple(
         [("C0004096", "Asthma"), ("C0033860", "Psoriasis"), ("C0011615", "Atopic dermatitis"), ("C9", "Secret disease")]
     )
 )
-KNOWN = Known.of(
+KNOWN = TypedTexts.of(
     Vocabulary(CONCEPTS, ""), frozenset({"C0004096", "C0033860", "C0011615"}), {"195967001": "C0004096", "1": "C9"}
 )
 

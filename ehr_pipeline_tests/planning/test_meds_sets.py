@@ -15,7 +15,7 @@ from ehr_pipeline_tests.planning import test_init_study as files
 TODAY = files.TODAY
 
 
-def started(folder: Path, *sources: Path) -> tuple[init_study.Started, Study]:
+def started(folder: Path, *sources: Path) -> tuple[init_study.NewStudy, Study]:
     """A study of these files, which passes `check`."""
     made = init_study.start(folder, sources, None, TODAY)
     study = settings.load(made.settings, {"vocabulary": {"min_size": len(files.CODES)}})

@@ -10,7 +10,7 @@ from ehr_pipeline import cli
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.planning import making_variants as making
 from ehr_pipeline.planning import variant_table as writing
-from ehr_pipeline.planning.making_variants import Made
+from ehr_pipeline.planning.making_variants import VariantResult
 from ehr_pipeline.planning.variants import typed, variants
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.conftest import tiny_settings, write_settings
@@ -84,12 +84,12 @@ def test_a_variant_that_fails_is_told_and_does_not_stop_the_others(tiny: Pipelin
     made = making.one(variants(base, ["clusters.n=5"], tmp_path / "store")[1])
     assert made.name == "clusters.n=5"
     assert "landing" in made.problem
-    text = writing.table([Made("one", {"clusters": 8}, 1.0, 1, 18), made])
+    text = writing.table([VariantResult("one", {"clusters": 8}, 1.0, 1, 18), made])
     assert text.splitlines()[1].split() == ["clusters", "8"]
 
 
 def test_names_that_others_chose_do_no_harm(tmp_path: Path) -> None:
-    made = [Made("=cmd|'x'", {"verdict <b>": "<script>"}), Made("two", {"verdict <b>": "level"})]
+    made = [VariantResult("=cmd|'x'", {"verdict <b>": "<script>"}), VariantResult("two", {"verdict <b>": "level"})]
     paths = writing.write(tmp_path / "new", "a & b", made)
     table, page = (path.read_text() for path in paths)
     assert "\n=cmd" not in table

@@ -15,7 +15,7 @@ from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure.kinds import Things
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.relations import build, concept_selection, model, table
-from ehr_pipeline.relations.pair_files import Given
+from ehr_pipeline.relations.pair_files import UserLists
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
@@ -76,7 +76,7 @@ def test_fewer_than_two_concepts_make_an_empty_artifact_and_the_check_says_what_
 ) -> None:
     names = [concept.concept for concept in vocabulary.concepts[:listed]] or ["C9999999"]
     records = build.Records(tiny.store.current("patient_dataset").files("patients"), "", 1)
-    given = Given(frozenset(names), [], [], {})
+    given = UserLists(frozenset(names), [], [], {})
     counts = build.build(records, Path("no encoder is read"), vocabulary, RelationsSettings(), tmp_path, given=given)
     whole = tiny.store.current("concept_relations").counts
     assert counts["kept"] == listed
@@ -97,7 +97,7 @@ def made(tiny: Pipeline, vocabulary: Vocabulary, tmp_path_factory: pytest.TempPa
     concepts = [concept.concept for concept in sorted(vocabulary.concepts, key=lambda one: -one.patients)[:60]]
     pairs = [(concepts[0], one) for one in concepts[1:]]
     tree = Ontology({"root": {*concepts[:10]}}, {one: {one} for one in concepts}, {})
-    given = Given(frozenset(concepts), pairs, pairs[:3], {"mine": [(concepts[0], concepts[1], 2.0)]}, tree)
+    given = UserLists(frozenset(concepts), pairs, pairs[:3], {"mine": [(concepts[0], concepts[1], 2.0)]}, tree)
     records = build.Records(tiny.store.current("patient_dataset").files("patients"), "", 1)
     encoder = tiny.store.current("encoder_checkpoint").file("checkpoint")
     build.build(records, encoder, vocabulary, RelationsSettings(max_q=0.5, best=4, names=True), out, given=given)

@@ -88,7 +88,7 @@ def test_a_window_lies_among_the_neighbours_of_its_cluster() -> None:
     angle = np.array([0.0, 0.1, 0.2, 0.9, 1.0, 0.45])
     unit = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
     points = np.array([[0, 0], [1, 0], [2, 0], [50, 0], [51, 0], [99, 99]], np.float32)
-    known = build._Known(pa.array(list("abcdef")), unit, np.array([7, 7, 7, 9, 9, 9]), points, 5)
+    known = build._WholeRecords(pa.array(list("abcdef")), unit, np.array([7, 7, 7, 9, 9, 9]), points, 5)
     cluster, support, place = known.place(pa.chunked_array([["f"]]), unit[5:])
     assert cluster.tolist() == [7]
     assert support[0] == pytest.approx(3 / 5)

@@ -16,7 +16,7 @@ from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.left_out import People as Patients
 from ehr_pipeline.reports.left_out import compare
-from ehr_pipeline.reports.shown_counts import REPEATS, STAGES, Counted, Lost, on_sides
+from ehr_pipeline.reports.shown_counts import REPEATS, STAGES, Lost, StageCounts, on_sides
 from ehr_pipeline.reports.statements import flow as say
 from ehr_pipeline.reports.statements import left_out
 from ehr_pipeline.reports.statements.statement import Statement
@@ -92,7 +92,7 @@ def in_no_cluster(findings: Findings) -> Statement:
     return left_out.who(person(everybody), person.difference(everybody, inside), everybody == inside)
 
 
-def by_disease(counted: Counted) -> list[tuple[str, str]]:
+def by_disease(counted: StageCounts) -> list[tuple[str, str]]:
     """Return the number of patients by disease as text, rounded so coarsely that the numbers do not narrow the range of their known
     sum, nor the sum theirs."""
     cohort, disclosure = counted.counts[COHORT], counted.disclosure
@@ -124,7 +124,7 @@ def _stay_wide(ends: Sequence[tuple[int, int]], fewest: int, most: int, below: i
     )
 
 
-def rows(counted: Counted) -> Iterator[dict[str, Any]]:
+def rows(counted: StageCounts) -> Iterator[dict[str, Any]]:
     """Yield one row for each of STAGES: asset, words, rows in, kept, collapsed, and dropped by reason."""
     for asset, key, words in STAGES:
         found = counted.figures[asset][key] if key else counted.figures[asset]
@@ -150,7 +150,7 @@ def rows(counted: Counted) -> Iterator[dict[str, Any]]:
         }
 
 
-def patients_lost(dropped: Mapping[str, int], more: int, less: int, counted: Counted) -> Lost:
+def patients_lost(dropped: Mapping[str, int], more: int, less: int, counted: StageCounts) -> Lost:
     """Return the patients lost between two numbers, by reason. If there is a single reason, its number is the `difference` of the
     two numbers."""
     joined = Guard(counted.disclosure.below).joined({in_words(n, True): People(lost) for n, lost in dropped.items()})
@@ -160,7 +160,7 @@ def patients_lost(dropped: Mapping[str, int], more: int, less: int, counted: Cou
     return tuple((" or ".join(names), HIDDEN if counted.rounded else counted.shown(lost)) for names, lost in joined)
 
 
-def sides_in_words(counted: Counted) -> str:
+def sides_in_words(counted: StageCounts) -> str:
     """Return how many patients of the data set are on each side of the split, in words; empty if there is no test side."""
     sides, person = on_sides(counted.counts), counted.person
     if not sides:
@@ -182,7 +182,7 @@ def _apart(lost: Lost) -> tuple[str, Lost]:
     return repeats, tuple(one for one in lost if one[0] != REPEATS)
 
 
-def patients(counted: Counted) -> list[Step]:
+def patients(counted: StageCounts) -> list[Step]:
     """Return the flow of patients, from the rows of the patient files to the clusters."""
     counts, show = counted.counts, counted.person
     raw, dataset, cohort = counts[RAW_RECORDS]["patients"], counts[PATIENT_DATASET]["patients"], counts[COHORT]
@@ -223,12 +223,12 @@ def patients(counted: Counted) -> list[Step]:
     ]
 
 
-def _between(words: str, more: int, less: int, counted: Counted) -> Lost:
+def _between(words: str, more: int, less: int, counted: StageCounts) -> Lost:
     """Return the patients lost between two numbers for one reason (`words`); empty if there are none."""
     return ((words, counted.person.difference(more, less)),) if more != less else ()
 
 
-def events(counted: Counted) -> list[Step]:
+def events(counted: StageCounts) -> list[Step]:
     """Return the flow of events, from the rows of the event files to the data set."""
     counts, show = counted.counts, counted.event
     raw, mapped, vocabulary = counts[RAW_RECORDS], counts[MAPPED_EVENTS], counts[VOCABULARY]["events"]
@@ -247,7 +247,7 @@ def events(counted: Counted) -> list[Step]:
     ]
 
 
-def summary_of_patients(counted: Counted) -> str:
+def summary_of_patients(counted: StageCounts) -> str:
     """Return how many of the patients are in clusters, and where the others were lost, in words."""
     steps = patients(counted)
     lost = [f"{number} {reason}" for step in steps for reason, number in step.lost]
@@ -255,7 +255,7 @@ def summary_of_patients(counted: Counted) -> str:
     return f"{sentence} Left out: {', '.join(lost)}." if lost else sentence
 
 
-def summary(counted: Counted) -> str:
+def summary(counted: StageCounts) -> str:
     """Return how many of the event rows reach the data set, and the largest losses in any step, in words."""
     event, read = counted.event, counted.counts[RAW_RECORDS]["rows_in"]
     largest = [f"{event(number)} ({event.share(number, read)}) {reason}" for reason, number in _largest(counted)]
@@ -264,7 +264,7 @@ def summary(counted: Counted) -> str:
     return f"{reached(counted)} The largest loss{'es' if len(largest) > 1 else ''}, in % of all rows: {'; '.join(largest)}."
 
 
-def reached(counted: Counted) -> str:
+def reached(counted: StageCounts) -> str:
     """Return how many of the event rows reach the data set, in words."""
     read, kept = counted.counts[RAW_RECORDS]["rows_in"], counted.counts[PATIENT_DATASET]["kept"]
     event = counted.event
@@ -272,7 +272,7 @@ def reached(counted: Counted) -> str:
     return f"Of {event(read)} rows of events, {event(kept)} ({share}) are in the patient data set."
 
 
-def _largest(counted: Counted) -> list[tuple[str, int]]:
+def _largest(counted: StageCounts) -> list[tuple[str, int]]:
     """Return the reasons for the largest losses of events from raw table to data set, in words, each with its number.
 
     Reasons with few rows are merged within their step, as in the diagram.
@@ -290,7 +290,7 @@ def _largest(counted: Counted) -> list[tuple[str, int]]:
     return lost.most_common(MOST_NAMED)
 
 
-def _lost_events(counted: Counted) -> dict[str, tuple[int, Mapping[str, Figure]]]:
+def _lost_events(counted: StageCounts) -> dict[str, tuple[int, Mapping[str, Figure]]]:
     """For each step, return the number of collapsed events, and the events lost by reason. Events outside the vocabulary count only
     in the step of the vocabulary."""
     places = {RAW_RECORDS: "", MAPPED_EVENTS: "", VOCABULARY: "events", PATIENT_DATASET: ""}
@@ -303,7 +303,7 @@ def _lost_events(counted: Counted) -> dict[str, tuple[int, Mapping[str, Figure]]
     return found
 
 
-def reconciled(counted: Counted) -> str:
+def reconciled(counted: StageCounts) -> str:
     """Explain why diagram and table of stages show different losses before the cohort, although they agree."""
     dataset, cohort, show = counted.counts[PATIENT_DATASET]["patients"], counted.counts[COHORT], counted.person
     ends = "Events are followed to the data set; after it, patients are chosen, not events."
@@ -318,7 +318,7 @@ def reconciled(counted: Counted) -> str:
     )
 
 
-def summary_of_codes(counted: Counted) -> str:
+def summary_of_codes(counted: StageCounts) -> str:
     """Return in words the share of usable rows without a UMLS concept, and their main kind of code; empty if few or none."""
     mapped, disclosure = counted.counts[MAPPED_EVENTS], counted.disclosure
     lost = {reason: number for reason, number in mapped["dropped"].items() if reason.startswith("unmapped")}
@@ -336,7 +336,7 @@ def summary_of_codes(counted: Counted) -> str:
     return f"{sentence}; above all {kind} ({counted.event.share(lost[most], mapped['rows_in'])} of the usable rows)."
 
 
-def ladder(coverage: dict[str, Any], counted: Counted) -> Iterator[dict[str, str]]:
+def ladder(coverage: dict[str, Any], counted: StageCounts) -> Iterator[dict[str, str]]:
     """Yield the steps of the mapping, and what each of them mapped, as text. If a step mapped few events, the share after the step
     is hidden."""
     for row in coverage["ladder"]:

@@ -14,7 +14,7 @@ from ehr_pipeline.patients.settings import LEARNED_FROM
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.sections.flow import patients_lost
-from ehr_pipeline.reports.shown_counts import Counted, on_sides
+from ehr_pipeline.reports.shown_counts import StageCounts, on_sides
 from ehr_pipeline.reports.statements.statement import percent
 from ehr_pipeline.tables import asset_names as assets
 from ehr_pipeline.tables.drop_reasons import in_words
@@ -28,7 +28,7 @@ OF_POOLING = {"all": "all: {chosen:,}", "types": "of chosen types: {chosen:,}", 
 class Run:
     """What of this run is compared with the published one."""
 
-    counted: Counted
+    counted: StageCounts
     metrics: Mapping[str, Any]
     """Those of the training."""
     settings: Mapping[str, Mapping[str, Any]]
@@ -96,7 +96,7 @@ def quantiles(run: Run, shares: Iterable[float]) -> str:
     return ", ".join(f"{size[np.searchsorted(upto, share * upto[-1])]:,}" for share in shares)
 
 
-def _large_visits(counted: Counted) -> str:
+def _large_visits(counted: StageCounts) -> str:
     """Return how many visits were removed for their size, and their share, if it reveals no more than the number."""
     dataset = counted.counts[assets.PATIENT_DATASET]
     large, few = dataset["visits"]["dropped"]["large"], dataset["patients"]["dropped"]["few_visits"]
@@ -106,7 +106,7 @@ def _large_visits(counted: Counted) -> str:
     return f"{counted.event(large)} ({counted.event.share(large, dataset['visits']['rows_in'])})"
 
 
-def _few_visits(counted: Counted) -> str:
+def _few_visits(counted: StageCounts) -> str:
     """Return how many patients were removed for few visits, and their share if the number is shown."""
     patients = counted.counts[assets.PATIENT_DATASET]["patients"]
     few = patients["dropped"]["few_visits"]

@@ -118,10 +118,10 @@ def _lost(findings: Findings) -> list[Any]:
     return [*patients, flow.reached(counted), flow.summary_of_codes(counted), say.see_flow()]
 
 
-def made(inputs: Inputs, vocabulary: Vocabulary) -> vectors.Made:
+def made(inputs: Inputs, vocabulary: Vocabulary) -> vectors.VectorMethod:
     """Return how the patients' vectors were made."""
     counts = inputs.artifacts[assets.PATIENT_EMBEDDINGS].counts
-    return vectors.Made(
+    return vectors.VectorMethod(
         settings=_vectors(inputs),
         preset=counts["preset"],
         changed=bool(changed(inputs)),

@@ -8,7 +8,7 @@ from ehr_pipeline.reports.statements.statement import Statement, listed, percent
 
 
 @dataclass(frozen=True)
-class Made:
+class VectorMethod:
     """How the vectors of a run were made."""
 
     settings: Mapping[str, Any]
@@ -35,7 +35,7 @@ class Made:
         return own or (self.pooling == "list" and self.neighbours)
 
 
-def concepts(made: Made) -> str:
+def concepts(made: VectorMethod) -> str:
     """Return which recorded concepts decide a vector."""
     chosen = f"{made.chosen:,} of {made.vocabulary:,} concepts"
     near = " or are nearest to one that is" if made.neighbours else ""
@@ -47,7 +47,7 @@ def concepts(made: Made) -> str:
     return f"{over}, including those that count as one with any of them" if made.substitutes else over
 
 
-def what_decides(made: Made) -> list[Statement]:
+def what_decides(made: VectorMethod) -> list[Statement]:
     """Say what decides the distance between two patients, the most important part first."""
     settings = made.settings
     if not settings["profile"]:
@@ -70,7 +70,7 @@ def what_decides(made: Made) -> list[Statement]:
     return sentences
 
 
-def profile(made: Made) -> Statement:
+def profile(made: VectorMethod) -> Statement:
     """Say what the concept profile contains, and how much it decides."""
     settings = made.settings
     holds = ["the share that each of them has in the record"]
@@ -92,7 +92,7 @@ def profile(made: Made) -> Statement:
     )
 
 
-def encoder(made: Made) -> Statement:
+def encoder(made: VectorMethod) -> Statement:
     """Say how much the encoder decides."""
     return say(
         "The encoder, a neural network, decides {share}: the mean of what it makes of the same concepts.",
@@ -100,14 +100,14 @@ def encoder(made: Made) -> Statement:
     )
 
 
-def learned(made: Made) -> Statement:
+def learned(made: VectorMethod) -> Statement:
     """Say what the encoder learned from, or that it has no part in the vectors."""
     return no_part(made) or say(
         "The encoder learned which concepts go together and at what age, without knowing who has which disease."
     )
 
 
-def no_part(made: Made) -> Statement | None:
+def no_part(made: VectorMethod) -> Statement | None:
     """Say that the clusters do not rest on the encoder; None if it has a part in the vectors."""
     if made.by_network:
         return None
@@ -116,7 +116,7 @@ def no_part(made: Made) -> Statement | None:
     )
 
 
-def called(made: Made) -> Statement:
+def called(made: VectorMethod) -> Statement:
     """Name the preset of the settings that makes these choices."""
     return say(
         "This set of choices is called “{preset}” in the settings{changed}.",

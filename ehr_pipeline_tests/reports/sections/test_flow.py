@@ -10,7 +10,7 @@ import pytest
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import diagram
 from ehr_pipeline.reports.sections import flow, published
-from ehr_pipeline.reports.shown_counts import Counted
+from ehr_pipeline.reports.shown_counts import StageCounts
 from ehr_pipeline.tables.drop_reasons import in_words
 
 COUNTS: dict[str, Any] = {
@@ -56,11 +56,11 @@ COUNTS: dict[str, Any] = {
 RULE = Disclosure(10)
 
 
-def counted(**changed: Any) -> Counted:
+def counted(**changed: Any) -> StageCounts:
     counts = copy.deepcopy(COUNTS)
     for asset, values in changed.items():
         counts[asset] |= values
-    return Counted.of(counts, [990, 990], RULE)
+    return StageCounts.of(counts, [990, 990], RULE)
 
 
 def numbers(steps: list[diagram.Step]) -> list[str]:
@@ -180,7 +180,7 @@ def test_few_rows_of_patients_and_few_of_a_disease_round_the_numbers_too(changed
 
 def test_the_sum_of_the_cards_does_not_tell_how_few_were_lost_before_them() -> None:
     """9,823 are on the cards; of 'about 9,820' in the cohort, up to 9,824, the '<10' without a vector would be one."""
-    found = Counted.of(
+    found = StageCounts.of(
         copy.deepcopy(COUNTS)
         | {
             "cohort": {"rows_in": 9_900, "kept": 9_824, "dropped": {"not_in_patient_dataset": 76}, "by_disease": {}},
@@ -193,7 +193,7 @@ def test_the_sum_of_the_cards_does_not_tell_how_few_were_lost_before_them() -> N
     told = {lost: found.person(9_823 + lost) for lost in range(1, 10)}
     assert told[1] == ">9,822"
     others = [
-        Counted.of(
+        StageCounts.of(
             found.counts | {"cohort": found.counts["cohort"] | {"kept": 9_823 + lost}}, [5_000, 4_823], RULE
         ).person(9_823 + lost)
         for lost in range(1, 10)
@@ -210,8 +210,8 @@ def test_a_step_that_loses_few_events_rounds_their_numbers() -> None:
 
 
 def test_a_small_cluster_rounds_the_total_that_would_tell_its_size() -> None:
-    assert Counted.of(COUNTS, [1_975, 5], RULE).rounded
-    assert not Counted.of(COUNTS, [1_970, 10], RULE).rounded
+    assert StageCounts.of(COUNTS, [1_975, 5], RULE).rounded
+    assert not StageCounts.of(COUNTS, [1_970, 10], RULE).rounded
 
 
 def test_words_of_the_diagram_are_escaped() -> None:

@@ -155,10 +155,10 @@ def test_whether_it_may_be_released() -> None:
     )
 
 
-def made(**settings: Any) -> vectors.Made:
+def made(**settings: Any) -> vectors.VectorMethod:
     usual = {"profile": 64, "encoder_share": 0.1, "course": True, "ages": True, "kinship": 0.3}
     neighbours = settings.pop("neighbours", True)
-    return vectors.Made(usual | settings, "recommended", False, "list", neighbours, 649, 1387, False, True)
+    return vectors.VectorMethod(usual | settings, "recommended", False, "list", neighbours, 649, 1387, False, True)
 
 
 def test_what_decides_most_is_said_first() -> None:
