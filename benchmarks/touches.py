@@ -27,7 +27,8 @@ from time_and_memory import children_of
 
 from ehr_pipeline.cli.run import DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.terminology.shipped import shipped
-from ehr_pipeline_tests.defs.browser import Server, free_port
+from ehr_pipeline_tests.defs.browser import Server
+from ehr_pipeline_tests.processes import free_port
 
 BIN = Path(sys.executable).parent
 TOP = Path(__file__).parents[1]

@@ -9,7 +9,8 @@ from pathlib import Path
 from PIL import Image
 
 from ehr_pipeline_tests.conftest import ROOT
-from ehr_pipeline_tests.defs.browser import chromium, until
+from ehr_pipeline_tests.defs.browser import chromium
+from ehr_pipeline_tests.processes import until
 
 REPORT, PICTURE = ROOT / "data/studies/demo/store/report.html", ROOT / "docs/report.png"
 

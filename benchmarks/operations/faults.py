@@ -13,7 +13,8 @@ import results
 
 from ehr_pipeline.defs.dagster_jobs import READING
 from ehr_pipeline.synthetic.generate import EXTRACT
-from ehr_pipeline_tests.defs.browser import Server, until
+from ehr_pipeline_tests.defs.browser import Server
+from ehr_pipeline_tests.processes import until
 from operations.extracts_at_once import WATCHED, statuses, wait
 from operations.site import ENDED, Site, contents, different, launch, runs
 

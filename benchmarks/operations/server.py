@@ -10,7 +10,8 @@ import time_and_memory
 from ehr_pipeline.defs.dagster_jobs import READING
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
-from ehr_pipeline_tests.defs.browser import Server, until
+from ehr_pipeline_tests.defs.browser import Server
+from ehr_pipeline_tests.processes import until
 from operations.site import ENDED, Site, launch, runs
 
 IDLE_SECONDS = 30

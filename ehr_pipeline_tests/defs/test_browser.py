@@ -11,8 +11,8 @@ from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.conftest import write_settings
-from ehr_pipeline_tests.defs.browser import Page, Server, until
-from ehr_pipeline_tests.engines.test_torchrun import alive
+from ehr_pipeline_tests.defs.browser import Page, Server
+from ehr_pipeline_tests.processes import alive, until
 
 pytestmark = [
     pytest.mark.slow,

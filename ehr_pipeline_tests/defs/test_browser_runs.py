@@ -9,8 +9,9 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import write_settings
-from ehr_pipeline_tests.defs.browser import Page, Server, until
+from ehr_pipeline_tests.defs.browser import Page, Server
 from ehr_pipeline_tests.defs.test_browser import MINUTES, RELOAD, pytestmark  # noqa: F401 (of this module too)
+from ehr_pipeline_tests.processes import until
 from ehr_pipeline_tests.second_extract import LATER, grow
 
 IN_EDITOR = "document.querySelector('.CodeMirror').CodeMirror"

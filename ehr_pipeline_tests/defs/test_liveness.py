@@ -13,7 +13,7 @@ import pytest
 
 from ehr_pipeline.defs import liveness, serve
 from ehr_pipeline.errors import UserError
-from ehr_pipeline_tests.engines.test_torchrun import alive, until
+from ehr_pipeline_tests.processes import alive, until
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline_tests.defs.browser import free_port, until
+from ehr_pipeline_tests.processes import free_port, until
 
 TOP = Path(__file__).parents[2]
 PROCESSES = 8

@@ -21,7 +21,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from ehr_pipeline_tests.conftest import ROOT, write_settings
-from ehr_pipeline_tests.defs.browser import free_port, serving, until
+from ehr_pipeline_tests.defs.browser import serving
+from ehr_pipeline_tests.processes import free_port, until
 
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 pytestmark = [

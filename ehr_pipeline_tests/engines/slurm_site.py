@@ -19,7 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline_tests.engines.disturbing import ROOT, until
+from ehr_pipeline_tests.engines.disturbing import ROOT
+from ehr_pipeline_tests.processes import until
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 SYSTEM = f"/usr/sbin:/sbin:{os.environ['PATH']}"

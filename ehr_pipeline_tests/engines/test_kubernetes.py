@@ -19,10 +19,11 @@ from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.work.threads import cores
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.engines import kubernetes_site
-from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, start_client, until
+from ehr_pipeline_tests.engines.disturbing import assert_same_files, meanwhile, pids, start_client
 from ehr_pipeline_tests.engines.kubernetes_objects import IMAGE
 from ehr_pipeline_tests.engines.kubernetes_site import NAMESPACE, Site
 from ehr_pipeline_tests.engines.work import Bucket, Counting, square
+from ehr_pipeline_tests.processes import alive, until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [

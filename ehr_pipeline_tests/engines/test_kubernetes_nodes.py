@@ -13,10 +13,11 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline_tests.encoder.data import learnable
 from ehr_pipeline_tests.encoder.test_resume import DROPPING, same
 from ehr_pipeline_tests.encoder.test_train import job
-from ehr_pipeline_tests.engines.disturbing import alive, meanwhile, pids, until
+from ehr_pipeline_tests.engines.disturbing import meanwhile, pids
 from ehr_pipeline_tests.engines.kubernetes_site import Site
 from ehr_pipeline_tests.engines.test_kubernetes import assert_nothing_left, launcher, site
 from ehr_pipeline_tests.engines.work import Counting
+from ehr_pipeline_tests.processes import alive, until
 
 __all__ = ["site"]
 pytestmark = [

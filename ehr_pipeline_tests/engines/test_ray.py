@@ -20,8 +20,9 @@ from ehr_pipeline.engines.settings import LauncherSettings, RaySettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline_tests.conftest import tiny_settings
-from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, until
+from ehr_pipeline_tests.engines.disturbing import assert_same_files, meanwhile, pids
 from ehr_pipeline_tests.engines.work import Bucket, Counting, square
+from ehr_pipeline_tests.processes import alive, until
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [

@@ -19,7 +19,7 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline_tests.conftest import write_settings
 from ehr_pipeline_tests.engines import kubernetes_site, slurm_site
-from ehr_pipeline_tests.engines.disturbing import until
+from ehr_pipeline_tests.processes import free_port, until
 
 pytestmark = pytest.mark.slow
 
@@ -110,12 +110,6 @@ def started(line: str) -> Iterator[None]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra 'ray' is not installed")

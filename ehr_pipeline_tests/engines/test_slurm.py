@@ -15,9 +15,10 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.engines import slurm_site
-from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, start_client, until
+from ehr_pipeline_tests.engines.disturbing import assert_same_files, meanwhile, pids, start_client
 from ehr_pipeline_tests.engines.slurm_site import Site
 from ehr_pipeline_tests.engines.work import Bucket, Counting, square
+from ehr_pipeline_tests.processes import alive, until
 
 pytestmark = pytest.mark.slow
 

@@ -17,10 +17,11 @@ from ehr_pipeline_tests.encoder.data import learnable
 from ehr_pipeline_tests.encoder.test_resume import DROPPING, same
 from ehr_pipeline_tests.encoder.test_train import job
 from ehr_pipeline_tests.engines import slurm_site
-from ehr_pipeline_tests.engines.disturbing import alive, meanwhile, pids, until
+from ehr_pipeline_tests.engines.disturbing import meanwhile, pids
 from ehr_pipeline_tests.engines.slurm_site import Site
 from ehr_pipeline_tests.engines.test_slurm import launcher
 from ehr_pipeline_tests.engines.work import Counting
+from ehr_pipeline_tests.processes import alive, until
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline_tests.engines.disturbing import alive, start_client, until
+from ehr_pipeline_tests.engines.disturbing import start_client
+from ehr_pipeline_tests.processes import alive, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
 CLIENT = """

@@ -2,8 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline.work import die_with_parent, jobs
 from ehr_pipeline_tests.conftest import tiny_settings
+from ehr_pipeline_tests.processes import alive, until
 
 ROOT = Path(__file__).parents[2]
 linux = pytest.mark.skipif(
@@ -50,24 +49,8 @@ print(error.cause.message if error and error.cause else error.message if error e
 """
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    for _ in range(int(seconds * 10)):
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def start_step(folder: Path, then: str, processes: int = 2) -> subprocess.Popen[str]:

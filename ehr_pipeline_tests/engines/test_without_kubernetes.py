@@ -22,7 +22,7 @@ from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import write_settings
 from ehr_pipeline_tests.engines import kubernetes_image
-from ehr_pipeline_tests.engines.disturbing import alive, until
+from ehr_pipeline_tests.processes import alive, until
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("1.31", "1.34", "1.37")

@@ -22,8 +22,8 @@ from ehr_pipeline.records import finish_bucket
 from ehr_pipeline.store.bucket_cache import Memory
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
-from ehr_pipeline_tests.engines.disturbing import until
 from ehr_pipeline_tests.engines.work import Bucket, square
+from ehr_pipeline_tests.processes import until
 
 
 class Scheduler:

@@ -17,7 +17,7 @@ from ehr_pipeline.export import explorer, results
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.tables import schemas
-from ehr_pipeline_tests.engines.test_torchrun import alive, until
+from ehr_pipeline_tests.processes import alive, until
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,10 @@ from ehr_pipeline.reports import layout
 from ehr_pipeline.reports.sections import relations
 from ehr_pipeline.reports.statements import pictures
 from ehr_pipeline.runs.pipeline import Pipeline
-from ehr_pipeline_tests.defs.browser import Page, chromium, until
+from ehr_pipeline_tests.defs.browser import Page, chromium
 from ehr_pipeline_tests.prediction_report import test_page as predictions
 from ehr_pipeline_tests.prediction_report.invented import foreseen
+from ehr_pipeline_tests.processes import until
 from ehr_pipeline_tests.reports.sections import test_relations as network
 
 pytestmark = [
