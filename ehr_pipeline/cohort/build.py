@@ -55,12 +55,12 @@ def build(
         if disease.concepts
     }
     if not cohort.num_rows:
-        there = ", ".join(f"{name} {told(each['events'])}" for name, each in found_of.items())
+        kinds = ", ".join(f"{name} {told(each['events'])}" for name, each in found_of.items())
         asked = "a concept of the lists on as many days as min_visits asks"
         raise InputError(
             "The cohort is empty: "
             + (f"who has {asked} is not in the patient data set." if cases else f"nobody has {asked}.")
-            + f" Events of the listed concepts in the extract: {there}."
+            + f" Events of the listed concepts in the extract: {kinds}."
             " Check the lists under [[embeddings.cohort]], the mapping's coverage, and min_visits."
         )
     Cohort(cohort).write(out)
@@ -148,9 +148,9 @@ def _recorded(
 ) -> dict[str, pa.Array]:
     """How much is recorded of the patients `cases`, who are rows of a shard: concepts (each counted once a day), days, first and
     last day."""
-    there = np.zeros(int(patient.max(initial=-1)) + 1, bool)
-    there[cases] = True
-    kept = there[patient]
+    listed = np.zeros(int(patient.max(initial=-1)) + 1, bool)
+    listed[cases] = True
+    kept = listed[patient]
     keys = row_keys.pack(patient[kept], day[kept], concept[kept])
     keys.sort()
     keys = keys[row_keys.starts(keys)]
@@ -159,8 +159,8 @@ def _recorded(
     begin = np.flatnonzero(row_keys.starts(own))
     end = np.append(begin[1:], len(visits))[: len(begin)] - 1
     return {
-        "concepts": pa.array(np.bincount(owner, minlength=len(there))[cases]),
-        "visits": pa.array(np.bincount(own, minlength=len(there))[cases]),
+        "concepts": pa.array(np.bincount(owner, minlength=len(listed))[cases]),
+        "visits": pa.array(np.bincount(own, minlength=len(listed))[cases]),
         "begun": pa.array(row_keys.days(visits[begin])).cast(pa.date32()),
         "last_date": pa.array(row_keys.days(visits[end])).cast(pa.date32()),
     }

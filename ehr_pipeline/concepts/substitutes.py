@@ -232,8 +232,8 @@ class _Alike:
 
     def _count(self) -> None:
         """Count the visits of many small shards at once: adding to the large matrix of concept pairs is slow."""
-        there = sparse.vstack([*self._parts, sparse.csr_array((0, len(self._candidates)), dtype=np.float32)], "csr")
-        self._both += (there.T @ there).toarray()
+        counted = sparse.vstack([*self._parts, sparse.csr_array((0, len(self._candidates)), dtype=np.float32)], "csr")
+        self._both += (counted.T @ counted).toarray()
         self._parts, self._held = [], 0
 
     def contexts(self) -> sparse.csr_array:

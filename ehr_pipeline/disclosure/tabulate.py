@@ -83,11 +83,11 @@ def _small_sums(full: Cells, hide: NDArray[np.bool_], disclosure: Disclosure) ->
     found: list[tuple[int, int]] = []
     for turned in (False, True):
         counts, dark = (full.T, hide.T) if turned else (full, hide)
-        for line, (own, there) in enumerate(zip(counts, dark, strict=True)):
-            place, shown = len(own) - 1, np.flatnonzero(~there[:-1])
-            if there[-1] or not disclosure.small(int(own[:-1][there[:-1]].sum())):
+        for line, (numbers, hidden) in enumerate(zip(counts, dark, strict=True)):
+            place, shown = len(numbers) - 1, np.flatnonzero(~hidden[:-1])
+            if hidden[-1] or not disclosure.small(int(numbers[:-1][hidden[:-1]].sum())):
                 continue
             if line == len(counts) - 1 and len(shown):
-                place = int(shown[own[shown].argmin()])
+                place = int(shown[numbers[shown].argmin()])
             found.append((place, line) if turned else (line, place))
     return found

@@ -49,9 +49,9 @@ def train(samples: Sequence[tuple[ChunkVectors, ChunkVectors]], seed: int) -> Tr
     seed."""
     sides: list[list[Tensor]] = [[], []]
     for halves in samples:
-        there = np.intersect1d(halves[0].patient, halves[1].patient)
+        both = np.intersect1d(halves[0].patient, halves[1].patient)
         for side, half in zip(sides, halves, strict=True):
-            side += _pieces(half, there)
+            side += _pieces(half, both)
     order = np.random.default_rng([seed, 0xA66]).permutation(len(sides[0]))
     held = max(len(order) // 5, 1) if len(order) > 1 else 0
     width = samples[0][0].vectors_CD.shape[1]

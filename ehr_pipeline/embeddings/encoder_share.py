@@ -103,24 +103,24 @@ def choose(
     `kinds(number, rows)` returns a text with disease and sex for each of some rows of a shard; `number` is the index of the shard.
     """
     some = ablations.drawn(samples, MOST)
-    there = np.concatenate([np.all([part.there for part in (one.whole, *one.halves)], axis=0) for one in some])
-    if there.sum() < FEWEST:
-        return Chosen(0.0, int(there.sum()), ())
+    usable = np.concatenate([np.all([part.there for part in (one.whole, *one.halves)], axis=0) for one in some])
+    if usable.sum() < FEWEST:
+        return Chosen(0.0, int(usable.sum()), ())
 
     def made(vectors: Callable[[Part], Vectors]) -> Three:
         whole, one, other = (
-            np.concatenate([vectors(part) for part in parts])[there]
+            np.concatenate([vectors(part) for part in parts])[usable]
             for parts in zip(*((one.whole, *one.halves) for one in some), strict=True)
         )
         return whole, one, other
 
     def viewed(side: int) -> Vectors:
         views = [learned.profile(one.views[side], one.whole.patients) for one in some]
-        both: Vectors = np.concatenate(views)[there]
+        both: Vectors = np.concatenate(views)[usable]
         return both
 
-    numbers = np.concatenate([_age_and_amount(one.whole) for one in some])[there]
-    kind = np.concatenate([kinds(number, one.whole.patients) for number, one in enumerate(some)])[there]
+    numbers = np.concatenate([_age_and_amount(one.whole) for one in some])[usable]
+    kind = np.concatenate([kinds(number, one.whole.patients) for number, one in enumerate(some)])[usable]
     alike = matched_blocks([kind], list(numbers.T))
     if (matched := int((np.bincount(alike)[alike] > 1).sum())) < FEWEST:  # the others have nobody to be compared with
         return Chosen(0.0, matched, ())

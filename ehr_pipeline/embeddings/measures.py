@@ -77,14 +77,14 @@ def hubness(unit: Vectors, count: int = NEIGHBOURS) -> float:
 
 
 def retrieved(one: Vectors, other: Vectors) -> dict[int, float]:
-    """For each k of RETRIEVED, the share of patients for whom the k vectors nearest to one half include the other half. It is the
-    mean of both directions."""
+    """How often one half of a record finds the other. For each k of RETRIEVED, this is the share of patients whose second half is
+    among the k second halves nearest to their first half, averaged with the same share from second to first."""
     found = dict.fromkeys(RETRIEVED, 0.0)
     for first, second in ((one, other), (other, one)):
         for start in range(0, len(first), BLOCK):
             similar = first[start : start + BLOCK] @ second.T
-            mine = similar[np.arange(len(similar)), np.arange(start, start + len(similar))]
-            nearer = (similar > mine[:, None]).sum(axis=1)
+            same = similar[np.arange(len(similar)), np.arange(start, start + len(similar))]
+            nearer = (similar > same[:, None]).sum(axis=1)
             for k in found:
                 found[k] += float((nearer < k).sum()) / (2 * len(first))
     return found

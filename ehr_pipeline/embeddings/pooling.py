@@ -101,10 +101,10 @@ def pool_chunks(
         sums_CD.index_add_(0, own, hidden_MD.float() * weight[:, None])
         weights_C.index_add_(0, own, weight)
         tokens_C.index_add_(0, own, torch.ones_like(own))
-    there = (tokens_C > 0).cpu().numpy()
-    sums, totals = sums_CD.cpu().numpy()[there], weights_C.cpu().numpy()[there]
-    patient = np.searchsorted(patients, chunks.patient[there])
-    return ChunkVectors(sums / totals[:, None], patient, totals, tokens_C.cpu().numpy()[there])
+    chosen = (tokens_C > 0).cpu().numpy()
+    sums, totals = sums_CD.cpu().numpy()[chosen], weights_C.cpu().numpy()[chosen]
+    patient = np.searchsorted(patients, chunks.patient[chosen])
+    return ChunkVectors(sums / totals[:, None], patient, totals, tokens_C.cpu().numpy()[chosen])
 
 
 def over_chunks(chunks: ChunkVectors, patients: int, attention: Attention | None) -> Pooled:

@@ -24,8 +24,8 @@ BLOCK, RELATIVES = 1024, 10
 
 def profiled(tokens: NDArray[np.integer], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The token ids (S,), ascending, that profiles are made of. `tokens` (V,) counts occurrences in the cohort."""
-    there = np.flatnonzero(chosen & (tokens > 0))
-    return np.sort(there[np.argsort(-tokens[there], kind="stable")[:MOST_CONCEPTS]])
+    rows = np.flatnonzero(chosen & (tokens > 0))
+    return np.sort(rows[np.argsort(-tokens[rows], kind="stable")[:MOST_CONCEPTS]])
 
 
 def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: float) -> NDArray[np.float32]:

@@ -53,8 +53,8 @@ class Vectors:
         bounds = np.searchsorted(row[order], starts)
         found = np.empty((len(row), self.width), np.float32)
         for shard, start, begin, end in zip(self.shards, starts[:-1], bounds[:-1], bounds[1:], strict=True):
-            mine = order[begin:end]
-            found[mine] = schemas.matrix(shard)[row[mine] - start]
+            rows = order[begin:end]
+            found[rows] = schemas.matrix(shard)[row[rows] - start]
         return found
 
     @property

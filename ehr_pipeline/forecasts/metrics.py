@@ -64,8 +64,8 @@ class Tally:
         self.by_group.append(_by_group(row, concept, len(wanted), groups))
         ideal = np.cumsum(_DISCOUNT)[np.clip(many, 1, TOP) - 1]
         for name, each in scores.items():
-            best, there = top(each, allowed)
-            hit = np.take_along_axis(wanted, best, 1) & there
+            best, usable = top(each, allowed)
+            hit = np.take_along_axis(wanted, best, 1) & usable
             found = hit.sum(1)
             gain = hit @ _DISCOUNT[: hit.shape[1]]
             parts = [found / np.maximum(many, 1), found / TOP, gain / ideal]

@@ -53,13 +53,13 @@ def pull(study: Study) -> Counts:
 
 
 def _pull(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, counts: Counts) -> None:
-    there = index.grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
-    whole = [folder for folder, objects in there.items() if INDEX in objects]
+    mirrored = index.grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
+    whole = [folder for folder, objects in mirrored.items() if INDEX in objects]
     made_at = dict(zip(whole, mirror.together(lambda folder: _made_at(mirror, folder), whole), strict=True))
     newest: dict[str, str] = {}  # folder by partition; there may be several: push removes a replaced artifact last
     for folder in sorted(whole, key=lambda folder: (made_at[folder], folder)):
         newest[index.partition_of(folder)] = folder
-    unfinished = {index.partition_of(folder) for folder in there} - newest.keys()
+    unfinished = {index.partition_of(folder) for folder in mirrored} - newest.keys()
     if unfinished:
         _log.warning("%s of %d extracts or stages was not pushed to its end: push again", asset, len(unfinished))
         counts["unfinished"] += len(unfinished)

@@ -40,8 +40,8 @@ def push(study: Study) -> Counts:
 
 
 def _push(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, counts: Counts) -> None:
-    there = grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
-    folders = [folder for folder, objects in there.items() if INDEX in objects]
+    mirrored = grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
+    folders = [folder for folder, objects in mirrored.items() if INDEX in objects]
     indexed = dict(zip(folders, mirror.together(lambda folder: _published(mirror, folder), folders), strict=True))
     own = {}  # population by folder
     for artifact in _current(asset, store):
@@ -50,19 +50,19 @@ def _push(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, co
         else:
             own[folder_of(artifact, store.root)] = str(artifact.manifest["population"])
     # First remove the data of patients who left. A replaced artifact stays until its successor is complete.
-    for folder in sorted(there.keys() - own.keys()):
+    for folder in sorted(mirrored.keys() - own.keys()):
         successor = next((each for each in own if partition_of(each) == partition_of(folder)), None)
         same = folder in indexed and successor is not None and indexed[folder][1] == own[successor]
         if successor is None or not (same or asset in KEPT_WITHOUT_CONSENT):
             _remove(mirror, folder, counts)
-            del there[folder]
+            del mirrored[folder]
     for folder in sorted(own):
         partition = partition_of(folder) or None
         artifact = store.current(asset, partition)
         if folder_of(artifact, store.root) != folder:
             raise UserError(f"{asset} was made anew while it was copied. Push again when the run has ended.")
-        _copy(artifact, folder, there.get(folder, {}), mirror, counts, indexed=indexed.get(folder, ("", ""))[0])
-    for folder in sorted(there.keys() - own.keys()):
+        _copy(artifact, folder, mirrored.get(folder, {}), mirror, counts, indexed=indexed.get(folder, ("", ""))[0])
+    for folder in sorted(mirrored.keys() - own.keys()):
         _remove(mirror, folder, counts)
 
 
@@ -91,19 +91,19 @@ def _remove(mirror: Mirror, folder: str, counts: Counts) -> None:
 
 
 def _copy(
-    artifact: Artifact, folder: str, there: dict[str, int], mirror: Mirror, counts: Counts, *, indexed: str
+    artifact: Artifact, folder: str, mirrored: dict[str, int], mirror: Mirror, counts: Counts, *, indexed: str
 ) -> None:
     """Copy an artifact, its index last, unless the mirror has it already. Raises Damaged if the artifact is damaged."""
     artifact.verify()
     index = Index.of(artifact)
     content, objects = index.content, index.objects
-    missing = sorted(digest for digest, (size, _) in objects.items() if there.get(digest) != size)
+    missing = sorted(digest for digest, (size, _) in objects.items() if mirrored.get(digest) != size)
     if not missing and indexed == hashlib.sha256(content).hexdigest():
         counts["kept"] += 1
         return
     if indexed:  # it differs, or lists missing files: until all are copied there must be no index
         mirror.remove([f"{folder}/{INDEX}"])
-    mirror.remove(f"{folder}/{name}" for name in there if name != INDEX and name not in objects)
+    mirror.remove(f"{folder}/{name}" for name in mirrored if name != INDEX and name not in objects)
     total = sum(objects[digest][0] for digest in missing)
     _log.info("%s: %d of %d files to copy, %.1f MB", folder, len(missing), len(objects), total / 1e6)
     progress = Progress(f"copying {folder}", total)

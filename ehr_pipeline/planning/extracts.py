@@ -151,11 +151,11 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], find
         what: [kind for kind, looks in seen if isinstance(kind, of) and looks and tells(kind)]
         for what, of in (("events", EventKind), ("patients", PatientKind))
     }
-    without = {what: there for what, there in needed.items() if there and all(kind in empty for kind in there)}
-    if alone or not any(there for what, there in needed.items() if what not in without):
-        for what, there in without.items():
-            findings.problems.append(f"{folder}: {_lacks(what, there)}")
-            empty = [kind for kind in empty if kind not in there]
+    without = {what: kinds for what, kinds in needed.items() if kinds and all(kind in empty for kind in kinds)}
+    if alone or not any(kinds for what, kinds in needed.items() if what not in without):
+        for what, kinds in without.items():
+            findings.problems.append(f"{folder}: {_lacks(what, kinds)}")
+            empty = [kind for kind in empty if kind not in kinds]
     if empty:
         where = ", ".join(dict.fromkeys(kind.where for kind in empty))
         findings.facts.append(f"extract {folder.name}: no row in the files of {where}")

@@ -143,13 +143,13 @@ def _many(values: pl.Series) -> bool:
 
 def _shares(one: Sniffed, name: str, other: Sniffed) -> bool:
     """Whether another file has a column with the same ids. In one of the two files, nearly every row must have a different id."""
-    mine = one.values(name)
+    values = one.values(name)
     for column in other.table.columns:
         theirs = other.values(column)
         if _is_id(other, column) and _many(theirs):
-            one_a_row = max(mine.n_unique() / len(mine), theirs.n_unique() / len(theirs)) >= UNIQUE
-            both = len(set(mine) & set(theirs))
-            if one_a_row and both >= SHARED * min(mine.n_unique(), theirs.n_unique()):
+            one_a_row = max(values.n_unique() / len(values), theirs.n_unique() / len(theirs)) >= UNIQUE
+            both = len(set(values) & set(theirs))
+            if one_a_row and both >= SHARED * min(values.n_unique(), theirs.n_unique()):
                 return True
     return False
 

@@ -161,8 +161,8 @@ def _delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named
         more, attributes = _patient_lines(one, made, today)
         lines += more
         audited |= dict.fromkeys(attributes)
-    for what, there, roles in (("events", events, NEEDED), ("patients", patients, ("patient", "birth_date"))):
-        if not there:
+    for what, sniffed, roles in (("events", events, NEEDED), ("patients", patients, ("patient", "birth_date"))):
+        if not sniffed:
             lines += ["", f"[[records.{what}]]", f'files = "{what}.csv" # none of the files given seems to hold {what}']
             lines.append(f"columns = {inline(dict.fromkeys(roles, UNNAMED))}")
             made.absent.append(f"no file holds {what} ({', '.join(roles)})")

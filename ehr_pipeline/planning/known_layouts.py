@@ -119,10 +119,10 @@ def some_not_acceptable(people: Sequence[Sniffed]) -> bool:
 
 def _renamed(folder: Path) -> bool:
     """Whether a folder holds CPRD's observations in files that are not named as CPRD's extraction tool names them."""
-    there = [path for path in folder.iterdir() if path.is_file() and "observation" in path.name.lower()]
-    if not there or any("extract_observation" in path.name.lower() for path in there):
+    files = [path for path in folder.iterdir() if path.is_file() and "observation" in path.name.lower()]
+    if not files or any("extract_observation" in path.name.lower() for path in files):
         return False
-    texts = [path for path in there if path.name.lower().endswith((".txt", ".txt.gz"))]
+    texts = [path for path in files if path.name.lower().endswith((".txt", ".txt.gz"))]
     return any({"patid", "obsdate", "medcodeid"} <= set(guess_format.sniff(path).table.columns) for path in texts)
 
 

@@ -181,9 +181,9 @@ def _risks_of(
     for number, patients in controls.by.each():
         if number not in exposed:
             continue
-        mine = exposed[number]
+        exposure = exposed[number]
         after, had, first = np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape[0], np.int32)
-        _count_after(held, (entries[mine], owner[mine]), (rows[0], after_days), (after, had, first))
+        _count_after(held, (entries[exposure], owner[exposure]), (rows[0], after_days), (after, had, first))
         followed, at_risk = _unexposed(held, (patients, people.index), (*rows, after_days), shape)
         risks.add((after, first[:, None] - had), (followed, at_risk))
 

@@ -116,10 +116,10 @@ def _of_patients(occurrences: Occurrences, pairs: Pairs) -> Iterator[Measure]:
     yield Measure(ALIKE, _small(alike.value), pairs.both, **_interval(alike), q=q)
 
 
-def _filled(ratio: Ratio, instead: Ratio, there: NDArray[np.bool_]) -> Ratio:
+def _filled(ratio: Ratio, instead: Ratio, known: NDArray[np.bool_]) -> Ratio:
     """Fill gaps in the ratios over strata: a pair for which the strata give no ratio gets the ratio of all patients together, which
     is computed with 0.5 added to each cell."""
-    without = there & ~np.isfinite(ratio.low)
+    without = known & ~np.isfinite(ratio.low)
     names = ("value", "low", "high")
     return Ratio(*(np.where(without, getattr(instead, name), getattr(ratio, name)) for name in names))
 

@@ -66,6 +66,6 @@ def disease_concepts(inputs: Inputs, vocabulary: Vocabulary, named: Collection[s
         lists.setdefault(row["disease"], set()).update(row["concept"].split())
     concepts = frozenset().union(*lists.values())
     pooled = pooled_tokens(inputs.artifacts[PATIENT_EMBEDDINGS].path)
-    mine = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pooled]
-    shown = (concept.name for concept in mine if concept.concept in concepts and concept.concept in named)
+    pooled_concepts = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pooled]
+    shown = (concept.name for concept in pooled_concepts if concept.concept in concepts and concept.concept in named)
     return DiseaseConcepts(tuple(shown), len(pooled), concepts, tuple(map(frozenset, lists.values())))

@@ -167,9 +167,9 @@ class Findings:
     @cached_property
     def groups(self) -> list[list[int]]:
         """For each group, the numbers of its clusters. The clusters of a group hold the same kind of patient, and count once."""
-        there = set(self.numbers.tolist())
+        numbers = set(self.numbers.tolist())
         found = Groups.read(self.inputs.artifacts[assets.CLUSTERS].path).parts
-        return [some for group in found if (some := [number for number in group if number in there])]
+        return [some for group in found if (some := [number for number in group if number in numbers])]
 
     @cached_property
     def pairs_compared(self) -> int:
@@ -265,13 +265,13 @@ class Findings:
 
     def _spans_of(self, label: int) -> dict[str, Any]:
         """Return how old a cluster's patients were, how long they were followed, and the pyramid of their ages."""
-        mine, rule = self.labels == label, self.disclosure
+        members, rule = self.labels == label, self.disclosure
         table = self.clusters.table
-        sexes = np.array(table.column("sex").to_pylist())[mine].tolist()
+        sexes = np.array(table.column("sex").to_pylist())[members].tolist()
         return {
-            "pyramid": charts.pyramid(table.column("age").to_numpy()[mine], sexes, rule),
-            "onset": cards.quartiles(self._spans.onset[mine], rule),
-            "followed": cards.quartiles(self._spans.followed[mine], rule),
+            "pyramid": charts.pyramid(table.column("age").to_numpy()[members], sexes, rule),
+            "onset": cards.quartiles(self._spans.onset[members], rule),
+            "followed": cards.quartiles(self._spans.followed[members], rule),
         }
 
     @cached_property
@@ -288,9 +288,9 @@ class Findings:
     @cached_property
     def kinds(self) -> dict[str, numeric.Kind]:
         """The kind of each audited attribute in the data: from the settings, otherwise guessed from its values."""
-        there = [name for name in self.settings.audited if name in self.clusters.table.column_names]
+        audited = [name for name in self.settings.audited if name in self.clusters.table.column_names]
         given = self.settings.attribute_types
-        return {name: given.get(name) or numeric.guess(name, self._texts(name)) for name in there}
+        return {name: given.get(name) or numeric.guess(name, self._texts(name)) for name in audited}
 
     @cached_property
     def attributes(self) -> dict[str, NDArray[Any]]:

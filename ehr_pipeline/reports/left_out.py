@@ -100,14 +100,14 @@ def _rows(inputs: Inputs, shard: str, ids: pa.ChunkedArray) -> dict[str, list[An
             continue
         table = schemas.read(record.file(f"patients/{shard}"))
         place = align.rows(ids.take(pa.array(waiting)), table.column("patient_id"))
-        there = place >= 0
-        mine = table.take(pa.array(place[there]))
+        matched = place >= 0
+        rows = table.take(pa.array(place[matched]))
         for name in set(found) & set(table.column_names):
-            column = mine.column(name)
+            column = rows.column(name)
             values = column.cast(pa.int32()).to_pylist() if name == "birth_date" else column.to_pylist()
-            for row, value in zip(waiting[there].tolist(), values, strict=True):
+            for row, value in zip(waiting[matched].tolist(), values, strict=True):
                 found[name][row] = value
-        waiting = waiting[~there]
+        waiting = waiting[~matched]
     missing = {"birth_date": np.nan}
     return {
         name: [missing.get(name, "") if value is None else value for value in values] for name, values in found.items()

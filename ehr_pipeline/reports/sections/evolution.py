@@ -208,8 +208,8 @@ def _mean_courses(
     places = np.stack([table.column(name).to_numpy() for name in "xy"], axis=1).astype(np.float64)
     means = {}
     for number in np.unique(clusters.numbers).tolist():
-        mine = own & (cluster == number)
-        windows, size = np.unique(course.number[mine], return_counts=True)
+        rows = own & (cluster == number)
+        windows, size = np.unique(course.number[rows], return_counts=True)
         kept = windows[size >= max(fewest, 1)]
-        means[number] = np.array([places[mine & (course.number == window)].mean(0) for window in kept]).reshape(-1, 2)
+        means[number] = np.array([places[rows & (course.number == window)].mean(0) for window in kept]).reshape(-1, 2)
     return means

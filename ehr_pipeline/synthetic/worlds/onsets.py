@@ -32,8 +32,8 @@ def onset_age(exposure: Floats, hazard: Floats, switches: list[tuple[Floats, flo
         for rank in range(len(switches)):
             which = order[rank]
             at = np.interp(np.minimum(ages[which, np.arange(len(exposure))], AGES[-1]), AGES, hazard)
-            there = np.isnan(age) & (left < ratio * (at - begun))
-            age[there] = _age_at(begun[there] + left[there] / ratio[there], hazard)
+            begins = np.isnan(age) & (left < ratio * (at - begun))
+            age[begins] = _age_at(begun[begins] + left[begins] / ratio[begins], hazard)
             left -= np.where(np.isnan(age), ratio * (at - begun), 0)
             ratio = ratio * np.array([r for _, r in switches])[which]
             begun = at

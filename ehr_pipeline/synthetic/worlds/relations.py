@@ -148,8 +148,8 @@ class Sites(Mechanism):
 
     def recording(self, block: Block, events: Events) -> Events:
         """Record events of the second site's patients in the way of that site: more or less often, and with its synonyms."""
-        there = self.second[block.days("practice")][events.person]
-        factor = np.where(there, self.factor[events.code], 1.0)
+        second = self.second[block.days("practice")][events.person]
+        factor = np.where(second, self.factor[events.code], 1.0)
         made = recorded_as_often(block.rng(self.name), events, factor)
-        there = self.second[block.days("practice")][made.person]
-        return Events.of(made.person, made.day, np.where(there, self.synonym[made.code], made.code))
+        second = self.second[block.days("practice")][made.person]
+        return Events.of(made.person, made.day, np.where(second, self.synonym[made.code], made.code))
