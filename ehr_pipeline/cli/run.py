@@ -32,7 +32,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         _demo,
         "write a synthetic extract and run the whole chain on it",
         "demo",
-        about="It needs no data, no account and no GPU, and takes about five minutes on two cores. Run it again, and nothing is"
+        about="It needs no data, no account and no GPU, and takes about three minutes on two cores. Run it again, and nothing is"
         " done twice.",
         study=False,
     )

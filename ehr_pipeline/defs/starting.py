@@ -28,7 +28,7 @@ def free_address(host: str, port: int) -> tuple[str, int]:
 def announced(address: tuple[str, int]) -> Iterator[None]:
     """Until the end of the block, say that the servers are starting, and print their address once they answer."""
     ended = threading.Event()
-    print("starting the Dagster UI: its servers load the study, which takes about half a minute", flush=True)
+    print("starting the Dagster UI: its servers load the study, which takes ten to thirty seconds", flush=True)
     threading.Thread(target=_tell, args=(address, ended), daemon=True).start()
     try:
         yield
