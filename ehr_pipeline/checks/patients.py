@@ -83,7 +83,10 @@ def planted_groups(artifact: Artifact, store: Store, study: Study) -> Result:
     There is no fixed threshold, because groups are harder to find in some synthetic worlds than in others. The clusters of counts,
     of the same patients, show how hard it is.
     """
-    found = (planted.read_agreement(artifact.path) or {})["vectors"]
+    agreement = planted.read_agreement(artifact.path) or {}
+    if not agreement["groups"]:
+        return True, "no group was planted", {}
+    found = agreement["vectors"]
     index, homogeneity = found[planted.THIS_RUN]["adjusted_rand_index"], found[planted.THIS_RUN]["homogeneity"]
     baseline = found[planted.COUNTS]["adjusted_rand_index"]
     vectors, counts = (found[name]["within_diseases"] for name in (planted.THIS_RUN, planted.COUNTS))

@@ -209,7 +209,9 @@ def _compare(
 ) -> None:
     """Write how far the clusters agree with planted groups, if there are any, and what each part of the method contributes."""
     groups = planted.PlantedGroups.read(Path(settings.truth)) if settings.truth else None
-    if groups:
+    if groups and not groups.companions:
+        _write_json(out / planted.AGREEMENT, {"groups": 0})
+    elif groups:
         found = truth.agreement(
             groups,
             people.column("patient_id").to_pylist(),

@@ -37,7 +37,7 @@ class PlantedGroups:
     group_of: dict[str, str]
     """Group by patient id, for the cohort."""
     companions: dict[str, list[str]]
-    """Concepts by group."""
+    """Concepts by group; empty if no group is planted."""
 
     @classmethod
     def read(cls, folder: Path) -> "PlantedGroups":
@@ -50,6 +50,7 @@ class PlantedGroups:
 
 
 def read_agreement(clusters: Path) -> dict[str, Any] | None:
-    """Read the agreement of a `clusters` artifact with the planted groups; None when there are none."""
+    """Read the agreement of a `clusters` artifact with the planted groups; None without truth, {'groups': 0} where no group is
+    planted: labels that a patient has nevertheless mean nothing."""
     path = clusters / AGREEMENT
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None

@@ -62,6 +62,6 @@ def _groups(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float | str
     if test.get("excess") is not None:
         yield "split-half excess", test["excess"]
     yield "evidence", str(artifact.counts["split_half"]["verdict"])
-    if agreement := planted.read_agreement(artifact.path):
+    if (agreement := planted.read_agreement(artifact.path)) and agreement["groups"]:
         for name, vectors in (("planted groups", planted.THIS_RUN), ("planted groups, counts alone", planted.COUNTS)):
             yield f"{name} (adjusted Rand index)", agreement["vectors"][vectors]["adjusted_rand_index"]

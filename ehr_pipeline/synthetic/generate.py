@@ -49,7 +49,8 @@ def generate(
     terminology_files.write(out / "terminology", table)
     columns = ("group", "disease", "code", "cui", "rate", "rate_elsewhere")
     rates = COMPANION_RATE, ELSEWHERE_RATE
-    rows = [(own.name, own.disease, code, table.concept_of(code), *rates) for own in groups for code in own.companions]
+    planted = () if null else groups
+    rows = [(own.name, own.disease, code, table.concept_of(code), *rates) for own in planted for code in own.companions]
     write_groups(truth / "groups.csv", columns, rows)
     counted: Counter[str] = Counter()
     progress = Progress("generating patients", patients)

@@ -126,9 +126,11 @@ def test_planted_groups_are_compared_with_what_counts_find(index: float, passed:
         planted.THIS_RUN: {"adjusted_rand_index": index, "within_diseases": 0.05, "homogeneity": 0.2},
         planted.COUNTS: {"adjusted_rand_index": 0.10, "within_diseases": 0.04, "homogeneity": 0.2},
     }
-    (tmp_path / planted.AGREEMENT).write_text(json.dumps({"vectors": vectors}))
+    (tmp_path / planted.AGREEMENT).write_text(json.dumps({"groups": 10, "vectors": vectors}))
     nothing: Any = None
     found, message, numbers = patients.planted_groups(Artifact(tmp_path, {}), nothing, nothing)
     assert found is passed
     assert "counts without a model: 0.100), within a disease 0.050 (0.040)" in message
     assert set(numbers) == {"adjusted_rand_index", "homogeneity", "baseline_adjusted_rand_index"}
+    (tmp_path / planted.AGREEMENT).write_text('{"groups": 0}')
+    assert patients.planted_groups(Artifact(tmp_path, {}), nothing, nothing) == (True, "no group was planted", {})

@@ -13,9 +13,9 @@ from ehr_pipeline.tables.asset_names import CLUSTERS
 
 
 def content(findings: Findings) -> dict[str, Any] | None:
-    """Return the agreement with the planted groups; None if there is no truth."""
+    """Return the agreement with the planted groups; None if there is no truth, or if no group is planted."""
     planted = agreement(findings)
-    if planted is None:
+    if not planted or not planted["groups"]:
         return None
     compared = Contributions.read(findings.inputs.artifacts[CLUSTERS].path)
     rows = [row for row in compared.rows if row.adjusted_rand_index] if compared else []
@@ -37,15 +37,16 @@ def content(findings: Findings) -> dict[str, Any] | None:
 
 
 def agreement(findings: Findings) -> dict[str, Any] | None:
-    """Return agreement with planted groups, and which companions mark their group's main cluster; None without truth.
+    """Return agreement with planted groups, and which companions mark their group's main cluster; None without truth, and
+    {'groups': 0} if no group is planted.
 
     A companion marks a cluster if it is over-represented in it. `own` counts the companions that mark the main cluster of their
     group. `others` counts, for each main cluster, the companions of other groups that mark it. Both are followed by the number that
     could, because they are in the vocabulary.
     """
     planted = read_agreement(findings.inputs.artifacts[CLUSTERS].path)
-    if planted is None:
-        return None
+    if not planted or not planted["groups"]:
+        return planted
     vocabulary = findings.vocabulary
     tokens = {
         group: [vocabulary.token_of.get(concept) for concept in concepts]

@@ -18,6 +18,11 @@ LOOSE = 0.5
 def invented(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> Statement:
     """Warn that the patients are synthetic, and say how far the clusters match the groups that were planted (`planted`), and
     whether the `evidence` misses them."""
+    if not planted["groups"]:
+        return say(
+            "<b>These patients are invented.</b> A program drew their records; ages, diseases and numbers have no clinical meaning."
+            " It planted no groups of patients, so evidence of subgroups would be a false alarm."
+        )
     (own, within), (counts, counts_within) = (
         (found["adjusted_rand_index"], found["within_diseases"])
         for found in (planted["vectors"][name] for name in (THIS_RUN, COUNTS))

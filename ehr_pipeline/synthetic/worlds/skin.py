@@ -151,9 +151,9 @@ class SkinGroups(Mechanism):
     def __init__(self, diagnoses: Diagnoses, book: Codebook, planted: bool) -> None:
         self.diagnoses, self.planted = diagnoses, planted
         first = {row.name: row.codes[0] for row in diagnoses.rows}
-        self.groups = [  # listed even if no group is planted and names are random
+        self.groups = [
             GroupRow(group.name, group.disease, name, first[name], book.table.concept_of(first[name]), ratio)
-            for group in GROUPS
+            for group in (GROUPS if planted else ())
             for name, ratio in group.hazard_ratios.items()
         ]
         meaning = "planted subgroup; empty for none" if planted else "a label drawn at random, without any effect"

@@ -78,7 +78,9 @@ def write(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_shar
     for mechanism in mechanisms:
         for name, (table, _) in mechanism.shared_truth.items():
             table.write_csv(truth / f"{name}.csv")
-    groups = [mechanism.groups for mechanism in mechanisms if mechanism.groups][-1]  # a later mechanism replaces them
+    groups = [[], *(mechanism.groups for mechanism in mechanisms if mechanism.groups)][
+        -1
+    ]  # a later mechanism replaces them
     write_groups(truth / "groups.csv", [field.name for field in fields(GroupRow)], map(astuple, groups))
     counted: Counter[str] = Counter()
     progress = Progress("generating patients", patients)
@@ -179,7 +181,8 @@ def readme(plans: Sequence[str], mechanisms: Sequence[Mechanism]) -> str:
         text += f"\n## {name}\n\n| Column | Meaning |\n|---|---|\n"
         text += "".join(f"| {column} | {meaning} |\n" for column, meaning in columns.items())
     text += (
-        "\n`groups.csv` has the diagnoses that are more likely in each group, or its findings (without a hazard ratio);"
+        "\n`groups.csv` has the diagnoses that are more likely in each group, or its findings (without a hazard ratio), and"
+        " no row where no group is planted;"
         " `dirt.json` what dirt was put into the rows.\n"
     )
     return text

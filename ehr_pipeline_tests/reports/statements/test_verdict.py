@@ -86,6 +86,13 @@ def test_planted_groups_of_which_the_tests_find_no_evidence_are_called_a_miss() 
         assert told not in str(verdict.invented(planted, given))
 
 
+def test_a_world_without_groups_is_told_as_such() -> None:
+    """Finding none is right there, and labels that mean nothing are not held against the clusters."""
+    said = str(verdict.invented({"groups": 0}, evidence("differ")))
+    assert "It planted no groups" in said
+    assert "is a miss" not in said
+
+
 def test_too_few_patients() -> None:
     assert str(verdict.banner(evidence("untested"), NOBODY, ["age"])).startswith("Too few patients to test")
 

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from ehr_pipeline import cli
+from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.worlds import skin
@@ -113,6 +114,7 @@ def test_plans_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
     assert cli.main(["synth", out, "--patients", "20", "--plan", "null"]) == 0
     assert "wrote 20 patients" in capsys.readouterr().out
     assert facts(tmp_path / "out") == (VERSION, ["null"], 20, 0, 0.5)
+    assert not PlantedGroups.read(tmp_path / "out/truth").companions, "labels of this world mean nothing"
     for wrong in (["--plan", "nonsense"], ["--plan", "first", "--plan", "base"], ["--plan", "base", "--null"]):
         assert cli.main(["synth", out, "--patients", "20", *wrong]) != 0
     assert "base" in capsys.readouterr().err
