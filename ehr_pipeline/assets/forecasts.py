@@ -43,6 +43,7 @@ FORECASTS = (
         " an appended mask, and by counting. Empty without a test side.",
         reads=(VOCABULARY, PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT),
         build=_forecasts,
+        version="2",
         heavy=True,
         section="forecasts",
         also=(identity.of_forecasts,),

@@ -160,14 +160,15 @@ def repeatable(device: torch.device) -> Iterator[None]:
     With deterministic algorithms, torch by default also fills new arrays beforehand. This is switched off, because it takes 7 % of
     the training of a small model.
     """
-    before, options = torch.are_deterministic_algorithms_enabled(), cast(Any, torch.utils.deterministic)
+    before, options = torch.get_deterministic_debug_mode(), cast(Any, torch.utils.deterministic)
     fills = options.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(device.type == "cpu" or before)
+    # `torch.use_deterministic_algorithms` does the same, but imports torch's compiler first, which takes a second.
+    torch.set_deterministic_debug_mode("error" if device.type == "cpu" else before)
     options.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode(before)
         options.fill_uninitialized_memory = fills
 
 

@@ -4,6 +4,7 @@ It computes the same as the stock class; a test compares logits, loss and gradie
 H heads, M chosen tokens, V vocabulary.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -61,6 +62,7 @@ class PackedEncoder(nn.Module):
         The layers are compiled for the shape of the first micro-batch; with `loader.Plan.fixed`, all micro-batches have that
         shape.
         """
+        torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())  # tells the compiler too
         self.layers = torch.compile(self.hidden, dynamic=None)
         self.shares = torch.compile(softmax.shares, dynamic=True)
 
@@ -76,7 +78,8 @@ class PackedEncoder(nn.Module):
 
         A token attends only to tokens in its own segment. In an encoder that looks back, it attends only to its own and earlier
         visits; `order_RT` says which these are (see `visibility`), and other encoders do not need it. With chosen places, the last
-        layer computes keys and values of all tokens, but everything else only for chosen ones: the result is the same.
+        layer computes keys and values of all tokens, but everything else only for chosen ones (on a GPU also queries and
+        attention of all): the result is the same.
         """
         base: Any = self.stock.roberta_prelayernorm
         embeddings = base.embeddings
@@ -101,21 +104,31 @@ class PackedEncoder(nn.Module):
         return hidden
 
     def _attention(self, attention: Any, x_RTD: Tensor, bias_R1TT: Tensor, chosen_M: Tensor | None) -> Tensor:
-        own = attention.self
-        rows, slots, width = x_RTD.shape
-        heads = self.stock.config.num_attention_heads
-        # One product instead of three: the weights are joined here, and are separate in the checkpoint.
-        weight = torch.cat([own.query.weight, own.key.weight, own.value.weight])
-        bias = torch.cat([own.query.bias, own.key.bias, own.value.bias])
-        joined = F.linear(attention.LayerNorm(x_RTD), weight, bias).view(rows, slots, 3, heads, width // heads)
-        query, key, value = joined.permute(2, 0, 3, 1, 4)
-        dropout = own.dropout.p if self.training else 0.0
-        mixed_RHTd = attend(query, key, value, bias_R1TT, dropout)
-        mixed = mixed_RHTd.transpose(1, 2).reshape(rows, slots, width)
-        if chosen_M is not None:
-            mixed, x_RTD = (part.reshape(rows * slots, width).index_select(0, chosen_M) for part in (mixed, x_RTD))
-        out: Tensor = x_RTD + attention.output.dropout(attention.output.dense(mixed))
+        own, width = attention.self, x_RTD.shape[2]
+        normed_RTD = attention.LayerNorm(x_RTD)
+        places_M = chosen_M
+        if chosen_M is None or not _shapes_may_vary(x_RTD):
+            query, key, value = self._heads(normed_RTD, own.query, own.key, own.value)
+        else:
+            rows = _Rows.of(chosen_M, x_RTD)
+            key, value = self._heads(normed_RTD, own.key, own.value)
+            (query,) = self._heads(rows.filled(normed_RTD), own.query)
+            bias_R1TT, places_M = rows.filled(bias_R1TT[:, 0]).unsqueeze(1), rows.places_M
+        mixed = attend(query, key, value, bias_R1TT, own.dropout.p if self.training else 0.0)
+        mixed = mixed.transpose(1, 2).reshape(-1, width)
+        if chosen_M is not None and places_M is not None:
+            mixed, x_RTD = mixed.index_select(0, places_M), x_RTD.reshape(-1, width).index_select(0, chosen_M)
+        out: Tensor = x_RTD + attention.output.dropout(attention.output.dense(mixed.view_as(x_RTD)))
         return out
+
+    def _heads(self, x_RTD: Tensor, *linear: Any) -> Tensor:
+        """Return some linear layers of hidden states, by layer and head (L, R, H, T, d)."""
+        # One product instead of several: the weights are joined here, and are separate in the checkpoint.
+        weight, bias = (torch.cat([getattr(each, name) for each in linear]) for name in ("weight", "bias"))
+        found = F.linear(x_RTD, weight, bias)
+        return found.view(*x_RTD.shape[:2], len(linear), self.stock.config.num_attention_heads, -1).permute(
+            2, 0, 3, 1, 4
+        )
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """Return scores (M, V) of every token id for some hidden states (M, D)."""
@@ -126,6 +139,41 @@ class PackedEncoder(nn.Module):
         assert self.objective is not None
         loss: Tensor = self.objective(self, *arrays)
         return loss
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Chosen places alone, in rows of K slots, of which the last of most rows are empty. K is the largest number in a row."""
+
+    chosen_M: Tensor
+    """Indices into the flattened R × T."""
+    places_M: Tensor
+    """The same places as indices into the flattened R × K."""
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, chosen_M: Tensor, x_RTD: Tensor) -> "_Rows":
+        """Arrange the chosen places of R rows of T slots."""
+        rows, slots, _ = x_RTD.shape
+        row_M = torch.div(chosen_M, slots, rounding_mode="floor")
+        counts_R = torch.bincount(row_M, minlength=rows)
+        most = max(int(counts_R.max()), 1)
+        order_M = row_M.argsort(stable=True)  # padding comes last, and repeats the first place
+        in_row_M = torch.empty_like(row_M)
+        in_row_M[order_M] = torch.arange(len(row_M)) - (counts_R.cumsum(0) - counts_R)[row_M[order_M]]
+        return cls(chosen_M, row_M * most + in_row_M, (rows, most))
+
+    def filled(self, values_RTX: Tensor) -> Tensor:
+        """Return the values (R, K, X) in the chosen places; 0 in empty slots."""
+        width = values_RTX.shape[2]
+        values_MX = values_RTX.reshape(-1, width).index_select(0, self.chosen_M)
+        empty = values_MX.new_zeros(self.shape[0] * self.shape[1], width)
+        return empty.index_copy(0, self.places_M, values_MX).view(*self.shape, width)
+
+
+def _shapes_may_vary(x: Tensor) -> bool:
+    """Whether shapes may depend on values: not on a GPU, whose host would have to wait for them, nor in compiled code."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def attend(query_RHTd: Tensor, key_RHTd: Tensor, value_RHTd: Tensor, bias_R1TT: Tensor, dropout: float) -> Tensor:

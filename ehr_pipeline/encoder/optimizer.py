@@ -1,5 +1,6 @@
 """AdamW, its schedule, and one update of the weights, the same for any number of processes and micro-batches."""
 
+import inspect
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -29,6 +30,17 @@ def learning_rate(step: int, steps: int, settings: EncoderSettings) -> float:
     return settings.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
+class _AdamW(torch.optim.AdamW):
+    """torch's AdamW without the wrappers that keep torch.compile out of these methods: each imports the whole compiler, which takes
+    over a second, although nothing is compiled on a CPU and no optimizer is compiled here."""
+
+    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
 def optimizer_of(model: torch.nn.Module, settings: EncoderSettings) -> torch.optim.AdamW:
     """Return AdamW (Loshchilov 2019) with weight decay for matrices, but not for biases, norms or embeddings.
 
@@ -38,7 +50,7 @@ def optimizer_of(model: torch.nn.Module, settings: EncoderSettings) -> torch.opt
     decayed = [p for name, p in learning if p.ndim > 1 and "embeddings" not in name]
     others = [p for name, p in learning if p.ndim <= 1 or "embeddings" in name]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+    return _AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,8 @@ def waits(function: Callable[..., Any]) -> list[str]:
 def test_no_call_in_the_loop_over_parts_waits() -> None:
     """`meta` does not notice `torch.tensor(value, device=...)`, which waits on a GPU."""
     functions = (
-        *(optimizer.gradients, PackedEncoder.hidden, PackedEncoder._attention, PackedEncoder.forward),
+        *(optimizer.gradients, PackedEncoder.hidden, PackedEncoder._attention, PackedEncoder._heads),
+        PackedEncoder.forward,
         *(softmax._InChunks.forward, softmax._InChunks.backward, softmax.shares, softmax.cross_entropy),
         *(Masked.forward, NextVisit.forward, NextVisit._logits),
         *(

@@ -12,6 +12,7 @@ from ehr_pipeline.encoder.model import PackedEncoder, attend, config_for, new_mo
 from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of
 from ehr_pipeline_tests.encoder.stock_class import stock_config, stock_of
 
@@ -150,6 +151,19 @@ def test_patients_in_one_row_never_see_each_other(sequences: Sequences) -> None:
         after = model.hidden(tokens, positions, segments)
     assert torch.equal(before[~first], after[~first])
     assert not torch.allclose(before[first], after[first])
+
+
+@pytest.mark.parametrize("places", [[], [3], [0, 1, 2, 17, 18, 40], [20, 3, 40, 0, 0, 0], list(range(48))])
+def test_chosen_places_alone_are_computed_as_among_all(places: list[int]) -> None:
+    model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), 0)).eval()
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(FIRST_CONCEPT, SIZE, (3, 16), generator=generator)
+    positions, segments = torch.arange(16).expand(3, 16) + 1, (torch.arange(16) >= 9).long().expand(3, 16) + 1
+    chosen = torch.tensor(places, dtype=torch.int64)
+    with torch.no_grad():
+        every = model.hidden(tokens, positions, segments).reshape(48, -1)
+        alone = model.hidden(tokens, positions, segments, chosen)
+    assert torch.allclose(alone, every[chosen], atol=1e-6)
 
 
 def test_a_seed_gives_the_weights_of_the_stock_class_bit_by_bit() -> None:

@@ -209,6 +209,20 @@ def test_when_training_stops(losses: list[tuple[float, float]], epochs: int) -> 
     assert (stops.index(True) + 1 if True in stops else len(losses)) == epochs
 
 
+def test_a_training_on_a_cpu_does_not_import_the_compiler_of_torch(data: dict[str, Path], tmp_path: Path) -> None:
+    """With what it imports in turn, it would take more than a second."""
+    described = tmp_path / "job.json"
+    described.write_text(jobs.as_json(job(tmp_path, data, replace(SETTINGS, max_epochs=1))), encoding="utf-8")
+    code = (
+        "import pathlib, sys, torch; from ehr_pipeline.encoder import train; from ehr_pipeline.work import jobs;"
+        " train.run(jobs.from_json(train.run, pathlib.Path(sys.argv[1]).read_bytes()));"
+        " print(*{'torch._dynamo', 'torch._inductor', 'sympy'} & {*sys.modules})"
+    )
+    command = [sys.executable, "-c", code, str(described)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == ""
+    assert (tmp_path / "out" / "checkpoint").is_dir()
+
+
 def test_the_learning_rate_rises_and_falls() -> None:
     settings = replace(SETTINGS, learning_rate=1.0, warmup_steps=10)
     rates = [optimizer.learning_rate(step, 100, settings) for step in range(100)]
