@@ -84,13 +84,8 @@ def modules_of(asset: str) -> frozenset[str]:
     return frozenset(seen)
 
 
-@cache
-def imports(path: Path, package: Path) -> tuple[str, ...]:
+def imports(path: Path, package: Path) -> Iterator[str]:
     """The modules of the package that a module imports, anywhere in it."""
-    return tuple(_imports(path, package))
-
-
-def _imports(path: Path, package: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == package.name:
             folder = "/".join(node.module.split(".")[1:])

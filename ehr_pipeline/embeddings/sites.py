@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Floats = NDArray[np.float64]
 CELLS, FOLDS, DRAWS = 5, 5, 1_000
@@ -41,6 +40,7 @@ def predictability(
     can be matched.
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -58,15 +58,9 @@ def predictability(
         of = np.concatenate(
             [rng.choice(np.flatnonzero(label == site), (label == site).sum()) for site in (False, True)]
         )
-        drawn.append(_auroc(label[of], score[of]))
+        drawn.append(roc_auc_score(label[of], score[of]))
     low, high = np.percentile(drawn, [2.5, 97.5])
-    return Predictability(_auroc(label, score), float(low), float(high), len(rows))
-
-
-def _auroc(label: NDArray[np.bool_], score: Floats) -> float:
-    """How often a patient of the second site has the higher score of two (ties count half), from the ranks of all scores."""
-    ranks, second = rankdata(score), int(label.sum())
-    return float((ranks[label].sum() - second * (second + 1) / 2) / (second * (len(label) - second)))
+    return Predictability(float(roc_auc_score(label, score)), float(low), float(high), len(rows))
 
 
 def matched(second: NDArray[np.bool_], covariates: Floats, rng: np.random.Generator) -> NDArray[np.int64]:

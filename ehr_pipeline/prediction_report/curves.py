@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.predictions.models import BY_NAME, MODELS, Kind
+from ehr_pipeline.predictions.models import BY_NAME, MASKED, MODELS, Kind
 from ehr_pipeline.predictions.table import TaskResults
 
 USUAL = 100
@@ -53,6 +53,8 @@ class Curves:
     """Points by model and number of labels (ALL: None). A model that needs no labels has one point, at NONE."""
     difference: float
     """Standard error of the difference between the best model and the best baseline, with all labels."""
+    unlabelled: float
+    """As `difference`, of the masked-token probability, which needs no labels."""
 
     def best(self, kind: Kind, labels: int | None) -> tuple[str, Point] | None:
         """The best model of a kind, among those with this number of labels and those that need none, and its point. None if there
@@ -135,13 +137,20 @@ def curves(results: TaskResults) -> Curves | None:
         for model in MODELS
     }
     models = {row["task"]: row["model"] for row in results.verdicts}
+    kept = {name: found for name, found in points.items() if found}
+    difference = _error(results, tasks, models)
+    unlabelled = _error(results, tasks, dict.fromkeys(models, MASKED)) or difference
+    return Curves(tasks, labels, int(np.median(fitted)), kept, difference, unlabelled)
+
+
+def _error(results: TaskResults, tasks: Sequence[str], models: Mapping[str, str]) -> float:
+    """Standard error of the difference from the best baseline, with all labels: mean over tasks, each with one of `models`."""
     widths = [
         (row["high"] - row["low"]) / (2 * Z)
         for row in results.differences
         if row["task"] in tasks and row["model"] == models[row["task"]]
     ]
-    kept = {name: found for name, found in points.items() if found}
-    return Curves(tasks, labels, int(np.median(fitted)), kept, float(np.mean(widths)) if widths else 0.0)
+    return float(np.mean(widths)) if widths else 0.0
 
 
 def worth(found: Curves, labels: int | None) -> Worth | None:

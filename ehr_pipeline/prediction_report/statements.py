@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from ehr_pipeline.prediction_report import cells
-from ehr_pipeline.prediction_report.curves import KINDS, Curves, Worth
+from ehr_pipeline.prediction_report.curves import KINDS, Curves, Worth, Z
 from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.predictions.table import CHANCE
 from ehr_pipeline.reports.statements.statement import Rate, Statement, are, counted, listed, markup, percent, say
@@ -64,27 +64,30 @@ def head(found: Worth | None, curves: Curves | None) -> Statement:
             low=found.difference - 1.96 * found.error,
             high=found.difference + 1.96 * found.error,
         )
-    if math.isinf(found.equals):
-        worth = markup("<b>{beginning} is better than counting with all labels</b>", beginning=beginning)
-    else:
-        worth = markup(
-            "<b>{beginning} is as good as counting with {equals}</b>", beginning=beginning, equals=about(found.equals)
-        )
     return say(
-        "{worth} (95 % interval {interval}): {aurocs} with as many labels.",
+        "<b>{beginning} is {worth}</b>{interval}: {aurocs} with as many labels.",
         Rate.PREDICTIONS,
-        worth=worth,
-        interval=interval(found, curves.all),
+        beginning=beginning,
+        worth=_worth(found.equals, found.low),
+        interval=_interval(found.low, found.high, curves.all),
         aurocs=aurocs,
     )
 
 
-def interval(found: Worth, every: int) -> str:
-    """The 95 % interval of the number of labels with which the best baseline is as good as the model."""
+def _worth(equals: float, low: float, unit: str = "") -> str:
+    """What a model is worth, if the best baseline is as good with `equals` labels, in whose 95 % interval `low` is the lowest."""
+    if math.isinf(low):
+        return "better than counting with all labels"
+    least = "at least " if math.isinf(equals) else ""
+    return f"{least}as good as counting with {about(low if least else equals)}{unit}"
+
+
+def _interval(low: float, high: float, every: int) -> str:
+    """The 95 % interval of a number of labels in brackets; empty if it is only known to be more than `every` label."""
     most = f"more than all, about {about(every)}"
-    if math.isinf(found.low):
-        return most
-    return f"{about(found.low)} to {most if math.isinf(found.high) else about(found.high)}"
+    if math.isinf(low):
+        return ""
+    return f" (95 % interval {about(low)} to {most if math.isinf(high) else about(high)})"
 
 
 def without_labels(curves: Curves | None) -> Statement | None:
@@ -93,25 +96,24 @@ def without_labels(curves: Curves | None) -> Statement | None:
     if curves is None or found is None:
         return None
     low, high = found.interval
-    equals = curves.labels_for(found.value)
-    worth = (
-        "no better than chance"
-        if found.interval[0] <= CHANCE
-        else "better than counting with all labels"
-        if math.isinf(equals)
-        else f"no better than counting with {about(equals)} labels"
-        if equals <= curves.baseline[0][0]
-        else f"as good as counting with {about(equals)} labels"
-    )
+    error = Z * curves.unlabelled
+    least, equals, most = (curves.labels_for(found.value + step) for step in (-error, 0.0, error))
+    fewest = curves.baseline[0][0]
+    worth, interval = _worth(equals, least, " labels"), _interval(least, most, curves.all)
+    if low <= CHANCE:
+        worth, interval = "no better than chance", ""
+    elif most <= fewest:
+        worth, interval = f"no better than counting with {about(fewest)} labels", ""
     return say(
         "Without a single label, its masked-token probability has a mean AUROC of {auroc:.3f} (95 % interval {low:.3f} to"
-        " {high:.3f}, over {tasks}): {worth}.",
+        " {high:.3f}, over {tasks}): {worth}{interval}.",
         Rate.PREDICTIONS,
         auroc=found.value,
         low=low,
         high=high,
         tasks=counted(len(curves.tasks), "task"),
         worth=worth,
+        interval=interval,
     )
 
 
@@ -181,7 +183,8 @@ def not_needed(tasks: Sequence[str], also_worse: Sequence[str]) -> Statement | N
         return None
     worse = markup(" In {tasks} the model is also worse than the best baseline.", tasks=listed(also_worse))
     return say(
-        "{tasks} {do} not need the model: the rule of thumb reaches at least 95 % of the model’s gain over chance.{worse}",
+        "{tasks} {do} not need the model: the rule of thumb reaches at least 95 % of the model’s gain over chance (with 95 %"
+        " confidence, at least 80 %).{worse}",
         Rate.PREDICTIONS,
         tasks=listed(tasks),
         do="does" if len(tasks) == 1 else "do",

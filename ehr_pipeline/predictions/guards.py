@@ -19,8 +19,11 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tasks.table import Definition
 
-MOST_OF_GAIN = 0.95
-"""If the rule of thumb reaches this share of the model's gain (AUROC − 0.5), the model is not needed."""
+Floats = NDArray[np.float64]
+MOST_OF_GAIN, CERTAIN_OF_GAIN = 0.95, 0.8
+"""If the rule of thumb reaches the first share of the model's gain (AUROC − 0.5), and the second one beyond doubt, the model is not
+needed. With few cases, the first alone often happens by chance."""
+DOUBT = 0.05
 FEWEST_HOLDERS = 50
 CHANCE = 0.01
 """Highest probability that any concept of a task is listed by chance."""
@@ -65,9 +68,14 @@ def index_rule(definition: Definition) -> dict[str, Any]:
     return row(result_schemas.INDEX_RULE, definition.slug, True, "the index day is chosen without the outcome")
 
 
-def rule_is_enough(rule: float, model: float, low: float) -> bool:
-    """Whether the rule of thumb reaches MOST_OF_GAIN of the model's gain. `low` is the lower bound of its AUROC's interval."""
-    return low > 0.5 and rule - 0.5 >= MOST_OF_GAIN * (model - 0.5)
+def rule_is_enough(rule: tuple[float, Floats], model: tuple[float, Floats]) -> bool:
+    """Whether the rule of thumb beats chance, and reaches enough of the model's gain.
+
+    Each is an AUROC, and the same in the bootstrap draws of patients (B,), of which at most DOUBT may say otherwise.
+    """
+    (ours, ours_B), (best, best_B) = ((auroc - 0.5, draws[np.isfinite(draws)] - 0.5) for auroc, draws in (rule, model))
+    beyond_doubt = (np.quantile(each, DOUBT) for each in (ours_B, ours_B - CERTAIN_OF_GAIN * best_B))
+    return ours >= MOST_OF_GAIN * best and all(low > 0 for low in beyond_doubt)
 
 
 def rule_of_thumb(task: str, is_enough: bool) -> dict[str, Any]:

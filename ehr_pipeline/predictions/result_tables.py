@@ -95,10 +95,11 @@ def _compared(
         "baseline_auroc": aurocs[1],
         "model_auroc": aurocs[2],
     }
-    if rule and aurocs[0] is not None and aurocs[2] is not None:
-        low, _ = metrics.interval(draws[id(rule)])
-        if guards.rule_is_enough(aurocs[0], aurocs[2], low):
-            told["verdict"] = "not needed"
+    pairs = [
+        (auroc, draws[id(fit)]) for auroc, fit in ((aurocs[0], rule), (aurocs[2], model)) if fit and auroc is not None
+    ]
+    if len(pairs) == 2 and guards.rule_is_enough(*pairs):
+        told["verdict"] = "not needed"
     return told
 
 

@@ -26,7 +26,7 @@ def test_identities_are_the_parameter_free_attention() -> None:
 
 
 def test_it_learns_which_chunks_tell_who_a_patient_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(aggregator, "LOOKS", 5)
+    monkeypatch.setattr(aggregator, "LOOKS", 10)
     rng = np.random.default_rng(1)
     own = rng.normal(size=(300, 7))
     halves = (chunks(rng, own, 2.0), chunks(rng, own, 2.0))

@@ -90,7 +90,7 @@ def test_published_vectors_are_the_formula_and_nothing_else(tiny: Pipeline, tmp_
 def test_every_choice_gives_sound_vectors(
     tiny: Pipeline, tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(aggregator, "LOOKS", 1)
+    monkeypatch.setattr(aggregator, "LOOKS", 4)
     counts = embedded(tiny, with_vectors(tiny, **changes), tmp_path)
     vectors = Vectors.read(Artifact(tmp_path / "out", {})).all()
     assert len(vectors) == counts["kept"] == counts["rows_in"] - counts["dropped"]["no_chosen_concept"]

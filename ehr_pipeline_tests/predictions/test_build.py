@@ -181,9 +181,15 @@ def test_too_few_cases_are_shown_and_not_scored(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_rule_of_thumb_is_enough() -> None:
-    assert guards.rule_is_enough(0.86, 0.87, low=0.8)
-    assert not guards.rule_is_enough(0.80, 0.87, low=0.75)
-    assert not guards.rule_is_enough(0.52, 0.49, low=0.47), "neither predicts anything"
+    rng = np.random.default_rng(0)
+
+    def drawn(auroc: float, error: float) -> tuple[float, np.ndarray]:
+        return auroc, np.append(auroc + error * rng.normal(size=2_000), np.nan)
+
+    assert guards.rule_is_enough(drawn(0.86, 0.02), drawn(0.87, 0.02))
+    assert not guards.rule_is_enough(drawn(0.80, 0.02), drawn(0.87, 0.02))
+    assert not guards.rule_is_enough(drawn(0.52, 0.03), drawn(0.49, 0.03)), "neither predicts anything"
+    assert not guards.rule_is_enough(drawn(0.86, 0.1), drawn(0.87, 0.1)), "too few cases to tell"
 
 
 def test_a_model_at_chance_is_not_better_than_a_baseline_below_it() -> None:

@@ -5,7 +5,7 @@ age fit the code's name. Rates by age are assumed; overall they give about 5.2 c
 """
 
 import re
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,18 +71,6 @@ SPECIAL = re.compile(
 """Other names that do not fit everybody, or do not recur: of one sex or age, administrative, or of a fatal illness."""
 
 
-@cache
-def _is_lifelong(name: str) -> bool:
-    """Whether a code's name is that of a lifelong diagnosis."""
-    return name.endswith("(disorder)") and LIFELONG.search(name) is not None
-
-
-@cache
-def _rule_for(name: str) -> tuple[re.Pattern[str], str, int, int] | None:
-    """The rule by which a code's name fits only some patients, or None. Kept for each name: a search of all takes 0.7 s."""
-    return next((rule for rule in RULES if rule[0].search(name)), None)
-
-
 def for_everybody(book: Codebook, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The codes among `rows` that, by their names, fit patients of any sex and age and mean no lifelong disease."""
     names = book.names
@@ -128,13 +116,16 @@ class Consultations(Mechanism):
         """Cumulative rates of the codes in a consultation, by sex and age cell (2, CELLS, codes), and the codes' rows (codes,)."""
         kept = np.setdiff1d(np.arange(len(self.book.codes)), self.elsewhere)
         names = self.book.names
-        kept = np.array([row for row in kept if not _is_lifelong(names[row])])
+        kept = np.array(
+            [row for row in kept if not (names[row].endswith("(disorder)") and LIFELONG.search(names[row]))]
+        )
         cells = np.searchsorted(CELLS, AGES, side="right") - 1
         share = np.stack([population(sex) / 2 for sex in (True, False)]) * (self._rates + self._for_diagnoses)
         in_cell = np.stack([np.bincount(cells, row, len(CELLS)) for row in share])
         allowed = np.ones((len(kept), 2, len(CELLS)), np.float32)
         for number, row in enumerate(kept):
-            if rule := _rule_for(names[row]):
+            rule = next((rule for rule in RULES if rule[0].search(names[row])), None)
+            if rule:
                 fits = (np.array(CELLS) >= rule[2] - 2) & (np.array(CELLS) <= rule[3])
                 allowed[number] = fits * (np.array([rule[1] != "M", rule[1] != "F"])[:, None])
         eligible = (allowed * in_cell).sum(axis=(1, 2))
