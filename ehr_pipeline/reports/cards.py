@@ -249,13 +249,12 @@ def marks(rows: list[ConceptRow]) -> list[str]:
 
 
 def title(rows: list[ConceptRow], disease: str) -> str:
-    """Return a cluster's title: the disease of most of its patients, if there is one, and its most important lifted concepts. A
-    concept that fewer than half of the patients have stands with their share."""
+    """Return a cluster's title: the disease of most of its patients, if there is one, and its most important lifted concepts, or
+    that nothing marks it. A concept that fewer than half of the patients have stands with their share."""
     over = [row for row in rows if row.over and row.name != disease]
     named = [f"{row.name} ({row.share})" if _of_few(row.share) else row.name for row in over if row.lifted][:TITLE]
-    if disease:
-        return f"{disease}: {', '.join(named)}" if named else disease
-    return ", ".join(named) or (UNLIFTED if over else NOTHING)
+    marked = ", ".join(named) or (UNLIFTED if over else NOTHING)
+    return f"{disease}: {marked}" if disease else marked
 
 
 def _of_few(share: str) -> bool:

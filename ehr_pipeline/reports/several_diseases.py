@@ -57,11 +57,6 @@ class Overlap:
         """Flags (L,) of the sets of several diseases."""
         return np.array([len(one) != 1 for one in self.sets], bool)
 
-    def largest(self, most: int = 3) -> list[tuple[int, float]]:
-        """Clusters with the largest shares of patients with several diseases, as far as these may be shown."""
-        order = np.argsort(-self.together, kind="stable")[:most]
-        return [(self.numbers[row], float(self.together[row])) for row in order.tolist() if self.together[row] > 0]
-
 
 def overlap(diseases: Sequence[Sequence[str]], clusters: NDArray[np.int64], disclosure: Disclosure) -> Overlap | None:
     """Count patients by cluster number (n,) and by their set of diseases (n,). None if no combination of diseases may be shown."""

@@ -45,7 +45,7 @@ def test_what_differs_is_found_and_what_does_not_is_not_said_to() -> None:
         "They differ from those in clusters, with 95 % intervals: fewer recorded concepts (standardised difference -"
     )
     assert told.endswith(
-        "Their records are shorter because the data set asks for 3 visits. The clusters say nothing about them."
+        "The data set asks for 3 visits, so that short records are left out. The clusters say nothing about them."
     )
     assert "because the data set asks" not in str(say.differ(list(rows.values()), 10, 1)), "there is no such rule"
     assert "older" not in told

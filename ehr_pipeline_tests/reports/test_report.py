@@ -81,7 +81,7 @@ def test_the_page_tells_the_whole_story(tiny: Pipeline, text: Text) -> None:
     assert {f"cluster-{number}" for number in range(1, 9)} <= set(text.ids)
     assert len(set(text.ids)) == len(text.ids)
     assert "36,058" in words
-    assert re.search(r"p < 0\.05\); (8|as many) were asked for\. Among 2 to ", words)
+    assert re.search(r"p < 0\.05: a weaker test than “recognised”\); (8|as many) were asked for\. Among 2 to ", words)
     assert "From half a record it is recognised for" in words
     assert re.search(
         r"Of (?:about )?[\d,]+ rows of events, (?:about )?[\d,]+ \([\d.]+ %\) are in the patient data set. The largest losses",
@@ -374,7 +374,7 @@ def test_a_cluster_of_one_disease_is_called_by_it() -> None:
     assert cards.title(rows, "") == "one, two"
     assert cards.title(rows, "Psoriasis") == "Psoriasis: one, two"
     assert cards.title(rows, "two") == "two: one"
-    assert cards.title([], "Psoriasis") == "Psoriasis"
+    assert cards.title([], "Psoriasis") == "Psoriasis: nothing marks it"
     assert cards.title([], "") == cards.NOTHING
 
 

@@ -30,7 +30,7 @@ LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "umap-le
 POOLED = {
     "all": "all concepts",
     "types": "concepts of chosen semantic types",
-    "list": "the concepts of a list and their nearest neighbours",
+    "list": "the concepts of a list",
 }
 
 
@@ -72,7 +72,7 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
         (
             "Patient vectors",
             f"preset {vectors['preset']}{''.join(f', but {change}' for change in changed(inputs))}, over"
-            f" {POOLED[vectors['pooling']['select']]}",
+            f" {POOLED[vectors['pooling']['select']]}{_and_neighbours(vectors['pooling'])}",
         ),
         ("Clusters", f"{number}, by the method {clusters['method']}, {clusters['neighbours']} neighbours"),
         (
@@ -84,6 +84,12 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
         ("Counts of patients that are not shown", f"under {reports.suppress_below}"),
         ("Seed of all that is random", str(inputs.seed)),
     ]
+
+
+def _and_neighbours(pooling: Mapping[str, Any]) -> str:
+    """Return the nearest neighbours that are pooled as well, in words; empty if there are none."""
+    number = pooling["neighbours"] if pooling["select"] == "list" else 0
+    return f" and {counted(number, 'nearest neighbour')} of each" if number else ""
 
 
 def changed(inputs: Inputs) -> list[str]:

@@ -51,8 +51,8 @@ def supported(tried: Sequence[int], largest: int, asked: int, *, chosen: bool) -
             made="; there is one" if chosen else f": {asked} {'was' if asked == 1 else 'were'} asked for",
         )
     halves = markup(
-        "of 2 to {most} tried, with which the two halves of a record agree overall and on every single cluster (kappa of"
-        " {least:.1f} or more, p &lt; 0.05)",
+        "of 2 to {most} tried, with which the two halves of a record agree overall and, against its nearest rival, on every"
+        " single cluster (kappa of {least:.1f} or more, p &lt; 0.05: a weaker test than “recognised”)",
         most=max(tried),
         least=LEAST,
     )
@@ -138,7 +138,7 @@ def other_divisions(agreements: Sequence[float]) -> Statement | None:
         return None
     low, high = (f"{end(agreements):.2f}" for end in (min, max))
     return say(
-        "With as many clusters by {others}, these agree at an adjusted Rand index of {index}.",
+        "With as many clusters of the same vectors by {others}, these agree at an adjusted Rand index of {index}.",
         others="another method" if len(agreements) == 1 else "other methods",
         index=low if low == high else f"{low} to {high}",
     )

@@ -137,7 +137,7 @@ def _beyond(evidence: str) -> Markup:
         "clear": ": clearly more than disease, age, sex and amount of record explain",
         "weak": ": a little more than disease, age, sex and amount of record explain",
         "none": ': <b class="over">hardly more than disease, age, sex and amount of record explain, if at all</b>',
-        "too few": ': <b class="over">too few patients to tell this from chance</b>',
+        "too few": ': <b class="over">too few are recognised, or are not, to show whether this is more than chance</b>',
     }
     return Markup(words[evidence])  # noqa: S704  # our own words
 
@@ -181,7 +181,7 @@ def closest(card: Card, verdict: str) -> Statement | None:
     ]
     if verdict == "none" or not apart:
         return say("{first}", first=first)
-    return say("{first} What marks only one of them: {apart}.", Rate.MARKS, first=first, apart=Markup("; ").join(apart))
+    return say("{first} Clearest differences: {apart}.", Rate.MARKS, first=first, apart=Markup("; ").join(apart))
 
 
 def small(numbers: Sequence[int], fewest: int) -> Statement:
@@ -230,8 +230,8 @@ def glance(fewest: int, pairs: int, halves: int, limits: str) -> list[Statement]
     the patients; `limits`: of the words for stability (`cluster_reliability.limits`)."""
     return [
         say(
-            "What marks it: a share in brackets stands where fewer than half of the cluster’s patients have the concept. Age at the"
-            " last visit: median (quartiles).{ranges}",
+            "What marks it: a share in brackets stands where fewer than half of the cluster’s patients have the concept; the"
+            " concepts named need not occur in the same patients. Age at the last visit: median (quartiles).{ranges}",
             ranges=" A range of percentages, such as 33–35 %, contains the share, and hides small counts: it is no confidence"
             " interval."
             if fewest > 1

@@ -33,7 +33,7 @@ def windows(facts: Mapping[str, Any]) -> list[Statement]:
         )
     if facts["stayed"] != "–":
         sentences.append(
-            say("From the first window to the last, {stayed} stay in one cluster.", stayed=facts["stayed"])
+            say("In their first and in their last window, {stayed} are in the same cluster.", stayed=facts["stayed"])
         )
     return sentences
 

@@ -54,7 +54,7 @@ def differ(rows: Sequence[Row], fewest: int, visits: int) -> Statement:
     apart.sort(key=lambda pair: -abs(pair[1].value))
     return say(
         "They differ from those in clusters, with 95 % intervals: {named}.{rule} The clusters say nothing about them.",
-        rule=f" Their records are shorter because the data set asks for {visits} visits."
+        rule=f" The data set asks for {visits} visits, so that short records are left out."
         if visits > 1 and any(name in RECORD and found.value < 0 for name, found in apart)
         else "",
         named=listed(

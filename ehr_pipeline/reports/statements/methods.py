@@ -134,13 +134,22 @@ def collapse(now: Mapping[str, float], published: Mapping[str, float]) -> Statem
             age=published["age"],
             concepts=published["concepts"],
         )
+    if now["spread"] < SLIGHT:
+        return say(
+            "{asked} Hardly: the distance to the centre of all patients varies by {spread} of its mean, so its ranks mean little."
+            " (That of the published vectors varies by {published}, with rank correlations of {age:+.2f} with age and"
+            " {concepts:+.2f} with the number of concepts.)",
+            asked=asked,
+            spread=percent(now["spread"], 1),
+            published=percent(published["spread"], 1),
+            age=published["age"],
+            concepts=published["concepts"],
+        )
     words = {"age": "age", "concepts": "number of concepts", "inverse_frequency": "rarity of concepts"}
     return say(
-        "{asked} {hardly}The distance to the centre of all patients varies by {spread} of its mean (published vectors:"
-        " {published}). Rank correlations of that distance: {told}; 0 is best{ranks}.",
+        "{asked} The distance to the centre of all patients varies by {spread} of its mean (published vectors:"
+        " {published}). Rank correlations of that distance: {told}; 0 is best.",
         asked=asked,
-        hardly="Hardly. " if now["spread"] < SLIGHT else "",
-        ranks=", but ranks tell nothing of how small the differences are" if now["spread"] < SLIGHT else "",
         told="; ".join(
             f"{word} {now[name]:+.2f} (published vectors: {published[name]:+.2f})" for name, word in words.items()
         ),
@@ -167,9 +176,9 @@ def disease_concepts(concepts: DiseaseConcepts | None) -> Statement | None:
     named = [*concepts.names[:MOST_NAMED], *(["others"] if len(concepts.names) > MOST_NAMED else [])]
     return say(
         "Diseases of the cohort: {some} of the {pooled:,} concepts that decide a patient’s vector {are} on the lists by which"
-        " the cohort was chosen ({named}). The name of a patient’s disease is used nowhere, but its codes are recorded, so"
-        " clusters follow the disease by construction. That they do is no discovery; what divides the patients of one disease"
-        " may be.",
+        " the cohort was chosen ({named}). The name of a patient’s disease is not used to make the vectors, but its codes are"
+        " recorded, so clusters follow the disease by construction. That they do is no discovery; what divides the patients of"
+        " one disease may be.",
         some=len(concepts.names),
         pooled=concepts.pooled,
         are="is" if len(concepts.names) == 1 else "are",
@@ -193,8 +202,8 @@ def sides(by_side: str) -> Statement | None:
         return None
     return say(
         "Sides of the split: of the patients in the data set, {by_side}. Vocabulary, network and the transform of the vectors"
-        " were made without those who are left out. Clusters, map, marking concepts and the audit describe the whole cohort,"
-        " including those who are left out: they are not predictions to be tested on the test side.",
+        " were made without the test side. Clusters, map, marking concepts and the audit describe the whole cohort,"
+        " the test side included: they are not predictions to be tested on the test side.",
         by_side=by_side,
     )
 
@@ -233,10 +242,11 @@ def split_half() -> Statement:
         " excess over chance, none below {none:.2f}; its interval is that of a ratio of means over patients (delta method: Cochran"
         " 1977, with Student’s t), or Wilson’s (1927) at a share of all or none, and does not decide the word. Patients then"
         " differ persistently. Evidence of subgroups also needs conditions that go together: the {traits} concepts that patients"
-        " most often have in both halves, apart from what belongs to a disease, are correlated, one in either half, among each"
-        " disease’s patients, and among others of the same sex and of similar age and number of concepts. Who has what belongs to"
-        " another of the diseases is left out. The sum of squares of what correlations are higher by in the disease is compared"
-        " with diseases permuted among patients alike (p up to {most:.2f}).",
+        " most often have in both halves, apart from what belongs to a disease, are correlated, each in one half with each in the"
+        " other, among each disease’s patients, and among others of the same sex and of similar age and number of"
+        " concepts. Who has what belongs to another of the diseases is left out. The sum of squares of what correlations are"
+        " higher by in the disease is compared"
+        " with diseases permuted among patients alike; a p of at most {most:.2f} counts as evidence.",
         alike=microaggregation.ALIKE,
         clear=WEAK_BELOW,
         none=NONE_BELOW,

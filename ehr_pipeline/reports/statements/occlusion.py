@@ -20,6 +20,12 @@ def rests_on(
 ) -> Statement | None:
     """Say which concepts the vectors of a cluster rest on; None without evidence of subgroups, or if none may be named."""
     used = _named(found, number, disclosure, verdict)
+    if _leads_nowhere(found, number, verdict):
+        return say(
+            "What its vectors rest on: nothing. On average, its patients are no nearer to the centre of this cluster than to that"
+            " of"
+            " another: it holds whom no other cluster fits."
+        )
     if not used:
         return None
     names = [f"{_name(one, vocabulary)} ({_part(one.lost)})" for one in used[:SHOWN]]
@@ -33,6 +39,11 @@ def _named(found: Occlusion | None, number: int, disclosure: Disclosure, verdict
     return [one for one in found.used.get(number, ()) if disclosure.named(one.having) and one.lost >= LEAST]
 
 
+def _leads_nowhere(found: Occlusion | None, number: int, verdict: str) -> bool:
+    """Whether a cluster's patients are on average no nearer to its centre than to that of another cluster."""
+    return found is not None and verdict != "none" and found.lead.get(number, 1.0) <= 0
+
+
 def _name(one: Used, vocabulary: Vocabulary) -> str:
     return "mean age" if one.token == AGE else vocabulary.name(one.token)
 
@@ -41,6 +52,8 @@ def first(
     found: Occlusion | None, number: int, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str
 ) -> Statement | None:
     """Name the concept that a cluster's vectors rest on most, and the part of the lead lost without it; None as in `rests_on`."""
+    if _leads_nowhere(found, number, verdict):
+        return say("nothing: it holds whom no other cluster fits")
     used = _named(found, number, disclosure, verdict)
     return say("{name} ({part})", name=_name(used[0], vocabulary), part=_part(used[0].lost)) if used else None
 
@@ -59,7 +72,7 @@ def alone(found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosur
 
 def _single(resting: Mapping[int, str]) -> str:
     """What clusters rest on, in words: a concept, or the mean age too."""
-    return "a single concept or the mean age" if "mean age" in resting.values() else "a single concept"
+    return "one concept or the mean age" if "mean age" in resting.values() else "one concept"
 
 
 def one_concept(resting: Mapping[int, str]) -> Statement | None:
@@ -68,8 +81,8 @@ def one_concept(resting: Mapping[int, str]) -> Statement | None:
         return None
     names = listed(markup("{link} ({name})", link=cluster_link(number), name=name) for number, name in resting.items())
     return say(
-        "Without {single}, {names} would lose {part} or more of what sets {whose} patients apart from the nearest other"
-        " cluster.",
+        "If only {single} were left out, {names} would lose {part} or more of what sets {whose} patients apart from the nearest"
+        " other cluster.",
         Rate.CLUSTER,
         single=_single(resting),
         names=markup("cluster {names}" if len(resting) == 1 else "clusters {names}", names=names),
@@ -83,8 +96,8 @@ def how_many_rest_on_one(resting: Mapping[int, str], clusters: int) -> Statement
     if not resting:
         return None
     return say(
-        "Without {single}, {some} of the {clusters} clusters would lose {part} or more of what sets {whose} patients apart"
-        ' from the nearest other cluster. Which one: see the column <a href="#glance">Rests most on</a>.',
+        "If only {single} were left out, {some} of the {clusters} clusters would lose {part} or more of what sets {whose}"
+        ' patients apart from the nearest other cluster. Which one: see the column <a href="#glance">Rests most on</a>.',
         Rate.CLUSTER,
         single=_single(resting),
         some=len(resting),
@@ -97,9 +110,9 @@ def how_many_rest_on_one(resting: Mapping[int, str], clusters: int) -> Statement
 def one_concept_means() -> Statement:
     """Say what it means for the reader that a cluster rests on one concept."""
     return say(
-        "Without that concept, such a cluster would hardly differ from its neighbour, so who records the concept decides who is in"
-        " it. Another concept can do the same for the same cluster. Not all of its patients need have the concept, and patients of"
-        " other clusters have it too. How this was measured: see “How to read the cards”."
+        "Without that item, such a cluster would hardly differ from its neighbour, so who is in it depends largely on this one"
+        " item of the record. Another concept can do the same for the same cluster. Not all of its patients need have the concept,"
+        " and patients of other clusters have it too. How this was measured: see “How to read the cards”."
     )
 
 

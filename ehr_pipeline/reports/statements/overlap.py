@@ -2,31 +2,21 @@
 
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.several_diseases import OTHERS, Overlap
-from ehr_pipeline.reports.statements.statement import Statement, cluster_link, listed, markup, percent, say
+from ehr_pipeline.reports.statements.statement import Statement, listed, percent, say
 
 NAMED = 3
 """Most combinations named in the sentence."""
 
 
 def several(found: Overlap, disclosure: Disclosure) -> Statement:
-    """Say how many patients have several diseases, which diseases go together most often, and in which clusters."""
+    """Say how many patients have several diseases, and which diseases go together most often."""
     pairs = zip(found.sets, found.patients, found.combined, strict=True)
     combined = [(each, count) for each, count, several in pairs if several and each != OTHERS]
-    clusters = [markup("{link} ({share})", link=cluster_link(n), share=percent(share)) for n, share in found.largest()]
-    where = (
-        markup(
-            " The share of such patients is largest in cluster {clusters}: described, not tested.",
-            clusters=listed(clusters),
-        )
-        if clusters and len(found.numbers) > 1
-        else ""
-    )
     return say(
-        "{count} of {of} patients have several of the cohort’s diseases; most often {together}.{where}",
+        "{count} of {of} patients have several of the cohort’s diseases; most often {together}.",
         count=disclosure.about(found.several, found.of).capitalize(),
         of=disclosure.about(found.of),
         together=listed(f"{' with '.join(each)} (about {count:,} patients)" for each, count in combined[:NAMED]),
-        where=where,
     )
 
 

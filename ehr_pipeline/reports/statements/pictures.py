@@ -112,7 +112,8 @@ def heat_caption(*, is_tested: bool) -> Statement:
     return say(
         "The first marks of each cluster, and where else they are on a card. Numbers are lifts: the share of patients with the"
         " concept in the cluster over the share elsewhere, with the 95 % interval. Where a lift may not be shown, since too few"
-        " patients elsewhere have the concept or too few here, the share of the cluster’s patients stands in its place. {colours};"
+        " patients elsewhere have the concept or too few here, the share of the cluster’s patients stands in its place, or"
+        " “less” or “more” where that may not be shown either. {colours};"
         " grey: so by the test, but the lift’s interval includes 1 or is on the other side; empty: not on the card.",
         colours=_colours(is_tested=is_tested),
     )

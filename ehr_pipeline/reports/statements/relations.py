@@ -99,9 +99,10 @@ def hidden_partners(concepts: int, more: int) -> Statement | None:
     sentences = []
     if concepts:
         sentences.append(
-            f"{counted(concepts, 'concept')} on the lists of the cohort’s diseases {'has' if concepts == 1 else 'have'} no row of"
-            f" {'its' if concepts == 1 else 'their'} own: not compared (too rare, or counted as one with another), or without a"
-            " partner that can be shown. A disease can have several concepts on its list."
+            f"{counted(concepts, 'concept')} on the lists of the cohort’s diseases that may be named"
+            f" {'has' if concepts == 1 else 'have'} no row of {'its' if concepts == 1 else 'their'} own:"
+            " not compared (too rare, or counted as one with another), or without a partner that can be shown. A disease can have"
+            " several concepts on its list."
         )
     if more:
         sentences.append(f"{counted(more, 'further concept')} with partners {are(more)} left out for length.")

@@ -63,8 +63,8 @@ def what_decides(made: VectorMethod) -> list[Statement]:
     if made.confirmed and share < 1:
         sentences.append(
             say(
-                "Of the concept profile, only what one random half of a patient’s visits confirms of the other half counts,"
-                " weighted by how well it is confirmed."
+                "Of the concept profile, only features count that agree between two random halves of a patient’s visits,"
+                " weighted by how well they agree."
             )
         )
     return sentences

@@ -263,7 +263,7 @@ def also_follow(mirrored: Sequence[str]) -> Statement | None:
     if not mirrored:
         return None
     return say(
-        "The clusters also follow {names} closely, and may in part show that rather than kinds of disease: see the <a"
+        "The clusters also follow {names}, and may in part show that rather than kinds of disease: see the <a"
         ' href="#audit">'
         "bias audit</a>.",
         Rate.AUDIT,

@@ -83,8 +83,9 @@ def test_methods_that_are_clearly_steadier_are_named() -> None:
             7,
             20,
             False,
-            "7 is the largest number of clusters, of 2 to 30 tried, with which the two halves of a record agree overall and on"
-            r" every single cluster \(kappa of 0\.2 or more, p < 0\.05\); 20 were asked for\.",
+            "7 is the largest number of clusters, of 2 to 30 tried, with which the two halves of a record agree overall and,"
+            r" against its nearest rival, on every single cluster \(kappa of 0\.2 or more, p < 0\.05: a weaker test than"
+            r" “recognised”\); 20 were asked for\.",
         ),
         (20, 20, False, "20 is the largest .*; as many were asked for."),
         (7, 7, True, "7 is the largest .*; so the patients were divided into as many."),

@@ -66,17 +66,19 @@ def test_a_study_that_was_made_at_once_tells_nothing_of_extracts() -> None:
         "clusters": artifact("clusters", {}),
     }
     clustered = pa.table({"assigned": [True] * 3 + [False] * 50})
-    assert new_extracts.told(made, clustered, Disclosure(10)) == []
+    assert new_extracts.statements(made, clustered, Disclosure(10)) == []
     tokens = {"rows_in": 1000, "dropped": {"unknown_to_the_encoder": 12}}
     kept = made | {
         "encoder_checkpoint": artifact("encoder_checkpoint", {"patient_dataset": "older"}),
         "patient_embeddings": artifact("patient_embeddings", {"continues": "older"}, tokens=tokens),
         "clusters": artifact("clusters", {"continues": "older"}),
     }
-    words = " ".join(map(str, new_extracts.told(kept, clustered, Disclosure(10))))
+    words = " ".join(map(str, new_extracts.statements(kept, clustered, Disclosure(10))))
     assert "no part in the vectors: 1.2 %" in words
     assert "<10 new or changed patients were assigned" in words
     went_on = made | {
         "encoder_checkpoint": artifact("e", {"patient_dataset": "patient_dataset", "continues": "x"}, tokens_added=7)
     }
-    assert "7 concepts were new to it" in " ".join(map(str, new_extracts.told(went_on, clustered, Disclosure(10))))
+    assert "7 concepts were new to it" in " ".join(
+        map(str, new_extracts.statements(went_on, clustered, Disclosure(10)))
+    )

@@ -65,7 +65,7 @@ def test_the_facts_of_a_card() -> None:
         ),
         ("weak", ": a little more than disease, age, sex and amount of record explain; excess"),
         ("none", ": hardly more than disease, age, sex and amount of record explain, if at all; excess"),
-        ("too few", ": too few patients to tell this from chance; excess"),
+        ("too few", ": too few are recognised, or are not, to show whether this is more than chance; excess"),
         ("", "by chance it would be for 40 %; excess"),
     ],
 )
@@ -127,10 +127,10 @@ def test_what_tells_the_nearest_cluster_apart() -> None:
     near = Closest(2, 0.734, ("a", "<b>"), ("c",))
     told = str(clusters.closest(card(nearest=near), "clear"))
     assert told == (
-        "Closest: cluster 3 (cosine of the mean vectors 0.73). What marks only one of them: here – a, <b>; there – c."
+        "Closest: cluster 3 (cosine of the mean vectors 0.73). Clearest differences: here – a, <b>; there – c."
     )
     one = clusters.closest(card(nearest=Closest(2, 0.7, (), ("c",))), "clear")
-    assert str(one).endswith("What marks only one of them: there – c.")
+    assert str(one).endswith("Clearest differences: there – c.")
     assert "marks" not in str(clusters.closest(card(nearest=near), "none"))
     assert clusters.closest(card(), "clear") is None
 

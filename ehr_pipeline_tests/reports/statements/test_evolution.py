@@ -20,13 +20,13 @@ def test_how_many_patients_have_windows() -> None:
         in words
     )
     assert words.endswith(
-        "How they change is not known. From the first window to the last, 80–85 % stay in one cluster."
+        "How they change is not known. In their first and in their last window, 80–85 % are in the same cluster."
     )
     for all_or_hidden in ("0", "…"):
         assert "one window or none" not in " ".join(map(str, evolution.windows(told(too_few=all_or_hidden))))
     drawn = " ".join(map(str, evolution.windows(told(drawn="about 10,000", stayed="–"))))
     assert "Of about 10,000 patients drawn at random, about 580 have two windows or more." in drawn
-    assert "stay in one cluster" not in drawn
+    assert "in their last window" not in drawn
 
 
 def test_the_picture_is_explained_as_it_is() -> None:

@@ -26,9 +26,14 @@ def test_more_than_all_of_the_lead_is_all_of_it() -> None:
     assert told.endswith(": Gout (all), Acne (99 %).")
 
 
-def test_nothing_is_said_without_evidence_or_without_a_lead() -> None:
+def test_a_cluster_without_a_lead_is_called_what_is_left_over() -> None:
+    assert told(2, 10).endswith("it holds whom no other cluster fits.")
+    assert not told(2, 10, "none")
+    assert str(say.first(FOUND, 2, VOCABULARY, Disclosure(10), verdict="differ")).startswith("nothing:")
+
+
+def test_nothing_is_said_without_evidence() -> None:
     assert not told(1, 10, "none")
-    assert not told(2, 10)
     assert say.rests_on(None, 1, VOCABULARY, Disclosure(10), verdict="clear") is None
     assert say.explained(None) is None
 
@@ -40,17 +45,18 @@ def test_clusters_that_rest_on_one_concept_are_warned_of() -> None:
     assert resting == {1: "Gout", 3: "mean age"}, "concepts of few members are not named"
     told = say.one_concept(resting)
     assert str(told) == (
-        "Without a single concept or the mean age, clusters 1 (Gout) and 3 (mean age) would lose 90 % or more of what sets their"
+        "If only one concept or the mean age were left out, clusters 1 (Gout) and 3 (mean age) would lose 90 % or more of what"
+        " sets their"
         " patients apart from"
         " the nearest other cluster."
     )
     assert told is not None
     assert told.rate == "cluster"
     assert str(say.one_concept({1: "<Gout>"})).startswith(
-        "Without a single concept, cluster 1 (<Gout>) would lose 90 % or more of what sets its"
+        "If only one concept were left out, cluster 1 (<Gout>) would lose 90 % or more of what sets its"
     )
     assert str(say.how_many_rest_on_one(resting, 9)).startswith(
-        "Without a single concept or the mean age, 2 of the 9 clusters would lose 90 %"
+        "If only one concept or the mean age were left out, 2 of the 9 clusters would lose 90 %"
     )
     assert "Another concept can do the same for the same cluster." in str(say.one_concept_means())
     assert say.one_concept({}) is None

@@ -169,7 +169,7 @@ def test_what_decides_most_is_said_first() -> None:
         in told
     )
     assert told.index("profile decides") < told.index("The encoder, a neural network, decides 10 %")
-    assert "confirms of the other half" in told
+    assert "agree between two random halves" in told
     assert "how these shares changed" not in str(vectors.profile(made(course=False)))
     assert "Similar concepts" not in str(vectors.profile(made(kinship=0)))
 
