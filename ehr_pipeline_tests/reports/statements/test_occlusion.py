@@ -40,7 +40,7 @@ def test_nothing_is_said_without_evidence() -> None:
 
 def test_clusters_that_rest_on_one_concept_are_warned_of() -> None:
     found = {1: [Used(5, 40, 0.97, 0.9)], 2: USED, 3: [Used(AGE, 60, 1.4, 1.2)], 4: [Used(6, 9, 0.95, 0.9)], 5: []}
-    lost = replace(FOUND, used=found)
+    lost = replace(FOUND, used=found, lead={2: 0.3})
     resting = say.alone(lost, VOCABULARY, Disclosure(10), verdict="differ")
     assert resting == {1: "Gout", 3: "mean age"}, "concepts of few members are not named"
     told = say.one_concept(resting)
