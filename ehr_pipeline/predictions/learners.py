@@ -134,7 +134,7 @@ def logistic(table: Table, sample: Sample, seed: int) -> tuple[Floats, Floats]:
     own = table.columns[sample.rows]
     x, back = _coordinates(own) if len(sample.rows) <= SMALL and own.shape[1] > len(sample.rows) else (own, None)
     spread = _chosen(x, sample, seed)
-    found, base = _fitted(x, sample.label, sample.weight, spread)
+    found, base = ridge(x, sample.label, sample.weight, spread)
     weights = found if back is None else np.asarray(back @ found).ravel()
     intercept = base + sample.shift
     return np.asarray(table.columns @ weights).ravel() + intercept, table.plain(np.append(weights, intercept))
@@ -150,7 +150,9 @@ def boosting(table: Floats, sample: Sample, seed: int) -> Floats:
         early_stopping=False,
         random_state=seed,
     )
-    model.fit(table[sample.rows], sample.label, sample_weight=sample.weight)
+    # Equal weights change nothing but the time: columns are divided by weighted percentiles, which takes most of a fit.
+    weight = None if (sample.weight == 1).all() else sample.weight
+    model.fit(table[sample.rows], sample.label, sample_weight=weight)
     return np.asarray(model.decision_function(table), np.float64) + sample.shift
 
 
@@ -163,7 +165,7 @@ def _coordinates(own: Block) -> tuple[Floats, Block]:
     return vectors[:, kept] * lengths, own.T @ (vectors[:, kept] / lengths)
 
 
-def _fitted(x: Block, label: Flags, weight: Floats, spread: float) -> tuple[Floats, float]:
+def ridge(x: Block, label: Flags, weight: Floats, spread: float) -> tuple[Floats, float]:
     """Fit a logistic regression with a normal prior of variance `spread`. Returns weights (p,) and the unpenalised intercept."""
     if sparse.issparse(x):
         model = LogisticRegression(C=spread, max_iter=100, solver="newton-cg").fit(x, label, weight)
@@ -208,7 +210,7 @@ def _chosen(x: Block, sample: Sample, seed: int) -> float:
     for spread in SPREADS:
         loss = 0.0
         for train, test in parts:
-            found, intercept = _fitted(x[few[train]], label[few[train]], sample.weight[few[train]], spread)
+            found, intercept = ridge(x[few[train]], label[few[train]], sample.weight[few[train]], spread)
             odds = x[few[test]] @ found + intercept
             loss += float(np.logaddexp(0, np.where(label[few[test]], -odds, odds)) @ sample.weight[few[test]])
         losses.append(loss)

@@ -75,7 +75,7 @@ def recalibration(label: Flags, probability: Floats, weight: Floats) -> Calibrat
 
     On the test side the slope is the calibration slope: below 1 where predictions are too extreme (Cox 1958).
     """
-    from sklearn.linear_model import LogisticRegression  # not above: readers of results load no scikit-learn
+    from ehr_pipeline.predictions.learners import ridge  # not above: readers of results load no scikit-learn
 
     if min(label.sum(), (~label).sum()) < BINS:
         return None
@@ -83,9 +83,9 @@ def recalibration(label: Flags, probability: Floats, weight: Floats) -> Calibrat
     centre, spread = float(x.mean()), float(x.std())
     if spread < 1e-9:
         return Calibration(1.0, calibration_intercept(label, probability, weight))
-    model = LogisticRegression(C=1e6, max_iter=200).fit((x[:, None] - centre) / spread, label, weight)
-    slope = float(model.coef_[0, 0]) / spread
-    return Calibration(slope, float(model.intercept_[0]) - slope * centre)
+    (weight_of_x,), intercept = ridge((x[:, None] - centre) / spread, label, weight, 1e6)
+    slope = float(weight_of_x) / spread
+    return Calibration(slope, intercept - slope * centre)
 
 
 def calibration_intercept(label: Flags, probability: Floats, weight: Floats) -> float:
