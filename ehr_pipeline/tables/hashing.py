@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.tables import plain_numbers
 from ehr_pipeline.tables.jit import compiled
 
-WIDEST = 64  # bytes of each id that are hashed for all ids at once; the rest of longer ids, which are errors, is hashed one by one
-_FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+_FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 
 
 def hash_of(patient_ids: pl.Series) -> NDArray[np.uint64]:
@@ -63,20 +62,20 @@ def _top_bits(hashes: NDArray[np.uint64], buckets: int) -> NDArray[np.int32]:
 
 
 def _fnv1a(texts: pl.Series) -> NDArray[np.uint64]:
-    """Return FNV-1a (Fowler, Noll, Vo) of the UTF-8 bytes of each text. Takes one byte position of all texts at a time."""
-    encoded = [text.encode() for text in texts.to_list()]
-    lengths = np.array([len(text) for text in encoded])
-    width = min(int(lengths.max()), WIDEST)
-    characters = np.array([text[:WIDEST] for text in encoded], dtype=f"S{width or 1}")
-    table = characters.view(np.uint8).reshape(len(encoded), width or 1).astype(np.uint64)
-    digest = np.full(len(encoded), _FNV_OFFSET, np.uint64)
-    with np.errstate(over="ignore"):
-        for position in range(width):
-            step = (digest ^ table[:, position]) * _FNV_PRIME
-            digest = np.where(position < lengths, step, digest)
-    for place in np.flatnonzero(lengths > WIDEST).tolist():
-        value = int(digest[place])
-        for byte in encoded[place][WIDEST:]:
-            value = ((value ^ byte) * int(_FNV_PRIME)) % 2**64
-        digest[place] = value
-    return digest
+    """Return FNV-1a (Fowler, Noll, Vo) of the UTF-8 bytes of each text."""
+    held = pa.array(texts.to_arrow(), pa.large_string())
+    _, offsets, values = held.buffers()
+    ends = np.frombuffer(offsets, np.int64)[held.offset :][: len(held) + 1]
+    digests = np.full(len(held), _FNV_OFFSET, np.uint64)
+    _fnv1a_each(np.frombuffer(values or b"", np.uint8), ends, digests)
+    return digests
+
+
+@compiled
+def _fnv1a_each(values: NDArray[np.uint8], ends: NDArray[np.int64], digests: NDArray[np.uint64]) -> None:
+    """Fill the digests (n,) of texts whose bytes are between consecutive `ends` (n + 1,). They hold the offset basis."""
+    for text in range(len(digests)):
+        digest = digests[text]
+        for place in range(ends[text], ends[text + 1]):
+            digest = (digest ^ np.uint64(values[place])) * np.uint64(0x100000001B3)
+        digests[text] = digest

@@ -12,6 +12,8 @@ def test_buckets_never_change() -> None:
         ["1", "7", "007", "123456789012345678", "9223372036854775807", "c791450e-f494-4776-a4c8-3066efb64872"]
     )
     assert bucket_of(known, 4096).tolist() == [2320, 1596, 605, 1772, 945, 1667]
+    texts = pl.Series(["left out", "", "é" * 50, "x" * 200])
+    assert bucket_of(texts.slice(1), 4096).tolist() == [3128, 3708, 704], "of any length, and from anywhere in a column"
 
 
 def test_a_smaller_number_of_buckets_joins_those_of_a_larger_one() -> None:
