@@ -75,17 +75,18 @@ def study(folder: Path, **overrides: Any) -> settings.Study:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, dict[str, Artifact]]:
-    """The study with every asset made, without any file of terminology."""
+    """The study with its data set and cohort made, without any file of terminology."""
     folder = tmp_path_factory.mktemp("icd")
     write_meds(folder / "landing" / EXTRACT)
     pipeline = Pipeline(study(folder))
     assert preflight.inspect(pipeline.study).problems == []
-    return pipeline, pipeline.make(EXTRACT)
+    return pipeline, pipeline.make(EXTRACT, until="data_split") | {"cohort": pipeline.cohort()}
 
 
 @pytest.mark.slow
 def test_a_study_of_icd_codes_without_the_umls_goes_to_the_report(made: tuple[Pipeline, dict[str, Artifact]]) -> None:
-    pipeline, artifacts = made
+    pipeline = made[0]
+    artifacts = pipeline.make(EXTRACT)
     mapped = artifacts["mapped_events"]
     assert mapped.counts["kept"] == mapped.counts["rows_in"] == 150 * 12
     assert artifacts["cohort"].counts["kept"] == artifacts["patient_dataset"].counts["patients"]["kept"] == 150
@@ -119,15 +120,20 @@ def test_a_cohort_by_a_list_of_icd_codes(made: tuple[Pipeline, dict[str, Artifac
     Pipeline(pipeline.study).cohort()
 
 
-def test_a_study_without_a_cohort_makes_what_needs_none(made: tuple[Pipeline, dict[str, Artifact]]) -> None:
+def test_a_study_without_a_cohort_needs_none(made: tuple[Pipeline, dict[str, Artifact]]) -> None:
     pipeline, _ = made
     own = settings.with_overrides(pipeline.study, {"embeddings": {"cohort": []}})
     of_a_cohort = {"cohort", "patient_embeddings", "clusters", "patient_trajectories", "cluster_reports"}
     assert set(of_study(own)) == set(ASSETS) - of_a_cohort
-    assert set(Pipeline(own).make()) == set(ASSETS) - of_a_cohort - {"raw_records"}
     assert "cohort" not in run._selected(None, own)
     with pytest.raises(InputError, match=r"This study has no cohort.*\[\[embeddings.cohort\]\]"):
         Pipeline(own).cohort()
+
+
+@pytest.mark.slow
+def test_a_study_without_a_cohort_is_made_to_its_end(made: tuple[Pipeline, dict[str, Artifact]]) -> None:
+    own = settings.with_overrides(made[0].study, {"embeddings": {"cohort": []}})
+    assert set(Pipeline(own).make()) == set(of_study(own)) - {"raw_records"}
 
 
 def test_dropped_codes_are_told_with_what_keeps_them(made: tuple[Pipeline, dict[str, Artifact]]) -> None:

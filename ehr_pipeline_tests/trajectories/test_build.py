@@ -123,6 +123,7 @@ def test_planted_changes_are_found(changing: Pipeline) -> None:
     assert outcome.figures["changed_found"] == Share.of(found["changed_found"], People(found["changed"]))
 
 
+@pytest.mark.slow
 def test_the_changes_are_one_way(changing: Pipeline) -> None:
     """Transitions show the direction, and what is expected: of two groups of a disease, what others like them went through."""
     artifact = changing.store.current("patient_trajectories")
