@@ -27,15 +27,15 @@ NEVER_KEPT = ("description", "read", "bad_check_digit")
 @check(blocking=False)
 def patients_decodable(artifact: Artifact, store: Store, study: Study) -> Result:
     """The values that patients carry are text in the encoding that the settings name."""
-    found: dict[str, int] = artifact.counts.get("undecodable_values", {})
-    if not found:
+    texts: dict[str, int] = artifact.counts.get("undecodable_values", {})
+    if not texts:
         return True, "every value of the patient files could be decoded", {}
-    listed = ", ".join(f"{place} ({told(number, study.reports.suppress_below)})" for place, number in found.items())
+    listed = ", ".join(f"{place} ({told(number, study.reports.suppress_below)})" for place, number in texts.items())
     return (
         False,
         f"values hold bytes that are no text in the encoding that the settings name, and are carried with '\ufffd' in their place:"
         f" {listed}. Set `encoding` of these files to what they are written in, such as 'latin-1', or write them anew as UTF-8.",
-        {"undecodable_values": Events(sum(found.values()))},
+        {"undecodable_values": Events(sum(texts.values()))},
     )
 
 

@@ -23,12 +23,12 @@ def beside_the_one_before(kind: str, measure: str) -> Check:
         old, new = (drift.profile(store.intact(RAW_RECORDS, name).path) for name in (before, newest))
         if min(old.patients, new.patients) < max(drift.SMALLEST, study.reports.suppress_below):
             return True, f"too few patients in the bucket to compare {newest} with {before}", {}
-        found = drift.differences(new, old, _mapped_codes(artifact.path)).get(kind)
-        if found is None:
+        difference = drift.differences(new, old, _mapped_codes(artifact.path)).get(kind)
+        if difference is None:
             return True, f"{newest} or {before} does not tell it", {}
         limit = drift.LIMITS[kind]
-        message = f"{newest} beside {before}: {measure} {found:.3f} (a drift from {limit:g} on)"
-        return found < limit, message, {kind: Score(found)}
+        message = f"{newest} beside {before}: {measure} {difference:.3f} (a drift from {limit:g} on)"
+        return difference < limit, message, {kind: Score(difference)}
 
     return Check(f"drift_{kind}", f"The newest extract beside the one before: {measure}.", test, blocking=False)
 

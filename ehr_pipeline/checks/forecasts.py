@@ -28,8 +28,8 @@ def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Result:
 
 def enough_patients(artifact: Artifact, store: Store, study: Study) -> Result:
     """There are enough patients for a verdict."""
-    below, found = study.reports.suppress_below, Forecasts.read(artifact.path)
-    rows = {name: found.verdict(YEAR, name) for name in (RECURRING, NEW)}
+    below, results = study.reports.suppress_below, Forecasts.read(artifact.path)
+    rows = {name: results.verdict(YEAR, name) for name in (RECURRING, NEW)}
     patients = {name: row["patients"] if row else 0 for name, row in rows.items()}
     message = ", ".join(f"{told(number, below)} patients with a {name} concept" for name, number in patients.items())
     return all(number >= FEWEST for number in patients.values()), message, {k: People(v) for k, v in patients.items()}
@@ -38,8 +38,8 @@ def enough_patients(artifact: Artifact, store: Store, study: Study) -> Result:
 @check(blocking=False, applies=lambda study: study.patients.split.leaves_out)
 def better_than_counting(artifact: Artifact, store: Store, study: Study) -> Result:
     """In the next year, the forecast is better than counting: for recurring concepts, and for new ones."""
-    found, parts, figures = Forecasts.read(artifact.path), [], dict[str, Figure]()
-    verdicts = [row for name in (RECURRING, NEW) if (row := found.verdict(YEAR, name))]
+    results, parts, figures = Forecasts.read(artifact.path), [], dict[str, Figure]()
+    verdicts = [row for name in (RECURRING, NEW) if (row := results.verdict(YEAR, name))]
     for row in verdicts:
         if row["patients"] < study.reports.suppress_below:
             parts.append(f"{row['list']} concepts: too few patients")

@@ -156,11 +156,11 @@ def cohort_recorded(artifact: Artifact, store: Store, study: Study) -> Result:
         events = events_of(artifact, study)
     except InputError as error:
         return False, f"what the lists of the cohort find cannot be said: {error}", {}
-    without = ", ".join(name for name, found in events.items() if not found.number)
+    without = ", ".join(name for name, figure in events.items() if not figure.number)
     message = (
         f"no event of the lists of {without}: nobody is in the cohort by them" if without else "each list finds events"
     )
-    return not without, message, {f"events {name}": found for name, found in events.items()}
+    return not without, message, {f"events {name}": figure for name, figure in events.items()}
 
 
 def refuse_empty_cohort(mapped: Artifact, study: Study) -> None:

@@ -107,9 +107,9 @@ def below_the_limit(artifact: Artifact, study: Study) -> bool:
 def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Result:
     """Few of the rows of events and of patients are rejected, against records.limits."""
     limits, below = study.records.limits, study.reports.suppress_below
-    found = list(losses(artifact, study))
-    many = [loss for loss in found if loss.total and loss.share >= limits.rejected_warning]
-    figures: dict[str, Figure] = {f"rejected_{loss.kind}": loss.figure for loss in found}
+    lost = list(losses(artifact, study))
+    many = [loss for loss in lost if loss.total and loss.share >= limits.rejected_warning]
+    figures: dict[str, Figure] = {f"rejected_{loss.kind}": loss.figure for loss in lost}
     if not many:
         return True, f"fewer than {limits.rejected_warning:.1%} of the rows are rejected", figures
     message = "; ".join(_text(loss, below) for loss in many)
@@ -147,8 +147,8 @@ def known_above_the_limit(artifact: Artifact, study: Study) -> bool:
 def patients_known(artifact: Artifact, store: Store, study: Study) -> Result:
     """Of each extract, few of the events are of patients whom no extract has a row of, against records.limits."""
     limits, below = study.records.limits, study.reports.suppress_below
-    found = _unused(artifact, store)
-    many = {name: loss for name, loss in found.items() if loss.total and loss.share >= limits.rejected_warning}
+    unused = _unused(artifact, store)
+    many = {name: loss for name, loss in unused.items() if loss.total and loss.share >= limits.rejected_warning}
     if not many:
         return True, f"of each extract, fewer than {limits.rejected_warning:.1%} of the events lack a patient", {}
     worst = max(many, key=lambda name: many[name].share)

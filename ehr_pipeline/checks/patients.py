@@ -47,23 +47,23 @@ def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Result:
 @check(blocking=False, applies=lambda study: study.clusters.method == "spectral")
 def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Result:
     """The eigenvectors that spectral clusters are made of are exact."""
-    found = artifact.counts["eigenvectors"]
-    lost = found["wanted"] - found["converged"]
-    message = f"{found['converged']} of {found['wanted']} eigenvectors converged (largest residual {found['largest_residual']:.1e})"
+    eigen = artifact.counts["eigenvectors"]
+    lost = eigen["wanted"] - eigen["converged"]
+    message = f"{eigen['converged']} of {eigen['wanted']} eigenvectors converged (largest residual {eigen['largest_residual']:.1e})"
     if lost:
         message += "; the graph has no clear gap there: look at choice.csv for a better clusters.n"
-    return not lost, message, {"not_converged": Things(lost), "largest_residual": Things(found["largest_residual"])}
+    return not lost, message, {"not_converged": Things(lost), "largest_residual": Things(eigen["largest_residual"])}
 
 
 @check(blocking=False)
 def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Result:
     """Random halves of the patients give the same clusters, against clusters.unstable_below."""
-    found = artifact.counts["stability"]
-    counted = ", ".join(f"{number} {word}" for word, number in found.items() if number)
+    stability = artifact.counts["stability"]
+    counted = ", ".join(f"{number} {word}" for word, number in stability.items() if number)
     return (
-        not found["unstable"],
+        not stability["unstable"],
         f"clusters: {counted} (trust.json)",
-        {word: Things(number) for word, number in found.items()},
+        {word: Things(number) for word, number in stability.items()},
     )
 
 
@@ -116,11 +116,11 @@ def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Result
 @check(blocking=False, applies=lambda study: bool(study.clusters.truth))
 def planted_changes(artifact: Artifact, store: Store, study: Study) -> Result:
     """On synthetic extracts where patients change: the transitions are those that were planted."""
-    found = artifact.counts.get("agreement")
-    if found is None or not found["changed"]:
+    agreement = artifact.counts.get("agreement")
+    if agreement is None or not agreement["changed"]:
         return True, "no change that can be seen was planted", {}
-    share, chance, same = (found[name] for name in ("changed_found", "changed_found_by_chance", "unchanged_found"))
-    changed, unchanged = Share.of(share, People(found["changed"])), Share.of(same, People(found["unchanged"]))
+    share, chance, same = (agreement[name] for name in ("changed_found", "changed_found_by_chance", "unchanged_found"))
+    changed, unchanged = Share.of(share, People(agreement["changed"])), Share.of(same, People(agreement["unchanged"]))
     guard = Guard(study.reports.suppress_below)
     message = (
         f"{guard.percent(changed)} of planted changes were found with both groups right (by chance {chance:.0%});"

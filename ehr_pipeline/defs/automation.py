@@ -76,8 +76,8 @@ def _registering(study: Study) -> dg.SensorDefinition:
     def register_new_extracts(
         context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> dg.SensorResult:
-        found = sensor_result(context.instance, pipeline, None, time.time())
-        new = found.dynamic_partitions_requests
+        result = sensor_result(context.instance, pipeline, None, time.time())
+        new = result.dynamic_partitions_requests
         return dg.SensorResult(
             skip_reason=dg.SkipReason("extracts were registered" if new else "no extract is new"),
             dynamic_partitions_requests=new,
@@ -123,16 +123,16 @@ def _reading_on_schedule(study: Study, job: Any) -> dg.ScheduleDefinition:
 
 def _read_again(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[dg.RunRequest] | dg.SkipReason:
     """The runs that the schedule starts. They have no run keys, so an extract whose reading failed is retried next time."""
-    found = sensor_result(instance, pipeline, None, time.time())
-    for change in found.dynamic_partitions_requests or ():
+    result = sensor_result(instance, pipeline, None, time.time())
+    for change in result.dynamic_partitions_requests or ():
         names = list(change.partition_keys)
         if isinstance(change, dg.AddDynamicPartitionsRequest):
             instance.add_dynamic_partitions(change.partitions_def_name, names)
         else:
             for name in names:
                 instance.delete_dynamic_partition(change.partitions_def_name, name)
-    requests = [dg.RunRequest(partition_key=request.partition_key) for request in found.run_requests or ()]
-    return requests or found.skip_reason or dg.SkipReason("nothing to read")
+    requests = [dg.RunRequest(partition_key=request.partition_key) for request in result.run_requests or ()]
+    return requests or result.skip_reason or dg.SkipReason("nothing to read")
 
 
 def run_tags(study: Study) -> dict[str, str]:
@@ -164,28 +164,28 @@ def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str 
     """
     landing, snapshot = Path(pipeline.study.records.landing), pipeline.study.records.mode == "snapshot"
     landed = look(landing, pipeline.study.operation, now)
-    complete = [found for found in landed if not found.waits_for]
+    complete = [folder for folder in landed if not folder.waits_for]
     counting = complete[-1:] if snapshot else complete
     before: Requested = {name: (state, number) for name, (state, number) in json.loads(cursor or "{}").items()}
-    there = {found.extract for found in landed}
+    there = {folder.extract for folder in landed}
     after: Requested = {name: seen for name, seen in before.items() if name in there}
     requests: list[dg.RunRequest] = []
     read = pipeline.store.partitions(RAW_RECORDS)  # listed once, since there may be thousands of extracts
-    for found in counting:
-        state, number = before.get(found.extract, ("", 0))
-        if state == found.state or len(requests) == MOST_RUNS:
+    for folder in counting:
+        state, number = before.get(folder.extract, ("", 0))
+        if state == folder.state or len(requests) == MOST_RUNS:
             continue
-        if not number and pipeline.is_read(found.extract, read):
-            after[found.extract] = (found.state, 0)  # the extract was read before the sensor ran
+        if not number and pipeline.is_read(folder.extract, read):
+            after[folder.extract] = (folder.state, 0)  # the extract was read before the sensor ran
             continue
-        after[found.extract] = (found.state, number + 1)
-        key = f"{found.extract}:{found.state}:{number + 1}"
-        requests.append(dg.RunRequest(run_key=key, partition_key=found.extract))
+        after[folder.extract] = (folder.state, number + 1)
+        key = f"{folder.extract}:{folder.state}:{number + 1}"
+        requests.append(dg.RunRequest(run_key=key, partition_key=folder.extract))
     return dg.SensorResult(
         run_requests=requests or None,
         skip_reason=None if requests else dg.SkipReason(_why_quiet(landing, landed)),
         cursor=json.dumps(after, sort_keys=True),
-        dynamic_partitions_requests=_partitions(instance, [found.extract for found in counting], snapshot),
+        dynamic_partitions_requests=_partitions(instance, [folder.extract for folder in counting], snapshot),
     )
 
 
@@ -205,7 +205,7 @@ def _partitions(
 
 def _why_quiet(landing: Path, landed: list[Landed]) -> str:
     """The reason why nothing is started, with the names of incomplete extracts."""
-    waiting = [printable(f"{found.extract}: {found.waits_for}") for found in landed if found.waits_for]
+    waiting = [printable(f"{folder.extract}: {folder.waits_for}") for folder in landed if folder.waits_for]
     if not landing.is_dir():
         return f"{landing} (records.landing) is no folder"
     if not landed:

@@ -171,9 +171,9 @@ def _rich_console() -> Any:
 
 def usual_seconds(store: Store) -> dict[str, float]:
     """How many seconds it took to make the current artifact of each asset."""
-    found: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     for asset in ASSETS:
         with suppress(UserError):  # not made yet, or not readable: the time is unknown
             partition = max(store.partitions(asset), default=None)
-            found[asset] = float(store.current(asset, partition).manifest["seconds"])
-    return found
+            seconds[asset] = float(store.current(asset, partition).manifest["seconds"])
+    return seconds

@@ -82,8 +82,8 @@ def _free_places(instance: dg.DagsterInstance, folder: Path) -> list[str]:
     storage, done = instance.event_log_storage, []
     pools = [storage.get_concurrency_info(pool) for pool in storage.get_concurrency_keys()]
     for run_id in sorted({run_id for pool in pools for run_id in pool.active_run_ids | pool.assigned_run_ids}):
-        found = instance.get_run_by_id(run_id)
-        if found is not None and found.is_finished and not _is_held(folder / f"{run_id}.lock"):
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.is_finished and not _is_held(folder / f"{run_id}.lock"):
             storage.free_concurrency_slots_for_run(run_id)
             done.append(f"run {run_id[:8]} had ended, but kept its place in a pool: freed")
     return done
@@ -91,7 +91,7 @@ def _free_places(instance: dg.DagsterInstance, folder: Path) -> list[str]:
 
 def _ghosts(instance: dg.DagsterInstance, folder: Path, now: float | None, grace: float) -> list[dg.DagsterRun]:
     """Runs in progress that seem to have no process, according to a single check."""
-    found = []
+    ghosts = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
         run = record.dagster_run
         path = folder / f"{run.run_id}.lock"
@@ -99,16 +99,16 @@ def _ghosts(instance: dg.DagsterInstance, folder: Path, now: float | None, grace
         # Check the server before the lock, so that a process that takes its lock between the two checks is still seen.
         gone = servers.is_gone(run.tags.get(servers.TAG, ""), run.run_id)
         if not _is_held(path) and (path.is_file() or gone or not young):
-            found.append(run)
-    return found
+            ghosts.append(run)
+    return ghosts
 
 
 def _end_processes(instance: dg.DagsterInstance) -> list[str]:
     """End processes of runs that were marked as ended."""
     folder, done = _folder(instance), []
     for path in folder.glob("*.lock") if folder else ():
-        found = instance.get_run_by_id(path.stem)
-        if found is not None and found.status in ENDED and _is_held(path):
+        run = instance.get_run_by_id(path.stem)
+        if run is not None and run.status in ENDED and _is_held(path):
             pid = int(path.read_text() or 0)
             if pid and pid != os.getpid():
                 os.kill(pid, signal.SIGTERM)

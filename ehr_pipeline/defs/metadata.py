@@ -126,10 +126,10 @@ def _pictures(artifact: Artifact, pipeline: Pipeline) -> Iterator[tuple[str, dg.
     with build_lock.scratch(pipeline.store.root) as folder:
         path = folder / "picture.png"
         lying = [(name, min(artifact.path.glob(place), default=None)) for name, place in asset.pictures.items()]
-        found = [(name, place) for name, place in lying if place]
+        pictures = [(name, place) for name, place in lying if place]
         if asset.draw and (name := asset.draw(artifact, pipeline.naming, path)):
-            found.append((name, path))
-        for name, picture in found:
+            pictures.append((name, path))
+        for name, picture in pictures:
             yield name, dg.MetadataValue.md(_image(plots.within(picture, LARGEST_PICTURE)))
 
 

@@ -58,27 +58,27 @@ class DataAssets(Maker):
 
         # The list of withdrawals decides who may be in the catalog, so it must not change while the records are read.
         withdrawals = Watched.of(ASSETS[RAW_RECORDS].list_files(self.study))
-        passed, found = PassedNotes(self.study), dict[str, Artifact]()
+        passed, records = PassedNotes(self.study), dict[str, Artifact]()
         for extract in catalog.counting(self.store, self.study.records.mode):
             artifact = self.store.intact(RAW_RECORDS, extract)
-            found[extract] = artifact if passed.holds(artifact) else self.require(RAW_RECORDS, extract)
+            records[extract] = artifact if passed.holds(artifact) else self.require(RAW_RECORDS, extract)
             # Also for extracts whose text is no longer read.
-            quarantine.bring_up_to_date(found[extract], self.store.root)
-        versions = {extract: artifact.data_version for extract, artifact in found.items()}
+            quarantine.bring_up_to_date(records[extract], self.store.root)
+        versions = {extract: artifact.data_version for extract, artifact in records.items()}
         settings, spread = self.study.records, self.engine.spread
 
         def build(out: Path) -> Counts:
-            counts = catalog.build(self.store, found, settings, out, spread)
+            counts = catalog.build(self.store, records, settings, out, spread)
             if not self.study.patients.split.leaves_out:
                 return counts
-            raw = [artifact for _, artifact in sorted(found.items())]
+            raw = [artifact for _, artifact in sorted(records.items())]
             return counts | {
                 "split": train_test_sides.build(raw, identity.split_settings(self.study), out, settings.workers, spread)
             }
 
         make = withdrawals.guard(build)
         made = self._make(EXTRACT_CATALOG, versions, make)
-        for extract in set(self.store.partitions(RAW_RECORDS)) - set(found):
+        for extract in set(self.store.partitions(RAW_RECORDS)) - set(records):
             self.store.retire(RAW_RECORDS, extract)
         return made
 

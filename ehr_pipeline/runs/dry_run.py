@@ -65,12 +65,12 @@ def states(pipeline: Pipeline) -> Iterator[State]:
     coming: set[str] = set()  # assets that a run would make, or cannot make
     for asset in of_study(pipeline.study):
         if asset == RAW_RECORDS:
-            found = [_state(outlook, asset, extract) for extract in pipeline.extracts()]
+            states_of_asset = [_state(outlook, asset, extract) for extract in pipeline.extracts()]
         else:
             before = [name for name in outlook.names_read(asset) if name in coming]
-            found = [_state(outlook, asset, "", before)]
-        coming |= {one.asset for one in found if one.state != MADE}
-        yield from found
+            states_of_asset = [_state(outlook, asset, "", before)]
+        coming |= {one.asset for one in states_of_asset if one.state != MADE}
+        yield from states_of_asset
 
 
 def _state(outlook: _Outlook, asset: str, extract: str, before: Sequence[str] = ()) -> State:
@@ -105,17 +105,17 @@ def _current(outlook: _Outlook, asset: str, extract: str | None) -> Artifact | N
 
 def _changes(recipe: Recipe, current: Artifact) -> list[str]:
     """Describe what changed since the current artifact was made."""
-    before, found = current.manifest, list[str]()
+    before, changes = current.manifest, list[str]()
     if recipe.version != before["version"]:
-        found.append("this version of the program makes it in another way")
+        changes.append("this version of the program makes it in another way")
     if settings := list(_differing("", recipe.settings, before["settings"])):
-        found.append(f"settings changed: {_some(settings)}")
+        changes.append(f"settings changed: {_some(settings)}")
     names = recipe.inputs.keys() | before["inputs"].keys()
     if inputs := sorted(name for name in names - {CONTINUES} if recipe.inputs.get(name) != before["inputs"].get(name)):
-        found.append(f"inputs changed: {_some(inputs)}")
+        changes.append(f"inputs changed: {_some(inputs)}")
     if recipe.population != before.get("population", ""):
-        found.append("patients have left")
-    return found or ["its files are damaged, or what it continues has changed"]
+        changes.append("patients have left")
+    return changes or ["its files are damaged, or what it continues has changed"]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -84,11 +84,11 @@ def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None
 
 def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, study: Study) -> Artifact | None:
     """The current records of an extract, if only the list of withdrawals has changed since they were made; else None."""
-    found = previous_artifact.reusable(RAW_RECORDS, store, extract)
-    if found is None or found.manifest["inputs"] != state:
+    records = previous_artifact.reusable(RAW_RECORDS, store, extract)
+    if records is None or records.manifest["inputs"] != state:
         return None
-    now, then = ASSETS[RAW_RECORDS].deciding_settings(study), found.manifest["settings"]
-    return found if now | {"withdrawals": ""} == then | {"withdrawals": ""} else None
+    now, then = ASSETS[RAW_RECORDS].deciding_settings(study), records.manifest["settings"]
+    return records if now | {"withdrawals": ""} == then | {"withdrawals": ""} else None
 
 
 def _buckets_of_others(extract: str, store: Store, read: Sequence[str] | None) -> int:

@@ -70,5 +70,5 @@ def _files(path: Path) -> Iterator[list[str]]:
     yield [_state(MANIFEST, (path / MANIFEST).stat())]
 
 
-def _state(name: str, found: os.stat_result) -> str:
-    return f"{name} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_ino}"
+def _state(name: str, stat: os.stat_result) -> str:
+    return f"{name} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {stat.st_ino}"

@@ -51,29 +51,29 @@ class Case:
         """The effect of a new extract on the model (`encoder.on_new_extract`)."""
         return self.study.encoder.on_new_extract
 
-    def sound(self, found: Artifact) -> bool:
+    def sound(self, artifact: Artifact) -> bool:
         """Whether an artifact may be continued: it passes the checks in `Asset.sound`."""
-        return all(self.passes(name, found) for name in self.asset.sound)
+        return all(self.passes(name, artifact) for name in self.asset.sound)
 
-    def passes(self, check: str, found: Artifact) -> bool:
+    def passes(self, check: str, artifact: Artifact) -> bool:
         """Whether an artifact passes a check."""
-        return self.asset.passes(check, found, self.store, self.study)
+        return self.asset.passes(check, artifact, self.store, self.study)
 
     def same_recipe(self, *apart: str) -> Artifact | None:
         """Return an intact artifact with the same version, settings and inputs, except the inputs named in `apart`; or None."""
         wanted = self.asset.version, self.asset.deciding_settings(self.study), self.inputs
-        for found in self.store.candidates(self.asset.name):
-            manifest = found.manifest
+        for artifact in self.store.candidates(self.asset.name):
+            manifest = artifact.manifest
             inputs = {name: value for name, value in manifest["inputs"].items() if name not in apart}
-            if (manifest["version"], manifest["settings"], inputs) == wanted and _intact(found):
-                return found
+            if (manifest["version"], manifest["settings"], inputs) == wanted and _intact(artifact):
+                return artifact
         return None
 
     def same_origin(self) -> list[Artifact]:
         """Return the intact artifacts of the same version and origin: the current one, then the others, newest first."""
         wanted = self.asset.version, self.origin
-        found = self.store.candidates(self.asset.name)
-        alike = (one for one in found if (one.manifest["version"], one.manifest.get("origin")) == wanted)
+        candidates = self.store.candidates(self.asset.name)
+        alike = (one for one in candidates if (one.manifest["version"], one.manifest.get("origin")) == wanted)
         return [one for one in alike if _intact(one)]
 
 
@@ -86,7 +86,7 @@ def vocabulary(case: Case) -> Choice:
     alike = case.same_origin()
     if not alike:
         return case.inputs, None
-    longest = max(alike, key=lambda found: int(found.counts["kept"]))
+    longest = max(alike, key=lambda artifact: int(artifact.counts["kept"]))
     again = case.same_recipe(CONTINUES)
     if again is not None and _ids_of(again) == _ids_of(longest):
         return again.manifest["inputs"], None
@@ -97,7 +97,7 @@ def encoder(case: Case) -> Choice:
     """Choose what the encoder continues: keep it, start training from the weights of a previous one, or train from scratch."""
     if case.does == "retrain":
         return case.inputs, None
-    usable = next((found for found in case.same_origin() if case.sound(found)), None)
+    usable = next((artifact for artifact in case.same_origin() if case.sound(artifact)), None)
     if case.does == "embed":
         return usable.manifest["inputs"] if usable else case.inputs, None
     again = case.same_recipe(CONTINUES)
@@ -142,10 +142,10 @@ def clusters(case: Case) -> tuple[dict[str, str], Artifact | None, Artifact | No
 def previous(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
     """The current artifact, if it was made by the same version of the stage; else None. Its files are not verified."""
     try:
-        found = store.current(asset, partition)
+        current = store.current(asset, partition)
     except (MissingArtifact, Damaged):
         return None
-    return found if found.manifest["version"] == ASSETS[asset].version else None
+    return current if current.manifest["version"] == ASSETS[asset].version else None
 
 
 def reusable(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
@@ -153,10 +153,10 @@ def reusable(asset: str, store: Store, partition: str | None = None) -> Artifact
     return store.usable(asset, partition) if previous(asset, store, partition) else None
 
 
-def _intact(found: Artifact) -> bool:
+def _intact(artifact: Artifact) -> bool:
     """Whether the files of an artifact match its manifest; logs a warning if not."""
     try:
-        found.verify()
+        artifact.verify()
     except Damaged as damage:
         integrity.warn(damage)
         return False

@@ -195,17 +195,17 @@ class Store:
 
     def published(self, asset: str) -> list[Artifact]:
         """All versions of an asset in the store, oldest first."""
-        found = []
+        versions = []
         for path in self.folder(asset).glob(f"*/{MANIFEST}"):
             with contextlib.suppress(Damaged, FileNotFoundError):  # skip versions that cannot be read
-                found.append(Artifact(path.parent, integrity.read_manifest(path.parent, asset)))
-        return sorted(found, key=lambda artifact: (artifact.manifest["made_at"], artifact.manifest["fingerprint"]))
+                versions.append(Artifact(path.parent, integrity.read_manifest(path.parent, asset)))
+        return sorted(versions, key=lambda artifact: (artifact.manifest["made_at"], artifact.manifest["fingerprint"]))
 
     def candidates(self, asset: str) -> list[Artifact]:
         """All versions of an asset in the store: first the current one, then the others, newest first."""
         current = self.folder(asset) / self.fingerprint(asset)
         newest_first = list(reversed(self.published(asset)))
-        return sorted(newest_first, key=lambda found: found.path != current)
+        return sorted(newest_first, key=lambda version: version.path != current)
 
     def has(self, asset: str, partition: str | None = None) -> bool:
         """Whether there is a current artifact, intact or not."""
@@ -258,7 +258,7 @@ class Store:
         """
         names, damage = [recipe.fingerprint], ""
         if decided:
-            known = [found.manifest for found in self.candidates(recipe.asset)]
+            known = [version.manifest for version in self.candidates(recipe.asset)]
             alike = [one for one in known if one.get("recipe", one["fingerprint"]) == recipe.fingerprint]
             names = [*(one["fingerprint"] for one in alike), *names]
         for name in names:

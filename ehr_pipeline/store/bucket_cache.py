@@ -48,14 +48,14 @@ class Memory:
 
     def recall(self, shard: str, key: str, out: Path) -> dict[str, int] | None:
         """Link a bucket's files into `out` and return its counts if the same work was done before; else return None."""
-        found = self.known.get(shard)
-        if self.folder is None or found is None or found["key"] != key:
+        recorded = self.known.get(shard)
+        if self.folder is None or recorded is None or recorded["key"] != key:
             return None
-        for name in found["files"]:
+        for name in recorded["files"]:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).unlink(missing_ok=True)  # left by a worker that was killed
             os.link(self.folder / name, out / name)
-        counts: dict[str, int] = found["counts"]
+        counts: dict[str, int] = recorded["counts"]
         return counts
 
 

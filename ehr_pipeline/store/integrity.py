@@ -105,14 +105,14 @@ def listed(manifest: Mapping[str, Any]) -> Listed:
 
 def measured(folder: Path) -> tuple[Listed, Listed, dict[str, State]]:
     """The data files in a folder, its other files (not hashed into the data version), and the states of all of them."""
-    found = _found(folder)
-    names = sorted(name for name in found if name != MANIFEST)
+    stats = _stats(folder)
+    names = sorted(name for name in stats if name != MANIFEST)
     with ThreadPoolExecutor() as pool:
         digests = dict(zip(names, pool.map(lambda name: file_hash(folder / name), names), strict=True))
-    measures = {name: {"bytes": found[name].st_size, "sha256": digests[name]} for name in names}
+    measures = {name: {"bytes": stats[name].st_size, "sha256": digests[name]} for name in names}
     data = {name: measures[name] for name in names if name.split("/")[0] not in NOT_HASHED}
     notes = {name: measures[name] for name in names if name not in data}
-    return data, notes, {name: _state(found[name]) for name in names}
+    return data, notes, {name: _state(stats[name]) for name in names}
 
 
 def verify(folder: Path, manifest: Mapping[str, Any], *, strays: bool = True, everything: bool = False) -> None:
@@ -158,8 +158,8 @@ def verify_copy(folder: Path) -> None:
     if why:
         raise Damaged(message(asset, partition, root / MANIFEST, why))
     wanted = listed(named)
-    found = _found(root)
-    wrong = dict(_by_size(wanted, found))
+    stats = _stats(root)
+    wrong = dict(_by_size(wanted, stats))
     wrong |= {
         name: why
         for name in wanted.keys() - wrong.keys()
@@ -180,11 +180,11 @@ def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False)
     """The files that do not match a manifest, and why. With `everything`, ignores notes and reads from disk, not cache."""
     wanted = listed(manifest)
     try:
-        found = _found(folder)
+        stats = _stats(folder)
     except OSError as error:
         return [("", durable.why(error))]
-    wrong = dict(_by_size(wanted, found))
-    states = {name: _state(found[name]) for name in wanted if name in found}
+    wrong = dict(_by_size(wanted, stats))
+    states = {name: _state(stats[name]) for name in wanted if name in stats}
     known = {} if everything else _known(folder)
     suspects = [name for name in wanted if name not in wrong and known.get(name) != states[name]]
     if suspects:
@@ -197,18 +197,18 @@ def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False)
 
 def unlisted_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     """Files among the data that the manifest does not list, except hidden ones, which desktops leave anywhere."""
-    extra = _found(folder).keys() - listed(manifest).keys() - {MANIFEST}
+    extra = _stats(folder).keys() - listed(manifest).keys() - {MANIFEST}
     return sorted(
         name for name in extra if name.split("/")[0] not in NOT_HASHED and not name.split("/")[-1].startswith(".")
     )
 
 
-def _by_size(wanted: Listed, found: Mapping[str, os.stat_result]) -> Iterator[tuple[str, str]]:
+def _by_size(wanted: Listed, stats: Mapping[str, os.stat_result]) -> Iterator[tuple[str, str]]:
     for name, each in wanted.items():
-        if name not in found:
+        if name not in stats:
             yield name, "it is missing"
-        elif found[name].st_size != each["bytes"]:
-            yield name, f"it has {found[name].st_size:,} bytes for {each['bytes']:,}"
+        elif stats[name].st_size != each["bytes"]:
+            yield name, f"it has {stats[name].st_size:,} bytes for {each['bytes']:,}"
 
 
 def _content(path: Path, digest: str, from_disk: bool) -> str:
@@ -222,22 +222,22 @@ def _content(path: Path, digest: str, from_disk: bool) -> str:
         return durable.why(error)
 
 
-def _found(folder: Path, below: str = "") -> dict[str, os.stat_result]:
+def _stats(folder: Path, below: str = "") -> dict[str, os.stat_result]:
     """Every file in a folder, by its name relative to the folder."""
-    found: dict[str, os.stat_result] = {}
+    stats: dict[str, os.stat_result] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             name = f"{below}{entry.name}"
             if entry.is_dir():
-                found |= _found(Path(entry.path), f"{name}/")
+                stats |= _stats(Path(entry.path), f"{name}/")
             else:
                 with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere counts as a missing file
-                    found[name] = entry.stat()
-    return found
+                    stats[name] = entry.stat()
+    return stats
 
 
-def _state(found: os.stat_result) -> State:
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+def _state(stat: os.stat_result) -> State:
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def note_of(folder: Path) -> Path:

@@ -109,9 +109,9 @@ def of(store: Path) -> Key:
 
     Raises UserError when it cannot be read or written, or when artifacts of the store name a key that it does not have.
     """
-    found = read(store)
-    if found is not None:
-        return found
+    key = read(store)
+    if key is not None:
+        return key
     if problem := foreign(store):
         raise UserError(problem)
     return _write(store / FILE, Key(secrets.token_bytes(_BYTES)))
