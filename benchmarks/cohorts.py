@@ -51,6 +51,8 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work.jobs import Job
 
 SEED = 0
+SHARE = 1.0
+"""Share of the patients who are chosen for one of the five diseases."""
 LEARNED_FROM = 4_000
 """Patients of the extract from which vocabulary and encoder are made."""
 FIRST_BLOCK = 100
@@ -91,7 +93,7 @@ class Kind:
 
 @cache
 def _mechanisms(kind: Kind) -> tuple[World, list[Mechanism]]:
-    world = World.of(SEED, 1.0)
+    world = World.of(SEED, SHARE)
     return world, make(world, [kind.plan])
 
 

@@ -67,15 +67,20 @@ def near(cohort: Cohort) -> dict[str, int]:
     return {name: int(one.p < MAX_P and one.low > 1) for name, one in told.items() if one is not None}
 
 
-def traits_again(cohort: Cohort, known: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a cohort with only the test of traits made again. It needs neither vectors nor clusters, and the
-    verdict needs it."""
-    study, people = cohort.learned.pipeline.study, cohort.people()
-    counts = [people.visits(people.part(name, study.study.seed)) for name in HALVES]
+def compared(cohort: Cohort) -> trait_correlations.Records:
+    """What the test of traits compares. It needs neither vectors nor clusters."""
+    seed, people = cohort.learned.pipeline.study.study.seed, cohort.people()
+    counts = [people.visits(people.part(name, seed)) for name in HALVES]
     none = np.zeros((len(people.cohort), 0), np.float32), np.zeros(len(people.cohort), bool)
     halves = Half(none[0], counts[0], none[1]), Half(none[0], counts[1], none[1])
-    records = clusters.compared_records(cohort.choose(), people, people.described(), halves, study.study.seed)
-    found = trait_correlations.together(records, permutations=study.clusters.permutations, seed=study.study.seed)
+    return clusters.compared_records(cohort.choose(), people, people.described(), halves, seed)
+
+
+def traits_again(cohort: Cohort, known: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a cohort with only the test of traits, which the verdict needs, made again."""
+    study = cohort.learned.pipeline.study
+    permutations, seed = study.clusters.permutations, study.study.seed
+    found = trait_correlations.together(compared(cohort), permutations=permutations, seed=seed)
     told = known | {"together": found.found, "p of traits": found.p}
     if known.get("persistent"):
         told["verdict"] = ("weak" if known["excess"] < WEAK_BELOW else "clear") if found.found else "differ"
