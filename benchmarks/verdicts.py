@@ -1,0 +1,333 @@
+"""How often the page of predictions says what is false: verdicts, its first sentences, and guards, on studies of known truth.
+
+A study has one task, or a few. The true risk of each patient is known: its log-odds are drawn from a normal distribution. The
+score of a model is these log-odds with noise. The variance of the noise decides the AUROC, and shrinks with the number of labels;
+some noise is common to all models, some to one side. A sample of labels is a lucky or an unlucky one. Only the fits are simulated
+in this way. All else is the code that makes the page: recalibration and choice on the validation side, bootstrap, verdicts,
+curves, sentences.
+
+The guards of permuted labels and of deciding concepts get simulated counts of concepts that have nothing to do with the outcome.
+
+Usage: python benchmarks/verdicts.py --work FOLDER [--kinds tasks-null …] [--studies 200] [--write]
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import error_rates
+import numpy as np
+import rates
+import results
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import expit, ndtri
+
+from ehr_pipeline.patients.histories import ALWAYS
+from ehr_pipeline.prediction_report import curves, statements
+from ehr_pipeline.prediction_report.curves import Curves, Point
+from ehr_pipeline.predictions import compare, guards, metrics, result_tables
+from ehr_pipeline.predictions.compare import Case, Fit
+from ehr_pipeline.predictions.features import Recorded
+from ehr_pipeline.predictions.learners import Table
+from ehr_pipeline.predictions.metrics import Calibration
+from ehr_pipeline.predictions.models import BY_NAME
+from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, People, Rows
+from ehr_pipeline.predictions.settings import PredictionsSettings, replicates
+from ehr_pipeline.predictions.table import TaskResults, joined
+from ehr_pipeline.reports.statements.statement import Rate
+from ehr_pipeline.tasks.table import Definition
+
+Floats = NDArray[np.float64]
+MEAN, SPREAD = -2.2, 1.2
+"""Of the log-odds of the true risk; about one patient in seven is a case."""
+LABELS = (20, 100, 500)
+SIZES = {FIT: 2_000, TUNE: 400, JUDGE: 600}
+SETTINGS = PredictionsSettings(labels=LABELS, bootstrap=300)
+OF_LABELS, LUCK = 60.0, 0.3
+"""Variance of the noise with one label, which falls in proportion to labels; and spread of its logarithm over samples."""
+COMMON, OF_SIDE = 0.4, 0.3
+"""Shares of the noise with all labels that all models have in common, and all of one side."""
+WEAK, USUAL = 6.0, 1.0
+"""Variance of the noise, with all labels, of the rule of thumb, and of the best baselines."""
+BEST = ("counts", "counts_boosting", "recency", "recency_boosting")
+ENCODER = ("vectors", "vectors_masked", "masked_recency")
+POPULATION, DRAWS_OF_LUCK = 60_000, 9
+CONCEPTS = 200
+MORE_THAN_ALL = "better than counting with all labels"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of study."""
+
+    name: str
+    tasks: int = 1
+    predictable: bool = True
+    models: float = USUAL
+    """Variance of the noise of the encoder's models, with all labels."""
+    better: int = 0
+    """In so many of the tasks, the encoder's models have half the noise."""
+    masked: float | None = None
+    """Variance of the noise of the model without labels; None: as much as the encoder's models with 100 labels."""
+    rule: float | None = None
+    """Share of the models' gain over chance that the rule of thumb has; None: it is as weak as usual."""
+
+    def noise(self, task: int) -> dict[str, float]:
+        """The variance of each model's noise with all labels (without any, for models that need none)."""
+        of_models = self.models / 2 if task < self.better else self.models
+        found = {"rule_of_thumb": WEAK} | dict.fromkeys(BEST, USUAL) | dict.fromkeys(ENCODER, of_models)
+        found["masked"] = of_models + OF_LABELS / 100 if self.masked is None else self.masked
+        if self.rule is not None:
+            wanted = 0.5 + self.rule * (true_auroc(of_models, None) - 0.5)
+            grid = np.geomspace(60, 0.1, 30)
+            aurocs = [true_auroc(each, None) for each in grid.tolist()]
+            found["rule_of_thumb"] = float(np.interp(wanted, aurocs, grid))
+        return found
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("task-null", predictable=False),
+        Kind("tasks-null", 3, predictable=False),
+        Kind("task-equal"),
+        Kind("tasks-equal", 3),
+        Kind("tasks-mixed", 4, better=2),
+        Kind("task-better", better=1),
+        Kind("task-worse", models=2 * USUAL),
+        Kind("task-no-labels", masked=USUAL),
+        Kind("task-rule-80", rule=0.8),
+        Kind("task-rule-90", rule=0.9),
+        Kind("task-rule-100", rule=1.0),
+    )
+}
+
+
+@cache
+def _population() -> tuple[NDArray[np.bool_], Floats, Floats]:
+    rng = np.random.default_rng(0)
+    risk = rng.normal(MEAN, SPREAD, POPULATION)
+    return rng.random(POPULATION) < expit(risk), risk, rng.normal(size=POPULATION)
+
+
+@cache
+def true_auroc(noise: float, labels: int | None) -> float:
+    """The AUROC of a model with so much noise with all labels, fitted with a number of labels, mean over samples."""
+    label, risk, extra = _population()
+    middles = (np.arange(DRAWS_OF_LUCK) + 0.5) / DRAWS_OF_LUCK
+    luck = LUCK * ndtri(middles) if labels else np.zeros(1)
+    variances = noise + (OF_LABELS / labels * np.exp(luck) if labels else np.zeros(1))
+    ones = np.ones(POPULATION)
+    return float(np.mean([metrics.auroc(label, risk + math.sqrt(v) * extra, ones) for v in variances]))
+
+
+def rows_of(label: NDArray[np.bool_]) -> Rows:
+    """The rows of a task: one for each patient."""
+    count, nothing = len(label), np.zeros(len(label), np.int64)
+    return Rows(
+        shard=nothing.astype(np.int32),
+        row=np.arange(count),
+        side=np.repeat(np.array(list(SIZES), np.int8), list(SIZES.values())),
+        patient=np.arange(count).astype(np.uint64),
+        index=nothing,
+        first=np.full(count, ALWAYS),
+        last=nothing - 1,
+        known=nothing - 1,
+        opens=nothing + 1,
+        asked=nothing + 180,
+        label=label,
+        weight=np.ones(count),
+        prevalence=float(label[: SIZES[FIT]].mean()),
+    )
+
+
+def case_of(rng: np.random.Generator, kind: Kind, task: int) -> tuple[Case, list[Fit], list[dict[str, Any]]]:
+    """A task, its models as if they had been fitted with all labels, and rows of results with fewer labels."""
+    count = sum(SIZES.values())
+    risk = rng.normal(MEAN, SPREAD, count)
+    label = rng.random(count) < expit(risk if kind.predictable else rng.permutation(risk))
+    nothing = sparse.csr_array((count, 1))
+    told = Recorded(
+        nothing, nothing, nothing, np.zeros((count, 7)), rng.uniform(20, 90, count), np.zeros(count, np.int64)
+    )
+    case = Case(rows_of(label), told, People(np.zeros(count), {}), np.zeros(1, np.int64), {}, SETTINGS, task)
+    common, sides = rng.normal(size=count), {side: rng.normal(size=count) for side in ("baseline", "model")}
+    luck = {(number, replicate): rng.normal(0, LUCK) for number in LABELS for replicate in range(replicates(number))}
+    judged = case.rows.on(JUDGE)
+    ones, found, fewer = np.ones(len(judged)), [], []
+    for name, noise in kind.noise(task).items():
+        model, own = BY_NAME[name], rng.normal(size=count)
+        parts = (COMMON, common), (OF_SIDE, sides[model.kind]), (1 - COMMON - OF_SIDE, own)
+        score = risk + sum(math.sqrt(share * noise) * part for share, part in parts)
+        needs = model.learner != "none"
+        found.append(compare._fit(case, model, None if needs else 0, 0, (score, None)))
+        for (labels, replicate), lucky in luck.items() if needs else ():
+            extra = math.sqrt(OF_LABELS / labels * math.exp(lucky)) * rng.normal(size=len(judged))
+            auroc = metrics.auroc(label[judged], score[judged] + extra, ones)
+            fewer.append({"model": name, "labels": labels, "replicate": replicate, "auroc": auroc})
+    return case, found, fewer
+
+
+def recalibration(label: NDArray[np.bool_], probability: Floats, weight: Floats) -> Calibration | None:
+    """As `metrics.recalibration`, by Newton's method: a tenth of the time."""
+    if min(label.sum(), (~label).sum()) < metrics.BINS:
+        return None
+    x = metrics.log_odds(probability)
+    centre, spread = float(x.mean()), max(float(x.std()), 1e-9)
+    columns, found = np.stack([np.ones(len(x)), (x - centre) / spread]), np.zeros(2)
+    penalty = np.diag([1e-9, 1e-6])
+    for _ in range(50):
+        chance = expit(found @ columns)
+        curvature = (columns * (weight * chance * (1 - chance))) @ columns.T + penalty
+        step = np.linalg.solve(curvature, columns @ (weight * (label - chance)) - penalty @ found)
+        found = found + np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-9:
+            break
+    slope = float(found[1]) / spread
+    return Calibration(slope, float(found[0]) - slope * centre)
+
+
+def study(kind: Kind, number: int) -> TaskResults:
+    """The results of a study."""
+    rng, parts = np.random.default_rng([list(KINDS).index(kind.name), number]), []
+    for task in range(kind.tasks):
+        rule = {"kind": "recorded", "last": -1, "opens": 1, "closes": 365, "lookback": 0, "visit_window": 0}
+        definition = Definition(task, f"Task {task}", f"t{task}", ("C1",), (), "calendar", False, False, rule)
+        case, found, fewer = case_of(rng, kind, task)
+        made = result_tables.tables(definition, case, found)
+        rows = (*made.results, *({**made.results[0], **row} for row in fewer))
+        parts.append(replace(made, results=rows))
+    return result_tables.with_verdicts(joined(parts))
+
+
+def said(kind: Kind, results: TaskResults) -> dict[str, Any]:
+    """What the page says of the results of a study, and whether its intervals hold what is true."""
+    found = curves.curves(results)
+    assert found is not None
+    own = [row["verdict"] for row in results.verdicts]
+    compared = [results.compared(row["task"]) for row in results.verdicts]
+    equal = compared[kind.better :] if kind.better < kind.tasks else compared
+    slopes = [results.final(row["task"], row["model"]) for row in results.verdicts]
+    return {
+        "tasks": kind.tasks,
+        "tasks compared": len(equal),
+        "better": equal.count("better"),
+        "worse": equal.count("worse"),
+        "not needed": own.count("not needed"),
+        "above chance": sum(not results.at_chance(row, "model") for row in results.verdicts),
+        "slopes": sum(row is not None and row["slope_after"] is not None for row in slopes),
+        "odd slopes": sum(
+            row is not None and row["slope_after"] is not None and not 0.8 <= row["slope_after"] <= 1.25
+            for row in slopes
+        ),
+        **_of_head(kind, found),
+        **_without_labels(kind, found),
+    }
+
+
+def _true(kind: Kind, side: str, labels: int | None) -> float:
+    """The best mean AUROC over tasks of a side's models."""
+    names = [name for name in kind.noise(0) if BY_NAME[name].kind == side]
+    return max(float(np.mean([_of_model(kind, name, task, labels) for task in range(kind.tasks)])) for name in names)
+
+
+def _of_model(kind: Kind, name: str, task: int, labels: int | None) -> float:
+    noise = round(kind.noise(task)[name], 6)
+    return true_auroc(noise, None if BY_NAME[name].learner == "none" else labels) if kind.predictable else 0.5
+
+
+def _true_equals(kind: Kind, found: Curves, auroc: float) -> float:
+    """The number of labels with which the best baseline truly has an AUROC."""
+    values = [_true(kind, "baseline", number) for number in (*found.labels, None)]
+    points = {number: Point(value, 0.0) for number, value in zip((*found.labels, None), values, strict=True)}
+    return replace(found, points={"counts": points}).labels_for(auroc - 1e-9)
+
+
+def _of_head(kind: Kind, found: Curves) -> dict[str, Any]:
+    worth = curves.worth(found, curves.usual(found))
+    assert worth is not None
+    told: dict[str, Any] = {
+        "head better": int(worth.verdict == "better"),
+        "head worse": int(worth.verdict == "worse"),
+        "head more than all": int(MORE_THAN_ALL in str(statements.head(worth, found))),
+    }
+    if kind.predictable:
+        truth = _true_equals(kind, found, _true(kind, "model", worth.labels))
+        told["any interval misses"] = int(not worth.low <= truth <= worth.high)
+        if worth.verdict == "better":
+            told["head interval misses"] = told["any interval misses"]
+    return told
+
+
+def _without_labels(kind: Kind, found: Curves) -> dict[str, Any]:
+    text = str(statements.without_labels(found))
+    return {
+        "without labels beyond chance": int("no better than chance" not in text),
+        "without labels better than all": int(MORE_THAN_ALL in text),
+    }
+
+
+def _of_guards(number: int) -> dict[str, int]:
+    """Guards on counts of concepts that have nothing to do with the outcome."""
+    rng = np.random.default_rng([0x60, number])
+    count = sum(SIZES.values())
+    rows = rows_of(rng.random(count) < expit(rng.normal(MEAN, SPREAD, count)))
+    counts = sparse.csr_array(rng.poisson(rng.gamma(0.5, 0.2, CONCEPTS), (count, CONCEPTS)).astype(np.float32))
+    table = Table.of([counts.log1p()], rows.on(FIT), free=False)
+    permuted = guards.permuted_labels("t", rows, table, number)
+    return {
+        "permuted labels": int(permuted["passed"] is False),
+        "deciding concepts": int(any(True for _ in guards.deciding(rows, counts, np.arange(CONCEPTS)))),
+    }
+
+
+def measure(kind: Kind, number: int, folder: Path) -> dict[str, Any]:
+    """What is said of a study. Its results are kept in the folder: statements can be measured again without simulating them."""
+    if not (folder / "results").is_dir():
+        (folder / "making").mkdir(parents=True, exist_ok=True)
+        study(kind, number).write(folder / "making")
+        (folder / "making").rename(folder / "results")
+    guarded = _of_guards(number) if kind.name == "task-null" else {}
+    return said(kind, TaskResults.read(folder / "results")) | guarded
+
+
+def main() -> None:
+    """Measure the kinds asked for, or write the tables from what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for what was measured")
+    parser.add_argument("--name", default=rates.NOW, help="name of this state of the methods")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--studies", type=int, default=200, help="studies of each kind")
+    parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
+    asked = parser.parse_args()
+    if asked.write:
+        known = json.loads(rates.COUNTS.read_text(encoding="utf-8"))[asked.name]
+        found = rates.counted(asked.work, asked.name) | {"note": known.get("note", "")}
+        told = rates.keep(asked.name, found, [each.name for each in rates.STATEMENTS if each.rate == Rate.PREDICTIONS])
+        rates.PAGE.write_text(rates.page(told, error_rates.FACTS), encoding="utf-8")
+        results.write("verdicts.py", "Error rates of the prediction report", rates.section(told, predictions=True))
+        return
+    now = error_rates.commit()
+    with mock.patch.object(metrics, "recalibration", recalibration):
+        for name in asked.kinds:
+            begun = time.process_time()
+            for number in range(asked.studies):
+                folder = asked.work / name / str(SIZES[JUDGE]) / str(number)
+                path = folder / f"{asked.name}.json"
+                if not path.is_file():
+                    found = measure(KINDS[name], number, folder)
+                    path.write_text(json.dumps(found | {"commit": now}) + "\n", encoding="utf-8")
+            print(f"{name}: {time.process_time() - begun:.0f} s of processor time", flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
