@@ -8,8 +8,8 @@ from ehr_pipeline.defs.automation import build_automation
 from ehr_pipeline.defs.dagster_assets import build_assets
 from ehr_pipeline.defs.dagster_checks import build_checks
 from ehr_pipeline.defs.failures import build_failure_hook
-from ehr_pipeline.defs.launcher import launcher
 from ehr_pipeline.defs.study import build_study
+from ehr_pipeline.engines.base import Engine
 from ehr_pipeline.study import settings
 
 
@@ -30,6 +30,18 @@ class NoValues(dg.IOManager):
 def no_io_manager(_: dg.InitResourceContext) -> dg.IOManager:
     """The resource `io_manager`."""
     return NoValues()
+
+
+@dg.resource(
+    required_resource_keys={"pipeline"}, description="Where heavy jobs of a run go: `[launcher]` in the settings."
+)
+def launcher(context: dg.InitResourceContext) -> Engine:
+    """The engine of the library, which starts heavy jobs. It has no launchpad field: a run's overrides are in its settings.
+
+    An engine logs to `ehr_pipeline`, which Dagster shows in the run, and stops its work when a cancelled step raises an exception.
+    """
+    engine: Engine = context.resources.pipeline.engine
+    return engine
 
 
 def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
