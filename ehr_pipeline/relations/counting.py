@@ -1,11 +1,12 @@
 """Count pairs of concepts by patient, within strata of similar patients, and after index dates.
 
-A stratum holds patients of the same sex, in the same age band, and in the same third by amount of record. For the odds ratio, age
-is taken at the last visit, and the amount is the number of visits in the whole record. For the relative risk, age is taken on the
-index day, and the amount is the number of visits in the year before. Strata of the relative risk also divide the time since the
-first visit, in bands that double in length, because first records are most frequent at the beginning of a record. Pairs are counted
-stratum by stratum in one matrix, for `ROWS` concepts at a time, so memory grows neither with patients nor with strata. Axes: n
-concepts, R rows of a block, P patients, F entries (a patient and a concept that the patient has), S strata.
+A stratum holds patients of the same sex, in the same age band, and in the same part by amount of record. For the odds ratio, age
+is taken at the last visit, and the amount is the number of different concepts in the whole record, in about ten parts. For the
+relative risk, age is taken on the index day, and the amount is the number of visits in the year before, in thirds. Strata of the
+relative risk also divide the time since the first visit, in bands that double in length, because first records are most frequent
+at the beginning of a record. Pairs are counted stratum by stratum in one matrix, for `ROWS` concepts at a time, so memory grows
+neither with patients nor with strata. Axes: n concepts, R rows of a block, P patients, F entries (a patient and a concept that the
+patient has), S strata.
 """
 
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ BAND, BAND_OF_RISK = 2.5, 5.0
 """Width of an age band in years. Within the narrower band, a hazard that doubles every eight years changes by a quarter."""
 OLDEST_BANDS = 6
 """Bands of the time since the first visit; the last one is open."""
+PARTS, PARTS_FOR, PARTS_OF_RISK = 10, 5000, 3
+"""Parts by amount of record, with equally many patients: PARTS for PARTS_FOR patients. Within thirds, those who attend often have
+more of every two complaints, so that many pairs would be told that only show who attends often."""
 ROWS, SEXES = 1024, 64
 
 
@@ -91,23 +95,35 @@ def strata_of(
 ) -> NDArray[np.int64]:
     """Return, for each patient or index day (n,), the index of its stratum, by age in years, sex and amount of record.
 
-    The limits `cuts` (2,) divide the amount into thirds. For index days, `since` holds the days since the patient's first
-    visit.
+    The limits `cuts` divide the amount into parts. For index days, `since` holds the days since the patient's first visit.
     """
-    third = np.searchsorted(cuts, amount, side="left")
+    part, parts = np.searchsorted(cuts, amount, side="left"), len(cuts) + 1
     width = BAND if since is None else BAND_OF_RISK
-    found: NDArray[np.int64] = (np.maximum(years, 0) // width).astype(np.int64) * 3 * SEXES + sex * 3 + third
+    found: NDArray[np.int64] = (np.maximum(years, 0) // width).astype(np.int64) * parts * SEXES + sex * parts + part
     if since is None:
         return found
     band = np.floor(np.log2(np.maximum(since, YEAR) / YEAR)).astype(np.int64)
     return found * OLDEST_BANDS + np.minimum(band, OLDEST_BANDS - 1)
 
 
+def parts_for(patients: int) -> int:
+    """The number of parts by amount of record for the odds ratio. What k parts leave of its influence falls as 1 / k², and what can
+    be told from chance falls as the square root of the patients, so k grows as their fourth root."""
+    found: int = max(round(PARTS * (patients / PARTS_FOR) ** 0.25), 1)
+    return found
+
+
+def _cuts(amounts: NDArray[np.integer], parts: int) -> NDArray[np.float64]:
+    """The limits (parts - 1,) that divide amounts into parts of equally many."""
+    shares = np.arange(1, parts) / parts
+    return np.quantile(amounts, shares) if len(amounts) else np.zeros(parts - 1)
+
+
 def _strata(occurrences: Occurrences) -> _Sorted:
     people = occurrences.people
     some = people.visits > 0
-    cuts = np.quantile(people.visits[some], (1 / 3, 2 / 3)) if some.any() else np.zeros(2)
-    number = strata_of(age(people.last, people.birth), people.sex, people.visits, cuts)
+    cuts = _cuts(people.concepts[some], parts_for(int(some.sum())))
+    number = strata_of(age(people.last, people.birth), people.sex, people.concepts, cuts)
     return _Sorted.by(np.where(some, number, -1))
 
 
@@ -148,7 +164,7 @@ class _Controls:
 def _controls(occurrences: Occurrences) -> _Controls:
     people = occurrences.people
     has = people.index != NEVER
-    cuts = np.quantile(people.recent[has], (1 / 3, 2 / 3)) if has.any() else np.zeros(2)
+    cuts = _cuts(people.recent[has], PARTS_OF_RISK)
     years, since = age(people.index, people.birth), people.index - np.where(has, people.first, people.index)
     number = strata_of(years, people.sex, people.recent, cuts, since=since)
     return _Controls(_Sorted.by(np.where(has, number, -1)), cuts)

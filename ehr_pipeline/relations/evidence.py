@@ -112,7 +112,7 @@ def _of_patients(occurrences: Occurrences, pairs: Pairs) -> Iterator[Measure]:
     low, high = _small(log - wide), _small(log + wide)
     yield Measure("log_odds_by_patient", _small(log), pairs.both, low=low, high=high, q=q)
     alike = _filled(pairs.odds.ratio(), Ratio.of(log, variance), (one > 0) & (other > 0))
-    q = _of_pairs(measures.two_sided(pairs.odds.deviate()))
+    q = _of_pairs(pairs.odds.tail())
     yield Measure(ALIKE, _small(alike.value), pairs.both, **_interval(alike), q=q)
 
 

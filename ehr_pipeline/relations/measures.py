@@ -17,6 +17,8 @@ Floats = NDArray[np.float64]
 NORMAL = float(special.ndtri(0.975))
 """Standard errors on each side of a 95 % interval."""
 QUARTILES_APART = 2 * float(special.ndtri(0.75))
+LEAST_CHANCE = 1e-9
+"""Smallest probability of a binomial number; with a smaller one it is a Poisson number all the same."""
 POLISHES, FEWEST_CONTROLS = 3, 20
 """Rounds of the median polish; and the fewest deviates of a concept from which its usual deviate is estimated."""
 
@@ -123,10 +125,10 @@ class OddsSums:
     mixed: Floats
     """PS + QR."""
     qs: Floats
-    above: Floats
-    """a minus the number expected by chance."""
+    expected: Floats
+    """The expected a, over the strata in which a can vary."""
     variance: Floats
-    """Variance of `above`."""
+    """Variance of a."""
 
     @classmethod
     def zeros(cls, shape: tuple[int, int]) -> "OddsSums":
@@ -135,7 +137,7 @@ class OddsSums:
 
     def add(self, both: NDArray[np.int32], one: NDArray[np.int64], other: NDArray[np.int64], total: int) -> None:
         """Add a stratum: `both` (R, n), `one` (R,), `other` (n,)."""
-        sums = (self.r, self.s, self.pr, self.mixed, self.qs, self.above, self.variance)
+        sums = (self.r, self.s, self.pr, self.mixed, self.qs, self.expected, self.variance)
         _add_odds(both, one, other, total, sums)
 
     def ratio(self) -> Ratio:
@@ -144,14 +146,24 @@ class OddsSums:
         variance = self.pr / (2 * r**2) + self.mixed / (2 * r * s) + self.qs / (2 * s**2)
         return Ratio.of(np.log(r) - np.log(s), variance)
 
-    def deviate(self) -> Floats:
-        """The normal deviate of the test that the odds ratio is 1 (Mantel & Haenszel 1959), without a continuity correction."""
-        return _over(self.above, np.sqrt(self.variance), np.nan)
+    def tail(self) -> Floats:
+        """The probability that this many or more have both, if the odds ratio is 1 in every stratum; NaN if a cannot vary.
+
+        The sum of a over strata is a sum of independent yes-or-no variables, since each hypergeometric number is one (Vatutin &
+        Mikhailov 1982). So it is nearly binomial, with the number and the probability that give its mean and variance (Ehm 1991).
+        A normal deviate (Mantel & Haenszel 1959) finds too many rare pairs, because their numbers are skewed.
+        """
+        known = self.variance > 0
+        mean = np.where(known, self.expected, 1.0)
+        a = np.maximum(np.rint(mean + self.r - self.s), 0)  # in each stratum, R - S is a minus its expected number
+        chance = np.maximum(1 - np.where(known, self.variance, 0.5) / mean, LEAST_CHANCE)
+        tail = special.betainc(np.maximum(a, 1), np.maximum(mean / chance - a, 0) + 1, chance)
+        return np.where(known, np.where(a > 0, tail, 1.0), np.nan)
 
 
 @compiled
 def _add_odds(both: Any, one: Any, other: Any, total: int, sums: Any) -> None:
-    r, s, pr, mixed, qs, above, variance = sums
+    r, s, pr, mixed, qs, expected, variance = sums
     t = float(total)
     for i in range(both.shape[0]):
         if not one[i]:
@@ -168,8 +180,8 @@ def _add_odds(both: Any, one: Any, other: Any, total: int, sums: Any) -> None:
             pr[i, j] += p * x
             mixed[i, j] += p * y + q * x
             qs[i, j] += q * y
-            above[i, j] += a - one[i] * other[j] / t
-            if total > 1:
+            if one[i] < total and other[j] < total:
+                expected[i, j] += one[i] * other[j] / t
                 variance[i, j] += one[i] * (t - one[i]) / t * other[j] / t * (t - other[j]) / (t - 1)
 
 

@@ -30,6 +30,8 @@ class People:
     sex: NDArray[np.int64]
     """The sex, as an index from 0."""
     visits: NDArray[np.int32]
+    concepts: NDArray[np.int32]
+    """Different concepts in the record, compared or not."""
     first: NDArray[np.int32]
     """The day of the first visit."""
     last: NDArray[np.int32]
@@ -183,6 +185,24 @@ def _recent(shard: Shard) -> NDArray[np.int64]:
     return np.minimum(np.arange(visits) - earliest, np.iinfo(np.int16).max)
 
 
+def _different(shard: Shard) -> NDArray[np.int32]:
+    """The number of different concepts of each patient (P,)."""
+    found = np.zeros(len(shard.birth_day), np.int32)
+    last = np.full(int(shard.tokens.max(initial=0)) + 1, -1, np.int64)
+    _count_different(shard.tokens, shard.patient_tokens, last, found)
+    return found
+
+
+@compiled
+def _count_different(tokens: Any, start: Any, last: Any, found: Any) -> None:
+    """Count each patient's different tokens. `last` holds the last patient with each token (V,)."""
+    for patient in range(len(found)):
+        for at in range(start[patient], start[patient + 1]):
+            if last[tokens[at]] != patient:
+                last[tokens[at]] = patient
+                found[patient] += 1
+
+
 def _people(source: Source, visits_before: NDArray[np.int64], after_days: int, rng: np.random.Generator) -> People:
     shard = source.shard
     patients, bounds = len(shard.birth_day), shard.patient_start.astype(np.int64)
@@ -198,7 +218,7 @@ def _people(source: Source, visits_before: NDArray[np.int64], after_days: int, r
     chosen = usable[drawn[has]]
     index, recent = np.full(patients, NEVER, np.int32), np.zeros(patients, np.int16)
     index[has], recent[has] = shard.visit_day[chosen], visits_before[chosen]
-    return People(shard.birth_day, source.sex, number.astype(np.int32), first, last, index, recent)
+    return People(shard.birth_day, source.sex, number.astype(np.int32), _different(shard), first, last, index, recent)
 
 
 def may_be_index(

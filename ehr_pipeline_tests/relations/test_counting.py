@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.relations import counting, occurrences
+from ehr_pipeline.relations import counting, measures, occurrences
 from ehr_pipeline.relations.measures import OddsSums, RiskSums
 from ehr_pipeline.relations.occurrences import NEVER, Occurrences, Source
 
@@ -92,6 +92,13 @@ def test_first_days_and_visits_of_the_year_before(sources: list[Source], read: O
             assert read.recent[entry] == sum(day - occurrences.YEAR <= other < day for other, _ in record)
 
 
+def test_different_concepts_of_a_record_are_counted_once(sources: list[Source], read: Occurrences) -> None:
+    held = [
+        set(part.tokens_of(np.array([patient]))[1]) for part in (one.shard for one in sources) for patient in range(60)
+    ]
+    assert read.people.concepts.tolist() == list(map(len, held))
+
+
 def test_index_days_have_a_year_before_and_the_time_after(sources: list[Source], read: Occurrences) -> None:
     for patient, record in enumerate(records(sources)):
         days = [day for day, _ in record]
@@ -107,7 +114,7 @@ def plainly(read: Occurrences) -> tuple[OddsSums, RiskSums]:
         {int(read.place[e]): int(read.day[e]) for e in range(int(read.start[p]), int(read.start[p + 1]))}
         for p in range(len(read.start) - 1)
     ]
-    cuts = np.quantile(people.visits[people.visits > 0], (1 / 3, 2 / 3))
+    cuts = np.quantile(people.concepts[people.visits > 0], np.arange(1, 6) / 6)
     recent_cuts = np.quantile(people.recent[people.index != NEVER], (1 / 3, 2 / 3))
 
     def stratum(day: int, patient: int, amount: int, at: np.ndarray, band: int = 0) -> tuple[int, ...]:
@@ -122,7 +129,7 @@ def plainly(read: Occurrences) -> tuple[OddsSums, RiskSums]:
     index: dict[tuple[int, ...], list[int]] = {}
     for p in range(len(firsts)):
         if people.visits[p]:
-            ever.setdefault(stratum(int(people.last[p]), p, int(people.visits[p]), cuts), []).append(p)
+            ever.setdefault(stratum(int(people.last[p]), p, int(people.concepts[p]), cuts), []).append(p)
         if people.index[p] != NEVER:
             index.setdefault(on(int(people.index[p]), p, int(people.recent[p])), []).append(p)
     odds, risks = OddsSums.zeros((n, n)), RiskSums.zeros((n, n))
@@ -177,3 +184,26 @@ def test_no_patient_and_no_concept_count_nothing(tmp_path: Path) -> None:
     none = Shard(np.zeros(0, np.int32), empty, np.zeros(0, np.int32), empty, np.zeros(0, np.int32), np.zeros(0, bool))
     read = occurrences.read([Source(none, np.zeros(0, np.int64))], PLACE, WITHIN, seed=1, work=tmp_path, total=1)
     assert not counting.count(read, WITHIN).both.any()
+
+
+def test_complaints_that_only_show_who_attends_often_are_not_told(tmp_path: Path) -> None:
+    """Patients of one age and sex differ in how often they come. At each visit they have one of many complaints by chance. Two of
+    the complaints belong together."""
+    rng, compared, every = np.random.default_rng(3), 60, 300
+    number = np.clip(rng.lognormal(2.5, 0.9, 5000), 1, 300).astype(np.int64)
+    share = 1 / np.arange(2, every + 2)
+    held = rng.choice(every, number.sum(), p=share / share.sum())
+    held[np.flatnonzero((held == 20) & (rng.random(len(held)) < 0.3)) - 1] = 21
+    starts = np.concatenate([[0], np.cumsum(number)]).astype(np.int32)
+    days = np.arange(number.sum()) - np.repeat(starts[:-1], number) + 9000
+    birth = np.full(len(number), -5000, np.int32)
+    tokens, visits = held.astype(np.int32), np.arange(len(held) + 1, dtype=np.int32)
+    records = Shard(tokens, visits, days.astype(np.int32), starts, birth, np.zeros(len(number), bool))
+    place = np.where(np.arange(every) < compared, np.arange(every), -1).astype(np.int32)
+    source = Source(records, np.zeros(len(number), np.int64))
+    found = counting.count(occurrences.read([source], place, WITHIN, seed=1, work=tmp_path, total=1), WITHIN)
+    upper = np.triu_indices(compared, 1)
+    told = np.flatnonzero(measures.benjamini_hochberg(found.odds.tail()[upper]) <= 0.05)
+    pairs = [(int(upper[0][one]), int(upper[1][one])) for one in told]
+    assert (20, 21) in pairs
+    assert len(pairs) <= 2

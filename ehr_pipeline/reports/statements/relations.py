@@ -31,8 +31,9 @@ def rule(max_q: float, fewest: int, concepts: int) -> Statement:
     """State the rule by which two of the compared concepts are listed as occurring together."""
     return say(
         "A pair is listed if patients alike in age, sex and amount of record have both concepts more often than chance gives, at a"
-        " false discovery rate of {q:g} over all {pairs} of {concepts} (Mantel-Haenszel), and at least {fewest} patients have"
-        " both. Listed pairs are ordered by three kinds of evidence together: the same visit, patients alike, and the encoder.",
+        " false discovery rate of {q:g} over all {pairs} of {concepts} (binomial test over strata), and at least {fewest}"
+        " patients have both. Listed pairs are ordered by three kinds of evidence together: the same visit, patients alike,"
+        " and the encoder.",
         q=max_q,
         pairs=counted(concepts * (concepts - 1) // 2, "pair"),
         concepts=counted(concepts, "concept"),
@@ -86,7 +87,8 @@ def doubts(ordered: bool) -> Statement:
     """Say which conclusions do not follow, and what a dash stands for. `ordered`: whether the list shows an order."""
     return say(
         "None of this says that one causes the other: a common cause, or care for the one in which the other is noticed, gives the"
-        " same figures. “–” stands where {untold}a figure would reveal fewer patients than the threshold.",
+        " same figures. A few pairs may only show who attends often. “–” stands where {untold}a figure would reveal fewer patients"
+        " than the threshold.",
         untold="the records do not show which comes first, or where " if ordered else "",
     )
 
