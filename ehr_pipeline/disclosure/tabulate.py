@@ -78,7 +78,9 @@ def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int)
 def _small_sums(full: Cells, hide: NDArray[np.bool_], disclosure: Disclosure) -> list[tuple[int, int]]:
     """Return the cells to hide next: the shown total of each row and column whose hidden cells have a small sum.
 
-    In the row or column of totals itself, the smallest total that is shown is hidden instead.
+    In the row or column of totals itself, the smallest total that is shown is hidden instead. All rows, or columns, whose totals
+    are hidden have a known sum together, if the grand total is shown: if their hidden cells have a small sum, the smallest of
+    their cells that is shown is hidden.
     """
     found: list[tuple[int, int]] = []
     for turned in (False, True):
@@ -89,5 +91,13 @@ def _small_sums(full: Cells, hide: NDArray[np.bool_], disclosure: Disclosure) ->
                 continue
             if line == len(counts) - 1 and len(shown):
                 place = int(shown[numbers[shown].argmin()])
+            found.append((place, line) if turned else (line, place))
+        rest = ~dark[:-1, :-1] & dark[:-1, -1:]
+        if (
+            not hide[-1, -1]
+            and disclosure.small(int(counts[:-1, :-1][dark[:-1, :-1] & dark[:-1, -1:]].sum()))
+            and rest.any()
+        ):
+            line, place = divmod(int(np.where(rest, counts[:-1, :-1], counts.max() + 1).argmin()), counts.shape[1] - 1)
             found.append((place, line) if turned else (line, place))
     return found

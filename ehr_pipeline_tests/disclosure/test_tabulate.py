@@ -71,5 +71,26 @@ def test_hidden_cells_of_a_line_do_not_add_up_to_a_small_number() -> None:
             assert most - least > 10
 
 
+def all_but(shown: np.ndarray) -> list[tuple[int, int]]:
+    """The hidden cells of the table, without its totals."""
+    return [(int(row), int(column)) for row, column in np.argwhere(~shown[:-1, :-1])]
+
+
+def test_all_hidden_cells_together_are_no_small_number() -> None:
+    """As where nearly everybody stays in one cluster: 192 in all, less 187 who stay, were the five others."""
+    counts = np.array([[187, 0, 1], [1, 1, 1], [0, 0, 1]])
+    hide = hidden(counts, RULE)
+    assert hide[0, 0] or hide[-1, -1]
+    rng = np.random.default_rng(0)
+    for size in (2, 3, 4, 5):
+        for _ in range(10):
+            counts = rng.poisson(rng.choice([0, 0.1, 1, 40], (size, size)))
+            full, hide = with_totals(counts), hidden(counts, RULE)
+            cells = all_but(~hide)
+            if cells and 0 < sum(full[cell] for cell in cells) < 10:
+                least, most = bounds(full, hide, *cells)
+                assert most - least > 2, counts
+
+
 def test_a_table_of_one_cell_shows_nothing() -> None:
     assert hidden(np.array([[4]]), RULE).all()

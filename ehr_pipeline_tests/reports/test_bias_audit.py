@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
 from ehr_pipeline.records.numeric import guess, numbers
-from ehr_pipeline.reports.bias_audit import cramers_v, effect, eta_squared, on_the_map, within_strata
+from ehr_pipeline.reports.bias_audit import Effect, cramers_v, effect, eta_squared, on_the_map, within_strata
 from ehr_pipeline.reports.statements.audit import left, meaning, warnings
 
 LABELS = np.repeat([0, 1, 2], 100)
@@ -139,6 +141,13 @@ def test_what_comes_with_the_diseases_alone_is_not_left_within_one() -> None:
         assert found.within == pytest.approx(0, abs=0.1)
         assert "comes with the diseases." in str(left(found))
         assert str(left(found)) in str(warnings([found])[0])
+
+
+def test_an_effect_most_of_which_is_left_does_not_come_with_the_diseases() -> None:
+    medium = Effect("age", "η²", 0.068, 0.06, 0.08, 0.001, within=0.046, within_low=0.04, within_high=0.05)
+    assert medium.words == "medium"
+    assert "does not come with the diseases alone" in str(left(medium))
+    assert "most of it comes with the diseases" in str(left(replace(medium, within=0.02)))
 
 
 def test_what_divides_one_disease_is_left_within_it() -> None:

@@ -41,8 +41,8 @@ def agreement(findings: Findings) -> dict[str, Any] | None:
     {'groups': 0} if no group is planted.
 
     A companion marks a cluster if it is over-represented in it. `own` counts the companions that mark the main cluster of their
-    group. `others` counts, for each main cluster, the companions of other groups that mark it. Both are followed by the number that
-    could, because they are in the vocabulary.
+    group. `others` counts, for each main cluster, the companions of groups with another one that mark it. Both are followed by the
+    number that could, because they are in the vocabulary.
     """
     planted = read_agreement(findings.inputs.artifacts[CLUSTERS].path)
     if not planted or not planted["groups"]:
@@ -56,7 +56,8 @@ def agreement(findings: Findings) -> dict[str, Any] | None:
     for group, cluster in planted["main_cluster"].items():
         marking = _marking(findings, cluster)
         own = {token for token in tokens[group] if token is not None}
-        others = {token for name, some in tokens.items() if name != group for token in some if token is not None} - own
+        elsewhere = [tokens[name] for name, other in planted["main_cluster"].items() if other != cluster]
+        others = {token for some in elsewhere for token in some if token is not None} - own
         for name, companions in (("own", own), ("others", others)):
             planted[name] = [planted[name][0] + len(companions & marking), planted[name][1] + len(companions)]
         named = [("not in the vocabulary" if t is None else vocabulary.name(t), t in marking) for t in tokens[group]]

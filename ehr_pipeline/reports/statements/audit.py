@@ -44,11 +44,15 @@ def by_construction(effect: Effect, *, diseases: bool, ages: bool, predicted: Co
 
 def left(effect: Effect) -> Statement | None:
     """Say how much of a medium or large effect remains among patients with the same disease; None for smaller effects."""
-    if effect.within is None or effect.words not in ("medium", "large"):
+    if effect.within is None or effect.value is None or effect.words not in ("medium", "large"):
         return None
     size = in_words(effect.within, effect.measure, effect.freedom)
-    if size in ("negligible", "small"):
-        text = "Among patients of one disease little of it is left ({within}): it comes with the diseases."
+    if size in ("negligible", "small") and 2 * effect.within <= effect.value:
+        text = "Among patients of one disease little of it is left ({within}): most of it comes with the diseases."
+    elif size in ("negligible", "small"):
+        text = (
+            "Among patients of one disease it is {within}, a {size} effect: it does not come with the diseases alone."
+        )
     else:
         text = "Among patients of one disease it is {within}, still {size}: it does not come with the diseases alone."
     within = f"{effect.within:.2f}"

@@ -273,7 +273,8 @@ def glance(fewest: int, pairs: int, halves: int, limits: str) -> list[Statement]
             "Stability: whether other samples of the patients give the same cluster: the mean Jaccard coefficient between the"
             " cluster and the most similar one of each of {halves} random halves of the patients, and in brackets between which"
             " values 95 % of the halves lie. That is how far halves differ, and no confidence interval, since halves share"
-            " patients. The word goes by the mean: {limits}. The two are different things: an age band can be found again in every"
+            " patients. The word goes by the mean: {limits}. To two"
+            " decimals, means are cut off and ranges widened. The two are different things: an age band can be found again in every"
             " sample and yet say no more about a patient than age does.",
             halves=halves,
             limits=limits,

@@ -63,7 +63,7 @@ def recorded_together(found: Together | None, patients: str) -> Statement:
             f"So the neighbours reflect{part} what is recorded together; read the rows before you trust single ones."
         )
     return say(
-        "In the visits of the {patients} patients who were held out when the network learned, concepts and their neighbours"
+        "In the visits of {patients} patients who were held out when the network learned, concepts and their neighbours"
         " ({pairs}) are recorded together {ratio:.2f} times as often as other pairs of concepts that are as frequent (95 %"
         " interval {low:.2f}–{high:.2f} over patients; permutation p {sign} {p:.3f}, {permutations} permutations). {meaning}",
         Rate.NEIGHBOURS,

@@ -125,11 +125,13 @@ def methods(beyond: str, count: int, max_p: float, tests: tuple[int, int], *, is
 def companions(own: Sequence[int], others: Sequence[int]) -> Statement:
     """Say how many planted companions mark their group's main cluster, and how many companions of other groups do.
 
-    Both arguments are (number, out of how many).
+    Both arguments are (number, out of how many). Without companions of others, all groups have one main cluster.
     """
+    if not others[1]:
+        return say("All groups have the same main cluster, so its marks cannot tell whose companions they are.")
     return say(
         "{here} of {own} companions mark their own group’s main cluster, being more frequent there by the test of the cards; so do"
-        " {there} of {others} companions of other groups.",
+        " {there} of {others} companions of groups with another main cluster.",
         here=own[0],
         own=own[1],
         there=others[0],

@@ -13,7 +13,7 @@ def several(found: Overlap, disclosure: Disclosure) -> Statement:
     pairs = zip(found.sets, found.patients, found.combined, strict=True)
     combined = [(each, count) for each, count, several in pairs if several and each != OTHERS]
     return say(
-        "{count} of {of} patients have several of the cohort’s diseases; most often {together}.",
+        "{count} of {of} patients have several of the cohort’s diseases; most often, without a further one, {together}.",
         count=disclosure.about(found.several, found.of).capitalize(),
         of=disclosure.about(found.of),
         together=listed(f"{' with '.join(each)} (about {count:,} patients)" for each, count in combined[:NAMED]),

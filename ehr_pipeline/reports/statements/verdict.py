@@ -29,8 +29,8 @@ def invented(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> Stateme
     )
     return say(
         "<b>These patients are invented.</b> A program drew their records; ages, diseases and numbers have no clinical meaning. It"
-        ' planted {groups} groups of patients. <a href="#truth">Held against this truth</a>, clusters by this page’s method {match}'
-        " (adjusted Rand index {own:.2f}; 1 is a full match, 0 is chance; {counts:.2f} by concept counts without a model,"
+        ' planted {groups} groups of patients. <a href="#truth">Held against this truth</a>, as many clusters by this page’s method'
+        " {match} (adjusted Rand index {own:.2f}; 1 is a full match, 0 is chance; {counts:.2f} by concept counts without a model,"
         " {disease:.2f} by the disease alone). Among patients of one disease it is {within:.2f}, and {counts_within:.2f} by"
         " concept counts.{missed}",
         missed=" The answer below, no evidence of subgroups, is a miss." if _missed(planted, evidence) else "",

@@ -15,7 +15,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
     [
         (
             Together(80, 1000, 1.42, 1.3, 1.5, 0.0025),
-            "In the visits of the about 80 patients who were held out when the network learned, concepts and their neighbours"
+            "In the visits of about 80 patients who were held out when the network learned, concepts and their neighbours"
             " (1,000 pairs) are recorded together 1.42 times as often as other pairs of concepts that are as frequent",
         ),
         (

@@ -41,3 +41,4 @@ def test_companions_of_other_groups_are_told_beside_those_of_the_own() -> None:
     told = str(marker_concepts.companions((26, 30), (0, 240)))
     assert told.startswith("26 of 30 companions mark their own group’s main cluster")
     assert "so do 0 of 240" in told
+    assert "cannot tell" in str(marker_concepts.companions((23, 46), (0, 0))), "one main cluster for all groups"

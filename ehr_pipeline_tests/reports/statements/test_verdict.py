@@ -66,7 +66,7 @@ def test_where_groups_were_planted_the_first_lines_say_whether_they_were_found(i
         "counts": {"adjusted_rand_index": 0.171, "within_diseases": 0.031},
     }
     told = str(verdict.invented({"groups": 10, "disease": 0.5, "vectors": vectors}, evidence("clear")))
-    assert f"clusters by this page’s method {match} (adjusted Rand index {index:.2f};" in told
+    assert f"as many clusters by this page’s method {match} (adjusted Rand index {index:.2f};" in told
     assert "0.17 by concept counts without a model, 0.50 by the disease alone)" in told
     assert told.endswith("Among patients of one disease it is 0.05, and 0.03 by concept counts.")
 
