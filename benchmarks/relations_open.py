@@ -206,15 +206,16 @@ def told(name: str, found: list[Found]) -> tuple[str, str]:
     again = "; ".join(
         f"{HOW[how]}: {np.mean([each.again[how][0] for each in found]):.0f} of {one.again[how][1]}" for how in HOW
     )
-    others = ", ".join(sorted({name for each in found for name in each.others})) or "none"
+    others = ", ".join(sorted({name for each in found for name in each.others}))
     right, all_told = (sum(each.order[part] for each in found) for part in (0, 1))
     edges, listed = (np.mean([getattr(each, part) for each in found]) for part in ("edges", "listed"))
     text = (
         f"{one.conditions} conditions, {one.pairs} of their pairs are in the table; chance is {chance:.3f}. Ten patients or more"
         f" have {one.enough} of these, as many as the consensus asks for; it ranks no other pair. Average precision, mean of"
         f" {len(found)} seeds:\n\n{results.table(('Graph', 'AP'), rows)}\n\n"
-        f"The consensus has {edges:.0f} edges, of which {listed:.0f} are in the table; the others are among {others}. Found"
-        f" again, {again}. Where a module leads from one to the other and an order is told, it is"
+        f"The consensus has {edges:.0f} edges, of which {listed:.0f} are in the table"
+        f"{f'; the others are among {others}' if others else ''}. Found again, {again}. Where a module leads from one to the"
+        f" other and an order is told, it is"
         f" right in {right} of {all_told} (all seeds)."
     )
     return name, text
