@@ -1,6 +1,6 @@
 """What mkdocs adds to the pages in docs: files of the repository, the executed tutorial, and a sample report.
 
-The tutorial is executed and the sample report is copied where `make demo` has been run. Elsewhere both pages say so.
+If `make demo` has been run, the tutorial is executed and the sample report is copied. If not, both pages say that it has not.
 """
 
 import ast

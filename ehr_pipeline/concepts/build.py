@@ -48,7 +48,7 @@ def build(
     interest: Rows,
     concept_of_code: dict[str, str],
 ) -> Counts:
-    """Write vectors, neighbours, projector files and the data of the picture.
+    """Write vectors, neighbours, projector files and the data for the picture of the concepts of interest.
 
     `encoder` is the folder of the checkpoint, `interest` the list of concepts of interest; `concept_of_code` maps the nodes of
     an ontology to concepts. Raises InputError when fewer than two concepts of interest are in the vocabulary.

@@ -109,8 +109,8 @@ class Disclosure:
     def coarse(self, count: int, of: int) -> str:
         """Return a share as a range that contains the true share and reveals no more than the count rounded by `about`.
 
-        '69–86 %', or 'about 22 %' if both ends round to one number; a bound if few or no patients are counted, or if few or none
-        are left over. '–' if `of` is less than twice the threshold.
+        '69–86 %', or 'about 22 %' if both ends round to one number; a bound such as '<5 %' if few or no patients are in the
+        count, or few or none outside it. '–' if `of` is less than twice the threshold.
         """
         if not of or of < 2 * self.below:
             return "–"

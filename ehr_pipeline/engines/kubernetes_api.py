@@ -157,7 +157,7 @@ class Cluster:
         return "\n".join(lines)
 
     def delete(self, job: str, wait: bool = False) -> bool:
-        """Remove a Job with its pods. Returns whether the cluster accepted the request, or no longer had the Job.
+        """Remove a Job with its pods. Returns True if the cluster accepted the request or no longer had the Job.
 
         With `wait`, the Job exists until its pods have ended, so that `is_there` tells when they have ended.
         """

@@ -2,7 +2,7 @@
 
 The tested ranking shows the concepts that pass the matched half test (`clusters.marker_concepts`), so few of those shown are there
 by chance. The published ranking shows the first concepts by the chi-square test of occurrences (`enrichment`), as in the published
-run. It orders concepts and controls no error: a random division of the patients fills its cards as well.
+run. It orders concepts but does not control the error rate: even a random division of the patients would fill its cards.
 """
 
 from dataclasses import dataclass

@@ -41,8 +41,8 @@ def agreement(findings: Findings) -> dict[str, Any] | None:
     {'groups': 0} if no group is planted.
 
     A companion marks a cluster if it is over-represented in it. `own` counts the companions that mark the main cluster of their
-    group. `others` counts, for each main cluster, the companions of groups with another one that mark it. Both are followed by the
-    number that could, because they are in the vocabulary.
+    group. `others` counts, for each main cluster, the companions that mark it but belong only to groups with a different main
+    cluster. Each is followed by how many companions could have counted, being in the vocabulary.
     """
     planted = read_agreement(findings.inputs.artifacts[CLUSTERS].path)
     if not planted or not planted["groups"]:

@@ -64,7 +64,8 @@ class Statement:
 def say(text: str, rate: Rate = Rate.DESCRIPTION, /, **values: Any) -> Statement:
     """Write a statement. `text` is HTML of our own with `{fields}`; the values are escaped, unless they are markup.
 
-    Direction marks in values are spelled out, since names from the data could reverse the text next to them.
+    Characters in values that set the direction of text are shown as codes: in a name from the data, they could reverse the text
+    beside it.
     """
     return Statement(markup(text, **values), rate)
 

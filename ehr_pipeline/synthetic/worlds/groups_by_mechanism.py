@@ -1,8 +1,9 @@
 """Groups of patients with a skin disease, which differ by one mechanism: count, age, order, interval, visit, recurrence, or code.
 
-Each mechanism has two groups; 'synonyms' has three. Findings are recorded at visits that other mechanisms made. Except for
-'counts', findings are equally frequent in all groups of a mechanism, so neither counts of findings nor the number of visits
-distinguish the groups. Patients with too few visits belong to no group. Findings and rates are invented.
+Each mechanism has two groups, except 'synonyms' (by code), which has three. Findings are added to visits that other parts of the
+world made. Except in 'counts' (by count), findings are equally frequent in all groups of a mechanism, so neither counts of
+findings nor the number of visits distinguish the groups. Patients with too few visits belong to no group. Findings and rates are
+invented.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
