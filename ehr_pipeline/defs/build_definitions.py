@@ -36,7 +36,7 @@ def no_io_manager(_: dg.InitResourceContext) -> dg.IOManager:
     required_resource_keys={"pipeline"}, description="Where heavy jobs of a run go: `[launcher]` in the settings."
 )
 def launcher(context: dg.InitResourceContext) -> Engine:
-    """The engine of the library, which starts heavy jobs. It has no launchpad field: a run's overrides are in its settings.
+    """The library's engine, which starts heavy jobs. It has no field in Dagster's launchpad: a run's overrides are in its settings.
 
     An engine logs to `ehr_pipeline`, which Dagster shows in the run, and stops its work when a cancelled step raises an exception.
     """

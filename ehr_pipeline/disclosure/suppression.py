@@ -183,7 +183,7 @@ class Disclosure:
         return f"about {100 * self.rounded(count) / whole:.0f} %"
 
     def marks(self, points: NDArray[np.floating], group: NDArray[np.integer], most: int, salt: str = "") -> Marks:
-        """Return the marks (up to about `most`) that a map may show of patients at places (n, 2) in groups (n,).
+        """Return the marks (up to about `most`) that a map may show for n patients, given their places (n, 2) and groups (n,).
 
         Groups of fewer than `below` patients are pooled as `OTHERS`, which are not drawn if they too are fewer than
         `below`. Each mark combines neighbours of one group (microaggregation: Domingo-Ferrer and Mateo-Sanz 2002, IEEE

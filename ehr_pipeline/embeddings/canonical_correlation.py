@@ -4,7 +4,7 @@ A record is a sample of what a patient has. If the visits are halved at random, 
 what both halves agree on belongs to the patient, the rest is chance. Canonical correlation (Hotelling 1936) finds the directions in
 which the halves of all patients agree most. If the halves are independent given the patient's state, these directions span all
 that can be known of that state (Foster, Kakade & Zhang 2008, 'Multi-view dimensionality reduction via canonical correlation
-analysis'). Both halves are drawn in the same way, so one set of directions serves for both sides, and the correlation is a
+analysis'). Both halves are drawn in the same way, so one set of directions serves for both halves, and the correlation is a
 reliability as in a split-half test (Spearman 1910).
 
 Axes: P patients, D dimensions, K directions.

@@ -127,7 +127,8 @@ def usual(prevalence: float) -> float:
 
 
 def logistic(table: Table, sample: Sample, seed: int) -> tuple[Floats, Floats]:
-    """Fit a logistic regression with a normal prior (ridge). Returns log-odds of all rows (n,), and `plain` weights (p + 1,).
+    """Fit a logistic regression with a normal prior (ridge). Returns log-odds of all rows (n,), and weights and intercept (p +
+    1,) for unscaled columns.
 
     If the sample is large enough, the variance of the prior is chosen by cross-validation within it.
     """

@@ -226,7 +226,8 @@ def earliest_day(birth_date: pl.Series, precision: pl.Series) -> NDArray[np.int3
 def outside(
     people: pl.DataFrame, patient: NDArray[np.integer], day: NDArray[np.integer], among: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which events (n,) lie before, and which after, the observation window of their patient, if it is known.
+    """Return which events (n,) lie before, and which after, their patient's observation window; none where its start or end is
+    unknown.
 
     `patient` holds the place of each event's patient in `people`; only events in `among` are checked.
     """

@@ -160,7 +160,7 @@ def clusters(attributes: tuple[str, ...], methods: tuple[str, ...]) -> pa.Schema
 
 
 def trajectories(size: int) -> pa.Schema:
-    """Columns of a table with one row for each window of a patient's record with enough pooled tokens.
+    """Columns of a table with one row for each window of a patient's record that has enough pooled tokens.
 
     A row holds the dates of the first and last visit, the number of pooled tokens, and the cluster; `support` is the share of
     neighbours that agree on the cluster; x and y are the position on the map of patients.

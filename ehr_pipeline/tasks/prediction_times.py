@@ -56,7 +56,8 @@ class Asked:
     def rows(self, ids: pa.Array, key: Key | None) -> NDArray[np.int64]:
         """The index (N,) of each row's patient in `ids`; -1 if the patient is not in `ids`.
 
-        A subject id is one from `export meds`, which needs the store's `key`, or else a patient id that is a number.
+        A subject id is either one made by `export meds`, which can be matched only with the store's `key`, or a patient id that
+        is a number.
         """
         if not self.by_subject:
             return align.rows(self.who, ids)

@@ -1,6 +1,6 @@
 """Readers of SNOMED CT Release Format 2: tab separated, a header line, UTF-8 (SNOMED CT Release File Specification, section 5).
 
-For each component, the row with the latest effectiveTime over all files of a setting counts. So Full and Snapshot
+For each component, the row with the latest effectiveTime in all files that one setting names is used. So Full and Snapshot
 files, and several releases and editions (international, UK), can be given together. Files may be packed with gzip.
 """
 
