@@ -25,6 +25,7 @@ def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed
         )  # only for a variant that is not used here
         warnings.filterwarnings("ignore", message="n_jobs value")  # a seed forces one thread, which is wanted
         warnings.filterwarnings("ignore", message="using precomputed metric")
+        warnings.filterwarnings("ignore", message=".*Cannot cache compiled function")  # pynndescent, of many points
         with _machine_code_kept():
             import umap  # takes seconds, so import it only here
         from sklearn.metrics import pairwise_distances
