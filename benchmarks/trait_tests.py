@@ -118,10 +118,7 @@ def planted_groups(cohort: Cohort) -> dict[str, list[list[list[int]]]]:
 def weighted_and_oracle(people: Patients, rng: np.random.Generator) -> dict[str, float]:
     """p of both tests that permute diseases at random in blocks of patients alike."""
     sides = [centred(centred(half, people.blocks), people.disease) for half in people.halves]
-    everybody = [
-        page._moments(*(side[:, one.traits] for side in sides), one.others)  # type: ignore[call-arg]
-        for one in people.diseases
-    ]
+    everybody = [page._moments(sides[0][:, one.traits], sides[1][:, one.traits], one.others) for one in people.diseases]
 
     def measured(given: Labels) -> Values:
         found = []

@@ -8,7 +8,6 @@ folder from one random half of their visits. If the job has `windows`, it fills 
 place of a patient. A file appears complete or not at all, and is not written twice: a killed job resumes with the missing shards.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from ehr_pipeline.embeddings.visit_halves import first_half
 from ehr_pipeline.encoder import hardware_choices
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.store import durable
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.work import jobs
@@ -98,9 +98,8 @@ def write_chunks(path: Path, chunks: ChunkVectors) -> None:
         "tokens": pa.array(chunks.tokens),
         "vector": schemas.vectors(chunks.vectors_CD),
     }
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    schemas.write(beside, pa.table(columns))
-    beside.rename(path)
+    with durable.complete(path) as beside:
+        schemas.write(beside, pa.table(columns))
 
 
 def read_chunks(path: Path) -> ChunkVectors:

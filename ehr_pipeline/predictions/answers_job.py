@@ -8,7 +8,6 @@ time. A file appears complete or not at all.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from ehr_pipeline.encoder.model import PackedEncoder, new_model
 from ehr_pipeline.patients.histories import cut
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.predictions.masked import answers
+from ehr_pipeline.store import durable
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 from ehr_pipeline.work import jobs
@@ -84,9 +84,8 @@ def run(job: AnswersJob) -> None:
                 parts = [
                     _answer(whole, each, models, lists, (how, job.tokens_before), means=job.means) for each in asked
                 ]
-                beside = path.with_name(f".{path.name}.{os.getpid()}")
-                schemas.write(beside, pa.concat_tables(parts))
-                beside.rename(job.work / ANSWERS / path.name)
+                with durable.complete(job.work / ANSWERS / path.name) as beside:
+                    schemas.write(beside, pa.concat_tables(parts))
             progress.advance(1)
 
 

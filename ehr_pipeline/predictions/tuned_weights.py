@@ -5,7 +5,6 @@ fitted/<task>/<model>.safetensors     parameters of `heads.Tuned` that differ fr
 `offset` holds weights of the vector of the history, which only a classifier has, and a constant. Both add to the log-odds.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from ehr_pipeline.errors import Damaged
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.predictions.heads import Floats, Tuned
 from ehr_pipeline.predictions.masked import laid
+from ehr_pipeline.store import durable
 
 OFFSET = "offset"
 
@@ -31,10 +31,8 @@ def save(path: Path, tuned: Tuned, before: Mapping[str, Tensor], offset: Floats)
     """Write the parameters that differ from their values `before` fine-tuning: the file appears complete or not at all."""
     own = dict(tuned.named_parameters())
     changed = {name: own[name].detach().cpu() for name, plain in before.items() if not torch.equal(own[name], plain)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}")
-    save_file({**changed, OFFSET: torch.from_numpy(np.ascontiguousarray(offset))}, beside)
-    beside.rename(path)
+    with durable.complete(path) as beside:
+        save_file({**changed, OFFSET: torch.from_numpy(np.ascontiguousarray(offset))}, beside)
 
 
 @dataclass(frozen=True)

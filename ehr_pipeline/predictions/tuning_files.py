@@ -9,7 +9,6 @@ Axes: n rows of the task, m those of a sample, D hidden size.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ehr_pipeline.store import durable
 
 Floats = NDArray[np.float64]
 FOLDER = "tuning"
@@ -203,10 +204,8 @@ def weights_of(folder: Path, task: str, head: str) -> Path:
 
 def save(path: Path, odds: Floats) -> None:
     """Write log-odds (n,): the file appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.npy")
-    np.save(beside, odds)
-    beside.rename(path)
+    with durable.complete(path) as beside, beside.open("wb") as stream:
+        np.save(stream, odds)
 
 
 def write(work: Path, name: str, facts: Mapping[str, object], columns: Mapping[str, NDArray[np.generic]]) -> None:

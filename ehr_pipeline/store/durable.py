@@ -3,6 +3,8 @@
 import errno
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -29,6 +31,16 @@ def write_atomically(path: Path, text: str, part: str | None = None) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     flush(path.parent)
+
+
+@contextmanager
+def complete(path: Path) -> Iterator[Path]:
+    """Yield the path of a hidden file, which takes the name of `path` at the end of the block: the file appears complete or not at
+    all. Nothing is flushed to the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    yield beside
+    beside.rename(path)
 
 
 def why(error: Exception) -> str:

@@ -124,24 +124,19 @@ def space(measured: Mapping[str, Mapping[str, float]]) -> Statement:
 def collapse(now: Mapping[str, float], published: Mapping[str, float]) -> Statement:
     """Say how much a patient's vector depends on age and length of record alone, compared with the published vectors."""
     asked = "Do the vectors of old patients, or of long records, collapse to the centre?"
-    if now["spread"] < EQUAL:
-        return say(
-            "{asked} No: they are centred so that all patients lie at the same distance from the middle. (That of the"
-            " published vectors varies by {spread}, with rank correlations of {age:+.2f} with age and {concepts:+.2f} with the"
-            " number of concepts.)",
-            asked=asked,
-            spread=percent(published["spread"], 1),
-            age=published["age"],
-            concepts=published["concepts"],
-        )
     if now["spread"] < SLIGHT:
+        answer = (
+            "No: they are centred so that all patients lie at the same distance from the middle."
+            if now["spread"] < EQUAL
+            else f"Hardly: the distance to the centre of all patients varies by {percent(now['spread'], 1)} of its mean, so its"
+            " ranks mean little."
+        )
         return say(
-            "{asked} Hardly: the distance to the centre of all patients varies by {spread} of its mean, so its ranks mean little."
-            " (That of the published vectors varies by {published}, with rank correlations of {age:+.2f} with age and"
+            "{asked} {answer} (That of the published vectors varies by {spread}, with rank correlations of {age:+.2f} with age and"
             " {concepts:+.2f} with the number of concepts.)",
             asked=asked,
-            spread=percent(now["spread"], 1),
-            published=percent(published["spread"], 1),
+            answer=answer,
+            spread=percent(published["spread"], 1),
             age=published["age"],
             concepts=published["concepts"],
         )
