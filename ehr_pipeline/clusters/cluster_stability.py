@@ -126,8 +126,8 @@ def _strength(unit: Vectors, one: Divided, other: Divided, neighbours: int) -> l
 
 
 def least_together(clusters: Labels, predicted: Labels) -> float:
-    """Of all pairs of patients in a cluster, the share that are also in one cluster in `predicted` (n,). Returns the smallest share
-    over all `clusters` (n,) with two patients or more."""
+    """Return the smallest share, over all `clusters` (n,) of two patients or more, of a cluster's pairs of patients that are also
+    together in `predicted` (n,)."""
     counts = np.zeros((int(clusters.max()) + 1, int(predicted.max()) + 1))
     np.add.at(counts, (clusters, predicted), 1)
     size = counts.sum(axis=1)

@@ -50,7 +50,9 @@ class PlantedGroups:
 
 
 def read_agreement(clusters: Path) -> dict[str, Any] | None:
-    """Read the agreement of a `clusters` artifact with the planted groups; None without truth, {'groups': 0} where no group is
-    planted: labels that a patient has nevertheless mean nothing."""
+    """Read the agreement of a `clusters` artifact with the planted groups.
+
+    None if there is no truth; {'groups': 0} if no group was planted, when labels of patients mean nothing.
+    """
     path = clusters / AGREEMENT
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None

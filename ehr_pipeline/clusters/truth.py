@@ -11,10 +11,10 @@ from ehr_pipeline.clusters.planted import PlantedGroups
 
 
 def within_diseases(groups: NDArray[Any], diseases: NDArray[Any], labels: Labels) -> float:
-    """Mean adjusted Rand index among the patients of each disease that has several groups; 0 if none has. All arrays are (n,).
+    """Return the mean adjusted Rand index within each disease that has several groups; 0 if none has. All arrays are (n,).
 
-    Where a group belongs to one disease, clusters that repeat the diseases, which the cohort names, have a high index over all
-    patients; this one says what they tell of groups beyond that.
+    If each group belongs to one disease, clusters that only repeat the diseases have a high index over all patients. Within a
+    disease they have an index of 0.
     """
     of_each = [diseases == disease for disease in np.unique(diseases)]
     told = [adjusted_rand_score(groups[own], labels[own]) for own in of_each if len(np.unique(groups[own])) > 1]
@@ -32,10 +32,10 @@ def agreement(
     neighbours: int,
     seed: int,
 ) -> dict[str, Any]:
-    """For each set of vectors, the adjusted Rand index of as many clusters as there are planted groups, over all patients and
-    within `diseases` (n,), and the homogeneity of as many clusters as this run has; `disease` is the index of the diseases
-    themselves.
+    """Return how well clusters of each set of vectors agree with the planted groups.
 
+    The adjusted Rand index, over all patients and within `diseases` (n,), is that of as many clusters as there are groups. The
+    homogeneity is that of as many clusters as this run has. `disease` in the result is the index of the diseases themselves.
     The first of `vectors` are this run's patient vectors, from which `labels` were made; the others are for comparison.
     """
     known = np.array([patient_id in truth.group_of for patient_id in patient_ids])
