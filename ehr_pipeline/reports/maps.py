@@ -132,8 +132,10 @@ def _bands(values: NDArray[np.number]) -> tuple[list[str], NDArray[np.integer]]:
 
 
 def _digits(values: NDArray[np.floating]) -> int:
-    """Return the number of decimals for the names of bands, so that their spread has two digits. For whole numbers it is at most 0;
-    below 0, names are rounded to tens and so on."""
+    """Return the number of decimals in the names of bands: as many as show the spread of the values with two digits.
+
+    It is never above 0 for whole numbers. A negative number rounds the names to tens, hundreds and so on.
+    """
     if not len(values):
         return 0
     spread = float(np.subtract(*np.quantile(values, (0.8, 0.2))))
