@@ -152,8 +152,8 @@ class Folders:
 
 
 def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *, explained: int = 100) -> Counts:
-    """Write the folder `out`, whole. Returns counts. `task` is a task's name, or its form as a file name; `file` is the file
-    given with `--cut`.
+    """Publish the folder `out` in one step, and return counts. `task` is a task's name, or the name of its files; `file` is the
+    file given with `--cut`.
 
     Raises InputError for folders that do not belong together, an unknown task, or an invalid file.
     """
