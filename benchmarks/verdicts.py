@@ -8,7 +8,7 @@ curves, sentences.
 
 The guards of permuted labels and of deciding concepts get simulated counts of concepts that have nothing to do with the outcome.
 
-Usage: python benchmarks/verdicts.py --work FOLDER [--kinds tasks-null …] [--studies 200] [--write]
+Usage: python benchmarks/verdicts.py --work FOLDER [--kinds tasks-null …] [--studies 200] [--patients 600] [--write]
 """
 
 import argparse
@@ -107,6 +107,7 @@ KINDS = {
         Kind("task-rule-80", rule=0.8),
         Kind("task-rule-90", rule=0.9),
         Kind("task-rule-100", rule=1.0),
+        Kind("tasks-better", 4, better=4),
     )
 }
 
@@ -306,6 +307,7 @@ def main() -> None:
     parser.add_argument("--name", default=rates.NOW, help="name of this state of the methods")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--studies", type=int, default=200, help="studies of each kind")
+    parser.add_argument("--patients", type=int, default=SIZES[JUDGE], help="patients on the test side")
     parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
     asked = parser.parse_args()
     if asked.write:
@@ -315,7 +317,7 @@ def main() -> None:
         rates.PAGE.write_text(rates.page(told, error_rates.FACTS), encoding="utf-8")
         results.write("verdicts.py", "Error rates of the prediction report", rates.section(told, predictions=True))
         return
-    now = error_rates.commit()
+    now, SIZES[JUDGE] = error_rates.commit(), asked.patients
     with mock.patch.object(metrics, "recalibration", recalibration):
         for name in asked.kinds:
             begun = time.process_time()

@@ -5,6 +5,7 @@ compared: the best model of the encoder, and the best baseline, each chosen anew
 test side in the same way, so neither has an advantage. Axes: T tasks, N numbers of labels.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -103,14 +104,43 @@ class Worth:
     """Number of labels with which the best baseline is as good as the model."""
     low: float
     high: float
-    """The 95 % interval of `equals`; infinite if all labels do not suffice."""
+    """The 95 % interval of `equals`; infinite if all labels do not suffice. If the model is better, it allows for this selection
+    (`selected`)."""
 
     @property
     def verdict(self) -> str:
         """'level' if the 95 % interval of the difference contains 0, else 'better' or 'worse'."""
-        if abs(self.difference) <= Z * self.error:
-            return "level"
-        return "better" if self.difference > 0 else "worse"
+        return verdict(self.difference, self.error)
+
+
+def verdict(difference: float, error: float) -> str:
+    """'level' if the 95 % interval of a difference contains 0, else 'better' or 'worse'."""
+    if abs(difference) <= Z * error:
+        return "level"
+    return "better" if difference > 0 else "worse"
+
+
+def selected(difference: float, error: float) -> tuple[float, float]:
+    """The 95 % interval of a difference that is looked at only because it lies more than Z standard errors above 0.
+
+    Where the true difference is small for the number of patients, it is found only if chance adds to it. The usual interval then
+    lies too high, and misses far more often than 5 %. This one holds the true difference in 95 % of the cases that are looked at,
+    by the truncated normal distribution (Zhong & Prentice 2008). Its lower end can be far below 0.
+    """
+
+    def exceeded(true: float) -> float:
+        """The chance of a difference above the one that was found, among those that are looked at; rises with the true one."""
+        return math.erfc((found - true) / math.sqrt(2)) / math.erfc((Z - true) / math.sqrt(2))
+
+    found = difference / error
+    ends = []
+    for wanted in (0.025, 0.975):
+        low, high = Z - 30.0, found + 5.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if exceeded(middle) < wanted else (low, middle)
+        ends.append(low * error)
+    return ends[0], ends[1]
 
 
 def curves(results: TaskResults) -> Curves | None:
@@ -161,17 +191,11 @@ def worth(found: Curves, labels: int | None) -> Worth | None:
     error = float(
         np.sqrt(found.difference**2 + _of_samples(found, model, labels) + _of_samples(found, baseline, labels))
     )
-    low, high = (found.labels_for(model[1].value + Z * sign * error) for sign in (-1, 1))
-    return Worth(
-        labels,
-        model[0],
-        baseline[0],
-        model[1].value - baseline[1].value,
-        error,
-        found.labels_for(model[1].value),
-        low,
-        high,
-    )
+    value, difference = model[1].value, model[1].value - baseline[1].value
+    better = error > 0 and verdict(difference, error) == "better"
+    ends = selected(difference, error) if better else (difference - Z * error, difference + Z * error)
+    low, high = (found.labels_for(value - difference + end) for end in ends)
+    return Worth(labels, model[0], baseline[0], difference, error, found.labels_for(value), low, high)
 
 
 def usual(found: Curves) -> int | None:

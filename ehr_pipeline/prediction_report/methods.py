@@ -17,7 +17,9 @@ def methods() -> list[Statement]:
         ),
         say(
             "How many labels of counting equal those of the model: the number at which the best baseline has the same mean AUROC,"
-            " interpolated in the logarithm of labels."
+            " interpolated in the logarithm of labels. In the first sentence, its interval allows for the number being given only"
+            " of a model that is better (Zhong and Prentice 2008): where this is found only if chance adds to the difference, the"
+            " usual interval lies too high."
         ),
         say(
             "Net benefit: true positives minus false positives weighted by the odds of the threshold, for each patient (Vickers and"

@@ -51,26 +51,38 @@ def head(found: Worth | None, curves: Curves | None) -> Statement:
         baseline=_value(curves, found.baseline, found.labels),
         tasks=counted(len(curves.tasks), "task"),
     )
-    if found.verdict != "better":
-        word = "no better than" if found.verdict == "level" else "worse than"
+    certain = found.verdict == "better" and found.low > (curves.all if found.labels is None else found.labels)
+    if certain:
         return say(
-            "<b>{beginning} is {word} counting</b> with as many ({aurocs}; difference {difference:+.3f}, 95 % interval {low:+.3f}"
-            " to {high:+.3f}).",
+            "<b>{beginning} is {worth}</b>{interval}: {aurocs} with as many labels.",
             Rate.PREDICTIONS,
             beginning=beginning,
-            word=word,
+            worth=_worth(found.equals, found.low),
+            interval=_interval(found.low, found.high, curves.all),
             aurocs=aurocs,
-            difference=found.difference,
-            low=found.difference - 1.96 * found.error,
-            high=found.difference + 1.96 * found.error,
         )
     return say(
-        "<b>{beginning} is {worth}</b>{interval}: {aurocs} with as many labels.",
+        "<b>{beginning} is {word} counting</b> with as many ({aurocs}; difference {difference:+.3f}, 95 % interval {low:+.3f} to"
+        " {high:+.3f}).{hardly}",
         Rate.PREDICTIONS,
         beginning=beginning,
-        worth=_worth(found.equals, found.low),
-        interval=_interval(found.low, found.high, curves.all),
+        word={"better": "better than", "level": "no better than", "worse": "worse than"}[found.verdict],
         aurocs=aurocs,
+        difference=found.difference,
+        low=found.difference - Z * found.error,
+        high=found.difference + Z * found.error,
+        hardly=_hardly(found, curves) if found.verdict == "better" and found.labels else "",
+    )
+
+
+def _hardly(found: Worth, curves: Curves) -> str:
+    """Say that a model is better, but that the number of labels that this is worth may be any within a wide interval."""
+    fewest = curves.baseline[0][0]
+    least = f"{about(fewest)} or fewer" if found.low <= fewest else about(found.low)
+    most = f"more than all, about {about(curves.all)}" if math.isinf(found.high) else about(found.high)
+    return (
+        f" How many labels counting needs to be as good can hardly be told (95 % interval {least} to {most}): a difference that is"
+        " only just found is often too large by chance."
     )
 
 
