@@ -95,8 +95,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
             rejected.append((file[~alive], line[~alive], reason, who))
             patient, day, code = patient[alive], day[alive], code[alive]
         keys.append(row_keys.translated(patient, day, code, rank))
-    key = np.concatenate(keys)
-    key.sort()
+    key = row_keys.sort(np.concatenate(keys))
     ids = people["patient_id"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     schemas.write(job.out / "events" / shard_name(job.bucket), row_keys.to_table(key, ids, names, "code"))
     used = np.zeros(len(names), bool)

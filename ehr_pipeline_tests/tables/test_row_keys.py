@@ -12,6 +12,7 @@ ROW = st.tuples(
 )
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(ROW, min_size=1, max_size=50))
 def test_keys_unpack_to_their_parts_and_sort_like_rows(table: list[tuple[int, int, int]]) -> None:
     keys = row_keys.pack(*(np.array(column, np.int64) for column in zip(*table, strict=True)))
@@ -19,7 +20,7 @@ def test_keys_unpack_to_their_parts_and_sort_like_rows(table: list[tuple[int, in
         zip(row_keys.patients(keys).tolist(), row_keys.days(keys).tolist(), row_keys.items(keys).tolist(), strict=True)
     )
     assert unpacked == table
-    ordered = np.sort(keys)
+    ordered = row_keys.sort(keys)
     assert list(
         zip(
             row_keys.patients(ordered).tolist(),
@@ -28,6 +29,10 @@ def test_keys_unpack_to_their_parts_and_sort_like_rows(table: list[tuple[int, in
             strict=True,
         )
     ) == sorted(table)
+
+
+def test_no_keys_are_sorted() -> None:
+    assert row_keys.sort(np.empty(0, np.uint64)).tolist() == []
 
 
 def test_a_table_names_only_what_occurs() -> None:
