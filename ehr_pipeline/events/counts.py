@@ -19,10 +19,11 @@ def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
 
     `keys` (n,) are sorted events, whose items are indices into `concepts`.
     """
-    counts = np.zeros((3, len(concepts)), np.int64)
-    _count(keys, counts, np.full(len(concepts), -1, np.int32))
-    occur = np.flatnonzero(counts[0])
-    columns = dict(zip(("events", "appearances", "patients"), counts[:, occur], strict=True))
+    counts = np.zeros((len(concepts), 4), np.int64)
+    counts[:, 3] = -1
+    _count(keys, counts)
+    occur = np.flatnonzero(counts[:, 0])
+    columns = dict(zip(("events", "appearances", "patients"), counts[occur, :3].T, strict=True))
     return pa.table({"concept": concepts.take(pa.array(occur)), **columns})
 
 
@@ -31,38 +32,37 @@ def of_codes(patient: NDArray[np.int32], code: NDArray[np.int32], size: int) -> 
 
     Each patient is in exactly one bucket, so the patients of all buckets can be added up.
     """
-    counts = np.zeros((2, size), np.int64)
-    _count_codes(patient, code, counts, np.full(size, -1, np.int32))
-    return counts
+    counts = np.zeros((size, 3), np.int64)
+    counts[:, 2] = -1
+    _count_codes(patient, code, counts)
+    return counts[:, :2].T
 
 
 @compiled
-def _count_codes(
-    patient: NDArray[np.int32], code: NDArray[np.int32], counts: NDArray[np.int64], last: NDArray[np.int32]
-) -> None:
-    """Add up events and patients (2, codes); `last` holds the last patient seen with each code."""
+def _count_codes(patient: NDArray[np.int32], code: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+    """Add up events and patients in rows of codes (codes, 3), which also hold the last patient seen with the code."""
     for place in range(len(patient)):
-        own = code[place]
-        counts[0, own] += 1
-        if last[own] != patient[place]:
-            counts[1, own] += 1
-            last[own] = patient[place]
+        own, who = code[place], patient[place]
+        counts[own, 0] += 1
+        counts[own, 1] += counts[own, 2] != who
+        counts[own, 2] = who
 
 
 @compiled
-def _count(keys: row_keys.Keys, counts: NDArray[np.int64], last: NDArray[np.int32]) -> None:
-    """Add up events, appearances and patients (3, concepts) of sorted events (n,); an event may repeat the one before it.
+def _count(keys: row_keys.Keys, counts: NDArray[np.int64]) -> None:
+    """Add up events, appearances and patients of sorted events (n,); an event may repeat the one before it.
 
-    `last` holds the last patient seen with each concept.
+    They are added up in rows of concepts (concepts, 4), which also hold the last patient seen with the concept.
     """
-    for place in range(len(keys)):
-        key = np.int64(keys[place])
+    before = np.int64(-1)
+    for each in keys:
+        key = np.int64(each)
         patient, own = key >> (DAY_BITS + ITEM_BITS), key & (2**ITEM_BITS - 1)
-        counts[0, own] += 1
-        counts[1, own] += place == 0 or keys[place] != keys[place - 1]
-        if last[own] != patient:
-            counts[2, own] += 1
-            last[own] = patient
+        counts[own, 0] += 1
+        counts[own, 1] += key != before
+        before = key
+        counts[own, 2] += counts[own, 3] != patient
+        counts[own, 3] = patient
 
 
 def summed(counted: list[Path], of: str) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import events_without_patient, merge_patients, patients, values
 from ehr_pipeline.records.bulk import entered_in_bulk
+from ehr_pipeline.records.dates import NEVER
 from ehr_pipeline.records.read import NAMED, NUMBERED
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.shuffle import read_bucket
@@ -54,7 +55,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
     """Write the patients, events and rejected rows of one bucket. Returns their counts."""
     people, counts, rejected = _finish_patients(job)
     names, rank = _codes(job.shuffled / "codes")
-    first = patients.earliest_day(people["birth_date"], people["birth_precision"])
+    first = np.append(patients.earliest_day(people["birth_date"], people["birth_precision"]), NEVER)  # of nobody (-1)
     bulk: list[row_keys.Keys] = []
     waiting: list[events_without_patient.Aside] = []
     keys, outside = [np.empty(0, np.uint64)], {"kept_before_observation": 0, "kept_after_observation": 0}
@@ -69,8 +70,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
         if not known.all():
             waiting.append(events_without_patient.aside(table, ~known, job.settings))
             counts[UNKNOWN_PATIENTS] += pc.count_distinct(table.column("patient").filter(pa.array(~known))).as_py()
-        alive = known.copy()
-        alive[known] = day[known] >= first[patient[known]]
+        alive = known & (day >= first[patient])
         early, late = patients.outside(people, patient, day, alive)
         unfit = ~alive
         if job.settings.outside_observation == "reject":
@@ -97,9 +97,8 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
         keys.append(row_keys.translated(patient, day, code, rank))
     key = row_keys.sort(np.concatenate(keys))
     ids = people["patient_id"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
-    schemas.write(job.out / "events" / shard_name(job.bucket), row_keys.to_table(key, ids, names, "code"))
-    used = np.zeros(len(names), bool)
-    used[row_keys.items(key)] = True
+    used = np.zeros(len(names), np.bool_)
+    schemas.write(job.out / "events" / shard_name(job.bucket), row_keys.to_table(key, ids, names, "code", used))
     np.save(job.used, np.packbits(used))
     if bulk:
         flagged = np.sort(np.concatenate(bulk))

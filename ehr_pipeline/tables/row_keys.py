@@ -57,9 +57,11 @@ def _translated(
     count = 0
     for row in range(len(patient)):
         other = np.int64(of_item[item[row]])
+        visit = (np.int64(patient[row]) << DAY_BITS) + (np.int64(day[row]) - FIRST_DAY)
+        keys[count] = (visit << ITEM_BITS) | (
+            other & (2**ITEM_BITS - 1)
+        )  # without a replacement, the next row comes here
         if other >= 0:
-            visit = (np.int64(patient[row]) << DAY_BITS) + (np.int64(day[row]) - FIRST_DAY)
-            keys[count] = (visit << ITEM_BITS) | other
             count += 1
     return count
 
@@ -135,10 +137,16 @@ def union(parts: list[Keys]) -> Keys:
     return np.repeat(keys[first], np.maximum.reduceat(often, first)) if len(first) else keys
 
 
-def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_column: str) -> pa.Table:
-    """Convert keys to columns patient_id, date and `item_column`; dictionaries hold only values that occur, sorted."""
+def to_table(
+    keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_column: str, occurs: NDArray[np.bool_] | None = None
+) -> pa.Table:
+    """Convert keys to columns patient_id, date and `item_column`; dictionaries hold only values that occur, sorted.
+
+    If `occurs` is given, the flags, false at first, of the items that occur are set there.
+    """
     patient, day, item = parts = np.empty((3, len(keys)), np.int32)
-    is_patient, is_item = np.zeros(len(patient_ids), np.bool_), np.zeros(len(item_names), np.bool_)
+    is_patient = np.zeros(len(patient_ids), np.bool_)
+    is_item = np.zeros(len(item_names), np.bool_) if occurs is None else occurs
     _unpack(keys, parts, is_patient, is_item)
     columns = {
         "patient_id": _dictionary(patient, is_patient, patient_ids),
@@ -174,7 +182,8 @@ def _renumber(indices: NDArray[np.int32], place: NDArray[np.int32]) -> None:
 
 def _dictionary(indices: NDArray[np.int32], occurs: NDArray[np.bool_], names: pa.Array) -> pa.DictionaryArray:
     """Return the indices (n,) into sorted names as a dictionary array that holds only the names that occur. Changes `indices`."""
-    _renumber(indices, np.cumsum(occurs, dtype=np.int32) - np.int32(1))
+    if not occurs.all():
+        _renumber(indices, np.cumsum(occurs, dtype=np.int32) - np.int32(1))
     return pa.DictionaryArray.from_arrays(indices, names.filter(pa.array(occurs)).cast(pa.string()), safe=False)
 
 
