@@ -5,15 +5,18 @@ Dagster is imported only by the commands that need it, when they run.
 
 import argparse
 import logging
+import os
+import select
 import shlex
 import signal
 import sys
 import threading
 import traceback
+from pathlib import Path
 
 from ehr_pipeline import __version__
 from ehr_pipeline.cli import compare, curate, export, forecast, init, key, predict, preparing, run, status
-from ehr_pipeline.cli.common import FAILED, INTERRUPTED, USER_ERROR, Printable, tell
+from ehr_pipeline.cli.common import FAILED, INTERRUPTED, NOBODY_READS, USER_ERROR, Printable, tell
 from ehr_pipeline.cli.parsing import Parser
 from ehr_pipeline.cli.relations import add as add_relations
 from ehr_pipeline.errors import UserError
@@ -22,7 +25,9 @@ __all__ = ["FAILED", "INTERRUPTED", "USER_ERROR", "main", "parser"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Returns 0; 1 for a failed stage or blocking check; 2 for a user error; 130 when interrupted."""
+    """Run a command. Returns 0; 1 for a failed stage or blocking check; 2 for a user error; 130 when interrupted;
+    141 when nobody reads the output any more.
+    """
     options = parser().parse_args(arguments)
     from ehr_pipeline.disclosure.governance import private_files
 
@@ -32,7 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("ehr_pipeline").setLevel(logging.INFO)
     try:
-        return _run(options)
+        code = _run(options)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError as error:
+        # `ehr-pipeline … | head`: whoever read the output has seen enough. That is no error, and needs no message.
+        if _nobody_reads():
+            return NOBODY_READS
+        tell("error", str(error.strerror))
+        return _failed(options, USER_ERROR)
     except UserError as error:
         tell("error", str(error))
         return _failed(options, USER_ERROR)
@@ -55,6 +68,16 @@ def _run(options: argparse.Namespace) -> int:
         return int(options.command(options))
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose other end is closed. If so, what is left to print goes nowhere."""
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if not output.poll(0):
+        return False
+    sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    return True
 
 
 def _failed(options: argparse.Namespace, code: int) -> int:

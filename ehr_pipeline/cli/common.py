@@ -12,7 +12,7 @@ from ehr_pipeline.study import ENVIRONMENT_VARIABLE
 if TYPE_CHECKING:
     from ehr_pipeline.study.settings import Study
 
-FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
+FAILED, USER_ERROR, INTERRUPTED, NOBODY_READS = 1, 2, 130, 141
 
 
 def tell(kind: str, text: str) -> None:

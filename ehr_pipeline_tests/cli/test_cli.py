@@ -4,6 +4,8 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from ehr_pipeline import cli
 from ehr_pipeline.cli import run
+from ehr_pipeline.cli.common import NOBODY_READS
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import write_settings
@@ -320,3 +323,14 @@ def test_an_interrupted_command_says_how_to_go_on(
         assert told.splitlines() == [
             "stopped. What was published before stays as it was. To go on: ehr-pipeline check --settings 'my study.toml'"
         ]
+
+
+def test_output_that_nobody_reads_is_no_error() -> None:
+    """`ehr-pipeline settings | head -1` printed `error: Broken pipe`, as if the command had failed."""
+    ended, to = os.pipe()
+    os.close(ended)
+    try:
+        done = subprocess.run([sys.executable, "-m", "ehr_pipeline.cli", "settings"], stdout=to, stderr=subprocess.PIPE)
+    finally:
+        os.close(to)
+    assert (done.returncode, done.stderr) == (NOBODY_READS, b"")
