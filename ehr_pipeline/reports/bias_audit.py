@@ -98,9 +98,9 @@ def effect(
 ) -> Effect:
     """Compute the effect of clusters (n,) and map places (n, 2) on an attribute (n,): η² for numbers, else Cramér's V.
 
-    The effect is also computed within each of the patients' `diseases` (n,). For a number, patients without a value (NaN) are
-    excluded, and the effect is None if fewer than `fewest` patients have a value. For categories, an unknown value counts as a
-    category.
+    If there are several `diseases` (n,), the effect is also computed within each of them. For a number, patients without a
+    value (NaN) are excluded, and the effect is None if fewer than `fewest` patients have a value. For categories, an unknown
+    value counts as a category.
     """
     rng = np.random.default_rng([seed, 0xA0D1])
     numeric = np.issubdtype(values.dtype, np.number)
@@ -115,7 +115,8 @@ def effect(
     if value is None:
         why = "it does not vary in this cohort" if len(np.unique(coded)) < 2 else "the clusters are too small for it"
         return Effect(attribute, measure, None, place=place, why=why if values.astype(str).any() else "it is not given")
-    within = None if attribute == "disease" else within_strata(coded, labels, diseases, numeric)
+    apart = attribute != "disease" and len(np.unique(diseases)) > 1
+    within = within_strata(coded, labels, diseases, numeric) if apart else None
     drawn, inside, permuted = [], [], 1
     for _ in range(RESAMPLES):
         sample = rng.integers(0, len(labels), len(labels))

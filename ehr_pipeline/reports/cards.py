@@ -185,7 +185,8 @@ def describe(
 
     The cluster's concept table may show the exact number of patients for a concept that has the name of a disease. If as many
     patients have the disease, the share of the disease here is the share that the table shows. Other shares are coarse, so that
-    they cannot be subtracted from those of another page of the same patients.
+    they cannot be subtracted from those of another page of the same patients. In a cohort of one disease, everybody has it, and
+    it is not named: a bound such as >90 % would say that some have not.
     """
     rows = people.filter(pa.array(member))
     size = rows.num_rows
@@ -209,7 +210,7 @@ def describe(
         "dominant": next(
             (name for name, count in ordered.items() if several and count >= disclosure.below and 2 * count > size), ""
         ),
-        "diseases": disclosure.composition(ordered, size, _shown_exactly(table)),
+        "diseases": disclosure.composition(ordered, size, _shown_exactly(table)) if several else [],
     }
 
 

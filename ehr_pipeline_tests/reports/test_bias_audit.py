@@ -162,6 +162,8 @@ def test_what_divides_one_disease_is_left_within_it() -> None:
     )
     assert "still large: it does not come with the diseases alone." in str(left(found))
     assert effect("disease", diseases, labels, np.zeros((600, 2)), diseases=diseases, seed=0).within is None
+    alone = effect("age", ages, labels, np.zeros((600, 2)), diseases=np.repeat("a", 600), seed=0)
+    assert alone.within is None, "in a cohort of one disease, it is the effect itself"
 
 
 def test_within_strata_is_the_pooled_textbook_formula() -> None:

@@ -20,9 +20,11 @@ def content(findings: Findings) -> dict[str, Any] | None:
     settings, diseases = findings.settings, findings.disease_concepts
     made = vectors.settings_of(findings.inputs.artifacts[PATIENT_EMBEDDINGS])
     ages = bool(made["profile"] and made["ages"])
+    several = any(effect.within is not None for effect in findings.effects)
     predicted = _predicted(findings) if made[vectors.SHARE] or not made["profile"] else ()
     return {
-        "purpose": say.purpose(sum(effect.value is not None for effect in findings.effects)),
+        "purpose": say.purpose(sum(effect.value is not None for effect in findings.effects), several_diseases=several),
+        "several_diseases": several,
         "warnings": [*say.warnings(findings.effects), *_on_one_concept(findings)],
         "rows": [
             _row(effect, diseases=bool(diseases and diseases.names), ages=ages, predicted=predicted)

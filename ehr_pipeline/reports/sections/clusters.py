@@ -51,6 +51,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "small": small,
         "why_small": say.small(small, rules.suppress_below),
         "glance": list_of_groups(findings),
+        "several_diseases": any(card["diseases"] for card in shown),
         "heat": _heat(shown, is_tested=findings.is_tested) if named else None,
         **(side_by_side(findings, shown) if named else {"strips": ""}),
         "glance_explained": say.glance(

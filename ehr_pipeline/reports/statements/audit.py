@@ -28,7 +28,9 @@ def meaning(effect: Effect) -> Statement:
 
 def by_construction(effect: Effect, *, diseases: bool, ages: bool, predicted: Collection[str] = ()) -> Statement | None:
     """Say that clusters follow what their vectors are made of: codes of the cohort's diseases, ages, and attributes that the
-    encoder was trained to predict. None for other attributes."""
+    encoder was trained to predict. None for other attributes, and for those of which nothing can be said."""
+    if effect.value is None:
+        return None
     if diseases and effect.attribute == "disease":
         return say(
             "This is so by construction: codes of the diseases are among the concepts of which the vectors are made."
@@ -79,14 +81,15 @@ def warnings(effects: Sequence[Effect]) -> list[Statement]:
     ]
 
 
-def purpose(attributes: int) -> list[Statement]:
+def purpose(attributes: int, *, several_diseases: bool) -> list[Statement]:
     """Say what the audit is for, and explain its columns. `attributes`: how many have an effect."""
     limits = " or ".join(f"{listed(f'{value:g}' for value in bands)} ({measure})" for measure, bands in BANDS.items())
     return [
         say(
-            "A large effect of disease is expected. A large effect of age, of the number of concepts, or of where and when"
+            "{disease}A large effect of age, of the number of concepts, or of where and when"
             " patients were recorded suggests that clusters mirror who is old, or who is recorded more, rather than kinds of"
-            " disease."
+            " disease.",
+            disease="A large effect of disease is expected. " if several_diseases else "",
         ),
         say(
             "Effects are called small, medium and large from {limits} upwards (Cohen 1988). The limits of Cramér's V are for"
@@ -99,9 +102,12 @@ def purpose(attributes: int) -> list[Statement]:
             " derived: one value per patient, without a date."
         ),
         say(
-            "“Within a disease” is the same effect among patients of one disease, over all diseases: what is left there does"
-            " not come with the diseases. Cramér's V is never below 0, so its interval can begin above 0 by chance alone: only p"
-            " tells whether there is an association."
+            "{within}Cramér's V is never below 0, so its interval can begin above 0 by chance alone: only p"
+            " tells whether there is an association.",
+            within="“Within a disease” is the same effect among patients of one disease, over all diseases: what is left there does"
+            " not come with the diseases. "
+            if several_diseases
+            else "",
         ),
         say(
             "p is of {permutations} permutations. Each of the {tests} is tested by itself, without a correction: where it is not"

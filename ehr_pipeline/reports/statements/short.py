@@ -32,8 +32,11 @@ def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> 
         return [say("No cluster has {fewest} patients, so none is described.", fewest=fewest)]
     sentences = [
         say(
-            'The <a href="#glance">table of all clusters</a> says what marks each one, and gives its patients, their ages and their'
-            " most frequent disease. Patients were put together because {why}.",
+            'The <a href="#glance">table of all clusters</a> says what marks each one, and gives {what}. Patients were'
+            " put together because {why}.",
+            what="its patients, their ages and their most frequent disease"
+            if any(card.get("diseases") for card in cards)
+            else "its patients and their ages",
             why=made,
         )
     ]

@@ -77,9 +77,9 @@ def test_what_the_vectors_are_made_of_is_followed_by_construction() -> None:
     assert "the encoder was trained to predict it" in str(told)
     assert audit.by_construction(age, diseases=True, ages=False, predicted=("birth_decade",)) == told
     limits = "from 0.01, 0.06 and 0.14 (η²) or 0.1, 0.3 and 0.5 (Cramér's V) upwards"
-    assert limits in str(audit.purpose(9)[1])
+    assert limits in str(audit.purpose(9, several_diseases=True)[1])
     assert "p is of 200 permutations. Each of the 9 attributes is tested by itself, without a correction" in str(
-        audit.purpose(9)[-1]
+        audit.purpose(9, several_diseases=True)[-1]
     )
 
 
@@ -249,7 +249,15 @@ def test_the_largest_effects_are_named_without_an_order_between_scales() -> None
 
 
 def test_an_interval_of_v_is_not_read_as_a_test() -> None:
-    assert "Cramér's V is never below 0" in " ".join(map(str, audit.purpose(9)))
+    assert "Cramér's V is never below 0" in " ".join(map(str, audit.purpose(9, several_diseases=True)))
+
+
+def test_a_cohort_of_one_disease_is_not_audited_for_it() -> None:
+    told = " ".join(map(str, audit.purpose(9, several_diseases=False)))
+    assert "effect of disease" not in told
+    assert "Within a disease" not in told
+    alone = Effect("disease", "Cramér's V", None, why="it does not vary in this cohort")
+    assert audit.by_construction(alone, diseases=True, ages=True) is None
 
 
 def test_what_marks_a_cluster_stable_is_said_once() -> None:

@@ -39,6 +39,8 @@ def test_who_is_in_the_clusters() -> None:
     told = who(cards, "clear", [[2], [3]])
     assert told.endswith("by themselves: 2 <2> (120 patients, median age 54).")
     assert "similar concepts in similar shares, recorded at similar ages" in told
+    assert "gives its patients and their ages." in told
+    assert "their ages and their most frequent disease." in who([card(1, diseases=[("Asthma", "60 %")])], "clear", [])
     assert "ages" not in who([card(1)], "clear", [], ages=False).replace("their ages", "")
     assert who(cards, "clear", [[1, 2, 3]]).endswith("by themselves: 1 and 2 <1> (2 parts).")
     assert "relied on" not in who(cards, "clear", [])
