@@ -39,6 +39,7 @@ from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.reports.shown_counts import StageCounts, totals
 from ehr_pipeline.reports.statements import occlusion as occlusion_words
 from ehr_pipeline.reports.substituted_concepts import Substituted, substituted
+from ehr_pipeline.reports.uneven_clusters import uneven
 from ehr_pipeline.tables import asset_names as assets
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -316,6 +317,15 @@ class Findings:
             effect(name, values, self.labels, points, diseases=diseases, seed=seed, fewest=fewest)
             for name, values in self.attributes.items()
         ]
+
+    @cached_property
+    def of_some_practices(self) -> list[int]:
+        """The numbers of the clusters whose patients come from other practices than the rest."""
+        places = self.attributes.get(patients_alike.PRACTICE)
+        if places is None or np.issubdtype(places.dtype, np.number):
+            return []
+        found = uneven(places, self.labels, seed=self.inputs.seed)
+        return [self.cards[label]["number"] for label in found if not self.cards[label]["hidden"]]
 
     @cached_property
     def layers(self) -> dict[str, maps.Layer | None]:

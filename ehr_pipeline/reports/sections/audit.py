@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ehr_pipeline.clusters.patients_alike import PRACTICE
 from ehr_pipeline.embeddings import vectors
 from ehr_pipeline.reports.bias_audit import Effect
 from ehr_pipeline.reports.findings import Findings
@@ -25,9 +26,19 @@ def content(findings: Findings) -> dict[str, Any] | None:
     return {
         "purpose": say.purpose(sum(effect.value is not None for effect in findings.effects), several_diseases=several),
         "several_diseases": several,
-        "warnings": [*say.warnings(findings.effects), *_on_one_concept(findings)],
+        "warnings": [
+            *say.warnings(findings.effects),
+            *filter(None, [say.of_some_practices(findings.of_some_practices)]),
+            *_on_one_concept(findings),
+        ],
         "rows": [
-            _row(effect, diseases=bool(diseases and diseases.names), ages=ages, predicted=predicted)
+            _row(
+                effect,
+                diseases=bool(diseases and diseases.names),
+                ages=ages,
+                predicted=predicted,
+                but=say.except_for(findings.of_some_practices) if effect.attribute == PRACTICE else None,
+            )
             for effect in findings.effects
         ],
         "read_as": say.read_as(findings.kinds, settings.attribute_types),
@@ -47,11 +58,13 @@ def _predicted(findings: Findings) -> tuple[str, ...]:
     return tuple(settings["attributes"]) if settings.get("weight") else ()
 
 
-def _row(effect: Effect, *, diseases: bool, ages: bool, predicted: tuple[str, ...]) -> dict[str, Any]:
+def _row(
+    effect: Effect, *, diseases: bool, ages: bool, predicted: tuple[str, ...], but: Statement | None
+) -> dict[str, Any]:
     """Return the row of an attribute as text. `diseases` and `ages`: whether vectors contain codes of the diseases, and ages.
-    `predicted`: the attributes that the encoder was trained to predict."""
+    `predicted`: the attributes that the encoder was trained to predict. `but`: what the effect over all clusters does not tell."""
     so = say.by_construction(effect, diseases=diseases, ages=ages, predicted=predicted)
-    meaning = (say.meaning(effect), so)
+    meaning = (say.meaning(effect), so, but)
     return {
         "name": effect.name.removeprefix("the "),
         "measure": effect.measure,

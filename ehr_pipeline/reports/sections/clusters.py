@@ -9,8 +9,8 @@ from ehr_pipeline.reports.cards import band_name
 from ehr_pipeline.reports.charts import Strip
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.statements import audit, marker_concepts, occlusion
 from ehr_pipeline.reports.statements import clusters as say
-from ehr_pipeline.reports.statements import marker_concepts, occlusion
 from ehr_pipeline.reports.statements import overlap as together
 from ehr_pipeline.reports.statements import pictures as drawn
 from ehr_pipeline.reports.statements.statement import Statement
@@ -37,7 +37,7 @@ def content(findings: Findings) -> dict[str, Any]:
     return {
         "undivided": say.undivided() if undivided else None,
         "cards": [
-            _with_sentences(card, verdict, is_tested=findings.is_tested)
+            _with_sentences(card, verdict, findings)
             | drawings(card, is_tested=findings.is_tested)
             | {"rests_on": _rests_on(findings, card["number"])}
             for card in sorted(shown, key=lambda card: say.is_folded(card, verdict))
@@ -92,18 +92,22 @@ def _rests_on(findings: Findings, number: int) -> Statement | None:
     )
 
 
-def _with_sentences(card: Mapping[str, Any], verdict: str, *, is_tested: bool) -> dict[str, Any]:
+def _with_sentences(card: Mapping[str, Any], verdict: str, findings: Findings) -> dict[str, Any]:
     """Return what a card shows."""
+    from_some = card["number"] in findings.of_some_practices
     return {
         "number": card["number"],
         "folded": say.folded(card) if say.is_folded(card, verdict) else None,
         "title": say.title(card, verdict),
-        "facts": list(say.facts(card, verdict)),
+        "facts": [
+            *say.facts(card, verdict),
+            *([("Practices", audit.comes_from_some_practices())] if from_some else []),
+        ],
         "cloud": card["cloud"],
         "cloud_alt": say.cloud_alt(card),
         "tables": say.tables(card),
         "is_sure": "yes" if cluster_reliability.usable(card) else "no",
-        "sides": list(say.sides(card, is_tested=is_tested)),
+        "sides": list(say.sides(card, is_tested=findings.is_tested)),
         "closest": say.closest(card, verdict),
     }
 

@@ -10,7 +10,7 @@ from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import alternatives, flow
 from ehr_pipeline.reports.sections.methods import confirmed
 from ehr_pipeline.reports.sections.settings import changed, years
-from ehr_pipeline.reports.statements import occlusion, vectors
+from ehr_pipeline.reports.statements import audit, occlusion, vectors
 from ehr_pipeline.reports.statements import short as say
 from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.tables import asset_names as assets
@@ -87,6 +87,7 @@ def _artefacts(findings: Findings) -> list[Any]:
         return [say.without_concept(flow.summary_of_codes(findings.counted)), say.never_recorded()]
     return [
         say.followed(verdict, bias_audit.strong(findings.effects)),
+        audit.of_some_practices(findings.of_some_practices),
         say.divided(verdict, findings.groups),
         say.mixed(verdict, findings.cards),
         occlusion.one_concept(findings.resting_on_one),

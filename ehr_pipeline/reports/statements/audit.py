@@ -3,9 +3,21 @@
 from collections.abc import Collection, Mapping, Sequence
 from itertools import groupby
 
+from markupsafe import Markup
+
 from ehr_pipeline.encoder.settings import BIRTH_DECADE
 from ehr_pipeline.reports.bias_audit import BANDS, RECORDING, RESAMPLES, Effect, in_words, strong
-from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, say
+from ehr_pipeline.reports.statements.statement import (
+    Rate,
+    Statement,
+    cluster_link,
+    counted,
+    listed,
+    markup,
+    percent,
+    say,
+)
+from ehr_pipeline.reports.uneven_clusters import LEAST
 
 TELLS = {"negligible": "next to nothing", "small": "little", "medium": "a good deal", "large": "a great deal"}
 
@@ -79,6 +91,41 @@ def warnings(effects: Sequence[Effect]) -> list[Statement]:
         )
         for effect in strong(effects)
     ]
+
+
+def of_some_practices(numbers: Sequence[int]) -> Statement | None:
+    """Say which clusters take their patients from other practices than the rest; None if there are none."""
+    if not numbers:
+        return None
+    one = len(numbers) == 1
+    return say(
+        "{clusters} {take} patients from other practices than the rest: at least {least} of them, beyond what chance gives, would"
+        " have to be of another practice to be like all others (p &lt; 0.05 over all clusters, by permutation). {it} may show how"
+        " those practices record, rather than a kind of disease.",
+        Rate.AUDIT,
+        clusters=_clusters(numbers),
+        take="takes its" if one else "take their",
+        least=percent(LEAST),
+        it="It" if one else "Each",
+    )
+
+
+def except_for(numbers: Sequence[int]) -> Statement | None:
+    """Say that an effect over all clusters does not tell of each (`of_some_practices`); None if it does."""
+    return say("Single clusters stand out: see above.", Rate.AUDIT) if numbers else None
+
+
+def comes_from_some_practices() -> Statement:
+    """Say on the card of a cluster that its patients come from other practices than the rest."""
+    return say(
+        'others than those of the rest: the cluster may show how they record (see the <a href="#audit">bias audit</a>)',
+        Rate.AUDIT,
+    )
+
+
+def _clusters(numbers: Sequence[int]) -> Markup:
+    links = listed(cluster_link(number) for number in numbers)
+    return markup("{noun} {links}", noun="Cluster" if len(numbers) == 1 else "Clusters", links=links)
 
 
 def purpose(attributes: int, *, several_diseases: bool) -> list[Statement]:

@@ -1,0 +1,41 @@
+"""Which single clusters take their patients from other practices than the rest do.
+
+The effect over all clusters (`bias_audit`) stays small where one or two of many clusters are a habit of some practices: a cluster
+of "hypertension" as half of the practices code it, beside ten clusters that have nothing to do with practices.
+
+For each cluster, the measure is the dissimilarity (Duncan & Duncan 1955) between its patients and all others: half of the summed
+differences of shares, which is the least share of its patients who would have to belong to another practice for both to be alike.
+It is above 0 by chance, so its mean over permutations of the patients is taken off. A cluster is named if `LEAST` is left, and if
+its standardised dissimilarity exceeds the largest one of any cluster in 95 % of permutations: so at most one page in twenty names
+a cluster where practices and clusters are independent.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.reports.bias_audit import MAX_P, RESAMPLES, Labels
+
+LEAST = 0.2
+
+
+def uneven(values: NDArray[np.generic], labels: Labels, *, seed: int) -> list[int]:
+    """The labels of clusters whose patients differ in a category (n,) from all other patients."""
+    coded = np.unique(values, return_inverse=True)[1]
+    if coded.max(initial=0) == 0 or labels.max(initial=0) == 0:
+        return []
+    rng = np.random.default_rng([seed, 0x5EED])
+    drawn = np.stack([_dissimilarity(coded, rng.permutation(labels)) for _ in range(RESAMPLES)])
+    found, mean, spread = _dissimilarity(coded, labels), drawn.mean(axis=0), drawn.std(axis=0)
+    spread = np.where(spread > 0, spread, np.inf)
+    limit = np.quantile(((drawn - mean) / spread).max(axis=1), 1 - MAX_P)
+    return np.flatnonzero((found - mean >= LEAST) & ((found - mean) / spread > limit)).tolist()
+
+
+def _dissimilarity(coded: NDArray[np.int64], labels: Labels) -> NDArray[np.float64]:
+    """The dissimilarity of each cluster (K,) and all others."""
+    shape = int(labels.max()) + 1, int(coded.max()) + 1
+    inside = np.bincount(labels * shape[1] + coded, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
+    outside = inside.sum(axis=0) - inside
+    parts = [table / np.maximum(table.sum(axis=1, keepdims=True), 1) for table in (inside, outside)]
+    apart: NDArray[np.float64] = np.abs(parts[0] - parts[1]).sum(axis=1) / 2
+    return apart
