@@ -11,7 +11,7 @@ from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.tables.jit import compiled
 from ehr_pipeline.tables.row_keys import DAY_BITS, ITEM_BITS
 
-TOGETHER = 1 << 18  # rows added up at once, so that memory does not grow with the number of buckets
+TOGETHER = 1 << 20  # rows added up at once, so that memory does not grow with the number of buckets
 
 
 def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
@@ -67,10 +67,20 @@ def _count(keys: row_keys.Keys, counts: NDArray[np.int64]) -> None:
 
 def summed(counted: list[Path], of: str) -> pl.DataFrame:
     """Sum the tables of all buckets by the column `of`; the result is sorted by that column."""
-    total, parts = pl.DataFrame(), list[pl.DataFrame]()
+    parts: list[pa.Table] = []
     for path in counted:
-        parts.append(pl.DataFrame(schemas.read(path)))
-        if path == counted[-1] or sum(part.height for part in parts) > TOGETHER:
-            total = pl.concat([total, *parts], how="diagonal").group_by(of).agg(pl.all().sum())
-            parts = []
-    return total.sort(of)
+        parts.append(schemas.read(path))
+        if path == counted[-1] or sum(part.num_rows for part in parts[1:]) > TOGETHER:
+            parts = [_sum(pa.concat_tables(parts).combine_chunks(), of)]
+    return pl.DataFrame(parts[0]).sort(of)
+
+
+def _sum(table: pa.Table, of: str) -> pa.Table:
+    """Add up the rows with the same text in the column `of`."""
+    texts = table.column(of).combine_chunks().dictionary_encode()
+    sums = {of: texts.dictionary}
+    for name in table.column_names:
+        if name != of:
+            sums[name] = np.zeros(len(texts.dictionary), np.int64)
+            np.add.at(sums[name], texts.indices.to_numpy(), table.column(name).to_numpy())
+    return pa.table(sums)

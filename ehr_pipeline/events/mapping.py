@@ -19,7 +19,7 @@ import polars as pl
 
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.events.translate import READ_BYTES, place, read_dictionary, tied, to_snomed
-from ehr_pipeline.terminology import code_lists, rf2, rrf, snomed
+from ehr_pipeline.terminology import code_lists, rf2, rrf
 
 STEP_OF_SUPPRESS = {"N": "current", "O": "obsolete", "E": "suppressed_by_editor", "Y": "suppressed_by_default"}
 LADDER = (
@@ -38,7 +38,7 @@ def map_by_files(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
         | ({"description"} if settings.descriptions else set())
         | ({"read"} if settings.migrations else set())
     )
-    if settings.mrconso and snomed.classify(translated["snomed"])["kind"].is_in(sorted(wanted)).any():
+    if settings.mrconso and translated["kind"].is_in(sorted(wanted)).any():
         atoms = rrf.snomed_atoms(Path(settings.mrconso), settings.source, settings.suppress)
     else:
         atoms = pl.DataFrame(schema=rrf.ATOMS)
@@ -54,9 +54,7 @@ def map_translated(translated: pl.DataFrame, atoms: pl.DataFrame, settings: Even
     or IS-A steps from the code to its target) and runners_up (other CUIs of the target, and ties). Raises InputError
     for a file that cannot be used.
     """
-    kinds = snomed.classify(translated["snomed"]).rename({"code": "snomed"})
-    table = translated.with_columns(kinds["kind"], kinds["namespace"])
-    table = table.with_columns(
+    table = translated.with_columns(
         namespace=pl.when(pl.col("system").is_not_null())
         .then("system")
         .when(pl.col("snomed") == "")

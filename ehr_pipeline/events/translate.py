@@ -37,10 +37,11 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     - system: that of a code whose system has no table, or whose vocabulary, according to OMOP, is not SNOMED; otherwise null;
     - token: the name of the code as a concept of its own, if it was not translated to SNOMED;
     - label: its name in OMOP, in a dictionary or in a table of names;
-    - also: runners-up, which are other meanings that a table gives.
+    - also: runners-up, which are other meanings that a table gives;
+    - kind, namespace: what kind of code `snomed` is (`snomed.classify`).
     """
     table = pl.DataFrame({"code": codes.cast(pl.String).sort()})
-    system = pl.col("code").str.extract(r"^([^:]+):")
+    system = table["code"].str.extract(r"^([^:]+):")
     nothing = pl.lit(None, pl.String)
     own = system.is_not_null() & ~system.is_in([*settings.dictionaries, omop.CODE_SYSTEM])
     table = table.with_columns(
@@ -68,7 +69,10 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     untranslated = system.is_not_null() & (pl.col("snomed") == "")
     if settings.names:
         table = table.with_columns(label=pl.coalesce("label", names_of_codes.look_up(table, settings.names)))
-    return table.with_columns(token=pl.when(untranslated).then(pl.coalesce("token", "code")))
+    kinds = snomed.classify(table["snomed"])
+    return table.with_columns(
+        kinds["kind"], kinds["namespace"], token=pl.when(untranslated).then(pl.coalesce("token", "code"))
+    )
 
 
 def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:

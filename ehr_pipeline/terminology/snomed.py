@@ -106,10 +106,10 @@ _TAGS = (
     "|procedure|product|qualifier value|racial group|record artifact|regime/therapy|religion/philosophy"
     "|situation|social concept|specimen|staging scale|substance|tumor staging"
 )
-_TAGGED = re.compile(rf"(.*\S)\s*\((?:{_TAGS})\)\s*")
+TAGGED = rf"^(.*\S)\s*\((?:{_TAGS})\)\s*$"
+"""Pattern of a name that ends in a semantic tag; its group is the name without it."""
 
 
 def without_tag(name: str) -> str:
     """A name without its semantic tag: 'Asthma (disorder)' becomes 'Asthma'."""
-    match = _TAGGED.fullmatch(name)
-    return match[1] if match else name
+    return re.sub(TAGGED, r"\1", name)

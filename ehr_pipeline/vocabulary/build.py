@@ -148,7 +148,7 @@ def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, types: 
         .join(joined, on="concept", how="left", maintain_order="left")
         .with_columns(
             name=pl.col("name")
-            .map_elements(snomed.without_tag, return_dtype=pl.String)
+            .str.replace(snomed.TAGGED, "$1")
             .str.replace_all(UNSEEN, " ")
             .fill_null(pl.col("concept")),
             semantic_types=pl.col("semantic_types").fill_null(""),
