@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import results
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 from world_groups import shard_of
 
@@ -33,7 +34,7 @@ from ehr_pipeline.synthetic.worlds.write import draw
 INDEX, WINDOW = day("2012-01-01"), 365
 MODELS = ("age_sex", "rule_of_thumb", "counts", "recency", "recency_boosting")
 SETTINGS = PredictionsSettings(models=MODELS, labels=(), concepts=1_000, boosted_concepts=100, bootstrap=1_000)
-REPEATS, DRAWN, POPULATION = 2_000, 1_000, 400_000
+REPEATS, DRAWN, POPULATION, STEEP, ROWS = 2_000, 1_000, 400_000, 1.5, 4
 NULL, MOST_BELOW, NEAR = "stye", 0.03, 0.02
 
 
@@ -116,18 +117,40 @@ def compared(patients: Patients, told: Recorded, models: tuple[str, ...], seed: 
     return Judged.of(case), list(fits(case))
 
 
-def coverage(seed: int) -> float:
-    """Share of intervals of the AUROC that hold the true one, in REPEATS samples of DRAWN patients; scores are stored."""
+def coverage(seed: int, rows: int = 1) -> dict[str, float]:
+    """Shares of intervals that hold the true AUROC, calibration slope and intercept, in REPEATS samples of DRAWN rows.
+
+    Scores are stored. Predictions are too extreme, and too low: the true slope is 1 / STEEP. Each patient has so many `rows`, whose
+    risks are alike.
+    """
     rng = np.random.default_rng(seed)
-    score = rng.normal(-3, 1.2, POPULATION)
-    label = rng.random(POPULATION) < 1 / (1 + np.exp(-score))
-    true, held = metrics.auroc(label, score, np.ones(POPULATION)), 0
+    everybody = POPULATION // rows
+    risk = rng.normal(-3, 0.85, (everybody, 1)) + rng.normal(0, 0.85, (everybody, rows))
+    label = (rng.random((everybody, rows)) < expit(risk)).ravel()
+    risk, score = risk.ravel(), expit(STEEP * risk + 0.5).ravel()
+    ones = np.ones(len(risk))
+    true = {
+        "AUROC": metrics.auroc(label, risk, ones),
+        "slope": 1 / STEEP,
+        "intercept": metrics.calibration_intercept(label, score, ones),
+    }
+    held, one = dict.fromkeys(true, 0), np.ones(DRAWN // rows * rows)
     for repeat in range(REPEATS):
-        own = rng.choice(POPULATION, DRAWN, replace=False)
-        draws = Bootstrap(own, np.ones(DRAWN), 200, repeat).aurocs(label[own], score[own])
-        low, high = metrics.interval(draws)
-        held += low <= true <= high
-    return held / REPEATS
+        people = rng.choice(everybody, DRAWN // rows, replace=False)
+        own = (people[:, None] * rows + np.arange(rows)).ravel()
+        labels, scores = label[own], score[own]
+        draws, found = Bootstrap(own // rows, one, 400, repeat), metrics.recalibration(labels, scores, one)
+        assert found is not None
+        shift = metrics.calibration_intercept(labels, scores, one)
+        drawn = {
+            "AUROC": draws.aurocs(labels, scores),
+            "slope": draws.slopes(labels, scores, found),
+            "intercept": draws.intercepts(labels, scores, shift),
+        }
+        for name, values in drawn.items():
+            low, high = metrics.interval(values)
+            held[name] += low <= true[name] <= high
+    return {name: number / REPEATS for name, number in held.items()}
 
 
 def as_others(judged: Judged, fit: Fit) -> float:
@@ -202,6 +225,17 @@ def leak(seed: int, blocks: int) -> str:
     )
 
 
+def _covered() -> str:
+    shares = [
+        (about, ", ".join(f"{name} {share:.1%}" for name, share in coverage(0, rows).items()))
+        for about, rows in (("one row", 1), (f"{ROWS} rows", ROWS))
+    ]
+    return (
+        f"Shares of 95 % intervals that hold the true value, in {REPEATS:,} samples of {DRAWN:,} rows (stored scores that are too"
+        f" extreme; about 8 % cases): {'; '.join(f'with {about} for each patient, {found}' for about, found in shares)}."
+    )
+
+
 def main() -> None:
     """Measure all seeds, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -232,8 +266,7 @@ def main() -> None:
     )
     figures = (
         f"AUROC, average precision and Brier score differ from scikit-learn's by at most {max(apart):.1e}, over {len(apart)} fitted"
-        f" models. The 95 % intervals of AUROC hold the true value in {coverage(0):.1%} of {REPEATS:,} samples of {DRAWN:,}"
-        " patients (stored scores, about 8 % cases)."
+        f" models. {_covered()}"
     )
     text = "\n\n".join([about, results.table(head, shown), said, figures])
     results.write("tasks.py", "Tasks of the world `outcomes`", text)

@@ -124,7 +124,7 @@ PREDICTIONS = (
         description="What the encoder and simpler models predict of the clinical tasks, side by side on patients from whom nothing"
         " was learned. Empty without `[tasks]`.",
         reads=(VOCABULARY, PATIENT_DATASET, TASK_LABELS, ENCODER_CHECKPOINT),
-        version="9",
+        version="10",
         build=_task_results,
         heavy=True,
         section="predictions",

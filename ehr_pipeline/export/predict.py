@@ -305,6 +305,8 @@ def _facts(verdict: Row, results: TaskResults, applied: str) -> dict[str, object
         },
         "applied model": applied,
         "on the test side": {
-            name: final[name] for name in ("auroc", "auroc_low", "auroc_high", "slope_after", "intercept_after")
+            f"{name}{end}": final[f"{name}{end}"]
+            for name in ("auroc", "slope_after", "intercept_after")
+            for end in ("", "_low", "_high")
         },
     }

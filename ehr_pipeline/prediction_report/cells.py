@@ -32,25 +32,37 @@ def point(found: Point | None) -> str:
 
 def model(name: str, row: Mapping[str, Any]) -> dict[str, str]:
     """A row of the table of all models of a task."""
-    two = {
-        key: NONE if row[key] is None else f"{row[key]:.2f}"
-        for key in ("brier_skill", "slope", "intercept", "slope_after", "intercept_after")
-    }
+    names = ("slope", "intercept", "slope_after", "intercept_after")
     return {
         "name": name,
         "auroc": auroc(row["auroc"], row["auroc_low"], row["auroc_high"]),
         "precision": auroc(row["average_precision"]),
-        **two,
+        "brier_skill": signed(row["brier_skill"]),
+        **{each: bounded(row, each) for each in names},
     }
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A figure that may be negative, and is never shown as minus zero."""
+    return NONE if value is None else f"{value:z.{digits}f}"
+
+
+def bounded(row: Mapping[str, Any], name: str) -> Markup | str:
+    """A figure of a row of results, with its 95 % interval below it."""
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if value is None or low is None or high is None:
+        return signed(value)
+    interval = f"{signed(low)} to {signed(high)}"
+    return markup('{value}<br><span class="soft small">{interval}</span>', value=signed(value), interval=interval)
 
 
 def benefit(threshold: float, own: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, str]:
     """A row of the table of net benefit."""
     return {
         "threshold": f"{100 * threshold:.1f} %",
-        "model": f"{own['net_benefit']:.4f}",
-        "baseline": f"{baseline['net_benefit']:.4f}",
-        "all": f"{own['treat_all']:.4f}",
+        "model": signed(own["net_benefit"], 4),
+        "baseline": signed(baseline["net_benefit"], 4),
+        "all": signed(own["treat_all"], 4),
     }
 
 

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import People
-from ehr_pipeline.prediction_report import cells, definitions, pictures
+from ehr_pipeline.prediction_report import calibration_sentences, cells, definitions, pictures
 from ehr_pipeline.prediction_report import methods as methods_of
 from ehr_pipeline.prediction_report import statements as say
 from ehr_pipeline.prediction_report.curves import ALL
@@ -85,7 +85,7 @@ def _task(findings: Findings, row: Row) -> dict[str, Any]:
         "baseline_name": "",
         "model_name": "",
     }
-    model, baseline = (findings.results.final(task, row[kind]) if row[kind] else None for kind in ("model", "baseline"))
+    model, baseline = (_final(findings, row, kind) for kind in ("model", "baseline"))
     if model is None or baseline is None:
         return content
     return content | {
@@ -153,7 +153,19 @@ def calibration(findings: Findings) -> dict[str, Any] | None:
         return None
     path = findings.pictures / "calibration.png"
     pictures.calibration(path, panels)
-    return {"lead": say.calibration(), "picture": embedded(path), "alt": say.calibration_alt(panels)}
+    judged = [(row["name"], final) for row in findings.results.verdicts if (final := _final(findings, row, "model"))]
+    raw = [name for name, final in judged if final["intercept_after"] is None]
+    return {
+        "lead": calibration_sentences.lead(raw),
+        "found": calibration_sentences.miscalibrated([pair for pair in judged if pair[0] not in raw]),
+        "picture": embedded(path),
+        "alt": calibration_sentences.alt(panels),
+    }
+
+
+def _final(findings: Findings, verdict: Row, kind: str) -> Row | None:
+    """The results of the chosen model, or baseline, of a task; None if nothing was chosen."""
+    return findings.results.final(verdict["task"], verdict[kind]) if verdict[kind] else None
 
 
 def merged(bins: list[Row], below: int) -> list[tuple[float, float]]:

@@ -9,7 +9,7 @@ from ehr_pipeline.prediction_report import cells
 from ehr_pipeline.prediction_report.curves import KINDS, Curves, Worth, Z
 from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.predictions.table import CHANCE
-from ehr_pipeline.reports.statements.statement import Rate, Statement, are, counted, listed, markup, percent, say
+from ehr_pipeline.reports.statements.statement import Rate, Statement, are, counted, listed, markup, say
 
 VERDICTS = {
     "better": "better",
@@ -266,23 +266,6 @@ def curve_alt(found: Curves) -> str:
     best = [(kind, found.best(kind, None)) for kind in KINDS]
     text = "; ".join(f"best {kind} ({title(one[0])}) {one[1].value:.3f}" for kind, one in best if one)
     return f"Mean AUROC by the number of labels, one line for each model. With all labels: {text}. The table below has all figures."
-
-
-def calibration_alt(panels: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
-    """Describe calibration: for each task, the highest predicted risk and what was observed there."""
-    shares = "; ".join(
-        f"{name}: {percent(points[-1][1])} where {percent(points[-1][0])} was predicted" for name, points in panels
-    )
-    return f"Share with the outcome by predicted risk, one panel for each task. At the highest risk, {shares}."
-
-
-def calibration() -> Statement:
-    """Say how to read calibration."""
-    return say(
-        "How many of those with a predicted risk have the outcome, after recalibration on the validation side (Platt 1999). On the"
-        " diagonal, predictions are right. Slope below 1: too extreme; intercept below 0: too high. Neighbouring tenths of patients"
-        " stand together where too few have the outcome, or do not."
-    )
 
 
 def no_subgroups() -> Statement:

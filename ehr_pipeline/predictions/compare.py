@@ -227,13 +227,10 @@ class Judged:
 
     def row(self, slug: str, fit: Fit, draws: Floats | None) -> dict[str, Any]:
         """The row of results of a fitted model. `draws` are its AUROCs in the bootstrap draws, for the interval."""
-        label, weight, before, after = self.label, self.weight, fit.probability, fit.recalibrated
+        label, weight, before = self.label, self.weight, fit.probability
         low, high = metrics.interval(draws) if draws is not None else (None, None)
-        is_probability = (
-            fit.model.learner != "none"
-        )  # the score of a model without labels is not a probability until it is recalibrated
-        slope = metrics.recalibration(label, before, weight) if is_probability and fit.model.features else None
-        slope_after = metrics.recalibration(label, after, weight) if fit.calibration and fit.model.features else None
+        # the score of a model without labels is not a probability until it is recalibrated
+        is_probability = fit.model.learner != "none"
         return {
             "task": slug,
             "model": fit.model.name,
@@ -249,12 +246,29 @@ class Judged:
             "prevalence": float(np.average(label, weights=weight)),
             "brier": metrics.brier(label, before, weight) if is_probability else None,
             "brier_skill": metrics.brier_skill(label, before, weight) if is_probability else None,
-            "slope": slope.slope if slope else None,
-            "intercept": metrics.calibration_intercept(label, before, weight) if is_probability else None,
-            "slope_after": slope_after.slope if slope_after else None,
-            "intercept_after": metrics.calibration_intercept(label, after, weight) if fit.calibration else None,
-            "brier_after": metrics.brier(label, after, weight) if fit.calibration else None,
+            **self._calibrated("", before if is_probability else None, fit.final),
+            **self._calibrated("_after", fit.recalibrated if fit.calibration else None, fit.final),
+            "brier_after": metrics.brier(label, fit.recalibrated, weight) if fit.calibration else None,
         }
+
+    def _calibrated(self, suffix: str, probability: Floats | None, intervals: bool) -> dict[str, float | None]:
+        """Columns with calibration slope and intercept, and with their intervals if these are wanted. The same probability for
+        everybody has no slope."""
+        label, weight = self.label, self.weight
+        found: dict[str, float | None] = {
+            f"{name}{suffix}{end}": None for name in ("slope", "intercept") for end in ("", "_low", "_high")
+        }
+        if probability is None:
+            return found
+        fitted = metrics.recalibration(label, probability, weight) if np.ptp(probability) > 0 else None
+        shift = metrics.calibration_intercept(label, probability, weight)
+        found |= {f"slope{suffix}": fitted.slope if fitted else None, f"intercept{suffix}": shift}
+        draws = {"intercept": self.bootstrap.intercepts(label, probability, shift)} if intervals else {}
+        if fitted and intervals:
+            draws["slope"] = self.bootstrap.slopes(label, probability, fitted)
+        for name, values in draws.items():
+            found[f"{name}{suffix}_low"], found[f"{name}{suffix}_high"] = metrics.interval(values)
+        return found
 
 
 def scorable(rows: Rows) -> bool:

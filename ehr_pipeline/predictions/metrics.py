@@ -139,6 +139,37 @@ class Bootstrap:
         people, self._place = np.unique(patient, return_inverse=True)
         self._weight, self._times = weight, times_drawn(len(people), draws, seed)
 
+    def slopes(self, label: Flags, probability: Floats, found: Calibration) -> Floats:
+        """The calibration slope (B,) in each draw, where `found` is that of all rows.
+
+        Each is one step of Newton's method away from `found`: the intervals hold the true slope as often as those of whole fits, in
+        a hundredth of the time.
+        """
+        x = log_odds(probability)
+        centre = float(np.average(x, weights=self._weight))
+        x, chance = x - centre, found.apply(probability)
+        error, spread = label - chance, chance * (1 - chance)
+        up, up_x, one, one_x, one_xx = self._sums(error, error * x, spread, spread * x, spread * x * x)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            slopes: Floats = found.slope + (one * up_x - one_x * up) / (one * one_xx - one_x**2)
+        return slopes
+
+    def intercepts(self, label: Flags, probability: Floats, found: float) -> Floats:
+        """Calibration in the large (B,) in each draw, one step of Newton's method away from `found`, that of all rows."""
+        chance = Calibration(1.0, found).apply(probability)
+        up, spread = self._sums(label - chance, chance * (1 - chance))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shifts: Floats = found + up / spread
+        return shifts
+
+    def _sums(self, *columns: Floats) -> Floats:
+        """The weighted sums of k columns (n,) in each draw (k, B)."""
+        people = self._times.shape[1]
+        of_patient = np.stack([np.bincount(self._place, self._weight * each, people) for each in columns], 1)
+        at_once = max(1, _BLOCK // max(people, 1))
+        starts = range(0, len(self._times), at_once)
+        return np.concatenate([self._times[start : start + at_once] @ of_patient for start in starts]).T
+
     def aurocs(self, label: Flags, score: Floats) -> Floats:
         """The AUROC (B,) in each draw; NaN if a draw has no case or no non-case."""
         at_once = max(1, _BLOCK // max(len(label), 1))

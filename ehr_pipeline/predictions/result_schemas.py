@@ -6,10 +6,13 @@ RESULTS = schema_of(
     (TEXT, "task model"),
     (INTEGER, "labels replicate patients rows cases"),
     (REAL, "auroc auroc_low auroc_high average_precision prevalence brier brier_skill"),
-    (REAL, "slope intercept slope_after intercept_after brier_after"),
+    (REAL, "slope slope_low slope_high intercept intercept_low intercept_high"),
+    (REAL, "slope_after slope_after_low slope_after_high intercept_after intercept_after_low intercept_after_high"),
+    (REAL, "brier_after"),
 )
 """Columns of `results.csv`: a row for each fitted model. `labels` is null if all labels were used; `replicate` counts from 0.
-Patients, rows and cases are counted on the test side. Names with `_after` are measures after recalibration."""
+Patients, rows and cases are counted on the test side. Names with `_after` are measures after recalibration. `_low` and `_high` are
+the ends of 95 % intervals over patients, of models that were fitted with all labels or need none."""
 DIFFERENCES = schema_of(
     (TEXT, "task model baseline"), (INTEGER, "labels"), (REAL, "difference low high p q"), (TEXT, "verdict")
 )
@@ -54,10 +57,15 @@ MEANINGS = {
     "prevalence": "Share of cases on the test side.",
     "brier": "Mean squared error of the probabilities.",
     "brier_skill": "1 - brier / that of the prevalence.",
-    "slope": "Calibration slope: below 1 where predictions are too extreme.",
+    "slope": "Calibration slope: below 1 where predictions are too extreme. Empty where all predictions are the same.",
     "intercept": "Calibration in the large: below 0 where predictions are too high.",
     "slope_after": "The slope after recalibration on the validation side.",
     "intercept_after": "Calibration in the large after recalibration.",
+    **{
+        f"{name}_{end}": f"{which} bound of the 95 % interval of {name}, over patients."
+        for name in ("slope", "intercept", "slope_after", "intercept_after")
+        for end, which in (("low", "Lower"), ("high", "Upper"))
+    },
     "brier_after": "Mean squared error after recalibration.",
 }
 """The meaning of columns of `results.csv`."""

@@ -73,6 +73,8 @@ def result(task: str, model: str, labels: int | None, replicate: int, auroc: flo
         "auroc_high": auroc + width / 2 if final else None,
         "average_precision": 0.2,
         "prevalence": 0.1,
+        **{f"slope_after{end}": value for end, value in (("", 0.9), ("_low", 0.7), ("_high", 1.1))},
+        **{f"intercept_after{end}": value for end, value in (("", -0.001), ("_low", -0.2), ("_high", 0.2))},
     }
     return {name: told.get(name) for name in TABLES["results"].names}
 

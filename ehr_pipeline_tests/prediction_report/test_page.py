@@ -179,6 +179,24 @@ def test_the_page_is_whole_and_suppresses_small_counts(tmp_path: Path) -> None:
     assert html.count("data:image/png;base64,") == 2
 
 
+def test_predictions_are_called_wrong_only_where_the_interval_says_so(tmp_path: Path) -> None:
+    right = text_of(page.render(findings(whole(), tmp_path)))
+    assert "After recalibration, no error is shown for any of 2 tasks" in right
+    assert "0.90 0.70 to 1.10 0.00 -0.20 to 0.20" in right, "no minus zero"
+    bent = {"slope_after": 0.62, "slope_after_high": 0.8} | {"intercept_after_low": 0.1, "intercept_after": 0.15}
+    rows = tuple(row | bent if (row["task"], row["model"]) == ("a", "vectors") else row for row in whole().results)
+    wrong = text_of(page.render(findings(replace(whole(), results=rows), tmp_path)))
+    assert (
+        "predictions of the best model are too extreme for Task a &lt; (slope 0.62, 0.70 to 0.80) and too low on average for"
+        " Task a &lt; (intercept 0.15, 0.10 to 0.20)."
+    ) in wrong
+    none = {"slope_after": None, "intercept_after": None}
+    rows = tuple(row | none if row["task"] == "a" else row for row in whole().results)
+    assert "Not recalibrated, for too few cases: Task a &lt;." in text_of(
+        page.render(findings(replace(whole(), results=rows), tmp_path))
+    )
+
+
 def test_fine_tuned_models_stand_beside_the_others_and_are_explained(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     tuned = results(["a"], {**BETTER, "tuned_mask": rising(0.75, 0.06)})

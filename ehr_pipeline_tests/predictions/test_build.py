@@ -84,7 +84,10 @@ def test_recalibration_comes_from_the_validation_side(made: tuple[Path, TaskResu
     found = read_calibrations(out, "risky")
     (row,) = results.of("risky", "history_fitted", None)
     assert set(found) >= {"counts", "masked", "vectors"}
-    assert row["intercept_after"] is not None
+    assert row["intercept_after_low"] < row["intercept_after"] < row["intercept_after_high"]
+    (counts,) = results.of("risky", "counts", None)
+    for name in ("slope", "slope_after"):
+        assert counts[f"{name}_low"] < counts[name] < counts[f"{name}_high"]
     (masked,) = results.of("risky", "masked", 0)
     assert masked["brier"] is None, "a score without labels is no probability"
     assert masked["brier_after"] < 0.25

@@ -91,6 +91,27 @@ def test_patients_are_drawn_not_rows() -> None:
     assert np.mean(alone) == pytest.approx(metrics.auroc(label, probability, np.ones(300)), abs=0.01)
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_slopes_in_draws_are_those_of_whole_fits(rows: int) -> None:
+    """Up to a part of their spread, and just as spread: a draw takes one step of Newton's method. Patients have several rows."""
+    label, probability = drawn(900 * rows, 5, slope=0.6, shift=-0.3)
+    patient, weight = np.arange(900 * rows) // rows, np.random.default_rng(6).uniform(0.5, 2, 900 * rows)
+    draws = Bootstrap(patient, weight, 60, 0)
+    found = metrics.recalibration(label, probability, weight)
+    assert found is not None
+    shift = metrics.calibration_intercept(label, probability, weight)
+    slopes, shifts = draws.slopes(label, probability, found), draws.intercepts(label, probability, shift)
+    fits = []
+    for times, slope, of_all in zip(metrics.times_drawn(900, 60, 0), slopes, shifts, strict=True):
+        own = weight * times[patient]
+        whole = metrics.recalibration(label, probability, own)
+        assert whole is not None
+        fits.append(whole.slope)
+        assert slope == pytest.approx(whole.slope, abs=0.4 * np.std(slopes))
+        assert of_all == pytest.approx(metrics.calibration_intercept(label, probability, own), abs=0.4 * np.std(shifts))
+    assert np.std(slopes) == pytest.approx(np.std(fits), rel=0.05)
+
+
 def test_a_paired_difference_is_narrower_than_its_sides() -> None:
     label, probability = drawn(400, 4)
     other = probability + np.random.default_rng(1).normal(0, 0.02, 400)

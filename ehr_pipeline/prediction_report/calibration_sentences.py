@@ -1,0 +1,60 @@
+"""The sentences of the section on calibration."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, markup, percent, say
+
+MISTAKES = (
+    ("slope", 1.0, "too extreme", "too cautious"),
+    ("intercept", 0.0, "too high on average", "too low on average"),
+)
+"""A figure, its value where predictions are right, and what they are if its whole 95 % interval lies below or above this value."""
+
+
+def lead(raw: Sequence[str]) -> Statement:
+    """Say how to read the picture. `raw`: tasks with too few cases on the validation side to recalibrate."""
+    return say(
+        "How many of those with a predicted risk have the outcome, after recalibration on the validation side (Platt 1999).{raw} On"
+        " the diagonal, predictions are right. Slope below 1: too extreme; intercept below 0: too high. Neighbouring tenths of"
+        " patients are joined where too few have the outcome, or do not.",
+        raw=markup(" Not recalibrated, for too few cases: {tasks}.", tasks=listed(raw)) if raw else "",
+    )
+
+
+def miscalibrated(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Statement | None:
+    """Say where predictions are shown to be wrong, even after recalibration; None if nothing was recalibrated. `judged`: names of
+    tasks with the results of the best model."""
+    found: dict[str, list[Markup]] = {}
+    for figure, right, below, above in MISTAKES:
+        for name, row in judged:
+            value, low, high = (row[f"{figure}_after{end}"] for end in ("", "_low", "_high"))
+            if low is not None and high is not None and not low <= right <= high:
+                figures = f"({figure} {value:z.2f}, {low:z.2f} to {high:z.2f})"
+                cell = markup("{name} {figures}", name=name, figures=figures)
+                found.setdefault(below if high < right else above, []).append(cell)
+    if not judged:
+        return None
+    if not found:
+        return say(
+            "After recalibration, no error is shown for any of {tasks}: the 95 % intervals of slope and intercept, over patients,"
+            " include 1 and 0. A wide interval can hide an error.",
+            Rate.PREDICTIONS,
+            tasks=counted(len(judged), "task"),
+        )
+    return say(
+        "Even after recalibration, predictions of the best model are {wrong}. In brackets, 95 % intervals over patients, which do"
+        " not allow for the number of tasks. Otherwise no error is shown; a wide interval can hide one.",
+        Rate.PREDICTIONS,
+        wrong=listed(markup("{word} for {names}", word=word, names=listed(names)) for word, names in found.items()),
+    )
+
+
+def alt(panels: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
+    """Describe the picture: for each task, the highest predicted risk and what was observed there."""
+    shares = "; ".join(
+        f"{name}: {percent(points[-1][1])} where {percent(points[-1][0])} was predicted" for name, points in panels
+    )
+    return f"Share with the outcome by predicted risk, one panel for each task. At the highest risk, {shares}."
