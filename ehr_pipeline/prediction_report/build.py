@@ -27,7 +27,8 @@ def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: 
     encoders = {artifacts[name].manifest["inputs"][ENCODER_CHECKPOINT] for name in (FORECASTS, TASK_RESULTS)}
     forecasts = Forecasts.read(artifacts[FORECASTS].path) if len(encoders) == 1 else nothing()
     until = labels.manifest.get("settings", {}).get("observed_until", "last_event")
-    findings = Findings(results, tasks, labels.counts, naming, study, terms, out / "notes", forecasts, until)
+    draws = artifacts[TASK_RESULTS].manifest.get("settings", {}).get("bootstrap", Findings.draws)
+    findings = Findings(results, tasks, labels.counts, naming, study, terms, out / "notes", forecasts, until, draws)
     if tasks:
         (out / PAGE).write_text(page.render(findings), encoding="utf-8")
     head = [*(sections.head(findings) if tasks else ()), *next_concepts.head(forecasts, findings.disclosure)]

@@ -13,7 +13,7 @@ from ehr_pipeline.forecasts.table import Forecasts
 from ehr_pipeline.forecasts.table import nothing as no_forecasts
 from ehr_pipeline.prediction_report import curves
 from ehr_pipeline.prediction_report.curves import Curves, Worth
-from ehr_pipeline.predictions.table import TaskResults
+from ehr_pipeline.predictions.table import FEWEST_TO_CHOOSE, TaskResults
 from ehr_pipeline.tasks import censoring
 from ehr_pipeline.tasks.table import Definition
 
@@ -34,6 +34,8 @@ class Findings:
     forecasts: Forecasts = field(default_factory=no_forecasts)
     observed_until: str = "last_event"
     """Until when patients without a known end of observation are followed, as in the settings."""
+    draws: int = 1_000
+    """Bootstrap draws of the intervals, as in the settings."""
 
     @cached_property
     def disclosure(self) -> Disclosure:
@@ -54,6 +56,15 @@ class Findings:
     def named(self) -> dict[str, str]:
         """The name of each task, by its file name."""
         return {row["task"]: row["name"] for row in self.results.verdicts}
+
+    @property
+    def unchosen(self) -> list[str]:
+        """Names of the scored tasks with too few cases on the validation side to choose model and baseline by."""
+        return [
+            row["name"]
+            for row in self.results.verdicts
+            if row["model"] and self.counts[row["task"]]["by_side"]["validation"]["cases"] < FEWEST_TO_CHOOSE
+        ]
 
     @cached_property
     def tests(self) -> dict[str, int]:

@@ -1,19 +1,23 @@
 """Sentences on how the page's figures were computed."""
 
+from ehr_pipeline.predictions.table import DRAWS_OF_SUBGROUPS
 from ehr_pipeline.reports.statements.statement import Statement, say
 
 
-def methods() -> list[Statement]:
-    """Say how everything was computed."""
+def methods(draws: int) -> list[Statement]:
+    """Say how everything was computed. `draws`: bootstrap draws of patients."""
     return [
         say(
             "Histories are cut on the day of the prediction; nothing later is read. Samples of labels are nested: a smaller one is"
             " part of a larger one, and every model of a task has the same. Five samples up to 100 labels, three above."
         ),
         say(
-            "Intervals of AUROCs and of their differences: 1,000 draws of patients with replacement, the same draws for both sides"
-            " (Efron 1979). The mean over tasks has the mean standard error of its tasks, as if all went up and down together,"
-            " which is an upper bound, and the variance over samples of labels."
+            "Intervals of AUROCs, of their differences, and of slopes and intercepts: {draws:,} draws of patients with replacement,"
+            " the same draws for all models of a task (Efron 1979); {fewer:,} draws in subgroups. The standard error of a mean over"
+            " tasks is the mean of theirs, as if all went up and down together, which is an upper bound; the variance over samples"
+            " of labels is added.",
+            draws=draws,
+            fewer=min(draws, DRAWS_OF_SUBGROUPS),
         ),
         say(
             "How many labels of counting equal those of the model: the number at which the best baseline has the same mean AUROC,"
@@ -22,8 +26,8 @@ def methods() -> list[Statement]:
             " usual interval lies too high."
         ),
         say(
-            "Net benefit: true positives minus false positives weighted by the odds of the threshold, for each patient (Vickers and"
-            " Elkin 2006). Average precision is to be read beside the prevalence, which it has by chance."
+            "Net benefit: true positives minus false positives weighted by the odds of the threshold, for each prediction (Vickers"
+            " and Elkin 2006). Average precision is to be read beside the prevalence, which it has by chance."
         ),
     ]
 

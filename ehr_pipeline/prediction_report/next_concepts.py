@@ -7,6 +7,7 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.forecasts.cases import HORIZONS, YEAR
 from ehr_pipeline.forecasts.metrics import NEW, NEW_TIMES, RECURRING, RECURRING_BY
 from ehr_pipeline.forecasts.pictures import NAMES, WORDS
+from ehr_pipeline.forecasts.scores import COUNTING, HISTORY
 from ehr_pipeline.forecasts.table import Forecasts, Row
 from ehr_pipeline.prediction_report.cells import NONE
 from ehr_pipeline.prediction_report.findings import Findings
@@ -54,6 +55,8 @@ def forecasts(findings: Findings) -> dict[str, Any] | None:
 
 
 def _recall(found: Forecasts, horizon: str, name: str, model: str) -> str:
+    if name == NEW and model in (HISTORY, COUNTING):
+        return NONE  # of concepts that are new, a history says nothing: both would be popularity again
     wanted = (horizon, name, model, "recall")
     for row in found.forecasts:
         if (row["horizon"], row["list"], row["model"], row["measure"]) == wanted:

@@ -25,7 +25,7 @@ GUARDS = {
     "no_future": "Nothing after the day of the prediction is read",
     "test_side_unseen": "The encoder has seen no patient of the test side",
     "index_rule": "The rule for the index day does not read the outcome",
-    "rule_of_thumb": "The task needs more than a rule of thumb (if the model is above chance)",
+    "rule_of_thumb": "A rule of thumb is not enough (if the model is above chance)",
     "deciding_concepts": "No concept decides the outcome alone",
     "permuted_labels": "Permuted labels are not predicted",
     "enough_cases": "There are enough cases",
@@ -70,7 +70,10 @@ def _at_chance(findings: Findings, row: Row) -> bool:
 
 def tasks(findings: Findings) -> dict[str, Any]:
     """The table of tasks."""
-    return {"lead": say.table(findings.tests), "rows": [_task(findings, row) for row in findings.results.verdicts]}
+    return {
+        "lead": say.table(findings.tests, findings.unchosen),
+        "rows": [_task(findings, row) for row in findings.results.verdicts],
+    }
 
 
 def _task(findings: Findings, row: Row) -> dict[str, Any]:
@@ -79,6 +82,7 @@ def _task(findings: Findings, row: Row) -> dict[str, Any]:
         "name": row["name"],
         "verdict": say.verdict_of(row["verdict"], findings.results.compared(task), at_chance=_at_chance(findings, row)),
         "patients": shown.about(row["patients"]),
+        "rows": shown.about(row["rows"]),
         "cases": shown.about(row["cases"], row["rows"]),
         "share": shown.coarse(row["cases"], row["rows"]),
         **dict.fromkeys(("rule", "baseline", "model", "difference", "precision"), cells.NONE),
@@ -208,6 +212,7 @@ def _subgroup(findings: Findings, row: Row) -> dict[str, str]:
         "attribute": row["attribute"],
         "value": row["value"],
         "patients": shown.about(row["patients"]),
+        "rows": shown.about(row["rows"]),
         "cases": shown.about(row["cases"], row["rows"]),
         "auroc": cells.auroc(row["auroc"], row["auroc_low"], row["auroc_high"]),
         "predicted": f"{100 * row['predicted']:.1f} %",
@@ -267,8 +272,9 @@ def guards(findings: Findings) -> dict[str, Any]:
         if findings.naming.shows(row["concept"], row["patients"])
     ]
     of = {state: [row for row in rows if row["state"] is state] for state in (False, None, True)}
+    names = {state: {row["guard"] for row in own} for state, own in of.items()}
     return {
-        "lead": say.guards(len(of[False]), len(of[None]), len(rows)),
+        "lead": say.guards(len(names[False]), len(names[None] - names[False]), len(set().union(*names.values()))),
         "open": [*of[False], *of[None]],
         "rest": of[True],
         "about_concepts": say.concepts(bool(concepts)),
@@ -280,7 +286,10 @@ def methods(findings: Findings) -> dict[str, Any]:
     """How everything was computed."""
     rows = [(findings.named[each.slug], definitions.asked(each), len(each.outcome)) for each in findings.definitions]
     tuned = any(BY_NAME[row["model"]].learner == "tuned" for row in findings.results.results)
-    return {"notes": [*methods_of.methods(), *([methods_of.fine_tuned()] if tuned else [])], "definitions": rows}
+    return {
+        "notes": [*methods_of.methods(findings.draws), *([methods_of.fine_tuned()] if tuned else [])],
+        "definitions": rows,
+    }
 
 
 def _not_needed(findings: Findings) -> Statement | None:

@@ -66,7 +66,7 @@ def head(found: Worth | None, curves: Curves | None) -> Statement:
         " {high:+.3f}).{hardly}",
         Rate.PREDICTIONS,
         beginning=beginning,
-        word={"better": "better than", "level": "no better than", "worse": "worse than"}[found.verdict],
+        word={"better": "better than", "level": "not shown to be better than", "worse": "worse than"}[found.verdict],
         aurocs=aurocs,
         difference=found.difference,
         low=found.difference - Z * found.error,
@@ -113,7 +113,7 @@ def without_labels(curves: Curves | None) -> Statement | None:
     fewest = curves.baseline[0][0]
     worth, interval = _worth(equals, least, " labels"), _interval(least, most, curves.all)
     if low <= CHANCE:
-        worth, interval = "no better than chance", ""
+        worth, interval = "not shown to be better than chance", ""
     elif most <= fewest:
         worth, interval = f"no better than counting with {about(fewest)} labels", ""
     return say(
@@ -135,10 +135,11 @@ def verdicts(counts: Mapping[str, int], also_worse: int = 0, chance: int = 0) ->
     `also_worse`: number of tasks that do not need the model, and in which it is also worse than the best baseline. `chance`: number
     of tasks in which neither side beats chance.
     """
-    worse = f" (in {also_worse:,} of them it is also worse than the best baseline)" if also_worse else ""
+    of_them = "where" if also_worse == counts.get("not needed") else f"in {also_worse:,} of them"
+    worse = f" ({of_them} it is also worse than the best baseline)" if also_worse else ""
     words = {
         "better": "the model is better than the best baseline",
-        "level": "the model is level with the best baseline",
+        "level": "no difference from the best baseline is shown",
         "worse": "the model is worse than the best baseline",
         "not needed": f"the task does not need the model{worse}",
         "too few": "there are too few cases",
@@ -149,19 +150,19 @@ def verdicts(counts: Mapping[str, int], also_worse: int = 0, chance: int = 0) ->
         Rate.PREDICTIONS,
         tasks=counted(sum(counts.values()), "task"),
         parts=listed(parts),
-        chance=f" In {chance:,}, neither predicts better than chance." if chance else "",
+        chance=f" In {chance:,}, neither is shown to predict better than chance." if chance else "",
     )
 
 
 def at_chance(curves: Curves | None) -> Statement | None:
-    """Say that neither side predicts better than chance on average over tasks; None if one does, or nothing was scored."""
+    """Say that neither side is shown to predict better than chance on average over tasks; None if one is, or nothing was scored."""
     sides = [curves.best(kind, None) for kind in KINDS] if curves else []
     found = [point for side in sides if side for point in side[1:]]
     best = max(found, key=lambda point: point.value, default=None)
     if best is None or best.interval[0] > CHANCE:
         return None
     return say(
-        "<b>Neither predicts better than chance:</b> with all labels, the best mean AUROC is {auroc}, and 0.5 is chance.",
+        "<b>Neither is shown to predict better than chance:</b> with all labels, the best mean AUROC is {auroc}; chance is 0.5.",
         Rate.PREDICTIONS,
         auroc=cells.point(best),
     )
@@ -234,17 +235,21 @@ def verdict_of(verdict: str, compared: str, *, at_chance: bool = False) -> Marku
     return markup('<span class="{kind}">{words}</span>', kind=kind, words=words)
 
 
-def table(tests: Mapping[str, int]) -> Statement:
+def table(tests: Mapping[str, int], unchosen: Sequence[str]) -> Statement:
     """Say how to read the table of tasks. `tests`: for each chosen model, in how many tasks it was compared with the best
-    baseline."""
+    baseline. `unchosen`: tasks with too few cases to choose by."""
     tests_by_model = listed(f"{title(model)}: {counted(number, 'task')}" for model, number in tests.items())
     return say(
-        "On patients of the test side, whom neither the encoder nor any model has seen. Model and baseline of a task are chosen on"
-        " the validation side. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and “worse”: the"
+        "On patients of the test side, whom neither the encoder nor any model has seen. A patient can have several predictions, on"
+        " different days; cases and shares are those of predictions. Model and baseline of a task are chosen on the validation"
+        " side{unchosen}. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and “worse”: the"
         " false discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests}; everything else"
         " is “level”. “Does not need the model” is about the rule of thumb, whatever the difference is. “At chance”: the"
         " interval of the AUROC does not lie above 0.5.",
         tests=markup(" ({tests_by_model})", tests_by_model=tests_by_model) if tests else "",
+        unchosen=markup(", or, with under 20 cases there, by a fixed order ({tasks})", tasks=listed(unchosen))
+        if unchosen
+        else "",
     )
 
 
@@ -253,7 +258,8 @@ def curve(found: Curves) -> Statement:
     return say(
         "Mean AUROC over {tasks}, by the number of labels that a model is fitted with (half of them cases, as far as there are"
         " enough). Bands, of the model and the baseline that the first sentence compares: 95 % intervals over test patients and"
-        " over samples of labels.{untrained}",
+        " over samples of labels. The best of either side is chosen on the test side here, so both curves are a little too"
+        " high.{untrained}",
         tasks=counted(len(found.tasks), "task"),
         untrained=" The models of untrained weights show what comes of the architecture and the counting alone."
         if any(BY_NAME[name].kind == "control" for name in found.points)
@@ -270,30 +276,27 @@ def curve_alt(found: Curves) -> str:
 
 def no_subgroups() -> Statement:
     """Say that no subgroup is shown."""
-    return say("Subgroups are shown for tasks with at least 200 cases on the test side; there is none.")
+    return say("Subgroups are shown for tasks with at least 200 cases on the test side; there is no such task.")
 
 
 def subgroups() -> Statement:
     """Say how to read the table of subgroups."""
     return say(
-        "AUROC within each group, with its 95 % interval, which does not allow for how many groups there are; mean predicted risk"
-        " (after recalibration) beside the share that has the outcome. A group’s AUROC can be lower because its patients are more"
-        " alike, and not because the model treats them worse."
+        "For tasks with at least 200 cases on the test side: AUROC of the best model within each group, with its 95 % interval,"
+        " which does not allow for how many groups there are; mean predicted risk (after recalibration) beside the share that has"
+        " the outcome. A group’s AUROC can be lower because its patients are more alike, and not because the model treats them"
+        " worse. Fifth 1 has the least in the record."
     )
 
 
 def excluded(until: str) -> Statement:
     """Say what the flow shows, and until when patients are followed whose end of observation is unknown
     (`tasks.observed_until`)."""
-    end = (
-        "the day of the newest extract"
-        if until == "extract"
-        else "the last record, so who has no later record is left out"
-    )
+    end = "the day of the newest extract" if until == "extract" else "the patient’s last record"
     return say(
-        "From patients to labels. Numbers are rounded, and reasons with few patients stand together. Patients whose observation"
-        " ends within the window without the outcome are not counted as without it, but left out, with or without weights in their"
-        " place: see the definitions. Where no end is known of a patient, observation ends with {end}.",
+        "How many of the patients and days have a label, and why others have none. Numbers are rounded, and reasons with few"
+        " patients stand together. Who leaves observation within the window without the outcome has no label; the definitions of"
+        " the tasks say whether weights make up for this. Where the end of a patient’s observation is unknown, it is {end}.",
         end=end,
     )
 
@@ -301,17 +304,19 @@ def excluded(until: str) -> Statement:
 def concepts(any_listed: bool) -> Statement:
     """Say what the listed concepts are, or that there is none."""
     if not any_listed:
-        return say("No concept of a history decides an outcome by itself.")
+        return say(
+            "No concept of at least 50 histories is always, or never, followed by an outcome, beyond what chance gives."
+        )
     return say(
-        "Concepts after which the outcome always, or never, follows, among those that at least 50 patients have, and so often"
-        " that chance would give any of a task’s concepts in one task of a hundred (Bonferroni). They may be the"
-        " outcome under another name, or its work-up: look whether they belong into the list, or into a gap before the window."
+        "On the training side, the outcome always, or never, follows these concepts. Each is in at least 50 histories, and chance"
+        " would list a concept in one task of a hundred (Bonferroni). A concept that it always follows may be the outcome under"
+        " another name, or its work-up: it may belong into the list of the outcome, or before a gap. A concept that it never"
+        " follows may tell of patients who cannot have the outcome."
     )
 
 
 def guards(failed: int, unknown: int, of: int) -> Statement:
-    """Say how many of the guards (`of` in all) found something, and how many are open. A guard that found the same in several tasks
-    counts once, as in the table."""
+    """Say how many of the guards (`of` in all) found something in any task, and how many others are open."""
     if not failed and not unknown:
         return say("Each of {of} against results that are too good was passed.", of=counted(of, "guard"))
     parts = [f"{failed:,} found something"] if failed else []

@@ -20,12 +20,11 @@ from ehr_pipeline.predictions.metrics import Bootstrap, Calibration
 from ehr_pipeline.predictions.models import BY_NAME, Model
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, People, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings, replicates
+from ehr_pipeline.predictions.table import FEWEST_TO_CHOOSE
 
 Floats = NDArray[np.float64]
 FEWEST_CASES = 50
 """A model is scored only with at least this many cases on the test side, and as many non-cases."""
-FEWEST_TO_CHOOSE = 20
-"""The best model is chosen by the validation side only if this side has at least this many cases."""
 FEWEST_FITTED = 10
 """Fewest cases, and fewest non-cases, to fit a model on."""
 BOOSTED_FROM = 100

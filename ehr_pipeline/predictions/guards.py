@@ -80,7 +80,7 @@ def rule_is_enough(rule: tuple[float, Floats], model: tuple[float, Floats]) -> b
 
 def rule_of_thumb(task: str, is_enough: bool) -> dict[str, Any]:
     """The model has more than the rule of thumb."""
-    message = "this task does not need the model" if is_enough else "the model has more than the rule of thumb"
+    message = "this task does not need the model" if is_enough else "the rule of thumb is not shown to be enough"
     return row(result_schemas.RULE_OF_THUMB, task, not is_enough, message)
 
 

@@ -11,7 +11,7 @@ from ehr_pipeline.predictions import guards, metrics, result_schemas
 from ehr_pipeline.predictions.compare import FEWEST_CASES, Case, Fit, Judged, best
 from ehr_pipeline.predictions.models import RULE_OF_THUMB
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE
-from ehr_pipeline.predictions.table import TaskResults
+from ehr_pipeline.predictions.table import DRAWS_OF_SUBGROUPS, TaskResults
 from ehr_pipeline.tasks.table import Definition
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,7 @@ TIMES_PREVALENCE = (0.5, 1.0, 2.0, 4.0)
 FEWEST_FOR_SUBGROUPS = 200
 FEWEST_IN_SUBGROUP = 10
 SIGNIFICANT = 0.05
-AGES = ((0, 18, "under 18"), (18, 40, "18 to 39"), (40, 60, "40 to 59"), (60, 75, "60 to 74"), (75, 200, "75 and over"))
+AGES = ((0, 18, "0 to 17"), (18, 40, "18 to 39"), (40, 60, "40 to 59"), (60, 75, "60 to 74"), (75, 200, "75 and over"))
 QUINTILES = 5
 
 
@@ -204,7 +204,9 @@ def _subgroups(slug: str, case: Case, judged: Judged, fit: Fit) -> Iterator[dict
             score = fit.probability[own]
             low, high = None, None
             if enough:
-                draws = metrics.Bootstrap(patient[own], weight, min(case.settings.bootstrap, 200), case.seed)
+                draws = metrics.Bootstrap(
+                    patient[own], weight, min(case.settings.bootstrap, DRAWS_OF_SUBGROUPS), case.seed
+                )
                 low, high = metrics.interval(draws.aurocs(label, score))
             if value:
                 yield {

@@ -43,6 +43,8 @@ PREDICTED = pa.schema(
 )
 """Columns of predictions, as meds-evaluation 0.0.6 reads them."""
 Row = Mapping[str, Any]
+FEWEST_TO_CHOOSE, DRAWS_OF_SUBGROUPS = 20, 200
+"""Fewest cases on the validation side to choose the best model by this side; most bootstrap draws for a subgroup."""
 CHANCE = 0.5
 """AUROC of a model that knows nothing."""
 

@@ -18,7 +18,7 @@ REASONS = {
     NO_ENTRY: "never at risk, or not yet on the index day",
     NO_VISIT: "no visit to predict at",
     "not_in_data_set": "not in the data set",
-    "other_age_or_sex": "of another age or sex",
+    "other_age_or_sex": "of another age or sex, or not born yet",
     "not_observed": "not observed on the index day",
     "observed_too_short": "observed for too short a time",
     "few_visits_before": "too few visits in the history",

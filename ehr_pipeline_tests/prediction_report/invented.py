@@ -87,7 +87,14 @@ def definition(number: int, slug: str) -> Definition:
 
 def counts(dropped: dict[str, int]) -> dict[str, Any]:
     kept = 2_000 - sum(dropped.values())
-    return {"rows_in": 2_000, "kept": kept, "dropped": dropped, "cases": 123, "concepts": 2}
+    return {
+        "rows_in": 2_000,
+        "kept": kept,
+        "dropped": dropped,
+        "cases": 123,
+        "concepts": 2,
+        "by_side": {"validation": {"cases": 30}},
+    }
 
 
 WHICH = {"horizon": "365_days", "list": "recurring"}

@@ -59,8 +59,8 @@ def first_sentence(found: TaskResults, folder: Path) -> str:
          " +0.012, 95 % interval +0.002 to +0.022). How many labels counting needs to be as good can hardly be told (95 % interval"
          " 35 to 180): a difference that is only just found is often too large by chance."),
         ({**BETTER, "vectors": rising(0.50, 0.01), "masked": 0.68},
-         "With 100 labels, the model is no better than counting with as many (mean AUROC 0.680 against 0.680 over 2 tasks;"
-         " difference +0.000, 95 % interval -0.010 to +0.010)."),
+         "With 100 labels, the model is not shown to be better than counting with as many (mean AUROC 0.680 against 0.680 over 2"
+         " tasks; difference +0.000, 95 % interval -0.010 to +0.010)."),
         ({**BETTER, "vectors": rising(0.50, 0.01), "masked": 0.55}, "With 100 labels, the model is worse than counting with as"),
     ],
 )  # fmt: skip
@@ -100,15 +100,15 @@ def test_the_page_says_where_nothing_predicts(tmp_path: Path) -> None:
     curves = {"counts": rising(0.48, 0.01), "vectors": rising(0.49, 0.01), "masked": 0.5}
     found = findings(results(["a", "b"], curves, width=0.1, verdict="level"), tmp_path)
     _, chance, without, verdicts = (str(each) for each in sections.head(found))
-    best = "with all labels, the best mean AUROC is 0.517 (0.467–0.567), and 0.5 is chance."
-    assert chance == f"Neither predicts better than chance: {best}"
+    best = "with all labels, the best mean AUROC is 0.517 (0.467–0.567); chance is 0.5."
+    assert chance == f"Neither is shown to predict better than chance: {best}"
     assert (
         without
         == "Without a single label, its masked-token probability has a mean AUROC of 0.500 (95 % interval 0.450 to 0.550,"
-        " over 2 tasks): no better than chance."
+        " over 2 tasks): not shown to be better than chance."
     )
     assert verdicts.endswith(
-        "in 2 the model is level with the best baseline. In 2, neither predicts better than chance."
+        "in 2 no difference from the best baseline is shown. In 2, neither is shown to predict better than chance."
     )
     assert text_of(page.render(found)).count("level, both at chance") == 2
     better = findings(results(["a"], BETTER), tmp_path)
@@ -169,7 +169,7 @@ def test_the_page_is_whole_and_suppresses_small_counts(tmp_path: Path) -> None:
     assert not re.search(r"\b(1,?234|123)\b", html)
     assert "P-large" in told
     assert "P-small" not in told
-    assert "P-few about 300 <10 –" in told.replace("&lt;", "<")
+    assert "P-few about 300 about 300 <10 –" in told.replace("&lt;", "<")
     assert "Always &lt;one&gt;" in html
     assert "Rare" not in told
     assert "too few visits in the history or left within the window" in told

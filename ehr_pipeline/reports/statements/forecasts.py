@@ -14,7 +14,13 @@ BASELINE = {
 }
 NEARLY_ALL = 0.95
 """Recall of counting from which on ten named concepts can hardly miss one."""
-_VERDICT = {"better": "better than counting", "no better": "no better than counting", "worse": "worse than counting"}
+_VERDICT = {
+    "better": "better than counting",
+    "no better": "not shown to be better than counting",
+    "worse": "worse than counting",
+}
+HARDLY = "hardly better than counting"
+"""In place of "no better", if the interval of the difference lies above zero: the gain is smaller than a reader would notice."""
 
 
 def verdict(row: Mapping[str, Any], patients: str) -> Statement:
@@ -23,11 +29,12 @@ def verdict(row: Mapping[str, Any], patients: str) -> Statement:
     if row["verdict"] == "too few":
         return say("Of {kind}, {within}: too few patients of the test side had one to judge the forecast by.", **where)
     return say(
-        "Of {kind}, {within}: the forecast is <b>{verdict}</b>. Ten named concepts hold {recall} of those that were recorded,"
-        " with {baseline} alone {other} (difference {low} to {high} points, 95 % interval over {patients} patients).{easy}",
+        "Of {kind}, {within}: the forecast is <b>{verdict}</b>. Of those that were recorded, {recall} are among the ten that it"
+        " names, and {other} among the ten of {baseline} alone (difference {low} to {high} points, 95 % interval over {patients}"
+        " patients).{easy}",
         Rate.PREDICTIONS,
         patients=patients,
-        verdict=_VERDICT[row["verdict"]],
+        verdict=HARDLY if row["verdict"] == "no better" and row["low"] > 0 else _VERDICT[row["verdict"]],
         recall=percent(row["recall"], 1),
         other=percent(row["baseline_recall"], 1),
         baseline=BASELINE[row["baseline"]],
@@ -72,8 +79,8 @@ def lead(verdicts: int, recurring: float, new: float) -> Statement:
         " follow: of those that the patient never had (new), and of those that the patient had (recurring). Recall at ten: of what"
         " was recorded, the share among the ten. The baselines are counted on the training side; no side knows the day of the next"
         " visit. “Better” needs an interval above zero and a gain that a reader would notice: {recurring:.0f} points of recurring"
-        " concepts, {new:g} times as many new ones. So “no better” can stand beside an interval above zero. The {verdicts} are not"
-        " adjusted for their number.",
+        " concepts, {new:g} times as many new ones. “Hardly better”: the interval lies above zero, but the gain is smaller. The"
+        " {verdicts} are not adjusted for their number.",
         recurring=100 * recurring,
         new=new,
         verdicts=counted(verdicts, "verdict"),

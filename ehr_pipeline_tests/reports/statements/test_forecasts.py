@@ -17,13 +17,14 @@ ROW = {
 }
 
 
-def test_no_better_than_counting_is_said_with_its_figures() -> None:
+def test_hardly_better_than_counting_is_said_with_its_figures() -> None:
     said = forecasts.verdict(ROW, "about 1,180")
     assert str(said) == (
-        "Of concepts that a patient never had, within a year: the forecast is no better than counting. Ten named concepts hold"
-        " 16.4 % of those that were recorded, with popularity by age and sex alone 15.6 % (difference +0.4 to +1.1 points, 95 %"
-        " interval over about 1,180 patients)."
+        "Of concepts that a patient never had, within a year: the forecast is hardly better than counting. Of those that were"
+        " recorded, 16.4 % are among the ten that it names, and 15.6 % among the ten of popularity by age and sex alone (difference"
+        " +0.4 to +1.1 points, 95 % interval over about 1,180 patients)."
     )
+    assert "is not shown to be better than counting" in str(forecasts.verdict({**ROW, "low": -0.001}, "about 1,180"))
     assert said.rate == Rate.PREDICTIONS
 
 
@@ -31,7 +32,7 @@ def test_no_better_than_counting_is_said_with_its_figures() -> None:
 def test_other_verdicts(verdict: str, words: str) -> None:
     said = str(forecasts.verdict({**ROW, "verdict": verdict, "list": "recurring", "baseline": "counting"}, "about 900"))
     assert words in said
-    assert "with the patient's own history and popularity alone" in said.replace("&#39;", "'")
+    assert "among the ten of the patient's own history and popularity alone" in said.replace("&#39;", "'")
 
 
 def test_of_too_few_patients_no_figure_is_shown() -> None:
