@@ -1,5 +1,6 @@
 """Sections of RESULTS.md: each script writes its own, and leaves the others as they are."""
 
+import os
 import platform
 import re
 from collections.abc import Sequence
@@ -31,16 +32,28 @@ def write_part(script: str, title: str, heading: str, text: str) -> None:
     write(script, title, "\n\n".join(f"### {name}\n\n{told.strip()}" for name, told in parts.items()))
 
 
+UNITS = {
+    "amx_bf16": "AMX",
+    "avx512_bf16": "AVX-512 BF16",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+}
+"""Instructions for products of matrices, best first, by their flags in Linux. Processors of one name differ in them, and so in
+speed."""
+
+
 def machine() -> str:
-    """Processor, cores, Python: no names of hosts."""
-    model = platform.processor() or platform.machine()
+    """Cores, processor, its units for products of matrices, Python; no names of hosts."""
+    model, best = platform.processor() or platform.machine(), ""
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        found = re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
+        text = info.read_text(encoding="utf-8")
+        found = re.search(r"model name\s*:\s*(.+)", text)
         model = " ".join(found[1].split()) if found else model
-    import os
-
-    return f"{len(os.sched_getaffinity(0))} cores ({model}), Python {platform.python_version()}"
+        flags = re.search(r"flags\s*:\s*(.+)", text)
+        best = next((f" with {UNITS[unit]}" for unit in UNITS if flags and unit in flags[1].split()), "")
+    return f"{len(os.sched_getaffinity(0))} cores ({model}{best}), Python {platform.python_version()}"
 
 
 def table(header: tuple[str, ...], rows: Sequence[Sequence[object]]) -> str:

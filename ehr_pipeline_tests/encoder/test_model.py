@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from transformers import RobertaPreLayerNormForMaskedLM
 
+from ehr_pipeline.encoder import model as model_module
 from ehr_pipeline.encoder import packing
 from ehr_pipeline.encoder.model import PackedEncoder, attend, config_for, new_model, visibility
 from ehr_pipeline.encoder.objectives.masked import Masked
@@ -127,14 +128,29 @@ def test_attention_of_a_training_in_bfloat16_is_that_of_float32(
         assert (ours - theirs).norm() < (0.1 if dropout else 0.01) * theirs.norm()
 
 
-def test_vectors_are_computed_by_fused_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_attention_is_used_but_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[torch.dtype] = []
     monkeypatch.setattr(F, "scaled_dot_product_attention", lambda query, *_, **__: asked.append(query.dtype) or query)
     heads = torch.zeros(3, 1, 1, 4, 8)
     bias = torch.zeros(1, 1, 4, 4)
     attend(*heads.bfloat16(), bias, 0.0)
     attend(*heads.requires_grad_(), bias, 0.0)
-    assert asked == [torch.bfloat16, torch.float32]
+    assert asked == [torch.float32]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5])
+def test_attention_for_vectors_is_the_same_some_rows_at_a_time(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five rows, so that the last group may be smaller; the last layer asks for fewer places than there are."""
+    rng = torch.Generator().manual_seed(0)
+    segments = torch.randint(1, 4, (5, 16), generator=rng).sort().values
+    bias = visibility(segments, torch.float32)[:, :, :6]
+    query = torch.randn(5, 4, 6, 8, generator=rng).bfloat16()
+    key, value = torch.randn(2, 5, 4, 16, 8, generator=rng).bfloat16()
+    monkeypatch.setattr(model_module, "SCORES_AT_A_TIME", rows * 4 * 6 * 16)
+    ours = attend(query, key, value, bias, 0.0)
+    expected = F.scaled_dot_product_attention(query.float(), key.float(), value.float(), attn_mask=bias)
+    assert ours.dtype == torch.bfloat16
+    assert (ours.float() - expected).norm() < 0.01 * expected.norm()
 
 
 def test_patients_in_one_row_never_see_each_other(sequences: Sequences) -> None:
