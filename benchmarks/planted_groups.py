@@ -179,6 +179,7 @@ def section(found: dict[str, dict[int, Figures]], options: argparse.Namespace) -
     def near(world: str, row: str, name: str) -> float:
         return float(np.mean([figures[row][name] for figures in found[world].values()]))
 
+    left = [world for world in WORLDS if world not in worlds]
     ranges = [
         (float(np.ptp(figures[row]["indices"])), f"{world}, {row}")
         for world in worlds
@@ -189,7 +190,8 @@ def section(found: dict[str, dict[int, Figures]], options: argparse.Namespace) -
         (world, ", ".join(map(str, found[world])), f"{near(world, 'members', 'count'):,.0f}") for world in worlds
     ]
     tables = (
-        [(row, *(interval(index(world, row)) for world in worlds)) for row in ROWS],
+        [(row, *(interval(index(world, row)) for world in worlds)) for row in ROWS]
+        + [("the disease itself, no vector", *(interval(itself(found[world])) for world in worlds))],
         [(row, *(interval(apart(world, row), signed=True) for world in worlds)) for row in ROWS[:-1]],
         [(row, *(f"{near(world, row, 'nearest'):.3f}" for world in worlds)) for row in ROWS]
         + [("by chance", *(f"{near(world, 'members', 'by chance'):.3f}" for world in worlds))],
@@ -205,6 +207,7 @@ def section(found: dict[str, dict[int, Figures]], options: argparse.Namespace) -
             f"{options.patients:,} patients drawn in each extract, {SHARE:.0%} of them with a skin disease; the demo's encoder,"
             f" {options.epochs} epochs; concepts pooled by semantic type, in `base` by the demo's list. Extracts measured:",
             results.table(("world", "seeds", "members of groups, mean"), members),
+            *([f"Not measured with the vectors of today: {', '.join(left)}."] if left else []),
             f"Adjusted Rand index by k-means, as many clusters as groups, among the members of the groups; {options.starts} starts,"
             " each the best of ten. Mean over seeds, with the 95 % interval of Student's t over seeds (starts averaged in each);"
             " one seed has no interval:",
@@ -230,6 +233,11 @@ def section(found: dict[str, dict[int, Figures]], options: argparse.Namespace) -
     )
 
 
+def itself(found: dict[int, Figures]) -> list[float]:
+    """The index of the diseases with the groups, of each seed."""
+    return [figures["members"]["disease itself"] for figures in found.values()]
+
+
 def by_disease(found: dict[int, Figures]) -> tuple[str, ...]:
     """In `base` a group belongs to a disease: how far an index is that of the diseases, which everybody's cohort tells."""
     if not found:
@@ -238,12 +246,11 @@ def by_disease(found: dict[int, Figures]) -> tuple[str, ...]:
     def seeds(row: str, name: str) -> list[float]:
         return [figures[row][name] for figures in found.values()]
 
-    itself = interval(seeds("members", "disease itself"))
     rows = [(row, interval(seeds(row, "disease")), interval(seeds(row, "within"))) for row in ROWS]
     return (
-        f"In `base`, each group belongs to one disease, and the disease itself, which the cohort names, has an index of {itself}."
-        " So an index there tells first of all how far clusters repeat the diseases. What they tell of groups is the mean index"
-        " among the patients of each disease:",
+        "In `base`, each group belongs to one disease, and the disease itself, which the cohort names, has an index of"
+        f" {interval(itself(found))}. So an index there tells first of all how far clusters repeat the diseases. What they tell of"
+        " groups is the mean index among the patients of each disease:",
         results.table(("vectors", "index with the disease", "index within a disease"), rows),
     )
 

@@ -167,8 +167,8 @@ YEARS = (2006, 2009, 2012, 2015, 2018)
 Scored = list[tuple[NDArray[np.float64], NDArray[np.bool_]]]
 
 
-def bayes(blocks: int) -> dict[str, tuple[int, float]]:
-    """By Monte Carlo over many patients: outcomes, and the AUROC of the true risk, of each of OUTCOMES."""
+def bayes(blocks: int) -> dict[str, tuple[float, int]]:
+    """By Monte Carlo over many patients: the AUROC of the true risk, and outcomes, of each of OUTCOMES."""
     mechanisms = make(World.of(SEED + 1, 0.5), ["outcomes"])
     planted = next(one for one in mechanisms if isinstance(one, outcomes.Outcomes))
     scores: dict[str, Scored] = {one.name: [] for one in drivers.OUTCOMES}
@@ -184,14 +184,16 @@ def bayes(blocks: int) -> dict[str, tuple[int, float]]:
     found = {}
     for name, parts in scores.items():
         risk, happened = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-        found[name] = int(happened.sum()), float(roc_auc_score(happened, risk))
+        found[name] = float(roc_auc_score(happened, risk)), int(happened.sum())
     return found
 
 
-def by_counts(blocks: int, codes: int = 150) -> dict[str, list[float]]:
-    """AUROC of gradient boosting on counts of codes before each of YEARS; half of the patients are held out.
+def by_counts(blocks: int, codes: int = 150) -> dict[str, list[tuple[float, int]]]:
+    """AUROC before each of YEARS, and outcomes that it rests on, by gradient boosting on counts of codes; half of the patients are
+    held out.
 
-    Two figures: counts of the last two years, and of the whole record before the day. Both know age, sex and years of record.
+    Two figures: counts of the last two years, and of the whole record before the day. Both know age, sex and years of record. For
+    an order of A and B, a third one, without learning: whether the last two years hold B alone, neither or both, or A alone.
     """
     world = World.of(SEED + 2, 0.5)
     mechanisms = make(world, ["outcomes"])
@@ -215,12 +217,16 @@ def by_counts(blocks: int, codes: int = 150) -> dict[str, list[float]]:
                 features[one.name].append(table[mine["person"].to_numpy()])
                 happened[one.name].append(mine["happened"].to_numpy())
                 held[one.name].append(mine["person"].to_numpy() % 2 == 1)
-    return {
-        name: _boosted(
-            np.concatenate(features[name]), np.concatenate(happened[name]), np.concatenate(held[name]), len(columns)
-        )
-        for name in features
-    }
+    found = {}
+    for one in drivers.OUTCOMES:
+        name = one.name
+        table, true = np.concatenate(features[name]), np.concatenate(happened[name])
+        found[name] = _boosted(table, true, np.concatenate(held[name]), len(columns))
+        if one.among_both:
+            a, b = (table[:, 3 + place[row]] > 0 for row in world.book.rows(drivers.PAIRS[one.pair]))
+            auroc = float(roc_auc_score(true, b.astype(int) - a))
+            found[name].append((auroc, int(true.sum())))
+    return found
 
 
 @dataclass(frozen=True)
@@ -246,8 +252,8 @@ class _Flat:
 
 def _boosted(
     features: NDArray[np.float32], happened: NDArray[np.bool_], held: NDArray[np.bool_], columns: int
-) -> list[float]:
-    """AUROC by the counts of two years and by those of all years, each with the three features before them."""
+) -> list[tuple[float, int]]:
+    """AUROC by the counts of two years and by those of all years, each with the three features before them; and outcomes."""
     half = ~held
     reached = []
     for first in (3, 3 + columns):
@@ -257,8 +263,13 @@ def _boosted(
         )
         model.fit(features[half][:, chosen], happened[half])
         score = model.predict_proba(features[~half][:, chosen])[:, 1]
-        reached.append(float(roc_auc_score(happened[~half], score)))
+        reached.append((float(roc_auc_score(happened[~half], score)), int(happened[~half].sum())))
     return reached
+
+
+def _auroc(found: tuple[float, int], digits: int = 2) -> str:
+    """An AUROC with half of its 95 % interval, as by chance (Hanley & McNeil 1982, with far more rows than outcomes)."""
+    return f"{found[0]:.{digits}f} ± {1.96 * 0.29 / found[1] ** 0.5:.{digits}f}"
 
 
 def risks(blocks: int, counted: int) -> None:
@@ -270,10 +281,10 @@ def risks(blocks: int, counted: int) -> None:
             one.driver,
             "with A and B" if one.among_both else "all",
             f"{one.auroc:.2f}",
-            f"{drawn[one.name][1]:.3f} ± {1.96 * 0.29 / drawn[one.name][0] ** 0.5:.3f}",
-            f"{drawn[one.name][0]:,}",
-            f"{counts[one.name][0]:.2f}",
-            f"{counts[one.name][1]:.2f}",
+            _auroc(drawn[one.name], 3),
+            f"{drawn[one.name][1]:,}",
+            *map(_auroc, counts[one.name]),
+            *[""] * (3 - len(counts[one.name])),
         )
         for one in drivers.OUTCOMES
     ]
@@ -286,12 +297,13 @@ def risks(blocks: int, counted: int) -> None:
         "Outcomes",
         "Counts of two years",
         "Of all years",
+        "A alone, or B alone, in two years",
     )
     text = (
         f"True risk: {blocks * BLOCK:,} patients, every 1 January on which they are at risk. Counts: gradient boosting on counts of"
         f" codes before 1 January of {', '.join(map(str, YEARS))}, {counted * BLOCK:,} patients, half of them held out. The driver"
         " of the outcomes by counts is a count of two years. Counts of two years know a little of an order: which of the two is"
-        " still among them."
+        " still among them. The last column is the AUROC of that alone, without any learning, in all of these patients."
     )
     results.write_part("worlds.py", TITLE, "Outcomes of known risk", f"{text}\n\n{results.table(header, lines)}")
 

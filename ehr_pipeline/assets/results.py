@@ -87,7 +87,7 @@ RESULTS = (
         description="Which concepts go together, and in which order, by counting and by the encoder, compared as graphs; and the"
         " edges on which the evidence agrees.",
         reads=(ENCODER_CHECKPOINT, VOCABULARY, MAPPED_EVENTS, PATIENT_DATASET),
-        version="4",
+        version="5",
         section="relations",
         also=(identity.seed, identity.habits),
         checks=(rows.rows_conserved, relations.two_are_compared, relations.few_are_suppressed),

@@ -70,9 +70,7 @@ def counted(occurrences: Occurrences, pairs: Pairs) -> Evidence:
     order = measures.direction(pairs.risks.cases, pairs.risks.expected)
     together = [*_of_visits(occurrences), *_of_patients(occurrences, pairs)]
     after = _filled(pairs.risks.ratio(), _risk_of_few(pairs), pairs.risks.cases > 0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        spread = (np.log(after.high) - np.log(after.low)) / (2 * measures.NORMAL)
-        p = measures.two_sided(measures.calibrated(np.log(after.value) / spread))
+    p = measures.two_sided(measures.calibrated(pairs.risks.deviate()))
     risk = Measure(AFTER, _small(after.value), followed, directed=True, **_interval(after), q=_of_all(p))
     others = pairs.risks.others.astype(np.int32)
     return Evidence((*together, risk), order, _of_all(order.p), occurrences.patients, others)

@@ -19,6 +19,8 @@ NORMAL = float(special.ndtri(0.975))
 QUARTILES_APART = 2 * float(special.ndtri(0.75))
 LEAST_CHANCE = 1e-9
 """Smallest probability of a binomial number; with a smaller one it is a Poisson number all the same."""
+LEAST_P = 1e-300
+"""Smallest p value that is turned into a deviate, so that deviates stay finite."""
 POLISHES, FEWEST_CONTROLS = 3, 20
 """Rounds of the median polish; and the fewest deviates of a concept from which its usual deviate is estimated."""
 
@@ -111,6 +113,21 @@ def benjamini_hochberg(p: Floats) -> Floats:
     return found.reshape(p.shape)
 
 
+def upper_tail(number: Floats, mean: Floats, variance: Floats) -> Floats:
+    """The probability that a sum of hypergeometric numbers of this mean and variance is `number` or more; NaN if it cannot vary.
+
+    Each hypergeometric number is a sum of independent yes-or-no variables (Vatutin & Mikhailov 1982), and so their sum is one, too.
+    It is nearly binomial, with the number and the probability that give its mean and variance (Ehm 1991). A normal deviate (Mantel
+    & Haenszel 1959) finds too many rare pairs, because their numbers are skewed.
+    """
+    known = variance > 0
+    mean = np.where(known, mean, 1.0)
+    a = np.maximum(np.rint(number), 0)
+    chance = np.maximum(1 - np.where(known, variance, 0.5) / mean, LEAST_CHANCE)
+    tail = special.betainc(np.maximum(a, 1), np.maximum(mean / chance - a, 0) + 1, chance)
+    return np.where(known, np.where(a > 0, tail, 1.0), np.nan)
+
+
 @dataclass(frozen=True)
 class OddsSums:
     """Sums over strata from which the Mantel-Haenszel odds ratio, its interval and its test are computed.
@@ -147,18 +164,8 @@ class OddsSums:
         return Ratio.of(np.log(r) - np.log(s), variance)
 
     def tail(self) -> Floats:
-        """The probability that this many or more have both, if the odds ratio is 1 in every stratum; NaN if a cannot vary.
-
-        The sum of a over strata is a sum of independent yes-or-no variables, since each hypergeometric number is one (Vatutin &
-        Mikhailov 1982). So it is nearly binomial, with the number and the probability that give its mean and variance (Ehm 1991).
-        A normal deviate (Mantel & Haenszel 1959) finds too many rare pairs, because their numbers are skewed.
-        """
-        known = self.variance > 0
-        mean = np.where(known, self.expected, 1.0)
-        a = np.maximum(np.rint(mean + self.r - self.s), 0)  # in each stratum, R - S is a minus its expected number
-        chance = np.maximum(1 - np.where(known, self.variance, 0.5) / mean, LEAST_CHANCE)
-        tail = special.betainc(np.maximum(a, 1), np.maximum(mean / chance - a, 0) + 1, chance)
-        return np.where(known, np.where(a > 0, tail, 1.0), np.nan)
+        """The probability that this many or more have both, if the odds ratio is 1 in every stratum; NaN if a cannot vary."""
+        return upper_tail(self.expected + self.r - self.s, self.expected, self.variance)
 
 
 @compiled
@@ -212,6 +219,16 @@ class RiskSums:
         """The Mantel-Haenszel relative risk with the variance of Greenland & Robins (1985)."""
         r, s = np.where(self.r > 0, self.r, np.nan), np.where(self.s > 0, self.s, np.nan)
         return Ratio.of(np.log(r) - np.log(s), self.v / (r * s))
+
+    def deviate(self) -> Floats:
+        """The normal deviate with the same mid-P value (Lancaster 1961) as the number of cases, above 0 if there are more than
+        expected with a relative risk of 1 in every stratum; NaN if the number cannot vary.
+
+        In each stratum, R - S is the number of cases minus its expected number, and V is close to its variance.
+        """
+        mean = self.cases - self.r + self.s
+        tails = upper_tail(self.cases, mean, self.v) + upper_tail(self.cases + 1, mean, self.v)
+        return np.asarray(-special.ndtri(np.clip(tails / 2, LEAST_P, 1 - np.finfo(float).eps)))
 
 
 @compiled

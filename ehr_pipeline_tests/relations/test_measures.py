@@ -102,12 +102,13 @@ def test_over_strata_the_odds_ratio_and_its_interval_are_those_of_their_sources(
     assert found.variance[0, 0] == pytest.approx(expected.var().sum(), rel=1e-9)
 
 
-def exact_tail(strata: list[tuple[int, int, int, int]]) -> float:
-    """The probability of as many with both or more, by convolution of the hypergeometric distributions of the strata."""
+def exact_tail(strata: list[tuple[int, int, int, int]], more: int = 0) -> float:
+    """The probability of as many with both or more (and of `more` besides), by convolution of the hypergeometric distributions of
+    the strata."""
     found = np.ones(1)
     for _, one, other, total in strata:
         found = np.convolve(found, stats.hypergeom(total, one, other).pmf(np.arange(min(one, other) + 1)))
-    return float(found[sum(both for both, *_ in strata) :].sum())
+    return float(found[sum(both for both, *_ in strata) + more :].sum())
 
 
 @pytest.mark.parametrize(
@@ -169,6 +170,30 @@ def test_over_strata_the_relative_risk_is_that_of_its_source() -> None:
     assert found.low[0, 0] == pytest.approx(r / s * np.exp(-stats.norm.ppf(0.975) * variance**0.5), rel=1e-9)
     assert risks_of(strata).expected[0, 0] == pytest.approx((n * y / m).sum(), rel=1e-12)
     assert (risks_of(strata).cases[0, 0], risks_of(strata).others[0, 0]) == (18, 33)
+
+
+@pytest.mark.parametrize(
+    "strata",
+    [
+        [(15, 60, 9, 120), (3, 10, 20, 50), (0, 8, 4, 30)],
+        [(1, 1, 0, 20), (1, 2, 1, 30), (1, 1, 2, 40)] * 2 + [(0, 1, 2, 40)] * 40,
+        [(0, 5, 1, 40)] * 3,
+        [(0, 30, 20, 60), (1, 25, 18, 50)],
+    ],
+)
+def test_over_strata_the_deviate_of_a_relative_risk_is_near_that_of_the_exact_mid_p_value(
+    strata: list[tuple[int, int, int, int]],
+) -> None:
+    tables = [(x, n, x + y, n + m) for x, n, y, m in strata]
+    expected = -stats.norm.ppf((exact_tail(tables) + exact_tail(tables, 1)) / 2)
+    assert risks_of(strata).deviate()[0, 0] == pytest.approx(expected, rel=0.1, abs=0.06)
+
+
+def test_deviates_of_relative_risks_are_finite_unless_nothing_can_vary() -> None:
+    assert np.isnan(risks_of([(0, 5, 0, 9), (2, 2, 3, 3), (1, 4, 0, 0)]).deviate()[0, 0])
+    far = [risks_of([cells] * 50).deviate()[0, 0] for cells in ((50, 60, 0, 90), (0, 60, 50, 90))]
+    assert far[0] > 30
+    assert -9 < far[1] < -8
 
 
 def test_what_is_usual_for_a_concept_is_taken_off_and_what_is_not_stays() -> None:
