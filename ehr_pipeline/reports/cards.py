@@ -251,10 +251,18 @@ def marks(rows: list[ConceptRow]) -> list[str]:
 
 def title(rows: list[ConceptRow], disease: str) -> str:
     """Return a cluster's title: the disease of most of its patients, if there is one, and its most important lifted concepts, or
-    that nothing marks it. A concept that fewer than half of the patients have stands with their share."""
-    over = [row for row in rows if row.over and row.name != disease]
-    named = [f"{row.name} ({row.share})" if _of_few(row.share) else row.name for row in over if row.lifted][:TITLE]
-    marked = ", ".join(named) or (UNLIFTED if over else NOTHING)
+    that nothing marks it. A concept that fewer than half of the patients have stands with their share.
+
+    If a less frequent concept is the most important one, the title begins with those: a cluster of young patients without other
+    diagnoses is not called by a symptom that a third of them have.
+    """
+    over, under = ([row for row in rows if row.over == side and row.name != disease] for side in (True, False))
+    lifted = [row for row in over if row.lifted]
+    marked = ", ".join(f"{row.name} ({row.share})" if _of_few(row.share) else row.name for row in lifted[:TITLE])
+    if under and (not lifted or under[0].importance > lifted[0].importance):
+        less = "less often " + ", ".join(row.name for row in under[:TITLE])
+        marked = f"{less}; more often {marked}" if marked else less
+    marked = marked or (UNLIFTED if over else NOTHING)
     return f"{disease}: {marked}" if disease else marked
 
 

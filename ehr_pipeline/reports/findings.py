@@ -275,6 +275,15 @@ class Findings:
             "followed": cards.quartiles(self._spans.followed[members], rule),
         }
 
+    @property
+    def known_at_start(self) -> str:
+        """The share of patients whose first record of a disease is of the first day of their record; empty below a tenth, and where
+        the cohort is everybody."""
+        found = self._spans.at_start
+        lists = [disease["concepts"] for disease in self.inputs.settings[assets.COHORT]["cohort"]]
+        told = 10 * found.sum() >= len(found) and all(lists)
+        return self.disclosure.coarse(int(found.sum()), len(found)) if told else ""
+
     @cached_property
     def _spans(self) -> record_spans.Spans:
         return record_spans.spans(self.inputs.artifacts[assets.PATIENT_DATASET].files("patients"), self.cohort)

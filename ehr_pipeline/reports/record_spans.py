@@ -19,6 +19,8 @@ class Spans:
     """From the first visit to the last."""
     onset: NDArray[np.int64]
     """Age at the first record of one of the cohort's diseases."""
+    at_start: NDArray[np.bool_]
+    """Whether that record is of the first day of the patient's record, where it may be history that was entered at registration."""
 
 
 def spans(dataset: list[Path], cohort: Cohort) -> Spans:
@@ -34,7 +36,8 @@ def spans(dataset: list[Path], cohort: Cohort) -> Spans:
         birth.append(shard.birth_day[rows])
         only_year.append(shard.birth_year_only[rows])
     back = np.argsort(cohort.order)
-    days = np.concatenate(last)[back] - np.concatenate(first)[back]
+    begun = np.concatenate(first)[back]
+    days = np.concatenate(last)[back] - begun
     onset = cohort.table.column("first_date").cast(pa.int32()).to_numpy()
     ages = ages_at(onset, np.concatenate(birth)[back], np.concatenate(only_year)[back], "year")
-    return Spans((days / DAYS_IN_YEAR).astype(np.int64), ages)
+    return Spans((days / DAYS_IN_YEAR).astype(np.int64), ages, onset <= begun)

@@ -54,8 +54,18 @@ def test_titles_are_made_of_what_passes(found: Enrichment) -> None:
     assert cards.title(tables[0], "") == "concept 6, concept 5"
     assert cards.marks(tables[0]) == ["concept 6", "concept 5"]
     assert [row.name for row in tables[1]] == ["concept 5"], "few patients have concept 9: it is not named"
-    assert cards.title(tables[1], "") == cards.NOTHING
+    assert cards.title(tables[1], "") == "less often concept 5", "it was said that nothing marks it"
     assert tables[0][0].q == cards.p_text(MARKS.log_q[0, 1])
+
+
+def test_a_cluster_is_called_first_by_what_is_less_frequent_where_that_is_stronger(found: Enrichment) -> None:
+    """Young patients without other diagnoses were called "Fatigue", by a chance of one in 10⁵, where seven diagnoses were rarer."""
+    row = cards.concept_tables(found, ranking.tested(MARKS, NUMBERS, 11, 50), VOCABULARY, Disclosure(10))[0][0]
+    over = replace(row, name="Fatigue", over=True, lifted=True, share="30.9 %", importance=5.0)
+    under = [replace(row, name=name, over=False, lifted=False, importance=11.0) for name in ("Acne", "Eczema")]
+    assert cards.title([over, *under], "") == "less often Acne, Eczema; more often Fatigue (30.9 %)"
+    assert cards.title([replace(over, importance=12.0), *under], "") == "Fatigue (30.9 %)"
+    assert cards.title([replace(over, lifted=False), *under], "Asthma") == "Asthma: less often Acne, Eczema"
 
 
 def test_a_mark_whose_lift_may_be_1_gives_no_cluster_its_name(found: Enrichment) -> None:

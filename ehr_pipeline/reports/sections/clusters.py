@@ -193,7 +193,7 @@ def side_by_side(findings: Findings, shown: Sequence[Mapping[str, Any]]) -> dict
             strips,
             drawn.strips_alt(list(STRIPS.values()), named),
         ),
-        "strips_caption": drawn.strips_caption(),
+        "strips_caption": drawn.strips_caption(findings.known_at_start),
         "strips_heads": list(STRIPS.values()),
         "strips_rows": [(card["number"], card["title"], texts) for card, (_, texts) in zip(shown, named, strict=True)],
     }

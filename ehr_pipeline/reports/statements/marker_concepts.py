@@ -53,7 +53,7 @@ def tested(beyond: str, tests: int) -> list[Statement]:
             "Test and lift answer two questions: the test compares patients alike, the lift compares with everybody else, alike or"
             " not. So a concept can pass the test although the interval of its lift includes 1. Such a concept stands in the tables"
             " only: clusters are named by, and compared by, concepts that pass the test and whose lift is above 1 with its whole"
-            " interval.",
+            " interval. Where the smallest p is that of a less frequent concept, the name begins with what is less frequent.",
             Rate.MARKS,
         ),
         say(

@@ -257,7 +257,7 @@ def p_values(permutations: int) -> Statement:
         " {permutations:,} for the split-half test and for conditions that go together, {effects:,} for the bias audit,"
         " {concepts:,} for the concept check. All other p values are tails of a distribution: of one fitted to the exact moments"
         " of all permutations (half test, gamma; agreement of the halves of a record, normal), of counts (change over time,"
-        " published ranking), or of the normal distribution (diseases together).",
+        " published ranking, which diseases go together), or of the normal distribution (which of them comes first).",
         permutations=permutations,
         effects=RESAMPLES,
         concepts=DRAWS,

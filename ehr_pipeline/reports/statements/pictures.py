@@ -102,9 +102,15 @@ def strips_alt(titles: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]])
     return f"Clusters side by side, medians and quartiles. {first}. The table below holds all figures."
 
 
-def strips_caption() -> Statement:
-    """Say what the strips show."""
-    return say("Dots are medians; bars reach from the lower to the upper quartile, where enough patients allow them.")
+def strips_caption(at_start: str) -> Statement:
+    """Say what the strips show. `at_start`: how many patients have the disease on the first day of their record; empty if few."""
+    return say(
+        "Dots are medians; bars reach from the lower to the upper quartile, where enough patients allow them.{first}",
+        first=f" For {at_start} of all patients in clusters, the first record of a disease is of the first day of their record:"
+        " that age says when the record began, not when the disease did."
+        if at_start
+        else "",
+    )
 
 
 def heat_caption(*, is_tested: bool) -> Statement:
