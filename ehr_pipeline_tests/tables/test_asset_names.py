@@ -32,7 +32,7 @@ WORDS = {
     "prediction_report/page.py": {"forecasts": 1},  # a section of the page
     "reports/__init__.py": {"clusters": 1},  # a count
     "reports/build.py": {"clusters": 1},  # a count
-    "reports/findings.py": {"clusters": 1},  # of a file
+    "reports/findings.py": {"clusters": 1, "cohort": 1},  # of a file, and a setting
     "reports/cohort_lists.py": {"cohort": 1},  # a count, and a setting
     "reports/page.py": {"clusters": 1},  # a section of the page
     "reports/sections/flow.py": {"cohort": 1},  # a value of a template
