@@ -271,21 +271,22 @@ class Findings:
         sexes = np.array(table.column("sex").to_pylist())[members].tolist()
         return {
             "pyramid": charts.pyramid(table.column("age").to_numpy()[members], sexes, rule),
-            "onset": cards.quartiles(self._spans.onset[members], rule),
-            "followed": cards.quartiles(self._spans.followed[members], rule),
+            "onset": cards.quartiles(self.spans.onset[members], rule),
+            "followed": cards.quartiles(self.spans.followed[members], rule),
         }
 
     @property
     def known_at_start(self) -> str:
         """The share of patients whose first record of a disease is of the first day of their record; empty below a tenth, and where
         the cohort is everybody."""
-        found = self._spans.at_start
+        found = self.spans.at_start
         lists = [disease["concepts"] for disease in self.inputs.settings[assets.COHORT]["cohort"]]
         told = 10 * found.sum() >= len(found) and all(lists)
         return self.disclosure.coarse(int(found.sum()), len(found)) if told else ""
 
     @cached_property
-    def _spans(self) -> record_spans.Spans:
+    def spans(self) -> record_spans.Spans:
+        """When the records of the cohort's patients begin and end."""
         return record_spans.spans(self.inputs.artifacts[assets.PATIENT_DATASET].files("patients"), self.cohort)
 
     @cached_property

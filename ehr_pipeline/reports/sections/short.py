@@ -84,7 +84,11 @@ def _how_sure(findings: Findings) -> list[Any]:
 def _artefacts(findings: Findings) -> list[Any]:
     verdict, made_of = findings.evidence["verdict"], _vectors(findings.inputs)
     if len(findings.numbers) == 1:
-        return [say.without_concept(flow.summary_of_codes(findings.counted)), say.never_recorded()]
+        return [
+            audit.day_that_stands_out(findings.spans.day_that_stands_out()),
+            say.without_concept(flow.summary_of_codes(findings.counted)),
+            say.never_recorded(),
+        ]
     return [
         say.followed(verdict, bias_audit.strong(findings.effects)),
         audit.of_some_practices(findings.of_some_practices),
@@ -92,6 +96,7 @@ def _artefacts(findings: Findings) -> list[Any]:
         say.mixed(verdict, findings.cards),
         occlusion.one_concept(findings.resting_on_one),
         say.by_construction(findings.disease_concepts, ages=bool(made_of["profile"] and made_of["ages"])),
+        audit.day_that_stands_out(findings.spans.day_that_stands_out()),
         say.without_concept(flow.summary_of_codes(findings.counted)),
         say.never_recorded(),
     ]

@@ -123,6 +123,18 @@ def comes_from_some_practices() -> Statement:
     )
 
 
+def day_that_stands_out(day: tuple[str, float] | None) -> Statement | None:
+    """Say that far more is dated one day of the year than another: its name and its share of the records; None without one."""
+    if day is None:
+        return None
+    return say(
+        "{share} of what is recorded of these patients is dated {name}, where a usual day of the year has 0.3 %: such dates may"
+        " stand for days that are not known. Ages, what counts as one visit, and changes over time rest on them.",
+        share=percent(day[1]),
+        name=day[0],
+    )
+
+
 def _clusters(numbers: Sequence[int]) -> Markup:
     links = listed(cluster_link(number) for number in numbers)
     return markup("{noun} {links}", noun="Cluster" if len(numbers) == 1 else "Clusters", links=links)
