@@ -37,7 +37,10 @@ class Substituted:
                 " share, or no two concepts are frequent enough."
             )
         if not self.sets:
-            return f"no two concepts were found that occur in similar records, but seldom at the same {self.column}."
+            return (
+                f"no two concepts were found that occur beside the same others, but seldom at the same {self.column}."
+                " A pair of which little is recorded beside it is missed."
+            )
         count, sets = sum(map(len, self.sets)), len(self.sets)
         return (
             f"{count:,} concepts, in {sets:,} set{'s' if sets > 1 else ''}, occur in similar records, but seldom in those of"
