@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.assets.identity import encoder_shape
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.patients.histories import ALWAYS, cut
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.predictions.masked import answers
@@ -44,6 +45,7 @@ from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 OBJECTIVES, YEARS, WINDOW, DRAWS = ("masked", "next_visit"), tuple(range(2004, 2019, 2)), 365, 1_000
+CPU = torch.device("cpu")
 BAYES, AGE, NULL = "Bayes", "age alone", "stye"
 Rows = dict[str, NDArray[Any]]
 """Of one outcome: person (n,), label (n,), and a score (n,) for each way to rank."""
@@ -72,11 +74,10 @@ def tokens_of_outcomes(folder: Path, vocabulary: Vocabulary) -> list[NDArray[np.
     ]
 
 
-def asked(pipeline: Pipeline, folder: Path) -> dict[str, Rows]:
-    """Ask the trained encoder about the test side; the rows of each outcome."""
+def asked(pipeline: Pipeline, folder: Path, model: PackedEncoder) -> dict[str, Rows]:
+    """Ask a trained encoder about the test side; the rows of each outcome."""
     store = pipeline.store
     vocabulary = Vocabulary.read(store.current(VOCABULARY).path)
-    model = checkpoint.load(store.current(ENCODER_CHECKPOINT).file("checkpoint"), vocabulary, torch.device("cpu"))
     how = Inference(**encoder_shape(pipeline.study) | {"precision": "float32"}, batch_tokens=4096)
     lists = tokens_of_outcomes(folder, vocabulary)
     risk = pl.read_parquet(folder / "truth/risk.parquet").filter(pl.col("index").dt.year().is_in(YEARS))
@@ -160,7 +161,9 @@ def measured(folder: Path, seed: int, options: argparse.Namespace) -> dict[str, 
         pipeline = Pipeline(study_in(folder, seed, objective, options.epochs))
         pipeline.make(EXTRACT, until=ENCODER_CHECKPOINT)
         told[f"{objective} seconds"] = round(time.perf_counter() - start)
-        rows[objective] = asked(pipeline, folder)
+        store = pipeline.store
+        vocabulary, made = Vocabulary.read(store.current(VOCABULARY).path), store.current(ENCODER_CHECKPOINT)
+        rows[objective] = asked(pipeline, folder, checkpoint.load(made.file("checkpoint"), vocabulary, CPU))
         print(seed, objective, told, flush=True)
     return told | figures(rows)
 
