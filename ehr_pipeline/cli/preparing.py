@@ -71,15 +71,7 @@ def _add_synth(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--plan",
         action="append",
         help="what is planted; several can be combined (docs/worlds.md; default: base). 'first' is the first generator, which"
-        " combines with no other plan; --null and --plant are its options",
-    )
-    kind = synth.add_mutually_exclusive_group()
-    kind.add_argument("--null", action="store_true", help="plant no groups: labels without any effect on the record")
-    kind.add_argument(
-        "--plant",
-        choices=["counts", "subtle", "change"],
-        help="'counts': groups that differ by how often concepts are recorded; 'subtle': by their order, by age,"
-        " or by synonymous codes; 'change': as 'counts', and some patients change from one group to another",
+        " combines with no other plan",
     )
 
 
@@ -137,19 +129,14 @@ def _settings(options: argparse.Namespace) -> int:
 
 
 def _synth(options: argparse.Namespace) -> int:
-    for_the_first = options.null or options.plant is not None
-    plans = options.plan or (["first"] if for_the_first else list(DEMO_PLANS))
+    plans = options.plan or list(DEMO_PLANS)
     if "first" in plans:
         if set(plans) != {"first"}:
             raise UserError("--plan first combines with no other plan")
         from ehr_pipeline.synthetic import generate
 
-        generate.generate(
-            options.out, options.patients, options.seed, options.cohort_share, options.null, options.plant or "counts"
-        )
+        generate.generate(options.out, options.patients, options.seed, options.cohort_share)
     else:
-        if for_the_first:
-            raise UserError("--null and --plant are for --plan first; other plans say themselves what they plant")
         from ehr_pipeline.synthetic.worlds.write import write
 
         write(options.out, plans, options.patients, options.seed, options.cohort_share)

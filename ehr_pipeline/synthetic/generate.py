@@ -2,7 +2,7 @@
 
 OUT/landing/2019-04-01/events_000.txt, events_001.txt.gz, …, patients.txt
 OUT/terminology/MRCONSO.RRF, MRSTY.RRF
-OUT/truth/patients.csv, groups.csv, dirt.json; changes.csv where patients change from one group to another
+OUT/truth/patients.csv, groups.csv, dirt.json
 """
 
 import json
@@ -14,33 +14,19 @@ import numpy as np
 import polars as pl
 
 from ehr_pipeline.store.durable import write_atomically
-from ehr_pipeline.synthetic import change, hard_groups, people, terminology_files, visits
+from ehr_pipeline.synthetic import people, terminology_files, visits
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.extract import DELIMITER, PATIENT_COLUMNS, write_events, write_groups
 from ehr_pipeline.synthetic.extract import EXTRACT as EXTRACT
-from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS, SECOND_GROUP_SHARE, PlantedGroup
+from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS
 from ehr_pipeline.work.progress import Progress
 
 VERSION = "2"
 BLOCK = 1000  # patients; each block is written to one event file
-# The groups of each way of planting, and the share of the cohort with two of them.
-PLANTS: dict[str, tuple[tuple[PlantedGroup, ...], float]] = {
-    "counts": (GROUPS, SECOND_GROUP_SHARE),
-    "subtle": (hard_groups.GROUPS, 0.0),
-    "change": (GROUPS, 0.0),
-}
-CHANGES = "changes.csv"
 
 
-def generate(
-    out: Path, patients: int, seed: int, cohort_share: float = 0.5, null: bool = False, plant: str = "counts"
-) -> None:
-    """Write an extract with `patients` patients. The same arguments give the same bytes. With `null`, no groups are planted.
-
-    `plant` names the groups (see PLANTS): groups that differ in their counts of concepts, groups that hardly differ in them, or
-    patients who change from one group to another.
-    """
-    groups, second_share = PLANTS[plant]
+def generate(out: Path, patients: int, seed: int, cohort_share: float = 0.5) -> None:
+    """Write an extract with `patients` patients. The same arguments give the same bytes."""
     table = CodeTable.read()
     background = visits.Background(table)
     landing, truth = out / "landing" / EXTRACT, out / "truth"
@@ -49,8 +35,7 @@ def generate(
     terminology_files.write(out / "terminology", table)
     columns = ("group", "disease", "code", "cui", "rate", "rate_elsewhere")
     rates = COMPANION_RATE, ELSEWHERE_RATE
-    planted = () if null else groups
-    rows = [(own.name, own.disease, code, table.concept_of(code), *rates) for own in planted for code in own.companions]
+    rows = [(own.name, own.disease, code, table.concept_of(code), *rates) for own in GROUPS for code in own.companions]
     write_groups(truth / "groups.csv", columns, rows)
     counted: Counter[str] = Counter()
     progress = Progress("generating patients", patients)
@@ -59,22 +44,13 @@ def generate(
         truth_file = stack.enter_context((truth / "patients.csv").open("w", encoding="utf-8", newline=""))
         patient_file.write(DELIMITER.join(PATIENT_COLUMNS) + "\n")
         truth_file.write("patient_id,disease,group,second_group\n")
-        changes = plant == "change" and not null
-        (truth / CHANGES).unlink(missing_ok=True)  # may be left from an earlier extract in this folder
-        if changes:
-            change_file = stack.enter_context((truth / CHANGES).open("w", encoding="utf-8", newline=""))
-            change_file.write(",".join(change.COLUMNS) + "\n")
+        (truth / "changes.csv").unlink(missing_ok=True)  # may be left from an earlier extract in this folder
         for number, first in enumerate(range(0, patients, BLOCK)):
             rng = np.random.default_rng([seed, number])
-            block = people.draw(rng, first, min(BLOCK, patients - first), cohort_share, null, groups, second_share)
-            if changes:
-                block = change.choose(rng, block)
+            block = people.draw(rng, first, min(BLOCK, patients - first), cohort_share)
             patient_file.write(block.select(PATIENT_COLUMNS).write_csv(include_header=False, separator=DELIMITER))
-            truth_file.write(_named_truth(block, groups).write_csv(include_header=False))
-            drawn = visits.draw(rng, block, background, null, plant)
-            if changes:
-                told = change.truth(block, drawn["person"].to_numpy(), drawn["day"].to_numpy())
-                change_file.write(told.write_csv(include_header=False))
+            truth_file.write(_named_truth(block).write_csv(include_header=False))
+            drawn = visits.draw(rng, block, background)
             drawn = drawn[rng.permutation(drawn.height)]
             person = drawn["person"].to_numpy()
             events = drawn.select("day", "code", patient=block["patient_id"].gather(person))
@@ -85,18 +61,12 @@ def generate(
         "patients": patients,
         "seed": seed,
         "cohort_share": cohort_share,
-        "null": null,
-        **({"plant": plant} if plant != "counts" else {}),
         "rows": dict(sorted(counted.items())),
     }
     write_atomically(truth / "dirt.json", json.dumps(facts, indent=1) + "\n")
 
 
-def _named_truth(block: pl.DataFrame, groups: tuple[PlantedGroup, ...]) -> pl.DataFrame:
-    names = [planted.name for planted in groups] + [""]
-    return block.select(
-        "patient_id",
-        "disease",
-        pl.col("group").map_elements(lambda number: names[number], return_dtype=pl.String),
-        pl.col("second_group").map_elements(lambda number: names[number], return_dtype=pl.String),
-    )
+def _named_truth(block: pl.DataFrame) -> pl.DataFrame:
+    names = [planted.name for planted in GROUPS] + [""]
+    groups = pl.col("group", "second_group").map_elements(lambda number: names[number], return_dtype=pl.String)
+    return block.select("patient_id", "disease", groups)

@@ -1,7 +1,7 @@
 """The planted groups: ten subgroups of five skin diseases, each with its typical companions, ages and sex ratio; some overlap.
 
 The subgroups follow what is known about these diseases, so that a clinician recognises them. The rates are chosen so that no
-single visit reveals a patient's group. `synthetic.hard_groups` plants other groups, which counts of concepts hardly distinguish.
+single visit reveals a patient's group. The worlds (`synthetic.worlds`) also plant groups that counts hardly distinguish.
 """
 
 from dataclasses import dataclass

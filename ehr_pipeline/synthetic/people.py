@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from ehr_pipeline.synthetic.groups import GROUPS, SECOND_GROUP_SHARE, TREATMENTS, PlantedGroup
+from ehr_pipeline.synthetic.groups import GROUPS, SECOND_GROUP_SHARE, TREATMENTS
 
 # Shares of the population of England, Census 2021 (Open Government Licence v3.0), rounded.
 REGIONS = {
@@ -21,43 +21,27 @@ END_YEAR = 2019
 NO_GROUP = -1
 
 
-def draw(
-    rng: np.random.Generator,
-    first: int,
-    count: int,
-    cohort_share: float,
-    null: bool,
-    groups: tuple[PlantedGroup, ...] = GROUPS,
-    second_share: float = SECOND_GROUP_SHARE,
-) -> pl.DataFrame:
+def draw(rng: np.random.Generator, first: int, count: int, cohort_share: float) -> pl.DataFrame:
     """Draw the patients with numbers `first` to `first + count - 1`.
 
     Columns: patient_id, year_of_birth, sex, region, ethnicity, practice, treatment; disease ('' outside the cohort), group
-    and second_group (indices into `groups`, -1 for none). With `null`, groups are mere labels: ages, sexes and diseases do not
-    depend on them. `second_share` is the share of the cohort with a second group.
+    and second_group (indices into GROUPS, -1 for none).
     """
-    weights = np.array([group.weight for group in groups])
+    weights = np.array([group.weight for group in GROUPS])
     in_cohort = rng.random(count) < cohort_share
-    group = np.where(in_cohort, rng.choice(len(groups), count, p=weights / weights.sum()), NO_GROUP)
-    shift = rng.integers(1, len(groups), count)
-    second = np.where(in_cohort & (rng.random(count) < second_share), (group + shift) % len(groups), NO_GROUP)
-    cause = (
-        np.where(in_cohort, rng.permutation(group[in_cohort])[np.cumsum(in_cohort) - 1], NO_GROUP)
-        if null and in_cohort.any()
-        else group
-    )
-    means = np.array([g.age[0] for g in groups] + [45.0])
-    spreads = np.array([g.age[1] for g in groups] + [22.0])
-    female = np.array([g.female for g in groups] + [0.52])
-    if null:
-        means[:], spreads[:], female[:] = 45.0, 22.0, 0.52
-    age = np.clip(rng.normal(means[cause], spreads[cause]), 1, 98).astype(int)
-    diseases = np.array([g.disease for g in groups] + [""])[cause]
+    group = np.where(in_cohort, rng.choice(len(GROUPS), count, p=weights / weights.sum()), NO_GROUP)
+    shift = rng.integers(1, len(GROUPS), count)
+    second = np.where(in_cohort & (rng.random(count) < SECOND_GROUP_SHARE), (group + shift) % len(GROUPS), NO_GROUP)
+    means = np.array([g.age[0] for g in GROUPS] + [45.0])
+    spreads = np.array([g.age[1] for g in GROUPS] + [22.0])
+    female = np.array([g.female for g in GROUPS] + [0.52])
+    age = np.clip(rng.normal(means[group], spreads[group]), 1, 98).astype(int)
+    diseases = np.array([g.disease for g in GROUPS] + [""])[group]
     return pl.DataFrame(
         {
             "patient_id": patient_ids(np.arange(first, first + count)),
             "year_of_birth": END_YEAR - age,
-            "sex": np.where(rng.random(count) < female[cause], "F", "M"),
+            "sex": np.where(rng.random(count) < female[group], "F", "M"),
             "region": _choice(rng, REGIONS, count),
             "ethnicity": _choice(rng, ETHNICITIES, count),
             "practice": rng.choice(PRACTICES, count),

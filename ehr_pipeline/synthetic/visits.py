@@ -13,7 +13,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.synthetic import change, hard_groups
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, COMPANIONS, DISEASE_RATE, DISEASES, ELSEWHERE_RATE, GROUPS
 from ehr_pipeline.synthetic.people import END_YEAR
@@ -57,8 +56,11 @@ class Background:
         """Cumulative frequencies of `codes` (codes,), by kind of visit, sex and age band."""
         codes, laboratory, international = self.table.codes, self.table.laboratory, self.table.international
         weight = codes["usage"].to_numpy().astype(float) * np.where(laboratory & international, LABORATORY_BOOST, 1.0)
-        weight[codes["cui"].fill_null("").is_in(sorted(_planted_concepts(self.table))).to_numpy()] = 0
-        weight[codes["code"].is_in(sorted(_planted_codes())).to_numpy()] = 0
+        concepts = {self.table.concept_of(code) for code in DISEASES.values()}
+        listed = {row.code for disease in DISEASES for row in code_lists.read(shipped(f"lists/{disease}.csv"))}
+        # Nobody outside the cohort has one of its diseases.
+        weight[codes["cui"].fill_null("").is_in(sorted(concepts)).to_numpy()] = 0
+        weight[codes["code"].is_in(sorted(listed)).to_numpy()] = 0
         names = codes["name"].to_list()
         only = {
             "F": np.array([not MALE_ONLY.search(n) for n in names]),
@@ -91,30 +93,15 @@ def hash_unit(code: str) -> float:
     return int(code) * 2_654_435_761 % 2**32 / 2**32
 
 
-def _planted_codes() -> set[str]:
-    """Codes of the five diseases, which nobody outside the cohort has."""
-    return {row.code for disease in DISEASES for row in code_lists.read(shipped(f"lists/{disease}.csv"))}
-
-
-def _planted_concepts(table: CodeTable) -> set[str]:
-    return {table.concept_of(code) for code in DISEASES.values()}
-
-
-def draw(
-    rng: np.random.Generator, people: pl.DataFrame, background: Background, null: bool, plant: str = "counts"
-) -> pl.DataFrame:
-    """Draw the events of `people`: columns person (row of `people`), day (days from 1970-01-01), code.
-
-    `plant`: 'counts' for the groups of `synthetic.groups`, 'subtle' for those of `synthetic.hard_groups`, 'change' for patients who
-    change from one group to another (`synthetic.change`).
-    """
+def draw(rng: np.random.Generator, people: pl.DataFrame, background: Background) -> pl.DataFrame:
+    """Draw the events of `people`: columns person (row of `people`), day (days from 1970-01-01), code."""
     visit_person, visit_day = _visits(rng, people)
     age = END_YEAR - people["year_of_birth"].to_numpy()
     years_back = (_day(END_YEAR) - visit_day) / 365.25
     band = np.searchsorted(AGE_BANDS, np.maximum(age[visit_person] - years_back, 0), side="right")
     parts = [
         _background(rng, people, background, visit_person, band),
-        _planted(rng, people, visit_person, visit_day, background.table, null, plant),
+        _companions(rng, people, visit_person, background.table),
         _diseases(rng, people, visit_person, background.table),
         _bulk(rng, len(visit_person), background.table),
     ]
@@ -170,25 +157,8 @@ def _background(
     return np.concatenate(visits), np.concatenate(codes)
 
 
-def _planted(
-    rng: np.random.Generator,
-    people: pl.DataFrame,
-    visit_person: NDArray[np.int64],
-    visit_day: NDArray[np.int64],
-    table: CodeTable,
-    null: bool,
-    plant: str,
-) -> Drawn:
-    """Draw the companions in the way that `plant` names; with `null`, at the same rate in every visit."""
-    if plant == "subtle" and not null:
-        return hard_groups.draw(rng, people, visit_person, visit_day)
-    if plant == "change" and not null:
-        return change.draw(rng, people, visit_person, visit_day, table)
-    return _companions(rng, people, visit_person, table, null)
-
-
 def _companions(
-    rng: np.random.Generator, people: pl.DataFrame, visit_person: NDArray[np.int64], table: CodeTable, null: bool
+    rng: np.random.Generator, people: pl.DataFrame, visit_person: NDArray[np.int64], table: CodeTable
 ) -> Drawn:
     """Draw each companion in each visit, at COMPANION_RATE for patients of a group that has it and at ELSEWHERE_RATE for all
     others.
@@ -197,7 +167,7 @@ def _companions(
     visits, codes = [], []
     for companion in COMPANIONS:
         having = [number for number, planted in enumerate(GROUPS) if companion in planted.companions]
-        member = (np.isin(group, having) | np.isin(second, having)) & (not null)
+        member = np.isin(group, having) | np.isin(second, having)
         hit = np.flatnonzero(rng.random(len(visit_person)) < np.where(member, COMPANION_RATE, ELSEWHERE_RATE))
         visits.append(hit)
         codes.append(table.synonyms(rng, companion, len(hit)))

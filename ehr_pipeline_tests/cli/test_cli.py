@@ -181,9 +181,9 @@ def test_every_problem_with_a_source_is_told_at_once(
 
 
 def test_synth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["synth", str(tmp_path / "out"), "--patients", "20", "--seed", "3", "--null"]) == 0
+    assert cli.main(["synth", str(tmp_path / "out"), "--patients", "20", "--seed", "3", "--plan", "first"]) == 0
     facts = json.loads((tmp_path / "out/truth/dirt.json").read_text())
-    assert (facts["patients"], facts["seed"], facts["null"]) == (20, 3, True)
+    assert (facts["patients"], facts["seed"], facts["version"]) == (20, 3, "2")
     with pytest.raises(SystemExit):
         cli.main(["synth", str(tmp_path / "out"), "--patients", "0"])
     assert "must be at least 1" in capsys.readouterr().err

@@ -13,14 +13,9 @@ import pytest
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import profile
-from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.runs.pipeline import Pipeline
-from ehr_pipeline.synthetic.generate import EXTRACT, generate
-from ehr_pipeline.synthetic.hard_groups import FAMILIES
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
-from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.encoder.data import write_vocabulary
 
 PRACTICES, SIZE = 8, 40
@@ -222,23 +217,3 @@ def test_the_pairs_are_written_for_people(tmp_path: Path) -> None:
     with (tmp_path / "substitutes.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert list(row.values()) == ["C5", "concept 5", "C6", "concept 6", "0.012", "0.988"]
-
-
-@pytest.mark.slow
-def test_planted_synonyms_are_found_in_an_extract(tmp_path: Path) -> None:
-    generate(tmp_path, patients=3000, seed=5, plant="subtle")
-    pipeline = Pipeline(tiny_settings(tmp_path, study={"store": str(tmp_path / "store")}))
-    pipeline.make(EXTRACT, until="patient_dataset")
-    vocabulary = Vocabulary.read(pipeline.store.current("vocabulary").path)
-    shards = pipeline.store.current("patient_dataset").files("patients")
-    found = substitutes.find(shards, "practice", vocabulary.size, seed=0)
-    assert found is not None
-    known = Mapping.read(pipeline.store.current("mapped_events").path).concept_of_code()
-    planted = {
-        frozenset(vocabulary.token_of[known[code]] for code in pair)
-        for family in FAMILIES.values()
-        for pair in itertools.combinations(family.codes, 2)
-    }
-    pairs = {frozenset(pair) for pair in found.pairs.tolist()}
-    assert pairs <= planted, "none that was not planted"
-    assert len(pairs) > 0.6 * len(planted), (len(pairs), len(planted))

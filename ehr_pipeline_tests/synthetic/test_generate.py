@@ -104,8 +104,8 @@ def test_laboratory_and_observable_entities_make_forty_percent_of_mapped_events(
 
 def test_follow_up_is_long_tailed_and_grows_with_age() -> None:
     rng = np.random.default_rng(0)
-    crowd = people.draw(rng, 0, 4000, 0.5, null=False)
-    drawn = visits.draw(rng, crowd, visits.Background(CodeTable.read()), null=False)
+    crowd = people.draw(rng, 0, 4000, 0.5)
+    drawn = visits.draw(rng, crowd, visits.Background(CodeTable.read()))
     per_person = np.bincount(drawn["person"].to_numpy(), minlength=4000)
     visit = drawn.group_by("person", "day").len()
     per_visit = visit["len"].to_numpy()
@@ -136,21 +136,6 @@ def test_codes_are_used_as_often_as_in_general_practice() -> None:
     assert counted.height > 3000
 
 
-def test_a_null_cohort_has_labels_without_effect() -> None:
-    rng = np.random.default_rng(0)
-    crowd = people.draw(rng, 0, 6000, 0.5, null=True).filter(pl.col("group") >= 0)
-    ages = crowd.group_by("group").agg(
-        (people.END_YEAR - pl.col("year_of_birth")).mean().alias("age"), (pl.col("sex") == "F").mean().alias("female")
-    )
-    assert np.ptp(ages["age"].to_numpy()) < 8
-    assert np.ptp(ages["female"].to_numpy()) < 0.15
-    disease_of_group = [group.disease for group in groups.GROUPS]
-    same = np.mean(
-        [disease_of_group[group] == disease for group, disease in crowd.select("group", "disease").iter_rows()]
-    )
-    assert same < 0.35
-
-
 def test_description_ids_are_well_formed() -> None:
     made = dirt.description_ids(("9014002", "24079001"))
     assert snomed.classify(pl.Series(made))["kind"].to_list() == ["description"] * 2
@@ -174,3 +159,10 @@ def test_the_facts_are_written_last(extract: Path) -> None:
     facts = json.loads((extract / "truth/dirt.json").read_text())
     assert facts["patients"] == 400
     assert set(facts["rows"]) == {"rows", *dirt.REJECTED, *dirt.HARMLESS}
+
+
+def test_an_extract_leaves_no_changes_of_an_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth/changes.csv").write_text("patient_id\n")
+    generate(tmp_path, 30, 3)
+    assert not (tmp_path / "truth/changes.csv").exists()
