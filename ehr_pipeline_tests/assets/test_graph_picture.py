@@ -2,7 +2,8 @@
 
 import xml.etree.ElementTree as ElementTree
 
-from ehr_pipeline.assets import ASSETS, graph_picture
+from ehr_pipeline.assets import ASSETS
+from ehr_pipeline_tests import graph_picture
 from ehr_pipeline_tests.conftest import ROOT
 
 READS = {name: asset.reads for name, asset in ASSETS.items()}
@@ -14,7 +15,7 @@ def reached(reads: dict[str, list[str]], name: str) -> set[str]:
 
 def test_the_picture_in_the_docs_is_up_to_date() -> None:
     found = (ROOT / "docs" / "asset_graph.svg").read_text(encoding="utf-8")
-    assert found == graph_picture.svg(), "python -m ehr_pipeline.assets.graph_picture > docs/asset_graph.svg"
+    assert found == graph_picture.svg(), "python -m ehr_pipeline_tests.graph_picture > docs/asset_graph.svg"
 
 
 def test_edges_are_left_out_only_where_another_way_leads_to_the_same_asset() -> None:

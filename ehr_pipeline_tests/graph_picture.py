@@ -1,4 +1,4 @@
-"""The asset graph as a picture, from the declarations: `python -m ehr_pipeline.assets.graph_picture > docs/asset_graph.svg`.
+"""The asset graph as a picture, from the declarations: `python -m ehr_pipeline_tests.graph_picture > docs/asset_graph.svg`.
 
 The picture omits an edge between two assets that are also connected through a third one (transitive reduction), so that fewer lines
 cross. Dagster's own graph shows every edge, because each of them can make an asset stale.
