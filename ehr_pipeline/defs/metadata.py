@@ -130,8 +130,5 @@ def _pictures(artifact: Artifact, pipeline: Pipeline) -> Iterator[tuple[str, dg.
         if asset.draw and (name := asset.draw(artifact, pipeline.naming, path)):
             pictures.append((name, path))
         for name, picture in pictures:
-            yield name, dg.MetadataValue.md(_image(plots.within(picture, LARGEST_PICTURE)))
-
-
-def _image(content: bytes) -> str:
-    return f"![](data:image/png;base64,{base64.b64encode(content).decode('ascii')})"
+            content = base64.b64encode(plots.within(picture, LARGEST_PICTURE)).decode("ascii")
+            yield name, dg.MetadataValue.md(f"![](data:image/png;base64,{content})")

@@ -1,17 +1,19 @@
 """End a Slurm job whose sender is gone: `python -m ehr_pipeline.engines.heartbeat FOLDER SECONDS`, in the job's script.
 
 While the sender lives, it increments a counter in a file of the folder. Only this machine's clock measures how long the counter has
-not changed, so clocks may differ between machines. Standard library only. In Kubernetes, `engines.pod` reads the same file.
+not changed, so clocks may differ between machines. In Kubernetes, `engines.pod` reads the same file. Standard library only.
 """
 
+import itertools
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ehr_pipeline.work.progress import repeated
 
 COUNT, LAPSED = "alive", "lapsed"
 
@@ -19,21 +21,14 @@ COUNT, LAPSED = "alive", "lapsed"
 @contextmanager
 def beating(folder: Path, lapse: float) -> Iterator[None]:
     """Increment the counter in the folder ten times per `lapse` seconds, until the end of the block."""
-    ended = threading.Event()
+    count = itertools.count(1)
 
     def beat() -> None:
-        count = 0
-        while not ended.wait(lapse / 10 if count else 0):
-            count += 1
-            (folder / COUNT).write_text(str(count), encoding="ascii")
+        (folder / COUNT).write_text(str(next(count)), encoding="ascii")
 
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
+    beat()
+    with repeated(lapse / 10, beat):
         yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 class Watch:

@@ -156,7 +156,8 @@ class Ray:
         telling = Telling(f"{what}: waiting for {len(bundles)} x {bundles[0]}; free now")
         while not group.wait(timeout_seconds=LOOK):
             _refuse_infeasible(ray, bundles, what)
-            telling.tell(str(_free(ray)), waiting=True)
+            free = {name: left for name, left in ray.available_resources().items() if name in ("CPU", "GPU", "memory")}
+            telling.tell(str(free), waiting=True)
 
     def _result(self, ray: Any, reference: Any, what: str) -> list[Any]:
         try:
@@ -289,10 +290,6 @@ def _job_needs(settings: LauncherSettings) -> list[Resources]:
 
 def _nodes(ray: Any) -> list[Resources]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _free(ray: Any) -> dict[str, float]:
-    return {name: amount for name, amount in ray.available_resources().items() if name in ("CPU", "GPU", "memory")}
 
 
 def _refuse_infeasible(ray: Any, bundles: list[Resources], what: str) -> None:

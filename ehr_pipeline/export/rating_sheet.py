@@ -15,7 +15,6 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
-from numpy.typing import NDArray
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import UserError
@@ -115,7 +114,8 @@ def made_up(opened: LoadedStudy, many: int, seed: int) -> list[Timeline]:
     found: list[Timeline] = []
     for number in rng.permutation(np.unique(person)).tolist():
         of_person = person == number
-        visits = _visits(day[of_person], what[of_person])
+        days, concepts = day[of_person], what[of_person]
+        visits = [(int(one), np.unique(concepts[days == one]).tolist()) for one in np.unique(days)]
         if FEWEST_VISITS < len(visits) <= MOST_VISITS:
             end = int(rng.integers(FEWEST_VISITS, len(visits)))
             female = bool(block.people["female"][number])
@@ -126,10 +126,6 @@ def made_up(opened: LoadedStudy, many: int, seed: int) -> list[Timeline]:
         f"Only {len(found)} timelines could be made up, as the encoder knows few of the SNOMED codes of the synthetic world. Ask"
         " for fewer, or type histories in (ehr-pipeline forecast HISTORY)."
     )
-
-
-def _visits(day: NDArray[np.integer], token: NDArray[np.int64]) -> list[tuple[int, list[int]]]:
-    return [(int(one), np.unique(token[day == one]).tolist()) for one in np.unique(day)]
 
 
 def _rows(opened: LoadedStudy, number: int, answer: Answer) -> Iterator[tuple[str, ...]]:

@@ -179,7 +179,10 @@ def _of_shard(
 ) -> Cases:
     row, side, place = drawn
     shard = Shard.read(path)
-    people = schemas.read(path, ["sex", *_observed(path)]).take(pa.array(row))
+    table = schemas.read(path)
+    people = table.select([name for name in ("sex", schemas.OBSERVATION[1]) if name in table.column_names]).take(
+        pa.array(row)
+    )
     visit = shard.patient_start[row] + place
     days = np.append(shard.visit_day, 0).astype(np.int64)
     index, next_day, last = days[visit], days[visit + 1], days[shard.patient_start[row + 1] - 1]
@@ -206,10 +209,6 @@ def stratum(age: NDArray[np.floating], female: NDArray[np.bool_]) -> NDArray[np.
     band = np.clip(age // BAND, 0, OLDEST).astype(np.int64)
     found: NDArray[np.int64] = band + (OLDEST + 1) * female.astype(np.int64)
     return found
-
-
-def _observed(path: Path) -> list[str]:
-    return [name for name in schemas.read(path).column_names if name == schemas.OBSERVATION[1]]
 
 
 def _ends(people: pa.Table) -> NDArray[np.int64]:

@@ -9,13 +9,12 @@ import os
 import resource
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.file_listing import walk
 from ehr_pipeline.store.integrity import MANIFEST
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
-from ehr_pipeline.work.progress import duration
+from ehr_pipeline.work.progress import duration, repeated
 
 BEAT = 9.0
 """Seconds between two log lines while a stage is made."""
@@ -96,7 +95,7 @@ def one(variant: Variant) -> VariantResult:
         for number, asset in enumerate(assets, 1):
             title, begun = f"[{number}/{len(assets)}] {asset}", time.monotonic()
             _log.info("%s starts", title)
-            with _beating(title):
+            with repeated(BEAT, partial(_working, title, begun)):
                 all_of_it = _artifacts(pipeline, asset)
             made[asset] = all_of_it[-1]
             skipped = all(artifact.skipped for artifact in all_of_it)
@@ -116,22 +115,8 @@ def _artifacts(pipeline: Pipeline, asset: str) -> list[Artifact]:
     return [pipeline.raw_records(extract) for extract in pipeline.extracts()]
 
 
-@contextmanager
-def _beating(title: str) -> Iterator[None]:
-    """Log every few seconds, until the end of the block, that the work goes on."""
-    ended, begun = threading.Event(), time.monotonic()
-
-    def beat() -> None:
-        while not ended.wait(BEAT):
-            _log.info("%s: working for %s", title, duration(time.monotonic() - begun))
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+def _working(title: str, begun: float) -> None:
+    _log.info("%s: working for %s", title, duration(time.monotonic() - begun))
 
 
 def _gigabytes() -> float:

@@ -74,7 +74,9 @@ def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
     chosen = pl.concat(
         [table.filter(pl.col("standard_concept") == "S").select("id", target="id"), targets.join(lost, on="id")]
     )
-    chosen = chosen.join(_preferred(concepts), left_on="target", right_on="concept_id", how="inner")
+    chosen = chosen.join(
+        concepts.select("concept_id", "vocabulary_id"), left_on="target", right_on="concept_id", how="inner"
+    )
     chosen = _first(chosen)
     rest = table.join(chosen, on="id", how="anti").select("id", target="id", runners_up=pl.lit(""))
     chosen = _ingredients(paths.get("concept_ancestor"), pl.concat([chosen, rest]), concepts)
@@ -111,10 +113,6 @@ def _first(targets: pl.DataFrame) -> pl.DataFrame:
     return ordered.group_by("id", maintain_order=True).agg(
         pl.col("target").first(), runners_up=pl.col("target").slice(1).cast(pl.String).str.join(" ")
     )
-
-
-def _preferred(concepts: pl.DataFrame) -> pl.DataFrame:
-    return concepts.select("concept_id", "vocabulary_id")
 
 
 def _maps_to(path: Path | None, wanted: pl.Series) -> pl.DataFrame:

@@ -1,7 +1,10 @@
 """Log lines about long work: its progress, and what it waits for."""
 
 import logging
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _log = logging.getLogger("ehr_pipeline")
 REPEATED = 60.0  # seconds between two identical lines
@@ -46,6 +49,24 @@ class Telling:
         if text and (text != self._last or (waiting and now - self._when > REPEATED)):
             _log.info("%s: %s", self._about, text)
             self._last, self._when = text, now
+
+
+@contextmanager
+def repeated(every: float, does: Callable[[], object]) -> Iterator[None]:
+    """Call `does` every few seconds, from a thread of its own, until the end of the block."""
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(every):
+            does()
+
+    thread = threading.Thread(target=repeat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def duration(seconds: float) -> str:

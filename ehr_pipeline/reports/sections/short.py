@@ -29,7 +29,10 @@ def content(findings: Findings) -> dict[str, Any]:
             "With which settings and versions, and can it be made again?",
             [say.made_again(__version__, findings.inputs.seed)],
         ),
-        ("May this page be released?", _released(findings)),
+        (
+            "May this page be released?",
+            [say.suppressed(findings.settings.suppress_below), say.under_terms(findings.inputs.terms)],
+        ),
     ]
     how = made(findings.inputs, findings.vocabulary)
     return {
@@ -112,10 +115,6 @@ def _came_in(findings: Findings) -> list[Statement]:
     )
     covered = years(findings.inputs.artifacts[assets.PATIENT_DATASET], findings.disclosure)
     return [read, say.years(covered), say.passed()]
-
-
-def _released(findings: Findings) -> list[Statement]:
-    return [say.suppressed(findings.settings.suppress_below), say.under_terms(findings.inputs.terms)]
 
 
 def _lost(findings: Findings) -> list[Any]:

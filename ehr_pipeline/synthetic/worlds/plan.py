@@ -55,10 +55,6 @@ class Plan:
     kinds: tuple[str, ...] = ()
 
 
-def _outcomes(world: World) -> Mechanism:
-    return Outcomes(Population(world.diagnoses, world.cohort_share, world.seed), world.book)
-
-
 def _practices(world: World, spread: float) -> Mechanism:
     return Practices(world.diagnoses, world.book, world.seed, spread)
 
@@ -85,7 +81,10 @@ PLANS: dict[str, Plan] = {
         "diagnoses with onsets as in English primary care; ten subgroups of five skin diseases", groups="skin"
     ),
     "null": Plan("the base world without subgroups"),
-    "outcomes": Plan("eight outcomes whose risk on each day is known", adds=(_outcomes,)),
+    "outcomes": Plan(
+        "eight outcomes whose risk on each day is known",
+        adds=(lambda world: Outcomes(Population(world.diagnoses, world.cohort_share, world.seed), world.book),),
+    ),
     "traits": Plan(
         "27 findings that patients have again and again, independent of each other",
         adds=(lambda world: Traits(world.book),),
