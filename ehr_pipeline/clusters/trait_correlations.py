@@ -114,8 +114,10 @@ def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
 
 
 def _comparisons(records: Records, allowed: NDArray[np.bool_]) -> tuple[list[Values], dict[int, "_Compared"]]:
-    """The traits (n, T) in both halves, from which the means of patients alike and of patients with the same disease are
-    subtracted; and the comparison for each disease, by the disease's index."""
+    """Return the traits (n, T) in both halves, and what is compared for each disease, by the disease's index.
+
+    From each trait, the mean of its block of similar patients is subtracted, and then the mean of its disease.
+    """
     has, (names, disease) = _present(records.halves), np.unique(records.diseases, return_inverse=True)
     chosen = _lasting(has, allowed)
     sides = [centred(centred(half[:, chosen].toarray(), records.blocks), disease) for half in has]

@@ -238,9 +238,9 @@ class Outcomes(Mechanism):
 def _calibrated(
     outcome: Outcome, scores: Floats, eligible: NDArray[np.bool_], both: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Base hazard and strength that give the mean risk and the planned AUROC, by bisection with a new base for each strength.
+    """Return the base hazard and the strength of the driver that give MEAN_RISK and the planned AUROC.
 
-    Raises ValueError if no strength gives the AUROC.
+    The strength is found by bisection. Raises ValueError if no strength gives the AUROC.
     """
     if outcome.driver == "nothing":
         return _base(outcome, 0.0, scores[eligible]), 0.0
