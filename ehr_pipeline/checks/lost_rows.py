@@ -1,6 +1,5 @@
 """Checks for rows lost in reading extracts: rejected rows, events without a patient in any extract, values not understood."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from ehr_pipeline.records.events_without_patient import KEPT, UNKNOWN, WAITING
 from ehr_pipeline.records.finish_bucket import ORPHAN, UNKNOWN_PATIENTS
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import json_files
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.tables.drop_reasons import cure, in_words, lost_of
 
@@ -126,7 +126,7 @@ def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
     of the extract."""
     if not catalog.counts.get("taken_up"):
         return {}
-    fate: dict[str, dict[str, int]] = json.loads(catalog.file(FATE).read_text(encoding="utf-8"))
+    fate: dict[str, dict[str, int]] = json_files.read(catalog.file(FATE))
     return {
         extract: Loss(
             extract,

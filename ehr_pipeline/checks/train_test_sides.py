@@ -1,7 +1,5 @@
 """Checks of the patients' sides: the column of sides is understood, and patients who are left out were not used for training."""
 
-import json
-
 from ehr_pipeline.checks.lost_rows import MOST_NAMED, percent
 from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import FEWEST, told
@@ -11,6 +9,7 @@ from ehr_pipeline.patients.settings import UNASSIGNED
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import json_files
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG
 
 
@@ -40,7 +39,7 @@ def sides_understood(artifact: Artifact, store: Store, study: Study) -> Result:
 
     if found["not_understood"]:
         path = artifact.file(train_test_sides.VALUES)
-        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        values = json_files.read(path) if path.is_file() else {}
         often = [value for value, number in values.items() if number >= below]
         named = f"({', '.join(map(repr, often[:MOST_NAMED]))}) " if often else ""
         parts.append(

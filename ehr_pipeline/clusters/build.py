@@ -20,11 +20,9 @@ The artifact holds
     agreement.json       agreement with the planted groups (only for synthetic extracts)
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,7 +60,7 @@ from ehr_pipeline.embeddings.vectors import HALVES, Vectors, pooled_tokens
 from ehr_pipeline.embeddings.visit_halves import first_half
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
-from ehr_pipeline.tables import align, schemas
+from ehr_pipeline.tables import align, json_files, schemas
 from ehr_pipeline.tables.asset_names import COHORT, PATIENT_DATASET, PATIENT_EMBEDDINGS, VOCABULARY
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -105,7 +103,7 @@ def build(
     _table(people.drop_columns(list(TIMES)), divided, points, vectors).write(out)
     shared = overlap.overlap(ids, numbers[labels], before) if (before := clustered or earlier) else None
     if shared:
-        _write_json(out / overlap.FILE, shared)
+        json_files.write(out / overlap.FILE, shared)
     _marks(out, vectors, divided, people, halves=halves, counts=patients.visits(), neighbours=settings.neighbours)
     both, votes = evidence.votes(vectors, labels, halves, settings.neighbours)
     predictions = evidence.Predictions.of(votes, halves, both, seed)
@@ -113,7 +111,7 @@ def build(
     tested = evidence.split_half(predictions, labels[both], Covariates.of(people).among(both), **drawn)
     together = trait_correlations.together(compared_records(artifacts, patients, people, halves, seed), **drawn)
     told = tested.as_dict(numbers, together)
-    _write_json(out / evidence.FILE, told)
+    json_files.write(out / evidence.FILE, told)
     spaces = {planted.THIS_RUN: vectors, planted.COUNTS: plain}
     places = patients.dataset, patients.cohort
     if used := occlusion.measure(Transform.read(embeddings.path), *places, vectors, labels, numbers=numbers, seed=seed):
@@ -210,7 +208,7 @@ def _compare(
     """Write how far the clusters agree with planted groups, if there are any, and what each part of the method contributes."""
     groups = planted.PlantedGroups.read(Path(settings.truth)) if settings.truth else None
     if groups and not groups.companions:
-        _write_json(out / planted.AGREEMENT, {"groups": 0})
+        json_files.write(out / planted.AGREEMENT, {"groups": 0})
     elif groups:
         found = truth.agreement(
             groups,
@@ -223,7 +221,7 @@ def _compare(
             seed=seed,
         )
         main = {group: int(divided.numbers[label]) for group, label in found["main_cluster"].items()}
-        _write_json(out / planted.AGREEMENT, found | {"main_cluster": main})
+        json_files.write(out / planted.AGREEMENT, found | {"main_cluster": main})
     compared = contributions.of_sample(
         embeddings,
         spaces[planted.THIS_RUN],
@@ -236,10 +234,6 @@ def _compare(
     )
     if compared:
         compared.write(out)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 Writes `trust.json`, `choice.csv`, `support.csv`, `comparison.csv` and `numbers.json` to the artifact.
 """
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.spectral import Spectrum, spectrum
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.store.artifacts import Artifact, Counts
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import json_files, schemas
 
 TRUST, CHOICE = "trust.json", "choice.csv"
 _log = logging.getLogger("ehr_pipeline")
@@ -69,7 +68,7 @@ def divide(
     spectral = settings.method == "spectral"
     found = whole.labels(n) if spectral else METHODS[settings.method](unit, graph, n, seed)
     labels, numbers, told = _numbered(by_size(found), ids, earlier if settings.keep_numbers else None)
-    (out / stable_numbers.FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    json_files.write(out / stable_numbers.FILE, told)
     sampling = cluster_stability.Sampling(settings.resamples, settings.resample_patients, settings.neighbours, seed)
     tested = cluster_stability.examine(unit, labels, settings.method, _without_last(whole), sampling)
     _write_trust(out / TRUST, tested, labels, numbers, settings)
@@ -141,8 +140,8 @@ def _write_trust(
         )
         for own in [tested.patients[labels == label]]
     }
-    text = {"resamples": settings.resamples, "unstable_below": settings.unstable_below, "clusters": table}
-    path.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
+    rules = {"resamples": settings.resamples, "unstable_below": settings.unstable_below}
+    json_files.write(path, rules | {"clusters": table})
 
 
 def _choice(whole: Spectrum, tested: cluster_stability.Trust) -> Iterator[tuple[object, ...]]:
@@ -158,7 +157,7 @@ def _choice(whole: Spectrum, tested: cluster_stability.Trust) -> Iterator[tuple[
 
 def read_trust(folder: Path) -> dict[str, Any]:
     """Read the stability of each cluster, by number (key `clusters`), from the folder of a `clusters` artifact."""
-    found: dict[str, Any] = json.loads((folder / TRUST).read_text(encoding="utf-8"))
+    found: dict[str, Any] = json_files.read(folder / TRUST)
     return found
 
 

@@ -12,7 +12,6 @@ Two measures, for a sample of patients (see `embeddings.ablations`):
 Axes: n patients, D dimensions, V concepts.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from ehr_pipeline.embeddings import ablations, measures, quality
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.patient_blocks import Estimate, matched_blocks, mean_over_blocks
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tables import align
+from ehr_pipeline.tables import align, json_files
 
 FILE = "contributions.json"
 STARTS = 10
@@ -92,7 +91,7 @@ class Contributions:
 
     def write(self, folder: Path) -> None:
         """Write FILE."""
-        (folder / FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        json_files.write(folder / FILE, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "Contributions | None":
@@ -100,7 +99,7 @@ class Contributions:
         path = folder / FILE
         if not path.is_file():
             return None
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = json_files.read(path)
         rows = [Row(**{name: _estimate(value) for name, value in row.items()}) for row in found.pop("rows")]
         return cls(rows=rows, **found)
 

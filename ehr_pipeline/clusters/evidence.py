@@ -11,7 +11,6 @@ little of the difference between patients is left in a repeat, it is explained b
 Any chronic disease makes patients differ. There are subgroups only if *their traits are correlated*, too: see `trait_correlations`.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from ehr_pipeline.clusters.methods import Labels, Vectors
 from ehr_pipeline.clusters.microaggregation import shuffled
 from ehr_pipeline.clusters.trait_correlations import Togetherness
 from ehr_pipeline.embeddings.geometry import unit_length
+from ehr_pipeline.tables import json_files
 
 # Share of the possible excess over chance: below the first, no evidence; below the second, weak evidence.
 NONE_BELOW, WEAK_BELOW, MAX_P = 0.05, 0.20, 0.05
@@ -114,7 +114,7 @@ class Evidence:
 
 def read(folder: Path) -> dict[str, Any]:
     """Read the result of the tests (`Evidence.as_dict`) from the folder of a `clusters` artifact."""
-    found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    found: dict[str, Any] = json_files.read(folder / FILE)
     return found
 
 

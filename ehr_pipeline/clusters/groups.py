@@ -25,6 +25,7 @@ from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.marker_concepts import MAX_Q, Marks
 from ehr_pipeline.clusters.methods import Labels
 from ehr_pipeline.clusters.patients_alike import Alike
+from ehr_pipeline.tables import json_files
 
 SHARED, MORE = 0.5, 1.645
 """Least share of marks that two parts of a group have in common; least deviate at which a concept counts as more frequent."""
@@ -57,7 +58,7 @@ class Groups:
     @classmethod
     def read(cls, folder: Path) -> "Groups":
         """Read the folder of a `clusters` artifact."""
-        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        found = json_files.read(folder / FILE)
         pairs = {(pair["pair"][0], pair["pair"][1]): tuple(pair["tokens"]) for pair in found["compared"]}
         return cls(tuple(map(tuple, found["groups"])), pairs)
 

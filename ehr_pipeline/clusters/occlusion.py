@@ -11,7 +11,6 @@ age, also a feature of the profile, is left out by setting it to the cohort's me
 Axes: P patients, K clusters, D dimensions, V token ids, M records with something left out.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.patients.histories import without
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.tables import json_files
 
 FILE = "occlusion.json"
 MEMBERS, CONCEPTS = 60, 30
@@ -68,7 +68,7 @@ class Occlusion:
 
     def write(self, folder: Path) -> None:
         """Write FILE."""
-        (folder / FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        json_files.write(folder / FILE, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "Occlusion | None":
@@ -76,7 +76,7 @@ class Occlusion:
         path = folder / FILE
         if not path.is_file():
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json_files.read(path)
         sampled, lead = ({int(number): value for number, value in found[name].items()} for name in ("sampled", "lead"))
         used = {int(number): [Used(**one) for one in rows] for number, rows in found["used"].items()}
         return cls(found["decides"], sampled, lead, used)

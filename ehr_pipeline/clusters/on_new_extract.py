@@ -8,7 +8,6 @@ clustering.
 """
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from ehr_pipeline.clusters.neighbours import nearest_of
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tables import align
+from ehr_pipeline.tables import align, json_files
 
 TAKEN_OVER = (TRUST, CHOICE, number_of_clusters.FILE, comparison.FILE)
 """Files of the original clustering. An older clustering may lack some of them."""
@@ -64,9 +63,9 @@ def divide(
     for name in TAKEN_OVER:
         if (earlier.path / name).is_file():
             shutil.copyfile(earlier.file(name), out / name)
-    told = json.loads(earlier.file(stable_numbers.FILE).read_text(encoding="utf-8"))
+    told = json_files.read(earlier.file(stable_numbers.FILE))
     told |= {"after": earlier.data_version, "kept": {str(number): 1.0 for number in numbers.tolist()}}
-    (out / stable_numbers.FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    json_files.write(out / stable_numbers.FILE, told)
     model.write(out)
     stability = np.where(kept, table.column("stability").cast(pa.float64()).to_numpy(zero_copy_only=False)[row], np.nan)
     others = {

@@ -1,12 +1,12 @@
 """Groups of the cohort's patients planted by `ehr-pipeline synth`, read from the truth folder set as `clusters.truth`."""
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.store import special_files
+from ehr_pipeline.tables import json_files
 
 PATIENTS, GROUPS = "patients.csv", "groups.csv"
 AGREEMENT = "agreement.json"
@@ -55,4 +55,4 @@ def read_agreement(clusters: Path) -> dict[str, Any] | None:
     None if there is no truth; {'groups': 0} if no group was planted, when labels of patients mean nothing.
     """
     path = clusters / AGREEMENT
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return dict(json_files.read(path)) if path.is_file() else None

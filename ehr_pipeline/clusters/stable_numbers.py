@@ -6,7 +6,6 @@ are in one of the two clusters are in both. A cluster without such a match gets 
 Without an earlier run, clusters are numbered by descending size.
 """
 
-import json
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from ehr_pipeline.clusters.cluster_stability import jaccard
 from ehr_pipeline.clusters.methods import Labels
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tables import align
+from ehr_pipeline.tables import align, json_files
 
 FILE = "numbers.json"
 SAME = 0.5
@@ -29,7 +28,7 @@ def numbers(labels: Labels, ids: pa.Array, earlier: Artifact | None) -> tuple[ND
     count = int(labels.max()) + 1
     if earlier is None:
         return np.arange(1, count + 1), {"after": "", "kept": {}, "highest": count}
-    told = json.loads(earlier.file(FILE).read_text(encoding="utf-8"))
+    told = json_files.read(earlier.file(FILE))
     before = Clusters.read(earlier.path)
     row = align.rows(ids, before.ids)
     known = row >= 0

@@ -6,7 +6,6 @@ set), `projector/` (for TensorBoard or projector.tensorflow.org) and `notes/conc
 `data_stages.concepts` draws.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.resolve_lists import Rows, facts
 from ehr_pipeline.events.resolve_lists import concepts as concepts_of
 from ehr_pipeline.store.artifacts import Counts
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import json_files, schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 MOST_FREQUENT = 100
@@ -76,7 +75,7 @@ def build(
     projector.write(out / "projector", vocabulary, vectors, {"concepts_of_interest": known, "vocabulary": everything})
     grouped = _grouped(vocabulary, vectors, concept_of_code, settings, seed)
     if grouped is not None:
-        (out / ONTOLOGY).write_text(json.dumps(grouped, indent=1) + "\n", encoding="utf-8")
+        json_files.write(out / ONTOLOGY, grouped)
     picture.write(out, vocabulary, vectors, known, seed)
     return {
         "rows_in": len(listed),

@@ -1,6 +1,5 @@
 """Vectors and neighbours of concepts as later stages read them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.disclosure import spreadsheet
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import json_files, schemas
 
 VECTORS, NEIGHBOURS, ONTOLOGY = "vectors.npy", "neighbours.csv", "ontology.json"
 SCOPES = ("concepts of interest", "whole vocabulary")
@@ -27,5 +26,5 @@ def read_neighbours(folder: Path) -> list[dict[str, Any]]:
 
 def read_ontology(folder: Path) -> dict[str, Any]:
     """Read how often neighbours belong to the same group of an ontology (`ontology.agreement`)."""
-    found: dict[str, Any] = json.loads((folder / ONTOLOGY).read_text(encoding="utf-8"))
+    found: dict[str, Any] = json_files.read(folder / ONTOLOGY)
     return found

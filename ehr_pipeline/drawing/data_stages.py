@@ -1,6 +1,5 @@
 """Pictures of stages: code coverage, vocabulary, follow-up, concepts. No mark represents fewer patients than allowed."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import json_files
 
 FOLLOW_UP = "notes/follow_up.json"
 """File of a patient data set: numbers of patients by whole years from their first visit to their last."""
@@ -133,7 +133,7 @@ def draw_follow_up(artifact: Artifact, naming: Naming, path: Path) -> str:
     """Draw the picture of a patient data set."""
     if not artifact.file(FOLLOW_UP).is_file():  # made by an earlier version
         return ""
-    follow_up(path, json.loads(artifact.file(FOLLOW_UP).read_text(encoding="utf-8")), naming.below)
+    follow_up(path, json_files.read(artifact.file(FOLLOW_UP)), naming.below)
     return "follow-up"
 
 
@@ -141,7 +141,7 @@ def draw_concepts(artifact: Artifact, naming: Naming, path: Path) -> str:
     """Draw the picture of concept embeddings."""
     if not artifact.file(CONCEPTS).is_file():  # made by an earlier version
         return ""
-    found = json.loads(artifact.file(CONCEPTS).read_text(encoding="utf-8"))
+    found = json_files.read(artifact.file(CONCEPTS))
     shown = [row for row in found if naming.shows(row["concept"], row["patients"])]
     if shown:
         concepts(path, shown)

@@ -38,7 +38,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import LEARNED_FROM
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import json_files, schemas
 from ehr_pipeline.tables.align import one_chunk
 from ehr_pipeline.tables.asset_names import COHORT, CONCEPT_EMBEDDINGS, DATA_SPLIT, PATIENT_DATASET, VOCABULARY
 from ehr_pipeline.tables.hashing import hash_of_column
@@ -119,7 +119,7 @@ def build(
     if earlier:  # keep the transform's figures: they describe the patients that it was learned from
         figures = {name: earlier.counts[name] for name in LEARNED if name in earlier.counts}
         measured["collapse_published"] = earlier.counts["quality"]["collapse_published"]
-    (out / "quality.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    json_files.write(out / "quality.json", measured)
     return {
         "rows_in": len(members),
         "kept": embedded,

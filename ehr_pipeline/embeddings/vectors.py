@@ -1,6 +1,5 @@
 """Patient vectors as later stages read them."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tables import align, schemas
+from ehr_pipeline.tables import align, json_files, schemas
 
 WHOLE, HALVES = "embeddings", ("half_a", "half_b")
 """Folders of the artifact: vectors of whole records, and of the two halves of the split-half test."""
@@ -71,5 +70,5 @@ def settings_of(embeddings: Artifact) -> dict[str, Any]:
 
 def pooled_tokens(folder: Path) -> list[int]:
     """Read the token ids that the vectors of an artifact are made of, in ascending order."""
-    found: list[int] = json.loads((folder / SELECTED).read_text(encoding="utf-8"))
+    found: list[int] = json_files.read(folder / SELECTED)
     return found

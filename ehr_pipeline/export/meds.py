@@ -12,7 +12,6 @@ Numeric values are null, since the pipeline reads none.
 """
 
 import csv
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from ehr_pipeline.patients.settings import TEST, TRAIN, UNASSIGNED, VALIDATION
 from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
-from ehr_pipeline.tables import row_keys, schemas
+from ehr_pipeline.tables import json_files, row_keys, schemas
 from ehr_pipeline.tasks.meds import DEATH, subject_id
 from ehr_pipeline.tasks.meds import code as code_of
 
@@ -120,7 +119,7 @@ def _write(
     mapping = Mapping.read(events.path, "concept", "name")
     _write_table(work / "metadata" / "codes.parquet", _described(sorted(codes), mapping), CODES)
     about = {"dataset_name": name, "etl_name": "ehr-pipeline", "etl_version": __version__, "meds_version": VERSION}
-    (work / "metadata" / "dataset.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    json_files.write(work / "metadata" / "dataset.json", about)
     rows_in = int(events.counts["kept"])
     return {
         "rows_in": rows_in,

@@ -5,7 +5,6 @@ vocabulary alone reveals patients: a concept that very few patients have reveals
 any more reveals patients who left.
 """
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.prediction_report import HEAD
 from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.tables import json_files
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS, PREDICTION_REPORT, TASK_RESULTS
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -73,5 +73,5 @@ def predictions_of(store: Store, checkpoint: Artifact) -> list[str]:
     of_results = page.manifest["inputs"][TASK_RESULTS] == results.data_version
     if not of_results or results.manifest["inputs"][ENCODER_CHECKPOINT] != checkpoint.data_version:
         return []
-    found: list[str] = json.loads(page.file(HEAD).read_text(encoding="utf-8"))
+    found: list[str] = json_files.read(page.file(HEAD))
     return found

@@ -10,7 +10,6 @@
 All of this is patient data, and as restricted as the records.
 """
 
-import json
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -46,7 +45,7 @@ from ehr_pipeline.predictions.tuned_weights import TunedModel
 from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
 from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import json_files, schemas
 from ehr_pipeline.tasks import prediction_times
 from ehr_pipeline.tasks.prediction_times import Asked
 from ehr_pipeline.typed_settings import file_hash
@@ -187,9 +186,7 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
         with publishing.whole(out) as part:
             part.mkdir()
             _write(part, given, scored, rests_on, vocabulary)
-            (part / "task.json").write_text(
-                json.dumps(_facts(verdict, results, model.name), indent=1) + "\n", encoding="utf-8"
-            )
+            json_files.write(part / "task.json", _facts(verdict, results, model.name))
     return {
         "rows_in": len(given.who),
         "with_risk": int(np.isfinite(scored.odds).sum()),

@@ -29,7 +29,7 @@ from ehr_pipeline.store import build_lock, count_kinds, publishing
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import settings
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import json_files, schemas
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, MAPPED_EVENTS, PREDICTION_REPORT, RAW_RECORDS, VOCABULARY
 from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary import table
@@ -76,7 +76,7 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
             for asset in ASSETS
             if asset != RAW_RECORDS and pipeline.store.has(asset)
         }
-        (part / "counts.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+        json_files.write(part / "counts.json", counts)
         files = sorted(part.iterdir())
         _manifest(pipeline, part, files)
         _remember(pipeline.store.root, report)  # before the release is published
@@ -159,4 +159,4 @@ def _manifest(pipeline: Pipeline, out: Path, files: list[Path]) -> None:
         },
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_hash(path)} for path in files},
     }
-    (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    json_files.write(out / MANIFEST, manifest)

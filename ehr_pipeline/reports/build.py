@@ -6,7 +6,6 @@ pictures under `notes/`. For a publication, it contains the drawings of the page
 """
 
 import csv
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +22,7 @@ from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import truth
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store.artifacts import Counts
+from ehr_pipeline.tables import json_files
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
@@ -60,10 +60,10 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     findings = Findings(inputs, settings, out / "notes")
     (out / PAGE).write_text(page.render(findings), encoding="utf-8")
     if agreement := truth.agreement(findings):
-        _write_json(out / "agreement.json", agreement)
+        json_files.write(out / "agreement.json", agreement)
     _write_enrichment(out / ENRICHMENT, findings)
     publication_figures.write(findings, out)
-    _write_json(out / "audit.json", [_rounded(effect) for effect in findings.effects])
+    json_files.write(out / "audit.json", [_rounded(effect) for effect in findings.effects])
     return {
         "rows_in": len(findings.labels),
         "kept": len(findings.labels),
@@ -71,10 +71,6 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "concepts_tested": len(findings.vocabulary.concepts),
         "concepts_shown": sum(map(len, findings.concept_tables)),
     }
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def _rounded(effect: Effect) -> dict[str, Any]:

@@ -10,7 +10,6 @@ to the observed moves, `transitions.csv` lists the moves that are expected of su
 where patients change, the artifact also contains `agreement.json`. With `windows = "off"` it is empty.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
-from ehr_pipeline.tables import align, schemas
+from ehr_pipeline.tables import align, json_files, schemas
 from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT, PATIENT_DATASET, PATIENT_EMBEDDINGS
 from ehr_pipeline.trajectories import expected, transitions, truth
 from ehr_pipeline.trajectories.settings import TrajectoriesSettings
@@ -81,7 +80,7 @@ def build(
     measured: Counts = {}
     if planted is not None:
         measured["agreement"] = truth.agreement(planted, table, clusters.table)
-        (out / "agreement.json").write_text(json.dumps(measured["agreement"], indent=1) + "\n", encoding="utf-8")
+        json_files.write(out / "agreement.json", measured["agreement"])
     several = len(course.first_and_last()[0])
     return {
         "rows_in": found,

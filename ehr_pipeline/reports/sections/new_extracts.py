@@ -5,7 +5,6 @@ overlaps compares two pages, which show the sums of its rows and columns. So its
 protect small counts, and both small counts and zeros are blank.
 """
 
-import json
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements import new_extracts as say
 from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.store.artifacts import CONTINUES, Artifact
+from ehr_pipeline.tables import json_files
 from ehr_pipeline.tables.asset_names import CLUSTERS, ENCODER_CHECKPOINT, PATIENT_DATASET, PATIENT_EMBEDDINGS
 
 Overlap = dict[str, Any]
@@ -64,7 +64,7 @@ def shown(clusters: Artifact, disclosure: Disclosure) -> Overlap | None:
     path = clusters.file(FILE)
     if not path.is_file():
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = json_files.read(path)
     table = np.array(found["table"], np.int64)
     rule = _rule(table, disclosure)
     rows = (

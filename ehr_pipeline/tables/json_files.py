@@ -1,0 +1,20 @@
+"""JSON files of artifacts: all are written in one form, and a damaged one is named when it is read."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.errors import Damaged
+
+
+def read(path: Path) -> Any:
+    """The content of a file. Raises Damaged if it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Damaged(f"{path}: it cannot be read. Make its artifact again (ehr-pipeline run).") from error
+
+
+def write(path: Path, value: Any) -> None:
+    """Write a file for people and programs: indented by one blank, with a line end."""
+    path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
