@@ -12,10 +12,11 @@ from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.disclosure.kinds import People, Share
 from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.runs.pipeline import Pipeline
-from ehr_pipeline.synthetic.generate import EXTRACT, generate
+from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.trajectories import build, transitions
 from ehr_pipeline_tests.conftest import tiny_settings
+from ehr_pipeline_tests.trajectories.changing_patients import generate_changing
 
 
 def table_of(pipeline: Pipeline) -> pa.Table:
@@ -99,7 +100,7 @@ def test_a_window_lies_among_the_neighbours_of_its_cluster() -> None:
 def changing(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """600 patients of the cohort, of whom a sixth change from one group to another in the middle of their record."""
     folder = tmp_path_factory.mktemp("changing")
-    generate(folder, 600, seed=7, cohort_share=1.0, plant="change")
+    generate_changing(folder, 600, seed=7)
     clusters = {"n": 10, "resamples": 2, "compare": [], "permutations": 20}
     pooled = {"pooling": {"neighbours": 10}}  # the list alone lacks most of what marks the groups of this generator
     pipeline = Pipeline(tiny_settings(folder, clusters=clusters, embeddings=pooled))
