@@ -110,8 +110,8 @@ def build(
     drawn = {"permutations": settings.permutations, "seed": seed}
     tested = evidence.split_half(predictions, labels[both], Covariates.of(people).among(both), **drawn)
     together = trait_correlations.together(compared_records(artifacts, patients, people, halves, seed), **drawn)
-    told = tested.as_dict(numbers, together)
-    json_files.write(out / evidence.FILE, told)
+    figures = tested.as_dict(numbers, together)
+    json_files.write(out / evidence.FILE, figures)
     spaces = {planted.THIS_RUN: vectors, planted.COUNTS: plain}
     places = patients.dataset, patients.cohort
     if used := occlusion.measure(Transform.read(embeddings.path), *places, vectors, labels, numbers=numbers, seed=seed):
@@ -126,7 +126,7 @@ def build(
         "largest": int(sizes.max()),
         **divided.counts,
         **({"agreement_with_the_clusters_before": shared["adjusted_rand_index"]} if shared else {}),
-        "split_half": {name: told[name] for name in ("recognised", "expected", "excess", "verdict")},
+        "split_half": {name: figures[name] for name in ("recognised", "expected", "excess", "verdict")},
     }
 
 

@@ -67,8 +67,8 @@ def divide(
     whole = spectrum(graph, n, seed, max(settings.examine_up_to - n, 0) + 1)
     spectral = settings.method == "spectral"
     found = whole.labels(n) if spectral else METHODS[settings.method](unit, graph, n, seed)
-    labels, numbers, told = _numbered(by_size(found), ids, earlier if settings.keep_numbers else None)
-    json_files.write(out / stable_numbers.FILE, told)
+    labels, numbers, numbering = _numbered(by_size(found), ids, earlier if settings.keep_numbers else None)
+    json_files.write(out / stable_numbers.FILE, numbering)
     sampling = cluster_stability.Sampling(settings.resamples, settings.resample_patients, settings.neighbours, seed)
     tested = cluster_stability.examine(unit, labels, settings.method, _without_last(whole), sampling)
     _write_trust(out / TRUST, tested, labels, numbers, settings)
@@ -88,7 +88,7 @@ def divide(
         "graph": {"parts": graph.parts, "exact": graph.exact},
         "eigenvectors": _convergence(whole, n),
         "stability": {word: words.count(word) for word in ("stable", "doubtful", "unstable", "untested")},
-        "numbers_kept": len(told["kept"]),
+        "numbers_kept": len(numbering["kept"]),
         **{f"agreement_with_{row.method}": row.agreement for row in rows[1:]},
     }
     return Division(labels, numbers, others, tested.patients, counts, np.zeros(len(labels), bool))
@@ -99,9 +99,9 @@ def _numbered(
 ) -> tuple[Labels, NDArray[np.int64], dict[str, Any]]:
     """Give the clusters their stable numbers. Returns labels that follow the order of these numbers, the sorted numbers
     (clusters,), and the content of `numbers.json`."""
-    given, told = stable_numbers.numbers(labels, ids, earlier)
+    given, numbering = stable_numbers.numbers(labels, ids, earlier)
     rank = np.argsort(np.argsort(given))
-    return rank[labels], np.sort(given), told
+    return rank[labels], np.sort(given), numbering
 
 
 def _without_last(whole: Spectrum) -> Spectrum:

@@ -171,11 +171,11 @@ def compare(
     record (`age`) and the record's amount (`concepts`).
     """
     sizes = np.bincount(alike)
-    told = sizes[alike] > 1  # a patient alone in a block cannot be confused with another
-    if told.sum() < FEWEST:
+    comparable = sizes[alike] > 1  # a patient alone in a block cannot be confused with another
+    if comparable.sum() < FEWEST:
         return None
-    block = alike[told]
-    hits = {name: retrieved(*space.halves, alike)[told] for name, space in spaces.items()}
+    block = alike[comparable]
+    hits = {name: retrieved(*space.halves, alike)[comparable] for name, space in spaces.items()}
     own = next(iter(hits.values()))
     rows = [
         Row(
@@ -191,7 +191,7 @@ def compare(
         for name, space in spaces.items()
     ]
     chance = float((1 / sizes[block]).mean())
-    return Contributions(int(told.sum()), chance, _within(numbers["age"][told], block), STARTS, rows)
+    return Contributions(int(comparable.sum()), chance, _within(numbers["age"][comparable], block), STARTS, rows)
 
 
 def retrieved(one: Vectors, other: Vectors, alike: Labels) -> NDArray[np.float64]:

@@ -129,11 +129,11 @@ class Predictions:
     def of(cls, votes: list[Labels], halves: tuple[Half, Half], both: NDArray[np.int64], seed: int) -> "Predictions":
         """Train the classifiers and predict. `votes` are the clusters of the halves of the patients `both` (m,)."""
         folds = KFold(FOLDS, shuffle=True, random_state=seed)
-        told = [
+        predicted = [
             cross_val_predict(MultinomialNB(), other.counts[both], cluster, cv=folds)
             for cluster, other in zip(votes, halves[::-1], strict=True)
         ]
-        return cls((votes[0], votes[1]), (told[0], told[1]))
+        return cls((votes[0], votes[1]), (predicted[0], predicted[1]))
 
     @property
     def hits(self) -> NDArray[np.float64]:

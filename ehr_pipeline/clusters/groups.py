@@ -73,14 +73,14 @@ def find(marks: Marks, halves: Halves, alike: Alike, main: list[str]) -> Groups:
     tested = halves.columns(marks.tokens)
     compared = {pair: _between(tested, alike, pair) for pair in candidates}
     bar = np.log(MAX_Q / max(len(candidates), 1))
-    told = {pair: np.flatnonzero(log_q < bar) for pair, (_, log_q) in compared.items()}
-    nearness = {pair: float(np.abs(d).max(initial=0)) for pair, (d, _) in compared.items() if not len(told[pair])}
+    marking = {pair: np.flatnonzero(log_q < bar) for pair, (_, log_q) in compared.items()}
+    nearness = {pair: float(np.abs(d).max(initial=0)) for pair, (d, _) in compared.items() if not len(marking[pair])}
     groups = _joined(len(numbers), nearness)
     named = {
         (numbers[one], numbers[other]): tuple(
             marks.tokens[some[np.argsort(compared[one, other][1][some], kind="stable")]].tolist()
         )
-        for (one, other), some in told.items()
+        for (one, other), some in marking.items()
     }
     return Groups(tuple(sorted(tuple(sorted(numbers[place] for place in group)) for group in groups)), named)
 

@@ -63,9 +63,9 @@ def divide(
     for name in TAKEN_OVER:
         if (earlier.path / name).is_file():
             shutil.copyfile(earlier.file(name), out / name)
-    told = json_files.read(earlier.file(stable_numbers.FILE))
-    told |= {"after": earlier.data_version, "kept": {str(number): 1.0 for number in numbers.tolist()}}
-    json_files.write(out / stable_numbers.FILE, told)
+    numbering = json_files.read(earlier.file(stable_numbers.FILE))
+    numbering |= {"after": earlier.data_version, "kept": {str(number): 1.0 for number in numbers.tolist()}}
+    json_files.write(out / stable_numbers.FILE, numbering)
     model.write(out)
     stability = np.where(kept, table.column("stability").cast(pa.float64()).to_numpy(zero_copy_only=False)[row], np.nan)
     others = {

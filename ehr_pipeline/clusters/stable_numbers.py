@@ -28,7 +28,7 @@ def numbers(labels: Labels, ids: pa.Array, earlier: Artifact | None) -> tuple[ND
     count = int(labels.max()) + 1
     if earlier is None:
         return np.arange(1, count + 1), {"after": "", "kept": {}, "highest": count}
-    told = json_files.read(earlier.file(FILE))
+    saved = json_files.read(earlier.file(FILE))
     before = Clusters.read(earlier.path)
     row = align.rows(ids, before.ids)
     known = row >= 0
@@ -45,6 +45,6 @@ def numbers(labels: Labels, ids: pa.Array, earlier: Artifact | None) -> tuple[ND
             given[own] = names[other]
             kept[str(names[other])] = round(float(overlap[own, other]), 4)
     new = np.flatnonzero(given == 0)
-    given[new] = told["highest"] + 1 + np.arange(len(new))
-    highest = int(max(given.max(), told["highest"]))
+    given[new] = saved["highest"] + 1 + np.arange(len(new))
+    highest = int(max(given.max(), saved["highest"]))
     return given, {"after": earlier.data_version, "kept": kept, "highest": highest}

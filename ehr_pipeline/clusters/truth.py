@@ -17,8 +17,8 @@ def within_diseases(groups: NDArray[Any], diseases: NDArray[Any], labels: Labels
     disease they have an index of 0.
     """
     of_each = [diseases == disease for disease in np.unique(diseases)]
-    told = [adjusted_rand_score(groups[own], labels[own]) for own in of_each if len(np.unique(groups[own])) > 1]
-    return float(np.mean(told)) if told else 0.0
+    indices = [adjusted_rand_score(groups[own], labels[own]) for own in of_each if len(np.unique(groups[own])) > 1]
+    return float(np.mean(indices)) if indices else 0.0
 
 
 def agreement(

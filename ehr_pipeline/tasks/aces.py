@@ -40,13 +40,13 @@ class Window:
 def read(path: Path, name: str, concepts: Collection[str]) -> Rule:
     """Read a task file as a rule. `concepts` are all recorded concepts. Raises InputError for anything unsupported."""
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
+        task = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: this task file cannot be read ({type(error).__name__}).") from None
-    if not isinstance(told, Mapping) or not {"predicates", "trigger", "windows"} <= told.keys():
+    if not isinstance(task, Mapping) or not {"predicates", "trigger", "windows"} <= task.keys():
         raise InputError(f"{path}: a task file of ACES has predicates, a trigger, and windows.")
     try:
-        return _rule(told, name, concepts)
+        return _rule(task, name, concepts)
     except _Refused as error:
         raise InputError(f"{path}: {error}.") from None
     except (AttributeError, TypeError, KeyError) as error:
@@ -59,19 +59,19 @@ class _Refused(Exception):
     """Says what is not supported, and why."""
 
 
-def _rule(told: Mapping[str, Any], name: str, concepts: Collection[str]) -> Rule:
-    if unknown := set(told) - {"predicates", "trigger", "windows", "patient_demographics", "description", "metadata"}:
+def _rule(task: Mapping[str, Any], name: str, concepts: Collection[str]) -> Rule:
+    if unknown := set(task) - {"predicates", "trigger", "windows", "patient_demographics", "description", "metadata"}:
         raise _Refused(f"{', '.join(sorted(unknown))} is not read")
-    if told.get("patient_demographics"):
+    if task.get("patient_demographics"):
         raise _Refused("patient_demographics is not read: use sex, min_age and max_age of the task")
     known = {meds.code(concept): concept for concept in concepts} | {meds.DEATH: meds.DEATH}
     predicates = {ANY_EVENT: frozenset({VISIT})}
-    derived = {name for name, how in told["predicates"].items() if "expr" in how}
+    derived = {name for name, how in task["predicates"].items() if "expr" in how}
     for predicate in sorted(
-        told["predicates"], key=lambda name: name in derived
+        task["predicates"], key=lambda name: name in derived
     ):  # predicates that others refer to come first
-        predicates[predicate] = _predicate(predicate, told["predicates"][predicate], known, predicates)
-    windows = told["windows"]
+        predicates[predicate] = _predicate(predicate, task["predicates"][predicate], known, predicates)
+    windows = task["windows"]
     if not isinstance(windows, Mapping):
         raise TypeError("windows is no mapping")
     spans = {window: _window(window, windows, ()) for window in windows}
@@ -96,7 +96,7 @@ def _rule(told: Mapping[str, Any], name: str, concepts: Collection[str]) -> Rule
     return Rule(
         name=name,
         outcome=_named(windows[labelled[0]]["label"], predicates),
-        entry=_named(told["trigger"], predicates),
+        entry=_named(task["trigger"], predicates),
         index="trigger",
         last=history.last,
         opens=window.first,
@@ -144,10 +144,10 @@ def _window(name: str, windows: Mapping[str, Any], asked: tuple[str, ...]) -> Wi
     """The days of a window. `asked` are the windows that refer to it, to detect a circle."""
     if name in asked or name not in windows:
         raise _Refused(f"window {name!r} is not there, or depends on itself")
-    told = windows[name]
-    if unknown := set(told) - {"start", "end", "start_inclusive", "end_inclusive", "has", "label", "index_timestamp"}:
+    window = windows[name]
+    if unknown := set(window) - {"start", "end", "start_inclusive", "end_inclusive", "has", "label", "index_timestamp"}:
         raise _Refused(f"window {name!r}: {', '.join(sorted(unknown))} is not read")
-    start, end = told.get("start"), told.get("end")
+    start, end = window.get("start"), window.get("end")
     own = {"start": end, "end": start}
     ends = {}
     for side, bound in (("start", start), ("end", end)):
@@ -155,8 +155,8 @@ def _window(name: str, windows: Mapping[str, Any], asked: tuple[str, ...]) -> Wi
             ends[side] = -FOREVER if side == "start" else FOREVER
             continue
         ends[side] = _bound(str(bound), name, own, windows, asked)
-    first = ends["start"] + (0 if told.get("start_inclusive", True) or start is None else 1)
-    return Window(first, ends["end"] - (0 if told.get("end_inclusive", True) or end is None else 1))
+    first = ends["start"] + (0 if window.get("start_inclusive", True) or start is None else 1)
+    return Window(first, ends["end"] - (0 if window.get("end_inclusive", True) or end is None else 1))
 
 
 def _bound(bound: str, name: str, own: Mapping[str, Any], windows: Mapping[str, Any], asked: tuple[str, ...]) -> int:
@@ -176,12 +176,12 @@ def _bound(bound: str, name: str, own: Mapping[str, Any], windows: Mapping[str, 
     where, _, side = base.partition(".")
     if not side:
         raise _Refused(f"window {name!r}: the end {bound!r} is not read: no event ends a window")
-    told = windows.get(where)
+    window = windows.get(where)
     span = _window(where, windows, (*asked, name))
-    if told is None or told.get(side) is None:
+    if window is None or window.get(side) is None:
         raise _Refused(f"window {name!r}: {base} is no fixed time from the trigger")
     exact = span.first if side == "start" else span.last
-    open_ = not told.get(f"{side}_inclusive", True)
+    open_ = not window.get(f"{side}_inclusive", True)
     return exact + shift + ((-1 if side == "start" else 1) if open_ else 0)
 
 

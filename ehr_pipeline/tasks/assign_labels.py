@@ -114,10 +114,10 @@ def judge(records: Records, rule: Rule, places: Places) -> Judged:
     }
     if rule.index in ("trigger", "file"):
         del flags[NO_ENTRY]
-    if places.told is not None:
+    if places.labels is not None:
         for name in ("died_before_window", "left_before_window", "left_in_window", *before):
             flags.pop(name, None)
-        label, finish, reached = places.told, np.full(len(index), FILE), opens - 1
+        label, finish, reached = places.labels, np.full(len(index), FILE), opens - 1
     numbers, reason = list(REASONS), np.full(len(index), -1)
     for name in reversed(flags):
         reason = np.where(flags[name], numbers.index(name), reason)

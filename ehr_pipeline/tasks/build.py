@@ -141,7 +141,7 @@ def build_bucket(job: LabelJob) -> Found:
         tables.append(_table(records, rule, judged, number, sides))
         counts.append(_counted(judged, sides))
         days = rule.closes - rule.opens + 1
-        ended = (judged.reason == _LEFT, kept) if rule.censor and judged.places.told is None else ()
+        ended = (judged.reason == _LEFT, kept) if rule.censor and judged.places.labels is None else ()
         by_day = [np.bincount(judged.followed[which], minlength=days) for which in ended]
         left.append(by_day[0] if by_day else np.zeros(0, np.int64))
         others.append(by_day[1] if by_day else np.zeros(0, np.int64))
@@ -203,7 +203,7 @@ def _weights(number: int, finished: Sequence[Found]) -> tuple[float, ...]:
 
 def _definition(rule: Rule, number: int, weights: tuple[float, ...]) -> Definition:
     apart = ("name", "outcome", "entry", "exclude", "index", "incident", "conditions", "file")
-    told = {name: value for name, value in asdict(rule).items() if name not in apart}
+    settings = {name: value for name, value in asdict(rule).items() if name not in apart}
     return Definition(
         number=number,
         name=rule.name,
@@ -213,7 +213,7 @@ def _definition(rule: Rule, number: int, weights: tuple[float, ...]) -> Definiti
         index=rule.index,
         index_may_know_outcome=rule.index == "file",
         incident=rule.incident,
-        rule=told,
+        rule=settings,
         weights=weights,
     )
 

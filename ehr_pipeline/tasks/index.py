@@ -28,7 +28,7 @@ class Places:
     index: Days
     without: dict[str, int]
     """How many patients, or possible landmarks of patients, have no index day, by reason."""
-    told: NDArray[np.bool_] | None = None
+    labels: NDArray[np.bool_] | None = None
     """Labels (c,) from the user's file; None if labels do not come from a file."""
 
 
@@ -111,8 +111,8 @@ def _of_file(records: Records, rule: Rule) -> Places:
     table = table.take(pa.array(here))
     index = table.column("last_day").to_numpy().astype(np.int64) - rule.last
     order = np.argsort(key(row[here], index), kind="stable")
-    told = table.column("label").to_numpy()[order] if rule.labelled_by_file else None
-    return Places(row[here][order], index[order], {}, told)
+    labels = table.column("label").to_numpy()[order] if rule.labelled_by_file else None
+    return Places(row[here][order], index[order], {}, labels)
 
 
 def history(records: Records, rule: Rule, patient: NDArray[np.int64], index: Days) -> tuple[Days, Days, Keys]:

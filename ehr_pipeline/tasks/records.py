@@ -157,8 +157,8 @@ def _deaths(people: pa.Table, patient: NDArray[np.int64], day: Days, dead: NDArr
     found = _column(people, schemas.DEATH, np.full(people.num_rows, NEVER, np.int64))
     np.minimum.at(found, patient[dead], day[dead])
     if deaths.attribute:
-        told = pl.Series(people.column(deaths.attribute)).cast(pl.String).str.strip_chars()
-        dates = told.str.to_date(deaths.format, strict=False).cast(pl.Int32).fill_null(NEVER)
+        text = pl.Series(people.column(deaths.attribute)).cast(pl.String).str.strip_chars()
+        dates = text.str.to_date(deaths.format, strict=False).cast(pl.Int32).fill_null(NEVER)
         found = np.minimum(found, dates.to_numpy().astype(np.int64))
     return found
 

@@ -52,9 +52,9 @@ def write(folder: Path, definitions: Sequence[Definition]) -> None:
 def definitions(folder: Path) -> tuple[Definition, ...]:
     """Read the tasks of a `task_labels` artifact. Raises Damaged."""
     try:
-        told = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        rows = json.loads((folder / FILE).read_text(encoding="utf-8"))
         lists = ("outcome", "entry", "weights")
-        return tuple(Definition(**{**each, **{name: tuple(each[name]) for name in lists}}) for each in told)
+        return tuple(Definition(**{**each, **{name: tuple(each[name]) for name in lists}}) for each in rows)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise Damaged(f"{folder / FILE}: it cannot be read. Make task_labels again (ehr-pipeline run).") from error
 
