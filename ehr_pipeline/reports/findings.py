@@ -276,12 +276,16 @@ class Findings:
         }
 
     @property
+    def of_everybody(self) -> bool:
+        """Whether a disease of the cohort has no list, so that every patient of the data set is a case."""
+        return not all(disease["concepts"] for disease in self.inputs.settings[assets.COHORT]["cohort"])
+
+    @property
     def known_at_start(self) -> str:
         """The share of patients whose first record of a disease is of the first day of their record; empty below a tenth, and where
         the cohort is everybody."""
         found = self.spans.at_start
-        lists = [disease["concepts"] for disease in self.inputs.settings[assets.COHORT]["cohort"]]
-        told = 10 * found.sum() >= len(found) and all(lists)
+        told = 10 * found.sum() >= len(found) and not self.of_everybody
         return self.disclosure.coarse(int(found.sum()), len(found)) if told else ""
 
     @cached_property

@@ -102,10 +102,12 @@ def test_cells_and_sentences() -> None:
     row = Row("age", "50 (40–60)", "47", Difference(-0.3, -0.5, -0.1))
     assert say.cells(row) == ("Age at the last record", "50 (40–60)", "47", "-0.30 (-0.50 to -0.10)")
     assert say.cells(Row("sex", "–", "–", None))[-1] == "–"
-    assert str(say.who("about 2,760", "51–80", nobody=False)).startswith(
+    assert str(say.who("about 2,760", "51–80", nobody=False, everybody=False)).startswith(
         "Of about 2,760 patients with one of the diseases, 51–80 are in no cluster"
     )
-    assert "nobody is left out" in str(say.who("2,760", "0", nobody=True))
+    assert "nobody is left out" in str(say.who("2,760", "0", nobody=True, everybody=False))
+    told = str(say.who("2,760", "51–80", nobody=False, everybody=True))
+    assert told.startswith("Of 2,760 patients, 51–80 are in no cluster"), "a cohort of everybody has no disease"
 
 
 def test_who_they_are_is_read_from_the_newest_extract_that_has_them(tmp_path: Path) -> None:

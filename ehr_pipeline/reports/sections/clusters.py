@@ -185,16 +185,17 @@ def side_by_side(findings: Findings, shown: Sequence[Mapping[str, Any]]) -> dict
     named = [
         (f"{card['number']} {card['dominant'] or card['title']}", [card[name] for name in STRIPS]) for card in shown
     ]
-    strips = [Strip(title, tuple(card[name] for card in shown)) for name, title in STRIPS.items()]
+    titles = STRIPS | ({"onset": "Age at the first record"} if findings.of_everybody else {})
+    strips = [Strip(title, tuple(card[name] for card in shown)) for name, title in titles.items()]
     return {
         "strips": charts.strips(
             [name for name, _ in named],
             [colours[card["number"]] for card in shown],
             strips,
-            drawn.strips_alt(list(STRIPS.values()), named),
+            drawn.strips_alt(list(titles.values()), named),
         ),
         "strips_caption": drawn.strips_caption(findings.known_at_start),
-        "strips_heads": list(STRIPS.values()),
+        "strips_heads": list(titles.values()),
         "strips_rows": [(card["number"], card["title"], texts) for card, (_, texts) in zip(shown, named, strict=True)],
     }
 

@@ -87,9 +87,9 @@ def _left_out(findings: Findings) -> dict[str, Any]:
 
 def in_no_cluster(findings: Findings) -> Statement:
     """Say how many patients with one of the diseases are in no cluster."""
-    person, inside = findings.counted.person, len(findings.clusters.ids)
-    everybody = findings.counted.counts[COHORT]["rows_in"]
-    return left_out.who(person(everybody), person.difference(everybody, inside), everybody == inside)
+    person, inside, counts = findings.counted.person, len(findings.clusters.ids), findings.counted.counts
+    apart = person.difference(cases := counts[COHORT]["rows_in"], inside)
+    return left_out.who(person(cases), apart, nobody=cases == inside, everybody=findings.of_everybody)
 
 
 def by_disease(counted: StageCounts) -> list[tuple[str, str]]:

@@ -27,14 +27,16 @@ LARGE = 0.1
 """Standardised difference from which groups count as different (Austin 2009)."""
 
 
-def who(everybody: str, left_out: str, nobody: bool) -> Statement:
-    """Say how many patients with one of the diseases are in no cluster. `nobody`: whether all of them are in a cluster."""
+def who(cases: str, left_out: str, *, nobody: bool, everybody: bool) -> Statement:
+    """Say how many cases are in no cluster: patients with one of the diseases, or all of the data set (`everybody`). `nobody`:
+    whether all of them are in a cluster."""
+    one = "" if everybody else " with one of the diseases"
     if nobody:
-        return say("Everybody with one of the diseases is in a cluster: nobody is left out to compare with.")
+        return say("Everybody{one} is in a cluster: nobody is left out to compare with.", one=one)
     return say(
-        "Of {everybody} patients with one of the diseases, {left_out} are in no cluster (not in the data set, or without a chosen"
-        " concept).",
-        everybody=everybody,
+        "Of {cases} patients{one}, {left_out} are in no cluster (not in the data set, or without a chosen concept).",
+        cases=cases,
+        one=one,
         left_out=left_out,
     )
 
