@@ -261,7 +261,7 @@ def test_figures_of_planted_groups_were_measured() -> None:
     section = results.split("## Planted groups, by mechanism")[1]
     heads, *rows = table(next(part for part in section.split("\n\n") if part.startswith("| vectors |")))
     means = {row[0]: dict(zip(heads, (cell.split(" ")[0] for cell in row), strict=True)) for row in rows}
-    vectors = ("this run (recommended)", "published", "no network", "counts + SVD")
+    vectors = ("this run (recommended)", "published", "network alone", "counts + SVD")
     shown = [
         row for row in table(docs("evidence")) if re.search(r"\(`[a-z-]+`\)$", row[0]) and len(row) == len(vectors) + 1
     ]
