@@ -87,7 +87,8 @@ are narrower than they should be.
 Statements about predictions are measured by `benchmarks/verdicts.py`, on simulated studies of one task (*task-…*) or a few
 (*tasks-…*). The true risk of each patient is known. The score of a model is this risk with noise, more of it with fewer labels, so
 its true AUROC is known too. All else is the code that makes the page, from the choice of the best models on the validation side to
-the sentences. The test side of a task has 600 patients, of whom one in seven has the outcome, and there are 300 bootstrap draws.
+the sentences. The test side of a task has 600 or 2,400 patients, of whom one in seven has the outcome, and there are 300 bootstrap
+draws.
 Each cell gives the number of studies, or of tasks. *Before* is there the same page at commit 27f2601.
 
 Elsewhere, *before* is the page before its statements had error rates, with the settings that the demo then had (20 clusters).

@@ -216,7 +216,6 @@ def said(kind: Kind, results: TaskResults) -> dict[str, Any]:
     own = [row["verdict"] for row in results.verdicts]
     compared = [results.compared(row["task"]) for row in results.verdicts]
     equal = compared[kind.better :] if kind.better < kind.tasks else compared
-    slopes = [results.final(row["task"], row["model"]) for row in results.verdicts]
     return {
         "tasks": kind.tasks,
         "tasks compared": len(equal),
@@ -224,14 +223,36 @@ def said(kind: Kind, results: TaskResults) -> dict[str, Any]:
         "worse": equal.count("worse"),
         "not needed": own.count("not needed"),
         "above chance": sum(not results.at_chance(row, "model") for row in results.verdicts),
-        "slopes": sum(row is not None and row["slope_after"] is not None for row in slopes),
-        "odd slopes": sum(
-            row is not None and row["slope_after"] is not None and not 0.8 <= row["slope_after"] <= 1.25
-            for row in slopes
-        ),
+        **_of_slopes(kind, results),
         **_of_head(kind, found),
         **_without_labels(kind, found),
     }
+
+
+@cache
+def true_slope(noise: float) -> float:
+    """The calibration slope of a score with so much noise, as it is."""
+    label, risk, extra = _population()
+    found = recalibration(label, metrics.probabilities(risk + math.sqrt(noise) * extra), np.ones(POPULATION))
+    assert found is not None
+    return found.slope
+
+
+def _of_slopes(kind: Kind, results: TaskResults) -> dict[str, int]:
+    """Of the chosen models that need labels: how many slopes after recalibration are said to be wrong, and how many intervals
+    miss."""
+    counts = dict.fromkeys(("slopes", "slopes said to be wrong", "slopes wrongly said", "slope misses"), 0)
+    for number, verdict in enumerate(results.verdicts):
+        row = results.final(verdict["task"], verdict["model"])
+        if row is None or None in (row["slope"], row["slope_after_low"]) or not kind.predictable:
+            continue
+        low, high = row["slope_after_low"], row["slope_after_high"]
+        true = true_slope(round(kind.noise(number)[row["model"]], 6)) * row["slope_after"] / row["slope"]
+        counts["slopes"] += 1
+        counts["slope misses"] += not low <= true <= high
+        counts["slopes said to be wrong"] += not low <= 1 <= high
+        counts["slopes wrongly said"] += (low > 1 >= true) or (high < 1 <= true)
+    return counts
 
 
 def _true(kind: Kind, side: str, labels: int | None) -> float:
@@ -271,8 +292,20 @@ def _of_head(kind: Kind, found: Curves) -> dict[str, Any]:
 def _without_labels(kind: Kind, found: Curves) -> dict[str, Any]:
     text = str(statements.without_labels(found))
     return {
-        "without labels beyond chance": int("no better than chance" not in text),
+        "without labels beyond chance": int("not shown to be better than chance" not in text),
         "without labels better than all": int(MORE_THAN_ALL in text),
+        **_interval_without_labels(kind, found),
+    }
+
+
+def _interval_without_labels(kind: Kind, found: Curves) -> dict[str, int]:
+    """Whether the interval of the number of labels that the model is worth without any misses the true number."""
+    if not kind.predictable:
+        return {}
+    error, value = curves.Z * found.unlabelled, found.points["masked"][0].value
+    truth = _true_equals(kind, found, float(np.mean([_of_model(kind, "masked", n, None) for n in range(kind.tasks)])))
+    return {
+        "without labels misses": int(not found.labels_for(value - error) <= truth <= found.labels_for(value + error))
     }
 
 
@@ -313,7 +346,8 @@ def main() -> None:
     if asked.write:
         known = json.loads(rates.COUNTS.read_text(encoding="utf-8"))[asked.name]
         found = rates.counted(asked.work, asked.name) | {"note": known.get("note", "")}
-        told = rates.keep(asked.name, found, [each.name for each in rates.STATEMENTS if each.rate == Rate.PREDICTIONS])
+        ours = [each.name for each in rates.STATEMENTS if each.rate == Rate.PREDICTIONS]
+        told = rates.keep(asked.name, found, [name for name in ours if name in found["counts"]])
         rates.PAGE.write_text(rates.page(told, error_rates.FACTS), encoding="utf-8")
         results.write("verdicts.py", "Error rates of the prediction report", rates.section(told, predictions=True))
         return
