@@ -136,7 +136,7 @@ def verdicts(counts: Mapping[str, int], also_worse: int = 0, chance: int = 0) ->
     of tasks in which neither side beats chance.
     """
     of_them = "where" if also_worse == counts.get("not needed") else f"in {also_worse:,} of them"
-    worse = f" ({of_them} it is also worse than the best baseline)" if also_worse else ""
+    worse = f" ({of_them} the model is also worse than the best baseline)" if also_worse else ""
     words = {
         "better": "the model is better than the best baseline",
         "level": "no difference from the best baseline is shown",

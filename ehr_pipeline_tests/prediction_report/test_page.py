@@ -243,10 +243,26 @@ def test_that_a_model_which_is_not_needed_is_worse_too_is_told_everywhere(tmp_pa
         replace(found, differences=tuple(row | {"verdict": words[row["task"]]} for row in found.differences)), tmp_path
     )
     html = text_of(page.render(own))
-    assert "in 3 the task does not need the model (in 1 of them it is also worse than the best baseline)" in html
+    assert "in 3 the task does not need the model (in 1 of them the model is also worse than the best baseline)" in html
     assert "In Task a &lt; the model is also worse than the best baseline." in html
     for cell in ("the model, and the model is worse", "the model; level", "the model; the model is better"):
         assert f"does not need {cell}" in html
+
+
+def test_where_all_that_do_not_need_the_model_are_worse_no_part_is_counted(tmp_path: Path) -> None:
+    found = results(["a", "b"], BETTER, verdict="not needed")
+    worse = replace(found, differences=tuple(row | {"verdict": "worse"} for row in found.differences))
+    html = text_of(page.render(findings(worse, tmp_path)))
+    assert "in 2 the task does not need the model (where the model is also worse than the best baseline)" in html
+
+
+def test_tasks_whose_models_could_not_be_chosen_are_named(tmp_path: Path) -> None:
+    told = findings(whole(), tmp_path)
+    assert "by a fixed order" not in text_of(page.render(told))
+    few = told.counts["b"] | {"by_side": {"validation": {"cases": 19}}}
+    html = text_of(page.render(replace(told, counts={**told.counts, "b": few})))
+    assert "on the validation side, or, with under 20 cases there, by a fixed order (Task b &lt;)." in html
+    assert "500 draws of patients" in text_of(page.render(replace(told, draws=500)))
 
 
 def test_the_number_of_tests_stands_beside_the_false_discovery_rate(tmp_path: Path) -> None:
