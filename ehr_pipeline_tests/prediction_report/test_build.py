@@ -42,7 +42,7 @@ def test_the_page_and_its_first_sentences(tiny: Pipeline, tmp_path: Path) -> Non
     head = json.loads((tmp_path / "page" / HEAD).read_text())
     assert head[0].startswith("With 100 labels, the model is as good as counting with 1,000")
     assert "as good as counting with 1,000" in html
-    assert "not shown to be better than counting" in head[-1]
+    assert "no better than counting, as far as can be shown" in head[-1]
     assert "What comes next" in html
 
 

@@ -16,7 +16,7 @@ NEARLY_ALL = 0.95
 """Recall of counting from which on ten named concepts can hardly miss one."""
 _VERDICT = {
     "better": "better than counting",
-    "no better": "not shown to be better than counting",
+    "no better": "no better than counting, as far as can be shown",
     "worse": "worse than counting",
 }
 HARDLY = "hardly better than counting"

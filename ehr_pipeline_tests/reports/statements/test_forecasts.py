@@ -24,7 +24,9 @@ def test_hardly_better_than_counting_is_said_with_its_figures() -> None:
         " recorded, 16.4 % are among the ten that it names, and 15.6 % among the ten of popularity by age and sex alone (difference"
         " +0.4 to +1.1 points, 95 % interval over about 1,180 patients)."
     )
-    assert "is not shown to be better than counting" in str(forecasts.verdict({**ROW, "low": -0.001}, "about 1,180"))
+    assert "is no better than counting, as far as can be shown" in str(
+        forecasts.verdict({**ROW, "low": -0.001}, "about 1,180")
+    )
     assert said.rate == Rate.PREDICTIONS
 
 
