@@ -31,12 +31,12 @@ CPU_TOKEN_MFLOP = 26.0
 """MFLOP per real token of that training, forward and backward; times for other shapes are scaled by it (training.py)."""
 TRAINING_GIGABYTES = 1.73
 """GB of memory of a process that trains the preset `published` on a CPU (training_memory.py)."""
-EMBEDDED_TOKENS = 22466.0
+EMBEDDED_TOKENS = 25200.0
 """Real tokens (no padding) embedded per second, preset `published`, float32, two cores (embedding.py)."""
 EMBEDDED_CORES = 2
 CLUSTER_SECONDS, CLUSTER_CORES, CLUSTER_PATIENTS = 7.7, 2, 53228
 """Seconds to cluster this number of patients on this number of cores (clustering.py)."""
-TASKS_SECONDS, TASKS, TASKS_PATIENTS = 15.5, 7, 5000
+TASKS_SECONDS, TASKS, TASKS_PATIENTS = 16.2, 7, 5000
 """Seconds to compare all models but fine-tuned ones, for this number of tasks and patients (demo.py)."""
 OVERHEAD = {"ray": 1.45, "slurm": 4.41}
 """Seconds to send a piece of work, by backend (backends.py)."""
