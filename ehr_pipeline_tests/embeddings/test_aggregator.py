@@ -30,13 +30,13 @@ def test_it_learns_which_chunks_tell_who_a_patient_is(monkeypatch: pytest.Monkey
     rng = np.random.default_rng(1)
     own = rng.normal(size=(300, 7))
     halves = (chunks(rng, own, 2.0), chunks(rng, own, 2.0))
-    trained = aggregator.train([halves], seed=3)
-    facts = trained.facts
+    facts = aggregator.train([halves], seed=3).facts
     assert (facts["patients"], facts["kept"]) == (300, "trained")
     assert facts["validation_loss"] < facts["plain_validation_loss"] - 0.1
-    again = aggregator.train([halves], seed=3)
-    assert again.facts == facts
-    assert all(np.array_equal(again.arrays[name], array) for name, array in trained.arrays.items())
+    monkeypatch.setattr(aggregator, "LOOKS", 1)
+    once, again = (aggregator.train([halves], seed=3) for _ in range(2))
+    assert again.facts == once.facts
+    assert all(np.array_equal(again.arrays[name], array) for name, array in once.arrays.items())
 
 
 def test_training_and_use_are_the_same_attention() -> None:
