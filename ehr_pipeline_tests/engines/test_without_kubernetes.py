@@ -237,6 +237,7 @@ def test_an_error_of_the_user_has_a_code_of_its_own(tmp_path: Path) -> None:
     assert pod(tmp_path, 60, "").wait(60) == 0
 
 
+@pytest.mark.slow
 def test_a_pod_ends_when_its_sender_stands_still(tmp_path: Path) -> None:
     code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     with heartbeat.beating(tmp_path, 2):
