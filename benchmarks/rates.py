@@ -368,8 +368,8 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "first sentence: the interval misses",
-        "The 95 % interval of the number of labels that the model is worth does not hold the true number, in all studies, whether"
-        " or not the first sentence gives it.",
+        "How often the 95 % interval of the number of labels that the model is worth misses the true number. Counted over all"
+        " studies, also those in which the first sentence does not give it.",
         lambda told: told["any interval misses"],
         "any interval misses",
         (*ALIKE, "tasks-mixed", "task-better", "tasks-better", "task-no-labels"),

@@ -24,11 +24,13 @@ def uneven(values: NDArray[np.generic], labels: Labels, *, seed: int) -> list[in
     if coded.max(initial=0) == 0 or labels.max(initial=0) == 0:
         return []
     rng = np.random.default_rng([seed, 0x5EED])
-    drawn = np.stack([_dissimilarity(coded, rng.permutation(labels)) for _ in range(RESAMPLES)])
-    found, mean, spread = _dissimilarity(coded, labels), drawn.mean(axis=0), drawn.std(axis=0)
-    spread = np.where(spread > 0, spread, np.inf)
-    limit = np.quantile(((drawn - mean) / spread).max(axis=1), 1 - MAX_P)
-    return np.flatnonzero((found - mean >= LEAST) & ((found - mean) / spread > limit)).tolist()
+    # The real clusters are one of the divisions: only then are all of them alike where nothing is related, and the limit exact.
+    divisions = [labels, *(rng.permutation(labels) for _ in range(RESAMPLES))]
+    apart = np.stack([_dissimilarity(coded, each) for each in divisions])
+    beyond, spread = apart - apart.mean(axis=0), apart.std(axis=0)
+    scores = beyond / np.where(spread > 0, spread, np.inf)
+    limit = np.quantile(scores.max(axis=1), 1 - MAX_P, method="higher")
+    return np.flatnonzero((beyond[0] >= LEAST) & (scores[0] > limit)).tolist()
 
 
 def _dissimilarity(coded: NDArray[np.int64], labels: Labels) -> NDArray[np.float64]:
