@@ -30,8 +30,8 @@ from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.patients.histories import ALWAYS, cut
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
-from ehr_pipeline.predictions.masked import answers
 from ehr_pipeline.predictions.metrics import auroc
+from ehr_pipeline.predictions.query_at_mask import answers
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.extract import EXTRACT

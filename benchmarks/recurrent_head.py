@@ -36,8 +36,8 @@ from ehr_pipeline.predictions import metrics
 from ehr_pipeline.predictions.answers_job import AnswersJob, mean_vectors
 from ehr_pipeline.predictions.compare import samples_of, scorable
 from ehr_pipeline.predictions.learners import Sample, Table, logistic
-from ehr_pipeline.predictions.masked import laid
 from ehr_pipeline.predictions.metrics import Bootstrap
+from ehr_pipeline.predictions.query_at_mask import laid
 from ehr_pipeline.predictions.rows import FIT, JUDGE, Rows, read
 from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.store.artifacts import Store

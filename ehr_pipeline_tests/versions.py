@@ -31,7 +31,7 @@ MADE_BY = {
     "raw_records": ("records/build.py",),
     "extract_catalog": ("records/catalog.py", "patients/train_test_sides.py"),
     "mapped_events": ("events/build.py",),
-    "vocabulary": ("vocabulary/build.py", "vocabulary/learners.py"),
+    "vocabulary": ("vocabulary/build.py", "vocabulary/training_counts.py"),
     "patient_dataset": ("patients/dataset.py",),
     "data_split": ("patients/split.py",),
     "task_labels": ("tasks/build.py", "tasks/study_rules.py"),

@@ -16,7 +16,7 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import PATIENT_DATASET, VOCABULARY
 from ehr_pipeline.vocabulary.table import Vocabulary
 
-CUI = re.compile(r"C\d{7}")
+CUI = re.compile(r"C[0-9]{7}")
 UNTYPED_WARNING = 0.05
 """Warn from this share of concepts without a semantic type: a complete MRSTY gives every UMLS concept a type."""
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.tables import row_keys, schemas
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.tables.row_keys import DAY_BITS, ITEM_BITS
 
 TOGETHER = 1 << 20  # rows added up at once, so that memory does not grow with the number of buckets

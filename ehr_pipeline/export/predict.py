@@ -34,10 +34,10 @@ from ehr_pipeline.predictions.compare import Case, as_written
 from ehr_pipeline.predictions.encoder_queries import Answers
 from ehr_pipeline.predictions.features import of_histories
 from ehr_pipeline.predictions.fitted import TUNED, Fitted
-from ehr_pipeline.predictions.masked import answers as answers_of
 from ehr_pipeline.predictions.metrics import Calibration
 from ehr_pipeline.predictions.metrics import log_odds as odds_of
 from ehr_pipeline.predictions.models import BY_NAME, Model
+from ehr_pipeline.predictions.query_at_mask import answers as answers_of
 from ehr_pipeline.predictions.rows import JUDGE, People, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.predictions.table import Row, TaskResults, read_calibrations

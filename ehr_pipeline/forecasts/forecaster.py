@@ -18,7 +18,7 @@ from ehr_pipeline.forecasts.metrics import NEW, RECURRING
 from ehr_pipeline.forecasts.scores import ENCODER, FORECAST, POPULARITY, by_model, encoder_probability
 from ehr_pipeline.forecasts.table import SavedCounting
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard, starts_of
-from ehr_pipeline.predictions.masked import answers
+from ehr_pipeline.predictions.query_at_mask import answers
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 USUAL_GAP = 60

@@ -65,7 +65,7 @@ def encoder_probability(model: "PackedEncoder", states_BD: NDArray[np.float32]) 
     """The probability (B, V) of each concept at the mask; special tokens have probability 0."""
     import torch
 
-    from ehr_pipeline.predictions.masked import logits
+    from ehr_pipeline.predictions.query_at_mask import logits
 
     device = next(model.parameters()).device
     scores: Tensor = logits(model, torch.from_numpy(states_BD).to(device), "float32")

@@ -101,7 +101,9 @@ def _names(words: str, study: Study, mapped: Artifact | None) -> tuple[pl.DataFr
     if mapped is not None:
         table = Mapping.read(mapped.path, "code", "snomed", "concept", "name", "events").table
         if "name" in table.columns and table["name"].drop_nulls().len():
-            own = pl.when(pl.col("concept").str.contains(r"^(?:C\d{7}|SCT:\d+)$")).then("code").otherwise("concept")
+            own = (
+                pl.when(pl.col("concept").str.contains(r"^(?:C[0-9]{7}|SCT:[0-9]+)$")).then("code").otherwise("concept")
+            )
             code = pl.coalesce(pl.col("snomed").replace("", None), own, "code")
             parts.append(table.select(code=code, cui=pl.lit(""), name="name").drop_nulls("name"))
             looked_in.append("the extracts")

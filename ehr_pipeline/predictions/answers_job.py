@@ -23,7 +23,7 @@ from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.model import PackedEncoder, new_model
 from ehr_pipeline.patients.histories import cut
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.predictions.masked import answers
+from ehr_pipeline.predictions.query_at_mask import answers
 from ehr_pipeline.store import durable
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT

@@ -25,7 +25,7 @@ from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.predictions.masked import summed_odds
+from ehr_pipeline.predictions.query_at_mask import summed_odds
 from ehr_pipeline.vocabulary.table import MASK
 
 Floats = NDArray[np.float64]

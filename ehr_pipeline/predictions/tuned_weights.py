@@ -21,7 +21,7 @@ from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.errors import Damaged
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.predictions.heads import Floats, Tuned
-from ehr_pipeline.predictions.masked import laid
+from ehr_pipeline.predictions.query_at_mask import laid
 from ehr_pipeline.store import durable
 
 OFFSET = "offset"

@@ -30,8 +30,8 @@ from ehr_pipeline.patients.histories import cut
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.predictions import tuned_weights
 from ehr_pipeline.predictions.heads import Floats, Part, Start, Tuned, fitted_start, freeze, parts
-from ehr_pipeline.predictions.masked import laid
 from ehr_pipeline.predictions.models import HEADS
+from ehr_pipeline.predictions.query_at_mask import laid
 from ehr_pipeline.predictions.settings import FineTuning
 from ehr_pipeline.predictions.tuning_files import Laid, Learned, Task, effort, save
 from ehr_pipeline.work import jobs

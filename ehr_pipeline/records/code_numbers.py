@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.tables import plain_numbers
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.tables.row_keys import ITEM_BITS
 
 FEWEST_SLOTS = 1 << 12

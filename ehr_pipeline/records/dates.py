@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.compiled_loops import compiled
 
 FIRST_YEAR, YEARS = 1800, 700
 LAST_YEAR = FIRST_YEAR + YEARS - 1  # packed row keys can hold later days too

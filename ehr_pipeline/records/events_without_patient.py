@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import codes, patients
-from ehr_pipeline.records.bulk import entered_in_bulk
+from ehr_pipeline.records.bulk_entry import entered_in_bulk
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import row_keys, schemas

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import events_without_patient, merge_patients, patients, values
-from ehr_pipeline.records.bulk import entered_in_bulk
+from ehr_pipeline.records.bulk_entry import entered_in_bulk
 from ehr_pipeline.records.dates import NEVER
 from ehr_pipeline.records.read import NAMED, NUMBERED
 from ehr_pipeline.records.settings import RecordsSettings

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.compiled_loops import compiled
 
 ROW, FIELD, PLAIN, OPEN, CLOSED = 0, 1, 2, 3, 4
 """State before a byte: at the beginning of a row or of a field, in a field without quotes, in open quotes, after a

@@ -16,7 +16,7 @@ from ehr_pipeline.records import quoting
 from ehr_pipeline.records.header import Shape
 from ehr_pipeline.records.layouts import DelimitedText
 from ehr_pipeline.records.quoting import Quoting, Rows
-from ehr_pipeline.tables.jit import compiled, part
+from ehr_pipeline.tables.compiled_loops import compiled, part
 
 SKIPPED, NUMBER, TEXT = 0, 1, 2
 MOST_DIGITS, LONGEST = 18, 12

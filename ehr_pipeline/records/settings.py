@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
-from ehr_pipeline.records.bulk import BulkEntry
+from ehr_pipeline.records.bulk_entry import BulkEntry
 from ehr_pipeline.records.dates import Partial
 from ehr_pipeline.records.kinds import Kinds
 from ehr_pipeline.records.layouts import EventFiles, PatientFiles

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.work.buckets import read_once
 
 RUNS, INDEX = "runs.arrow", "index.npy"

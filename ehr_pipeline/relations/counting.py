@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.relations.measures import OddsSums, RiskSums
 from ehr_pipeline.relations.occurrences import NEVER, YEAR, Occurrences, age, may_be_index
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.work.progress import Progress
 
 BAND, BAND_OF_RISK = 2.5, 5.0

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.work.progress import Progress
 
 YEAR = 365

@@ -15,17 +15,17 @@ from ehr_pipeline.reports.sections import (
     encoder,
     evolution,
     flow,
+    glossary,
     methods,
     new_extracts,
     published,
-    record,
+    record_checklist,
     relations,
     settings,
     short,
     truth,
     verdict,
 )
-from ehr_pipeline.reports.statements.glossary import WORDS
 
 FOLDER = "ehr_pipeline.reports.sections"
 SECTIONS: tuple[Section[Findings], ...] = (
@@ -37,15 +37,15 @@ SECTIONS: tuple[Section[Findings], ...] = (
     Section("audit", audit.content, "Bias audit"),
     Section("relations", relations.content, "Diseases together"),
     Section("flow", flow.content, "Who was lost"),
-    Section("comparison", alternatives.content, folded="How many clusters, and other methods"),
+    Section("alternatives", alternatives.content, folded="How many clusters, and other methods"),
     Section("concepts", concepts.content, "Concept check", "Concept check: do neighbours belong together?"),
     Section("encoder", encoder.content, folded="Encoder"),
     Section("contributions", contributions.content, folded="What makes the patient vectors"),
     Section("published", published.content, folded="Published against this run"),
     Section("truth", truth.content, folded="Agreement with the planted groups"),
-    Section("words", lambda _: {"words": WORDS}, "Words", "Words on this page, explained"),
+    Section("glossary", glossary.content, "Words", "Words on this page, explained"),
     Section("methods", methods.content, "Methods", "Methods, and what they cannot tell"),
-    Section("record", record.content, folded="RECORD checklist"),
+    Section("record_checklist", record_checklist.content, folded="RECORD checklist"),
     Section("settings", settings.content, "Settings", "Settings and versions"),
 )
 """All sections, in the order of the page."""

@@ -101,7 +101,7 @@ class DataAssets(Maker):
         from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.patients.settings import LEARNED_FROM
         from ehr_pipeline.patients.train_test_sides import FOLDER
-        from ehr_pipeline.vocabulary import build, learners
+        from ehr_pipeline.vocabulary import build, training_counts
 
         settings, read = self.study.vocabulary, self.read(VOCABULARY)
         mapped, catalog = read[MAPPED_EVENTS], read.get(EXTRACT_CATALOG)
@@ -120,7 +120,7 @@ class DataAssets(Maker):
             build_from = partial(build.build, mapped.files("concepts"), mapping, settings, out, folder)
             if catalog is None:
                 return build_from(administrative=listed)
-            counted = learners.count(
+            counted = training_counts.count(
                 mapped,
                 catalog.file(FOLDER),
                 LEARNED_FROM,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store import durable, special_files
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.compiled_loops import compiled
 
 FILE = ".key"
 METADATA = b"patient_hash_key"

@@ -6,7 +6,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.tables import plain_numbers
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.compiled_loops import compiled
 
 _FNV_OFFSET = np.uint64(0xCBF29CE484222325)
 

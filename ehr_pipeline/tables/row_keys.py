@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.compiled_loops import compiled
 
 ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 18, 23
 DIGIT_BITS = 10

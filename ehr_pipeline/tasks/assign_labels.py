@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.tasks.index import NO_ENTRY, NO_VISIT, Places, ages, entry_day, history
+from ehr_pipeline.tasks.index_days import NO_ENTRY, NO_VISIT, Places, ages, entry_day, history
 from ehr_pipeline.tasks.records import NEVER, Days, Keys, Records, count, days, key, nth, patients
 from ehr_pipeline.tasks.rule import Rule
 

@@ -19,7 +19,7 @@ from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tasks import censoring, label_file, meds
 from ehr_pipeline.tasks.assign_labels import DIED, ENDS, REASONS, Judged, judge
-from ehr_pipeline.tasks.index import places
+from ehr_pipeline.tasks.index_days import places
 from ehr_pipeline.tasks.records import NEVER, Deaths, Records, read
 from ehr_pipeline.tasks.rule import Rule
 from ehr_pipeline.tasks.table import LABELS, ROWS, Definition, of_task, shards, write

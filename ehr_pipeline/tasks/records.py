@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import align, row_keys, schemas
+from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.tables.hashing import hash_of_column
-from ehr_pipeline.tables.jit import compiled
 from ehr_pipeline.tasks.meds import DEATH
 from ehr_pipeline.tasks.rule import VISIT
 

@@ -16,11 +16,11 @@ SHOWN = 20
 """How many lines a message lists; the others are only counted."""
 NO_CODE, FIND = "neither a code nor a CUI", " `ehr-pipeline find-codes` finds codes by words of their names."
 OF_A_SYSTEM = re.compile(r"[^\s:/]+:\S.*")
-_CUI = re.compile(r"C\d{7}")
-_EXPONENT = re.compile(r"\d+([.,]\d+)?E\+\d+|\d[.,]\d+E\d+", re.IGNORECASE)
-_WHOLE = re.compile(r"(\d+)\.0+")
-_READ = re.compile(r"[A-Za-z0-9][A-Za-z0-9.]{4}(\d{2})?")
-_DIGITS = re.compile(r"\d{6,}")
+_CUI = re.compile(r"C[0-9]{7}")
+_EXPONENT = re.compile(r"[0-9]+([.,][0-9]+)?E\+[0-9]+|[0-9][.,][0-9]+E[0-9]+", re.IGNORECASE)
+_WHOLE = re.compile(r"([0-9]+)\.0+")
+_READ = re.compile(r"[A-Za-z0-9][A-Za-z0-9.]{4}([0-9]{2})?")
+_DIGITS = re.compile(r"[0-9]{6,}")
 WRONG_IDS = {
     "bad_check_digit": "is a mistyped or rounded SNOMED id: its check digit is wrong",
     "other_component": "is the SNOMED id of a relationship or a reference set, not of a concept",

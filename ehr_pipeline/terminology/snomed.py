@@ -65,15 +65,17 @@ def classify(codes: pl.Series) -> pl.DataFrame:
     Returns columns `code`, `kind` and `namespace`. Kinds: 'concept' and 'description' (SNOMED identifiers by their
     partition), 'other_component' (relationships and reference sets), 'bad_check_digit', 'read' (five characters, Read
     v2 or CTV3, with or without a term code), 'other'. The namespace is 'international', 'uk_extension',
-    'other_extension', or the kind itself where an identifier has none.
+    'other_extension'; for anything but a concept, the kind itself.
     """
-    text = pl.col("code")
+    text = pl.col("code")  # [0-9] below and not \d, which is any digit of Unicode, Arabic ones among them
     frame = pl.DataFrame({"code": codes.cast(pl.String)}).with_columns(
-        digits=text.str.contains(r"^[1-9]\d{5,17}$"), partition=text.str.slice(-3, 2), extension=text.str.slice(-10, 7)
+        digits=text.str.contains(r"^[1-9][0-9]{5,17}$"),
+        partition=text.str.slice(-3, 2),
+        extension=text.str.slice(-10, 7),
     )
     numbers = frame["code"].cast(pl.Int64, strict=False).fill_null(0).to_numpy()
     frame = frame.with_columns(valid=pl.Series(verhoeff_valid(np.where(frame["digits"].to_numpy(), numbers, 0))))
-    read = text.str.contains(r"^[A-Za-z0-9][A-Za-z0-9.]{4}(\d{2})?$")
+    read = text.str.contains(r"^[A-Za-z0-9][A-Za-z0-9.]{4}([0-9]{2})?$")
     kind = (
         pl.when(~pl.col("digits"))
         .then(pl.when(read).then(pl.lit("read")).otherwise(pl.lit("other")))

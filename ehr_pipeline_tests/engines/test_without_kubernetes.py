@@ -187,11 +187,11 @@ import json, sys
 import ehr_pipeline.engines.pod, ehr_pipeline.engines.bucket_worker, ehr_pipeline.encoder.train, ehr_pipeline.embeddings.embed
 import ehr_pipeline.records.finish_bucket, ehr_pipeline.events.build, ehr_pipeline.patients.dataset
 import torch.distributed.run
-from ehr_pipeline.tables import hashing, machine_code
+from ehr_pipeline.tables import compiled_loop_cache, hashing
 import numpy
 hashing.bucket_of_numbers(numpy.arange(3), 2)  # a loop whose machine code is saved
 numbers = numpy.arange(3, dtype=numpy.uint64)
-machine_code.by_numba(hashing._split_mix.__wrapped__)(numbers, numbers.copy())  # one that has to be compiled
+compiled_loop_cache.by_numba(hashing._split_mix.__wrapped__)(numbers, numbers.copy())  # one that has to be compiled
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
     slim = os.environ | {"PYTHONPATH": f"{kubernetes_image.slim(tmp_path)}{os.pathsep}{ROOT}"}

@@ -26,7 +26,7 @@ from ehr_pipeline.predictions.compare import as_written
 from ehr_pipeline.predictions.fitted import Fitted
 from ehr_pipeline.predictions.heads import Start, Tuned, fitted_start, freeze, parts
 from ehr_pipeline.predictions.learners import Sample
-from ehr_pipeline.predictions.masked import laid
+from ehr_pipeline.predictions.query_at_mask import laid
 from ehr_pipeline.predictions.rows import FIT, JUDGE
 from ehr_pipeline.predictions.settings import FineTuning, PredictionsSettings
 from ehr_pipeline.predictions.table import TaskResults

@@ -208,7 +208,7 @@ def test_what_lies_outside_the_observation_is_judged_too(
 def test_what_was_entered_in_bulk_is_not_set_aside_where_it_is_rejected(
     landing: Callable[..., Path], tmp_path: Path, bulk: str, kept: int
 ) -> None:
-    from ehr_pipeline.records.bulk import BulkEntry
+    from ehr_pipeline.records.bulk_entry import BulkEntry
 
     kinds = (EventFiles(files="events*", columns=EventColumns(patient="id", date="date", code="code", entered="in")),)
     rule = BulkEntry(events=2, days=100)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.several_diseases import OTHERS, draw, overlap
-from ehr_pipeline.reports.statements import overlap as say
+from ehr_pipeline.reports.statements import several_diseases as say
 
 GROUPS = {(1, "a"): 100, (1, "ab"): 50, (1, "abc"): 4, (2, "b"): 60, (2, "ba"): 20, (2, "ac"): 14, (3, "ab"): 8}
 

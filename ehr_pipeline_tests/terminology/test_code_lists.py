@@ -58,11 +58,13 @@ WRONG = {
     "ICD10CM//L40": "system:code",
     "123": "system:code",
     "0240790010": "6 to 18 digits",
+    "٩٠١٤٠٠٢": "6 to 18 digits",
+    "H33..٠٠": "no Read code",
 }
 
 
 def test_all_wrong_rows_are_told_at_once_with_line_and_reason(tmp_path: Path) -> None:
-    cuis = ["c0011615", "C001161", "C00116155", "C0O11615"]
+    cuis = ["c0011615", "C001161", "C00116155", "C0O11615", "C٠٠٣٣٨٦٠"]
     rows = [f'"{code}",,x,x' for code in WRONG] + [f",{cui},x,x" for cui in cuis]
     with pytest.raises(InputError) as error:
         code_lists.read(written(tmp_path, *rows))

@@ -32,6 +32,8 @@ def test_an_appended_check_digit_is_valid_and_any_other_is_not(stems: list[int])
         ("", "other", "other"),
         ("00140022", "other", "other"),
         ("1234567890123456789", "other", "other"),
+        ("9٠١٤٠٠٢", "other", "other"),  # \d would take the digits of other scripts
+        ("H33..٠٠", "other", "other"),
     ],
 )
 def test_kinds_of_codes(code: str, kind: str, namespace: str) -> None:

@@ -2,8 +2,8 @@
 
 A [MASK] is inserted before a visit, with the age at the visit, and predicts each of the visit's concepts. Masks and tokens attend
 only backwards (`encoder.looking_back`). So one pass over a record predicts many of its visits, and no prediction sees later visits.
-A trained encoder is queried about the future in the same way (`predictions.masked`; He, Rasmy, Zhi & Tao 2025, "Mask"). Foresight
-(Kraljevic et al. 2024), by contrast, is trained on each next concept.
+A trained encoder is queried about the future in the same way (`predictions.query_at_mask`; He, Rasmy, Zhi & Tao 2025, "Mask").
+Foresight (Kraljevic et al. 2024), by contrast, is trained on each next concept.
 
 Axes: R rows, T token slots of a row, K slots for masks, W visits, M masks, P predictions (concepts of predicted visits), V
 vocabulary.

@@ -11,8 +11,8 @@ from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import audit, marker_concepts, occlusion
 from ehr_pipeline.reports.statements import clusters as say
-from ehr_pipeline.reports.statements import overlap as together
 from ehr_pipeline.reports.statements import pictures as drawn
+from ehr_pipeline.reports.statements import several_diseases as together
 from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.tables import asset_names as assets
 

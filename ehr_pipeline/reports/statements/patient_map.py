@@ -12,8 +12,8 @@ def how_to_read(fewest: int) -> list[Statement]:
     """Explain the map."""
     sentences = [
         say(
-            'A projection of the patients’ vectors onto paper (UMAP; terms are <a href="#words">explained</a> at the end): patients'
-            " whose records are alike lie close together."
+            'A projection of the patients’ vectors onto paper (UMAP; terms are <a href="#glossary">explained</a> at the end):'
+            " patients whose records are alike lie close together."
         )
     ]
     if fewest > 1:

@@ -16,7 +16,7 @@ from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.objectives.base import Part
 from ehr_pipeline.encoder.objectives.next_visit import NextVisit
 from ehr_pipeline.encoder.sequences import Sequences
-from ehr_pipeline.predictions.masked import at_mask
+from ehr_pipeline.predictions.query_at_mask import at_mask
 from ehr_pipeline.vocabulary.table import MASK, Vocabulary
 from ehr_pipeline_tests.encoder import test_train
 from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of

@@ -15,7 +15,7 @@ from ehr_pipeline.reports.statements import (
     new_extracts,
     patient_map,
     pictures,
-    record,
+    record_checklist,
     settings,
 )
 from ehr_pipeline.reports.statements.glossary import WORDS
@@ -277,7 +277,7 @@ def test_the_glossary_tells_what_a_false_discovery_rate_is() -> None:
 
 
 def test_the_checklist() -> None:
-    items = list(record.items(2, ["age", "<sex>"], "the network learned from 90"))
+    items = list(record_checklist.items(2, ["age", "<sex>"], "the network learned from 90"))
     assert [number for number, _, _ in items][:4] == ["RECORD 1.1", "RECORD 1.2", "RECORD 1.3", "RECORD 6.1"]
     assert len(items) == 13
     words = " ".join(str(answer) for _, _, answer in items)
@@ -287,8 +287,8 @@ def test_the_checklist() -> None:
         "in the data set, the network learned from 90.",
     ):
         assert part in words
-    assert "every row of 1 extract that" in str(record.cleaning(1))
-    assert str(record.selection("")).endswith("the flow of patients and of events.")
+    assert "every row of 1 extract that" in str(record_checklist.cleaning(1))
+    assert str(record_checklist.selection("")).endswith("the flow of patients and of events.")
 
 
 def test_with_what_the_page_was_made() -> None:

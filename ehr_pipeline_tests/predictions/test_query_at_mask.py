@@ -11,7 +11,7 @@ from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.patients.histories import ALWAYS, cut
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.predictions.masked import at_mask, log_odds, logits
+from ehr_pipeline.predictions.query_at_mask import at_mask, log_odds, logits
 from ehr_pipeline.vocabulary.table import MASK
 from ehr_pipeline_tests.encoder.stock_class import stock_of
 from ehr_pipeline_tests.patients.test_histories import Record, shard_of

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ehr_pipeline.tables import machine_code
-from ehr_pipeline.tables.jit import compiled, part
+from ehr_pipeline.tables import compiled_loop_cache
+from ehr_pipeline.tables.compiled_loops import compiled, part
 
 
 def _fill(numbers: NDArray[np.int64], table: NDArray[np.float64], plus: int, flag: bool, small: np.uint8) -> float:
@@ -71,7 +71,7 @@ def _powers_made(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only folder for the code of loops."""
-    monkeypatch.setattr(machine_code, "folders", lambda _: [tmp_path])
+    monkeypatch.setattr(compiled_loop_cache, "folders", lambda _: [tmp_path])
     return tmp_path
 
 
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_made_again(kept: Path, damage: bytes) -> None:
 def test_code_of_an_older_source_is_removed(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compiled(_is_even)(2)
     (older,) = kept.iterdir()
-    monkeypatch.setattr(machine_code, "_versions", lambda: ("another numba",))
+    monkeypatch.setattr(compiled_loop_cache, "_versions", lambda: ("another numba",))
     assert compiled(_is_even)(2)
     (newer,) = kept.iterdir()
     assert newer != older
@@ -141,12 +141,14 @@ def test_numba_calls_what_makes_arrays_or_returns_several_values(kept: Path) -> 
     assert compiled(_doubled)(numbers).tolist() == [0, 2, 4]
     assert compiled(_both)(numbers) == (0, 2)
     assert compiled(_both)((numbers, numbers))[1] is not None
-    assert all(machine_code._read(path) == {"symbol": "", "returns": "none", "code": b""} for path in kept.iterdir())
+    assert all(
+        compiled_loop_cache._read(path) == {"symbol": "", "returns": "none", "code": b""} for path in kept.iterdir()
+    )
 
 
 def test_without_a_place_for_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr(machine_code, "folders", lambda _: [tmp_path / "file", tmp_path / "file/below"])
+    monkeypatch.setattr(compiled_loop_cache, "folders", lambda _: [tmp_path / "file", tmp_path / "file/below"])
     real = numba.njit
 
     def refuses(cache: bool = False, **options: Any) -> Callable[..., Any]:
@@ -164,12 +166,12 @@ def test_without_a_place_for_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_the_users_cache_is_used_where_the_source_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert machine_code.folders(_is_even)[1:] == [tmp_path / "ehr_pipeline"]
+    assert compiled_loop_cache.folders(_is_even)[1:] == [tmp_path / "ehr_pipeline"]
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert machine_code.folders(_is_even)[1:] == [Path("/home/somebody/.cache/ehr_pipeline")]
+    assert compiled_loop_cache.folders(_is_even)[1:] == [Path("/home/somebody/.cache/ehr_pipeline")]
     monkeypatch.delenv("HOME")
-    assert machine_code.folders(_is_even)[1:] == []
+    assert compiled_loop_cache.folders(_is_even)[1:] == []
 
 
 def test_the_second_process_that_hashes_ids_does_without_numba() -> None:

@@ -1,4 +1,4 @@
-"""The machine code of compiled loops: made by numba once, saved, and called without numba (see `jit`).
+"""The machine code of compiled loops: made by numba once, saved, and called without numba (see `compiled_loops`).
 
 In numba's calling convention, a compiled function takes an array as a series of arguments: two pointers to the owner (not used
 by loops), the number of values, the bytes of each value, the address, the shape and the strides. Before code is saved, the
@@ -98,7 +98,7 @@ def by_numba(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_parts(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function in which numba replaces calls of parts (`jit.part`) by their code."""
+    """Return a function in which numba replaces calls of parts (`compiled_loops.part`) by their code."""
     import numba
 
     known: dict[str, Any] = {name: function.__globals__.get(name) for name in function.__code__.co_names}

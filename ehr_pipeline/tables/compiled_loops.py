@@ -32,10 +32,10 @@ def compiled(function: Function) -> Function:
         kinds = tuple([(x.dtype, x.ndim, x.flags.num) if isinstance(x, np.ndarray) else type(x) for x in arguments])
         loop = made.get(kinds)
         if loop is None:
-            from ehr_pipeline.tables import machine_code
+            from ehr_pipeline.tables import compiled_loop_cache
 
             with _ONE_AT_A_TIME:
-                loop = made.get(kinds) or made.setdefault(kinds, machine_code.loaded(function, arguments))
+                loop = made.get(kinds) or made.setdefault(kinds, compiled_loop_cache.loaded(function, arguments))
         return loop(*arguments)
 
     return cast(Function, call)

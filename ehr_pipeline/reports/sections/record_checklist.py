@@ -4,7 +4,7 @@ from typing import Any
 
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.sections import flow
-from ehr_pipeline.reports.statements import record as say
+from ehr_pipeline.reports.statements import record_checklist as say
 
 
 def content(findings: Findings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_pipeline.records import build
-from ehr_pipeline.records.bulk import BulkEntry, entered_in_bulk
+from ehr_pipeline.records.bulk_entry import BulkEntry, entered_in_bulk
 from ehr_pipeline.records.dates import NEVER
 from ehr_pipeline.records.layouts import EventColumns, EventFiles
 from ehr_pipeline.store.artifacts import unbalanced
