@@ -134,7 +134,7 @@ class Terms:
         self._left: set[tuple[str, str]] = set()
 
     def why_not(self, manifest: Mapping[str, Any]) -> str:
-        """Why an artifact may not be copied, in words; '' when it may. Call it for artifacts in the order of the chain.
+        """Return why an artifact may not be copied, in words; '' when it may. Call it for artifacts in the order of the chain.
 
         Raises UserError when withdrawals cannot be checked, since the artifact was made with another store's key.
         """
@@ -163,7 +163,7 @@ class Terms:
         return "" if self._are_present(manifest) else LEFT
 
     def _are_present(self, manifest: Mapping[str, Any]) -> bool:
-        """Whether no patient in the artifact has left. A stage's own check looks only one stage back; this one looks at all
+        """Return whether no patient in the artifact has left. A stage's own check looks only one stage back; this one looks at all
         stages."""
         asset, inputs = manifest["asset"], manifest["inputs"]
         if asset in KEPT_WITHOUT_CONSENT:
@@ -180,7 +180,7 @@ class Terms:
             return False
 
     def _has_expired(self, manifest: Mapping[str, Any]) -> bool:
-        """Whether the licence in the manifest has expired. A date in the settings overrides it (renewed licence)."""
+        """Return whether the licence in the manifest has expired. A date in the settings overrides it (renewed licence)."""
         terms = manifest.get("governance", {})
         if self.study.governance.expires or not terms.get("expires"):
             return False

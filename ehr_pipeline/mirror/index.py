@@ -85,7 +85,7 @@ def read(content: bytes, folder: str) -> Index:
 
 
 def _is_below(name: str) -> bool:
-    """Whether a name is a normalised relative path that stays below its folder, and is not that of the index."""
+    """Return whether a name is a normalised relative path that stays below its folder, and is not that of the index."""
     path = PurePosixPath(name)
     return (
         bool(name)
@@ -99,7 +99,8 @@ def _is_below(name: str) -> bool:
 
 
 def place_of(path: str) -> tuple[str, str] | None:
-    """The artifact folder that contains an object, and its partition or ''; None when the object is in no artifact folder."""
+    """Return the artifact folder that contains an object, and its partition or ''; None when the object is in no artifact
+    folder."""
     parts = path.split("/")
     if (
         len(parts) < 4
@@ -114,7 +115,7 @@ def place_of(path: str) -> tuple[str, str] | None:
 
 
 def grouped(files: dict[str, int]) -> dict[str, dict[str, int]]:
-    """The objects of every artifact, complete or not: by the artifact's folder, then size by object name."""
+    """Return the objects of every artifact, complete or not: by the artifact's folder, then size by object name."""
     found: dict[str, dict[str, int]] = {}
     for path, size in files.items():
         if place := place_of(path):
@@ -123,10 +124,10 @@ def grouped(files: dict[str, int]) -> dict[str, dict[str, int]]:
 
 
 def partition_of(folder: str) -> str:
-    """The partition of the artifact in a folder; '' if it has none."""
+    """Return the partition of the artifact in a folder; '' if it has none."""
     return "/".join(folder.split("/")[2:-1])
 
 
 def folder_of(artifact: Artifact, root: Path) -> str:
-    """The folder of an artifact of the store in a mirror."""
+    """Return the folder of an artifact of the store in a mirror."""
     return artifact.path.relative_to(root).as_posix()

@@ -20,7 +20,7 @@ from ehr_pipeline.study.mirror_address import Address, parse
 
 T = TypeVar("T")
 R = TypeVar("R")
-TOGETHER = 8  # files copied at a time: an object store answers slowly, but many at once
+TOGETHER = 8  # files copied in parallel: an object store is slow to answer, but answers many requests at once
 BLOCK = 4 * 1024 * 1024  # bytes
 RIGHTS = "s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on its objects"
 # Patterns of pyarrow's messages about object stores, and what to do. The first pattern that matches counts.
@@ -57,7 +57,7 @@ class Mirror:
 
     @classmethod
     def at(cls, uri: str) -> "Mirror":
-        """The mirror at an address (study.mirror). Raises UserError when its bucket or parent folder does not exist."""
+        """Return the mirror at an address (study.mirror). Raises UserError when its bucket or parent folder does not exist."""
         if not uri:
             raise UserError("study.mirror is not set. Name where the copies are: s3://BUCKET/PREFIX or file:///FOLDER.")
         mirror = cls(parse(uri))
@@ -72,7 +72,7 @@ class Mirror:
         return mirror
 
     def files(self, folder: str) -> dict[str, int]:
-        """Sizes in bytes of all objects below a folder, by path from the mirror's root."""
+        """Return sizes in bytes of all objects below a folder, by path from the mirror's root."""
         place = f"{self.root}/{folder}".rstrip("/")
         with self.telling():
             chosen = pafs.FileSelector(place, recursive=True, allow_not_found=True)
@@ -80,7 +80,7 @@ class Mirror:
         return {info.path.removeprefix(f"{self.root}/"): info.size for info in found if info.is_file}
 
     def is_empty(self) -> bool:
-        """Whether the mirror is empty, except for `.part` files of a push that was killed as it started."""
+        """Return whether the mirror is empty, except for `.part` files of a push that was killed as it started."""
         with self.telling():
             found = self.system.get_file_info(pafs.FileSelector(self.root, allow_not_found=True))
         return all(info.path.endswith(".part") for info in found)

@@ -29,7 +29,7 @@ def pull(study: Study) -> Counts:
     """Fetch the artifacts that the store lacks, or has only in an older version.
 
     Artifacts with data of patients who have left since (`records.withdrawals`, a newer snapshot) are not fetched.
-    Returns counts of artifacts: `copied`, `kept` (already in the store), `newer` (in the store than in the mirror),
+    Returns counts of artifacts: `copied`, `kept` (already in the store), `newer` (the store's version is newer),
     `unfinished` (in the mirror) and `left_out` by reason; and the `bytes` fetched. On UserError, only complete
     artifacts were published.
     """

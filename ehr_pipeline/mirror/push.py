@@ -75,7 +75,7 @@ def _current(asset: str, store: Store) -> Iterator[Artifact]:
 
 
 def _published(mirror: Mirror, folder: str) -> tuple[str, str]:
-    """The hash of an index in the mirror, and the population in its manifest ('unknown' if it cannot be read)."""
+    """Return the hash of an index in the mirror, and the population in its manifest ('unknown' if it cannot be read)."""
     content = mirror.read(f"{folder}/{INDEX}") or b""
     try:
         population = str(json.loads(content)["manifest"]["population"])

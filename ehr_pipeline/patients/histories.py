@@ -17,7 +17,8 @@ _OFFSET, _PATIENT = 1 << 31, 32
 
 
 def cut(shard: Shard, patients: NDArray[np.integer], first: NDArray[np.integer], last: NDArray[np.integer]) -> Shard:
-    """A shard whose rows are histories: the visits of `patients` (H,) from day `first` (H,) to day `last` (H,), both included.
+    """Return a shard whose rows are histories: the visits of `patients` (H,) from day `first` (H,) to day `last` (H,), both
+    included.
 
     `patients` are rows of the shard, in any order and as often as wanted. Days are counted from 1970-01-01; ALWAYS as first day
     leaves no early visit out. A history without a visit has no tokens. Only what is kept is copied.
@@ -30,7 +31,7 @@ def cut(shard: Shard, patients: NDArray[np.integer], first: NDArray[np.integer],
 
 
 def with_visit(shard: Shard, token: int, day: NDArray[np.integer]) -> Shard:
-    """The shard with a further visit of one `token` at the end of every record, on the given days (one for each row)."""
+    """Return the shard with a further visit of one `token` at the end of every record, on the given days (one for each row)."""
     at_visit, at_token = shard.patient_start[1:], shard.visit_start[shard.patient_start[1:]]
     sizes = np.insert(np.diff(shard.visit_start), at_visit, 1)
     return replace(
@@ -43,10 +44,10 @@ def with_visit(shard: Shard, token: int, day: NDArray[np.integer]) -> Shard:
 
 
 def without(shard: Shard, token: NDArray[np.integer]) -> Shard:
-    """The shard without one token in each record (H,); visits that held no other token are removed."""
+    """Return the shard without one token in each record (H,); visits that held no other token are removed."""
     return shard.keep_tokens(shard.tokens != np.repeat(token, np.diff(shard.patient_tokens)))
 
 
 def _key(patients: NDArray[np.integer], day: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Patient and day in one number (n,), in order of patients, then days."""
+    """Return patient and day in one number (n,), in order of patients, then days."""
     return (patients.astype(np.int64) << _PATIENT) + day.astype(np.int64) + _OFFSET

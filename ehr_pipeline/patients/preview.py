@@ -1,4 +1,4 @@
-"""Check the sides of patients before a run: does their column exist, and are its first values understood?"""
+"""Check, before a run, the column that gives each patient's side: does it exist, and are its first values understood?"""
 
 from collections.abc import Iterator
 from itertools import islice

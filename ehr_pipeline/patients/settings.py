@@ -30,8 +30,8 @@ def shown_key(key: str) -> str:
 
 @settings
 class SplitSettings:
-    """Which patients are held out, decided by a keyed hash of the id or by a column of the patients. A patient never changes
-    side."""
+    """Which patients are held out: decided by a keyed hash of the patient id, or by a column of the patient file. Once a patient
+    has a side (training, validation or test), new extracts do not change it."""
 
     validation_share: float = option(
         "Share of the patients held out. Source: 0.02 in the published run.", 0.02, gt=0, lt=0.5

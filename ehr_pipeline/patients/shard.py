@@ -51,7 +51,7 @@ class Shard:
 
     @property
     def patient_tokens(self) -> NDArray[np.int64]:
-        """First token of each patient, and the number of tokens at the end."""
+        """Index of each patient's first token, followed by the total number of tokens."""
         return self.visit_start[self.patient_start].astype(np.int64)
 
     def tokens_of(self, patients: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -141,14 +141,14 @@ class Shard:
 
 
 def ranges(begin: NDArray[np.integer], end: NDArray[np.integer]) -> NDArray[np.int64]:
-    """The integers from each begin to before its end, one range after the other."""
+    """Return the integers from each begin to before its end, one range after the other."""
     sizes = (end - begin).astype(np.int64)
     found: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(begin - (np.cumsum(sizes) - sizes), sizes)
     return found
 
 
 def starts_of(sizes: NDArray[np.generic]) -> NDArray[np.int32]:
-    """Where parts of these sizes begin if they follow one another, and where the last one ends."""
+    """Return where parts of these sizes begin if they follow one another, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
 
 
@@ -158,7 +158,7 @@ def ages_at(
     birth_year_only: NDArray[np.bool_],
     unit: Literal["year", "quarter"],
 ) -> NDArray[np.int64]:
-    """Ages (n,) on days (n,), in whole units; the difference of calendar years where only the birth year is known."""
+    """Return ages (n,) on days (n,), in whole units; the difference of calendar years where only the birth year is known."""
     scale = UNITS_IN_YEAR[unit]
     exact = np.floor((day - birth_day) * (scale / DAYS_IN_YEAR)).astype(np.int64)
     years = (_years(day) - _years(birth_day)).astype(np.int64)

@@ -1,9 +1,9 @@
-"""`data_split`: which patients are held out, by a keyed hash of the patient id. A patient stays on the same side forever.
+"""`data_split`: which patients are held out. Once a patient has a side (training, validation or test), new extracts do not change
+it.
 
-The side depends only on the id, the key and the shares: new extracts, other vocabularies and other machines give the same side
-(BLAKE2b, RFC 7693; keyed as in its section 2.5). If the settings allow a test side, sides were already determined when the
-catalog was made (`train_test_sides`), and this stage only copies them.
-"""
+The side is a keyed hash of the patient id (BLAKE2b, RFC 7693; keyed as in its section 2.5), compared with the shares in the
+settings. So the vocabulary and the machine have no influence on it. If the settings allow a test side, sides were already
+determined when the catalog was made (`train_test_sides`), and this stage only copies them."""
 
 import hashlib
 from pathlib import Path

@@ -6,7 +6,7 @@ from ehr_pipeline.tables import row_keys
 
 
 def joined(keys: row_keys.Keys, days: int) -> row_keys.Keys:
-    """Move every event to the first day of its visit, in sorted distinct keys (n,). Returns sorted keys, with duplicates.
+    """Move every event to the first day of its visit. Takes sorted distinct keys (n,), and returns sorted keys with duplicates.
 
     A visit begins on a patient's first day; each next visit begins on the first day more than `days` after the start of the
     previous one. The starts are found by jumping from each day to the first day after its window, by 1, 2, 4, … visits at once.

@@ -169,7 +169,7 @@ def _date(text: str) -> datetime.date | None:
 
 
 def _problem(cell: dict[str, str], date: datetime.date | None) -> str:
-    """What is wrong with a decision; empty when nothing is."""
+    """Return what is wrong with a decision; empty when nothing is."""
     if not cell["concept"]:
         return "it names no concept"
     if cell["decision"].lower() not in (ACCEPT, REFUSE):

@@ -32,7 +32,7 @@ def look(study: Study, findings: Preflight) -> None:
     try:
         blocks, whole = _read(folder, study.records)
     except (UserError, OSError, pl.exceptions.PolarsError):
-        return  # what cannot be read is reported elsewhere
+        return  # another check reports what cannot be read
     differing = merge_patients.one_row_each(pl.concat(blocks)).differing if blocks else {}
     if differing:
         where = "" if whole else f" (of the first {BLOCK * BLOCKS >> 20} MB of the patient files)"

@@ -28,14 +28,14 @@ from ehr_pipeline.tasks import study_rules
 from ehr_pipeline.work.progress import Progress
 
 LARGEST, BLOCK = 1 << 25, 1 << 22
-"""Most bytes that all extracts together may have to be read, and bytes of a block."""
+"""Extracts are read only if all together have at most LARGEST bytes; they are read in blocks of BLOCK bytes."""
 ALIKE = {
     "zeros in front": pl.col("patient").str.strip_chars_start("0"),
     "upper and lower case": pl.col("patient").str.to_lowercase(),
 }
-"""How ids of the same patients often differ between files, with what is left without the difference."""
+"""How the ids of the same patients often differ between files, each with an expression that removes the difference."""
 MOST_ALIKE = 0.5
-"""Share of the unknown ids from which on such a difference is named."""
+"""Share of the unknown ids that such a difference must explain to be reported."""
 
 
 @dataclass
@@ -115,7 +115,7 @@ def _events(rows: pl.DataFrame, kind: EventKind) -> pl.DataFrame:
 
 
 def _unknown_patients(held: Held, limits: Limits) -> str:
-    """A message if so many events are of patients without a patient row that a run would stop; otherwise an empty text."""
+    """Return a message if so many events are of patients without a patient row that a run would stop; otherwise an empty text."""
     if not held.events:
         return ""
     rows = pl.concat(each.select("patient") for each in held.events).filter(pl.col("patient") != "")
@@ -178,7 +178,7 @@ def _test_side(study: Study, findings: Preflight, patients: int) -> None:
 
 
 def _without(where: str) -> str:
-    """What follows if no code of a list is recorded."""
+    """Return what follows if no code of a list is recorded."""
     consequences = {
         "outcome": "the task has no cases",
         "entry": "nobody is at risk in the task",

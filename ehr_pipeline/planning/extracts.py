@@ -16,7 +16,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 LOOKED_INTO = 100
-"""How many of the newest extracts have their first rows checked. Of older ones, probably read before, only columns are checked."""
+"""Number of newest extracts whose first rows are checked. In older ones, probably read before, only the columns are checked."""
 ATTRIBUTE_VALUES = 20_000
 """How many values of an attribute are examined, for each kind of file and extract."""
 
@@ -56,7 +56,7 @@ def look_at_all(study: Study, findings: Preflight) -> None:
 
 
 def _beside(landing: Path) -> str:
-    """Advice on files that are directly in the landing folder, and so in no extract; empty if there are none."""
+    """Return advice on files that lie directly in the landing folder, and so in no extract; empty if there are none."""
     names = sorted(path.name for path in landing.iterdir() if path.is_file() and not path.name.startswith("."))
     return f" Files lie directly in it ({listed(names)}): move them into such a folder." if names else ""
 
@@ -162,7 +162,7 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], find
 
 
 def _tells_nothing(kind: Kind, seen: Seen) -> bool:
-    """Whether a file says nothing of its kind: it has no row or, if only some rows of its kind hold births, no such row."""
+    """Return whether a file says nothing of its kind: it has no row or, if only some rows of its kind hold births, no such row."""
     return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.told)
 
 

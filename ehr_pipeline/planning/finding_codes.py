@@ -60,7 +60,7 @@ def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
 
 
 def concepts_called(words: str, study: Study, mapped: Artifact) -> frozenset[str]:
-    """The concepts with a code whose name, or one of whose synonyms, contains all the words (ignoring case).
+    """Return the concepts with a code whose name, or one of whose synonyms, contains all the words (ignoring case).
 
     Reads the terminology files that the settings name, which takes a minute for the whole UMLS.
     """
@@ -72,13 +72,13 @@ def concepts_called(words: str, study: Study, mapped: Artifact) -> frozenset[str
 
 
 def _holds(words: str) -> pl.Expr:
-    """Whether a name contains all the words, in any order and ignoring case."""
+    """Return whether a name contains all the words, in any order and ignoring case."""
     lower = pl.col("name").str.to_lowercase()
     return pl.all_horizontal(lower.str.contains(word, literal=True) for word in words.lower().split())
 
 
 def _names(words: str, study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    """Names of codes, and the sources searched. In each source, the best name of a code comes first.
+    """Return names of codes, and the sources searched. In each source, the best name of a code comes first.
 
     OMOP's vocabulary has millions of names, so only those that contain all the words are read from it.
     """
@@ -111,7 +111,7 @@ def _names(words: str, study: Study, mapped: Artifact | None) -> tuple[pl.DataFr
 
 
 def _below(codes: pl.Series, study: Study) -> pl.DataFrame:
-    """The codes below the given `codes`: columns code, and above (the given code from which it was reached)."""
+    """Return the codes below the given `codes`: columns code, and above (the given code from which it was reached)."""
     paths = study.events.relationships
     reached = pl.DataFrame({"code": codes, "above": codes}, schema={"code": pl.String, "above": pl.String})
     if not paths:

@@ -59,7 +59,7 @@ def assigned(found: Sequence[Sniffed], named: Named, today: datetime.date) -> li
 
 
 def guessed(one: Sniffed, named: Named) -> dict[str, str]:
-    """The columns of a file, by role, that were guessed: neither named by the user, nor found by a usual name."""
+    """Return the columns of a file, by role, that were guessed: neither named by the user, nor found by a usual name."""
     usual = replace(one, roles={})
     return {
         role: name for role, name in one.roles.items() if usual.column(role) != name and name not in named.get(role, ())
@@ -79,7 +79,7 @@ def _as_named(one: Sniffed, named: Named) -> Sniffed:
 
 
 def _by_words(one: Sniffed, today: datetime.date) -> dict[str, str]:
-    """Columns of the birth and the sex, by words in their names."""
+    """Return columns of the birth and the sex, by words in their names."""
     roles = {"sex": _only([name for name in one.table.columns if _has(name, SEX_WORDS)])}
     named = [name for name in one.table.columns if _has(name, BIRTH)]
     years = [name for name in named if _share(one.values(name), _YEAR) >= guess_format.ALMOST]
@@ -131,18 +131,19 @@ def _event(one: Sniffed, today: datetime.date) -> dict[str, str]:
 
 
 def _is_id(one: Sniffed, name: str) -> bool:
-    """Whether values may be ids: short, without blanks, and not all the same."""
+    """Return whether values may be ids: short, without blanks, and not all the same."""
     values = one.values(name)
     return values.n_unique() > 1 and _share(values, r"^[A-Za-z0-9_./+=-]{1,64}$") >= guess_format.ALMOST
 
 
 def _many(values: pl.Series) -> bool:
-    """Whether a column has as many different values as ids would have. A region, for example, has too few."""
+    """Return whether a column has as many different values as ids would have. A region, for example, has too few."""
     return values.n_unique() >= min(len(values), guess_format.MOST_VALUES // 2) * UNIQUE
 
 
 def _shares(one: Sniffed, name: str, other: Sniffed) -> bool:
-    """Whether another file has a column with the same ids. In one of the two files, nearly every row must have a different id."""
+    """Return whether another file has a column with the same ids. In one of the two files, nearly every row must have a different
+    id."""
     values = one.values(name)
     for column in other.table.columns:
         theirs = other.values(column)
@@ -162,7 +163,7 @@ def _is_date(one: Sniffed, name: str, today: datetime.date) -> bool:
 
 
 def _is_code(values: pl.Series) -> bool:
-    """Whether values are codes, and not all the same: SNOMED ids with right check digits, or ICD-10 codes."""
+    """Return whether values are codes, and not all the same: SNOMED ids with right check digits, or ICD-10 codes."""
     numbers = _share(values, r"^[0-9]{6,18}$") >= guess_format.ALMOST
     return values.n_unique() > 1 and (
         (numbers and guess_format.code_system(values) == "snomed") or guess_format.code_system(values) == "ICD10"
@@ -174,7 +175,7 @@ def _share(values: pl.Series, pattern: str) -> float:
 
 
 def _has(name: str, words: Sequence[str]) -> bool:
-    """Whether a name holds one of some words, in any spelling."""
+    """Return whether a name holds one of some words, in any spelling."""
     return any(word in _plain(name) if len(word) > 3 else word in _words(name) for word in words)
 
 

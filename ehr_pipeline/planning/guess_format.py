@@ -76,7 +76,8 @@ class Sniffed:
         return self.table.height if self.bytes_a_row <= 0 else round(self.path.stat().st_size / self.bytes_a_row)
 
     def column(self, role: str) -> str:
-        """The column of a role: as named or guessed (`roles`), otherwise a column with a usual name; empty if there is none."""
+        """Return the column of a role: as named or guessed (`roles`), otherwise a column with a usual name; empty if there is
+        none."""
         if role in self.roles:
             return self.roles[role]
         usual = NAMES[role].split()
@@ -84,7 +85,7 @@ class Sniffed:
         return next((named[name] for name in usual if name in named), "")
 
     def values(self, column: str) -> pl.Series:
-        """The values of a column that are not empty; none if there is no such column."""
+        """Return the values of a column that are not empty; none if there is no such column."""
         if column not in self.table.columns:
             return pl.Series(dtype=pl.String)
         values = self.table[column].str.strip_chars()
@@ -159,7 +160,7 @@ def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
 
 
 def code_system(values: pl.Series) -> str:
-    """'snomed', 'ICD10', or 'local' for codes of another kind."""
+    """Return the system of codes: 'snomed', 'ICD10', or 'local' for any other."""
     if not len(values):
         return "snomed"
     digits = values.filter(values.str.contains(r"^[0-9]{6,18}$"))
@@ -171,7 +172,7 @@ def code_system(values: pl.Series) -> str:
 
 
 def rewritten_by_excel(values: pl.Series) -> bool:
-    """Whether some codes look like long numbers that a spreadsheet rewrote: 1.9E+08, or 195967001.0."""
+    """Return whether some codes look like long numbers that a spreadsheet rewrote: 1.9E+08, or 195967001.0."""
     return bool(values.str.contains(r"^[0-9](?:[.,][0-9]+)?E\+[0-9]+$|^[0-9]{6,18}\.0$").any())
 
 

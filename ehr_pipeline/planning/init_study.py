@@ -176,8 +176,8 @@ def _delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named
 
 
 def _names_codes(one: Sniffed) -> bool:
-    """Whether a file of events has a column in which nearly every code has a single name. Large files are not considered, since the
-    names are found by reading the file once more.
+    """Return whether a file of events has a column in which nearly every code has a single name. Large files are not considered,
+    since the names are found by reading the file once more.
     """
     columns = {column.lower(): column for column in reversed(one.table.columns)}
     name = next((columns[each] for each in names_of_codes.NAMES if each in columns), "")
@@ -206,7 +206,7 @@ def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:
 
 
 def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: NewStudy) -> str:
-    """The columns as TOML. A column that is not known is marked, and a comment asks for its name."""
+    """Return the columns as TOML. A column that is not known is marked, and a comment asks for its name."""
     unknown = [role for role, name in columns.items() if not name]
     header = ", ".join(one.table.columns)
     if unknown:

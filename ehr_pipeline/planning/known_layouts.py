@@ -24,7 +24,7 @@ GLOBS = {
     "patients": "*[Pp]atient*.txt*",
     "practices": "*[Pp]ractice*.txt*",
 }
-"""CPRD's tables where their names are not those of its extraction tool."""
+"""Globs of CPRD's tables, if the files are not named as by its extraction tool."""
 PRACTICE = "care_site_id"
 
 
@@ -113,12 +113,12 @@ def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
 
 
 def some_not_acceptable(people: Sequence[Sniffed]) -> bool:
-    """Whether the first rows of CPRD's patient files hold some who are not acceptable for research."""
+    """Return whether the first rows of CPRD's patient files hold some who are not acceptable for research."""
     return any((one.values("acceptable") == "0").any() for one in people if "acceptable" in one.table.columns)
 
 
 def _renamed(folder: Path) -> bool:
-    """Whether a folder holds CPRD's observations in files that are not named as CPRD's extraction tool names them."""
+    """Return whether a folder holds CPRD's observations in files that are not named as CPRD's extraction tool names them."""
     files = [path for path in folder.iterdir() if path.is_file() and "observation" in path.name.lower()]
     if not files or any("extract_observation" in path.name.lower() for path in files):
         return False
@@ -127,14 +127,14 @@ def _renamed(folder: Path) -> bool:
 
 
 def _of(folder: Path, name: str) -> Iterator[Path]:
-    """The files of the tables whose path in the folder contains `name`."""
+    """Yield the files of the tables whose path in the folder contains `name`."""
     for path in folder.rglob("*"):
         if path.is_file() and name in str(path.relative_to(folder)).lower():
             yield path
 
 
 def _tables(folder: Path, others: Sequence[Path]) -> Iterator[Sniffed]:
-    """The text files that may be dictionaries, without the extract's own tables."""
+    """Yield the text files that may be dictionaries, without the extract's own tables."""
     there = [path for place in (folder, *others) for path in (sorted(place.rglob("*")) if place.is_dir() else [place])]
     for path in there:
         if path.is_file() and "_extract_" not in path.name.lower() and not path.name.startswith("."):
@@ -147,5 +147,5 @@ def _tables(folder: Path, others: Sequence[Path]) -> Iterator[Sniffed]:
 
 
 def _plain(name: str) -> str:
-    """A column's name in small letters, without marks, so that 'Term.from.EMIS' and 'term from EMIS' are the same."""
+    """Return a column's name in small letters, without marks, so that 'Term.from.EMIS' and 'term from EMIS' are the same."""
     return re.sub("[^a-z0-9]", "", name.lower())

@@ -120,7 +120,7 @@ def _working(title: str, begun: float) -> None:
 
 
 def _gigabytes() -> float:
-    """The largest memory, so far, of this process or any process that it started, in GB."""
+    """Return the largest memory, so far, of this process or any process that it started, in GB."""
     most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return most * (1 if sys.platform == "darwin" else 1024) / 1e9
 

@@ -21,9 +21,9 @@ from ehr_pipeline.store.file_listing import walk
 MEDS_COLUMNS = {"subject_id", "time", "code"}
 METADATA, SPLIT = "metadata", "meds_split"
 SHARDS, ROWS = 4, 200_000
-"""How many files of a MEDS data set are looked into, and how many rows of each."""
+"""Most files of a MEDS data set that are read, and most rows of each."""
 ABOVE = 3
-"""How many folders above one with MEDS files may be that of the data set."""
+"""How many levels above a folder with MEDS files the folder of the whole data set may be."""
 
 
 def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract | None:
@@ -85,7 +85,7 @@ def _shards(links: dict[str, Path]) -> Iterator[Path]:
 
 
 def _parquet_in(folder: Path) -> list[Path]:
-    """The Parquet files in a folder, also through links; none if there is no such folder."""
+    """Return the Parquet files in a folder, also through links; none if there is no such folder."""
     return sorted(path for path in walk(folder).files if files.is_parquet(path)) if folder.is_dir() else []
 
 
@@ -99,7 +99,7 @@ def _is_meds(path: Path) -> bool:
 
 
 def _beside(folder: Path, root: Path | None) -> Iterator[str]:
-    """A sentence on the parts of a data set that are left out because one part was named."""
+    """Yield a sentence on the parts of a data set that are left out because one part was named."""
     own, data = folder.absolute(), root / "data" if root else None
     if data and data in own.parents:
         others = sorted(path.name for path in own.parent.iterdir() if path.is_dir() and path != own)
@@ -148,7 +148,7 @@ def _described(found: Proposed, seen: set[str], facts: list[str], doubts: list[s
 
 
 def _split(root: Path, doubts: list[str]) -> list[str]:
-    """A further section of the settings, for the split that the data set brings; empty if it brings none."""
+    """Return a section of the settings for the split that comes with the data set; empty if it has none."""
     path = root / METADATA / "subject_splits.parquet"
     if not path.is_file():
         return []

@@ -59,7 +59,7 @@ class Plan:
     problems: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """The plan as text for a terminal."""
+        """Return the plan as text for a terminal."""
         lines = [
             f"{'stage':<20}"
             + "".join(f"{name:>13}" for name in BACKENDS)
@@ -78,7 +78,7 @@ class Plan:
         return "\n".join([*lines, *(f"- {each}" for each in self.problems)])
 
     def total(self, backend: str) -> float | None:
-        """Seconds for the whole chain; None if the time of any stage is not known."""
+        """Return the seconds for the whole chain; None if the time of any stage is unknown."""
         known = [need.seconds.get(backend) for need in self.needs]
         return None if None in known else sum(each for each in known if each is not None)
 
@@ -141,7 +141,7 @@ def plan(
 
 
 def _clusters(members: float, machines: Machines, speed: float) -> Need:
-    """What clustering `members` patients needs."""
+    """Return what clustering `members` patients needs."""
     growth = (members / rates.CLUSTER_PATIENTS) ** (2 if members <= QUADRATIC_UP_TO else 1.2)
     size = _beyond(f"{rates.CLUSTER_PATIENTS:,} patients", members / rates.CLUSTER_PATIENTS)
     seconds = rates.CLUSTER_SECONDS * rates.CLUSTER_CORES * growth / speed / machines.first.cores
@@ -184,9 +184,9 @@ def _network(
 
 
 def mflop(encoder: EncoderSettings, vocabulary: int = VOCABULARY, passes: int = 1) -> float:
-    """Millions of operations to train on one token: six per weight of the layers and, for masked tokens, of the head.
+    """Return the millions of operations to train on one token: six per weight of the layers and, for masked tokens, of the head.
 
-    Each loss beside the objective adds one to the `passes` through the layers.
+    Each auxiliary loss adds one to the `passes` through the layers.
     """
     h, layers = encoder.hidden_size, encoder.layers
     return (
@@ -200,12 +200,12 @@ def _buckets(rows: float) -> int:
 
 
 def _gigabytes(rows: float, buckets: int) -> float:
-    """GB of memory that the work on one bucket takes."""
+    """Return the memory, in GB, that the work on one bucket takes."""
     return GIGABYTES_PER_BUCKET * max(rows / buckets / ROWS_PER_BUCKET, 0.1)
 
 
 def measured() -> Iterator[tuple[str, Rate]]:
-    """The assets with a measured time per row, in the order of the chain."""
+    """Return the assets with a measured time per row, in the order of the chain."""
     return ((asset.name, asset.rate) for asset in ASSETS.values() if asset.rate)
 
 
@@ -225,7 +225,7 @@ def _beyond(size: str, times: float) -> str:
 
 
 def _cohort_share(study: Study) -> float:
-    """The share of the patients that are in the cohort: all of them, if any disease names no list."""
+    """Return the share of the patients that are in the cohort: all of them, if any disease names no list."""
     return 1.0 if any(not disease.concepts for disease in study.embeddings.cohort) else COHORT_SHARE
 
 
@@ -246,7 +246,7 @@ def _given(
 
 
 def _measured() -> Iterator[tuple[Basis, str]]:
-    """The measured figures. A test compares them with benchmarks/RESULTS.md."""
+    """Yield the measured figures. A test compares them with benchmarks/RESULTS.md."""
     for asset, rate in measured():
         yield (
             Basis.MEASURED,

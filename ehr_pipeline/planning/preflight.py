@@ -118,7 +118,7 @@ def _names(study: Study, findings: Preflight) -> None:
 
 
 def _of_other_systems(study: Study) -> bool:
-    """Whether the extracts may hold no SNOMED code at all."""
+    """Return whether the extracts may hold no SNOMED code at all."""
     systems = {kind.files.code_system for kind in study.records.kinds.events}
     return study.records.source == "meds" or not systems & {"", "snomed"}
 

@@ -17,7 +17,7 @@ from ehr_pipeline.study.settings import Study
 HEAD = 1 << 18
 """Bytes at the beginning of a file in which line ends are counted."""
 MOST_FILES = 20
-"""How many text files of a kind are looked into."""
+"""Most text files of a kind whose beginnings are read."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class RowEstimate:
 
 
 def estimated(study: Study) -> RowEstimate:
-    """About how many rows of events, and patients, there are. Raises UserError if there are none."""
+    """Estimate how many rows of events, and how many patients, there are. Raises UserError if there are none."""
     records, landing = study.records, Path(study.records.landing)
     extracts = catalog.extracts_in(landing)
     number, rows, patients = 0, 0.0, 0.0
@@ -53,7 +53,7 @@ def estimated(study: Study) -> RowEstimate:
 
 
 def _found(tree: Tree, kind: Kind) -> list[Path]:
-    """The files of a kind; none if the extract lacks it."""
+    """Return the files of a kind; none if the extract lacks it."""
     try:
         return files.find(tree, kind)
     except InputError:

@@ -56,12 +56,12 @@ def unknown() -> Extract:
 
 
 def preset_for(patients: int) -> str:
-    """The encoder's preset for a number of patients."""
+    """Return the encoder's preset for a number of patients."""
     return "small" if patients < FEW else "demo" if patients < MANY else "published"
 
 
 def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path] | None) -> str:
-    """The settings file."""
+    """Return the settings file."""
     patients = extract.patients
     audited = ", ".join(map(quoted, extract.audited))
     lines = [
@@ -119,7 +119,7 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
 
 
 def _questions(is_split: bool) -> list[str]:
-    """The settings of tasks, as comments."""
+    """Return the settings of tasks, as comments."""
     share = "# test_share = 0.2 # patients that no model learns from"
     return [
         "# Questions about the future, for the prediction report (docs/tasks.md): how well the model predicts whether each of the",

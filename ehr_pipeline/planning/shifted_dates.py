@@ -1,4 +1,4 @@
-"""Recognise an extract with dates in the future, as de-identified records have them that shift each patient's dates."""
+"""Recognise an extract with dates in the future, as in de-identified records, where each patient's dates are shifted."""
 
 from pathlib import Path
 
@@ -8,14 +8,15 @@ from ehr_pipeline.records.dates import LAST_YEAR
 from ehr_pipeline.study import settings
 
 LOOKED_INTO = 4
-"""How many files of each kind are looked into."""
+"""Most files of each kind whose first rows are read."""
 SETTING = (
     f'latest_date = "{LAST_YEAR}-12-31" # most dates lie in the future, as de-identified ones do: none is too late'
 )
 
 
 def in_future(path: Path, folder: Path) -> bool:
-    """Whether the settings file `path` would reject most of the first events of the extract `folder` as dated after the extract.
+    """Return whether the settings file `path` would reject most of the first events of the extract `folder` as dated after the
+    extract.
 
     False if the settings or the files cannot be read: `ehr-pipeline check` says why.
     """

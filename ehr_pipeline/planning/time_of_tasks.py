@@ -10,7 +10,7 @@ from ehr_pipeline.predictions.tuning_files import FEWEST_TO_CHOOSE, effort
 from ehr_pipeline.study.settings import Study
 
 TEST_SHARE = 0.1
-"""Share of the patients on the test side, if a column of the data set says who is there."""
+"""Assumed share of the patients on the test side, if a column decides who is on it."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,15 @@ class TimeOfTasks:
     histories: float
     """Fine-tuning: histories that the encoder reads, where training on one counts as reading three."""
     tokens: float
-    """Tokens that it reads for them."""
+    """Tokens of these histories."""
 
     def by_backend(self, scoring: Callable[[float], Seconds], speed: float) -> Seconds:
-        """Seconds by backend. `scoring` returns the seconds for reading a number of tokens with the encoder."""
+        """Return the seconds by backend. `scoring` returns the seconds in which the encoder reads a number of tokens."""
         tuning = scoring(self.tokens) if self.tokens else dict.fromkeys(BACKENDS, 0.0)
         return {name: None if own is None else self.seconds / speed + own for name, own in tuning.items()}
 
     def assumptions(self, study: Study) -> Iterator[tuple[Basis, str]]:
-        """How the time is reckoned."""
+        """Yield the assumptions behind the time."""
         if not self.tasks:
             return
         yield (

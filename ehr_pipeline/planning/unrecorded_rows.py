@@ -1,4 +1,4 @@
-"""Report the rows of concept lists that no extract records. Some are miswritten, and would silently find nobody.
+"""Report the rows of concept lists whose codes are in no extract. Some are miswritten, and would silently match nobody.
 
 But most of these rows hold rare codes: clinical lists name every code of a disease, and even in the demo, most SNOMED codes of the
 shipped lists are recorded nowhere. So a list is warned of only if too many codes are unrecorded among those that no file explains,
@@ -44,7 +44,7 @@ def miswritten(absent: Iterable[Resolved], recorded: AbstractSet[str]) -> list[R
 
 
 def warning(place: str, rows: Rows, wrong: list[Resolved]) -> str:
-    """A message about miswritten rows of a list."""
+    """Return a message about miswritten rows of a list."""
     return (
         f"{place}: {len(wrong):,} of its {len(rows):,} rows are recorded nowhere, but a code is that differs only in upper"
         " and lower case, in a letter O for a zero, in dots, or by the name of its system before a colon"
@@ -53,12 +53,12 @@ def warning(place: str, rows: Rows, wrong: list[Resolved]) -> str:
 
 
 def _unexplained(row: Resolved) -> bool:
-    """Whether the row's code is not SNOMED's, and no file says what concept it stands for."""
+    """Return whether the row's code is not SNOMED's, and no file says what concept it stands for."""
     return bool(row.row.code) and not row.row.code.isdigit() and not row.concepts - {row.row.code}
 
 
 def _forms(code: str) -> set[str]:
-    """What a person may write for a recorded code: the whole code, or only the part after the name of its system."""
+    """Return what a person may write for a recorded code: the whole code, or only the part after the name of its system."""
     return {_plain(code), _plain(code.partition(":")[2] or code)}
 
 

@@ -18,7 +18,7 @@ Figures = dict[str, float | str | None]
 
 
 def of(made: Mapping[str, Artifact], guard: Guard) -> Figures:
-    """The figures of a variant from its artifacts (`made`, by asset); figures of missing artifacts are left out."""
+    """Return the figures of a variant from its artifacts (`made`, by asset); figures of missing artifacts are left out."""
     found: Figures = {}
     for asset, figures in (
         (VOCABULARY, _vocabulary),

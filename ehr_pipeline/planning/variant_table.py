@@ -19,7 +19,7 @@ STYLE = (
 
 
 def rows(made: Sequence[VariantResult]) -> list[tuple[str, ...]]:
-    """A row for each figure: its name, then its value in each variant (empty if the variant has none)."""
+    """Return a row for each figure: its name, then its value in each variant (empty if the variant has none)."""
     names = dict.fromkeys(name for one in made for name in one.figures)
     found = [(name, *(_text(one.figures.get(name)) for one in made)) for name in names]
     found.append(("time (s)", *(f"{one.seconds:,.1f}" for one in made)))
@@ -37,7 +37,7 @@ def _text(value: float | str | None) -> str:
 
 
 def table(made: Sequence[VariantResult]) -> str:
-    """The table for a terminal. Problems are listed below the table, because they are long."""
+    """Return the table for a terminal. Problems are listed below the table, because they are long."""
     heads = ("", *(one.name for one in made))
     lines = [heads, *(row for row in rows(made) if row[0] != "problem")]
     widths = [max(len(printable(line[place])) for line in lines) for place in range(len(heads))]

@@ -170,7 +170,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
 
 
 def _hint_at_quotes(reading: Reading) -> None:
-    """Warn of rows that were rejected, few or many, because the settings do not say that fields stand in quotes."""
+    """Warn of rejected rows, however few, if they were rejected because the settings name no quoting character."""
     for what, extent in reading.extents.items():
         if extent.quoted:
             _log.warning(
@@ -203,7 +203,7 @@ def _of_patients(reading: Reading, found: Counter[str], total: Counter[str]) -> 
 
 
 def _like_rows(reading: Reading, what: str) -> dict[str, int]:
-    """Return how many rows would fit into the lines that hold no row; nothing unless these lines are longer than rows."""
+    """Estimate how many rows the lines that could not be split hold; empty unless these lines are longer than rows."""
     number = reading.extents.get(what, Extent()).like_rows
     return {"like_rows": number} if number else {}
 

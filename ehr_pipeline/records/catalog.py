@@ -1,6 +1,6 @@
 """`extract_catalog`: the list of extracts, each with its data version. All downstream assets depend on this one asset.
 
-Without it, Dagster would silently ignore the dependence of an unpartitioned asset on a hundred or more partitions.
+Without it, Dagster would ignore the dependency of an unpartitioned asset on 100 or more partitions when it decides what is stale.
 Extracts are also combined here: an event whose patient has no row in its own extract joins the patients of all of them
 (`events_without_patient`).
 """
@@ -29,7 +29,7 @@ def extracts_in(landing: Path) -> list[str]:
 
 
 def counting(store: Store, mode: str) -> list[str]:
-    """Return the extracts that count: all that were read or, in snapshot mode, the newest.
+    """Return the extracts in use: all that were read or, in snapshot mode, only the newest.
 
     Raises MissingArtifact when there is none.
     """
@@ -43,7 +43,7 @@ def counting(store: Store, mode: str) -> list[str]:
 
 
 def versions(store: Store, mode: str = "increment") -> dict[str, str]:
-    """Return the data version of every extract that counts. Raises MissingArtifact when there is none."""
+    """Return the data version of every extract in use. Raises MissingArtifact when there is none."""
     return {extract: store.current(RAW_RECORDS, extract).data_version for extract in counting(store, mode)}
 
 
@@ -52,11 +52,10 @@ def build(
 ) -> Counts:
     """Write `catalog.json` (data version by extract) and `notes/removals.json` (how many patients left, when and why).
 
-    Also write `notes/waiting.json`: what became of the events that were set aside, by extract. If several extracts
-    count and any of them set events aside, `events/` and `codes/` are written too. `found` holds the records of the
-    extracts that count, by name. Returns the number of rows and patients over all of them. Raises InputError if they
-    contain no event whose patient has a row in any of them.
-    """
+    Also write `notes/waiting.json`: what became of the events that were set aside, by extract. If several extracts are in use and
+    events of any of them were set aside, `events/` and `codes/` are written too. `found` holds the records of the extracts in use,
+    by name. Returns the number of rows and patients over all of them. Raises InputError if they contain no event whose patient has
+    a row in any of them."""
     listed = {extract: artifact.data_version for extract, artifact in found.items()}
     (out / FILE).write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     counts = [artifact.counts for artifact in found.values()]

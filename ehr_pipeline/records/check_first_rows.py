@@ -28,7 +28,7 @@ Level = Literal["problems", "warnings", "facts"]
 MOST = 0.5
 """Share of misread rows at which a file counts as different from what the settings describe."""
 ENOUGH = 10
-"""Number of rows from which a bad file is reported although other files of its kind have readable dates."""
+"""Least number of rows for which a bad file is reported although other files of its kind have readable dates."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,8 @@ def headers_alone(kind: Kind, seen: list[Seen]) -> Iterator[str]:
 
 
 def is_bad(seen: Seen, kind: Kind) -> bool:
-    """Whether no row can be used. Rows without a date prove nothing if the file has more rows, since these may have dates."""
+    """Return whether no row can be used. Rows without a date prove nothing if the file has more rows, since these may have
+    dates."""
     if not seen.rows or seen.readable:
         return False
     if seen.reason:
@@ -129,7 +130,7 @@ def is_bad(seen: Seen, kind: Kind) -> bool:
 
 
 def tells(kind: Kind) -> bool:
-    """Whether a kind of file contains events, or defines who is a patient."""
+    """Return whether a kind of file contains events, or defines who is a patient."""
     return _date_column(kind) != ""
 
 
@@ -209,7 +210,7 @@ def _share(name: str, looks: list[Seen]) -> float:
 
 
 def _reaches(rows: int, judged: Sample, limit: float, of_all: float) -> bool:
-    """Whether too many of a file's first rows are affected: `rows` of them.
+    """Return whether too many of a file's first rows are affected: `rows` of them.
 
     That is so if the file reaches a limit that all files of its kind together (`of_all`) reach too, or if most of the file's first
     rows are affected.
@@ -219,5 +220,6 @@ def _reaches(rows: int, judged: Sample, limit: float, of_all: float) -> bool:
 
 
 def _most(rows: int, judged: Sample, limit: float) -> bool:
-    """Whether a file has enough first rows to judge it, and `rows` are at least half of them and at least the share `limit`."""
+    """Return whether a file has enough first rows to judge it, and `rows` are at least half of them and at least the share
+    `limit`."""
     return judged.rows >= ENOUGH and rows >= max(limit, MOST) * judged.rows

@@ -1,4 +1,4 @@
-"""Convert dates as text to days from 1970-01-01: with care (`parse`), or fast if all digits are there (`days_at_once`)."""
+"""Convert dates in text to days from 1970-01-01: in any form (`parse`), or faster if all digits are written (`days_at_once`)."""
 
 import datetime
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _ISO_DAYS = {  # calendar dates, extended and basic; ordinal dates; week dates
 }
 _PLAIN_ISO = ("%Y-%m-%d", "%Y%m%d")
 _ZONE = r"\s?(?:[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
-# Also as databases write it: with a blank in place of the T, or before the zone.
+# A time of day, also as databases write it: with a blank in place of the T, or before the zone.
 _TIME = r"[Tt ](?:[01]\d|2[0-4])(?::?[0-5]\d(?::?(?:[0-5]\d|60)(?:[.,]\d+)?)?)?(?:" + _ZONE + ")?$"
 # Dates without a day, or without day and month: patterns with groups for year and month.
 _YEAR, _MONTH = (
@@ -130,7 +130,7 @@ def _valid_year(text: pl.Expr) -> pl.Expr:
 
 
 def ambiguous(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
-    """Whether two of the formats read a text as different days, as '%d/%m/%Y' and '%m/%d/%Y' do with '01/02/2003'."""
+    """Return whether two of the formats read a text as different days, as '%d/%m/%Y' and '%m/%d/%Y' do with '01/02/2003'."""
     read = {form: _since_1800(_read_one(text, form)) for pair in _conflicts(formats) for form in pair}
     return pl.any_horizontal([pl.lit(False), *((read[a] != read[b]).fill_null(False) for a, b in _conflicts(formats))])
 
@@ -235,7 +235,7 @@ def _shape(form: str) -> tuple[str, NDArray[np.int32]] | None:
 
 
 def _last(rules: DateRules) -> datetime.date:
-    """The last day that counts."""
+    """Return the last day that counts."""
     return rules.latest or datetime.date(LAST_YEAR, 12, 31)
 
 

@@ -9,7 +9,7 @@ from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.layouts import ANY_CODE, ANY_LOCAL_CODE, CODE_PATTERNS, LONGEST_ID, EventFiles
 from ehr_pipeline.records.text import REPLACEMENT
 
-SELF_TOLD = ""  # code system of codes that name their own: '9014002' is SNOMED, 'LOINC:8331-1' another
+SELF_TOLD = ""  # code system of codes that name their system: '9014002' is SNOMED, 'LOINC:8331-1' is not
 # Systems in which every code is a whole number, and the minimum number of digits of a code.
 NUMERIC = {"snomed": 6, SELF_TOLD: 6, "omop": 1, "medcodeid": 1, "prodcodeid": 1}
 SHORTEST_SNOMED = 10**5  # six digits; a shorter number may be a Read code
@@ -73,7 +73,8 @@ def _whole_numbers(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
 
 
 def _inexact_code(code_system: str) -> pl.Expr:
-    """Whether a code is a rounded number. If a system's codes may hold letters, only a plus sign shows it: ICD-11 has '1E50'."""
+    """Return whether a code is a rounded number. If a system's codes may hold letters, only a plus sign shows it: ICD-11 has
+    '1E50'."""
     if code_system in NUMERIC:
         return ids.inexact(pl.col("code"))
     return pl.col("code").str.contains(r"^\d+(?:[.,]\d+)?[eE]\+\d{1,2}$")

@@ -34,7 +34,8 @@ Aside = tuple[pa.Array, NDArray[np.int32], NDArray[np.int32]]
 
 
 def aside(table: pa.Table, unknown: NDArray[np.bool_], settings: RecordsSettings) -> Aside:
-    """Return the shuffled events (n,) whose patient is `unknown` (n,), but none that were entered in bulk if these are rejected."""
+    """Return the shuffled events (n,) whose patient is `unknown` (n,), without those entered in bulk if the settings reject
+    these."""
     own = table.filter(pa.array(unknown))
     if "entered" in own.column_names and settings.entered_in_bulk == "reject":
         patient = pc.dictionary_encode(own.column("patient").combine_chunks()).indices.to_numpy()

@@ -42,7 +42,7 @@ class Listing:
     """Links that lead outside the landing folder: their names relative to the landing folder, and their targets."""
 
     def of(self, kind: Kind) -> tuple[Path, ...]:
-        """The files of a kind."""
+        """Return the files of a kind."""
         return self.found[_key(kind)]
 
     def name(self, path: Path) -> str:
@@ -77,7 +77,7 @@ def list_extract(
     count as unread.
 
     Raises InputError if a required kind has no file, or if a kind has none while an unread file is named like a file of
-    that kind. An extract that `may_lack` may hold events only, or patients only.
+    that kind. With `may_lack`, the extract may hold only events, or only patients.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such extract. It should be a folder inside records.landing.")

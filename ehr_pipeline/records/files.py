@@ -57,7 +57,7 @@ def _present(folder: Path) -> str:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet, by its ending."""
+    """Return whether a file is Parquet, by its ending."""
     return path.suffix.lower() == parquet.SUFFIX
 
 
@@ -67,7 +67,7 @@ def first_line(path: Path, kind: Kind) -> int:
 
 
 def as_read(path: Path, layout: Layout) -> Layout:
-    """Add the form YYYY-MM-DD to the layout for Parquet files, since columns of type date are converted to such text."""
+    """Return the layout in which a file is read. For Parquet, dates may also be YYYY-MM-DD, since date columns become such text."""
     if is_parquet(path) and not {AS_WRITTEN, ISO} & set(layout.date_formats):
         return replace(layout, date_formats=(*layout.date_formats, AS_WRITTEN))
     return layout

@@ -28,13 +28,13 @@ def whole(text: pl.Expr, digits: int = 1) -> pl.Expr:
 
 
 def inexact(text: pl.Expr) -> pl.Expr:
-    """Whether texts are rounded numbers: in exponent form, or with a fraction of zeros and not exact as float64."""
+    """Return whether texts are rounded numbers: in exponent form, or with a fraction of zeros and not exact as float64."""
     number = text.str.extract(_WHOLE).cast(pl.Int64, strict=False)
     return text.str.contains(EXPONENT) | (number.abs() >= EXACT).fill_null(False)
 
 
 def is_inexact(text: str) -> bool:
-    """Whether one text is a rounded number (see `inexact`)."""
+    """Return whether one text is a rounded number (see `inexact`)."""
     number = re.match(_WHOLE, text)
     return bool(re.match(EXPONENT, text)) or (number is not None and abs(int(number[1])) >= EXACT)
 

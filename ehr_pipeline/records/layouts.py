@@ -41,7 +41,7 @@ def setting(where: str, name: str) -> str:
 
 
 def has_setting(where: str, name: str) -> bool:
-    """Whether the section `where` has this setting: known layouts have few."""
+    """Return whether the section `where` has this setting: known layouts have few."""
     return setting(where, name) != where
 
 
@@ -109,7 +109,7 @@ class DelimitedText:
 
 
 def _is_mark(character: str) -> bool:
-    """Whether a character can separate or enclose fields: ASCII, no letter or digit, no line end, no NUL."""
+    """Return whether a character can separate or enclose fields: ASCII, no letter or digit, no line end, no NUL."""
     return character.isascii() and not character.isalnum() and character not in "\n\r\0"
 
 

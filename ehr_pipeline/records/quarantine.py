@@ -109,7 +109,7 @@ def bring_up_to_date(artifact: Artifact, store: Path) -> None:
 
 
 def is_without_key(records: Path) -> bool:
-    """Whether a folder of records has patient hashes without a key, or a quarantine that cannot be read."""
+    """Return whether a folder of records has patient hashes without a key, or a quarantine that cannot be read."""
     try:
         named = [secret_key.name_in(path) for path in records.glob("quarantine/*.arrow")]
     except (UserError, OSError):

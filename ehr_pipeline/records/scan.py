@@ -123,7 +123,7 @@ def _scan(
                 low, high = np.uint64(0), np.uint64(0)
                 if at <= safe:
                     low, high, at = _text(words, at, delimiters, quotes)
-                # What is longer than two words, and what is near the end of the block.
+                # Texts longer than two words, and those near the end of the block, byte by byte.
                 while block[at] != delimiter and block[at] != quote and block[at] > LAST_CONTROL:
                     place = at - begin
                     if place < 4:

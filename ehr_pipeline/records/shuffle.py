@@ -32,8 +32,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Bucket:
-    """The rows of one bucket as a table. For each run: how many of its rows are in the bucket, its file number, and its first
-    line."""
+    """The rows of one bucket as a table; and for each run (sorted block, see `Run`): how many of its rows are in the bucket, its
+    file number, its first line."""
 
     rows: pa.Table
     sizes: NDArray[np.int64]

@@ -28,13 +28,13 @@ ODD = {NUL: "nul_byte", RETURN: "stray_carriage_return"}
 
 @dataclass(frozen=True)
 class Extent:
-    """How much text was read. A line that is no row may hold as much as many rows, if line ends were lost in it."""
+    """How much text was read. A line that cannot be split into fields may hold many rows, if line ends were lost."""
 
     rows: int = 0
     size: int = 0
     """Size of the rows in bytes."""
     lines: int = 0
-    """Number of lines that are no rows, without empty lines and headers."""
+    """Number of lines that cannot be split into the expected fields, without empty lines and headers."""
     lost: int = 0
     """Size of these lines in bytes."""
     quoted: int = 0
@@ -45,7 +45,7 @@ class Extent:
 
     @property
     def like_rows(self) -> int:
-        """How many rows of average length would fit into the lines that are no rows; 0 unless at least two per line."""
+        """How many rows of average length would fit into these lines; 0 unless at least two per line."""
         rows = self.lost * self.rows // max(self.size, 1)
         return rows if rows >= 2 * self.lines else 0
 
@@ -58,7 +58,7 @@ class Block:
     """`line` (int64: where the row begins, from 0 at the beginning of the block), and a stripped string per wanted
     column; missing values are empty."""
     rejected: pl.DataFrame
-    """`line` and `reason` of lines that are no rows."""
+    """`line` and `reason` of rejected lines."""
     lines: int
     """Number of lines in the block. A row may have several."""
     plain: pl.DataFrame | None = None
@@ -275,7 +275,7 @@ def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: Del
 
 
 def _in_quotes(text: bytes, layout: DelimitedText) -> int:
-    """Number of lines with a field in quotes, if the settings name no quoting character."""
+    """Return the number of lines with a field in quotes, if the settings name no quoting character."""
     if layout.quote or QUOTE.encode() not in text:
         return 0
     pattern = field_in_quotes(layout.delimiter)

@@ -88,9 +88,8 @@ def look(tree: Tree, read: Iterable[Path], others: Iterable[Path] = ()) -> Unrea
 
 
 def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[str]:
-    """Yield a message for each kind without files if unread files have a name like its files: spelled otherwise,
-    zipped, or a folder.
-    """
+    """Yield a message for each kind of file that is missing although an unread file (misspelt or zipped) or a folder has a similar
+    name."""
     for kind in absent:
         alike = _alike(kind, unread.names)
         if alike:

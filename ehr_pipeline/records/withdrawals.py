@@ -59,7 +59,7 @@ def read(path: str) -> pl.Series:
 
 
 def can_follow(previous: Artifact, ids: pl.Series, key: Key | None) -> bool:
-    """Whether a previous artifact can be filtered, so that the files need not be read again.
+    """Return whether a previous artifact can be filtered, so that the files need not be read again.
 
     All patients who were removed must still be on the list, and all hashes must be made with this key, or without one.
     """

@@ -53,7 +53,7 @@ class Records:
     seed: int
 
     def sources(self) -> Iterator[Source]:
-        """The shards, each with the sexes of its patients as numbers."""
+        """Yield the shards, each with the sexes of its patients as numbers."""
         number: dict[str, int] = {}
         for path in self.paths:
             sexes = [sex or "" for sex in schemas.read(path, ["sex"]).column("sex").to_pylist()]
@@ -113,7 +113,7 @@ def _with_model(counted: Evidence, encoder: Path, compared: Chosen) -> Evidence:
 
 
 def graphs_of(every: Evidence, settings: RelationsSettings, seed: int) -> list[Graph]:
-    """The graph of each measure, and one of random weights, all with the same number of edges."""
+    """Return the graph of each measure, and one of random weights, all with the same number of edges."""
     n = len(every.measures[0].value)
     most = settings.edges_per_concept * n
     found = [Graph(measure.name, measure.weights, most, seed) for measure in every.measures]
@@ -143,8 +143,8 @@ def _write(
 def _brought(
     compared: Chosen, settings: RelationsSettings, given: UserLists, near: Near | None
 ) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Yield, by name, the measures of pairs that need no records: similarity of names and in the ontology, and the user's
-    scores."""
+    """Yield the name and values of each measure of pairs that needs no records: the similarity of names, the similarity in the
+    ontology, and the user's scores."""
     if settings.names:
         yield names_and_ontology.NAMES, names_and_ontology.alike_names(compared.concepts, encoder_names.vectors)
     if settings.sentence_encoder:

@@ -11,7 +11,7 @@ ROUNDS = 50
 
 
 def louvain(links: sparse.csr_array, seed: int) -> NDArray[np.int64]:
-    """The community of each node (n,), numbered from 0, the largest first (Blondel et al. 2008).
+    """Return the community of each node (n,), numbered from 0, the largest first (Blondel et al. 2008).
 
     `links` (n, n) is symmetric with weights above 0 and without loops. A node without links is a community of its own.
     """
@@ -63,7 +63,7 @@ def _moved(level: list[dict[int, float]], rng: np.random.Generator) -> NDArray[n
 
 
 def _joined(level: list[dict[int, float]], community: list[int], number: int) -> list[dict[int, float]]:
-    """The graph whose nodes are the communities. Links within a community become a loop."""
+    """Return the graph whose nodes are the communities. Links within a community become a loop."""
     found: list[dict[int, float]] = [defaultdict(float) for _ in range(number)]
     for place, row in enumerate(level):
         for other, weight in row.items():

@@ -43,7 +43,7 @@ class Chosen:
         return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
     def places(self, pairs: Iterable[tuple[str, str]]) -> NDArray[np.int64]:
-        """The group indices (m, 2) of pairs of concepts. Leaves out pairs within one group, or with a concept that is not
+        """Return the group indices (m, 2) of pairs of concepts. Leaves out pairs within one group, or with a concept that is not
         compared."""
         token, place = self.vocabulary.token_of, self.place_of
         found = [tuple(int(place[token[one]]) if one in token else -1 for one in pair) for pair in pairs]
@@ -76,7 +76,7 @@ def choose(
 
 
 def _is_wanted(concept: Concept, listed: frozenset[str], settings: RelationsSettings) -> bool:
-    """Whether a concept is listed or, without a list, has one of the types. Local codes have no type, and are wanted too."""
+    """Return whether a concept is listed or, without a list, has one of the types. Local codes have no type, and are wanted too."""
     if listed:
         return concept.concept in listed
     return not concept.semantic_types or not set(settings.types).isdisjoint(concept.semantic_types)

@@ -1,10 +1,10 @@
 """Find the edges (pairs of concepts) on which independent kinds of evidence agree.
 
-A pair of concepts qualifies if enough patients have both, and if, among patients alike in age, sex and amount of record, more have
-both than expected by chance (at the false discovery rate in the settings). Qualified pairs are ranked by three kinds of evidence,
-which err in different ways: recording in the same visit, patients alike, and the encoder. The three ranks are combined by
-reciprocal rank fusion (Cormack, Clarke & Büttcher 2009). Axes: n concepts, m edges.
-"""
+A pair of concepts qualifies if enough patients have both, and if, among patients similar in age, sex and number of recorded
+concepts, more have both than expected by chance (at the false discovery rate in the settings). Qualified pairs are ranked by three
+kinds of evidence, which err in different ways: how often both are recorded at the same visit, how often the same patient has both
+(compared with similar patients), and the encoder. The three ranks are combined by reciprocal rank fusion (Cormack, Clarke &
+Büttcher 2009). Axes: n concepts, m edges."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +38,8 @@ class Consensus:
 
 
 def qualified(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.bool_]:
-    """Flags (n, n) of pairs that enough patients have, and that patients alike have together more often than by chance."""
+    """Return flags (n, n) of the pairs that qualify: enough patients have both concepts, and more than chance gives among similar
+    patients."""
     alike = evidence[ALIKE]
     assert alike.q is not None
     found: NDArray[np.bool_] = (
@@ -48,7 +49,8 @@ def qualified(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.boo
 
 
 def fused(tables: list[NDArray[Any]], among: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Combine the ranks of symmetric weights (n, n) among some pairs; -inf for all other pairs, and on the diagonal."""
+    """Combine the ranks of symmetric weights (n, n), counted over the pairs flagged in `among` (n, n); -inf for all other pairs,
+    and on the diagonal."""
     rows, columns = np.triu_indices(len(among), 1)
     kept = among[rows, columns]
     rows, columns = rows[kept], columns[kept]
@@ -82,7 +84,7 @@ def agree(evidence: Evidence, settings: RelationsSettings, seed: int, kinds: tup
 
 
 def edges_with_evidence(consensus: Consensus, evidence: Evidence, chosen: Chosen, others: list[Graph]) -> pa.Table:
-    """The table of edges with the evidence for each; its columns are `EDGES`."""
+    """Return the table of edges with the evidence for each; its columns are `EDGES`."""
     edges, concepts = consensus.graph.edges, chosen.concepts
     one, other = edges.T
     alike, risk, community = evidence[ALIKE], evidence[AFTER], consensus.graph.communities

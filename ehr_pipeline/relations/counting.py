@@ -1,13 +1,12 @@
 """Count pairs of concepts by patient, within strata of similar patients, and after index dates.
 
-A stratum holds patients of the same sex, in the same age band, and in the same part by amount of record. For the odds ratio, age
-is taken at the last visit, and the amount is the number of different concepts in the whole record, in about ten parts. For the
-relative risk, age is taken on the index day, and the amount is the number of visits in the year before, in thirds. Strata of the
-relative risk also divide the time since the first visit, in bands that double in length, because first records are most frequent
-at the beginning of a record. Pairs are counted stratum by stratum in one matrix, for `ROWS` concepts at a time, so memory grows
-neither with patients nor with strata. Axes: n concepts, R rows of a block, P patients, F entries (a patient and a concept that the
-patient has), S strata.
-"""
+A stratum holds patients of the same sex, in the same age band, and in the same part by how much is recorded about them (`amount`).
+For the odds ratio, age is taken at the last visit, and the amount is the number of different concepts in the whole record, in about
+ten parts. For the relative risk, age is taken on the index day, and the amount is the number of visits in the year before, in
+thirds. Strata of the relative risk also divide the time since the first visit, in bands that double in length, because first
+records are most frequent at the beginning of a record. Pairs are counted stratum by stratum in one matrix, for `ROWS` concepts at a
+time, so memory grows neither with patients nor with strata. Axes: n concepts, R rows of a block, P patients, F entries (a patient
+and a concept that the patient has), S strata."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,8 +26,8 @@ BAND, BAND_OF_RISK = 2.5, 5.0
 OLDEST_BANDS = 6
 """Bands of the time since the first visit; the last one is open."""
 PARTS, PARTS_FOR, PARTS_OF_RISK = 10, 5000, 3
-"""Parts by amount of record, with equally many patients: PARTS for PARTS_FOR patients. Within thirds, those who attend often have
-more of every two complaints, so that many pairs would be told that only show who attends often."""
+"""Parts by `amount`, with equally many patients: PARTS for PARTS_FOR patients. Within thirds, those who attend often still have
+more of any two complaints, so many reported pairs would only show who attends often."""
 ROWS, SEXES = 1024, 64
 
 
@@ -93,7 +92,7 @@ def strata_of(
     *,
     since: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int64]:
-    """Return, for each patient or index day (n,), the index of its stratum, by age in years, sex and amount of record.
+    """Return, for each patient or index day (n,), the index of its stratum, by age in years, sex and `amount` (see above).
 
     The limits `cuts` divide the amount into parts. For index days, `since` holds the days since the patient's first visit.
     """
@@ -107,14 +106,15 @@ def strata_of(
 
 
 def parts_for(patients: int) -> int:
-    """The number of parts by amount of record for the odds ratio. What k parts leave of its influence falls as 1 / k², and what can
-    be told from chance falls as the square root of the patients, so k grows as their fourth root."""
+    """Return into how many parts patients are divided by `amount`, for the odds ratio. The bias that k parts leave falls as 1 / k²,
+    and the smallest bias that differs from chance falls as the square root of the number of patients. So k grows as its fourth
+    root."""
     found: int = max(round(PARTS * (patients / PARTS_FOR) ** 0.25), 1)
     return found
 
 
 def _cuts(amounts: NDArray[np.integer], parts: int) -> NDArray[np.float64]:
-    """The limits (parts - 1,) that divide amounts into parts of equally many."""
+    """Return the limits (parts - 1,) that divide amounts into parts of equal numbers."""
     shares = np.arange(1, parts) / parts
     return np.quantile(amounts, shares) if len(amounts) else np.zeros(parts - 1)
 
@@ -171,7 +171,7 @@ def _controls(occurrences: Occurrences) -> _Controls:
 
 
 def _index_entries(occurrences: Occurrences, after_days: int) -> NDArray[np.bool_]:
-    """Flags (F,) of the entries that are index dates."""
+    """Return flags (F,) of the entries that are index dates."""
     owner, people = occurrences.owner, occurrences.people
     return may_be_index(np.asarray(occurrences.day), people.first[owner], people.last[owner], after_days)
 
@@ -226,7 +226,7 @@ def _count_after(held: Any, index: Any, window: Any, counts: Any) -> None:
 def _unexposed(
     held: Any, dates: tuple[Any, Any], window: tuple[int, int, int], shape: tuple[int, int]
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Cases, and people at risk (R, n), after the index dates of patients who do not have the row's concept by their index date."""
+    """Return cases and people at risk (R, n) after the index dates of patients who do not have the row's concept by then."""
     with_it = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     everybody = np.zeros(shape[1], np.int32), np.zeros(shape[1], np.int32)
     _count_with(held, dates, window, with_it, everybody)

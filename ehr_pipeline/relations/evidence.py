@@ -65,7 +65,7 @@ class Evidence:
 
 
 def counted(occurrences: Occurrences, pairs: Pairs) -> Evidence:
-    """The measures from counts."""
+    """Return the measures from counts."""
     followed = pairs.risks.cases.astype(np.int32)
     order = measures.direction(pairs.risks.cases, pairs.risks.expected)
     together = [*_of_visits(occurrences), *_of_patients(occurrences, pairs)]
@@ -92,7 +92,7 @@ def _of_visits(occurrences: Occurrences) -> Iterator[Measure]:
     log, _ = measures.log_odds_ratio(both, one, other, total)
     yield Measure(
         "log_odds_by_visit", _small(log), people
-    )  # visits of a patient are not independent: no interval, no test
+    )  # a patient's visits are not independent, so there is no interval and no test
 
 
 def _of_patients(occurrences: Occurrences, pairs: Pairs) -> Iterator[Measure]:
@@ -143,14 +143,14 @@ def _apart(values: Table) -> Table:
 
 
 def _of_all(p: NDArray[np.float64]) -> Table:
-    """False discovery rates over all ordered pairs."""
+    """Return false discovery rates over all ordered pairs."""
     apart = p.copy()
     np.fill_diagonal(apart, np.nan)
     return measures.benjamini_hochberg(apart).astype(np.float32)
 
 
 def _of_pairs(p: NDArray[np.float64]) -> Table:
-    """False discovery rates over unordered pairs, each of which is tested once."""
+    """Return false discovery rates over unordered pairs, each of which is tested once."""
     rows, columns = np.triu_indices(len(p), 1)
     found = np.full(p.shape, np.nan, np.float32)
     found[rows, columns] = found[columns, rows] = measures.benjamini_hochberg(p[rows, columns])

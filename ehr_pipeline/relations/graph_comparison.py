@@ -23,7 +23,7 @@ MOST_PAIRS = 500_000
 
 
 def edges_of(weights: Weights, most: int) -> NDArray[np.int64]:
-    """The `most` edges (m, 2) with the largest finite weights, the heaviest first. `weights` (n, n) are symmetric."""
+    """Return the `most` edges (m, 2) with the largest finite weights, the heaviest first. `weights` (n, n) are symmetric."""
     one, other = np.triu_indices(len(weights), 1)
     values = weights[one, other]
     usable = np.flatnonzero(np.isfinite(values))
@@ -74,15 +74,16 @@ class Graph:
 
 
 def clustering(links: sparse.csr_array) -> float:
-    """Clustering coefficient: the share of a concept's pairs of partners that are themselves partners, averaged over concepts
-    (Watts & Strogatz 1998)."""
+    """Return the clustering coefficient: the share of a concept's pairs of partners that are themselves partners, averaged over
+    concepts (Watts & Strogatz 1998)."""
     degree = np.asarray(links.sum(1)).ravel()
     triangles = np.asarray((links @ links).multiply(links).sum(1)).ravel()
     return float(np.mean(np.divide(triangles, degree * (degree - 1), out=np.zeros(len(degree)), where=degree > 1)))
 
 
 def gini(values: NDArray[Any]) -> float:
-    """The Gini coefficient of numbers of partners: 0 if all concepts have equally many, near 1 if a few hubs have nearly all."""
+    """Return the Gini coefficient of numbers of partners: 0 if all concepts have equally many, near 1 if a few hubs have nearly
+    all."""
     ordered = np.sort(values.astype(np.float64))
     total = ordered.sum()
     if not total:
@@ -92,8 +93,8 @@ def gini(values: NDArray[Any]) -> float:
 
 
 def diversity(graph: Graph, group: NDArray[np.int64]) -> tuple[float, float]:
-    """Means over concepts of two values: the share of partners outside the concept's group, and the normalised entropy of its
-    partners over groups."""
+    """Return means over concepts of two values: the share of partners outside the concept's group, and the normalised entropy of
+    its partners over groups."""
     groups = int(group.max(initial=0)) + 1
     belongs = sparse.csr_array((np.ones(len(group)), (np.arange(len(group)), group)), shape=(len(group), groups))
     counts = (graph.links @ belongs).toarray()
@@ -107,7 +108,7 @@ def diversity(graph: Graph, group: NDArray[np.int64]) -> tuple[float, float]:
 
 
 def describe(graph: Graph, group: NDArray[np.int64]) -> dict[str, Any]:
-    """Measures of one graph. `group` (n,) is the group of each concept, such as its semantic type."""
+    """Return measures of one graph. `group` (n,) is the group of each concept, such as its semantic type."""
     parts, part = connected_components(graph.links, directed=False)
     outside, entropy = diversity(graph, group)
     return {
@@ -125,7 +126,7 @@ def describe(graph: Graph, group: NDArray[np.int64]) -> dict[str, Any]:
 
 
 def modularity(links: sparse.csr_array, community: NDArray[np.int64]) -> float:
-    """The share of links within communities, minus the share expected from degrees alone (Newman & Girvan 2004)."""
+    """Return the share of links within communities, minus the share expected from degrees alone (Newman & Girvan 2004)."""
     degree = np.asarray(links.sum(1)).ravel()
     whole = degree.sum()
     if not whole:
@@ -137,7 +138,7 @@ def modularity(links: sparse.csr_array, community: NDArray[np.int64]) -> float:
 
 
 def compare(one: Graph, other: Graph) -> dict[str, float]:
-    """How well two graphs agree: on edges (Jaccard), the order of partners, the ranks of all pairs, and communities."""
+    """Return how well two graphs agree: on edges (Jaccard), the order of partners, the ranks of all pairs, and communities."""
     from sklearn.metrics import normalized_mutual_info_score
 
     n = len(one.weights)
@@ -152,7 +153,8 @@ def compare(one: Graph, other: Graph) -> dict[str, float]:
 
 
 def rank_biased_overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
-    """Rank-biased overlap of partner lists (Webber, Moffat & Zobel 2010), cut at DEPTH and rescaled, averaged over concepts.
+    """Return the rank-biased overlap of partner lists (Webber, Moffat & Zobel 2010), cut at DEPTH and rescaled, averaged over
+    concepts.
 
     `one` and `other` (n, depth) hold partners in order; negative numbers fill up shorter lists. The overlap of two lists is 1 if
     they are equal, and 0 if they share no partner.
@@ -183,7 +185,8 @@ def _spearman(one: Weights, other: Weights, seed: int) -> float:
 
 
 def average_precision(weights: Weights, known: NDArray[np.int64]) -> float:
-    """The average precision with which the weights (n, n) rank the known pairs (m, 2) above all others. Ties count as errors."""
+    """Return the average precision with which the weights (n, n) rank the known pairs (m, 2) above all others. Ties count as
+    errors."""
     one, other = np.triu_indices(len(weights), 1)
     values = np.where(np.isfinite(weights[one, other]), weights[one, other], -np.inf)
     true = np.zeros(weights.shape, bool)

@@ -18,7 +18,7 @@ NORMAL = float(special.ndtri(0.975))
 """Standard errors on each side of a 95 % interval."""
 QUARTILES_APART = 2 * float(special.ndtri(0.75))
 LEAST_CHANCE = 1e-9
-"""Smallest probability of a binomial number; with a smaller one it is a Poisson number all the same."""
+"""Smallest probability used for a binomial number; below it, the number is practically Poisson."""
 LEAST_P = 1e-300
 """Smallest p value that is turned into a deviate, so that deviates stay finite."""
 POLISHES, FEWEST_CONTROLS = 3, 20
@@ -41,25 +41,26 @@ class Ratio:
 
 
 def jaccard(both: Floats, one: Floats, other: Floats) -> Floats:
-    """The share of those with both concepts among those with either (Jaccard 1901)."""
+    """Return the share of those with both concepts among those with either (Jaccard 1901)."""
     return _over(both, one + other - both)
 
 
 def phi(both: Floats, one: Floats, other: Floats, total: float) -> Floats:
-    """The correlation of two yes-or-no variables (Pearson 1900)."""
+    """Return the correlation of two yes-or-no variables (Pearson 1900)."""
     spread = np.sqrt(one) * np.sqrt(total - one) * np.sqrt(other) * np.sqrt(total - other)
     return _over(both * total - one * other, spread)
 
 
 def log_odds_ratio(both: Floats, one: Floats, other: Floats, total: float) -> tuple[Floats, Floats]:
-    """The logarithm of the odds ratio with 0.5 added to each cell, and its variance (Haldane 1956; Anscombe 1956)."""
+    """Return the logarithm of the odds ratio with 0.5 added to each cell, and its variance (Haldane 1956; Anscombe 1956)."""
     a, b, c = both + 0.5, one - both + 0.5, other - both + 0.5
     d = total - one - other + both + 0.5
     return np.log(a) + np.log(d) - np.log(b) - np.log(c), 1 / a + 1 / b + 1 / c + 1 / d
 
 
 def fisher(both: NDArray[Any], one: NDArray[Any], other: NDArray[Any], total: int) -> Floats:
-    """The probability that this many or more have both concepts, given how many have each (Fisher's exact test, one-sided)."""
+    """Return the probability that this many or more have both concepts, given how many have each (Fisher's exact test,
+    one-sided)."""
     shape = np.broadcast_shapes(both.shape, one.shape, other.shape)
     cells = [np.ascontiguousarray(np.broadcast_to(part, shape), np.int64).ravel() for part in (both, one, other)]
     found = np.empty(len(cells[0]))
@@ -103,7 +104,7 @@ def _tails(both: Any, one: Any, other: Any, total: int, found: Any) -> None:
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
-    """The smallest false discovery rate at which each test passes (Benjamini & Hochberg 1995). NaN values are not tested."""
+    """Return the smallest false discovery rate at which each test passes (Benjamini & Hochberg 1995). NaN values are not tested."""
     flat = p.ravel()
     tested = np.flatnonzero(~np.isnan(flat))
     order = tested[np.argsort(flat[tested], kind="stable")]
@@ -114,7 +115,8 @@ def benjamini_hochberg(p: Floats) -> Floats:
 
 
 def upper_tail(number: Floats, mean: Floats, variance: Floats) -> Floats:
-    """The probability that a sum of hypergeometric numbers of this mean and variance is `number` or more; NaN if it cannot vary.
+    """Return the probability that a sum of hypergeometric numbers of this mean and variance is `number` or more; NaN if it cannot
+    vary.
 
     Each hypergeometric number is a sum of independent yes-or-no variables (Vatutin & Mikhailov 1982), and so their sum is one, too.
     It is nearly binomial, with the number and the probability that give its mean and variance (Ehm 1991). A normal deviate (Mantel
@@ -149,7 +151,7 @@ class OddsSums:
 
     @classmethod
     def zeros(cls, shape: tuple[int, int]) -> "OddsSums":
-        """Sums over no stratum."""
+        """Return sums over no stratum."""
         return cls(*(np.zeros(shape) for _ in range(7)))
 
     def add(self, both: NDArray[np.int32], one: NDArray[np.int64], other: NDArray[np.int64], total: int) -> None:
@@ -158,13 +160,14 @@ class OddsSums:
         _add_odds(both, one, other, total, sums)
 
     def ratio(self) -> Ratio:
-        """The odds ratio (Mantel & Haenszel 1959), with the variance of Robins, Breslow & Greenland (1986)."""
+        """Return the odds ratio (Mantel & Haenszel 1959), with the variance of Robins, Breslow & Greenland (1986)."""
         r, s = np.where(self.r > 0, self.r, np.nan), np.where(self.s > 0, self.s, np.nan)
         variance = self.pr / (2 * r**2) + self.mixed / (2 * r * s) + self.qs / (2 * s**2)
         return Ratio.of(np.log(r) - np.log(s), variance)
 
     def tail(self) -> Floats:
-        """The probability that this many or more have both, if the odds ratio is 1 in every stratum; NaN if a cannot vary."""
+        """Return the probability that this many or more have both, if the odds ratio is 1 in every stratum; NaN if a cannot
+        vary."""
         return upper_tail(self.expected + self.r - self.s, self.expected, self.variance)
 
 
@@ -208,7 +211,7 @@ class RiskSums:
 
     @classmethod
     def zeros(cls, shape: tuple[int, int]) -> "RiskSums":
-        """Sums over no stratum."""
+        """Return sums over no stratum."""
         return cls(*(np.zeros(shape) for _ in range(6)))
 
     def add(self, cases: tuple[Any, Any], others: tuple[Any, Any]) -> None:
@@ -216,13 +219,13 @@ class RiskSums:
         _add_risks(cases, others, (self.r, self.s, self.v, self.cases, self.expected, self.others))
 
     def ratio(self) -> Ratio:
-        """The Mantel-Haenszel relative risk with the variance of Greenland & Robins (1985)."""
+        """Return the Mantel-Haenszel relative risk with the variance of Greenland & Robins (1985)."""
         r, s = np.where(self.r > 0, self.r, np.nan), np.where(self.s > 0, self.s, np.nan)
         return Ratio.of(np.log(r) - np.log(s), self.v / (r * s))
 
     def deviate(self) -> Floats:
-        """The normal deviate with the same mid-P value (Lancaster 1961) as the number of cases, above 0 if there are more than
-        expected with a relative risk of 1 in every stratum; NaN if the number cannot vary.
+        """Return the normal deviate with the same mid-P value (Lancaster 1961) as the number of cases, above 0 if there are more
+        than expected with a relative risk of 1 in every stratum; NaN if the number cannot vary.
 
         In each stratum, R - S is the number of cases minus its expected number, and V is close to its variance.
         """
@@ -305,7 +308,7 @@ def calibrated(deviate: Floats) -> Floats:
 
 
 def two_sided(deviate: Floats) -> Floats:
-    """The probability of a deviate this far from 0 or further."""
+    """Return the probability of a deviate this far from 0 or further."""
     found: Floats = 2 * special.ndtr(-np.abs(deviate))
     return found
 

@@ -45,7 +45,7 @@ class Tokens:
 
 
 def pairs(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
-    """The probability (n, n) of the column's concept at a mask next to the row's concept, averaged over AGES."""
+    """Return the probability (n, n) of the column's concept at a mask next to the row's concept, averaged over AGES."""
     config: Any = model.stock.config
     scale, device = UNITS_IN_YEAR[config.age_unit], model.stock.device
     n = len(tokens.first)
@@ -67,14 +67,14 @@ def pairs(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
 
 
 def lift(likely: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The logarithm of the ratio of each probability (n, n) to its column's mean: how much likelier the column's concept is next to
-    the row's concept than next to others."""
+    """Return the logarithm of the ratio of each probability (n, n) to its column's mean: how much likelier the column's concept is
+    next to the row's concept than next to others."""
     found: NDArray[np.float32] = np.log(np.maximum(likely, 1e-12)) - np.log(np.maximum(likely.mean(0), 1e-12))
     return found
 
 
 def cosine(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
-    """Cosines (n, n) of the input vectors, after subtracting the mean vector of the whole vocabulary."""
+    """Return cosines (n, n) of the input vectors, after subtracting the mean vector of the whole vocabulary."""
     vectors = model.stock.token_vectors.detach().cpu().numpy()
     centred = vectors[tokens.every] - vectors[FIRST_CONCEPT:].mean(0)
     mean = np.zeros((len(tokens.first), vectors.shape[1]), np.float32)

@@ -1,4 +1,4 @@
-"""What is known about pairs of concepts without any record: how alike their names are, and how near they are in a disease ontology.
+"""Compare pairs of concepts without any record: how alike their names are, and how near they are in a disease ontology.
 
 Both are compared with the other measures as separate graphs, and take no part in the consensus. Axes: n concepts.
 """
@@ -16,15 +16,15 @@ from ehr_pipeline.vocabulary.table import Concept
 
 NAMES, SENTENCES, ONTOLOGY = "names", "names_by_sentence_encoder", "ontology"
 NEAR = 2
-"""Steps in the ontology up to which a pair is nothing new: parent and child, grandparent, or siblings."""
+"""A pair at most this many steps apart in the ontology is not new: parent and child, grandparent, or siblings."""
 FAR = np.iinfo(np.int16).max
-"""Steps where the ontology does not connect two concepts."""
+"""Stands for the steps between concepts that the ontology does not connect."""
 
 
 def alike_names(
     concepts: Sequence[Concept], vectors_of: Callable[[Sequence[str]], NDArray[np.floating[Any]]]
 ) -> NDArray[np.float64]:
-    """Cosines (n, n) of the vectors of names; NaN where a concept has no name but its code."""
+    """Return cosines (n, n) of the vectors of names; NaN where a concept has no name but its code."""
     named = np.array([bool(one.name) and one.name != one.concept for one in concepts])
     found = np.full((len(concepts), len(concepts)), np.nan)
     if named.sum() > 1:

@@ -177,7 +177,7 @@ def _walk(records: Any, place_of: Any, seen: Any, counts: Any, found: Any) -> in
 
 
 def _recent(shard: Shard) -> NDArray[np.int64]:
-    """The number of visits of the same patient in the year before each visit (visits,)."""
+    """Return the number of visits of the same patient in the year before each visit (visits,)."""
     visits = len(shard.visit_day)
     owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_start))
     key = owner.astype(np.int64) * 2**32 + shard.visit_day.astype(np.int64) + 2**31
@@ -186,7 +186,7 @@ def _recent(shard: Shard) -> NDArray[np.int64]:
 
 
 def _different(shard: Shard) -> NDArray[np.int32]:
-    """The number of different concepts of each patient (P,)."""
+    """Return the number of different concepts of each patient (P,)."""
     found = np.zeros(len(shard.birth_day), np.int32)
     last = np.full(int(shard.tokens.max(initial=0)) + 1, -1, np.int64)
     _count_different(shard.tokens, shard.patient_tokens, last, found)
@@ -224,11 +224,11 @@ def _people(source: Source, visits_before: NDArray[np.int64], after_days: int, r
 def may_be_index(
     day: NDArray[np.int32], first: NDArray[np.int32], last: NDArray[np.int32], after_days: int
 ) -> NDArray[np.bool_]:
-    """Whether days may be index days. The patient has to be followed long enough after the day; and the day must not be in the
-    first year of the record, because that year may repeat older history."""
+    """Return whether days may be index days. The patient has to be followed long enough after the day; and the day must not be in
+    the first year of the record, because that year may repeat older history."""
     return (day >= first + YEAR) & (day <= last - after_days)
 
 
 def age(day: NDArray[np.int32], birth: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Ages in years on days."""
+    """Return ages in years on days."""
     return (day.astype(np.int64) - birth) / DAYS_IN_YEAR

@@ -22,7 +22,7 @@ class SentenceEncoder:
     model: Any
 
     def vectors(self, names: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors (n, D) of names. Each is the mean over the tokens of the name (Reimers & Gurevych 2019)."""
+        """Return vectors (n, D) of names. Each is the mean over the tokens of the name (Reimers & Gurevych 2019)."""
         import torch
 
         found = []
@@ -37,7 +37,7 @@ class SentenceEncoder:
 
 
 def files(folder: Path) -> list[Path]:
-    """The files of the encoder, in order. Raises InputError if the folder holds none."""
+    """Return the files of the encoder, in order. Raises InputError if the folder holds none."""
     found = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     if not found:
         raise InputError(

@@ -44,7 +44,7 @@ def read(folder: Path, *columns: str) -> pa.Table:
 
 
 def compared(folder: Path) -> frozenset[str]:
-    """The concepts that were compared. Each is in the table at least once, with its best partner."""
+    """Return the concepts that were compared. Each is in the table at least once, with its best partner."""
     pairs = read(folder, "concept", "partner")
     return frozenset(pc.unique(pairs["concept"]).to_pylist()) | frozenset(pc.unique(pairs["partner"]).to_pylist())
 

@@ -164,7 +164,9 @@ def cramers_v(coded: NDArray[np.integer], labels: Labels) -> float | None:
         return None
     n = int(table.sum())
     expected = np.outer(table.sum(1), table.sum(0)) / n
-    phi2 = float(((table - expected) ** 2 / expected).sum()) / n  # scipy's test computes much more, 200 times
+    phi2 = (
+        float(((table - expected) ** 2 / expected).sum()) / n
+    )  # scipy's own test is slower, and this is called 200 times
     corrected = max(0.0, phi2 - (columns - 1) * (rows - 1) / (n - 1))
     smaller = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
     return float(np.sqrt(corrected / smaller)) if smaller > 0 else None
@@ -219,7 +221,7 @@ def on_the_map(coded: NDArray[np.generic], points: NDArray[np.float64], numeric:
 
 
 def in_banner(effect: Effect) -> bool:
-    """Whether an effect is named at the top of the page. Large effects are, except of disease, and so are medium effects of
+    """Return whether an effect is named at the top of the page. Large effects are, except of disease, and so are medium effects of
     practice and year."""
     wanted = ("medium", "large") if effect.attribute in ("practice", "year") else ("large",)
     return effect.words in wanted and effect.attribute != "disease"

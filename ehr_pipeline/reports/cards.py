@@ -18,7 +18,7 @@ from ehr_pipeline.reports.ranking import Ranking
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 
 P_BOUNDS = ((-20 * math.log(10), "<10⁻²⁰"), (-5 * math.log(10), "<10⁻⁵"), (math.log(0.001), "<0.001"))
-SMALLEST_P = -300  # power of ten, below which a p value says no more
+SMALLEST_P = -300  # power of ten below which p values are not distinguished
 AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 TITLE = 3  # concepts that name a cluster
 NOTHING = "nothing marks it"
@@ -57,7 +57,7 @@ class ConceptRow:
         return not self.interval
 
     def dagger(self, p: str) -> str:
-        """The sign beside a p value of this row if that value is only a bound; empty otherwise, and if no value is shown."""
+        """Return the sign beside a p value of this row if that value is only a bound; empty otherwise, and if no value is shown."""
         return " †" if self.bounded and p != "–" else ""
 
 
@@ -113,7 +113,8 @@ def _concept_row(
     outside: tuple[int, int] | None,
     disclosure: Disclosure,
 ) -> ConceptRow:
-    """The row of a concept. If it is hidden, `outside` says between which numbers of patients elsewhere its share may be told."""
+    """Return the row of a concept. If its counts are hidden, `outside` bounds the number of patients elsewhere by which its share
+    is shown."""
     token = concept.token_id
     size, everyone = int(found.cluster_patients[cluster]), int(found.cluster_patients.sum())
     inside = int(found.patients[cluster, token])
@@ -185,9 +186,8 @@ def describe(
 
     The cluster's concept table may show the exact number of patients for a concept that has the name of a disease. If as many
     patients have the disease, the share of the disease here is the share that the table shows. Other shares are coarse, so that
-    they cannot be subtracted from those of another page of the same patients. In a cohort of one disease, everybody has it, and
-    it is not named: a bound such as >90 % would say that some have not.
-    """
+    they cannot be subtracted from those of another page of the same patients. In a cohort of one disease, everybody has it, and it
+    is not named: a bound such as >90 % would suggest that some do not."""
     rows = people.filter(pa.array(member))
     size = rows.num_rows
     if disclosure.small(size):
@@ -267,6 +267,7 @@ def title(rows: list[ConceptRow], disease: str) -> str:
 
 
 def _of_few(share: str) -> bool:
-    """Whether a share, as it is shown, is less than half: the name of a cluster tells no more than the text of the share."""
+    """Return whether a share is less than half, judged by its text as shown, so that a cluster's name reveals no more than that
+    text."""
     numbers = re.findall(r"\d+(?:\.\d+)?", share)
     return bool(numbers) and not share.startswith(">") and float(numbers[-1]) < 50

@@ -67,7 +67,7 @@ def _fraction(value: float) -> str:
 
 
 def _away(value: float) -> float:
-    """How far a ratio is from 1, as a ratio of 1 or more."""
+    """Return how far a ratio is from 1, as a ratio of 1 or more."""
     return max(value, 1 / value) if value > 0 else OUTERMOST
 
 
@@ -96,7 +96,7 @@ def _lift(place: int, row: ConceptRow, hint: str, x: Callable[[float], float]) -
 
 
 def _short(share: str) -> str:
-    """Return a share without the words that stand in the table."""
+    """Return a share in a shorter form than in the table: '~20%' for 'about 20 %'."""
     return share.replace("about ", "~").replace(" %", "%")
 
 

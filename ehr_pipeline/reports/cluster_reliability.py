@@ -42,7 +42,7 @@ def jaccard(found: dict[str, Any]) -> str:
 
 
 def varies(found: Mapping[str, Any]) -> bool:
-    """Whether a stable cluster falls below the limit for stable in some random halves of the patients."""
+    """Return whether a stable cluster falls below the limit for stable in some random halves of the patients."""
     low = (found.get("between") or (None,))[0]
     return bool(found["words"] == "stable" and low is not None and low < STABLE)
 
@@ -77,7 +77,7 @@ class Recognition:
 
 @dataclass(frozen=True)
 class Halves:
-    """What the split-half test found of a cluster."""
+    """The results of the split-half test for a cluster."""
 
     own: float | None
     """Share recognised; None if it was not tested."""
@@ -89,7 +89,7 @@ class Halves:
 
     @classmethod
     def of(cls, evidence: Mapping[str, Any], number: int) -> "Halves":
-        """The cluster `number`, from `evidence.json`."""
+        """Return the cluster `number`, from `evidence.json`."""
         own, by_chance, tested, interval = (
             evidence[name].get(str(number))
             for name in ("per_cluster", "expected_per_cluster", "patients_per_cluster", "interval_per_cluster")
@@ -160,7 +160,7 @@ def _word_of(excess: float) -> str:
 
 
 def usable(card: Mapping[str, Any]) -> bool:
-    """Whether a cluster can be relied on: other samples of patients find it, and its evidence is clear."""
+    """Return whether a cluster can be relied on: other samples of patients find it, and its evidence is clear."""
     return bool(card["evidence"] == "clear" and card["stability"]["words"] == "stable")
 
 

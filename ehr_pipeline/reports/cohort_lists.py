@@ -32,7 +32,7 @@ class DiseaseConcepts:
     """The concepts of each disease's list."""
 
     def same(self, one: str, other: str) -> bool:
-        """Whether two concepts are on the list of one disease."""
+        """Return whether two concepts are on the list of one disease."""
         return any({one, other} <= concepts for concepts in self.by_disease)
 
 

@@ -48,8 +48,8 @@ class Enrichment:
         return risk_ratio(*self._cells(cluster, concept))
 
     def lifted(self, cluster: int, concept: int, disclosure: Disclosure) -> bool:
-        """Whether the whole 95 % interval of a lift is above 1. If a count is too small to be shown, the worst case for it is
-        assumed."""
+        """Return whether the whole 95 % interval of a lift is above 1. If a count is too small to be shown, the worst case for it
+        is assumed."""
         inside, size, outside, others = self._cells(cluster, concept)
         if disclosure.small(inside):
             inside = 1

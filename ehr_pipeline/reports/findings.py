@@ -72,7 +72,7 @@ class Findings:
 
     @cached_property
     def disease_concepts(self) -> cohort_lists.DiseaseConcepts | None:
-        """The cohort's diseases among the concepts that decide a patient's vector."""
+        """The concepts on the lists of the cohort's diseases that are part of patients' vectors."""
         return cohort_lists.disease_concepts(self.inputs, self.vocabulary, self.named)
 
     @cached_property
@@ -188,7 +188,7 @@ class Findings:
 
     @property
     def beyond(self) -> str:
-        """What the patients whom the half test compares are alike in."""
+        """The attributes in which the patients compared by the half test are alike."""
         practice = patients_alike.has_practices(self.clusters.table)
         return (
             "disease, age, sex, amount of record and practice" if practice else "disease, age, sex and amount of record"
@@ -282,7 +282,7 @@ class Findings:
 
     @property
     def known_at_start(self) -> str:
-        """The share of patients whose first record of a disease is of the first day of their record; empty below a tenth, and where
+        """The share of patients whose disease is first recorded on the first day of their record; empty below a tenth, and where
         the cohort is everybody."""
         found = self.spans.at_start
         told = 10 * found.sum() >= len(found) and not self.of_everybody

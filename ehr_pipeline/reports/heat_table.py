@@ -46,8 +46,8 @@ def table(cards: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Cell]]]:
 
 
 def _share(row: ConceptRow) -> str:
-    """The text of a cell whose lift may not be shown: the share of the cluster's patients, as on the card, or if that is hidden
-    too, the direction."""
+    """Return the text of a cell whose lift may not be shown: the share of the cluster's patients, as on the card, or if that is
+    hidden too, the direction."""
     return row.share if row.share != "–" else "more" if row.over else "less"
 
 
@@ -67,7 +67,7 @@ def _kind(away: float, *, over: bool) -> str:
 
 
 def _least_lift(row: ConceptRow) -> float:
-    """The least lift that the shares on the card allow: the lowest share here over the highest elsewhere; 1 if either share is
-    hidden."""
+    """Return the least lift that the shares on the card allow: the lowest share here over the highest elsewhere; 1 if either share
+    is hidden."""
     here, elsewhere = (re.findall(r"[\d.]+", share) for share in (row.share, row.elsewhere))
     return min(map(float, here)) / max(*map(float, elsewhere), 1.0) if here and elsewhere else 1.0

@@ -83,7 +83,7 @@ def policy(script: str) -> str:
 
 @cache
 def environment(folder: str) -> jinja2.Environment:
-    """The templates of a package."""
+    """Return the templates of a package."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader(folder, "."),
         autoescape=True,

@@ -92,7 +92,7 @@ class People:
 
 
 def _rows(inputs: Inputs, shard: str, ids: pa.ChunkedArray) -> dict[str, list[Any]]:
-    """Birth (as a day; NaN if unknown), sex and practice of patients of a shard, from the newest extract that has them."""
+    """Return birth (as a day; NaN if unknown), sex and practice of patients of a shard, from the newest extract that has them."""
     found: dict[str, list[Any]] = {name: [None] * len(ids) for name in ("birth_date", "sex", PRACTICE)}
     waiting = np.arange(len(ids))
     for record in reversed(inputs.records):
@@ -135,7 +135,7 @@ def _numbers(people: People, disclosure: Disclosure) -> Iterator[Row]:
 
 
 def _sex(people: People, disclosure: Disclosure) -> Iterator[Row]:
-    """The share of women among those whose sex is known."""
+    """Yield the share of women among those whose sex is known."""
     known = people.sex != ""
     groups = [people.sex[known & (people.left_out == out)] == "F" for out in (False, True)]
     if min(map(len, groups)) < max(disclosure.below, 2):
@@ -153,7 +153,7 @@ def _sex(people: People, disclosure: Disclosure) -> Iterator[Row]:
 
 
 def _practice(people: People) -> Iterator[Row]:
-    """How far practices differ in whom they leave out."""
+    """Yield how far practices differ in whom they leave out."""
     if people.practice is not None:
         coded = np.unique(people.practice, return_inverse=True)[1]
         association = cramers_v(coded, people.left_out.astype(np.int64))

@@ -19,7 +19,7 @@ WIDTH, HEIGHT, MARGIN = 1120, 860, 40
 COLUMNS = 3
 """Columns of the names of colours."""
 SLICES = 4
-"""Paths over which the marks of a group are dealt."""
+"""Number of paths into which the marks of a group are divided."""
 FILLED, LEAST, MOST = 0.1, 5, 22
 """Share of the drawing that the marks would fill side by side, and the smallest and largest diameter of a mark."""
 Places = NDArray[np.float64]
@@ -98,7 +98,7 @@ def _layer(place: int, layer: Layer, at: NDArray[np.int64], hints: Mapping[int, 
 
 
 def _is_choice(layer: Layer, number: int) -> bool:
-    """Whether a click on a mark chooses its group: a cluster that may be shown."""
+    """Return whether a click on a mark chooses its group: a cluster that may be shown."""
     return layer.name == "cluster" and number != OTHERS
 
 
@@ -109,7 +109,7 @@ def _dots(at: NDArray[np.int64]) -> str:
 
 
 def _numbers(layer: Layer, low: Places, high: Places) -> Markup:
-    """The numbers of the clusters, moved apart where they would overlap."""
+    """Return the numbers of the clusters, moved apart where they would overlap."""
     middle = centres(layer.marks)
     at = _placed(np.array(list(middle.values())), low, high) / 2
     offsets = beside(at * (1, -1)) * (1, -1)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-OWN = 3  # marks, at least two and without its disease, by which a cluster is recognised in others
+OWN = 3  # most marks by which a cluster is recognised in others: at least two, not counting its disease
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,9 @@ def closest(
     """Return the nearest other cluster of each cluster, by cosine of mean vectors; None if the cluster is too small, or if there is
     no other.
 
-    `vectors` (n, d) and `labels` (n,) are of the clustered patients, `numbers` (K,) of the clusters. For both clusters of a pair,
-    concepts are named that mark this cluster, and that are less frequent in the other one than in patients alike. They are named
-    only if enough patients of this cluster have them, and if their lift in it is above 1 (`Enrichment.lifted`).
-    """
+    `vectors` (n, d) and `labels` (n,) are of the clustered patients, `numbers` (K,) of the clusters. The concepts named for each
+    cluster of a pair mark it, but not the other one. In the cluster that they mark, enough patients have them, and their lift is
+    above 1 (`Enrichment.lifted`)."""
     size = found.cluster_patients
     sums = np.zeros((len(size), vectors.shape[1]))
     np.add.at(sums, labels, vectors)

@@ -1,6 +1,6 @@
 """Figures and a Table 1 for a publication: the page's drawings as files, and who is in each cluster, as a table.
 
-Both say what the page says, with the same suppression.
+Both hold what the page shows, with the same suppression.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -38,9 +38,10 @@ def published(found: Enrichment, count: int, max_p: float) -> Ranking:
 
 
 def tested(marks: Marks, numbers: NDArray[np.int64], size: int, count: int) -> Ranking:
-    """Return the concepts that pass the test, at most `count` of each cluster in each direction.
+    """Return the concepts that pass the matched half test: for each cluster, at most `count` more frequent and `count` less
+    frequent ones.
 
-    `numbers` (K,) are the clusters, and `size` is the number of token ids, V.
+    `numbers` (K,) are the cluster numbers, and `size` is the number of token ids, V.
     """
     shape = len(numbers), size
     log_p, log_q, over, more = np.zeros(shape), np.zeros(shape), np.zeros(shape, bool), np.zeros(shape, bool)

@@ -24,12 +24,12 @@ class Spans:
     onset: NDArray[np.int64]
     """Age at the first record of one of the cohort's diseases."""
     at_start: NDArray[np.bool_]
-    """Whether that record is of the first day of the patient's record, where it may be history that was entered at registration."""
+    """Whether that is on the first day of the patient's record, when it may be history that was entered at registration."""
     by_day: NDArray[np.int64]
     """Number of concepts recorded on each day of the year, at 100 times the month plus the day."""
 
     def day_that_stands_out(self) -> tuple[str, float] | None:
-        """The day of the year with the most records, such as '1 January', and its share of all; None below `STANDS_OUT`."""
+        """Return the day of the year with the most records, such as '1 January', and its share of all; None below `STANDS_OUT`."""
         day, total = int(self.by_day.argmax()), int(self.by_day.sum())
         if not total or self.by_day[day] < STANDS_OUT * total:
             return None
@@ -59,7 +59,7 @@ def spans(dataset: list[Path], cohort: Cohort) -> Spans:
 
 
 def count_by_day(shard: Shard) -> NDArray[np.int64]:
-    """Return the number of concepts (1300,) on each day of the year."""
+    """Return the number of concepts on each day of the year, at index 100 * month + day (1300,)."""
     days = shard.visit_day.astype("datetime64[D]")
     months = days.astype("datetime64[M]")
     day = 100 * (months.astype(np.int64) % 12 + 1) + (days - months).astype(np.int64) + 1

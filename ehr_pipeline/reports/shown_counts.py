@@ -76,12 +76,13 @@ class Scale:
         return f"{exact:,}" if number == exact else f">{exact - 1:,}"
 
     def near(self, number: int) -> bool:
-        """Whether a number is so slightly above the exact sum that only few patients lie between the two."""
+        """Return whether a number is so slightly above the exact sum that only few patients lie between the two."""
         return self.rounded and self.exact is not None and self.exact <= number <= self.end
 
     @property
     def end(self) -> int:
-        """The largest number shown like the exact sum: each hidden cluster and each of two steps may add few."""
+        """The largest number that is shown as if it were the exact sum: each hidden cluster, and each of two steps, may add fewer
+        patients than the threshold."""
         return self.disclosure.around((self.exact or 0) + (self.hidden + 2) * self.disclosure.below)[1]
 
     def ends(self, number: int) -> tuple[int, int]:
@@ -109,7 +110,7 @@ class Scale:
     def share(self, part: int, of: int) -> str:
         """Return a share as text, computed from the numbers as shown, so that it reveals no more than they do.
 
-        It has one decimal, or its first digit that is not zero: '0.006 %'.
+        It has one decimal; a smaller share is given to its first digit that is not zero: '0.006 %'.
         """
         if not self.rounded:
             text = self.disclosure.share(part, of)

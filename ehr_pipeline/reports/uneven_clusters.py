@@ -1,14 +1,13 @@
-"""Which single clusters take their patients from other practices than the rest do.
+"""Find single clusters whose patients come from other practices than the rest.
 
-The effect over all clusters (`bias_audit`) stays small where one or two of many clusters are a habit of some practices: a cluster
-of "hypertension" as half of the practices code it, beside ten clusters that have nothing to do with practices.
+The effect over all clusters (`bias_audit`) stays small if only one or two of many clusters reflect a habit of some practices: for
+example one cluster of "hypertension" as half of the practices code it, and ten clusters unrelated to practices.
 
 For each cluster, the measure is the dissimilarity (Duncan & Duncan 1955) between its patients and all others: half of the summed
 differences of shares, which is the least share of its patients who would have to belong to another practice for both to be alike.
-It is above 0 by chance, so its mean over permutations of the patients is taken off. A cluster is named if `LEAST` is left, and if
-its standardised dissimilarity exceeds the largest one of any cluster in 95 % of permutations: so at most one page in twenty names
-a cluster where practices and clusters are independent.
-"""
+Chance makes it positive, so its mean over permutations of the patients is subtracted. A cluster is named if at least `LEAST`
+remains, and if its standardised dissimilarity exceeds the largest one of any cluster in 95 % of permutations: so at most one page
+in twenty names a cluster where practices and clusters are independent."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +18,12 @@ LEAST = 0.2
 
 
 def uneven(values: NDArray[np.generic], labels: Labels, *, seed: int) -> list[int]:
-    """The labels of clusters whose patients differ in a category (n,) from all other patients."""
+    """Return the labels of clusters whose patients differ in a category (n,) from all other patients."""
     coded = np.unique(values, return_inverse=True)[1]
     if coded.max(initial=0) == 0 or labels.max(initial=0) == 0:
         return []
     rng = np.random.default_rng([seed, 0x5EED])
-    # The real clusters are one of the divisions: only then are all of them alike where nothing is related, and the limit exact.
+    # The real clusters count as one of the divisions: only then are all exchangeable if nothing is related, and is the limit exact.
     divisions = [labels, *(rng.permutation(labels) for _ in range(RESAMPLES))]
     apart = np.stack([_dissimilarity(coded, each) for each in divisions])
     beyond, spread = apart - apart.mean(axis=0), apart.std(axis=0)
@@ -34,7 +33,7 @@ def uneven(values: NDArray[np.generic], labels: Labels, *, seed: int) -> list[in
 
 
 def _dissimilarity(coded: NDArray[np.int64], labels: Labels) -> NDArray[np.float64]:
-    """The dissimilarity of each cluster (K,) and all others."""
+    """Return the dissimilarity of each cluster (K,) and all others."""
     shape = int(labels.max()) + 1, int(coded.max()) + 1
     inside = np.bincount(labels * shape[1] + coded, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
     outside = inside.sum(axis=0) - inside

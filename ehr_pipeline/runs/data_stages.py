@@ -35,7 +35,7 @@ class DataAssets(Maker):
 
         folder = Path(self.study.records.landing) / extract
         inputs, listing = extracts.text_of(extract, self.store, self.study)
-        # The folder is watched even if its text was archived: putting the text back during the run changes what is read.
+        # The folder is watched even if its files were archived: if they are put back during the run, other data would be read.
         watched = listing.watched if listing else Watched.of([], lambda: [folder] if folder.is_dir() else [])
         previous = extracts.before_withdrawals(extract, inputs, self.store, self.study)
         settings = replace(self.study.records, buckets=int(inputs["buckets"]), latest_date=inputs["latest_date"])
@@ -202,13 +202,14 @@ class DataAssets(Maker):
     # Questions about the extracts and their records.
 
     def extracts(self) -> list[str]:
-        """The sorted names of the extracts in the landing folder, or read before. Raises MissingArtifact if there is none."""
+        """Return the sorted names of the extracts in the landing folder, or read before. Raises MissingArtifact if there is
+        none."""
         from ehr_pipeline.runs import extracts
 
         return extracts.names(self.store, self.study)
 
     def is_read(self, extract: str, read: Sequence[str] | None = None) -> bool:
-        """Whether the current text of an extract is the text from which its records were read.
+        """Return whether the current text of an extract is the text from which its records were read.
 
         `read` lists the extracts that were read; pass it when asking about many extracts, to list them only once.
         """
@@ -217,13 +218,14 @@ class DataAssets(Maker):
         return extracts.is_read(extract, self.store, self.study, read)
 
     def _records(self, listed: Artifact) -> list[Artifact]:
-        """The records that a catalog lists."""
+        """Return the records that a catalog lists."""
         from ehr_pipeline.records import catalog
 
         return catalog.records(self.store, listed)
 
     def _events(self, listed: Artifact) -> list[Artifact]:
-        """The records that a catalog lists; and the catalog itself, if it holds events that were set aside from the records."""
+        """Return the records that a catalog lists; and the catalog itself, if it holds events that were set aside from the
+        records."""
         from ehr_pipeline.records import events_without_patient
 
         return events_without_patient.with_joined(self._records(listed), listed)

@@ -124,7 +124,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _differing(place: str, now: Any, before: Any) -> Iterator[str]:
-    """Names of settings whose values differ, with both values where these are short."""
+    """Yield names of settings whose values differ, with both values where these are short."""
     if isinstance(now, Mapping) and isinstance(before, Mapping):
         for name in sorted(now.keys() | before.keys()):
             yield from _differing(f"{place}.{name}" if place else name, now.get(name), before.get(name))

@@ -16,7 +16,7 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 
 def names(store: Store, study: Study) -> list[str]:
-    """The sorted names of the study's extracts: in the landing folder, or read before. In snapshot mode, only the newest.
+    """Return the sorted names of the study's extracts: in the landing folder, or read before. In snapshot mode, only the newest.
 
     Raises MissingArtifact if there is none, and InputError for a folder whose name is not valid for an extract.
     """
@@ -55,7 +55,7 @@ def text_of(
 
 
 def terminology(study: Study) -> list[Path]:
-    """The terminology files that the settings name: some may lie in an extract's folder, and are read by later stages."""
+    """Return the terminology files that the settings name: some may lie in an extract's folder, and are read by later stages."""
     try:
         return [*mapping.inputs(study.events), *([Path(study.vocabulary.mrsty)] if study.vocabulary.mrsty else [])]
     except InputError:  # the mapping reports it
@@ -63,7 +63,7 @@ def terminology(study: Study) -> list[Path]:
 
 
 def adds_to_others(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
-    """Whether an extract adds to others: these may hold the patients of its events, or the events of its patients."""
+    """Return whether an extract adds to others: these may hold the patients of its events, or the events of its patients."""
     if study.records.mode == "snapshot":
         return False
     known = store.partitions(RAW_RECORDS) if read is None else read
@@ -73,7 +73,7 @@ def adds_to_others(extract: str, store: Store, study: Study, read: Sequence[str]
 
 
 def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
-    """Whether the records of an extract were read from the text that it has now. For `read` see `text_of`."""
+    """Return whether the records of an extract were read from the text that it has now. For `read` see `text_of`."""
     try:
         state, listing = text_of(extract, store, study, read)
     except UserError:  # a missing or inaccessible file: reading the extract reports it
@@ -83,7 +83,7 @@ def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None
 
 
 def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, study: Study) -> Artifact | None:
-    """The current records of an extract, if only the list of withdrawals has changed since they were made; else None."""
+    """Return the current records of an extract, if only the list of withdrawals has changed since they were made; else None."""
     records = previous_artifact.reusable(RAW_RECORDS, store, extract)
     if records is None or records.manifest["inputs"] != state:
         return None
@@ -92,7 +92,7 @@ def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, stu
 
 
 def _buckets_of_others(extract: str, store: Store, read: Sequence[str] | None) -> int:
-    """The number of buckets of the other extracts; 0 if there are none. All extracts of a study have the same number."""
+    """Return the number of buckets of the other extracts; 0 if there are none. All extracts of a study have the same number."""
     known = store.partitions(RAW_RECORDS) if read is None else read
     for other in reversed(known):
         if other != extract:

@@ -53,7 +53,7 @@ class Maker:
         return Naming(self.study.reports.suppress_below, split.manifest["settings"]["key"] if split else "")
 
     def code_version(self, asset: str) -> str:
-        """The version of an asset that Dagster compares to decide whether it is stale."""
+        """Return the version of an asset that Dagster compares to decide whether it is stale."""
         return ASSETS[asset].code_version(self.study)
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
@@ -70,11 +70,11 @@ class Maker:
         return artifact
 
     def read(self, asset: str) -> dict[str, Artifact]:
-        """The artifacts that an asset is declared to read, by name. Raises the errors of `require`."""
+        """Return the artifacts that an asset is declared to read, by name. Raises the errors of `require`."""
         return {name: self.require(name) for name in self.names_read(asset)}
 
     def names_read(self, asset: str) -> tuple[str, ...]:
-        """The names of the assets that an asset is declared to read in this study."""
+        """Return the names of the assets that an asset is declared to read in this study."""
         declared = ASSETS[asset]
         return (*declared.reads, *(declared.reads_for_sides if self.study.patients.split.leaves_out else ()))
 
@@ -128,7 +128,7 @@ class Maker:
         return self.store.make(recipe, build, machine)
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, origin: str = "") -> Recipe:
-        """The recipe of an asset with these inputs; `origin` is the hash of how its data were made."""
+        """Return the recipe of an asset with these inputs; `origin` is the hash of how its data were made."""
         declared, population = ASSETS[asset], withdrawn_patients.population_made(asset, self.store, self.study)
         settings, governed = (
             declared.deciding_settings(self.study),
@@ -141,21 +141,21 @@ class Maker:
         training_patients.write(out, secret_key.of(self.store.root), patients, earlier)
 
     def _work(self, name: str, asset: str, inputs: Mapping[str, str]) -> Path:
-        """The folder where a job saves its progress, so that the next job with the same recipe can resume it."""
+        """Return the folder where a job saves its progress, so that the next job with the same recipe can resume it."""
         return self.store.folder(asset) / f"{name}-{self._recipe(asset, inputs).fingerprint}"
 
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
-        """How an asset is made, independent of its inputs: its version and settings."""
+        """Return what decides how an asset is made, apart from its inputs: its version and settings."""
         settings = ASSETS[asset].deciding_settings(self.study)
         return ASSETS[asset].version, previous_artifact.method_of(settings) if asset == RAW_RECORDS else settings
 
     def _case(self, asset: str, inputs: dict[str, str], origin: str) -> previous_artifact.Case:
-        """The asset about to be made, in the form in which `previous_artifact` chooses what it continues."""
+        """Return the asset about to be made, as the `Case` from which `previous_artifact` chooses what to continue."""
         return previous_artifact.Case(self.store, self.study, ASSETS[asset], inputs, origin)
 
 
 def versions_of(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
-    """The data versions of these artifacts, even if newer ones have become current since."""
+    """Return the data versions of these artifacts, even if newer ones have become current since."""
     return {asset: artifact.data_version for asset, artifact in artifacts.items()}
 
 

@@ -39,11 +39,11 @@ class PassedNotes:
         )
 
     def state(self, artifact: Artifact) -> str:
-        """The state of an extract's records. Take it before the checks run."""
+        """Return the state of an extract's records. Take it before the checks run."""
         return hash_of([self._terms, artifact.manifest["fingerprint"], *_files(artifact.path)])
 
     def holds(self, artifact: Artifact) -> bool:
-        """Whether the records passed their checks in their present state."""
+        """Return whether the records passed their checks in their present state."""
         try:
             return _note(artifact).read_text(encoding="ascii") == self.state(artifact)
         except (OSError, ValueError):
@@ -60,7 +60,7 @@ def _note(artifact: Artifact) -> Path:
 
 
 def _files(path: Path) -> Iterator[list[str]]:
-    """Values that change whenever a file is written, replaced or removed, such as ctime, which users cannot set back."""
+    """Yield values that change whenever a file is written, replaced or removed, such as ctime, which users cannot set back."""
     for folder in CHECKED:
         try:
             with os.scandir(path / folder) as entries:

@@ -120,7 +120,7 @@ class Pipeline(DataAssets):
         return self._make(CONCEPT_EMBEDDINGS, inputs, files.guard(make))
 
     def concept_relations(self) -> Artifact:
-        """Find which concepts go together, and in which order."""
+        """Find which concepts occur together, and in which order."""
         from ehr_pipeline.encoder import configuration
         from ehr_pipeline.events.resolve_lists import Ladder, concepts
         from ehr_pipeline.events.table import Mapping
@@ -317,17 +317,17 @@ class Pipeline(DataAssets):
         return out
 
     def embedding_job(self, artifacts: Mapping[str, Artifact], work: Path) -> EmbeddingJob:
-        """The embedding job, which works in the folder `work`."""
+        """Return the embedding job, which works in the folder `work`."""
         batch_tokens = self.study.embeddings.batch_tokens
         return identity.encoder_job(EmbeddingJob, self.study, artifacts, work, batch_tokens)
 
     def trained_on_current_data(self) -> bool:
-        """Whether the encoder was trained on the current data set."""
+        """Return whether the encoder was trained on the current data set."""
         inputs = self.store.current(ENCODER_CHECKPOINT).manifest["inputs"]
         return bool(inputs[PATIENT_DATASET] == self.store.current(PATIENT_DATASET).data_version)
 
     def pooled_concepts(self) -> frozenset[str]:
-        """The concepts of the list in `embeddings.pooling.concepts`; empty unless `pooling.select` is 'list'."""
+        """Return the concepts of the list in `embeddings.pooling.concepts`; empty unless `pooling.select` is 'list'."""
         from ehr_pipeline.events.resolve_lists import Ladder, concepts
 
         pooling, where = self.study.embeddings.pooling, "embeddings.pooling.concepts"
@@ -336,7 +336,7 @@ class Pipeline(DataAssets):
 
 
 def _truth(folder: str) -> list[Path]:
-    """The file of planted groups in a truth folder; empty if no folder is named. Raises InputError if it is missing."""
+    """Return the file of planted groups in a truth folder; empty if no folder is named. Raises InputError if it is missing."""
     if folder and (problem := planted.problem(Path(folder))):
         raise InputError(problem)
     return [Path(folder) / planted.PATIENTS] if folder else []

@@ -32,7 +32,7 @@ def origin_of(*parts: Any) -> str:
 
 
 def method_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of `raw_records` that decide how records are read."""
+    """Return the settings of `raw_records` that decide how records are read."""
     return {name: value for name, value in settings.items() if name not in NOT_OF_THE_METHOD}
 
 
@@ -52,11 +52,11 @@ class Case:
         return self.study.encoder.on_new_extract
 
     def sound(self, artifact: Artifact) -> bool:
-        """Whether an artifact may be continued: it passes the checks in `Asset.sound`."""
+        """Return whether an artifact may be continued: it passes the checks in `Asset.sound`."""
         return all(self.passes(name, artifact) for name in self.asset.sound)
 
     def passes(self, check: str, artifact: Artifact) -> bool:
-        """Whether an artifact passes a check."""
+        """Return whether an artifact passes a check."""
         return self.asset.passes(check, artifact, self.store, self.study)
 
     def same_recipe(self, *apart: str) -> Artifact | None:
@@ -140,7 +140,7 @@ def clusters(case: Case) -> tuple[dict[str, str], Artifact | None, Artifact | No
 
 
 def previous(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
-    """The current artifact, if it was made by the same version of the stage; else None. Its files are not verified."""
+    """Return the current artifact, if it was made by the same version of the stage; else None. Its files are not verified."""
     try:
         current = store.current(asset, partition)
     except (MissingArtifact, Damaged):
@@ -154,7 +154,7 @@ def reusable(asset: str, store: Store, partition: str | None = None) -> Artifact
 
 
 def _intact(artifact: Artifact) -> bool:
-    """Whether the files of an artifact match its manifest; logs a warning if not."""
+    """Return whether the files of an artifact match its manifest; logs a warning if not."""
     try:
         artifact.verify()
     except Damaged as damage:
@@ -164,5 +164,5 @@ def _intact(artifact: Artifact) -> bool:
 
 
 def _ids_of(vocabulary: Artifact) -> str:
-    """The hash of a vocabulary's concepts in the order of their token ids."""
+    """Return the hash of a vocabulary's concepts in the order of their token ids."""
     return read_hash(vocabulary.path)

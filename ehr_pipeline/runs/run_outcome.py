@@ -28,7 +28,7 @@ class Row:
 
     @classmethod
     def of(cls, artifact: Artifact, partition: str | None, skipped: bool) -> "Row":
-        """The row of an artifact that was made, or `skipped` because it existed already."""
+        """Return the row of an artifact that was made, or `skipped` because it existed already."""
         counts = artifact.counts
         return cls(
             artifact.manifest["asset"],

@@ -35,7 +35,8 @@ class _Existing(Pipeline):
 
 
 def outcome(study: Study) -> RunOutcome | None:
-    """The outcome of a whole run that makes nothing; None if it would make or record something, or a blocking check fails."""
+    """Return the outcome of a whole run that makes nothing; None if it would make or record something, or a blocking check
+    fails."""
     if not _note(study).is_file():
         return None
     pipeline, found = _Existing(study), RunOutcome()

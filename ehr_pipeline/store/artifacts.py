@@ -3,11 +3,9 @@
     <store>/<stage>/<asset>/[<partition>/]<fingerprint>/manifest.json + data files
     <store>/<stage>/<asset>/[<partition>/]current        the fingerprint of the current artifact: readers get this one
 
-The fingerprint is known before the work. It is a hash of the stage's version, its settings, and the data versions of its
-inputs. If the store already has this fingerprint, the work is skipped. The data version is known after the work. It is a
-hash of the data files (without those in the folders `integrity.NOT_HASHED`), so unchanged data make nothing downstream
-stale.
-"""
+The fingerprint is known before an artifact is made. It is a hash of the stage's version, its settings, and the data versions of its
+inputs. If the store already has this fingerprint, the work is skipped. The data version is known only afterwards. It is a hash of
+the data files (without those in the folders `integrity.NOT_HASHED`), so unchanged data make nothing downstream stale."""
 
 import contextlib
 import json
@@ -101,15 +99,15 @@ class Artifact:
         return counts
 
     def file(self, name: str) -> Path:
-        """The path of one of the artifact's files."""
+        """Return the path of one of the artifact's files."""
         return self.path / name
 
     def digest(self, name: str) -> str:
-        """The SHA-256 of one of the artifact's data files."""
+        """Return the SHA-256 of one of the artifact's data files."""
         return str(self.manifest["files"][name]["sha256"])
 
     def files(self, folder: str) -> list[Path]:
-        """The files in one of the artifact's folders, sorted by name. Files that the manifest does not list are ignored."""
+        """Return the files in one of the artifact's folders, sorted by name. Files that the manifest does not list are ignored."""
         below = f"{folder}/"
         names = [name for name in integrity.listed(self.manifest) if name.startswith(below)]
         # Older manifests list only the data files, and an artifact that is not published yet has no list.
@@ -129,7 +127,7 @@ class Store:
         self.root = Path(root)
 
     def folder(self, asset: str, partition: str | None = None) -> Path:
-        """The folder that holds the versions of an asset. Raises UserError for a partition that leads out of it."""
+        """Return the folder that holds the versions of an asset. Raises UserError for a partition that leads out of it."""
         folder = self.root / stage_of(asset) / asset
         if partition is None:
             return folder
@@ -142,12 +140,12 @@ class Store:
         return folder / partition
 
     def partitions(self, asset: str) -> list[str]:
-        """The partitions of an asset that have a current artifact, sorted."""
+        """Return the partitions of an asset that have a current artifact, sorted."""
         folder = self.folder(asset)
         return sorted(path.parent.name for path in folder.glob("*/current")) if folder.is_dir() else []
 
     def current(self, asset: str, partition: str | None = None) -> Artifact:
-        """The current artifact, without checking its files. Callers that read more than the manifest use `intact` instead.
+        """Return the current artifact, without checking its files. Callers that read more than the manifest use `intact` instead.
 
         Raises MissingArtifact if there is none, and Damaged if its manifest has changed since it was written.
         """
@@ -171,13 +169,13 @@ class Store:
         return Artifact(folder / fingerprint, manifest)
 
     def intact(self, asset: str, partition: str | None = None) -> Artifact:
-        """The current artifact, after checking every file against its manifest. Raises MissingArtifact and Damaged."""
+        """Return the current artifact, after checking every file against its manifest. Raises MissingArtifact and Damaged."""
         artifact = self.current(asset, partition)
         artifact.verify()
         return artifact
 
     def usable(self, asset: str, partition: str | None = None) -> Artifact | None:
-        """The current artifact if it exists and is intact, else None: for callers that can do without it."""
+        """Return the current artifact if it exists and is intact, else None: for callers that can do without it."""
         try:
             return self.intact(asset, partition)
         except MissingArtifact:
@@ -187,14 +185,14 @@ class Store:
             return None
 
     def fingerprint(self, asset: str, partition: str | None = None) -> str:
-        """The fingerprint of the current artifact, without reading its manifest; empty when there is none."""
+        """Return the fingerprint of the current artifact, without reading its manifest; empty when there is none."""
         try:
             return _pointer(self.folder(asset, partition))
         except (FileNotFoundError, UnicodeDecodeError):
             return ""
 
     def published(self, asset: str) -> list[Artifact]:
-        """All versions of an asset in the store, oldest first."""
+        """Return all versions of an asset in the store, oldest first."""
         versions = []
         for path in self.folder(asset).glob(f"*/{MANIFEST}"):
             with contextlib.suppress(Damaged, FileNotFoundError):  # skip versions that cannot be read
@@ -202,13 +200,13 @@ class Store:
         return sorted(versions, key=lambda artifact: (artifact.manifest["made_at"], artifact.manifest["fingerprint"]))
 
     def candidates(self, asset: str) -> list[Artifact]:
-        """All versions of an asset in the store: first the current one, then the others, newest first."""
+        """Return all versions of an asset in the store: first the current one, then the others, newest first."""
         current = self.folder(asset) / self.fingerprint(asset)
         newest_first = list(reversed(self.published(asset)))
         return sorted(newest_first, key=lambda version: version.path != current)
 
     def has(self, asset: str, partition: str | None = None) -> bool:
-        """Whether there is a current artifact, intact or not."""
+        """Return whether there is a current artifact, intact or not."""
         name = self.fingerprint(asset, partition)
         return bool(FINGERPRINT.fullmatch(name)) and (self.folder(asset, partition) / name / MANIFEST).is_file()
 
@@ -248,7 +246,8 @@ class Store:
         return Artifact(target, manifest, skipped)
 
     def made(self, recipe: Recipe, decided: bool) -> str:
-        """The fingerprint of a recipe's intact artifact, current or not; empty if there is none. For `decided` see `_made`."""
+        """Return the fingerprint of a recipe's intact artifact, current or not; empty if there is none. For `decided` see
+        `_made`."""
         return self._made(recipe, self.folder(recipe.asset, recipe.partition), decided)[0]
 
     def _made(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
@@ -299,7 +298,7 @@ class Store:
 
 
 def partition_problem(name: str) -> str:
-    """Why a name cannot be used for a partition (an extract's folder), in words; empty if it can.
+    """Return why a name cannot be used for a partition (an extract's folder), in words; empty if it can.
 
     The name becomes a folder in the store, and a partition key in Dagster, which reads '...' as a range.
     """
@@ -319,14 +318,14 @@ def _forget(made: Artifact) -> None:
 
 
 def unbalanced(counts: Counts) -> int:
-    """Rows that the counts do not account for: in - kept - collapsed - dropped. Zero when no row is lost silently."""
+    """Return how many rows the counts do not account for: in - kept - collapsed - dropped. Zero if no row is lost silently."""
     return int(
         counts["rows_in"] - counts["kept"] - counts.get("collapsed", 0) - sum(counts.get("dropped", {}).values())
     )
 
 
 def _pointer(folder: Path) -> str:
-    """The content of `current`. Checks that the file exists before opening it: sensors call this for every extract."""
+    """Return the content of `current`. Checks that the file exists before opening it: sensors call this for every extract."""
     pointer = folder / "current"
     if not pointer.is_file():
         raise FileNotFoundError(pointer)

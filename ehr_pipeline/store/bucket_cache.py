@@ -34,7 +34,7 @@ class Memory:
 
     @staticmethod
     def of(previous: Artifact | None) -> "Memory":
-        """The memory of an artifact; empty if it has none."""
+        """Return the memory of an artifact; empty if it has none."""
         if previous is None or not previous.file(REMEMBERED).is_file():
             return Memory()
         try:
@@ -43,7 +43,7 @@ class Memory:
             return Memory()
 
     def about(self, shard: str) -> "Memory":
-        """The memory of a single bucket, small enough to send to another process."""
+        """Return the memory of a single bucket, small enough to send to another process."""
         return Memory(self.folder, {shard: self.known[shard]}) if shard in self.known else Memory()
 
     def recall(self, shard: str, key: str, out: Path) -> dict[str, int] | None:
@@ -71,12 +71,12 @@ class Done:
 
 
 def key_of(*parts: Any) -> str:
-    """The key of work that depends only on these JSON-ready parts and on the version of the package."""
+    """Return the key of work that depends only on these JSON-ready parts and on the version of the package."""
     return hash_of([__version__, *parts])
 
 
 def content_hash(values: pa.Array | pa.Table) -> str:
-    """A hash of the content of an array or table, for use in keys."""
+    """Return a hash of the content of an array or table, for use in keys."""
     table = values if isinstance(values, pa.Table) else pa.table({"": values})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -93,7 +93,7 @@ def remember(out: Path, finished: Sequence[Done]) -> None:
 
 
 def total(finished: Iterable[Done]) -> dict[str, int]:
-    """The sum of the counts of all buckets."""
+    """Return the sum of the counts of all buckets."""
     summed: dict[str, int] = {}
     for done in finished:
         for name, number in done.counts.items():

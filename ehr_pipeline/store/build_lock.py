@@ -27,7 +27,7 @@ _OURS = re.compile(r"\.making-(?P<fingerprint>[0-9a-f]+)(?P<rest>\.lock|\.part|-
 
 
 def part_of(fingerprint: str) -> str:
-    """The name of the file that becomes `current`."""
+    """Return the name of the file that becomes `current`."""
     return f".making-{fingerprint}.part"
 
 
@@ -89,7 +89,8 @@ def _clear(folder: Path, fingerprint: str) -> None:
 
 
 def _lock(folder: Path, fingerprint: str, wait: bool) -> int | None:
-    """An open file that holds the lock. None if locks are unsupported or, without `wait`, if another process holds the lock."""
+    """Return an open file that holds the lock. None if locks are unsupported or, without `wait`, if another process holds the
+    lock."""
     path = folder / f".making-{fingerprint}.lock"
     while True:
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)

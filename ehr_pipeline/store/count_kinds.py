@@ -1,5 +1,5 @@
-"""Find out of which kind each count of an asset is (patients, events, …), and show counts accordingly. The package of the asset's
-stage declares the kinds (`COUNTED`)."""
+"""Look up what each count of an asset counts (patients, events, …), as declared in the package that makes it (`COUNTED`), and show
+it accordingly."""
 
 import importlib
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from ehr_pipeline.tables.asset_names import room_of
 
 
 def declared(asset: str) -> Declared:
-    """The kind of each count of an asset."""
+    """Return the kind of each count of an asset."""
     kinds: Declared = importlib.import_module(f"ehr_pipeline.{room_of(asset)}").COUNTED[asset]
     return kinds
 
 
 def shown(asset: str, counts: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
-    """The counts of an artifact, suppressed and rounded so that they may be shown."""
+    """Return the counts of an artifact, suppressed and rounded so that they may be shown."""
     return dict(guard.nested(figures(counts, declared(asset))))

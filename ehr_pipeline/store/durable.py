@@ -44,14 +44,14 @@ def complete(path: Path) -> Iterator[Path]:
 
 
 def why(error: Exception) -> str:
-    """Why a file cannot be used, in words."""
+    """Return why a file cannot be used, in words."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return "it is no text" if isinstance(error, UnicodeDecodeError) else "it is torn or damaged"
 
 
 def what_to_do(error: OSError) -> str:
-    """A message that says what went wrong with the disk, at which file, and what to do."""
+    """Return a message that says what went wrong with the disk, at which file, and what to do."""
     about = f" ({error.filename})" if error.filename else ""
     remedy = {
         errno.ENOSPC: ". Make room there, or set study.store to another disk",

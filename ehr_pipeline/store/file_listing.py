@@ -50,7 +50,7 @@ class Tree:
     """Files and folders left out because their names begin with a dot, sorted; without system files such as '._a'."""
 
     def matching(self, patterns: Sequence[str]) -> list[Path]:
-        """The files that match one of the globs, sorted. `*` matches within a name, `**` any number of folders.
+        """Return the files that match one of the globs, sorted. `*` matches within a name, `**` any number of folders.
 
         A file with several names is listed once, under its real name if this matches. Raises InputError if a link in a
         place that a glob searches leads nowhere.
@@ -72,12 +72,12 @@ class Tree:
                 raise InputError(f"{link.path}: {NOWHERE}")
 
     def itself(self, path: Path) -> Path:
-        """The real file that a path leads to; this is the path itself if it goes through no link below the folder."""
+        """Return the real file that a path leads to; this is the path itself if it goes through no link below the folder."""
         return self.elsewhere.get(path, path)
 
     def outside(self, folder: Path) -> dict[str, str]:
-        """The links in this tree that lead out of `folder`, which contains the tree: the target of each link, by the link's path in
-        `folder`."""
+        """Return the links in this tree that lead out of `folder`, which contains the tree: the target of each link, by the link's
+        path in `folder`."""
         inside = Path(os.path.realpath(folder))
         return {
             link.path.relative_to(folder).as_posix(): str(link.target)
@@ -155,7 +155,7 @@ class _Waiting:
 
 
 def _look(folder: Path) -> tuple[tuple[int, int] | None, list["os.DirEntry[str]"]]:
-    """Device and inode of a folder, and its entries by name; (None, []) when it is gone."""
+    """Return the device and inode of a folder, and its entries by name; (None, []) when it is gone."""
     try:
         state = folder.stat()
         with os.scandir(folder) as entries:
@@ -192,7 +192,7 @@ def refuse_special(tree: Tree) -> None:
 
 
 def misplaced(landing: Path) -> list[str]:
-    """Problems next to the extracts in the landing folder: links that lead nowhere, named pipes, sockets, devices."""
+    """List what lies beside the extracts in the landing folder and cannot be read: dead links, named pipes, sockets, devices."""
     tree = walk(landing, deep=False)
     dangling = [f"{link.path}: {NOWHERE}" for link in tree.links if not link.leads and link.path != landing]
     return [*dangling, *_special(tree)]
@@ -204,7 +204,8 @@ def _special(tree: Tree) -> Iterator[str]:
 
 
 def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:
-    """A sentence, in a list, about the links that lead out of a folder; an empty list if there are none. `what` names the tree."""
+    """Return a sentence, in a list, about the links that lead out of a folder; an empty list if there are none. `what` names the
+    tree."""
     found = [f"{name} -> {target}" for name, target in tree.outside(folder).items()]
     if not found:
         return []
@@ -214,7 +215,7 @@ def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first MOST_NAMED names, and how many more there are."""
+    """Return the first MOST_NAMED names, and how many more there are."""
     more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
     return ", ".join(printable(name) for name in names[:MOST_NAMED]) + more
 
@@ -226,15 +227,15 @@ class Glob:
     parts: tuple[re.Pattern[str] | None, ...]
 
     def matches(self, path: Sequence[str]) -> bool:
-        """Whether a path, given as its parts, matches."""
+        """Return whether a path, given as its parts, matches."""
         return len(self.parts) in self._used(path)
 
     def leads_on(self, path: Sequence[str]) -> bool:
-        """Whether a path matches, or could contain matching files if it were a folder."""
+        """Return whether a path matches, or could contain matching files if it were a folder."""
         return bool(self._used(path))
 
     def _used(self, path: Sequence[str]) -> set[int]:
-        """How many parts of the glob the path can have matched, as a set of numbers; empty if it cannot match."""
+        """Return how many parts of the glob the path can have matched, as a set of numbers; empty if it cannot match."""
         at = self._on({0})
         for name in path:
             at = self._on({number for number in at if number < len(self.parts) for number in self._step(number, name)})
@@ -247,7 +248,7 @@ class Glob:
         return (number + 1,) if part.match(name) else ()
 
     def _on(self, at: set[int]) -> set[int]:
-        """Add the numbers reached when a `**` matches no folder; changes `at` and returns it."""
+        """Add to `at` the numbers that are reached if a `**` matches no folder, and return it."""
         for number, part in enumerate(self.parts):
             if number in at and part is None:
                 at.add(number + 1)

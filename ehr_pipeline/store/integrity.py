@@ -49,12 +49,12 @@ _UNCHANGED: dict[Path, dict[str, State]] = {}
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest with its checksum added. The checksum is taken after a round trip through JSON."""
+    """Return a manifest with its checksum added. The checksum is taken after a round trip through JSON."""
     return {**manifest, CHECKSUM: hash_of(json.loads(json.dumps(manifest)))}
 
 
 def read_manifest(folder: Path, asset: str, partition: str | None = None) -> dict[str, Any]:
-    """The manifest of an artifact. Raises FileNotFoundError if there is none, Damaged if it changed after it was written."""
+    """Return the manifest of an artifact. Raises FileNotFoundError if there is none, Damaged if it changed after it was written."""
     path = folder / MANIFEST
     if kind := special_files.special(path):
         raise Damaged(message(asset, partition, path, f"it is {kind}"))
@@ -71,7 +71,7 @@ def read_manifest(folder: Path, asset: str, partition: str | None = None) -> dic
 
 
 def _why_not(manifest: Any, fingerprint: str, asset: str, partition: str | None) -> str:
-    """Why `manifest` is not a valid manifest of this artifact; empty when it is."""
+    """Return why `manifest` is not a valid manifest of this artifact; empty when it is."""
     if not isinstance(manifest, dict) or not all(isinstance(manifest.get(key), of) for key, of in _NEEDED.items()):
         return "it is no manifest"
     rest = {key: value for key, value in manifest.items() if key != CHECKSUM}
@@ -90,7 +90,7 @@ def _why_not(manifest: Any, fingerprint: str, asset: str, partition: str | None)
 
 
 def message(asset: str, partition: str | None, path: Path, why: str) -> str:
-    """The message about a damaged file: its path, what is wrong with it, and what to do."""
+    """Return the message about a damaged file: its path, what is wrong with it, and what to do."""
     of = f"{asset} of extract {partition}" if partition else asset
     return (
         f"{path}: the file is not what was published ({why}), so {of} is not used. To make it again:"
@@ -99,12 +99,12 @@ def message(asset: str, partition: str | None, path: Path, why: str) -> str:
 
 
 def listed(manifest: Mapping[str, Any]) -> Listed:
-    """Every file that a manifest lists: data files, and other files (which older manifests do not list)."""
+    """Return every file that a manifest lists: data files, and other files (which older manifests do not list)."""
     return {**manifest.get("files", {}), **manifest.get("notes", {})}
 
 
 def measured(folder: Path) -> tuple[Listed, Listed, dict[str, State]]:
-    """The data files in a folder, its other files (not hashed into the data version), and the states of all of them."""
+    """Return the data files in a folder, its other files (not hashed into the data version), and the states of all of them."""
     stats = _stats(folder)
     names = sorted(name for name in stats if name != MANIFEST)
     with ThreadPoolExecutor() as pool:
@@ -133,7 +133,7 @@ def verify(folder: Path, manifest: Mapping[str, Any], *, strays: bool = True, ev
 
 
 def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, str]:
-    """Whether an artifact exists with every file that its manifest lists; and what is wrong with a damaged one, or ''."""
+    """Return whether an artifact exists with every file that its manifest lists; and what is wrong with a damaged one, or ''."""
     try:
         verify(target, read_manifest(target, asset, partition), strays=False)
     except FileNotFoundError:
@@ -177,7 +177,7 @@ def warn(damage: Damaged) -> None:
 
 
 def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False) -> list[tuple[str, str]]:
-    """The files that do not match a manifest, and why. With `everything`, ignores notes and reads from disk, not cache."""
+    """Return the files that do not match a manifest, and why. With `everything`, ignores notes and reads from disk, not cache."""
     wanted = listed(manifest)
     try:
         stats = _stats(folder)
@@ -196,7 +196,7 @@ def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False)
 
 
 def unlisted_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Files among the data that the manifest does not list, except hidden ones, which desktops leave anywhere."""
+    """Return files among the data that the manifest does not list, except hidden ones, which desktops leave anywhere."""
     extra = _stats(folder).keys() - listed(manifest).keys() - {MANIFEST}
     return sorted(
         name for name in extra if name.split("/")[0] not in NOT_HASHED and not name.split("/")[-1].startswith(".")
@@ -212,9 +212,9 @@ def _by_size(wanted: Listed, stats: Mapping[str, os.stat_result]) -> Iterator[tu
 
 
 def _content(path: Path, digest: str, from_disk: bool) -> str:
-    """Why the content of a file does not have this hash; empty when it has."""
+    """Return why the content of a file does not have this hash; empty when it has."""
     try:
-        if from_disk:  # drop the cached pages, which may be right even if the disk is not
+        if from_disk:  # drop cached pages: they may be right even if the disk is not
             with path.open("rb") as stream:
                 os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         return "" if file_hash(path) == digest else "its content is another one"
@@ -223,7 +223,7 @@ def _content(path: Path, digest: str, from_disk: bool) -> str:
 
 
 def _stats(folder: Path, below: str = "") -> dict[str, os.stat_result]:
-    """Every file in a folder, by its name relative to the folder."""
+    """Return every file in a folder, by its name relative to the folder."""
     stats: dict[str, os.stat_result] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -241,7 +241,7 @@ def _state(stat: os.stat_result) -> State:
 
 
 def note_of(folder: Path) -> Path:
-    """The path of the note of an artifact."""
+    """Return the path of the note of an artifact."""
     return folder.with_name(f"{folder.name}.verified")
 
 

@@ -43,22 +43,22 @@ class Key:
         return self._blake("name", 4).hexdigest()
 
     def hashes(self, plain: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """The keyed hashes (n,) of unkeyed hashes (n,) from `tables.hashing.hash_of`."""
+        """Return the keyed hashes (n,) of unkeyed hashes (n,) from `tables.hashing.hash_of`."""
         low, high = np.frombuffer(self._blake("patient", 16).digest(), "<u8")
         return siphash(plain, low, high)
 
     def number(self, purpose: str, text: str) -> int:
-        """A keyed 64-bit hash of a text."""
+        """Return a keyed 64-bit hash of a text."""
         digest = self._blake(purpose, 8)
         digest.update(text.encode())
         return int.from_bytes(digest.digest(), "big")
 
     def text(self, purpose: str) -> str:
-        """32 hex digits that depend only on the key and the purpose."""
+        """Return 32 hex digits that depend only on the key and the purpose."""
         return self._blake(purpose, 16).hexdigest()
 
     def file_state(self, path: Path) -> str:
-        """The name of the key and a keyed hash of a file's bytes; 'missing' when there is no such file."""
+        """Return the name of the key and a keyed hash of a file's bytes; 'missing' when there is no such file."""
         if not path.is_file():
             return "missing"
         with path.open("rb") as stream:
@@ -69,7 +69,7 @@ class Key:
 
 
 def siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> NDArray[np.uint64]:
-    """SipHash-2-4 (Aumasson and Bernstein 2012) of messages (n,) of eight bytes each, with a key of two words.
+    """Return SipHash-2-4 (Aumasson and Bernstein 2012) of messages (n,) of eight bytes each, with a key of two words.
 
     A fast keyed hash for short messages: a quarantine may have a billion rows, and BLAKE2b takes a microsecond for each.
     """
@@ -105,7 +105,7 @@ def _siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64, hashes:
 
 
 def of(store: Path) -> Key:
-    """The key of a store, drawn the first time that it is needed.
+    """Return the key of a store, drawn the first time that it is needed.
 
     Raises UserError when it cannot be read or written, or when artifacts of the store name a key that it does not have.
     """
@@ -118,7 +118,7 @@ def of(store: Path) -> Key:
 
 
 def foreign(store: Path) -> str:
-    """Advice for a store whose records were hashed with a key that it does not have; empty for other stores.
+    """Return advice for a store whose records were hashed with a key that it does not have; empty for other stores.
 
     Raises UserError when the store's key cannot be read.
     """
@@ -138,7 +138,7 @@ def foreign(store: Path) -> str:
 
 
 def read(store: Path) -> Key | None:
-    """The key of a store; None when there is none. Raises UserError when it cannot be read."""
+    """Return the key of a store; None when there is none. Raises UserError when it cannot be read."""
     path = store / FILE
     if kind := special_files.special(path):
         raise UserError(f"{path} is {kind}, and no key of a store. Restore it from a copy.")
@@ -157,13 +157,13 @@ def read(store: Path) -> Key | None:
 
 
 def names_in(store: Path) -> list[str]:
-    """The names of the keys that hashed a store's records, sorted. Just one, unless artifacts came from elsewhere."""
+    """Return the names of the keys that hashed a store's records, sorted. Just one, unless artifacts came from elsewhere."""
     paths = store.glob("records/raw_records/*/*/quarantine/text.arrow")
     return sorted({name_in(path) for path in paths} - {""})
 
 
 def name_in(path: Path) -> str:
-    """The name of the key that made the hashes of an Arrow file; empty for unkeyed hashes, which earlier versions wrote.
+    """Return the name of the key that made the hashes of an Arrow file; empty for unkeyed hashes, which earlier versions wrote.
 
     Raises UserError when the file is damaged.
     """
@@ -176,7 +176,7 @@ def name_in(path: Path) -> str:
 
 
 def marked(schema: pa.Schema, key: Key) -> pa.Schema:
-    """A copy of a schema with the name of the key that hashed its column `patient_hash`."""
+    """Return a copy of a schema with the name of the key that hashed its column `patient_hash`."""
     return schema.with_metadata({METADATA: key.name.encode()})
 
 

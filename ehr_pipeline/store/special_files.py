@@ -12,7 +12,7 @@ NEITHER = {
 
 
 def special(path: Path) -> str:
-    """The kind of special file at a path, in words; empty for a file, a folder, or a missing or inaccessible path.
+    """Return the kind of special file at a path, in words; empty for a file, a folder, or a missing or inaccessible path.
 
     Opening a named pipe waits for a writer, perhaps for ever, and a device may have no end. So this opens nothing.
     """
@@ -23,5 +23,5 @@ def special(path: Path) -> str:
 
 
 def kind(mode: int) -> str:
-    """The kind of special file with this mode (`st_mode`), in words; empty for a file or a folder."""
+    """Return the kind of special file with this mode (`st_mode`), in words; empty for a file or a folder."""
     return next((words for of, words in NEITHER.items() if of(mode)), "")

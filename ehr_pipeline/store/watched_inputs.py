@@ -39,15 +39,15 @@ class Watched:
         return [self.states[path][0] for path in self.files]
 
     def hash(self, root: Path) -> str:
-        """A hash of relative name, size and modification time of all files: large files need not be read for it."""
+        """Return a hash of relative name, size and modification time of all files: large files need not be read for it."""
         return hash_of([(path.relative_to(root).as_posix(), *self.states[path]) for path in sorted(self.files)])
 
     def hashes(self) -> list[str]:
-        """A hash of the name and state of each file, in the order of the files."""
+        """Return a hash of the name and state of each file, in the order of the files."""
         return [hash_of([(path.name, *self.states[path])]) for path in self.files]
 
     def changed(self) -> str:
-        """A message about a file that changed, appeared or disappeared since the listing; empty if there is none."""
+        """Return a message about a file that changed, appeared or disappeared since the listing; empty if there is none."""
         try:
             now = {path: _state(path) for path in (self.find() if self.find else self.files)}
         except InputError as error:

@@ -29,18 +29,18 @@ _LOCAL_FUSE = re.compile(
 
 
 def home() -> Path:
-    """The folder of Dagster's settings: DAGSTER_HOME, or `our_home`."""
+    """Return the folder of Dagster's settings: DAGSTER_HOME, or `our_home`."""
     named = os.environ.get("DAGSTER_HOME")
     return Path(named) if named else our_home()
 
 
 def state_folder() -> Path:
-    """The folder of Dagster's state: EHR_STATE_DIR, or `data/dagster` in its home."""
+    """Return the folder of Dagster's state: EHR_STATE_DIR, or `data/dagster` in its home."""
     return Path(os.environ.get("EHR_STATE_DIR") or home() / "data" / "dagster")
 
 
 def our_home() -> Path:
-    """The top of a checkout; elsewhere the folder `ehr_pipeline_home` in the working directory, which may not exist yet."""
+    """Return the top of a checkout; elsewhere the folder `ehr_pipeline_home` in the working directory, which may not exist yet."""
     package = Path(__file__).parents[1]
     if (package.parent / CONFIGURATION).is_file() and (package.parent / "pyproject.toml").is_file():
         return package.parent
@@ -67,12 +67,12 @@ def refuse_network_disk(mounts: str | None = None) -> None:
 
 
 def is_network(kind: str) -> bool:
-    """Whether a file system type is a network file system."""
+    """Return whether a file system type is a network file system."""
     return bool(_NETWORK.fullmatch(kind) or (kind.startswith("fuse.") and not _LOCAL_FUSE.fullmatch(kind)))
 
 
 def sqlite_folders(home: Path) -> Iterator[Path]:
-    """The folders of the SQLite databases of an instance, by its dagster.yaml; none if its state is stored elsewhere.
+    """Yield the folders of the SQLite databases of an instance, by its dagster.yaml; none if its state is stored elsewhere.
 
     Raises UserError if dagster.yaml cannot be read.
     """
@@ -96,7 +96,7 @@ def sqlite_folders(home: Path) -> Iterator[Path]:
 
 
 def _folder(base: Any, home: Path) -> Path:
-    """The folder that dagster.yaml names by a path or by an environment variable; `home` if it names none."""
+    """Return the folder that dagster.yaml names by a path or by an environment variable; `home` if it names none."""
     if isinstance(base, dict):
         name = str(base.get("env"))
         default = home / "data" / "dagster" if name == "EHR_STATE_DIR" else home
@@ -105,7 +105,7 @@ def _folder(base: Any, home: Path) -> Path:
 
 
 def file_system(path: Path, mounts: str) -> tuple[str, str]:
-    """The mount point and type of the file system of a path, which need not exist yet."""
+    """Return the mount point and type of the file system of a path, which need not exist yet."""
     whole, found = path.resolve(), ("/", "")
     for line in mounts.splitlines():
         _, place, kind, *_ = line.split(" ")
@@ -140,7 +140,7 @@ def ensure_home() -> Path:
 
 
 def default_home() -> Path:
-    """The folder of our dagster.yaml: the top of a checkout, else a folder in the working directory, created if missing."""
+    """Return the folder of our dagster.yaml: the top of a checkout, else a folder in the working directory, created if missing."""
     home = our_home()
     home.mkdir(exist_ok=True)
     for name in (CONFIGURATION, "workspace.yaml"):

@@ -48,7 +48,7 @@ def parse(uri: str) -> Address:
 
 
 def paths(uri: str) -> list[Path]:
-    """The local files and folders that a URI names; empty if it is not valid (`problem` says why)."""
+    """Return the local files and folders that a URI names; empty if it is not valid (`problem` says why)."""
     try:
         address = parse(uri)
     except ValueError:
@@ -75,7 +75,7 @@ def _check_s3(options: Mapping[str, str], given: int) -> None:
 
 
 def problem(uri: str, store: str, landing: str) -> str:
-    """Why a URI cannot be used for a mirror, as a sentence; empty if it can."""
+    """Return why a URI cannot be used for a mirror, as a sentence; empty if it can."""
     try:
         address = parse(uri)
     except ValueError as error:

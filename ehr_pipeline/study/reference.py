@@ -38,7 +38,7 @@ DECIDES = {
 
 
 def markdown() -> str:
-    """The whole page, one section for each table of the file, in the order of the chain."""
+    """Return the whole page: one section for each table of a settings file, in the order of the chain."""
     sections = [HEAD.strip()]
     for field in dataclasses.fields(Study):
         sections += _sections(field.name, f"[{field.name}]", typing.get_type_hints(Study)[field.name])
@@ -46,7 +46,7 @@ def markdown() -> str:
 
 
 def _sections(place: str, heading: str, cls: Any) -> Iterator[str]:
-    """The section of one table, then those of the tables inside it."""
+    """Yield the section of one table, then those of the tables inside it."""
     hints = typing.get_type_hints(cls)
     rows, inner = [], []
     for field in dataclasses.fields(cls):
@@ -63,7 +63,7 @@ def _sections(place: str, heading: str, cls: Any) -> Iterator[str]:
 
 
 def _table(place: str, hint: Any) -> tuple[str, Any] | None:
-    """Heading and settings class of a field that holds tables; None where it holds plain values."""
+    """Return the heading and settings class of a field that holds tables; None where it holds plain values."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     heading, cls = f"[{place}]", hint
     if origin is tuple:
@@ -121,7 +121,7 @@ def _presets(cls: Any) -> list[str]:
 
 
 def _changes(values: Mapping[str, Any], section: str = "") -> str:
-    """The values of a preset, written as in the settings file."""
+    """Return the values of a preset, written as in the settings file."""
     return ", ".join(
         _changes(value, f"{key}.") if isinstance(value, Mapping) else f"`{section}{key} = {json.dumps(value)}`"
         for key, value in values.items()

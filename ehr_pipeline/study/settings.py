@@ -103,7 +103,7 @@ class Study:
 
 
 def settings_path() -> Path:
-    """The settings file that `EHR_PIPELINE_SETTINGS` names, or else the settings file of the embedded demo."""
+    """Return the settings file that `EHR_PIPELINE_SETTINGS` names, or else the settings file of the embedded demo."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     return Path(named) if named else shipped("demo/settings.toml")
 
@@ -130,7 +130,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
 
 
 def _line(text: str, error: str) -> str:
-    """The line of the file that an error message points to; empty if it names no line."""
+    """Return the line of the file that an error message points to; empty if it names no line."""
     number, lines = re.search(r"at line (\d+)", error), text.splitlines()
     return f": {lines[int(number[1]) - 1].strip()}" if number and int(number[1]) <= len(lines) else ""
 
@@ -154,7 +154,7 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
 
 
 def with_overrides(study: Study, overrides: Mapping[str, Any]) -> Study:
-    """A study with some values replaced. Relative paths are relative to the working directory. Raises SettingsError."""
+    """Return a study with some values replaced. Relative paths are relative to the working directory. Raises SettingsError."""
     if "preset" in overrides.get("encoder", {}):
         raise SettingsError("overrides", ["encoder.preset: name the settings that differ themselves."])
     other = _with_names_of_today(overrides, "overrides")
@@ -162,7 +162,7 @@ def with_overrides(study: Study, overrides: Mapping[str, Any]) -> Study:
 
 
 def digest(study: Study) -> str:
-    """A hash (16 hex digits) of all settings and of the small lists that they name, except the list of withdrawals.
+    """Return a hash (16 hex digits) of all settings and of the small lists that they name, except the list of withdrawals.
 
     A release shows this hash. If the hash covered a list of withdrawals that holds one patient, trying all ids would
     reveal this patient.
@@ -186,7 +186,7 @@ RENAMED = {("reports", "colour_by"): "audited"}
 
 
 def _with_names_of_today(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """The values under the current names of their settings. Raises SettingsError if both names of a setting are used."""
+    """Return the values under the current names of their settings. Raises SettingsError if both names of a setting are used."""
     for (section, old), new in RENAMED.items():
         table = values.get(section)
         if not isinstance(table, Mapping) or old not in table:
@@ -205,7 +205,7 @@ BETWEEN_FIELDS = ("delimiter", "quote")
 
 
 def _unseen(values: Any, place: str) -> Iterator[str]:
-    """Problems with settings that hold an invisible character: it could break a line of a log, a path or a script."""
+    """Yield problems with settings that hold an invisible character: it could break a line of a log, a path or a script."""
     if isinstance(values, Mapping):
         for key, value in values.items():
             if character := unseen(str(key)):
@@ -232,7 +232,7 @@ def _with_presets(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _cross_checks(settings: Any, where: str) -> list[str]:
-    """The problems that the settings classes report themselves, outer classes first."""
+    """Return the problems that the settings classes report themselves, outer classes first."""
     own = getattr(settings, "problems", None)
     found = [f"{where}: {problem}" for problem in own()] if own else []
     for field in dataclasses.fields(settings):
@@ -246,7 +246,7 @@ def _cross_checks(settings: Any, where: str) -> list[str]:
 
 
 def _deaths(study: Study) -> Iterator[str]:
-    """Problems with tasks that predict a death where nothing says who died."""
+    """Yield problems with tasks that predict a death where nothing says who died."""
     if not study.deaths_known:
         for task in study.tasks.task:
             if task.outcome_kind == "death":
@@ -257,7 +257,7 @@ def _deaths(study: Study) -> Iterator[str]:
 
 
 def _fine_tuning(study: Study) -> Iterator[str]:
-    """Problems with fine-tuning: there is no task, or more layers are to be frozen than the encoder has."""
+    """Yield problems with fine-tuning: there is no task, or more layers are to be frozen than the encoder has."""
     asked, layers = study.predictions.fine_tuning, study.encoder.layers
     if asked.heads and not study.tasks.any:
         yield "predictions.fine_tuning.heads: there is no task to fine-tune the encoder for. Name some under [tasks], or no heads."
@@ -268,7 +268,7 @@ def _fine_tuning(study: Study) -> Iterator[str]:
 
 
 def _roots(study: Study) -> Iterator[str]:
-    """Problems with the locations of the store, the landing folder and the mirror."""
+    """Yield problems with the locations of the store, the landing folder and the mirror."""
     landing, store = Path(study.records.landing), Path(study.study.store)
     if landing == store or landing in store.parents:
         yield f"study.store lies in records.landing ({landing}), where each folder is an extract. Name a folder beside it."
@@ -279,7 +279,7 @@ def _roots(study: Study) -> Iterator[str]:
 
 
 def _special(study: Study) -> Iterator[str]:
-    """Problems with paths that are neither files nor folders: reading a named pipe or a device may never end."""
+    """Yield problems with paths that are neither files nor folders: reading a named pipe or a device may never end."""
     named = [*typed_settings.paths(study), *(("study.mirror", path) for path in mirror.paths(study.study.mirror))]
     for place, path in named:
         if kind := special_files.special(path):
@@ -287,7 +287,7 @@ def _special(study: Study) -> Iterator[str]:
 
 
 def _explain(detail: Any) -> str:
-    """A message for one pydantic error: the place, what is wrong, the given value, and valid values."""
+    """Return a message for one pydantic error: the place, what is wrong, the given value, and valid values."""
     place = ""
     for part in detail["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
@@ -317,7 +317,7 @@ def _documentation(location: tuple[int | str, ...]) -> str:
 
 
 def _class_at(location: tuple[int | str, ...]) -> Any:
-    """The settings class that the location of a pydantic error points into; None if there is none."""
+    """Return the settings class that the location of a pydantic error points into; None if there is none."""
     hint: Any = Study
     for part in location:
         if dataclasses.is_dataclass(hint):

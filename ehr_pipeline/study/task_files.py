@@ -1,4 +1,4 @@
-"""Task files, such as those in data/tasks: TOML with the settings of one task, used for all that the study does not set itself.
+"""Task files, such as those in data/tasks: TOML with the settings of one task. Settings in the study's own file take precedence.
 
 Paths in a task file are relative to the file.
 """
@@ -51,7 +51,7 @@ class _Unreadable(Exception):
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The values of a file, with its paths made absolute."""
+    """Return the values of a file, with its paths made absolute."""
     if kind := special_files.special(path):
         raise _Unreadable(f"is {kind}")
     try:

@@ -47,11 +47,11 @@ class CodeTable:
         return (self.codes["tui"].is_in(LABORATORY_OR_OBSERVABLE) | tag).fill_null(False).to_numpy()
 
     def concept_of(self, code: str) -> str:
-        """The preferred CUI of a code."""
+        """Return the preferred CUI of a code."""
         return str(self.pairs.filter(pl.col("code") == code)["cui"][0])
 
     def codes_of(self, cui: str) -> pl.DataFrame:
-        """Codes whose preferred concept is `cui`, both used and retired: columns code, usage."""
+        """Return the codes whose preferred concept is `cui`, used or retired: columns code, usage."""
         first = self.pairs.unique("code", keep="first", maintain_order=True)
         return first.filter(pl.col("cui") == cui).select("code", "usage")
 

@@ -31,7 +31,7 @@ WITHOUT_TASKS: dict[str, dict[str, Any]] = {
 
 
 def places(folder: Path) -> dict[str, dict[str, Any]]:
-    """Settings that point a study to what `generate` wrote into `folder`, and put its store there too; without tasks."""
+    """Return settings that point a study to what `generate` wrote into `folder`, and put its store there too; without tasks."""
     return WITHOUT_TASKS | {
         "study": {"store": str(folder / "store")},
         "records": {"landing": str(folder / "landing")},

@@ -89,7 +89,7 @@ class Background:
 
 
 def hash_unit(code: str) -> float:
-    """A number in [0, 1) that depends only on the code, and so never changes."""
+    """Return a number in [0, 1) that depends only on the code, and so never changes."""
     return int(code) * 2_654_435_761 % 2**32 / 2**32
 
 
@@ -132,7 +132,7 @@ def _visits(rng: np.random.Generator, people: pl.DataFrame) -> tuple[NDArray[np.
 
 
 def _day(year: int) -> int:
-    """31 March of a year, the day on which extracts are cut, in days from 1970-01-01."""
+    """Return 31 March of a year, the day on which extracts are cut, in days from 1970-01-01."""
     return int(np.datetime64(f"{year}-03-31", "D").astype(int))
 
 

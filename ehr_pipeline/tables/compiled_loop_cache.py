@@ -111,15 +111,15 @@ def _with_parts(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def folders(function: Callable[..., Any]) -> list[Path]:
-    """The folders for a function's code: next to its source, and in the user's cache."""
+    """Return the folders for a function's code: next to its source, and in the user's cache."""
     beside, home = Path(function.__code__.co_filename).parent / "__pycache__", os.environ.get("HOME")
     users = os.environ.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else "")
     return [beside, Path(users) / "ehr_pipeline"] if users else [beside]
 
 
 def _name(function: Callable[..., Any], types: Types) -> str | None:
-    """The name of the file for a function's code: a hash of everything that decides the code. None if only numba can compile and
-    call it."""
+    """Return the name of the file for a function's code: a hash of everything that decides the code. None if only numba can compile
+    and call it."""
     import llvmlite.binding as llvm
 
     try:
@@ -154,7 +154,7 @@ def _made(function: Callable[..., Any], types: Types, arguments: tuple[Any, ...]
     only_numba = {"symbol": "", "returns": _NONE, "code": b""}
     try:
         module = llvm.parse_assembly(assembly)
-    except RuntimeError:  # the function counts owners, so it makes arrays
+    except RuntimeError:  # numba counts references: the function makes arrays
         return only_numba
     defined = [each for each in module.functions if not each.is_declaration]
     called = [each.name for each in module.functions if each.is_declaration and assembly.count(f"@{each.name}(") > 1]
@@ -167,7 +167,7 @@ def _made(function: Callable[..., Any], types: Types, arguments: tuple[Any, ...]
 
 
 def _passed_as(of: str) -> list[str]:
-    """The LLVM types that one argument is passed as."""
+    """Return the LLVM types that one argument is passed as."""
     if of in _SCALARS:
         return [_LLVM.get(of, f"i{of.removeprefix('u').removeprefix('int')}")]
     return ["ptr", "ptr", "i64", "i64", "ptr", *["i64"] * (2 * int(of.split()[1]))]
@@ -185,7 +185,7 @@ def _machine() -> Any:
 
 
 def _called(code: dict[str, Any], types: Types) -> Callable[..., Any]:
-    """Return a function that calls loaded code, without Python's lock."""
+    """Return a function that calls loaded code without holding Python's global lock."""
     import llvmlite.binding as llvm
 
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
@@ -216,7 +216,7 @@ def _called(code: dict[str, Any], types: Types) -> Callable[..., Any]:
 
 
 def _given_as(of: str) -> list[Any]:
-    """The C types that one argument is passed as."""
+    """Return the C types that one argument is passed as."""
     if of in _SCALARS:
         return [_SCALARS[of]]
     dimensions = int(of.split()[1])

@@ -21,7 +21,7 @@ _ONE_AT_A_TIME = Lock()
 
 
 def compiled(function: Function) -> Function:
-    """Compile a function of numbers and arrays when it is first called with arguments of such types.
+    """Compile a function of numbers and arrays on its first call with each combination of argument types.
 
     numba and llvmlite are imported at that moment, not by modules that only declare loops.
     """

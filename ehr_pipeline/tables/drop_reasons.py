@@ -1,6 +1,6 @@
-"""Why rows and patients were left out, and what to do, in words for readers of the page or of an error.
+"""Why rows and patients were left out, and what to do about it, in words for the report page and for error messages.
 
-A new reason for rejecting rows of an extract needs its words, its cure, and its line in the table of docs/rows.md.
+A new reason for rejecting rows needs a text, a remedy, and a line in the table of docs/rows.md.
 """
 
 from collections.abc import Mapping

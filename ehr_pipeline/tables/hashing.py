@@ -73,7 +73,8 @@ def _fnv1a(texts: pl.Series) -> NDArray[np.uint64]:
 
 @compiled
 def _fnv1a_each(values: NDArray[np.uint8], ends: NDArray[np.int64], digests: NDArray[np.uint64]) -> None:
-    """Fill the digests (n,) of texts whose bytes are between consecutive `ends` (n + 1,). They hold the offset basis."""
+    """Compute the digest (n,) of each text, in place; `digests` must begin as the FNV offset basis. Text i has the bytes from
+    `ends[i]` to `ends[i + 1]` of `values`."""
     for text in range(len(digests)):
         digest = digests[text]
         for place in range(ends[text], ends[text + 1]):

@@ -8,7 +8,7 @@ from ehr_pipeline.errors import Damaged
 
 
 def read(path: Path) -> Any:
-    """The content of a file. Raises Damaged if it is no JSON."""
+    """Return the content of a file. Raises Damaged if it is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

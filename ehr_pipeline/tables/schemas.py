@@ -17,7 +17,8 @@ _IDS = pa.dictionary(pa.int32(), TEXT)
 
 
 def schema_of(*columns: tuple[pa.DataType, str]) -> pa.Schema:
-    """A schema of columns in the given order. Each argument holds a type, and the names of all its columns, divided by blanks."""
+    """Return a schema of columns in the given order. Each argument holds a type, and the names of all its columns, divided by
+    blanks."""
     return pa.schema([(name, kind) for kind, names in columns for name in names.split()])
 
 
@@ -52,8 +53,8 @@ CASES = schema_of(
     (pa.int32(), "concepts visits"),
     (DATE, "first_date last_date"),
 )
-"""Columns of the amount of record of everybody with one of the diseases, in the data set (`inside`) or not: distinct concepts by
-day, days, and the first and last of them."""
+"""Columns on how much is recorded about everybody with one of the diseases, in the data set (`inside`) or not: pairs of day and
+concept, days, and the first and last of them."""
 VOCABULARY = schema_of(
     (INTEGER, "token_id"),
     (TEXT, "concept name semantic_types"),
@@ -114,12 +115,12 @@ _PERSON = schema_of((TEXT, "patient_id"), (DATE, "birth_date"), (TEXT, "birth_pr
 
 
 def patients(attributes: tuple[str, ...]) -> pa.Schema:
-    """Columns of a table with one row for each patient of an extract."""
+    """Return the schema of a table with one row for each patient of an extract."""
     return pa.schema([*_PERSON, *_carried(attributes)])
 
 
 def patient_dataset(attributes: tuple[str, ...]) -> pa.Schema:
-    """Columns of a table with one row per patient of the data set: visits sorted by date, their concepts by token id."""
+    """Return the schema of a table with one row per patient of the data set: visits sorted by date, their concepts by token id."""
     return pa.schema([*_PERSON, *_carried(attributes), ("visits", VISITS)])
 
 
@@ -128,13 +129,13 @@ def _carried(attributes: tuple[str, ...]) -> list[tuple[str, pa.DataType]]:
 
 
 def embeddings(size: int) -> pa.Schema:
-    """Columns of a table with one row per embedded patient: vector, and the numbers of chunks and chosen tokens in it."""
+    """Return the schema of a table with one row per embedded patient: the vector, and how many chunks and tokens are in it."""
     return schema_of((TEXT, "patient_id"), (_vector(size), "vector"), (pa.int32(), "chunks tokens"))
 
 
 def histories(who: pa.DataType, size: int) -> pa.Schema:
-    """Columns of a table with one row per requested history, by patient or subject id: how much is known, and the vector of the
-    history.
+    """Return the schema of a table with one row per requested history, by patient or subject id: how much is known, and the vector
+    of the history.
 
     `vector` is null if the history has no chosen token; `age_at_cut` (whole years) is null if the patient is not in the extract.
     """
@@ -145,7 +146,8 @@ def histories(who: pa.DataType, size: int) -> pa.Schema:
 
 
 def clusters(attributes: tuple[str, ...], methods: tuple[str, ...]) -> pa.Schema:
-    """Columns of a table with one row per embedded patient: attributes, clusters (also by other `methods`), map position."""
+    """Return the schema of a table with one row per embedded patient: attributes, clusters (also by other `methods`), map
+    position."""
     others = [(f"cluster_{method}", pa.int32()) for method in methods]
     return pa.schema(
         [
@@ -160,7 +162,7 @@ def clusters(attributes: tuple[str, ...], methods: tuple[str, ...]) -> pa.Schema
 
 
 def trajectories(size: int) -> pa.Schema:
-    """Columns of a table with one row for each window of a patient's record that has enough pooled tokens.
+    """Return the schema of a table with one row for each window of a patient's record that has enough pooled tokens.
 
     A row holds the dates of the first and last visit, the number of pooled tokens, and the cluster; `support` is the share of
     neighbours that agree on the cluster; x and y are the position on the map of patients.

@@ -108,7 +108,7 @@ def _rule(task: Mapping[str, Any], name: str, concepts: Collection[str]) -> Rule
 
 
 def _predicate(name: str, how: Any, known: Mapping[str, str], others: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    """The concepts of a predicate."""
+    """Return the concepts of a predicate."""
     if "expr" in how:
         if not (match := _OR.fullmatch(str(how["expr"]).strip())):
             raise _Refused(
@@ -141,7 +141,7 @@ def _named(predicate: str, predicates: Mapping[str, frozenset[str]]) -> frozense
 
 
 def _window(name: str, windows: Mapping[str, Any], asked: tuple[str, ...]) -> Window:
-    """The days of a window. `asked` are the windows that refer to it, to detect a circle."""
+    """Return the days of a window. `asked` are the windows that refer to it, to detect a circle."""
     if name in asked or name not in windows:
         raise _Refused(f"window {name!r} is not there, or depends on itself")
     window = windows[name]
@@ -194,7 +194,7 @@ def _days(duration: str, name: str) -> int:
 
 
 def _bounds(counts: Any) -> tuple[int, int]:
-    """The minimum and the maximum of a constraint such as '(1, None)'."""
+    """Return the minimum and the maximum of a constraint such as '(1, None)'."""
     match = _COUNTS.fullmatch(str(counts).replace("[", "(").replace("]", ")").strip())
     if not match:
         raise _Refused(f"the constraint {counts!r} is not read, only (least, most)")

@@ -55,14 +55,14 @@ class Judged:
     """First and last day of the history. If the whole history is used, the first day is at most -NEVER."""
 
     def dropped(self) -> dict[str, int]:
-        """How many places have no label, by reason, including those without an index day."""
+        """Return how many places have no label, by reason, including those without an index day."""
         names = list(REASONS)
         counted = np.bincount(self.reason[self.reason >= 0], minlength=len(names)).tolist()
         return {name: number + self.places.without.get(name, 0) for name, number in zip(names, counted, strict=True)}
 
 
 def outcome_days(records: Records, rule: Rule) -> Keys:
-    """The days on which the outcome happened."""
+    """Return the days on which the outcome happened."""
     keys = records.days_of(rule.outcome) if rule.outcome else np.zeros(0, np.int64)
     if rule.kind == "first":
         first: Keys = keys[np.diff(patients(keys), prepend=-1) != 0]
@@ -77,7 +77,7 @@ def outcome_days(records: Records, rule: Rule) -> Keys:
 
 
 def judge(records: Records, rule: Rule, places: Places) -> Judged:
-    """Decide on every place."""
+    """Decide, for every place, whether it gets a label, and which."""
     patient, index = places.patient, places.index
     first, last, visits = history(records, rule, patient, index)
     outcomes, every = outcome_days(records, rule), np.full(len(index), -NEVER, np.int64)
@@ -125,7 +125,7 @@ def judge(records: Records, rule: Rule, places: Places) -> Judged:
 
 
 def _unmet(records: Records, rule: Rule, patient: NDArray[np.int64], index: Days) -> Flags:
-    """Whether a condition of the task is not met."""
+    """Return whether a condition of the task is not met."""
     unmet = np.zeros(len(index), bool)
     for condition in rule.conditions:
         found = count(records.days_of(condition.concepts), patient, index + condition.first, index + condition.last)

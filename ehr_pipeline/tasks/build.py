@@ -1,4 +1,4 @@
-"""Make `task_labels`: the labels of every task, and the reasons for missing labels. Works in buckets of patients.
+"""Make `task_labels`: the labels of every task, and the reasons for missing labels, one bucket of patients at a time.
 
 The only information about a patient's future in the tables is the label: they hold no events.
 """
@@ -113,7 +113,7 @@ def build(made: tuple[Artifact, Artifact, Artifact], rules: Sequence[Rule], how:
 
 
 def _counts(parts: Sequence[Counter[str]], rule: Rule, of_file: int | None) -> Counts:
-    """The counts of a task."""
+    """Return the counts of a task."""
     summed = sum(parts, Counter[str]())
     dropped = {name: summed[name] for name in REASONS}
     if of_file is not None:
@@ -164,7 +164,7 @@ def _counted(judged: Judged, sides: NDArray[np.object_]) -> Counter[str]:
 
 
 def _table(records: Records, rule: Rule, judged: Judged, number: int, sides: NDArray[np.object_]) -> pa.Table:
-    """The rows of a task: `schemas.TASK_LABELS`."""
+    """Return the rows of a task: `schemas.TASK_LABELS`."""
     kept = np.flatnonzero(judged.reason < 0)
     patient, index = judged.places.patient[kept], judged.places.index[kept]
     owner, place = np.unique(patient, return_inverse=True)
@@ -195,7 +195,7 @@ def _table(records: Records, rule: Rule, judged: Judged, number: int, sides: NDA
 
 
 def _weights(number: int, finished: Sequence[Found]) -> tuple[float, ...]:
-    """The weights by the days followed; empty if all weights are equal."""
+    """Return the weights by the days followed; empty if all weights are equal."""
     left = np.sum([found.left[number] for found in finished], axis=0)
     others = np.sum([found.others[number] for found in finished], axis=0)
     return tuple(censoring.weights(left, others).tolist()) if np.size(left) else ()

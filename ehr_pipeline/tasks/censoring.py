@@ -1,4 +1,5 @@
-"""Inverse-probability weights that make up for patients who left, from the Kaplan-Meier curve of leaving."""
+"""Inverse-probability-of-censoring weights: the labels of patients who stayed stand in for those of patients who left
+(Kaplan-Meier)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +9,11 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
 MANY = 0.1
-"""Share of patients who left within the window, of those who would have a label, from which a reader is warned."""
+"""The report warns from this share on: patients who left within the window, of those who would otherwise have a label."""
 
 
 def left(counts: Mapping[str, Any]) -> tuple[int, int]:
-    """How many patients left within the window without the outcome; and how many would have a label if these had stayed.
+    """Return how many patients left within the window without the outcome; and how many would have a label if these had stayed.
 
     `counts` are those of a task (`tasks.build`).
     """
@@ -21,12 +22,13 @@ def left(counts: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def many(gone: int, of: int) -> bool:
-    """Whether so many left that a reader is warned."""
+    """Return whether so many left that the report warns of it."""
     return gone > 0 and gone >= MANY * of
 
 
 def weights(left: Counts, others: Counts) -> NDArray[np.float64]:
-    """Weights (w,) of labels by the days followed. `left` (w,) counts the patients who left on each day, `others` (w,) all others.
+    """Return the weights (w,) of labels by the days followed. `left` (w,) counts the patients who left on each day, `others` (w,)
+    all others.
 
     A patient who had the outcome on day t has the weight 1 / P(not having left before day t) (Uno, Cai, Tian and Wei 2007, J Am
     Stat Assoc 102:527). On the same day, outcomes count as earlier than leaving.

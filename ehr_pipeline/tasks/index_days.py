@@ -1,4 +1,4 @@
-"""Find the index days, on which predictions are made. No function in this module reads the outcome.
+"""Find the index days: the days on which predictions are made. No function in this module reads the outcome.
 
 A place is a patient with an index day; c is the number of places.
 """
@@ -33,8 +33,8 @@ class Places:
 
 
 def entry_day(records: Records, rule: Rule) -> Days:
-    """The day (n,) from which each patient is at risk; NEVER for a patient who is never at risk. Without an entry list, it is the
-    first day of the calendar."""
+    """Return the day (n,) from which each patient is at risk; NEVER for a patient who is never at risk. Without an entry list, it
+    is the first day of the calendar."""
     everybody = np.arange(len(records.ids))
     if rule.entry is None:
         return np.full(len(everybody), -NEVER, np.int64)
@@ -42,7 +42,8 @@ def entry_day(records: Records, rule: Rule) -> Days:
 
 
 def places(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
-    """The places at which to predict. `draw` are the two words that key the draw of landmarks."""
+    """Return the places (patients with an index day) at which to predict. `draw` holds the two words that key the draw of
+    landmarks."""
     match rule.index:
         case "first_entry":
             day = entry_day(records, rule)
@@ -61,7 +62,7 @@ def places(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
 
 
 def ages(records: Records, patient: NDArray[np.int64], day: Days) -> NDArray[np.float64]:
-    """Ages (c,) in years."""
+    """Return ages (c,) in years."""
     return (day - records.birth[patient]) / DAYS_IN_YEAR
 
 
@@ -104,7 +105,7 @@ def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
 
 
 def _of_file(records: Records, rule: Rule) -> Places:
-    """The index days of the user's file, already located, for the patients of this bucket."""
+    """Return the index days in the user's file for the patients of this bucket, from the copy that `label_file.locate` wrote."""
     table = schemas.read(Path(rule.file))
     row = align.rows(table.column("patient_id"), records.ids)
     here = np.flatnonzero(row >= 0)
@@ -116,7 +117,7 @@ def _of_file(records: Records, rule: Rule) -> Places:
 
 
 def history(records: Records, rule: Rule, patient: NDArray[np.int64], index: Days) -> tuple[Days, Days, Keys]:
-    """The first and the last day (c,) of each history, and its number of visits (c,)."""
+    """Return the first and the last day (c,) of each history, and its number of visits (c,)."""
     last = index + rule.last - rule.visit_window
     first = last - rule.lookback + 1 if rule.lookback else np.full(len(index), -NEVER, np.int64)
     return first, last, count(records.visits, patient, first, last)

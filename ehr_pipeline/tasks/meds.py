@@ -23,7 +23,7 @@ _DAY = 86_400_000_000
 
 
 def subject_id(patient_id: str, key: Key) -> int:
-    """The subject id of a patient: 63 bits of a BLAKE2b hash (RFC 7693) of the patient id, keyed with the store's key.
+    """Return the subject id of a patient: 63 bits of a BLAKE2b hash (RFC 7693) of the patient id, keyed with the store's key.
 
     The subject id is the same in every export of the store. Nobody can compute it from a patient id without the key. This
     is not anonymisation: the events of a subject are still those of one person.
@@ -32,7 +32,7 @@ def subject_id(patient_id: str, key: Key) -> int:
 
 
 def code(concept: str) -> str:
-    """The MEDS code of one of our concepts."""
+    """Return the MEDS code of one of our concepts."""
     system, colon, name = concept.partition(":")
     if not colon:
         return f"UMLS//{concept}"
@@ -40,12 +40,13 @@ def code(concept: str) -> str:
 
 
 def prediction_time(last_day: NDArray[np.int32]) -> pa.Array:
-    """The prediction times (n,) of histories that end with these days (n,), given as days from 1970-01-01."""
+    """Return the prediction times (n,) of histories that end with these days (n,), given as days from 1970-01-01."""
     return pa.array((last_day.astype(np.int64) + 1) * _DAY - 1).cast(pa.timestamp("us"))
 
 
 def last_day(times: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
-    """The last day (n,) that has ended by each of the given times (n,), so that all its events are known, whatever their hour."""
+    """Return the last day (n,) that has ended by each of the given times (n,), so that all its events are known, whatever their
+    hour."""
     microseconds = times.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
     days: NDArray[np.int32] = ((microseconds + 1) // _DAY - 1).astype(np.int32)
     return days

@@ -11,13 +11,13 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def shown(vocabulary: Vocabulary, naming: Naming) -> dict[str, str]:
-    """The names of concepts that may be shown, by the name that a task of the screen has in `task_labels`."""
+    """Return the names of concepts that may be shown, by the name that a task of the screen has in `task_labels`."""
     may = vocabulary.shown_by(naming)
     return {f"{SCREEN}{one.concept}": one.name for one in vocabulary.concepts if one.concept in may}
 
 
 def for_messages(named: Sequence[str], store: Store, below: int) -> list[str]:
-    """The names of some tasks for a message, in the same order. `below`: counts below this number are suppressed."""
+    """Return the names of some tasks for a message, in the same order. `below`: counts below this number are suppressed."""
     if not named:
         return []
     key = store.current(DATA_SPLIT).manifest["settings"]["key"]

@@ -54,7 +54,7 @@ class Asked:
         return bool(pa.types.is_integer(self.who.type))
 
     def rows(self, ids: pa.Array, key: Key | None) -> NDArray[np.int64]:
-        """The index (N,) of each row's patient in `ids`; -1 if the patient is not in `ids`.
+        """Return the index (N,) of each row's patient in `ids`; -1 if the patient is not in `ids`.
 
         A subject id is either one made by `export meds`, which can be matched only with the store's `key`, or a patient id that
         is a number.

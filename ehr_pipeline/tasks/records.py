@@ -1,4 +1,4 @@
-"""The records of one bucket that tasks need, as flat arrays over n patients of the data set.
+"""The records of one bucket as tasks need them: flat arrays over the n patients of the data set.
 
 The days with a concept are stored as sorted keys (patient, day), so that two binary searches count the keys in a range of days.
 """
@@ -59,7 +59,7 @@ class Records:
     """Names of the concepts that occur."""
 
     def days_of(self, concepts: frozenset[str]) -> Keys:
-        """The distinct days with at least one of the concepts. DEATH stands for the day of death, VISIT for every visit."""
+        """Return the distinct days with at least one of the concepts. DEATH stands for the day of death, VISIT for every visit."""
         wanted = np.array([name in concepts for name in self.names], bool)
         here = wanted[self.concept] if len(self.names) else np.zeros(0, bool)
         found = key(self.patient[here], self.day[here])
@@ -72,18 +72,18 @@ class Records:
 
 
 def key(patient: NDArray[np.integer], day: NDArray[np.integer]) -> Keys:
-    """The keys (c,) of patients on days; days outside the calendar count as its first or last day."""
+    """Return the keys (c,) of patients on days; days outside the calendar count as its first or last day."""
     inside = np.clip(day.astype(np.int64), row_keys.FIRST_DAY, row_keys.LAST_DAY)
     return (patient.astype(np.int64) << row_keys.DAY_BITS) + (inside - row_keys.FIRST_DAY)
 
 
 def patients(keys: Keys) -> NDArray[np.int64]:
-    """The patients of keys."""
+    """Return the patients of keys."""
     return keys >> row_keys.DAY_BITS
 
 
 def days(keys: Keys) -> Days:
-    """The days of keys."""
+    """Return the days of keys."""
     found: Days = (keys & (2**row_keys.DAY_BITS - 1)) + row_keys.FIRST_DAY
     return found
 
@@ -96,7 +96,8 @@ def count(keys: Keys, patient: NDArray[np.int64], first: Days, last: Days) -> ND
 
 
 def nth(keys: Keys, patient: NDArray[np.int64], first: Days, number: int) -> Days:
-    """The day (c,) of each patient's key with this `number` (from 1), counted from day `first` on; NEVER if there are fewer."""
+    """Return the day (c,) of each patient's key with this `number` (from 1), counted from day `first` on; NEVER if there are
+    fewer."""
     place = np.searchsorted(keys, key(patient, first), side="left") + number - 1
     found = np.append(keys, np.int64(-1))[np.minimum(place, len(keys))]
     return np.where((found >= 0) & (patients(found) == patient), days(found), NEVER)
@@ -144,7 +145,7 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, un
 
 
 def _column(people: pa.Table, name: str, otherwise: Days) -> Days:
-    """A column of dates as days (n,). Days from `otherwise` replace empty values, or a missing column."""
+    """Return a column of dates as days (n,). Days from `otherwise` replace empty values, or a missing column."""
     if name not in people.column_names:
         return otherwise
     column = people.column(name).cast(pa.int32())
@@ -153,7 +154,7 @@ def _column(people: pa.Table, name: str, otherwise: Days) -> Days:
 
 
 def _deaths(people: pa.Table, patient: NDArray[np.int64], day: Days, dead: NDArray[np.bool_], deaths: Deaths) -> Days:
-    """The earliest recorded day of death (n,), or NEVER. `dead` flags the events (m,) that record a death."""
+    """Return the earliest recorded day of death (n,), or NEVER. `dead` flags the events (m,) that record a death."""
     found = _column(people, schemas.DEATH, np.full(people.num_rows, NEVER, np.int64))
     np.minimum.at(found, patient[dead], day[dead])
     if deaths.attribute:

@@ -17,7 +17,7 @@ VISIT = "any visit"
 """In place of a concept, stands for any visit of the data set."""
 EPOCH = datetime.date(1970, 1, 1)
 SCREEN = "screen "
-"""What the name of a task of the screen begins with; its concept follows."""
+"""Prefix of the names of the screen's tasks; the concept follows."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Rule:
 
 
 def for_all(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) -> dict[str, Any]:
-    """The values of a rule that come from the task's settings even if an ACES file gives the others."""
+    """Return the values of a rule that come from the task's settings even if an ACES file gives the others."""
     return {
         "exclude": lists.get("exclude", frozenset()),
         "min_visits": task.min_visits,
@@ -96,7 +96,7 @@ def for_all(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) 
 
 
 def of_task(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) -> Rule:
-    """The rule of a task without an ACES file. `lists` has the concepts of its lists, by the name of the setting."""
+    """Return the rule of a task without an ACES file. `lists` has the concepts of its lists, by the name of the setting."""
     day_counts = task.index_day == "outcome"
     opens = task.gap_days + (0 if day_counts else 1)
     death = task.outcome_kind == "death"
@@ -123,7 +123,7 @@ def of_task(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) 
 
 
 def of_concept(concept: str, visit_window: int) -> Rule:
-    """A task of the screen: one concept within 365 days of a landmark, whether or not it was recorded before."""
+    """Return a task of the screen: one concept within 365 days of a landmark, whether or not it was recorded before."""
     return Rule(
         name=f"{SCREEN}{concept}", outcome=frozenset({concept}), from_visit=3, incident=False, visit_window=visit_window
     )

@@ -17,7 +17,7 @@ def list_of(number: int, name: str) -> str:
 
 
 def slug(name: str) -> str:
-    """The file name of a task: lower-case letters and digits, joined by underscores."""
+    """Return the file name of a task: lower-case letters and digits, joined by underscores."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 

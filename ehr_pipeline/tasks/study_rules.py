@@ -26,7 +26,7 @@ NO_TEST_SIDE = (
 
 
 def lists(settings: TasksSettings) -> dict[str, str]:
-    """The concept lists of the tasks: path of each file by the name of its setting."""
+    """Return the concept lists of the tasks: path of each file by the name of its setting."""
     found = {DEATH: settings.death}
     for number, task in enumerate(settings.task):
         found |= {list_of(number, name): getattr(task, name) for name in LISTS}
@@ -34,7 +34,7 @@ def lists(settings: TasksSettings) -> dict[str, str]:
 
 
 def screen(vocabulary: Vocabulary, types: Collection[str], number: int) -> list[str]:
-    """The concepts of these semantic types that most patients have. If no concept has a type, choose among all concepts."""
+    """Return the concepts of these semantic types that most patients have. If no concept has a type, choose among all concepts."""
     typed = [one for one in vocabulary.concepts if one.semantic_types]
     chosen = [one for one in typed if set(one.semantic_types) & set(types)] if typed else list(vocabulary.concepts)
     ordered = sorted(chosen, key=lambda one: (-one.patients, one.concept))
@@ -48,7 +48,7 @@ def rules(
     concepts: Collection[str],
     visit_window: int,
 ) -> list[Rule]:
-    """The rules of all tasks. `resolved` has the concepts of each list, by setting; `concepts` are all recorded concepts.
+    """Return the rules of all tasks. `resolved` has the concepts of each list, by setting; `concepts` are all recorded concepts.
 
     Raises InputError for a list without any concept, for an ACES file that is not supported, and for two tasks with one name.
     """
@@ -71,12 +71,12 @@ def rules(
 
 
 def deaths(settings: TasksSettings, resolved: Mapping[str, frozenset[str]]) -> Deaths:
-    """How deaths are recorded."""
+    """Return how deaths are recorded in this study."""
     return Deaths(resolved.get(DEATH, frozenset()), settings.death_attribute, settings.death_date_format)
 
 
 def until(settings: TasksSettings, catalog: Artifact) -> int | None:
-    """The day until which patients without a known end of observation are followed; None: until their last event.
+    """Return the day until which patients without a known end of observation are followed; None: until their last event.
 
     Raises InputError if the day is that of the newest extract, but the extract is not named by a date.
     """
@@ -92,6 +92,6 @@ def until(settings: TasksSettings, catalog: Artifact) -> int | None:
 
 
 def draw(key: str, seed: int) -> tuple[int, int]:
-    """The two 64-bit words that key the draw of landmarks, made from the key of the split and the seed of the study."""
+    """Return the two 64-bit words that key the draw of landmarks, made from the key of the split and the seed of the study."""
     digest = hashlib.blake2b(f"landmarks {seed}".encode(), digest_size=16, key=key.encode()[:64]).digest()
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")

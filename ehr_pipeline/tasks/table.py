@@ -40,7 +40,7 @@ class Definition:
     rule: dict[str, Any]
     """All numbers of the rule, for people to read."""
     weights: tuple[float, ...] = ()
-    """Weights of labels by the days followed (0, 1, …), to make up for patients who left; empty if all weights are 1."""
+    """Weights of labels by the days followed (0, 1, …), which correct for patients who left; empty if all weights are 1."""
 
 
 def write(folder: Path, definitions: Sequence[Definition]) -> None:
@@ -66,12 +66,12 @@ def shards(folder: Path) -> Iterator[tuple[str, pa.Table]]:
 
 
 def of_task(table: pa.Table, definition: Definition) -> pa.Table:
-    """The rows of one task."""
+    """Return the rows of one task."""
     return table.filter(pc.equal(table.column("task"), definition.number))
 
 
 def weights(table: pa.Table, definition: Definition) -> NDArray[np.float64]:
-    """The weights (n,) of the rows of one task."""
+    """Return the weights (n,) of the rows of one task."""
     followed = table.column("followed_days").to_numpy()
     if not definition.weights:
         return np.ones(len(followed))

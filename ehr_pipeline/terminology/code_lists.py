@@ -98,7 +98,7 @@ def read_overrides(path: Path) -> list[ListedConcept]:
 
 
 def is_read(code: str) -> bool:
-    """Whether a code has the form of a Read code (v2 or CTV3, with or without a term code) and not of a SNOMED id."""
+    """Return whether a code has the form of a Read code (v2 or CTV3, with or without a term code) and not of a SNOMED id."""
     return bool(_READ.fullmatch(code)) and not _DIGITS.fullmatch(code)
 
 
@@ -110,7 +110,7 @@ def _together(problems: list[tuple[int, str]]) -> str:
 
 
 def _kinds_of_ids(listed: list[ListedConcept]) -> dict[str, str]:
-    """The kind of SNOMED id of each code that is a number."""
+    """Return the kind of SNOMED id of each code that is a number."""
     import polars as pl
 
     from ehr_pipeline.terminology import snomed  # GPU workers read settings and lists, and have no polars
@@ -130,12 +130,12 @@ def _problems(row: ListedConcept, kinds: Mapping[str, str], local_codes: bool) -
 
 
 def _shown(text: str) -> str:
-    """A field as a message quotes it, cut after 40 characters."""
+    """Return a field as a message quotes it, cut after 40 characters."""
     return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
 def _wrong_code(code: str, kinds: Mapping[str, str], local_codes: bool) -> str:
-    """Why a code is invalid; empty when it is valid."""
+    """Return why a code is invalid; empty when it is valid."""
     if _EXPONENT.fullmatch(code):
         return "is a number that a spreadsheet rounded: its last digits are lost. Export the column as text"
     if code[0] in "'\"=":

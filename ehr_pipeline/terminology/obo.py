@@ -22,7 +22,7 @@ class Term:
 
 
 def read(path: Path) -> dict[str, Term]:
-    """Read the terms of a file, by id; obsolete ones have no parents. Raises InputError if it is missing or not OBO."""
+    """Read the terms of a file, by id. Obsolete terms have no parents. Raises InputError if it is missing or not OBO."""
     terms: dict[str, Term] = {}
     identifier, inside = "", False
     try:
@@ -58,5 +58,5 @@ def read(path: Path) -> dict[str, Term]:
 
 
 def _first(value: str) -> str:
-    """The part of a value before any comment or qualifier."""
+    """Return the part of a value before any comment or qualifier."""
     return value.split(" ", 1)[0]

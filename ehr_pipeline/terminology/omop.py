@@ -3,7 +3,7 @@
 The tables are read as streams, and only rows for ids that occur are kept. A non-standard concept is replaced by the
 concept that it 'Maps to'. A drug is replaced by its ingredient, if CONCEPT_ANCESTOR has one. If there are several 'Maps
 to' targets, SNOMED concepts come first, then the lowest concept id; of several ingredients, the lowest id comes first.
-The others become runners-up.
+All other candidates are listed as runners-up.
 """
 
 import gzip
@@ -30,7 +30,7 @@ SNOMED = "SNOMED"
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """The paths of the vocabulary tables in a folder. Their names may be in upper or lower case.
+    """Return the paths of the vocabulary tables in a folder. Their names may be in upper or lower case.
 
     Raises InputError when CONCEPT is missing, for a link that leads nowhere, and for special files.
     """
@@ -91,7 +91,7 @@ def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
 
 
 def search(folder: Path, words: Sequence[str]) -> pl.DataFrame:
-    """Standard concepts whose name contains all words (in lower case). Columns: system, code, name.
+    """Return the standard concepts whose name contains all words (in lower case). Columns: system, code, name.
 
     If the vocabulary has CONCEPT_ANCESTOR, drugs are replaced by their ingredients, so the only drugs that are listed
     are ingredients.
@@ -116,7 +116,7 @@ def _first(targets: pl.DataFrame) -> pl.DataFrame:
 
 
 def _maps_to(path: Path | None, wanted: pl.Series) -> pl.DataFrame:
-    """The 'Maps to' targets of concepts (id, target), by valid relationships only."""
+    """Return the 'Maps to' targets of concepts (id, target), by valid relationships only."""
     if path is None:
         return pl.DataFrame(schema={"id": pl.Int64, "target": pl.Int64})
     first = _number("concept_id_1")
@@ -130,7 +130,7 @@ def _maps_to(path: Path | None, wanted: pl.Series) -> pl.DataFrame:
 
 
 def _concepts(path: Path, wanted: pl.Series) -> pl.DataFrame:
-    """The wanted concepts, and every standard ingredient."""
+    """Return the wanted concepts, and every standard ingredient."""
     number = _number("concept_id")
     ingredient = (pl.col("concept_class_id") == "Ingredient") & (pl.col("standard_concept") == "S")
     rows = _scan(path, "concept").filter(number.is_in(wanted.implode()) | ingredient)
@@ -165,12 +165,12 @@ def _ingredients(path: Path | None, chosen: pl.DataFrame, concepts: pl.DataFrame
 
 
 def _number(name: str) -> pl.Expr:
-    """A column of concept ids as integers. Some exports write '4112343.0'; float64 holds ids of this size exactly."""
+    """Return a column of concept ids as integers. Some exports write '4112343.0'; float64 holds ids of this size exactly."""
     return pl.col(name).cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
 
 
 def _scan(path: Path, table: str) -> pl.LazyFrame:
-    """A lazy vocabulary table of strings, with column names in lower case. Raises InputError for missing columns.
+    """Return a lazy vocabulary table of strings, with column names in lower case. Raises InputError for missing columns.
 
     Athena's files are tab-separated and unquoted; database exports are comma-separated and quoted.
     """

@@ -84,8 +84,8 @@ def refuse_cut(path: Path, where: str, separator: bytes, count: int, *, ends_onl
 def _wrong_line(
     path: Path, state: tuple[int, int], separator: bytes, count: int, ends_only: bool
 ) -> tuple[int, int] | None:
-    """The first line without exactly `count` separators, and how many it has. `state` is there for the cache: a changed file is
-    read anew.
+    """Return the first line without exactly `count` separators, and how many it has. `state` is there for the cache: a changed file
+    is read anew.
     """
     with opened(path) as stream:
         packed, line, rest, size = isinstance(stream, gzip.GzipFile), 1, b"", 0
@@ -107,7 +107,7 @@ def _wrong_line(
 
 
 def _first_wrong(text: bytes, separator: bytes, count: int) -> tuple[int, int] | None:
-    """The number, from 0, of the first line that does not have `count` separators, and how many it has.
+    """Return the number, from 0, of the first line that does not have `count` separators, and how many it has.
 
     Every line of `text` must have a line end. Uses numpy: a compiled loop would be faster, but loading numba takes a
     second and 100 MB.
@@ -123,12 +123,12 @@ def _first_wrong(text: bytes, separator: bytes, count: int) -> tuple[int, int] |
 
 
 def named(path: Path | str, where: str) -> str:
-    """A file, and in brackets the setting that names it, for a message."""
+    """Return a file, and in brackets the setting that names it, for a message."""
     return f"{path} ({where})" if where else str(path)
 
 
 def why(error: Exception) -> str:
-    """Why a file cannot be read."""
+    """Return why a file cannot be read."""
     if isinstance(error, UnicodeDecodeError):
         return "it is no text in UTF-8"
     return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {str(error).splitlines()[0]}"

@@ -29,7 +29,7 @@ ASSOCIATIONS = {
 
 
 def read_header(path: Path, where: str) -> list[str]:
-    """The column names of an RF2 file. Raises InputError when the file cannot be read as text."""
+    """Return the column names of an RF2 file. Raises InputError when the file cannot be read as text."""
     try:
         refuse_other_formats(path, where)
         with opened(path) as stream:
@@ -55,7 +55,7 @@ def refuse_cut(path: Path, where: str, *, ends_only: bool = False) -> None:
 
 
 def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
-    """A lazy table of strings with some columns of an RF2 file. Raises InputError if it is missing or of another kind.
+    """Return a lazy table of strings with some columns of an RF2 file. Raises InputError if it is missing or of another kind.
 
     Only the header is checked here: `refuse_cut` finds damage in the rows.
     """
@@ -71,13 +71,13 @@ def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
 
 
 def descriptions(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
-    """The concept of each wanted description id. Columns: source, target. Inactive descriptions count too."""
+    """Return the concept of each wanted description id. Columns: source, target. Inactive descriptions count too."""
     found = _latest(paths, DESCRIPTION, "events.descriptions", pl.col("id").is_in(wanted.implode()))
     return _distinct(found.select(source="id", target="conceptId"))
 
 
 def names(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
-    """The name of each wanted concept. Columns: source, label. Prefers active names, then the fully specified name."""
+    """Return the name of each wanted concept. Columns: source, label. Prefers active names, then the fully specified name."""
     found = _latest(paths, DESCRIPTION, "events.descriptions", pl.col("conceptId").is_in(wanted.implode()))
     best = [pl.col("active") != "1", pl.col("typeId") != FULLY_SPECIFIED, "id"]
     ordered = found.sort(best).unique("conceptId", keep="first", maintain_order=True)
@@ -85,7 +85,7 @@ def names(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
 
 
 def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame:
-    """Active historical associations. Columns: source, target, rank (the position of its kind in `kinds`)."""
+    """Return active historical associations. Columns: source, target, rank (the position of its kind in `kinds`)."""
     ranks = {ASSOCIATIONS[kind]: rank for rank, kind in enumerate(kinds)}
     found = _latest(paths, ASSOCIATION, "events.associations", pl.col("refsetId").is_in(list(ranks)))
     return _distinct(
@@ -98,7 +98,7 @@ def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame
 
 
 def parents(paths: tuple[str, ...], where: str = "events.relationships") -> pl.DataFrame:
-    """Active IS-A relationships. Columns: source (child), target (parent), rank (0). `where` is the files' setting."""
+    """Return active IS-A relationships. Columns: source (child), target (parent), rank (0). `where` is the files' setting."""
     found = _latest(paths, RELATIONSHIP, where, pl.col("typeId") == IS_A)
     return _distinct(
         found.filter(pl.col("active") == "1").select(
@@ -122,7 +122,7 @@ def _latest(paths: tuple[str, ...], columns: tuple[str, ...], where: str, chosen
 
 
 def _newest(rows: pl.DataFrame) -> pl.DataFrame:
-    """The latest row of each id. Of two rows with the same time, the active one counts."""
+    """Return the latest row of each id. Of two rows with the same time, the active one counts."""
     return rows.sort("id", "effectiveTime", "active").unique("id", keep="last", maintain_order=True)
 
 
@@ -131,7 +131,7 @@ def _distinct(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def walk(starts: pl.Series, edges: pl.DataFrame, known: pl.Series, depth: int) -> pl.DataFrame:
-    """The nearest known code reached from each start along edges (source, target, rank), at most `depth` steps away.
+    """Return the nearest known code reached from each start along edges (source, target, rank), at most `depth` steps away.
 
     Columns: source, target, distance. Starts that reach no known code are left out. Of several codes at the same
     distance, the one with the lowest rank counts, then the lowest id as text. A code is visited once per start: cycles end.

@@ -20,7 +20,7 @@ ATOMS = {"code": pl.String, "cui": pl.String, "name": pl.String, "suppress": pl.
 
 
 def scan(path: Path, columns: tuple[str, ...], *, ends_only: bool = False) -> pl.LazyFrame:
-    """A lazy table of strings.
+    """Return a lazy table of strings.
 
     Raises InputError if the file is missing, if it is not a text file, or if a line has too few or too many fields.
     With `ends_only`, only the beginning and the end of a large file are checked.
@@ -65,7 +65,7 @@ def check_layout(path: Path, columns: tuple[str, ...]) -> None:
 
 
 def snomed_atoms(path: Path, source: str, suppress: tuple[str, ...]) -> pl.DataFrame:
-    """The atoms of one source vocabulary in MRCONSO, the best atom of each code first.
+    """Return the atoms of one source vocabulary in MRCONSO, the best atom of each code first.
 
     Columns: code, cui, name, suppress, preferred (bool). Order within a code: SUPPRESS in the order of `suppress`, then
     preferred atoms (TS P, STT PF, ISPREF Y), then preferred terms, fully specified names and synonyms in this order,
@@ -99,13 +99,14 @@ def snomed_atoms(path: Path, source: str, suppress: tuple[str, ...]) -> pl.DataF
 
 
 def semantic_types(path: Path) -> pl.DataFrame:
-    """The semantic types of concepts in MRSTY: distinct rows with columns cui and tui, sorted."""
+    """Return the semantic types of concepts in MRSTY: distinct rows with columns cui and tui, sorted."""
     with reading(path, SETTINGS[MRSTY]):
         return scan(path, MRSTY).select(cui="CUI", tui="TUI").unique().sort("cui", "tui").collect(engine="streaming")
 
 
 def source_version(path: Path, source: str) -> str:
-    """The version of a source vocabulary in MRSAB, such as 'SNOMEDCT_US_2025_09_01'. Raises InputError when it is not there."""
+    """Return the version of a source vocabulary in MRSAB, such as 'SNOMEDCT_US_2025_09_01'. Raises InputError when it is not
+    there."""
     with reading(path, SETTINGS[MRSAB]):
         current = scan(path, MRSAB).filter(pl.col("RSAB") == source, pl.col("CURVER") == "Y").select("VSAB").collect()
     if current.is_empty():

@@ -39,13 +39,13 @@ _INVERSE = np.array([0, 4, 3, 2, 1, 5, 6, 7, 8, 9])
 
 
 def verhoeff_valid(identifiers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each identifier (n,), of at most 18 digits, ends in the right check digit (n,)."""
+    """Return whether each identifier (n,), of at most 18 digits, ends in the right check digit (n,)."""
     valid: NDArray[np.bool_] = _checksum(identifiers, first_position=0) == 0
     return valid
 
 
 def with_check_digit(stems: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The stems (n,), of at most 17 digits, with their check digit appended."""
+    """Return the stems (n,), of at most 17 digits, with their check digit appended."""
     completed: NDArray[np.int64] = stems * 10 + _INVERSE[_checksum(stems, first_position=1)]
     return completed
 
@@ -113,5 +113,5 @@ TAGGED = rf"^(.*\S)\s*\((?:{_TAGS})\)\s*$"
 
 
 def without_tag(name: str) -> str:
-    """A name without its semantic tag: 'Asthma (disorder)' becomes 'Asthma'."""
+    """Return a name without its semantic tag: 'Asthma (disorder)' becomes 'Asthma'."""
     return re.sub(TAGGED, r"\1", name)

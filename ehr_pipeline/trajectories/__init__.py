@@ -5,7 +5,7 @@ from ehr_pipeline.tables.asset_names import PATIENT_TRAJECTORIES
 
 COUNTED: dict[str, Declared] = {
     PATIENT_TRAJECTORIES: {
-        # rows_in are the patients in clusters, whose number the page shows exactly: with kept it would reveal those dropped.
+        # Not shown: the page states how many patients are in clusters (`rows_in`), so `kept` would reveal how few were dropped.
         "patients": {"rows_in": None, "kept": None, "dropped": People},
         "windows": Things,
         "years": Things,

@@ -2,12 +2,12 @@
 
 A patient's windows differ even if nothing particular happens to the patient: vectors move with age, a first window holds the
 history that was entered at registration, diagnoses begin at any age, and a window holds few records. So a vector is modelled as
-a first-order autoregression. In each dimension, the value in the last window is the sum of three terms: what age, amount of
-record and the other covariates predict; a share of the first window's deviation from its own prediction (regression to the mean;
-Barnett 2005); and a random innovation. If nobody moves between clusters in particular, innovations do not depend on the cluster of
-the first window. So a patient could equally well have had the innovation of another patient with similar covariates. It is added
-to what is predicted for the patient, and the cluster of the resulting window is one draw from those expected: a residual
-bootstrap (Efron & Tibshirani 1993, chapter 8), with innovations taken from the nearest patients.
+a first-order autoregression. In each dimension, the value in the last window is the sum of three terms: what age, the number of
+recorded concepts and the other covariates predict; a share of the first window's deviation from its own prediction (regression to
+the mean; Barnett 2005); and a random innovation. If nobody moves between clusters in particular, innovations do not depend on the
+cluster of the first window. So a patient could equally well have had the innovation of another patient with similar covariates.
+That innovation is added to the patient's own prediction. The cluster of the resulting window is one draw from the expected
+distribution: a residual bootstrap (Efron & Tibshirani 1993, chapter 8), with innovations taken from the nearest patients.
 
 The innovations also come from patients who did change, so expected numbers are somewhat too high, which makes the test
 conservative. Axes: n patients with two windows or more, D dimensions, K clusters.
@@ -27,7 +27,7 @@ Assigns = Callable[[Integers, Vectors], Integers]
 """Function from patients (m,), as rows of `Ends`, and vectors (m, D) to the indices (m,) of their clusters."""
 
 DONORS = 10
-"""Number of similar patients whose innovations each patient is given, one after the other."""
+"""Number of similar patients (donors) whose innovations are added, one at a time, to each patient's prediction."""
 FEWEST = 50
 """Least number of patients from whom predictions are learned."""
 FOLDS, RIDGE = 5, 1.0
@@ -60,7 +60,7 @@ class Ends:
         return np.unique(coded, axis=1, return_inverse=True)[1].ravel().astype(np.int64)
 
     def design(self) -> Floats:
-        """Columns of the regression (n, p): intercept, categories, numbers, their squares, and ages within each category."""
+        """Return columns of the regression (n, p): intercept, categories, numbers, their squares, and ages within each category."""
         numbers = self.numbers
         flags = np.hstack([values[:, None] == np.unique(values) for values in self.categories]).astype(float)
         within = np.hstack([flags * numbers[:, [place]] for place in range(2)])

@@ -111,13 +111,13 @@ def _events(kept: pl.DataFrame, dropped: pl.DataFrame, everybody: pl.DataFrame) 
 
 
 def _by_reason(dropped: pl.DataFrame) -> str:
-    """Number of dropped concepts by reason, as text: 'rare 12, administrative 3'."""
+    """Return the number of dropped concepts by reason, as text: 'rare 12, administrative 3'."""
     counted = dropped["reason"].value_counts(sort=True)
     return ", ".join(f"{reason} {number:,}" for reason, number in counted.iter_rows())
 
 
 def _earlier(folder: Path | None) -> pl.DataFrame:
-    """Table of the vocabulary to append to; an empty table when there is none."""
+    """Return the table of the vocabulary to append to; an empty table when there is none."""
     if folder is None:
         return pl.DataFrame(schema=TABLE)
     table = spreadsheet.plain_table(pl.read_csv(folder / FILE, schema=TABLE))
@@ -132,14 +132,14 @@ def _with_absent(concepts: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
 
 
 def _types(concepts: pl.Series, mrsty: str) -> pl.DataFrame:
-    """Semantic types (cui, tui) of the UMLS. The file is not read when no concept comes from the UMLS."""
+    """Return semantic types (cui, tui) of the UMLS. The file is not read when no concept comes from the UMLS."""
     if not mrsty or not concepts.str.contains(r"^C[0-9]+$").any():
         return pl.DataFrame(schema={"cui": pl.String, "tui": pl.String})
     return rrf.semantic_types(Path(mrsty))
 
 
 def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, types: pl.DataFrame) -> pl.DataFrame:
-    """Add each concept's name (that of its most frequent code with a name) and its semantic types, separated by blanks."""
+    """Add each concept's name (from its most frequent code that has one) and its semantic types, separated by blanks."""
     named = mapping.filter(pl.col("concept").is_not_null()).sort("events", "code", descending=[True, False])
     names = named.group_by("concept", maintain_order=True).agg(pl.col("name").drop_nulls().first())
     joined = types.group_by(pl.col("cui").alias("concept")).agg(semantic_types=pl.col("tui").sort().str.join(" "))

@@ -15,27 +15,27 @@ Filter = Callable[[VocabularySettings, frozenset[str]], pl.Expr]
 
 
 def semantic_type(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """All semantic types of the concept are to be dropped. Untyped concepts are kept."""
+    """Select concepts all of whose semantic types are to be dropped. Untyped concepts are kept."""
     return _all_types_in(set(settings.drop_semantic_types))
 
 
 def semantic_group(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """All semantic types of the concept belong to groups to be dropped."""
+    """Select concepts all of whose semantic types belong to groups to be dropped."""
     return _all_types_in({tui for tui, group in GROUP_OF.items() if group in settings.drop_semantic_groups})
 
 
 def administrative(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """The concept is on the list of administrative concepts."""
+    """Select the concepts on the list of administrative concepts."""
     return pl.col("concept").is_in(sorted(listed))
 
 
 def rare(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """The concept has too few appearances."""
+    """Select concepts with too few appearances."""
     return pl.col("appearances") < settings.min_appearances
 
 
 def few_patients(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """So few patients have the concept that its name could reveal something about them."""
+    """Select concepts that so few patients have that the name could reveal something about them."""
     return pl.col("patients") < settings.min_patients
 
 

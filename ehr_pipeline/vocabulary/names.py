@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def with_all_words(words: str, names: Iterable[str]) -> list[str]:
-    """The names that contain all the words, in any order and ignoring case, the shortest first; none if there is no word.
+    """Return the names that contain all the words, in any order and ignoring case, the shortest first; none if there is no word.
 
     Terminologies write "Arthritis, Psoriatic" and users "psoriatic arthritis".
     """
@@ -14,7 +14,7 @@ def with_all_words(words: str, names: Iterable[str]) -> list[str]:
 
 
 def nearest(words: str, names: Iterable[str], most: int = 3) -> list[str]:
-    """Up to `most` names that contain all the words or resemble the text."""
+    """Return up to `most` names that contain all the words or resemble the text."""
     by_lower = {name.lower(): name for name in names}
     like = difflib.get_close_matches(words.lower(), list(by_lower), most, 0.6)
     found = [*with_all_words(words, by_lower.values()), *(by_lower[name] for name in like)]

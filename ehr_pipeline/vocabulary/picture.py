@@ -13,7 +13,7 @@ from ehr_pipeline.vocabulary.table import DROPPED, FILE
 
 
 def draw(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """Draw how often kept and rare concepts appear. Returns the picture's name, or "" (no file) if no kept one may be shown."""
+    """Draw how often kept and rare concepts appear. Returns the picture's name; "" and no file if no kept concept may be shown."""
     counts = schemas.VOCABULARY.field("appearances"), schemas.VOCABULARY.field("patients")
     kept = list(spreadsheet.read(artifact.file(FILE), pa.schema(counts)))
     dropped = spreadsheet.read(artifact.file(DROPPED), pa.schema([*counts, ("reason", pa.string())]))

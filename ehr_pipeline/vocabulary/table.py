@@ -65,7 +65,7 @@ class Vocabulary:
         (folder / HASH).write_text(self.hash + "\n", encoding="ascii")
 
     def first(self, size: int) -> "Vocabulary":
-        """The concepts with token ids below `size`: those known to a checkpoint that was trained with `size` token ids.
+        """Return the concepts with token ids below `size`: those known to a checkpoint that was trained with `size` token ids.
 
         Ids are only ever appended, so this is the checkpoint's vocabulary, provided that this one extends it.
         """
@@ -75,11 +75,11 @@ class Vocabulary:
         return Vocabulary(concepts, hash_of([concept.concept for concept in concepts]))
 
     def of_patients(self, fewest: int) -> frozenset[str]:
-        """The concepts that at least `fewest` patients have."""
+        """Return the concepts that at least `fewest` patients have."""
         return frozenset(concept.concept for concept in self.concepts if concept.patients >= fewest)
 
     def shown_by(self, naming: Naming) -> frozenset[str]:
-        """The concepts that may be named because enough patients have them; never those that no patient has."""
+        """Return the concepts that may be named because enough patients have them; never those that no patient has."""
         return frozenset(one.concept for one in self.concepts if naming.shows(one.concept, one.patients))
 
     @property

@@ -44,7 +44,7 @@ class LearnerCounts:
         return sorted((self.out / _SCRATCH).glob("*.arrow"))
 
     def patients(self) -> Iterator[NDArray[np.uint64]]:
-        """Hashes of the patients whose events were counted, by bucket."""
+        """Return hashes of the patients whose events were counted, by bucket."""
         return (np.load(path) for path in sorted((self.out / _SCRATCH).glob("*.npy")))
 
     def remove(self) -> None:

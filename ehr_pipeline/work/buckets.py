@@ -1,4 +1,4 @@
-"""Work on buckets: apply the same function to every bucket, inline, on threads or on processes. All produce the same files.
+"""Apply a function to every bucket of patients: inline, on threads or in processes, with the same resulting files.
 
 `ehr_pipeline.engines` does the same on other machines; a stage takes either as an argument (`Spread`).
 """
@@ -17,8 +17,9 @@ from typing import Protocol, TypeVar
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work.progress import Progress
 
-# Up to this many workers are threads. Work on buckets is numpy and Arrow, which run in parallel on threads; these start at once and
-# share their tables (30 M rows on two cores: 13.0 s, with processes 15.1 s). More threads would wait for Python's interpreter lock.
+# Up to this many workers run as threads, more run as processes. Most work on a bucket is done in numpy and Arrow, which release
+# Python's global lock. Threads start at once and share memory (30 million rows on two cores: 13.0 s, with processes 15.1 s), but
+# many of them would wait for the lock.
 THREADS = 4
 # All modules that work on buckets, imported before worker processes are forked.
 PRELOADED = ["ehr_pipeline.records.finish_bucket", "ehr_pipeline.events.build", "ehr_pipeline.patients.dataset"]

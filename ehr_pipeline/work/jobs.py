@@ -72,12 +72,12 @@ def from_json(run: Callable[[AnyJob], None], text: str | bytes) -> AnyJob:
 
 
 def rank() -> int:
-    """Number of this process among the processes of the job; 0 when it is alone."""
+    """Return the number of this process among the processes of the job; 0 when it is alone."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """Number of processes of the job."""
+    """Return the number of processes of the job."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

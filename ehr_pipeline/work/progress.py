@@ -38,13 +38,13 @@ class Progress:
 
 
 class Telling:
-    """Logs a status when it changes, and again every minute while it waits. `about` begins each line."""
+    """Logs a status when it changes, and repeats it every minute while something is waited for. Each line begins with `about`."""
 
     def __init__(self, about: str):
         self._about, self._last, self._when = about, "", 0.0
 
     def tell(self, text: str, waiting: bool) -> None:
-        """Log the text unless it was the last one logged; repeat it every minute if `waiting`."""
+        """Log the text unless it is the text logged last. If `waiting`, log it again every minute."""
         now = time.monotonic()
         if text and (text != self._last or (waiting and now - self._when > REPEATED)):
             _log.info("%s: %s", self._about, text)

@@ -28,7 +28,7 @@ def cores() -> int:
 def one_thread() -> Iterator[None]:
     """Compute products of matrices on one thread. This is for many small products: dividing such a product among threads takes
     longer than computing it."""
-    # It looks at the libraries that are loaded by now; scikit-learn needs it as well.
+    # It acts on the libraries loaded so far, so it is imported here. scikit-learn depends on it too.
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):

@@ -135,7 +135,7 @@ def _said(options: Meds, rows: pl.DataFrame, below: int) -> Said:
     """
     read = _by_code(options, rows.filter(pl.col("patient") != ""))
     born = read.filter(pl.col("role") == "birth_date", pl.col("date") != "")["patient"].unique()
-    people = read["patient"].unique(maintain_order=True)[:-1]  # the last one's rows may go on below
+    people = read["patient"].unique(maintain_order=True)[:-1]  # the last subject may have more rows that were not read
     warnings, facts = [], []
     if (unborn := int((~people.is_in(born.implode())).sum())) >= below and len(born):
         warnings.append(

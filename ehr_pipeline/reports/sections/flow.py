@@ -1,4 +1,4 @@
-"""The flow of rows from raw table to clusters, with all losses. `shown_counts.Counted` decides how numbers are shown."""
+"""The flow of rows from raw table to clusters, with all losses. `shown_counts.StageCounts` decides how numbers are shown."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -93,8 +93,8 @@ def in_no_cluster(findings: Findings) -> Statement:
 
 
 def by_disease(counted: StageCounts) -> list[tuple[str, str]]:
-    """Return the number of patients by disease as text, rounded so coarsely that the numbers do not narrow the range of their known
-    sum, nor the sum theirs."""
+    """Return the number of patients by disease as text, rounded so coarsely that the numbers do not narrow the range of their sum,
+    and the sum does not narrow the range of any number."""
     cohort, disclosure = counted.counts[COHORT], counted.disclosure
     if not counted.rounded or len(cohort["by_disease"]) == 1:
         return [(name, counted.person(number)) for name, number in cohort["by_disease"].items()]
@@ -111,8 +111,8 @@ def by_disease(counted: StageCounts) -> list[tuple[str, str]]:
 
 
 def _stay_wide(ends: Sequence[tuple[int, int]], fewest: int, most: int, below: int) -> bool:
-    """Whether parts, each known by the ends of its range, do not narrow the range of their sum (`fewest` to `most`), nor the sum
-    theirs."""
+    """Return whether parts, of which only ranges (`ends`) are shown, do not narrow the range of their sum (`fewest` to `most`), and
+    the sum does not narrow the range of any part."""
     least, largest = sum(low for low, _ in ends), sum(high for _, high in ends)
     if least > fewest or largest < most:
         return False

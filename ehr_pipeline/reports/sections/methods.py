@@ -48,5 +48,5 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def confirmed(inputs: Inputs) -> bool:
-    """Whether the concept profile is restricted to what halves of the visits confirm; with too few patients it is not."""
+    """Return whether the concept profile is restricted to what halves of the visits confirm; with too few patients it is not."""
     return bool(inputs.artifacts[PATIENT_EMBEDDINGS].counts.get("reliable", {}).get("directions"))

@@ -89,7 +89,7 @@ def _rule(table: Cells, disclosure: Disclosure) -> Disclosure | None:
 
 
 def _safe(table: Cells, rule: Disclosure, disclosure: Disclosure) -> bool:
-    """Whether known row and column sums leave each small count of a table (K, L) the full range of small counts."""
+    """Return whether known row and column sums leave each small count of a table (K, L) the full range of small counts."""
     rows, columns = table.shape
     low, high = np.array(
         [rule.around(count) if count >= rule.below else (0, rule.below - 1) for count in table.ravel().tolist()]

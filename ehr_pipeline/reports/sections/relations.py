@@ -73,19 +73,21 @@ def _with_same_disease(concept: str, found: Sequence[Partner], findings: Finding
 
 
 def _interest(findings: Findings, names: Mapping[str, str]) -> list[str]:
-    """The concepts with partners, in order: those on the lists of the cohort's diseases, or all if there are none on the lists."""
+    """Return the concepts with partners, in order: those on the lists of the cohort's diseases, or all if there are none on the
+    lists."""
     own = findings.disease_concepts.listed if findings.disease_concepts else frozenset(names)
     return [concept for concept in names if concept in own] or list(names)
 
 
 def _of_interest(findings: Findings) -> frozenset[str]:
-    """The concepts on the lists of the cohort's diseases that may be named."""
+    """Return the concepts on the lists of the cohort's diseases that may be named."""
     own = findings.disease_concepts
     return own.listed & findings.named if own else frozenset()
 
 
 def _numbered(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Any, Any]:
-    """Names of the concepts of some edges, the edges (m, 2) as indices of these concepts, and the community of each concept."""
+    """Return names of the concepts of some edges, the edges (m, 2) as indices of these concepts, and the community of each
+    concept."""
     concepts = list(dict.fromkeys(row[side] for row in rows for side in ("first", "second")))
     named = {row[side]: row[f"{side}_name"] for row in rows for side in ("first", "second")}
     community = {row[side]: row[f"community_of_{side}"] for row in rows for side in ("first", "second")}
@@ -115,7 +117,7 @@ def _matrix(rows: Sequence[Mapping[str, Any]], findings: Findings) -> str:
 
 
 def _compared(compared: Mapping[str, Any], fewest: int) -> dict[str, Any]:
-    """The table of graphs, its head, and what is said of it; nothing if there is no graph.
+    """Return the table of graphs, its head, and what is said of it; nothing if there is no graph.
 
     With fewer known pairs than `fewest`, no precision is shown, because the precision for a single pair would reveal its rank.
     """
@@ -137,7 +139,8 @@ def _compared(compared: Mapping[str, Any], fewest: int) -> dict[str, Any]:
 
 
 def _graphs(compared: Mapping[str, Any], new: bool, precision: Mapping[str, float]) -> list[tuple[str, ...]]:
-    """Rows of the table of graphs: name, edges in the consensus, hubs, partners outside, modularity, new edges, known pairs."""
+    """Return rows of the table of graphs: name, edges in the consensus, hubs, partners outside, modularity, new edges, known
+    pairs."""
     with_consensus = {row["one"]: row["edges"] for row in compared["agreement"] if row["other"] == "consensus"}
     return [
         (

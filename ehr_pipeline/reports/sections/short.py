@@ -42,13 +42,13 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def _sure(findings: Findings) -> list[list[int]]:
-    """The groups that can be relied on: those of which at least one part can be relied on."""
+    """Return the groups that can be relied on: those of which at least one part can be relied on."""
     good = {card["number"] for card in findings.cards if cluster_reliability.usable(card)}
     return [group for group in findings.groups if good & set(group)]
 
 
 def _vectors(inputs: Inputs) -> Any:
-    """The settings of the patients' vectors."""
+    """Return the settings of the patients' vectors."""
     return settings_of(inputs.artifacts[assets.PATIENT_EMBEDDINGS])
 
 

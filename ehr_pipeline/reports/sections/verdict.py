@@ -93,8 +93,8 @@ def _key_figures(findings: Findings) -> Iterator[tuple[str, str]]:
 
 
 def _largest(found: list[Effect]) -> list[Effect]:
-    """The effects whose size in words is largest, of attributes other than disease; none if no effect is beyond chance. Only words
-    can be compared: the measures have different scales."""
+    """Return the effects whose size in words is largest, of attributes other than disease; none if no effect is beyond chance. Only
+    words can be compared: the measures have different scales."""
     others = [effect for effect in found if effect.attribute != "disease" and effect.words in SIZES]
     first = min((SIZES.index(effect.words) for effect in others), default=None)
     return [effect for effect in others if SIZES.index(effect.words) == first]

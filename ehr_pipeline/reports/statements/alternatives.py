@@ -101,7 +101,7 @@ def how_tried() -> Statement:
 
 
 def columns(limits: str) -> list[Statement]:
-    """Explain the comparison of methods. `limits`: of the words for stability (`cluster_reliability.limits`)."""
+    """Explain the comparison of methods. `limits`: the limits of the words for stability (`cluster_reliability.limits`)."""
     return [
         say(
             "Agreement: adjusted Rand index. Stability: mean Jaccard coefficient with the clusters of random halves of the patients"

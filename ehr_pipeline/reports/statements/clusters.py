@@ -24,7 +24,7 @@ def undivided() -> Statement:
 
 
 def is_folded(card: Card, verdict: str) -> bool:
-    """Whether a card is folded away, because its cluster alone cannot be relied on."""
+    """Return whether a card is folded away, because its cluster alone cannot be relied on."""
     return verdict not in ("none", "untested") and not usable(card)
 
 
@@ -118,7 +118,8 @@ def how_sure(card: Card, verdict: str) -> Statement:
 
 
 def _excess(card: Card) -> str:
-    """Return the excess with its interval as a part of a sentence, and the words for its ends where they differ from its own."""
+    """Return the excess with its interval as a part of a sentence. Where the ends of the interval fall under another word, these
+    words are added."""
     if not card["excess"]:
         return ""
     words = {"lower": card["at_least"], "upper": card["at_most"]} if card["evidence"] != "too few" else {}
@@ -227,7 +228,7 @@ def how_sure_columns(halves: int) -> list[Statement]:
 
 def glance(fewest: int, pairs: int, halves: int, limits: str) -> list[Statement]:
     """Explain the columns of the list of clusters. `pairs`: how many pairs of clusters were compared; `halves`: random halves of
-    the patients; `limits`: of the words for stability (`cluster_reliability.limits`)."""
+    the patients; `limits`: the limits of the words for stability (`cluster_reliability.limits`)."""
     return [
         say(
             "What marks it: a share in brackets stands where fewer than half of the cluster’s patients have the concept; the"

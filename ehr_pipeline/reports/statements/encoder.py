@@ -33,7 +33,7 @@ def trained(metrics: Mapping[str, Any]) -> list[Statement]:
 
 
 def _beside(metrics: Mapping[str, Any]) -> list[str]:
-    """The training targets in addition to the objective, in words."""
+    """Return the training targets in addition to the objective, in words."""
     words = {
         "contrastive": "two stretches of a record were to be nearer to each other than to those of other patients",
         "metadata": "attributes of the patients were to be predicted",

@@ -20,7 +20,7 @@ _VERDICT = {
     "worse": "worse than counting",
 }
 HARDLY = "hardly better than counting"
-"""In place of "no better", if the interval of the difference lies above zero: the gain is smaller than a reader would notice."""
+"""Used instead of "no better" if the interval of the difference lies above zero, but the gain is too small to matter."""
 
 
 def verdict(row: Mapping[str, Any], patients: str) -> Statement:

@@ -91,7 +91,7 @@ def profile(settings: Mapping[str, Any], *, substitutes: bool, confirmed: bool) 
 
 
 def shares(settings: Mapping[str, Any]) -> Statement:
-    """Say how much profile and encoder decide."""
+    """Say how much the profile and the encoder each contribute to distances between vectors."""
     share = settings["encoder_share"]
     return say(
         "The profile decides {profile} of the squared distance between two patients, the encoder {encoder}.",

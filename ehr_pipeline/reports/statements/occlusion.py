@@ -33,14 +33,14 @@ def rests_on(
 
 
 def _named(found: Occlusion | None, number: int, disclosure: Disclosure, verdict: str) -> list[Used]:
-    """The nameable concepts that the vectors of a cluster rest on; empty without evidence of subgroups."""
+    """Return the nameable concepts that the vectors of a cluster rest on; empty without evidence of subgroups."""
     if found is None or verdict == "none":
         return []
     return [one for one in found.used.get(number, ()) if disclosure.named(one.having) and one.lost >= LEAST]
 
 
 def _leads_nowhere(found: Occlusion | None, number: int, verdict: str) -> bool:
-    """Whether a cluster's patients are on average no nearer to its centre than to that of another cluster."""
+    """Return whether a cluster's patients are on average no nearer to its centre than to that of another cluster."""
     return found is not None and verdict != "none" and found.lead.get(number, 1.0) <= 0
 
 
@@ -71,7 +71,7 @@ def alone(found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosur
 
 
 def _single(resting: Mapping[int, str]) -> str:
-    """What clusters rest on, in words: a concept, or the mean age too."""
+    """Return what clusters rest on, in words: a concept, or the mean age too."""
     return "one concept or the mean age" if "mean age" in resting.values() else "one concept"
 
 

@@ -16,7 +16,7 @@ Groups = Sequence[Sequence[int]]
 
 
 def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> list[Statement]:
-    """Say who is in the clusters, and which groups of them can be relied on (`sure`: the numbers of their parts).
+    """Say who is in the clusters, and which groups of them can be relied on (`sure`: the cluster numbers of each such group).
 
     `made`: why patients are in one cluster (from `alike`). Clusters of fewer than `fewest` patients are not described.
     """

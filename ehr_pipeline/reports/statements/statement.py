@@ -26,7 +26,7 @@ class Rate(StrEnum):
     CHANGE = "change over time"
     """Patients change from one cluster to another."""
     AUDIT = "audit"
-    """The clusters go with an attribute."""
+    """The clusters are associated with an attribute."""
     NEIGHBOURS = "neighbours"
     """The neighbours of concepts mean something."""
     PREDICTIONS = "predictions"

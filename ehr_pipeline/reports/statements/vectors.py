@@ -30,7 +30,8 @@ class VectorMethod:
 
     @property
     def by_network(self) -> bool:
-        """Whether the network has any part in the vectors: of its own, by kinship, or by its choice of concepts."""
+        """Whether the network contributes to the vectors: by a part of its own, by the kinship of concepts, or by choosing
+        concepts."""
         own = not self.settings["profile"] or bool(self.settings["encoder_share"] or self.settings["kinship"])
         return own or (self.pooling == "list" and self.neighbours)
 

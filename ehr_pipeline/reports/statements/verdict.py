@@ -45,7 +45,8 @@ def invented(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> Stateme
 
 
 def _missed(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> bool:
-    """Whether groups were planted within diseases, and the tests, where they could be made, found no evidence of subgroups."""
+    """Return whether groups were planted within diseases, and the tests, where they could be made, found no evidence of
+    subgroups."""
     untold = evidence["verdict"] == "none" or (evidence["verdict"] == "differ" and evidence["traits"]["p"] is not None)
     return bool(untold and planted["groups"] > 1 and planted["disease"] < 1)
 

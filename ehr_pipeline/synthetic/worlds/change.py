@@ -48,7 +48,7 @@ def _rows(states: Mapping[str, Sequence[str]], book: Codebook) -> list[GroupRow]
 
 
 def _changes(person: Numbers, left: Sequence[str], joined: Sequence[str], on: Numbers, age: Numbers) -> pl.DataFrame:
-    """Table of the changes; empty where nobody changes."""
+    """Return the table of the changes; empty where nobody changes."""
     return pl.DataFrame(
         {
             "person": person,

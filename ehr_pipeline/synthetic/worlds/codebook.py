@@ -39,13 +39,13 @@ class Codebook:
         return self.table.codes["usage"].to_numpy().astype(float) / REGISTERED
 
     def row(self, code: str) -> int:
-        """The row of a code. Raises KeyError for a code that practices did not use."""
+        """Return the row of a code. Raises KeyError for a code that practices did not use."""
         return self._rows[code]
 
     def rows(self, codes: Iterable[str]) -> NDArray[np.int64]:
-        """The rows of `codes`. Raises KeyError for a code that practices did not use."""
+        """Return the rows of `codes`. Raises KeyError for a code that practices did not use."""
         return np.array([self.row(code) for code in codes], np.int64)
 
     def concept(self, row: int) -> str:
-        """The CUI of a code's preferred concept, or ''."""
+        """Return the CUI of a code's preferred concept, or ''."""
         return self.table.codes["cui"][int(row)] or ""

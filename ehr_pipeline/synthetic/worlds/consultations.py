@@ -72,7 +72,7 @@ SPECIAL = re.compile(
 
 
 def for_everybody(book: Codebook, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The codes among `rows` that, by their names, fit patients of any sex and age and mean no lifelong disease."""
+    """Return the codes among `rows` that, by their names, fit patients of any sex and age and mean no lifelong disease."""
     names = book.names
     unfit = (LIFELONG, SPECIAL, *(rule[0] for rule in RULES))
     fits = np.array([not any(pattern.search(names[row]) for pattern in unfit) for row in rows], bool)

@@ -31,7 +31,7 @@ POPULATION = (6.0, 6.3, 5.8, 5.4, 6.2, 6.8, 6.7, 6.6, 6.1, 6.8, 7.0, 6.3, 5.4, 5
 
 
 def population(women: bool) -> Floats:
-    """Share of the people of one sex at each whole year of age from 0 to 99 (100,); sums to 1."""
+    """Return the share of the people of one sex at each whole year of age from 0 to 99 (100,); sums to 1."""
     weights = np.repeat(np.array(POPULATION) / 5, 5)
     ages = np.arange(100)
     older = np.where(ages > 75, 1 + 0.02 * (ages - 75), 1.0)  # women live longer
@@ -78,14 +78,14 @@ class Diagnosis:
         return share
 
     def ever(self, women: bool) -> float:
-        """Share of one sex who will ever have it."""
+        """Return the share of the people of one sex who will ever have the diagnosis."""
         return self._ever[0 if women else 1]
 
     @cached_property
     def _ever(self) -> tuple[float, float]:
         middle = np.interp(np.arange(100) + 0.5, AGES, self.reached)
         old = np.arange(100) >= self.of_age
-        # By sex, the share of people of that age who would have it if everybody ever had it.
+        # By sex, the share of people of that age who would have the diagnosis if everybody got it at some time.
         both = [float((population(sex) * middle)[old].sum() / population(sex)[old].sum()) for sex in (True, False)]
         if self.women_to_men == 0:
             return 0.0, 2 * self.prevalence / both[1]
@@ -93,12 +93,12 @@ class Diagnosis:
         return self.women_to_men * men, men
 
     def prevalence_by_age(self, women: bool) -> Floats:
-        """Share of the people of one sex who have the diagnosis by each of AGES (ages,)."""
+        """Return the share of the people of one sex who have the diagnosis by each of AGES (ages,)."""
         return self.ever(women) * self.reached
 
     @cached_property
     def overall(self) -> float:
-        """Share of people of all ages who have it."""
+        """Share of the people of all ages who have the diagnosis."""
         curves = [np.interp(np.arange(100) + 0.5, AGES, self.prevalence_by_age(sex)) for sex in (True, False)]
         return float(
             np.mean([(population(sex) * curve).sum() for sex, curve in zip((True, False), curves, strict=True)])
@@ -134,15 +134,16 @@ class Diagnoses:
         return tuple(row.name for row in self.rows)
 
     def index(self, name: str) -> int:
-        """The index of a diagnosis, both of its row here and of its column in a block."""
+        """Return the index of a diagnosis, both of its row here and of its column in a block."""
         return self.names.index(name)
 
     def factors_of(self, name: str) -> list[Factor]:
-        """The factors that raise the hazard of a diagnosis."""
+        """Return the factors that raise the hazard of a diagnosis."""
         return [factor for factor in self.factors if factor.diagnosis == name]
 
     def cumulative_hazard(self, name: str, women: bool) -> Floats:
-        """Cumulative hazard by each of AGES (ages,) of people without any factor, such that the population has the prevalence.
+        """Return the cumulative hazard by each of AGES (ages,) of people without any factor, such that the population has the
+        prevalence.
 
         With a gamma frailty of variance v, S = (1 + v H)^(-1/v). The hazard of the population is divided by the mean hazard ratio
         of the factors at each age. Factors are taken as independent. Where diagnosis and factor share the frailty, the factor's

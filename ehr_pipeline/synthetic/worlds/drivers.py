@@ -94,13 +94,13 @@ def draw_drivers(block: Block) -> Drivers:
 
 
 def at_risk(block: Block) -> NDArray[np.bool_]:
-    """Whether a patient is registered on each index day, and has been for a year (people, years)."""
+    """Return whether a patient is registered on each index day, and has been for a year (people, years)."""
     start, end = block.days("start")[:, None], block.days("end")[:, None]
     return (start + 365 <= INDEX) & (end >= INDEX)
 
 
 def have_both(drivers: Drivers, outcome: Outcome) -> NDArray[np.bool_]:
-    """Whether a patient has both A and B before each index day (people, years)."""
+    """Return whether a patient has both A and B before each index day (people, years)."""
     if not outcome.pair:
         return np.zeros((BLOCK, len(INDEX)), bool)
     first, second = drivers.begins[outcome.pair]
@@ -108,7 +108,7 @@ def have_both(drivers: Drivers, outcome: Outcome) -> NDArray[np.bool_]:
 
 
 def count_before(person: Numbers, when: Numbers, days: int) -> Floats:
-    """Number of events in the `days` days before each index day (people, years)."""
+    """Return the number of events in the `days` days before each index day (people, years)."""
     counted = np.zeros((BLOCK, len(INDEX)))
     for year, index in enumerate(INDEX):
         here = (when < index) & (when >= index - days)
@@ -117,7 +117,7 @@ def count_before(person: Numbers, when: Numbers, days: int) -> Floats:
 
 
 def score(block: Block, drivers: Drivers, outcome: Outcome) -> Floats:
-    """The state of the outcome's driver on each index day (people, years). The hazard follows from this state."""
+    """Return the state of the outcome's driver on each index day (people, years). The hazard follows from this state."""
     age = (INDEX - block.days("birth")[:, None]) / YEAR / 25
     woman = block.people["female"].astype(bool)[:, None]
     match outcome.driver:
@@ -142,7 +142,7 @@ def score(block: Block, drivers: Drivers, outcome: Outcome) -> Floats:
 
 
 def _ordered(drivers: Drivers, outcome: Outcome) -> Floats:
-    """1 for A before B, -1 for B before A, 0 where either is missing (people, years)."""
+    """Return 1 for A before B, -1 for B before A, and 0 where either is missing (people, years)."""
     first, second = drivers.begins[outcome.pair]
     sign = np.where(first < second, 1.0, -1.0)[:, None]
     return np.where(have_both(drivers, outcome), sign, 0.0)

@@ -99,7 +99,7 @@ KINDS = {
 
 
 def _findings(kind: Kind, book: Codebook) -> Iterator[GroupRow]:
-    """The findings of each group of a mechanism."""
+    """Yield the findings of each group of a mechanism."""
     for place, group in enumerate(kind.groups):
         codes = FAMILIES[group].codes if kind.name == "synonyms" else kind.codes
         codes = codes[place : place + 1] if kind.name == "counts" else codes

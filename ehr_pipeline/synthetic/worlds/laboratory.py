@@ -1,4 +1,4 @@
-"""Measurements and laboratory tests. They are taken in panels, more often from older patients, and if a diagnosis needs them.
+"""Measurements and laboratory tests: taken in panels, more often from older patients and from those whose diagnosis calls for them.
 
 Over the whole population, each code is recorded as often as in the NHS file; the spread over ages and diseases is assumed.
 """
@@ -23,12 +23,12 @@ def weights_of(text: str) -> Floats:
 
 
 def by_sex(women_to_men: float) -> tuple[float, float]:
-    """Weights of women and of men that have this ratio and a mean of 1."""
+    """Return weights of women and of men that have this ratio and a mean of 1."""
     return 2 * women_to_men / (1 + women_to_men), 2 / (1 + women_to_men)
 
 
 def mean_weight(weights: Floats, women_to_men: float) -> float:
-    """Mean over the population of the product of the weights by age band and the weights by sex."""
+    """Return the mean over the population of the product of the weights by age band and the weights by sex."""
     bands = np.searchsorted(AGE_BANDS, np.arange(100) + 0.5, side="right")
     shares = [(population(women) * weights[bands]).sum() for women in (True, False)]
     return float(np.mean([share * factor for share, factor in zip(shares, by_sex(women_to_men), strict=True)]))

@@ -21,7 +21,7 @@ YEAR = 365.25
 
 
 def day(text: str) -> int:
-    """A date as days from 1970-01-01."""
+    """Return a date as days from 1970-01-01."""
     return int(np.datetime64(text, "D").astype(int))
 
 
@@ -30,7 +30,7 @@ FIRST_DAY, LAST_DAY = day("2000-01-01"), day("2019-03-31")
 
 
 def keyed(seed: int, mechanism: str, block: int | None = None) -> np.random.Generator:
-    """Random generator of a mechanism for one block, or, without a block, for what all patients share."""
+    """Return a random generator of a mechanism for one block, or, without a block, for what all patients share."""
     words = [seed, zlib.crc32(mechanism.encode())]
     return np.random.default_rng(words if block is None else [*words, block])
 
@@ -45,12 +45,12 @@ class Events:
 
     @classmethod
     def of(cls, person: NDArray[np.integer], day: NDArray[np.integer], code: NDArray[np.integer]) -> "Events":
-        """Events from integer arrays of any type."""
+        """Make events from integer arrays of any type."""
         return cls(person.astype(np.int32), day.astype(np.int32), code.astype(np.int32))
 
     @classmethod
     def joined(cls, parts: list["Events"]) -> "Events":
-        """The events of all `parts`, concatenated."""
+        """Return the events of all `parts`, concatenated."""
         if not parts:
             return cls(*(np.empty(0, np.int32) for _ in range(3)))
         return cls(
@@ -60,7 +60,7 @@ class Events:
         )
 
     def where(self, kept: NDArray[np.bool_]) -> "Events":
-        """The events for which `kept` (events,) is true."""
+        """Return the events for which `kept` (events,) is true."""
         return Events(self.person[kept], self.day[kept], self.code[kept])
 
 
@@ -93,15 +93,15 @@ class Block:
         return self.number * BLOCK + np.arange(BLOCK)
 
     def rng(self, mechanism: str) -> np.random.Generator:
-        """Random generator of a mechanism for this block."""
+        """Return a random generator of a mechanism for this block."""
         return keyed(self.seed, mechanism, self.number)
 
     def days(self, name: str) -> Days:
-        """Column `name` of `people` as days or whole numbers (BLOCK,)."""
+        """Return the column `name` of `people` as days or whole numbers (BLOCK,)."""
         return self.people[name].astype(np.int64)
 
     def floats(self, name: str) -> Floats:
-        """Column `name` of `people` as real numbers (BLOCK,)."""
+        """Return the column `name` of `people` as real numbers (BLOCK,)."""
         return self.people[name].astype(np.float64)
 
     def record(self, person: NDArray[np.integer], day: NDArray[np.integer], code: NDArray[np.integer]) -> None:
@@ -109,7 +109,7 @@ class Block:
         self.parts.append(Events.of(person, day, code))
 
     def registered(self, person: NDArray[np.integer], day: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Whether each `day` lies within the registration of the `person` beside it; both (events,)."""
+        """Return whether each `day` lies within the registration of the `person` beside it; both (events,)."""
         inside: NDArray[np.bool_] = (day >= self.days("start")[person]) & (day <= self.days("end")[person])
         return inside
 
@@ -127,7 +127,7 @@ class GroupRow:
 
     @classmethod
     def of_code(cls, group: str, code: str, book: Codebook) -> "GroupRow":
-        """The row for a finding of a group, with its code."""
+        """Return the row for a finding of a group, with its code."""
         row = book.row(code)
         return cls(group, "", book.names[row], code, book.concept(row), None)
 

@@ -1,6 +1,7 @@
-"""Differences between records without any subgroup: traits, practices, calendar, access to care, referral. Sizes are assumed.
+"""Differences between records that are no subgroups of a disease: traits, practices, calendar, access to care, referral. Their
+sizes are assumed.
 
-None of these is a subgroup of a disease: a method that finds such subgroups here is wrong.
+A method that finds subgroups here is wrong.
 """
 
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ visits a year after the first one."""
 
 
 def codes_of_kind(book: Codebook, endings: tuple[str, ...], ranks: range) -> Numbers:
-    """Rows of codes with a concept whose names end in one of `endings`, among those whose rank by usage is in `ranks`."""
+    """Return rows of codes with a concept whose names end in one of `endings`, among those whose rank by usage is in `ranks`."""
     here = [row for row in ranks if book.names[row].endswith(endings) and book.concept(row)]
     return np.array(here, np.int64)
 
@@ -165,7 +166,7 @@ def recorded_as_often(rng: np.random.Generator, events: Events, factor: Floats) 
 
 
 def _another_day(rng: np.random.Generator, events: Events, person: NDArray[np.integer]) -> NDArray[np.int32]:
-    """The day of a random event of each `person`."""
+    """Return the day of a random event of each `person`."""
     order = np.argsort(events.person, kind="stable")
     first = np.searchsorted(events.person[order], person, side="left")
     last = np.searchsorted(events.person[order], person, side="right")
@@ -173,7 +174,7 @@ def _another_day(rng: np.random.Generator, events: Events, person: NDArray[np.in
 
 
 class Calendar(Mechanism):
-    """Codes that stop on a day; from then on, another code with the same meaning is recorded."""
+    """Some codes are no longer recorded from a given day on; another code with the same meaning replaces them."""
 
     name = "calendar"
 
@@ -208,7 +209,7 @@ class Calendar(Mechanism):
 
 
 class Access(Mechanism):
-    """Patients differ, much more than without this mechanism, in how readily they come, and so in how much is recorded."""
+    """Patients differ much more than otherwise in how readily they consult, and so in how much is recorded about them."""
 
     name = "access"
 
@@ -219,7 +220,7 @@ class Access(Mechanism):
 
 
 class Referral(Mechanism):
-    """Patients who are referred to a centre, mostly from practices near it, and have its codes from then on."""
+    """Some patients, mostly of practices near a centre, are referred to it; from then on, its codes are recorded for them."""
 
     name = "referral"
 

@@ -19,7 +19,7 @@ HISTORY_ENTERED = 0.9
 
 
 def onset_age(exposure: Floats, hazard: Floats, switches: list[tuple[Floats, float]]) -> Floats:
-    """Ages in years at which the cumulative hazard reaches `exposure` (people,); infinity where it never does.
+    """Return ages in years at which the cumulative hazard reaches `exposure` (people,); infinity where it never does.
 
     `hazard` is the cumulative hazard by AGES. A switch is a pair of ages (people,) and a ratio, which multiplies the hazard from
     these ages on.

@@ -42,7 +42,7 @@ LEAK = ("pneumonia", "170609005", 0.9)
 
 
 def weighted_auroc(score: Floats, cases: Floats, controls: Floats) -> float:
-    """Chance that a case has a higher score than a control; ties count half.
+    """Return the chance that a case has a higher score than a control; ties count half.
 
     `cases` and `controls` (n,) are the weights with which each score counts as that of a case, and as that of a control.
     """
@@ -53,12 +53,12 @@ def weighted_auroc(score: Floats, cases: Floats, controls: Floats) -> float:
 
 
 def yearly(monthly: Floats) -> Floats:
-    """The risk within twelve months, from the chance in each month."""
+    """Return the risk within twelve months, from the chance in each month."""
     return 1 - (1 - monthly) ** 12
 
 
 def _chance(outcome: Outcome, base: float, strength: float, score: Floats) -> Floats:
-    """The chance in each month.
+    """Return the chance in each month.
 
     If the driver is an order, the factors of the two orders (A first, B first) average 1, so that having both is not informative.
     """
@@ -261,7 +261,7 @@ def _calibrated(
 
 
 def _base(outcome: Outcome, strength: float, scores: Floats) -> float:
-    """The base hazard that gives the planned mean risk, by iteration: risks are nearly in proportion to it."""
+    """Return the base hazard that gives the planned mean risk, by iteration: risks are nearly in proportion to it."""
     base = MEAN_RISK / 12 / float(np.exp(np.minimum(strength * scores, 40)).mean())
     for _ in range(8):
         base *= MEAN_RISK / float(yearly(_chance(outcome, base, strength, scores)).mean())

@@ -37,7 +37,7 @@ class World:
 
     @classmethod
     def of(cls, seed: int, cohort_share: float) -> "World":
-        """A world with the shipped tables."""
+        """Return a world with the shipped tables."""
         return cls(seed, cohort_share, Diagnoses.read(), Codebook(CodeTable.read()))
 
 
@@ -68,7 +68,7 @@ def _sites(world: World) -> Mechanism:
 
 
 def _of_others(world: World, but: set[Callable[[World], Mechanism]]) -> NDArray[np.int64]:
-    """Rows of the codes that other mechanisms record in any plan; codes drawn from the rest are compatible with all plans."""
+    """Return the rows of codes that mechanisms other than `but` record in any plan: codes drawn from the rest fit every plan."""
     diagnoses, book = world.diagnoses, world.book
     usual = [Care(diagnoses, book), Laboratory(diagnoses, book), SubtleGroups(book, world.seed, tuple(KINDS))]
     builds = dict.fromkeys(build for plan in PLANS.values() for build in plan.adds)

@@ -35,7 +35,7 @@ SHORTEST_YEARS = 0.1
 
 
 def stay(age: Floats) -> Floats:
-    """Mean years that patients of each age have been with their practice. Assumed."""
+    """Return the mean years that patients of each age have been with their practice. Assumed."""
     return np.interp(age, [0, 18, 25, 35, 50, 65, 80], [12, 8, 4, 6, 12, 18, 20])
 
 

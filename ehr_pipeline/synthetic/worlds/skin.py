@@ -99,7 +99,7 @@ GROUPS = (
 
 
 def mean_ratios(diagnoses: Diagnoses) -> dict[str, float]:
-    """Mean hazard ratio of each diagnosis in the whole population. A diagnosis' hazard is divided by this ratio to keep its
+    """Return the mean hazard ratio of each diagnosis in the whole population. A diagnosis' hazard is divided by it to keep its
     prevalence.
 
     Where a group's disease is itself a factor of the diagnosis, its patients are weighted by that factor's hazard ratio.
@@ -122,7 +122,7 @@ def mean_ratios(diagnoses: Diagnoses) -> dict[str, float]:
 
 
 def group_shares(disease: str, age: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The indices of a disease's groups (groups,), and the share of each group among patients with the disease at each `age`
+    """Return the indices of a disease's groups (groups,), and the share of each group among patients with the disease at each `age`
     (people, groups).
     """
     numbers = np.array([number for number, group in enumerate(GROUPS) if group.disease == disease])
@@ -134,7 +134,7 @@ def group_shares(disease: str, age: NDArray[np.float64]) -> tuple[NDArray[np.int
 
 
 def patients_truth(meaning: str) -> dict[str, str]:
-    """Columns of patients.csv with their meanings; `meaning` describes the column `group`."""
+    """Return columns of patients.csv with their meanings; `meaning` describes the column `group`."""
     return {
         "patient_id": "patient",
         "disease": "skin disease by which the patient belongs to the cohort; empty outside it",
@@ -190,7 +190,7 @@ class SkinGroups(Mechanism):
         )
 
     def _disease(self, block: Block) -> NDArray[np.int64]:
-        """The disease for which a patient was chosen, or else the first recorded one of the five, or NOBODY (BLOCK,)."""
+        """Return the disease for which a patient was chosen, or else the first recorded one of the five, or NOBODY (BLOCK,)."""
         columns = [self.diagnoses.index(name) for name in SKIN_DISEASES]
         known = block.known[:, columns]
         first = np.where(np.isfinite(known).any(axis=1), known.argmin(axis=1), NOBODY)

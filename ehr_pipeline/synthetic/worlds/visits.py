@@ -24,7 +24,7 @@ class Visits:
 
     @classmethod
     def of(cls, block: Block) -> "Visits":
-        """The visits that earlier mechanisms have made."""
+        """Return the visits that earlier mechanisms have made."""
         events = Events.joined(block.parts)
         events = events.where(block.registered(events.person, events.day))
         key = np.unique(events.person.astype(np.int64) * 2**20 + events.day + 2**18)
@@ -55,7 +55,7 @@ class Visits:
         return quarters
 
     def pick(self, rng: np.random.Generator, wanted: NDArray[np.integer], allowed: Mask | None = None) -> Numbers:
-        """Rows of `wanted` (BLOCK,) random visits of each patient, without repeats, from those that are `allowed` (visits,).
+        """Return rows of `wanted` (BLOCK,) random visits of each patient, without repeats, from those that are `allowed` (visits,).
 
         If fewer visits are allowed than wanted, all of these are taken.
         """
@@ -67,7 +67,7 @@ class Visits:
         return rows[rank < wanted[person]]
 
     def following(self, begin: Floats, wanted: int, who: Mask) -> Numbers:
-        """Rows of `wanted` consecutive visits of each patient, beginning with the first on or after day `begin` (BLOCK,).
+        """Return rows of `wanted` consecutive visits of each patient, beginning with the first on or after day `begin` (BLOCK,).
 
         If too few visits follow, the patient's last ones are taken. Only patients in `who` (BLOCK,) are included; each must have
         `wanted` visits or more.
@@ -77,7 +77,7 @@ class Visits:
         return (at[who][:, None] + np.arange(wanted)).ravel()
 
     def pairs(self, rng: np.random.Generator, wanted: NDArray[np.integer]) -> Numbers:
-        """Rows of the first visits of `wanted` (BLOCK,) random pairs of each patient, or of all pairs if there are fewer.
+        """Return rows of the first visits of `wanted` (BLOCK,) random pairs of each patient, or of all pairs if there are fewer.
 
         A pair is two consecutive visits in the same quarter of the record. No two pairs share a visit.
         """

@@ -53,7 +53,7 @@ def begun(mechanisms: Sequence[Mechanism], world: World, number: int) -> Block:
 
 
 def draw(mechanisms: Sequence[Mechanism], world: World, number: int) -> tuple[Block, Events]:
-    """Draw block `number`, and the events note in it."""
+    """Draw block `number`, and the events in it."""
     block = begun(mechanisms, world, number)
     for mechanism in mechanisms:
         mechanism.events(block)
@@ -120,7 +120,7 @@ def _clear(landing: Path, truth: Path) -> None:
 
 
 def facts(plans: Sequence[str], patients: int, seed: int, cohort_share: float) -> dict[str, object]:
-    """The version and the arguments from which an extract was made, for dirt.json."""
+    """Return the version and the arguments from which an extract was made, for dirt.json."""
     return {
         "version": VERSION,
         "plans": sorted(set(plans)),
@@ -131,7 +131,7 @@ def facts(plans: Sequence[str], patients: int, seed: int, cohort_share: float) -
 
 
 def is_there(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_share: float = 0.5) -> bool:
-    """Whether `out` already holds this extract. dirt.json is written last, so an extract that has it is complete."""
+    """Return whether `out` already holds this extract. dirt.json is written last, so an extract that has it is complete."""
     path = out / "truth" / "dirt.json"
     if not path.is_file():
         return False

@@ -33,7 +33,7 @@ class Years:
 
     @classmethod
     def of(cls, block: Block) -> "Years":
-        """The registered years of a block's patients."""
+        """Return the registered years of a block's patients."""
         start, end = block.days("start"), block.days("end")
         count = np.maximum(np.ceil((end - start + 1) / YEAR).astype(np.int64), 1)
         person = np.repeat(np.arange(len(count)), count)
@@ -59,7 +59,7 @@ class Years:
         return np.searchsorted(AGE_BANDS, self.age, side="right")
 
     def somewhere(self, rng: np.random.Generator, row: NDArray[np.integer]) -> Numbers:
-        """A random day in each of the years in `row`, which are indices of rows and may repeat."""
+        """Return a random day in each of the years in `row`, which are indices of rows and may repeat."""
         days: Numbers = self.first[row] + np.floor(rng.random(len(row)) * self.length[row] * YEAR).astype(np.int64)
         return days
 
