@@ -1,8 +1,8 @@
-"""The declarations of the chain's assets: one entry for each, in the order in which they are made.
+"""Declare all assets of the pipeline: one entry for each, in the order in which they are made.
 
-Adding an asset takes a folder for its stage (code, settings class, `COUNTED`), a section in `study.settings.Study`, and an entry in
-data.py, tasks.py, results.py or forecasts.py. Dagster's graph, checks, code versions, columns and their lineage, mirror and
-plan follow from it.
+To add an asset, add a folder for its stage (code, settings class, `COUNTED`), a section in `study.settings.Study`, and an entry in
+data.py, tasks.py, results.py or forecasts.py. Dagster's graph, checks, code versions, columns and their lineage, the mirror and the
+plan all follow from the entry.
 """
 
 from ehr_pipeline.assets.data import DATA
@@ -16,7 +16,7 @@ ASSETS = {asset.name: asset for asset in (*DATA, *TASKS, *RESULTS, *FORECASTS, *
 
 
 def of_study(study: Study) -> tuple[str, ...]:
-    """The names of the assets that a study makes; without a cohort, only those that do not depend on one."""
+    """Return the names of the assets that a study makes; if it defines no cohort, only those that need none."""
     left_out: set[str] = set()
     for name, asset in ASSETS.items():
         if not study.embeddings.cohort and (name == COHORT or left_out & {*asset.reads}):

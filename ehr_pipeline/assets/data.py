@@ -28,7 +28,7 @@ _SCALE = "data_scale.py, 10 times the rows"
 
 
 def _raw_columns(study: Study) -> pa.Schema:
-    """The columns of the tables of events and patients, one after the other; a column that both have is listed once."""
+    """Return the columns of the tables of events and of patients, in this order; a column that both have is listed once."""
     patients = schemas.patients(study.records.attributes)
     return pa.schema(
         [*schemas.RAW_EVENTS, *(field for field in patients if field.name not in schemas.RAW_EVENTS.names)]
@@ -36,14 +36,14 @@ def _raw_columns(study: Study) -> pa.Schema:
 
 
 def _outside_observation(study: Study) -> dict[str, Any]:
-    """The setting for events outside their patient's observation. It is left out if it has its default value, which keeps these
-    events."""
+    """Return the setting for events outside the observation period, or nothing if it has its default, which keeps them."""
     chosen = study.records.outside_observation
     return {} if chosen == "keep" else {"outside_observation": chosen}
 
 
 def _dataset_lineage(study: Study) -> dict[str, Sources]:
-    """Source columns of the data set. A derived attribute fills gaps in the attribute of the same name from patient files."""
+    """Return the source columns of the data set's columns. A derived attribute fills gaps in the patient files' attribute of its
+    name."""
     found: dict[str, Sources] = {
         "patient_id": EVENT[:1],
         **{name: ((RAW_RECORDS, name),) for name in ("birth_date", "birth_precision", "sex")},
@@ -59,8 +59,8 @@ def _dataset_lineage(study: Study) -> dict[str, Sources]:
 DATA = (
     Asset(
         name=RAW_RECORDS,
-        description="One extract's text as typed columns, hash-bucketed by patient; rejected rows in a quarantine with "
-        "file, line, reason.\n\n"
+        description="The rows of one extract as typed columns, in buckets by a hash of the patient id. Rejected rows go "
+        "into a quarantine with file, line and reason.\n\n"
         "An extract is a folder in the landing folder (`records.landing`), and a partition of this asset, "
         "registered when the definitions are loaded or by the sensor `register_new_extracts`.",
         reads=(),
@@ -91,8 +91,8 @@ DATA = (
     Asset(
         name=EXTRACT_CATALOG,
         description="All extracts that were read and passed their checks, each with its data version.\n\n"
-        "Everything downstream depends on this one asset: Dagster ignores a dependence on a hundred partitions "
-        "or more.",
+        "Everything downstream depends on this one asset, because Dagster, when it decides what is stale, ignores a "
+        "dependency on 100 or more partitions.",
         reads=(RAW_RECORDS,),
         version="3",
         section="records.mode",
@@ -106,7 +106,8 @@ DATA = (
     ),
     Asset(
         name=MAPPED_EVENTS,
-        description="Patient, date, UMLS concept: every code mapped, kept as its own token, or counted as lost.",
+        description="Events with patient, date and UMLS concept. Each code was mapped, kept as a concept of its own,"
+        " or counted as lost.",
         reads=(EXTRACT_CATALOG,),
         version="7",
         section="events",
@@ -114,7 +115,11 @@ DATA = (
             rows.rows_conserved,
             rows.schema("events", lambda study: schemas.MAPPED_EVENTS),
             rows.rows_as_counted("events"),
-            Check("rows_taken_up", "Every raw event was taken up.", rows.rows_taken_up(EXTRACT_CATALOG, "")),
+            Check(
+                "rows_taken_up",
+                "Every raw event was either mapped or counted as lost.",
+                rows.rows_taken_up(EXTRACT_CATALOG, ""),
+            ),
             data.mapping_coverage,
             lists.cohort_recorded,
             data.snomed_recognised,
@@ -141,7 +146,8 @@ DATA = (
     ),
     Asset(
         name=VOCABULARY,
-        description="Concept to token id, with name, semantic types and counts; what was dropped, and why.",
+        description="The concepts that become tokens, each with token id, name, semantic types and counts; and the"
+        " concepts left out, with the reason.",
         reads=(MAPPED_EVENTS,),
         reads_for_sides=(EXTRACT_CATALOG,),
         version="2",
@@ -181,7 +187,11 @@ DATA = (
         checks=(
             rows.rows_conserved,
             rows.schema("patients", lambda study: schemas.patient_dataset(study.attributes)),
-            Check("rows_taken_up", "Every mapped event was taken up.", rows.rows_taken_up(MAPPED_EVENTS, "")),
+            Check(
+                "rows_taken_up",
+                "Every mapped event reached the data set or was counted as left out.",
+                rows.rows_taken_up(MAPPED_EVENTS, ""),
+            ),
             rows.rows_as_counted("patients", "patients"),
             data.tokens_in_vocabulary,
         ),
@@ -194,8 +204,8 @@ DATA = (
     ),
     Asset(
         name=DATA_SPLIT,
-        description="Training and validation patients, by a keyed hash of the patient id: a patient keeps its side for "
-        "ever.",
+        description="The side (training, validation or test) of each patient, by a keyed hash of the patient id or a"
+        " column of the patient file. New extracts do not change it.",
         reads=(PATIENT_DATASET,),
         reads_for_sides=(EXTRACT_CATALOG,),
         section="patients.split",

@@ -39,8 +39,8 @@ def _forecasts(study: Study, read: Mapping[str, Artifact], launch: Launch, out: 
 FORECASTS = (
     Asset(
         name=asset_names.FORECASTS,
-        description="Which concepts follow on a drawn visit of patients from whom nothing was learned: foreseen by the encoder at"
-        " an appended mask, and by counting. Empty without a test side.",
+        description="Which concepts follow after a randomly drawn visit of test patients, forecast by the encoder and"
+        " by counting. Empty without a test side.",
         reads=(VOCABULARY, PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT),
         build=_forecasts,
         version="2",
@@ -52,7 +52,7 @@ FORECASTS = (
             forecasts.test_side_unseen,
             Check(
                 "enough_patients",
-                f"At least {evaluate.FEWEST} patients have a new, and as many a recurring, concept in the next year.",
+                f"In the next year, at least {evaluate.FEWEST} patients have a new concept, and as many a recurring one.",
                 forecasts.enough_patients,
                 blocking=False,
                 applies=lambda study: study.patients.split.leaves_out,

@@ -1,4 +1,4 @@
-"""Values that decide an asset's result, in addition to its section of the settings."""
+"""Compute the values, beyond an asset's section of the settings, that determine its result."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,15 +17,15 @@ from ehr_pipeline.tables.asset_names import DATA_SPLIT, ENCODER_CHECKPOINT, PATI
 
 PACKAGE = Path(__file__).parents[1]
 COUNTED_IN = tuple(f"{room}/__init__.py" for room in dict.fromkeys(map(room_of, STAGES)))
-"""Modules that declare what each stage counts, which the report page shows."""
+"""The modules that describe each stage's counts; the report page shows these descriptions."""
 _IMPORT = re.compile(r"^ *from ehr_pipeline\.([\w.]+) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
 
 
 def version_of_page(room: str, *more: str, package: Path = PACKAGE) -> str:
-    """A version computed from the paths in the package, and the bytes, of everything that decides a page.
+    """Return a version of a page: a hash of all the code files that determine it.
 
-    These are all files of the page's package, the modules that its modules import, and `more`. The page is made again after any
-    change, which is quick.
+    These are the files of the package folder `room`, the modules that these import, and `more`. A change in any of them makes the
+    page anew, which is quick.
     """
     sources = [path for path in (package / room).rglob("*") if path.suffix in (".py", ".j2", ".css", ".js")]
     imported = [each for path in sources if path.suffix == ".py" for each in _imported(path, package)]
@@ -34,7 +34,7 @@ def version_of_page(room: str, *more: str, package: Path = PACKAGE) -> str:
 
 
 def _imported(path: Path, package: Path) -> Iterator[Path]:
-    """The modules of the package from which a module imports."""
+    """Yield the modules of the package that a module imports."""
     for module, several, one in _IMPORT.findall(path.read_text(encoding="utf-8")):
         place = package.joinpath(*module.split("."))
         if place.is_dir():
@@ -48,12 +48,13 @@ ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
 
 
 def seed(study: Study) -> dict[str, Any]:
-    """The seed of everything random."""
+    """Return the seed of all random numbers."""
     return {"seed": study.study.seed}
 
 
 def split_settings(study: Study) -> SplitSettings:
-    """The settings of the split, with its key: from the settings file, else from the store's split, else from the store's key.
+    """Return the settings of the split with its key: from the settings file, else from the store's existing split, else the store's
+    own key.
 
     So a new study never gets a key that others know, and an existing split keeps its key when the store's key changes.
     """
@@ -66,31 +67,31 @@ def split_settings(study: Study) -> SplitSettings:
 
 
 def transferred(study: Study) -> dict[str, Any]:
-    """A hash of the checkpoint, from another study, that the encoder starts from; empty if it starts from none."""
+    """Return a hash of another study's checkpoint from which the encoder starts; empty if training starts from random weights."""
     folder = study.encoder.transfer.checkpoint
     return {"transferred": typed_settings.file_hash(Path(folder) / SUMS)} if folder else {}
 
 
 def habits(study: Study) -> dict[str, Any]:
-    """The patient column, such as the practice, by which habits of recording differ (`embeddings.vectors.habits`)."""
+    """Return the patient column, such as the practice, whose recording habits are to be removed (`embeddings.vectors.habits`)."""
     return {"habits": study.embeddings.vectors.habits}
 
 
 def sides(study: Study) -> dict[str, Any]:
-    """A hash of the settings that decide which patients are used for training; empty if all are. The settings include the key."""
+    """Return a hash of the settings, with the key, that determine who is used for training; empty if all patients are."""
     return {SIDES: hash_of(typed_settings.identity(split_settings(study)))} if study.patients.split.leaves_out else {}
 
 
 def encoder_shape(study: Study) -> dict[str, Any]:
-    """The encoder settings that the embedding job needs."""
+    """Return the encoder settings that an embedding job needs."""
     return {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
 
 
 def encoder_job(
     kind: type[AnyEncoderJob], study: Study, read: Mapping[str, Artifact], work: Path, batch_tokens: int, **further: Any
 ) -> AnyEncoderJob:
-    """A job that runs the encoder on the patients of the data set, in the folder `work`. `further` are the fields that its kind of
-    job has in addition."""
+    """Return a job, of the class `kind`, that runs the encoder on the patients of the data set in the folder `work`. `further` are
+    the fields that only this class has."""
     return kind(
         checkpoint=read[ENCODER_CHECKPOINT].file("checkpoint"),
         vocabulary=read[VOCABULARY].path,
@@ -104,21 +105,21 @@ def encoder_job(
 
 
 def of_predictions(study: Study) -> dict[str, Any]:
-    """Values that decide the results of tasks, in addition to the settings of predictions; empty without tasks."""
+    """Return the values beyond the prediction settings that determine task results; empty if the study has no tasks."""
     if not study.tasks.any:
         return {}
     return {**seed(study), **encoder_shape(study), "audited": study.reports.audited}
 
 
 def of_forecasts(study: Study) -> dict[str, Any]:
-    """Values that decide forecasts, in addition to their settings: seed, sides, encoder shape; empty without a test side."""
+    """Return the values beyond their settings that determine forecasts: seed, split, encoder shape; empty without a test side."""
     if not study.patients.split.leaves_out:
         return {}
     return {**seed(study), **sides(study), **encoder_shape(study)}
 
 
 def of_tasks(study: Study) -> dict[str, Any]:
-    """Values that decide labels, in addition to the settings of tasks: seed, split, screened types; empty without tasks."""
+    """Return the values beyond the task settings that determine labels: seed, split, semantic types; empty without tasks."""
     if not study.tasks.any:
         return {}
     values: dict[str, Any] = {**seed(study), "split": hash_of(typed_settings.identity(split_settings(study)))}

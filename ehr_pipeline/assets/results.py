@@ -25,7 +25,7 @@ from ehr_pipeline.tables.asset_names import (
 )
 
 WIDTH = 1
-"""Placeholder width of vectors in column schemas, where it is not known from data."""
+"""The vector width shown in column schemas; the real width is only known from the data."""
 VISITS: Sources = ((PATIENT_DATASET, "visits"),)
 RECORD: Sources = (*VISITS, (PATIENT_DATASET, "birth_date"))
 CHOSEN: Sources = ((VOCABULARY, "concept"), (CONCEPT_EMBEDDINGS, "neighbour"))
@@ -49,7 +49,8 @@ def _clusters_lineage(study: Study) -> dict[str, Sources]:
 RESULTS = (
     Asset(
         name=ENCODER_CHECKPOINT,
-        description="The encoder, trained from scratch or from another study's: a folder that `AutoModel` loads.",
+        description="The trained encoder, as a folder that `AutoModel` loads. Training starts from random weights or"
+        " from another study's encoder.",
         reads=(VOCABULARY, PATIENT_DATASET, DATA_SPLIT),
         version="5",
         heavy=True,
@@ -64,7 +65,8 @@ RESULTS = (
     ),
     Asset(
         name=CONCEPT_EMBEDDINGS,
-        description="Concept vectors, the ten nearest neighbours of the concepts of interest, and projector files.",
+        description="Concept vectors, the ten nearest neighbours of each concept of interest, and files for"
+        " TensorBoard's projector.",
         reads=(ENCODER_CHECKPOINT, VOCABULARY, MAPPED_EVENTS),
         version="3",
         section="concepts",
@@ -84,8 +86,8 @@ RESULTS = (
     ),
     Asset(
         name=CONCEPT_RELATIONS,
-        description="Which concepts go together, and in which order, by counting and by the encoder, compared as graphs; and the"
-        " edges on which the evidence agrees.",
+        description="Pairs of concepts that occur together or follow each other, found by counting and by the"
+        " encoder. Both are compared as graphs; pairs on which the evidence agrees are kept as edges.",
         reads=(ENCODER_CHECKPOINT, VOCABULARY, MAPPED_EVENTS, PATIENT_DATASET),
         version="5",
         section="relations",
@@ -115,8 +117,8 @@ RESULTS = (
     ),
     Asset(
         name=COHORT,
-        description="Who has one of the diseases of interest, by lists of concepts: the patients who are embedded and "
-        "clustered.",
+        description="The patients with one of the diseases of interest, which are defined by lists of concepts; they"
+        " are embedded and clustered.",
         reads=(MAPPED_EVENTS, PATIENT_DATASET),
         version="3",
         section="embeddings.cohort",
@@ -158,8 +160,8 @@ RESULTS = (
     ),
     Asset(
         name=CLUSTERS,
-        description="A cluster and a place on the map for every patient of the cohort, and how far the division can be "
-        "trusted.",
+        description="A cluster and a place on the map for each patient of the cohort, and measures of how far the"
+        " clusters can be trusted.",
         reads=(PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY),
         version="11",
         section="clusters",
@@ -180,8 +182,8 @@ RESULTS = (
     ),
     Asset(
         name=PATIENT_TRAJECTORIES,
-        description="Each patient's record in windows of time: a vector, a cluster and a place on the map for each; "
-        "transitions.",
+        description="Each patient's record in windows of time, each with a vector, a cluster and a place on the map;"
+        " transitions between clusters.",
         reads=(PATIENT_DATASET, COHORT, ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS, CLUSTERS, VOCABULARY),
         heavy=True,
         version="3",
@@ -202,8 +204,8 @@ RESULTS = (
     ),
     Asset(
         name=CLUSTER_REPORTS,
-        description="One self-contained page for a clinician: clusters, their marking concepts, the bias audit, and every "
-        "count on the way.",
+        description="One self-contained page for a clinician: the clusters, their distinguishing concepts, the bias"
+        " audit, and the counts of every stage.",
         reads=(
             EXTRACT_CATALOG,
             MAPPED_EVENTS,

@@ -31,7 +31,7 @@ PAGE_SOURCES = (
     *("predictions/metrics.py", "predictions/result_schemas.py"),
     *("reports/page.css", "reports/page.html.j2", "reports/page.js"),
 )
-"""Files that decide the page of predictions, in addition to the page's package and the modules that it imports."""
+"""Files, beyond the page's package and the modules that it imports, that determine the page of predictions."""
 
 
 def _task_results(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
@@ -69,8 +69,8 @@ def _prediction_report(study: Study, read: Mapping[str, Artifact], launch: Launc
 TASKS = (
     Asset(
         name=TASK_LABELS,
-        description="Clinical tasks: who is labelled from which day on, what happened then, and who is left out why. Empty without"
-        " `[tasks]`.",
+        description="Labels of clinical tasks: who is included and from which day, what happened afterwards, and who"
+        " is excluded and why. Empty without `[tasks]`.",
         reads=(EXTRACT_CATALOG, MAPPED_EVENTS, VOCABULARY, PATIENT_DATASET, DATA_SPLIT),
         version="2",
         section="tasks",
@@ -121,8 +121,8 @@ TASKS = (
 PREDICTIONS = (
     Asset(
         name=TASK_RESULTS,
-        description="What the encoder and simpler models predict of the clinical tasks, side by side on patients from whom nothing"
-        " was learned. Empty without `[tasks]`.",
+        description="Predictions of the clinical tasks by the encoder and by simpler models, compared on held-out"
+        " patients. Empty without `[tasks]`.",
         reads=(VOCABULARY, PATIENT_DATASET, TASK_LABELS, ENCODER_CHECKPOINT),
         version="10",
         build=_task_results,
@@ -170,8 +170,8 @@ PREDICTIONS = (
     ),
     Asset(
         name=PREDICTION_REPORT,
-        description="One self-contained page: what the model is worth beside counting, task by task, and where it is not needed."
-        " Empty without `[tasks]`.",
+        description="One self-contained page: how the model compares with counting, task by task, and where it is not"
+        " needed. Empty without `[tasks]`.",
         reads=(VOCABULARY, DATA_SPLIT, FORECASTS, TASK_LABELS, TASK_RESULTS),
         build=_prediction_report,
         version=identity.version_of_page("prediction_report", *PAGE_SOURCES),
