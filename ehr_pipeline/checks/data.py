@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ehr_pipeline.checks.model import Result, check
-from ehr_pipeline.disclosure.figures import Guard, told
+from ehr_pipeline.disclosure.figures import Guard, count_text
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 from ehr_pipeline.events.coverage import are_snomed
 from ehr_pipeline.events.coverage import read as read_coverage
@@ -30,7 +30,9 @@ def patients_decodable(artifact: Artifact, store: Store, study: Study) -> Result
     texts: dict[str, int] = artifact.counts.get("undecodable_values", {})
     if not texts:
         return True, "every value of the patient files could be decoded", {}
-    listed = ", ".join(f"{place} ({told(number, study.reports.suppress_below)})" for place, number in texts.items())
+    listed = ", ".join(
+        f"{place} ({count_text(number, study.reports.suppress_below)})" for place, number in texts.items()
+    )
     return (
         False,
         f"values hold bytes that are no text in the encoding that the settings name, and are carried with '\ufffd' in their place:"
@@ -47,7 +49,8 @@ def patients_consistent(artifact: Artifact, store: Store, study: Study) -> Resul
     problems = list(contradictions(differing, study.reports.suppress_below))
     if parts:
         problems.append(
-            f"{told(parts, study.reports.suppress_below)} months or days of birth are neither empty nor such numbers, so that only"
+            f"{count_text(parts, study.reports.suppress_below)} months or days of birth are neither empty nor such"
+            " numbers, so that only"
             " the year or month is known"
         )
     message = "; ".join(problems) or "the rows of each patient agree, and their births can be read in full"
@@ -61,7 +64,7 @@ def contradictions(differing: Mapping[str, int], below: int) -> Iterator[str]:
     texts = {name: number for name, number in differing.items() if name not in dates}
     for meant, found in (("of which one is kept", dates), ("which count as not known", texts)):
         if found:
-            listed = ", ".join(f"{name} ({told(number, below)})" for name, number in found.items())
+            listed = ", ".join(f"{name} ({count_text(number, below)})" for name, number in found.items())
             yield f"patients have rows with different values, {meant}: {listed}"
     if "birth" in differing:
         yield "where births differ, one id perhaps stands for several people: see how the ids were exported"
@@ -139,7 +142,8 @@ def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Result:
     message = "codes of other systems do not look like SNOMED's"
     if alike:
         message = (
-            f"{told(events, study.reports.suppress_below)} events have codes of other systems that have the form of SNOMED ids with"
+            f"{count_text(events, study.reports.suppress_below)} events have codes of other systems that have the"
+            " form of SNOMED ids with"
             " right check digits, and are not mapped as such: `systems` in coverage.json counts them. If they are SNOMED's,"
             " name what stands before them in records.meds.snomed_prefixes"
         )
@@ -217,7 +221,7 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Resu
         outside += int(((tokens < 5) | (tokens >= 5 + size)).sum())
     return (
         not outside,
-        f"{told(outside, study.reports.suppress_below)} token ids lie outside the vocabulary",
+        f"{count_text(outside, study.reports.suppress_below)} token ids lie outside the vocabulary",
         {"outside": Events(outside)},
     )
 
@@ -240,6 +244,7 @@ def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> 
     passed = not twice and not misplaced and learned_from and sum(seen.values()) == artifact.counts["kept"]
     return (
         passed,
-        f"{told(twice, study.reports.suppress_below)} patients stand on both sides; {misplaced} shards do not fit the data set",
+        f"{count_text(twice, study.reports.suppress_below)} patients stand on both sides; {misplaced} shards do"
+        " not fit the data set",
         {side: People(number) for side, number in seen.items()},
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.concepts.table import read_vectors
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.disclosure.kinds import People, Score, Things
 from ehr_pipeline.encoder import configuration
 from ehr_pipeline.encoder.metrics import of_concepts
@@ -86,7 +86,7 @@ def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Result:
             0
         )
     if bad:
-        return False, f"{told(bad)} patient vectors are not finite", {"not_finite": People(bad)}
+        return False, f"{count_text(bad)} patient vectors are not finite", {"not_finite": People(bad)}
     if count > 1 and zero == count:  # all vectors are equal: subtracting the cohort's mean leaves zeros
         return False, f"all patients have one vector: {SAME}", {"spread": Score(0.0)}
     spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way

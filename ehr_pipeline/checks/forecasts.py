@@ -2,7 +2,7 @@
 
 from ehr_pipeline.checks import train_test_sides
 from ehr_pipeline.checks.model import Result, check
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.disclosure.kinds import Figure, People, Score
 from ehr_pipeline.forecasts.cases import YEAR
 from ehr_pipeline.forecasts.evaluate import FEWEST
@@ -31,7 +31,9 @@ def enough_patients(artifact: Artifact, store: Store, study: Study) -> Result:
     below, results = study.reports.suppress_below, Forecasts.read(artifact.path)
     rows = {name: results.verdict(YEAR, name) for name in (RECURRING, NEW)}
     patients = {name: row["patients"] if row else 0 for name, row in rows.items()}
-    message = ", ".join(f"{told(number, below)} patients with a {name} concept" for name, number in patients.items())
+    message = ", ".join(
+        f"{count_text(number, below)} patients with a {name} concept" for name, number in patients.items()
+    )
     return all(number >= FEWEST for number in patients.values()), message, {k: People(v) for k, v in patients.items()}
 
 

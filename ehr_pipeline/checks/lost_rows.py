@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ehr_pipeline.checks.model import Result, check
-from ehr_pipeline.disclosure.figures import FEWEST, HIDDEN, Guard, told
+from ehr_pipeline.disclosure.figures import FEWEST, HIDDEN, Guard, count_text
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things
 from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
@@ -83,7 +83,7 @@ def _beside_others(study: Study) -> bool:
 def _of_unknown(artifact: Artifact, study: Study) -> str:
     """A sentence on how many patients have events but no row that describes them; empty if the count must not be shown."""
     counts, below = artifact.counts["patients"], study.reports.suppress_below
-    number, kept = (told(counts.get(name, 0), below) for name in (UNKNOWN_PATIENTS, "kept"))
+    number, kept = (count_text(counts.get(name, 0), below) for name in (UNKNOWN_PATIENTS, "kept"))
     if counts.get(UNKNOWN_PATIENTS, 0) < below:
         return ""
     births = "".join(
@@ -137,13 +137,13 @@ def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
     }
 
 
-def known_above_the_limit(artifact: Artifact, study: Study) -> bool:
+def unknown_below_the_limit(artifact: Artifact, study: Study) -> bool:
     """Whether each extract lost a smaller share of events without a patient than records.limits.rejected_error."""
     limit = study.records.limits.rejected_error
     return not any(loss.total and loss.share >= limit for loss in _unused(artifact, Store(study.study.store)).values())
 
 
-@check(only_warns=known_above_the_limit)
+@check(only_warns=unknown_below_the_limit)
 def patients_known(artifact: Artifact, store: Store, study: Study) -> Result:
     """Of each extract, few of the events are of patients whom no extract has a row of, against records.limits."""
     limits, below = study.records.limits, study.reports.suppress_below
@@ -173,9 +173,10 @@ def _text(loss: Loss, below: int) -> str:
     """A message: how much of one kind of file was lost, the main reason, and what to do."""
     name = {"linked": "joined tables"}.get(loss.kind, loss.kind)
     largest = max(loss.rejected, key=lambda reason: loss.rejected[reason])
-    share = f" of {told(loss.rows, below)} rows{percent(loss.figure, below)}" if loss.total >= below else " rows"
-    long = f", in lines as long as {told(loss.like_rows, below)} rows" if loss.lost > loss.total else ""
-    return f"{name}: {told(loss.total, below)}{share} are rejected{long}, above all rows {in_words(largest)} ({cure(largest)})"
+    share = f" of {count_text(loss.rows, below)} rows{percent(loss.figure, below)}" if loss.total >= below else " rows"
+    long = f", in lines as long as {count_text(loss.like_rows, below)} rows" if loss.lost > loss.total else ""
+    rejected = f"{name}: {count_text(loss.total, below)}{share} are rejected{long}"
+    return f"{rejected}, above all rows {in_words(largest)} ({cure(largest)})"
 
 
 @check(blocking=False)
@@ -201,10 +202,11 @@ def tables_joined(artifact: Artifact, store: Store, study: Study) -> Result:
     if not number or share < study.records.limits.rejected_warning:
         return True, "patients have their row in each joined table", {}
     figure = Share(People(number), People(of))
-    shown = f" of {told(of, below)} rows{percent(figure, below)}" if number >= below else " rows"
+    shown = f" of {count_text(of, below)} rows{percent(figure, below)}" if number >= below else " rows"
     return (
         False,
-        f"{told(number, below)}{shown} of patients have no row in a joined table, and what it tells is not known of them. See"
+        f"{count_text(number, below)}{shown} of patients have no row in a joined table, and what it tells is not"
+        " known of them. See"
         " whether its `key` and `patient_key` are written alike, and whether all of its rows are there",
         {"not_in_table": figure},
     )
@@ -249,7 +251,7 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Result:
     parts = []
     for name, (number, of) in found.items():
         share = percent(Share(People(number), People(of)), below)
-        parts.append(f"{name}: {told(number, below)}{share} are not understood, and count as not known")
+        parts.append(f"{name}: {count_text(number, below)}{share} are not understood, and count as not known")
     if "sex" in found:
         counted = values.written(artifact.path)
         often = [value for value, number in counted.items() if number >= below][:MOST_NAMED]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from ehr_pipeline.checks.model import Check, Result, check
 from ehr_pipeline.checks.rows import rows_taken_up
 from ehr_pipeline.clusters import planted
-from ehr_pipeline.disclosure.figures import Guard, told
+from ehr_pipeline.disclosure.figures import Guard, count_text
 from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things, figures
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.store.count_kinds import declared
@@ -27,7 +27,7 @@ def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> R
     """Every cohort patient has a vector, or is counted."""
     passed = artifact.counts["rows_in"] == store.current(COHORT).counts["kept"]
     dropped = sum(artifact.counts["dropped"].values())
-    number = told(dropped, study.reports.suppress_below)
+    number = count_text(dropped, study.reports.suppress_below)
     return passed, f"{number} cohort patients have no chosen concept, and so no vector", {}
 
 

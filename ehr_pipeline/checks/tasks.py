@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.checks.model import Result, check
-from ehr_pipeline.disclosure.figures import Guard, told
+from ehr_pipeline.disclosure.figures import Guard, count_text
 from ehr_pipeline.disclosure.kinds import People, Share, Things
 from ehr_pipeline.patients.settings import TEST
 from ehr_pipeline.patients.shard import Shard
@@ -57,7 +57,7 @@ def history_before_label(artifact: Artifact, store: Store, study: Study) -> Resu
     if not without and not overlapping:
         return True, "every label has a history, which ends before its window", {**figures}
     below = study.reports.suppress_below
-    message = f"{told(without, below)} labels have no history, of {told(overlapping, below)} it reaches into the window"
+    message = f"{count_text(without, below)} labels have no history, of {count_text(overlapping, below)} it reaches into the window"
     return False, message, {**figures}
 
 

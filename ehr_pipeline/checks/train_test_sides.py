@@ -2,7 +2,7 @@
 
 from ehr_pipeline.checks.lost_rows import MOST_NAMED, percent
 from ehr_pipeline.checks.model import Result, check
-from ehr_pipeline.disclosure.figures import FEWEST, told
+from ehr_pipeline.disclosure.figures import FEWEST, count_text
 from ehr_pipeline.disclosure.kinds import Figure, People, Share
 from ehr_pipeline.patients import train_test_sides, training_patients
 from ehr_pipeline.patients.settings import UNASSIGNED
@@ -35,7 +35,7 @@ def sides_understood(artifact: Artifact, store: Store, study: Study) -> Result:
     none, parts = artifact.counts["split"]["sides"][UNASSIGNED], []
 
     def share(number: int) -> str:
-        return told(number, below) + percent(Share(People(number), People(of)), below)
+        return count_text(number, below) + percent(Share(People(number), People(of)), below)
 
     if found["not_understood"]:
         path = artifact.file(train_test_sides.VALUES)
@@ -78,7 +78,8 @@ def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Result:
     asset = artifact.manifest["asset"]
     return (
         False,
-        f"{asset} learned from {told(seen, study.reports.suppress_below)} patients who are on the test side, or on none. Make it"
+        f"{asset} learned from {count_text(seen, study.reports.suppress_below)} patients who are on the test side,"
+        " or on none. Make it"
         " again.",
         {"seen": People(seen)},
     )

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ehr_pipeline.checks.model import Result
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.disclosure.kinds import People
 from ehr_pipeline.records import catalog, removals
 from ehr_pipeline.store import secret_key
@@ -76,7 +76,7 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: C
         return True, "no patient has left since", {}
     return (
         False,
-        f"{told(left, study.reports.suppress_below).capitalize()} patients have left since"
+        f"{count_text(left, study.reports.suppress_below).capitalize()} patients have left since"
         f" {asset} was made ({made_at}). Materialise it again.",
         {"removed_since": People(left)},
     )

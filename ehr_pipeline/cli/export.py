@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ehr_pipeline.cli.common import FAILED, study_of, tell
 from ehr_pipeline.cli.parsing import Commands, add_command
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.errors import printable
 from ehr_pipeline.tables.asset_names import (
     CLUSTERS,
@@ -160,7 +160,8 @@ def _embed(options: argparse.Namespace) -> int:
     unknown, bare = counts["not_in_vocabulary"], counts["dropped"]["no_chosen_concept"]
     print(f"wrote {counts['kept']:,} patients to {options.out}")
     print(
-        f"left out: {told(bare)} patients without a pooled concept; {unknown:,} events whose concept the model does not know"
+        f"left out: {count_text(bare)} patients without a pooled concept; {unknown:,} events whose concept the"
+        " model does not know"
     )
     if "training" in counts:
         print(counts["training"])
@@ -175,9 +176,9 @@ def _embed_histories(options: argparse.Namespace) -> int:
     below, without = study.reports.suppress_below, counts["without"]
     print(f"wrote {counts['rows_in']:,} rows, one for each of {options.cut}, to {options.out}")
     print(
-        f"without a vector: {told(without['not_in_extract'], below)} whose patient is not in the extract,"
-        f" {told(without['no_history'], below)} without a history by then,"
-        f" {told(without['no_chosen_concept'], below)} without a pooled concept in it"
+        f"without a vector: {count_text(without['not_in_extract'], below)} whose patient is not in the extract,"
+        f" {count_text(without['no_history'], below)} without a history by then,"
+        f" {count_text(without['no_chosen_concept'], below)} without a pooled concept in it"
     )
     if "training" in counts:
         print(counts["training"])
@@ -191,7 +192,7 @@ def _assign(options: argparse.Namespace) -> int:
 
     counts = assign.run(Pipeline(study).require(CLUSTERS), options.vectors, study.clusters.neighbours, options.out)
     print(f"wrote {counts['kept']:,} patients to {options.out}")
-    print(f"left out: {told(counts['dropped']['not_finite'])} patients whose vector is not finite")
+    print(f"left out: {count_text(counts['dropped']['not_finite'])} patients whose vector is not finite")
     diseases = printable(", ".join(disease.name for disease in study.embeddings.cohort))
     print(
         f"The clusters are of patients with {diseases}. Whoever has a vector gets one of them, also who has none of these diseases:"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ehr_pipeline.cli.common import study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -38,7 +38,8 @@ def _predict(options: argparse.Namespace) -> int:
     print(f"wrote {counts['rows_in']:,} rows, one for each of {options.cut}, to {options.out}")
     without = counts["rows_in"] - counts["with_risk"]
     print(
-        f"without a risk: {told(without, below)}, of whom {told(counts['not_in_extract'], below)} are not in the extract;"
+        f"without a risk: {count_text(without, below)}, of whom {count_text(counts['not_in_extract'], below)}"
+        " are not in the extract;"
         " the others have no history by then"
     )
     return 0

@@ -232,10 +232,10 @@ def _ui(options: argparse.Namespace) -> int:
         tell("note", f"no --settings FILE was given, so this is the embedded demo ({options.settings})")
         _ensure_demo_extract(options.settings)
     study = study_of(options)
-    from ehr_pipeline.defs import starting
+    from ehr_pipeline.defs import startup_message
     from ehr_pipeline.defs.serve import serve
     from ehr_pipeline.store import build_lock
 
-    with starting.announced(starting.free_address(options.host, options.port)):
+    with startup_message.announced(startup_message.free_address(options.host, options.port)):
         build_lock.sweep(Path(study.study.store))
         return serve(options.port, options.host, options.allow_host)

@@ -140,7 +140,7 @@ def _words(command: argparse.ArgumentParser) -> list[str]:
 
 def _find_codes(options: argparse.Namespace) -> int:
     study = study_of(options)
-    from ehr_pipeline.disclosure.figures import told
+    from ehr_pipeline.disclosure.figures import count_text
     from ehr_pipeline.planning import finding_codes
     from ehr_pipeline.store.artifacts import Store
 
@@ -148,7 +148,7 @@ def _find_codes(options: argparse.Namespace) -> int:
     found = finding_codes.find(" ".join(options.words), study, mapped)
     below, rows = study.reports.suppress_below, found.table
     for row in rows.head(MOST_SHOWN).iter_rows(named=True):
-        counted = "" if row["events"] is None else f"{told(row['events'], below):>16} events"
+        counted = "" if row["events"] is None else f"{count_text(row['events'], below):>16} events"
         print(printable(f"{row['code']:<19}{counted}  {row['name']}"))
     if rows.height > MOST_SHOWN:
         print(f"… and {rows.height - MOST_SHOWN:,} more")

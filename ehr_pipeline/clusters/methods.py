@@ -14,7 +14,7 @@ from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 from ehr_pipeline.clusters.neighbour_graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.settings import most_clusters
 from ehr_pipeline.clusters.spectral import spectrum
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.errors import UserError
 
@@ -93,13 +93,13 @@ def checked(vectors: Vectors, n: int) -> Vectors:
     if len(vectors) < max(n, 3):
         most = most_clusters(len(vectors))
         raise UserError(
-            f"{told(len(vectors)).capitalize()} patients cannot be divided into {n} clusters."
+            f"{count_text(len(vectors)).capitalize()} patients cannot be divided into {n} clusters."
             + (f" Set clusters.n to at most {most}, or widen the cohort." if most else TOO_FEW)
         )
     bad = int((~np.isfinite(vectors)).any(axis=1).sum())
     if bad:
         raise UserError(
-            f"{told(bad).capitalize()} of {told(len(vectors))} patient vectors hold NaN or infinity."
+            f"{count_text(bad).capitalize()} of {count_text(len(vectors))} patient vectors hold NaN or infinity."
             " Look at the checks of encoder_checkpoint and patient_embeddings: the encoder may have diverged (lower"
             " encoder.learning_rate)."
         )
@@ -108,7 +108,8 @@ def checked(vectors: Vectors, n: int) -> Vectors:
     kinds = kinds if kinds >= n else len(np.unique(np.round(unit, DECIMALS), axis=0))
     if kinds < n:
         raise UserError(
-            f"The {told(len(vectors))} patients have only {kinds} different vectors, which cannot be divided into {n} clusters."
+            f"The {count_text(len(vectors))} patients have only {kinds} different vectors, which cannot be divided"
+            f" into {n} clusters."
             " Lower clusters.n, or look at what is pooled (embeddings.pooling): all records may have the same one concept."
         )
     return unit

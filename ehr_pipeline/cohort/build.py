@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.cohort.members import CASES, LISTS, Cohort
 from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.disclosure import spreadsheet
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.resolve_lists import Rows, facts
 from ehr_pipeline.events.resolve_lists import concepts as concepts_of
@@ -55,7 +55,7 @@ def build(
         if disease.concepts
     }
     if not cohort.num_rows:
-        kinds = ", ".join(f"{name} {told(each['events'])}" for name, each in found_of.items())
+        kinds = ", ".join(f"{name} {count_text(each['events'])}" for name, each in found_of.items())
         asked = "a concept of the lists on as many days as min_visits asks"
         raise InputError(
             "The cohort is empty: "

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ehr_pipeline.defs import routes
-from ehr_pipeline.defs.starting import EVERYWHERE
+from ehr_pipeline.defs.startup_message import EVERYWHERE
 from ehr_pipeline.errors import UserError
 
 VARIABLE = "EHR_PIPELINE_ALLOWED_HOSTS"

@@ -21,7 +21,7 @@ DIGITS = 3
 """Maximum number of decimals of scores and shares."""
 
 
-def told(count: int, below: int = FEWEST) -> str:
+def count_text(count: int, below: int = FEWEST) -> str:
     """Return a count as text for messages: 'about 1,230', 'fewer than 10'. It is rounded because logs spread more easily than
     reports."""
     shown = Guard(below).count(count)

@@ -25,7 +25,7 @@ from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.concepts.substitutes import Learns, Substitutes
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure import spreadsheet
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.embeddings import ablations, encoder_share, on_new_extract, quality, selection, transform, weights
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
 from ehr_pipeline.embeddings.embedding_job import EmbeddingJob
@@ -199,7 +199,7 @@ def read_width(out: Path) -> int:
 
 def _nobody(count: int) -> InputError:
     return InputError(
-        f"Of {told(count)} cohort patients none has a chosen concept. Choose other concepts under [embeddings.pooling]."
+        f"Of {count_text(count)} cohort patients none has a chosen concept. Choose other concepts under [embeddings.pooling]."
     )
 
 

@@ -8,7 +8,7 @@ import torch
 
 from ehr_pipeline import __version__
 from ehr_pipeline.disclosure.figures import FEWEST as FEWEST_PATIENTS
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.encoder.objectives.base import Objective
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.typed_settings import identity
@@ -50,10 +50,10 @@ Hidden states, to make patient vectors of: `AutoModel.from_pretrained(".", add_p
 
 | | Patients | Tokens |
 |---|---|---|
-{_training(metrics)}| validation | {told(metrics["validation_patients"])} | {told(metrics["validation_tokens"])} |
+{_training(metrics)}| validation | {count_text(metrics["validation_patients"])} | {count_text(metrics["validation_tokens"])} |
 
 {_began(metrics)}Vocabulary: {len(vocabulary.concepts):,} concepts, hash `{vocabulary.hash}`. Token ids mean nothing under another
-vocabulary. {_names(vocabulary)} Ages outside the position table, moved to its ends: {told(metrics["clipped_ages"])}.
+vocabulary. {_names(vocabulary)} Ages outside the position table, moved to its ends: {count_text(metrics["clipped_ages"])}.
 Share of padding among the computed slots: {metrics["padding_share"]:.2%}.
 
 ## Results on the validation patients
@@ -132,7 +132,7 @@ def _training(metrics: dict[str, Any]) -> str:
     """Return the line about the training patients; empty if there are none."""
     if not _trained(metrics):
         return ""
-    return f"| training | {told(metrics['training_patients'])} | {told(metrics['training_tokens'])} |\n"
+    return f"| training | {count_text(metrics['training_patients'])} | {count_text(metrics['training_tokens'])} |\n"
 
 
 def _seen(metrics: dict[str, Any]) -> str:

@@ -11,7 +11,9 @@ from ehr_pipeline.errors import UserError, printable
 FILE, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
 MODEL_TYPE, LOOKING_BACK = "roberta-prelayernorm", "ehr-encoder-looking-back"
 CLASSES = {MODEL_TYPE: "RobertaPreLayerNormForMaskedLM", LOOKING_BACK: "LookingBackForMaskedLM"}
-"""The stock class, and that of `encoder.looking_back`."""
+"""The model class of each `model_type`: the stock class, and that of `encoder.causal_model`."""
+CAUSAL_OBJECTIVES: tuple[str, ...] = ("next_visit",)
+"""The training objectives whose encoder sees no later visits; with all others, it sees the whole record."""
 FORBIDDEN = {
     "auto_map": "names program code of its own, which is never run",
     "custom_pipelines": "names program code of its own, which is never run",
@@ -74,6 +76,11 @@ class ModelConfig:
             "use_cache": True,
         }
         (folder / FILE).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def model_type_for(objective: str) -> str:
+    """Return the `model_type` of an encoder that is trained with an objective."""
+    return LOOKING_BACK if objective in CAUSAL_OBJECTIVES else MODEL_TYPE
 
 
 def unusable(folder: Path, problem: str) -> UserError:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ehr_pipeline.encoder import softmax
-from ehr_pipeline.encoder.configuration import LOOKING_BACK, MODEL_TYPE, ModelConfig
+from ehr_pipeline.encoder.configuration import LOOKING_BACK, ModelConfig, model_type_for
 from ehr_pipeline.encoder.devices import as_written, product_dtype
 from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -36,7 +36,7 @@ def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash:
         age_unit=settings.age_unit,
         context=settings.context,
         precision=settings.precision,
-        model_type=LOOKING_BACK if settings.objective == "next_visit" else MODEL_TYPE,
+        model_type=model_type_for(settings.objective),
     )
 
 
@@ -54,7 +54,7 @@ class PackedEncoder(nn.Module):
         super().__init__()
         self.stock, self.objective = stock, objective
         self.looks_back = stock.config.model_type == LOOKING_BACK
-        """Whether a token sees only its own and earlier visits (`encoder.looking_back`), or the whole segment."""
+        """Whether a token sees only its own and earlier visits (`encoder.causal_model`), or the whole segment."""
         self.layers: Any = self.hidden
         self.shares: Any = softmax.shares
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from ehr_pipeline.encoder import configuration
 from ehr_pipeline.encoder.configuration import SUMS, WEIGHTS
@@ -48,6 +48,7 @@ def _differences(values: dict[str, Any], settings: EncoderSettings) -> Iterator[
     for name, theirs in _SHAPE.items():
         if getattr(settings, name) != values[theirs]:
             yield f"encoder.{name} = {json.dumps(values[theirs])}"
-    objective = "next_visit" if values["model_type"] == configuration.LOOKING_BACK else "masked"
-    if settings.objective != objective:
-        yield f'encoder.objective = "{objective}"'
+    if configuration.model_type_for(settings.objective) != values["model_type"]:
+        names = get_args(get_type_hints(EncoderSettings)["objective"])
+        fitting = [f'"{name}"' for name in names if configuration.model_type_for(name) == values["model_type"]]
+        yield f"encoder.objective = {' or '.join(fitting)}"

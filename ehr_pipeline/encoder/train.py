@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
 from ehr_pipeline import typed_settings
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.encoder import card, checkpoint, evaluate, hardware_choices, initial_weights, loader, optimizer
 from ehr_pipeline.encoder.devices import compiles, name_of, process_group, repeatable
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
@@ -175,7 +175,7 @@ class _Training:
         _log.info(
             "training %s parameters on %s tokens, %d updates an epoch",
             f"{parameter_count(self.model):,}",
-            told(self.learned.token_count),
+            count_text(self.learned.token_count),
             steps_per_epoch,
         )
 

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.disclosure import spreadsheet
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import codes, counts, coverage
 from ehr_pipeline.events.mapping import map_by_files
@@ -126,12 +126,14 @@ def build(
 def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
     """The message when no event has a concept: why, and which settings to change."""
     kinds = {name: row["events"] for name, row in report["by_namespace"].items() if row["events"]}
-    listed = ", ".join(f"{name} {told(events)}" for name, events in kinds.items())
+    listed = ", ".join(f"{name} {count_text(events)}" for name, events in kinds.items())
     if settings.mrconso:
-        told_of = f"{settings.mrconso} (events.mrconso): of {told(report['events'])} events none has a code of source"
+        told_of = (
+            f"{settings.mrconso} (events.mrconso): of {count_text(report['events'])} events none has a code of source"
+        )
         told_of += f" {settings.source!r} (events.source) in this file."
     else:
-        told_of = f"Of {told(report['events'])} events none has a concept: events.mrconso names no file."
+        told_of = f"Of {count_text(report['events'])} events none has a concept: events.mrconso names no file."
     advice, systems = [], report["systems"]
     if systems:
         advice.append('keep codes of other systems as concepts of their own (events.unmapped = "keep")')

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.embeddings.embed import table_of
 from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.embeddings.pooling import pool_chunks
@@ -97,7 +97,7 @@ def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, 
     assert key is not None
     seen = training_patients.overlap(artifact, key, pl.Series(ids.to_pylist(), dtype=pl.String))
     below = study.reports.suppress_below
-    return {"training": f"the model was trained, or validated, on {told(seen, below)} of these patients"}
+    return {"training": f"the model was trained, or validated, on {count_text(seen, below)} of these patients"}
 
 
 def patients(study: Study, model: Path, extract: Path, work: Path) -> tuple[Artifact, Counts]:

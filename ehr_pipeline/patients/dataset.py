@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline import typed_settings
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import derived_attributes, windows
@@ -88,8 +88,8 @@ def build(
     (out / data_stages.FOLLOW_UP).write_text(json.dumps(followed) + "\n", encoding="utf-8")
     if not total["patients"]:
         raise InputError(
-            f"No patient is left: {told(total['patients_in'])} have events of the vocabulary,"
-            f" {told(total['few_visits_patients'])}"
+            f"No patient is left: {count_text(total['patients_in'])} have events of the vocabulary,"
+            f" {count_text(total['few_visits_patients'])}"
             f" of them fewer than {settings.min_visits} visits. Lower patients.min_visits, or check the vocabulary."
         )
     return {

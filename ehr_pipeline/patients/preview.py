@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.patients.settings import USUAL_SIDES, SplitSettings
 from ehr_pipeline.records import catalog, check_first_rows, files, sample, values
@@ -84,6 +84,7 @@ def _of_values(
         most = len(found) >= check_first_rows.ENOUGH and len(other) >= check_first_rows.MOST * len(found)
         yield (
             "problems" if most else "warnings",
-            f"{path}: of {told(len(other), below)} of its first rows the side is not understood ({shown}): say what it means in"
+            f"{path}: of {count_text(len(other), below)} of its first rows the side is not understood ({shown}):"
+            " say what it means in"
             " patients.split.values, such as {A = 'train', B = 'test'}.",
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.patients.settings import EVERY_SIDE, LEARNED_FROM, TEST, TRAIN, VALIDATION, SplitSettings
 from ehr_pipeline.store.artifacts import Artifact, Counts
@@ -58,7 +58,7 @@ def build(dataset: Artifact, settings: SplitSettings, out: Path, known: Path | N
             pa.table([pa.array(ids, pa.string()), pa.array(sides, pa.string())], schema=schemas.SPLIT),
         )
     if not all(counted[name] for name in LEARNED_FROM):
-        held = f"{told(counted[TRAIN])} training and {told(counted[VALIDATION])} validation patients"
+        held = f"{count_text(counted[TRAIN])} training and {count_text(counted[VALIDATION])} validation patients"
         raise InputError(
             f"The split leaves {held}; both need at least one."
             " Raise patients.split.validation_share for so small a data set."

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import split
 from ehr_pipeline.patients.settings import EVERY_SIDE, LEARNED_FROM, TRAIN, UNASSIGNED, USUAL_SIDES, SplitSettings
@@ -77,11 +77,13 @@ def build(
 
 def _nobody(sides: dict[str, int], unread: int, settings: SplitSettings) -> str:
     """Return the message for an empty training or validation side, with what to do."""
-    counted = ", ".join(f"{side} {told(number)}" for side, number in sides.items())
+    counted = ", ".join(f"{side} {count_text(number)}" for side, number in sides.items())
     if not settings.column:
         return f"The split leaves nobody on one side ({counted}). Raise patients.split.validation_share, or lower test_share."
     advice = (
-        f"; of {told(unread)} the value cannot be read: say what it means in patients.split.values" if unread else ""
+        f"; of {count_text(unread)} the value cannot be read: say what it means in patients.split.values"
+        if unread
+        else ""
     )
     if sides[TRAIN] and not settings.draw_validation:
         advice += (

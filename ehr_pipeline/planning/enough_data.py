@@ -13,7 +13,7 @@ import polars as pl
 from ehr_pipeline.checks import lists
 from ehr_pipeline.checks.tasks import FEWEST_CASES
 from ehr_pipeline.clusters.settings import most_clusters
-from ehr_pipeline.disclosure.figures import FEWEST, told
+from ehr_pipeline.disclosure.figures import FEWEST, count_text
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events import build, resolve_lists
 from ehr_pipeline.events.mapping import map_by_files
@@ -129,7 +129,8 @@ def _unknown_patients(held: Held, limits: Limits) -> str:
         if unknown.join(people, on=plainly, how="semi").height > unknown.height * MOST_ALIKE
     ]
     return (
-        f"{told(unknown.height)} of {told(rows.height)} rows of events are of patients without a usable patient row, and a run"
+        f"{count_text(unknown.height)} of {count_text(rows.height)} rows of events are of patients without a"
+        " usable patient row, and a run"
         f" stops from {limits.rejected_error:.0%} on (records.limits.rejected_error): {cure('unknown_patient')}."
         + "".join(f" Most of their ids differ from one in the patient files only by {what}." for what in alike)
     )
@@ -139,8 +140,8 @@ def _clusters(study: Study, findings: Preflight, patients: int) -> None:
     most = most_clusters(patients)
     if study.embeddings.cohort and isinstance(study.clusters.n, int) and patients < max(study.clusters.n, 3):
         findings.warnings.append(
-            f"clusters.n is {study.clusters.n}, but the extracts hold {told(patients)} patients with a birth and an event."
-            + (f" Set it to at most {most}." if most else " Too few for clusters.")
+            f"clusters.n is {study.clusters.n}, but the extracts hold {count_text(patients)} patients with a birth"
+            " and an event." + (f" Set it to at most {most}." if most else " Too few for clusters.")
         )
 
 
@@ -166,9 +167,8 @@ def _test_side(study: Study, findings: Preflight, patients: int) -> None:
     if not study.tasks.any or not share:
         return
     of = round(share * patients)
-    text = (
-        f"tasks: {told(of)} of {told(patients)} patients are on the test side (patients.split.test_share = {share:g})"
-    )
+    setting = f"patients.split.test_share = {share:g}"
+    text = f"tasks: {count_text(of)} of {count_text(patients)} patients are on the test side ({setting})"
     if of < FEWEST_CASES:
         findings.warnings.append(
             f"{text}, but a task needs {FEWEST_CASES} cases there. Raise the share, or use more patients."

@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.records import codes, dates, events_without_patient, patients, sizing, values, withdrawals
 from ehr_pipeline.records.extract_files import Listing, list_extract
@@ -221,7 +221,7 @@ def _nothing_usable(folder: Path, settings: RecordsSettings, rows: int, dropped:
     where = ", ".join(kind.where for kind in settings.kinds.events)
     if not rows:
         return f"{folder}: the files of events ({where}) hold no row of an event. Copy the extract again, or take its folder out."
-    reasons = ", ".join(f"{told(number)} {in_words(reason)}" for reason, number in dropped.most_common(5))
+    reasons = ", ".join(f"{count_text(number)} {in_words(reason)}" for reason, number in dropped.most_common(5))
     told_of = f"{folder}: none of the event rows can be used. Rejected: {reasons}."
     if settings.source != "delimited":  # its columns are fixed
         births = [

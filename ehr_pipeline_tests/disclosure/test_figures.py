@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.disclosure.figures import Guard, Naming, told
+from ehr_pipeline.disclosure.figures import Guard, Naming, count_text
 from ehr_pipeline.disclosure.kinds import Events, EventsOf, People, Score, Share, ShareOf, SumOf, Things, figures, size
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.count_kinds import declared
@@ -151,8 +151,8 @@ def test_steps_are_a_multiple_of_the_threshold() -> None:
 
 
 def test_counts_in_messages() -> None:
-    assert [told(count) for count in (0, 9, 1234)] == ["0", "fewer than 10", "about 1,230"]
-    assert told(3, below=1) == "3"
+    assert [count_text(count) for count in (0, 9, 1234)] == ["0", "fewer than 10", "about 1,230"]
+    assert count_text(3, below=1) == "3"
 
 
 def places(counts: Any, path: str = "") -> Iterator[str]:

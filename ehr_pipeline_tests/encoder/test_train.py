@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from ehr_pipeline.disclosure.figures import Guard, told
+from ehr_pipeline.disclosure.figures import Guard, count_text
 from ehr_pipeline.disclosure.kinds import Events, Share
 from ehr_pipeline.encoder import checkpoint, optimizer, train
 from ehr_pipeline.encoder.model import PackedEncoder
@@ -163,7 +163,7 @@ def test_the_card_says_what_a_stranger_needs_and_its_code_runs(
         return Guard(10).percent(Share.of(value, masked))
 
     for figure in (
-        f"| training | {told(metrics['training_patients'])} | {told(metrics['training_tokens'])} |",
+        f"| training | {count_text(metrics['training_patients'])} | {count_text(metrics['training_tokens'])} |",
         f"| this model (epoch {best['epoch']}) | {best['validation_loss']:.4f} | {share(best['validation_top1'])} |",
         f"| frequency baseline | {baseline['loss']:.4f} | {share(baseline['top1'])} |",
         f"hash `{Vocabulary.read(trained / 'checkpoint').hash}`",

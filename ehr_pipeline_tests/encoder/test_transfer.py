@@ -156,6 +156,17 @@ def test_vectors_of_names_put_real_synonyms_together() -> None:
     assert alike.argmax(1).tolist() == [n + 1 - 2 * (n % 2) for n in range(len(found))]
 
 
+def test_the_objective_may_be_any_that_trains_the_same_model_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = other_study(tmp_path / "theirs", THEIRS)
+    settings = replace(begun_from(source), objective="next_visit")
+    with pytest.raises(InputError, match=r'Set encoder\.objective = "masked"'):
+        shape_check.look(source, settings)
+    monkeypatch.setattr("ehr_pipeline.encoder.configuration.CAUSAL_OBJECTIVES", ())
+    assert shape_check.look(source, settings)["model_type"] == "roberta-prelayernorm"
+
+
 def test_what_does_not_fit_is_told(tmp_path: Path) -> None:
     source, own = other_study(tmp_path / "theirs", THEIRS), vocabulary(("S7", "asthma"))
     with pytest.raises(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.encoder.objectives.base import Objective, Part, percent
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
@@ -102,7 +102,7 @@ class PredictsConcepts(Objective):
         rows = {f"this model (epoch {best['epoch']})": best, "frequency baseline": metrics["baseline"]}
         shown = [f"| {name} | {s['loss']:.4f} | {_rate(s, 'top1')} | {_rate(s, 'top10')} |" for name, s in rows.items()]
         table = "\n".join(shown)
-        return f"""{self.asked.format(count=told(best["masked_tokens"]))} Loss: mean cross-entropy in nats, less is better.
+        return f"""{self.asked.format(count=count_text(best["masked_tokens"]))} Loss: mean cross-entropy in nats, less is better.
 Found: the hidden concept was the model's first guess, or among its first ten. The baseline predicts by frequency among the training
 patients alone.
 
@@ -124,7 +124,7 @@ def _types(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "None: the validation side is too small."
     shown = [
-        f"| {row['name']} ({row['type']}) | {told(row['masked_tokens'])} | {row['loss']:.3f} | {row['baseline_loss']:.3f}"
+        f"| {row['name']} ({row['type']}) | {count_text(row['masked_tokens'])} | {row['loss']:.3f} | {row['baseline_loss']:.3f}"
         f" | {_rate(row, 'top10')} | {_rate(row, 'baseline_top10')} |"
         for row in rows
     ]

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.encoder.devices import as_written
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives import spans
@@ -161,9 +161,9 @@ class Contrastive(Loss):
         best, base = {n.removeprefix("validation_"): v for n, v in metrics["best"].items()}, metrics["baseline"]
         rows = [("this model", best), ("a guess", base)]
         shown = "\n".join(f"| {name} | {s['loss']:.4f} | {percent(s['found'], int(s['spans']))} |" for name, s in rows)
-        return f"""Of two spans of visits of one record, each is told from spans of other patients, of one
-sex and like age where there are enough, by the cosine of the mean states ({told(int(base["spans"]))} spans). Ages are moved by
-up to {self.own.age_shift} years in each span, so that they do not tell whose it is.
+        return f"""Of two spans of visits of one record, each is searched for among spans of other patients, of
+the same sex and similar age where there are enough, by the cosine of the mean states ({count_text(int(base["spans"]))} spans). Ages
+are shifted by up to {self.own.age_shift} years in each span, so that they do not reveal whose it is.
 
 | | Loss | Partner found first |
 |---|---|---|

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ehr_pipeline.disclosure.figures import FEWEST, told
+from ehr_pipeline.disclosure.figures import FEWEST, count_text
 from ehr_pipeline.encoder.devices import as_written
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives import spans
@@ -148,7 +148,7 @@ class Metadata(Loss):
             return percent(scores[f"right_{name}"], int(base[f"asked_{name}"]))
 
         rows = "\n".join(
-            f"| {name} | {told(int(base[f'asked_{name}']))} | {rate(best, name)} | {rate(base, name)} |"
+            f"| {name} | {count_text(int(base[f'asked_{name}']))} | {rate(best, name)} | {rate(base, name)} |"
             for name in self.names
         )
         return f"""From the mean state of each chunk of at least {FEWEST_TOKENS} tokens: loss {best["loss"]:.4f}, by the

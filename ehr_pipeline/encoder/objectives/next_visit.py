@@ -1,7 +1,7 @@
 """Predict the next visit: the concepts of a visit are predicted from earlier visits and the patient's age at the visit.
 
 A [MASK] is inserted before a visit, with the age at the visit, and predicts each of the visit's concepts. Masks and tokens attend
-only backwards (`encoder.looking_back`). So one pass over a record predicts many of its visits, and no prediction sees later visits.
+only backwards (`encoder.causal_model`). So one pass over a record predicts many of its visits, and no prediction sees later visits.
 A trained encoder is queried about the future in the same way (`predictions.query_at_mask`; He, Rasmy, Zhi & Tao 2025, "Mask").
 Foresight (Kraljevic et al. 2024), by contrast, is trained on each next concept.
 
@@ -115,7 +115,7 @@ import csv
 
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-import ehr_pipeline.encoder.looking_back  # the model class; the stock class lets tokens see what comes after them
+import ehr_pipeline.encoder.causal_model  # the model class; the stock class lets tokens see what comes after them
 
 model = AutoModelForMaskedLM.from_pretrained(".").eval()
 tokenizer = AutoTokenizer.from_pretrained(".")

@@ -61,7 +61,7 @@ def asked_for(batch: packing.Batch, part: Part) -> list[tuple[int, int, int]]:
 
 def registered(model: PackedEncoder) -> Any:
     """The class that transformers loads, with the weights of an encoder."""
-    from ehr_pipeline.encoder.looking_back import LookingBackConfig, LookingBackForMaskedLM
+    from ehr_pipeline.encoder.causal_model import LookingBackConfig, LookingBackForMaskedLM
 
     values = {name: value for name, value in vars(model.stock.config).items() if name != "model_type"}
     found = LookingBackForMaskedLM(LookingBackConfig(**values)).eval()
@@ -175,7 +175,7 @@ def test_the_encoder_is_asked_for_the_future_as_it_was_trained(sequences: Sequen
 def test_it_learns_and_its_checkpoint_is_loaded_by_its_own_class_only(tmp_path: Path) -> None:
     from transformers import AutoModelForMaskedLM
 
-    from ehr_pipeline.encoder import looking_back
+    from ehr_pipeline.encoder import causal_model
 
     data = learnable(tmp_path / "data")
     train.run(test_train.job(tmp_path, data, replace(SETTINGS, layers=1)))
@@ -184,10 +184,10 @@ def test_it_learns_and_its_checkpoint_is_loaded_by_its_own_class_only(tmp_path: 
     folder = tmp_path / "out" / "checkpoint"
     card = (folder / "README.md").read_text()
     assert "next-visit-prediction" in card
-    assert "ehr_pipeline.encoder.looking_back" in card
+    assert "ehr_pipeline.encoder.causal_model" in card
     ours = checkpoint.load(folder, Vocabulary.read(data["vocabulary"]), DEVICE)
     theirs = AutoModelForMaskedLM.from_pretrained(folder).eval()
-    assert isinstance(theirs, looking_back.LookingBackForMaskedLM)
+    assert isinstance(theirs, causal_model.LookingBackForMaskedLM)
     tokens, ages, visits = (torch.tensor([row]) for row in ([7, 9, 12, MASK], [40, 40, 41, 45], [0, 0, 1, 2]))
     with torch.no_grad():
         hidden = ours.hidden(tokens, ages + 1, torch.ones_like(tokens), None, 2 * visits + 1)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ehr_pipeline.defs import starting
+from ehr_pipeline.defs import startup_message
 from ehr_pipeline.errors import UserError
 
 
@@ -20,11 +20,11 @@ def listening() -> socket.socket:
 def test_the_address_follows_when_the_servers_answer(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(starting, "SILENCE", 0.0)
+    monkeypatch.setattr(startup_message, "SILENCE", 0.0)
     with listening() as server:
         port = server.getsockname()[1]
     printed, opened = "", None
-    with starting.announced(starting.free_address("0.0.0.0", port)):  # noqa: S104 (nothing listens there)
+    with startup_message.announced(startup_message.free_address("0.0.0.0", port)):  # noqa: S104 (nothing listens there)
         assert capsys.readouterr().out.startswith("starting the Dagster UI")
         while "open http://" not in printed:
             time.sleep(0.01)
@@ -43,4 +43,4 @@ def test_a_port_in_use_is_told_before_anything_starts() -> None:
         with pytest.raises(
             UserError, match=rf"port {port} of 127.0.0.1 already.* open http://127.0.0.1:{port};.* --port {port + 1}"
         ):
-            starting.free_address("127.0.0.1", port)
+            startup_message.free_address("127.0.0.1", port)
