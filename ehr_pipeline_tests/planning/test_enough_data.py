@@ -156,8 +156,8 @@ def test_events_of_people_whom_the_patient_files_name_otherwise(ids: str, hint: 
     events.write_text(events.read_text().replace("\np", "\n" + ids.format("")))
     (problem,) = looked(made).warnings
     assert "rows of events are of patients without a usable patient row, and a run stops from 20% on" in problem
-    assert "see whether files of events and of patients have the same ids" in problem
-    assert problem.endswith(f"only by {hint}." if hint else "patient files are there.")
+    assert "check that event files and patient files use the same ids" in problem
+    assert problem.endswith(f"only by {hint}." if hint else "no patient file is missing.")
 
 
 def test_ids_that_one_file_writes_with_a_fraction_of_zeros_are_the_same(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_every_difference_of_the_events_is_named() -> None:
 def test_a_reason_with_few_rows_cannot_be_reckoned_from_the_others() -> None:
     (first, *_) = flow.events(counted())
     assert dict(first.lost) == {
-        "with a placeholder date (such as 01/01/1900) that stands for a missing one": "990",
+        "with a placeholder date (such as 01/01/1900) instead of a real one": "990",
         "dated after the extract or without a code": "10",
     }
 
@@ -96,7 +96,7 @@ def test_the_largest_losses_of_all_steps_are_named() -> None:
     assert flow.summary(counted()) == (
         f"{told} The largest losses, in % of all rows: 39,000 (39.0 %) Read codes without a UMLS concept; 1,000 (1.0 %) of"
         " concepts that are too"
-        " rare; 990 (1.0 %) with a placeholder date (such as 01/01/1900) that stands for a missing one; 900 (0.9 %) in visits"
+        " rare; 990 (1.0 %) with a placeholder date (such as 01/01/1900) instead of a real one; 900 (0.9 %) in visits"
         " with too many concepts; 100 (0.1 %) of patients with too few visits."
     )
     nothing = {"dropped": {}}
