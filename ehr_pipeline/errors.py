@@ -5,30 +5,30 @@ import re
 CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
 """Control characters and invisible line separators, as the inside of a regular-expression character set."""
 OVERRIDES = "\u202a-\u202e\u2066-\u2069"
-"""Marks that change the direction of the text after them."""
+"""Characters that change the direction of the text after them."""
 DIRECTIONS = f"{OVERRIDES}\u061c\u200e\u200f"
-"""`OVERRIDES` and the single-position direction marks that writers of Arabic and Hebrew need."""
+"""`OVERRIDES` and the zero-width direction marks, which writers of Arabic and Hebrew need."""
 SURROGATES = "\ud800-\udfff"
-"""Lone surrogates: how Python represents bytes of a file name that are not UTF-8."""
-# Characters that can rewrite a terminal, forge a line of a log, or cannot be encoded at all.
+"""Lone surrogates, by which Python represents bytes of a file name that are not UTF-8."""
+# Characters that can rewrite a terminal, forge a log line, or cannot be encoded at all.
 _UNSEEN = re.compile(f"[{CONTROLS}{OVERRIDES}{SURROGATES}]")
 _UNPRINTED = re.compile(f"[{CONTROLS}{DIRECTIONS}{SURROGATES}]")
 _DIRECTIONS = re.compile(f"[{DIRECTIONS}]")
 
 
 def unseen(text: str) -> str:
-    """The first invisible character of a text, such as a newline or an escape, spelled as in code; '' if there is none."""
+    """Return the first invisible character of a text, such as a newline, written as an escape; '' if there is none."""
     found = _UNSEEN.search(text)
     return _spelled(found) if found else ""
 
 
 def printable(text: str) -> str:
-    """The text for a terminal or a log: invisible characters are spelled as in code, except newlines."""
+    """Return the text for a terminal or a log: invisible characters except newlines are written as escapes."""
     return _UNPRINTED.sub(lambda found: found[0] if found[0] == "\n" else _spelled(found), text)
 
 
 def undirected(text: str) -> str:
-    """The text for a page: direction marks are spelled as in code, since they can reverse the text next to a name."""
+    """Return the text for a page: direction marks are written as escapes, since they could reverse the text next to a name."""
     return _DIRECTIONS.sub(_spelled, text)
 
 
@@ -53,7 +53,7 @@ class SettingsError(UserError):
 
 
 class InputError(UserError):
-    """An input file that cannot be used as the settings describe it."""
+    """An input file does not fit its description in the settings."""
 
 
 class MissingArtifact(UserError):
@@ -65,4 +65,4 @@ class Damaged(UserError):
 
 
 class GateFailed(UserError):
-    """An artifact failed a blocking check, so nothing is built on it."""
+    """An artifact failed a blocking check, so nothing may be built on it."""

@@ -1,4 +1,4 @@
-"""Typed settings, one documented field at a time: what a setting is, and which settings decide a result."""
+"""Define typed settings: each field has a type, a default, a description, and a role that says whether it affects results."""
 
 import dataclasses
 import hashlib
@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def settings(cls: type[_T]) -> type[_T]:
-    """Make a class one table of the settings file: a frozen pydantic dataclass, whose fields are `option`s.
+    """Make a class a table of the settings file: a frozen pydantic dataclass whose fields are made by `option`.
 
     Its constructor raises pydantic.ValidationError for a value that does not fit and for an unknown name.
     """
@@ -41,10 +41,10 @@ def option(
     later: bool = False,
     **bounds: float,
 ) -> Any:
-    """One field of a settings dataclass.
+    """Return a field of a settings dataclass.
 
-    `description` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt,
-    as in pydantic. `later` marks a setting added in a later version, whose default changes nothing: see `identity`.
+    `description` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt, as in
+    pydantic. `later` marks a setting added in a later version, whose default changes nothing: see `identity`.
     """
     metadata = {"description": description, "role": role, "later": later, **bounds}
     if isinstance(default, (list, dict)) or dataclasses.is_dataclass(default):
@@ -53,16 +53,16 @@ def option(
 
 
 def role(field: "dataclasses.Field[Any]") -> Role:
-    """The role of a field (see `Role`)."""
+    """Return the role of a field (see `Role`)."""
     found: Role = field.metadata.get("role", "result")
     return found
 
 
 def identity(settings: Any) -> Any:
-    """The part of the settings that decides a result, as plain JSON-ready values.
+    """Return the settings that determine a result, as plain JSON-ready values.
 
-    Speed settings, limits of checks and the paths of inputs are left out; a small list file counts by its hash. A
-    setting that was added later is left out at its default, so that an upgrade does not retrain unchanged models.
+    Settings of speed, limits of checks and paths of inputs are left out; a list file counts by its hash. A setting that was added
+    in a later version is left out while it has its default, so that an upgrade does not retrain unchanged models.
     """
     if dataclasses.is_dataclass(settings):
         return {
@@ -80,12 +80,13 @@ def identity(settings: Any) -> Any:
 
 
 def default(field: "dataclasses.Field[Any]") -> Any:
-    """The default of a field; `dataclasses.MISSING` where a value must be given."""
+    """Return the default of a field; `dataclasses.MISSING` if a value must be given."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def paths(settings: Any, place: str = "", roles: tuple[Role, ...] = FILES) -> Iterator[tuple[str, Path]]:
-    """The files and folders that settings name, each with the full name of its setting, such as `events.dictionaries.dmd.file`."""
+    """Yield the files and folders named in settings, each with the full name of its setting, such as
+    `events.dictionaries.dmd.file`."""
     if dataclasses.is_dataclass(settings):
         for field in dataclasses.fields(settings):
             value, name = getattr(settings, field.name), f"{place}.{field.name}" if place else field.name
@@ -102,13 +103,13 @@ def paths(settings: Any, place: str = "", roles: tuple[Role, ...] = FILES) -> It
 
 
 def lists(settings: Any, without: Collection[str] = ()) -> list[Path]:
-    """The small files whose content `identity` takes into account, except those of the values named in `without`."""
+    """Return the list files whose content counts in `identity`, except those in the top-level settings named in `without`."""
     named = paths(settings, roles=("list",))
     return [path for place, path in named if re.split(r"[.\[]", place)[0] not in without]
 
 
 def placed(settings: Any, base: Path, is_path: bool = False) -> Any:
-    """The same settings with absolute paths; relative paths are resolved against the folder `base`."""
+    """Return the same settings with absolute paths; relative paths are taken relative to the folder `base`."""
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         named = [(field.name, role(field) in FILES) for field in dataclasses.fields(settings)]
         values = {name: placed(getattr(settings, name), base, is_file) for name, is_file in named}
@@ -121,13 +122,13 @@ def placed(settings: Any, base: Path, is_path: bool = False) -> Any:
 
 
 def hash_of(value: Any) -> str:
-    """Sixteen hex digits of the BLAKE2b of a JSON-ready value."""
+    """Return 16 hex digits of the BLAKE2b hash of a JSON-ready value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hex; 'missing' when there is no such file (a check reports it)."""
+    """Return the SHA-256 of a file as hex; 'missing' if there is no such file (a check reports it)."""
     if not path.is_file():
         return "missing"
     with path.open("rb") as stream:

@@ -1,4 +1,4 @@
-"""Checks of the data: decoding, mapping coverage, vocabulary, token ids, split."""
+"""Checks of the data: encoding, share of mapped events, vocabulary, token ids, split."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,15 +18,15 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 CUI = re.compile(r"C[0-9]{7}")
 UNTYPED_WARNING = 0.05
-"""Warn from this share of concepts without a semantic type: a complete MRSTY gives every UMLS concept a type."""
+"""A larger share of concepts without a semantic type is a warning, since a complete MRSTY gives every UMLS concept a type."""
 
 NEVER_KEPT = ("description", "read", "bad_check_digit")
-"""Namespaces of codes that do not say which concept is meant, unless a file of `[events]` translates them."""
+"""Kinds of codes that do not identify a concept unless a file of `[events]` translates them."""
 
 
 @check(blocking=False)
 def patients_decodable(artifact: Artifact, store: Store, study: Study) -> Result:
-    """The values that patients carry are text in the encoding that the settings name."""
+    """The texts in the patient files can be decoded with the encoding in the settings."""
     texts: dict[str, int] = artifact.counts.get("undecodable_values", {})
     if not texts:
         return True, "every value of the patient files could be decoded", {}
@@ -43,7 +43,7 @@ def patients_decodable(artifact: Artifact, store: Store, study: Study) -> Result
 
 @check(blocking=False)
 def patients_consistent(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Rows of one patient agree, and months and days of birth can be read."""
+    """The rows of one patient agree, and months and days of birth can be read."""
     counted = artifact.counts["patients"]
     differing, parts = counted.get("differing", {}), counted.get("unusable_birth_parts", 0)
     problems = list(contradictions(differing, study.reports.suppress_below))
@@ -59,7 +59,7 @@ def patients_consistent(artifact: Artifact, store: Store, study: Study) -> Resul
 
 
 def contradictions(differing: Mapping[str, int], below: int) -> Iterator[str]:
-    """Say how many patients have rows with different values, by column, and what that may mean; nothing if none has."""
+    """Yield, for each column in which rows of one patient differ, a text: how many patients, and what may be the cause."""
     dates = {name: number for name, number in differing.items() if name in ("birth", *schemas.DATED)}
     texts = {name: number for name, number in differing.items() if name not in dates}
     for meant, found in (("of which one is kept", dates), ("which count as not known", texts)):
@@ -72,10 +72,10 @@ def contradictions(differing: Mapping[str, int], below: int) -> Iterator[str]:
 
 @check()
 def mapping_coverage(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Share of events that are mapped, or kept as concepts of their own, against events.coverage_floor.
+    """Enough of the events are mapped, or kept as concepts of their own (events.coverage_floor).
 
-    Unmapped events that are kept could hide a wrong terminology file. So codes that the UMLS or a dictionary should
-    contain must reach the share by mapping alone.
+    Unmapped events that are kept could hide that a terminology file is wrong. So codes that the UMLS or a dictionary should contain
+    must reach this share by mapping alone.
     """
     report = read_coverage(artifact.path)
     share, kept = artifact.counts["coverage_of_events"], report["kept_events"] / max(report["events"], 1)
@@ -113,7 +113,7 @@ def mapping_coverage(artifact: Artifact, store: Store, study: Study) -> Result:
 
 
 def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
-    """Messages about codes that are kept unmapped although a table in the settings should map them."""
+    """Yield messages about codes that are kept unmapped although a table in the settings should map them."""
     international = report["by_namespace"].get("international")
     if study.events.mrconso and international and international["events"]:
         share = international["mapped_events"] / international["events"]
@@ -135,7 +135,7 @@ def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
 
 @check(blocking=False, applies=lambda study: study.records.source == "meds")
 def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Codes of other systems do not look like SNOMED's."""
+    """Codes of other systems do not look like SNOMED ids."""
     systems = read_coverage(artifact.path).get("systems", {})
     alike = {name: row for name, row in systems.items() if name not in study.events.dictionaries and are_snomed(row)}
     events = sum(row["events"] for row in alike.values())
@@ -152,7 +152,7 @@ def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check(blocking=False)
 def lists_understood(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Every row of the concept lists stands for a concept."""
+    """Every row of the concept lists matches a concept."""
     lists = artifact.counts.get("lists", {})
     lost = {name: each["rows_without_concept"] for name, each in lists.items() if each["rows_without_concept"]}
     rows = ", ".join(f"{name} {number:,} of {lists[name]['codes']:,}" for name, number in lost.items())
@@ -166,7 +166,7 @@ def lists_understood(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check()
 def vocabulary_size(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Enough concepts to train on, against vocabulary.min_size."""
+    """There are enough concepts to train on (vocabulary.min_size)."""
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size
     message = f"{size:,} concepts (vocabulary.min_size = {smallest:,})"
     if size < smallest:
@@ -176,7 +176,7 @@ def vocabulary_size(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check(blocking=False)
 def semantic_types_known(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Few of the concepts of the UMLS lack a semantic type."""
+    """Almost all UMLS concepts have a semantic type."""
     of_umls = [one for one in Vocabulary.read(artifact.path).concepts if CUI.fullmatch(one.concept)]
     untyped = sum(not one.semantic_types for one in of_umls)
     share = untyped / max(len(of_umls), 1)
@@ -190,7 +190,7 @@ def semantic_types_known(artifact: Artifact, store: Store, study: Study) -> Resu
 
 @check(blocking=False, applies=lambda study: study.vocabulary.min_patients > 0)
 def concepts_of_many_patients(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Each concept is of reports.suppress_below patients or more, so that a model with this vocabulary may be handed on."""
+    """At least reports.suppress_below patients have each concept, so that a model with this vocabulary may be shared."""
     below, concepts = study.reports.suppress_below, Vocabulary.read(artifact.path)
     few = len(concepts.concepts) - len(concepts.of_patients(below))
     message = f"{few:,} concepts are of fewer than {below} patients"
@@ -205,7 +205,7 @@ def concepts_of_many_patients(artifact: Artifact, store: Store, study: Study) ->
 
 @check()
 def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Every token id belongs to a concept of the vocabulary."""
+    """Every token id in the data set belongs to a concept of the vocabulary."""
     size = store.current(VOCABULARY).counts["kept"]
     outside = 0
     for path in artifact.files("patients"):
@@ -228,7 +228,7 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Resu
 
 @check()
 def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Each patient is on one side, and those that are learned from have patients."""
+    """Each patient is on one side of the split, and the sides used for training have patients."""
     dataset = store.intact(PATIENT_DATASET)
     seen, twice, misplaced = {side: 0 for side in EVERY_SIDE if side in artifact.counts}, 0, 0
     for path in artifact.files("split"):

@@ -13,7 +13,7 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 
 def beside_the_one_before(kind: str, measure: str) -> Check:
-    """A check that compares the newest extract in the catalog with the previous one. `measure` describes the measure."""
+    """Return a check that compares the newest extract in the catalog with the previous one. `measure` says what it compares."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Result:
         listed = catalog.read(store.intact(EXTRACT_CATALOG).path)
@@ -30,10 +30,12 @@ def beside_the_one_before(kind: str, measure: str) -> Check:
         message = f"{newest} beside {before}: {measure} {difference:.3f} (a drift from {limit:g} on)"
         return difference < limit, message, {kind: Score(difference)}
 
-    return Check(f"drift_{kind}", f"The newest extract beside the one before: {measure}.", test, blocking=False)
+    return Check(
+        f"drift_{kind}", f"The newest extract compared with the previous one: {measure}.", test, blocking=False
+    )
 
 
 @lru_cache(maxsize=1)
 def _mapped_codes(mapped: Path) -> frozenset[str]:
-    """The codes that have a concept, as recorded in the extracts."""
+    """Return the codes, as recorded in the extracts, that have a concept."""
     return frozenset(Mapping.read(mapped, "code", "concept").mapped["code"])

@@ -20,7 +20,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 @check()
 def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Result:
-    """The validation loss is finite, and better than guessing by frequency."""
+    """The validation loss is finite, and lower than that of predicting each concept by its frequency."""
     metrics = read_metrics(artifact.path)
     loss, baseline = of_concepts(metrics)
     passed = bool(np.isfinite(loss) and loss < baseline)
@@ -33,7 +33,7 @@ def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Res
 
 
 def _what_to_do(metrics: dict[str, Any]) -> str:
-    """Advice after a failed check."""
+    """Return advice for a failed check."""
     if not metrics["epochs"][-1]["updates"]:
         return (
             "It was used as it came from another study: train it further here (encoder.transfer.use = 'tuned'), or map codes so"
@@ -49,7 +49,7 @@ def _what_to_do(metrics: dict[str, Any]) -> str:
 
 @check()
 def vocabulary_fits(artifact: Artifact, store: Store, study: Study) -> Result:
-    """The checkpoint was trained with the current vocabulary, or with one that grew into it."""
+    """The checkpoint was trained with the current vocabulary, or with an earlier one that has since only been extended."""
     vocabulary = Vocabulary.read(store.intact(VOCABULARY).path)
     config = configuration.read(artifact.file("checkpoint"))
     found, known = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
@@ -75,7 +75,7 @@ SAME = "their pooled concepts do not differ. Widen the cohort, or pool other con
 
 @check()
 def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Vectors are finite, and do not all point the same way."""
+    """Patient vectors are finite and do not all point in the same direction."""
     count, bad, zero, direction = 0, 0, 0, np.zeros(artifact.counts["dimensions"])
     for path in artifact.files("embeddings"):
         vectors = schemas.matrix(schemas.read(path))

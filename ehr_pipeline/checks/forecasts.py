@@ -1,4 +1,4 @@
-"""Checks of the forecasts: the encoder's training patients, the number of patients, and comparison with counting."""
+"""Checks of the forecasts: test patients were unseen, there are enough of them, and the encoder forecasts better than counting."""
 
 from ehr_pipeline.checks import train_test_sides
 from ehr_pipeline.checks.model import Result, check
@@ -16,18 +16,18 @@ NOTHING = "nothing was forecast: nobody is on the test side with enough visits, 
 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
-    """Whether it is unknown which patients the encoder was trained on. The check then only warns."""
+    """Return whether it is unknown which patients the encoder was trained on; the check then only warns."""
     return train_test_sides.cannot_be_checked(Store(study.study.store).intact(ENCODER_CHECKPOINT), study)
 
 
 @check(only_warns=cannot_be_checked, applies=lambda study: study.patients.split.leaves_out)
 def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Result:
-    """The encoder learned from nobody whose future is forecast, by hashes of whom it learned from."""
+    """The encoder was not trained on any patient whose future is forecast, according to hashes of its training patients."""
     return train_test_sides.test_side_unseen(store.intact(ENCODER_CHECKPOINT), store, study)
 
 
 def enough_patients(artifact: Artifact, store: Store, study: Study) -> Result:
-    """There are enough patients for a verdict."""
+    """There are enough patients to compare the encoder with counting."""
     below, results = study.reports.suppress_below, Forecasts.read(artifact.path)
     rows = {name: results.verdict(YEAR, name) for name in (RECURRING, NEW)}
     patients = {name: row["patients"] if row else 0 for name, row in rows.items()}
@@ -39,7 +39,7 @@ def enough_patients(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check(blocking=False, applies=lambda study: study.patients.split.leaves_out)
 def better_than_counting(artifact: Artifact, store: Store, study: Study) -> Result:
-    """In the next year, the forecast is better than counting: for recurring concepts, and for new ones."""
+    """For the next year, the encoder's forecast is better than counting, both for recurring and for new concepts."""
     results, parts, figures = Forecasts.read(artifact.path), [], dict[str, Figure]()
     verdicts = [row for name in (RECURRING, NEW) if (row := results.verdict(YEAR, name))]
     for row in verdicts:

@@ -1,6 +1,6 @@
-"""Check concept lists before the work that depends on them: whether their rows can match any patient.
+"""Check, before the work that depends on them, whether the rows of concept lists can match any patient.
 
-An empty cohort is reported as early as possible, from the files that map codes or from the mapped events, before training.
+An empty cohort is thus reported before training, from the files that map codes or from the mapped events.
 """
 
 from collections.abc import Iterable
@@ -21,11 +21,11 @@ from ehr_pipeline.tasks import study_rules
 from ehr_pipeline.terminology import code_lists
 
 LARGEST = 1 << 28
-"""The command `check` reads the files that map codes, which takes seconds, only up to this total size in bytes."""
+"""The command `check` reads the files that map codes only if they have at most this many bytes together, which takes seconds."""
 
 
 def named(study: Study) -> dict[str, str]:
-    """The concept lists of a study: path of each file by the name of its setting."""
+    """Return the concept lists of a study: the path of each file, by the name of its setting."""
     lists = {
         "vocabulary.administrative_concepts": study.vocabulary.administrative_concepts,
         "concepts.concepts_of_interest": study.concepts.concepts_of_interest,
@@ -37,7 +37,7 @@ def named(study: Study) -> dict[str, str]:
 
 
 def look(study: Study) -> tuple[list[str], list[str], list[str]]:
-    """Check the concept lists of a study. Returns problems, warnings and facts."""
+    """Check the concept lists of a study; return problems, warnings and facts, as sentences."""
     problems, facts, refused = [], [], set[str]()
     systems = _systems(study)
     for where, path in named(study).items():
@@ -58,18 +58,18 @@ def look(study: Study) -> tuple[list[str], list[str], list[str]]:
 
 
 def cohort(study: Study) -> dict[str, str]:
-    """The concept lists of the cohort's diseases: path of each file by the name of its setting."""
+    """Return the concept lists of the cohort's diseases: the path of each file, by the name of its setting."""
     return {where: path for where, path in named(study).items() if where.startswith("embeddings.cohort")}
 
 
 def takes_everybody(study: Study) -> bool:
-    """Whether a disease without a list takes every patient into the cohort; also True for a study without a cohort."""
+    """Return whether every patient is in the cohort, because a disease has no list; also True for a study without a cohort."""
     return len(cohort(study)) < max(len(study.embeddings.cohort), 1)
 
 
 def _unknown(study: Study) -> dict[str, str]:
-    """Messages, by setting, about the cohort lists of which no row can match. Empty if the files that map codes are too large or
-    unreadable."""
+    """Return messages, by setting, about the cohort lists of which no row can match any event. Empty if the files that map codes
+    are too large or cannot be read."""
     lists = {where: Path(path) for where, path in cohort(study).items()}
     try:
         if sum(path.stat().st_size for path in build.inputs(study.events)) > LARGEST:
@@ -86,7 +86,7 @@ def _unknown(study: Study) -> dict[str, str]:
 
 
 def _why_nobody(rows: Rows, study: Study) -> tuple[str, str] | None:
-    """Why no row of a list can match any event of the study, and what to do about it; None if some row may match."""
+    """Return why no row of a list can match any event of the study, and what to do about it; None if a row may match."""
     if not resolve_lists.concepts(rows):
         return (
             f"none of its {len(rows):,} rows stands for a concept",
@@ -112,17 +112,18 @@ def _quoted(names: Iterable[str]) -> str:
 
 
 def _systems(study: Study) -> tuple[str, ...]:
-    """The code systems of the event files, if the settings name all of them; else empty."""
+    """Return the code systems of the event files, if the settings name them for all files; else nothing."""
     systems = dict.fromkeys(kind.files.code_system for kind in study.records.kinds.events)
     known = study.records.source == "delimited" and not study.events.omop_vocabulary and "" not in systems
     return tuple(systems) if known else ()
 
 
 def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
-    """Count the mapped events that each list of the cohort matches, by disease. Raises InputError if a list cannot be read.
+    """Count the mapped events, and the patients, that each list of the cohort matches, by disease. Raises InputError for an
+    unreadable list.
 
-    The number of patients is a lower bound: the number for the code that most patients have. The files that map codes are read only
-    for a list of which no code or concept is recorded exactly as written.
+    The number of patients is a lower bound: that of the listed code which most patients have. The files that map codes are read
+    only for a list none of whose codes or concepts is recorded exactly as written.
     """
     mapping = Mapping.read(mapped.path, "code", "snomed", "concept", "events", "patients").mapped
     lists = cohort(study)
@@ -141,7 +142,7 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
 
 
 def _patients(mapping: pl.DataFrame) -> int | None:
-    """The largest number of patients of any code; None if the artifact is from a version that did not count patients."""
+    """Return the largest number of patients who have the same code; None if the artifact's version did not count patients."""
     return max(mapping["patients"], default=0) if "patients" in mapping.columns else None
 
 
@@ -151,7 +152,7 @@ def _is_of(codes: list[str]) -> pl.Expr:
 
 @check(blocking=False, applies=lambda study: bool(cohort(study)))
 def cohort_recorded(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Each concept list of the cohort finds events."""
+    """Each concept list of the cohort matches events."""
     try:
         events = events_of(artifact, study)
     except InputError as error:
@@ -164,7 +165,7 @@ def cohort_recorded(artifact: Artifact, store: Store, study: Study) -> Result:
 
 
 def refuse_empty_cohort(mapped: Artifact, study: Study) -> None:
-    """Raise InputError if no patient can be in the cohort, before long work is done for it."""
+    """Raise InputError if no patient can be in the cohort, so that no long work is done in vain."""
     if takes_everybody(study):
         return
     events = events_of(mapped, study)

@@ -1,4 +1,4 @@
-"""Checks for rows lost in reading extracts: rejected rows, events without a patient in any extract, values not understood."""
+"""Checks for rows lost in reading extracts: rejected rows, events whose patient has no row in any extract, unreadable values."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.tables.drop_reasons import cure, in_words, lost_of
 
 MOST_NAMED = 10
-"""How many values are named in a message."""
+"""How many values a message names at most."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Loss:
     kind: str
     """'events', 'patients' or 'linked'; or the name of an extract."""
     rows: int
-    """Rows that were read, without lines that hold no row."""
+    """Number of rows read; lines that hold no row are not counted."""
     rejected: dict[str, int]
     """Number of rejected rows, by reason."""
     like_rows: int = 0
-    """Estimate of the rows lost in lines that hold no row; 0 unless such lines are very long (lost line breaks, NUL bytes)."""
+    """Estimated number of rows lost in lines that hold no row: 0, unless such lines are very long (lost line breaks, NUL bytes)."""
 
     @property
     def total(self) -> int:
@@ -40,7 +40,7 @@ class Loss:
         return sum(self.rejected.values())
 
     def without(self, reason: str) -> "Loss":
-        """Return the loss among the other rows, as if those rejected for this reason had not been read."""
+        """Return this loss without the rows that were rejected for this reason, as if they had not been read."""
         others = {name: number for name, number in self.rejected.items() if name != reason}
         return replace(self, rows=self.rows - self.rejected.get(reason, 0), rejected=others)
 
@@ -51,20 +51,20 @@ class Loss:
 
     @property
     def share(self) -> float:
-        """The share of the rows that is lost, from 0 to 1."""
+        """The share of rows that were lost, from 0 to 1."""
         return self.lost / (self.rows - self.total + self.lost) if self.rows else 0.0
 
     @property
     def figure(self) -> Share:
-        """The same share as a figure for display."""
+        """The same share, in a form that can be rounded or suppressed for display."""
         return Share(Events(self.lost), Events(self.rows - self.total + self.lost))
 
 
 def losses(artifact: Artifact, study: Study) -> Iterator[Loss]:
-    """Rows rejected from an extract, by kind of file.
+    """Yield the rows rejected from an extract, by kind of file.
 
-    If there are other extracts, they may hold the patients of this one's events. Events without a patient are then
-    judged for all extracts together (`patients_known`).
+    The patients of its events may have their rows in another extract. So if there are other extracts, events without a patient are
+    left out here and judged for all extracts together (`patients_known`).
     """
     for kind in ("events", "patients", "linked"):
         counts = artifact.counts if kind == "events" else artifact.counts.get(kind, {})
@@ -81,7 +81,7 @@ def _beside_others(study: Study) -> bool:
 
 
 def _of_unknown(artifact: Artifact, study: Study) -> str:
-    """A sentence on how many patients have events but no row that describes them; empty if the count must not be shown."""
+    """Return a sentence on how many patients have events but no patient row; empty if the count must not be shown."""
     counts, below = artifact.counts["patients"], study.reports.suppress_below
     number, kept = (count_text(counts.get(name, 0), below) for name in (UNKNOWN_PATIENTS, "kept"))
     if counts.get(UNKNOWN_PATIENTS, 0) < below:
@@ -93,10 +93,9 @@ def _of_unknown(artifact: Artifact, study: Study) -> str:
 
 
 def below_the_limit(artifact: Artifact, study: Study) -> bool:
-    """Whether each kind of file lost less than records.limits.rejected_error. Fewer than FEWEST rows always pass.
+    """Return whether each kind of file lost less than records.limits.rejected_error. Losses of fewer than FEWEST rows always pass.
 
-    Rows that add to no patient are left out: a table of deaths, or of periods of observation, may tell of more people than are in
-    the extract.
+    Rows that fit no patient are left out: a table of deaths, or of observation periods, may cover more people than the extract.
     """
     limit = study.records.limits.rejected_error
     judged = (loss.without(ORPHAN) for loss in losses(artifact, study))
@@ -105,7 +104,7 @@ def below_the_limit(artifact: Artifact, study: Study) -> bool:
 
 @check(only_warns=below_the_limit)
 def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Few of the rows of events and of patients are rejected, against records.limits."""
+    """Few rows of events and of patients are rejected (records.limits)."""
     limits, below = study.records.limits, study.reports.suppress_below
     lost = list(losses(artifact, study))
     many = [loss for loss in lost if loss.total and loss.share >= limits.rejected_warning]
@@ -122,8 +121,8 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Result:
 
 
 def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
-    """For each extract, the events that were set aside because they had no patient, and that were rejected later; out of all rows
-    of the extract."""
+    """Return, for each extract, how many of its events were set aside for lack of a patient row and rejected later, out of all its
+    rows."""
     if not catalog.counts.get("taken_up"):
         return {}
     fate: dict[str, dict[str, int]] = json_files.read(catalog.file(FATE))
@@ -138,14 +137,14 @@ def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
 
 
 def unknown_below_the_limit(artifact: Artifact, study: Study) -> bool:
-    """Whether each extract lost a smaller share of events without a patient than records.limits.rejected_error."""
+    """Return whether each extract lost a smaller share of events for lack of a patient row than records.limits.rejected_error."""
     limit = study.records.limits.rejected_error
     return not any(loss.total and loss.share >= limit for loss in _unused(artifact, Store(study.study.store)).values())
 
 
 @check(only_warns=unknown_below_the_limit)
 def patients_known(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Of each extract, few of the events are of patients whom no extract has a row of, against records.limits."""
+    """In each extract, few events are of patients who have no row in any extract (records.limits)."""
     limits, below = study.records.limits, study.reports.suppress_below
     unused = _unused(artifact, store)
     many = {name: loss for name, loss in unused.items() if loss.total and loss.share >= limits.rejected_warning}
@@ -164,13 +163,13 @@ def patients_known(artifact: Artifact, store: Store, study: Study) -> Result:
 
 
 def percent(share: Share, below: int) -> str:
-    """A share in parentheses, after a space; empty if it must not be shown."""
+    """Return a share as text in parentheses, after a space; empty if it must not be shown."""
     shown = Guard(below).percent(share)
     return "" if shown == HIDDEN else f" ({shown})"
 
 
 def _text(loss: Loss, below: int) -> str:
-    """A message: how much of one kind of file was lost, the main reason, and what to do."""
+    """Return a message: how much of one kind of file was lost, the main reason, and what to do."""
     name = {"linked": "joined tables"}.get(loss.kind, loss.kind)
     largest = max(loss.rejected, key=lambda reason: loss.rejected[reason])
     share = f" of {count_text(loss.rows, below)} rows{percent(loss.figure, below)}" if loss.total >= below else " rows"
@@ -181,7 +180,7 @@ def _text(loss: Loss, below: int) -> str:
 
 @check(blocking=False)
 def files_ended(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Every text file ends with a line end, so that none seems to be cut off."""
+    """Every text file ends with a line break, so none seems to be cut off."""
     number = artifact.counts.get("unended_files", 0)
     if not number:
         return True, "every text file ends with a line end", {}
@@ -195,7 +194,7 @@ def files_ended(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check(blocking=False)
 def tables_joined(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Patients have their row in the joined tables, against records.limits."""
+    """Most patients have their row in the joined tables (records.limits)."""
     counts = artifact.counts["patients"]
     of, number = counts.get("with_table", 0), counts.get("not_in_table", 0)
     share, below = number / max(of, 1), study.reports.suppress_below
@@ -214,7 +213,7 @@ def tables_joined(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check(blocking=False)
 def columns_filled(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Each column that patients carry is known of somebody."""
+    """Each column of the patient files has a value for at least one patient."""
     granted = study.records.taken_for_granted
     empty = [name for name in artifact.counts["patients"].get("without_values", []) if name not in granted]
     if not empty or artifact.counts["patients"]["kept"] < FEWEST:
@@ -227,7 +226,7 @@ def columns_filled(artifact: Artifact, store: Store, study: Study) -> Result:
 
 
 def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:
-    """For columns with a fixed set of values or a format: the number of values not understood, and the number in all."""
+    """Return, for columns with a fixed set of values or a format, the number of values not understood and of all values."""
     counts = artifact.counts["patients"]
     return {
         "sex": (counts.get("sex_not_understood", 0), counts["kept"]),
@@ -236,14 +235,15 @@ def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:
 
 
 def few_not_understood(artifact: Artifact, study: Study) -> bool:
-    """Whether the shares not understood are below records.limits.not_understood_error. Fewer than FEWEST always pass."""
+    """Return whether the shares of values not understood are below records.limits.not_understood_error. Fewer than FEWEST always
+    pass."""
     limit = study.records.limits.not_understood_error
     return not any(number >= FEWEST and number >= limit * of for number, of in _not_understood(artifact).values())
 
 
 @check(only_warns=few_not_understood)
 def values_understood(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Sex, and dates of observation, are understood, against records.limits."""
+    """The values of sex and the dates of observation are understood (records.limits)."""
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found = {name: part for name, part in _not_understood(artifact).items() if part[0]}
     if not found:

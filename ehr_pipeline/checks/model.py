@@ -1,4 +1,4 @@
-"""The declaration of a check, and its result."""
+"""Define what a check is, and its result."""
 
 import inspect
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 
 Result = tuple[bool, str, dict[str, Figure]]
-"""Whether the check passed, its message, and its figures, which are shown only through `figures.Guard`."""
+"""Whether the check passed; its message; and its figures, which are shown only through `figures.Guard`."""
 Test = Callable[[Artifact, Store, Study], Result]
 
 
@@ -26,18 +26,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Check:
-    """A check of one asset. Called, it tests an artifact."""
+    """A check of one asset. Calling it runs it on an artifact."""
 
     name: str
     description: str
     test: Test
     blocking: bool = True
     only_warns: Callable[[Artifact, Study], bool] = lambda artifact, study: False
-    """Whether a failure of this blocking check only warns for this artifact, because the finding is small."""
+    """Whether this blocking check only warns about this artifact if it fails, because little is wrong."""
     applies: Callable[[Study], bool] = lambda study: True
 
     def __call__(self, artifact: Artifact, store: Store, study: Study) -> Result:
-        """Test an artifact."""
+        """Run the check on an artifact."""
         return self.test(artifact, store, study)
 
 
@@ -46,8 +46,8 @@ def check(
     only_warns: Callable[[Artifact, Study], bool] = Check.only_warns,
     applies: Callable[[Study], bool] = Check.applies,
 ) -> Callable[[Test], Check]:
-    """Turn a function into a check. The check gets the name of the function, and the first paragraph of its docstring as
-    description."""
+    """Turn a function into a check, which takes its name from the function and its description from the docstring's first
+    paragraph."""
 
     def declare(test: Test) -> Check:
         paragraph, _, _ = inspect.cleandoc(test.__doc__ or "").partition("\n\n")

@@ -24,7 +24,7 @@ EVIDENCE = {
 
 @check()
 def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Every cohort patient has a vector, or is counted."""
+    """Every cohort patient has a vector, or is counted among those without one."""
     passed = artifact.counts["rows_in"] == store.current(COHORT).counts["kept"]
     dropped = sum(artifact.counts["dropped"].values())
     number = count_text(dropped, study.reports.suppress_below)
@@ -33,7 +33,7 @@ def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> R
 
 @check()
 def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Result:
-    """As many clusters as asked for, or as the data support."""
+    """There are as many clusters as asked for, or as the data support, and none is empty."""
     clusters, n = artifact.counts["clusters"], study.clusters.n
     message = (
         f"{clusters} clusters: as many as the data support"
@@ -46,7 +46,7 @@ def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check(blocking=False, applies=lambda study: study.clusters.method == "spectral")
 def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Result:
-    """The eigenvectors that spectral clusters are made of are exact."""
+    """The eigenvectors behind spectral clusters were computed to full precision."""
     eigen = artifact.counts["eigenvectors"]
     lost = eigen["wanted"] - eigen["converged"]
     message = f"{eigen['converged']} of {eigen['wanted']} eigenvectors converged (largest residual {eigen['largest_residual']:.1e})"
@@ -57,7 +57,7 @@ def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Re
 
 @check(blocking=False)
 def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Random halves of the patients give the same clusters, against clusters.unstable_below."""
+    """Clusterings of random halves of the patients agree (clusters.unstable_below)."""
     stability = artifact.counts["stability"]
     counted = ", ".join(f"{number} {word}" for word, number in stability.items() if number)
     return (
@@ -69,7 +69,7 @@ def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check(blocking=False)
 def evidence_of_subgroups(artifact: Artifact, store: Store, study: Study) -> Result:
-    """The split-half test finds more agreement than chance."""
+    """In the split-half test, clusterings agree more than by chance."""
     test = artifact.counts["split_half"]
     found = figures(artifact.counts, declared(CLUSTERS))["split_half"]
     numbers: dict[str, Figure] = {name: found[name] for name in ("recognised", "expected") if name in found}
@@ -78,10 +78,10 @@ def evidence_of_subgroups(artifact: Artifact, store: Store, study: Study) -> Res
 
 @check(blocking=False, applies=lambda study: bool(study.clusters.truth))
 def planted_groups(artifact: Artifact, store: Store, study: Study) -> Result:
-    """On synthetic extracts: clusters agree with what was planted at least as well as clusters of counts.
+    """On synthetic extracts, the clusters agree with the planted groups at least as well as clusters made from counts of concepts.
 
-    There is no fixed threshold, because groups are harder to find in some synthetic worlds than in others. The clusters of counts,
-    of the same patients, show how hard it is.
+    There is no fixed threshold, because groups are harder to find in some synthetic worlds than in others. Clusters of the same
+    patients, made from counts, show how hard it is.
     """
     agreement = planted.read_agreement(artifact.path) or {}
     if not agreement["groups"]:
@@ -107,7 +107,7 @@ def planted_groups(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check()
 def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Every clustered patient was taken up, or is counted."""
+    """Every clustered patient is in the trajectories, or is counted as left out."""
     if artifact.counts["windows"] == "off":
         return True, "trajectories.windows = 'off'", {}
     return rows_taken_up(CLUSTERS, "patients")(artifact, store, study)
@@ -115,7 +115,7 @@ def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Result
 
 @check(blocking=False, applies=lambda study: bool(study.clusters.truth))
 def planted_changes(artifact: Artifact, store: Store, study: Study) -> Result:
-    """On synthetic extracts where patients change: the transitions are those that were planted."""
+    """On synthetic extracts in which patients change, the transitions found are the planted ones."""
     agreement = artifact.counts.get("agreement")
     if agreement is None or not agreement["changed"]:
         return True, "no change that can be seen was planted", {}
@@ -131,7 +131,7 @@ def planted_changes(artifact: Artifact, store: Store, study: Study) -> Result:
 
 
 def page_whole(page: str, applies: Callable[[Study], bool] = Check.applies) -> Check:
-    """A check of the page in a file of the artifact."""
+    """Return a check that the page in a file of the artifact is complete."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Result:
         text = artifact.file(page).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Checks of the results of tasks: each guard against misleading results must pass in every task."""
+"""Checks of task results: each guard against misleading results must pass in every task."""
 
 from ehr_pipeline.checks.model import Check, Result
 from ehr_pipeline.disclosure.kinds import Things
@@ -10,8 +10,8 @@ from ehr_pipeline.tasks import names
 
 
 def of_guard(guard: str, description: str, blocking: bool = True, name: str = "") -> Check:
-    """Make the check that a guard passed in every task. Its name is that of the guard, or `name`. It only warns where no task
-    failed, but some could not be checked."""
+    """Make a check that a guard passed in every task. It is named `name`, or after the guard. If no task failed but some could not
+    be checked, it only warns."""
 
     def rows(results: TaskResults) -> list[Row]:
         return [row for row in results.guards if row["guard"] == guard]
@@ -36,7 +36,7 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
 
 
 def _message(results: TaskResults, row: Row) -> str:
-    """What a guard found. If a rule of thumb is enough for the task, this also says whether the model is worse than the best
-    baseline."""
+    """Return a sentence on what a guard found. If a rule of thumb suffices for the task, it adds whether the model is worse than
+    the best baseline."""
     worse = row["guard"] == RULE_OF_THUMB and results.compared(row["task"]) == "worse"
     return f"{row['message']}{', and it is worse than the best baseline' if worse else ''}"

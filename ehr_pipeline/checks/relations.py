@@ -1,4 +1,4 @@
-"""Checks of the relations of concepts."""
+"""Checks of the relations between concepts."""
 
 import pyarrow.compute as pc
 
@@ -12,7 +12,7 @@ from ehr_pipeline.study.settings import Study
 
 @check(blocking=False)
 def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Result:
-    """At least two concepts are compared."""
+    """There are at least two concepts to compare."""
     compared, whole = artifact.counts["kept"], artifact.counts["rows_in"]
     message = f"{compared:,} of {whole:,} concepts of the vocabulary are compared"
     if compared < FEWEST:
@@ -25,7 +25,7 @@ def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check()
 def few_are_suppressed(artifact: Artifact, store: Store, study: Study) -> Result:
-    """No pair of fewer patients than relations.fewest_patients has a value."""
+    """No pair that fewer than relations.fewest_patients patients have has a value."""
     fewest, rows = study.relations.fewest_patients, table.read(artifact.path)
     few = pc.fill_null(pc.less(rows.column("patients"), fewest), True)
     shown = pc.and_(few, pc.or_(pc.is_valid(rows.column("value")), pc.is_valid(rows.column("low"))))

@@ -1,4 +1,4 @@
-"""Checks for tables of all stages: columns, row counts, and whether a stage read all rows that the previous stage wrote."""
+"""Checks of tables in all stages: columns, numbers of rows, and whether a stage read every row that the previous stage wrote."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from ehr_pipeline.tables import schemas
 
 @check()
 def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Every row that came in was kept, collapsed, or dropped with a reason."""
+    """Every row that was read was kept, merged with others, or dropped with a reason."""
     lost = {key or "rows": unbalanced(counts) for key, counts in _counted(artifact.counts)}
     wrong = {name: number for name, number in lost.items() if number}
     return (
@@ -23,7 +23,7 @@ def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Result:
 
 
 def _counted(counts: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """The counts and all nested counts that have `rows_in`, each with its name."""
+    """Yield the counts, and nested counts, that have `rows_in`, each with its name."""
     if "rows_in" in counts:
         yield name, counts
     for key, inner in counts.items():
@@ -32,7 +32,7 @@ def _counted(counts: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict
 
 
 def schema(folder: str, expected: Callable[[Study], Any], name: str = "schema", of: str = "") -> Check:
-    """A check that the shards of a folder have the expected columns."""
+    """Return a check that the shards of a folder have the expected columns."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Result:
         paths, columns = artifact.files(folder), expected(study)
@@ -40,11 +40,11 @@ def schema(folder: str, expected: Callable[[Study], Any], name: str = "schema", 
         message = "; ".join(problems[:5]) or "every shard has the columns it should have"
         return not problems, message, {"shards": Things(len(paths))}
 
-    return Check(name, f"Columns of the {of}shards.", test)
+    return Check(name, f"The {of}shards have the expected columns.", test)
 
 
 def rows_as_counted(folder: str, part: str = "") -> Check:
-    """A check that the shards of a folder hold as many rows as the manifest counts (under `part`, if given)."""
+    """Return a check that the shards of a folder hold as many rows as the manifest counts (under `part`, if given)."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Result:
         rows = sum(schemas.read(path).num_rows for path in artifact.files(folder))
@@ -57,7 +57,7 @@ def rows_as_counted(folder: str, part: str = "") -> Check:
 
 
 def rows_taken_up(upstream: str, key: str) -> Test:
-    """A check that a stage read as many rows as the upstream stage kept."""
+    """Return a check that a stage read as many rows as the upstream stage kept."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Result:
         out = store.current(upstream).counts["kept"]

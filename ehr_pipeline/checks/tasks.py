@@ -1,4 +1,4 @@
-"""Checks of the labels of tasks: every label has a history, index days do not depend on the outcome, and cases are enough."""
+"""Checks of task labels: every label has a history, index days do not depend on the outcome, and there are enough cases."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,16 +22,16 @@ from ehr_pipeline.tasks.records import count, key
 from ehr_pipeline.tasks.table import Definition, definitions, of_task, shards
 
 FEWEST_CASES = 50
-"""A score is informative only with at least this many cases on the test side."""
+"""A score is informative only with at least this many cases among test patients."""
 FEWEST_TO_JUDGE = 50
-"""A user's file of index days is checked only with at least this many cases, and as many other rows."""
+"""A file of index days is checked only if it gives at least this many cases and as many non-cases."""
 MOST_ALIKE, MOST_APART = 0.2, 0.2
-"""Largest share of the cases that may have the outcome the same number of days after their index day; and largest difference
-between the share of cases and the share of others whose index day is a visit."""
+"""Two limits. The first: the largest share of cases that may have the outcome the same number of days after their index day. The
+second: the largest difference between cases and others in the share whose index day is a visit."""
 
 
 def _visits(artifact: Artifact, store: Store) -> Iterator[tuple[pa.Table, NDArray[np.int64], NDArray[np.int64]]]:
-    """The labels of each shard, the keys of the visits of its patients, and the patient of each label."""
+    """Yield, for each shard, its labels, the keys of its patients' visits, and the patient of each label."""
     dataset = store.current(PATIENT_DATASET)
     for name, table in shards(artifact.path):
         path = dataset.file(f"patients/{name}")
@@ -63,7 +63,7 @@ def history_before_label(artifact: Artifact, store: Store, study: Study) -> Resu
 
 @check(blocking=False)
 def test_side_labelled(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Labels of patients of the test side are there, apart from those that are learned from."""
+    """Test patients have labels, as training patients do."""
     tasks = definitions(artifact.path)
     none = [each.name for each in tasks if not artifact.counts[each.slug]["by_side"][TEST]["labels"]]
     listed = ", ".join(names.for_messages(none, store, study.reports.suppress_below))
@@ -72,7 +72,7 @@ def test_side_labelled(artifact: Artifact, store: Store, study: Study) -> Result
 
 
 def enough_cases(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Each task has enough cases on the test side for its scores to be informative."""
+    """Each task has enough cases among test patients for its scores to be informative."""
     tasks = definitions(artifact.path)
     few = [each.name for each in tasks if artifact.counts[each.slug]["by_side"][TEST]["cases"] < FEWEST_CASES]
     if not few:
@@ -87,10 +87,9 @@ def enough_cases(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check(blocking=False)
 def few_leave(artifact: Artifact, store: Store, study: Study) -> Result:
-    """In no task does a tenth of the patients or more leave within the window, without weights in their place.
+    """In no task do a tenth or more of the patients leave observation within the window, unless weights make up for them.
 
-    Without weights, patients who leave are left out, unless they had the outcome before they left. Who is left out then depends on
-    the future.
+    Without weights, patients who leave are excluded unless they had the outcome before. Who is excluded then depends on the future.
     """
     guard, leaving = Guard(study.reports.suppress_below), dict[str, str]()
     for definition in definitions(artifact.path):
@@ -114,7 +113,7 @@ def few_leave(artifact: Artifact, store: Store, study: Study) -> Result:
 
 @check(blocking=False)
 def index_before_outcome(artifact: Artifact, store: Store, study: Study) -> Result:
-    """The rule for the index day does not read the outcome."""
+    """The rule that sets the index day does not look at the outcome."""
     problems = []
     for definition in definitions(artifact.path):
         by_entry = definition.index == "first_entry" and definition.incident and definition.rule["kind"] != "stop"
@@ -129,7 +128,7 @@ def index_before_outcome(artifact: Artifact, store: Store, study: Study) -> Resu
 
 
 def _knows(artifact: Artifact, store: Store, definition: Definition) -> str:
-    """Why the index days of a user's file seem to be chosen by the outcome; empty if they do not seem so."""
+    """Return why the index days of a user's file seem to depend on the outcome; empty if they do not."""
     cases = others = at_visit = others_at_visit = 0
     after = Counter[int]()
     for table, visits, patient in _visits(artifact, store):

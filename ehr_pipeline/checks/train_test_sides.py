@@ -1,4 +1,4 @@
-"""Checks of the patients' sides: the column of sides is understood, and patients who are left out were not used for training."""
+"""Checks of the split: its column in the patient files is understood, and held-out patients were not used for training."""
 
 from ehr_pipeline.checks.lost_rows import MOST_NAMED, percent
 from ehr_pipeline.checks.model import Result, check
@@ -14,14 +14,15 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG
 
 
 def _problems(artifact: Artifact) -> tuple[dict[str, int], int]:
-    """The numbers of patients whose side is not understood, or differs between extracts; and the number of all patients."""
+    """Return how many patients have a side that is not understood, how many have different sides in different extracts, and how
+    many patients there are."""
     counts = artifact.counts.get("split", {})
     found = {name: counts.get(name, 0) for name in ("not_understood", "differing")}
     return found, sum(counts.get("sides", {}).values())
 
 
 def few_misunderstood(artifact: Artifact, study: Study) -> bool:
-    """Whether the share of doubtful sides is below records.limits.not_understood_error; fewer than FEWEST always pass."""
+    """Return whether the share of doubtful sides is below records.limits.not_understood_error; fewer than FEWEST always pass."""
     found, of = _problems(artifact)
     limit = study.records.limits.not_understood_error
     return not any(number >= FEWEST and number >= limit * of for number in found.values())
@@ -29,7 +30,7 @@ def few_misunderstood(artifact: Artifact, study: Study) -> bool:
 
 @check(only_warns=few_misunderstood, applies=lambda study: bool(study.patients.split.column))
 def sides_understood(artifact: Artifact, store: Store, study: Study) -> Result:
-    """The column that tells the sides of patients is understood, and extracts agree on it, against records.limits."""
+    """The column that gives each patient's side is understood, and extracts agree on it (records.limits)."""
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found, of = _problems(artifact)
     none, parts = artifact.counts["split"]["sides"][UNASSIGNED], []
@@ -60,13 +61,13 @@ def sides_understood(artifact: Artifact, store: Store, study: Study) -> Result:
 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
-    """Whether it is unknown from which patients an artifact learned. The check then only warns."""
+    """Return whether it is unknown which patients an artifact was trained on; the check then only warns."""
     return bool(training_patients.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))
 
 
 @check(only_warns=cannot_be_checked, applies=lambda study: study.patients.split.leaves_out)
 def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Nothing was learned from patients of the test side, by hashes of whom it learned from."""
+    """No test patient was used for training, according to hashes of the training patients."""
     key = secret_key.read(store.root)
     if why := training_patients.cannot_be_checked(artifact.path, key):
         return False, why, {}

@@ -1,4 +1,4 @@
-"""Checks that no artifact holds a patient who withdrew, or who is absent from the newest snapshot."""
+"""Checks that no artifact holds a patient who opted out or is missing from the newest snapshot."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -15,16 +15,17 @@ from ehr_pipeline.typed_settings import file_hash
 
 
 def population(asset: str, store: Store, study: Study) -> str:
-    """A hash that identifies which patients a new artifact may hold. It changes with withdrawals and with a newer snapshot.
+    """Return a hash that identifies which patients a new artifact may hold. It changes with the list of withdrawals and with a
+    newer snapshot.
 
-    Empty if the artifact may hold every patient who ever was in an extract.
+    It is empty if the artifact may hold every patient who was ever in an extract.
     """
     return _population(asset, list_of_withdrawals(study), store, study)
 
 
 def population_made(asset: str, store: Store, study: Study) -> str:
-    """The hash `population` as it was when the source records of a new artifact were made. It stays the same even if the list of
-    withdrawals has changed since then."""
+    """Return the value that `population` had when the source records of a new artifact were made, even if the list of withdrawals
+    has changed since."""
     if asset in (RAW_RECORDS, EXTRACT_CATALOG):
         return population(asset, store, study)
     listed = store.current(EXTRACT_CATALOG)
@@ -41,23 +42,22 @@ def _population(asset: str, listed: str, store: Store, study: Study) -> str:
 
 
 def list_of_withdrawals(study: Study) -> str:
-    """The state of the list of withdrawals that artifacts record in their settings; empty without a list.
+    """Return a keyed hash of the list of withdrawals, which artifacts record in their settings; empty without a list.
 
-    The state is hashed with the store's key. From an unkeyed hash of a list with one patient, trying all ids would reveal
-    the patient.
+    The hash is keyed because anyone could find the patient of a list of one by hashing all possible ids.
     """
     listed = study.records.withdrawals
     return secret_key.of(Path(study.study.store)).file_state(Path(listed)) if listed else ""
 
 
 def _is_list(state: str, study: Study) -> bool:
-    """Whether an artifact was made with the current list. Artifacts of earlier versions hold an unkeyed hash of the list."""
+    """Return whether an artifact was made with the current list. Artifacts of earlier versions hold an unkeyed hash of the list."""
     listed = study.records.withdrawals
     return state == list_of_withdrawals(study) or bool(state and listed and state == file_hash(Path(listed)))
 
 
 def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: Collection[str] = ()) -> Result:
-    """No patient was removed since the artifact was made, or its inputs are still the same."""
+    """No patient was removed after the artifact was made, or its inputs are still the same."""
     asset = artifact.manifest["asset"]
     if asset == RAW_RECORDS:
         passed = _is_list(artifact.manifest["settings"].get("withdrawals", ""), study)
@@ -83,6 +83,6 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: C
 
 
 def _removals_are_recorded(store: Store, study: Study) -> bool:
-    """Whether the current catalog was made with the current extracts and the current list of withdrawals."""
+    """Return whether the current catalog was made with the current extracts and the current list of withdrawals."""
     catalog = store.current(EXTRACT_CATALOG)
     return bool(catalog.manifest["population"] == population(EXTRACT_CATALOG, store, study))

@@ -25,9 +25,8 @@ __all__ = ["FAILED", "INTERRUPTED", "USER_ERROR", "main", "parser"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Returns 0; 1 for a failed stage or blocking check; 2 for a user error; 130 when interrupted;
-    141 when nobody reads the output any more.
-    """
+    """Run a command. Return 0; 1 for a failed stage or blocking check; 2 for a user error; 130 if interrupted; 141 if the reader of
+    the output is gone."""
     options = parser().parse_args(arguments)
     from ehr_pipeline.disclosure.governance import private_files
 
@@ -41,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError as error:
-        # `ehr-pipeline … | head`: whoever read the output has seen enough. That is no error, and needs no message.
+        # In `ehr-pipeline … | head`, the reader has seen enough: this is not an error and needs no message.
         if _nobody_reads():
             return NOBODY_READS
         tell("error", str(error.strerror))
@@ -60,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    """Run the command; SIGTERM ends it as Ctrl-C does. In a thread other than the first, signals cannot be handled."""
+    """Run the command. SIGTERM ends it as Ctrl-C does, but not outside the main thread, where signals cannot be handled."""
     if threading.current_thread() is not threading.main_thread():
         return int(options.command(options))
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -71,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _nobody_reads() -> bool:
-    """Whether standard output is a pipe whose other end is closed. If so, what is left to print goes nowhere."""
+    """Return whether standard output is a pipe with no reader. If so, discard what is still to be printed."""
     output = select.poll()
     output.register(sys.stdout, 0)
     if not output.poll(0):
@@ -87,7 +86,7 @@ def _failed(options: argparse.Namespace, code: int) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all commands. The attribute `command` of the parsed options is the function to call with them."""
+    """Return the parser of all commands. The attribute `command` of the parsed options is the function to call with them."""
     whole = Parser(
         prog="ehr-pipeline",
         description="From raw primary-care records to patient clusters and a report.",

@@ -1,4 +1,4 @@
-"""What the commands share: the study they work on, error output, exit codes."""
+"""What the commands share: loading the study, error output, exit codes."""
 
 import argparse
 import logging
@@ -16,20 +16,20 @@ FAILED, USER_ERROR, INTERRUPTED, NOBODY_READS = 1, 2, 130, 141
 
 
 def tell(kind: str, text: str) -> None:
-    """Print a problem to standard error, with invisible characters escaped, since file names in it may come from others."""
+    """Print a problem to standard error. Invisible characters are escaped, since file names in it may come from others."""
     print(f"{kind}: {printable(text)}", file=sys.stderr)
 
 
 class Printable(logging.Formatter):
-    """Formats log lines for a terminal. They, too, may contain file names that come from others."""
+    """Formats log lines for a terminal, with invisible characters escaped, since file names in them may come from others."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The log line, with invisible characters spelled as in code."""
+        """Return the log line, with invisible characters written as escapes."""
         return printable(super().format(record))
 
 
 def names_no_study(options: argparse.Namespace) -> bool:
-    """Whether neither the command nor the environment names a study."""
+    """Return whether neither the command nor the environment names a study."""
     return not options.settings and ENVIRONMENT_VARIABLE not in os.environ
 
 

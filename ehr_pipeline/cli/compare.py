@@ -1,4 +1,4 @@
-"""The command `compare`: several variants of one study, side by side."""
+"""The command `compare`: make several variants of one study and compare them."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from ehr_pipeline.study import ENVIRONMENT_VARIABLE
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add this command."""
+    """Add the command."""
     compare = add_command(
         commands,
         "compare",
@@ -26,7 +26,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "variants",
         nargs="+",
         metavar="FILE",
-        help="a settings file; a TOML file with the settings that differ; or these themselves, such as clusters.n=6",
+        help="a settings file; a TOML file with only the settings that differ; or settings such as clusters.n=6",
     )
     compare.add_argument(
         "--out", type=Path, default=Path("comparison"), help="new folder to write to (default: comparison)"
@@ -34,7 +34,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     compare.add_argument(
         "--store",
         type=Path,
-        help="where the variants are made (default: beside the study's store, with '.variants' added)",
+        help="folder for the variants' artifacts (default: the path of the study's store with '.variants' added)",
     )
 
 

@@ -1,4 +1,4 @@
-"""The command `curate`: extend a concept list by neighbours that a reviewer accepted."""
+"""The command `curate`: extend a concept list by similar concepts that a reviewer accepted."""
 
 import argparse
 from pathlib import Path
@@ -23,13 +23,24 @@ def add(commands: "Commands[Any]") -> None:
         " columns decision (accept or refuse), reviewer and date. --out writes the list with what was accepted.",
     )
     command.add_argument("list", type=Path, metavar="LIST", help="a concept list (code, cui, name, source)")
-    command.add_argument("--offer", type=Path, metavar="FILE", help="new CSV file: neighbours to accept or refuse")
     command.add_argument(
-        "--review", type=Path, action="append", default=[], metavar="FILE", help="a review; may be given several times"
+        "--offer", type=Path, metavar="FILE", help="new CSV file: similar concepts to accept or refuse"
     )
-    command.add_argument("--out", type=Path, metavar="FILE", help="new CSV file: the list with what was accepted")
     command.add_argument(
-        "--neighbours", type=int, default=10, metavar="N", help="neighbours of each listed concept (default: 10)"
+        "--review",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the file of --offer after review; may be repeated",
+    )
+    command.add_argument("--out", type=Path, metavar="FILE", help="new CSV file: the list with the accepted concepts")
+    command.add_argument(
+        "--neighbours",
+        type=int,
+        default=10,
+        metavar="N",
+        help="how many similar concepts to offer for each listed one (default: 10)",
     )
 
 

@@ -29,15 +29,16 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     export.add_argument(
         "format",
         choices=["meds", "results", "model"],
-        help="'meds': events and split in the Medical Event Data Standard 0.4;"
-        " 'results': clusters, map, vectors and marking concepts as Parquet and CSV;"
-        " 'model': the trained encoder, refused where its vocabulary names concepts of few patients",
+        help="'meds': events and split in the Medical Event Data Standard 0.4; 'results': clusters, map, vectors and"
+        " distinguishing concepts as Parquet and CSV; 'model': the trained encoder, refused if fewer than"
+        " reports.suppress_below patients have one of its concepts",
     )
     export.add_argument("--out", type=Path, required=True, help="new folder to write to")
     export.add_argument(
         "--crosswalk",
         action="store_true",
-        help="meds: also write OUT_crosswalk.csv, which says which subject is which patient: keep it as safe as the records",
+        help="meds: also write OUT_crosswalk.csv, which links each subject to a patient; keep it as safe as the"
+        " records",
     )
     explore = add_command(
         commands,
@@ -69,15 +70,18 @@ def _add_applying(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     embed.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
     embed.add_argument(
-        "--vectors", type=Path, required=True, help="folder of a patient_embeddings artifact: how vectors are made"
+        "--vectors",
+        type=Path,
+        required=True,
+        help="folder of a patient_embeddings artifact, whose method of making vectors is used",
     )
     embed.add_argument("--extract", type=Path, required=True, help="folder of the extract")
-    embed.add_argument("--out", type=Path, required=True, help="Arrow file to write: one row for each patient")
+    embed.add_argument("--out", type=Path, required=True, help="Arrow file to write, with one row per patient")
     embed.add_argument(
         "--cut",
         type=Path,
-        help="CSV or Parquet file of patients and dates, under the study's names or in the MEDS label schema: embed what was known"
-        " by the end of each date, one row for each row of the file",
+        help="CSV or Parquet file of patients and dates, with the study's column names or in the MEDS label schema:"
+        " for each row, embed the record up to the end of that date",
     )
     assign = add_command(
         commands,
@@ -86,8 +90,10 @@ def _add_applying(commands: "Commands[argparse.ArgumentParser]") -> None:
         "give new embedded patients one of the clusters that were found",
         "assign --vectors vectors.arrow --settings my_study.toml --out clusters.arrow",
     )
-    assign.add_argument("--vectors", type=Path, required=True, help="what `ehr-pipeline embed` wrote")
-    assign.add_argument("--out", type=Path, required=True, help="Arrow file to write: patient_id, cluster, support")
+    assign.add_argument("--vectors", type=Path, required=True, help="the file that `ehr-pipeline embed` wrote")
+    assign.add_argument(
+        "--out", type=Path, required=True, help="Arrow file to write, with patient_id, cluster, support"
+    )
 
 
 def _add_mirror(commands: "Commands[argparse.ArgumentParser]") -> None:

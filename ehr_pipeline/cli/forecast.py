@@ -1,4 +1,5 @@
-"""The command `forecast`: forecast what may follow a typed-in history, or write a sheet of made-up timelines to rate."""
+"""The command `forecast`: forecast what may follow a typed-in history, or write a sheet of made-up timelines for clinicians to
+rate."""
 
 import argparse
 import sys
@@ -26,23 +27,23 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     forecast.add_argument(
         "history",
         nargs="?",
-        help="CSV file of lines 'age,code' or 'date,code' ('-': from the terminal); a code may be a concept or a name, as in"
-        " '41,Asthma'",
+        help="CSV file of lines 'age,code' or 'date,code' ('-': read from the terminal); instead of a code, a concept"
+        " id or name will do, as in '41,Asthma'",
     )
-    forecast.add_argument("--sex", choices=["F", "M"], help="whose history it is; for how usual a concept is")
-    forecast.add_argument("--born", default="", help="date of birth, or its year; needed where lines begin with dates")
+    forecast.add_argument("--sex", choices=["F", "M"], help="sex of the person; used to say how common each concept is")
+    forecast.add_argument("--born", default="", help="date or year of birth; needed if lines begin with dates")
     forecast.add_argument(
         "--within",
         choices=list(HORIZONS),
         default="365",
-        help="the next visit, or the next 30 or 365 days (default: 365)",
+        help="time to forecast: the next visit, or the next 30 or 365 days (default: 365)",
     )
-    forecast.add_argument("--top", type=int, default=10, help="concepts of each list (default: 10)")
+    forecast.add_argument("--top", type=int, default=10, help="number of concepts in each list (default: 10)")
     forecast.add_argument(
         "--sheet", type=Path, metavar="FOLDER", help="new folder for a sheet of made-up timelines to rate"
     )
-    forecast.add_argument("--timelines", type=int, default=20, help="timelines of the sheet (default: 20)")
-    forecast.add_argument("--seed", type=int, default=0, help="seed of the sheet's timelines (default: 0)")
+    forecast.add_argument("--timelines", type=int, default=20, help="number of timelines on the sheet (default: 20)")
+    forecast.add_argument("--seed", type=int, default=0, help="random seed of the timelines (default: 0)")
 
 
 def _forecast(options: argparse.Namespace) -> int:
@@ -68,7 +69,7 @@ def _forecast(options: argparse.Namespace) -> int:
 
 
 def _lines(history: str) -> Iterable[str]:
-    """Read lines from a file or the terminal. Raises UserError for a file that is not text."""
+    """Return the lines of a file or of the terminal. Raises UserError for a file that is not text."""
     if history == "-":
         if sys.stdin.isatty():
             print("Type lines such as '41,Asthma', then end with Ctrl-D.", file=sys.stderr)

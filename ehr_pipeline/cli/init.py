@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add this command."""
+    """Add the command."""
     init = add_command(
         commands,
         "init",
@@ -43,8 +43,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         action="append",
         default=[],
         metavar="ROLE=NAME",
-        help="what a column holds, where its name does not tell: patient=, date=, code=, birth_date=, birth_year=, sex= …; may be"
-        " repeated",
+        help="which column holds what, if its name does not say so: patient=, date=, code=, birth_date=, birth_year=,"
+        " sex= …; may be repeated",
     )
 
 
@@ -76,8 +76,8 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _cures(made: "NewStudy", options: argparse.Namespace) -> Iterator[str]:
-    """What to do about columns and files that are not known. The same command may be given again as long as its settings file holds
-    marks for missing names."""
+    """Yield what to do about columns and files that were not recognised. As long as the settings file has placeholders for missing
+    names, the same command can be given again."""
     if made.absent:
         given = shlex.join(map(str, [options.folder, "--from", *options.sources]))
         yield f"give all files in one command, as in: ehr-pipeline init {given} FILE"

@@ -8,7 +8,7 @@ from ehr_pipeline.cli.parsing import Commands, add_command
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add this command with its actions."""
+    """Add the command with its actions."""
     key = add_command(
         commands,
         "key",
@@ -26,7 +26,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "write the key of study.store into a new file, for another store",
         "key export key.bin --settings my_study.toml",
     )
-    exported.add_argument("file", type=Path, help="new file (mode 0600); remove it when it has been imported")
+    exported.add_argument("file", type=Path, help="new file (mode 0600); delete it once it has been imported")
     imported = add_command(
         actions,
         "import",

@@ -18,7 +18,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser that prints its help when no command is given, and suggests a command for a misspelt one."""
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong, and how to get help; exit with code 2."""
+        """Print what is wrong and how to get help; exit with code 2."""
         if message.endswith("are required: COMMAND") and len(sys.argv) < 2:
             self.print_help(sys.stderr)
         else:
@@ -45,7 +45,7 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Add a command, by default one that works on a study.
 
-    Its help shows the summary, then `about`, then examples (given without the program's name).
+    Its help shows the summary, then `about`, then the examples (given without the program's name).
     """
     width = max(min(shutil.get_terminal_size().columns, 100) - 2, 40)
     text = f"{summary[0].upper()}{summary[1:]}.{f' {about}' if about else ''}"
@@ -57,7 +57,7 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "-v", "--verbose", action="store_true", help="also show the orchestrator's lines, and tracebacks of errors"
+        "-v", "--verbose", action="store_true", help="also show Dagster's log lines, and tracebacks of errors"
     )
     if study:
         made.add_argument(

@@ -18,14 +18,23 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "predict --model DIR --results DIR --task asthma --extract FOLDER --cut days.csv --settings my_study.toml --out risks",
     )
     predict.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
-    predict.add_argument("--results", type=Path, required=True, help="folder of a task_results artifact made with it")
+    predict.add_argument(
+        "--results", type=Path, required=True, help="folder of a task_results artifact made with this model"
+    )
     predict.add_argument("--task", required=True, help="name of the task")
     predict.add_argument("--extract", type=Path, required=True, help="folder of the extract")
     predict.add_argument(
         "--cut", type=Path, required=True, help="CSV or Parquet file of patients and dates, as for `ehr-pipeline embed`"
     )
-    predict.add_argument("--explain", type=int, default=100, help="so many of the highest risks are explained (100)")
-    predict.add_argument("--out", type=Path, required=True, help="new folder to write to: as restricted as the records")
+    predict.add_argument(
+        "--explain",
+        type=int,
+        default=100,
+        help="how many patients with the highest risks get an explanation (default: 100)",
+    )
+    predict.add_argument(
+        "--out", type=Path, required=True, help="new folder to write to; as confidential as the records"
+    )
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -27,16 +27,21 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "plan --settings my_study.toml --rows 3e9 --machines 8x32x256x1",
     )
     planned.add_argument(
-        "--rows", type=float, help="rows of events, such as 3e9 (default: as many as the extracts' files seem to hold)"
+        "--rows", type=float, help="number of rows of events, such as 3e9 (default: estimated from the extracts' files)"
     )
     planned.add_argument(
         "--machines",
         nargs="+",
         required=True,
-        help="COUNTxCORESxGIGABYTES[xGPUS], such as 8x32x256x1; the first is where ehr-pipeline runs",
+        help="COUNTxCORESxGIGABYTES[xGPUS], such as 8x32x256x1; the first group includes the machine on which"
+        " ehr-pipeline runs",
     )
-    planned.add_argument("--gpu-tokens", type=float, help="tokens a second of one GPU (benchmarks/gpu_training.py)")
-    planned.add_argument("--speed", type=float, default=1.0, help="speed of a core, beside 2.8 GHz Xeons (default: 1)")
+    planned.add_argument(
+        "--gpu-tokens", type=float, help="tokens per second of one GPU (measured by benchmarks/gpu_training.py)"
+    )
+    planned.add_argument(
+        "--speed", type=float, default=1.0, help="speed of a core relative to a 2.8 GHz Xeon (default: 1)"
+    )
     planned.add_argument("--kept", type=float, default=1.0, help="share of the rows that become tokens (default: 1)")
     add_command(
         commands,
@@ -65,13 +70,13 @@ def _add_synth(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--cohort-share",
         type=_share,
         default=0.5,
-        help="share of patients who are chosen for one of the five diseases (default: 0.5)",
+        help="share of patients who get one of the five diseases (default: 0.5)",
     )
     synth.add_argument(
         "--plan",
         action="append",
-        help="what is planted; several can be combined (docs/worlds.md; default: base). 'first' is the first generator, which"
-        " combines with no other plan",
+        help="which synthetic world to make: a plan of docs/worlds.md (default: base). Repeat to combine plans."
+        " 'first' uses the original generator and cannot be combined",
     )
 
 
@@ -97,7 +102,7 @@ def _job_scripts(options: argparse.Namespace) -> int:
     study = study_of(options)
     store = Path(study.study.store)
     engine = engine_for(study.launcher, store)
-    # Backends on this machine, and Ray, send nothing to a scheduler; for them, show what Slurm would get.
+    # Engines without a queue (this machine, Ray) have no job script; for them, show Slurm's.
     scheduler = engine if isinstance(engine, Scheduler) else Slurm(study.launcher, store)
     for what, script in scheduler.preview().items():
         print(f"==> {what}\n{script}")

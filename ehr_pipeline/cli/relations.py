@@ -28,11 +28,12 @@ def add(commands: "Commands[Any]") -> None:
         "print what goes together with a disease, or comes after it",
         'relations "psoriatic arthritis" --after 2y --settings my_study.toml',
     )
-    command.add_argument("name", help="a concept, or words of one of its names")
+    command.add_argument("name", help="a concept id, or words of a concept's name")
     command.add_argument(
         "--after",
         metavar="TIME",
-        help="only what comes after it within this time, such as 2y, 18m or 90d: that of relations.after_days",
+        help="only concepts recorded after it within this time, such as 2y, 18m or 90d (without a value:"
+        " relations.after_days)",
     )
 
 
@@ -79,10 +80,10 @@ def _relations(options: argparse.Namespace) -> int:
 
 
 def _meant(typed: str, names: dict[str, str], study: "Study", pipeline: "Pipeline") -> list[str]:
-    """The concepts that the typed text means. It is compared first with ids and whole names, then with the words of names, and last
+    """Return the concepts that match the typed text: compared first with ids and full names, then with words of names, and last
     with other names of the concepts' codes.
 
-    Raises InputError, with names that resemble the text, if it means no concept.
+    Raises InputError, listing similar names, if nothing matches.
     """
     from ehr_pipeline.planning import finding_codes
     from ehr_pipeline.vocabulary.names import nearest, with_all_words
@@ -103,7 +104,7 @@ def _meant(typed: str, names: dict[str, str], study: "Study", pipeline: "Pipelin
 
 
 def lines(name: str, listed: "list[Partner]", within: int, after: bool = False) -> list[str]:
-    """The answer for one concept; with `after`, only what is recorded later."""
+    """Return the lines to print for one concept; with `after`, only concepts recorded later."""
     from ehr_pipeline.disclosure.figures import HIDDEN
 
     said = [printable(name)]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("ehr_pipeline")
 DEMO_PATIENTS, DEMO_SEED, DEMO_PLANS = 5000, 0, ("base",)
 SHOWN = 3
-"""How many settings files a message names."""
+"""How many settings files a message names at most."""
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -48,9 +48,9 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     run.add_argument(
         "--select",
-        help="which assets, in the syntax of Dagster's UI, where names may stand alone: 'clusters', '+clusters' (with all that"
-        " comes before), 'vocabulary+' (and all that comes after), '1+clusters' (one layer before), 'cohort,clusters'; '*' is the"
-        " same as '+' (default: all)",
+        help="which assets, in the syntax of Dagster's UI: 'clusters', '+clusters' (with everything upstream),"
+        " 'vocabulary+' (with everything downstream), '1+clusters' (one layer upstream), 'cohort,clusters'; '*'"
+        " is the same as '+' (default: all)",
     )
     add_command(
         commands,
@@ -97,7 +97,7 @@ def _add_ui(commands: "Commands[argparse.ArgumentParser]") -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="further name under which browsers may ask for it, such as that of a proxy; may be repeated",
+        help="additional host name under which browsers may reach the UI, such as that of a proxy; may be repeated",
     )
 
 
@@ -108,7 +108,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _demo_settings() -> Path:
-    """The settings file of the embedded demo. Outside a checkout, the demo is copied to a writable folder first."""
+    """Return the settings file of the built-in demo. Outside a checkout, copy the demo to a writable folder first."""
     path = shipped("demo/settings.toml")
     if (path.parents[2] / "pyproject.toml").is_file():
         return path
@@ -164,7 +164,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _study_with_extracts(options: argparse.Namespace) -> "Study":
-    """The study to check or run. Raises UserError if no study was named, and the embedded demo was never written."""
+    """Return the study to check or run. Raises UserError if none was named and the built-in demo does not exist yet."""
     unnamed = names_no_study(options)
     study = study_of(options)
     if unnamed and not Path(study.records.landing).is_dir():

@@ -1,4 +1,4 @@
-"""Commands that look at a study without changing its artifacts: status, report, find-codes, completion."""
+"""Commands that read a study's artifacts: status, report, find-codes, completion."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from ehr_pipeline.study import ENVIRONMENT_VARIABLE
 from ehr_pipeline.tables.asset_names import MAPPED_EVENTS
 
 MOST_SHOWN = 30
-"""How many of the codes found are shown on the terminal; a written list holds all of them."""
+"""At most this many of the codes found are printed; a file holds all of them."""
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -44,8 +44,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         " mapped extracts; the hierarchy from events.relationships; counts from the mapped extracts. The list is a draft: have"
         " a clinician read it.",
     )
-    codes.add_argument("words", nargs="+", help="words that a name has to hold, all of them, in any case")
-    codes.add_argument("--out", type=Path, metavar="FILE", help="new CSV file: a concept list of all that was found")
+    codes.add_argument("words", nargs="+", help="words that must all occur in a name, in upper or lower case")
+    codes.add_argument("--out", type=Path, metavar="FILE", help="new CSV file: a concept list of all codes found")
     completion = add_command(
         commands,
         "completion",
@@ -130,7 +130,7 @@ complete -o filenames -F _ehr_pipeline ehr-pipeline
 
 
 def _words(command: argparse.ArgumentParser) -> list[str]:
-    """The options of a command, and the values that its arguments may have."""
+    """Return the options of a command and the choices of its arguments."""
     words: list[str] = []
     for action in command._actions:
         words += [name for name in action.option_strings if name.startswith("--")]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def report_of(study: "Study") -> str | None:
-    """The path of the report; None if there is none."""
+    """Return the path of the report; None if there is none."""
     from ehr_pipeline.store.artifacts import Store
 
     report = Store(study.study.store).usable(CLUSTER_REPORTS)
@@ -27,7 +27,7 @@ def report_of(study: "Study") -> str | None:
 
 
 def link_of_report(study: "Study") -> Path | None:
-    """Renew the link in the store that leads to the current report, and return its path. None if there is no report."""
+    """Make the store's link to the current report and return the link's path; None if there is no report."""
     report, link = report_of(study), Path(study.study.store) / PAGE
     if report is None:
         return None
@@ -43,7 +43,7 @@ def link_of_report(study: "Study") -> Path | None:
 
 
 def predictions_of(study: "Study") -> str | None:
-    """The path of the page of predictions; None if there is none."""
+    """Return the path of the page of predictions; None if there is none."""
     from ehr_pipeline.store.artifacts import Store
 
     page = Store(study.study.store).usable(PREDICTION_REPORT) if study.tasks.any else None
@@ -51,11 +51,11 @@ def predictions_of(study: "Study") -> str | None:
 
 
 COLUMNS = ("read", "kept", "rejected")
-"""Columns of the printed table that hold counts of rows."""
+"""The columns of the printed table that hold counts of rows."""
 
 
 def print_table(rows: list[Any], guard: Guard) -> None:
-    """Print the result of each asset (`runs.run_outcome.Row`). Counts that are too small to be shown appear as bounds."""
+    """Print the result of each asset (`runs.run_outcome.Row`). Counts that are too small to show appear as upper bounds."""
     heads = "".join(f"{name:>14}" for name in COLUMNS)
     print(f"\n{'asset':<22}{'extract':<12}{'state':<13}{heads}{'seconds':>10}  version")
     for row in rows:
@@ -72,14 +72,15 @@ def print_table(rows: list[Any], guard: Guard) -> None:
 
 
 def _text(count: int | None, shown: float | None, guard: Guard) -> str:
-    """A count in the table: empty if there is none, a bound if too small to show, '–' if hidden for another reason."""
+    """Return a count for the table: empty if there is none, an upper bound if it is too small to show, '–' if hidden for another
+    reason."""
     if count is None:
         return ""
     return f"{shown:,}" if shown is not None else f"<{guard.below}" if 0 < count < guard.below else "–"
 
 
 def _shown(row: Any, guard: Guard) -> dict[str, float | None]:
-    """The counts of a stage that may be shown. A count is None if the stage has no such count, or it must not be shown."""
+    """Return the counts of a stage; None for a count that the stage does not have, or that must not be shown."""
     counts = shown(row.asset, row.counts, guard)
     lost = figures(row.counts, declared(row.asset)).get("dropped")
     if lost is None or counts.get("collapsed", 0) is None:  # the total of all reasons would reveal what was collapsed
