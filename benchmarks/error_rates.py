@@ -63,10 +63,10 @@ STAGES = "clusters", "trajectories", "findings"
 PARTS = "traits", "beside"
 """What can be measured again by itself: the test of traits, and what is said of attributes and of neighbours of concepts."""
 FACTS = f"""\
-This page shows how often the report page makes each kind of statement, first where the statement is false and then where it is
-true. `benchmarks/error_rates.py` measured this on synthetic cohorts whose truth is known ([worlds.md](worlds.md)). Each cell gives
-the number of cohorts in which the statement was made (or of marks, changes or attributes, if the section says so), the share of
-all, and the 95 % interval of that share (Clopper and Pearson 1934).
+This page shows how often the reports make each kind of statement, first in worlds where it is false, then where it is true.
+`benchmarks/error_rates.py` measured this on synthetic cohorts whose truth is known ([worlds.md](worlds.md)). Each cell gives the
+number of cohorts in which the statement was made, the share of all cohorts, and the 95 % interval of that share (Clopper and
+Pearson 1934). Some sections count marks, changes, attributes or tasks instead of cohorts, and say so.
 
 A *mark* is a concept that is more, or less, frequent in a cluster than among patients of the same disease and sex and of similar
 age and amount of record. A cluster is *reliable* if other samples of the patients give the same cluster and its evidence is clear.
@@ -74,25 +74,25 @@ A group of clusters is reliable if one of its clusters is.
 
 All cohorts of one kind are disjoint blocks of patients from the same world (seed {SEED}), in which every patient has one of five
 skin diseases. In each world, a small encoder (width 32, one layer) is trained once, on {LEARNED_FROM:,} other patients. All
-later steps, from the choice of concepts to the findings of the page, run separately on each cohort with the demo's settings, so
-each cohort has as many clusters as it supports. Only steps that affect no statement are skipped: the map, the word clouds, other
-clustering methods, and the stability of other numbers of clusters.
+later steps, from the choice of concepts to the findings of the cluster report, run separately on each cohort with the demo's
+settings. So each cohort has as many clusters as it supports. Steps that affect no statement are skipped: the map, the word clouds,
+other clustering methods, and the stability of other numbers of clusters.
 
 In worlds called *shuffled*, vectors are exchanged between patients of the same disease and sex and of similar age and amount of
-record, so clusters tell nothing else about a patient. In the other worlds without subgroups, patients still have diagnoses that are
-recorded for years. *base-2* is the base world with every hazard ratio set to 2, and so on. Worlds without groups share the same
-people and diagnoses. So cohorts with the same number in different worlds are not independent, and the intervals for "all of them"
-are narrower than they should be.
+record. There, the cluster of a patient says nothing else about the patient. In the other worlds without subgroups, patients still
+have diagnoses that are recorded for years. *base-2* is the base world with every hazard ratio set to 2, and so on. Worlds without
+groups share the same people and diagnoses. So cohorts with the same number in different worlds are not independent, and the
+intervals for "all of them" are narrower than they should be.
 
 Statements about predictions are measured by `benchmarks/verdicts.py`, on simulated studies of one task (*task-…*) or a few
-(*tasks-…*). The true risk of each patient is known. The score of a model is this risk with noise, more of it with fewer labels, so
-its true AUROC is known too. All else is the code that makes the page, from the choice of the best models on the validation side to
-the sentences. The test side of a task has 600 or 2,400 patients, of whom one in seven has the outcome, and there are 300 bootstrap
-draws.
-Each cell gives the number of studies, or of tasks. *Before* is there the same page at commit 27f2601.
+(*tasks-…*). The true risk of each patient is known. The score of a model is this risk with added noise, which is larger for models
+with fewer labels. So the true AUROC of each model is known too. Everything else is the code of the prediction report, from the
+choice of the best models on the validation side to the sentences. The test side of a task has 600 or 2,400 patients, of whom one
+in seven has the outcome, and there are 300 bootstrap draws. Each cell gives the number of studies, or of tasks.
 
-Elsewhere, *before* is the page before its statements had error rates, with the settings that the demo then had (20 clusters).
-If a statement is made in none of 200 cohorts, the interval ends at 2 %; with 39 cohorts, it ends at 9 %."""
+*Now* is the current version of the report. *Before* is an earlier one: in the section on predictions, that of commit 27f2601;
+elsewhere, the last version whose statements had no error rates, with the demo's settings of that time (20 clusters). If a statement
+is made in none of 200 cohorts, the interval ends at 2 %; with 39 cohorts, it ends at 9 %."""
 
 
 def measure(cohort: Cohort, first: str) -> dict[str, Any]:

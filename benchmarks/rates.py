@@ -30,7 +30,7 @@ class Statement:
     """The section of the page of error rates under which it is listed."""
     name: str
     text: str
-    """When the statement counts as made, and where it is false."""
+    """When the statement counts as made, and in which worlds it is false."""
     made: Callable[[Told], int]
     needs: str
     """The measured value without which a cohort is left out of the count."""
@@ -57,9 +57,9 @@ STATEMENTS = (
     Statement(
         Rate.SUBGROUPS,
         "evidence of subgroups",
-        "The page reports “weak” or “clear evidence of subgroups”. This is false where no subgroup was planted. It is reported only"
-        " where traits go together (below). That test needs no vectors, so it was made on more cohorts, and its share is an upper"
-        " limit of this one.",
+        "The page reports “weak” or “clear evidence of subgroups”. This is false where no subgroup was planted. The page"
+        " reports evidence only if traits go together (see below). That test needs no vectors, so it was measured on more"
+        " cohorts; evidence is reported at most as often as that test passes.",
         lambda told: int(told["verdict"] in ("weak", "clear")),
         "verdict",
         NUISANCE,
@@ -77,8 +77,8 @@ STATEMENTS = (
     Statement(
         Rate.SUBGROUPS,
         "patients differ persistently",
-        "This is false where vectors are shuffled. In all other worlds, patients have diagnoses that are recorded for"
-        " years.",
+        "The page says that patients differ persistently. This is false where the vectors are shuffled. It is true in all"
+        " other worlds, because their patients have diagnoses that are recorded for years.",
         lambda told: int(told["persistent"]),
         "persistent",
         SHUFFLED,
@@ -87,10 +87,11 @@ STATEMENTS = (
     Statement(
         Rate.SUBGROUPS,
         "traits go together",
-        "Traits (lasting conditions) are more strongly correlated in the patients of a disease than in others alike. This is false"
-        " where no subgroup was planted. Where subgroups were planted, how often the test finds them depends above all on the"
-        " number of patients. Hardly anybody in these cohorts has none of the five diseases. RESULTS.md (*Tests of traits*) shows"
-        " how the test does with as many such patients as others, beside other tests and an oracle that knows what to look for.",
+        "The test of traits (lasting conditions) finds that they are more strongly correlated in the patients of a"
+        " disease than in similar patients. This is false where no subgroup was planted. Where subgroups were planted, the"
+        " test finds them more often the more patients there are. Nearly everybody in these cohorts has one of the five"
+        " diseases. RESULTS.md (*Tests of traits*) shows how the test does if half of the patients have none of them, and"
+        " compares it with other tests and with an oracle that knows what to look for.",
         lambda told: int(told["together"]),
         "together",
         NUISANCE,
@@ -99,7 +100,7 @@ STATEMENTS = (
     Statement(
         Rate.CLUSTER,
         "a cluster can be relied on",
-        "At least one cluster is reliable. Because diagnoses last, this may be true even without planted groups; so it"
+        "At least one cluster is reliable. Because diagnoses last, this can be true even without planted groups. So it"
         " counts as false only where vectors are shuffled.",
         any_of("relied on"),
         "relied on",
@@ -110,8 +111,8 @@ STATEMENTS = (
         Rate.MARKS,
         "marks",
         "At least one cluster has a mark (Benjamini-Hochberg value below 0.05). This is false where vectors are shuffled."
-        " In all other worlds, diagnoses last for years, so a cluster of patients who share a diagnosis really does have"
-        " more of it.",
+        " In all other worlds, diagnoses last for years, so patients in a cluster who share a diagnosis really do have it"
+        " more often.",
         any_of("marks"),
         "marks",
         SHUFFLED,
@@ -120,9 +121,10 @@ STATEMENTS = (
     Statement(
         Rate.MARKS,
         "marks that the planted groups would have",
-        "First, the test of marks is given the planted groups in place of clusters. The figure is the share of the marks"
-        " it then finds that are also found for a real cluster of the same planted group: a cluster in which that group"
-        " is the most common one, or the cluster that holds most of its patients.",
+        "The test of marks is first given the planted groups in place of clusters. Each mark that it finds counts as"
+        " found again if a real cluster of the same planted group has it too. A cluster is of a group if that group is the"
+        " most common one in it, or if it holds most of the group’s patients. The figure is the share of marks that are"
+        " found again.",
         lambda told: told["of them found"],
         "of them found",
         (),
@@ -132,8 +134,8 @@ STATEMENTS = (
     Statement(
         Rate.MARKS,
         "marks by occurrences",
-        "At least one cluster has a mark by the published test, which counts occurrences and by which earlier versions of"
-        " the page named clusters. This is false where vectors are shuffled.",
+        "At least one cluster has a mark by the published test, which counts how often a concept is recorded. Earlier"
+        " versions of the page named clusters by this test. This is false where vectors are shuffled.",
         any_of("marks by occurrences"),
         "marks by occurrences",
         SHUFFLED,
@@ -163,13 +165,13 @@ STATEMENTS = (
         Rate.ONE_GROUP,
         "one planted group twice",
         "*Error: one planted group is reported twice.* At least two reliable clusters (or groups of clusters) each draw"
-        " more than half of their patients from the same planted group. This is always false. (If unreliable clusters are"
-        " included, this happened in 2 of the first 9 cohorts of `change` and 1 of the first 9 of `ageing` with 1,000"
-        " patients, in 2 of 2 cohorts of `change` with 2,500 patients, and in no others: seven pairs of clusters. In three"
-        " pairs, the clusters share fewer than half of their marks: one cluster also has, for example, type 2 diabetes, which is"
-        " just as lasting and unrelated to the planted group. Keeping these apart is not an error. In the other four"
-        " pairs, a group’s young patients, most of whom have atopic dermatitis, are reported as a separate group from its"
-        " older patients, who have any of the diseases.)",
+        " more than half of their patients from the same planted group. This is always false. If unreliable clusters are"
+        " included, it happened in 2 of the first 9 cohorts of `change` and 1 of the first 9 of `ageing` with 1,000"
+        " patients, in 2 of 2 cohorts of `change` with 2,500 patients, and in no others. These were seven pairs of"
+        " clusters. In three pairs, the clusters share fewer than half of their marks: one cluster, for example, also has"
+        " type 2 diabetes, which lasts as long as the planted group and is unrelated to it. Keeping such clusters apart is"
+        " not an error. In the other four pairs, a group’s young patients, most of whom have atopic dermatitis, are"
+        " reported as a separate group from its older patients, who have any of the diseases.",
         any_of("one planted group twice"),
         "one planted group twice",
         SUBGROUPED,
@@ -180,8 +182,8 @@ STATEMENTS = (
         "one planted group over-represented twice",
         "*Not an error.* The same planted group is over-represented in at least two reliable clusters (or groups of"
         " clusters): it is more frequent there than among all patients of the same diseases (p below 0.05, corrected for"
-        " all pairs of a planted group and a cluster). A group that depends on age, as in `ageing`, is over-represented"
-        " in every cluster of patients of that age. The figure shows how often planted groups are spread over several"
+        " all pairs of a planted group and a cluster). A group that depends on age, as in `ageing`, is over-represented in"
+        " every cluster of patients of that age. So the figure shows how often planted groups are spread over several"
         " clusters.",
         any_of("one planted group over-represented twice"),
         "one planted group over-represented twice",
@@ -192,10 +194,10 @@ STATEMENTS = (
         Rate.ONE_GROUP,
         "one planted group most common twice",
         "*Not an error.* The same planted group is the most common one in at least two reliable clusters (or groups of"
-        " clusters), however small its share of their patients. Earlier versions of this page reported this figure as"
-        " “one planted group twice”. In `change`, each patient is assigned to one of four groups at random, whatever the"
-        " disease. So one of the four is the most common even in a cluster of an unrelated diagnosis, such as asthma or"
-        " type 2 diabetes, and among five such clusters at least two have the same most common group.",
+        " clusters), however small its share of their patients. Earlier versions of this page reported this figure as “one"
+        " planted group twice”. In `change`, each patient is assigned to one of four groups at random, whatever the"
+        " disease. One of the four is therefore the most common even in a cluster of an unrelated diagnosis, such as"
+        " asthma. Of any five such clusters, at least two have the same most common group.",
         any_of("one planted group most common twice"),
         "one planted group most common twice",
         (),
@@ -204,8 +206,8 @@ STATEMENTS = (
     Statement(
         Rate.CHANGE,
         "a change over time",
-        "More patients move from one cluster to another than move back. This is false where nobody changes group and"
-        " patients only grow older.",
+        "The page reports that more patients move from one cluster to another than move back. This is false where nobody"
+        " changes group and patients only grow older.",
         any_of("changes"),
         "changes",
         NOBODY_CHANGES,
@@ -214,7 +216,7 @@ STATEMENTS = (
     Statement(
         Rate.CHANGE,
         "a change that was not planted",
-        "At least one reported change is not a planted one. This is false where other changes were planted.",
+        "In a world with planted changes, the page reports at least one other change. This is always false.",
         any_of("changes that were not planted"),
         "changes that were not planted",
         ("change",),
@@ -223,7 +225,7 @@ STATEMENTS = (
     Statement(
         Rate.CHANGE,
         "each planted change",
-        "The share of the two planted changes (from one group to another) that the page reports.",
+        "The figure is the share of the two planted changes (from one group to another) that the page reports.",
         lambda told: told["planted ways told"],
         "planted ways told",
         (),
@@ -233,10 +235,10 @@ STATEMENTS = (
     Statement(
         Rate.AUDIT,
         "the clusters go with an attribute",
-        "How many of three attributes are reported to go with the clusters, beyond chance: practice, region and"
-        " ethnicity. Each is tested at 5 %. Region and ethnicity depend only on the practice, so this is false where all practices"
-        " record alike. (practices-strong-shuffled is left out: shuffled vectors still depend on the amount of record, and"
-        " this on the practice.)",
+        "The figure is how many of three attributes (practice, region, ethnicity) are reported to be associated with the"
+        " clusters, beyond chance. Each is tested at 5 %. Region and ethnicity depend only on the practice, so the"
+        " statement is false where all practices record alike. The world practices-strong-shuffled is left out: even"
+        " shuffled vectors depend on the amount of record, which depends on the practice there.",
         lambda told: told["attributes told"],
         "attributes told",
         ALIKE_PRACTICES,
@@ -246,7 +248,7 @@ STATEMENTS = (
     Statement(
         Rate.AUDIT,
         "a warning of an attribute",
-        "As above, but only if the effect is medium or large, so that the first paragraph of the page warns of the"
+        "As above, but only if the association is medium or strong, so that the first paragraph of the page warns of the"
         " attribute.",
         lambda told: told["attributes warned of"],
         "attributes warned of",
@@ -257,8 +259,8 @@ STATEMENTS = (
     Statement(
         Rate.AUDIT,
         "the clusters go with practice",
-        "The page reports that practice goes with the clusters, beyond chance. This is true where practices record"
-        " differently, provided that the clusters reflect the difference.",
+        "The page reports that practice is associated with the clusters, beyond chance. This is true where practices"
+        " record differently and the clusters reflect the difference.",
         any_of("practice told"),
         "practice told",
         (),
@@ -267,8 +269,9 @@ STATEMENTS = (
     Statement(
         Rate.NEIGHBOURS,
         "neighbours are recorded together",
-        "The page reports that neighbouring concepts are recorded together in the cohort’s visits, which the encoder has"
-        " never seen, beyond chance (p below 0.05, and an interval above 1). There is one encoder for each world.",
+        "The page reports that neighbouring concepts are recorded together more often than by chance (p below 0.05,"
+        " interval of the ratio above 1), in visits of cohort patients that the encoder was not trained on. There is one"
+        " encoder for each world.",
         any_of("neighbours told"),
         "neighbours told",
         (),
@@ -277,7 +280,7 @@ STATEMENTS = (
     Statement(
         Rate.NEIGHBOURS,
         "random neighbours are recorded together",
-        "As above, with concepts drawn at random in place of the neighbours. This is always false.",
+        "As above, with random concepts in place of the neighbours. This is always false.",
         any_of("random neighbours told"),
         "random neighbours told",
         (*NUISANCE, *SUBGROUPED),
@@ -286,8 +289,9 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "the model is better",
-        "The verdict of a task is “better” than the best baseline. This is false where the best model is as good as the best"
-        " baseline, or worse. Of `tasks-mixed`, only the tasks count in which both are equally good.",
+        "The verdict of a task is that the model is “better” than the best baseline. This is false where the best model"
+        " is as good as the best baseline, or worse. In `tasks-mixed`, only tasks in which both are equally good are"
+        " counted.",
         lambda told: told["better"],
         "better",
         (*NOTHING_PREDICTS, *ALIKE, "tasks-mixed", "task-worse"),
@@ -297,7 +301,8 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "the model is worse",
-        "As above: the verdict is “worse”. This is false where the best model is as good as the best baseline, or better.",
+        "The verdict of a task is that the model is “worse”. This is false where the best model is as good as the best"
+        " baseline, or better.",
         lambda told: told["worse"],
         "worse",
         (*NOTHING_PREDICTS, *ALIKE, "tasks-mixed", "task-better"),
@@ -307,9 +312,9 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "the task does not need the model",
-        "The rule of thumb is said to reach 95 % of the model’s gain over chance and, with 95 % confidence, at least 80 %. In"
-        " truth it reaches 80 or 100 % in the last worlds, 58 % in `task-equal` and `tasks-equal`, and 52 % in `task-better`."
-        " *Before*, the first part alone was said.",
+        "The page says that the rule of thumb reaches 95 % of the model’s gain over chance and, with 95 % confidence, at"
+        " least 80 %. (*Before*, the page gave only the first figure.) In truth, the rule reaches 80 % in `task-rule-80`,"
+        " 100 % in `task-rule-100`, 58 % in `task-equal` and `tasks-equal`, and 52 % in `task-better`.",
         lambda told: told["not needed"],
         "not needed",
         (*ALIKE, "task-better", "task-rule-80"),
@@ -319,8 +324,9 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "the rule of thumb reaches 90 %",
-        "As above, where the rule of thumb reaches 90 %. The 95 % that the statement gives are then an estimate that is a little"
-        " too high; what it says with confidence is right. So now this is no error.",
+        "The page makes the statement above in a world in which the rule of thumb reaches 90 %. The estimate of 95 % is"
+        " then a little too high, but “at least 80 %”, which the page says with confidence, is right. So *now* this is not"
+        " an error.",
         lambda told: told["not needed"],
         "not needed",
         (),
@@ -330,7 +336,7 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "the model predicts better than chance",
-        "The table does not say “at chance”. This is false where nothing predicts the outcome.",
+        "The page does not say “at chance” of the task. This is false where nothing predicts the outcome.",
         lambda told: told["above chance"],
         "above chance",
         NOTHING_PREDICTS,
@@ -358,8 +364,9 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "first sentence: better than counting with all labels",
-        "The first sentence says so of the model with 100 labels. This is false everywhere: in `task-better`, counting with all"
-        " labels is a little better (AUROC 0.718) than the model with 100 (0.714).",
+        "The first sentence says that the model with 100 labels is better than counting with all labels. This is false"
+        " everywhere. In `task-better`, counting with all labels (AUROC 0.718) is a little better than the model with 100"
+        " (0.714).",
         lambda told: told["head more than all"],
         "head more than all",
         (*NOTHING_PREDICTS, *ALIKE, "task-better", "task-worse"),
@@ -368,8 +375,9 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "first sentence: the interval misses",
-        "How often the 95 % interval of the number of labels that the model is worth misses the true number. Counted over all"
-        " studies, also those in which the first sentence does not give it.",
+        "The page gives the number of labels for counting that the model is worth, with a 95 % interval. The figure is"
+        " how often this interval misses the true number, over all studies, including those in which the first sentence"
+        " does not show it.",
         lambda told: told["any interval misses"],
         "any interval misses",
         (*ALIKE, "tasks-mixed", "task-better", "tasks-better", "task-no-labels"),
@@ -378,10 +386,11 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "first sentence: the interval that is given misses",
-        "As above, among the studies in which the first sentence gives the interval, because it says that the model is better. The"
-        " usual interval (*before*, at commit 1ad7278) misses far more often than 5 %: where the advantage is small for the number"
-        " of cases, it is found only if chance adds to it. So the interval now allows for this selection (Zhong and Prentice 2008)."
-        " Where it then holds fewer labels than the model has, the sentence gives it, but no single number.",
+        "As above, but only in studies in which the first sentence shows the interval, because it says that the model is"
+        " better. The usual interval (*before*, at commit 1ad7278) misses far more often than 5 %. The reason: if the"
+        " advantage is small for the number of cases, it is found only when chance adds to it. The interval *now* allows"
+        " for this selection (Zhong and Prentice 2008). If it then includes fewer labels than the model has, the sentence"
+        " shows the interval, but no single number.",
         lambda told: told["head interval misses"],
         "head interval misses",
         ("task-equal", "tasks-mixed", "task-better", "tasks-better", "task-no-labels"),
@@ -390,7 +399,8 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "without a label: better than chance",
-        "This is false where nothing predicts the outcome.",
+        "The page says that the model without a label is better than chance. This is false where nothing predicts the"
+        " outcome.",
         lambda told: told["without labels beyond chance"],
         "without labels beyond chance",
         NOTHING_PREDICTS,
@@ -399,7 +409,8 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "without a label: better than counting with all labels",
-        "This is false everywhere: in `task-no-labels` both are equally good, elsewhere counting with all labels is better.",
+        "The page says that the model without a label is better than counting with all labels. This is false everywhere:"
+        " in `task-no-labels` both are equally good, elsewhere counting is better.",
         lambda told: told["without labels better than all"],
         "without labels better than all",
         (*NOTHING_PREDICTS, *ALIKE, "task-no-labels"),
@@ -408,8 +419,8 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "without a label: the interval misses",
-        "The 95 % interval of the number of labels that the model is worth without any does not hold the true number. It lies a"
-        " little too low: this is one model, while counting is the best of several.",
+        "The 95 % interval of the number of labels that the model without a label is worth misses the true number. The"
+        " interval lies a little too low, because it compares one model with the best of several ways of counting.",
         lambda told: told["without labels misses"],
         "without labels misses",
         (*ALIKE, "tasks-mixed", "task-better", "tasks-better", "task-no-labels"),
@@ -418,7 +429,8 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "the interval of a calibration slope misses",
-        "Of the chosen model, after recalibration, which is learned from about 60 cases: so the true slope is seldom 1.",
+        "The 95 % interval of the chosen model’s calibration slope, after recalibration, misses the true slope."
+        " Recalibration is learned from about 60 cases, so the true slope is seldom 1.",
         lambda told: told["slope misses"],
         "slope misses",
         SLOPED,
@@ -428,8 +440,8 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "predictions are too extreme, or too cautious",
-        "The page says so if the whole interval lies below, or above, 1. This counts as false where the true slope is on the other"
-        " side of 1.",
+        "The page says “too extreme” if the whole interval of the slope lies below 1, and “too cautious” if it lies"
+        " above. This counts as false if the true slope is on the other side of 1.",
         lambda told: told["slopes wrongly said"],
         "slopes wrongly said",
         SLOPED,
@@ -439,7 +451,7 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "predictions are too extreme, or too cautious: all",
-        "As above, however often it is right.",
+        "How often the page says so at all, rightly or wrongly.",
         lambda told: told["slopes said to be wrong"],
         "slopes said to be wrong",
         (),
@@ -449,7 +461,8 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "permuted labels are predicted",
-        "The guard fails, and blocks the results. This is always false: recorded concepts have nothing to do with the outcome.",
+        "The guard against predictable permuted labels fails, and blocks the results. This is always false: in this"
+        " world, recorded concepts have nothing to do with the outcome.",
         lambda told: told["permuted labels"],
         "permuted labels",
         ("task-null",),
@@ -458,7 +471,8 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "a concept decides the outcome",
-        "The guard lists a concept after which the outcome always, or never, follows. This is always false, as above.",
+        "The guard lists a concept after which the outcome always, or never, follows. This is always false, because"
+        " recorded concepts have nothing to do with the outcome.",
         lambda told: told["deciding concepts"],
         "deciding concepts",
         ("task-null",),
@@ -543,7 +557,7 @@ def rows(told: Mapping[str, Any], statement: Statement, false: bool) -> list[tup
 
 def page(told: Mapping[str, Any], facts: str) -> str:
     """The page of error rates."""
-    text = [f"# Error rates\n\n{facts} {commits(told)}"]
+    text = [f"# Error rates\n\n{facts}\n\n{commits(told)}"]
     head = ("World", "Patients in a cohort", "Before", "Now")
     for rate in Rate:
         mine = [statement for statement in STATEMENTS if statement.rate == rate]
@@ -561,7 +575,7 @@ def page(told: Mapping[str, Any], facts: str) -> str:
 
 
 def commits(told: Mapping[str, Any]) -> str:
-    """A sentence naming the commits at which *before* and *now* were measured."""
+    """A paragraph naming the commits at which *before* and *now* were measured."""
     named = [f"*{name}* at commit {', '.join(told[name]['commits'])}" for name in (BEFORE, NOW) if name in told]
     notes = [told[name].get("note", "") for name in (BEFORE, NOW) if name in told]
     return " ".join([f"Measured: {'; '.join(named)}.", *filter(None, notes)])
