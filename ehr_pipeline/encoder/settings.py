@@ -49,7 +49,7 @@ class ContrastiveSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         if self.fewest_tokens > self.most_tokens:
             yield f"fewest_tokens ({self.fewest_tokens}) must not be more than most_tokens ({self.most_tokens})."
 
@@ -69,7 +69,7 @@ class MetadataSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         if self.weight and not self.attributes:
             yield "weight is set, but attributes names none."
         if len(set(self.attributes)) < len(self.attributes):
@@ -259,7 +259,7 @@ class EncoderSettings:
         return self.metadata.attributes if self.metadata.weight else ()
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         if self.hidden_size % self.heads:
             yield f"hidden_size ({self.hidden_size}) must be a multiple of heads ({self.heads})."
         if self.contrastive.weight and 2 * self.contrastive.fewest_tokens > self.context:

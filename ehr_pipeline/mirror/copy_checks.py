@@ -163,8 +163,8 @@ class Terms:
         return "" if self._are_present(manifest) else LEFT
 
     def _are_present(self, manifest: Mapping[str, Any]) -> bool:
-        """Return whether no patient in the artifact has left. A stage's own check looks only one stage back; this one looks at all
-        stages."""
+        """Return whether no patient in the artifact has left the study. The checks of a stage compare it only with the stage
+        before; this one considers all stages."""
         asset, inputs = manifest["asset"], manifest["inputs"]
         if asset in KEPT_WITHOUT_CONSENT:
             return True

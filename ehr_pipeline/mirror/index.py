@@ -53,7 +53,7 @@ class Index:
 
     @property
     def objects(self) -> dict[str, tuple[int, str]]:
-        """The objects that hold the files, by name (hash): size in bytes, and the name of one such file."""
+        """The objects that hold the files, by name (hash): size in bytes, and the name of one file with this content."""
         return {digest: (size, name) for name, (size, digest) in self.files.items()}
 
 
@@ -99,8 +99,7 @@ def _is_below(name: str) -> bool:
 
 
 def place_of(path: str) -> tuple[str, str] | None:
-    """Return the artifact folder that contains an object, and its partition or ''; None when the object is in no artifact
-    folder."""
+    """Return the artifact folder that contains an object, and its partition or ''; None if it is in no such folder."""
     parts = path.split("/")
     if (
         len(parts) < 4
@@ -115,7 +114,7 @@ def place_of(path: str) -> tuple[str, str] | None:
 
 
 def grouped(files: dict[str, int]) -> dict[str, dict[str, int]]:
-    """Return the objects of every artifact, complete or not: by the artifact's folder, then size by object name."""
+    """Group objects by the folder of their artifact, complete or not: for each folder, sizes by object name."""
     found: dict[str, dict[str, int]] = {}
     for path, size in files.items():
         if place := place_of(path):

@@ -47,7 +47,7 @@ REMEDIES = (
 
 
 class Mirror:
-    """The objects below an address; paths are relative to it."""
+    """All objects of a mirror, below its address. Paths are relative to the address."""
 
     def __init__(self, address: Address):
         self.name, self.root, self.is_folder = address.name, address.root, address.scheme == "file"
@@ -72,7 +72,7 @@ class Mirror:
         return mirror
 
     def files(self, folder: str) -> dict[str, int]:
-        """Return sizes in bytes of all objects below a folder, by path from the mirror's root."""
+        """Return the sizes, in bytes, of all objects below a folder, by path from the mirror's root."""
         place = f"{self.root}/{folder}".rstrip("/")
         with self.telling():
             chosen = pafs.FileSelector(place, recursive=True, allow_not_found=True)
@@ -140,7 +140,7 @@ class Mirror:
             raise
 
     def get(self, path: str, target: Path, size: int) -> tuple[int, str]:
-        """Fetch an object, but at most `size` bytes and one block. Returns the bytes fetched and their SHA-256."""
+        """Fetch an object, stopping within a block after `size` bytes. Returns the number of bytes fetched and their SHA-256."""
         digest, got = hashlib.sha256(), 0
         with self.telling():
             source = self.system.open_input_stream(f"{self.root}/{path}")

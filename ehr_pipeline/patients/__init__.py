@@ -1,4 +1,4 @@
-"""Turn mapped events into one row for each patient, in Arrow; and split patients into training and validation."""
+"""Turn mapped events into one row for each patient, in Arrow; and split patients into training, validation and test."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, EventsOf, People, Things, size
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, PATIENT_DATASET

@@ -19,12 +19,12 @@ ORDER = {"most_recent": ("last", "often"), "most_frequent": ("often", "last")}
 
 
 def setting(name: str) -> str:
-    """Return the name of the setting for the table of codes of an attribute."""
+    """Return the name of the setting that names an attribute's table of codes."""
     return f"patients.derived.{name}.codes"
 
 
 def read(path: str, where: str) -> dict[str, str]:
-    """Read the value of each code. Raises InputError for a wrong layout, or a code with two values.
+    """Read a table of codes: the attribute's value by code. Raises InputError for a wrong layout, or a code with two values.
 
     `where` is the setting that names the file.
     """

@@ -49,5 +49,5 @@ def without(shard: Shard, token: NDArray[np.integer]) -> Shard:
 
 
 def _key(patients: NDArray[np.integer], day: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return patient and day in one number (n,), in order of patients, then days."""
+    """Return numbers (n,) that hold patient and day, and sort by patient, then day."""
     return (patients.astype(np.int64) << _PATIENT) + day.astype(np.int64) + _OFFSET

@@ -34,7 +34,7 @@ class SplitSettings:
     has a side (training, validation or test), new extracts do not change it."""
 
     validation_share: float = option(
-        "Share of the patients held out. Source: 0.02 in the published run.", 0.02, gt=0, lt=0.5
+        "Share of the patients held out for validation. Source: 0.02 in the published run.", 0.02, gt=0, lt=0.5
     )
     key: str = option(
         "Key for the hash of the patient id (BLAKE2b). Another key gives another split. Empty: the key of the split already in"
@@ -79,7 +79,7 @@ class SplitSettings:
         return {value: USUAL_SIDES.get(plainly(meant), "") for value, meant in self.values.items()}
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         for value, side in self.meanings.items():
             if not side:
                 yield (
@@ -106,7 +106,7 @@ class DerivedAttribute:
 
 @settings
 class PatientsSettings:
-    """Which visits and patients stay."""
+    """Which visits and patients are kept."""
 
     max_concepts_per_visit: int = option("Larger visits are removed. Source: 512 in the published run.", 512, ge=1)
     min_visits: int = option("Patients with fewer visits are removed. Source: 3 in the published run.", 3, ge=1)

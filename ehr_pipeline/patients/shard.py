@@ -97,7 +97,7 @@ class Shard:
         )
 
     def below(self, tokens: int) -> "Shard":
-        """Return the shard without token ids >= `tokens`, which an encoder trained before they were added does not know."""
+        """Return the shard without token ids of `tokens` or more: an encoder trained before these were added lacks them."""
         known = self.tokens < tokens
         return self if known.all() else self.keep_tokens(known)
 
@@ -148,7 +148,7 @@ def ranges(begin: NDArray[np.integer], end: NDArray[np.integer]) -> NDArray[np.i
 
 
 def starts_of(sizes: NDArray[np.generic]) -> NDArray[np.int32]:
-    """Return where parts of these sizes begin if they follow one another, and where the last one ends."""
+    """Return where each part begins if parts of these sizes follow one another, and, as the last value, where the last one ends."""
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
 
 
@@ -158,7 +158,8 @@ def ages_at(
     birth_year_only: NDArray[np.bool_],
     unit: Literal["year", "quarter"],
 ) -> NDArray[np.int64]:
-    """Return ages (n,) on days (n,), in whole units; the difference of calendar years where only the birth year is known."""
+    """Return ages (n,) on days (n,), in whole units. If only the birth year is known, an age is the difference of calendar
+    years."""
     scale = UNITS_IN_YEAR[unit]
     exact = np.floor((day - birth_day) * (scale / DAYS_IN_YEAR)).astype(np.int64)
     years = (_years(day) - _years(birth_day)).astype(np.int64)

@@ -67,7 +67,7 @@ def build(dataset: Artifact, settings: SplitSettings, out: Path, known: Path | N
 
 
 def _looked_up(ids: list[str], sides: Path) -> list[str]:
-    """Look up the sides of patients. Raises UserError for a patient without one."""
+    """Look up the sides of patients in the folder `sides`. Raises UserError for a patient without one."""
     known = pl.DataFrame(schemas.read(sides))
     found: list[str] = (
         pl.DataFrame({"patient_id": pl.Series(ids, dtype=pl.String)})

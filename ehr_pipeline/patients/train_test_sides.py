@@ -114,8 +114,7 @@ def build_bucket(job: SideJob) -> dict[str, int]:
 
 def _by_column(job: SideJob) -> tuple[pl.DataFrame, Counter[str]]:
     """Return the side of each patient from the oldest extract that gives one, sorted by id; and the counts of values that are not
-    understood and of patients whose sides differ.
-    """
+    understood and of patients whose sides differ."""
     settings = job.settings
     rows = pl.concat(
         [

@@ -178,7 +178,7 @@ def _test_side(study: Study, findings: Preflight, patients: int) -> None:
 
 
 def _without(where: str) -> str:
-    """Return what follows if no code of a list is recorded."""
+    """Return the consequence if no code of a list is recorded."""
     consequences = {
         "outcome": "the task has no cases",
         "entry": "nobody is at risk in the task",
@@ -189,7 +189,7 @@ def _without(where: str) -> str:
 
 
 def _listed(study: Study, findings: Preflight, codes: pl.DataFrame) -> None:
-    """Report each list of the cohort or of a task that matches no recorded code. Of the other lists, report unmatched rows."""
+    """Report lists of the cohort and of tasks of which no code is recorded. Of other lists, report rows with unrecorded codes."""
     named = lists.cohort(study) | study_rules.lists(study.tasks)
     if not named or not codes.height:
         return

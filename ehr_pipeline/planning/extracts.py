@@ -162,7 +162,7 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], find
 
 
 def _tells_nothing(kind: Kind, seen: Seen) -> bool:
-    """Return whether a file says nothing of its kind: it has no row or, if only some rows of its kind hold births, no such row."""
+    """Return whether a file has no rows of its kind or, for a kind in which only some rows give births, none that does."""
     return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.told)
 
 

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 @dataclass
 class Preflight:
-    """The findings so far, and what later checks need from earlier ones."""
+    """The findings so far, and facts that earlier checks collected for later ones."""
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -29,9 +29,8 @@ class Preflight:
     def look(
         self, at: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
     ) -> Result | None:
-        """Call a function that checks an input, and return its result. A UserError or OSError is noted as a problem,
-        and None is returned.
-        """
+        """Call a function that checks an input, and return its result. A UserError or OSError is noted as a problem, and None is
+        returned."""
         try:
             return at(*arguments, **named)
         except UserError as error:

@@ -91,8 +91,7 @@ def _by_words(one: Sniffed, today: datetime.date) -> dict[str, str]:
 
 def _patient(one: Sniffed, found: Sequence[Sniffed], today: datetime.date) -> str:
     """Return the column of the patient's id: by the words in its name or, failing that, the only column whose values also occur in
-    another file.
-    """
+    another file."""
     if one.column("patient"):
         return ""
     taken = {one.column(role) for role in ROLES}
@@ -115,8 +114,7 @@ def _patient(one: Sniffed, found: Sequence[Sniffed], today: datetime.date) -> st
 
 def _event(one: Sniffed, today: datetime.date) -> dict[str, str]:
     """Return the columns of an event's date and code. They are found by their values and, if several columns fit, by the words in
-    their names.
-    """
+    their names."""
     taken = {one.column(role) for role in ROLES}
     free = [name for name in one.table.columns if name not in taken and len(one.values(name))]
     dates = [name for name in free if _is_date(one, name, today)] if not one.column("date") else []
@@ -142,8 +140,7 @@ def _many(values: pl.Series) -> bool:
 
 
 def _shares(one: Sniffed, name: str, other: Sniffed) -> bool:
-    """Return whether another file has a column with the same ids. In one of the two files, nearly every row must have a different
-    id."""
+    """Return whether another file has a column with the same ids. In one of the two, nearly every row must have another id."""
     values = one.values(name)
     for column in other.table.columns:
         theirs = other.values(column)
@@ -175,7 +172,7 @@ def _share(values: pl.Series, pattern: str) -> float:
 
 
 def _has(name: str, words: Sequence[str]) -> bool:
-    """Return whether a name holds one of some words, in any spelling."""
+    """Return whether a name contains one of the words, in any spelling."""
     return any(word in _plain(name) if len(word) > 3 else word in _words(name) for word in words)
 
 

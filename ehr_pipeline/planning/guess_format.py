@@ -76,8 +76,7 @@ class Sniffed:
         return self.table.height if self.bytes_a_row <= 0 else round(self.path.stat().st_size / self.bytes_a_row)
 
     def column(self, role: str) -> str:
-        """Return the column of a role: as named or guessed (`roles`), otherwise a column with a usual name; empty if there is
-        none."""
+        """Return the column of a role: as named or guessed (`roles`), otherwise a column with a usual name; or empty."""
         if role in self.roles:
             return self.roles[role]
         usual = NAMES[role].split()
@@ -177,7 +176,7 @@ def rewritten_by_excel(values: pl.Series) -> bool:
 
 
 def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
-    """Return what 1 and 2, or words of other languages, mean; and whether all other values are understood."""
+    """Return the meanings of 1 and 2, or of words in other languages, among the values; and whether all others are understood."""
     words = set(values.unique())
     meant = {"1": "M", "2": "F"} if words & {"1", "2"} else {}
     meant |= {word: LIKELY[plainly(word)] for word in sorted(words) if plainly(word) in LIKELY and word not in STANDARD}
@@ -187,7 +186,7 @@ def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
 
 
 def attributes(found: Sniffed, taken: Sequence[str]) -> dict[str, str]:
-    """Return the other columns that have few different values, such as the region: the column by its name in the data set."""
+    """Return the other columns with few different values, such as the region: columns by their names in the data set."""
     chosen: dict[str, str] = {}
     for column in found.table.columns:
         values = found.values(column)
@@ -211,7 +210,7 @@ def _head(path: Path) -> bytes:
 
 
 def unpacked(head: bytes) -> tuple[bytes, int]:
-    """Return the text in the beginning of a gzip file, and how many bytes of the file hold this text. Raises InputError."""
+    """Unpack the beginning of a gzip file (`head`). Returns the text, and how many bytes it took. Raises InputError."""
     stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
         return stream.decompress(head), len(head) - len(stream.unused_data)
@@ -220,7 +219,7 @@ def unpacked(head: bytes) -> tuple[bytes, int]:
 
 
 def _share_of_packed(path: Path) -> float:
-    """Return how many bytes of the file hold one byte of its text, on average; 1 if it is not packed."""
+    """Return the average number of bytes in the file per byte of its text; 1 if the file is not packed."""
     if path.suffix != ".gz":
         return 1.0
     with path.open("rb") as stream:

@@ -177,8 +177,7 @@ def _delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named
 
 def _names_codes(one: Sniffed) -> bool:
     """Return whether a file of events has a column in which nearly every code has a single name. Large files are not considered,
-    since the names are found by reading the file once more.
-    """
+    since the names are found by reading the file once more."""
     columns = {column.lower(): column for column in reversed(one.table.columns)}
     name = next((columns[each] for each in names_of_codes.NAMES if each in columns), "")
     code = one.column("code")

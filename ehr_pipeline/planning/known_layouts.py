@@ -113,7 +113,7 @@ def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
 
 
 def some_not_acceptable(people: Sequence[Sniffed]) -> bool:
-    """Return whether the first rows of CPRD's patient files hold some who are not acceptable for research."""
+    """Return whether the first rows of CPRD's patient files include patients who are not acceptable for research."""
     return any((one.values("acceptable") == "0").any() for one in people if "acceptable" in one.table.columns)
 
 
@@ -147,5 +147,5 @@ def _tables(folder: Path, others: Sequence[Path]) -> Iterator[Sniffed]:
 
 
 def _plain(name: str) -> str:
-    """Return a column's name in small letters, without marks, so that 'Term.from.EMIS' and 'term from EMIS' are the same."""
+    """Return a column's name in lower case, without marks, so that 'Term.from.EMIS' and 'term from EMIS' are the same."""
     return re.sub("[^a-z0-9]", "", name.lower())

@@ -55,7 +55,7 @@ def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> 
 
 
 def _links(folder: Path) -> dict[str, Path]:
-    """Return what to link for a folder with MEDS files, by its name in the extract.
+    """Return the folders or files to link for a folder with MEDS files, by their names in the extract.
 
     If the folder is a whole data set, it is linked as it is; otherwise its files are linked as the data of a data set.
     """
@@ -71,9 +71,8 @@ def _links(folder: Path) -> dict[str, Path]:
 
 
 def _root(path: Path) -> Path | None:
-    """Return the folder of the data set to which a file or a folder belongs: the nearest one that also holds metadata;
-    None if there is none.
-    """
+    """Return the folder of the data set to which a file or a folder belongs: the nearest one that also holds metadata; None if
+    there is none."""
     folder = path.absolute()
     return next((one for one in (folder, *list(folder.parents)[:ABOVE]) if (one / METADATA).is_dir()), None)
 
@@ -99,7 +98,7 @@ def _is_meds(path: Path) -> bool:
 
 
 def _beside(folder: Path, root: Path | None) -> Iterator[str]:
-    """Yield a sentence on the parts of a data set that are left out because one part was named."""
+    """Yield a sentence on the parts of a data set that are left out because the user named only one part."""
     own, data = folder.absolute(), root / "data" if root else None
     if data and data in own.parents:
         others = sorted(path.name for path in own.parent.iterdir() if path.is_dir() and path != own)
@@ -123,7 +122,7 @@ def _codes(shards: Sequence[Path], listed: Path | None) -> tuple[Proposed, set[s
 
 
 def _described(found: Proposed, seen: set[str], facts: list[str], doubts: list[str]) -> list[str]:
-    """Lines of `[records.meds]` on the codes that describe the subject."""
+    """Return the lines of `[records.meds]` for the codes that describe the subject."""
     usual, lines = Meds(), list[str]()
     if found.birth_codes:
         lines.append(f"birth_codes = [{', '.join(map(quoted, found.birth_codes))}] # check this: no code is {BIRTH}")

@@ -33,7 +33,7 @@ QUADRATIC_UP_TO = 1_000_000
 
 @dataclass(frozen=True)
 class Need:
-    """What one stage needs."""
+    """The time, disk space and memory that one stage needs."""
 
     stage: str
     seconds: Mapping[str, float | None]
@@ -96,7 +96,7 @@ def plan(
 ) -> Plan:
     """Estimate what a study with `rows` rows of text needs. `counted` is a sentence on where that number comes from.
 
-    `patients`: if it is not given, each patient is taken to have as many rows as in the published study.
+    `patients`: their number; without it, each patient is assumed to have as many rows as in the published study.
     `gpu_tokens`: tokens per second on which one of your GPUs trains, preset `published` (`benchmarks/gpu_training.py`).
     `speed`: the speed of one of your cores, relative to the cores on which the rates were measured.
     `kept`: the share of the rows that become tokens.
@@ -141,7 +141,7 @@ def plan(
 
 
 def _clusters(members: float, machines: Machines, speed: float) -> Need:
-    """Return what clustering `members` patients needs."""
+    """Return the time, disk space and memory needed to cluster `members` patients."""
     growth = (members / rates.CLUSTER_PATIENTS) ** (2 if members <= QUADRATIC_UP_TO else 1.2)
     size = _beyond(f"{rates.CLUSTER_PATIENTS:,} patients", members / rates.CLUSTER_PATIENTS)
     seconds = rates.CLUSTER_SECONDS * rates.CLUSTER_CORES * growth / speed / machines.first.cores
@@ -210,17 +210,16 @@ def measured() -> Iterator[tuple[str, Rate]]:
 
 
 def _seconds(rate: Rate, backend: str, rows: float, workers: int, speed: float) -> float:
-    """Estimate the seconds of an asset: the part that runs in one process, the part that is spread over workers, and the overhead.
+    """Estimate the seconds to make an asset: the work in one process, the work spread over workers, and the overhead.
 
-    The overhead is that of sending work. It includes starting a process for each piece of work, but not the waiting
-    time in a site's queue.
-    """
+    The overhead is the time to send work to workers. It includes starting a process for each piece of work, but not the waiting
+    time in a cluster's queue."""
     sending = rates.OVERHEAD.get(backend, 0.0) if rate.alone < 1 else 0.0
     return rate.seconds * rows / rate.rows / speed * (rate.alone + (1 - rate.alone) * rate.workers / workers) + sending
 
 
 def _beyond(size: str, times: float) -> str:
-    """Return the size at which a time was measured. If this study's size differs much, it is added as a multiple (`times`)."""
+    """Return, as text, the size at which a time was measured; with the factor `times`, if this study's size is very different."""
     return size if 0.5 <= times <= 2 else f"{size} (this is {times:,.2g} times that)"
 
 

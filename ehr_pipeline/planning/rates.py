@@ -2,7 +2,7 @@
 
 The time of each asset is in its declaration (`assets.asset.Rate`).
 
-All were measured on cores of a 2.8 GHz Xeon. Yours differ: `--speed 1.5` says that a core is 1.5 times as fast.
+All were measured on cores of a 2.8 GHz Xeon. For cores that are 1.5 times as fast, give `--speed 1.5`.
 """
 
 from enum import StrEnum

@@ -22,7 +22,7 @@ MOST_FILES = 20
 
 @dataclass(frozen=True)
 class RowEstimate:
-    """What the files of the extracts seem to hold."""
+    """The estimated contents of the extracts' files."""
 
     rows: float
     """Rows of events."""
@@ -84,7 +84,7 @@ def _rows_of_parquet(path: Path) -> int:
 
 
 def _line_ends(path: Path) -> tuple[int, int]:
-    """Return the number of line ends in the beginning of a text, and how many bytes of the file hold this beginning."""
+    """Count the line ends in the beginning of a text file. Returns their number, and how many bytes were read."""
     with path.open("rb") as stream:
         head = stream.read(HEAD)
     try:

@@ -33,7 +33,7 @@ class Extract:
 
 
 def unknown() -> Extract:
-    """Return the demo's columns, as a pattern for a study whose files do not exist yet."""
+    """Return the demo's columns, as an example for a study whose files do not exist yet."""
     lines = [
         'source = "delimited" # or cprd_aurum, omop, meds: then without the tables below',
         "",
@@ -119,7 +119,7 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
 
 
 def _questions(is_split: bool) -> list[str]:
-    """Return the settings of tasks, as comments."""
+    """Return the settings of example tasks, as comments."""
     share = "# test_share = 0.2 # patients that no model learns from"
     return [
         "# Questions about the future, for the prediction report (docs/tasks.md): how well the model predicts whether each of the",

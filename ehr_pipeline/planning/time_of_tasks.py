@@ -1,4 +1,4 @@
-"""Estimate what the comparison of models for the tasks takes, and the fine-tuning of the encoder for them."""
+"""Estimate how long it takes to compare the models of the tasks, and to fine-tune the encoder for them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ TEST_SHARE = 0.1
 
 @dataclass(frozen=True)
 class TimeOfTasks:
-    """What all tasks take."""
+    """The time that all tasks take, and what it was computed from."""
 
     tasks: int
     rows: float
@@ -55,7 +55,7 @@ class TimeOfTasks:
 
 
 def of(study: Study, patients: float, tokens_of_patient: float) -> TimeOfTasks:
-    """Estimate the tasks of a study, as if every patient had a label in each."""
+    """Estimate the time for the tasks of a study, as if every patient had a label in each."""
     settings, split, named = study.predictions, study.patients.split, study.tasks
     test = split.test_share or TEST_SHARE
     shares = (1 - test - split.validation_share, split.validation_share, test)

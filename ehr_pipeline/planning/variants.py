@@ -1,4 +1,4 @@
-"""Read the variants to compare: whole settings files, files with a few other settings, or settings on the command line."""
+"""Read the variants to compare: whole settings files, files with a few differing settings, or settings on the command line."""
 
 import dataclasses
 import tomllib

@@ -1,4 +1,4 @@
-"""The figures of the page, as cells of its tables."""
+"""The figures of the page as cells of its tables: text or HTML."""
 
 import math
 from collections.abc import Mapping
@@ -14,24 +14,24 @@ NONE = "–"
 
 
 def auroc(value: float | None, low: float | None = None, high: float | None = None) -> str:
-    """A figure with three decimals, and its interval if it has one."""
+    """Return a figure with three decimals, and its interval if it has one."""
     if value is None or math.isnan(value):
         return NONE
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} ({low:.3f}–{high:.3f})"
 
 
 def difference(row: Mapping[str, Any] | None) -> str:
-    """A difference of AUROCs with its interval."""
+    """Return a difference of AUROCs with its interval."""
     return NONE if row is None else f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
 
 
 def point(found: Point | None) -> str:
-    """A point of a learning curve."""
+    """Return a point of a learning curve as a cell."""
     return NONE if found is None else auroc(found.value, *found.interval)
 
 
 def model(name: str, row: Mapping[str, Any]) -> dict[str, str]:
-    """A row of the table of all models of a task."""
+    """Return a row of the table of all models of a task."""
     names = ("slope", "intercept", "slope_after", "intercept_after")
     return {
         "name": name,
@@ -43,12 +43,12 @@ def model(name: str, row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def signed(value: float | None, digits: int = 2) -> str:
-    """A figure that may be negative, and is never shown as minus zero."""
+    """Return a figure that may be negative, and is never shown as minus zero."""
     return NONE if value is None else f"{value:z.{digits}f}"
 
 
 def bounded(row: Mapping[str, Any], name: str) -> Markup | str:
-    """A figure of a row of results, with its 95 % interval below it."""
+    """Return a figure of a row of results, with its 95 % interval below it."""
     value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if value is None or low is None or high is None:
         return signed(value)
@@ -57,7 +57,7 @@ def bounded(row: Mapping[str, Any], name: str) -> Markup | str:
 
 
 def benefit(threshold: float, own: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, str]:
-    """A row of the table of net benefit."""
+    """Return a row of the table of net benefit."""
     return {
         "threshold": f"{100 * threshold:.1f} %",
         "model": signed(own["net_benefit"], 4),
@@ -67,7 +67,7 @@ def benefit(threshold: float, own: Mapping[str, Any], baseline: Mapping[str, Any
 
 
 def passed(state: bool | None) -> Markup:
-    """The state of a guard as a cell."""
+    """Return the state of a guard as a cell."""
     kind, words = {True: ("yes", "passed"), False: ("no", "found something"), None: ("soft", "cannot be checked")}[
         state
     ]

@@ -11,7 +11,7 @@ OLDEST = 150
 
 
 def asked(definition: Definition) -> str:
-    """The question of a task, and who is at risk."""
+    """Return sentences on the question of a task, and on who is at risk."""
     rule = definition.rule
     question = f"{_day(definition)}, from {_history(rule)}: {_outcome(definition)} {_window(rule)}?"
     whom = ", ".join(_risk(definition))

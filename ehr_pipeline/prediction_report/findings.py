@@ -74,8 +74,8 @@ class Findings:
 
     @cached_property
     def leavers(self) -> list[tuple[str, str]]:
-        """The tasks that leave out many patients who left within the window, and weight no others in their place. For each, its
-        name and the share left out."""
+        """The tasks that leave out many patients who left within the window, without weighting others in their place: name, and
+        share left out."""
         found = []
         for each in self.definitions:
             left, of = censoring.left(self.counts[each.slug])

@@ -16,13 +16,13 @@ from ehr_pipeline.reports.statements.statement import Statement, percent
 
 
 def head(found: Forecasts, shown: Disclosure) -> list[Statement]:
-    """The first sentences: whether the forecasts of the next year are better than counting."""
+    """Return the first sentences: whether the forecasts of the next year are better than counting."""
     rows = (found.verdict(YEAR, name) for name in (RECURRING, NEW))
     return [say.verdict(row, shown.about(row["patients"])) for row in rows if row]
 
 
 def forecasts(findings: Findings) -> dict[str, Any] | None:
-    """Recall at ten of all models, with verdicts; None if no forecasts were evaluated."""
+    """Return the recall at ten of all models, with verdicts; None if no forecasts were evaluated."""
     found = findings.forecasts
     if not found.verdicts:
         return None
@@ -56,7 +56,7 @@ def forecasts(findings: Findings) -> dict[str, Any] | None:
 
 def _recall(found: Forecasts, horizon: str, name: str, model: str) -> str:
     if name == NEW and model in (HISTORY, COUNTING):
-        return NONE  # of concepts that are new, a history says nothing: both would be popularity again
+        return NONE  # a history says nothing of new concepts: both would again be popularity
     wanted = (horizon, name, model, "recall")
     for row in found.forecasts:
         if (row["horizon"], row["list"], row["model"], row["measure"]) == wanted:

@@ -52,7 +52,7 @@ def curves(path: Path, found: Curves) -> None:
 
 
 def _drawn(found: Curves) -> list[str]:
-    """The models to draw, in the order of MODELS."""
+    """Return the models to draw, in the order of MODELS."""
     best = (found.best(kind, number) for kind in KINDS for number in (*found.labels, ALL))
     wanted = DRAWN | {each[0] for each in best if each}
     return [model.name for model in MODELS if model.name in wanted and model.name in found.points]

@@ -35,7 +35,7 @@ NOT_NEEDED = "not needed"
 
 
 def worth(findings: Findings) -> dict[str, Any]:
-    """The first sentences of the page, and warnings."""
+    """Return the first sentences of the page, and warnings."""
     verdicts = findings.results.verdicts
     names = [row["name"] for row in verdicts if row["index_may_know_outcome"]]
     found = findings.worth
@@ -49,7 +49,7 @@ def worth(findings: Findings) -> dict[str, Any]:
 
 
 def head(findings: Findings) -> list[Any]:
-    """The first sentences of the page, which also stand in the model card."""
+    """Return the first sentences of the page, which are also shown in the model card."""
     verdicts = findings.results.verdicts
     counts = Counter(str(row["verdict"]) for row in verdicts)
     parts = [
@@ -64,12 +64,12 @@ def head(findings: Findings) -> list[Any]:
 
 
 def _at_chance(findings: Findings, row: Row) -> bool:
-    """Whether neither side of a task is better than chance."""
+    """Return whether neither the model nor the baseline of a task is shown to be better than chance."""
     return findings.results.at_chance(row, "model") and findings.results.at_chance(row, "baseline")
 
 
 def tasks(findings: Findings) -> dict[str, Any]:
-    """The table of tasks."""
+    """Return the table of tasks."""
     return {
         "lead": say.table(findings.tests, findings.unchosen),
         "rows": [_task(findings, row) for row in findings.results.verdicts],
@@ -104,7 +104,7 @@ def _task(findings: Findings, row: Row) -> dict[str, Any]:
 
 
 def curve(findings: Findings) -> dict[str, Any] | None:
-    """The learning curves, as a picture and as a table."""
+    """Return the learning curves, as a picture and as a table."""
     found = findings.curves
     if found is None:
         return None
@@ -125,7 +125,7 @@ def curve(findings: Findings) -> dict[str, Any] | None:
 
 
 def models(findings: Findings) -> dict[str, Any] | None:
-    """All models of each task that were fitted with all labels, or need none."""
+    """Return all models of each task that were fitted with all labels, or need none."""
     tables = []
     for task, name in findings.named.items():
         found = [(model, findings.results.final(task, model.name)) for model in MODELS]
@@ -136,7 +136,7 @@ def models(findings: Findings) -> dict[str, Any] | None:
 
 
 def _benefit(findings: Findings, task: str) -> Iterator[dict[str, str]]:
-    """Net benefit of the chosen model and baseline, by threshold."""
+    """Yield the net benefit of the chosen model and baseline, by threshold."""
     (verdict,) = (row for row in findings.results.verdicts if row["task"] == task)
     own = [row for row in findings.results.net_benefit if row["task"] == task]
     for threshold in sorted({row["threshold"] for row in own}):
@@ -146,7 +146,7 @@ def _benefit(findings: Findings, task: str) -> Iterator[dict[str, str]]:
 
 
 def calibration(findings: Findings) -> dict[str, Any] | None:
-    """Calibration of the chosen model of each task."""
+    """Return the calibration of the chosen model of each task."""
     panels = []
     for row in findings.results.verdicts:
         own = (row["task"], row["model"])
@@ -168,13 +168,13 @@ def calibration(findings: Findings) -> dict[str, Any] | None:
 
 
 def _final(findings: Findings, verdict: Row, kind: str) -> Row | None:
-    """The results of the chosen model, or baseline, of a task; None if nothing was chosen."""
+    """Return the results of the chosen model, or baseline, of a task; None if nothing was chosen."""
     return findings.results.final(verdict["task"], verdict[kind]) if verdict[kind] else None
 
 
 def merged(bins: list[Row], below: int) -> list[tuple[float, float]]:
-    """Predicted and observed shares, ascending. Neighbouring bins are joined until each has at least `below` cases and `below`
-    non-cases."""
+    """Return predicted and observed shares, ascending. Neighbouring bins are joined until each has at least `below` cases and
+    `below` non-cases."""
     found: list[list[float]] = []
     for row in bins:
         if not found or min(found[-1][1], found[-1][0] - found[-1][1]) >= below:
@@ -192,7 +192,7 @@ def merged(bins: list[Row], below: int) -> list[tuple[float, float]]:
 
 
 def subgroups(findings: Findings) -> dict[str, Any]:
-    """The chosen model of each task within groups of patients."""
+    """Return how the chosen model of each task does within groups of patients."""
     tables = []
     for verdict in findings.results.verdicts:
         own = (verdict["task"], verdict["model"])
@@ -221,7 +221,7 @@ def _subgroup(findings: Findings, row: Row) -> dict[str, str]:
 
 
 def excluded(findings: Findings) -> dict[str, Any]:
-    """From patients to labels, for each task."""
+    """Return, for each task, the flow from patients to labels."""
     return {
         "lead": say.excluded(findings.observed_until),
         "diagrams": [_flow(findings, row) for row in findings.results.verdicts],
@@ -246,7 +246,7 @@ def _flow(findings: Findings, row: Row) -> tuple[str, Markup]:
 
 
 def guards(findings: Findings) -> dict[str, Any]:
-    """The results of the guards, failures first; and the concepts after which an outcome always, or never, follows."""
+    """Return the results of the guards, failures first; and the concepts after which an outcome always, or never, follows."""
     found: dict[tuple[str, bool | None, str], list[str]] = {}
     for row in findings.results.guards:
         task = row["task"] or ""
@@ -283,7 +283,7 @@ def guards(findings: Findings) -> dict[str, Any]:
 
 
 def methods(findings: Findings) -> dict[str, Any]:
-    """How everything was computed."""
+    """Return how everything was computed."""
     rows = [(findings.named[each.slug], definitions.asked(each), len(each.outcome)) for each in findings.definitions]
     tuned = any(BY_NAME[row["model"]].learner == "tuned" for row in findings.results.results)
     return {
@@ -298,7 +298,7 @@ def _not_needed(findings: Findings) -> Statement | None:
 
 
 def _also_worse(findings: Findings) -> list[str]:
-    """Names of the tasks that do not need the model, and in which the model is also worse than the best baseline."""
+    """Return names of the tasks that do not need the model, and in which the model is also worse than the best baseline."""
     results = findings.results
     return [
         row["name"]

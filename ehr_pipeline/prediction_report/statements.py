@@ -24,18 +24,18 @@ COLOURS = {"better": "clear", "level": "weak", "worse": "none"}
 
 
 def title(model: str) -> str:
-    """A model's name inside a sentence."""
+    """Return a model's name inside a sentence."""
     name = BY_NAME[model].title
     return name[0].lower() + name[1:]
 
 
 def labels(number: int | None) -> str:
-    """A number of labels in words."""
+    """Return a number of labels in words."""
     return "all labels" if number is None else "no labels" if number == 0 else counted(number, "label")
 
 
 def about(number: float) -> str:
-    """A number of labels that was interpolated: two digits."""
+    """Return an interpolated number of labels in two digits."""
     digits = max(int(math.log10(max(number, 1))) - 1, 0)
     return f"{round(number, -digits):,.0f}"
 
@@ -76,7 +76,7 @@ def head(found: Worth | None, curves: Curves | None) -> Statement:
 
 
 def _hardly(found: Worth, curves: Curves) -> str:
-    """Say that a model is better, but that the number of labels that this is worth may be any within a wide interval."""
+    """Say that a model is better, but that the number of labels to which this corresponds is known only within a wide interval."""
     fewest = curves.baseline[0][0]
     least = f"{about(fewest)} or fewer" if found.low <= fewest else about(found.low)
     most = f"more than all, about {about(curves.all)}" if math.isinf(found.high) else about(found.high)
@@ -87,7 +87,7 @@ def _hardly(found: Worth, curves: Curves) -> str:
 
 
 def _worth(equals: float, low: float, unit: str = "") -> str:
-    """What a model is worth, if the best baseline is as good with `equals` labels, in whose 95 % interval `low` is the lowest."""
+    """Return the words for the number of labels (`equals`, at least `low`) with which the best baseline is as good as a model."""
     if math.isinf(low):
         return "better than counting with all labels"
     least = "at least " if math.isinf(equals) else ""
@@ -95,7 +95,7 @@ def _worth(equals: float, low: float, unit: str = "") -> str:
 
 
 def _interval(low: float, high: float, every: int) -> str:
-    """The 95 % interval of a number of labels in brackets; empty if it is only known to be more than `every` label."""
+    """Return the 95 % interval of a number of labels, in brackets; empty if it is only known to exceed all labels (`every`)."""
     most = f"more than all, about {about(every)}"
     if math.isinf(low):
         return ""
@@ -223,7 +223,8 @@ def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
 
 
 def verdict_of(verdict: str, compared: str, *, at_chance: bool = False) -> Markup:
-    """A verdict as a cell of the table. `compared`: how the model compares with the best baseline, whether or not it is needed.
+    """Return a verdict as a cell of the table. `compared`: how the model compares with the best baseline, whether or not it is
+    needed.
 
     `at_chance`: whether neither side is better than chance.
     """
@@ -316,7 +317,7 @@ def concepts(any_listed: bool) -> Statement:
 
 
 def guards(failed: int, unknown: int, of: int) -> Statement:
-    """Say how many of the guards (`of` in all) found something in any task, and how many others are open."""
+    """Say how many of the guards (`of` in all) found something in any task (`failed`), and how many others could not be checked."""
     if not failed and not unknown:
         return say("Each of {of} against results that are too good was passed.", of=counted(of, "guard"))
     parts = [f"{failed:,} found something"] if failed else []

@@ -3,9 +3,8 @@
 The job reads queries from `asked/<shard>.arrow` (ASKED: a history and a day), and writes a row for each to `answers/<shard>.arrow`:
 the hidden state at a [MASK] token on that day; with `means`, the vector of the history, pooled over all tokens and over chunks by
 attention as in the published study; and, for each list of concepts, the log-odds that the masked concept is on the list. With
-`untrained`, a model with new random weights answers as well, for comparison. Each process takes every N-th shard and holds one at a
-time. A file appears complete or not at all.
-"""
+`untrained`, a model with random weights answers too, for comparison. Each process takes every N-th shard and holds one at a time. A
+file appears complete or not at all."""
 
 import json
 import shutil
@@ -113,7 +112,7 @@ def _answer(
 
 
 def mean_vectors(model: PackedEncoder, histories: Shard, how: Inference) -> NDArray[np.float32]:
-    """The vectors (H, D) of all histories, pooled over all tokens as in the published study; 0 for a history without tokens."""
+    """Return the vectors (H, D) of all histories, pooled over all tokens as in the published study; 0 without any token."""
     every = np.arange(len(histories.birth_day))
     weights = (np.arange(model.stock.config.vocab_size) >= FIRST_CONCEPT).astype(np.float32)
     if not len(histories.tokens):

@@ -93,13 +93,13 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
 
 
 def _tokens(definition: Definition, vocabulary: Vocabulary) -> NDArray[np.int64]:
-    """The token ids of those outcome concepts that are in the vocabulary."""
+    """Return the token ids of those outcome concepts that are in the vocabulary."""
     known = [vocabulary.token_of[concept] for concept in definition.outcome if concept in vocabulary.token_of]
     return np.array(sorted(known), np.int64)
 
 
 def _stops(definition: Definition) -> bool:
-    """Whether the outcome is the end of a treatment: its concepts are no longer recorded."""
+    """Return whether the outcome is the end of a treatment: its concepts are no longer recorded."""
     return bool(definition.rule["kind"] == "stop")
 
 
@@ -164,7 +164,7 @@ _TO_JUDGE = 1.0
 
 
 def _effort(model: Model) -> float:
-    """Approximate time to fit a model on one row, to estimate the time left. The unit is the measured time of models of counts."""
+    """Return the approximate time to fit a model on one row, to estimate the time left. Unit: the time of a model of counts."""
     if model.learner in ("none", "tuned"):  # fine-tuned models were trained before
         return 0.0
     return 1.0 if model.learner == "boosting" or "counts" in model.features else 0.1
@@ -192,7 +192,7 @@ class _Progress:
 
 
 def _ids(dataset: Sequence[Path], rows: Rows) -> pa.Array:
-    """The patient ids of some rows (n,)."""
+    """Return the patient ids of some rows (n,)."""
     parts = []
     for number, path in enumerate(dataset):
         own = pa.array(rows.row[rows.shard == number])
@@ -201,7 +201,7 @@ def _ids(dataset: Sequence[Path], rows: Rows) -> pa.Array:
 
 
 def _test_side(dataset: Sequence[Path], tasks: Sequence[Rows]) -> pl.Series:
-    """The ids of all patients on the test sides of the tasks, each once."""
+    """Return the ids of all patients on the test sides of the tasks, each once."""
     ids = [pl.Series(_ids(dataset, rows.take(rows.on(JUDGE)))) for rows in tasks]
     return pl.concat(ids).unique() if ids else pl.Series([], dtype=pl.String)
 
@@ -241,5 +241,5 @@ def _write_calibrations(slug: str, found: Sequence[Fit], out: Path) -> None:
 
 
 def needs_untrained(settings: PredictionsSettings) -> bool:
-    """Whether the comparison includes an encoder with untrained weights."""
+    """Return whether the comparison includes an encoder with untrained weights."""
     return any(BY_NAME[name].kind == "control" for name in settings.chosen)

@@ -1,4 +1,4 @@
-"""Fit all models of one task on the same rows, and evaluate them on the same patients.
+"""Fit all models of one task on the same rows, and evaluate them on the same patients: those of the test side.
 
 Axes: n rows of the task, J of them on the test side.
 """
@@ -37,7 +37,7 @@ Labelled = tuple[int | None, int, Sample]
 
 
 def samples_of(rows: Rows, settings: PredictionsSettings, seed: int) -> tuple[Labelled, ...]:
-    """The labelled samples of a task, for all sizes and replicates. The last sample has all labels."""
+    """Return the labelled samples of a task, for all sizes and replicates. The last sample has all labels."""
     fit = rows.on(FIT)
     everything, found = Sample(fit, rows.label[fit], rows.weight[fit], rows.prevalence), list[Labelled]()
     for replicate in range(max((replicates(size) for size in settings.labels), default=0)):
@@ -82,7 +82,7 @@ class Case:
         return samples_of(self.rows, self.settings, self.seed)
 
     def block(self, name: str, concepts: NDArray[np.int64]) -> Block:
-        """A block of features (n, p)."""
+        """Return a block of features (n, p)."""
         sign = -1.0 if self.stops else 1.0
         match name.partition("_"):
             case ("counts", _, _):
@@ -100,7 +100,7 @@ class Case:
         return age_and_sex(self.told, self.people)
 
     def possible(self, model: Model) -> bool:
-        """Whether the model can predict this outcome. A death has no concepts that a model could query or look up."""
+        """Return whether the model can predict this outcome. Some models need concepts of the outcome, and a death has none."""
         asks = {"masked", "masked_untrained", "history"} & {*model.features}
         return not asks or bool(len(self.tokens))
 
@@ -111,8 +111,7 @@ class Case:
 
 
 def score(case: Case, model: Model) -> Floats:
-    """The log-odds (n,) of a model that needs no labels. They are its score; if the model is a baseline, the log-odds of the
-    prevalence are added."""
+    """Return the score (n,) of a model that needs no labels, in log-odds; for a baseline, plus those of the prevalence."""
     usual = learners.usual(case.rows.prevalence) if model.kind == "baseline" else 0.0
     (name,) = model.features
     return np.asarray(case.block(name, np.zeros(0, np.int64))[:, 0], np.float64) + usual
@@ -153,7 +152,7 @@ class Fit:
 
 
 def models_of(case: Case) -> list[Model]:
-    """The models in the settings that can predict the outcome of a task."""
+    """Return the models in the settings that can predict the outcome of a task."""
     return [model for name in case.settings.chosen if case.possible(model := BY_NAME[name])]
 
 
@@ -219,13 +218,13 @@ class Judged:
 
     @classmethod
     def of(cls, case: Case) -> "Judged":
-        """The test side of a task."""
+        """Take the test side of a task, and draw the bootstrap samples of its patients."""
         rows = case.rows.take(case.rows.on(JUDGE))
         draws = Bootstrap(rows.patient, rows.weight, case.settings.bootstrap, case.seed)
         return cls(rows.label, rows.weight, len(np.unique(rows.patient)), draws)
 
     def row(self, slug: str, fit: Fit, draws: Floats | None) -> dict[str, Any]:
-        """The row of results of a fitted model. `draws` are its AUROCs in the bootstrap draws, for the interval."""
+        """Return the row of results of a fitted model. `draws` are its AUROCs in the bootstrap draws, for the interval."""
         label, weight, before = self.label, self.weight, fit.probability
         low, high = metrics.interval(draws) if draws is not None else (None, None)
         # the score of a model without labels is not a probability until it is recalibrated
@@ -251,8 +250,8 @@ class Judged:
         }
 
     def _calibrated(self, suffix: str, probability: Floats | None, intervals: bool) -> dict[str, float | None]:
-        """Columns with calibration slope and intercept, and with their intervals if these are wanted. The same probability for
-        everybody has no slope."""
+        """Return the columns with calibration slope and intercept, and with their intervals if wanted. If everybody has the same
+        probability, there is no slope."""
         label, weight = self.label, self.weight
         found: dict[str, float | None] = {
             f"{name}{suffix}{end}": None for name in ("slope", "intercept") for end in ("", "_low", "_high")
@@ -271,14 +270,14 @@ class Judged:
 
 
 def scorable(rows: Rows) -> bool:
-    """Whether there are enough cases and non-cases to fit on and to evaluate on."""
+    """Return whether there are enough cases and non-cases to fit on and to evaluate on."""
     counted = [np.bincount(rows.label[rows.on(side)], minlength=2).min() for side in (FIT, JUDGE)]
     return bool(counted[0] >= FEWEST_FITTED and counted[1] >= FEWEST_CASES)
 
 
 def best(found: Sequence[Fit], kind: str, cases: int, usual: Sequence[str]) -> Fit | None:
-    """The model of a kind that is best on the validation side. If that side has too few `cases` to choose by, it is the first model
-    of `usual` that is available."""
+    """Return the model of a kind that is best on the validation side. If that side has too few `cases` to choose by, it is the
+    first model of `usual` that is available."""
     final = {fit.model.name: fit for fit in found if fit.final and fit.model.kind == kind}
     known = [fit for fit in final.values() if np.isfinite(fit.tuned)]
     if cases >= FEWEST_TO_CHOOSE and known:

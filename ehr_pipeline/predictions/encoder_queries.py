@@ -26,7 +26,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Asked:
-    """The queries of all tasks, after they were written for the job and answered."""
+    """The queries of all tasks, which the job has answered."""
 
     job: AnswersJob
     names: tuple[str, ...]
@@ -36,7 +36,8 @@ class Asked:
 
     @classmethod
     def ask(cls, job: AnswersJob, tasks: Sequence[tuple[Rows, NDArray[np.int64]]], launch: Launch) -> "Asked":
-        """Have the job answer the queries of all tasks. A task is given by its rows and the token ids of its outcome."""
+        """Write the queries of all tasks, and run the job that answers them. A task is given as its rows and its outcome's token
+        ids."""
         names = tuple(path.name for path in sorted(job.dataset.glob("[!.]*.arrow")))
         questions = {}
         for number, name in enumerate(names):
@@ -51,7 +52,7 @@ class Asked:
         return cls(job, names, questions)
 
     def answers(self, rows: Rows, task: int, *, untrained: bool = False) -> Answers:
-        """The answers for the rows of a task. `task` is the index of the task among those given to `ask`."""
+        """Return the answers for the rows of a task. `task` is the index of the task among those given to `ask`."""
         ending = UNTRAINED if untrained else TRAINED
         vectors, odds = [], []
         for number, name in enumerate(self.names):
@@ -73,7 +74,7 @@ def _questions(rows: Rows) -> NDArray[np.int64]:
 
 
 def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The index of each row of `wanted` (n, 4) in `known` (q, 4), whose rows are distinct and include all wanted ones."""
+    """Return the index of each row of `wanted` (n, 4) in `known` (q, 4), whose rows are distinct and include all wanted ones."""
     _, inverse = np.unique(np.concatenate([known, wanted]), axis=0, return_inverse=True)
     place = np.empty(len(known), np.int64)
     place[inverse.ravel()[: len(known)]] = np.arange(len(known))
@@ -81,5 +82,5 @@ def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.i
 
 
 def work_of(out: Path) -> Path:
-    """The job's work folder, inside the artifact's folder. It is removed before the artifact is published."""
+    """Return the job's work folder, inside the artifact's folder. It is removed before the artifact is published."""
     return out / ".work"

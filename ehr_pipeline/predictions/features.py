@@ -53,7 +53,7 @@ def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> Recorded:
 
 
 def joined(parts: Sequence[Recorded], size: int) -> Recorded:
-    """Join parts, one after the other. `size` is the size V of the vocabulary."""
+    """Concatenate parts. `size` is the size V of the vocabulary."""
     if not parts:
         nothing = sparse.csr_array((0, size))
         return Recorded(nothing, nothing, nothing, np.zeros((0, 7)), np.zeros(0), np.zeros(0, np.int64))
@@ -66,7 +66,7 @@ def joined(parts: Sequence[Recorded], size: int) -> Recorded:
 
 
 def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
-    """As `recorded`, for histories in memory that belong to `rows`, in the same order."""
+    """Do as `recorded`, for histories in memory that belong to `rows`, in the same order."""
     count = len(rows)
     visits, tokens = np.diff(histories.patient_start), np.diff(histories.visit_start)
     owner = np.repeat(np.arange(count), visits)
@@ -101,7 +101,7 @@ def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
 
 
 def counted_concepts(told: Recorded, rows: Rows, most: int) -> NDArray[np.int64]:
-    """The concepts (c,) that serve as features: those that most patients on the training side have. Ignores labels."""
+    """Return the concepts (c,) that serve as features: those that most patients on the training side have. Ignores labels."""
     own = told.counts[rows.on(FIT)]
     holders = np.bincount(own.indices, minlength=own.shape[1])
     order = np.argsort(-holders, kind="stable")[:most]
@@ -109,7 +109,7 @@ def counted_concepts(told: Recorded, rows: Rows, most: int) -> NDArray[np.int64]
 
 
 def history_of(told: Recorded, tokens: NDArray[np.integer]) -> Floats:
-    """The outcome's own record in the history (n, 3): decayed count, log(1 + visits), and recency of the last visit with it."""
+    """Return features of the outcome's earlier records (n, 3): decayed count, log(1 + visits), and recency of the last one."""
     columns = np.asarray(tokens, np.int64)
     if not len(columns):
         return np.zeros((told.counts.shape[0], 3))
@@ -119,6 +119,6 @@ def history_of(told: Recorded, tokens: NDArray[np.integer]) -> Floats:
 
 
 def age_and_sex(told: Recorded, people: People) -> Floats:
-    """Four columns (n, 4): age, age squared, sex, and age times sex."""
+    """Return four columns (n, 4): age, age squared, sex, and age times sex."""
     decades = (told.age - 50) / 20
     return np.stack([decades, decades**2, people.female, decades * people.female], axis=1)

@@ -87,11 +87,11 @@ class Fitted:
             ) from error
 
     def applies(self, model: str) -> bool:
-        """Whether a model can be applied to new patients."""
+        """Return whether a model can be applied to new patients."""
         return model in self.weights or model in self.tuned or (model in BY_NAME and BY_NAME[model].learner == "none")
 
     def log_odds(self, case: Case, model: Model) -> Floats:
-        """The log-odds (n,) of a model that does not change the encoder, for the rows of a case, before recalibration."""
+        """Return the log-odds (n,) of a model for the rows of a case, before recalibration. Not for fine-tuned models."""
         if model.learner == "none":
             return score(case, model)
         blocks = [case.block(name, np.array(self.facts.concepts, np.int64)) for name in model.features]
@@ -131,7 +131,7 @@ def write(
 
 
 def keep_tuned(work: Path, task: str, model: str, folder: Path) -> None:
-    """Move the weights of a task's fine-tuned model from the folder of the tuning job to those of its other models, and log their
+    """Move the weights of a task's fine-tuned model from the folder of the tuning job into that of its other models, and log their
     size. Does nothing if they were not kept."""
     kept = weights_of(work / TUNING, task, model.removeprefix(TUNED))
     if model.startswith(TUNED) and kept.is_file():

@@ -1,4 +1,4 @@
-"""Guards against results that are too good to be true: leaks into the history, known patients, labels that anything predicts.
+"""Guards against results that are too good to be true: leaks into the history, patients seen in training, labels that are too easy.
 
 A guard returns a row of `result_schemas.GUARDS`.
 """
@@ -34,20 +34,20 @@ MOST_PERMUTED = 1_000
 
 
 def row(guard: str, task: str, passed: bool | None, message: str) -> dict[str, Any]:
-    """A row of the table of guards."""
+    """Return a row of the table of guards."""
     return {"guard": guard, "task": task, "passed": passed, "message": message}
 
 
 def no_future(task: str, rows: Rows, latest: NDArray[np.int64]) -> dict[str, Any]:
-    """No history has a visit after the last known day, and this day is before the window. `latest` (n,) is the day of the last
-    visit of each history."""
+    """Check that no history has a visit after its last day, and that this day is before the window. `latest` (n,) is the day of
+    each history's last visit."""
     late = int((latest > rows.known).sum()) + int((rows.known >= rows.opens).sum())
     message = "histories reach into the time that is predicted" if late else "every history ends before its window"
     return row(result_schemas.NO_FUTURE, task, not late, message)
 
 
 def unseen(checkpoint: Artifact, key: Key | None, patients: pl.Series) -> dict[str, Any]:
-    """The encoder was not trained on any of the `patients` on the test side, by hashes; None if this cannot be checked."""
+    """Check, by hashes, that the encoder was not trained on any of the `patients` on the test side; None if unknown."""
     if why := training_patients.cannot_be_checked(checkpoint.path, key):
         return row(result_schemas.UNSEEN, "", None, why)
     assert key is not None
@@ -61,7 +61,7 @@ def unseen(checkpoint: Artifact, key: Key | None, patients: pl.Series) -> dict[s
 
 
 def index_rule(definition: Definition) -> dict[str, Any]:
-    """The rule for the index day does not depend on the outcome. A user's file of index days may depend on it."""
+    """Check that the rule for the index day does not depend on the outcome, as a user's file of index days may."""
     if definition.index_may_know_outcome:
         message = "the index days are those of a file: if they were chosen by the outcome, models learn how"
         return row(result_schemas.INDEX_RULE, definition.slug, False, message)
@@ -69,23 +69,24 @@ def index_rule(definition: Definition) -> dict[str, Any]:
 
 
 def rule_is_enough(rule: tuple[float, Floats], model: tuple[float, Floats]) -> bool:
-    """Whether the rule of thumb beats chance, and reaches enough of the model's gain.
+    """Return whether the rule of thumb beats chance, and reaches enough of the model's gain.
 
-    Each is an AUROC, and the same in the bootstrap draws of patients (B,), of which at most DOUBT may say otherwise.
-    """
+    Each is an AUROC, and its values in the bootstrap draws of patients (B,). At most the share DOUBT of draws may contradict the
+    answer."""
     (ours, ours_B), (best, best_B) = ((auroc - 0.5, draws[np.isfinite(draws)] - 0.5) for auroc, draws in (rule, model))
     beyond_doubt = (np.quantile(each, DOUBT) for each in (ours_B, ours_B - CERTAIN_OF_GAIN * best_B))
     return ours >= MOST_OF_GAIN * best and all(low > 0 for low in beyond_doubt)
 
 
 def rule_of_thumb(task: str, is_enough: bool) -> dict[str, Any]:
-    """The model has more than the rule of thumb."""
+    """Check that the model does better than the rule of thumb."""
     message = "this task does not need the model" if is_enough else "the rule of thumb is not shown to be enough"
     return row(result_schemas.RULE_OF_THUMB, task, not is_enough, message)
 
 
 def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tuple[int, str, int, int]]:
-    """Yield concepts after which the outcome always, or never, follows: token id, 'always' or 'never', rows and cases with it.
+    """Yield concepts after which the outcome always, or never, follows: token id, 'always' or 'never', and the numbers of rows and
+    of cases with the concept.
 
     `held` (n, V) is sparse: visits with each concept. Searches the training side, among concepts that at least FEWEST_HOLDERS rows
     have. A concept is yielded only if its binomial probability is below CHANCE divided by the number of concepts (Bonferroni).
@@ -105,7 +106,8 @@ def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tup
 
 
 def permuted_labels(task: str, rows: Rows, table: Table, seed: int) -> dict[str, Any]:
-    """Labels permuted among all rows cannot be predicted: fitting and evaluating on them gives an AUROC of 0.5, up to chance.
+    """Check that labels permuted among all rows cannot be predicted: fitted and evaluated on them, models reach an AUROC of 0.5, up
+    to chance.
 
     The standard error is that of the rank sum (Mann & Whitney 1947). It treats rows of one patient as independent: labels are
     permuted row by row, which makes rows exchangeable.

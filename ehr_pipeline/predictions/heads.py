@@ -3,7 +3,7 @@
 There are three heads ("BC", "Sum" and "Mask" of He, Rasmy, Zhi & Tao 2025). Each is initialised so that it starts about as good as
 its baseline:
 
-classifier   a linear layer on the state at a mask on the day asked about, plus a fixed offset that depends on the vector of the
+classifier   a linear layer on the state at a mask on the day of the query, plus a fixed offset that depends on the vector of the
              history. It starts from a logistic regression on both the state and the vector (`Start`).
 sum, mask    a · s + b, where s are the log-odds of the outcome's tokens by the output layer, which is applied to the mean state of
              the history (sum) or to the state at the mask (mask). a and b start from a fit to the labels (`fitted_start`).
@@ -62,12 +62,13 @@ class Part:
 
 
 def parts(sequences: Sequences, rows: NDArray[np.integer], how: Inference, device: torch.device) -> Iterator[Part]:
-    """Yield the histories of some rows, packed, each once. `sequences` has one chunk for each row of the task (`masked.laid`)."""
+    """Yield the histories of some rows, packed, each once. `sequences` has one chunk for each row of the task
+    (`query_at_mask.laid`)."""
     at_once = max(how.batch_tokens // how.context, 1)
     for group in packing.group_rows(sequences, np.asarray(rows, np.int64), how.context, at_once):
         batch = packing.build(sequences, group, how.context)
         masks = np.flatnonzero(batch.tokens_RT == MASK)
-        asks = len(masks) == len(np.concatenate(group))  # else only empty histories have a mask
+        asks = len(masks) == len(np.concatenate(group))  # otherwise only empty histories have a mask
         places = masks if asks else np.flatnonzero(batch.segments_RT)
         own, owner = np.unique(batch.chunks.reshape(-1)[places], return_inverse=True)
         arrays = (batch.tokens_RT, batch.positions_RT, batch.segments_RT, batch.order_RT, places, owner)

@@ -48,7 +48,8 @@ class Table:
 
     @classmethod
     def of(cls, blocks: Sequence[Block], rows: NDArray[np.int64], *, free: bool) -> "Table":
-        """Join blocks (n, p). Scales are learned from some `rows`, without labels. If `free`, the first block is not shrunk."""
+        """Join blocks (n, p). Scales are learned from some `rows`, without labels. If `free`, the weights of the first block are
+        not shrunk by the prior."""
         found = [_scaled(block, rows) for block in blocks]
         scaled = [block * FREE if free and not place else block for place, (block, _, _) in enumerate(found)]
         centre = np.concatenate([np.zeros(0), *(each for _, each, _ in found)])
@@ -89,7 +90,7 @@ class Sample:
     """Share of cases among patients."""
 
     def take(self, own: NDArray[np.integer] | NDArray[np.bool_]) -> "Sample":
-        """A part of the sample."""
+        """Return a part of the sample."""
         return Sample(self.rows[own], self.label[own], self.weight[own], self.prevalence)
 
     @property
@@ -117,12 +118,12 @@ def nested(label: Flags, sizes: Sequence[int], rng: np.random.Generator) -> dict
 
 
 def constant(sample: Sample, count: int) -> Floats:
-    """The log-odds of the prevalence for each of `count` rows."""
+    """Return the log-odds of the prevalence for each of `count` rows."""
     return np.full(count, usual(sample.prevalence))
 
 
 def usual(prevalence: float) -> float:
-    """The log-odds of a prevalence, which is first clipped away from 0 and 1."""
+    """Return the log-odds of a prevalence, after clipping it away from 0 and 1."""
     return float(logit(np.clip(prevalence, 1e-7, 1 - 1e-7)))
 
 

@@ -2,9 +2,8 @@
 
 Readers of results import this module, so it does not load SciPy, and loads scikit-learn only for recalibration.
 
-Every function takes labels (n,) as flags, scores or probabilities (n,), and weights (n,). Weights differ from 1 only to make up for
-patients who left.
-"""
+Every function takes labels (n,) as flags, scores or probabilities (n,), and weights (n,). Weights differ from 1 only to correct for
+patients who left."""
 
 from dataclasses import dataclass
 
@@ -21,13 +20,14 @@ _NEAREST = 1e-7
 
 
 def auroc(label: Flags, score: Floats, weight: Floats) -> float:
-    """Area under the ROC curve: chance that a case scores higher than a non-case; ties count half. NaN without cases, or without
-    non-cases."""
+    """Return the area under the ROC curve: the chance that a case scores higher than a non-case; ties count half. NaN without
+    cases, or without non-cases."""
     return float(_aurocs(label, score, weight[None, :])[0])
 
 
 def average_precision(label: Flags, score: Floats, weight: Floats) -> float:
-    """Σ (R_k − R_{k−1}) P_k over distinct scores, from the highest; as in scikit-learn. NaN without a case."""
+    """Return the average precision, Σ (R_k − R_{k−1}) P_k over distinct scores from the highest, as in scikit-learn. NaN without a
+    case."""
     values, place = np.unique(-score, return_inverse=True)
     cases = np.cumsum(np.bincount(place, weight * label, len(values)))
     everybody = np.cumsum(np.bincount(place, weight, len(values)))
@@ -37,12 +37,13 @@ def average_precision(label: Flags, score: Floats, weight: Floats) -> float:
 
 
 def brier(label: Flags, probability: Floats, weight: Floats) -> float:
-    """Weighted mean of the squared error of the probabilities (Brier 1950)."""
+    """Return the weighted mean of the squared error of the probabilities (Brier 1950)."""
     return float(np.average((probability - label) ** 2, weights=weight))
 
 
 def brier_skill(label: Flags, probability: Floats, weight: Floats) -> float:
-    """1 − Brier / Brier of the prevalence: 0 is no better than the prevalence for everybody. NaN without cases or non-cases."""
+    """Return the Brier skill score, 1 − Brier / Brier of the prevalence: 0 is no better than the prevalence for everybody. NaN
+    without cases or non-cases."""
     share = float(np.average(label, weights=weight))
     return 1 - brier(label, probability, weight) / (share * (1 - share)) if 0 < share < 1 else float("nan")
 
@@ -55,23 +56,23 @@ class Calibration:
     intercept: float
 
     def apply(self, probability: Floats) -> Floats:
-        """The recalibrated probabilities (n,)."""
+        """Return the recalibrated probabilities (n,)."""
         return probabilities(self.intercept + self.slope * log_odds(probability))
 
 
 def log_odds(probability: Floats) -> Floats:
-    """The log-odds (n,) of probabilities, which are first clipped away from 0 and 1."""
+    """Return the log-odds (n,) of probabilities, after clipping them away from 0 and 1."""
     kept = np.clip(probability, _NEAREST, 1 - _NEAREST)
     return np.log(kept) - np.log1p(-kept)
 
 
 def probabilities(odds: Floats) -> Floats:
-    """Probabilities (n,) of log-odds."""
+    """Return probabilities (n,) of log-odds."""
     return 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
 
 
 def recalibration(label: Flags, probability: Floats, weight: Floats) -> Calibration | None:
-    """Slope and intercept of a logistic regression of the labels on the log-odds; None without ten cases and ten others.
+    """Return the slope and intercept of a logistic regression of the labels on the log-odds; None without ten cases and ten others.
 
     On the test side the slope is the calibration slope: below 1 where predictions are too extreme (Cox 1958).
     """
@@ -89,8 +90,8 @@ def recalibration(label: Flags, probability: Floats, weight: Floats) -> Calibrat
 
 
 def calibration_intercept(label: Flags, probability: Floats, weight: Floats) -> float:
-    """Calibration in the large: the constant that makes the predicted number of cases equal to the observed number (Van Calster
-    2019).
+    """Return calibration in the large: the constant that makes the predicted number of cases equal to the observed number (Van
+    Calster 2019).
 
     The constant is added to the log-odds, and found by Newton's method. It is below 0 if predictions are too high. NaN without
     cases or non-cases.
@@ -108,14 +109,15 @@ def calibration_intercept(label: Flags, probability: Floats, weight: Floats) -> 
 
 
 def net_benefit(label: Flags, probability: Floats, weight: Floats, threshold: float) -> float:
-    """(TP − FP · t / (1 − t)) / n when everybody with a probability of at least `threshold` t is treated (Vickers & Elkin 2006)."""
+    """Return the net benefit, (TP − FP · t / (1 − t)) / n, if everybody with a probability of at least t (`threshold`) is treated
+    (Vickers & Elkin 2006)."""
     treated = probability >= threshold
     gain = np.where(label, 1.0, -threshold / (1 - threshold)) * treated
     return float(np.average(gain, weights=weight))
 
 
 def bins(probability: Floats) -> NDArray[np.int64]:
-    """The index (n,) of each row's bin, from 0. There are BINS bins with equally many rows, in order of the probability."""
+    """Return the index (n,) of each row's bin, from 0. There are BINS bins with equally many rows, in order of the probability."""
     order = np.argsort(probability, kind="stable")
     found = np.empty(len(order), np.int64)
     found[order] = np.arange(len(order)) * BINS // max(len(order), 1)
@@ -123,7 +125,7 @@ def bins(probability: Floats) -> NDArray[np.int64]:
 
 
 def times_drawn(people: int, draws: int, seed: int) -> NDArray[np.uint8]:
-    """How often each of P people is in each of B draws with replacement (B, P), at most 255 times (Efron 1979)."""
+    """Return how often each of P people is in each of B draws with replacement (B, P), at most 255 times (Efron 1979)."""
     rng = np.random.default_rng([seed, 0xB007])
     found = np.empty((draws, people), np.uint8)
     for times in found:
@@ -140,7 +142,7 @@ class Bootstrap:
         self._weight, self._times = weight, times_drawn(len(people), draws, seed)
 
     def slopes(self, label: Flags, probability: Floats, found: Calibration) -> Floats:
-        """The calibration slope (B,) in each draw, where `found` is that of all rows.
+        """Return the calibration slope (B,) in each draw; `found` is the recalibration over all rows.
 
         Each is one step of Newton's method away from `found`: the intervals hold the true slope as often as those of whole fits, in
         a hundredth of the time.
@@ -155,7 +157,7 @@ class Bootstrap:
         return slopes
 
     def intercepts(self, label: Flags, probability: Floats, found: float) -> Floats:
-        """Calibration in the large (B,) in each draw, one step of Newton's method away from `found`, that of all rows."""
+        """Return calibration in the large (B,) in each draw: one step of Newton's method from `found`, that of all rows."""
         chance = Calibration(1.0, found).apply(probability)
         up, spread = self._sums(label - chance, chance * (1 - chance))
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -163,7 +165,7 @@ class Bootstrap:
         return shifts
 
     def _sums(self, *columns: Floats) -> Floats:
-        """The weighted sums of k columns (n,) in each draw (k, B)."""
+        """Return the weighted sums of k columns (n,) in each draw (k, B)."""
         people = self._times.shape[1]
         of_patient = np.stack([np.bincount(self._place, self._weight * each, people) for each in columns], 1)
         at_once = max(1, _BLOCK // max(people, 1))
@@ -171,7 +173,7 @@ class Bootstrap:
         return np.concatenate([self._times[start : start + at_once] @ of_patient for start in starts]).T
 
     def aurocs(self, label: Flags, score: Floats) -> Floats:
-        """The AUROC (B,) in each draw; NaN if a draw has no case or no non-case."""
+        """Return the AUROC (B,) in each draw; NaN if a draw has no case or no non-case."""
         at_once = max(1, _BLOCK // max(len(label), 1))
         starts = range(0, len(self._times), at_once)
         parts = (self._times[start : start + at_once][:, self._place] * self._weight for start in starts)
@@ -179,13 +181,14 @@ class Bootstrap:
 
 
 def interval(draws: Floats) -> tuple[float, float]:
-    """The 95 % percentile interval of the values in draws, without NaN."""
+    """Return the 95 % percentile interval of the values in draws, without NaN."""
     low, high = np.nanpercentile(draws, [2.5, 97.5]) if np.isfinite(draws).any() else (np.nan, np.nan)
     return float(low), float(high)
 
 
 def two_sided(draws: Floats) -> float:
-    """Two-sided p value of a difference from its draws: twice the smaller tail, at least 2 / (B + 1) (Davison & Hinkley 1997)."""
+    """Return the two-sided p value of a difference from its draws: twice the smaller tail, at least 2 / (B + 1) (Davison & Hinkley
+    1997)."""
     draws = draws[np.isfinite(draws)]
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return min(1.0, 2 * (tail + 1) / (len(draws) + 1))

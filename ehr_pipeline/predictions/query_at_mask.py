@@ -1,4 +1,4 @@
-"""Query the encoder about the future: append a visit that holds only [MASK] to a history, at the age in question.
+"""Query the encoder about the future: append to a history a visit that holds only [MASK], at the age in question.
 
 The distribution over concepts at the mask comes from the encoder as it was trained, so no label is needed (He et al. 2025, "Mask").
 The encoder does not know dates: only the age at the mask tells how far ahead the query is. If a history is longer than the context,
@@ -30,7 +30,7 @@ def laid(
     *,
     mask: bool = True,
 ) -> Sequences:
-    """Lay out the histories of several shards. Each becomes one chunk: its last tokens, and a mask on the day asked about.
+    """Lay out the histories of several shards. Each becomes one chunk: its last tokens, and a mask on the day of the query.
 
     `days` has, for each shard, the day of each of its histories. Chunks are in the order of shards and rows. At most `before`
     tokens precede the mask; 0: as many as the context holds. Without `mask`, only histories without tokens get a mask. Raises
@@ -53,10 +53,9 @@ def at_mask(
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Yield the hidden states at the mask, batch by batch: rows of `histories` (M,), and states (M, D) on the model's device.
 
-    `day` (H,) is the day asked about for each history. At most `before` tokens precede the mask; 0: as many as the context holds.
-    Every history comes exactly once. A history without tokens consists of the mask and its age alone. Raises ValueError for a
-    negative `before`.
-    """
+    `day` (H,) is the day on which each history is queried. At most `before` tokens precede the mask; 0: as many as the context
+    holds. Every history comes exactly once. A history without tokens consists of the mask and its age alone. Raises ValueError for
+    a negative `before`."""
     sequences = laid([histories], [day], how, before)
     rows_at_once = max(how.batch_tokens // how.context, 1)
     for rows in packing.group_rows(sequences, np.arange(len(sequences.chunks)), how.context, rows_at_once):

@@ -55,12 +55,12 @@ class Rows:
         return len(self.row)
 
     def take(self, kept: NDArray[np.integer] | NDArray[np.bool_]) -> "Rows":
-        """Some of the rows."""
+        """Return some of the rows."""
         arrays = {name: array[kept] for name, array in vars(self).items() if isinstance(array, np.ndarray)}
         return Rows(**arrays, prevalence=self.prevalence)
 
     def on(self, side: int) -> NDArray[np.int64]:
-        """The rows (m,) on a side, as indices."""
+        """Return the rows (m,) on a side, as indices."""
         return np.flatnonzero(self.side == side)
 
 
@@ -87,7 +87,7 @@ def read(folder: Path, definition: Definition, most: int, seed: int) -> Rows:
 
 
 def _drawn(rows: Rows, most: int, seed: int, *, cases_first: bool) -> NDArray[np.uint64]:
-    """At most `most` patients, drawn by their hash."""
+    """Return the hashes of at most `most` patients, drawn in order of their hash."""
     patients, place = np.unique(rows.patient, return_inverse=True)
     order = hash_of_numbers(patients ^ hash_of_numbers(np.array([seed], np.uint64))[0])
     ranked = np.argsort(order, kind="stable")
@@ -134,7 +134,7 @@ class People:
 
     @classmethod
     def read(cls, dataset: Sequence[Path], rows: Rows, attributes: Sequence[str]) -> "People":
-        """Read them from the shards of the data set."""
+        """Read the data of the patients of `rows` from the shards of the data set."""
         sex, found = [], {name: list[str]() for name in attributes}
         for number, path in enumerate(dataset):
             own = pa.array(rows.row[rows.shard == number])

@@ -11,7 +11,7 @@ FITTED = tuple(model.name for model in MODELS if model.learner != "tuned")
 
 
 def replicates(labels: int) -> int:
-    """How often a model is fitted with this number of labels, each time on another sample."""
+    """Return how often a model is fitted with this number of labels, each time on another sample."""
     return 5 if labels <= 100 else 3
 
 

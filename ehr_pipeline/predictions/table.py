@@ -71,39 +71,40 @@ class TaskResults:
         return cls(**spreadsheet.read_tables(folder, TABLES))
 
     def write(self, folder: Path) -> None:
-        """Write the tables, for `read`."""
+        """Write the tables, as `read` reads them."""
         spreadsheet.write_tables(folder, TABLES, vars(self))
 
     def of(self, task: str, model: str, labels: int | None) -> tuple[Row, ...]:
-        """The rows of all replicates of a model of a task, fitted with this number of labels (None: all)."""
+        """Return the rows of all replicates of a model of a task, fitted with this number of labels (None: all)."""
         asked = (task, model, labels)
         return tuple(row for row in self.results if (row["task"], row["model"], row["labels"]) == asked)
 
     def final(self, task: str, model: str) -> Row | None:
-        """The row of a model of a task that was fitted with all labels, or needs none; None if it was not scored."""
+        """Return the row of a model of a task that was fitted with all labels, or needs none; None if it was not scored."""
         return next(iter((*self.of(task, model, None), *self.of(task, model, 0))), None)
 
     def difference(self, task: str, model: str) -> Row | None:
-        """The row that compares a model of a task with the task's best baseline; None if it was not compared."""
+        """Return the row that compares a model of a task with the task's best baseline; None if it was not compared."""
         return next((row for row in self.differences if (row["task"], row["model"]) == (task, model)), None)
 
     def compared(self, task: str) -> str:
-        """How the chosen model of a task compares with the best baseline: 'better', 'level' or 'worse'; '' if it was not compared.
+        """Return how the chosen model of a task compares with the best baseline: 'better', 'level' or 'worse'; '' if it was not
+        compared.
 
-        A verdict can be 'not needed' however the two compare.
+        The verdict of a task can be 'not needed' in all three cases.
         """
         model = next((str(row["model"]) for row in self.verdicts if row["task"] == task), "")
         found = self.difference(task, model)
         return str(found["verdict"]) if found else ""
 
     def at_chance(self, verdict: Row, kind: Literal["model", "baseline"]) -> bool:
-        """Whether a task's best model, or best baseline, is no better than chance: its AUROC's interval is not above 0.5."""
+        """Return whether a task's best model, or best baseline, is no better than chance: its AUROC's interval is not above 0.5."""
         found = self.final(verdict["task"], verdict[kind])
         return found is not None and found["auroc_low"] is not None and found["auroc_low"] <= CHANCE
 
 
 def nothing() -> TaskResults:
-    """The tables of a study without tasks."""
+    """Return the tables of a study without tasks."""
     return TaskResults(*((),) * len(TABLES))
 
 

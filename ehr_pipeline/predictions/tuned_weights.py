@@ -44,7 +44,7 @@ class TunedModel:
 
     @classmethod
     def read(cls, path: Path, encoder: PackedEncoder, head: str, tokens: Sequence[int], *, stops: bool) -> "TunedModel":
-        """Put the weights of a file in place of the encoder's own. Raises Damaged."""
+        """Load a fine-tuned model: the encoder, with the weights in the file replacing its own. Raises Damaged."""
         tuned = Tuned(encoder, head, np.array(tokens, np.int64), stops=stops, precision="float32")
         try:
             arrays = load_file(path)
@@ -58,16 +58,16 @@ class TunedModel:
 
     @property
     def reads_vectors(self) -> bool:
-        """Whether it uses the vectors of histories: a classifier does."""
+        """Whether the model uses the vectors of histories, as a classifier does."""
         return len(self.offset) > 1
 
     def log_odds(
         self, histories: Shard, day: NDArray[np.integer], how: tuple[Inference, int], vectors: NDArray[np.float32]
     ) -> Floats:
-        """The log-odds (n,) of histories on the days asked about, before recalibration.
+        """Return the log-odds (n,) of histories on the given days, before recalibration.
 
         `how`: how the encoder is run, and the number of tokens before the mask. `vectors` (n, D) of the histories, from the encoder
-        without fine-tuning; (n, 0) if it does not read them.
+        without fine-tuning; (n, 0) if the model does not use them.
         """
         self.tuned.precision = how[0].precision
         sequences = laid([histories], [day], *how, mask=self.tuned.head != "sum")

@@ -72,7 +72,7 @@ def run(job: TuningJob) -> None:
 
 
 def _grouped(planned: list[tuple[Task, str, int]]) -> Iterator[tuple[Task, str, list[int]]]:
-    """Trainings with the same task and head together."""
+    """Yield the trainings with the same task and head together: the task, the head, and the numbers of their samples."""
     for task, head in dict.fromkeys((task, head) for task, head, _ in planned):
         yield task, head, [own for each, other, own in planned if (each, other) == (task, head)]
 
@@ -82,12 +82,12 @@ def _effort(task: Task, own: int, how: FineTuning) -> float:
 
 
 def _seed(seed: int, task: str, head: str) -> list[int]:
-    """A seed from the task's name, not its number, so that a task's models do not change when other tasks are added."""
+    """Return a seed made from the task's name, not its number, so that a task's models do not change when other tasks are added."""
     return [seed, zlib.crc32(task.encode()), HEADS.index(head)]
 
 
 def _histories(job: TuningJob, data: Laid, size: int, how: Inference, *, mask: bool) -> Sequences:
-    """The histories of a task, each as one chunk, in the order of its rows."""
+    """Return the histories of a task, each as one chunk, in the order of its rows."""
     paths, shards, days = sorted(job.dataset.glob("[!.]*.arrow")), [], []
     for number in np.unique(data.shard).tolist():
         own = data.shard == number
@@ -129,7 +129,7 @@ class _Training:
         return found
 
     def _best(self, sample: Learned, own: int) -> int:
-        """The number of epochs after which the loss on the held-out patients is lowest."""
+        """Return the number of epochs after which the loss on the held-out patients is lowest."""
         assert sample.kept is not None
         learned, held, losses = sample.part(sample.kept), sample.part(~sample.kept), []
         for _ in self._epochs(learned, own, self.settings.epochs):
@@ -202,7 +202,7 @@ class _Training:
 def part_loss(
     tuned: Tuned, part: Part, sample: Learned, place: NDArray[np.int64], offset: torch.Tensor
 ) -> torch.Tensor:
-    """The weighted sum of the cross-entropies of a part's histories. `place` (B,) has their indices in the sample."""
+    """Return the weighted sum of the cross-entropies of a part's histories. `place` (B,) has their indices in the sample."""
     device = tuned.tokens.device
     label = torch.from_numpy(sample.label[place]).float().to(device)
     weight = torch.from_numpy(sample.weight[place]).float().to(device)
@@ -211,7 +211,7 @@ def part_loss(
 
 
 def rate(step: int, steps: int) -> float:
-    """The factor on the learning rate at an update: it rises over the first tenth of all updates, then falls to 0."""
+    """Return the factor on the learning rate at an update: it rises over the first tenth of all updates, then falls to 0."""
     rising = max(steps // 10, 1)
     if step < rising:
         return (step + 1) / rising

@@ -31,7 +31,7 @@ COLUMNS = ("shard", "row", "first", "last", "asked", "label", "weight", "fitted"
 
 
 def effort(judged: float, size: float, epochs: int, *, chooses: bool) -> float:
-    """About how long it takes to train on `size` rows, and to score `judged` rows. The unit is the time to score one history.
+    """Estimate how long it takes to train on `size` rows and to score `judged` rows. The unit is the time to score one history.
 
     If the number of epochs has to be chosen, the model is first trained on four fifths of the rows.
     """
@@ -55,7 +55,7 @@ class Learned:
     is_part: bool = False
 
     def part(self, own: NDArray[np.bool_]) -> "Learned":
-        """A part of the sample. It starts from the classifier that was fitted on the `kept` rows."""
+        """Return a part of the sample. It starts from the classifier that was fitted on the `kept` rows."""
         return Learned(self.rows[own], self.label[own], self.weight[own], self.shift, None, self.starts, True)
 
     @property
@@ -114,7 +114,7 @@ class Laid:
     shifts: tuple[float, ...]
 
     def sample(self, own: int) -> Learned:
-        """A sample, by its number."""
+        """Return the sample with this number."""
         found = self.arrays
         rows = np.asarray(found[f"rows{own}"], np.int64)
         starts = None
@@ -145,7 +145,7 @@ class Task:
 
     @classmethod
     def all(cls, work: Path) -> list["Task"]:
-        """All tasks whose input files are in the folder of a job."""
+        """Return all tasks whose input files are in the folder of a job."""
         told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((work / FOLDER).glob("*.json"))]
         return [
             cls(
@@ -166,15 +166,15 @@ class Task:
         return len(self.sizes)
 
     def said(self, own: int) -> str:
-        """A description of a sample, for the log."""
+        """Return a description of a sample, for the log."""
         return f"{self.names[own].split('-')[0]} labels"
 
     def answer(self, head: str, own: int) -> Path:
-        """The output file of a head and a sample."""
+        """Return the output file of a head and a sample."""
         return answer_of(self.folder, self.name, head, self.names[own])
 
     def weights(self, head: str) -> Path:
-        """The file with the weights of a head that was trained on all labels."""
+        """Return the file with the weights of a head that was trained on all labels."""
         return weights_of(self.folder, self.name, head)
 
     def read(self) -> Laid:
@@ -188,17 +188,17 @@ class Task:
 
 
 def name_of(labels: int | None, replicate: int) -> str:
-    """The name of a sample."""
+    """Return the name of a sample."""
     return f"{'all' if labels is None else labels}-{replicate}"
 
 
 def answer_of(folder: Path, task: str, head: str, sample: str) -> Path:
-    """The file with the log-odds of a task."""
+    """Return the file with the log-odds of a task."""
     return folder / task / f"{head}-{sample}.npy"
 
 
 def weights_of(folder: Path, task: str, head: str) -> Path:
-    """The file with the weights of a task's head."""
+    """Return the file with the weights of a task's head."""
     return folder / task / f"{head}.safetensors"
 
 
@@ -209,7 +209,7 @@ def save(path: Path, odds: Floats) -> None:
 
 
 def write(work: Path, name: str, facts: Mapping[str, object], columns: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write the input files of a task, for `Task`."""
+    """Write the input files of a task, which `Task` reads."""
     folder = work / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / f"{name}.npz", **columns)  # type: ignore[arg-type]

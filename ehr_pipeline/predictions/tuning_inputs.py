@@ -58,7 +58,7 @@ def tune(
 
 
 def answers(work: Path, task: str) -> Tuned:
-    """Return a function from model, number of labels and replicate to the log-odds of a task's rows."""
+    """Return a function that reads the log-odds of a task's rows, given model, number of labels and replicate."""
 
     def found(model: str, labels: int | None, replicate: int) -> Floats:
         head, sample = model.removeprefix("tuned_"), tuning_files.name_of(labels, replicate)
@@ -69,7 +69,7 @@ def answers(work: Path, task: str) -> Tuned:
 
 
 def write(work: Path, task: ToTune, vectors: NDArray[np.float32], settings: PredictionsSettings, seed: int) -> None:
-    """Write the rows and samples of a task, given the vectors of its rows (n, 2 D)."""
+    """Write the rows and samples of a task. `vectors` (n, 2 D): each history's vector, then its state at the mask."""
     heads = [head for head in dict.fromkeys(settings.fine_tuning.heads) if len(task.tokens) or head == "classifier"]
     rows, samples = task.rows, samples_of(task.rows, settings, seed)
     columns: dict[str, NDArray[np.generic]] = {
@@ -99,7 +99,7 @@ def write(work: Path, task: ToTune, vectors: NDArray[np.float32], settings: Pred
 
 
 def probe(table: Table, sample: Sample, vectors: NDArray[np.float32], seed: int) -> Linear:
-    """Fit the logistic regression of the model `vectors` on a sample, without correcting log-odds to the prevalence of patients."""
+    """Fit a logistic regression on `vectors` (as in `write`) to a sample, without correcting for the prevalence among patients."""
     _, plain = learners.logistic(table, sample, seed)
     half = vectors.shape[1] // 2
     history = np.append(plain[:half], plain[-1] - sample.shift)
@@ -107,7 +107,8 @@ def probe(table: Table, sample: Sample, vectors: NDArray[np.float32], seed: int)
 
 
 def held_back(rows: Rows, sample: Sample, seed: int) -> NDArray[np.bool_] | None:
-    """Flags of the rows of a sample (m,) to train on while the number of epochs is chosen: the rows of four in five patients.
+    """Return flags of the rows of a sample (m,) to train on while the number of epochs is chosen: the rows of four in five
+    patients.
 
     None if either part has too few cases or non-cases.
     """

@@ -97,7 +97,7 @@ def build(
 
 
 def _must_be_there(folder: Path, previous: Artifact) -> None:
-    """Log why the text has to be read again; raise InputError if it is no longer there."""
+    """Log why the extract's files have to be read again; raise InputError if they are gone."""
     if not folder.is_dir():
         raise InputError(
             f"{folder}: this text is needed again, but it is not there. Either a patient was taken off the list of withdrawals"
@@ -182,7 +182,7 @@ def _hint_at_quotes(reading: Reading) -> None:
 
 
 def _of_patients(reading: Reading, found: Counter[str], total: Counter[str]) -> Counts:
-    """Return the counts of patients. `found` counts what their files contain, `total` what was counted in all buckets."""
+    """Return the counts of patients, from those of the rows in their files (`found`) and the sums over all buckets (`total`)."""
     dropped = reading.quarantine.reasons["patients"] + Counter({ORPHAN: total[ORPHAN]})
     return {
         "rows_in": found["rows"],

@@ -21,7 +21,7 @@ class BulkEntry:
 def entered_in_bulk(
     patient: NDArray[np.integer], day: NDArray[np.integer], entered: NDArray[np.integer], rule: BulkEntry
 ) -> NDArray[np.bool_]:
-    """Return which events (n,) were entered in bulk. `patient` is a number, `day` and `entered` are days or `NEVER`."""
+    """Return which events (n,) were entered in bulk. `patient` (n,) are numbers; `day` and `entered` (n,) days, or `NEVER`."""
     known = entered != NEVER
     far = known & (np.abs(day.astype(np.int64) - entered) >= rule.days)
     entries = (patient.astype(np.int64) << 32) | (entered.astype(np.int64) - int(NEVER))

@@ -28,7 +28,7 @@ def extracts_in(landing: Path) -> list[str]:
     return sorted(path.name for path in landing.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def counting(store: Store, mode: str) -> list[str]:
+def in_use(store: Store, mode: str) -> list[str]:
     """Return the extracts in use: all that were read or, in snapshot mode, only the newest.
 
     Raises MissingArtifact when there is none.
@@ -44,7 +44,7 @@ def counting(store: Store, mode: str) -> list[str]:
 
 def versions(store: Store, mode: str = "increment") -> dict[str, str]:
     """Return the data version of every extract in use. Raises MissingArtifact when there is none."""
-    return {extract: store.current(RAW_RECORDS, extract).data_version for extract in counting(store, mode)}
+    return {extract: store.current(RAW_RECORDS, extract).data_version for extract in in_use(store, mode)}
 
 
 def build(

@@ -1,4 +1,4 @@
-"""Look at the first rows of files before anything long starts: can the files be read, and do they have readable dates?"""
+"""Check the first rows of files before any long work starts: can they be read, and do they have readable dates?"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -53,7 +53,7 @@ class Seen:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the file has no row of the kind."""
+        """Whether the file has no rows of its kind."""
         return self.whole and not self.rows
 
 
@@ -119,8 +119,7 @@ def headers_alone(kind: Kind, seen: list[Seen]) -> Iterator[str]:
 
 
 def is_bad(seen: Seen, kind: Kind) -> bool:
-    """Return whether no row can be used. Rows without a date prove nothing if the file has more rows, since these may have
-    dates."""
+    """Return whether none of the first rows can be used. Rows without a date prove nothing if more rows follow."""
     if not seen.rows or seen.readable:
         return False
     if seen.reason:
@@ -135,7 +134,7 @@ def tells(kind: Kind) -> bool:
 
 
 def _date_column(kind: Kind) -> str:
-    """Return our name of the column with the date of an event, or with the birth of a patient; empty if there is none."""
+    """Return the name, in the settings, of the column with the date of an event or the birth of a patient; or empty."""
     if isinstance(kind, EventKind):
         return "date"
     if isinstance(kind, PatientKind) and kind.files.columns.tell_birth:
@@ -173,7 +172,7 @@ def rules(extract: str, settings: RecordsSettings) -> DateRules:
 
 
 def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> Iterator[tuple[Level, str]]:
-    """Yield what the first rows of each file lose, and how much that matters.
+    """Yield a message about each loss in the first rows of files, with its level.
 
     A loss is a problem if the first rows suggest that the run would stop because of it. That is so if the share of events, or
     of patients, that is lost reaches the limit in `limits`, or if at least half of the first rows of one file are misread. Rows
@@ -200,9 +199,8 @@ def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> I
 
 
 def _share(name: str, looks: list[Seen]) -> float:
-    """Estimate to what share of the rows of some files the count `name` applies. A file that was not seen whole is weighted by its
-    size.
-    """
+    """Estimate the share of the rows to which the count `name` applies, over some files. A file that was not read whole is weighted
+    by its size."""
     weights = [1.0 if one.whole else max(1.0, one.path.stat().st_size / (HEAD_BYTES * BLOCKS)) for one in looks]
     rows = sum(weight * one.sample.rows for weight, one in zip(weights, looks, strict=True))
     counted = sum(weight * getattr(one.sample, name) for weight, one in zip(weights, looks, strict=True))
@@ -212,14 +210,12 @@ def _share(name: str, looks: list[Seen]) -> float:
 def _reaches(rows: int, judged: Sample, limit: float, of_all: float) -> bool:
     """Return whether too many of a file's first rows are affected: `rows` of them.
 
-    That is so if the file reaches a limit that all files of its kind together (`of_all`) reach too, or if most of the file's first
-    rows are affected.
-    """
+    Either their share reaches `limit`, as does the share in all files of its kind (`of_all`); or most of the first rows are
+    affected."""
     stops = of_all >= limit and rows >= max(FEWEST, limit * judged.rows)
     return stops or _most(rows, judged, limit)
 
 
 def _most(rows: int, judged: Sample, limit: float) -> bool:
-    """Return whether a file has enough first rows to judge it, and `rows` are at least half of them and at least the share
-    `limit`."""
+    """Return whether a file has enough first rows to be judged, and `rows` are at least half, and the share `limit`, of them."""
     return judged.rows >= ENOUGH and rows >= max(limit, MOST) * judged.rows

@@ -34,7 +34,7 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class Unread:
-    """Lines of a row that is longer than `LINE_LIMIT`."""
+    """Lines of a row that was not read, because it is longer than `LINE_LIMIT`."""
 
     lines: int
     first: str

@@ -14,8 +14,8 @@ TOGETHER = 64  # shards whose codes are read at once
 
 
 def write_used(names: pa.ChunkedArray, used: list[Path], out: Path) -> None:
-    """Write the sorted codes that occur in any bucket. Each file in `used` holds a bucket's bits, one for each code in that
-    order."""
+    """Write those of the sorted codes `names` that occur in any bucket. Each file in `used` has a bucket's bits, one for each
+    name."""
     occurs = np.zeros(len(names), bool)
     for path in used:
         occurs |= np.unpackbits(np.load(path), count=len(names)).astype(bool)

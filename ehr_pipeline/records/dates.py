@@ -190,8 +190,7 @@ def _read(
     calendar: NDArray[np.int32],
     day: NDArray[np.int32],
 ) -> None:
-    """Fill in the day (n,) of each string view (n, 2) that fits the picture: a digit for each '0', all other characters
-    unchanged."""
+    """Fill in the day (n,) of each string view (n, 2) that fits the picture: a digit for each '0', all else unchanged."""
     for row in range(len(views)):
         if views[row, 0] & np.uint64(0xFFFFFFFF) != len(picture):
             continue
@@ -220,8 +219,8 @@ def usable_days(days: pl.Series, rules: DateRules) -> NDArray[np.int32]:
 
 
 def _shape(form: str) -> tuple[str, NDArray[np.int32]] | None:
-    """Return a format as a picture, such as '00/00/0000', and the weight of the digit at each place; None for a format without
-    a picture."""
+    """Return what a date looks like in a format, such as '00/00/0000', and the weight of each digit in yyyymmdd; None if dates vary
+    in length."""
     picture, weights, rest = "", list[int](), form
     while rest:
         if rest[:2] in _DIGITS:

@@ -24,7 +24,7 @@ SMALLEST = 50  # patients in the bucket; with fewer, differences are chance
 
 @dataclass(frozen=True)
 class Profile:
-    """What one bucket of an extract looks like."""
+    """The figures of one bucket by which extracts are compared."""
 
     patients: int
     events: int
@@ -67,7 +67,7 @@ def differences(new: Profile, old: Profile, mapped: frozenset[str]) -> dict[str,
 
 
 def _first(folder: Path, columns: list[str]) -> pl.DataFrame:
-    """Return columns of the first bucket; empty if there is no such shard, because no events were set aside."""
+    """Return columns of the first bucket in a folder; empty if the folder has no shards, because no events were set aside."""
     path = folder / shard_name(0)
     if not path.is_file():
         return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))

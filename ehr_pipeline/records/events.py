@@ -58,23 +58,22 @@ def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.D
 def with_plain_codes(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
     """Return rows (line, patient, date, code) with ids and codes as they were before an export changed them.
 
-    A value that means 'no code' is replaced by that of the fallback column, or is empty.
+    A value that means 'no code' is replaced by the value of the fallback column if there is one, and otherwise removed.
     """
     return _with_fallback(_whole_numbers(rows, files), files)
 
 
 def _whole_numbers(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
-    """Remove fractions of zeros from ids, and from codes of systems whose codes are whole numbers. Others stay: ICD-9
-    has '250.0'.
-    """
+    """Remove fractions of zeros from ids, and from codes of systems whose codes are whole numbers. Others stay: ICD-9 has
+    '250.0'."""
     digits = NUMERIC.get(files.code_system)
     codes = [name for name in ("code", "code_fallback") if digits and name in rows.columns]
     return rows.with_columns(ids.whole(pl.col("patient")), *(ids.whole(pl.col(name), digits or 1) for name in codes))
 
 
 def _inexact_code(code_system: str) -> pl.Expr:
-    """Return whether a code is a rounded number. If a system's codes may hold letters, only a plus sign shows it: ICD-11 has
-    '1E50'."""
+    """Return whether a code is a number that was rounded to exponent form. In systems whose codes may hold letters, only a plus
+    sign is proof: '1E50' is a code of ICD-11."""
     if code_system in NUMERIC:
         return ids.inexact(pl.col("code"))
     return pl.col("code").str.contains(r"^\d+(?:[.,]\d+)?[eE]\+\d{1,2}$")
@@ -94,14 +93,14 @@ def _well_formed(code_system: str) -> pl.Expr:
 
 
 def entered_days(rows: pl.DataFrame, files: EventFiles) -> NDArray[np.int32]:
-    """Return the days (n,) on which rows were entered, unchecked; `NEVER` if unknown."""
+    """Return the days (n,) on which rows were entered, without checking them; `NEVER` if unknown."""
     if "entered" not in rows.columns:
         return np.full(rows.height, dates.NEVER)
     return rows.select(**_entered(files)).to_series().to_numpy()
 
 
 def _entered(files: EventFiles) -> dict[str, pl.Expr]:
-    """Return the day on which an event was entered; `NEVER` if it cannot be read, which is no reason to reject the event."""
+    """Return the day on which an event was entered; `NEVER` if it cannot be read: the event is kept all the same."""
     if not files.columns.entered:
         return {}
     day = dates.parse(pl.col("entered"), files.date_formats).to_physical()
@@ -109,7 +108,7 @@ def _entered(files: EventFiles) -> dict[str, pl.Expr]:
 
 
 def _with_fallback(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
-    """Return rows (line, patient, date, code): values that mean 'no code' are replaced by the fallback column, or are empty."""
+    """Return rows (line, patient, date, code) with values that mean 'no code' replaced by the fallback column, or removed."""
     if not files.no_code and "code_fallback" not in rows.columns:
         return rows
     code = [

@@ -34,8 +34,7 @@ Aside = tuple[pa.Array, NDArray[np.int32], NDArray[np.int32]]
 
 
 def aside(table: pa.Table, unknown: NDArray[np.bool_], settings: RecordsSettings) -> Aside:
-    """Return the shuffled events (n,) whose patient is `unknown` (n,), without those entered in bulk if the settings reject
-    these."""
+    """Return the shuffled events (n,) whose patient is `unknown` (n,), without those entered in bulk if these are rejected."""
     own = table.filter(pa.array(unknown))
     if "entered" in own.column_names and settings.entered_in_bulk == "reject":
         patient = pc.dictionary_encode(own.column("patient").combine_chunks()).indices.to_numpy()
@@ -135,7 +134,7 @@ def join_bucket(job: JoinJob) -> dict[str, dict[str, int]]:
 def _judged(
     people: pl.DataFrame, place: NDArray[np.integer], day: NDArray[np.integer], reject_outside: bool
 ) -> NDArray[np.str_]:
-    """Return, for each event (n,), `KEPT` or why it is dropped. `place` is its patient's place among `people`, or -1."""
+    """Return, for each event (n,), `KEPT` or the reason to drop it. `place` (n,) is the row of its patient in `people`, or -1."""
     first = patients.earliest_day(people["birth_date"], people["birth_precision"])
     known = place >= 0
     alive = known.copy()

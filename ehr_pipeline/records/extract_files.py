@@ -19,7 +19,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Listing:
-    """One extract as it was when `list_extract` listed it, once; the fingerprint and then the reader use this listing.
+    """The files of one extract, as `list_extract` found them. Both the fingerprint and the reader use this one listing.
 
     After `list_extract`, no code may look for files in the folder. The rules for which files are read (hidden files,
     links) belong in `tree_of` and `files.find`, which `list_extract` calls; they are applied again, with the same
@@ -117,7 +117,8 @@ def _find(tree: Tree, kinds: Kinds, may_lack: bool) -> dict[Key, tuple[Path, ...
 
 
 def absent(tree: Tree, kinds: Kinds) -> list[str]:
-    """Return the sections of the settings for which an extract has no files, although it has files of the other sort.
+    """Return the sections of the settings for which an extract has no files, although it has files of the other sort (of patients
+    or of events).
 
     If an extract has files of patients but none of events, these are the sections for events; in the reverse case,
     those for patients; otherwise none.

@@ -43,7 +43,7 @@ def patterns(kind: Kind) -> list[str]:
 
 
 def _any_case(glob: str) -> str:
-    """Make a glob match upper and lower case alike. Letters in brackets stay as they are."""
+    """Make a glob ignore upper and lower case. Letters in brackets stay as they are."""
     parts = re.split(r"(\[[^\]]*\])", glob)
     return "".join(
         part if part.startswith("[") else re.sub("[a-z]", lambda m: f"[{m[0]}{m[0].upper()}]", part.lower())

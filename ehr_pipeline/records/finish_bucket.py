@@ -112,16 +112,14 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
 
 @read_once()
 def _codes(path: Path) -> tuple[pa.Array, NDArray[np.int32]]:
-    """Return all codes of the extract, sorted, and the index of each code by its number (0 is no code). Reads the file only
-    once."""
+    """Return all codes of the extract, sorted, and the index of each code by its number (0 is no code). Reads the file once."""
     table = schemas.read(path)
     return table.column("code").combine_chunks(), np.append(np.int32(-1), table.column("rank").to_numpy())
 
 
 def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:
-    """Write the patients of a bucket. Returns the patients, the counts, and the rejected rows: those without a birth
-    whose patient has no row with a birth.
-    """
+    """Write the patients of a bucket. Returns the patients, the counts, and the rejected rows: those without a birth whose patient
+    has no row with a birth."""
     schema = schemas.patients(job.settings.attributes)
     bucket = read_bucket(job.shuffled / "patients", job.bucket)
     frame = pl.DataFrame(bucket.rows.drop_columns(["line"]))
@@ -151,7 +149,7 @@ def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], l
 
 
 def _find(ids: pa.Array, people: pl.DataFrame) -> NDArray[np.int32]:
-    """Return the place (n,) among `people` of each patient id (n,); -1 if it is not there."""
+    """Return the row in `people` (n,) of each patient id (n,); -1 if it is not there."""
     names = people["patient_id"]
     known = names.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     if pa.types.is_integer(ids.type):

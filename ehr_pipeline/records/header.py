@@ -15,7 +15,7 @@ DATA = re.compile(r"^\d|\d{3}")
 
 @dataclass(frozen=True)
 class Shape:
-    """How the lines of one file divide into columns."""
+    """The columns of one file, and which of them are read."""
 
     names: tuple[str, ...]
     """Names of all columns, in their order."""
@@ -29,17 +29,18 @@ class Shape:
 
     @property
     def own_names(self) -> dict[str, str]:
-        """The names of the wanted columns as the file has them, by our name for each."""
+        """The names of the wanted columns in the file, by their names here."""
         return {role: self.names[place] for role, place in self.places.items()}
 
 
 def given(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape | None:
-    """Return the shape that the settings give to files without a header line; None for files with one."""
+    """Return the shape of files without a header line, from the settings; None for files with one."""
     return _shape(path, list(layout.header), layout, columns, where) if layout.header else None
 
 
 def read(path: Path, line: str, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape:
-    """Return the shape in a header line (without its line end). Raises InputError unless it has each wanted column once."""
+    """Return the shape of a file from its header line (without the line end). Raises InputError unless each wanted column is there
+    once."""
     if "\0" in line:
         if has_setting(where, "encoding"):
             then = f"set {setting(where, 'encoding')} to 'utf-16-le'"

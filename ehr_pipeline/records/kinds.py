@@ -36,7 +36,7 @@ class Kind(ABC):
     @property
     @abstractmethod
     def wanted(self) -> dict[str, str]:
-        """The columns to read: our name of each, and the name in the file."""
+        """The columns to read: their names here, each with the name in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class EventKind(AdaptedKind):
 
     @property
     def wanted(self) -> dict[str, str]:
-        """The columns to read: our name of each, and the name in the file."""
+        """The columns to read: their names here, each with the name in the file."""
         return {role: name for role, name in vars(self.files.columns).items() if name}
 
 
@@ -84,7 +84,7 @@ class PatientKind(AdaptedKind):
 
     @property
     def wanted(self) -> dict[str, str]:
-        """The columns to read: our name of each, and the name in the file."""
+        """The columns to read: their names here, each with the name in the file."""
         if self.columns is not None:
             return dict(self.columns)
         own = self.files.columns
@@ -116,7 +116,7 @@ class LinkedKind(Kind):
 
     @property
     def wanted(self) -> dict[str, str]:
-        """The columns to read: our name of each, and the name in the file."""
+        """The columns to read: their names here, each with the name in the file."""
         ends = {f"observation_ends:{number}": name for number, name in enumerate(self.files.observation_ends)}
         return (
             {"key": self.files.key}

@@ -27,8 +27,7 @@ _DESCRIBED = re.compile(r"records\.(events|patients)\[\d+\](\.linked\[\d+\])?")
 
 
 def setting(where: str, name: str) -> str:
-    """Return a setting's name as messages show it: `where`, the section, then `name`; `where` alone if a known layout lacks the
-    setting."""
+    """Return a setting's name as messages show it: `where`, the section, then `name`; `where` alone if a known layout lacks it."""
     if _DESCRIBED.fullmatch(where):
         return f"{where}.{name}"
     if where.startswith("events."):  # a dictionary
@@ -41,7 +40,7 @@ def setting(where: str, name: str) -> str:
 
 
 def has_setting(where: str, name: str) -> bool:
-    """Return whether the section `where` has this setting: known layouts have few."""
+    """Return whether the section `where` has this setting: sections of known layouts have few settings."""
     return setting(where, name) != where
 
 
@@ -70,7 +69,7 @@ class DelimitedText:
     )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         try:
             for pattern in self.files.split("|"):
                 glob(pattern.strip())
@@ -164,7 +163,7 @@ class PatientColumns:
     )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         if self.birth_date and self.birth_year:
             yield "give either birth_date or birth_year, not both."
         if (self.birth_month and not self.birth_year) or (self.birth_day and not self.birth_month):
@@ -215,7 +214,7 @@ class PatientFiles(DelimitedText):
         return own.union(self.attributes, *(table.attributes for table in self.linked))
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         yield from super().problems()
         for attributes in (self.attributes, *(table.attributes for table in self.linked)):
             for name in attributes:

@@ -1,4 +1,4 @@
-"""Split files into blocks of whole rows; check their real format, their encoding, and that they do not change meanwhile."""
+"""Split files into blocks of whole rows. Their format and encoding are checked, and that they do not change while they are read."""
 
 import codecs
 import errno
@@ -35,8 +35,8 @@ MARKS = {
 def encoding_of_blocks(encoding: str) -> str:
     """Return the encoding in which the blocks of a file are delivered.
 
-    This is the file's own encoding if in it each byte is one character and ASCII is unchanged; otherwise it is UTF-8.
-    """
+    Encodings in which each byte is one character, and ASCII is unchanged, stay as they are; text in any other is converted to
+    UTF-8."""
     name = codecs.lookup(encoding).name
     if name in UTF_8:
         return "utf-8"
@@ -151,7 +151,7 @@ class _Ending:
 
 
 class _Recoded(io.RawIOBase):
-    """A stream that passes its chunks through a function, and an empty chunk at the end."""
+    """A stream whose chunks are passed through a function; at the end, the function gets an empty chunk."""
 
     def __init__(self, stream: BinaryIO, recode: Callable[[bytes], bytes]):
         self._stream, self._recode, self._rest = stream, recode, memoryview(b"")

@@ -30,7 +30,7 @@ class Merged:
 def one_row_each(patients: pl.DataFrame) -> Merged:
     """Keep one row per patient: of the rows with the most precise birth, the first in order of their values.
 
-    Values missing in this row are taken from the patient's other rows; of several dates, the lowest. A sex or an attribute with
+    Values missing in this row are taken from the patient's other rows; of several dates, the earliest. A sex or an attribute with
     several values is unknown. Rows without a birth only add values, and move the end of observation to the earliest end. Those of
     them that have a start are periods of observation: together they last from the first start to the last end.
     """
@@ -66,7 +66,7 @@ def _differing_births(rows: pl.DataFrame) -> int:
 
 
 def _differing(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return patients (patient_id, and a flag for each column other than the birth: whether the rows hold several known values).
+    """Return, for each patient, flags of the columns (other than the birth) in which the patient's rows hold several known values.
 
     The observation in a row without a birth only narrows the patient's observation, so it does not count as another value.
     """
@@ -77,7 +77,7 @@ def _differing(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _without_contradicted(kept: pl.DataFrame, each: pl.DataFrame, differing: Counter[str]) -> pl.DataFrame:
-    """Return patients with those texts emptied for which their rows hold several values: any choice would be a guess."""
+    """Empty each text for which a patient's rows hold several values: any choice would be a guess."""
     names = [name for name in _carried(kept.columns) if name not in DATED and differing[name]]
     for name in names:
         several = pl.col("patient_id").is_in(each.filter(pl.col(name))["patient_id"].implode())
@@ -114,7 +114,8 @@ def _with_additions(kept: pl.DataFrame, additions: pl.DataFrame, *, earliest_end
 
 
 def _end_with_periods() -> pl.Expr:
-    """Return the earliest end of a patient's rows, of which those with a start are periods that end with the last of them."""
+    """Return the earliest end of a patient's rows. Rows with a start are periods of observation, which together have the latest of
+    their ends."""
     period, end = pl.col(START).is_not_null(), pl.col(END)
     last = pl.when(end.filter(period).null_count() == 0).then(end.filter(period).max())  # one without an end goes on
     return pl.min_horizontal(end.filter(~period).min(), last)

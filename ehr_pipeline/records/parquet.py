@@ -1,4 +1,4 @@
-"""Read Parquet files in blocks, with the number of every row in place of its line. The result has the same form as in `text`."""
+"""Read Parquet files in blocks. The result has the same form as in `text`, with the numbers of rows instead of lines."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -101,7 +101,7 @@ def _block(batch: pa.RecordBatch, columns: dict[str, str], numbers: tuple[str, .
 
 
 def _value(column: pl.Series) -> pl.Series:
-    """Return integers and whole decimals as int64 (texts if too large), moments as dates, categories as texts."""
+    """Convert a column: integers and whole decimals to int64 (to text if too large), timestamps to dates, categories to text."""
     kind = column.dtype
     if kind.is_integer():
         numbers = column.cast(pl.Int64, strict=False)
@@ -123,7 +123,7 @@ def _rounded(column: pl.Series) -> pl.Series:
 
 
 def _inexact(column: pl.Series) -> NDArray[np.bool_]:
-    """Return which floating-point numbers (n,) are not whole numbers that float64 holds exactly."""
+    """Return flags (n,) of the floating-point numbers that are not whole, or are too large for float64 to hold exactly."""
     values = column.cast(pl.Float64).fill_null(0).fill_nan(0).to_numpy()
     inexact: NDArray[np.bool_] = (np.abs(values) >= ids.EXACT) | (values != np.floor(values))
     return inexact

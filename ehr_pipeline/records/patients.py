@@ -1,4 +1,4 @@
-"""Turn rows of patient files into typed patients, with one row per patient."""
+"""Parse rows of patient files and of the tables joined to them, with dates of birth, observation and death."""
 
 import datetime
 from collections import Counter
@@ -146,8 +146,8 @@ def unusable_dates(rows: pl.DataFrame, files: PatientFiles | LinkedFiles) -> int
 def undecodable_values(rows: pl.DataFrame, columns: Mapping[str, str]) -> Counter[str]:
     """Count values with undecodable bytes in columns that are carried unchanged, by the name of the column in the file.
 
-    `columns` maps our names to those in the file. Patient ids with such bytes are rejected; dates with them cannot be read.
-    """
+    `columns` holds the names of columns in the file, by their names in the settings. Patient ids with such bytes are rejected;
+    dates with them cannot be read."""
     names = [name for name in rows.columns if name in ("sex", "key") or name.startswith(("attribute:", "linked:"))]
     found = rows.select(pl.col(names).str.contains(REPLACEMENT, literal=True).sum())
     return Counter({columns.get(name, name.rpartition(":")[2]): found[name].item() for name in names})
@@ -163,7 +163,7 @@ def _attribute(name: str, files: PatientFiles) -> pl.Expr:
 
 
 def _dates_of(files: PatientFiles, rules: DateRules) -> dict[str, pl.Expr]:
-    """Return first and last day of observation, and the day of death.
+    """Return the first and last day of observation, and the day of death, by column.
 
     The last day is the earliest of all ends: the death, and the ends of observation in the file and in joined tables.
     """

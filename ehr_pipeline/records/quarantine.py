@@ -128,7 +128,7 @@ def _remove_superseded(records: Path, store: Store, extract: str) -> None:
 def rewrite(
     path: Path, change: Callable[[pa.RecordBatch], pa.RecordBatch], schema: pa.Schema, work: Path | None = None
 ) -> None:
-    """Rewrite a file, batch by batch; processes that read the old file keep it."""
+    """Rewrite a file batch by batch, each through `change`. Processes that are reading the old file can go on reading it."""
     part = (work or path.parent) / f".{path.name}"
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as old, pa.ipc.new_file(part, schema) as new:
         for number in range(old.num_record_batches):

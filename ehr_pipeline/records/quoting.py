@@ -30,7 +30,7 @@ def count_lines(block: bytes) -> int:
 
 
 def field_in_quotes(delimiter: str) -> re.Pattern[str]:
-    """Return a pattern of lines in which a field begins and ends with a quote."""
+    """Return a regular expression for lines in which a field begins and ends with a quote."""
     mark = re.escape(delimiter)
     return re.compile(f"(?:^|{mark}){QUOTE}(?:[^{QUOTE}]|{QUOTE}{QUOTE})*{QUOTE}\\s*(?:$|{mark})")
 

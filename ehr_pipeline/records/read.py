@@ -1,6 +1,5 @@
-"""Read files and write runs (see `shuffle`): blocks of text are split, judged and sorted by bucket on two threads, and
-written in order.
-"""
+"""Read files and write runs (see `shuffle`): blocks of text are split into fields, checked and sorted by bucket on two threads, and
+written in order."""
 
 import datetime
 from collections import Counter
@@ -89,7 +88,7 @@ class Reading:
 
 
 def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
-    """Shuffle the rows of all patient files. Returns the number of rows (`rows`), and counts of what was found in them."""
+    """Shuffle the rows of all patient files. Returns the number of rows (`rows`), and counts of problems in them by name."""
     settings, count = reading.settings, Counter({"rows": 0})
     attributes = reading.kinds.attributes
     schema = patient_schema(attributes)
@@ -183,7 +182,7 @@ def shuffle_events(reading: Reading, into: Path) -> int:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """The rows of one block, judged. Lines count from the beginning of the block."""
+    """The rows of one block, accepted or rejected. Lines count from the beginning of the block."""
 
     plain: Run | None
     """Rows of plain numbers, whose codes are not replaced by our numbers yet."""
@@ -197,7 +196,7 @@ class _Parsed:
 
 
 def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, entered: bool) -> _Parsed:
-    """Split and judge one block. Has no side effects: blocks are processed in parallel."""
+    """Split one block into rows, and accept or reject each. Has no side effects: blocks are processed in parallel."""
     settings, block = reading.settings, split()
     rest, typed, run, rows_met = block.rows, block.plain, None, block.count
     unusable = block.rejected
@@ -234,9 +233,8 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
 def _nothing(
     layout: EventFiles, rules: DateRules, columns: tuple[tuple[str, pl.DataType], ...]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the result of `events.parse` for no rows. The result is cached: most blocks need it, and a call takes as
-    long as a thousand rows.
-    """
+    """Return the result of `events.parse` for no rows. The result is cached: most blocks need it, and a call takes as long as a
+    thousand rows."""
     return events.parse(pl.DataFrame(schema=dict(columns)), layout, rules)
 
 

@@ -29,7 +29,7 @@ def recorded(store: Store) -> list[Removal]:
 
 
 def all_of(store: Store, found: dict[str, Artifact]) -> list[Removal]:
-    """Return the removals on record, then the new ones; `found` holds the records of the extracts in use now."""
+    """Return the removals on record, followed by new ones; `found` holds the records of the extracts in use now."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     known, removals = recorded(store), []
     for extract, artifact in found.items():

@@ -1,4 +1,4 @@
-"""Judge the first rows of a file as the reader does: which are rejected, why, what they contain, and how to correct it.
+"""Judge the first rows of a file as the reader does: which are rejected, why, what they contain, and what to do about it.
 
 Only the shape of a value is shown, as '99/99/9999' or 'Aaaaa', since values are patient data. A value itself is
 shown only in a column that has few known values (the sex), and only if enough patients have it.
@@ -50,9 +50,8 @@ SERIALS = (20_000, 60_000)
 
 
 def _few(count: int, below: int) -> str:
-    """Format a count of a file's first rows: exact unless small. No other figure that is shown counts these rows, so a
-    small count cannot be found by subtraction.
-    """
+    """Format a count of a file's first rows: exact unless small. No other figure that is shown counts these rows, so a small count
+    cannot be found by subtraction."""
     return f"fewer than {below}" if 0 < count < below else f"{count:,}"
 
 
@@ -95,9 +94,8 @@ class Sample:
 
     @property
     def misread(self) -> int:
-        """Number of rejected rows, apart from those with a missing value or a placeholder: these may come first in a
-        sorted file.
-        """
+        """Number of rejected rows, apart from those with a missing value or a placeholder: these may come first in a sorted
+        file."""
         return sum(one.rows for one in self.rejects if not one.reason.startswith(("missing_", "sentinel_")))
 
     @property
@@ -199,7 +197,7 @@ def _found(kind: Kind, rows: pl.DataFrame, reason: str, rules: DateRules) -> str
 
 
 def _column(kind: Kind, reason: str, rows: pl.DataFrame) -> str:
-    """Return our name of the column that caused the rejection; empty if there is none."""
+    """Return the name, in the settings, of the column that caused the rejection; empty if there is none."""
     by_end = {"_date": "date", "_code": "code", "_patient": "patient"}
     births = [name for name in ("birth_date", "birth_year") if name in rows.columns]
     if reason == ids.INEXACT:
@@ -238,7 +236,7 @@ def _whole_births(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
 
 
 def _one_birthday(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int) -> Iterator[str]:
-    """Yield a message if all births, in several years, fall on the same day of the year: probably only the year is known."""
+    """Yield a message if births in several years all fall on the same day of the year: probably only the year is known."""
     if not kind.files.columns.birth_date or not has_setting(kind.where, "columns.birth_year"):
         return
     date, precision = patients.birth(files.as_read(path, kind.files), DateRules())

@@ -77,7 +77,7 @@ def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, 
 
 
 def _about(block: bytes) -> int:
-    """Estimate how many lines a block has, from its beginning, with some room. It may be too few, but counting would take time."""
+    """Estimate how many lines a block has, from its beginning, plus a margin. It can be too low; counting would take time."""
     if len(block) <= SAMPLE:
         return quoting.count_lines(block)
     return int(1.1 * quoting.count_lines(block[:SAMPLE]) * len(block) / SAMPLE) + SAMPLE // 100
@@ -152,8 +152,7 @@ def _scan(
 
 @part
 def _number(block: NDArray[np.uint8], words: NDArray[np.uint64], at: Any, safe: Any) -> tuple[Any, Any]:
-    """Read digits from `at` on. Returns the number that they form (meaningless if there are more than 18 digits), and where
-    they end."""
+    """Read digits from `at` on. Returns their number (meaningless beyond 18 digits), and where they end."""
     begin, value, digits = at, np.uint64(0), np.uint64(8)
     while digits == 8 and at <= safe and at - begin <= MOST_DIGITS:
         word = _word(words, at) ^ ZEROS  # digits become their values; all other bytes are 10 or more

@@ -51,7 +51,7 @@ class Limits:
     )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         if self.rejected_warning > self.rejected_error:
             yield (
                 f"rejected_warning is {self.rejected_warning}, above rejected_error, which is {self.rejected_error}: exchange them."
@@ -139,7 +139,7 @@ class RecordsSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         if self.source == "delimited":
             yield from delimited.problems(self.events, self.patients)
         elif self.events or self.patients:

@@ -113,7 +113,7 @@ class _Opened:
 
 @read_once(3)
 def _open(folder: Path) -> _Opened:
-    """Open a folder once for all of its buckets: reading the head of each run for each bucket takes longer than the rows."""
+    """Open a folder once for all of its buckets: reading every run's head for each bucket would take longer than the rows."""
     with (folder / RUNS).open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     reader = pa.ipc.open_file(pa.py_buffer(mapped))
@@ -143,7 +143,7 @@ def read_bucket(folder: Path, bucket: int) -> Bucket:
 
 
 def _copied(slices: list[pa.RecordBatch], opened: _Opened) -> pa.Table:
-    """Copy slices to new memory: otherwise, touched pages of the mapped file count as memory of the process until the end."""
+    """Copy slices to new memory: otherwise, pages read from the mapped file count as memory of the process until it ends."""
     copied = pa.Table.from_batches(slices).combine_chunks()
     opened.mapped.madvise(mmap.MADV_DONTNEED)
     return copied

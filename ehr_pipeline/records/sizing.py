@@ -1,4 +1,4 @@
-"""The number of buckets of an extract, if the settings leave it to the size of the extract."""
+"""Choose the number of buckets by the size of an extract, if the settings do not give it."""
 
 from pathlib import Path
 

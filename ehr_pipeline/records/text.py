@@ -72,7 +72,7 @@ class Block:
         return self.rows.height + self.rejected.height + (self.plain.height if self.plain is not None else 0)
 
     def after(self, lines: int) -> "Block":
-        """Return the block with its lines counted after this many others."""
+        """Return the block with this number added to its lines."""
         if not lines:
             return self
         rows, rejected = (part.with_columns(pl.col("line") + lines) for part in (self.rows, self.rejected))
@@ -93,12 +93,10 @@ def read(
 ) -> Iterator[Callable[[], Block]]:
     """Yield the blocks of a file, each as a function that splits the block into rows, and may be called on any thread.
 
-    `columns` maps our names of columns to the file's; `where` is the section of the settings to name in messages.
-    Columns in `numbers` mostly hold plain numbers; rows in which all of them do take a faster path (`Block.plain`) with
-    the same result. `unended` is called if the last line has no line end, as in a file that was cut off. Raises
-    InputError for a missing column, and for a file that is not text, is damaged, or changes while it is read
-    (`lines.blocks`).
-    """
+    `columns` holds the names of columns in the file, by their names in the settings; `where` is the section of the settings to name
+    in messages. Columns in `numbers` mostly hold plain numbers; rows in which all of them do take a faster path (`Block.plain`)
+    with the same result. `unended` is called if the last line has no line end, as in a file that was cut off. Raises InputError for
+    a missing column, and for a file that is not text, is damaged, or changes while it is read (`lines.blocks`)."""
     shape = header.given(path, layout, columns, where)
     quoted, more = _quoting(layout), layout.lines_before_header
     begin = partial(lines.blocks, path, layout.encoding, where, block_bytes, progress.advance)
@@ -192,7 +190,7 @@ def utf8(block: bytes, encoding: str) -> bytes:
 
 
 def _unread(unread: Unread, shape: header.Shape, more: int) -> Block:
-    """Return the block that stands for a row too long to be read, after `more` lines of the header."""
+    """Return a block of rejected lines, for a row too long to be read. `more`: lines of the header before it."""
     rows, _ = _nothing(shape.places)
     first, others = _rejects(np.zeros(1, np.int64), unread.first), np.arange(1, unread.lines, dtype=np.int64)
     extent = Extent(lines=unread.lines, lost=unread.size)

@@ -1,4 +1,4 @@
-"""Files in an extract's folder that no kind reads. They are mentioned; if one is named like a missing table, that is an error.
+"""Files in an extract's folder that no kind reads. They are reported; if one is named like a missing table, that is an error.
 
 An archive, a database, or a file named like an existing table causes a warning: it may hold part of a table.
 """
@@ -58,7 +58,7 @@ class Unread:
         return {"files": len(self.names), "bytes": self.bytes}
 
     def write(self, out: Path) -> None:
-        """Write the first names into the folder of the artifact."""
+        """Write the first of the names into the folder of the artifact."""
         (out / NOTE).parent.mkdir(exist_ok=True)
         (out / NOTE).write_text(json.dumps(self.names[:MOST_WRITTEN], indent=1) + "\n", encoding="utf-8")
 
@@ -88,7 +88,7 @@ def look(tree: Tree, read: Iterable[Path], others: Iterable[Path] = ()) -> Unrea
 
 
 def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[str]:
-    """Yield a message for each kind of file that is missing although an unread file (misspelt or zipped) or a folder has a similar
+    """Yield a message for each kind of file that is missing although an unread file (misspelt, zipped) or folder has a similar
     name."""
     for kind in absent:
         alike = _alike(kind, unread.names)

@@ -1,4 +1,4 @@
-"""What the values of cells mean: words for 'no value', and values of columns that have few known values, such as the sex.
+"""The meanings of values: words for 'no value', and values in columns that have few known ones, such as the sex.
 
 Databases and programs write missing values as words: NULL (SQL), \\N (PostgreSQL, MySQL), NA (R), NaN, None and <NA>
 (Python), a dot (SAS, Stata). Taken as values, they would become a patient called 'NA', or a region of that name.
@@ -73,12 +73,12 @@ def emptied(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.DataFrame:
 
 
 def with_digits(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the words that can be a number or a date."""
+    """Return the words that hold a digit, and so may occur in columns of numbers or dates."""
     return tuple(word for word in words if any(sign.isdigit() for sign in word))
 
 
 def are_words(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.Series:
-    """Return flags (n,) of the rows in which a number or date, as written, is one of the words."""
+    """Return flags (n,) of the rows in which the text of a number or date is one of the words."""
     tests = [pl.col(name).cast(pl.String).is_in(words).fill_null(False) for name in rows.columns if name != "line"]
     return rows.select(is_word=pl.any_horizontal(tests)).to_series()
 
@@ -126,7 +126,7 @@ _FRACTION = r"^0*(\d+)\.0*$"
 
 
 def plainly(value: str) -> str:
-    """Return a value in the form in which it is compared."""
+    """Return a value as it is compared: in lower case, with blanks between words, without a fraction of zeros."""
     return str(pl.select(_compared(pl.lit(value))).item())
 
 

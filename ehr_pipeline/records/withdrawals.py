@@ -61,7 +61,7 @@ def read(path: str) -> pl.Series:
 def can_follow(previous: Artifact, ids: pl.Series, key: Key | None) -> bool:
     """Return whether a previous artifact can be filtered, so that the files need not be read again.
 
-    All patients who were removed must still be on the list, and all hashes must be made with this key, or without one.
+    That is so if all patients who were removed are still on the list, and all hashes were made with this key, or without one.
     """
     plain = hash_of(ids)
     old = previous.file(quarantine.WITHOUT_KEY)

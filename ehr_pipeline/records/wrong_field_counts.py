@@ -37,8 +37,8 @@ def found(path: Path, kind: Kind, numbers: list[int]) -> str:
 
 
 def first_in_quotes(path: Path, kind: Kind, most: int) -> int:
-    """Return the number of the first line, after the header of a text file, with a field in quotes; 0 if the first `most` have
-    none."""
+    """Return the number of the first line, after the header of a text file, with a field in quotes; 0 if none of the first
+    `most`."""
     pattern = field_in_quotes(kind.files.delimiter)
     begin = 0 if kind.files.header else 1
     rows = enumerate(_lines(path, kind, most)[begin:most], begin + 1)

@@ -1,4 +1,4 @@
-"""What a clinician reads: one HTML page with the enriched concepts of each cluster, pictures and the bias audit."""
+"""The report for clinicians: one HTML page with the concepts that mark each cluster, pictures and the bias audit."""
 
 from ehr_pipeline.disclosure.kinds import Declared, People, Things
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS

@@ -72,7 +72,7 @@ class Effect:
 
 
 def bands(measure: str, freedom: int) -> tuple[float, ...]:
-    """Return the smallest small, medium and large effects.
+    """Return the limits from which an effect counts as small, medium and large.
 
     Cohen's w is Cramér's V times the square root of `freedom`: one less than the number of categories or of clusters, whichever is
     smaller. So where an attribute has more categories, the same w corresponds to a smaller V (Cohen 1988, section 7.2).
@@ -96,7 +96,8 @@ def effect(
     seed: int,
     fewest: int = FEWEST,
 ) -> Effect:
-    """Compute the effect of clusters (n,) and map places (n, 2) on an attribute (n,): η² for numbers, else Cramér's V.
+    """Compute how strongly clusters (n,) and map places (n, 2) are associated with an attribute (n,): η² for numbers, else Cramér's
+    V.
 
     If there are several `diseases` (n,), the effect is also computed within each of them. For a number, patients without a
     value (NaN) are excluded, and the effect is None if fewer than `fewest` patients have a value. For categories, an unknown
@@ -221,8 +222,8 @@ def on_the_map(coded: NDArray[np.generic], points: NDArray[np.float64], numeric:
 
 
 def in_banner(effect: Effect) -> bool:
-    """Return whether an effect is named at the top of the page. Large effects are, except of disease, and so are medium effects of
-    practice and year."""
+    """Return whether an effect is named at the top of the page: large ones, except of disease, and medium ones of practice and
+    year."""
     wanted = ("medium", "large") if effect.attribute in ("practice", "year") else ("large",)
     return effect.words in wanted and effect.attribute != "disease"
 

@@ -74,7 +74,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
 
 
 def _rounded(effect: Effect) -> dict[str, Any]:
-    """Return an effect with the rounding of the page: from all its digits, the counts behind it could be computed."""
+    """Return an effect rounded as on the page: from more digits, the counts behind it could be computed."""
     rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(effect).items()}
     return rounded | {"words": effect.words}
 
@@ -95,7 +95,7 @@ def _write_enrichment(path: Path, findings: Findings) -> None:
 
 
 def _row(findings: Findings, cluster: int, token: int) -> Iterator[Any]:
-    """Yield the columns from `concept` to `ln_p_patients`."""
+    """Yield the values of the columns from `concept` to `ln_p_patients`, for a cluster and a concept."""
     tested, concept = findings.enrichment, findings.vocabulary.concepts[token - FIRST_CONCEPT]
     types = "; ".join(TYPE_NAMES.get(tui, tui) for tui in concept.semantic_types)
     yield from map(spreadsheet.text, (concept.concept, concept.name, types))

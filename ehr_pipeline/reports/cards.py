@@ -1,4 +1,4 @@
-"""What the page shows of each cluster."""
+"""The figures and words that the page shows of each cluster."""
 
 import math
 import re
@@ -57,7 +57,7 @@ class ConceptRow:
         return not self.interval
 
     def dagger(self, p: str) -> str:
-        """Return the sign beside a p value of this row if that value is only a bound; empty otherwise, and if no value is shown."""
+        """Return the sign to print beside a p value that is only a bound; empty for exact values, and if no value is shown."""
         return " †" if self.bounded and p != "–" else ""
 
 
@@ -113,8 +113,7 @@ def _concept_row(
     outside: tuple[int, int] | None,
     disclosure: Disclosure,
 ) -> ConceptRow:
-    """Return the row of a concept. If its counts are hidden, `outside` bounds the number of patients elsewhere by which its share
-    is shown."""
+    """Return the row of a concept. If exact figures are hidden, `outside` bounds the number of patients elsewhere."""
     token = concept.token_id
     size, everyone = int(found.cluster_patients[cluster]), int(found.cluster_patients.sum())
     inside = int(found.patients[cluster, token])
@@ -158,7 +157,7 @@ def _concept_row(
 
 
 def p_bound(log_p: float) -> str:
-    """Return an upper bound of a p value, too coarse to reveal counts; '–' if no bound applies."""
+    """Return an upper bound of a p value, which is too coarse to reveal counts; '–' if no bound applies."""
     return next((text for bound, text in P_BOUNDS if log_p < bound), "–")
 
 
@@ -184,10 +183,10 @@ def describe(
     """Describe one cluster as text: size, ages, sex, length of record, diseases. `of_all` is the number of patients in all
     described clusters. 'dominant' is the disease of most of its patients, if the clusters have several diseases.
 
-    The cluster's concept table may show the exact number of patients for a concept that has the name of a disease. If as many
-    patients have the disease, the share of the disease here is the share that the table shows. Other shares are coarse, so that
-    they cannot be subtracted from those of another page of the same patients. In a cohort of one disease, everybody has it, and it
-    is not named: a bound such as >90 % would suggest that some do not."""
+    If the cluster's concept table shows the exact number of patients of a concept with the name of a disease, and as many have the
+    disease, the share of the disease is given as in the table. Other shares are coarse, so that they cannot be subtracted from
+    those of another page of the same patients. In a cohort of one disease, everybody has it, and it is not named: a bound such as
+    >90 % would suggest that some do not."""
     rows = people.filter(pa.array(member))
     size = rows.num_rows
     if disclosure.small(size):
@@ -251,11 +250,10 @@ def marks(rows: list[ConceptRow]) -> list[str]:
 
 def title(rows: list[ConceptRow], disease: str) -> str:
     """Return a cluster's title: the disease of most of its patients, if there is one, and its most important lifted concepts, or
-    that nothing marks it. A concept that fewer than half of the patients have stands with their share.
+    that nothing marks it. A concept that fewer than half of the patients have is followed by their share.
 
-    If a less frequent concept is the most important one, the title begins with those: a cluster of young patients without other
-    diagnoses is not called by a symptom that a third of them have.
-    """
+    If the most important concept is one that is less frequent here, the title begins with such concepts: otherwise a cluster of
+    young patients without other diagnoses would be named by a symptom that a third of them have."""
     over, under = ([row for row in rows if row.over == side and row.name != disease] for side in (True, False))
     lifted = [row for row in over if row.lifted]
     marked = ", ".join(f"{row.name} ({row.share})" if _of_few(row.share) else row.name for row in lifted[:TITLE])
@@ -267,7 +265,6 @@ def title(rows: list[ConceptRow], disease: str) -> str:
 
 
 def _of_few(share: str) -> bool:
-    """Return whether a share is less than half, judged by its text as shown, so that a cluster's name reveals no more than that
-    text."""
+    """Return whether a share is less than half, judged by its text as shown, so that a cluster's name reveals no more."""
     numbers = re.findall(r"\d+(?:\.\d+)?", share)
     return bool(numbers) and not share.startswith(">") and float(numbers[-1]) < 50

@@ -32,7 +32,7 @@ INK, SOFT, LINE = "#1d2733", "#55616d", "#d9dee4"
 
 
 def lifts(rows: Sequence[ConceptRow], alt: str, hints: Sequence[str]) -> Markup:
-    """Return a dot for the lift of each concept, with its 95 % interval, on a logarithmic axis; beside it, the shares here and
+    """Draw a dot for the lift of each concept, with its 95 % interval, on a logarithmic axis; beside it, the shares here and
     elsewhere.
 
     If the lift of a row may not be shown, the row has no interval; it is drawn with a name and without a dot. Where no lift may be
@@ -67,7 +67,7 @@ def _fraction(value: float) -> str:
 
 
 def _away(value: float) -> float:
-    """Return how far a ratio is from 1, as a ratio of 1 or more."""
+    """Return a ratio or its inverse, whichever is 1 or more: how far it is from 1."""
     return max(value, 1 / value) if value > 0 else OUTERMOST
 
 
@@ -110,7 +110,7 @@ class Pyramid:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing of it may be shown."""
+        """Whether no share may be shown."""
         return not self.shares.any()
 
 
@@ -125,7 +125,7 @@ def pyramid(age: NDArray[np.number], sex: Sequence[str], disclosure: Disclosure)
 
 
 def draw_pyramid(found: Pyramid, alt: str, hints: Sequence[Sequence[str]]) -> Markup:
-    """Return the pyramid: women to the left, men to the right, the young at the bottom."""
+    """Draw the pyramid: women to the left, men to the right, the young at the bottom."""
     side, middle, step = 74, 66, 15
     most = max(float(found.shares.max()), 0.01)
     parts = [_head(side, "women", "end"), _head(side + middle, "men", "start")]
@@ -162,7 +162,7 @@ class Strip:
 
 
 def strips(names: Sequence[str], colours: Sequence[str], found: Sequence[Strip], alt: str) -> Markup:
-    """Return the groups side by side: a panel for each number, a dot for each median, a line between the quartiles."""
+    """Draw the groups side by side: a panel for each quantity, a dot for each median, a line between the quartiles."""
     panel, first, gap, row = 250, 190, 34, 20
     height = row * len(names) + 52
     parts = [

@@ -42,7 +42,7 @@ def jaccard(found: dict[str, Any]) -> str:
 
 
 def varies(found: Mapping[str, Any]) -> bool:
-    """Return whether a stable cluster falls below the limit for stable in some random halves of the patients."""
+    """Return whether a stable cluster is below the limit for 'stable' in some random halves of the patients."""
     low = (found.get("between") or (None,))[0]
     return bool(found["words"] == "stable" and low is not None and low < STABLE)
 
@@ -89,7 +89,7 @@ class Halves:
 
     @classmethod
     def of(cls, evidence: Mapping[str, Any], number: int) -> "Halves":
-        """Return the cluster `number`, from `evidence.json`."""
+        """Read the results for the cluster `number` from the content of `evidence.json`."""
         own, by_chance, tested, interval = (
             evidence[name].get(str(number))
             for name in ("per_cluster", "expected_per_cluster", "patients_per_cluster", "interval_per_cluster")
@@ -132,7 +132,7 @@ def recognition(found: Halves, size: int, disclosure: Disclosure) -> Recognition
 
 
 def _bound_of_excess(low: float, high: float, chance: float, tested: int) -> tuple[str, str]:
-    """Return a bound of the excess that holds for 95 % of samples, and the word for its lower end, from what is shown alone.
+    """Return a bound of the excess that holds for 95 % of samples, and the word for its lower end, using only what the page shows.
 
     The share lies between `low` and `high`, and at least `tested` patients were tested. Either `low` is 0, or `high` is 1. The
     bound comes from Wilson's interval (1927) of the other end: from the upper limit for `high`, or from the lower limit for `low`.
@@ -146,7 +146,7 @@ def _bound_of_excess(low: float, high: float, chance: float, tested: int) -> tup
 
 
 def _excess(own: float, by_chance: float) -> float:
-    """Return how far a share exceeds chance, divided by the most that it could exceed chance."""
+    """Return how far a share exceeds chance, as a part of the largest possible excess."""
     return (own - by_chance) / max(1 - by_chance, 1e-9)
 
 
@@ -230,7 +230,7 @@ def limits(unstable_below: float) -> str:
 
 
 def counted(described: Sequence[Mapping[str, Any]], patients: Sequence[int], disclosure: Disclosure) -> str:
-    """Return the numbers of `described` clusters by stability, with the share of the `patients` in those that are shown: '5 stable
+    """Count the `described` clusters by stability, with the share of the `patients` in those whose size is shown: '5 stable
     (26.0 % of the patients), 2 unstable (74.0 %)'."""
     numbers = Counter(card["stability"]["words"] for card in described)
     inside: Counter[str] = Counter()

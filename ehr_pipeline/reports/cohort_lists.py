@@ -56,8 +56,7 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[dict[str, Any]]:
 
 
 def disease_concepts(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> DiseaseConcepts | None:
-    """Return the pooled concepts on the cohort's lists; only those in `named` are given by name. None if no list chose the
-    cohort."""
+    """Return the concepts on the cohort's lists, with the names of pooled ones in `named`. None if no list defines the cohort."""
     rows = read_lists(inputs.artifacts[COHORT].path)
     if not rows:
         return None

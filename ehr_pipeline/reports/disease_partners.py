@@ -1,4 +1,5 @@
-"""Partners of diseases as the page may show them, from the consensus edges of `concept_relations`.
+"""Partners of diseases (concepts that occur together with them), as the page may show them, from the consensus edges of
+`concept_relations`.
 
 A pair is named if enough patients have both concepts, by the rule for names (`figures.Naming`): a pair that disappears from the
 next page then does not reveal how many have it. The odds ratio of a pair is shown only if four groups have enough patients: those

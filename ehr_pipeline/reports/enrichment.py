@@ -60,12 +60,12 @@ class Enrichment:
         return risk_ratio(inside, size, others if disclosure.small(others - outside) else outside, others)[1] > 1
 
     def _cells(self, cluster: int, concept: int) -> tuple[int, int, int, int]:
-        """Return the patients with a concept and all patients, in a cluster and elsewhere."""
+        """Return numbers of patients: with a concept and in all, first in a cluster, then elsewhere."""
         inside, size = int(self.patients[cluster, concept]), int(self.cluster_patients[cluster])
         return inside, size, int(self.patients[:, concept].sum()) - inside, int(self.cluster_patients.sum()) - size
 
     def top(self, cluster: int, count: int, max_p: float) -> list[int]:
-        """Return a cluster's concepts of smallest p, most important first, both over- and under-represented."""
+        """Return the `count` concepts of a cluster with the smallest p below `max_p`, most important first, in both directions."""
         log_p, ratio = self.log_p[cluster], self.ratio[cluster]
         strength = np.abs(np.log(np.clip(ratio, 1e-12, 1e12)))
         order = np.lexsort((np.arange(len(log_p)), -strength, log_p))

@@ -77,7 +77,7 @@ class Findings:
 
     @cached_property
     def substituted(self) -> Substituted:
-        """Which concepts count as one."""
+        """The sets of concepts that count as one."""
         return substituted(self.inputs, self.named)
 
     @cached_property
@@ -92,12 +92,12 @@ class Findings:
 
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
-        """The number of each cluster (K,), ascending."""
+        """The cluster numbers (K,), ascending."""
         return np.unique(self.clusters.numbers)
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
-        """The place (n,) of each patient's cluster in `numbers`."""
+        """The index in `numbers` of each patient's cluster (n,)."""
         return np.searchsorted(self.numbers, self.clusters.numbers)
 
     @cached_property
@@ -122,7 +122,7 @@ class Findings:
 
     @cached_property
     def occlusion(self) -> Occlusion | None:
-        """What the vectors of each cluster rest on; None if the profile decides nothing."""
+        """The concepts that the vectors of each cluster rest on; None if the vectors contain no concept profile."""
         return Occlusion.read(self.inputs.artifacts[assets.CLUSTERS].path)
 
     # About concepts and each cluster.
@@ -196,14 +196,14 @@ class Findings:
 
     @property
     def is_tested(self) -> bool:
-        """Whether the cards show what passes the matched half test, and not the published ranking."""
+        """Whether the cards show the concepts that pass the matched half test, and not the published ranking."""
         if self.settings.ranking == "auto":
             return bool(self.inputs.settings[assets.PATIENT_EMBEDDINGS]["preset"] != "published")
         return self.settings.ranking == "tested"
 
     @cached_property
     def ranking(self) -> ranking.Ranking:
-        """Which concepts stand on the cards."""
+        """The concepts on the cards, in order."""
         rules = self.settings
         if self.is_tested:
             return ranking.tested(self.marks, self.numbers, self.vocabulary.size, rules.top_concepts)
@@ -282,8 +282,8 @@ class Findings:
 
     @property
     def known_at_start(self) -> str:
-        """The share of patients whose disease is first recorded on the first day of their record; empty below a tenth, and where
-        the cohort is everybody."""
+        """The share of patients whose disease is first recorded on the first day of their record; empty below a tenth, or for a
+        cohort of everybody."""
         found = self.spans.at_start
         told = 10 * found.sum() >= len(found) and not self.of_everybody
         return self.disclosure.coarse(int(found.sum()), len(found)) if told else ""

@@ -19,7 +19,7 @@ STRONG, MIDDLE = 4.0, 2.0
 
 @dataclass(frozen=True)
 class Cell:
-    """One cluster and concept."""
+    """What the table shows for one cluster and one concept."""
 
     kind: str
     """The class of its colour."""

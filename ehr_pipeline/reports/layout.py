@@ -1,9 +1,8 @@
 """The frame of every page: a title, links, and sections in order. One file, no network, readable and printable.
 
-A page's package has a template for each section, which only lays out, and a function that gives the template its values. The
-page's one script (`page.js`) adds sorting, search and the like; nothing depends on it. A content security policy in the page
-lets this script run, by its hash, and nothing else: no other script, no network.
-"""
+A page's package has, for each section, a template, which contains only layout, and a function that returns the template's values.
+The page's one script (`page.js`) adds sorting, search and the like; nothing depends on it. A content security policy in the page
+lets this script run, by its hash, and nothing else: no other script, no network."""
 
 import base64
 import hashlib
@@ -40,7 +39,7 @@ class Section(Generic[Findings]):
 
 @dataclass(frozen=True)
 class Header:
-    """What stands at the top of a page."""
+    """The content of the top of a page."""
 
     title: str
     study: str
@@ -73,7 +72,7 @@ def render(sections: Sequence[Section[Findings]], findings: Findings, header: He
 
 
 def policy(script: str) -> str:
-    """Return the content security policy of a page: its own styles and pictures, one script, and no network."""
+    """Return a content security policy that allows a page its own styles and pictures and this one script, but no network."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline';"
@@ -83,7 +82,7 @@ def policy(script: str) -> str:
 
 @cache
 def environment(folder: str) -> jinja2.Environment:
-    """Return the templates of a package."""
+    """Return the environment that loads the templates of a package."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader(folder, "."),
         autoescape=True,

@@ -1,7 +1,7 @@
 """Compare the patients in clusters with those who have one of the diseases, but are in no cluster.
 
 A standardised difference is a difference of means in standard deviations (Austin 2009, Statistics in Medicine 28: from 0.1 on,
-groups differ). Counts behind it are rounded first, so that it reveals no more than the counts that the page shows.
+groups differ). It is computed from rounded counts, so that it reveals no more than the counts that the page shows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ class Row:
 
 @dataclass(frozen=True)
 class People:
-    """Everybody with one of the diseases; arrays are (n,)."""
+    """All patients with one of the diseases, in a cluster or not; arrays are (n,)."""
 
     left_out: NDArray[np.bool_]
     numbers: Mapping[str, Floats]
@@ -135,7 +135,7 @@ def _numbers(people: People, disclosure: Disclosure) -> Iterator[Row]:
 
 
 def _sex(people: People, disclosure: Disclosure) -> Iterator[Row]:
-    """Yield the share of women among those whose sex is known."""
+    """Yield the row on sex: the share of women among those whose sex is known."""
     known = people.sex != ""
     groups = [people.sex[known & (people.left_out == out)] == "F" for out in (False, True)]
     if min(map(len, groups)) < max(disclosure.below, 2):
@@ -153,7 +153,7 @@ def _sex(people: People, disclosure: Disclosure) -> Iterator[Row]:
 
 
 def _practice(people: People) -> Iterator[Row]:
-    """Yield how far practices differ in whom they leave out."""
+    """Yield the row on practices: how far they differ in the share of patients left out."""
     if people.practice is not None:
         coded = np.unique(people.practice, return_inverse=True)[1]
         association = cramers_v(coded, people.left_out.astype(np.int64))
@@ -161,7 +161,8 @@ def _practice(people: People) -> Iterator[Row]:
 
 
 def _difference(apart: float, variance: float, sizes: tuple[int, int]) -> Difference | None:
-    """Return a difference of means in standard deviations, with its interval (Hedges & Olkin 1985); None without variation."""
+    """Return a difference of means (`apart`) in standard deviations, with its interval (Hedges & Olkin 1985); None if nothing
+    varies."""
     if variance <= 0:
         return None
     value = apart / variance**0.5

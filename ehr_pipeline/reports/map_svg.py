@@ -1,8 +1,7 @@
 """The map of patients as one SVG: a layer for each colouring, of which the page shows one at a time.
 
-Only marks are drawn (`Disclosure.marks`). All numbers in the drawing are whole, and the marks of a group stand in the order of
-their places. They are divided among a few paths, so that no group covers another.
-"""
+Only marks are drawn (`Disclosure.marks`). All numbers in the drawing are whole, and the marks of a group are sorted by their
+places. They are divided among a few paths, so that no group covers another."""
 
 from collections.abc import Mapping, Sequence
 
@@ -26,7 +25,7 @@ Places = NDArray[np.float64]
 
 
 def svg(layers: Sequence[Layer], hints: Sequence[Mapping[int, str]], alt: str, *, key: bool = False) -> Markup:
-    """Return the map. `hints` has, for each layer, the text of each group that is shown while the pointer rests on the group.
+    """Draw the map. `hints` has, for each layer, the text of each group that is shown while the pointer rests on the group.
 
     With `key`, the colours of the first layer are explained within the drawing, below the map.
     """
@@ -98,7 +97,7 @@ def _layer(place: int, layer: Layer, at: NDArray[np.int64], hints: Mapping[int, 
 
 
 def _is_choice(layer: Layer, number: int) -> bool:
-    """Return whether a click on a mark chooses its group: a cluster that may be shown."""
+    """Return whether a click on a mark selects its group: only clusters that may be shown can be selected."""
     return layer.name == "cluster" and number != OTHERS
 
 

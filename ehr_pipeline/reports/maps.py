@@ -30,7 +30,7 @@ REST, PALE = "#404040", "#c0c4c8"
 
 @dataclass(frozen=True)
 class Group:
-    """What one colour of a map stands for."""
+    """The patients whom one colour of a map stands for."""
 
     name: str
     colour: str
@@ -120,7 +120,7 @@ def _groups(name: str, values: NDArray[Any]) -> tuple[list[str], NDArray[np.inte
 
 
 def _bands(values: NDArray[np.number]) -> tuple[list[str], NDArray[np.integer]]:
-    """Return the names of the fifths of a number (n,), and the index of each value's fifth (n,); NaN values come last."""
+    """Divide numbers (n,) into fifths. Returns the names, and the index of each value's fifth (n,); NaN values come last."""
     known = np.isfinite(values)
     if not known.any():
         return [NOT_KNOWN], np.zeros(len(values), np.int64)

@@ -15,7 +15,7 @@ NAMED = 3  # concepts on each side
 
 @dataclass(frozen=True)
 class Closest:
-    """The cluster nearest to a cluster; clusters are numbered from 0."""
+    """The nearest other cluster of a cluster; clusters are numbered from 0."""
 
     other: int
     cosine: float

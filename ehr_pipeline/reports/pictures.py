@@ -65,7 +65,7 @@ def map_of_courses(
     courses: Mapping[int, NDArray[np.float64]],
     moves: list[tuple[int, int]],
 ) -> None:
-    """Draw two maps: with the mean places of each cluster's patients, window after window (windows, 2), and with arrows between
+    """Draw two maps: one with the mean place of each cluster's patients in each window (windows, 2), and one with arrows between
     clusters.
 
     The second map is omitted if there are no moves. `courses` holds the mean places of all clusters, by number; the marks' groups
@@ -117,7 +117,7 @@ def agreement_by_number(
 
 
 def _name(axes: Any, centres: Mapping[int, Place], **style: Any) -> None:
-    """Write the numbers of clusters near their centres, onto the drawn axes; a line leads to a distant centre."""
+    """Write the numbers of clusters near their centres, once the axes have been drawn; a line leads to a distant centre."""
     if not centres:
         return
     axes.figure.draw_without_rendering()  # fixes the layout, and with it where a centre lies

@@ -20,7 +20,7 @@ STYLE = 'xmlns="http://www.w3.org/2000/svg" font-family="Helvetica, Arial, sans-
 
 
 def write(findings: Findings, out: Path) -> None:
-    """Write one SVG for each drawing into `figures`, and `table_1.csv`, into the folder of the page."""
+    """Write, into the folder of the page, `figures/` with an SVG for each drawing, and `table_1.csv`."""
     folder = out / FIGURES
     folder.mkdir()
     for name, drawing in drawings(findings):

@@ -32,7 +32,7 @@ class Ranking:
 
 
 def published(found: Enrichment, count: int, max_p: float) -> Ranking:
-    """Return the `count` first concepts of each cluster by p, those below `max_p`."""
+    """Return, for each cluster, the `count` concepts with the smallest p, as far as it is below `max_p`."""
     tokens = [found.top(cluster, count, max_p) for cluster in range(len(found.cluster_patients))]
     return Ranking(False, tokens, found.over, found.log_p, found.log_q, found.over & (found.ratio >= STRONG))
 

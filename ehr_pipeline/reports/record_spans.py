@@ -17,7 +17,7 @@ STANDS_OUT = 0.02
 
 @dataclass(frozen=True)
 class Spans:
-    """Whole years of patients (n,), in the cohort's order."""
+    """Spans of the records of patients (n,), in the cohort's order, in whole years; and days of the year with records."""
 
     followed: NDArray[np.int64]
     """From the first visit to the last."""

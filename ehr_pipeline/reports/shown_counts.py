@@ -1,5 +1,5 @@
-"""Decide how the page shows the counts of all stages. Numbers of patients are either all exact or all rounded; so are numbers of
-events.
+"""Decide how the page shows the counts of all stages. Numbers of patients are either all exact or all rounded, and so are numbers
+of events.
 
 Numbers at successive steps are parts of each other. If two of them differ by fewer than the threshold, the difference would reveal
 a few patients, so all of them are rounded. The sizes of clusters stay exact, and so does their sum. Numbers slightly larger than
@@ -86,7 +86,7 @@ class Scale:
         return self.disclosure.around((self.exact or 0) + (self.hidden + 2) * self.disclosure.below)[1]
 
     def ends(self, number: int) -> tuple[int, int]:
-        """Return the smallest and the largest number that the text of a number allows."""
+        """Return the smallest and the largest number that would be shown by the same text."""
         if not self.rounded:
             return number, number
         if not self.near(number):

@@ -3,11 +3,11 @@
 The effect over all clusters (`bias_audit`) stays small if only one or two of many clusters reflect a habit of some practices: for
 example one cluster of "hypertension" as half of the practices code it, and ten clusters unrelated to practices.
 
-For each cluster, the measure is the dissimilarity (Duncan & Duncan 1955) between its patients and all others: half of the summed
-differences of shares, which is the least share of its patients who would have to belong to another practice for both to be alike.
-Chance makes it positive, so its mean over permutations of the patients is subtracted. A cluster is named if at least `LEAST`
-remains, and if its standardised dissimilarity exceeds the largest one of any cluster in 95 % of permutations: so at most one page
-in twenty names a cluster where practices and clusters are independent."""
+For each cluster, the measure is the dissimilarity (Duncan & Duncan 1955) between its patients and all others: half of the sum of
+absolute differences of shares, which is the smallest share of its patients who would have to change practice for both to have the
+same distribution. Chance makes it positive, so its mean over permutations of the patients is subtracted. A cluster is named if at
+least `LEAST` remains, and if its standardised dissimilarity exceeds the largest one of any cluster in 95 % of permutations: so at
+most one page in twenty names a cluster where practices and clusters are independent."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ LEAST = 0.2
 
 
 def uneven(values: NDArray[np.generic], labels: Labels, *, seed: int) -> list[int]:
-    """Return the labels of clusters whose patients differ in a category (n,) from all other patients."""
+    """Return the labels of the clusters in which a category (n,) is distributed otherwise than among all other patients."""
     coded = np.unique(values, return_inverse=True)[1]
     if coded.max(initial=0) == 0 or labels.max(initial=0) == 0:
         return []

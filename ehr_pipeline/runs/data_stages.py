@@ -59,7 +59,7 @@ class DataAssets(Maker):
         # The list of withdrawals decides who may be in the catalog, so it must not change while the records are read.
         withdrawals = Watched.of(ASSETS[RAW_RECORDS].list_files(self.study))
         passed, records = PassedNotes(self.study), dict[str, Artifact]()
-        for extract in catalog.counting(self.store, self.study.records.mode):
+        for extract in catalog.in_use(self.store, self.study.records.mode):
             artifact = self.store.intact(RAW_RECORDS, extract)
             records[extract] = artifact if passed.holds(artifact) else self.require(RAW_RECORDS, extract)
             # Also for extracts whose text is no longer read.
@@ -151,7 +151,7 @@ class DataAssets(Maker):
         )
 
     def data_split(self) -> Artifact:
-        """Assign each patient to a side: training, validation, or one of the sides that are left out of training."""
+        """Assign each patient to a side: training, validation, test, or unassigned."""
         from ehr_pipeline.patients import split
         from ehr_pipeline.patients.train_test_sides import FOLDER
 
@@ -162,7 +162,7 @@ class DataAssets(Maker):
         )
 
     def task_labels(self) -> Artifact:
-        """Label the patients of every task. Raises InputError if the split has no test side, and as `study_rules.rules` does."""
+        """Label the patients of every task. Raises InputError without a test side, and as `study_rules.rules` does."""
         from ehr_pipeline.events import resolve_lists
         from ehr_pipeline.events.resolve_lists import Ladder
         from ehr_pipeline.events.table import Mapping
@@ -202,14 +202,13 @@ class DataAssets(Maker):
     # Questions about the extracts and their records.
 
     def extracts(self) -> list[str]:
-        """Return the sorted names of the extracts in the landing folder, or read before. Raises MissingArtifact if there is
-        none."""
+        """Return the sorted names of the extracts in the landing folder, or read before. Raises MissingArtifact if none."""
         from ehr_pipeline.runs import extracts
 
         return extracts.names(self.store, self.study)
 
     def is_read(self, extract: str, read: Sequence[str] | None = None) -> bool:
-        """Return whether the current text of an extract is the text from which its records were read.
+        """Return whether an extract's files are still those from which its records were read.
 
         `read` lists the extracts that were read; pass it when asking about many extracts, to list them only once.
         """

@@ -51,7 +51,7 @@ class _Outlook(Pipeline):
 
     def extract_catalog(self) -> Artifact:
         """Form the catalog's recipe. A run would also update quarantines and remove extracts that are gone."""
-        counting = catalog.counting(self.store, self.study.records.mode)
+        counting = catalog.in_use(self.store, self.study.records.mode)
         versions = {extract: self.store.current(RAW_RECORDS, extract).data_version for extract in counting}
         return self._make(EXTRACT_CATALOG, versions, lambda out: {})
 

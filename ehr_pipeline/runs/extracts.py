@@ -1,4 +1,4 @@
-"""The extracts of a study: their names, the text of each, and whether its records were read from that text."""
+"""The extracts of a study: their names, the files of each, and whether its records were read from these files."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -39,8 +39,8 @@ def names(store: Store, study: Study) -> list[str]:
 def text_of(
     extract: str, store: Store, study: Study, read: Sequence[str] | None = None
 ) -> tuple[dict[str, str], Listing | None]:
-    """Return an extract's inputs (state by name) and its files. If its text was archived after it had been read, return the inputs
-    of that reading, and None.
+    """Return an extract's inputs (state by name) and its files. If the files were archived after they had been read, return the
+    inputs of that reading, and None.
 
     `read` lists the extracts that were read, if the caller already knows them.
     """
@@ -63,7 +63,7 @@ def terminology(study: Study) -> list[Path]:
 
 
 def adds_to_others(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
-    """Return whether an extract adds to others: these may hold the patients of its events, or the events of its patients."""
+    """Return whether an extract is one of several: others may hold its events' patients, or its patients' events."""
     if study.records.mode == "snapshot":
         return False
     known = store.partitions(RAW_RECORDS) if read is None else read
@@ -73,7 +73,7 @@ def adds_to_others(extract: str, store: Store, study: Study, read: Sequence[str]
 
 
 def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
-    """Return whether the records of an extract were read from the text that it has now. For `read` see `text_of`."""
+    """Return whether the records of an extract were read from its present files. For `read` see `text_of`."""
     try:
         state, listing = text_of(extract, store, study, read)
     except UserError:  # a missing or inaccessible file: reading the extract reports it

@@ -155,7 +155,7 @@ class Maker:
 
 
 def versions_of(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
-    """Return the data versions of these artifacts, even if newer ones have become current since."""
+    """Return the data versions of these artifacts, even if newer artifacts have become current meanwhile."""
     return {asset: artifact.data_version for asset, artifact in artifacts.items()}
 
 
@@ -168,7 +168,7 @@ def watched_files(files: list[Path], where: str, find: Callable[[], list[Path]] 
 
 
 def watched_ontology(study: Study, further: Sequence[Path] = ()) -> tuple[Watched, dict[str, str]]:
-    """Watch the files of concepts.ontology and further ones; return their states by the name of an input.
+    """Watch the files of concepts.ontology, and `further` ones. Returns the watch, and the files' states by name of the input.
 
     Raises InputError if one is missing.
     """

@@ -60,7 +60,8 @@ def _note(artifact: Artifact) -> Path:
 
 
 def _files(path: Path) -> Iterator[list[str]]:
-    """Yield values that change whenever a file is written, replaced or removed, such as ctime, which users cannot set back."""
+    """Yield, for each file, values that change whenever it is written, replaced or removed, such as ctime, which cannot be set
+    back."""
     for folder in CHECKED:
         try:
             with os.scandir(path / folder) as entries:

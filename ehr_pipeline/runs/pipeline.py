@@ -50,7 +50,7 @@ class Pipeline(DataAssets):
     """
 
     def encoder_checkpoint(self, launch: Launch | None = None) -> Artifact:
-        """Train or keep the encoder, according to `encoder.on_new_extract`. Raises InputError if the cohort would be empty."""
+        """Train the encoder or keep an earlier one, as `encoder.on_new_extract` says. Raises InputError for an empty cohort."""
         from ehr_pipeline.checks import lists
         from ehr_pipeline.encoder import build
 
@@ -205,7 +205,7 @@ class Pipeline(DataAssets):
         return artifact
 
     def clusters(self) -> Artifact:
-        """Divide the cohort into clusters, and test whether the division is meaningful."""
+        """Divide the cohort into clusters, and test for evidence that they are more than chance."""
         from ehr_pipeline.embeddings.vectors import ARRAYS, FACTS
 
         settings, seed = self.study.clusters, self.study.study.seed

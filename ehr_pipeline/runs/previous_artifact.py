@@ -149,7 +149,7 @@ def previous(asset: str, store: Store, partition: str | None = None) -> Artifact
 
 
 def reusable(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
-    """Like `previous`, but verified: unchanged buckets are copied from it, and damage must not be copied with them."""
+    """Do as `previous`, but verify the artifact: unchanged buckets are copied from it, and damage must not be copied with them."""
     return store.usable(asset, partition) if previous(asset, store, partition) else None
 
 

@@ -34,7 +34,7 @@ class Memory:
 
     @staticmethod
     def of(previous: Artifact | None) -> "Memory":
-        """Return the memory of an artifact; empty if it has none."""
+        """Read what an artifact recorded about its buckets; empty if it recorded nothing."""
         if previous is None or not previous.file(REMEMBERED).is_file():
             return Memory()
         try:
@@ -43,7 +43,7 @@ class Memory:
             return Memory()
 
     def about(self, shard: str) -> "Memory":
-        """Return the memory of a single bucket, small enough to send to another process."""
+        """Return only what was recorded about one bucket (`shard`), which is small enough to send to another process."""
         return Memory(self.folder, {shard: self.known[shard]}) if shard in self.known else Memory()
 
     def recall(self, shard: str, key: str, out: Path) -> dict[str, int] | None:
@@ -71,7 +71,7 @@ class Done:
 
 
 def key_of(*parts: Any) -> str:
-    """Return the key of work that depends only on these JSON-ready parts and on the version of the package."""
+    """Return the key of work that depends only on these parts (JSON values) and on the version of the package."""
     return hash_of([__version__, *parts])
 
 

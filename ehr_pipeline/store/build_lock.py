@@ -39,7 +39,7 @@ def new(folder: Path, fingerprint: str) -> Path:
 
 
 def sweep(folder: Path, but: str = "") -> None:
-    """Remove what killed processes left in a folder. Keeps work in progress, and everything with the fingerprint `but`."""
+    """Remove what killed processes left in a folder, except work in progress and everything with the fingerprint `but`."""
     for other in sorted(_fingerprints(folder) - {but}) if folder.is_dir() else ():
         with suppress(PermissionError):  # it belongs to another user, whose next sweep removes it
             lock = _lock(folder, other, wait=False)

@@ -1,4 +1,4 @@
-"""Write files so that a crash of the machine loses nothing; form messages for disk errors."""
+"""Write files so that a crash of the machine loses nothing, and explain errors of the disk."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def flush(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk, so that they survive a crash of the machine."""
+    """Flush a file, or a folder's list of names, to the disk, so that it survives a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

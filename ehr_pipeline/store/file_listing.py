@@ -66,13 +66,13 @@ class Tree:
         return sorted(once.values())
 
     def refuse_dangling(self, wanted: Callable[[Sequence[str]], bool]) -> None:
-        """Raise InputError for a link that leads nowhere, if `wanted` is true for the parts of its path in the folder."""
+        """Raise InputError for a link that leads nowhere, if `wanted` returns true for the parts of its path in the folder."""
         for link in self.links:
             if not link.leads and wanted(self._name(link.path)):
                 raise InputError(f"{link.path}: {NOWHERE}")
 
     def itself(self, path: Path) -> Path:
-        """Return the real file that a path leads to; this is the path itself if it goes through no link below the folder."""
+        """Return the real file to which a path leads: the path itself, unless it goes through a link below the folder."""
         return self.elsewhere.get(path, path)
 
     def outside(self, folder: Path) -> dict[str, str]:
@@ -235,7 +235,7 @@ class Glob:
         return bool(self._used(path))
 
     def _used(self, path: Sequence[str]) -> set[int]:
-        """Return how many parts of the glob the path can have matched, as a set of numbers; empty if it cannot match."""
+        """Return the set of numbers of parts of the glob that the path can have used up; empty if it cannot match."""
         at = self._on({0})
         for name in path:
             at = self._on({number for number in at if number < len(self.parts) for number in self._step(number, name)})
@@ -248,7 +248,7 @@ class Glob:
         return (number + 1,) if part.match(name) else ()
 
     def _on(self, at: set[int]) -> set[int]:
-        """Add to `at` the numbers that are reached if a `**` matches no folder, and return it."""
+        """Complete the set `at` of numbers of used parts, and return it: a `**` that comes next may also match no folder."""
         for number, part in enumerate(self.parts):
             if number in at and part is None:
                 at.add(number + 1)

@@ -33,7 +33,7 @@ _log = logging.getLogger("ehr_pipeline")
 
 @dataclass(frozen=True)
 class Key:
-    """A key. Each use has its own `purpose`, so that hashes from different uses cannot be compared."""
+    """A key. Each use of it has a `purpose`, so that hashes made for different purposes cannot be compared."""
 
     secret: bytes = field(repr=False)
 

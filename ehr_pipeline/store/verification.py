@@ -45,7 +45,7 @@ def everything(root: Path, assets: Iterable[str], counts: Counts) -> Iterator[st
 
 
 def _partitions(store: Store, asset: str) -> list[str | None]:
-    """Return the partitions of an asset, complete or not; [None] for an asset without partitions."""
+    """Return the partitions of an asset, with or without a current artifact; [None] for an asset without partitions."""
     folder = store.folder(asset)
     if asset != RAW_RECORDS or not folder.is_dir():
         return [None]

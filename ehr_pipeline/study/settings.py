@@ -246,7 +246,7 @@ def _cross_checks(settings: Any, where: str) -> list[str]:
 
 
 def _deaths(study: Study) -> Iterator[str]:
-    """Yield problems with tasks that predict a death where nothing says who died."""
+    """Yield problems with tasks that predict death in a study without any record of deaths."""
     if not study.deaths_known:
         for task in study.tasks.task:
             if task.outcome_kind == "death":

@@ -1,4 +1,4 @@
-"""Every kind of dirt known from UK extracts, added at known rates and counted."""
+"""Faults of rows as known from UK extracts ('dirt'), added at known rates and counted."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -109,6 +109,6 @@ def _apply(
 
 
 def description_ids(concept_ids: Iterable[str]) -> list[str]:
-    """Invented but well-formed description ids (partition 01), one for each concept id."""
+    """Return invented but well-formed description ids (partition 01), one for each concept id."""
     stems = [int(10_000 + hash_unit(concept) * 9_000_000) * 100 + 1 for concept in concept_ids]
     return [str(number) for number in snomed.with_check_digit(np.array(stems, np.int64)).tolist()]

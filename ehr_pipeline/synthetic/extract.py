@@ -1,4 +1,4 @@
-"""The files of an extract, as a practice system would land them."""
+"""The files of an extract, as a practice system would deliver them."""
 
 import csv
 import gzip

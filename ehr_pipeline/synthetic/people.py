@@ -54,7 +54,7 @@ def draw(rng: np.random.Generator, first: int, count: int, cohort_share: float) 
 
 
 def patient_ids(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[str]:
-    """Made-up nine-digit ids, all different and in no visible order: multiplication modulo a prime mixes the numbers."""
+    """Return made-up nine-digit ids, all different and in no visible order: multiplication modulo a prime mixes the numbers."""
     return [str(100_000_000 + (int(number) + 1) * 5_754_853 % 899_999_963) for number in numbers]
 
 

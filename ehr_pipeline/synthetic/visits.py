@@ -161,8 +161,7 @@ def _companions(
     rng: np.random.Generator, people: pl.DataFrame, visit_person: NDArray[np.int64], table: CodeTable
 ) -> Drawn:
     """Draw each companion in each visit, at COMPANION_RATE for patients of a group that has it and at ELSEWHERE_RATE for all
-    others.
-    """
+    others."""
     group, second = people["group"].to_numpy()[visit_person], people["second_group"].to_numpy()[visit_person]
     visits, codes = [], []
     for companion in COMPANIONS:
@@ -178,8 +177,7 @@ def _diseases(
     rng: np.random.Generator, people: pl.DataFrame, visit_person: NDArray[np.int64], table: CodeTable
 ) -> Drawn:
     """Draw the codes of the cohort's diseases: for each patient in some visits, and always in the patient's first visit in the
-    table.
-    """
+    table."""
     disease = people["disease"].to_numpy()[visit_person]
     first = np.ones(len(visit_person), bool)
     first[1:] = visit_person[1:] != visit_person[:-1]

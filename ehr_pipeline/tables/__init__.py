@@ -1,1 +1,1 @@
-"""Tables: their columns and rows, and patients and codes as numbers."""
+"""Tables: their columns, the order of their rows, and patients and codes as numbers; and loops compiled for them."""

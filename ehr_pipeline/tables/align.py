@@ -1,4 +1,4 @@
-"""Find the rows of one table for the patients of another: the only way to align artifacts with the same patients."""
+"""Find the rows of one table that belong to the patients of another. All artifacts are aligned by these functions."""
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ def rows(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> 
 
 
 def every_row(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
-    """As `rows`, but raise UserError if a patient is not in `among`: the artifacts then do not belong together."""
+    """Do as `rows`, but raise UserError if a patient is not in `among`: the artifacts then do not belong together."""
     found = rows(ids, among)
     if (found < 0).any():
         raise UserError(

@@ -174,7 +174,7 @@ def _passed_as(of: str) -> list[str]:
 
 
 def _machine() -> Any:
-    """LLVM's description of this computer's processor, used to compile and to load code into this process."""
+    """Return LLVM's description of this computer's processor, which is used to compile code and to load it into this process."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()

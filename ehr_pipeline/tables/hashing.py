@@ -1,4 +1,4 @@
-"""The bucket of each patient, from our own hash of the id: a library's hash is stable only within one version."""
+"""The bucket of each patient, by a hash of the id that is defined here: a library's hash may change with its version."""
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ def hash_of(patient_ids: pl.Series) -> NDArray[np.uint64]:
 
 
 def hash_of_column(patient_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
-    """As `hash_of`, for an Arrow column."""
+    """Do as `hash_of`, for an Arrow column."""
     return hash_of(pl.Series(patient_ids.cast(pa.string())))
 
 

@@ -1,4 +1,4 @@
-"""JSON files of artifacts: all are written in one form, and a damaged one is named when it is read."""
+"""JSON files of artifacts: all are written in the same form, and reading a damaged one raises an error that names it."""
 
 import json
 from pathlib import Path

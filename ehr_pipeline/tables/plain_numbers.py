@@ -1,6 +1,6 @@
 """Texts that are plain numbers, as nearly all ids and codes are: they can be processed as numbers instead of strings.
 
-A text is plain when it is exactly what its number would be written as, and the number is from 1 to 10**18 - 1: '24079001' is plain;
+A text is plain if it is exactly the decimal form of a whole number from 1 to 10**18 - 1: '24079001' is plain;
 '007', '+5', '1e3' and ' 5' are not.
 """
 

@@ -158,9 +158,8 @@ def to_table(
 
 @compiled
 def _unpack(keys: Keys, parts: NDArray[np.int32], is_patient: NDArray[np.bool_], is_item: NDArray[np.bool_]) -> None:
-    """Fill in patient, day and item (3, n) of each key. Also set the flags, false at first, of the patients and items
-    that occur.
-    """
+    """Fill in patient, day and item (3, n) of each key. Also set the flags, false at first, of the patients and items that
+    occur."""
     for row in range(len(keys)):
         key = np.int64(keys[row])
         patient, item = key >> (DAY_BITS + ITEM_BITS), key & (2**ITEM_BITS - 1)
@@ -175,7 +174,7 @@ def _unpack(keys: Keys, parts: NDArray[np.int32], is_patient: NDArray[np.bool_],
 
 @compiled
 def _renumber(indices: NDArray[np.int32], place: NDArray[np.int32]) -> None:
-    """Replace each index by its place."""
+    """Replace each index i by `place[i]`, in the array itself."""
     for row in range(len(indices)):
         indices[row] = place[indices[row]]
 

@@ -222,7 +222,7 @@ def differences(path: Path, expected: pa.Schema) -> list[str]:
 
 
 def _problems(found: pa.Schema, expected: pa.Schema) -> list[str]:
-    """Return problems: expected columns that are missing, or have another type."""
+    """Return sentences about expected columns that are missing, or have another type."""
     problems = []
     for field in expected:
         index = found.get_field_index(field.name)

@@ -56,7 +56,7 @@ def read(path: Path, name: str, concepts: Collection[str]) -> Rule:
 
 
 class _Refused(Exception):
-    """Says what is not supported, and why."""
+    """Raised with what is not supported, and why."""
 
 
 def _rule(task: Mapping[str, Any], name: str, concepts: Collection[str]) -> Rule:
@@ -141,7 +141,7 @@ def _named(predicate: str, predicates: Mapping[str, frozenset[str]]) -> frozense
 
 
 def _window(name: str, windows: Mapping[str, Any], asked: tuple[str, ...]) -> Window:
-    """Return the days of a window. `asked` are the windows that refer to it, to detect a circle."""
+    """Return the days of a window. `asked` are the windows that refer to it, to detect circular references."""
     if name in asked or name not in windows:
         raise _Refused(f"window {name!r} is not there, or depends on itself")
     window = windows[name]
@@ -160,7 +160,7 @@ def _window(name: str, windows: Mapping[str, Any], asked: tuple[str, ...]) -> Wi
 
 
 def _bound(bound: str, name: str, own: Mapping[str, Any], windows: Mapping[str, Any], asked: tuple[str, ...]) -> int:
-    """One end of a window, in days from the trigger."""
+    """Return one end of a window, in days from the trigger."""
     match = _BOUND.fullmatch(bound.strip())
     if not match:
         raise _Refused(f"window {name!r}: the end {bound!r} is not read, only a fixed time before or after another")

@@ -125,7 +125,7 @@ def judge(records: Records, rule: Rule, places: Places) -> Judged:
 
 
 def _unmet(records: Records, rule: Rule, patient: NDArray[np.int64], index: Days) -> Flags:
-    """Return whether a condition of the task is not met."""
+    """Return flags (c,) of the places at which a condition of the task is not met."""
     unmet = np.zeros(len(index), bool)
     for condition in rule.conditions:
         found = count(records.days_of(condition.concepts), patient, index + condition.first, index + condition.last)

@@ -56,7 +56,7 @@ class Found:
 
 @dataclass(frozen=True)
 class How:
-    """Values that decide all labels, in addition to the tasks."""
+    """Values on which all labels depend, in addition to the tasks."""
 
     deaths: Deaths
     until: int | None
@@ -195,7 +195,7 @@ def _table(records: Records, rule: Rule, judged: Judged, number: int, sides: NDA
 
 
 def _weights(number: int, finished: Sequence[Found]) -> tuple[float, ...]:
-    """Return the weights by the days followed; empty if all weights are equal."""
+    """Return the weights of labels by the number of days followed; empty if all weights are equal."""
     left = np.sum([found.left[number] for found in finished], axis=0)
     others = np.sum([found.others[number] for found in finished], axis=0)
     return tuple(censoring.weights(left, others).tolist()) if np.size(left) else ()
@@ -237,7 +237,7 @@ def _write_meds(out: Path, definitions: Sequence[Definition], key: Key) -> None:
 
 
 def _forget(folder: Path) -> None:
-    """Remove the located index days, since they are a copy of patients' data."""
+    """Remove the copy of the user's index days (`label_file.locate`), since it holds patients' data."""
     if folder.is_dir():
         for path in folder.iterdir():
             path.unlink()

@@ -13,7 +13,8 @@ MANY = 0.1
 
 
 def left(counts: Mapping[str, Any]) -> tuple[int, int]:
-    """Return how many patients left within the window without the outcome; and how many would have a label if these had stayed.
+    """Return how many patients left within the window without the outcome, and how many would have a label if these patients had
+    stayed.
 
     `counts` are those of a task (`tasks.build`).
     """

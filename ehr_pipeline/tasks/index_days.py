@@ -42,8 +42,7 @@ def entry_day(records: Records, rule: Rule) -> Days:
 
 
 def places(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
-    """Return the places (patients with an index day) at which to predict. `draw` holds the two words that key the draw of
-    landmarks."""
+    """Return the places (patients with an index day) at which to predict. `draw`: two words that key the draw of landmarks."""
     match rule.index:
         case "first_entry":
             day = entry_day(records, rule)

@@ -32,7 +32,7 @@ def subject_id(patient_id: str, key: Key) -> int:
 
 
 def code(concept: str) -> str:
-    """Return the MEDS code of one of our concepts."""
+    """Return the MEDS code of a concept of the vocabulary."""
     system, colon, name = concept.partition(":")
     if not colon:
         return f"UMLS//{concept}"

@@ -11,7 +11,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def shown(vocabulary: Vocabulary, naming: Naming) -> dict[str, str]:
-    """Return the names of concepts that may be shown, by the name that a task of the screen has in `task_labels`."""
+    """Return the names of the concepts that may be shown, by the name of the screen's task in `task_labels`."""
     may = vocabulary.shown_by(naming)
     return {f"{SCREEN}{one.concept}": one.name for one in vocabulary.concepts if one.concept in may}
 

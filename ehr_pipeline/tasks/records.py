@@ -145,7 +145,7 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, un
 
 
 def _column(people: pa.Table, name: str, otherwise: Days) -> Days:
-    """Return a column of dates as days (n,). Days from `otherwise` replace empty values, or a missing column."""
+    """Return a column of dates as days (n,). Empty values, or a missing column, are replaced by the days in `otherwise` (n,)."""
     if name not in people.column_names:
         return otherwise
     column = people.column(name).cast(pa.int32())

@@ -83,7 +83,7 @@ class Rule:
 
 
 def for_all(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) -> dict[str, Any]:
-    """Return the values of a rule that come from the task's settings even if an ACES file gives the others."""
+    """Return those values of a rule that always come from the task's settings, even if an ACES file gives the other values."""
     return {
         "exclude": lists.get("exclude", frozenset()),
         "min_visits": task.min_visits,

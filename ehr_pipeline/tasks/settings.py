@@ -12,7 +12,7 @@ RESERVED = "tasks"
 
 
 def list_of(number: int, name: str) -> str:
-    """Name of the setting that holds a concept list (`outcome`, `entry` or `exclude`) of a task, given the task's number."""
+    """Return the name of the setting that holds a concept list (`outcome`, `entry` or `exclude`) of the task with this number."""
     return f"tasks.task[{number}].{name}"
 
 
@@ -23,7 +23,7 @@ def slug(name: str) -> str:
 
 @settings
 class Task:
-    """One task. The index day is the day on which the prediction is made. Days with a concept are counted as days of the record."""
+    """One task. The index day is the day on which the prediction is made. Days with a concept are calendar days, not rows."""
 
     file: str = option(
         "A file with values for all settings that the task does not set itself, such as a file in data/tasks. Paths in the file"
@@ -106,7 +106,7 @@ class Task:
     )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         if not slug(self.name) or slug(self.name) == RESERVED:
             yield f"name {self.name!r} gives no file name: use letters and digits, and not {RESERVED!r} alone."
         if self.aces:
@@ -180,7 +180,7 @@ class TasksSettings:
         return bool(self.screen or self.task)
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         slugs = [slug(task.name) for task in self.task]
         if len(set(slugs)) < len(slugs):
             yield f"the tasks need names that differ as file names. Got {', '.join(repr(task.name) for task in self.task)}."

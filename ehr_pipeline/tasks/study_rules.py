@@ -34,7 +34,7 @@ def lists(settings: TasksSettings) -> dict[str, str]:
 
 
 def screen(vocabulary: Vocabulary, types: Collection[str], number: int) -> list[str]:
-    """Return the concepts of these semantic types that most patients have. If no concept has a type, choose among all concepts."""
+    """Return the `number` concepts of these semantic types that most patients have; of all concepts, if none has a type."""
     typed = [one for one in vocabulary.concepts if one.semantic_types]
     chosen = [one for one in typed if set(one.semantic_types) & set(types)] if typed else list(vocabulary.concepts)
     ordered = sorted(chosen, key=lambda one: (-one.patients, one.concept))

@@ -44,13 +44,13 @@ class Definition:
 
 
 def write(folder: Path, definitions: Sequence[Definition]) -> None:
-    """Write the definitions, for `definitions`."""
+    """Write the definitions of the tasks, as `definitions` reads them."""
     text = json.dumps([asdict(each) for each in definitions], indent=1, ensure_ascii=False)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def definitions(folder: Path) -> tuple[Definition, ...]:
-    """Read the tasks of a `task_labels` artifact. Raises Damaged."""
+    """Read the definitions of the tasks of a `task_labels` artifact. Raises Damaged."""
     try:
         rows = json.loads((folder / FILE).read_text(encoding="utf-8"))
         lists = ("outcome", "entry", "weights")

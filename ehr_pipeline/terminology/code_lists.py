@@ -1,6 +1,6 @@
 """Concept lists: small CSV files (code, cui, name, source) that a clinician can review and edit.
 
-The mapping ladder decides which concepts the codes stand for: see `events.resolve_lists`.
+The steps of the mapping decide which concepts the codes stand for: see `events.resolve_lists`.
 """
 
 import re
@@ -110,7 +110,7 @@ def _together(problems: list[tuple[int, str]]) -> str:
 
 
 def _kinds_of_ids(listed: list[ListedConcept]) -> dict[str, str]:
-    """Return the kind of SNOMED id of each code that is a number."""
+    """Return the kind (`snomed.classify`) of each code that is a number of six digits or more."""
     import polars as pl
 
     from ehr_pipeline.terminology import snomed  # GPU workers read settings and lists, and have no polars

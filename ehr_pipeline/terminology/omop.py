@@ -108,7 +108,7 @@ def search(folder: Path, words: Sequence[str]) -> pl.DataFrame:
 
 
 def _first(targets: pl.DataFrame) -> pl.DataFrame:
-    """Return one target for each id (SNOMED preferred, then the lowest target), and its other targets as runners-up."""
+    """Return one target for each id (SNOMED first, then the lowest concept id), with the other targets as runners-up."""
     ordered = targets.sort("id", pl.col("vocabulary_id") != SNOMED, "target")
     return ordered.group_by("id", maintain_order=True).agg(
         pl.col("target").first(), runners_up=pl.col("target").slice(1).cast(pl.String).str.join(" ")

@@ -1,4 +1,4 @@
-"""What the readers of terminology files share: messages that name a file and its setting, and checks for damaged files."""
+"""Functions that all readers of terminology files use: messages that name a file and its setting, and checks for damage."""
 
 import csv
 import gzip
@@ -85,8 +85,7 @@ def _wrong_line(
     path: Path, state: tuple[int, int], separator: bytes, count: int, ends_only: bool
 ) -> tuple[int, int] | None:
     """Return the first line without exactly `count` separators, and how many it has. `state` is there for the cache: a changed file
-    is read anew.
-    """
+    is read anew."""
     with opened(path) as stream:
         packed, line, rest, size = isinstance(stream, gzip.GzipFile), 1, b"", 0
         while chunk := stream.read(AT_ONCE):  # a chunk needs about ten times its size in memory
@@ -123,7 +122,7 @@ def _first_wrong(text: bytes, separator: bytes, count: int) -> tuple[int, int] |
 
 
 def named(path: Path | str, where: str) -> str:
-    """Return a file, and in brackets the setting that names it, for a message."""
+    """Return a file's path for a message, with the setting that names it in brackets."""
     return f"{path} ({where})" if where else str(path)
 
 
@@ -135,7 +134,7 @@ def why(error: Exception) -> str:
 
 
 def beside(path: Path) -> str:
-    """Return what the folder of a missing file holds; empty if the file is there.
+    """Return a sentence on what else the folder of a missing file holds; empty if the file is there.
 
     The text begins with a blank.
     """
@@ -149,7 +148,7 @@ def beside(path: Path) -> str:
 
 
 def other_delimiter(header: list[str]) -> str:
-    """Return what to do about a header that is divided by another character than a comma; empty if it is not.
+    """Return advice on a header whose columns are divided by another character than a comma; empty for other headers.
 
     The text begins with a blank.
     """

@@ -105,8 +105,7 @@ def semantic_types(path: Path) -> pl.DataFrame:
 
 
 def source_version(path: Path, source: str) -> str:
-    """Return the version of a source vocabulary in MRSAB, such as 'SNOMEDCT_US_2025_09_01'. Raises InputError when it is not
-    there."""
+    """Return the version of a source vocabulary in MRSAB, such as 'SNOMEDCT_US_2025_09_01'. Raises InputError if it is missing."""
     with reading(path, SETTINGS[MRSAB]):
         current = scan(path, MRSAB).filter(pl.col("RSAB") == source, pl.col("CURVER") == "Y").select("VSAB").collect()
     if current.is_empty():

@@ -171,7 +171,7 @@ class _Ends:
 
     @classmethod
     def of(cls, table: pa.Table, birth_day: NDArray[np.int32]) -> "_Ends":
-        """Take the windows from a table with the schema `schemas.trajectories`. `birth_day` (W,) is the birth day of each window's
+        """Take the windows from a table with the schema `schemas.trajectories`. `birth_day` (W,) is that of each window's
         patient."""
         _, *rows = Course.of(table).first_and_last()
         vectors = schemas.matrix(table)

@@ -53,7 +53,7 @@ class Course:
         return cls(patient, number, cluster)
 
     def consecutive(self) -> Steps:
-        """Return pairs of windows of one patient that follow each other without a gap."""
+        """Return all steps from one window of a patient to the next, if no window between them is missing."""
         follows = (np.diff(self.patient) == 0) & (np.diff(self.number) == 1)
         left = np.flatnonzero(follows)
         return self.patient[left], left, left + 1

@@ -132,7 +132,7 @@ def _with_absent(concepts: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
 
 
 def _types(concepts: pl.Series, mrsty: str) -> pl.DataFrame:
-    """Return semantic types (cui, tui) of the UMLS. The file is not read when no concept comes from the UMLS."""
+    """Read the semantic types (cui, tui) in the UMLS file `mrsty`. It is not read if no concept comes from the UMLS."""
     if not mrsty or not concepts.str.contains(r"^C[0-9]+$").any():
         return pl.DataFrame(schema={"cui": pl.String, "tui": pl.String})
     return rrf.semantic_types(Path(mrsty))

@@ -32,7 +32,7 @@ class VocabularySettings:
         "Concepts with fewer appearances (patient and day) are dropped. Source: 100 in the published run.", 100, ge=1
     )
     min_patients: int = option(
-        "Concepts of fewer patients are dropped. Source: 0 in the published run. If the model is to be shared, set this to"
+        "Concepts that fewer patients have are dropped. Source: 0 in the published run. If the model is to be shared, set this to"
         " reports.suppress_below before training, or `export model` refuses it: the vocabulary names every concept, and a"
         " concept that hardly anybody has says something about these patients.",
         0,

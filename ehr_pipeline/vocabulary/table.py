@@ -93,7 +93,7 @@ class Vocabulary:
         return {concept.concept: concept.token_id for concept in self.concepts}
 
     def name(self, token_id: int) -> str:
-        """Name of a token."""
+        """Return the name of a token."""
         return SPECIAL_TOKENS[token_id] if token_id < FIRST_CONCEPT else self.concepts[token_id - FIRST_CONCEPT].name
 
 

@@ -1,4 +1,4 @@
-"""Count concepts in the records of the patients that the model learns from; needed when there is a test side."""
+"""Count concepts in the records of the patients that the model learns from, if some patients are left out of training."""
 
 import shutil
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class CountJob:
 
 
 @dataclass(frozen=True)
-class LearnerCounts:
+class TrainingCounts:
     """Results of the count, in scratch files inside the output folder of the vocabulary."""
 
     out: Path
@@ -54,7 +54,7 @@ class LearnerCounts:
 
 def count(
     events: Artifact, sides: Path, learned_from: tuple[str, ...], out: Path, *, workers: int, spread: Spread
-) -> LearnerCounts:
+) -> TrainingCounts:
     """Count the concepts in the mapped `events` of patients whose side is in `learned_from`.
 
     `sides` is a folder of shards (patient_id, side).
@@ -64,7 +64,7 @@ def count(
         for shard in events.files("events")
     ]
     spread(count_bucket, jobs, workers, "counting concepts")
-    return LearnerCounts(out)
+    return TrainingCounts(out)
 
 
 def count_bucket(job: CountJob) -> int:

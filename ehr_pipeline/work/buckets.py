@@ -36,7 +36,7 @@ class Spread(Protocol):
 
 
 def read_once(paths: int = 1) -> Callable[[Callable[[Path], Result]], Callable[[Path], Result]]:
-    """Cache the results of a function for the last `paths` paths, for all buckets, until `let_go_of_all` is called.
+    """Decorate a function of a path: its results for the last `paths` paths are cached, for all buckets, until `let_go_of_all`.
 
     Threads that ask for a path at the same time wait for the first one, so that the file is read only once.
     """
@@ -56,10 +56,10 @@ def read_once(paths: int = 1) -> Callable[[Callable[[Path], Result]], Callable[[
 
 
 def let_go_of_all() -> None:
-    """Empty the caches of `read_once`, because a file that is still open prevents the removal of its folder on a network file
-    system.
+    """Empty the caches of `read_once` and close their files: on a network file system, a folder with an open file cannot be
+    removed.
 
-    The disk space of a removed folder is also freed only when its files are closed.
+    Elsewhere, the disk space of a removed folder is freed only when its files are closed.
     """
     for let_go in _LET_GO:
         let_go()
@@ -97,8 +97,7 @@ def _pool(workers: int) -> Executor:
 
 
 def _end_with_parent() -> None:
-    """Start a thread that ends this worker together with its parent; otherwise the worker would wait forever, and keep its
-    memory."""
+    """Start a thread that ends this worker together with its parent; otherwise it would wait forever, and keep its memory."""
     parent = multiprocessing.parent_process()
     assert parent
 

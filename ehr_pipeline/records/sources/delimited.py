@@ -1,4 +1,4 @@
-"""Files of any layout, whose columns the settings name: OPCRD, and all data without a source module of its own."""
+"""Files of any layout, whose columns the settings name: OPCRD, and all other data without a source module."""
 
 from collections.abc import Iterator
 

@@ -88,7 +88,7 @@ class Meds:
 
 
 def _roles(options: Meds, code: pl.Expr) -> dict[str, pl.Expr]:
-    """Return, for each fact about the patient, which codes give it."""
+    """Return, for each fact about the patient, an expression for the codes that give it."""
 
     def is_code(names: tuple[str, ...]) -> pl.Expr:
         return pl.any_horizontal(
@@ -131,7 +131,7 @@ def _said(options: Meds, rows: pl.DataFrame, below: int) -> Said:
     """Return messages about the first rows of a file: on subjects without a birth, and on codes that may describe the
     subject but are not read in this way.
 
-    What fewer than `below` subjects have is not shown.
+    Codes that fewer than `below` subjects have are not shown.
     """
     read = _by_code(options, rows.filter(pl.col("patient") != ""))
     born = read.filter(pl.col("role") == "birth_date", pl.col("date") != "")["patient"].unique()
@@ -181,9 +181,8 @@ def _snomed_id(text: pl.Expr) -> pl.Expr:
 
 
 def event_code(options: Meds) -> pl.Expr:
-    """Return SNOMED codes as they are, and others as 'SYSTEM:code'. The system ends at '//', '/' or ':'; without one it
-    is 'meds'.
-    """
+    """Return SNOMED codes as they are, and others as 'SYSTEM:code'. The system ends at '//', '/' or ':'; without one it is
+    'meds'."""
     code = pl.col("code")
     snomed = [
         pl.when(code.str.starts_with(prefix)).then(_snomed_id(code.str.strip_prefix(prefix)))
@@ -197,9 +196,8 @@ def event_code(options: Meds) -> pl.Expr:
 
 
 def _events(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return rows of events (line, patient, date, code), and rejected rows: those that have no time and do not describe
-    the patient.
-    """
+    """Return rows of events (line, patient, date, code), and rejected rows: those that have no time and do not describe the
+    patient."""
     others = _by_code(options, rows).filter(pl.col("role").is_null())
     timed = others.filter(pl.col("date") != "")
     timeless = others.filter(pl.col("date") == "").select("line", reason=pl.lit("no_time"))

@@ -75,7 +75,7 @@ def _name(prefix: str) -> str:
 
 
 def _alone(codes: list[str], alike: re.Pattern[str], usual: str) -> tuple[str, ...]:
-    """Return the codes that match a pattern; none if the usual code is there."""
+    """Return the codes that match the pattern `alike`; none if the `usual` code is among the codes."""
     if any(code == usual or code.startswith(f"{usual}//") for code in codes):
         return ()
     return tuple(code for code in codes if alike.match(code))

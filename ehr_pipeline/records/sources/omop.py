@@ -131,7 +131,7 @@ def _full_births(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def files_of(table: str) -> str:
-    """Return the globs of a table's files; upper and lower case are the same. Spark and BigQuery write folders of parts."""
+    """Return globs for the files of a table, in upper or lower case. Spark and BigQuery write folders of parts."""
     shapes = []
     for ending, files in ((".csv", "*.csv*"), (".parquet", "*.parquet")):
         own = f"{table}{ending}*" if ending == ".csv" else f"{table}{ending}"

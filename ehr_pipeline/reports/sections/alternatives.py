@@ -50,7 +50,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def _curve(support: Mapping[int, Mapping[str, Any]], name: str) -> dict[int, float]:
-    """Return a column of `support.csv` by number of clusters, where it is known."""
+    """Return the known values of a column of `support.csv`, by number of clusters."""
     return {n: row[name] for n, row in support.items() if row[name] is not None}
 
 
@@ -84,8 +84,8 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, Any]]:
-    """Compare the methods. Counts are rounded: together with the sizes on the cards, exact counts would reveal the size of a small
-    cluster."""
+    """Read the comparison of methods. Counts are rounded: together with the sizes on the cards, exact ones would reveal the size of
+    a small cluster."""
     counted = ("smallest", "largest", "unassigned")
     return [
         row | {name: disclosure.about(row[name]) for name in counted}
@@ -94,9 +94,8 @@ def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, An
 
 
 def agreements(clusters: Artifact) -> dict[int, tuple[float, float]]:
-    """Return how far random halves of the patients agree, for each number of clusters tried: mean and standard
-    deviation of the adjusted Rand index. Empty if it was not examined.
-    """
+    """Return how far random halves of the patients agree, for each number of clusters tried: mean and standard deviation of the
+    adjusted Rand index. Empty if it was not examined."""
     tried = [row for row in clustering.read_choice(clusters.path) if row["agreement"] is not None]
     return {row["n"]: (row["agreement"], row["agreement_sd"] or 0.0) for row in tried}
 

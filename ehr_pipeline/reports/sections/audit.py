@@ -47,7 +47,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
 
 
 def _on_one_concept(findings: Findings) -> list[Statement]:
-    """Return the warning of clusters that rest on one concept; nothing if there are none."""
+    """Return the warning about clusters that rest on one concept alone; an empty list if there are none."""
     sentence = occlusion.how_many_rest_on_one(findings.resting_on_one, len(findings.numbers))
     return [together(Rate.CLUSTER, [sentence, occlusion.one_concept_means()])] if sentence else []
 
@@ -62,7 +62,8 @@ def _row(
     effect: Effect, *, diseases: bool, ages: bool, predicted: tuple[str, ...], but: Statement | None
 ) -> dict[str, Any]:
     """Return the row of an attribute as text. `diseases` and `ages`: whether vectors contain codes of the diseases, and ages.
-    `predicted`: the attributes that the encoder was trained to predict. `but`: what the effect over all clusters does not tell."""
+    `predicted`: the attributes that the encoder was trained to predict. `but`: a statement about single clusters that the effect
+    over all clusters conceals; None without one."""
     so = say.by_construction(effect, diseases=diseases, ages=ages, predicted=predicted)
     meaning = (say.meaning(effect), so, but)
     return {

@@ -70,7 +70,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def _overlap(findings: Findings) -> dict[str, Any]:
-    """Return the picture of the patients with several diseases, with its words; no picture where none may be shown."""
+    """Return the picture of the patients with several diseases, with its sentences; no picture if none may be shown."""
     diseases = findings.cohort.table.column("diseases").to_pylist()
     found = several_diseases.overlap(diseases, findings.clusters.numbers, findings.disclosure)
     if found is None:
@@ -86,14 +86,14 @@ def _overlap(findings: Findings) -> dict[str, Any]:
 
 
 def _rests_on(findings: Findings, number: int) -> Statement | None:
-    """Return what the vectors of a cluster rest on."""
+    """Return the sentence on the concepts that a cluster's vectors rest on."""
     return occlusion.rests_on(
         findings.occlusion, number, findings.vocabulary, findings.disclosure, verdict=findings.evidence["verdict"]
     )
 
 
 def _with_sentences(card: Mapping[str, Any], verdict: str, findings: Findings) -> dict[str, Any]:
-    """Return what a card shows."""
+    """Return a card with its sentences and drawings, for the template."""
     from_some = card["number"] in findings.of_some_practices
     return {
         "number": card["number"],
@@ -201,8 +201,8 @@ def side_by_side(findings: Findings, shown: Sequence[Mapping[str, Any]]) -> dict
 
 
 def _at_a_glance(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a cluster, as both lists of clusters use it. `sure` and `doubt` hold words, each with the class of its cell
-    and its figure."""
+    """Return a cluster's row for both lists of clusters. `sure` and `doubt` hold words, each with its figure and the cell's CSS
+    class."""
     first: Sequence[tuple[str, str]] = card["diseases"][:1]
     return {
         "number": card["number"],

@@ -58,7 +58,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def _together(findings: Findings, rows: list[dict[str, Any]]) -> Together | None:
-    """Test whether the neighbours in the whole vocabulary are recorded together in visits of held-out patients."""
+    """Test whether concepts and their neighbours (in the whole vocabulary) are recorded together in visits of held-out patients."""
     artifacts, vocabulary = findings.inputs.artifacts, findings.vocabulary
     known = vocabulary.token_of
     pairs = [
@@ -74,8 +74,8 @@ def _together(findings: Findings, rows: list[dict[str, Any]]) -> Together | None
 def type_agreement(
     rows: list[dict[str, Any]], vocabulary: Vocabulary, only: Collection[str] | None = None
 ) -> TypeAgreement | None:
-    """Compute how often neighbours have a type in common with their concept, over the concepts of interest or `only` some of them.
-    None if no concept has a type and a neighbour with a type.
+    """Compute how often neighbours share a type with their concept, over the concepts of interest or `only` some of them. None if
+    no concept with a type has a neighbour with one.
 
     Chance is the share of concepts that have a type in common with the concept, of all other concepts of the vocabulary with a
     type.
@@ -99,8 +99,7 @@ def type_agreement(
 
 
 def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:
-    """Return how far neighbours belong to the same group. A group is left out if too few patients have its concepts for its name to
-    be shown."""
+    """Return how often neighbours belong to the same group of an ontology. Groups that too few patients have are left out."""
     if "ontology" not in concepts.counts:
         return None
     found = read_ontology(concepts.path)
@@ -112,9 +111,8 @@ def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:
 def _neighbours(rows: list[dict[str, Any]], first: Collection[str], named: Collection[str]) -> list[dict[str, Any]]:
     """Return the names of each concept of interest's nearest neighbours in both scopes; concepts in `first` come first.
 
-    Only concepts in `named` are listed, since enough patients have these. Appearances do not show this: thirty may all be of one
-    patient.
-    """
+    Only concepts in `named` are listed, since enough patients have these. Numbers of appearances cannot decide this: all may be of
+    one patient."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row["concept"] in named and row["neighbour"] in named:

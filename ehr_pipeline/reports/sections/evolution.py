@@ -1,4 +1,4 @@
-"""How patients change: a table of clusters in first and last window, moves beyond those expected, and the picture."""
+"""How patients change: a table of their clusters in the first and last window, moves beyond those expected, and a picture."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ COUNTED_FROM = {"record": "the first visit", "age": "birth", "calendar": "1900"}
 
 @dataclass(frozen=True)
 class Move:
-    """A pair of clusters between which patients moved in one direction beyond what is expected of patients like them."""
+    """A pair of clusters between which more patients moved in one direction than expected of similar patients."""
 
     left: int
     entered: int

@@ -93,8 +93,7 @@ def in_no_cluster(findings: Findings) -> Statement:
 
 
 def by_disease(counted: StageCounts) -> list[tuple[str, str]]:
-    """Return the number of patients by disease as text, rounded so coarsely that the numbers do not narrow the range of their sum,
-    and the sum does not narrow the range of any number."""
+    """Return the number of patients by disease as text, rounded so that they and their sum do not narrow each other's range."""
     cohort, disclosure = counted.counts[COHORT], counted.disclosure
     if not counted.rounded or len(cohort["by_disease"]) == 1:
         return [(name, counted.person(number)) for name, number in cohort["by_disease"].items()]
@@ -111,8 +110,7 @@ def by_disease(counted: StageCounts) -> list[tuple[str, str]]:
 
 
 def _stay_wide(ends: Sequence[tuple[int, int]], fewest: int, most: int, below: int) -> bool:
-    """Return whether parts, of which only ranges (`ends`) are shown, do not narrow the range of their sum (`fewest` to `most`), and
-    the sum does not narrow the range of any part."""
+    """Return whether parts, shown as ranges (`ends`), and their sum (`fewest` to `most`) do not narrow each other's range."""
     least, largest = sum(low for low, _ in ends), sum(high for _, high in ends)
     if least > fewest or largest < most:
         return False
@@ -151,8 +149,8 @@ def rows(counted: StageCounts) -> Iterator[dict[str, Any]]:
 
 
 def patients_lost(dropped: Mapping[str, int], more: int, less: int, counted: StageCounts) -> Lost:
-    """Return the patients lost between two numbers, by reason. If there is a single reason, its number is the `difference` of the
-    two numbers."""
+    """Return, by reason, how many patients were lost from one number (`more`) to the next (`less`). A single reason has their
+    `difference`."""
     joined = Guard(counted.disclosure.below).joined({in_words(n, True): People(lost) for n, lost in dropped.items()})
     if len(joined) == 1:
         return ((" or ".join(joined[0][0]), counted.person.difference(more, less)),)
@@ -224,7 +222,7 @@ def patients(counted: StageCounts) -> list[Step]:
 
 
 def _between(words: str, more: int, less: int, counted: StageCounts) -> Lost:
-    """Return the patients lost between two numbers for one reason (`words`); empty if there are none."""
+    """Return the patients lost from one number (`more`) to the next (`less`), with the reason in `words`; empty without a loss."""
     return ((words, counted.person.difference(more, less)),) if more != less else ()
 
 
@@ -304,7 +302,7 @@ def _lost_events(counted: StageCounts) -> dict[str, tuple[int, Mapping[str, Figu
 
 
 def reconciled(counted: StageCounts) -> str:
-    """Explain why diagram and table of stages show different losses before the cohort, although they agree."""
+    """Explain why the diagram and the table of stages show different losses before the cohort, although both are right."""
     dataset, cohort, show = counted.counts[PATIENT_DATASET]["patients"], counted.counts[COHORT], counted.person
     ends = "Events are followed to the data set; after it, patients are chosen, not events."
     if not cohort["dropped"]["not_in_patient_dataset"]:

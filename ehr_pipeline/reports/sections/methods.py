@@ -13,7 +13,7 @@ from ehr_pipeline.tables.asset_names import CLUSTERS, PATIENT_EMBEDDINGS
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """Return the methods, each as one or more statements, without those that this run did not use."""
+    """Return statements on each method that this run used."""
     inputs, rules = findings.inputs, findings.settings
     made = inputs.artifacts[PATIENT_EMBEDDINGS]
     settings, quality = settings_of(made), made.counts["quality"]
@@ -48,5 +48,6 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def confirmed(inputs: Inputs) -> bool:
-    """Return whether the concept profile is restricted to what halves of the visits confirm; with too few patients it is not."""
+    """Return whether the concept profile keeps only the directions on which the halves of the visits agree. With few patients it
+    keeps all."""
     return bool(inputs.artifacts[PATIENT_EMBEDDINGS].counts.get("reliable", {}).get("directions"))

@@ -44,7 +44,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
 
 
 def statements(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclosure) -> list[Statement]:
-    """Say which previous results encoder, vectors and clusters continue; no sentences if the study was made in one go."""
+    """Say which previous results the encoder, the vectors and the clusters continue; nothing if the study was made in one go."""
     encoder, embeddings, clusters = (artifacts[name] for name in (ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS, CLUSTERS))
     trained_on, said = encoder.manifest["inputs"], []
     if trained_on[PATIENT_DATASET] != artifacts[PATIENT_DATASET].data_version:
@@ -89,7 +89,7 @@ def _rule(table: Cells, disclosure: Disclosure) -> Disclosure | None:
 
 
 def _safe(table: Cells, rule: Disclosure, disclosure: Disclosure) -> bool:
-    """Return whether known row and column sums leave each small count of a table (K, L) the full range of small counts."""
+    """Return whether each small count of a table (K, L) could be any small count, for a reader who knows all sums."""
     rows, columns = table.shape
     low, high = np.array(
         [rule.around(count) if count >= rule.below else (0, rule.below - 1) for count in table.ravel().tolist()]

@@ -26,7 +26,7 @@ OF_POOLING = {"all": "all: {chosen:,}", "types": "of chosen types: {chosen:,}", 
 
 @dataclass(frozen=True)
 class Run:
-    """What of this run is compared with the published one."""
+    """The parts of this run that are compared with the published run."""
 
     counted: StageCounts
     metrics: Mapping[str, Any]
@@ -42,7 +42,7 @@ class Run:
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """Return the published and the present value of each quantity."""
+    """Return a row for each quantity, with its value in the published run and in this one."""
     artifacts, settings = findings.inputs.artifacts, findings.settings
     run = Run(
         findings.counted,
@@ -57,7 +57,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def concepts_in_visits(shards: Iterable[Path]) -> dict[int, int]:
-    """Return the number of visits by the number of their concepts."""
+    """Count the visits by their number of concepts."""
     found = np.zeros(0, np.int64)
     for path in shards:
         sizes = np.bincount(np.diff(Shard.read(path).visit_start), minlength=len(found))
@@ -67,7 +67,7 @@ def concepts_in_visits(shards: Iterable[Path]) -> dict[int, int]:
 
 
 def of_the_data(run: Run) -> Iterator[Row]:
-    """Yield the quantities of the records and of the patient data set."""
+    """Yield the rows on the records and on the patient data set."""
     counted, counts = run.counted, run.counted.counts
     person, show = counted.person, counted.disclosure.show
     dataset, split = counts[assets.PATIENT_DATASET], counts[assets.DATA_SPLIT]
@@ -118,7 +118,7 @@ def _few_visits(counted: StageCounts) -> str:
 
 
 def of_the_encoder(run: Run) -> Iterator[Row]:
-    """Yield the quantities of the encoder, its training and its concepts."""
+    """Yield the rows on the encoder, its training and its concepts."""
     encoder, concepts = run.settings[assets.ENCODER_CHECKPOINT], run.settings[assets.CONCEPT_EMBEDDINGS]
     epochs = str(run.metrics["epochs"][-1]["epoch"])
     yield "parameters of the encoder", "12.6 million", f"{run.metrics['parameters'] / 1e6:.2f} million"
@@ -131,7 +131,7 @@ def of_the_encoder(run: Run) -> Iterator[Row]:
 
 
 def of_the_clusters(run: Run) -> Iterator[Row]:
-    """Yield the quantities of the cohort and its clusters."""
+    """Yield the rows on the cohort and its clusters."""
     counts = run.counted.counts
     vectors = counts[assets.PATIENT_EMBEDDINGS]
     pooled = OF_POOLING[vectors["pooling"]].format(chosen=vectors["selected_concepts"])

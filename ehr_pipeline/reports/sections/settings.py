@@ -87,7 +87,7 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
 
 
 def _and_neighbours(pooling: Mapping[str, Any]) -> str:
-    """Return the nearest neighbours that are pooled as well, in words; empty if there are none."""
+    """Return the words for the nearest neighbours that are pooled too; empty if there are none."""
     number = pooling["neighbours"] if pooling["select"] == "list" else 0
     return f" and {counted(number, 'nearest neighbour')} of each" if number else ""
 
@@ -125,7 +125,8 @@ def versions() -> list[tuple[str, str]]:
 
 
 def machines(artifacts: Mapping[str, Artifact]) -> list[tuple[str, str]]:
-    """Return what the machine decided for each asset, such as the precision: (asset, 'device cpu, precision float32')."""
+    """Return, for each asset, the choices that depended on the machine, such as the precision: (asset, 'device cpu, precision
+    float32')."""
     decided = [(name, artifact.manifest.get("machine", {})) for name, artifact in artifacts.items()]
     return [(name, ", ".join(f"{key} {value}" for key, value in each.items())) for name, each in decided if each]
 

@@ -1,4 +1,4 @@
-"""The answers in short."""
+"""The section "In short": who is in the clusters, how reliable that is, and what was lost."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whether the page shows what was planted, on synthetic extracts."""
+"""For synthetic extracts: how far the page agrees with the planted groups."""
 
 from typing import Any
 

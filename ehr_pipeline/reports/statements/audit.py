@@ -76,7 +76,7 @@ def left(effect: Effect) -> Statement | None:
 
 
 def warnings(effects: Sequence[Effect]) -> list[Statement]:
-    """Return a warning for each medium or large effect of an attribute of patients or recording, except disease."""
+    """Return a warning for each medium or large effect, except that of disease."""
     return [
         say(
             "The clusters are associated with {name} ({measure} {value:.2f}, a {words} effect): they may reflect {what} rather"
@@ -111,7 +111,7 @@ def of_some_practices(numbers: Sequence[int]) -> Statement | None:
 
 
 def except_for(numbers: Sequence[int]) -> Statement | None:
-    """Say that an effect over all clusters does not tell of each (`of_some_practices`); None if it does."""
+    """Say that single clusters are exceptions to an effect over all clusters (`of_some_practices`); None if there are none."""
     return say("Single clusters stand out: see above.", Rate.AUDIT) if numbers else None
 
 
@@ -124,7 +124,8 @@ def comes_from_some_practices() -> Statement:
 
 
 def day_that_stands_out(day: tuple[str, float] | None) -> Statement | None:
-    """Say that far more is dated one day of the year than another: its name and its share of the records; None without one."""
+    """Say that far more is dated on one day of the year (its name, its share of records) than on others; None without such a
+    day."""
     if day is None:
         return None
     return say(

@@ -29,7 +29,7 @@ def is_folded(card: Card, verdict: str) -> bool:
 
 
 def folded(card: Card) -> Statement:
-    """Return the line that a folded card leaves on the page."""
+    """Return the line that is shown in place of a folded card."""
     return say(
         "{number} {title} ({size} patients): evidence {evidence}, {stability}",
         Rate.CLUSTER,
@@ -77,7 +77,7 @@ def age(card: Card) -> Statement:
 
 
 def unbroken(share: str) -> Markup:
-    """Return a share that stays on one line: a browser breaks behind the dash of a range."""
+    """Return a share in which a browser does not break the line behind the dash of a range."""
     return markup('<span class="whole">{share}</span>', share=share)
 
 
@@ -128,7 +128,7 @@ def _excess(card: Card) -> str:
 
 
 def _with(word: str, figure: str) -> str:
-    """Return a verdict with its figure."""
+    """Return a word with its figure, if there is one, such as 'stable 0.83 (0.71–0.92)'."""
     return f"{word} {figure}" if figure else word
 
 

@@ -80,7 +80,7 @@ def recorded_together(found: Together | None, patients: str) -> Statement:
 
 
 def types(interest: TypeAgreement | None, own: TypeAgreement | None) -> Statement | None:
-    """Say whether neighbours share semantic types more often than by chance; None without types. `own`: the result for the cohort's
+    """Say whether neighbours share semantic types more often than by chance; None without types. `own`: for the cohort's
     diseases."""
     if interest is None:
         return None

@@ -60,7 +60,7 @@ def _transferred(facts: Mapping[str, Any] | None) -> list[Statement]:
 
 
 def held_out(patients: str) -> Statement:
-    """Say of how many held-out patients the scores are, and that they have no interval."""
+    """Say on how many held-out patients the scores were computed, and that they have no interval."""
     return say(
         "The scores are of the {patients} patients on the validation side, from whom nothing was learned. They have no interval:"
         " take a small difference for none.",

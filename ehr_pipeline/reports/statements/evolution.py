@@ -67,7 +67,7 @@ def picture_alone(facts: Mapping[str, Any]) -> str:
 
 
 def what_windows_can_tell(fewest: int) -> list[Statement]:
-    """Say which moves count as a change and which do not, what cannot be told apart, and explain the sign for hidden numbers."""
+    """Say which moves count as a change, which causes of moves cannot be distinguished, and what stands for hidden numbers."""
     hidden = say(
         "“…” stands for numbers that are not shown: those of fewer than {fewest} patients, unless it is nobody (0), and those"
         " from which such a number could be computed.",
@@ -112,7 +112,7 @@ def named(number: int, card: Mapping[str, Any], verdict: str) -> Statement:
 
 
 def tested(pairs: int, of: int, max_q: float) -> list[Statement]:
-    """Say how many pairs of clusters were tested, `of` all that there are; nothing if none was."""
+    """Say how many (`pairs`) of all pairs of clusters (`of`) were tested; nothing if none was."""
     if not pairs:
         return []
     return [
@@ -135,8 +135,8 @@ def _untested(pairs: int, of: int) -> str:
 
 
 def no_moves(pairs: int, of: int, fewest: int, max_q: float) -> Statement:
-    """Say that none of the tested `pairs` of clusters, `of` all that there are, has more moves in one direction than expected, or
-    that none was tested."""
+    """Say that no tested pair of clusters has more moves in one direction than expected, or that none was tested. `pairs`: how many
+    were tested; `of`: how many there are."""
     if not pairs:
         return say("Too few patients moved between any two clusters to test whether they changed.")
     return say(

@@ -7,7 +7,7 @@ from ehr_pipeline.reports.statements.statement import Statement, percent, say
 
 
 def sides() -> Statement:
-    """Say where patients, events and losses stand in the diagrams."""
+    """Say where the diagrams show patients, events and losses."""
     return say(
         "The drawing follows the patients, with those lost beside the arrows; the drawing of events is folded below it."
     )
@@ -89,5 +89,5 @@ def mapped(coverage: Mapping[str, Any]) -> list[Statement]:
 
 
 def mapped_so_far(coverage: Mapping[str, Any]) -> str:
-    """Return the head of the column that counts up the events."""
+    """Return the head of the column with the cumulative share of events."""
     return f"Events {'mapped or kept' if coverage['kept_events'] else 'mapped'} so far"

@@ -125,7 +125,7 @@ def methods(beyond: str, count: int, max_p: float, tests: tuple[int, int], *, is
 def companions(own: Sequence[int], others: Sequence[int]) -> Statement:
     """Say how many planted companions mark their group's main cluster, and how many companions of other groups do.
 
-    Both arguments are (number, out of how many). Without companions of others, all groups have one main cluster.
+    Both arguments are pairs: how many, and out of how many. If `others` is out of 0, all groups have the same main cluster.
     """
     if not others[1]:
         return say("All groups have the same main cluster, so its marks cannot tell whose companions they are.")

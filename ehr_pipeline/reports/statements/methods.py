@@ -19,7 +19,7 @@ MOST_NAMED = 12
 
 
 def records() -> Statement:
-    """Say what became of the raw rows."""
+    """Say how raw rows were read, rejected and counted."""
     return say(
         "Records: rows with unusable dates, codes or patients were set aside with a reason and are counted above. A visit is a"
         " day with at least one concept."
@@ -159,7 +159,7 @@ def habits(method: str) -> Statement | None:
 
 
 def disease_concepts(concepts: DiseaseConcepts | None) -> Statement | None:
-    """Say how much codes of the cohort's own diseases decide the vectors; None if no list defines the cohort."""
+    """Say how much the codes of the cohort's diseases contribute to the vectors; None if no list defines the cohort."""
     if not concepts:
         return None
     if not concepts.names:

@@ -71,7 +71,7 @@ def alone(found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosur
 
 
 def _single(resting: Mapping[int, str]) -> str:
-    """Return what clusters rest on, in words: a concept, or the mean age too."""
+    """Return words for what clusters rest on: a concept or, for some, the mean age."""
     return "one concept or the mean age" if "mean age" in resting.values() else "one concept"
 
 

@@ -42,7 +42,7 @@ def map_caption(fewest: int) -> Statement:
 
 
 def choose(clusters: int) -> str:
-    """Say how to choose a cluster, and whether the list goes on below what is seen of it."""
+    """Say how to choose a cluster, and whether the list continues below the first screen."""
     more = f" It holds {clusters}: scroll it for all." if clusters > SEEN else ""
     return f"Choose a cluster in the list or on the map.{more}"
 

@@ -9,7 +9,7 @@ NAMED = 3
 
 
 def several(found: Overlap, disclosure: Disclosure) -> Statement:
-    """Say how many patients have several diseases, and which diseases go together most often."""
+    """Say how many patients have several diseases, and which of them occur together most often."""
     pairs = zip(found.sets, found.patients, found.combined, strict=True)
     combined = [(each, count) for each, count, several in pairs if several and each != OTHERS]
     return say(

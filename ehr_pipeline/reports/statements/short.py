@@ -56,7 +56,8 @@ def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> 
 
 
 def alike(*, profile: bool, ages: bool) -> str:
-    """Return why patients are in one cluster. `profile` and `ages`: whether vectors hold a concept profile, and mean ages."""
+    """Return, in words, why patients are in the same cluster. `profile` and `ages`: whether vectors hold a profile, and mean
+    ages."""
     if not profile:
         return "the network takes their records to be alike"
     shares = "their records contain similar concepts in similar shares"
@@ -64,7 +65,7 @@ def alike(*, profile: bool, ages: bool) -> str:
 
 
 def undivided() -> Statement:
-    """Say that there is one cluster only."""
+    """Say that there is only one cluster."""
     return say("All patients are in one cluster: nobody is set apart from others.")
 
 
@@ -98,7 +99,7 @@ def stable(numbers: str) -> Statement:
 
 
 def relied_on(verdict: str, sure: Groups, clusters: int, groups: int) -> Statement | None:
-    """Say which groups of clusters can be relied on; None without evidence of subgroups."""
+    """Say which groups of clusters can be relied on (`sure`, out of so many `groups`); None without evidence of subgroups."""
     if verdict not in ("clear", "weak", "differ"):
         return None
     names = listed(" + ".join(map(str, group)) for group in sure)

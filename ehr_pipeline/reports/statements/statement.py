@@ -57,12 +57,12 @@ class Statement:
         return Statement(Markup(bold + end), self.rate), Statement(Markup(rest.strip()), self.rate)  # noqa: S704  # parts of markup
 
     def __bool__(self) -> bool:
-        """Whether it has any text."""
+        """Whether the statement has any text."""
         return bool(self.text)
 
 
 def say(text: str, rate: Rate = Rate.DESCRIPTION, /, **values: Any) -> Statement:
-    """Write a statement. `text` is HTML of our own with `{fields}`; the values are escaped, unless they are markup.
+    """Write a statement. `text` is trusted HTML with `{fields}`; the values are escaped, unless they are markup.
 
     Characters in values that set the direction of text are shown as codes: in a name from the data, they could reverse the text
     beside it.
@@ -77,7 +77,7 @@ def markup(text: str, **values: Any) -> Markup:
 
 
 def together(rate: Rate, parts: Iterable[Statement | Markup | None]) -> Statement:
-    """Join several statements to one, leaving out empty ones."""
+    """Join several statements into one, leaving out empty ones."""
     return Statement(Markup(" ").join(markup("{part}", part=part) for part in parts if part), rate)
 
 

@@ -30,14 +30,13 @@ class VectorMethod:
 
     @property
     def by_network(self) -> bool:
-        """Whether the network contributes to the vectors: by a part of its own, by the kinship of concepts, or by choosing
-        concepts."""
+        """Whether the network contributes to the vectors: by a part of its own, the kinship of concepts, or choosing concepts."""
         own = not self.settings["profile"] or bool(self.settings["encoder_share"] or self.settings["kinship"])
         return own or (self.pooling == "list" and self.neighbours)
 
 
 def concepts(made: VectorMethod) -> str:
-    """Return which recorded concepts decide a vector."""
+    """Return, in words, the recorded concepts from which a vector is made."""
     chosen = f"{made.chosen:,} of {made.vocabulary:,} concepts"
     near = " or are nearest to one that is" if made.neighbours else ""
     over = {

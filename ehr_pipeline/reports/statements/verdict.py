@@ -45,8 +45,7 @@ def invented(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> Stateme
 
 
 def _missed(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> bool:
-    """Return whether groups were planted within diseases, and the tests, where they could be made, found no evidence of
-    subgroups."""
+    """Return whether the tests missed planted groups: they could be made, but found no evidence of subgroups within diseases."""
     untold = evidence["verdict"] == "none" or (evidence["verdict"] == "differ" and evidence["traits"]["p"] is not None)
     return bool(untold and planted["groups"] > 1 and planted["disease"] < 1)
 
@@ -255,7 +254,7 @@ def headline(verdict: str, standing: Standing) -> Statement:
 
 
 def only_some(verdict: str) -> Statement | None:
-    """Warn that weak evidence does not hold for everybody; None if the evidence is clear."""
+    """Warn that weak evidence does not apply to every patient; None if the evidence is clear."""
     return say("The division holds for some patients only: look at each cluster below.") if verdict == "weak" else None
 
 

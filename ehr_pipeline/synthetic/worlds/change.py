@@ -1,6 +1,7 @@
-"""Patients who change from one group to another on a known day; and a world with two groups that differ by age, without changes.
+"""Two mechanisms: patients who change from one group to another on a known day; and two groups that differ by age, without any
+change.
 
-Patients have the findings of their group again and again, at visits that other mechanisms made. Findings and rates are invented.
+Patients have the findings of their group again and again, at visits that other mechanisms created. Findings and rates are invented.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Codes by their row in the demo's code table, with how often each is recorded for a registered patient in a year."""
+"""Codes by their row in the demo's code table, with the yearly rate at which each is recorded for a registered patient."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -85,7 +85,7 @@ class Consultations(Mechanism):
     name = "consultations"
 
     def __init__(self, diagnoses: Diagnoses, book: Codebook, elsewhere: NDArray[np.int64]) -> None:
-        """Tabulate the episodes. `elsewhere` holds the rows of codes that other mechanisms record, so that this one does not."""
+        """Tabulate the episodes. `elsewhere`: rows of codes that other mechanisms record instead of this one."""
         self.diagnoses, self.book = diagnoses, book
         episodes = read_table("episodes")
         self.episode = book.rows(row["code"] for row in episodes)
@@ -98,13 +98,13 @@ class Consultations(Mechanism):
 
     @cached_property
     def _rates(self) -> Floats:
-        """Consultations a year of healthy people by sex and whole year of age (2, 100)."""
+        """Return the consultations a year of healthy people, by sex and whole year of age (2, 100)."""
         bands = np.searchsorted(AGE_BANDS, AGES + 0.5, side="right")
         return np.array([np.array(rates)[bands] for _, rates in CONSULTATIONS])
 
     @cached_property
     def _for_diagnoses(self) -> Floats:
-        """Further consultations a year for chronic illness, by sex and whole year of age (2, 100)."""
+        """Return the further consultations a year for chronic illness, by sex and whole year of age (2, 100)."""
         known = [
             sum(np.interp(AGES + 0.5, CURVE_AGES, row.prevalence_by_age(women)) for row in self.diagnoses.rows)
             for women in (True, False)

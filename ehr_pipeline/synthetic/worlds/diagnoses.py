@@ -65,7 +65,7 @@ class Diagnosis:
 
     @cached_property
     def reached(self) -> Floats:
-        """Of the people who will ever have the diagnosis, the share who have it by each of AGES (ages,)."""
+        """Among the people who will ever have the diagnosis: the share who have it by each of AGES (ages,)."""
         ages = np.array(self.onset_ages)
         first, last = (
             (PROBITS[1] - PROBITS[0]) / (ages[1] - ages[0]),
@@ -142,7 +142,7 @@ class Diagnoses:
         return [factor for factor in self.factors if factor.diagnosis == name]
 
     def cumulative_hazard(self, name: str, women: bool) -> Floats:
-        """Return the cumulative hazard by each of AGES (ages,) of people without any factor, such that the population has the
+        """Return the cumulative hazard by each of AGES (ages,) of people without any factor, which gives the population its
         prevalence.
 
         With a gamma frailty of variance v, S = (1 + v H)^(-1/v). The hazard of the population is divided by the mean hazard ratio

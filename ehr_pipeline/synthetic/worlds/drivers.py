@@ -39,7 +39,7 @@ class Outcome:
 
     @property
     def among_both(self) -> bool:
-        """Whether the AUROC is that among patients with both A and B, and not among all patients."""
+        """Whether the AUROC is defined among patients with both A and B, and not among all patients."""
         return self.driver == "order"
 
 
@@ -64,7 +64,7 @@ OUTCOMES = (
 
 @dataclass(frozen=True)
 class Drivers:
-    """The planted events of a block from which the state on each index day follows."""
+    """The planted events of a block, which determine the state of each driver on each index day."""
 
     findings: dict[str, tuple[Numbers, Numbers]]
     """For each finding, the patient and the day of each event."""

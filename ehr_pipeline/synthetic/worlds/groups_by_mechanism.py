@@ -1,10 +1,9 @@
 """Groups of patients with a skin disease, which differ by one mechanism: count, age, order, interval, visit, recurrence, or code.
 
 Each mechanism has two groups, except 'synonyms' (by code), which has three. Findings are added to visits that other parts of the
-world made. Except in 'counts' (by count), findings are equally frequent in all groups of a mechanism, so neither counts of
+world created. Except in 'counts' (by count), findings are equally frequent in all groups of a mechanism, so neither counts of
 findings nor the number of visits distinguish the groups. Patients with too few visits belong to no group. Findings and rates are
-invented.
-"""
+invented."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -217,7 +216,7 @@ class SubtleGroups(Mechanism):
 
 
 def _by_age(block: Block, which: Numbers) -> Numbers:
-    """Divide the patients who have a group in `which` anew, by age.
+    """Divide by age, in place of the groups in `which`, the patients who have a group there.
 
     The group is 0 if the whole record is before the age YOUNG, 1 if it is after the age OLD, and otherwise NOBODY.
     """

@@ -66,7 +66,7 @@ class Events:
 
 @dataclass
 class Block:
-    """The patients with `numbers`. The mechanisms of a plan add to them one after the other.
+    """A block of patients, to which the mechanisms of a plan add one after the other.
 
     `people` holds columns of length BLOCK. `onset` is the day on which a diagnosis begins and `known` the day on which it is first
     recorded, infinity for never: (BLOCK, diagnoses). `hazard_ratio` holds, by name of a diagnosis, a factor (BLOCK,) that
@@ -109,7 +109,7 @@ class Block:
         self.parts.append(Events.of(person, day, code))
 
     def registered(self, person: NDArray[np.integer], day: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Return whether each `day` lies within the registration of the `person` beside it; both (events,)."""
+        """Return whether each `day` lies within the registration of the `person` at the same index; both (events,)."""
         inside: NDArray[np.bool_] = (day >= self.days("start")[person]) & (day <= self.days("end")[person])
         return inside
 
@@ -133,8 +133,8 @@ class GroupRow:
 
 
 class Mechanism:
-    """One cause of what is in the records. For each block, a hook is called once for every mechanism of a plan before the next
-    hook is called.
+    """One cause of recorded events, such as laboratory tests. For each block, each hook is called for all mechanisms of a plan
+    before the next hook.
 
     The order of the hooks is `people`, `onsets`, `events`, `recording`.
     """

@@ -38,7 +38,7 @@ visits a year after the first one."""
 
 
 def codes_of_kind(book: Codebook, endings: tuple[str, ...], ranks: range) -> Numbers:
-    """Return rows of codes with a concept whose names end in one of `endings`, among those whose rank by usage is in `ranks`."""
+    """Return the rows of codes that have a concept, a name that ends in one of `endings`, and a rank by usage in `ranks`."""
     here = [row for row in ranks if book.names[row].endswith(endings) and book.concept(row)]
     return np.array(here, np.int64)
 
@@ -106,7 +106,7 @@ class Practices(Mechanism):
 
     @cached_property
     def _preferred(self) -> list[Numbers]:
-        """For each diagnosis with synonyms, each practice's preferred synonym (practices,)."""
+        """Return, for each diagnosis with synonyms, each practice's preferred synonym (practices,)."""
         rng = keyed(self.seed, f"{self.name}: habits")
         return [rng.choice(rows, len(PRACTICES)) for rows in self.synonyms]
 

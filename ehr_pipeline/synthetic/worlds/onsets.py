@@ -70,7 +70,7 @@ class Onsets(Mechanism):
 
     @cached_property
     def _hazards(self) -> dict[str, tuple[Floats, Floats]]:
-        """By diagnosis, the cumulative hazards of women and of men by AGES."""
+        """Return, by diagnosis, the cumulative hazards of women and of men by AGES."""
         return {
             name: (
                 self.diagnoses.cumulative_hazard(name, True) / self.mean_ratio.get(name, 1.0),

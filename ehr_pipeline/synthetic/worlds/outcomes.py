@@ -44,7 +44,7 @@ LEAK = ("pneumonia", "170609005", 0.9)
 def weighted_auroc(score: Floats, cases: Floats, controls: Floats) -> float:
     """Return the chance that a case has a higher score than a control; ties count half.
 
-    `cases` and `controls` (n,) are the weights with which each score counts as that of a case, and as that of a control.
+    `cases` and `controls` (n,) are the weights of each score among the cases, and among the controls.
     """
     values, place = np.unique(score, return_inverse=True)
     case, control = (np.bincount(place, weight, len(values)) for weight in (cases, controls))
@@ -58,7 +58,7 @@ def yearly(monthly: Floats) -> Floats:
 
 
 def _chance(outcome: Outcome, base: float, strength: float, score: Floats) -> Floats:
-    """Return the chance in each month.
+    """Return the chance that an outcome happens in a month, from the `score` of its driver.
 
     If the driver is an order, the factors of the two orders (A first, B first) average 1, so that having both is not informative.
     """
@@ -159,7 +159,7 @@ class Outcomes(Mechanism):
         block.truth["risk"], block.truth["outcomes"] = pl.concat(risks), pl.concat(outcomes)
 
     def simulate(self, block: Block, drivers: Drivers, outcome: Outcome) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Draw an outcome: a table of the risk on each index day, and a table of who has it when."""
+        """Draw an outcome. Returns a table of the risk on each index day, and a table of who has the outcome, and when."""
         rng = block.rng(f"outcomes: {outcome.name}")
         base, strength = self.strengths[outcome.name]
         monthly = _chance(outcome, base, strength, driving.score(block, drivers, outcome))
@@ -214,8 +214,7 @@ class Outcomes(Mechanism):
     @cached_property
     def strengths(self) -> dict[str, tuple[float, float]]:
         """Base hazard and strength of each outcome. They are calibrated on the reference patients, and so are the same for all
-        seeds.
-        """
+        seeds."""
         blocks = list(self._reference())
         found = {}
         for outcome in OUTCOMES:

@@ -53,7 +53,7 @@ class Population(Mechanism):
 
     @cached_property
     def _cells(self) -> list[Floats]:
-        """Cumulative shares over (sex, status, age): one table for patients of each skin disease, the last for all others."""
+        """Return cumulative shares over (sex, status, age): a table for each skin disease, then one for all others."""
         ages = np.arange(100) + 0.5
         leaving = np.interp(ages, [0, 18, 22, 32, 45, 100], [1.2, 1.0, 3.0, 2.0, 0.7, 0.5])
         dying = np.exp(0.09 * ages)  # doubles every eight years

@@ -111,7 +111,7 @@ class Sites(Mechanism):
     name = "sites"
 
     def __init__(self, book: Codebook, taken: Numbers) -> None:
-        """`taken`: rows of codes that have a meaning in some plan, and so cannot be synonyms at the second site."""
+        """Draw the synonyms and factors. `taken`: rows of codes that have a meaning in some plan, and so cannot be synonyms."""
         self.book = book
         self.second = np.arange(len(PRACTICES)) >= len(PRACTICES) // 2
         rng = keyed(0, self.name)

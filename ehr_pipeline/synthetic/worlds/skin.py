@@ -123,8 +123,7 @@ def mean_ratios(diagnoses: Diagnoses) -> dict[str, float]:
 
 def group_shares(disease: str, age: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the indices of a disease's groups (groups,), and the share of each group among patients with the disease at each `age`
-    (people, groups).
-    """
+    (people, groups)."""
     numbers = np.array([number for number, group in enumerate(GROUPS) if group.disease == disease])
     groups = [GROUPS[number] for number in numbers]
     weights = np.stack([g.weight * np.exp(-(((age - g.ages[0]) / g.ages[1]) ** 2) / 2) for g in groups], axis=1)
@@ -190,7 +189,7 @@ class SkinGroups(Mechanism):
         )
 
     def _disease(self, block: Block) -> NDArray[np.int64]:
-        """Return the disease for which a patient was chosen, or else the first recorded one of the five, or NOBODY (BLOCK,)."""
+        """Return the skin disease of each patient (BLOCK,): the one chosen for, else the one recorded first; or NOBODY."""
         columns = [self.diagnoses.index(name) for name in SKIN_DISEASES]
         known = block.known[:, columns]
         first = np.where(np.isfinite(known).any(axis=1), known.argmin(axis=1), NOBODY)

@@ -1,4 +1,4 @@
-"""Patients' visits, so that a mechanism can record events at some of them without adding visits; and labels of its groups."""
+"""Patients' visits, at which a mechanism can record events without adding visits; and the labels of its groups."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ class Visits:
 
     @classmethod
     def of(cls, block: Block) -> "Visits":
-        """Return the visits that earlier mechanisms have made."""
+        """Return the visits of the events that earlier mechanisms recorded."""
         events = Events.joined(block.parts)
         events = events.where(block.registered(events.person, events.day))
         key = np.unique(events.person.astype(np.int64) * 2**20 + events.day + 2**18)

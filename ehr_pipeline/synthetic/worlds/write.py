@@ -169,7 +169,7 @@ class Tables:
 
 
 def readme(plans: Sequence[str], mechanisms: Sequence[Mechanism]) -> str:
-    """Markdown that describes the tables of the truth folder, column by column."""
+    """Return Markdown that describes the tables of the truth folder, column by column."""
     tables = {"people.parquet": PEOPLE}
     for mechanism in mechanisms:
         for name, columns in mechanism.truth.items():

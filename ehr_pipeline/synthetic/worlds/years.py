@@ -65,7 +65,7 @@ class Years:
 
 
 def within(counts: NDArray[np.integer]) -> Numbers:
-    """For events in runs of these lengths, the index of each event within its run, from 0."""
+    """Return, for events in runs of these lengths, the index of each event within its run, from 0."""
     ends = np.cumsum(counts)
     numbers: Numbers = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
     return numbers
