@@ -4,7 +4,7 @@ from ehr_pipeline.disclosure.kinds import Declared, People, Score, ShareOf, SumO
 from ehr_pipeline.tables.asset_names import CLUSTERS
 
 ALL = SumOf("smallest")
-"""The number of patients in clusters. It is the sum of the clusters' sizes, which the page shows exactly."""
+"""The number of patients in clusters: the sum of the clusters' sizes, which the page shows exactly."""
 COUNTED: dict[str, Declared] = {
     CLUSTERS: {
         "rows_in": ALL,
@@ -15,7 +15,7 @@ COUNTED: dict[str, Declared] = {
         "eigenvectors": Things,
         "graph": Things,
         "agreement_with_*": Score,
-        # The excess over the share expected by chance would reveal the exact share recognised.
+        # Together with the share expected by chance, the excess would reveal the exact share recognised.
         "split_half": {"recognised": ShareOf("kept", ALL), "expected": Score, "excess": None, "verdict": Things},
         "*": People,
     }

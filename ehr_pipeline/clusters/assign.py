@@ -1,8 +1,8 @@
-"""Assign new patients to clusters without clustering again, by majority vote of the nearest clustered patients.
+"""Assign new patients to existing clusters by majority vote of their nearest clustered patients.
 
-The artifact stores the data for this in `model/`: the vectors of clustered patients (at most 50,000, drawn at random), the
-numbers of their clusters, and their places on the map. It contains no ids, but it is patient data. Next to it, `voters.arrow`
-lists the ids of these patients, so that patients who withdraw can be removed.
+The artifact keeps in `model/` what this needs: the vectors of clustered patients (at most 50,000, drawn at random), their cluster
+numbers and their places on the map. It holds no ids, but it is patient data. Beside it, `voters.arrow` lists the ids of these
+patients, so that patients who opt out can be removed.
 
     ehr-pipeline embed  --model CHECKPOINT --extract FOLDER --out vectors.arrow
     ehr-pipeline assign --vectors vectors.arrow --out assigned.arrow
@@ -36,7 +36,7 @@ class Model:
     unit: Vectors
     """Unit vectors (m, D)."""
     numbers: Labels
-    """Numbers of their clusters (m,)."""
+    """Their cluster numbers (m,)."""
     points: Vectors
     """Their places on the map (m, 2)."""
     ids: pa.Array
@@ -62,7 +62,7 @@ class Model:
         )
 
     def only(self, present: pa.Array) -> "Model":
-        """Drop the patients who are no longer `present`. Raises UserError when no patient is left."""
+        """Return the model without patients who are not in `present`. Raises UserError if no patient is left."""
         here = pc.is_in(self.ids, value_set=present)
         flags = here.to_numpy(zero_copy_only=False)
         if not flags.any():
@@ -73,7 +73,7 @@ class Model:
         return Model(self.unit[flags], self.numbers[flags], self.points[flags], self.ids.filter(here))
 
     def write(self, out: Path) -> None:
-        """Write `model/`, and the ids of the patients in it to `voters.arrow`."""
+        """Write `model/`, and the ids of its patients to `voters.arrow`."""
         columns = {
             "cluster": pa.array(self.numbers, pa.int32()),
             "x": pa.array(self.points[:, 0], pa.float32()),
@@ -85,10 +85,10 @@ class Model:
 
 
 def vote(found: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, NDArray[np.float32]]:
-    """Return the most frequent label (m,) among the neighbours (m, k), and its share of the votes (m,). In a tie, the lowest label
-    wins.
+    """Return, for m patients, the most frequent label (m,) among their k neighbours, and its share of the votes (m,).
 
-    An entry of -1 among the neighbours does not vote. All labels (n,) are below `count`.
+    `found` (m, k) are the neighbours' rows in `labels` (n,), -1 where there is none. All labels are below `count`. In a tie, the
+    lowest label wins.
     """
     votes = np.zeros((len(found), count), np.float32)
     voters = found >= 0
@@ -98,9 +98,9 @@ def vote(found: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, 
 
 
 def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) -> tuple[Labels, NDArray[np.float32]]:
-    """Return cluster numbers (m,) for new vectors (m, D), and the share (m,) of the voters that agree.
+    """Return cluster numbers (m,) for new vectors (m, D), and the share (m,) of voters who agree.
 
-    The voters of a new vector are its nearest neighbours among the clustered vectors (n, D).
+    The voters are each new vector's nearest neighbours among the clustered unit vectors (n, D).
     """
     names, labels = np.unique(numbers, return_inverse=True)
     found = nearest_of(unit_length(vectors), unit, min(neighbours, len(unit)))
@@ -122,15 +122,16 @@ def nearest_others(vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neig
 
 
 def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts:
-    """Write patient_id, cluster and support (share of neighbours that agree) of embedded patients. Returns the counts.
+    """Write the cluster of each embedded patient to a table: patient_id, cluster, support (share of the neighbours in it). Return
+    counts.
 
-    Raises InputError for vectors that cannot be compared with the clustered ones, and UserError when `out` exists but is no file.
+    Raises InputError for vectors that cannot be compared with the clustered ones, and UserError if `out` exists but is no file.
     """
     publishing.refuse_taken(out, replace=True)
     if not vectors.is_file():
         raise InputError(f"{vectors}: there is no such file. --vectors names what `ehr-pipeline embed` wrote.")
     model = schemas.read(clusters.file(MODEL))
-    # Copied, because torch needs writable arrays.
+    # A copy, because torch needs writable arrays.
     known, table = schemas.matrix(model).copy(), _embedded(vectors)
     new = schemas.matrix(table).copy()
     if new.shape[1] != known.shape[1]:

@@ -1,5 +1,4 @@
-"""The baseline, which needs no model: vectors are made from the square roots of concept counts by truncated SVD, and are clustered
-in the same way."""
+"""Make the baseline's vectors, which need no model: truncated SVD of the square roots of concept counts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,8 @@ def visits(
     vocabulary_size: int,
     part: Callable[[Path, Shard], Shard] = lambda path, shard: shard,
 ) -> csr_array:
-    """Number of visits of each patient with each concept (n, V), in the cohort's order; `part` is a function that may cut each
-    shard, for example to one half of the visits."""
+    """Return how many visits of each patient have each concept (n, V), in the cohort's order. `part` may reduce each shard, for
+    example to one half of the visits."""
     counts = []
     for path in dataset:
         shard, patients = part(path, Shard.read(path)), cohort.rows(path.name)
@@ -33,7 +32,7 @@ def visits(
 
 
 def vectors(counts: csr_array, components: int, seed: int) -> NDArray[np.float32]:
-    """Truncated SVD of square-rooted counts (patients, components)."""
+    """Return vectors (n, components): a truncated SVD of the square roots of counts (n, V)."""
     rooted = counts.sqrt()
     used = np.flatnonzero(np.diff(rooted.tocsc().indptr))
     size = min(components, len(used) - 1, rooted.shape[0] - 1)

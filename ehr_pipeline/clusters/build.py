@@ -79,11 +79,11 @@ def build(
     earlier: Artifact | None = None,
     clustered: Artifact | None = None,
 ) -> Counts:
-    """Cluster the embedded patients. Returns sizes and agreement figures. Raises UserError when there are too few patients.
+    """Cluster the embedded patients. Return sizes and measures of agreement. Raises UserError if there are too few patients.
 
-    A cluster that matches a cluster in the artifact `earlier` keeps that cluster's number. If `clustered` is given, which is an
-    artifact in the same space, nothing is clustered again: patients whose vectors have not changed keep their cluster in that
-    artifact, and all others are assigned to one of its clusters.
+    A cluster that matches one of the artifact `earlier` keeps its number. With `clustered`, an artifact whose vectors are
+    comparable, nothing is clustered again: patients with unchanged vectors keep their cluster, and all others are assigned to one
+    of its clusters.
     """
     embeddings = artifacts[PATIENT_EMBEDDINGS]
     vectors = (embedded := Vectors.read(embeddings)).all()
@@ -131,13 +131,13 @@ def build(
 
 
 def machine(_: Path) -> Mapping[str, str]:
-    """The number format in which this machine searches for neighbours. Machines with different formats may rank 1 pair of patients
-    in 500 million differently (`clusters.scores`)."""
+    """Return which number format this machine uses to search for neighbours. Between formats, about 1 pair of patients in 500
+    million may be ranked differently (`clusters.scores`)."""
     return {"neighbours": "int8" if scores.multiplies_bytes() else "float32"}
 
 
 def _table(people: pa.Table, divided: Division, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> Clusters:
-    """Table of the patients: their attributes, clusters and places on the map."""
+    """Return the table of patients with their attributes, clusters and places on the map."""
     columns = {
         "cluster": pa.array(divided.numbers[divided.labels], pa.int32()),
         "stability": pa.array(divided.stability, pa.float32(), from_pandas=True),
@@ -161,8 +161,8 @@ def _marks(
     counts: csr_array,
     neighbours: int,
 ) -> None:
-    """Write the concepts that mark each cluster, and the groups of clusters. `counts` (n, V) are the numbers of visits with each
-    concept in the whole records."""
+    """Find and write the concepts that distinguish each cluster, and the groups of clusters. `counts` (n, V) are numbers of visits
+    with each concept in whole records."""
     both, (one, other) = evidence.votes(vectors, divided.labels, halves, neighbours)
     roots = [root_shares(half.counts[both]) for half in halves]
     tested, alike = Halves((one, other), (roots[0], roots[1])), Alike.of(people).among(both)
@@ -179,7 +179,7 @@ def compared_records(
     halves: tuple[evidence.Half, evidence.Half],
     seed: int,
 ) -> trait_correlations.Records:
-    """The half records of patients, both in and outside the cohort, who have a pooled concept in each half."""
+    """Return the half records of the patients, in or outside the cohort, who have a pooled concept in both halves."""
     others = patients.others(artifacts, seed)
     more = [others.visits(others.part(name, seed)) for name in HALVES]
     counts = [csr_array(vstack([half.counts, other], format="csr")) for half, other in zip(halves, more, strict=True)]
@@ -205,7 +205,7 @@ def _compare(
     embeddings: Artifact,
     seed: int,
 ) -> None:
-    """Write how far the clusters agree with planted groups, if there are any, and what each part of the method contributes."""
+    """Write the agreement with planted groups, if there are any, and what each part of the method contributes."""
     groups = planted.PlantedGroups.read(Path(settings.truth)) if settings.truth else None
     if groups and not groups.companions:
         json_files.write(out / planted.AGREEMENT, {"groups": 0})
@@ -238,18 +238,18 @@ def _compare(
 
 @dataclass(frozen=True)
 class Patients:
-    """Patients of the data set: either the embedded patients, in the order of their vectors, or patients outside the cohort."""
+    """Patients of the data set: the embedded ones in the order of their vectors, or patients outside the cohort."""
 
     dataset: list[Path]
     """Shards of the data set."""
     cohort: Cohort
     embeddings: Artifact
     pooled: NDArray[np.float32]
-    """1 for each token id (V,) that is pooled into vectors, else 0."""
+    """1 for each token id (V,) that is pooled into patient vectors, else 0."""
 
     @classmethod
     def of(cls, artifacts: Mapping[str, Artifact], ids: pa.Array) -> "Patients":
-        """The patients `ids`."""
+        """Return the patients `ids`."""
         embeddings = artifacts[PATIENT_EMBEDDINGS]
         pooled = np.zeros(Vocabulary.read(artifacts[VOCABULARY].path).size, np.float32)
         pooled[pooled_tokens(embeddings.path)] = 1
@@ -257,12 +257,13 @@ class Patients:
         return cls(artifacts[PATIENT_DATASET].files("patients"), cohort, embeddings, pooled)
 
     def visits(self, part: Callable[[Path, Shard], Shard] = lambda path, shard: shard) -> csr_array:
-        """Number of visits (n, V) with each pooled concept; `part` may cut each shard to a part."""
+        """Return the number of visits (n, V) with each pooled concept. `part` may reduce each shard, for example to one half of the
+        visits."""
         counts = baseline.visits(self.dataset, self.cohort, len(self.pooled), part)
         return counts.multiply(self.pooled).tocsr()
 
     def half(self, folder: str, seed: int) -> evidence.Half:
-        """One half of the records (`folder`), divided as in `embeddings.embed`."""
+        """Return one half of the records, named by the `folder` of its vectors, divided as in `embeddings.embed`."""
         vectors = Vectors.read(self.embeddings, folder)
         there = align.rows(self.cohort.ids, vectors.ids) >= 0
         placed = np.zeros((len(there), vectors.width), np.float32)
@@ -271,7 +272,7 @@ class Patients:
         return evidence.Half(placed, self.visits(self.part(folder, seed)), there)
 
     def part(self, folder: str, seed: int) -> Callable[[Path, Shard], Shard]:
-        """A function that cuts a shard to one half of these patients' visits."""
+        """Return a function that reduces a shard to one half of these patients' visits."""
 
         def part(path: Path, shard: Shard) -> Shard:
             first = first_half(path, shard, self.cohort.rows(path.name), seed)
@@ -280,7 +281,7 @@ class Patients:
         return part
 
     def others(self, artifacts: Mapping[str, Artifact], seed: int) -> "Patients":
-        """Patients of the data set outside the cohort, at most MOST_OTHERS, drawn at random from each shard."""
+        """Return at most MOST_OTHERS patients outside the cohort, drawn at random from each shard."""
         known, rng = Cohort.read(artifacts[COHORT].path), np.random.default_rng([seed, 0x07E5])
         parts = [schemas.COHORT.empty_table()]
         for path in self.dataset:
@@ -296,8 +297,8 @@ class Patients:
         return replace(self, cohort=Cohort(pa.concat_tables(parts)))
 
     def described(self) -> pa.Table:
-        """The table of the patients' attributes. Added are the disease, the age at the last visit, the mean age over the record,
-        the record's TIMES, and the numbers of concepts and visits."""
+        """Return the patients' attributes as a table, with disease, age at the last visit, mean age over the record, TIMES, and
+        numbers of concepts and visits."""
         parts = []
         for path in self.dataset:
             shard, table, rows = Shard.read(path), schemas.read(path), self.cohort.rows(path.name)
@@ -326,6 +327,6 @@ class Patients:
 
 
 def _everybody(dataset: Artifact) -> pa.Array:
-    """Ids of all patients of the data set."""
+    """Return the ids of all patients of the data set."""
     ids = [schemas.read(path, ["patient_id"]).column("patient_id") for path in dataset.files("patients")]
     return pa.concat_arrays([chunk for column in ids for chunk in column.chunks])

@@ -1,8 +1,8 @@
-"""Stability of the clusters: random halves of the patients are clustered again and compared (Hennig 2007, Computational
-Statistics and Data Analysis 52(1): cluster-wise assessment by the Jaccard coefficient, with the subset scheme).
+"""Measure how stable clusters are, by clustering random subsets of the patients again (Hennig 2007, Computational Statistics and
+Data Analysis 52(1): Jaccard coefficient of each cluster, with subsets).
 
 Subsets are used instead of bootstrap samples, because a patient drawn twice would be its own nearest neighbour and change the
-graph. A stable cluster is found in other samples too, but need not mean anything (see `evidence`).
+graph. A stable cluster reappears in other samples, which does not make it meaningful (see `evidence`).
 """
 
 from collections.abc import Iterator
@@ -28,8 +28,7 @@ FEWEST = 30
 
 @dataclass(frozen=True)
 class Sampling:
-    """How subsets are drawn and clustered: the number of subsets, the largest number of patients in each, and the number of
-    neighbours in the graph."""
+    """How subsets are drawn and clustered: number of subsets, most patients in each, and number of neighbours in the graph."""
 
     count: int
     patients: int
@@ -44,21 +43,21 @@ class Trust:
     clusters: Shares
     """Mean Jaccard coefficient of each cluster (clusters,); NaN if no subset held any of the cluster's patients."""
     spread: Shares
-    """The coefficients (2, clusters) between which the middle 95 % of the subsets lie; NaN as above. They show how much the subsets
-    differ. They are no confidence interval, because the subsets share patients."""
+    """2.5th and 97.5th percentile (2, clusters) of the coefficient over subsets; NaN as above. They are not a confidence interval,
+    because the subsets share patients."""
     patients: Shares
-    """Share of a patient's subsets that put the patient into the cluster matching their own (n,); NaN for a patient in no
-    subset."""
+    """For each patient (n,), the share of the patient's subsets in which the patient is in the matching cluster; NaN for a patient
+    in no subset."""
     over_n: Shares
-    """Adjusted Rand index (subsets, numbers of clusters) between a subset's clusters and the clusters of all patients, for 2, 3,
-    … clusters."""
+    """Adjusted Rand index (subsets, numbers of clusters) between the clusters of a subset and those of all patients, for 2, 3, …
+    clusters."""
     strength: Shares
     """Prediction strength (pairs of subsets, numbers of clusters), for 2, 3, … clusters; NaN where it cannot be computed."""
 
 
 def subsets(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
-    """Yield the sorted rows of random subsets. Each subset holds half of the n patients, or as many as are allowed if that is
-    fewer. Patients are drawn equally often: over all subsets, the numbers of draws of any two patients differ by at most 1."""
+    """Yield the sorted rows of random subsets of n patients: half of them each, or the allowed number if that is lower. All
+    patients are drawn equally often: over all subsets, two patients' numbers of draws differ by at most 1."""
     rng = np.random.default_rng([sampling.seed, 0x57AB])
     size, waiting = min(n // 2, sampling.patients), np.zeros(0, np.int64)
     for _ in range(sampling.count):
@@ -74,7 +73,7 @@ def subsets(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
 def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, sampling: Sampling) -> Trust:
     """Cluster subsets of unit vectors (n, D) and compare the results with the clusters (n,) that `method` found for all patients.
 
-    `whole` is the spectrum of all patients; its number of coordinates is the largest number of clusters examined.
+    `whole` is the spectrum of all patients; it has as many coordinates as the largest number of clusters to examine.
     """
     n, count, most = len(unit), int(labels.max()) + 1, whole.coordinates.shape[1]
     by_n = [whole.labels(number) for number in range(2, most + 1)]
@@ -126,8 +125,8 @@ def _strength(unit: Vectors, one: Divided, other: Divided, neighbours: int) -> l
 
 
 def least_together(clusters: Labels, predicted: Labels) -> float:
-    """Return the smallest share, over all `clusters` (n,) of two patients or more, of a cluster's pairs of patients that are also
-    together in `predicted` (n,)."""
+    """Return the smallest share, over all `clusters` (n,) with at least two patients, of a cluster's pairs of patients that are
+    also together in `predicted` (n,)."""
     counts = np.zeros((int(clusters.max()) + 1, int(predicted.max()) + 1))
     np.add.at(counts, (clusters, predicted), 1)
     size = counts.sum(axis=1)
@@ -151,7 +150,7 @@ def jaccard(one: Labels, other: Labels, count: int | None = None) -> Shares:
 
 
 def words(stability: float, unstable_below: float) -> str:
-    """Describe a coefficient in one word."""
+    """Return a coefficient as a word: stable, doubtful, unstable or untested."""
     if not np.isfinite(stability):
         return "untested"
     return "unstable" if stability < unstable_below else "stable" if stability >= STABLE else "doubtful"

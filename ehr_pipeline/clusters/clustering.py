@@ -1,4 +1,4 @@
-"""The clustering itself: graph, spectrum, clusters with their numbers, stability, and other methods for comparison.
+"""Cluster the patients: graph, spectrum, clusters with their numbers, stability, and other methods for comparison.
 
 Writes `trust.json`, `choice.csv`, `support.csv`, `comparison.csv` and `numbers.json` to the artifact.
 """
@@ -36,12 +36,12 @@ class Division:
     numbers: NDArray[np.int64]
     """The number of each cluster (clusters,), in ascending order."""
     others: dict[str, Labels]
-    """Clusters (n,) by other methods, from 0 by descending size; -1 for a patient without a cluster."""
+    """Clusters (n,) by other methods, numbered from 0 by descending size; -1 for a patient without a cluster."""
     stability: NDArray[np.float64]
     """Stability of each patient (n,); NaN for a patient who was in no subset."""
     counts: Counts
     assigned: NDArray[np.bool_]
-    """Flags (n,) of patients who were not clustered, but assigned by vote of the nearest clustered patients."""
+    """Flags (n,) of patients who were not clustered but assigned by vote of their nearest clustered patients."""
 
 
 def divide(
@@ -57,9 +57,8 @@ def divide(
 ) -> Division:
     """Cluster patients by their vectors (n, D), and by `plain` (n, B), the vectors of the baseline without a model.
 
-    `tried` shows which numbers of clusters the data support; the largest is used if the setting is 'auto'. A cluster that
-    matches a cluster in the artifact `earlier` keeps that cluster's number. Raises UserError when the patients cannot be
-    divided.
+    `tried` shows which numbers of clusters the data support; if the setting is 'auto', the largest of these is used. A cluster that
+    matches one of the artifact `earlier` keeps its number. Raises UserError if the patients cannot be divided.
     """
     n = largest(tried) if settings.n == "auto" else settings.n
     unit = checked(vectors, n)
@@ -97,20 +96,20 @@ def divide(
 def _numbered(
     labels: Labels, ids: pa.Array, earlier: Artifact | None
 ) -> tuple[Labels, NDArray[np.int64], dict[str, Any]]:
-    """Give the clusters their stable numbers. Returns labels that follow the order of these numbers, the sorted numbers
-    (clusters,), and the content of `numbers.json`."""
+    """Give clusters the numbers of matching earlier clusters, or new ones. Return labels in the order of these numbers, the sorted
+    numbers (clusters,), and the content of `numbers.json`."""
     given, numbering = stable_numbers.numbers(labels, ids, earlier)
     rank = np.argsort(np.argsort(given))
     return rank[labels], np.sort(given), numbering
 
 
 def _without_last(whole: Spectrum) -> Spectrum:
-    """Drop the eigenvector that was computed only for the last eigengap."""
+    """Drop the last eigenvector, which was computed only for the last eigengap."""
     return Spectrum(whole.coordinates[:, : max(whole.coordinates.shape[1] - 1, 2)], whole.leading)
 
 
 def _convergence(whole: Spectrum, n: int) -> dict[str, Any]:
-    """How exact the eigenvectors behind the clusters are; logs a warning if some did not converge."""
+    """Return how exact the eigenvectors behind the clusters are. Logs a warning if some did not converge."""
     residuals, right = whole.leading.residuals[:n], whole.leading.converged[:n]
     if not right.all():
         _log.warning(
@@ -127,7 +126,7 @@ def _convergence(whole: Spectrum, n: int) -> dict[str, Any]:
 def _write_trust(
     path: Path, tested: cluster_stability.Trust, labels: Labels, numbers: NDArray[np.int64], settings: ClustersSettings
 ) -> None:
-    """Write the stability of each cluster, by its number, as a figure and as a word."""
+    """Write the stability of each cluster, as a number and in a word, by the cluster's number."""
     table = {
         str(number): {
             "jaccard": _known(value),
@@ -145,8 +144,8 @@ def _write_trust(
 
 
 def _choice(whole: Spectrum, tested: cluster_stability.Trust) -> Iterator[tuple[object, ...]]:
-    """Rows that help to choose the number of clusters. Each has an eigenvalue, the gap after it, and how well the clusters of
-    subsets agree with those of all patients."""
+    """Yield a row for each number of clusters, to help choose it: an eigenvalue, the gap after it, and how well clusters of subsets
+    agree with those of all patients."""
     for n in range(2, _without_last(whole).coordinates.shape[1] + 1):
         seen = tested.over_n[:, n - 2] if n - 2 < tested.over_n.shape[1] else np.zeros(0)
         agreement = (f"{seen.mean():.4f}", f"{seen.std():.4f}") if len(seen) else ("", "")
@@ -156,13 +155,13 @@ def _choice(whole: Spectrum, tested: cluster_stability.Trust) -> Iterator[tuple[
 
 
 def read_trust(folder: Path) -> dict[str, Any]:
-    """Read the stability of each cluster, by number (key `clusters`), from the folder of a `clusters` artifact."""
+    """Read the stability of each cluster (key `clusters`, by number) from the folder of a `clusters` artifact."""
     found: dict[str, Any] = json_files.read(folder / TRUST)
     return found
 
 
 def read_choice(folder: Path) -> list[dict[str, Any]]:
-    """Read the rows of the numbers of clusters tried, `schemas.CHOICE`; [] when the artifact has no such table."""
+    """Read the table of numbers of clusters that were tried (`schemas.CHOICE`); [] if the artifact has none."""
     path = folder / CHOICE
     return list(spreadsheet.read(path, schemas.CHOICE)) if path.is_file() else []
 

@@ -1,4 +1,4 @@
-"""Compare the clusters of the same patients by several methods, in one table."""
+"""Compare clusters of the same patients made by several methods, in one table."""
 
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ SUBSETS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """Figures of one method; missing values are None."""
+    """The measures of one method; None where there is no value."""
 
     method: str
     clusters: int
@@ -31,12 +31,12 @@ class Row:
     stability: float | None
     """Mean Jaccard coefficient of the method's clusters over three subsets of the patients."""
     silhouette: float | None
-    """Mean silhouette by cosine, of at most 5,000 patients."""
+    """Mean silhouette by cosine distance, of at most 5,000 patients."""
 
 
 def row(method: str, unit: Vectors, labels: Labels, chosen: Labels, sampling: Sampling, *, n: int, again: str) -> Row:
-    """Row for labels (patients,), compared with the `chosen` labels. To measure stability, the method `again` divides subsets
-    into n clusters."""
+    """Return the row of a method with labels (patients,), compared with the labels `chosen` for the report. Its stability is that
+    of dividing subsets into n clusters by the method `again`."""
     sizes = np.bincount(labels[labels >= 0])
     return Row(
         method,

@@ -1,10 +1,10 @@
-"""Measure what each part of the method contributes: compare this run's vectors with parts of them alone, and with counts.
+"""Measure what each part of the method contributes: compare this run's vectors with vectors made by parts of it, and with counts.
 
 Two measures, for a sample of patients (see `embeddings.ablations`):
 
-- Retrieval: each record is divided into two halves. For one half of a patient's record, the nearest half by cosine is sought among
-  the other half of the same record and the other halves of all patients alike in disease, sex, age and amount of record. Retrieval
-  is the share of patients for whom the half of the same record is found (precision at rank 1: Manning, Raghavan & Schütze 2008,
+- Retrieval: each record is divided into two halves. The vector of one half is compared, by cosine, with the other half of the same
+  record and with halves of other patients of the same disease and sex, and of similar age and number of concepts. Retrieval is
+  the share of patients for whom the half of the same record is nearest (precision at rank 1: Manning, Raghavan & Schütze 2008,
   chapter 8). It measures how much the vectors say about a patient beyond these four attributes, and needs no ground truth.
 - On synthetic extracts: agreement of k-means with the planted groups, over several random starts, because the start alone may
   change the adjusted Rand index by more than a part of the method does.
@@ -46,7 +46,7 @@ TIED = 1e-6
 
 @dataclass(frozen=True)
 class Space:
-    """Vectors (n, D) of the same patients, all made in the same way: from whole records, and from both halves."""
+    """Vectors (n, D) of the same patients, made in one way: of whole records, and of both halves."""
 
     whole: Vectors
     halves: tuple[Vectors, Vectors]
@@ -54,20 +54,21 @@ class Space:
 
 @dataclass(frozen=True)
 class Row:
-    """Figures for one way to make vectors."""
+    """The measures of one way to make vectors."""
 
     name: str
     """'this_run', 'counts', or the name of a variant (`embeddings.ablations`)."""
     dimensions: int
     retrieved: Estimate
-    """Share of patients whose other half is the nearest among patients alike; 95 % interval."""
+    """Share of patients whose other half is nearest among similar patients; 95 % interval."""
     gain: Estimate
-    """Share retrieved by this run minus the share retrieved by this row, for the same patients; 95 % interval."""
+    """This run's retrieval minus that of this row, for the same patients; 95 % interval."""
     alignment: float
     """Mean squared distance between the two halves of a patient."""
     uniformity: float
     collapse: dict[str, float]
-    """Rank correlations of the distance to the centre with age and amount of record, and the spread (`quality.collapse`)."""
+    """Rank correlations of the distance to the centre with age and number of recorded concepts, and the spread
+    (`quality.collapse`)."""
     adjusted_rand_index: Estimate | None = None
     """Index with as many clusters as groups: mean, lowest and highest of STARTS starts; None without truth."""
     within_diseases: Estimate | None = None
@@ -82,15 +83,14 @@ class Contributions:
 
     patients: int
     chance: float
-    """Share retrieved by vectors without any information beyond the attributes that patients are matched on."""
+    """Retrieval by vectors that hold nothing beyond the attributes on which patients are matched."""
     age_sd: float
-    """Standard deviation of age in years among patients alike, which limits how far vectors can still distinguish patients by
-    age."""
+    """Standard deviation of age, in years, among matched patients: it limits how far vectors can still distinguish them by age."""
     starts: int
     rows: list[Row]
 
     def write(self, folder: Path) -> None:
-        """Write FILE."""
+        """Write the file FILE."""
         json_files.write(folder / FILE, asdict(self))
 
     @classmethod
@@ -106,8 +106,7 @@ class Contributions:
 
 @dataclass(frozen=True)
 class Truth:
-    """Planted groups and diseases of the patients: `group` (n,), '' if unknown, and `disease` (n,); and the number of clusters that
-    was requested."""
+    """Planted groups (n,), '' if unknown, and diseases (n,) of the patients; and the number of clusters that was requested."""
 
     group: NDArray[Any]
     disease: NDArray[Any]
@@ -126,11 +125,11 @@ def of_sample(
     components: int,
     seed: int,
 ) -> Contributions | None:
-    """Compare this run's `vectors` (n, D) with the variants in `embeddings` and with the baseline. Only patients for whom these
-    variants were made are compared.
+    """Compare this run's `vectors` (n, D) with the variants in `embeddings` and with the baseline, on the patients who have
+    variants.
 
-    `halves` and `people` cover all n patients; `components` is the number of components in the baseline. None if there is no
-    sample, or if too few sampled patients have both halves.
+    `halves` and `people` cover all n patients; `components` is the number of components in the baseline. Returns None if there are
+    no variants, or if too few of their patients have both halves.
     """
     found = ablations.read(embeddings)
     if not found:
@@ -167,8 +166,8 @@ def compare(
 ) -> Contributions | None:
     """Compare several ways to make vectors, of which the first is this run's. Returns None if there are fewer than FEWEST patients.
 
-    `alike` (n,) numbers the blocks of patients alike (`patient_blocks.matched_blocks`); `numbers` (n,) are the mean age over the
-    record (`age`) and the record's amount (`concepts`).
+    `alike` (n,) numbers the blocks of similar patients (`patient_blocks.matched_blocks`); `numbers` holds the mean age over the
+    record (`age`) and the number of recorded concepts (`concepts`), both (n,).
     """
     sizes = np.bincount(alike)
     comparable = sizes[alike] > 1  # a patient alone in a block cannot be confused with another
@@ -195,9 +194,9 @@ def compare(
 
 
 def retrieved(one: Vectors, other: Vectors, alike: Labels) -> NDArray[np.float64]:
-    """For each patient (n,), whether the other half of the record is the nearest in the block, averaged over both directions.
+    """Return 1 for each patient (n,) whose other half is the nearest in the block, else 0, averaged over both directions.
 
-    Equally near halves share the hit, so that identical vectors are right only by chance.
+    Equally near halves share the hit, so that identical vectors score no better than chance.
     """
     first, second = unit_length(one), unit_length(other)
     order = np.argsort(alike, kind="stable")
@@ -211,7 +210,7 @@ def retrieved(one: Vectors, other: Vectors, alike: Labels) -> NDArray[np.float64
 
 
 def agreement(vectors: Vectors, truth: Truth, seed: int) -> dict[str, Estimate]:
-    """Agreement of k-means with the planted groups: mean, lowest and highest of STARTS random starts."""
+    """Return the agreement of k-means with the planted groups: mean, lowest and highest of STARTS random starts."""
     unit, known = unit_length(vectors), truth.group != ""
     group, disease = truth.group[known], truth.disease[known]
     values: dict[str, list[float]] = {"adjusted_rand_index": [], "within_diseases": [], "homogeneity": []}
@@ -227,8 +226,8 @@ def agreement(vectors: Vectors, truth: Truth, seed: int) -> dict[str, Estimate]:
 
 
 def counted(whole: csr_array, halves: tuple[csr_array, csr_array], components: int, seed: int) -> Space:
-    """The baseline's vectors (`baseline.vectors`) for whole records (n, V) and for the halves; the axes are learned from whole
-    records."""
+    """Return the baseline's vectors (`baseline.vectors`) of whole records (n, V) and of both halves; the components are learned
+    from whole records."""
     rooted = [counts.sqrt() for counts in (whole, *halves)]
     used = np.flatnonzero(np.diff(rooted[0].tocsc().indptr))
     size = min(components, len(used) - 1, whole.shape[0] - 1)
@@ -241,7 +240,7 @@ def counted(whole: csr_array, halves: tuple[csr_array, csr_array], components: i
 
 
 def _within(values: NDArray[Any], block: Labels) -> float:
-    """Standard deviation of values (n,) within blocks, pooled."""
+    """Return the pooled standard deviation of values (n,) within blocks."""
     _, place = np.unique(block, return_inverse=True)
     sizes = np.bincount(place)
     moved = values - (np.bincount(place, values) / sizes)[place]

@@ -1,8 +1,8 @@
-"""The attributes on which patients are matched for the verdicts, and the blocks of similar patients to compare.
+"""The attributes on which patients are matched for the verdicts, and the blocks of similar patients that are compared.
 
-Patients are always matched on disease, sex, age and amount of record. Comparisons are repeated within practices, if the data name
-practices, and among patients whose records are also from the same years and of similar length. In these repeats, habits of
-recording of a practice, or of a time, are the same for all patients compared.
+Patients are always matched on disease, sex, age and number of recorded concepts. The comparison is repeated within practices, if
+the data name practices, and among patients whose records also have similar dates and lengths. In the repeats, all patients compared
+share the recording habits of their practice, or of their time.
 """
 
 from dataclasses import dataclass, replace
@@ -17,14 +17,14 @@ from ehr_pipeline.clusters.patients_alike import PRACTICE, category, has_practic
 from ehr_pipeline.embeddings.patient_blocks import Labels
 
 TIME = "calendar time"
-"""Name of the comparison among patients with similar calendar time and length of record; the other repeat is PRACTICE."""
+"""Name of the repeat that also matches calendar time and length of the record; the other repeat is PRACTICE."""
 WHATEVER_DISEASE = 2 * ALIKE
-"""Patients in a block for comparing diseases; such a block must hold several diseases."""
+"""Number of patients in a block for comparing diseases; such a block must hold several diseases."""
 
 
 @dataclass(frozen=True)
 class Covariates:
-    """What patients are matched on; arrays are (n,)."""
+    """The attributes on which patients are matched; arrays are (n,)."""
 
     disease: NDArray[Any]
     sex: NDArray[Any]
@@ -41,7 +41,7 @@ class Covariates:
 
     @classmethod
     def of(cls, people: pa.Table) -> "Covariates":
-        """From a table of the patients (`build.Patients.described`)."""
+        """Read them from a table of the patients (`build.Patients.described`)."""
         disease, sex = (category(people, name) for name in ("disease", "sex"))
         practice = category(people, PRACTICE) if has_practices(people) else None
         age, concepts, middle, length = (
@@ -50,23 +50,23 @@ class Covariates:
         return cls(disease, sex, practice, age, np.log1p(concepts), middle, length)
 
     def among(self, rows: NDArray[np.int64]) -> "Covariates":
-        """Only the patients `rows` (m,)."""
+        """Return those of the patients `rows` (m,) only."""
         changed = {name: value[rows] for name, value in vars(self).items() if value is not None}
         return replace(self, **changed)
 
     @property
     def blocks(self) -> Labels:
-        """Blocks of patients equal in disease and sex, near in age and amount of record."""
+        """Return blocks of patients of the same disease and sex, and of similar age and number of recorded concepts."""
         return nearest_blocks([self.disease, self.sex], [self.age, self.amount])
 
     @property
     def whatever_disease(self) -> Labels:
-        """Blocks of patients with any disease, equal in sex, near in age and amount of record."""
+        """Return blocks of patients of the same sex, whatever their disease, and of similar age and number of recorded concepts."""
         return nearest_blocks([self.sex], [self.age, self.amount], WHATEVER_DISEASE)
 
     def again(self) -> dict[str, Labels]:
-        """Blocks for the repeated comparisons, by name: within a practice, and with similar calendar time and length of record."""
-        # The numbers that the repeat is about are entered twice, because four numbers could not all be matched closely.
+        """Return the blocks of each repeat, by name: within a practice, and with similar dates and lengths of records."""
+        # The numbers on which a repeat adds matching are entered twice, because four numbers cannot all be matched closely.
         found = {
             TIME: nearest_blocks(
                 [self.disease, self.sex], [self.age, self.amount, self.length, self.middle, self.middle]
@@ -78,12 +78,12 @@ class Covariates:
         return found
 
     def exchanged(self, blocks: Labels, rng: np.random.Generator) -> "Covariates":
-        """Exchange practices and times between the patients of a block. Matching on the exchanged values is as coarse as on the
-        true ones, but they no longer mean anything."""
+        """Return a copy in which practices and times are permuted within blocks. Matching on these is as coarse as on the true
+        values, but without meaning."""
         order = shuffled(blocks, rng)
         practice = None if self.practice is None else self.practice[order]
         return replace(self, practice=practice, middle=self.middle[order], length=self.length[order])
 
     def balance(self, blocks: Labels) -> dict[str, float]:
-        """How closely age and amount of record are matched within blocks; see `microaggregation.balance`."""
+        """Return how closely age and number of recorded concepts are matched within blocks (`microaggregation.balance`)."""
         return balance(blocks, {"age": self.age, "amount": self.amount})

@@ -18,8 +18,8 @@ Matrix = NDArray[np.float64]
 DENSE_BELOW = 600
 """Smaller matrices are solved densely."""
 SPARE = 10
-"""Number of vectors computed in addition to the wanted ones. The larger the gap between the wanted eigenvalues and the last of the
-additional ones, the faster the iteration converges."""
+"""Number of vectors computed in addition to the wanted ones. The larger the gap between the eigenvalues of both, the faster the
+iteration converges."""
 DEGREE = 24
 PRODUCTS = 2400
 """Largest number of products with the whole block."""
@@ -37,16 +37,16 @@ class Leading:
     residuals: NDArray[np.float64]
     """Lengths of A v - value v (k,)."""
     products: int
-    """Number of products of the matrix with a vector that were computed; 0 when it was solved densely."""
+    """Number of products of the matrix with a vector that were computed; 0 for a matrix that was solved densely."""
 
     @property
     def converged(self) -> NDArray[np.bool_]:
-        """Flags (k,) of the eigenpairs with a residual within the tolerance."""
+        """Return flags (k,) of the eigenpairs whose residual is within the tolerance."""
         return self.residuals <= TOLERANCE
 
 
 def leading(matrix: csr_array, k: int, seed: int, wanted: int | None = None) -> Leading:
-    """The k largest eigenpairs of a symmetric matrix (n, n) with eigenvalues in [-1, 1]; k is less than n.
+    """Return the k largest eigenpairs of a symmetric matrix (n, n) with eigenvalues in [-1, 1]; k is less than n.
 
     The iteration ends when the first `wanted` eigenpairs (default: all) have residuals of at most 0.001, or after 2,400 products.
     """
@@ -98,10 +98,9 @@ class _Product:
         return self.matrix @ block
 
     def filtered(self, block: torch.Tensor, degree: int, upper: float) -> torch.Tensor:
-        """Multiply the block (n, k) by a Chebyshev polynomial of the matrix, which is small on [-1, upper] and grows fast above
-        `upper`.
+        """Multiply the block (n, k) by a Chebyshev polynomial of the matrix, which is small on [-1, upper] and grows fast above it.
 
-        The polynomial is scaled so that it is 1 at the eigenvalue 1, because its values could overflow otherwise.
+        The polynomial is scaled to be 1 at the eigenvalue 1, because its values could overflow otherwise.
         """
         centre, radius = (upper - 1) / 2, (upper + 1) / 2
         sigma = first = radius / (1 - centre)
@@ -121,7 +120,8 @@ class _Product:
 
 
 def _orthonormal(block: torch.Tensor) -> torch.Tensor:
-    """An orthonormal basis of the columns (n, k), by Cholesky decomposition of their products, twice (CholeskyQR2)."""
+    """Return an orthonormal basis of the columns of a block (n, k), by Cholesky decomposition of their inner products, twice
+    (CholeskyQR2)."""
     for _ in range(2):
         products = block.double().T @ block.double()
         factor, failed = torch.linalg.cholesky_ex(products)

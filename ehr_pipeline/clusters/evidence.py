@@ -3,10 +3,11 @@
 *Patients differ persistently* is the split-half test. Each patient's visits are divided at random into two halves. One half is
 embedded as if it were the whole record, and so gets a cluster. A naive Bayes classifier, trained on other patients, predicts this
 cluster from the concepts of the other half alone, without ages. If patients differ, the classifier is right more often than by
-chance. Chance is measured by its predictions for *other* patients alike in disease, sex, age and amount of record. So differences
-that these attributes explain do not count, however well the clusters can be reproduced. (Idea: data splitting after clustering,
-Neufeld et al. 2024, Biostatistics 25(1).) The test is repeated within practices, and among patients alike in calendar time. If
-little of the difference between patients is left in a repeat, it is explained by where, or when, their records were made.
+chance. Chance is how often it is right when it predicts from the record of *another* patient of the same disease and sex, and of
+similar age and number of recorded concepts. So differences that these attributes explain do not count, however well the clusters
+can be reproduced. (Idea: data splitting after clustering, Neufeld et al. 2024, Biostatistics 25(1).) The test is repeated within
+practices, and among patients whose records have similar dates. If little of the difference is left in a repeat, it is explained by
+where, or when, the records were made.
 
 Any chronic disease makes patients differ. There are subgroups only if *their traits are correlated*, too: see `trait_correlations`.
 """
@@ -31,7 +32,7 @@ from ehr_pipeline.clusters.trait_correlations import Togetherness
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.tables import json_files
 
-# Share of the possible excess over chance: below the first, no evidence; below the second, weak evidence.
+# Bounds of the excess over chance: below the first, no evidence; below the second, weak evidence. And the largest p.
 NONE_BELOW, WEAK_BELOW, MAX_P = 0.05, 0.20, 0.05
 FEWEST_PATIENTS = 50
 FILE = "evidence.json"
@@ -44,21 +45,21 @@ class Half:
     """One half of the record of each clustered patient."""
 
     vectors: Vectors
-    """Vectors (n, D); zero for a patient without a chosen token in this half."""
+    """Vectors (n, D); zero for a patient without a pooled token in this half."""
     counts: csr_array
-    """Number of visits (n, V) with each chosen concept."""
+    """Number of visits (n, V) with each pooled concept."""
     there: NDArray[np.bool_]
-    """Flags (n,) of the patients who have a vector."""
+    """Flags (n,) of the patients who have a vector for this half."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Result of the split-half test. Shares refer to patients who have both halves and at least one patient alike."""
+    """Result of the split-half test, for the patients who have both halves and at least one similar patient."""
 
     recognised: float | None
     """Share of patients whose cluster is recognised from the other half of their record; None if too few could be tested."""
     expected: float | None
-    """Share of patients whose cluster is recognised from the records of other patients alike: the chance level."""
+    """The chance level: share of patients whose cluster is recognised from the records of similar patients."""
     excess: float | None
     """(recognised - expected) / (1 - expected): 0 is chance, 1 is perfect."""
     p: float | None
@@ -68,34 +69,33 @@ class Evidence:
     per_cluster: dict[int, float | None]
     """Share recognised among the patients of each cluster (by its label, from 0)."""
     expected_per_cluster: dict[int, float | None]
-    """The chance level of each cluster: the share recognised from the records of other patients alike."""
+    """The chance level of each cluster: the share recognised from the records of similar patients."""
     patients_per_cluster: dict[int, int]
     """Number of patients tested in each cluster."""
     interval_per_cluster: dict[int, Interval]
     """The 95 % interval of each cluster's excess."""
     balance: dict[str, float]
-    """How closely the compared patients are matched on age and amount of record: see `microaggregation.balance`."""
+    """How closely the compared patients are matched on age and number of recorded concepts (`microaggregation.balance`)."""
     again: dict[str, dict[str, float]]
-    """Repeats among patients who are also alike in practice or calendar time (`patients_alike.PRACTICE`, `covariates.TIME`).
-    `excess` is the excess in the repeat. `exchanged` is the excess after practices or times were exchanged: the effect of
-    coarser matching alone."""
+    """The repeats that also match the practice or the calendar time (`patients_alike.PRACTICE`, `covariates.TIME`). `excess` is
+    that of the repeat. `exchanged` is the excess if practices or times are permuted first: the effect of coarser matching alone."""
 
     @property
     def explained(self) -> list[str]:
-        """The repeats (practice, time) that explain the result. In such a repeat, the excess is below the bound with the true
-        practices or times, but not with exchanged ones."""
+        """Return the repeats (practice, time) that explain the result: those whose excess is below the bound with the true
+        practices or times, but not with permuted ones."""
         return [name for name, found in self.again.items() if found["excess"] < NONE_BELOW <= found["exchanged"]]
 
     @property
     def persistent(self) -> bool | None:
-        """Whether patients differ persistently; None if it was not tested."""
+        """Return whether patients differ persistently; None if it was not tested."""
         if self.excess is None or self.p is None:
             return None
         return self.p <= MAX_P and self.excess >= NONE_BELOW and not self.explained
 
     def verdict(self, traits: Togetherness) -> str:
-        """'weak' or 'clear' evidence of subgroups; 'differ' if patients differ persistently but there is no such evidence;
-        'none'; 'untested'."""
+        """Return the verdict: 'weak' or 'clear' evidence of subgroups; 'differ' if patients differ persistently but there is no
+        such evidence; 'none'; 'untested'."""
         if not self.persistent:
             return "untested" if self.persistent is None else "none"
         if not traits.found:
@@ -103,7 +103,7 @@ class Evidence:
         return "weak" if (self.excess or 0.0) < WEAK_BELOW else "clear"
 
     def as_dict(self, numbers: NDArray[np.int64], traits: Togetherness) -> dict[str, Any]:
-        """Dictionary for JSON, with clusters identified by their `numbers` (clusters,)."""
+        """Return the result as a dictionary for JSON, with clusters identified by their `numbers` (clusters,)."""
         found = asdict(self)
         for name in ("per_cluster", "expected_per_cluster", "patients_per_cluster", "interval_per_cluster"):
             found[name] = {str(numbers[label]): share for label, share in found[name].items()}
@@ -137,17 +137,17 @@ class Predictions:
 
     @property
     def hits(self) -> NDArray[np.float64]:
-        """Share of each patient's two predictions that are right (m,)."""
+        """Return the share of each patient's two predictions that are right (m,)."""
         return self.exchanged(np.arange(len(self.clusters[0])))
 
     def exchanged(self, order: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Share of right predictions (m,) if each patient is given the predictions for another patient, whose index is in `order`
+        """Return the share of right predictions (m,) if each patient is given those for the patient at the same place in `order`
         (m,)."""
         pairs = zip(self.clusters, self.predicted, strict=True)
         return np.asarray(np.mean([predicted[order] == cluster for cluster, predicted in pairs], axis=0), np.float64)
 
     def by_others(self, blocks: Labels) -> NDArray[np.float64]:
-        """Mean share of right predictions (m,) from the records of others in the block; NaN for a patient alone in a block."""
+        """Return the mean share of right predictions (m,) from other records of the block; NaN for a patient alone in a block."""
         size, count = np.bincount(blocks), 1 + max(int(half.max()) for half in (*self.clusters, *self.predicted))
         shares = []
         for cluster, predicted in zip(self.clusters, self.predicted, strict=True):
@@ -157,8 +157,8 @@ class Predictions:
         return np.asarray(np.mean(shares, axis=0))
 
     def excess(self, blocks: Labels) -> float | None:
-        """How much more often a patient's cluster is predicted from the patient's own record than from the records of others alike,
-        as a share of the largest possible excess. None if too few patients can be compared."""
+        """Return how much more often a patient's cluster is predicted from the patient's own record than from similar patients'
+        records, as a share of the largest possible excess; None if too few patients can be compared."""
         chance = self.by_others(blocks)
         there = np.isfinite(chance)
         return _excess(self.hits[there].mean(), chance[there].mean()) if there.sum() >= FEWEST_PATIENTS else None
@@ -167,7 +167,7 @@ class Predictions:
 def split_half(
     predictions: Predictions, members: Labels, alike: Covariates, *, permutations: int, seed: int
 ) -> Evidence:
-    """Test the clusters `members` (m,) of m patients on the halves of their records; both directions are averaged."""
+    """Test the clusters `members` (m,) of m patients on the halves of their records, averaged over both directions."""
     clusters = range(int(members.max(initial=-1)) + 1)
     nothing: dict[int, float | None] = dict.fromkeys(clusters)
     blocks = alike.blocks if len(members) else members
@@ -197,12 +197,12 @@ def split_half(
 
 
 def excess_interval(hits: NDArray[np.float64], chance: NDArray[np.float64]) -> Interval:
-    """95 % interval of the excess, from each patient's share of right predictions (m,) and chance (m,); None where it is undefined.
+    """Return the 95 % interval of the excess from each patient's share of right predictions (m,) and chance (m,); None where
+    undefined.
 
     Patients are the units. The excess is a ratio of means over patients, so its standard error is that of the mean residual (delta
-    method: Cochran 1977, Sampling Techniques, section 6.4), with Student's t. If all patients are recognised, or none, nothing
-    varies. The interval then follows from Wilson's interval (1927) of the share of recognised patients, compared with their mean
-    chance.
+    method: Cochran 1977, Sampling Techniques, section 6.4), with Student's t. If all patients are recognised, or none, the
+    residuals do not vary; the interval then follows from Wilson's interval (1927) of the share recognised and from the mean chance.
     """
     patients, middle = len(hits), float(chance.mean()) if len(hits) else 1.0
     if patients < 2 or middle > 1 - 1e-9:
@@ -226,12 +226,13 @@ def _mean(shares: NDArray[np.float64]) -> float | None:
 
 
 def votes(vectors: Vectors, labels: Labels, halves: tuple[Half, Half], neighbours: int) -> tuple[Labels, list[Labels]]:
-    """Rows (m,) of the patients with both halves, and the cluster (m,) to which the nearest whole records assign each half."""
+    """Return the rows (m,) of the patients who have both halves, and the cluster (m,) to which the nearest whole records assign
+    each half."""
     both = np.flatnonzero(halves[0].there & halves[1].there)
     return both, [_assign(vectors, labels, half.vectors[both], both, neighbours) for half in halves]
 
 
 def _assign(vectors: Vectors, labels: Labels, halves: Vectors, own: NDArray[np.int64], neighbours: int) -> Labels:
-    """Assign each half to the most frequent cluster among the nearest whole records; a patient's own record does not vote."""
+    """Return the most frequent cluster among the whole records nearest to each half; a patient's own record does not vote."""
     found = nearest_others(halves, unit_length(vectors), own, neighbours)
     return vote(found, labels, int(labels.max()) + 1)[0]

@@ -1,12 +1,13 @@
-"""Find groups of clusters: clusters that hold one kind of patient, divided only by age or by amount of record.
+"""Group the clusters that hold one kind of patient, divided only by age or by number of recorded concepts.
 
 Two clusters belong to one group under three conditions: they have the same main disease; the half test between the two finds no
-mark; and at least half of the concepts that mark either are more frequent in both (each by a one-sided test at 5 %). The third
-condition is needed because the test finds no mark between small clusters merely because they are small. It keeps two clusters apart
-if different concepts mark them, or if concepts mark only one. If no concept marks either cluster, they are one group.
+distinguishing concept; and at least half of the concepts that distinguish either from all patients are more frequent in both (each
+by a one-sided test at 5 %). The third condition is needed because the test between small clusters finds nothing merely because they
+are small. It keeps two clusters apart if different concepts distinguish them from all patients, or if concepts distinguish only
+one. If none distinguishes either, they are one group.
 
 Groups are joined from pairs by complete linkage: every two clusters of a group fulfil the conditions, so a chain of similar
-neighbours is not a group. Pairs are compared within small blocks of patients alike, because parts of one group differ mostly by
+neighbours is not a group. Pairs are compared within small blocks of similar patients, because parts of one group differ mostly by
 age. All pairs share one error rate (Bonferroni), so that a group is divided by mistake in at most one cohort in twenty. (On testing
 a division before reporting it: Kimes et al. 2017, Biometrics 73; Grabski, Street & Irizarry 2023, Nature Methods 20.)
 """
@@ -28,9 +29,10 @@ from ehr_pipeline.clusters.patients_alike import Alike
 from ehr_pipeline.tables import json_files
 
 SHARED, MORE = 0.5, 1.645
-"""Least share of marks that two parts of a group have in common; least deviate at which a concept counts as more frequent."""
+"""Smallest share of distinguishing concepts that two clusters of a group must have in common; smallest normal deviate at which a
+concept counts as more frequent."""
 MOST = 4
-"""Patients in a block when two clusters are compared."""
+"""Largest number of patients in a block when two clusters are compared."""
 FILE = "groups.json"
 Pair = tuple[int, int]
 
@@ -42,11 +44,11 @@ class Groups:
     parts: tuple[tuple[int, ...], ...]
     """The numbers of each group's clusters, ascending; groups in order of their first cluster."""
     apart: dict[Pair, tuple[int, ...]]
-    """For each compared pair (the smaller number first): token ids of the concepts that distinguish the two clusters, smallest p
+    """For each compared pair of cluster numbers (the smaller first): token ids of the concepts that distinguish the two, smallest p
     first."""
 
     def of(self, number: int) -> tuple[int, ...]:
-        """The numbers of all clusters in the group that contains the cluster `number`."""
+        """Return the numbers of all clusters in the group of the cluster `number`."""
         return next((group for group in self.parts if number in group), (number,))
 
     def write(self, folder: Path) -> None:
@@ -64,7 +66,7 @@ class Groups:
 
 
 def find(marks: Marks, halves: Halves, alike: Alike, main: list[str]) -> Groups:
-    """Find the groups of the clusters of `marks`. `alike` describes the patients of `halves`; `main` is each cluster's main
+    """Group the clusters of `marks`. `alike` holds the attributes of the patients of `halves`; `main` is each cluster's main
     disease."""
     numbers = marks.numbers.tolist()
     if not len(marks.tokens):  # nothing was tested
@@ -86,7 +88,7 @@ def find(marks: Marks, halves: Halves, alike: Alike, main: list[str]) -> Groups:
 
 
 def main_diseases(diseases: NDArray[np.str_], labels: Labels, count: int) -> list[str]:
-    """For each cluster, the disease that more than half of its patients have; empty if there is none."""
+    """Return, for each cluster, the disease of more than half of its patients; empty if there is none."""
     found = []
     for label in range(count):
         names, counted = np.unique(diseases[labels == label], return_counts=True)
@@ -95,7 +97,7 @@ def main_diseases(diseases: NDArray[np.str_], labels: Labels, count: int) -> lis
 
 
 def _may_be_one(marks: Marks, pair: Pair, main: list[str]) -> bool:
-    """Whether two clusters have the same main disease and share their marks."""
+    """Return whether two clusters have the same main disease and share enough distinguishing concepts."""
     one, other = pair
     either = marks.more[one] | marks.more[other]
     both = (marks.deviate[one] > MORE) & (marks.deviate[other] > MORE)
@@ -103,8 +105,8 @@ def _may_be_one(marks: Marks, pair: Pair, main: list[str]) -> bool:
 
 
 def _between(halves: Halves, alike: Alike, pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The half test between two clusters, on the patients who have no half in any other cluster. Returns deviates (V,) and ln q
-    (V,)."""
+    """Compare two clusters by the half test, on the patients who have no half in any other cluster. Return normal deviates (V,) and
+    adjusted p values as natural logarithms (V,)."""
     inside = np.isin(halves.votes[0], pair) & np.isin(halves.votes[1], pair)
     own = np.flatnonzero(inside)
     votes = [(vote[own] == pair[1]).astype(np.int64) for vote in halves.votes]
@@ -114,7 +116,7 @@ def _between(halves: Halves, alike: Alike, pair: Pair) -> tuple[NDArray[np.float
 
 
 def _joined(count: int, nearness: dict[Pair, float]) -> list[set[int]]:
-    """Groups in which any two clusters are a pair in `nearness`; the nearest pairs (smallest values) are joined first."""
+    """Return groups in which any two clusters are a pair in `nearness`; pairs with the smallest values are joined first."""
     groups = [{place} for place in range(count)]
 
     def between(pair: Pair) -> Iterator[float]:

@@ -43,12 +43,12 @@ class Halves:
     """Square roots of the shares (m, V) of concepts in each half."""
 
     def columns(self, tokens: NDArray[np.int64]) -> "Halves":
-        """The same patients, with only the concepts `tokens`."""
+        """Return the same patients with only the concepts `tokens`."""
         return Halves(self.votes, (self.roots[0][:, tokens], self.roots[1][:, tokens]))
 
 
 def root_shares(counts: csr_array) -> csr_array:
-    """Square roots of each concept's share of a patient's counts (m, V), so that distances are Hellinger distances, as in
+    """Return the square root of each concept's share of a patient's counts (m, V), so that distances are Hellinger distances, as in
     `embeddings.profile`."""
     total = np.asarray(counts.sum(axis=1)).ravel()
     shares = counts.multiply(1 / np.maximum(total, 1)[:, None])
@@ -56,9 +56,10 @@ def root_shares(counts: csr_array) -> csr_array:
 
 
 def deviates(halves: Halves, blockings: Sequence[Labels], clusters: int) -> Table:
-    """Normal deviates (K, V) of the test; 0 if a pair cannot be tested, or if the sets of blocks disagree in sign.
+    """Return the normal deviates (K, V) of the test; 0 if a pair cannot be tested, or if the sets of blocks disagree in sign.
 
-    `blockings` are one or more sets of block numbers (m,). A deviate is positive where the cluster has more of the concept.
+    `blockings` are one or more sets of block numbers (m,). A deviate is positive where the cluster's patients have more of the
+    concept.
     """
     found = [_within(halves, np.unique(blocks, return_inverse=True)[1], clusters) for blocks in blockings]
     size, sign = np.abs(found).min(axis=0), np.sign(found)
@@ -66,20 +67,21 @@ def deviates(halves: Halves, blockings: Sequence[Labels], clusters: int) -> Tabl
 
 
 def log_p_of(deviate: Table) -> Table:
-    """Natural logarithm of the two-sided p value of normal deviates."""
+    """Return the natural logarithm of the two-sided p value of normal deviates."""
     log_p: Table = np.minimum(np.log(2) + log_ndtr(-np.abs(deviate)), 0.0)
     return log_p
 
 
 def _within(halves: Halves, blocks: Labels, clusters: int) -> Table:
-    """Deviates (K, V) within one set of blocks, numbered from 0 without gaps."""
+    """Return the deviates (K, V) within one set of blocks, numbered from 0 without gaps."""
     excess, variance, skewness = moments(halves, blocks, clusters)
     known = variance > LEAST
     return _less_certain(np.where(known, excess / np.sqrt(np.where(known, variance, 1.0)), 0.0), skewness)
 
 
 def moments(halves: Halves, blocks: Labels, clusters: int) -> tuple[Table, Table, Table]:
-    """The sums of root shares over each cluster's patients, minus their means (K, V); their variances and their skewness.
+    """Return how far the sums of root shares over each cluster's patients exceed their means (K, V), and the variances and skewness
+    of the sums.
 
     Mean, variance and skewness are over all permutations of the patients within `blocks` (m,), numbered from 0 without gaps.
     """
@@ -103,7 +105,7 @@ def moments(halves: Halves, blocks: Labels, clusters: int) -> tuple[Table, Table
 
 
 def _covariance(halves: Halves, blocks: Labels, mean: csr_array, clusters: int) -> Table:
-    """Covariance (K, V) of the two directions when patients' votes are permuted within blocks, both votes together."""
+    """Return the covariance (K, V) of the two directions when patients, with both votes, are permuted within blocks."""
     size = np.bincount(blocks).astype(np.float64)[:, None]
     one, other = (_counted(blocks, vote, (len(size), clusters)) for vote in halves.votes)
     same = halves.votes[0] == halves.votes[1]
@@ -114,32 +116,32 @@ def _covariance(halves: Halves, blocks: Labels, mean: csr_array, clusters: int) 
 
 
 def _counted(blocks: Labels, vote: Labels, shape: tuple[int, int]) -> Table:
-    """Number of patients in each block and cluster (B, K)."""
+    """Return the number of patients in each block and cluster (B, K)."""
     return np.bincount(blocks * shape[1] + vote, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
 
 
 def _product(weights: Table, values: csr_array) -> Table:
-    """Sums (K, V) over blocks of weights (B, K) times values (B, V)."""
+    """Return sums over blocks (K, V) of weights (B, K) times values (B, V)."""
     found: Table = (values.T @ weights).T
     return found
 
 
 def _second(inside: Table, size: NDArray[np.float64]) -> Table:
-    """The factor by which the variance within a block is multiplied to give the variance of a sum over some patients of the block.
-    `inside` (B, K) is the number of patients in the sum."""
+    """Return the factor by which a block's variance is multiplied to give the variance of a sum over some of its patients. `inside`
+    (B, K) is the number of patients in the sum."""
     n = size[:, None]
     return np.where(n > 1, inside * (n - inside) / np.maximum(n - 1, 1), 0.0)
 
 
 def _third(inside: Table, size: NDArray[np.float64]) -> Table:
-    """The factor of the third central moment, as `_second` gives that of the variance (Sukhatme 1938, Sankhya 4: moments of samples
-    from finite populations)."""
+    """Return the corresponding factor of the third central moment (Sukhatme 1938, Sankhya 4: moments of samples from finite
+    populations)."""
     n = size[:, None]
     return np.where(n > 2, inside * (n - inside) * (n - 2 * inside) / np.maximum((n - 1) * (n - 2), 1), 0.0)
 
 
 def _less_certain(deviate: Table, skewness: Table) -> Table:
-    """Deviates (K, V), transformed by Wilson & Hilferty's cube root if they lie in the heavier tail."""
+    """Return deviates (K, V), transformed by Wilson & Hilferty's cube root where they lie in the heavier tail."""
     far, heavy = np.abs(deviate), skewness * np.sign(deviate)
     skewed = heavy > 1e-6
     safe = np.where(skewed, heavy, 1.0)

@@ -1,4 +1,4 @@
-"""Many tests at once: adjusted p values, as natural logarithms, which do not underflow."""
+"""Adjust p values for many tests; all are natural logarithms, which do not underflow."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ Table = NDArray[np.float64]
 
 
 def benjamini_hochberg(log_p: Table) -> Table:
-    """Adjust the logarithms of the p values of a whole table (Benjamini and Hochberg 1995); all of them count as tests."""
+    """Return the p values of a whole table, adjusted for the false discovery rate (Benjamini and Hochberg 1995), as logarithms."""
     flat = log_p.ravel()
     order = np.argsort(flat, kind="stable")
     scaled = flat[order] + np.log(max(len(flat), 1)) - np.log(np.arange(1, len(flat) + 1))

@@ -1,4 +1,5 @@
-"""Find the concepts that mark a cluster beyond disease, age, sex and amount of record, by the matched half test (`half_test`).
+"""Find the concepts that distinguish a cluster beyond disease, age, sex and number of recorded concepts, by the matched half test
+(`half_test`).
 
 Every pair of a cluster and a concept is a test, if enough patients have the concept. (This choice of concepts does not depend on
 the clusters: Bourgon, Gentleman & Huber 2010, PNAS 107.) A concept is called less frequent only if, in addition, a smaller share of
@@ -23,7 +24,7 @@ from ehr_pipeline.clusters.methods import Labels
 from ehr_pipeline.tables import schemas
 
 MAX_Q = 0.05
-"""A concept marks a cluster if its Benjamini-Hochberg value is below this."""
+"""A concept distinguishes ('marks') a cluster if its Benjamini-Hochberg value is below this."""
 FEWEST = 10
 """Concepts that fewer patients have are not tested."""
 _FILE = "marks.arrow"
@@ -38,7 +39,7 @@ class Marks:
     tokens: NDArray[np.int64]
     """Token ids (T,) of the concepts tested, ascending."""
     deviate: Table
-    """Normal deviates (K, T): positive where the cluster's patients have more of the concept."""
+    """Normal deviates (K, T), positive where the cluster's patients have more of the concept."""
     patients_agree: NDArray[np.bool_]
     """Flags (K, T): whether the share of the cluster's patients who have the concept at all differs in the same direction."""
 
@@ -63,21 +64,21 @@ class Marks:
         return np.asarray((self.log_q < np.log(MAX_Q)) & (self.deviate < 0) & self.patients_agree)
 
     def ranked(self, number: int, *, more: bool) -> list[int]:
-        """Token ids of the concepts that mark the cluster `number`, smallest p first: those that are `more` frequent in it, or else
-        those that are less frequent."""
+        """Return the token ids of the concepts that mark the cluster `number` by being more frequent, or less if `more` is False;
+        smallest p first."""
         flags, rows = (self.more if more else self.less), np.flatnonzero(self.numbers == number)
         passed = np.flatnonzero(flags[rows].any(axis=0))
         order = np.argsort(-np.abs(self.deviate[rows][:, passed]).max(axis=0, initial=0), kind="stable")
         return [int(token) for token in self.tokens[passed[order]]]
 
     def not_in(self, number: int, other: int) -> list[int]:
-        """Token ids of concepts that mark the cluster `number` by being more frequent, and that are less frequent in the cluster
-        `other` (even if they do not mark it), smallest p first."""
+        """Return the token ids of concepts that are more frequent in the cluster `number` and less frequent in `other` (where they
+        need not be significant), smallest p first."""
         less = self.tokens[(self.deviate[self.numbers == other] < 0).any(axis=0)]
         return [token for token in self.ranked(number, more=True) if token in less]
 
     def write(self, folder: Path) -> None:
-        """Write `marks.arrow`, one row for each pair, to a folder that `read` can read."""
+        """Write `marks.arrow`, one row for each pair of cluster and concept, to a folder that `read` can read."""
         pairs = {
             "cluster": pa.array(np.repeat(self.numbers, len(self.tokens)), pa.int32()),
             "token": pa.array(np.tile(self.tokens, len(self.numbers)), pa.int32()),
@@ -103,8 +104,8 @@ class Marks:
 def test(
     halves: Halves, blockings: Sequence[Labels], counts: csr_array, labels: Labels, numbers: NDArray[np.int64]
 ) -> Marks:
-    """Find the marks of clusters with `numbers` (K,). `counts` (n, V) and `labels` (n,) belong to the whole records of all
-    patients."""
+    """Find the concepts that mark the clusters with `numbers` (K,). `counts` (n, V) and `labels` (n,) are of the whole records of
+    all patients."""
     has = (counts > 0).astype(np.float64)
     enough = len(halves.votes[0]) >= FEWEST_PATIENTS
     tokens = np.flatnonzero((np.asarray(has.sum(axis=0)).ravel() >= FEWEST) & enough)

@@ -19,7 +19,7 @@ from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.errors import UserError
 
 DECIMALS = 5
-"""Number of decimals of unit vectors that count: further ones are rounding error, and do not make two patients different."""
+"""Unit vectors that are equal to this many decimals count as equal: further decimals are rounding error."""
 TOO_FEW = " These are too few for any division: widen the cohort (more codes or diseases in [[embeddings.cohort]], more extracts)."
 
 Labels = NDArray[np.int64]
@@ -66,8 +66,8 @@ def leiden(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
 
 
 def hdbscan(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
-    """Dense regions (Campello 2013); patients between regions get -1. A region has at least a fifth of the patients that each of n
-    equal clusters would have. Time grows with the square of the number of patients."""
+    """Return dense regions as clusters (Campello 2013); patients between regions get -1. A region has at least a fifth of the
+    patients that each of n equal clusters would have. Time grows with the square of the number of patients."""
     smallest = max(len(unit) // (5 * n), 5)
     labels: Labels = HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(unit).astype(np.int64)
     return labels
@@ -83,13 +83,13 @@ METHODS: dict[str, Callable[[Vectors, Graph, int, int], Labels]] = {
 
 
 def cluster(vectors: Vectors, method: str, n: int, neighbours: int, seed: int) -> Labels:
-    """Labels from 0, by descending size. Raises UserError when the patients cannot be divided (`checked`)."""
+    """Return labels from 0, by descending size. Raises UserError if the patients cannot be divided (`checked`)."""
     unit = checked(vectors, n)
     return by_size(METHODS[method](unit, neighbour_graph(unit, neighbours, seed), n, seed))
 
 
 def checked(vectors: Vectors, n: int) -> Vectors:
-    """Scale the vectors (n, D) to length 1. Raises UserError when they cannot be divided into n clusters."""
+    """Scale the vectors (n, D) to length 1. Raises UserError if they cannot be divided into n clusters."""
     if len(vectors) < max(n, 3):
         most = most_clusters(len(vectors))
         raise UserError(
@@ -116,7 +116,7 @@ def checked(vectors: Vectors, n: int) -> Vectors:
 
 
 def by_size(labels: Labels) -> Labels:
-    """Relabel clusters from 0 by descending size, clusters of equal size in order of their first patient. -1 is left unchanged."""
+    """Relabel clusters from 0 by descending size, clusters of equal size by their first patient. -1 is left unchanged."""
     names, first, size = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
     rank = np.empty(len(names), np.int64)
     rank[np.lexsort((first, -size))] = np.arange(len(names))

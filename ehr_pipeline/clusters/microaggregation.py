@@ -1,9 +1,8 @@
-"""Blocks of similar patients, so that attributes which the patients of a block share cannot explain differences between them.
+"""Divide patients into blocks of similar ones, so that shared attributes cannot explain differences within a block.
 
-Patients of a block are equal in all categories, such as disease and sex, and near each other in all numbers, such as age and
-amount of record. Blocks are made by microaggregation (Domingo-Ferrer & Mateo-Sanz 2002, IEEE Transactions on Knowledge and Data
-Engineering 14(1)): the remaining patient who is farthest from the mean of the remaining patients forms a block with their
-nearest neighbours.
+Patients of a block are equal in all categories, such as disease and sex, and near each other in all numbers, such as age. Blocks
+are made by microaggregation (Domingo-Ferrer & Mateo-Sanz 2002, IEEE Transactions on Knowledge and Data Engineering 14(1)): the
+remaining patient who is farthest from the mean of the remaining patients forms a block with their nearest neighbours.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,14 +14,14 @@ from numpy.typing import NDArray
 from ehr_pipeline.embeddings.patient_blocks import Labels
 
 ALIKE = 10
-"""Patients in a block: at least this many, unless fewer are equal in all categories, and fewer than twice as many."""
+"""Number of patients in a block: at least this many, unless fewer are equal in all categories, and fewer than twice as many."""
 SEARCHED = 1000
-"""Neighbours are searched among at most this many patients; more patients are first split in half, at the median of the number
-in which they differ most."""
+"""Neighbours are searched among at most this many patients; more are first split in half, at the median of the number that varies
+most."""
 
 
 def nearest_blocks(categories: Sequence[NDArray[Any]], numbers: Sequence[NDArray[Any]], size: int = ALIKE) -> Labels:
-    """Block numbers (n,), from 0: patients equal in all `categories` (n,) and near in all `numbers` (n,)."""
+    """Return block numbers (n,), from 0, of patients equal in all `categories` (n,) and near in all `numbers` (n,)."""
     coded = np.stack([np.unique(category, return_inverse=True)[1] for category in categories])
     cell = np.unique(coded, axis=1, return_inverse=True)[1].ravel()
     places = np.stack(numbers, axis=1).astype(np.float64)
@@ -44,7 +43,7 @@ def nearest_blocks(categories: Sequence[NDArray[Any]], numbers: Sequence[NDArray
 
 
 def shuffled(blocks: Labels, rng: np.random.Generator) -> Labels:
-    """Random permutation (n,) that keeps every patient in their block."""
+    """Return a random permutation (n,) that keeps every patient in their block."""
     order = np.lexsort((rng.random(len(blocks)), blocks))
     permutation = np.empty(len(blocks), np.int64)
     permutation[np.argsort(blocks, kind="stable")] = order
@@ -52,7 +51,7 @@ def shuffled(blocks: Labels, rng: np.random.Generator) -> Labels:
 
 
 def centred(values: NDArray[np.floating[Any]], blocks: Labels) -> NDArray[np.float64]:
-    """Values (n, V) minus the mean of the patient's block; blocks are numbered from 0 without gaps."""
+    """Return values (n, V) minus the mean of the patient's block; blocks are numbered from 0 without gaps."""
     sizes = np.bincount(blocks)
     ordered = values[np.argsort(blocks, kind="stable")]
     sums = np.add.reduceat(ordered, np.cumsum(sizes) - sizes, axis=0, dtype=np.float64)
@@ -60,11 +59,11 @@ def centred(values: NDArray[np.floating[Any]], blocks: Labels) -> NDArray[np.flo
 
 
 def balance(blocks: Labels, numbers: Mapping[str, NDArray[Any]]) -> dict[str, float]:
-    """Standard deviation of each number (n,) within blocks, as a share of its overall standard deviation: 0 is a perfect match, 1
-    is no match at all.
+    """Return the standard deviation of each number (n,) within blocks, as a share of its overall one: 0 is a perfect match, 1 no
+    match.
 
-    Patients alone in their block are left out, because they are compared with nobody. NaN if all are alone, or if a number does
-    not vary.
+    Patients alone in their block are left out, because they are compared with nobody. NaN if all are alone, or if a number does not
+    vary.
     """
     sizes = np.bincount(blocks)
     kept = sizes[blocks] > 1
@@ -79,7 +78,7 @@ def balance(blocks: Labels, numbers: Mapping[str, NDArray[Any]]) -> dict[str, fl
 
 
 def _neighbours(places: NDArray[np.float64], size: int) -> list[Labels]:
-    """Blocks of `size` to 2 `size` - 1 rows of `places` (n, d) that lie near each other; one block if there are fewer rows than
+    """Divide the rows of `places` (n, d) into blocks of `size` to 2 `size` - 1 near ones; one block if there are fewer rows than
     `size`."""
     left = np.arange(len(places))
     found = []

@@ -18,7 +18,7 @@ WEAK_LINK = 1e-3
 EXACT_UP_TO = 300_000
 """With more patients, an approximate index is used, because the time of exact search grows with the square of their number."""
 RECALL, SAMPLE = 0.97, 1000
-"""The share of true neighbours that the approximate index finds, measured on this many patients."""
+"""The share of true neighbours that the approximate index must find, checked on this many patients."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Graph:
     """A symmetric graph of patients."""
 
     links: csr_array
-    """Weights (n, n): 1 if two patients are neighbours of each other, 0.5 if only one is a neighbour of the other; no loops."""
+    """Weights (n, n): 1 if each of two patients is a neighbour of the other, 0.5 if only one is; 0 on the diagonal."""
     parts: int
     """Number of connected parts before they were joined."""
     exact: bool
@@ -34,10 +34,10 @@ class Graph:
 
 
 def neighbour_graph(unit: Vectors, neighbours: int, seed: int = 0, index: Index = "auto") -> Graph:
-    """Build the graph of unit vectors (n, D); each patient counts as one of its own `neighbours`, as in scikit-learn.
+    """Build the graph of unit vectors (n, D). Each patient counts as one of their own `neighbours`, as in scikit-learn.
 
-    If the graph is not connected, its parts are joined by weak links between the parts with the nearest centres, because spectral
-    methods need a connected graph; the parts still become separate clusters.
+    If the graph is not connected, its parts are joined by weak links between the nearest parts, because spectral methods need a
+    connected graph; the parts still become separate clusters.
     """
     n = len(unit)
     k = max(min(neighbours, n - 1) - 1, 1)
@@ -54,11 +54,11 @@ def neighbour_graph(unit: Vectors, neighbours: int, seed: int = 0, index: Index 
 
 
 def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32]:
-    """The k nearest others (n, k) of unit vectors, found approximately: a share of at least about `RECALL` of them are the true
-    ones.
+    """Return the k nearest other patients (n, k) by unit vectors (n, D), found approximately: about RECALL of them are true
+    neighbours.
 
-    An inverted file (Jégou, Douze & Schmid 2011, with faiss): vectors are in lists, one for each of √n centres, and only the
-    lists nearest to a patient are searched. The number of searched lists is doubled until a sample of patients has its true
+    An inverted file (Jégou, Douze & Schmid 2011, with faiss): vectors are in lists, one for each of √n centres, and only the lists
+    nearest to a patient are searched. The number of searched lists is doubled until a sample of patients has enough of its true
     neighbours.
     """
     import faiss  # imported only here: few studies have so many patients
@@ -85,7 +85,7 @@ def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32
 
 
 def _others(found: NDArray[np.int64], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """The first k of the k + 1 `found` neighbours (m, k + 1) of `rows` (m,) that are not the row itself."""
+    """Return the first k of the k + 1 `found` neighbours (m, k + 1) of `rows` (m,) that are not the row itself."""
     others = found != rows[:, None]
     others &= np.cumsum(others, axis=1) <= k
     first: NDArray[np.int64] = found[others].reshape(len(rows), k)
@@ -93,12 +93,12 @@ def _others(found: NDArray[np.int64], rows: NDArray[np.int64], k: int) -> NDArra
 
 
 def _share_in(found: NDArray[np.int64], true: NDArray[np.int64]) -> float:
-    """The share of the true neighbours (m, k) that were found."""
+    """Return the share of the true neighbours (m, k) that were found."""
     return float((found[:, :, None] == true[:, None, :]).any(1).mean())
 
 
 def _joints(unit: Vectors, parts: int, part: NDArray[np.int32]) -> csr_array:
-    """Weak links that join each part to the nearest earlier part."""
+    """Return weak links that join each part to the nearest earlier part."""
     order = np.argsort(part, kind="stable")
     start = np.searchsorted(part[order], np.arange(parts))
     centres = np.add.reduceat(unit[order], start, axis=0) / np.diff(np.append(start, len(part)))[:, None]

@@ -30,18 +30,19 @@ FEW = 3000
 TILE = 64 * GROUP
 SAMPLE = 4096
 CANDIDATES = 6_000_000, 30
-"""Number of candidates collected before a cut: in total, or per patient, whichever is more. Each takes 8 bytes, twice that for
-sorting."""
+"""Number of candidates collected before the worst are dropped: in total, or per patient, whichever gives more. Each takes 8 bytes,
+and twice that while sorted."""
 MOST = 8
 """At most this many times k candidates are kept for each patient."""
 DROPPED = 4
-"""Number of low bits of a score that candidates omit."""
+"""Number of low bits of a score that a candidate's integer leaves out."""
 SCORE_BITS = 24 - DROPPED
 NOBODY = -(2**23)
 
 
 def exact_neighbours(unit: Vectors, k: int) -> tuple[NDArray[np.int32], Vectors]:
-    """The k nearest others of unit vectors (n, D): their rows (n, k) and cosines (n, k), nearest first, ties by row.
+    """Return the rows (n, k) and cosines (n, k) of the k nearest other vectors for each unit vector (n, D), nearest first, ties by
+    row.
 
     k is less than n. On one machine, the number of threads does not change the result, except for the last bit of cosines.
     """
@@ -98,7 +99,7 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 
 
 def _first_thresholds(scores: Scores, n: int, k: int, pool: Executor) -> Integers:
-    """For each patient (n,), a score that at least k other patients reach. It is found in a sample of patients at regular
+    """Return, for each patient (n,), a score that at least k other patients reach, found in a sample of patients at regular
     distances.
 
     The sample is divided into groups, and the score is the (k + 1)-th largest of their maxima. These maxima belong to different
@@ -155,9 +156,9 @@ class _Best:
     margin: int
     """If two scores differ by more than twice this, they are in the same order as their cosines."""
     crowds: bool
-    """Whether surplus candidates may be dropped (they differ only by float32 rounding); otherwise `cut` raises _Crowded."""
+    """Whether surplus candidates, which differ only by float32 rounding, may be dropped; otherwise `cut` raises _Crowded."""
     threshold: Integers
-    """A score (n,) that the k nearest neighbours of each patient reach."""
+    """For each patient (n,), a score that their k nearest neighbours reach."""
     kept: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
     waiting: list[Integers] = field(default_factory=list)
     count: int = 0
@@ -208,7 +209,7 @@ class _Best:
 def _nearest(
     unit: Vectors, rows: Integers, others: Integers, k: int, pool: Executor
 ) -> tuple[NDArray[np.int32], Vectors]:
-    """Rows (n, k) and cosines (n, k) of the k nearest candidates, by cosines in float32."""
+    """Return the rows (n, k) and cosines (n, k) of the k nearest candidates, by cosines in float32."""
     vectors, n, step = torch.from_numpy(unit), len(unit), 8192
     cosines = np.empty(len(rows), np.float32)
 
@@ -225,7 +226,8 @@ def _nearest(
 
 
 def nearest_of(queries: Vectors, unit: Vectors, k: int) -> Integers:
-    """Rows (m, k) of the unit vectors (n, D) nearest to unit queries (m, D), nearest first. Exact, in float32; k is at most n."""
+    """Return the rows (m, k) of the unit vectors (n, D) nearest to unit queries (m, D), nearest first. Exact, in float32; k is at
+    most n."""
     n, count = len(unit), max(2**24 // max(len(unit), 1), 16)
     against = torch.from_numpy(np.ascontiguousarray(unit)).T
     found = np.empty((len(queries), k), np.int64)

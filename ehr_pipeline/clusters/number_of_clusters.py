@@ -1,22 +1,22 @@
 """Find how many clusters the data support: the largest number on whose clusters the two halves of records agree beyond chance.
 
-For each number of clusters, each half of a patient's visits is assigned to a cluster by vote of the nearest whole records of
-other patients. A number is supported if
+For each number of clusters, each half of a patient's visits is assigned to a cluster by vote of the nearest whole records of other
+patients. A number is supported if
 
-1. over all clusters, the two halves of a patient agree more often than the halves of two patients alike, and
+1. over all clusters, the two halves of a patient agree more often than halves of two similar patients, and
 2. the same holds for each cluster and its rival (the cluster that gets most of the halves that this cluster loses): among the
    patients who have no half in any other cluster, the two halves agree on the cluster more often than by chance.
 
 The second condition limits the number. If a group is divided into two clusters by nothing that lasts, its patients still differ
 from all other groups, but the halves of their records fall into either cluster by chance. Chance is measured by exchanging halves
-within blocks of patients alike (`patients_alike.Alike`). If a cluster and its rival share no such block, they differ in the
+within blocks of similar patients (`patients_alike.Alike`). If a cluster and its rival share no such block, they differ in the
 attributes that define blocks (such as the disease). Such a pair neither supports a number of clusters nor speaks against it. If no
 number is supported, there is one cluster.
 
-Agreement beyond chance is Cohen's kappa over blocks (Barlow, Lai & Azen 1991, Statistics in Medicine 10), 1 for halves that
-always agree, 0 for chance. Its deviate uses the exact mean and variance over all shuffles (Mantel & Haenszel 1959, JNCI 22, for
-two clusters; Hubert 1977, Psychological Bulletin 84, for several). The data that make a cluster do not test it: no patient votes
-on parts of their own record.
+Agreement beyond chance is Cohen's kappa over blocks (Barlow, Lai & Azen 1991, Statistics in Medicine 10), 1 for halves that always
+agree, 0 for chance. Its deviate uses the exact mean and variance over all shuffles (Mantel & Haenszel 1959, JNCI 22, for two
+clusters; Hubert 1977, Psychological Bulletin 84, for several). The data that make a cluster do not test it: no patient votes on
+parts of their own record.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,16 +40,15 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.tables import schemas
 
 MOST_PATIENTS = 10_000
-"""If there are more patients than this, a random sample of this size is used. A division that is too fine to be seen in the sample
-does not count."""
+"""Of more patients than this, a random sample of this size is used. A division too fine to be seen in the sample does not count."""
 FEWEST = 10
-"""Fewest patients per cluster, on average: larger numbers of clusters are not tried."""
+"""Smallest number of patients per cluster, on average; larger numbers of clusters are not tried."""
 MAX_P = 0.05
 LEAST = 0.2
-"""Least agreement beyond chance (kappa) that a cluster needs; lower agreement is called slight (Landis & Koch 1977)."""
+"""Smallest agreement beyond chance (kappa) that a cluster needs; lower agreement is called slight (Landis & Koch 1977)."""
 FILE = "support.csv"
 NEAR = 4
-"""Patients in a block. Blocks are small, because parts of a group differ mostly by age, which must be matched closely."""
+"""Number of patients in a block. Blocks are small, because parts of a group differ mostly by age, which must be matched closely."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Agreement:
     deviate: float
     """Normal deviate of kappa under shuffles; 0 if nobody can be compared."""
     patients: int
-    """Number of patients in blocks where halves can be exchanged: several patients, not all in one cluster."""
+    """Number of patients in blocks in which halves can be exchanged: those with several patients, not all in one cluster."""
 
 
 NOBODY = Agreement(float("nan"), 0.0, 0)
@@ -80,12 +79,12 @@ class Tried:
 
 
 def largest(tried: Sequence[Tried]) -> int:
-    """The largest number of clusters that the data support; 1 if they support no division."""
+    """Return the largest number of clusters that the data support; 1 if they support no division."""
     return max((one.n for one in tried if one.supported), default=1)
 
 
 def sample(patients: int, seed: int) -> Labels:
-    """Ascending rows of the patients to examine: all, or MOST_PATIENTS of them."""
+    """Return the rows of the patients to examine, ascending: all, or MOST_PATIENTS of them."""
     if patients <= MOST_PATIENTS:
         return np.arange(patients)
     return np.sort(np.random.default_rng([seed, 0x9B0]).choice(patients, MOST_PATIENTS, replace=False))
@@ -104,7 +103,7 @@ def _row(one: Tried, strength: NDArray[np.float64]) -> tuple[object, ...]:
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """Read the rows, `schemas.SUPPORT`, from the folder of a `clusters` artifact; [] if it has no such table."""
+    """Read the rows (`schemas.SUPPORT`) from the folder of a `clusters` artifact; [] if it has no such table."""
     path = folder / FILE
     return list(spreadsheet.read(path, schemas.SUPPORT)) if path.is_file() else []
 
@@ -161,7 +160,7 @@ def examine(
 
 
 def _with_rivals(votes: Sequence[Labels], alike: Alike, n: int) -> Iterator[Agreement | None]:
-    """Agreement for each cluster and its rival; None for a small cluster that cannot be compared."""
+    """Yield the agreement on each cluster and its rival; None for a small cluster that cannot be compared."""
     crossed = np.bincount(votes[0] * n + votes[1], minlength=n * n).reshape(n, n)
     crossed = crossed + crossed.T
     for cluster in range(n):
@@ -171,7 +170,7 @@ def _with_rivals(votes: Sequence[Labels], alike: Alike, n: int) -> Iterator[Agre
 
 
 def _between(votes: Sequence[Labels], alike: Alike, pair: tuple[int, int]) -> Agreement:
-    """How well the two halves agree on which of two clusters a patient is in, among the patients who have no half in any other
+    """Return how well two halves agree on which of two clusters a patient is in, among patients who have no half in any other
     cluster."""
     own = np.flatnonzero(np.isin(votes[0], pair) & np.isin(votes[1], pair))
     one, other = ((vote[own] == pair[1]).astype(np.int64) for vote in votes)
@@ -181,20 +180,20 @@ def _between(votes: Sequence[Labels], alike: Alike, pair: tuple[int, int]) -> Ag
 
 
 def _coded(alike: Alike) -> Alike:
-    """The same patients, with their categories coded as numbers, because comparing numbers is faster than comparing texts."""
+    """Return the same patients with their categories coded as numbers, which are compared faster than texts."""
     categories = tuple(tuple(np.unique(one, return_inverse=True)[1] for one in some) for some in alike.categories)
     return Alike(categories, alike.numbers)
 
 
 def _blockings(alike: Alike) -> list[Labels]:
-    """The sets of blocks (m,) in which agreement is measured: blocks of patients alike in all attributes; and, for each attribute
-    that is a number, smaller blocks of patients who are close in this number."""
+    """Return the sets of blocks (m,) in which agreement is measured: blocks of patients similar in all attributes; and, for each
+    numeric attribute, smaller blocks of patients close in it."""
     categories = alike.categories[0]
     return [*alike.blockings(NEAR), *(in_order(categories, number) for number in alike.numbers)]
 
 
 def in_order(categories: Sequence[NDArray[Any]], number: NDArray[Any]) -> Labels:
-    """Blocks (m,) of NEAR patients who follow each other in a number (m,), among those equal in all categories (m,)."""
+    """Return blocks (m,) of NEAR patients who follow each other in a number (m,), among those equal in all categories (m,)."""
     order = np.lexsort((number, *categories))
     changes = np.any([np.diff(category[order], prepend=category[order[:1]]) != 0 for category in categories], axis=0)
     place = np.arange(len(order))
@@ -205,8 +204,8 @@ def in_order(categories: Sequence[NDArray[Any]], number: NDArray[Any]) -> Labels
 
 
 def _least(found: Iterator[Agreement]) -> Agreement:
-    """The smallest kappa, the smallest deviate and the smallest number of patients over several sets of blocks. Sets in which
-    nobody could be compared are left out."""
+    """Return the smallest kappa, the smallest deviate and the smallest number of patients over several sets of blocks, without sets
+    in which nobody could be compared."""
     known = [one for one in found if one.patients]
     if not known:
         return NOBODY
@@ -215,8 +214,8 @@ def _least(found: Iterator[Agreement]) -> Agreement:
 
 
 def agreement(one: Labels, other: Labels, blocks: Labels) -> Agreement:
-    """How much more often a patient's two labels, `one` (m,) and `other` (m,), agree than they would if `other` were permuted
-    within `blocks` (m,)."""
+    """Return how much more often the labels `one` (m,) and `other` (m,) of a patient agree than if `other` were permuted within
+    `blocks` (m,)."""
     count = int(max(one.max(initial=0), other.max(initial=0))) + 1
     numbered = np.unique(blocks, return_inverse=True)[1]
     size = np.bincount(numbered).astype(np.float64)

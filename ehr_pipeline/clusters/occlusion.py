@@ -29,13 +29,13 @@ from ehr_pipeline.tables import json_files
 
 FILE = "occlusion.json"
 MEMBERS, CONCEPTS = 60, 30
-"""Largest number of members sampled from a cluster, and largest number of concepts left out (those that most sampled members
-have). Both limit the time."""
+"""Largest number of members sampled from a cluster, and largest number of concepts left out in turn (those that most sampled
+members have). Both limit the time."""
 FEWEST = 10
-"""A concept is tested only if at least this many of the sampled members have it; otherwise the mean would rest on too few."""
+"""A concept is tested only if at least this many sampled members have it; the mean over fewer would be too uncertain."""
 BLOCK = 1024
 AGE = -1
-"""Stands for the mean age, where a token id is expected."""
+"""Stands for the mean age in place of a token id."""
 NORMAL_95 = 1.96
 
 
@@ -50,15 +50,15 @@ class Used:
     lost: float
     """Mean loss of lead without the concept, as a share of the mean lead."""
     low: float
-    """Lower end of the 95 % interval of `lost` over members."""
+    """Lower end of the 95 % interval of `lost`, over members."""
 
 
 @dataclass(frozen=True)
 class Occlusion:
-    """Results for the clusters, by number."""
+    """The results, by cluster number."""
 
     decides: float
-    """Share of the squared distance between two patients that the profile decides."""
+    """Share of the squared distance between two patients that comes from the concept profile."""
     sampled: dict[int, int]
     """Number of members sampled from each cluster."""
     lead: dict[int, float]
@@ -92,10 +92,11 @@ def measure(
     numbers: NDArray[np.int64],
     seed: int,
 ) -> Occlusion | None:
-    """Leave concepts out of the records of a sample of members. `cohort`, `vectors` (P, D) and `labels` (P,) are in the same
-    order.
+    """Measure how much each cluster's vectors rest on each concept, by leaving concepts out of the records of sampled cluster
+    members.
 
-    `numbers` (K,) are the clusters' numbers. None if there is only one cluster, or if the profile has no share in the distance.
+    `cohort`, `vectors` (P, D) and `labels` (P,) are in the same order; `numbers` (K,) are the cluster numbers. Returns None if
+    there is only one cluster, or if the vectors contain no concept profile.
     """
     there, labels = np.unique(labels, return_inverse=True)
     numbers = numbers[there]
@@ -132,7 +133,8 @@ def measure(
 
 
 def lead(unit: Vectors, centres: Vectors, own: Labels) -> NDArray[np.float64]:
-    """Cosine (P,) of unit vectors (P, D) with the centre of their `own` cluster, minus that with the nearest other centre."""
+    """Return the cosine (P,) of unit vectors (P, D) with the centre of their `own` cluster, minus that with the nearest other
+    centre."""
     cosines = (unit @ centres.T).astype(np.float64)
     rows = np.arange(len(own))
     mine = cosines[rows, own].copy()
@@ -186,21 +188,21 @@ class _Part:
 
 
 def _sample(labels: Labels, clusters: int, seed: int) -> NDArray[np.int64]:
-    """Places of at most MEMBERS patients of each cluster, drawn at random."""
+    """Return the places of at most MEMBERS patients of each cluster, drawn at random."""
     rng = np.random.default_rng([seed, 0x0CC])
     drawn = [rng.permutation(np.flatnonzero(labels == cluster))[:MEMBERS] for cluster in range(clusters)]
     return np.sort(np.concatenate(drawn))
 
 
 def _placed(cohort: Cohort, path: Path, sampled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The sampled patients in a shard: their rows in the shard, and their indices in the cohort."""
+    """Return the sampled patients of a shard: their rows in the shard, and their places in the cohort."""
     here = pc.equal(cohort.table.column("shard"), path.name).to_numpy()[sampled]
     places = sampled[here]
     return cohort.table.column("row").to_numpy().astype(np.int64)[places], places
 
 
 def _having(parts: list[_Part], labels: Labels, shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Number of the sampled members of each cluster who have each concept (K, V + 1)."""
+    """Return how many sampled members of each cluster have each concept (K, V + 1)."""
     having = np.zeros(shape, np.int64)
     for part in parts:
         np.add.at(having, (labels[part.places][part.owner], part.tokens), 1)
@@ -209,7 +211,7 @@ def _having(parts: list[_Part], labels: Labels, shape: tuple[int, int]) -> NDArr
 
 
 def _chosen(having: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Flags (K, V + 1) of the concepts to leave out in each cluster: those that most of its sampled members have."""
+    """Return flags (K, V + 1) of the concepts to leave out in each cluster: those that most of its sampled members have."""
     rank = np.argsort(np.argsort(-having[:, :AGE], axis=1, kind="stable"), axis=1)
     flags = np.zeros(having.shape, bool)
     flags[:, :AGE] = (having[:, :AGE] >= FEWEST) & (rank < CONCEPTS)
@@ -219,7 +221,7 @@ def _chosen(having: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _used(
     leads: NDArray[np.float64], having: NDArray[np.int64], lost: NDArray[np.float64], squares: NDArray[np.float64]
 ) -> list[Used]:
-    """The concepts that the vectors of one cluster rest on. `leads` (n,) are the leads of its members; `lost` and `squares` (V +
+    """Return the concepts that the vectors of one cluster rest on. `leads` (n,) are its members' leads; `lost` and `squares` (V +
     1,) are sums over members of the lead lost without each concept, and of its square."""
     mean = float(leads.mean())
     if mean <= 0:

@@ -1,10 +1,9 @@
 """Keep the clusters when new extracts arrive: unchanged patients keep their cluster; others are assigned by a vote.
 
-The voters are the nearest of the patients that were originally clustered. They vote with the vectors that they had then (`model/`),
+The voters are the nearest of the patients who were clustered at first. They vote with the vectors that they had then (`model/`),
 even if their records have changed since: records grow with every extract, so hardly any voters would be left if only unchanged
-patients voted. A patient who is no longer in the data set, for example after a withdrawal, does not vote, and the patient's vector
-is not kept. Stability, the choice of the number of clusters, and the results of other methods are copied from the original
-clustering.
+patients voted. A patient who is no longer in the data set, for example after opting out, does not vote, and the patient's vector is
+deleted. Stability, the choice of the number of clusters, and the results of other methods are copied from the first clustering.
 """
 
 import hashlib
@@ -26,13 +25,13 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import align, json_files
 
 TAKEN_OVER = (TRUST, CHOICE, number_of_clusters.FILE, comparison.FILE)
-"""Files of the original clustering. An older clustering may lack some of them."""
+"""Files copied from the first clustering. An older clustering may lack some of them."""
 OF_THE_CLUSTERING = ("graph", "eigenvectors", "stability", "numbers_kept")  # counts, besides agreement_with_<method>
 OTHER = "cluster_"
 
 
 def vector_hashes(vectors: Vectors) -> NDArray[np.uint64]:
-    """Hash (64 bits) of each vector (n, D). A patient whose hash differs from the earlier hash has changed."""
+    """Return a 64-bit hash of each vector (n, D). A patient whose hash has changed counts as changed."""
     hashes = (int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "big") for row in vectors)
     return np.fromiter(hashes, np.uint64, len(vectors))
 
@@ -40,9 +39,10 @@ def vector_hashes(vectors: Vectors) -> NDArray[np.uint64]:
 def divide(
     vectors: Vectors, ids: pa.Array, present: pa.Array, earlier: Artifact, out: Path, *, neighbours: int
 ) -> tuple[Division, Vectors]:
-    """Clusters and places on the map (n, 2) of patients with `vectors` (n, D), from the clusters of the artifact `earlier`.
+    """Return clusters and places on the map (n, 2) for patients with `vectors` (n, D), by the clusters of the artifact `earlier`.
 
-    `present` are the ids of the whole data set. Writes the files that `clusters.clustering` writes, and the model for new patients.
+    `present` are the ids of the whole data set. Also writes the files that `clusters.clustering` writes, and the model for new
+    patients.
     """
     before = Clusters.read(earlier.path)
     table = before.table.combine_chunks()

@@ -1,4 +1,4 @@
-"""Overlap with the previous artifact's clusters, over patients in both: contingency table and adjusted Rand index.
+"""Compare the clusters with the previous artifact's, over the patients in both: contingency table and adjusted Rand index.
 
 `overlap.json` holds exact numbers of patients, like the whole artifact; the report rounds them (`disclosure.suppression`).
 """
@@ -18,8 +18,8 @@ FILE = "overlap.json"
 
 
 def overlap(ids: pa.Array, own: NDArray[np.int64], earlier: Artifact) -> dict[str, Any] | None:
-    """Contingency table of the cluster numbers `own` (n,) and the cluster numbers in the artifact `earlier`, over the patients in
-    both artifacts. None if there is no such patient.
+    """Compare the cluster numbers `own` (n,) with those in the artifact `earlier`, over the patients in both; None if there are
+    none.
 
     `table` (rows: `now`, columns: `before`) counts patients by both numbers; the index is that of Hubert and Arabie (1985).
     """

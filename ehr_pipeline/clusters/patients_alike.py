@@ -1,8 +1,8 @@
-"""Blocks of similar patients, within which a cluster's patients are compared with others.
+"""Divide patients into blocks of similar ones, within which a cluster's patients are compared with others.
 
-There are two sets of blocks. Patients in a block have the same disease and sex, or the same disease and practice, and are close in
-age and amount of record. With the second set, patients are compared only within their practice, so a concept cannot mark a cluster
-merely because a practice records it more often than others.
+There are two sets of blocks. Patients in a block have the same disease and sex, or the same disease and practice, and are similar
+in age and number of recorded concepts. With the second set, patients are compared only within their practice, so a concept cannot
+mark a cluster merely because a practice records it more often than others.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,10 @@ from ehr_pipeline.clusters.methods import Labels
 from ehr_pipeline.embeddings.patient_blocks import matched_blocks
 
 PRACTICE = "practice"
-"""Column of the patients' table that names their practice, if the data have it."""
+"""The column of the patients' table that names their practice, if the data have one."""
 MOST = 10
-"""Patients in a block. Blocks of 20 are too coarse: an older part of a group would then differ from the rest by effects of age."""
+"""Largest number of patients in a block. Blocks of 20 are too coarse: age would then distinguish an older part of a group from the
+rest."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Alike:
 
     @classmethod
     def of(cls, people: pa.Table) -> "Alike":
-        """From a table of the patients (`schemas.clusters`)."""
+        """Read them from a table of the patients (`schemas.clusters`)."""
         disease, sex = (category(people, name) for name in ("disease", "sex"))
         numbers = tuple(people.column(name).to_numpy() for name in ("mean_age", "concepts"))
         if not has_practices(people):
@@ -39,20 +40,20 @@ class Alike:
         return cls(((disease, sex), (disease, category(people, PRACTICE))), numbers)
 
     def among(self, rows: NDArray[np.int64]) -> "Alike":
-        """Only the patients `rows` (m,)."""
+        """Return those of the patients `rows` (m,) only."""
         categories = tuple(tuple(one[rows] for one in some) for some in self.categories)
         return Alike(categories, tuple(number[rows] for number in self.numbers))
 
     def blockings(self, most: int = MOST) -> list[Labels]:
-        """For each set of blocks, the block (n,) of each patient. A block has at most `most` patients."""
+        """Return the block (n,) of each patient in each set of blocks. A block has at most `most` patients."""
         return [matched_blocks(list(categories), list(self.numbers), most) for categories in self.categories]
 
 
 def has_practices(people: pa.Table) -> bool:
-    """Whether the table of the patients names at least two practices."""
+    """Return whether the table of the patients names at least two practices."""
     return PRACTICE in people.column_names and len(np.unique(category(people, PRACTICE))) > 1
 
 
 def category(people: pa.Table, name: str) -> NDArray[Any]:
-    """A column of the patients' table (n,), with unknown values as empty texts."""
+    """Return a column of the patients' table (n,), with unknown values as empty texts."""
     return np.array([value or "" for value in people.column(name).to_pylist()])

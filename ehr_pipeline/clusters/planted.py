@@ -1,4 +1,4 @@
-"""Groups of the cohort's patients planted by `ehr-pipeline synth`, read from the truth folder set as `clusters.truth`."""
+"""Read the groups of patients that `ehr-pipeline synth` planted, from the truth folder named in `clusters.truth`."""
 
 import csv
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from ehr_pipeline.tables import json_files
 PATIENTS, GROUPS = "patients.csv", "groups.csv"
 AGREEMENT = "agreement.json"
 THIS_RUN, COUNTS = "this_run", "counts"
-"""Names of the compared vectors: the patient vectors of the run, and the vectors of the baseline."""
+"""Names of the compared vectors: the run's patient vectors, and the baseline's."""
 
 
 def problem(folder: Path) -> str:
-    """The reason why a folder holds no planted groups; empty if it holds some."""
+    """Return the reason why a folder holds no planted groups; empty if it holds some."""
     path = folder / PATIENTS
     if path.is_file():
         return ""
@@ -37,7 +37,7 @@ class PlantedGroups:
     group_of: dict[str, str]
     """Group by patient id, for the cohort."""
     companions: dict[str, list[str]]
-    """Concepts by group; empty if no group is planted."""
+    """For each group, the concepts that its patients have more often; empty if no group is planted."""
 
     @classmethod
     def read(cls, folder: Path) -> "PlantedGroups":
@@ -52,7 +52,7 @@ class PlantedGroups:
 def read_agreement(clusters: Path) -> dict[str, Any] | None:
     """Read the agreement of a `clusters` artifact with the planted groups.
 
-    None if there is no truth; {'groups': 0} if no group was planted, when labels of patients mean nothing.
+    Returns None if there is no truth; {'groups': 0} if no group was planted, so that labels of patients mean nothing.
     """
     path = clusters / AGREEMENT
     return dict(json_files.read(path)) if path.is_file() else None

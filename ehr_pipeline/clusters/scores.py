@@ -22,16 +22,16 @@ class Scores:
     columns: torch.Tensor
     """The other side (N, D')."""
     margin: int
-    """Greatest distance of a score from an increasing function of the cosine."""
+    """By how much a score can differ from an increasing function of the cosine."""
     room: dict[tuple[int, int, int], torch.Tensor] = field(default_factory=dict)
-    """Memory for products, by thread and shape: a thread's next block of the same shape overwrites the last one."""
+    """Buffers for products, by thread and shape; a thread's next product of the same shape overwrites the last one."""
 
     def between(self, top: int, left: int, size: int) -> torch.Tensor:
-        """Scores of two blocks of patients, at most (size, size)."""
+        """Return the scores of two blocks of patients, at most (size, size)."""
         return self._product(self.rows[top : top + size], self.columns[left : left + size])
 
     def with_some(self, top: int, size: int, others: torch.Tensor) -> torch.Tensor:
-        """Scores of a block of patients with the patients `others` (m,), at most (size, m)."""
+        """Return the scores of a block of patients with the patients `others` (m,), at most (size, m)."""
         return self._product(self.rows[top : top + size], self.columns[others])
 
     def _product(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
@@ -44,18 +44,18 @@ class Scores:
 
 
 def multiplies_bytes() -> bool:
-    """Whether the processor multiplies 8-bit integers several times faster than float32 (VNNI, AMX)."""
+    """Return whether the processor multiplies 8-bit integers several times faster than float32 (VNNI, AMX)."""
     return bool(torch.cpu._is_vnni_supported())
 
 
 def plain(unit: NDArray[np.float32], group: int) -> Scores:
-    """Scores from float32 products of unit vectors (n, D), padded with zeros to a multiple of `group` rows."""
+    """Return scores from float32 products of unit vectors (n, D), padded with zeros to a multiple of `group` rows."""
     filled = _filled(torch.from_numpy(unit), group)
     return Scores(filled, filled, FLOAT_MARGIN)
 
 
 def rounded(unit: NDArray[np.float32], group: int) -> Scores:
-    """Scores from products of vectors rounded to 8 bits: x y - |x|^2/2 - |y|^2/2 for centred vectors x and y.
+    """Return scores from products of vectors rounded to 8 bits: x y - |x|^2/2 - |y|^2/2 for centred vectors x and y.
 
     This is minus half their squared distance, which ranks pairs as the cosine does. Centring removes what all vectors share, and a
     random rotation spreads the rest over all axes, so that the 8 bits are used well and the error is a sum of many small ones. The

@@ -12,8 +12,7 @@ Other = Literal["spectral", "agglomerative", "kmeans", "leiden", "hdbscan"]
 
 
 def _number(value: Any) -> Any:
-    """Return "auto" or a number of clusters unchanged. Raises a validation error for anything but "auto" or a whole number from
-    1."""
+    """Return "auto" or a number of clusters unchanged. Raises a validation error for anything but "auto" or an integer from 1."""
     if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         return value
     raise PydanticCustomError("number_of_clusters", 'must be "auto" or a whole number of at least 1')
@@ -32,7 +31,7 @@ class ClustersSettings:
         "Clustering method that the reports use. Source: spectral in the published run.", "spectral"
     )
     compare: tuple[Other, ...] = option(
-        "Further methods to compute, for the table that compares methods. leiden needs the extra `clusters` (igraph); leiden"
+        "Additional methods, for the table that compares methods. leiden needs the extra `clusters` (igraph); leiden"
         " and hdbscan choose the number of clusters themselves; hdbscan takes long for more than 20,000 patients.",
         ("agglomerative", "kmeans"),
     )
@@ -59,24 +58,31 @@ class ClustersSettings:
         ge=2,
     )
     unstable_below: float = option(
-        "A cluster whose mean Jaccard coefficient over the random halves is lower is flagged as unstable. From 0.75 it is"
-        " called stable. Source: Hennig 2007.",
+        "A cluster whose mean Jaccard coefficient over the random halves is lower is flagged as unstable. From 0.75"
+        " it counts as stable. Source: Hennig 2007.",
         0.6,
         ge=0,
         le=1,
     )
-    permutations: int = option("Number of permutations in the split-half test for evidence of clusters.", 200, ge=20)
-    truth: str = option("Folder `truth` that `ehr-pipeline synth` wrote; empty for real data.", "", role="input")
+    permutations: int = option(
+        "Number of permutations in the split-half test, which tests for evidence of subgroups.", 200, ge=20
+    )
+    truth: str = option(
+        "The folder `truth` of a synthetic extract, written by `ehr-pipeline synth`; empty for real data.",
+        "",
+        role="input",
+    )
     baseline_components: int = option(
-        "Number of components in the baseline without a model (truncated SVD of concept counts).", 64, ge=2
+        "Number of components of the baseline, which uses no model (truncated SVD of concept counts).", 64, ge=2
     )
 
     @property
     def others(self) -> tuple[str, ...]:
-        """The methods computed in addition to the one that the reports use, in the order of their columns."""
+        """Return the additional methods, beyond the one that the reports use, in the order of their columns."""
         return tuple(name for name in self.compare if name != self.method)
 
 
 def most_clusters(patients: int) -> int:
-    """The largest number of clusters that a message may recommend for this number of patients; 0 if there are too few for any."""
+    """Return the largest number of clusters that a message may recommend for this number of patients; 0 if there are too few for
+    any."""
     return 0 if patients < 3 else 2 if patients < FEWEST else patients // 3

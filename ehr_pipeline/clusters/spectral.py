@@ -14,7 +14,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The smoothest functions on a graph, from which any number of clusters up to k can be derived."""
+    """The leading eigenvectors of a graph, from which any number of clusters up to k can be made."""
 
     coordinates: NDArray[np.float64]
     """Eigenvectors of the random walk on the graph (n, k)."""
@@ -22,17 +22,17 @@ class Spectrum:
     """Eigenpairs of the normalised graph, and how exact they are."""
 
     def labels(self, n: int) -> Labels:
-        """Labels (patients,) of n clusters, from 0; n is at most k."""
+        """Return labels (patients,) of n clusters, from 0; n is at most k."""
         return cluster_qr(self.coordinates[:, :n])
 
     def gap(self, n: int) -> float:
-        """The eigengap after n, which is large when one more cluster would not be well separated; 0 if k is n."""
+        """Return the eigengap after n, which is large if one more cluster would not be well separated; 0 if k is n."""
         values = self.leading.values
         return float(values[n - 1] - values[n]) if n < len(values) else 0.0
 
 
 def spectrum(graph: Graph, n: int, seed: int, more: int = 0) -> Spectrum:
-    """The spectrum for n clusters, plus up to `more` further eigenvectors, whose convergence is not required."""
+    """Return the spectrum for n clusters, with up to `more` further eigenvectors, whose convergence is not required."""
     links = graph.links.copy()
     root = np.sqrt(links.sum(axis=1))
     root[root == 0] = 1
@@ -43,7 +43,7 @@ def spectrum(graph: Graph, n: int, seed: int, more: int = 0) -> Spectrum:
 
 
 def cluster_qr(coordinates: NDArray[np.float64]) -> Labels:
-    """Labels (patients,) from coordinates (patients, k): the k most different patients define the axes, and each patient is
+    """Return labels (patients,) from coordinates (patients, k): the k most different patients define the axes, and each patient is
     assigned to the nearest axis.
 
     scikit-learn has the same function, but it is private there.

@@ -1,4 +1,4 @@
-"""Clusters that reappear in a later run keep their numbers.
+"""Let clusters that reappear in a later run keep their numbers.
 
 Clusters of two runs are matched one to one so that the sum of their Jaccard coefficients, over the patients in both runs, is
 largest. Two matched clusters count as the same if their coefficient is at least 0.5, that is, if at least half of the patients who
@@ -24,7 +24,8 @@ SAME = 0.5
 
 
 def numbers(labels: Labels, ids: pa.Array, earlier: Artifact | None) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """The number of each cluster (clusters,), from 1, and the content of FILE. `labels` (n,) are in order of descending size."""
+    """Return the number of each cluster (clusters,), from 1, and the content of FILE. `labels` (n,) are in order of descending
+    size."""
     count = int(labels.max()) + 1
     if earlier is None:
         return np.arange(1, count + 1), {"after": "", "kept": {}, "highest": count}

@@ -1,4 +1,4 @@
-"""Clusters as later stages read them."""
+"""Read and write the table of clustered patients that later stages use."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,5 +47,5 @@ class Clusters:
         return np.stack([self.table.column(name).to_numpy() for name in "xy"], axis=1)
 
     def of(self, ids: pa.Array) -> "Clusters":
-        """The rows of the patients `ids`, in that order. Raises UserError for a patient who is not clustered."""
+        """Return the rows of the patients `ids`, in that order. Raises UserError for a patient who is not clustered."""
         return Clusters(self.table.take(pa.array(align.every_row(ids, self.ids))))

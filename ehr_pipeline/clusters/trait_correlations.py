@@ -1,16 +1,21 @@
 """Test for subgroups of a disease: are traits more strongly correlated in its patients than in other patients?
 
-Chronic conditions make patients differ persistently, which alone makes no subgroup. Some traits are correlated in everybody:
-obesity with diabetes, two codes of one diagnosis, concepts that a busy practice records. So the patients of each disease are
-compared with others of the same sex, and of similar age and amount of record, who have another of the diseases or none. A trait is
-a concept recorded at least once in a half of the visits. The traits tested are the concepts that the most patients have in both
-halves, beyond chance, apart from concepts that belong to a disease. Patients with a concept that belongs to a disease other than
-their own are left out. In most people, such a concept is correlated with others, as eczema is with asthma. But patients chosen for
-that disease all have the concept, so among them it is correlated with nothing, and the correlations of other patients would seem
-stronger. Correlations between a trait in one half and a trait in the other make one matrix for the patients of the disease, and one
-for the others. In a subgroup several traits are more frequent, so they are correlated within the disease. The statistic is the sum
-of squares of the positive differences between the matrices. Its distribution by chance comes from permuting diseases among patients
-alike (a one-sided test of equal covariances by the sum of squared differences, as in Li & Chen 2012, Annals of Statistics 40(2)).
+Chronic conditions make patients differ persistently, which does not by itself make subgroups. Some traits are correlated in
+everybody: obesity with diabetes, two codes of one diagnosis, concepts that a busy practice records. So the patients of each disease
+are compared with others of the same sex, and of similar age and number of recorded concepts, who have another of the diseases or
+none.
+
+A trait is a concept recorded at least once in a half of the visits. The traits tested are the concepts that the most patients have
+in both halves, beyond chance, apart from concepts that belong to a disease. Patients with a concept that belongs to a disease other
+than their own are left out. In most people, such a concept is correlated with others, as eczema is with asthma. But patients chosen
+for that disease all have the concept, so among them it is correlated with nothing, and the correlations of other patients would
+seem stronger.
+
+Correlations between a trait in one half and a trait in the other make one matrix for the patients of the disease, and one for the
+others. In a subgroup several traits are more frequent, so they are correlated within the disease. The statistic is the sum of
+squares of the positive differences between the matrices. Its distribution by chance comes from permuting diseases among similar
+patients (a one-sided test of equal covariances by the sum of squared differences, as in Li & Chen 2012, Annals of Statistics
+40(2)).
 
 Practices, calendar time and frailty affect both matrices and cancel out, as long as they do not depend on the disease.
 
@@ -28,15 +33,16 @@ from ehr_pipeline.clusters.microaggregation import centred, shuffled
 from ehr_pipeline.embeddings.patient_blocks import Labels
 
 TRAITS = 20
-"""Number of traits: the most persistent concepts. More traits add more noise than information."""
+"""Number of traits: the most persistent concepts. More would add more noise than information."""
 MAX_P = 0.02
 """Largest p at which traits count as correlated. It is below 0.05, so that clearly fewer than 5 % of verdicts are wrong."""
 FEWEST_PATIENTS = 50
 FEWEST_CARRIERS = 10
-"""A trait is tested only if at least this many patients of the disease, and as many others alike, have it."""
+"""A trait is tested only if at least this many patients of the disease, and of the similar patients, have it."""
 LIKE = 5.0
-"""A concept belongs to a disease if it is this many times as frequent in it as in others alike. A trait six times as frequent
-in a third of a disease's patients is less than three times as frequent in all of them, so it does not belong to the disease."""
+"""A concept belongs to a disease if it is this many times as frequent in its patients as in similar patients. A trait six times as
+frequent in a third of a disease's patients is less than three times as frequent in all of them, so it does not belong to the
+disease."""
 
 Values = NDArray[np.float64]
 Named = NDArray[np.object_]
@@ -55,7 +61,7 @@ class Togetherness:
 
     @property
     def found(self) -> bool | None:
-        """Whether the traits are correlated more than in others; None if this was not tested."""
+        """Return whether traits are more strongly correlated than in other patients; None if this was not tested."""
         return None if self.p is None else self.p <= MAX_P
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,15 +74,15 @@ class Records:
     """Patients whose traits are compared, both in the cohort and outside it."""
 
     halves: tuple[csr_array, csr_array]
-    """Visits (n, V) of each half with each concept."""
+    """Number of visits (n, V) with each concept, in each half."""
     diseases: Named
     """Disease (n,); '' for a patient with none of them."""
     blocks: Labels
-    """Blocks (n,) of patients alike, whatever their disease."""
+    """Blocks (n,) of similar patients, whatever their disease."""
 
 
 def together(records: Records, *, permutations: int, seed: int) -> Togetherness:
-    """Test whether traits are more strongly correlated in patients of the diseases than in other patients alike."""
+    """Test whether traits are more strongly correlated in patients of the diseases than in similar patients."""
     others = int((records.diseases == "").sum())
     records, allowed = _of_one_disease(records)
     names, disease = np.unique(records.diseases, return_inverse=True)
@@ -98,8 +104,8 @@ def together(records: Records, *, permutations: int, seed: int) -> Togetherness:
 
 
 def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
-    """Leave out the patients who have a concept that belongs to a disease other than their own. Returns the records of all others,
-    and flags (V,) of the concepts that belong to no disease."""
+    """Leave out the patients who have a concept that belongs to a disease other than their own. Return the records of the rest, and
+    flags (V,) of the concepts that belong to no disease."""
     has = _present(records.halves)
     allowed, apart = np.ones(has[0].shape[1], bool), np.zeros(len(records.diseases), bool)
     for name in np.unique(records.diseases[records.diseases != ""]):
@@ -114,7 +120,7 @@ def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
 
 
 def _comparisons(records: Records, allowed: NDArray[np.bool_]) -> tuple[list[Values], dict[int, "_Compared"]]:
-    """Return the traits (n, T) in both halves, and what is compared for each disease, by the disease's index.
+    """Return the traits (n, T) in both halves, and the comparison for each disease, by the disease's index.
 
     From each trait, the mean of its block of similar patients is subtracted, and then the mean of its disease.
     """
@@ -131,13 +137,13 @@ def _comparisons(records: Records, allowed: NDArray[np.bool_]) -> tuple[list[Val
 
 
 def _present(halves: tuple[csr_array, csr_array]) -> list[csr_array]:
-    """For each half, a matrix (n, V) that is 1 where a patient has a concept in this half."""
+    """Return, for each half, a matrix (n, V) that is 1 where a patient has a concept in this half."""
     return [csr_array((half > 0).astype(np.float64)) for half in halves]
 
 
 def _shares(has: list[csr_array], inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]:
-    """For each concept (V,), the number of a disease's patients who have it, and the number among equally many other patients
-    alike. Both are means over the halves."""
+    """Return, for each concept (V,), how many patients of a disease have it, and how many of equally many similar patients. Both
+    are means over the halves."""
     mine, others = _weights(inside, blocks)
     here, there = (
         np.mean([half.T @ weights for half in has], axis=0) for weights in (mine, np.where(inside, 0, others))
@@ -146,8 +152,8 @@ def _shares(has: list[csr_array], inside: NDArray[np.bool_], blocks: Labels) -> 
 
 
 def _lasting(has: list[csr_array], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The `allowed` concepts (V,) that the most patients have in both halves, not counting those expected by chance. Token ids,
-    ascending."""
+    """Return the token ids, ascending, of the `allowed` concepts (V,) that the most patients have in both halves, minus those
+    expected by chance."""
     one, other = has
     first, second, both = (np.asarray(some.sum(axis=0)).ravel() for some in (one, other, one.multiply(other)))
     beyond = np.where(allowed, both - first * second / max(one.shape[0], 1), 0)
@@ -156,9 +162,8 @@ def _lasting(has: list[csr_array], allowed: NDArray[np.bool_]) -> NDArray[np.int
 
 
 def _weights(inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]:
-    """The weight (n,) of each patient when counted as a patient of the disease, and when counted as one of the others. In each
-    block, patients of the disease and others have the same sum of weights; in a block with only one kind of patient, all weights
-    are 0."""
+    """Return the weight (n,) of each patient as a patient of the disease, and as one of the others. In each block, both kinds have
+    the same sum of weights; in a block with only one kind, all weights are 0."""
     size = np.bincount(blocks)
     own = np.bincount(blocks, inside, len(size))
     both = ((own > 0) & (own < size))[blocks]
@@ -168,16 +173,16 @@ def _weights(inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]
 
 @dataclass(frozen=True)
 class _Compared:
-    """A disease whose patients are compared with others alike. Permutations within blocks do not change these values."""
+    """A disease's patients and the similar patients to compare. Permutations within blocks do not change these values."""
 
     traits: NDArray[np.int64]
-    """Which traits are compared."""
+    """Indices of the traits that are compared."""
     there: NDArray[np.bool_]
     """Flags (n,) of the patients whose block has both patients of the disease and others."""
     weights: Values
     """Weight of each patient (n,) as one of the others."""
     everybody: tuple[Values, Values]
-    """Moments of all patients with these weights."""
+    """Moments of the traits over all patients, with these weights."""
 
     @classmethod
     def of(cls, sides: list[Values], enough: NDArray[np.bool_], weights: Values) -> "_Compared":
@@ -188,7 +193,7 @@ class _Compared:
         return cls(traits, weights > 0, weights, _moments(one, other, weights))
 
     def statistic(self, sides: list[Values], rows: Labels) -> float:
-        """Sum of squares of the amounts by which correlations in the patients `rows` exceed those in all others."""
+        """Return the sum of squares of the amounts by which correlations in the patients `rows` exceed those in all others."""
         rows = rows[self.there[rows]]
         one, other = (side[rows][:, self.traits] for side in sides)
         here = _moments(one, other, np.ones(len(rows)))
@@ -199,12 +204,13 @@ class _Compared:
 
 
 def _moments(one: Values, other: Values, weights: Values) -> tuple[Values, Values]:
-    """Sums of products (T, T) of a trait in one half and a trait in the other, symmetrised, and sums of squares (T,)."""
+    """Return the sums of products (T, T) of a trait in one half and a trait in the other, made symmetric, and the sums of squares
+    (T,)."""
     products = (one * weights[:, None]).T @ other
     return (products + products.T) / 2, weights @ (one**2 + other**2) / 2
 
 
 def _correlations(products: Values, squares: Values) -> Values:
-    """Correlations (T, T) from moments; 0 for a trait that nobody or everybody has."""
+    """Return correlations (T, T) from moments; 0 for a trait that nobody or everybody has."""
     spread = np.sqrt(np.where(squares > 1e-9, squares, np.inf))
     return np.asarray(products / np.outer(spread, spread), np.float64)

@@ -4,8 +4,8 @@ from ehr_pipeline.disclosure.kinds import Declared, EventsOf, Things
 from ehr_pipeline.tables.asset_names import COHORT
 
 COUNTED: dict[str, Declared] = {
-    # The cohort has hardly more patients than the clusters, whose number the page shows exactly: next to it, even rounded counts
-    # would reveal the few patients in between. So the page itself, which knows that number, decides how to show these counts.
+    # The cohort has hardly more patients than the clusters, whose number the page shows exactly. Beside that number, even rounded
+    # counts would reveal the few patients in between. So the page itself decides how to show these counts.
     COHORT: {
         "lists": {"*": {"events": EventsOf("by_disease/*"), "unmapped_events": EventsOf("by_disease/*"), "*": Things}},
         "*": None,

@@ -1,8 +1,8 @@
-"""Build `cohort`: the patients in the data set who have at least one of the diseases, found by concept lists; one row per
-patient.
+"""Build `cohort`: the patients in the data set who have at least one of the diseases, which are defined by concept lists; one row
+each.
 
-A patient is a case of a disease when concepts from the disease's list were recorded on enough different days. `disease` is the
-disease recorded on the most days (in a tie, the first in the settings); `diseases` holds all of the patient's diseases.
+A patient has a disease if concepts of its list were recorded on enough different days. `disease` is the one recorded on the most
+days (in a tie, the first in the settings); `diseases` holds all of the patient's diseases.
 """
 
 from pathlib import Path
@@ -29,9 +29,9 @@ from ehr_pipeline.tables import align, row_keys, schemas
 def build(
     events: Artifact, dataset: Artifact, diseases: tuple[Disease, ...], lists: tuple[Rows, ...], out: Path
 ) -> Counts:
-    """Write `cohort.arrow`, and the concepts behind each row of the diseases' lists. Raises InputError if the cohort is empty.
+    """Write `cohort.arrow`, and the concepts that each row of the lists stands for. Raises InputError if the cohort is empty.
 
-    Returns numbers of patients and, for each list, how many concepts it has and how many of these occur in the extract.
+    Returns numbers of patients and, for each list, how many concepts it has and how many of these occur in the extracts.
     """
     mapping = Mapping.read(events.path, "code", "snomed", "concept", "events").table
     concepts = [
@@ -82,15 +82,15 @@ def build(
 
 
 def _amounts(found: pa.Table) -> pa.Table:
-    """How much is recorded of the cases of a shard (`schemas.CASES`)."""
+    """Return how much is recorded of the patients of a shard who have a disease (`schemas.CASES`)."""
     renamed = {"first_date": "first_record", "begun": "first_date"}
     named = found.rename_columns([renamed.get(name, name) for name in found.column_names])
     return named.select(schemas.CASES.names).cast(schemas.CASES)
 
 
 def _list_facts(rows: Rows, mapping: pl.DataFrame) -> dict[str, Any]:
-    """Facts about a list: its concepts, how many of these the extract has, their events, and events that have a code of the list
-    but no concept."""
+    """Return facts about a list: its concepts, how many of these occur in the extracts, their events, and events with a code of the
+    list that has no concept."""
     present = mapping.filter(pl.col("concept").is_in(sorted(concepts_of(rows))))
     codes = sorted({resolved.row.code for resolved in rows} - {""})
     lost = mapping.filter(pl.col("concept").is_null() & (pl.col("code").is_in(codes) | pl.col("snomed").is_in(codes)))
@@ -102,7 +102,7 @@ def _list_facts(rows: Rows, mapping: pl.DataFrame) -> dict[str, Any]:
 
 
 def _of(names: pa.Array, wanted: list[str] | None) -> NDArray[np.bool_]:
-    """Flags of the concepts that are wanted; all of them when there is no list."""
+    """Return flags of the wanted concepts; all of them if there is no list."""
     if wanted is None:
         return np.ones(len(names), bool)
     found: NDArray[np.bool_] = pc.is_in(names.cast(pa.string()), value_set=pa.array(wanted, pa.string())).to_numpy(
@@ -112,10 +112,10 @@ def _of(names: pa.Array, wanted: list[str] | None) -> NDArray[np.bool_]:
 
 
 def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disease, ...]) -> pa.Table:
-    """Find the cases in the mapped events of one shard.
+    """Return a shard's patients with a disease, found in its mapped events.
 
-    Returns patient_id, disease, diseases, first_date (the first day with a disease of the patient), and how much is recorded of the
-    patient: concepts, visits, and the first (`begun`) and last date.
+    The columns are patient_id, disease, diseases, first_date (the first day with a disease of the patient), and how much is
+    recorded of the patient: concepts, visits, and the first (`begun`) and last date.
     """
     patient, day, concept, ids, names = row_keys.from_table(schemas.read(events), "concept")
     days = np.zeros((len(diseases), len(ids)), np.int64)
@@ -146,7 +146,7 @@ def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disea
 def _recorded(
     patient: NDArray[np.int32], day: NDArray[np.int32], concept: NDArray[np.int32], cases: NDArray[np.int64]
 ) -> dict[str, pa.Array]:
-    """How much is recorded of the patients `cases`, who are rows of a shard: concepts (each counted once a day), days, first and
+    """Return how much is recorded of the patients `cases` (rows of a shard): concepts, each counted once a day; days; first and
     last day."""
     listed = np.zeros(int(patient.max(initial=-1)) + 1, bool)
     listed[cases] = True

@@ -1,4 +1,4 @@
-"""The cohort as later stages read it. GPU workers import this module, so it does not use polars."""
+"""Read and write the cohort, as later stages use it. GPU workers import this module, so it does not use polars."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +14,16 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.tables import align, schemas
 
 LISTS = "notes/lists.csv"
-"""The rows of the lists and their concepts. They do not decide who is in the cohort, so renaming a row makes nothing stale."""
+"""The rows of the lists and their concepts. They do not determine who is in the cohort, so renaming a row makes nothing stale."""
 CASES = "notes/cases.arrow"
-"""How much is recorded of everybody with one of the diseases, also of those who are not in the data set: `schemas.CASES`."""
+"""How much is recorded of each patient with one of the diseases, whether or not they are in the data set: `schemas.CASES`."""
 _FILE = "cohort.arrow"
 _NOBODY = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Patients and their places in the data set: `schemas.COHORT`, mapped into memory."""
+    """The patients, and their places in the data set: `schemas.COHORT`, mapped into memory."""
 
     table: pa.Table
 
@@ -45,12 +45,12 @@ class Cohort:
         return align.one_chunk(self.table.column("patient_id"))
 
     def rows(self, shard: str) -> NDArray[np.int64]:
-        """Rows of one shard of the data set (given by file name) that belong to the cohort, in ascending order."""
+        """Return the rows of one shard of the data set (given by file name) that belong to the cohort, in ascending order."""
         return self._rows.get(shard, _NOBODY)
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """Positions (n,) of the patients in the table, sorted by shard and row, the order of the data set."""
+        """Return the positions (n,) of the patients in this table, in the order of the data set (by shard and row)."""
         keys = [("shard", "ascending"), ("row", "ascending")]
         order: NDArray[np.int64] = pc.sort_indices(self.table, sort_keys=keys).to_numpy().astype(np.int64)
         return order
@@ -64,11 +64,11 @@ class Cohort:
         return dict(zip(names, np.split(rows, ends)[: len(names)], strict=True))
 
     def of(self, ids: pa.Array) -> "Cohort":
-        """The patients `ids`, in that order. Raises UserError for a patient who is not in the cohort."""
+        """Return the patients `ids`, in that order. Raises UserError for a patient who is not in the cohort."""
         return Cohort(self.table.take(pa.array(align.every_row(ids, self.ids))))
 
     def among(self, ids: pa.Array) -> "Cohort":
-        """The patients of the cohort who are among `ids`, in the order of the cohort."""
+        """Return the patients of the cohort who are among `ids`, in the order of the cohort."""
         return Cohort(self.table.filter(pc.is_in(self.ids, value_set=align.one_chunk(ids))).combine_chunks())
 
 

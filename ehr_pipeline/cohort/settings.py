@@ -4,7 +4,7 @@ from ehr_pipeline.typed_settings import option, settings
 
 
 def list_of(number: int) -> str:
-    """Name of the setting that holds the concept list of a disease; `number` is the index of the disease in the cohort."""
+    """Return the name of the setting with the concept list of a disease; `number` is the disease's index in the cohort."""
     return f"embeddings.cohort[{number}].concepts"
 
 
@@ -14,6 +14,8 @@ class Disease:
 
     name: str = option("Name, as shown in the report.")
     concepts: str = option(
-        "Concept list (CSV) of the disease. Empty: every patient in the data set is a case.", "", role="list"
+        "Concept list (CSV) of the disease. Empty: every patient in the data set counts as having it.", "", role="list"
     )
-    min_visits: int = option("Least number of days with a concept from the list that makes a patient a case.", 1, ge=1)
+    min_visits: int = option(
+        "Smallest number of days with a concept from the list for a patient to have the disease.", 1, ge=1
+    )

@@ -1,8 +1,8 @@
-"""Make `concept_embeddings`: the encoder's input vectors of all concepts, and the published sanity check on them.
+"""Make `concept_embeddings`: the encoder's input vectors of all concepts, and a check that they are plausible.
 
 The artifact holds `vectors.npy` (V, D) by token id, `neighbours.csv` (nearest neighbours of the concepts of interest, among
-themselves and in the whole vocabulary), `ontology.json` (how often neighbours share a group of a disease ontology, if one is
-set), `projector/` (for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.json`, the data of the picture that
+themselves and in the whole vocabulary), `ontology.json` (how often neighbours share a group of a disease ontology, if one is set),
+`projector/` (for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.json`, the data of the picture that
 `data_stages.concepts` draws.
 """
 
@@ -32,7 +32,7 @@ MOST_FREQUENT = 100
 
 
 def input_vectors(folder: Path, vocabulary: Vocabulary) -> NDArray[np.float32]:
-    """The input embedding of every token id (V, D) of a checkpoint, read with the usual checks (`checkpoint.load`)."""
+    """Return the input embeddings (V, D) of a checkpoint by token id, read with the usual checks (`checkpoint.load`)."""
     stock = checkpoint.load(folder, vocabulary, torch.device("cpu")).stock
     return stock.token_vectors.detach().numpy()
 
@@ -47,15 +47,15 @@ def build(
     interest: Rows,
     concept_of_code: dict[str, str],
 ) -> Counts:
-    """Write vectors, neighbours, projector files and the data for the picture of the concepts of interest.
+    """Write vectors, neighbours, projector files and the data for the picture of the concepts of interest. Return counts.
 
-    `encoder` is the folder of the checkpoint, `interest` the list of concepts of interest; `concept_of_code` maps the nodes of
-    an ontology to concepts. Raises InputError when fewer than two concepts of interest are in the vocabulary.
+    `encoder` is the folder of the checkpoint, `interest` the list of concepts of interest; `concept_of_code` maps the nodes of an
+    ontology to concepts. Raises InputError if fewer than two concepts of interest are in the vocabulary.
     """
     vectors = input_vectors(encoder, vocabulary)
     np.save(out / VECTORS, vectors)
     frequent = sorted(vocabulary.concepts, key=lambda concept: (-concept.patients, concept.token_id))
-    # If the study has no list of its own, take the concepts that the most patients have.
+    # Without a list in the study, show the concepts that the most patients have.
     listed = concepts_of(interest) or frozenset(concept.concept for concept in frequent[:MOST_FREQUENT])
     known = np.array(
         sorted(vocabulary.token_of[concept] for concept in listed if concept in vocabulary.token_of), np.int64
@@ -84,7 +84,8 @@ def build(
         **({"lists": {"concepts_of_interest": facts(interest)}} if interest else {}),
         "vectors": len(everything),
         "dimensions": int(vectors.shape[1]),
-        # Group names come from the data: only the file holds them, with the patient counts that decide which may be shown.
+        # Names of groups come from the data, so only the file holds them, with the numbers of patients that decide which may be
+        # shown.
         **({"ontology": {k: v for k, v in grouped.items() if k != "by_group"}} if grouped is not None else {}),
     }
 
@@ -92,7 +93,7 @@ def build(
 def _neighbours(
     vocabulary: Vocabulary, known: NDArray[np.int64], near: list[tuple[str, NDArray[np.int64], NDArray[np.float32]]]
 ) -> Iterator[tuple[object, ...]]:
-    """Rows of `neighbours.csv`. `near` holds one entry per scope: its name, and the token ids and cosines (known, k)."""
+    """Yield the rows of `neighbours.csv`. `near` holds one entry per scope: its name, and token ids and cosines (known, k)."""
     for scope, found, cosines in near:
         for token, row, row_cosines in zip(known.tolist(), found.tolist(), cosines.tolist(), strict=True):
             one = vocabulary.concepts[token - FIRST_CONCEPT]
@@ -108,12 +109,12 @@ def _grouped(
     settings: ConceptsSettings,
     seed: int,
 ) -> dict[str, Any] | None:
-    """How often neighbours belong to the same group of the ontology; None when no ontology is set."""
+    """Return how often neighbours belong to the same group of the ontology; None if no ontology is set."""
     if not settings.ontology:
         return None
     known = ontology.Ontology.read(settings.ontology, concept_of_code)
     groups = known.groups(settings.groups_below)
-    # A relationship file holds no names: use the vocabulary's, for groups that are themselves in the vocabulary.
+    # A relationship file holds no names, so groups that are in the vocabulary take its names.
     names = {
         code: vocabulary.name(vocabulary.token_of[concept])
         for code, concept in concept_of_code.items()

@@ -9,10 +9,10 @@ BLOCK = 1024
 def nearest(
     queries: NDArray[np.integer], candidates: NDArray[np.integer], vectors: NDArray[np.float32], count: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The `count` candidates nearest to each query by cosine, without the query itself.
+    """Return the `count` candidates nearest to each query by cosine, without the query itself.
 
-    `queries` (Q,) and `candidates` (N,) are rows of `vectors` (V, D). Returns rows (Q, count) and cosines (Q, count), the
-    nearest first; in a tie, the lower row comes first. `count` is at most the number of candidates minus one.
+    `queries` (Q,) and `candidates` (N,) are rows of `vectors` (V, D). Returns rows (Q, count) and cosines (Q, count), nearest
+    first; in a tie, the lower row comes first. `count` is at most the number of candidates minus one.
     """
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     candidates = np.sort(candidates)

@@ -1,8 +1,8 @@
-"""Measure whether concepts with close vectors belong to the same group of a disease ontology, compared with chance.
+"""Measure whether concepts with similar vectors belong to the same group of a disease ontology more often than by chance.
 
-Groups are the children of a node, such as 'disorder of body system' of SNOMED; a concept belongs to all groups above it.
-Concepts without a group are ignored, both as concepts and as neighbours. Chance is the result expected for neighbours drawn
-at random from the other grouped concepts.
+Groups are the children of a node, such as 'disorder of body system' of SNOMED; a concept belongs to all groups above it. Concepts
+without a group are ignored, both as concepts and as neighbours. Chance is the result expected for neighbours drawn at random from
+the other grouped concepts.
 """
 
 from collections import defaultdict
@@ -59,7 +59,7 @@ class Ontology:
 
     def groups(self, above: tuple[str, ...]) -> dict[str, set[str]]:
         """Return the groups: one for each child of the nodes `above`, with the concepts of the child and of its descendants. Raises
-        InputError if no node is known."""
+        InputError if the ontology has none of these nodes."""
         roots = [node for node in above if node in self.children]
         if not roots:
             raise InputError(
@@ -78,7 +78,7 @@ class Ontology:
 
 
 def is_obo(path: str) -> bool:
-    """Whether an ontology file is in OBO format, judged by its ending."""
+    """Return whether an ontology file is in OBO format, judged by its extension."""
     return path.lower().endswith(".obo")
 
 
@@ -91,8 +91,8 @@ def agreement(
     neighbours: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Return the mean share of a grouped concept's nearest grouped neighbours (by cosine) that share a group with it, the share by
-    chance, and intervals.
+    """Return the mean share of a concept's nearest neighbours (by cosine) that share a group with it, the share by chance, and
+    intervals. Only concepts with a group count.
 
     `vectors` (V, D) are by token id. The 95 % intervals are for the mean over concepts (bootstrap, Efron 1979). For each group,
     `patients` is the number of patients with its most common concept: at least that many patients have one of its concepts.
@@ -141,12 +141,12 @@ def agreement(
 
 
 def _within(belongs: NDArray[np.bool_], place: NDArray[np.int64], own: NDArray[np.bool_], number: int) -> float:
-    """Share of the neighbours of a group's concepts that belong to the same group."""
+    """Return the share of the neighbours of a group's concepts that belong to the same group."""
     return round(float(belongs[place[own], number].mean()), 4)
 
 
 def _share_of_all(belongs: NDArray[np.bool_], block: int = 2048) -> NDArray[np.float64]:
-    """For each concept, the share (N,) of all other concepts that have a group in common with it."""
+    """Return, for each concept (N,), the share of all other concepts that have a group in common with it."""
     flat = belongs.astype(np.float32)
     alike = [((flat[start : start + block] @ flat.T) > 0).sum(1) - 1 for start in range(0, len(flat), block)]
     return np.concatenate(alike) / max(len(flat) - 1, 1)

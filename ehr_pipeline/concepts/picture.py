@@ -1,4 +1,4 @@
-"""Positions of the concepts of interest in three dimensions, for `data_stages.concepts` to draw."""
+"""Compute positions of the concepts of interest in three dimensions, for `data_stages.concepts` to draw."""
 
 import json
 from pathlib import Path
@@ -15,9 +15,9 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 def write(
     out: Path, vocabulary: Vocabulary, vectors: NDArray[np.float32], tokens: NDArray[np.int64], seed: int
 ) -> None:
-    """Write the positions of `tokens` in a 3D UMAP of their `vectors` (V, D), with each concept's number of patients.
+    """Write the positions of `tokens` in a 3D UMAP of their `vectors` (V, D), with the number of patients who have each concept.
 
-    The drawing code knows how many patients a concept needs before it may be shown; this stage does not.
+    This stage does not know how many patients a concept needs before it may be shown; the drawing code does.
     """
     points = project(vectors[tokens], 3, neighbours=10, seed=seed)
     concepts = [vocabulary.concepts[token - FIRST_CONCEPT] for token in tokens.tolist()]

@@ -14,7 +14,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 def write(
     folder: Path, vocabulary: Vocabulary, vectors: NDArray[np.float32], sets: dict[str, NDArray[np.int64]]
 ) -> None:
-    """Write vectors and labels of each set of token ids, and the configuration that lists them. Contains no counts."""
+    """Write vectors and labels of each set of token ids, and the configuration that lists them. The files contain no counts."""
     folder.mkdir(parents=True)
     configuration = []
     for name, tokens in sets.items():

@@ -1,4 +1,4 @@
-"""Test whether concepts with near vectors are recorded together, in visits of patients that the encoder was not trained on.
+"""Test whether concepts with similar vectors are recorded together, in visits of patients that the encoder was not trained on.
 
 Each pair of a concept and its neighbour is compared with pairs of the same concept and other concepts that are recorded in about as
 many visits. If nearness meant nothing, the neighbour could be any of these concepts; drawing among them gives a permutation test.
@@ -20,30 +20,31 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 MATCHED = 24
-"""How many concepts are compared with a neighbour: those with the most similar numbers of visits."""
+"""Number of concepts from which substitutes for a neighbour are drawn: those with the most similar numbers of visits."""
 DRAWS = 400
 """Number of permutations, and of resamples of patients."""
 BLOCK = 10_000
 MOST_VISITS = 200_000
-"""Most visits that are examined, to bound memory and time. They are taken from the first patients of each shard."""
+"""Largest number of visits examined, to bound memory and time; they are those of the first patients of each shard."""
 FEWEST_PATIENTS, FEWEST_EXPECTED = 50, 30.0
-"""The test needs at least this many held-out patients, and this many visits in which chance would record a pair together."""
+"""The test needs at least this many held-out patients, and at least this many visits expected by chance with both concepts of a
+pair."""
 
 
 @dataclass(frozen=True)
 class Together:
-    """How often near concepts are recorded in one visit, compared with other pairs of equally frequent concepts."""
+    """How often concepts with similar vectors are recorded in one visit, compared with other pairs of equally frequent concepts."""
 
     patients: int
-    """Held-out patients."""
+    """Number of held-out patients."""
     pairs: int
     ratio: float
     """Number of visits in which pairs are recorded together, divided by the number expected by chance."""
     low: float
     high: float
-    """The 95 % interval of the ratio (`low`, `high`)."""
+    """Upper end of the 95 % interval of the ratio; `low` is the lower end."""
     p: float
-    """Share of permutations in which pairs are recorded together at least as often; the observed pairs count as one of them."""
+    """Share of the permutations, with the observed pairs as one of them, in which pairs are recorded together at least as often."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,10 @@ class Visits:
 
 
 def held_out(shards: Iterable[tuple[Path, Path]], size: int) -> Visits:
-    """Return visits of patients that the encoder was not trained on.
+    """Return the visits of patients that the encoder was not trained on.
 
-    `shards` yields each shard of the data set together with the shard that holds its patients' sides of the split. `size` is the
-    number of token ids. Patients are taken evenly from all shards, whose order is unrelated to the patients.
+    `shards` yields each shard of the data set with the shard that holds its patients' sides of the split. `size` is the number of
+    token ids. Equally many patients are taken from each shard; their order in a shard is unrelated to anything.
     """
     paths = list(shards)
     found, owners, before = [csr_array((0, size), dtype=np.int32)], [np.zeros(0, np.int64)], 0
@@ -136,8 +137,7 @@ def _matched(
 
 
 def _around(order: NDArray[np.int64], place: int, but: set[int]) -> list[int]:
-    """Return MATCHED token ids around a place in `order`, nearest first, without the ids in `but`; repeats ids if too few
-    remain."""
+    """Return MATCHED token ids around a place in `order`, nearest first, without the ids in `but`; ids repeat if too few remain."""
     left, right, given = place, place + 1, list[int]()
     while len(given) < MATCHED and (left >= 0 or right < len(order)):
         given += [int(order[at]) for at in (left, right) if 0 <= at < len(order) and int(order[at]) not in but]
@@ -153,7 +153,7 @@ def _at(table: csr_array, row: NDArray[np.int64], column: NDArray[np.int64]) -> 
 
 
 def _by_patient(visits: Visits, own: NDArray[np.int64], links: csr_array) -> NDArray[np.float64]:
-    """For each patient (P,), return how often linked concepts are recorded in the same visit. `links` (own, V) has the weight of
+    """Return, for each patient (P,), how often linked concepts are recorded in the same visit. `links` (own, V) has the weight of
     each pair."""
     found = np.zeros(visits.patients)
     for begin in range(0, visits.concepts.shape[0], BLOCK):

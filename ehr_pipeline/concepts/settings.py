@@ -1,18 +1,21 @@
-"""Settings of the concept check."""
+"""Settings of the check on concept vectors."""
 
 from ehr_pipeline.typed_settings import option, settings
 
 
 @settings
 class ConceptsSettings:
-    """The sanity check on concept vectors."""
+    """The check that concept vectors are plausible."""
 
     concepts_of_interest: str = option(
-        "Concept list (CSV) of diseases whose neighbours are shown. Empty: the most frequent concepts.", "", role="list"
+        "Concept list (CSV) of diseases whose neighbours are shown. Empty: the concepts that the most patients have.",
+        "",
+        role="list",
     )
     ontology: tuple[str, ...] = option(
-        "Disease ontology, to measure whether concepts with near vectors belong to the same group: relationship files of SNOMED"
-        " RF2 (Snapshot), or files in OBO format (*.obo), such as the Disease Ontology. Empty: not measured.",
+        "Disease ontology, used to measure whether concepts with similar vectors belong to the same group:"
+        " relationship files of SNOMED RF2 (Snapshot), or files in OBO format (*.obo), such as the Disease Ontology."
+        " Empty: not measured.",
         (),
         role="input",
     )

@@ -1,4 +1,4 @@
-"""Substitutes: concepts that are recorded in place of each other, such as synonymous codes among which each practice chooses.
+"""Find substitutes: concepts recorded in place of each other, such as synonymous codes of which each practice uses its favourite.
 
 Concept counts, and vectors learned from them, mistake a practice's habit for a difference between patients. Two concepts are
 substitutes when both conditions hold:
@@ -11,7 +11,7 @@ substitutes when both conditions hold:
   drown the rest.
 
 Related concepts that one practice records together also share contexts, but do not avoid each other. Conditions that differ by
-region avoid each other, but occur in different contexts. Axes: V token ids, H habits (practices), N candidates.
+region avoid each other, but occur in different contexts. Axes: V token ids, H practices, N candidates.
 """
 
 from collections import Counter
@@ -34,12 +34,13 @@ from ehr_pipeline.work.progress import Progress
 SAMPLED_PATIENTS = 50_000
 """Largest sample, drawn from the whole extract: the records of a cohort alone may not show what a code means."""
 FEWEST_PATIENTS, MOST_CANDIDATES = 50, 8192
-"""Fewest patients of the sample who must have a candidate (a rarer one shows no habit), and largest number of candidates."""
+"""Fewest patients of the sample who must have a candidate concept (a rarer one shows no habit), and largest number of candidates.
+"""
 TOGETHER, ALIKE, DEVIATIONS = 2 / 3, 0.5, 5
 BOUND = 3
 """Standard deviations subtracted from the number of two concepts' common visits, to allow for chance."""
 MOST_HABITS = 4096
-"""Largest number of practices used: those with the most patients. A practice with a single patient has no habit."""
+"""Largest number of practices used: those with the most patients. A practice with a single patient shows no habit."""
 BLOCK, HELD = 1024, 1 << 22
 FILE = "substitutes.csv"
 """Name of the file of substitutes."""
@@ -57,18 +58,18 @@ class Substitutes:
 
     @classmethod
     def none(cls) -> "Substitutes":
-        """Substitutes without any pair."""
+        """Return no pairs."""
         return cls(np.zeros((0, 2), np.int64), np.zeros(0), np.zeros(0))
 
     def extend(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Flags (V,) of the chosen token ids and of their substitutes."""
+        """Return flags (V,) of the chosen token ids and of their substitutes."""
         extended = chosen.copy()
         for own, other in (self.pairs.T, self.pairs.T[::-1]):
             extended[other[chosen[own]]] = True
         return extended
 
     def passed(self, concepts: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Matrix (S, S) that divides each concept's share equally between itself and its substitutes.
+        """Return a matrix (S, S) that divides each concept's share equally between itself and its substitutes.
 
         `concepts` (S,) are token ids in ascending order; substitutes that are not among them get nothing.
         """
@@ -95,20 +96,20 @@ def read_substitutes(folder: Path) -> list[dict[str, Any]]:
 
 
 Learns = Callable[[Path], NDArray[np.bool_]]
-"""Function from a shard to flags, one per row: does the model learn from this patient?"""
+"""A function from a shard to flags, one per row: is this patient used for training?"""
 
 
 def everybody(path: Path) -> NDArray[np.bool_]:
-    """Flags that select all patients of a shard."""
+    """Return flags that select all patients of a shard."""
     return np.ones(schemas.read(path, ["patient_id"]).num_rows, bool)
 
 
 def find(dataset: list[Path], attribute: str, size: int, seed: int, learns: Learns = everybody) -> Substitutes | None:
     """Find the substitutes among token ids below `size` in the shards of a patient data set.
 
-    `attribute` is a patient column such as the practice, for each value of which recording habits may differ; `learns` selects the
-    patients used. Returns None when substitutes cannot be determined: the column is missing, holds no text or has fewer than two
-    values with several patients each, or fewer than two concepts are frequent enough.
+    `attribute` is a patient column such as the practice, whose values may differ in recording habits; `learns` selects the patients
+    used. Returns None if substitutes cannot be determined: the column is missing, holds no text or has fewer than two values with
+    several patients each, or fewer than two concepts are frequent enough.
     """
     habits = _habits(dataset, attribute, learns)
     if len(habits) < 2:
@@ -132,7 +133,7 @@ def find(dataset: list[Path], attribute: str, size: int, seed: int, learns: Lear
 
 
 def _habits(dataset: list[Path], attribute: str, learns: Learns) -> list[str]:
-    """Values of a text column that at least two patients have, the most frequent first; [] if there is no such column."""
+    """Return the values of a text column that at least two patients have, most frequent first; [] if there is no such column."""
     patients = Counter[str]()
     for path in dataset:
         table = schemas.read(path)
@@ -144,7 +145,7 @@ def _habits(dataset: list[Path], attribute: str, learns: Learns) -> list[str]:
 
 
 def _sampled(dataset: list[Path], seed: int, learns: Learns = everybody) -> Iterator[NDArray[np.bool_]]:
-    """Flags of the sampled patients, shard by shard."""
+    """Yield flags of the sampled patients, shard by shard."""
     flags = [learns(path) for path in dataset]
     counts = [int(own.sum()) for own in flags]
     share = min(SAMPLED_PATIENTS / max(sum(counts), 1), 1.0)
@@ -156,7 +157,7 @@ def _sampled(dataset: list[Path], seed: int, learns: Learns = everybody) -> Iter
 
 
 def _part(path: Path, patients: NDArray[np.bool_], size: int) -> Shard:
-    """Visits of the flagged patients (one flag per row), without token ids of `size` or higher."""
+    """Return the visits of the flagged patients (one flag per row), without token ids of `size` or higher."""
     shard = Shard.read(path)
     return shard.keep_visits(np.repeat(patients, np.diff(shard.patient_start))).below(size)
 
@@ -167,7 +168,7 @@ def _attribute(path: Path, name: str) -> list[str | None]:
 
 
 def _tokens(shard: Shard) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Patient rows and the token ids they have, as two parallel arrays; each pair occurs once."""
+    """Return patient rows and the token ids they have, as two parallel arrays; each pair occurs once."""
     owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_tokens))
     wide = int(shard.tokens.max(initial=0)) + 1
     both = np.unique(owner * wide + shard.tokens)
@@ -194,7 +195,7 @@ class _Together:
         self._patients += np.bincount(once, minlength=len(self._candidates))
 
     def block(self, begin: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Compare BLOCK candidates with all candidates.
+        """Compare BLOCK candidates, starting with the candidate `begin`, with all candidates.
 
         Returns how often records of two candidates come from the same practice, as a ratio to chance, and how many standard
         deviations this lies below chance. All of a patient's records come from one practice, so chance assigns patients, not
@@ -203,7 +204,8 @@ class _Together:
         every = self._records.astype(np.float64)
         share = every.sum(1) / max(every.sum(), 1)  # each practice's share of all records
         total, own = np.maximum(every.sum(0), 1), slice(begin, begin + BLOCK)
-        # `seen`: mean number of the other concept's records in the practice of a record of the first; `mean`: by chance.
+        # For a random record of the first concept, the mean number of records of the second in the same practice: `seen`; by
+        # chance: `mean`.
         seen = every[:, own].T @ every / total[own, None]
         mean = share @ every
         spread = np.sqrt(np.maximum(share @ every**2 - mean**2, 0) / np.maximum(self._patients[own, None], 1))
@@ -231,13 +233,13 @@ class _Alike:
             self._count()
 
     def _count(self) -> None:
-        """Count the visits of many small shards at once: adding to the large matrix of concept pairs is slow."""
+        """Count many small shards at once, because adding to the large matrix of concept pairs is slow."""
         counted = sparse.vstack([*self._parts, sparse.csr_array((0, len(self._candidates)), dtype=np.float32)], "csr")
         self._both += (counted.T @ counted).toarray()
         self._parts, self._held = [], 0
 
     def contexts(self) -> sparse.csr_array:
-        """Context vectors (N, N), one row of length 1 per concept; all zeros for a concept without any association."""
+        """Return context vectors (N, N), one row of length 1 per concept; all zeros for a concept without any association."""
         self._count()
         alone = self._both.diagonal().astype(np.float64)
         blocks = []

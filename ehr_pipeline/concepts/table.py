@@ -1,4 +1,4 @@
-"""Vectors and neighbours of concepts as later stages read them."""
+"""Read vectors and neighbours of concepts, for later stages."""
 
 from pathlib import Path
 from typing import Any

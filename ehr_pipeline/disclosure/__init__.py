@@ -1,1 +1,1 @@
-"""What may leave the data: figures in the form in which they are shown, small counts hidden, texts made harmless."""
+"""Decide what people may see: figures rounded, small counts suppressed, texts made harmless."""

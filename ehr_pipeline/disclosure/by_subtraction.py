@@ -1,10 +1,11 @@
-"""Decide which cells of the concept tables hide their numbers, so that no small count can be computed from the others.
+"""Decide which cells of the concept tables to hide, so that no small count can be computed from the others.
 
 A shown cell gives the number of patients with the concept in its cluster and elsewhere. It thus reveals the concept's total, and so
 the sum of all hidden cells. The text of a hidden cell ("<10", ">120", "about 780") gives a range. From the sum and the ranges, a
 reader may compute a narrower range for each hidden cell (Fellegi 1972, J. Am. Stat. Assoc. 67, 'On the question of statistical
 confidentiality': protection by bounds). A small count is safe if the range that can be computed is not narrower than the range of
-its text. The share elsewhere that is told beside a hidden cell is such a text too, and must not narrow the range (`elsewhere`).
+its text. A hidden cell may also state a range for the concept's share elsewhere, which must not narrow the cell's own range
+(`elsewhere`).
 """
 
 import numpy as np
@@ -17,10 +18,10 @@ Chosen = NDArray[np.bool_]
 
 
 def hidden(counts: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) -> Chosen:
-    """Return a mask (K, V) of the listed cells to hide; cells count patients by cluster (of `sizes` (K,)) and concept.
+    """Return a mask (K, V) of the listed cells to hide; `counts` are patients by cluster (of `sizes` (K,)) and concept.
 
-    A cell is hidden if few patients have the concept or few lack it, in the cluster or elsewhere. More cells of that
-    concept are then hidden, smallest first, until every small count of patients who have or lack it is safe.
+    A cell is hidden if few patients have the concept or few lack it, in the cluster or elsewhere. More cells of that concept are
+    then hidden, smallest first, until every small count of patients who have or lack it is safe.
     """
     lacking, elsewhere = sizes[:, None] - counts, counts.sum(0) - counts
     others = (sizes.sum() - sizes)[:, None]
@@ -32,7 +33,7 @@ def hidden(counts: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) 
         ranges = low, high = _ranges(column, sizes, listed[:, concept], disclosure)
         enough = np.where(listed[:, concept], high - low, disclosure.below - 1)
         while open_cells.any() and not _safe(column, ranges, enough, guarded[:, concept], ~open_cells):
-            # A zero can be recognised even when it is hidden, so hiding it protects nothing.
+            # Hiding a zero protects nothing, since readers recognise it even when hidden.
             places = np.flatnonzero(open_cells & (column > 0))
             if not len(places):
                 open_cells[:] = False
@@ -44,10 +45,10 @@ def hidden(counts: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) 
 def elsewhere(
     column: Cells, cluster: int, sizes: Cells, disclosure: Disclosure, *, listed: Chosen, shown: Chosen
 ) -> tuple[int, int] | None:
-    """Return between which numbers of patients elsewhere a hidden cell's share may be told; None if it may not.
+    """Return the range of patients elsewhere that may be stated beside a hidden cell, as (fewest, most); None if no range may be.
 
-    `column`, `listed` and `shown` are of one concept, by cluster (K,). The range goes with all numbers of patients that the text of
-    the hidden cell allows in its cluster, so a reader who knows the concept's total from other cells learns nothing about this one.
+    `column`, `listed` and `shown` are of one concept, by cluster (K,). The range is compatible with every number of patients that
+    the hidden cell's text allows in its cluster, so a reader who knows the concept's total from other cells learns nothing more.
     """
     low, high = ranges = _ranges(column, sizes, listed, disclosure)
     lacking = sizes - column
@@ -70,7 +71,7 @@ def _few(counts: Cells, disclosure: Disclosure) -> Chosen:
 
 
 def _ranges(column: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) -> tuple[Cells, Cells]:
-    """Return the bounds (K,) that the text of each hidden cell sets; 0 and the cluster's size for a cell that is not listed."""
+    """Return the bounds (K,) given by the text of each hidden cell; 0 and the cluster's size for a cell that is not listed."""
     low, high = np.zeros_like(column), sizes.copy()
     for place in np.flatnonzero(listed).tolist():
         count, size = int(column[place]), int(sizes[place])
@@ -87,8 +88,8 @@ def _ranges(column: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure)
 
 
 def _safe(column: Cells, ranges: tuple[Cells, Cells], enough: Cells, guarded: Chosen, dark: Chosen) -> bool:
-    """Whether the range that can be computed from the sum of the hidden (`dark`) cells is at least `enough` (K,) wide for each
-    guarded cell."""
+    """Return whether, for each guarded cell, the range that can be computed from the sum of the hidden (`dark`) cells is at least
+    `enough` (K,) wide."""
     total, (least, most) = int(column[dark].sum()), (end[dark] for end in ranges)
     fewest = np.maximum(least, total - (most.sum() - most))
     largest = np.minimum(most, total - (least.sum() - least))

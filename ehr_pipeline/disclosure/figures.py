@@ -1,9 +1,8 @@
-"""Render figures so that they may be shown outside the data: in Dagster, `summary.json`, messages and released files.
+"""Render figures so that they may be shown to people: in Dagster, `summary.json`, messages and released files.
 
-Each figure declares what it counts where it is made (`kinds`), and is rendered only here. Counts of patients and of
-their rows are suppressed from 1 to `below` - 1 and rounded otherwise: the difference of exact counts of rows read and
-rows kept would reveal how few were dropped, here or at the next stage. Numbers of codes, concepts or clusters reveal
-nothing about patients.
+The code that makes a figure declares what it counts (`kinds`); only this module renders it. Counts of patients and of their rows
+are suppressed from 1 to `below` - 1 and rounded otherwise: the difference of exact counts of rows read and rows kept would reveal
+how few were dropped, here or at the next stage. Numbers of codes, concepts or clusters reveal nothing about patients.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ from typing import Any
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 
 FEWEST = 10
-"""Smallest count of rows or patients that is shown if no setting applies: in messages, and in stages before the report."""
+"""Smallest count of rows or patients shown where no setting applies: in messages, and in stages before the report."""
 HIDDEN = "–"
 """Placeholder for a suppressed figure."""
 DIGITS = 3
@@ -32,14 +31,14 @@ def count_text(count: int, below: int = FEWEST) -> str:
 
 @dataclass(frozen=True)
 class Naming:
-    """Decides which names taken from the data are shown. A name is shown if enough patients have it; how many are enough is above
-    the threshold, and differs from name to name.
+    """Decides which names taken from the data are shown: those that enough patients have. How many are enough is above the
+    threshold, and differs from name to name.
 
-    Suppose that the threshold were enough for every name. If one patient withdraws, and a name is then missing from the next page,
+    Suppose that the threshold were enough for every name. If one patient opts out, and a name is then missing from the next page,
     this would reveal that the number of patients who still have it is one below the threshold. So a keyed hash fixes a number for
     each name once and for all (like cell keys: Fraser & Wooton 2005, 'A proposed method for confidentialising tabular output to
-    protect against differencing'). A name that disappears then does not reveal how many patients have it; and after one withdrawal,
-    this number is not below the threshold.
+    protect against differencing'). A name that disappears then does not reveal how many patients have it; and after one patient has
+    left, this number is not below the threshold.
     """
 
     below: int
@@ -47,7 +46,7 @@ class Naming:
     """A secret of the study, the same for all its results."""
 
     def needed(self, name: str) -> int:
-        """Return how many patients must have a name before it is shown: from `below` + 1 to 2 x `below`, or 1 if nothing is
+        """Return how many patients must have a name for it to be shown: from `below` + 1 to 2 x `below`, or 1 if nothing is
         suppressed."""
         if self.below == 1:
             return 1
@@ -56,7 +55,7 @@ class Naming:
         return self.below + 1 + int.from_bytes(digest, "little") % self.below
 
     def shows(self, name: str, patients: int) -> bool:
-        """Whether a name that this many patients have now may be shown."""
+        """Return whether a name that this many patients now have may be shown."""
         return patients >= self.needed(name)
 
 
@@ -67,11 +66,11 @@ class Guard:
     below: int
     """Counts of people and events from 1 to `below` - 1 are suppressed."""
     to: int = 1
-    """Smallest allowed step to which other counts are rounded (see `step`)."""
+    """Smallest allowed step for rounding other counts (see `step`)."""
 
     @property
     def step(self) -> int:
-        """The step of rounding: the first multiple of `below` that is `to` or more.
+        """Return the step of rounding: the smallest multiple of `below` that is at least `to`.
 
         The page rounds to multiples of `below`. If the same number were rounded here to multiples of another step, such as 7 where
         the page uses 10, both together would narrow it down. A smaller step would show the difference of two numbers more precisely
@@ -80,7 +79,7 @@ class Guard:
         return -(-self.to // self.below) * self.below
 
     def count(self, value: int) -> int | None:
-        """Return a count of people or events to show, or None. Halves round up, as on the page; only 0 becomes 0."""
+        """Return a count of people or events as it may be shown, or None. Halves round up, as on the page; only 0 becomes 0."""
         size = abs(value)
         if 0 < size < self.below:
             return None
@@ -114,16 +113,16 @@ class Guard:
         return HIDDEN if shown is None else f"{shown:.1%}"
 
     def hidden(self, figure: People | Events) -> bool:
-        """Whether a count is suppressed: because it is small, because it counts the events of few patients, or because it would
-        reveal the small count of a part."""
+        """Return whether a count is suppressed: because it is small, because it counts the events of few patients, or because it
+        would reveal the small count of a part."""
         other = figure.people if isinstance(figure, Events) else figure.smallest
         return any(0 < number < self.below for number in (abs(figure.number), other if figure.number and other else 0))
 
     def joined(self, counts: Mapping[Any, Figure]) -> list[tuple[tuple[Any, ...], People | Events]]:
-        """Merge categories until no count has to be hidden. If a single count were hidden, it could be computed from the total and
-        the other counts.
+        """Merge categories until no count has to be hidden, since a single hidden count could be computed from the total and the
+        others.
 
-        Each hidden count is merged with the smallest other count, until none is hidden or only one count is left. The order of the
+        Each hidden count is merged with the smallest other count, until none is hidden or only one is left. The order of the
         categories is kept. Counts of zero and counts of things are omitted.
         """
         groups: list[tuple[tuple[Any, ...], People | Events]] = [
@@ -141,8 +140,8 @@ class Guard:
     def nested(self, counts: Any) -> Any:
         """Return nested figures as numbers, None where they must not be shown; texts and truth values are unchanged.
 
-        If the page merges several drop reasons, the counts of all of them are None, not only the small ones. Otherwise a small
-        count could be computed: it is the merged count on the page, minus the other counts shown here.
+        Where the page merges several reasons for dropping rows, the counts of all of them are None, not only the small ones.
+        Otherwise a small count could be computed: it is the merged count on the page, minus the other counts shown here.
         """
         if isinstance(counts, Mapping):
             shown = {name: self.nested(value) for name, value in counts.items()}

@@ -1,4 +1,4 @@
-"""What may be done with the data: licence, protocol, expiry, and which results may leave the place that holds them."""
+"""The terms of use of the data: licence, protocol, last day of use, and which results may leave the place that holds the data."""
 
 import datetime
 import os
@@ -22,8 +22,9 @@ class GovernanceSettings:
         "",
     )
     round_to: int = option(
-        "Counts in released files, in Dagster and in summary.json are rounded to a multiple of this, after small counts were"
-        " left out (reports.suppress_below). If it is not a multiple of reports.suppress_below, the next multiple is used.",
+        "Counts in released files, in Dagster and in summary.json are rounded to a multiple of this, after small"
+        " counts were suppressed (reports.suppress_below). If it is not a multiple of reports.suppress_below, the next"
+        " multiple is used.",
         10,
         role="operation",
         ge=1,
@@ -39,7 +40,7 @@ class GovernanceSettings:
 
     @property
     def terms(self) -> dict[str, str]:
-        """The terms that are set, by name."""
+        """Return those terms that are set, by name."""
         return {name: value for name in ("licence", "protocol", "expires") if (value := getattr(self, name))}
 
 
@@ -53,11 +54,12 @@ def refuse_if_expired(settings: GovernanceSettings, today: datetime.date | None 
 
 
 def label(released: Sequence[str], settings: GovernanceSettings) -> dict[str, str]:
-    """Return what a manifest states about an asset: its class, the files that are releasable, and the terms."""
+    """Return what a manifest states about an asset: its class (releasable or restricted), the files that may be released, and the
+    terms."""
     files = {RELEASABLE: " ".join(released)} if released else {}
     return {"class": RESTRICTED, **files, **settings.terms}
 
 
 def private_files() -> None:
-    """Deny users outside the group access to all files that this process writes from now on, whatever the umask."""
+    """Deny users outside the group access to all files that this process will write, whatever the umask."""
     os.umask(os.umask(0o077) | 0o027)

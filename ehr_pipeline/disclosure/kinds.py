@@ -1,9 +1,8 @@
-"""What each figure counts: people, events (things that people have), things, a share of people or events, or a score.
+"""Types that say what a figure counts: people, events (things that people have), things, a share of people or events, or a score.
 
-The kind is stated where the figure is made. Checks create figures of these types. The package of each stage declares
-the counts of its artifacts next to the code that counts (`COUNTED`), so that manifests stay plain JSON and older ones
-stay readable. `figures.Guard` renders figures. This module imports no other module of the project, so that every stage
-can use it.
+The code that makes a figure states its kind: checks create figures of these types, and the package of each stage declares the kinds
+of its artifacts' counts (`COUNTED`), so that manifests stay plain JSON and older ones stay readable. `figures.Guard` renders
+figures. This module imports no other module of the project, so that every stage can use it.
 """
 
 import fnmatch
@@ -18,8 +17,7 @@ class People:
 
     number: int
     smallest: int | None = None
-    """The smallest part, if this is a sum whose other parts are shown exactly, because the sum and the other parts would reveal
-    it."""
+    """The smallest part, if this is a sum whose other parts are shown exactly: the sum would then reveal it."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,8 @@ class Events:
 
     number: int
     people: int | None = None
-    """Number of patients to whom the events belong, if it is counted; the events of a single patient would reveal the length of
-    a record."""
+    """Number of patients to whom the events belong, if known; the events of a single patient would reveal the length of a record.
+    """
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,10 @@ Figure = People | Events | Things | Score | Share
 
 @dataclass(frozen=True)
 class EventsOf:
-    """Declares a count of events. The number of patients who have these events is at a path in the same counts, such as
+    """Declares a count of events. The number of patients who have them is at a path in the same counts, such as
     'patients/dropped/few_visits'.
 
-    A '*' in the path is replaced with the name that matched a '*' of the declaration.
+    A '*' in the path stands for the name that matched a '*' of the declaration.
     """
 
     people: str
@@ -75,14 +73,14 @@ class EventsOf:
 
 @dataclass(frozen=True)
 class SumOf:
-    """Declares a sum of patients whose parts are shown exactly; the smallest part is at a path in the same counts."""
+    """Declares a sum of patients whose parts are shown exactly. The smallest part is at a path in the same counts."""
 
     smallest: str
 
 
 @dataclass(frozen=True)
 class ShareOf:
-    """Declares a share (0 to 1) of a count of this kind that is at a path in the same counts."""
+    """Declares a share (0 to 1). The count that it is a share of is at a path in the same counts, and is of this kind."""
 
     whole: str
     kind: "Kind"
@@ -96,8 +94,8 @@ def size(number: int) -> Things:
 
 Kind = Callable[[Any], Figure] | EventsOf | SumOf | ShareOf
 Declared = Mapping[str, Any]
-"""The kind of each count of an asset by name, or a nested mapping. Names with '*' are patterns, compared after plain
-names. A kind given for a nested mapping applies to all numbers in it. Counts declared None are never shown."""
+"""The kind of each count of an asset by name, or a nested mapping. Names with '*' are patterns, tried after plain names. A kind
+given for a nested mapping applies to all numbers in it. Counts declared None are never shown."""
 
 
 def figures(counts: Mapping[str, Any], declared: Declared) -> dict[str, Any]:
@@ -122,7 +120,7 @@ def _named(here: Mapping[str, Any], kinds: Any, counts: Mapping[str, Any], match
 
 
 def _figure(value: Any, kind: Any, counts: Mapping[str, Any], matched: str) -> Any:
-    """Return a value as a figure; None for a fraction that is declared a count."""
+    """Return a value as a figure; None for a fraction that is declared to be a count."""
     if isinstance(value, bool | str):
         return value
     if isinstance(kind, EventsOf):

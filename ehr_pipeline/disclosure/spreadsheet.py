@@ -25,10 +25,10 @@ _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 # A spreadsheet may split a line at semicolons too, even though the separator is a comma.
 _FORMULA = re.compile(rf"(^|;)(\s*'*)(?={_BEGINS})")
 _NO_FORMULA = re.compile(rf"(^|;)(\s*)'('*)(?={_BEGINS})")
-# A character to escape, or text that looks like an escape: backslashes before either are doubled.
+# A character to escape, or text that looks like an escape; backslashes before either are doubled.
 _UNSEEN = re.compile(rf"(?<!\\)(\\*)(?:([{CONTROLS}{DIRECTIONS}{SURROGATES}])|(?=u\{{))")
 _SPELLED = re.compile(r"(?<!\\)(\\+)u\{(?:([0-9a-f]{1,6})\})?")
-# The same for whole columns, in the regex syntax of polars: cells that may have to be changed.
+# The same for whole columns, in polars' regex syntax: cells that may have to be changed.
 _HARMFUL = rf"(?:^|;)\s*'*{_BEGINS}|[{CONTROLS}{DIRECTIONS}]|\\u\{{"
 _CHANGED = rf"(?:^|;)\s*'+{_BEGINS}|\\u\{{"
 
@@ -109,12 +109,12 @@ def table(frame: "pl.DataFrame") -> "pl.DataFrame":
 
 
 def plain_table(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """Take a table that was read from cells, and return it with the original texts."""
+    """Return a table that was read from cells, with its original texts."""
     return _with(frame, _CHANGED, plain)
 
 
 def _with(frame: "pl.DataFrame", pattern: str, change: Callable[[str], str]) -> "pl.DataFrame":
-    """Apply `change` to the text columns that contain a match: most tables have none."""
+    """Apply `change` only to the text columns that contain a match, since most tables have none."""
     import polars as pl  # imported here, since GPU workers read cells but have no polars
 
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]

@@ -1,4 +1,4 @@
-"""All disclosure control: small counts of patients are never shown outside the data artifacts."""
+"""Suppress small counts, and locations on maps, in reports. `figures`, `tabulate` and `by_subtraction` do the rest."""
 
 import hashlib
 import math
@@ -10,30 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 OTHERS = -1
-"""The group of patients whose actual group is not shown."""
+"""Stands for the group of patients whose actual group is not shown."""
 FAR = 0.05
-"""Fraction of the longer side of a map: places further than this from a mark are not in its neighbourhood."""
+"""Fraction of a map's longer side; places farther than this from a mark are not in its neighbourhood."""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What a map may show of patients: m marks, each representing neighbouring patients of one group."""
+    """The marks that may represent patients on a map: m marks, each for neighbouring patients of one group."""
 
     places: NDArray[np.float64]
-    """Places of the marks (m, 2): for each mark, the mean place of those of its patients who are nearest to the patients'
-    median."""
+    """Places of the marks (m, 2): the mean place of those of a mark's patients who are nearest to the patients' median."""
     group: NDArray[np.int64]
     """Groups of the marks (m,); `OTHERS` for all small groups together."""
     apart: NDArray[np.bool_]
-    """Whether half of a mark's patients are further than `FAR` from their median (m,), so that there may be no patient near the
-    mark."""
+    """Whether half of a mark's patients are farther than `FAR` from their median (m,); there may then be no patient near the mark.
+    """
     fewest: int
     """Smallest number of patients that a mark represents."""
 
 
 @dataclass(frozen=True)
 class Disclosure:
-    """Suppresses counts from 1 to `below` - 1. A count of zero in a fixed table is shown: it concerns nobody.
+    """Suppresses counts from 1 to `below` - 1. A zero in a table with fixed rows is shown: it concerns nobody.
 
     A *name* taken from the data is different: its presence alone reveals that at least one patient has, or had, it (`named`).
 
@@ -44,14 +43,14 @@ class Disclosure:
     below: int
 
     def small(self, count: int) -> bool:
-        """Whether a count is suppressed."""
+        """Return whether a count is suppressed."""
         return 0 < count < self.below
 
     def named(self, patients: int) -> bool:
-        """Whether a name taken from the data may be shown, given how many patients have it now.
+        """Return whether a name taken from the data may be shown, given how many patients have it now.
 
-        With no patients it may not: a vocabulary keeps its concepts, and showing one that no patient has any more would
-        reveal those who withdrew. Use this for tables of clusters, whose counts are shown; for names from all data see
+        With no patients it may not: a vocabulary keeps its concepts, and showing one that no patient has any more would reveal that
+        somebody who had it opted out. Use this for tables of clusters, whose counts are shown; for names from all data see
         `figures.Naming`.
         """
         return patients >= self.below
@@ -124,7 +123,7 @@ class Disclosure:
         return self.between(fewest, min(most, of - self.below), of)
 
     def between(self, fewest: int, most: int, of: int) -> str:
-        """Return a share of a group as a range that contains both ends, as `coarse` does; '–' if the group is small."""
+        """Return a share of a group as a range from `fewest` to `most`, coarse as by `coarse`; '–' if the group is small."""
         if not of or of < 2 * self.below:
             return "–"
         low, high = 100 * fewest / of, 100 * most / of
@@ -170,7 +169,7 @@ class Disclosure:
         return self.coarse(count, of)
 
     def nested_need_rounding(self, counts: Sequence[int]) -> bool:
-        """Whether successive numbers of patients, each a part of the one before, differ by so few that they must be rounded."""
+        """Return whether successive numbers of patients, each a part of the one before, are so close that they must be rounded."""
         return any(self.small(more - less) for more, less in pairwise(counts))
 
     def part(self, count: int, of: int) -> str:
@@ -216,8 +215,8 @@ class Disclosure:
 
 
 def _joined(points: NDArray[np.float64], fewest: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the places (m, 2) of a group's marks, made of patients at `points` (n, 2); and, for each mark, the median distance
-    (m,) of its patients to their own median."""
+    """Return the places (m, 2) of a group's marks, made of patients at `points` (n, 2), and, for each mark, the median distance
+    (m,) of its patients from their own median."""
     if fewest == 1:
         return points, np.zeros(len(points))
     marks, away = [], []

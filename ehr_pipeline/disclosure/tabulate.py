@@ -17,8 +17,8 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 
 Cells = NDArray[np.int64]
 FREE, TOTAL, DEAR = 1e-6, 1.0, 1e12
-"""Prices of an already hidden cell, of a row's or column's total (cheap, because a total says less), and of the grand total,
-which is shown elsewhere."""
+"""Prices of an already hidden cell, of a row's or column's total (cheap, because a total says less), and of the grand total, which
+is shown elsewhere too."""
 
 
 def with_totals(counts: Cells) -> Cells:
@@ -78,9 +78,9 @@ def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int)
 def _small_sums(full: Cells, hide: NDArray[np.bool_], disclosure: Disclosure) -> list[tuple[int, int]]:
     """Return the cells to hide next: the shown total of each row and column whose hidden cells have a small sum.
 
-    In the row or column of totals itself, the smallest total that is shown is hidden instead. All rows, or columns, whose totals
-    are hidden have a known sum together, if the grand total is shown: if their hidden cells have a small sum, the smallest of
-    their cells that is shown is hidden.
+    If a row or column of totals itself has such a sum, its smallest shown total is hidden instead. If the grand total is shown, the
+    sum of all rows (or columns) with hidden totals is known: if their hidden cells have a small sum, the smallest of their shown
+    cells is hidden.
     """
     found: list[tuple[int, int]] = []
     for turned in (False, True):

@@ -1,1 +1,1 @@
-"""Pictures that are used by several stages."""
+"""Draw pictures that several stages use."""

@@ -1,4 +1,4 @@
-"""Pictures of stages: code coverage, vocabulary, follow-up, concepts. No mark represents fewer patients than allowed."""
+"""Draw pictures of stages: code coverage, vocabulary, follow-up, concepts. No mark represents fewer patients than allowed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +12,15 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import json_files
 
 FOLLOW_UP = "notes/follow_up.json"
-"""File of a patient data set: numbers of patients by whole years from their first visit to their last."""
+"""File of a patient data set: numbers of patients by years from first to last visit, in whole years."""
 
 CONCEPTS = "notes/concepts_3d.json"
-"""File of concept embeddings: places of the concepts of interest. A note, since no later stage reads these UMAP places."""
+"""File of concept embeddings: positions of the concepts of interest. It is a note, since no later stage reads these UMAP positions.
+"""
 LABELLED = 40
 LETTERS = 28
 IN_FRONT = 1000
-"""Drawing order (z-order) of names, in front of all marks, which in three dimensions are ordered by depth."""
+"""Drawing order (z-order) of names: in front of all marks, which in three dimensions are ordered by depth."""
 
 
 def coverage(path: Path, by_namespace: Mapping[str, Mapping[str, Any]], below: int) -> None:
@@ -126,11 +127,11 @@ def concepts(path: Path, rows: list[dict[str, Any]]) -> None:
                 taken.append(room)
 
 
-# Each function draws an artifact's picture into a file and returns what it shows; empty, without a file, if there is none.
+# Each function draws an artifact's picture into a file and returns a description; '' and no file if there is nothing to draw.
 
 
 def draw_follow_up(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """Draw the picture of a patient data set."""
+    """Draw the picture of a patient data set: years of follow-up."""
     if not artifact.file(FOLLOW_UP).is_file():  # made by an earlier version
         return ""
     follow_up(path, json_files.read(artifact.file(FOLLOW_UP)), naming.below)
@@ -138,7 +139,7 @@ def draw_follow_up(artifact: Artifact, naming: Naming, path: Path) -> str:
 
 
 def draw_concepts(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """Draw the picture of concept embeddings."""
+    """Draw the picture of concept embeddings: the concepts of interest in three dimensions."""
     if not artifact.file(CONCEPTS).is_file():  # made by an earlier version
         return ""
     found = json_files.read(artifact.file(CONCEPTS))

@@ -15,10 +15,11 @@ COLOURS = ("#2b6cb5", "#b5452b", "#4a8f3c", "#8a5aa8", "#b58a2b", "#3c8f8a", "#7
 
 
 def places(edges: NDArray[np.int64], nodes: int, seed: int) -> NDArray[np.float64]:
-    """Places (n, 2) of nodes, from 0 to 1, that pull along edges (m, 2) and push apart (Fruchterman & Reingold 1991).
+    """Return places (n, 2), from 0 to 1, of nodes that attract each other along edges (m, 2) and otherwise repel (Fruchterman &
+    Reingold 1991).
 
-    Nodes push each other only up to REACH times the length of an edge: otherwise parts without a link between them drive each other
-    to the rims, and what is linked closely shrinks to a dot between them.
+    Nodes repel each other only up to REACH times the length of an edge. Otherwise unconnected parts would drive each other to the
+    margins, and closely connected nodes would shrink to a dot in between.
     """
     rng = np.random.default_rng([seed, 0x9E7])
     at = rng.random((nodes, 2))
@@ -41,7 +42,8 @@ def places(edges: NDArray[np.int64], nodes: int, seed: int) -> NDArray[np.float6
 
 
 def labels(at: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Heights (n,) of names in pixels, moved down until none covers another; `at` (n, 2) and `widths` (n,) are in pixels."""
+    """Return heights (n,) of names in pixels, moved down until none covers another; places `at` (n, 2) and `widths` (n,) are in
+    pixels."""
     height = at[:, 1].copy()
     order = np.argsort(height, kind="stable")
     for place, one in enumerate(order):
@@ -50,7 +52,7 @@ def labels(at: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.f
             moved = False
             for other in order[:place]:
                 over = abs(at[one, 0] - at[other, 0]) < (widths[one] + widths[other]) / 2
-                # Less than LINE by more than rounding: otherwise a name that was just moved would be moved again without end.
+                # The tolerance allows for rounding; without it, a name that was just moved could be moved again without end.
                 if over and abs(height[one] - height[other]) < LINE - 1e-6:
                     height[one] = height[other] + LINE
                     moved = True
@@ -66,11 +68,11 @@ def svg(
     group: NDArray[np.int64],
     seed: int,
 ) -> Markup:
-    """Return a network as SVG. `texts` (m,) are shown where the pointer rests on an edge; `group` (n,) colours the names.
+    """Return a network as SVG. `texts` (m,) appear when the pointer rests on an edge; `group` (n,) colours the names.
 
-    Names and edges carry their places (`data-node`, `data-link`), by which a page can choose among them.
+    Names and edges carry their indices (`data-node`, `data-link`), by which a page can select them.
 
-    `arrows` (m,) are 1 toward the second node, -1 toward the first, 0 for none.
+    `arrows` (m,) are 1 for an arrow to the second node, -1 to the first, 0 for none.
     """
     shown = [name if len(name) <= LETTERS else name[: LETTERS - 1] + "…" for name in names]
     widths = np.array([6.4 * len(name) + 8 for name in shown])
@@ -129,7 +131,7 @@ def _line(at: NDArray[np.float64], ends: Sequence[int], text: str, arrow: int) -
 
 
 def matrix(path: Path, names: Sequence[str], weights: NDArray[np.float64], group: NDArray[np.int64]) -> None:
-    """Draw weights (n, n) as a matrix of cells in the order of groups (n,); 0 is white."""
+    """Draw weights (n, n) as a matrix of cells, rows and columns sorted by group (n,); 0 is white."""
     order = np.lexsort((np.arange(len(group)), group))
     side = 2.6 + 0.17 * len(names)
     with plots.figure(path, width=side, height=side) as figure:

@@ -24,16 +24,16 @@ DISTINCT = (
     *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9"),
     *("#332288", "#999933", "#882255", "#117733", "#aa4499", "#8c6d46"),
 )
-"""Colours that people with colour-blindness can tell apart: Okabe & Ito (2008), then Tol's muted scheme (2021)."""
+"""Colours that people with colour-blindness can distinguish: Okabe & Ito (2008), then Tol's muted scheme (2021)."""
 COLOURS_LEFT = 128  # kept in a picture that was too large, rare colours included, since they mark something
 OVER, UNDER, NEUTRAL = "#b5452b", "#2b6cb5", "#7a7a7a"
 
 
 @contextmanager
 def figure(path: Path, width: float, height: float) -> Iterator[Any]:
-    """Yield a figure of a size in inches; write it to `path` (PNG or SVG) at the end, without metadata of software or time.
+    """Yield a figure of the given size (inches), and at the end save it to `path` (PNG or SVG) without software or time metadata.
 
-    An SVG contains every coordinate with all digits: draw only what may be shown that exactly.
+    An SVG holds exact coordinates, so draw only points whose exact position may be shown.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -51,7 +51,7 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
 
 
 def within(path: Path, size: int) -> bytes:
-    """Return a picture (PNG) in at most `size` bytes: the file itself if it fits, else with fewer colours, then pixels."""
+    """Return a picture (PNG) in at most `size` bytes: the file itself if it fits, else with fewer colours, then fewer pixels."""
     content = path.read_bytes()
     if len(content) <= size:
         return content
@@ -80,12 +80,12 @@ def colours(count: int) -> list[Any]:
 
 
 def distinct(count: int) -> list[str]:
-    """Return `count` colours as '#rrggbb'; after twelve they repeat, since no more can be told apart."""
+    """Return `count` colours as '#rrggbb'; they repeat after twelve, since no more can be distinguished."""
     return [DISTINCT[place % len(DISTINCT)] for place in range(count)]
 
 
 def steps(count: int) -> list[str]:
-    """Return `count` colours from low to high as '#rrggbb': an even part of viridis, which is safe for colour-blind readers."""
+    """Return `count` colours from low to high as '#rrggbb': evenly spaced in viridis, which is safe for colour-blind readers."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 

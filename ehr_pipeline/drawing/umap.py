@@ -1,4 +1,4 @@
-"""UMAP (McInnes 2018), for patients and for concepts."""
+"""Project patients or concepts by UMAP (McInnes 2018)."""
 
 import warnings
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEW = 4096
-"""Of fewer points umap-learn takes all distances, and calls Python for each: as products of matrices they are there at once."""
+"""For fewer points, umap-learn computes all distances, with a Python call for each; here they come faster from matrix products."""
 
 
 def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed: int) -> NDArray[np.float32]:
     """Return coordinates (n, dimensions) of vectors (n, D), by cosine distance. The same seed gives the same picture.
 
-    With fewer than `dimensions` + 5 points, too few for UMAP, the coordinates are those of the principal axes.
+    With fewer than `dimensions` + 5 points, too few for UMAP, these are coordinates along the principal axes.
     """
     if len(vectors) < dimensions + 5:
         return _principal_axes(vectors, dimensions)
@@ -45,11 +45,11 @@ def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed
 
 @contextmanager
 def _machine_code_kept() -> Iterator[None]:
-    """Have numba keep the machine code that it compiles for modules imported in this block. It keeps that of pynndescent anyway,
+    """Let numba cache the machine code that it compiles for modules imported in this block. It already caches that of pynndescent,
     but not that of umap-learn.
 
-    Otherwise each process would compile the same loops again, which takes longer than making the picture. The machine code is kept
-    beside umap's modules, or in the user's cache.
+    Otherwise each process would compile the same loops again, which takes longer than making the picture. The cache is beside
+    umap's modules, or in the user's cache folder.
     """
     import numba
 
