@@ -1,4 +1,4 @@
-"""One vector for each patient of the cohort.
+"""Stage `patient_embeddings`: one vector for each patient of the cohort.
 
 This package needs only torch, transformers, numpy and pyarrow, because it runs on GPU workers.
 """

@@ -1,9 +1,9 @@
-"""Compute the vectors of a sample of patients with single parts of the method, to see what each part contributes.
+"""Compute vectors of a sample of patients by single parts of the method, to see what each part contributes.
 
 There are three variants. `network` is the part of the vectors that comes from the encoder. `profile` is the part that comes from
-the concept profile. `no_network` is a profile that uses nothing from the encoder, because it is learned without kinship (an
-ablation, as in Meyes et al. 2019). All variants are computed from the existing chunk vectors, so that nothing is embedded a second
-time.
+the concept profile. `no_network` is a profile that uses nothing from the encoder, because concepts do not share values with related
+ones (an ablation, as in Meyes et al. 2019). All variants are computed from the existing chunk vectors, so nothing is embedded a
+second time.
 
 `variants/<name>.arrow` has one row for each sampled patient: patient_id, and the vectors of the whole record and of both halves.
 """
@@ -28,13 +28,14 @@ Vectors = NDArray[np.float32]
 FOLDER, COLUMNS = "variants", ("whole", *HALVES)
 NETWORK, PROFILE, NO_NETWORK = "network", "profile", "no_network"
 SAMPLED, FITTED = 5_000, 10_000
-"""Largest numbers of patients whose vectors are kept, and from whom `no_network` is learned; both limit time and size."""
+"""Largest number of patients whose vectors are kept, and of patients from whom `no_network` is learned; both limit time and size.
+"""
 Fit = Callable[[VectorSettings, list[Sample]], Transform]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Vectors of the sampled patients (n), in the order of `ids`. Rows are zero for a patient without a chosen concept."""
+    """Vectors of the n sampled patients, in the order of `ids`. Rows are zero for a patient without a pooled concept."""
 
     ids: pa.Array
     whole: Vectors
@@ -44,9 +45,9 @@ class Variant:
 def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transform, fit: Fit) -> None:
     """Write the variants of a sample. `samples` (one for each shard of `dataset`) are those that the transform was learned from.
 
-    A variant is left out if the run does not use that part, or if the run's vectors consist of that part alone. If the run has no
-    profile, `no_network` is the profile with the default settings. If the run has no kinship, `no_network` is the same as the
-    profile, and `profile` is left out.
+    A variant is left out if the run does not use that part, or if its vectors consist of that part alone. If the run has no
+    profile, `no_network` is the profile with the default settings. If the run's profile does not spread values over related
+    concepts, `no_network` is the same as `profile`, which is left out.
     """
     few = drawn(samples, FITTED)
     base = learned.settings if learned.settings.profile else VectorSettings(habits=learned.settings.habits)
@@ -69,7 +70,7 @@ def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transf
 
 
 def take_over(earlier: Artifact, out: Path, unchanged: pa.Array) -> None:
-    """Copy the variants of an earlier artifact in the same space, but only for the patients `unchanged`."""
+    """Copy the variants of an earlier artifact with comparable vectors, but only for the patients `unchanged`."""
     for path in sorted((earlier.path / FOLDER).glob("*.arrow")):
         table = schemas.read(path)
         kept = pc.is_in(table.column("patient_id"), value_set=unchanged)
@@ -89,7 +90,7 @@ def read(artifact: Artifact) -> dict[str, Variant]:
 
 
 def drawn(samples: list[Sample], most: int) -> list[Sample]:
-    """Draw about `most` patients, the same share of each sample. If there are no more than `most`, return all of them."""
+    """Draw about `most` patients, the same share of each sample; all of them if there are no more."""
     rng = np.random.default_rng(0x7A1)
     share = min(most / max(sum(len(sample.whole.patients) for sample in samples), 1), 1.0)
     if share == 1:
@@ -107,7 +108,7 @@ def drawn(samples: list[Sample], most: int) -> list[Sample]:
 
 
 def _table(dataset: list[Path], samples: list[Sample], vectors: Callable[[Part], Vectors]) -> pa.Table:
-    """Rows of the sampled patients who have a vector."""
+    """Return a table of the sampled patients who have a vector."""
     parts = []
     for path, sample in zip(dataset, samples, strict=True):
         ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(sample.whole.patients))

@@ -1,9 +1,9 @@
-"""Trained attention between chunks: softmax(A Q Kᵀ Aᵀ / √D) A. Q and K learn to recognise two halves of the same patient.
+"""Train an attention between chunks: softmax(A Q Kᵀ Aᵀ / √D) A. Q and K learn to recognise two halves of the same patient.
 
 The encoder is frozen. Each patient's visits are halved at random, both halves are aggregated, and each half must be matched to the
 other half of the same patient within a batch (InfoNCE: van den Oord 2018, 'Representation learning with contrastive predictive
 coding'; in both directions, with a linear head that is discarded afterwards: Chen 2020, SimCLR). Q and K start as identity
-matrices, which is the parameter-free attention, and remain so if training does no better on held-out patients.
+matrices, which is the parameter-free attention, and stay identity matrices if training does no better on held-out patients.
 
 Axes: P patients, C chunks, D hidden size.
 """
@@ -23,30 +23,31 @@ from ehr_pipeline.embeddings.pooling import ChunkVectors
 
 BATCH, RATE, TEMPERATURE = 256, 3e-3, 0.1
 LOOK_EVERY, LOOKS, PATIENCE = 25, 40, 6
-"""Updates between two checks on the held-out patients; largest number of checks; checks without improvement that end training."""
+"""Updates between two checks on the held-out patients; largest number of checks; checks without improvement after which training
+ends."""
 MOST_CHUNKS = 32
 """Largest number of chunks of a half used in training; longer halves are cut."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The aggregator, and facts on its training."""
+    """The trained attention, and facts about its training."""
 
     arrays: dict[str, NDArray[np.float32]]
-    """query and key, (D, D) each."""
+    """The matrices `query` and `key`, (D, D) each."""
     facts: dict[str, Any]
-    """patients; kept: trained or plain; updates; losses in nats: training, validation, plain (parameter-free), and by chance."""
+    """Number of patients; which weights were kept (trained or plain); updates; losses in nats: training, validation, plain
+    (parameter-free) and by chance."""
 
 
 def attend(query: Tensor, key: Tensor, chunks_CD: Tensor) -> Tensor:
-    """Chunk vectors (C, D) of one patient after attention to each other."""
+    """Return the chunk vectors (C, D) of one patient after attention to each other."""
     scores_CC = (chunks_CD @ query) @ (chunks_CD @ key).T / chunks_CD.shape[1] ** 0.5
     return torch.softmax(scores_CC, dim=1) @ chunks_CD
 
 
 def train(samples: Sequence[tuple[ChunkVectors, ChunkVectors]], seed: int) -> Trained:
-    """Train on the halves of some patients; a fifth of the patients is held out to decide when to stop. Deterministic for a given
-    seed."""
+    """Train on the halves of some patients, a fifth of whom are held out to decide when to stop. Deterministic for a given seed."""
     sides: list[list[Tensor]] = [[], []]
     for halves in samples:
         both = np.intersect1d(halves[0].patient, halves[1].patient)
@@ -114,13 +115,13 @@ def _fit(
 
 
 def _batches(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Divide rows into batches of BATCH rows; the last may be smaller. It is dropped if it holds a single patient, who has nobody
-    to be distinguished from."""
+    """Divide rows into batches of BATCH rows. The last may be smaller; it is dropped if it holds a single patient, for whom there
+    is nobody to be distinguished from."""
     return [part for start in range(0, len(rows), BATCH) if len(part := rows[start : start + BATCH]) > 1]
 
 
 def _loss(sides: list[list[Tensor]], rows: NDArray[np.int64], query: Tensor, key: Tensor, head: Tensor) -> Tensor:
-    """InfoNCE in both directions, in nats."""
+    """Return the InfoNCE loss, in nats, averaged over both directions."""
     one, other = (_aggregate([side[row] for row in rows.tolist()], query, key) for side in sides)
     centre = (one.mean(0) + other.mean(0)) / 2
     first, second = (F.normalize((part - centre) @ head, dim=1) for part in (one, other))
@@ -130,7 +131,7 @@ def _loss(sides: list[list[Tensor]], rows: NDArray[np.int64], query: Tensor, key
 
 
 def _aggregate(pieces: list[Tensor], query: Tensor, key: Tensor) -> Tensor:
-    """Vectors (P, D) of patients with different numbers of chunks; chunks are padded, and the padding gets no attention."""
+    """Return vectors (P, D) of patients with different numbers of chunks; chunks are padded, and the padding gets no attention."""
     chunks_PCD = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
     length = torch.tensor([len(piece) for piece in pieces])
     there_PC = torch.arange(chunks_PCD.shape[1])[None] < length[:, None]
@@ -140,7 +141,7 @@ def _aggregate(pieces: list[Tensor], query: Tensor, key: Tensor) -> Tensor:
 
 
 def _pieces(chunks: ChunkVectors, patients: NDArray[np.int64]) -> list[Tensor]:
-    """The chunk vectors (C, D) of each of `patients`."""
+    """Return the chunk vectors (C, D) of each of `patients`."""
     first = np.searchsorted(chunks.patient, patients)
     last = np.minimum(np.searchsorted(chunks.patient, patients, side="right"), first + MOST_CHUNKS)
     return [

@@ -1,11 +1,12 @@
-"""Build `patient_embeddings`: choose and weight tokens, launch the embedding job, learn the transform, count patients without a
+"""Build `patient_embeddings`: choose and weight tokens, start the embedding job, learn the transform, count patients without a
 vector.
 
-The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (a hash of
-the encoder's input for each patient: see `embeddings.on_new_extract`), `transform.safetensors` and `transform.json` (see
-`embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (chosen token ids), `selected_concepts.csv`
-(the chosen concepts, with names), `substitutes.csv` (concepts that count as one, see `concepts.substitutes`) and `variants/`
-(for a sample of patients, vectors made by single parts of the method: see `embeddings.ablations`).
+The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (a hash of the
+encoder's input for each patient: see `embeddings.on_new_extract`), `transform.safetensors` and `transform.json` (see
+`embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (ids of the pooled tokens),
+`selected_concepts.csv` (the pooled concepts, with names), `substitutes.csv` (concepts that count as one, see
+`concepts.substitutes`) and `variants/` (for a sample of patients, vectors made by single parts of the method: see
+`embeddings.ablations`).
 """
 
 import json
@@ -62,12 +63,12 @@ def build(
     listed: Callable[[], frozenset[str]],
     launch: Launch,
 ) -> Counts:
-    """Embed the cohort and write the artifact to `out`. Raises InputError when no patient has a chosen concept.
+    """Embed the cohort and write the artifact to `out`. Raises InputError if no patient has a pooled concept.
 
-    `listed` returns the concepts of the list of concepts to pool; it is called only when there is no `earlier` artifact. With an
-    `earlier` artifact of the same encoder, vectors lie in the space of that artifact, and only new or changed patients are
-    embedded. Concepts that the encoder does not know are left out and counted. Chunk vectors stay in the job's `work` folder until
-    all are complete, so that a killed job can resume; the caller removes the folder.
+    `listed` returns the concepts of the list of concepts to pool; it is called only if there is no `earlier` artifact. With an
+    `earlier` artifact of the same encoder, its transform is used again, so vectors are comparable with those of that artifact, and
+    only new or changed patients are embedded. Concepts that the encoder does not know are left out and counted. Chunk vectors stay
+    in the job's `work` folder until all are complete, so that a killed job can resume; the caller removes the folder.
     """
     vectors = np.asarray(read_vectors(artifacts[CONCEPT_EMBEDDINGS].path))
     vocabulary = Vocabulary.read(artifacts[VOCABULARY].path).first(len(vectors))
@@ -137,7 +138,7 @@ def build(
 def _choose(
     chosen: NDArray[np.bool_], same: Substitutes, vocabulary: Vocabulary, settings: EmbeddingsSettings, out: Path
 ) -> NDArray[np.float32]:
-    """Write the pooled concepts: the chosen ones and their substitutes. Returns the weight (V,) of each token id."""
+    """Write the pooled concepts: the chosen ones and their substitutes. Return the weight (V,) of each token id."""
     chosen = same.extend(chosen)
     _write_selected(out, vocabulary, chosen)
     same.write(out, vocabulary)
@@ -145,8 +146,8 @@ def _choose(
 
 
 def _with_share(learned: Transform, samples: list[transform.Sample], cohort: "_Cohort") -> tuple[Transform, Counts]:
-    """Return the transform with the encoder's share filled in. If the share was chosen from the data, also return the figures
-    behind this choice."""
+    """Return the transform with the encoder's share filled in and, if the share was chosen from the data, the measures behind this
+    choice."""
     if learned.settings.encoder_share != "auto":
         return learned, {}
     if not learned.settings.profile:
@@ -169,8 +170,8 @@ def _samples(cohort: "_Cohort") -> list[transform.Sample]:
 
 
 def learners(artifacts: Mapping[str, Artifact]) -> Learns:
-    """Return a function that flags the patients from whom the transform is learned: all patients or, if there is a data split, the
-    patients on the sides LEARNED_FROM."""
+    """Return a function that flags the patients from whom the transform is learned: if there is a split, those on the sides
+    LEARNED_FROM, else all."""
     if DATA_SPLIT not in artifacts:
         return substitutes.everybody
     folder = artifacts[DATA_SPLIT].file("split")
@@ -184,7 +185,7 @@ def learners(artifacts: Mapping[str, Artifact]) -> Learns:
 
 
 def learned_from(artifacts: Mapping[str, Artifact]) -> Iterator[NDArray[np.uint64]]:
-    """Hashes of the patients that the transform may be learned from, by shard."""
+    """Yield hashes of the patients from whom the transform may be learned, by shard."""
     learns = learners(artifacts)
     for path in artifacts[PATIENT_DATASET].files("patients"):
         ids = schemas.read(path, ["patient_id"]).column("patient_id").filter(pa.array(learns(path)))
@@ -192,7 +193,7 @@ def learned_from(artifacts: Mapping[str, Artifact]) -> Iterator[NDArray[np.uint6
 
 
 def read_width(out: Path) -> int:
-    """Length of each vector of the artifact in a folder."""
+    """Return the length of each vector of the artifact in a folder."""
     found: int = schemas.read(next(iter(sorted((out / WHOLE).iterdir())))).schema.field("vector").type.list_size
     return found
 
@@ -204,7 +205,7 @@ def _nobody(count: int) -> InputError:
 
 
 def _seen(cohort: "_Cohort", earlier: Artifact | None, out: Path) -> tuple[dict[str, on_new_extract.Merged], Counts]:
-    """Write a hash of the encoder's input for each patient. Returns which patients of each shard keep their earlier vector, and how
+    """Write a hash of the encoder's input for each patient. Return which patients of each shard keep their earlier vector, and how
     many tokens the encoder knows."""
     merged, total, known = {}, 0, 0
     for path in cohort.dataset:
@@ -225,7 +226,7 @@ def _write_vectors(
     merged: dict[str, on_new_extract.Merged],
     earlier: Artifact | None,
 ) -> int:
-    """Write the vectors of all patients: of whole records and of both halves. Returns the number of patients with a vector."""
+    """Write the vectors of all patients: of whole records and of both halves. Return the number of patients with a vector."""
     embedded = 0
     for name, folder in FOLDERS.items():
         for number, path in enumerate(cohort.dataset):
@@ -242,7 +243,7 @@ def _write_vectors(
 
 
 def frequencies(vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Appearances of each token id (V,) in the whole extract, and the number of patients (V,) who have it."""
+    """Return how often each token id (V,) occurs in the whole extract, and how many patients (V,) have it."""
     counts = np.zeros((2, vocabulary.size), np.int64)
     for concept in vocabulary.concepts:
         counts[:, concept.token_id] = concept.appearances, concept.patients
@@ -264,7 +265,7 @@ class _Cohort:
 
     @property
     def learning(self) -> int:
-        """Number of the cohort's patients from whom the transform is learned."""
+        """Return the number of the cohort's patients from whom the transform is learned."""
         return sum(int(self.learns(path)[self.rows(path)].sum()) for path in self.dataset)
 
     def rows(self, path: Path) -> NDArray[np.int64]:
@@ -274,27 +275,27 @@ class _Cohort:
         return schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(self.rows(path)))
 
     def shard(self, path: Path) -> Shard:
-        """A shard without the token ids that the encoder does not know."""
+        """Read a shard without the token ids that the encoder does not know."""
         return Shard.read(path).below(self.size)
 
     def only(self, merged: dict[str, on_new_extract.Merged]) -> Cohort:
-        """The members who need a new vector, because they do not keep an earlier one."""
+        """Return the patients who need a new vector, because they do not keep an earlier one."""
         new = [part.ids.filter(pa.array(~part.kept)) for part in merged.values()]
         return self.members.among(pa.concat_arrays(new))
 
     def part(self, name: str, number: int) -> transform.Part:
-        """The patients of the shard with the index `number`. `name` says whether their whole records are meant, or one half of
+        """Return the patients of the shard with the index `number`. `name` says whether to take their whole records or one half of
         each."""
         path = self.dataset[number]
         shard = part_of(path, self.shard(path), self.rows(path), name, self.seed)
         return transform.Part(shard, self.rows(path), read_chunks(self.work / name / path.name))
 
     def anybody(self) -> bool:
-        """Whether any patient has a chosen concept."""
+        """Return whether any patient has a pooled concept."""
         return any(schemas.read(path, ["patient"]).num_rows for path in sorted((self.work / "whole").iterdir()))
 
     def occurrences(self, size: int) -> NDArray[np.int64]:
-        """Occurrences of each token id (V,) in the records of the patients from which the transform is learned."""
+        """Return how often each token id (V,) occurs in the records of the patients from whom the transform is learned."""
         counts = np.zeros(size, np.int64)
         for path in self.dataset:
             shard, own = self.shard(path), np.zeros(schemas.read(path, ["patient_id"]).num_rows, bool)
@@ -304,14 +305,14 @@ class _Cohort:
         return counts
 
     def kinds(self, number: int, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """For each of some rows of a shard, the patient's disease and sex as one text (P,)."""
+        """Return disease and sex, as one text (P,), of the patients in some rows of a shard."""
         table = schemas.read(self.dataset[number], ["patient_id", "sex"]).take(pa.array(rows))
         diseases = self.members.of(one_chunk(table.column("patient_id"))).table.column("disease").to_pylist()
         sexes = table.column("sex").to_pylist()
         return np.array([f"{disease}|{sex}" for disease, sex in zip(diseases, sexes, strict=True)])
 
     def samples(self) -> Iterator[transform.Sample]:
-        """Samples to learn from, shard by shard: about FITTED_PATIENTS in all, the same share of every shard."""
+        """Yield samples to learn from, shard by shard: about FITTED_PATIENTS in all, the same share of every shard."""
         rng = np.random.default_rng([self.seed, 0x5A3])
         share = min(FITTED_PATIENTS / max(self.learning, 1), 1.0)
         for number, path in enumerate(self.dataset):
@@ -326,7 +327,7 @@ class _Cohort:
             yield transform.Sample(whole, (one, other), views)
 
     def plain_vectors(self) -> Iterator[NDArray[np.float32]]:
-        """Vectors by the published method, for comparison: shard by shard, of the patients who have a vector."""
+        """Yield vectors by the published method, for comparison: shard by shard, of the patients who have a vector."""
         for number in range(len(self.dataset)):
             part = self.part("whole", number)
             pooled = over_chunks(part.chunks, len(part.patients), attend)

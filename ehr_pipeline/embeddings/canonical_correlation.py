@@ -1,11 +1,11 @@
-"""Find the directions of patient vectors that are reproduced in both halves of the visits: canonical correlation of two halves.
+"""Find the directions of patient vectors in which both halves of the visits agree: canonical correlation of two halves.
 
 A record is a sample of what a patient has. If the visits are halved at random, each half is a separate sample of the same patient:
 what both halves agree on belongs to the patient, the rest is chance. Canonical correlation (Hotelling 1936) finds the directions in
-which the halves of all patients agree most. If the halves are independent given the patient's state, these directions span all
-that can be known of that state (Foster, Kakade & Zhang 2008, 'Multi-view dimensionality reduction via canonical correlation
-analysis'). Both halves are drawn in the same way, so one set of directions serves for both halves, and the correlation is a
-reliability as in a split-half test (Spearman 1910).
+which the halves of all patients agree most. If the halves are independent given the patient's state, these directions span all that
+can be known of that state (Foster, Kakade & Zhang 2008, 'Multi-view dimensionality reduction via canonical correlation analysis').
+Both halves are drawn in the same way, so one set of directions serves for both halves, and the correlation is a reliability as in a
+split-half test (Spearman 1910).
 
 Axes: P patients, D dimensions, K directions.
 """
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 RIDGE = 1e-3
-"""Added to the covariance, relative to its mean diagonal, so that directions without variance are not inflated."""
+"""Added to the diagonal of the covariance, relative to its mean, so that directions without variance are not inflated."""
 PERMUTATIONS, DEVIATIONS = 40, 4
-"""Shuffles of the halves; a kept direction exceeds the mean of their best correlations by this many standard deviations."""
+"""Number of times that halves are shuffled to measure chance; by how many standard deviations a correlation must exceed the mean of
+the shuffles' best ones to be kept."""
 FEWEST_PATIENTS = 50
 
 
@@ -36,7 +37,7 @@ class Canonical:
     """Threshold that a correlation has to exceed: see DEVIATIONS."""
 
     def apply(self, vectors: Vectors) -> Vectors:
-        """Vectors (P, K) along the directions."""
+        """Return the vectors' coordinates (P, K) along the directions."""
         return ((vectors - self.centre) @ self.directions).astype(np.float32)
 
 

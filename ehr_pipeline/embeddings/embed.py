@@ -1,11 +1,13 @@
-"""Chunk vectors of the cohort: `python -m ehr_pipeline.embeddings.embed --job job.json`, alone or under torchrun on N processes.
+"""Compute chunk vectors of the cohort: `python -m ehr_pipeline.embeddings.embed --job job.json`, alone or under torchrun on N
+processes.
 
 Each process takes every N-th shard and holds one shard at a time, so memory does not grow with the number of patients. Concepts
 that the encoder does not know are left out.
 
-The job fills `work/whole/`. For the split-half test, it also fills `work/half_a/` and `work/half_b/`: the same patients, each
-folder from one random half of their visits. If the job has `windows`, it fills only `work/windows/`, where each window takes the
-place of a patient. A file appears complete or not at all, and is not written twice: a killed job resumes with the missing shards.
+The job writes to `work/whole/` and, for the split-half test, to `work/half_a/` and `work/half_b/`: the same patients, with one
+random half of their visits in each folder. If the job has `windows`, it writes only to `work/windows/`, with one entry per window
+instead of per patient. A file appears complete or not at all, and is not written twice: a killed job resumes with the missing
+shards.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,7 +36,7 @@ DIGESTS = "digests"
 
 
 def run(job: EmbeddingJob) -> None:
-    """Embed the chunks of the cohort. Raises UserError when checkpoint and vocabulary do not match."""
+    """Embed the chunks of the cohort. Raises UserError if checkpoint and vocabulary do not match."""
     with process_group(job.threads, job.needs_gpu) as device:
         model, how = load(job, device)
         hardware_choices.note(job.work, {"device": device.type, "precision": how.precision})
@@ -83,7 +85,7 @@ def _parts(
 
 
 def part_of(path: Path, shard: Shard, patients: NDArray[np.int64], name: str, seed: int) -> Shard:
-    """The whole shard (from the file `path`), or one half of its visits, as drawn for `patients`; `name` is one of PARTS."""
+    """Return the whole shard (from the file `path`), or one half of its visits as drawn for `patients`; `name` is one of PARTS."""
     if name == "whole":
         return shard
     half = first_half(path, shard, patients, seed)
@@ -103,7 +105,7 @@ def write_chunks(path: Path, chunks: ChunkVectors) -> None:
 
 
 def read_chunks(path: Path) -> ChunkVectors:
-    """Read a file written by `write_chunks`."""
+    """Read a file that `write_chunks` wrote."""
     table = schemas.read(path)
     vectors = schemas.matrix(table).copy()  # torch needs writable arrays
     patient, weight, tokens = (table.column(name).to_numpy() for name in ("patient", "weight", "tokens"))
@@ -111,7 +113,7 @@ def read_chunks(path: Path) -> ChunkVectors:
 
 
 def table_of(ids: pa.ChunkedArray, pooled: Pooled) -> pa.Table:
-    """Table of the patients that have a vector, with the columns of `schemas.embeddings`."""
+    """Return a table of the patients that have a vector, with the columns of `schemas.embeddings`."""
     some = pooled.tokens > 0
     width = pooled.vectors_PD.shape[1]
     vector = schemas.vectors(pooled.vectors_PD[some])

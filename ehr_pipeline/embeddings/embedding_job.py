@@ -1,4 +1,4 @@
-"""Descriptions of jobs that run the encoder, and of an embedding job (run by `embeddings.embed`)."""
+"""Describe jobs that run the encoder, and among them the embedding job (run by `embeddings.embed`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,8 @@ from ehr_pipeline.work.jobs import Job
 
 @dataclass(frozen=True)
 class Inference:
-    """How the encoder is run. The first three values are those with which it was trained. If `precision` is 'auto', it is that of
-    the training, too."""
+    """How the encoder is run. The first three values must be those with which it was trained. The `precision` 'auto' means that of
+    its training."""
 
     context: int
     age_unit: Literal["year", "quarter"]
@@ -26,13 +26,13 @@ class Inference:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderJob(Job):
-    """Fields of every job that runs the encoder on the patients of a data set."""
+    """The fields of every job that runs the encoder on patients of a data set."""
 
     checkpoint: Path
     vocabulary: Path
     dataset: Path
     work: Path
-    """Folder with what the job needs besides these fields, and with its results."""
+    """Folder with the job's further inputs and its results."""
     settings: Inference
     seed: int
 
@@ -42,20 +42,20 @@ AnyEncoderJob = TypeVar("AnyEncoderJob", bound=EncoderJob)
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingJob(EncoderJob):
-    """Job that writes chunk vectors of patients to the folder `work`, where `lay_out` has listed the patients."""
+    """A job that writes chunk vectors of patients to the folder `work`, in which `lay_out` has listed the patients."""
 
     module: ClassVar[str] = "ehr_pipeline.embeddings.embed"
     windows: Division | None = None
-    """Embed windows of the patients' records; if None, whole records and both halves."""
+    """How to divide records into windows that are embedded; if None, whole records and both halves are embedded."""
 
     @property
     def cohort(self) -> Cohort:
-        """The patients to embed."""
+        """Return the patients to embed."""
         return Cohort.read(self.work)
 
     @property
     def weights(self) -> Path:
-        """File with the weight (V,) of each token id."""
+        """Return the path of the file with the weight (V,) of each token id."""
         return self.work / "weights.npy"
 
     def lay_out(self, members: Cohort, weights: NDArray[np.floating]) -> None:

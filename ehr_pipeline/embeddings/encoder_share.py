@@ -2,9 +2,9 @@
 
 Groups are made by k-means on whole records, and each half of a patient's visits is assigned to one of these groups. Two halves
 agree if they are in the same group. The measure is how much more often the halves of one patient agree than the halves of different
-patients who are alike in disease, sex, age and amount of record. So agreement that comes from age or disease does not count, and
-groups that follow these attributes leave less to agree on. (Cohen's kappa would reward such groups, because it divides by the
-agreement that is left to reach.) The measure is averaged over several numbers of groups.
+patients of the same disease and sex, and of similar age and number of recorded concepts. So agreement that comes from age or
+disease does not count, and groups that follow these attributes leave less to agree on. (Cohen's kappa would reward such groups,
+because it divides by the agreement that is left to reach.) The measure is averaged over several numbers of groups.
 
 Retrieval of a patient's other half (`clusters.contributions`) would be a bad criterion. It measures whether vectors identify a
 person, which many weak traits can do, and it favours a share that hides the groups (docs/ablation.md).
@@ -34,16 +34,16 @@ from ehr_pipeline.store.artifacts import Artifact
 
 _log = logging.getLogger("ehr_pipeline")
 SHARES = (0.1, 0.2, 0.3, 0.5)
-"""Shares that are tried, in addition to 0."""
+"""Shares to try, in addition to 0."""
 GROUPS, STARTS = (5, 10, 20), 3
-"""Numbers of groups, and random starts of k-means for each."""
+"""Numbers of groups, and number of random starts of k-means for each."""
 MOST, FEWEST = 5_000, 200
-"""Largest and smallest number of patients from whom the share is chosen; with fewer patients, the share is 0."""
+"""Largest number of patients used for the choice, and the smallest; with fewer patients, the share is 0."""
 CERTAIN = NormalDist().inv_cdf(1 - 0.05 / (2 * len(SHARES)))
 """Half the width of each interval in standard deviations, so that all intervals hold together in 95 % of cases."""
 Vectors = NDArray[np.float32]
 Three = tuple[Vectors, Vectors, Vectors]
-"""Vectors (n, D) of the same patients: of whole records, and of both halves."""
+"""Vectors (n, D) of the same patients: of whole records, and of each half."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Tried:
 
     share: float
     agreement: float
-    """Mean over patients of how much more often their halves agree than halves of different patients alike."""
+    """How much more often a patient's two halves agree than halves of two similar patients, averaged over patients."""
     gain: Estimate
     """Agreement minus the agreement without the encoder, for the same patients."""
 
@@ -67,12 +67,12 @@ class Chosen:
 
     @property
     def adds(self) -> Tried | None:
-        """The tried share that shows how much the network adds: the chosen share or, if that is 0, the best of the other shares."""
+        """Return the tried share that shows how much the network adds: the chosen share or, if that is 0, the best other share."""
         some = [one for one in self.tried if (one.share == self.share if self.share else one.share)]
         return max(some, key=lambda one: one.gain.value, default=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """Dictionary for the artifact's counts; `of` reads it."""
+        """Return a dictionary for the artifact's counts, which `of` reads."""
         gains = [one.gain for one in self.tried]
         return {
             "share": self.share,
@@ -100,7 +100,7 @@ def choose(
 ) -> Chosen:
     """Choose the encoder's share for a transform with a profile.
 
-    `kinds(number, rows)` returns a text with disease and sex for each of some rows of a shard; `number` is the index of the shard.
+    `kinds(number, rows)` returns disease and sex, as one text, of the patients in some rows of the shard with the index `number`.
     """
     some = ablations.drawn(samples, MOST)
     usable = np.concatenate([np.all([part.there for part in (one.whole, *one.halves)], axis=0) for one in some])
@@ -144,7 +144,7 @@ def compared(
 ) -> Chosen:
     """Compare the shares, and choose one.
 
-    `profiles` are features of the profile. `views` are the same features for another division of the visits into halves; up to
+    `profiles` are the profile's features. `views` are the same features for another division of the visits into halves; up to
     `most` canonical directions are learned from them. If `views` is None, the features are used unchanged. `alike` (n,) is the
     index of each patient's block of similar patients.
     """
@@ -173,8 +173,8 @@ def compared(
 
 
 def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, seed: int) -> NDArray[np.float64]:
-    """For each patient (m,), how often both halves (m, D) are in the same group, beyond chance. Groups are learned from the vectors
-    `fitted` (n, D) of other patients.
+    """Return, for each patient (m,), how often both halves (m, D) are in the same group, beyond chance. Groups are learned from the
+    vectors `fitted` (n, D) of other patients.
 
     Chance is measured on other patients of the same block; the value is 0 for a patient who is alone in a block.
     """
@@ -193,7 +193,7 @@ def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, s
 
 
 def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArray[np.float64]:
-    """For each patient, the share of the other patients in the same block whose label in `theirs` (m,) equals the patient's label
+    """Return, for each patient (m,), the share of the other patients in the block whose label in `theirs` (m,) equals the patient's
     in `own` (m,)."""
     _, block, sizes = np.unique(alike, return_inverse=True, return_counts=True)
     counts = np.bincount(block * groups + theirs, minlength=len(sizes) * groups).reshape(-1, groups)
@@ -203,8 +203,8 @@ def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArr
 def _confirmed(
     profiles: Three, views: tuple[Vectors, Vectors] | None, fitted: NDArray[np.bool_], most: int, seed: int
 ) -> list[Vectors]:
-    """Profiles as `Transform.centred_profile` makes them, but with directions and centres learned only from the patients `fitted`
-    (n,)."""
+    """Return profiles as `Transform.centred_profile` makes them, but with directions and centres learned only from the patients
+    `fitted` (n,)."""
     reliable = None
     if views is not None:
         both = fitted & views[0].any(axis=1) & views[1].any(axis=1)
@@ -219,7 +219,7 @@ def _confirmed(
 
 
 def _age_and_amount(part: Part) -> NDArray[np.float64]:
-    """For each patient, mean age in days over the record, and the record's number of tokens (P, 2)."""
+    """Return each patient's mean age in days over the record, and number of tokens (P, 2)."""
     shard = part.shard
     size, visits = np.diff(shard.patient_tokens), np.diff(shard.patient_start)
     owner = np.repeat(np.arange(len(size)), visits)

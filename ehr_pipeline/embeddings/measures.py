@@ -1,4 +1,4 @@
-"""Measures of an embedding space, before and after subtracting the mean vector, since a narrow cone makes all cosines large.
+"""Measure an embedding space before and after subtracting the mean vector, since vectors in a narrow cone have large cosines.
 
 The measures describe the space and compare runs. They do not show whether vectors are good for a purpose (Taylor et al. 2024 find
 that alignment and uniformity do not predict this). Axes: P patients, D dimensions.
@@ -18,8 +18,11 @@ NEIGHBOURS = 15
 
 
 def of_space(whole: Vectors, halves: tuple[Vectors, Vectors]) -> dict[str, dict[str, float]]:
-    """Compute all measures, 'raw' and 'centred', from vectors of whole records (P, D) and of both halves of some records (p, D),
-    whose rows belong together."""
+    """Compute all measures from vectors of whole records (P, D) and the two halves of some records (two arrays (p, D); row i of
+    each is the same patient).
+
+    In the result, 'centred' means after subtracting the mean vector, 'raw' before.
+    """
     middle = unit_length(whole).mean(axis=0)
     found = {}
     for name, centre in (("raw", np.zeros_like(middle)), ("centred", middle)):
@@ -37,7 +40,8 @@ def of_space(whole: Vectors, halves: tuple[Vectors, Vectors]) -> dict[str, dict[
 
 
 def uniformity(vectors: Vectors) -> float:
-    """Log of the mean of exp(-2 d²) over pairs: 0 when all vectors are equal; lower the more evenly they cover the sphere.
+    """Return the logarithm of the mean of exp(-2 d²) over pairs: 0 if all vectors are equal; lower, the more evenly they cover the
+    sphere.
 
     Source: Wang & Isola 2020, 'Understanding contrastive representation learning through alignment and uniformity'.
     """
@@ -52,8 +56,8 @@ def uniformity(vectors: Vectors) -> float:
 
 
 def effective_rank(vectors: Vectors) -> float:
-    """Effective number of directions over which vectors spread: exp of the entropy of the eigenvalues of their second moments
-    (Roy & Vetterli 2007)."""
+    """Return the effective number of directions over which vectors spread: exp of the entropy of the eigenvalues of their second
+    moments (Roy & Vetterli 2007)."""
     products = vectors.T.astype(np.float64) @ vectors
     values = np.maximum(np.linalg.eigvalsh(products), 0)
     shares = values[values > 0] / max(float(values.sum()), 1e-300)
@@ -61,7 +65,7 @@ def effective_rank(vectors: Vectors) -> float:
 
 
 def hubness(unit: Vectors, count: int = NEIGHBOURS) -> float:
-    """Skewness, over patients, of how often a patient is among the `count` nearest neighbours of others; 0 without hubs
+    """Return the skewness, over patients, of how often a patient is among the `count` nearest neighbours of others; 0 without hubs
     (Radovanović et al. 2010)."""
     count = min(count, len(unit) - 1)
     if count < 1:
@@ -77,8 +81,8 @@ def hubness(unit: Vectors, count: int = NEIGHBOURS) -> float:
 
 
 def retrieved(one: Vectors, other: Vectors) -> dict[int, float]:
-    """How often one half of a record finds the other. For each k of RETRIEVED, this is the share of patients whose second half is
-    among the k second halves nearest to their first half, averaged with the same share from second to first."""
+    """Return how often one half of a record finds the other: for each k of RETRIEVED, the share of patients whose second half is
+    among the k second halves nearest to their first, averaged with the same share from second to first."""
     found = dict.fromkeys(RETRIEVED, 0.0)
     for first, second in ((one, other), (other, one)):
         for start in range(0, len(first), BLOCK):
@@ -91,5 +95,5 @@ def retrieved(one: Vectors, other: Vectors) -> dict[int, float]:
 
 
 def rounded(found: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """The measures to four decimals: further ones are rounding error."""
+    """Round the measures to four decimals: further ones are rounding error."""
     return {name: {measure: round(value, 4) for measure, value in each.items()} for name, each in found.items()}

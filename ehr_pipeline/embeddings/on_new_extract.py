@@ -1,8 +1,8 @@
-"""Keep the vector space for a new extract: unchanged patients keep their vectors, others are embedded with the earlier
+"""Keep vectors comparable when a new extract arrives: unchanged patients keep theirs, others are embedded with the earlier
 transform.
 
-A patient is unchanged when the encoder would read the same input: the same known concepts on the same days, at the same ages.
-`seen/` holds a hash of that input for every cohort patient. Patients who have left the cohort or have withdrawn are dropped.
+A patient is unchanged if the encoder would read the same input: the same known concepts on the same days, at the same ages. `seen/`
+holds a hash of that input for every cohort patient. Patients who left the cohort or opted out are dropped.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ TAKEN_OVER = (vectors.ARRAYS, vectors.FACTS, vectors.SELECTED, vectors.SELECTED_
 
 
 def seen(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa.Table:
-    """Hash (64 bits) of the encoder's input for each patient (rows of the shard): columns patient_id, content."""
+    """Return a 64-bit hash of the encoder's input for each patient (rows of the shard): columns patient_id, content."""
     sizes, found = np.diff(shard.visit_start), np.zeros(len(patients), np.uint64)
     for place, patient in enumerate(patients.tolist()):
         first, last = shard.patient_start[patient : patient + 2]
@@ -40,7 +40,7 @@ def seen(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa.Table:
 
 
 def unchanged(now: pa.Table, earlier: Artifact, shard: str) -> NDArray[np.bool_]:
-    """Flags (in the order of `now`, see `seen`) of a shard's patients whose content is the same in the earlier artifact."""
+    """Return flags (in the order of `now`, see `seen`) of a shard's patients whose hash is the same in the earlier artifact."""
     path = earlier.file(f"{SEEN}/{shard}")
     if not path.is_file():
         return np.zeros(now.num_rows, bool)
@@ -57,11 +57,11 @@ class Merged:
 
     ids: pa.Array
     kept: NDArray[np.bool_]
-    """Flags of the patients who keep their earlier vector, one for each of `ids`."""
+    """One flag for each of `ids`: whether the patient keeps the earlier vector."""
 
     def table(self, earlier: Path, new: pa.Table) -> pa.Table:
-        """Rows of the file `earlier` for patients who keep their vector, rows of `new` for others. Patients without a vector have
-        no row."""
+        """Return rows of the file `earlier` for patients who keep their vector, and rows of `new` for others. Patients without a
+        vector have no row."""
         before = schemas.read(earlier) if earlier.is_file() else new.slice(0, 0)
         mine = self.ids.filter(pa.array(self.kept))
         old = before.filter(pc.is_in(before.column("patient_id"), value_set=mine))

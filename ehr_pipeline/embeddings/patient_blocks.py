@@ -1,4 +1,4 @@
-"""Divide patients into blocks of similar patients by repeated halving; means over patients who are compared within their block."""
+"""Divide patients into blocks of similar ones by repeated halving, and compute means over patients compared within their block."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with the ends of its interval."""
+    """An estimate with the ends of its interval."""
 
     value: float
     low: float
@@ -47,7 +47,8 @@ def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]], 
 
 
 def mean_over_blocks(values: NDArray[np.float64], block: Labels, deviations: float = NORMAL_95) -> Estimate:
-    """Mean of `values` (n,) with its interval; patients of a block are compared with each other, so blocks are the units.
+    """Return the mean of `values` (n,) with its interval. Patients of a block were compared with each other, so blocks are the
+    units.
 
     The variance is that of a ratio of block sums (Cochran 1977, 'Sampling techniques', chapter 9A). The interval reaches
     `deviations` standard deviations to each side; 1.96 gives a 95 % interval.

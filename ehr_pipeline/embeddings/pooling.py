@@ -22,12 +22,12 @@ from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 Attention = Callable[[Tensor], Tensor]
-"""Function from the chunk vectors (C, D) of one patient to those after attention to each other (C, D)."""
+"""A function that returns the chunk vectors (C, D) of one patient after attention to each other."""
 
 
 @dataclass(frozen=True)
 class ChunkVectors:
-    """The chunks of some patients that contain a chosen token, patient after patient."""
+    """The chunks of some patients that contain a chosen token, ordered by patient."""
 
     vectors_CD: NDArray[np.float32]
     """Weighted means of the chosen tokens' vectors."""
@@ -52,14 +52,16 @@ class Pooled:
 
 
 def load(job: EncoderJob, device: torch.device) -> tuple[PackedEncoder, Inference]:
-    """The encoder of a job, and how it is run on this machine. Raises UserError when checkpoint and vocabulary do not match."""
+    """Load the encoder of a job, and resolve how it is run on this machine. Raises UserError if checkpoint and vocabulary do not
+    match."""
     model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
     precision = hardware_choices.precision_of(job.settings.precision, model.stock.config)
     return model, replace(job.settings, precision=precision)
 
 
 def attend(chunks_CD: Tensor) -> Tensor:
-    """Chunk vectors after attention to each other: softmax(A Aᵀ / √D) A, without parameters (Vaswani 2017, section 3.2.1)."""
+    """Return chunk vectors after attention to each other: softmax(A Aᵀ / √D) A, without parameters (Vaswani 2017, section
+    3.2.1)."""
     scores_CC = chunks_CD @ chunks_CD.T / chunks_CD.shape[1] ** 0.5
     return torch.softmax(scores_CC, dim=1) @ chunks_CD
 
@@ -72,7 +74,8 @@ def pool_chunks(
     weights: NDArray[np.floating],
     how: Inference,
 ) -> ChunkVectors:
-    """Chunk vectors of some patients (rows of a shard, ascending). All tokens of a chunk attend; only chosen ones are averaged.
+    """Compute the chunk vectors of some patients (rows of a shard, ascending). All tokens of a chunk attend; only chosen ones are
+    averaged.
 
     `weights` (V,) are by token id; a token of weight 0 is not chosen. A chunk without a chosen token is left out.
     """
@@ -94,7 +97,7 @@ def pool_chunks(
         places = torch.nonzero(weighed)[:, 0]
         if not len(places):
             continue
-        # The last layer is computed only for the chosen tokens; the others are not used.
+        # In the last layer, only the chosen tokens are computed; the others are not used.
         with autocast(device, how.precision):
             hidden_MD = model.hidden(tokens, positions, segments, places, order)
         own, weight = owner.reshape(-1)[places], weighed[places]
@@ -108,8 +111,8 @@ def pool_chunks(
 
 
 def over_chunks(chunks: ChunkVectors, patients: int, attention: Attention | None) -> Pooled:
-    """One vector for each of `patients`: the mean of the patient's chunk vectors after `attention` or, without attention, their
-    weighted mean."""
+    """Return one vector for each of `patients`: the mean of the patient's chunk vectors after `attention` or, without attention,
+    their weighted mean."""
     width, owner = chunks.vectors_CD.shape[1], chunks.patient
     count = np.bincount(owner, minlength=patients)
     tokens = np.zeros(patients, np.int64)

@@ -1,11 +1,11 @@
-"""The concept profile: the square roots of each chosen concept's share in a patient's record, and their leading components.
+"""Compute concept profiles: the square roots of each chosen concept's share in a patient's record, and their leading components.
 
-With square roots of shares, Euclidean distances become Hellinger distances, which suit compositions and do not grow with the
-length of a record (Legendre & Gallagher 2001, 'Ecologically meaningful transformations for ordination'). First, shares p are
-smoothed with the cohort's shares q, (1 - s) p + s q (Jelinek & Mercer 1980; Zhai & Lafferty 2004): the root is steep at zero and
-would exaggerate what a short record, or half of one, contains by chance. Part of each concept's share may also go to the concepts
-with the nearest encoder vectors, so that related concepts count as similar (as in the soft cosine, Sidorov 2014). The mean age at
-which the concepts were recorded is a further feature, because shares do not contain it. Axes: P patients, S chosen concepts.
+With square roots of shares, Euclidean distances become Hellinger distances, which suit compositions and do not grow with the length
+of a record (Legendre & Gallagher 2001, 'Ecologically meaningful transformations for ordination'). First, shares p are smoothed with
+the cohort's shares q, (1 - s) p + s q (Jelinek & Mercer 1980; Zhai & Lafferty 2004): the root is steep at zero and would exaggerate
+what a short record, or half of one, contains by chance. Part of each concept's share may also go to the concepts with the nearest
+encoder vectors, so that related concepts count as similar (as in the soft cosine, Sidorov 2014). The mean age at which the concepts
+were recorded is a further feature, because shares do not contain it. Axes: P patients, S chosen concepts.
 """
 
 from collections.abc import Iterator
@@ -18,18 +18,18 @@ from ehr_pipeline.embeddings.geometry import leading_axes
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 
 MOST_CONCEPTS = 4096
-"""Largest number of concepts profiled. The most frequent ones are taken, because the leading components depend on them."""
+"""Largest number of concepts in a profile. The most frequent ones are taken, because the leading components depend on them."""
 BLOCK, RELATIVES = 1024, 10
 
 
 def profiled(tokens: NDArray[np.integer], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The token ids (S,), ascending, that profiles are made of. `tokens` (V,) counts occurrences in the cohort."""
+    """Return the token ids (S,), ascending, that profiles are made of. `tokens` (V,) counts occurrences in the cohort."""
     rows = np.flatnonzero(chosen & (tokens > 0))
     return np.sort(rows[np.argsort(-tokens[rows], kind="stable")[:MOST_CONCEPTS]])
 
 
 def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: float) -> NDArray[np.float32]:
-    """Matrix (S, S) that spreads values over related concepts: each concept keeps the share 1 - `given` of its value.
+    """Return a matrix (S, S) that spreads values over related concepts: each concept keeps the share 1 - `given` of its value.
 
     The rest is split among the RELATIVES nearest concepts, in proportion to squared cosine. `vectors` (V, D) are concept vectors;
     cosines are computed after subtracting the mean vector of `concepts` (S,).
@@ -47,7 +47,8 @@ def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: fl
 
 
 def usual(concepts: NDArray[np.int64], tokens: NDArray[np.integer], smoothing: float) -> NDArray[np.float32]:
-    """Shares (S,) that smoothing adds for every patient: `smoothing` times the cohort's shares, from its `tokens` (V,)."""
+    """Return the shares (S,) that smoothing adds for every patient: `smoothing` times the cohort's shares, from its `tokens`
+    (V,)."""
     own = tokens[concepts]
     return (smoothing * own / max(int(own.sum()), 1)).astype(np.float32)
 
@@ -79,7 +80,7 @@ def profiles(
 
 
 def later(shard: Shard) -> NDArray[np.bool_]:
-    """Flags of the visits of a shard that lie in the later half of the time between the patient's first and last visit."""
+    """Return flags of the visits of a shard that lie in the later half of the time between the patient's first and last visit."""
     starts, size = shard.patient_start, np.diff(shard.patient_start)
     some = np.flatnonzero(size)
     middle = np.zeros(len(size), np.int64)
@@ -88,7 +89,8 @@ def later(shard: Shard) -> NDArray[np.bool_]:
 
 
 def mean_age(shard: Shard, patients: NDArray[np.int64], concepts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Mean age (P, 1), in centuries, at which the profiled concepts of some patients were recorded; 0 for those without any."""
+    """Return the mean age (P, 1), in centuries, at which the profiled concepts of some patients were recorded; 0 for those without
+    any."""
     highest = int(max(shard.tokens.max(initial=0), concepts.max(initial=0)))
     own = np.zeros(highest + 1, bool)
     own[concepts] = True
@@ -111,7 +113,7 @@ def features(
     course: bool,
     ages: bool,
 ) -> NDArray[np.float32]:
-    """Profiles of some patients (P, K) on the axes of `basis` (S, K), followed by further columns if asked for.
+    """Return profiles of some patients (P, K) on the axes of `basis` (S, K), followed by further columns if asked for.
 
     `course` adds K columns for the change over time: the profile of the later half of the record minus that of the earlier half.
     `ages` adds one column, the `mean_age`.
@@ -141,9 +143,9 @@ class Gram:
         self._sum += block.T @ block
 
     def components(self, count: int) -> NDArray[np.float32]:
-        """Right singular vectors (S, count) of all blocks stacked, the largest singular value first.
+        """Return the right singular vectors (S, count) of all blocks stacked, the largest singular value first.
 
-        The sign of each vector is chosen so that its largest entry (by absolute value) is positive. So the result is the same on
+        The sign of each vector is chosen so that its largest entry (by absolute value) is positive; so the result is the same on
         every machine.
         """
         some = leading_axes(self._sum, count)

@@ -1,6 +1,6 @@
-"""Quality of the embeddings, measured without clusters: figures for the artifact's counts, computed on a sample.
+"""Measure the quality of the embeddings without clusters, on a sample; the results go into the artifact's counts.
 
-Axes: P patients, D dimensions. All figures are for vectors scaled to length 1, because clustering uses them so.
+Axes: P patients, D dimensions. All measures are for vectors scaled to length 1, because clustering uses them so.
 """
 
 from collections.abc import Iterable
@@ -23,10 +23,11 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 Vectors = NDArray[np.float32]
 DESCRIBED, COMPARED = 50_000, 5_000
-"""Largest numbers of patients whose distances are described, and that are compared with each other, to bound memory."""
+"""Largest number of patients whose distances to the centre are described, and of patients compared with each other; both bound
+memory."""
 NEIGHBOURS = 15
 DECIMALS = 5
-"""Decimals kept of distances between vectors of length 1: further ones are rounding error."""
+"""Number of decimals of distances between unit vectors that are kept: further ones are rounding error."""
 CORRELATED = ("age", "concepts", "inverse_frequency")
 """Mean age over the record, number of its tokens, and mean of log(1 / share of all appearances) over its chosen concepts."""
 
@@ -40,8 +41,8 @@ def measure(
     chosen: NDArray[np.bool_],
     vocabulary: Vocabulary,
 ) -> dict[str, Any]:
-    """All figures for the embeddings in `out`. If `plain` (vectors by the published method, shard by shard) is given, also the
-    collapse of these."""
+    """Return all measures for the embeddings in `out`. If `plain` (vectors by the published method, shard by shard) is given, also
+    their `collapse`."""
     described, whole = [], []
     every = max(1, -(-len(cohort) // DESCRIBED))
     for path in dataset:
@@ -71,10 +72,10 @@ def measure(
 
 
 def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, float]:
-    """Spearman's rank correlation of the patients' distances to the centre with each of `numbers` (P,), and the spread of the
-    distances.
+    """Return Spearman's rank correlation of the patients' distances to the centre with each of `numbers` (P,), and the spread of
+    the distances.
 
-    Old patients with long records collapse to the centre when vectors are means over many tokens. A distance is measured from a
+    Old patients with long records collapse to the centre if vectors are means over many tokens. A distance is measured from a
     patient's vector, scaled to length 1, to the mean of all such vectors. Distances that differ only by rounding count as equal.
     The spread is the standard deviation of the distances divided by their mean: ranks do not show whether some patients lie much
     nearer than others.
@@ -87,7 +88,7 @@ def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, fl
 
 
 def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Spearman's rank correlation, with mean ranks for ties; 0 when one side is constant."""
+    """Return Spearman's rank correlation, with mean ranks for ties; 0 if one side is constant."""
     first, second = rankdata(one), rankdata(other)
     first, second = first - first.mean(), second - second.mean()
     size = float(np.sqrt((first**2).sum() * (second**2).sum()))
@@ -95,7 +96,7 @@ def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def _pairs(one: dict[str, Vectors], other: dict[str, Vectors]) -> tuple[Vectors, Vectors]:
-    """Vectors of the first and of the second half for the patients who have both, in the same order; no rows if nobody has both."""
+    """Return the vectors of the first and of the second half, in the same order, for the patients who have both."""
     both = sorted(one.keys() & other.keys())
     if not both:
         width = len(next(iter([*one.values(), *other.values()]), np.zeros(1)))
@@ -104,7 +105,7 @@ def _pairs(one: dict[str, Vectors], other: dict[str, Vectors]) -> tuple[Vectors,
 
 
 def alignment(one: dict[str, Vectors], other: dict[str, Vectors]) -> float:
-    """Mean squared distance between the two halves of a patient: 0 when equal, 2 when unrelated (Wang & Isola 2020)."""
+    """Return the mean squared distance between the two halves of a patient: 0 if equal, 2 if unrelated (Wang & Isola 2020)."""
     both = sorted(one.keys() & other.keys())
     if not both:
         return 2.0
@@ -113,7 +114,7 @@ def alignment(one: dict[str, Vectors], other: dict[str, Vectors]) -> float:
 
 
 def nearest(vectors: Vectors, count: int) -> NDArray[np.int64]:
-    """The `count` nearest neighbours (P, count) of each vector by cosine, without the vector itself."""
+    """Return the `count` nearest neighbours (P, count) of each vector by cosine, without the vector itself."""
     unit = unit_length(vectors)
     count = min(count, len(unit) - 1)
     found = [np.zeros((0, max(count, 0)), np.int64)]
@@ -125,7 +126,7 @@ def nearest(vectors: Vectors, count: int) -> NDArray[np.int64]:
 
 
 def components(neighbours: NDArray[np.int64]) -> int:
-    """Number of connected components of the graph in which each patient is joined to its neighbours (P, k)."""
+    """Return the number of connected components of the graph in which each patient is joined to its neighbours (P, k)."""
     label = np.arange(len(neighbours))
     while neighbours.size:
         lower = np.minimum(label, label[neighbours].min(1))
@@ -138,7 +139,7 @@ def components(neighbours: NDArray[np.int64]) -> int:
 
 
 def _describe(path: Path, cohort: Cohort, ids: pa.Array, chosen: NDArray[np.bool_], vocabulary: Vocabulary) -> pa.Table:
-    """Table of the patients `ids` of a shard: the columns CORRELATED, and the disease."""
+    """Return a table of the patients `ids` of a shard: the columns CORRELATED, and the disease."""
     shard = Shard.read(path).below(vocabulary.size)
     members = cohort.of(ids).table
     own = members.column("row").to_numpy().astype(np.int64)
@@ -168,7 +169,7 @@ def _read(path: Path) -> tuple[pa.Array, Vectors]:
 
 
 def _by_id(folder: Path, dataset: list[Path]) -> dict[str, Vectors]:
-    """Vectors of about COMPARED patients from a folder, by patient: the same number from the beginning of each shard."""
+    """Return vectors of about COMPARED patients from a folder, by patient id: the same number from the beginning of each shard."""
     found: dict[str, Vectors] = {}
     for path in dataset:
         ids, vectors = _read(folder / path.name)

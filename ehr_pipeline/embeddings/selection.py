@@ -17,14 +17,15 @@ Selection = Callable[[PoolingSettings, Vocabulary, NDArray[np.float32], frozense
 def all_tokens(
     settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
-    """Every concept."""
+    """Choose every concept."""
     return np.arange(vocabulary.size) >= FIRST_CONCEPT
 
 
 def by_types(
     settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
-    """Concepts with one of the chosen semantic types; every concept when none has a type because no code maps to the UMLS."""
+    """Choose concepts with one of the settings' semantic types; every concept if none has a type because no code maps to the
+    UMLS."""
     if not any(concept.semantic_types for concept in vocabulary.concepts):
         return all_tokens(settings, vocabulary, vectors, listed)
     chosen = np.zeros(vocabulary.size, bool)
@@ -36,7 +37,7 @@ def by_types(
 def by_list(
     settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
-    """Concepts of a list, and their nearest neighbours by cosine in the whole vocabulary."""
+    """Choose the concepts of a list, and their nearest neighbours by cosine in the whole vocabulary."""
     tokens = np.array(
         sorted(vocabulary.token_of[concept] for concept in listed if concept in vocabulary.token_of), np.int64
     )
@@ -54,7 +55,7 @@ SELECTIONS: dict[str, Selection] = {"all": all_tokens, "types": by_types, "list"
 def select(
     settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
-    """Flags (V,) of the chosen token ids; `listed` holds the concepts of the list. Raises InputError when nothing is chosen."""
+    """Return flags (V,) of the chosen token ids; `listed` holds the concepts of the list. Raises InputError if none is chosen."""
     chosen = SELECTIONS[settings.select](settings, vocabulary, vectors, listed)
     if not chosen.any():
         raise InputError(

@@ -41,15 +41,15 @@ class PoolingSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         if self.select == "list" and not self.concepts:
             yield "concepts must name a concept list when select = 'list'."
 
 
 @settings
 class VectorSettings:
-    """How a patient's vector is made from the vectors of the chosen tokens. The preset in [embeddings] supplies all values that
-    the file does not set."""
+    """How a patient's vector is made from the vectors of the chosen tokens. The preset in [embeddings] supplies all values that the
+    file does not set."""
 
     weighting: Literal["equal", "sif", "log", "root"] = option(
         "Weight of a token, where p is its concept's share of all events. 'equal': all weights are 1; 'sif': a / (a + p) (Arora"
@@ -90,9 +90,9 @@ class VectorSettings:
         lt=1,
     )
     habits: str = option(
-        "Column of the patients, such as 'practice', whose values differ in how they record. Concepts that occur in the same"
-        " contexts but are recorded in place of one another are pooled together, and count as one concept in the profile. '':"
-        " they stay separate.",
+        "Column of the patients, such as 'practice', whose values differ in how they record. Concepts that occur in"
+        " the same contexts but are recorded in place of one another are pooled together, and count as one concept in"
+        " the profile. '': such concepts stay separate.",
         "practice",
     )
     course: bool = option(
@@ -102,15 +102,15 @@ class VectorSettings:
     )
     ages: bool = option("Whether the profile also includes the mean age at which its concepts were recorded.", True)
     reliable: int = option(
-        "Largest number of directions to keep in the profile: those that both halves of a patient's visits agree on, weighted"
-        " by how well they agree. 0: the profile stays unchanged.",
+        "Largest number of directions to keep in the profile: those in which both halves of a patient's visits agree,"
+        " weighted by how well they agree. 0: the profile stays unchanged.",
         64,
         ge=0,
     )
     encoder_share: Annotated[float | Literal["auto"], pydantic.PlainValidator(_share)] = option(
-        "Share of the squared distance between two patients that comes from the encoder's vectors; the rest comes from the"
-        " profile. auto: the share from 0 to 0.5 with which the two halves of patients' records agree best on groups, or 0 if"
-        " no other share is better.",
+        "Share of the squared distance between two patients that comes from the encoder's vectors; the rest comes"
+        " from the profile. auto: the share from 0 to 0.5 for which the two halves of a patient's record agree best on"
+        " groups of patients; 0 if no other share is better than it.",
         "auto",
     )
 
@@ -121,7 +121,7 @@ class EmbeddingsSettings:
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "recommended": {},
-        # Exactly as published: chunks of 256, the mean over the chosen tokens, attention between chunks, the mean over chunks.
+        # As published: chunks of 256, the mean over the chosen tokens, attention between chunks, the mean over chunks.
         "published": {
             "vectors": {"attention": "plain", "common_components": 0, "profile": 0, "habits": "", "encoder_share": 1.0}
         },
@@ -131,15 +131,16 @@ class EmbeddingsSettings:
         "'recommended', or 'published' to make vectors exactly as in the published method.", "recommended"
     )
     cohort: tuple[Disease, ...] = option(
-        "The diseases whose patients make the cohort. Without any, the study ends with the encoder and its concept vectors.",
+        "The diseases whose patients form the cohort. Without any, the study ends with the encoder and its concept"
+        " vectors.",
         (),
     )
     pooling: PoolingSettings = option("Which tokens are averaged.", PoolingSettings(select="types"))
     vectors: VectorSettings = option("How the vectors are made.", VectorSettings())
-    batch_tokens: int = option("Token slots computed at once.", 16384, role="tuning", ge=256)
+    batch_tokens: int = option("Number of token slots computed at once.", 16384, role="tuning", ge=256)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         for number, disease in enumerate(self.cohort):
             if not disease.concepts and disease.min_visits > 1:
                 yield (

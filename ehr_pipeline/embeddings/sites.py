@@ -1,8 +1,8 @@
 """Measure how well patient vectors reveal a patient's site, among similar patients; and remove the site from vectors.
 
 Sites differ in their patients and in how they record. Effects of recording should not be in a vector, so sites are compared among
-patients alike in covariates (age, sex, amount of record), by coarsened exact matching (Iacus, King & Porro 2012). Axes: P patients,
-D dimensions, C covariates.
+patients with similar covariates (age, sex, number of recorded concepts), by coarsened exact matching (Iacus, King & Porro 2012).
+Axes: P patients, D dimensions, C covariates.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 CELLS, FOLDS, DRAWS = 5, 5, 1_000
-"""Parts into which a covariate with many values is cut; folds of the cross-validation; draws of the interval."""
+"""Intervals into which a covariate with many values is cut; folds of the cross-validation; resamples for the interval."""
 FEWEST = 50
-"""Fewest matched patients of each site."""
+"""Smallest number of matched patients at each site."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Predictability:
     auroc: float
     low: float
     high: float
-    """The ends of the 95 % interval, over draws of patients."""
+    """Upper end of the 95 % interval, over resamples of patients; `low` is the lower end."""
     patients: int
-    """Matched patients, half of each site."""
+    """Number of matched patients, half of them from each site."""
 
 
 def predictability(
@@ -64,8 +64,8 @@ def predictability(
 
 
 def matched(second: NDArray[np.bool_], covariates: Floats, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return sorted rows of patients: in every cell of covariates, equally many from each site. The site that has more patients in
-    a cell is sampled at random."""
+    """Return sorted rows of matched patients: in every cell of covariates, equally many from each site. The site with more patients
+    in a cell is sampled at random."""
     cell = cells(covariates)
     kept = []
     for number in range(int(cell.max(initial=-1)) + 1):
@@ -76,7 +76,7 @@ def matched(second: NDArray[np.bool_], covariates: Floats, rng: np.random.Genera
 
 
 def cells(covariates: Floats) -> NDArray[np.int64]:
-    """The cell (P,) of each patient: covariates (P, C) with more than CELLS values are cut at quantiles of all patients."""
+    """Return the cell (P,) of each patient: covariates (P, C) with more than CELLS values are cut at quantiles of all patients."""
     parts = []
     for column in covariates.T:
         values = np.unique(column)
@@ -90,12 +90,12 @@ def cells(covariates: Floats) -> NDArray[np.int64]:
 class Removal:
     """The part of vectors that depends on the site, estimated by a linear regression on site and covariates.
 
-    If both sites have the same mean among patients alike, no linear classifier distinguishes them better than by chance (Belrose
+    If both sites have the same mean among similar patients, no linear classifier distinguishes them better than by chance (Belrose
     2023, theorem 3.1). Differences between sites in spread or shape stay.
     """
 
     difference: Floats
-    """The second site minus the first (D,), at equal covariates."""
+    """Mean difference of the second site from the first (D,), at equal covariates."""
 
     @classmethod
     def fit(cls, vectors: NDArray[np.floating], second: NDArray[np.bool_], covariates: Floats) -> "Removal":
@@ -108,6 +108,6 @@ class Removal:
         return cls(rest @ vectors.astype(np.float64) / max(float(rest @ own), 1e-30))
 
     def apply(self, vectors: NDArray[np.floating], second: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Vectors (P, D) with half of the difference subtracted at the second site and added at the first."""
+        """Return vectors (P, D) with half of the difference subtracted at the second site and added at the first."""
         moved = vectors - np.where(second, 0.5, -0.5)[:, None] * self.difference
         return moved.astype(np.float32)

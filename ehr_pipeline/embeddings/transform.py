@@ -38,7 +38,7 @@ from ehr_pipeline.patients.shard import Shard
 
 Vectors = NDArray[np.float32]
 PATIENTS_PER_COMPONENT = 20
-"""Least number of patients per component: with few patients and many directions, halves agree in some by chance."""
+"""Smallest number of patients per component: with few patients and many directions, halves agree in some by chance."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Part:
 
     @property
     def there(self) -> NDArray[np.bool_]:
-        """Flags (P,) of the patients with a chosen token; other patients have no vector."""
+        """Return flags (P,) of the patients with a chosen token; other patients have no vector."""
         return np.bincount(self.chunks.patient, minlength=len(self.patients)) > 0
 
 
 def some_of(part: Part, own: NDArray[np.int64]) -> Part:
-    """Copy of a part with only some of its patients and their visits; `own` (p,) holds ascending indices into its patients."""
+    """Return a copy of a part with only some of its patients and their visits; `own` (p,) are ascending indices of its patients."""
     place = np.full(len(part.patients), -1)
     place[own] = np.arange(len(own))
     chunks = part.chunks
@@ -72,7 +72,7 @@ def some_of(part: Part, own: NDArray[np.int64]) -> Part:
 
 @dataclass(frozen=True)
 class Transform:
-    """Computes the vector of any patient. `arrays` lacks the arrays of steps that are switched off."""
+    """Computes patients' vectors. `arrays` lacks the arrays of steps that are switched off."""
 
     settings: VectorSettings
     weights: Vectors
@@ -81,28 +81,28 @@ class Transform:
     """centre, common; concepts, passed, usual, basis, whole_centre, directions, profile_centre; aggregator.query and .key."""
 
     def width(self, hidden: int) -> int:
-        """Length of a final vector, given the hidden size of the encoder."""
+        """Return the length of a final vector, given the hidden size of the encoder."""
         if "basis" not in self.arrays:
             return hidden
         return (hidden if self.share else 0) + (len(self.arrays["profile_centre"]) if self.share < 1 else 0)
 
     @property
     def share(self) -> float:
-        """The encoder's share of the squared distance. It must have been chosen before."""
+        """Return the encoder's share of the squared distance, which must have been chosen before."""
         share = self.settings.encoder_share
         if isinstance(share, str):
             raise ValueError("no share of the encoder has been chosen yet")
         return share
 
     def attention(self) -> Attention | None:
-        """The attention between chunks; None when there is none."""
+        """Return the attention between chunks; None if there is none."""
         if self.settings.attention == "trained":
             query, key = (torch.from_numpy(self.arrays[f"aggregator.{name}"]) for name in ("query", "key"))
             return partial(aggregator.attend, query, key)
         return attend if self.settings.attention == "plain" else None
 
     def apply(self, part: Part) -> Pooled:
-        """Final vectors of the patients; zeros for a patient without a chosen token, who has no vector."""
+        """Return the final vectors of the patients; zeros for a patient without a chosen token, who has no vector."""
         pooled = self.network(part)
         if "basis" not in self.arrays:
             return pooled
@@ -116,7 +116,7 @@ class Transform:
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
 
     def network(self, part: Part) -> Pooled:
-        """The encoder's vectors alone, without their common component if its removal is switched on."""
+        """Return the encoder's part of the vectors, without the common component if its removal is switched on."""
         pooled = over_chunks(part.chunks, len(part.patients), self.attention())
         vectors = pooled.vectors_PD
         if "centre" in self.arrays:
@@ -125,21 +125,21 @@ class Transform:
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
 
     def centred_profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
-        """The profile's vectors alone (P, M): projected by `confirmed`, centred, and scaled to length 1."""
+        """Return the profile's part of the vectors (P, M): projected by `confirmed`, centred, and scaled to length 1."""
         return self.centred(self.profile(shard, patients))
 
     def centred(self, features: Vectors) -> Vectors:
-        """As `centred_profile`, but from features (P, K) that `profile` returned."""
+        """Do the same as `centred_profile`, starting from features (P, K) that `profile` returned."""
         return unit_length(self.confirmed(features) - self.arrays["profile_centre"])
 
     def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
-        """Concept profiles of some patients (P, K), followed by columns for change over time and mean age if these are switched
-        on."""
+        """Return the concept profiles of some patients (P, K), followed by columns for change over time and mean age if these are
+        switched on."""
         arrays = {name: self.arrays[name] for name in ("concepts", "passed", "usual", "basis")}
         return profile.features(shard, patients, **arrays, course=self.settings.course, ages=self.settings.ages)
 
     def confirmed(self, features: Vectors) -> Vectors:
-        """Features (P, K) projected on the directions in which halves agree (P, M), scaled to length 1."""
+        """Return features (P, K) projected on the directions in which halves agree (P, M), scaled to length 1."""
         if "directions" in self.arrays:
             features = (features - self.arrays["whole_centre"]) @ self.arrays["directions"]
         return unit_length(features)
@@ -152,14 +152,14 @@ class Transform:
 
     def write(self, folder: Path) -> None:
         """Write the files ARRAYS and FACTS."""
-        # safetensors writes memory as it is: an array that is not in C order would be read back with other values.
+        # safetensors writes memory as it is laid out: an array that is not in C order would be read back with other values.
         arrays = {"weights": self.weights, **self.arrays}
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS)
         (folder / FACTS).write_text(json.dumps(asdict(self.settings), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Transform":
-        """Read the files written by `write`. Raises InputError when they are missing or damaged."""
+        """Read the files that `write` wrote. Raises InputError if they are missing or damaged."""
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
             if facts.keys() != VectorSettings.__dataclass_fields__.keys():  # do not fill gaps with today's defaults
@@ -195,11 +195,11 @@ def fit(
     samples: Iterable[Sample],
     seed: int,
 ) -> tuple[Transform, dict[str, object]]:
-    """Learn the transform from samples of the cohort. Returns it, and facts about how it was learned.
+    """Learn the transform from samples of the cohort. Return it, and facts about how it was learned.
 
     `vectors` (V, D) are the concept vectors, `occurrences` (V,) the token counts of the cohort. Concepts that are `substitutes` of
-    each other count as one. When no canonical directions are found, as in a small sample, the profile is left as it is, and the
-    facts report 0 directions.
+    each other count as one. If no canonical directions are found, as in a small sample, the profile is left as it is, and the facts
+    report 0 directions.
     """
     samples, arrays, facts = list(samples), dict[str, NDArray[Any]](), dict[str, object]()
     transform = Transform(settings, weights, arrays)
@@ -235,7 +235,7 @@ def fit(
             whole = [transform.profile(s.whole.shard, s.whole.patients)[s.whole.there] for s in samples]
             arrays |= {"whole_centre": np.concatenate(whole).mean(0), "directions": found.directions}
     if settings.profile:
-        # Patients without a chosen token do not count towards the centre.
+        # Patients without a chosen token do not influence the centre.
         confirmed = [
             transform.confirmed(transform.profile(s.whole.shard, s.whole.patients))[s.whole.there] for s in samples
         ]
@@ -244,7 +244,7 @@ def fit(
 
 
 def _views(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vectors]:
-    """Profiles of both halves of the visits (`Sample.views`), for the patients that have profiled concepts in both halves."""
+    """Return profiles of both halves of the visits (`Sample.views`), for the patients who have profiled concepts in both halves."""
     sides: tuple[list[Vectors], list[Vectors]] = ([], [])
     for sample in samples:
         profiles = [transform.profile(view, sample.whole.patients) for view in sample.views]

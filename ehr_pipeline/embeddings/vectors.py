@@ -1,4 +1,4 @@
-"""Patient vectors as later stages read them."""
+"""Read patient vectors, for later stages."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +15,7 @@ from ehr_pipeline.tables import align, json_files, schemas
 WHOLE, HALVES = "embeddings", ("half_a", "half_b")
 """Folders of the artifact: vectors of whole records, and of the two halves of the split-half test."""
 ARRAYS, FACTS = "transform.safetensors", "transform.json"
-"""What the transform of the vectors learned (`transform`)."""
+"""Files with what the transform of the vectors has learned (`transform`)."""
 SHARE = "encoder_share"
 """Name of the setting for the encoder's share, and of the count that holds the chosen share, if it was chosen
 (`encoder_share.Chosen`)."""
@@ -45,7 +45,7 @@ class Vectors:
         return np.concatenate([schemas.matrix(shard) for shard in self.shards])
 
     def of(self, ids: pa.Array) -> NDArray[np.float32]:
-        """The vectors (m, D) of the patients `ids`, in that order. Raises UserError for a patient without a vector."""
+        """Return the vectors (m, D) of the patients `ids`, in that order. Raises UserError for a patient without a vector."""
         row = align.every_row(ids, self.ids)
         order = np.argsort(row, kind="stable")
         starts = np.cumsum([0, *(shard.num_rows for shard in self.shards)])
@@ -63,12 +63,13 @@ class Vectors:
 
 
 def settings_of(embeddings: Artifact) -> dict[str, Any]:
-    """The settings with which a `patient_embeddings` artifact's vectors were made, including the chosen share of the encoder."""
+    """Return the settings with which a `patient_embeddings` artifact's vectors were made, including the chosen share of the
+    encoder."""
     settings: dict[str, Any] = embeddings.manifest["settings"]["vectors"]
     return settings | ({SHARE: embeddings.counts[SHARE]["share"]} if SHARE in embeddings.counts else {})
 
 
 def pooled_tokens(folder: Path) -> list[int]:
-    """Read the token ids that the vectors of an artifact are made of, in ascending order."""
+    """Read the token ids whose vectors are pooled into an artifact's patient vectors, in ascending order."""
     found: list[int] = json_files.read(folder / SELECTED)
     return found

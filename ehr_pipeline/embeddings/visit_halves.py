@@ -1,4 +1,4 @@
-"""Random halves of each patient's visits: one division for the split-half test, and an independent one to learn from."""
+"""Divide each patient's visits into random halves: one division for the split-half test, and an independent one to learn from."""
 
 import hashlib
 from pathlib import Path
@@ -27,8 +27,8 @@ def first_half(path: Path, shard: Shard, patients: NDArray[np.int64], seed: int)
 
 
 def half_to_learn_from(visits: int, shard: int, seed: int) -> NDArray[np.bool_]:
-    """Flags (visits,) of one half in a second division, which is independent of `first_half`. They depend on the seed and the index
-    of the shard."""
+    """Return flags (visits,) of one half in a second division, independent of `first_half`. They depend on the seed and the shard's
+    index."""
     return np.random.default_rng([seed, shard, 0x4A20]).random(visits) < 0.5
 
 
@@ -39,7 +39,8 @@ def _hash(patient: str, seed: int) -> int:
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of SplitMix64 (Steele, Lea & Flood 2014): every bit of the result depends on all bits of the value."""
+    """Mix the bits of values by the finalizer of SplitMix64 (Steele, Lea & Flood 2014): every bit of the result depends on all bits
+    of the value."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

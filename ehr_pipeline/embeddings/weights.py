@@ -1,4 +1,4 @@
-"""Weight of a token in the mean, by the frequency of its concept. One function per choice, registered in WEIGHTINGS."""
+"""Weight tokens in the mean by the frequency of their concept. One function per choice, registered in WEIGHTINGS."""
 
 from collections.abc import Callable
 
@@ -14,22 +14,24 @@ Weighting = Callable[[VectorSettings, Frequencies, Frequencies], Weights]
 
 
 def equal(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
-    """Weight 1 for every token: the plain mean."""
+    """Return weight 1 for every token: the plain mean."""
     return np.ones(len(share_of_tokens), np.float32)
 
 
 def sif(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
-    """Smooth inverse frequency, a / (a + p) (Arora, Liang & Ma 2017, 'A simple but tough-to-beat baseline for sentences')."""
+    """Return the smooth inverse frequency, a / (a + p) (Arora, Liang & Ma 2017, 'A simple but tough-to-beat baseline for
+    sentences')."""
     return (settings.sif_constant / (settings.sif_constant + share_of_tokens)).astype(np.float32)
 
 
 def log(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
-    """Inverse document frequency (Spärck Jones 1972): the log of 1 + 1 / share of patients, which is always above zero."""
+    """Return the inverse document frequency (Spärck Jones 1972): the log of 1 + 1 / share of patients, which is always above
+    zero."""
     return np.log1p(1 / share_of_patients).astype(np.float32)
 
 
 def root(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
-    """1 / √p, scaled to 1 for the most frequent concept."""
+    """Return 1 / √p, scaled to 1 for the most frequent concept."""
     weights: Weights = np.sqrt(share_of_tokens.max() / share_of_tokens).astype(np.float32)
     return weights
 
@@ -40,7 +42,7 @@ WEIGHTINGS: dict[str, Weighting] = {"equal": equal, "sif": sif, "log": log, "roo
 def token_weights(
     settings: VectorSettings, chosen: NDArray[np.bool_], tokens: NDArray[np.integer], patients: NDArray[np.integer]
 ) -> Weights:
-    """Weight of each token id (V,); 0 when it is not `chosen`.
+    """Return the weight of each token id (V,); 0 if it is not `chosen`.
 
     `tokens` (V,) counts occurrences of each concept, `patients` (V,) the patients who have it. A count of 0 is treated as 1.
     """

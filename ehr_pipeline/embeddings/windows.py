@@ -1,4 +1,4 @@
-"""Divide a patient's record into windows of time. Each window is stored as if it were a patient, so it is embedded like one."""
+"""Divide a patient's record into windows of time. Each window is stored like a patient, so the same code embeds both."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -18,19 +18,20 @@ class Division:
 
     divided: Divided
     years: float
-    """Length of a window."""
+    """Length of a window, in years."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of some patients that contain a visit: patient after patient, in order of time. Axis: W windows."""
+    """The windows of some patients that contain a visit, ordered by patient and time. Axis: W windows."""
 
     shard: Shard
     """A shard whose rows are windows."""
     owner: NDArray[np.int64]
     """Patient of each window (W,), as an index into the patients requested."""
     number: NDArray[np.int64]
-    """Number of each window within its patient (W,); adjacent windows differ by 1, and windows without visits are skipped."""
+    """Number of each window within its patient (W,). Windows without visits have no entry but are counted, so only adjacent windows
+    differ by 1."""
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -39,7 +40,7 @@ class Windows:
 
 
 def split(shard: Shard, patients: NDArray[np.int64], divided: Divided, years: float) -> Windows:
-    """Windows of some patients (rows of a shard, ascending), each `years` long.
+    """Divide the records of some patients (rows of a shard, ascending) into windows, each `years` long.
 
     Windows are counted from the patient's first visit ('record'), from birth ('age'), or from 1900 ('calendar').
     """
@@ -61,7 +62,8 @@ def split(shard: Shard, patients: NDArray[np.int64], divided: Divided, years: fl
 
 
 def _years(shard: Shard, owner: NDArray[np.int64], divided: Divided) -> NDArray[np.float64]:
-    """Years (v,) from the origin of the windows to each visit of the patients `owner` (v,); calendar years start on 1 January."""
+    """Return the years (v,) from the origin of the windows to each visit of the patients `owner` (v,); calendar years start on 1
+    January."""
     day = shard.visit_day.astype(np.int64)
     if divided == "calendar":
         year = day.astype("datetime64[D]").astype("datetime64[Y]")
