@@ -4,6 +4,6 @@ import warnings
 
 import dagster as dg
 
-# Beta and preview notices are about Dagster's own calls; the user can do nothing about them.
+# Notices about beta and preview features concern Dagster's own calls; users can do nothing about them.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)

@@ -1,7 +1,7 @@
-"""Automatic runs: extracts are read once they are complete; downstream assets are remade when the data changed.
+"""Run automatically: extracts are read once they are complete; downstream assets are made again when the data changed.
 
-The sensor and the schedule only start the reading, in one run for each extract. Once the last new extract has been read,
-Dagster's automation conditions request everything downstream in a single run.
+The sensor and the schedule only start the reading, in one run for each extract. Once the last new extract has been read, Dagster's
+automation conditions request everything downstream in a single run.
 """
 
 import json
@@ -25,12 +25,12 @@ CONDITION = "new input data"
 
 
 def follows_its_inputs(asset: str) -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
-    """A condition that is true once after the data of an input changed, when all inputs exist and none is being made.
+    """Return a condition that is true once after the data of an input changed, when all inputs exist and none is being made.
 
-    Remaking an input with the same data does not count as a change. For a partitioned input, the condition waits for
-    every partition: ten extracts that land together start one chain, after the tenth. The catalog, which reads the
-    extracts, also waits for their checks. Later assets need not wait for checks: checks and assets are then in one run,
-    in which Dagster itself stops at a failed check.
+    Making an input again with the same data does not count as a change. For a partitioned input, the condition waits for every
+    partition: ten extracts that land together start one run of everything downstream, after the tenth. The catalog, which reads the
+    extracts, also waits for their checks. Later assets need not wait for checks: checks and assets are then in one run, in which
+    Dagster itself stops at a failed check.
     """
     changed = dg.AutomationCondition.data_version_changed() | dg.AutomationCondition.will_be_requested()
     condition = (
@@ -45,7 +45,7 @@ def follows_its_inputs(asset: str) -> dg.AutomationCondition[dg.AssetKey | dg.As
 
 
 def build_automation(study: Study) -> dg.Definitions:
-    """The jobs, sensors and schedule that register extracts, read them, and make everything downstream.
+    """Return the jobs, sensors and schedule that register extracts, read them, and make everything downstream.
 
     Registering is always on. `operation.watch` decides which of the others are on from the start.
     """
@@ -55,8 +55,8 @@ def build_automation(study: Study) -> dg.Definitions:
         target=dg.AssetSelection.all(),
         default_status=_sensor_status(study.operation.watch != "off"),
         run_tags=run_tags(study),
-        description="Makes anew all that depends on an extract whose data changed, in one run, when the last new extract"
-        " was read and passed its checks. What it does to the model: encoder.on_new_extract.",
+        description="When the last new extract has been read and has passed its checks, makes everything that depends"
+        " on changed data again, in one run. Whether the model is retrained: encoder.on_new_extract.",
     )
     return dg.Definitions(
         jobs=[job, dagster_jobs.whole_study(study), dagster_jobs.new_extract(study)],
@@ -122,7 +122,8 @@ def _reading_on_schedule(study: Study, job: Any) -> dg.ScheduleDefinition:
 
 
 def _read_again(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[dg.RunRequest] | dg.SkipReason:
-    """The runs that the schedule starts. They have no run keys, so an extract whose reading failed is retried next time."""
+    """Return the runs that the schedule starts. They have no run keys, so an extract whose reading failed is tried again next
+    time."""
     result = sensor_result(instance, pipeline, None, time.time())
     for change in result.dynamic_partitions_requests or ():
         names = list(change.partition_keys)
@@ -136,7 +137,7 @@ def _read_again(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[dg.Run
 
 
 def run_tags(study: Study) -> dict[str, str]:
-    """The tags that limit the time and the retries of an automatic run."""
+    """Return the tags that limit the time and the retries of an automatic run."""
     settings = study.operation
     return {
         "dagster/max_runtime": str(int(settings.max_runtime_hours * 3600)),
@@ -204,7 +205,7 @@ def _partitions(
 
 
 def _why_quiet(landing: Path, landed: list[Landed]) -> str:
-    """The reason why nothing is started, with the names of incomplete extracts."""
+    """Return the reason why nothing is started, with the names of incomplete extracts."""
     waiting = [printable(f"{folder.extract}: {folder.waits_for}") for folder in landed if folder.waits_for]
     if not landing.is_dir():
         return f"{landing} (records.landing) is no folder"

@@ -1,4 +1,4 @@
-"""The Dagster definitions of a study: assets, checks, resources, and the sensors and schedules that start its runs."""
+"""Build the Dagster definitions of a study: assets, checks, resources, and the sensors and schedules that start its runs."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from ehr_pipeline.study import settings
 
 
 class NoValues(dg.IOManager):
-    """Replaces Dagster's own manager, which pickles values, because our assets neither return nor take values."""
+    """An IO manager that passes no values, because our assets neither return nor take any. Dagster's own would pickle them."""
 
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Do nothing for None. Raises TypeError for a value."""
@@ -33,10 +33,11 @@ def no_io_manager(_: dg.InitResourceContext) -> dg.IOManager:
 
 
 @dg.resource(
-    required_resource_keys={"pipeline"}, description="Where heavy jobs of a run go: `[launcher]` in the settings."
+    required_resource_keys={"pipeline"}, description="Where heavy jobs of a run are sent: `[launcher]` in the settings."
 )
 def launcher(context: dg.InitResourceContext) -> Engine:
-    """The library's engine, which starts heavy jobs. It has no field in Dagster's launchpad: a run's overrides are in its settings.
+    """Return the library's engine, which starts heavy jobs. It has no field in Dagster's launchpad: a run's overrides are in its
+    settings.
 
     An engine logs to `ehr_pipeline`, which Dagster shows in the run, and stops its work when a cancelled step raises an exception.
     """
@@ -45,7 +46,7 @@ def launcher(context: dg.InitResourceContext) -> Engine:
 
 
 def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
-    """The definitions of a study. Each asset's settings are part of its code version: changing them makes it stale.
+    """Return the definitions of a study. Each asset's settings are part of its code version: changing them makes it stale.
 
     `loggers` replace Dagster's own console output.
     """

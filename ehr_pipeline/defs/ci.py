@@ -21,8 +21,8 @@ from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline.terminology.shipped import shipped
 
 PATIENTS, SEED = 400, 7
-# Too few patients and too small a model to judge whether groups are meaningful and reproducible.
-# The shipped lists also hold codes that the shipped approximation of the UMLS does not know.
+# The slice has too few patients, and too small a model, to judge whether groups are meaningful and reproducible. The shipped lists
+# also hold codes that the shipped approximation of the UMLS does not know.
 NOT_OF_THE_SLICE = (
     "clusters: check evidence_of_subgroups failed",
     "clusters: check clusters_stable failed",
@@ -36,7 +36,7 @@ def ci_check(overrides: Mapping[str, Any] | None = None) -> RunOutcome:
     with tempfile.TemporaryDirectory(prefix="ehr-ci-") as named, _home(Path(named) / "home"):
         folder = Path(named)
         generate(folder, PATIENTS, SEED)
-        # Do not compare with the planted groups: they are too small here for the model to recover.
+        # Skip the comparison with the planted groups, which are too small here for the model to recover.
         untold = {"clusters": {"truth": ""}}
         values = settings.merged(SMALL, places(folder), untold, overrides or {})
         study = settings.load(shipped("demo/settings.toml"), values)
@@ -48,7 +48,7 @@ def ci_check(overrides: Mapping[str, Any] | None = None) -> RunOutcome:
 
 @contextmanager
 def _home(folder: Path) -> Iterator[None]:
-    """Use a separate Dagster home, so that the check leaves nothing in the site's."""
+    """Use a separate Dagster home, so that the check leaves nothing in the site's own."""
     folder.mkdir(parents=True)
     shutil.copyfile(default_home() / CONFIGURATION, folder / CONFIGURATION)
     before = {name: os.environ.get(name) for name in ("DAGSTER_HOME", "EHR_STATE_DIR")}

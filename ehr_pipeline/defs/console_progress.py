@@ -84,7 +84,7 @@ class Console(logging.Handler):
         return words.format(duration(seconds)) if seconds > SILENCE else ""
 
     def _now(self) -> str:
-        """The current stage, how long it has run, and how long it took last time."""
+        """Return the current stage, how long it has run, and how long it took last time."""
         spent = time.monotonic() - self._since
         if not self._step:  # Dagster sets up a run, which takes long on a busy machine
             return f"{self._between}: working for {duration(spent)}"
@@ -131,7 +131,7 @@ class Console(logging.Handler):
             library.propagate = propagated
 
     def definition(self) -> dg.LoggerDefinition:
-        """The logger through which Dagster passes its events and log lines to this console."""
+        """Return the logger through which Dagster passes its events and log lines to this console."""
 
         @dg.logger
         def events(context: dg.InitLoggerContext) -> logging.Logger:
@@ -156,12 +156,12 @@ class _Passing(logging.Handler):
 
 
 def error_kind(error: Any) -> str:
-    """The class name of the error that made a step fail."""
+    """Return the class name of the error that made a step fail."""
     return str((error.cause or error).cls_name)
 
 
 def _rich_console() -> Any:
-    """A rich console if standard error is a terminal, else None."""
+    """Return a rich console if standard error is a terminal, else None."""
     if not sys.stderr.isatty():
         return None
     from rich.console import Console as Rich
@@ -170,7 +170,7 @@ def _rich_console() -> Any:
 
 
 def usual_seconds(store: Store) -> dict[str, float]:
-    """How many seconds it took to make the current artifact of each asset."""
+    """Return how many seconds it took to make the current artifact of each asset."""
     seconds: dict[str, float] = {}
     for asset in ASSETS:
         with suppress(UserError):  # not made yet, or not readable: the time is unknown

@@ -1,4 +1,4 @@
-"""The Dagster assets, built from their declarations. Each makes an artifact through the library and reports its numbers."""
+"""Build the Dagster assets from their declarations. Each makes an artifact through the library and reports its numbers."""
 
 from typing import Any
 
@@ -20,12 +20,12 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS, room_o
 
 
 def build_assets(study: Study) -> list[dg.AssetsDefinition]:
-    """The assets of a study, in the order of the chain. Their settings are part of their code versions."""
+    """Return the assets of a study, in the order in which they are made. Their settings are part of their code versions."""
     return [_definition(asset, study) for asset in ASSETS.values()]
 
 
 def _definition(asset: Asset, study: Study) -> dg.AssetsDefinition:
-    """The Dagster asset. Raw records have one partition per extract; heavy assets are made one at a time."""
+    """Return the Dagster asset. Raw records have one partition per extract; heavy assets are made one at a time."""
     name, read = asset.name, asset.name == RAW_RECORDS
     about = f"[Documentation]({link_about(name)}). Settings: `[{asset.section}]`. Code: `ehr_pipeline.{room_of(name)}`."
 

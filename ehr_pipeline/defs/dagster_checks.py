@@ -1,4 +1,4 @@
-"""The library's checks as Dagster asset checks: one step for all checks of an asset."""
+"""Run the library's checks as Dagster asset checks: one step for all checks of an asset."""
 
 import logging
 from collections.abc import Collection, Iterator
@@ -19,7 +19,7 @@ PARTITION_TAG = "dagster/partition"
 
 
 def build_checks(study: Study) -> list[dg.AssetChecksDefinition]:
-    """All checks that apply to a study."""
+    """Return all checks that apply to a study."""
     return [_checks_of(asset, study) for asset in ASSETS]
 
 
@@ -48,7 +48,7 @@ def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
 
 
 def in_dagster(outcome: Outcome, pipeline: Pipeline) -> dict[str, Any]:
-    """The arguments of Dagster's check result for an outcome, by name."""
+    """Return the arguments of Dagster's check result for an outcome, by name."""
     return {
         "check_name": outcome.name,
         "passed": outcome.passed,
@@ -61,7 +61,7 @@ def in_dagster(outcome: Outcome, pipeline: Pipeline) -> dict[str, Any]:
 def outcomes(
     asset: str, pipeline: Pipeline, extract: str | None, wanted: Collection[str] | None = None
 ) -> list[Outcome]:
-    """The outcomes of the `wanted` checks (None: all). For raw_records: of one extract, or the worst over all extracts."""
+    """Return the outcomes of the `wanted` checks (None: all). For raw_records: of one extract, or the worst over all extracts."""
     if asset != RAW_RECORDS:
         return pipeline.check(asset, only=wanted)
     worst: dict[str, Outcome] = {}
@@ -76,16 +76,16 @@ def outcomes(
 
 
 def severity(outcome: Outcome) -> dg.AssetCheckSeverity:
-    """Dagster's severity of an outcome."""
+    """Return Dagster's severity of an outcome."""
     return dg.AssetCheckSeverity.ERROR if outcome.blocking else dg.AssetCheckSeverity.WARN
 
 
 def _gravity(outcome: Outcome) -> int:
-    """0 if the check passed, 1 for a warning, 2 for a failed blocking check."""
+    """Return 0 if the check passed, 1 for a warning, 2 for a failed blocking check."""
     return 0 if outcome.passed else 2 if outcome.blocking else 1
 
 
 def shown(figures: dict[str, Figure], guard: Guard) -> dict[str, Any]:
-    """The figures that may be shown; small counts are left out."""
+    """Return the figures that may be shown; small counts are left out."""
     shown = {name: guard.number(figure) for name, figure in figures.items()}
     return {name: float(value) for name, value in shown.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The jobs of the UI: the whole study, one new extract with what follows it, and the reading of one extract."""
+"""Define the jobs of the UI: the whole study, one new extract with everything downstream, and reading one extract."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,8 +18,8 @@ def whole_study(study: Study) -> Any:
     return dg.define_asset_job(
         WHOLE_STUDY,
         selection=_with_checks([asset for asset in of_study(study) if asset != RAW_RECORDS]),
-        description="Reads every extract of the landing folder, then makes the whole study, with all checks. What is unchanged"
-        " is not made again.",
+        description="Reads every extract in the landing folder, then makes the whole study, with all checks."
+        " Unchanged assets are not made again.",
     )
 
 
@@ -28,7 +28,8 @@ def new_extract(study: Study) -> Any:
     return dg.define_asset_job(
         NEW_EXTRACT,
         selection=_with_checks(of_study(study)),
-        description="Reads one extract (choose it as the partition), then makes what follows from it, with all checks.",
+        description="Reads one extract (choose it as the partition), then makes everything downstream, with all"
+        " checks.",
     )
 
 

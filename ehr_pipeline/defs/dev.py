@@ -14,7 +14,7 @@ OURS, THEIRS = "ehr_pipeline.defs.webserver", "dagster_webserver"
 
 
 def main() -> None:
-    """Put in order what an earlier server left, then start the three servers."""
+    """Clean up the state that an earlier server left, then start the three servers."""
     with dg.DagsterInstance.get() as instance:
         tell(liveness.reap(instance))
     start_servers()

@@ -22,7 +22,7 @@ USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "D
 
 
 def build_failure_hook(study: Study) -> dg.SensorDefinition:
-    """A sensor that reports every failed run. It is on from the start if the settings name a file or an address."""
+    """Return a sensor that reports every failed run. It is on from the start if the settings name a file or an address."""
     settings = study.operation
 
     @dg.run_failure_sensor(
@@ -40,7 +40,7 @@ def build_failure_hook(study: Study) -> dg.SensorDefinition:
 
 
 def described(study: Study, context: dg.RunFailureSensorContext) -> dict[str, Any]:
-    """The report on a failed run."""
+    """Return the report on a failed run."""
     steps = []
     for event in context.get_step_failure_events():
         error = event.step_failure_data.error

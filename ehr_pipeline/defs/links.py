@@ -1,7 +1,7 @@
-"""Addresses of the pages that our web server adds to Dagster's (`routes`). They can be formed without a server.
+"""Build addresses of the pages that our web server adds to Dagster's (`routes`). This needs no running server.
 
-Runs store these addresses. A run does not know under which path people will see them: a proxy may give a server a path of
-its own. So an address is only a query. It keeps the path of whatever page of the UI shows it, and `webserver` leads on from there.
+Runs store these addresses. A run does not know under which path people will see them: a proxy may give a server a path of its own.
+So an address is only a query, which keeps the path of whatever page of the UI shows it; `webserver` redirects it.
 """
 
 from typing import TYPE_CHECKING
@@ -14,10 +14,10 @@ QUERY = "study"
 
 
 def link(artifact: "Artifact", path: str) -> str:
-    """The address of a file of an artifact."""
+    """Return the address of a file of an artifact."""
     return f"?{QUERY}={artifact.manifest['asset']}/{artifact.path.name}/{path}"
 
 
 def link_about(asset: str) -> str:
-    """The address of the page that says what an asset is."""
+    """Return the address of the page that describes an asset."""
     return f"?{QUERY}={asset}"

@@ -1,8 +1,7 @@
-"""Find out which runs are alive, by a lock that each run holds until its process ends, not by ages or process numbers.
+"""Find out which runs are alive: each holds a lock until its process ends. Ages and process numbers do not matter.
 
-If a server is killed, Dagster does not check whether the processes of its runs still exist. Such a run stays "started"
-for ever and keeps its slot in the pool, so that no training can start. A run that was forcibly marked as ended may still
-be running.
+If a server is killed, Dagster does not check whether the processes of its runs still exist. Such a run stays "started" for ever and
+keeps its slot in the pool, so that no training can start. Conversely, a run that was forcibly marked as ended may still be running.
 """
 
 import os
@@ -48,13 +47,13 @@ def running(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 def reap(instance: dg.DagsterInstance, now: float | None = None) -> list[str]:
     """At startup, mark runs without a process as failed, and end the processes of runs that were marked as ended.
 
-    Returns sentences that say what was done. Queued runs stay queued.
+    Returns sentences on what was done. Queued runs stay queued.
     """
     return end_ghosts(instance, now, GRACE) + _end_processes(instance)
 
 
 def end_ghosts(instance: dg.DagsterInstance, now: float | None = None, grace: float = LONG_GRACE) -> list[str]:
-    """Mark runs without a process as failed, and free their pool slots. Returns sentences that say what was done.
+    """Mark runs without a process as failed, and free their pool slots. Return sentences on what was done.
 
     Such a run can also appear while the server is up, when a full disk keeps a process from reporting its end.
     """
@@ -90,7 +89,7 @@ def _free_places(instance: dg.DagsterInstance, folder: Path) -> list[str]:
 
 
 def _ghosts(instance: dg.DagsterInstance, folder: Path, now: float | None, grace: float) -> list[dg.DagsterRun]:
-    """Runs in progress that seem to have no process, according to a single check."""
+    """Return runs in progress that seem to have no process, according to a single check."""
     ghosts = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
         run = record.dagster_run
@@ -129,7 +128,7 @@ def only_server(state: Path) -> Iterator[None]:
 
 
 def _folder(instance: dg.DagsterInstance) -> Path | None:
-    """The folder of the run locks, next to the state of the instance; None for an instance that keeps nothing on disk."""
+    """Return the folder of the run locks, next to the state of the instance; None for an instance that keeps nothing on disk."""
     if instance.is_ephemeral:
         return None
     folder = Path(os.environ.get("EHR_STATE_DIR") or instance.root_directory) / "running"
@@ -138,7 +137,8 @@ def _folder(instance: dg.DagsterInstance) -> Path | None:
 
 
 def _lock(path: Path) -> int | None:
-    """Take the lock of a run; None if it stays held. Retries for 1 s: `_is_held` in another process may hold it briefly."""
+    """Take the lock of a run and return it; None if another process keeps it. Retries for 1 s, because `_is_held` may hold it
+    briefly."""
     for _ in range(100):
         descriptor = try_lock(path)
         if descriptor is not None:
@@ -148,7 +148,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether a process holds the lock. Creates no file: the run may just be removing it."""
+    """Return whether a process holds the lock. Creates no file, since the run may just be removing it."""
     try:
         descriptor = try_lock(path, make=False)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The Dagster metadata of an artifact: numbers that Dagster plots over time, and pictures. Small counts are suppressed."""
+"""Build the Dagster metadata of an artifact: numbers that Dagster plots over time, and pictures. Small counts are suppressed."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -21,11 +21,11 @@ from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
 UNITS: dict[type, str] = {People: " patients", Events: " events"}
-"""Words for what a number counts. Events are anything that patients have: rows, visits, windows."""
+"""Units of numbers. Events are anything that patients have: rows, visits, windows."""
 
 
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
-    """The result of an asset: data version, row counts, dropped rows by reason, size, seconds, and any pictures."""
+    """Return the result of making an asset: data version, row counts, dropped rows by reason, size, seconds, and any pictures."""
     asset = artifact.manifest["asset"]
     counts = shown(asset, artifact.counts, pipeline.study.guard)
     metadata: dict[str, Any] = {"summary": _summary(artifact, counts)}
@@ -44,7 +44,8 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         "seconds": artifact.manifest["seconds"],
     }
     if asset == ENCODER_CHECKPOINT:
-        # If new extracts are only embedded, Dagster shows the kept encoder as fresh, so show that its training data are older.
+        # If new extracts are only embedded, Dagster shows the unchanged encoder as fresh, so this shows that its training data are
+        # older.
         metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
     if asset == CLUSTER_REPORTS:
         metadata["report"] = dg.MetadataValue.path(str(artifact.file(PAGE)))
@@ -53,7 +54,8 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
 
 
 def _summary(artifact: Artifact, counts: Mapping[str, Any]) -> str:
-    """A line of the `counts` that may be shown, with separators and units. Dagster plots the same counts from separate entries."""
+    """Return one line with the `counts` that may be shown, with separators and units. Dagster plots the same counts from separate
+    entries."""
     counted = figures(artifact.counts, declared(artifact.manifest["asset"]))
     words = [
         f"{name.replace('_', ' ')} {counts[name]:,}{UNITS.get(type(figure), '')}"
@@ -66,7 +68,7 @@ def _summary(artifact: Artifact, counts: Mapping[str, Any]) -> str:
 
 
 def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.MaterializeResult[Any]:
-    """The result of several partitions made in one run: each partition gets the same metadata, with counts summed.
+    """Return the result of several partitions made in one run: each partition gets the same metadata, with counts summed.
 
     Dagster has one data version for all partitions of a run: here a hash of all their data versions.
     """
@@ -86,7 +88,7 @@ def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.Mate
 
 
 def _bytes(*artifacts: Artifact) -> float:
-    """The total size of the artifacts' files, as precisely as it may be shown."""
+    """Return the total size of the artifacts' files, as precisely as it may be shown."""
     return size(sum(file["bytes"] for artifact in artifacts for file in artifact.manifest["files"].values())).number
 
 
@@ -101,7 +103,7 @@ def _result(pipeline: Pipeline, asset: str, version: str, metadata: dict[str, An
 
 
 def _summed(counts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Whole-number counts summed by name, nested ones included; other values and `buckets` are left out."""
+    """Return whole-number counts summed by name, nested ones included; other values and `buckets` are left out."""
     summed: dict[str, Any] = {}
     for name in dict.fromkeys(name for count in counts for name in count):
         values = [count[name] for count in counts if name in count]
@@ -121,7 +123,7 @@ def _flat(counts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _pictures(artifact: Artifact, pipeline: Pipeline) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
-    """The pictures of an artifact by name: the stored ones, and one that is drawn here."""
+    """Yield the pictures of an artifact by name: the stored ones, and one that is drawn here."""
     asset = ASSETS[artifact.manifest["asset"]]
     with build_lock.scratch(pipeline.store.root) as folder:
         path = folder / "picture.png"

@@ -1,4 +1,4 @@
-"""The launchpad's field `overrides`: every setting that a single run may change, with its type and description."""
+"""Define the launchpad's field `overrides`: every setting that a single run may change, with its type and description."""
 
 import dataclasses
 import itertools
@@ -23,7 +23,7 @@ _SCALARS = {str: dg.String, int: dg.Int, float: dg.Float, bool: dg.Bool}
 
 
 def field() -> dg.Field:
-    """The field. Dagster refuses names and types that do not fit; values are checked as in the settings file."""
+    """Return the field. Dagster refuses names and types that do not fit; values are checked as in the settings file."""
     return dg.Field(_table(Study, ""), default_value={}, description=TEXT)
 
 
@@ -35,7 +35,7 @@ def fixed_in(overrides: Mapping[str, Any], place: str = "") -> list[str]:
 
 
 def _table(cls: Any, place: str, whole: bool = False) -> dg.Shape:
-    """The fields of one table. A table in a list must be given `whole`: its fields without a default are required."""
+    """Return the fields of one table. A table in a list must be given `whole`: its fields without a default are required."""
     hints = typing.get_type_hints(cls)
     return dg.Shape(  # type: ignore[no-untyped-call]
         {
@@ -51,7 +51,7 @@ def _table(cls: Any, place: str, whole: bool = False) -> dg.Shape:
 
 
 def _type(hint: Any, place: str, whole: bool) -> Any:
-    """Dagster's type for a setting's type; `dg.Any` for a choice between types, which Dagster cannot express."""
+    """Return Dagster's type for a setting's type; `dg.Any` for a union of types, which Dagster cannot express."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
         return _table(hint, place, whole=whole)

@@ -1,6 +1,6 @@
-"""What the pages say that our web server adds to Dagster's (`routes`): a page about each asset, and its files that may be shown.
+"""Write the pages that our web server adds to Dagster's (`routes`): one about each asset, and the asset's files that may be shown.
 
-These files are the released ones in the asset's declaration, and its pictures; small counts are suppressed in them. A page
+These files are those listed as released in the asset's declaration, and its pictures; small counts are suppressed in them. A page
 with text from the data is sandboxed, so that its scripts cannot send requests to Dagster.
 """
 
@@ -28,13 +28,13 @@ STYLE = (
 
 
 def about(name: str) -> str | None:
-    """The page about an asset, made from its declaration and the settings of the study; None if there is no such asset."""
+    """Return the page about an asset, made from its declaration and the settings of the study; None if there is no such asset."""
     asset = ASSETS.get(name)
     return described(asset, settings.load(settings.settings_path())) if asset else None
 
 
 def shown_file(name: str, version: str, path: str) -> Path | None:
-    """The file at this address; None if there is no such file or it may not be shown."""
+    """Return the file at this address; None if there is no such file or it may not be shown."""
     study = settings.load(settings.settings_path())
     asset = ASSETS.get(name)
     if asset is None:
@@ -48,7 +48,7 @@ def shown_file(name: str, version: str, path: str) -> Path | None:
 
 
 def described(asset: Asset, study: Study) -> str:
-    """The page about an asset, as HTML."""
+    """Return the page about an asset, as HTML."""
     description = "".join(f"<p>{escape(part)}</p>" for part in asset.description.split("\n\n"))
     read = ", ".join(f'<a href="{name}">{name}</a>' for name in asset.reads) or "the extracts"
     checks = [

@@ -12,7 +12,7 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 def read_all(context: dg.AssetExecutionContext, pipeline: Pipeline) -> None:
     """Read and check every extract in the landing folder, and report each to Dagster as a run of its partition would.
 
-    A failed blocking check is reported here; the run then stops when it comes to the catalog.
+    A failed blocking check is only reported here; the run stops later, when it comes to the catalog.
     """
     key = dg.AssetKey(RAW_RECORDS)
     for extract in register_extracts(context.instance, pipeline):
@@ -24,5 +24,6 @@ def read_all(context: dg.AssetExecutionContext, pipeline: Pipeline) -> None:
     for outcome in outcomes(RAW_RECORDS, pipeline, None):
         evaluation = dg.AssetCheckEvaluation(asset_key=key, blocking=outcome.blocking, **in_dagster(outcome, pipeline))
         context.instance.report_runless_asset_event(evaluation)
-    # Dagster noted the catalog's inputs before the extracts were read, so the catalog would be stale from the start.
+    # Dagster recorded the versions of the catalog's inputs before the extracts were read; without this, the catalog would be stale
+    # from the start.
     context.op_execution_context.get_step_execution_context().fetch_external_input_asset_version_info()

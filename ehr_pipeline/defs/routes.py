@@ -1,6 +1,6 @@
-"""The addresses of the pages that our web server adds to Dagster's: an entrance, and those of `pages`.
+"""Serve the pages that our web server adds to Dagster's: an entrance, and those of `pages`.
 
-What these pages say needs the data libraries, whose import takes a second; so `pages` is imported when one is asked for.
+The data libraries that `pages` needs take a second to import, so it is imported only when a page is requested.
 """
 
 import json
@@ -25,7 +25,8 @@ NOT_SHOWN = PlainTextResponse("There is no such file, or it may not be shown.", 
 
 
 def routes(prefix: str = "") -> list[Route]:
-    """The routes of these pages, which must come before Dagster's own routes. `prefix` is the path of the server, such as /look."""
+    """Return the routes of these pages, which must come before Dagster's own routes. `prefix` is the path of the server, such as
+    /look."""
 
     async def entrance(request: Request) -> Response:
         return HTMLResponse(entered(prefix))
@@ -38,13 +39,13 @@ def routes(prefix: str = "") -> list[Route]:
 
 
 class Leading:
-    """Leads requests with the query of our links (`links`) to these pages, whichever page of the UI the link was on."""
+    """Redirects requests with the query of our links (`links`) to these pages, whichever page of the UI the link was on."""
 
     def __init__(self, app: ASGIApp, prefix: str = ""):
         self._app, self._place = app, f"{prefix}{PLACE}"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Redirect such a request; hand on all others."""
+        """Redirect such a request; pass on all others."""
         asked = QueryParams(scope["query_string"]).get(QUERY) if scope["type"] == "http" else None
         app = self._app
         if asked is not None:
@@ -53,7 +54,7 @@ class Leading:
 
 
 def entered(prefix: str) -> str:
-    """The page that leads to the graph. On the first visit, it opens the graph's groups, which Dagster shows as closed boxes."""
+    """Return a page that leads to the graph. On the first visit, it opens the graph's groups, which Dagster shows closed."""
     groups = [f"global@global:{group}" for group in GROUPS]
     seen, opened = json.dumps(OPEN_GROUPS), json.dumps(json.dumps({"expanded": ",".join(groups)}))
     script = (
@@ -64,7 +65,7 @@ def entered(prefix: str) -> str:
 
 
 async def about(request: Request) -> Response:
-    """The page about an asset, made from its declaration and the settings of the study."""
+    """Return the page about an asset, made from its declaration and the settings of the study."""
     from ehr_pipeline.defs import pages
 
     text = pages.about(request.path_params["asset"])

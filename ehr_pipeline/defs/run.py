@@ -57,10 +57,10 @@ def run(study: Study, select: str | None, verbose: bool = False) -> RunOutcome:
 
 @contextmanager
 def _helpers_apart() -> Iterator[None]:
-    """Start the processes by which Dagster copies a step's output in sessions of their own until the end of the block.
+    """Until the end of the block, put the processes by which Dagster copies a step's output into sessions of their own.
 
-    A terminal sends Ctrl-C to all processes of a session's foreground. These would end with a traceback each, and take the last
-    lines with them; Dagster ends them itself.
+    A terminal sends Ctrl-C to all processes in its foreground. Without this, each of these would end with a traceback and lose the
+    last lines of output; Dagster ends them properly.
     """
     module: Any = importlib.import_module("dagster._core.execution.compute_logs")
     before = module.subprocess
@@ -179,7 +179,7 @@ def _materialise(
 
 
 def _message(error: Any) -> str:
-    """The message of a failed step, followed by the end of the traceback unless the user can fix the error."""
+    """Return the message of a failed step, followed by the end of the traceback unless the user can fix the error."""
     cause: Any = error.cause or error
     message = str(cause.message).strip()
     if cause.cls_name in USER_ERRORS:

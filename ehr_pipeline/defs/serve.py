@@ -1,6 +1,6 @@
 """Start the Dagster UI from the command line, and keep its state in order while it runs.
 
-Nothing here needs the data libraries, whose import takes a second: each second of this process is one before Dagster starts.
+Nothing here imports the data libraries, which takes a second, because Dagster starts only after this process has loaded.
 """
 
 import logging
@@ -34,7 +34,7 @@ def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
 
 
 def tell(done: list[str]) -> None:
-    """Log what was cleaned up."""
+    """Log sentences on what was cleaned up."""
     for line in done:
         _log.warning("%s", line)
 

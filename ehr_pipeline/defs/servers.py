@@ -33,7 +33,7 @@ class NotingRunLauncher(DefaultRunLauncher):
 
 
 def _is_behind(path: str | None, variable: bytes) -> bool:
-    """Whether the process that listens on a socket was started with this environment variable."""
+    """Return whether the process that listens on a socket was started with this environment variable."""
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(path or "")
@@ -44,15 +44,15 @@ def _is_behind(path: str | None, variable: bytes) -> bool:
 
 
 def name() -> str:
-    """A name for the server that this process starts. It encodes where the server's processes are visible, and from when."""
+    """Return a name for the server that this process starts. It encodes where the server's processes are visible, and from when."""
     return f"{_place()}/{_begun(Path('/proc/self'))}/{uuid.uuid4().hex}"
 
 
 def is_gone(note: str, run_id: str) -> bool:
-    """Whether the server that launched this run, named in `note`, has no process left. False if that cannot be known.
+    """Return whether the server that launched this run, named in `note`, has no process left. False if that cannot be known.
 
-    It cannot be known after a reboot, for another container (whose processes are not visible from here), for another
-    user (whose environment variables cannot be read), or without /proc.
+    It cannot be known after a reboot, for another container (whose processes are not visible from here), for another user (whose
+    environment variables cannot be read), or without /proc.
     """
     server, _, noted = note.partition(" ")
     place = _place()
@@ -67,7 +67,7 @@ def _variable(server: str) -> bytes:
 
 
 def _may_have(process: Path, variable: bytes, since: int) -> bool:
-    """Whether a process may have this variable. If it cannot be read: True unless the process is older than the server."""
+    """Return whether a process may have this variable. If it cannot be read: True unless the process is older than the server."""
     try:
         return variable in (process / "environ").read_bytes().split(b"\0")
     except PermissionError:
@@ -77,7 +77,7 @@ def _may_have(process: Path, variable: bytes, since: int) -> bool:
 
 
 def _begun(process: Path) -> int:
-    """The start time of a process, in clock ticks since boot; -1 if it has ended."""
+    """Return the start time of a process, in clock ticks since boot; -1 if it has ended."""
     try:
         return int((process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19])
     except OSError:
@@ -85,7 +85,7 @@ def _begun(process: Path) -> int:
 
 
 def _place() -> str:
-    """The ids of the machine's boot, the container (PID namespace) and the user; empty if there is no /proc."""
+    """Return the ids of the machine's boot, the container (PID namespace) and the user; empty if there is no /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}/{os.getuid()}"

@@ -1,4 +1,4 @@
-"""While the servers of the UI start, say what is waited for; then print their address. Imports little, so it can begin at once."""
+"""Print a message while the servers of the UI start, then their address. Imports little, so that the message appears at once."""
 
 import socket
 import threading
@@ -10,11 +10,11 @@ from ehr_pipeline.errors import UserError
 
 EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 (compared, not listened on)
 SILENCE = 8.0
-"""Seconds after which the next line is printed."""
+"""Seconds between two lines that say that the servers are still starting."""
 
 
 def free_address(host: str, port: int) -> tuple[str, int]:
-    """The address at which a server on `host` is reached from here. Raises UserError if something answers there already."""
+    """Return the address at which a server on `host` is reached from here. Raises UserError if something already answers there."""
     address = ("localhost" if host in EVERYWHERE else host), port
     if _answers(address):
         raise UserError(

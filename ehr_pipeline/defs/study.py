@@ -1,7 +1,7 @@
-"""The study that a run uses: the settings as Dagster loaded them, plus any overrides of this run.
+"""Provide the study that a run uses: the settings as Dagster loaded them, plus any overrides of this run.
 
-The server requests a run, and another process executes it and reads the settings file again. Both record a hash of the
-file. If the hashes differ, somebody edited the file in between, and the run refuses to start.
+The server requests a run, and another process executes it and reads the settings file again. Both record a hash of the file. If the
+hashes differ, somebody edited the file in between, and the run refuses to start.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,14 +25,14 @@ _SETTINGS_ARE = "Settings "
 
 
 def build_study(study: Study) -> dg.ResourceDefinition:
-    """The resource `pipeline`. Its one configuration field, in the launchpad, is `overrides`."""
+    """Return the resource `pipeline`. Its one configuration field, in the launchpad, is `overrides`."""
     loaded = settings.digest(study)
 
-    # The description is part of the job's snapshot, which a run keeps from the moment of its request.
+    # The description becomes part of the job's snapshot, which a run keeps from the time of its request.
     @dg.resource(
         config_schema={"overrides": launchpad.field()},
-        description=f"{_SETTINGS_ARE}{loaded}: the chain of the study {study.study.name!r}. Give this run alone other settings by"
-        " overrides, for example {clusters: {n: 6}}.",
+        description=f"{_SETTINGS_ARE}{loaded}: settings of the study {study.study.name!r}. To change settings for this run only,"
+        " use `overrides`, for example {clusters: {n: 6}}.",
     )
     def pipeline(context: dg.InitResourceContext) -> Iterator[Pipeline]:
         run, instance = context.run, context.instance
@@ -54,7 +54,8 @@ def build_study(study: Study) -> dg.ResourceDefinition:
 
 
 def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
-    """The study with overridden values. Raises SettingsError for a setting in `overrides.FIXED`, and for an invalid value."""
+    """Return the study with overridden values. Raises SettingsError for a setting in `overrides.FIXED`, and for an invalid
+    value."""
     fixed = launchpad.fixed_in(overrides)
     if fixed:
         raise SettingsError(
@@ -68,7 +69,7 @@ def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
 
 
 def _asked_with(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """The hash of the settings that had been loaded by the process that requested the run."""
+    """Return the hash of the settings that had been loaded by the process that requested the run."""
     snapshot = instance.get_job_snapshot(str(run.job_snapshot_id))
     for mode in snapshot.mode_def_snaps:
         for resource in mode.resource_def_snaps:

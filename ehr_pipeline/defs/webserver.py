@@ -1,10 +1,10 @@
-"""Dagster's web server with our pages (`routes`). It answers only requests for allowed host names.
+"""Run Dagster's web server with our pages (`routes`). It answers only requests for allowed host names.
 
     python -m ehr_pipeline.defs.webserver --allow-host NAME … OPTIONS OF dagster-webserver
 
-A hostile site can make its own host name resolve to this machine (DNS rebinding). A browser then takes the UI for a part
-of that site, whose pages may read everything in the UI. But the browser sends the site's name in the `Host` header, and
-this server refuses such requests.
+A hostile site can make its own host name resolve to this machine (DNS rebinding). A browser then takes the UI for a part of that
+site, whose pages may read everything in the UI. But the browser sends the site's name in the `Host` header, and this server refuses
+such requests.
 """
 
 import argparse
@@ -28,7 +28,7 @@ _NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f.]*:[
 
 
 def allowed(host: str, named: Sequence[str] = ()) -> list[str]:
-    """The host names that a server listening on `host` answers to: loopback, `host` itself, and those in `named`.
+    """Return the host names that a server listening on `host` answers to: loopback, `host` itself, and those in `named`.
 
     A server that listens on all addresses also answers to the names of the machine. Raises UserError for an invalid name.
     """

@@ -1,4 +1,4 @@
-"""The encoder: masked language modelling on the concepts of patients, from scratch.
+"""Stage `encoder_checkpoint`: train a transformer from scratch to predict concepts of patients' records.
 
 This package needs only torch, transformers, numpy and pyarrow, because it runs on GPU workers.
 """

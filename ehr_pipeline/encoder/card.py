@@ -1,4 +1,4 @@
-"""The model card, stored next to the weights: what a new user needs to know before using them."""
+"""Write the model card, which is stored beside the weights: what a new user must know before using them."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -69,7 +69,7 @@ Share of padding among the computed slots: {metrics["padding_share"]:.2%}.
 
 
 def _names(vocabulary: Vocabulary) -> str:
-    """Return a sentence on whether the list of concepts reveals anything about small groups of patients."""
+    """Return a sentence on whether the list of concepts may reveal a small group of patients."""
     few = len(vocabulary.concepts) - len(vocabulary.of_patients(FEWEST_PATIENTS))
     if not few:
         return f"Each was recorded of at least {FEWEST_PATIENTS} patients when the training began."
@@ -136,14 +136,14 @@ def _training(metrics: dict[str, Any]) -> str:
 
 
 def _seen(metrics: dict[str, Any]) -> str:
-    """Return a sentence on what part the validation patients had in the training."""
+    """Return a sentence on how the validation patients were used in the training."""
     if not _trained(metrics):
         return "Patients of this study, of whom nothing was learned here."
     return "Patients whom the training never saw; the best epoch was chosen on them, which flatters it a little."
 
 
 def _began(metrics: dict[str, Any]) -> str:
-    """Return a sentence on the weights that the training began with; empty if these were random."""
+    """Return a sentence on where the weights came from before training; empty if they were random."""
     if "transfer" in metrics:
         return _transferred(metrics["transfer"])
     if "tokens_added" not in metrics:
@@ -153,7 +153,7 @@ def _began(metrics: dict[str, Any]) -> str:
 
 
 def _transferred(facts: dict[str, Any]) -> str:
-    """Return sentences on another study's encoder, and on the concepts that it did not know."""
+    """Return sentences on another study's encoder from which training started, and on the concepts that it did not know."""
     use = "The training began from" if facts["use"] == "tuned" else "Nothing was trained here: this is"
     text = (
         f"{use} the encoder of another study, which knew {facts['matched']:,} of these concepts;\n{facts['not_matched']:,}, with"

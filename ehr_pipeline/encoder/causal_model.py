@@ -1,4 +1,4 @@
-"""A transformers model class with causal attention by visit: a token sees its own visit and earlier visits, never later ones.
+"""Define a transformers model class with causal attention by visit: a token sees its own and earlier visits, never later ones.
 
 The weights have the names and shapes of the stock class (RobertaPreLayerNormForMaskedLM), but the stock class cannot run them,
 because its tokens see the whole record. So the configuration has its own `model_type`, and importing this module registers the
@@ -22,12 +22,12 @@ class LookingBackConfig(RobertaPreLayerNormConfig):  # type: ignore[no-untyped-c
 
 
 class LookingBackForMaskedLM(RobertaPreLayerNormForMaskedLM):  # type: ignore[no-untyped-call]
-    """The stock class with attention that looks back. Axes: B patients, T tokens."""
+    """The stock class with attention to the same and earlier visits only. Axes: B patients, T tokens."""
 
     config_class = LookingBackConfig
 
     def forward(self, input_ids: Tensor, visit_ids: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Any:
-        """Compute as the stock class does (see there). `visit_ids` (B, T) number the visits of each patient, from the first one on.
+        """Compute as the stock class does (see there). `visit_ids` (B, T) number each patient's visits in order, from 0.
 
         `attention_mask` (B, T) is 1 for tokens and 0 for padding. To predict a patient's next visit, append [MASK] at the age in
         question, as a visit of its own.

@@ -1,4 +1,5 @@
-"""A checkpoint folder that anyone can load: weights (safetensors), configuration, tokenizer with one token per concept."""
+"""Save and load checkpoint folders that anyone can use: weights (safetensors), configuration, tokenizer with one token per
+concept."""
 
 import json
 from pathlib import Path
@@ -36,7 +37,7 @@ def save(folder: Path, model: StockWeights, vocabulary: Vocabulary) -> None:
 
 
 def save_model(folder: Path, model: StockWeights) -> None:
-    """Write configuration and weights into a folder, which is made if need be."""
+    """Write configuration and weights into a folder, which is created if it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.write(folder)
     weights = {name: parameter.detach().contiguous() for name, parameter in _parameters(model).items()}
@@ -69,9 +70,9 @@ def _save_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
 def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEncoder:
     """Load a checkpoint for use with the vocabulary that it was trained with, or with a later one that extends it.
 
-    Only `config.json` and `model.safetensors` are loaded; no code outside this package is run. Raises UserError when the
-    checkpoint was trained with another vocabulary, because its output would be nonsense, and when a weight is missing, superfluous,
-    of another shape than the configuration says, or changed since it was written.
+    Only `config.json` and `model.safetensors` are loaded; no code outside this package is run. Raises UserError if the checkpoint
+    was trained with another vocabulary, because its output would be nonsense, and if a weight is missing, superfluous, not of the
+    shape in the configuration, or changed since it was written.
     """
     values = configuration.read(folder)
     found = values["vocabulary_hash"]
@@ -100,8 +101,8 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEn
 
 
 class _Undrawn(TorchFunctionMode):
-    """Leaves out the initial values of weights. On the device `meta` there are none, but to find that out torch imports its
-    compiler, which takes over a second."""
+    """Skips drawing initial weights. On the device `meta` there is nothing to draw, but torch would import its compiler to find
+    that out, which takes over a second."""
 
     def __torch_function__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
         """Call a function of torch, unless it is one of `torch.nn.init`."""
@@ -112,7 +113,7 @@ class _Undrawn(TorchFunctionMode):
 
 
 def _as_written(folder: Path) -> None:
-    """Raise UserError when a file changed since it was written. Older checkpoints have no list of hashes, and pass."""
+    """Raise UserError if a file changed since it was written. Older checkpoints have no list of hashes, and are not checked."""
     if not (folder / SUMS).is_file():
         return
     for line in (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines():

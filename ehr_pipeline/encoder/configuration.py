@@ -1,4 +1,4 @@
-"""The configuration of a checkpoint, for stages that read it without loading a model. Standard library only."""
+"""Read and write a checkpoint's configuration without loading a model, with the standard library only."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +17,7 @@ CAUSAL_OBJECTIVES: tuple[str, ...] = ("next_visit",)
 FORBIDDEN = {
     "auto_map": "names program code of its own, which is never run",
     "custom_pipelines": "names program code of its own, which is never run",
-    "quantization_config": "describes weights that were made smaller, which are not read",
+    "quantization_config": "describes quantized weights, which cannot be read",
 }
 """Names in a configuration that would change what is loaded, and why each is refused."""
 FIXED = {
@@ -27,7 +27,7 @@ FIXED = {
     "tie_word_embeddings": True,
     "pad_token_id": 0,
 }
-"""Values of the stock class's configuration that the encoder has by its construction."""
+"""Values of the stock class's configuration that are the same for every encoder."""
 NUMBERS = (
     *("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
     *("max_position_embeddings", "type_vocab_size", "context"),
@@ -36,7 +36,7 @@ NUMBERS = (
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The configuration of the stock class, under its names, with the further values that a user of the checkpoint must match."""
+    """The configuration of the stock class, under its names, and the further values that a user of the checkpoint must match."""
 
     vocab_size: int
     hidden_size: int
@@ -50,7 +50,7 @@ class ModelConfig:
     hidden_dropout_prob: float
     attention_probs_dropout_prob: float
     precision: str | None = None
-    """None in checkpoints that were written before it was recorded."""
+    """None in checkpoints written before the precision was recorded."""
     type_vocab_size: int = 1
     pad_token_id: int = 0
     initializer_range: float = 0.02
@@ -59,7 +59,7 @@ class ModelConfig:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "ModelConfig":
-        """Take from a checkpoint's configuration what decides the model."""
+        """Return the part of a checkpoint's configuration that determines the model."""
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
 
     def write(self, folder: Path) -> None:
@@ -106,7 +106,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def _problem(values: Any) -> str:
-    """Return what is wrong with a configuration, in words; empty when nothing is."""
+    """Return what is wrong with a configuration, in words; empty if nothing is."""
     if not isinstance(values, dict):
         return "holds no names with values"
     if values.get("model_type") not in CLASSES:

@@ -1,4 +1,4 @@
-"""The device and precision of tensors, and the process group of a job."""
+"""Choose the device and precision of tensors, and run the process group of a job."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ _log = logging.getLogger("ehr_pipeline")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 BFLOAT16_VARIABLE = "EHR_BFLOAT16"
 NVIDIA = Path("/dev/nvidia0")
-"""Exists where the driver of a GPU is loaded."""
+"""This file exists if the driver of a GPU is loaded."""
 LONGEST = timedelta(days=30)  # how long a process that has finished its share waits for the others
 
 
@@ -89,8 +89,7 @@ def name_of(device: torch.device) -> str:
 
 
 def _local(what: str, default: int) -> int:
-    """Return a number of the job on this machine: the index of this process (RANK), or how many processes there are
-    (WORLD_SIZE)."""
+    """Return a number about the job on this machine: the index of this process (RANK), or the number of processes (WORLD_SIZE)."""
     return int(os.environ.get(f"LOCAL_{what}", default))
 
 
@@ -127,7 +126,7 @@ def product_dtype(array: torch.Tensor) -> torch.dtype:
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware has bfloat16 matrix units: Ampere and newer GPUs, CPUs with AMX or AVX-512 BF16.
+    """Return whether the hardware has bfloat16 matrix units: Ampere and newer GPUs, CPUs with AMX or AVX-512 BF16.
 
     The environment variable EHR_BFLOAT16 ('on' or 'off') overrides this, so that tests can try both choices on one machine.
     """
@@ -144,10 +143,10 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep freed memory instead of returning it to the system, on Linux with glibc.
+    """Let the C library keep freed memory instead of returning it to the system, on Linux with glibc.
 
-    The arrays of a training are large. Without this, the kernel would map and zero each one anew at every update, which takes a
-    tenth of the time of a training on a CPU.
+    The arrays of a training are large. Otherwise the kernel would map and zero each one anew at every update, which takes a tenth
+    of the time of a training on a CPU.
     """
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
@@ -173,8 +172,8 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 def compiles(device: torch.device, wish: str) -> bool:
-    """Whether to compile: `wish` is 'auto', 'on' or 'off'. Logs a warning if compiling is wanted but something that it needs is
-    missing."""
+    """Return whether to compile: `wish` is 'auto', 'on' or 'off'. Logs a warning if compiling is wanted but something that it needs
+    is missing."""
     if wish == "off" or (wish == "auto" and device.type == "cpu"):
         return False
     missing = []
@@ -191,5 +190,5 @@ def compiles(device: torch.device, wish: str) -> bool:
 
 
 def _found(variable: str, *names: str) -> bool:
-    """Whether one of these programs exists, or the program that an environment variable names."""
+    """Return whether one of these programs exists, or the program that an environment variable names."""
     return any(shutil.which(name) for name in (os.environ.get(variable, ""), *names) if name)

@@ -1,4 +1,4 @@
-"""Evaluate an encoder on its objective; the objective also scores a baseline that needs no model.
+"""Evaluate an encoder on its objective. The objective also scores a baseline that needs no model.
 
 Every evaluation of a data set makes the same predictions, so that epochs and models can be compared.
 """
@@ -35,7 +35,8 @@ def evaluate(
     *,
     threads: SideBySide | None = None,
 ) -> NDArray[np.float64]:
-    """Return the objective's sums over the parts. The parts are divided among the processes of the job, or among its `threads`."""
+    """Return the sums of the objective's scores over the parts. The parts are divided among the processes of the job, or its
+    `threads`."""
     model.eval()
     sums = torch.from_numpy(objective.no_sums()).to(device)
 
@@ -54,7 +55,7 @@ def evaluate(
 
 
 def asked(objective: Objective, sequences: Sequences, context: int, seed: int, at_once: int = 1) -> Iterator[Part]:
-    """Yield all chunks of `sequences` as parts of `at_once` x ROWS rows, with the predictions that every evaluation makes."""
+    """Yield all chunks of `sequences` as parts of `at_once` x ROWS rows, prepared for the same predictions in every evaluation."""
     groups = enumerate(packing.group_rows(sequences, np.arange(len(sequences.chunks)), context, ROWS))
     while several := list(islice(groups, at_once)):
         draws = [

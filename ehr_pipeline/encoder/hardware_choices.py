@@ -1,7 +1,7 @@
-"""Choices that depend on the machine are made once, on the machine that computes, and recorded.
+"""Make and record the choices that depend on the machine that computes.
 
-`precision = "auto"` and `compile = "auto"` depend on the hardware, and results differ accordingly. A training makes its choices
-at its start, for all of its processes, and keeps its precision wherever it is resumed. Vectors are computed in the precision of
+`precision = "auto"` and `compile = "auto"` depend on the hardware, and results differ accordingly. A training makes these choices
+once, at its start, for all its processes, and keeps its precision wherever it is resumed. Vectors are computed in the precision of
 the encoder that makes them. An artifact's fingerprint includes the choices (`artifacts.Recipe.machine`).
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FILE = "machine.json"
 PRECISIONS = ("float32", "bfloat16")
 UNRECORDED = "float32"
-"""The precision for vectors of an encoder whose checkpoint does not record the precision of its training."""
+"""The precision used if a checkpoint does not record the precision of its training."""
 
 Machine = dict[str, str]
 """The choices: device ('cpu', 'cuda'), precision ('float32', 'bfloat16') and, for a training, compiled ('yes', 'no')."""
@@ -67,7 +67,7 @@ def note(work: Path, machine: Machine) -> None:
 
 
 def noted(work: Path) -> Machine:
-    """Return what all processes of a job recorded, combined; empty when none ran."""
+    """Return the choices that all processes of a job recorded, combined; empty if none ran."""
     machine: Machine = {}
     for path in sorted((work / "machine").glob("*")):
         machine = _joined(machine, dict(part.split("=", 1) for part in path.name.split("-")))

@@ -1,4 +1,4 @@
-"""Initial weights: an output bias from the frequencies of concepts, or the weights of an earlier training.
+"""Set initial weights: an output bias from the frequencies of concepts, or the weights of an earlier training.
 
 The output bias is set because a network without it first learns, through all its weights, which concepts are frequent (Meister,
 Stokowiec, Pimentel, Yu, Rimell & Kuncoro 2023, 'A Natural Bias for Language Generation Models').
@@ -28,23 +28,23 @@ TOKENS = "roberta_prelayernorm.embeddings.word_embeddings.weight"
 GROWING = (TOKENS, "lm_head.bias")
 """Parameters with one row for each token id. The weights of the head are tied to the token embeddings."""
 FACTS = "transfer.json"
-"""File with `Facts`, next to a checkpoint that was made from another study's encoder and with which a training begins."""
+"""A file with `Facts`, beside a checkpoint that was made from another study's encoder and from which a training starts."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """How this study's vocabulary overlaps with that of the other study whose encoder it starts from (`encoder.transfer`)."""
+    """How this study's vocabulary overlaps with that of the study whose encoder it starts from (`encoder.transfer`)."""
 
     use: str
-    """`encoder.transfer.use`, and (`unknown`) `encoder.transfer.unknown`."""
+    """The value of `encoder.transfer.use`; `unknown` is that of `encoder.transfer.unknown`."""
     unknown: str
     matched: int
-    """Number of this study's concepts that the other study knows, and (`not_matched`) of those that it does not know."""
+    """Number of this study's concepts that the other study knows; `not_matched` is the number that it does not know."""
     not_matched: int
     share_of_events: float
     """Share of this study's events whose concept the other study does not know."""
     explained_by_names: float
-    """See `names.Predicted.explained`; 0 if names were not used."""
+    """See `vectors_from_names.Predicted.explained`; 0 if names were not used."""
 
     @classmethod
     def of(cls, folder: Path) -> "Facts | None":

@@ -1,4 +1,4 @@
-"""The updates of an epoch for one process: packed rows, prepared by the objective, each with its own random draws.
+"""Prepare the updates of an epoch for one process: packed rows, prepared by the objective, each with its own random draws.
 
 The draws depend only on (seed, epoch, number of the update), so a given row always gets the same draws, however an update is
 divided among processes and micro-batches.
@@ -37,7 +37,7 @@ class Update:
 class Plan:
     """How updates are divided: slots in a row, rows in an update, rows computed at once, and this process's rank among `processes`.
 
-    Rows computed at once are whole blocks of the rows that the objective compares (`Loss.together`).
+    Rows computed at once are whole blocks of the rows that the objective compares with each other (`Loss.together`).
     """
 
     context: int
@@ -48,7 +48,7 @@ class Plan:
     fixed: bool = False
     """Whether all parts are padded to the same shapes, because compiled code is compiled again for each new shape."""
     gpu: torch.device | None = None
-    """The GPU for which parts are placed in pinned memory, from which it copies by itself."""
+    """The GPU for which parts are placed in pinned memory, from which it copies while the host goes on."""
 
 
 def updates(

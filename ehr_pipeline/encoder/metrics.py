@@ -1,4 +1,4 @@
-"""Metrics of the training, for later stages."""
+"""Read the metrics of a training, for later stages."""
 
 import json
 from collections.abc import Mapping
@@ -15,6 +15,6 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def of_concepts(metrics: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the loss of the objective in nats per predicted concept: of the best epoch, and of guessing by frequency alone."""
+    """Return the loss in nats per predicted concept, of the best epoch and of predicting by frequency alone."""
     name = f"{next(iter(metrics['weights']))}_loss" if "weights" in metrics else "loss"
     return metrics["best"][f"validation_{name}"], metrics["baseline"][name]

@@ -1,7 +1,7 @@
-"""The encoder: the weights of a stock `RobertaPreLayerNormForMaskedLM` (`roberta_weights.py`), computed on packed rows.
+"""Run the encoder: the weights of a stock `RobertaPreLayerNormForMaskedLM` (`roberta_weights.py`), computed on packed rows.
 
-It computes the same as the stock class; a test compares logits, loss and gradients. Axes: R rows, T token slots, D hidden size,
-H heads, M chosen tokens, V vocabulary.
+It computes the same as the stock class; a test compares logits, loss and gradients. Axes: R rows, T token slots, D hidden size, H
+heads, M chosen tokens, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,8 @@ from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.settings import EncoderSettings
 
 SCORES_AT_A_TIME = 1 << 20
-"""Scores of attention that are computed at a time in bfloat16 on a CPU without gradients: 2 MB, which a processor's cache holds."""
+"""Number of attention scores computed at a time in bfloat16 on a CPU without gradients: 2 MB, which fits into a processor's cache.
+"""
 
 
 def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash: str) -> ModelConfig:
@@ -146,12 +147,13 @@ class PackedEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class _Rows:
-    """Chosen places alone, in rows of K slots, of which the last of most rows are empty. K is the largest number in a row."""
+    """The chosen places of each row, moved together into K slots, of which the last are empty in most rows. K is the largest number
+    in a row."""
 
     chosen_M: Tensor
     """Indices into the flattened R × T."""
     places_M: Tensor
-    """The same places as indices into the flattened R × K."""
+    """The chosen places as indices into the flattened R × K."""
     shape: tuple[int, int]
 
     @classmethod
@@ -175,15 +177,15 @@ class _Rows:
 
 
 def _shapes_may_vary(x: Tensor) -> bool:
-    """Whether shapes may depend on values: not on a GPU, whose host would have to wait for them, nor in compiled code."""
+    """Return whether shapes may depend on values: not on a GPU, whose host would have to wait for them, nor in compiled code."""
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
 def attend(query_RHTd: Tensor, key_RHTd: Tensor, value_RHTd: Tensor, bias_R1TT: Tensor, dropout: float) -> Tensor:
-    """Return the mean of the values (R, H, T, d), weighted by attention.
+    """Return the means of the values (R, H, T, d), weighted by attention.
 
-    In bfloat16 on a CPU, torch's fused attention takes half as long again as plain products, and two to six times as long if there
-    are gradients. So products are used there; without gradients, for as many rows at a time as the processor's cache holds.
+    In bfloat16 on a CPU, torch's fused attention takes 1.5 times as long as plain products, and two to six times as long with
+    gradients. So plain products are used there; without gradients, for as many rows at a time as the processor's cache holds.
     """
     if query_RHTd.device.type != "cpu" or query_RHTd.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query_RHTd, key_RHTd, value_RHTd, attn_mask=bias_R1TT, dropout_p=dropout)

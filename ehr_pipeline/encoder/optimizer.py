@@ -1,4 +1,4 @@
-"""AdamW, its schedule, and one update of the weights, the same for any number of processes and micro-batches."""
+"""Update the weights by AdamW with a schedule, in the same way for any number of processes and micro-batches."""
 
 import inspect
 import math
@@ -17,7 +17,8 @@ from ehr_pipeline.work import jobs
 
 
 def warm_up(steps: int, settings: EncoderSettings) -> int:
-    """Number of warm-up updates: at most a tenth of all, because otherwise a short training would end during its warm-up."""
+    """Return the number of warm-up updates: at most a tenth of all, because otherwise a short training would end during its
+    warm-up."""
     return min(settings.warmup_steps, steps // 10)
 
 
@@ -31,8 +32,8 @@ def learning_rate(step: int, steps: int, settings: EncoderSettings) -> float:
 
 
 class _AdamW(torch.optim.AdamW):
-    """torch's AdamW without the wrappers that keep torch.compile out of these methods: each imports the whole compiler, which takes
-    over a second, although nothing is compiled on a CPU and no optimizer is compiled here."""
+    """torch's AdamW without the wrappers that hide these methods from torch.compile: each wrapper imports the whole compiler, which
+    takes over a second, and the optimizer is never compiled here."""
 
     add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
     zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)

@@ -34,7 +34,7 @@ class SideBySide:
     def gradients(
         self, model: torch.nn.Module, parts: Sequence[Part], precision: str, divisors_K: Tensor | None
     ) -> Iterator[Tensor]:
-        """Add the gradients of the summed loss of each part to those of the model. Yields the losses, in order of the parts."""
+        """Add the gradients of each part's summed loss to those of the model. Yields the losses, in the order of the parts."""
         learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
 
         def one(part: Part) -> tuple[Tensor, tuple[Tensor | None, ...]]:

@@ -1,4 +1,4 @@
-"""Attributes of patients, which losses compare or predict. They never become inputs of the encoder.
+"""Read attributes of patients, which losses compare or predict. They never become inputs of the encoder.
 
 Axes: P patients of a data set, numbered as in `Sequences.numbers`.
 """

@@ -1,4 +1,5 @@
-"""Checkpoints of a running training. If it is killed, it resumes from the last one and ends with the same weights, bit for bit.
+"""Save and restore checkpoints of a running training. If it is killed, it resumes from the last one and ends with the same weights,
+bit for bit.
 
     <folder>/lock                   held by the only training that may write here
     <folder>/update-000000400/      model.safetensors, optimizer.safetensors, state.json
@@ -6,8 +7,8 @@
     <folder>/progress.jsonl, events.out.tfevents.*
 
 A checkpoint is written to a temporary folder, flushed, and renamed. `state.json` holds the hashes of the other two files, so that
-an incomplete checkpoint is detected. Only safetensors and JSON are read: nothing is unpickled. No random state is kept, because
-there is none: order, masks and dropout depend only on the seed and the number of the update.
+an incomplete checkpoint is detected. Only safetensors and JSON are read: nothing is unpickled. No random state needs saving: order,
+masks and dropout depend only on the seed and the number of the update.
 """
 
 import json
@@ -67,7 +68,7 @@ class Checkpoints:
         """Lock the folder. Raises UserError if another training holds the lock; the kernel frees the lock when that training
         dies."""
         busy = f"Another training writes to {self.folder}. Wait for it, or end it."
-        # Colleagues of the same group may lock it too, if the umask permits.
+        # Other users of the same group may lock it too, if the umask permits.
         return alone(self.folder / "lock", busy, mode=0o666)
 
     def save(
@@ -172,7 +173,7 @@ def publish(work: Path, target: Path) -> None:
 
 
 def _whole(path: Path) -> dict[str, Any] | None:
-    """Return the state of a checkpoint; None when a part of it is missing or changed since it was written."""
+    """Return the state of a checkpoint; None if a part of it is missing or changed since it was written."""
     try:
         state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
         return state if all(file_hash(path / name) == digest for name, digest in state["files"].items()) else None

@@ -1,4 +1,4 @@
-"""The patient data set as chunks of tokens with the ages at which they were recorded, mapped into memory.
+"""Read the patient data set as chunks of tokens with the ages at which they were recorded, mapped into memory.
 
 Axes: N tokens of a selection, C chunks. Only what a batch needs is copied, so memory does not grow with the data set.
 """
@@ -61,7 +61,7 @@ class Selection:
 
     tokens: NDArray[np.int64]
     positions: NDArray[np.int64]
-    """Age index + 1, because the stock model never trains row 0 of the table, the row of the padding id."""
+    """Age index + 1, because the stock model never trains row 0 of the position table, which belongs to padding."""
     visits: NDArray[np.int64]
     """Index of the token's visit in its chunk, from 0."""
     clipped: int
@@ -132,7 +132,7 @@ class Sequences:
             tokens = shard.tokens[np.arange(part.length.sum()) + np.repeat(part.start - begins, part.length)]
             ages = shard.ages(part.start, part.length, part.patient, self.age_unit)
             parts.append((tokens, ages, shard.visit_numbers(part.start, part.length)))
-        # From the order of shards back to the order of the chunks.
+        # Reorders from the order of the shards to the order of the chunks.
         begins_then = np.cumsum(chunks.length) - chunks.length
         begins_now = np.cumsum(ordered.length) - ordered.length
         place = np.arange(int(chunks.length.sum())) + np.repeat(begins_then[order] - begins_now, ordered.length)

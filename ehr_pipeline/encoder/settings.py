@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from ehr_pipeline.typed_settings import option, settings
 
 BIRTH_DECADE = "birth_decade"
-"""An attribute made of the date of birth."""
+"""The name of an attribute computed from the date of birth."""
 
 
 @settings
@@ -32,7 +32,8 @@ class ContrastiveSettings:
         ge=1,
     )
     temperature: float = option(
-        "Temperature of the softmax over cosines. Source: 0.05 in DeCLUTR; use more if patients resemble each other.",
+        "Temperature of the softmax over cosines. Source: 0.05 in DeCLUTR; use a higher one if patients resemble each"
+        " other.",
         0.07,
         gt=0,
     )
@@ -81,9 +82,9 @@ class TransferSettings:
     """How to start the encoder from another study's checkpoint. Used only if `checkpoint` is set."""
 
     checkpoint: str = option(
-        "Folder of another study's checkpoint: the folder `checkpoint` in its encoder_checkpoint, or a model that `ehr-pipeline"
-        " export` wrote. Concepts are matched by id; the encoder of this study must have the same shape. Checkpoints are told"
-        " apart by their SHA256SUMS files. Empty: the encoder starts from random weights.",
+        "Folder of another study's checkpoint: the folder `checkpoint` in its encoder_checkpoint, or a model that"
+        " `ehr-pipeline export` wrote. Concepts are matched by id; the encoder of this study must have the same shape."
+        " Checkpoints are distinguished by their SHA256SUMS files. Empty: the encoder starts from random weights.",
         "",
         role="input",
     )
@@ -104,7 +105,7 @@ class TransferSettings:
 
     @property
     def trains(self) -> bool:
-        """Whether anything is trained in this study."""
+        """Return whether anything is trained in this study."""
         return not self.checkpoint or self.use == "tuned"
 
 
@@ -128,7 +129,7 @@ class EncoderSettings:
             "tokens_per_step": 2048,
             "max_epochs": 4,
         },
-        # For hundreds of patients: more, smaller updates.
+        # For hundreds of patients: more, but smaller, updates.
         "small": {
             "hidden_size": 64,
             "layers": 2,
@@ -153,7 +154,8 @@ class EncoderSettings:
     feed_forward: int = option("Width of the feed-forward layers.", 1024, ge=8)
     dropout: float = option("Dropout of hidden states.", 0.1, ge=0, lt=1)
     attention_dropout: float = option(
-        "Dropout of attention weights. Any value above 0 rules out fused attention, which costs a fifth of the speed on a CPU.",
+        "Dropout of attention weights. Any value above 0 prevents fused attention, which costs a fifth of the speed"
+        " on a CPU.",
         0.1,
         ge=0,
         lt=1,
@@ -244,18 +246,18 @@ class EncoderSettings:
 
     @property
     def epochs(self) -> int:
-        """The largest number of training epochs; 0 if nothing is trained."""
+        """Return the largest number of training epochs; 0 if nothing is trained."""
         return self.max_epochs if self.transfer.trains else 0
 
     @property
     def beside(self) -> dict[str, float]:
-        """The weights of the losses used in addition to the objective, by name."""
+        """Return the weights of the losses used in addition to the objective, by name."""
         weights = {"contrastive": self.contrastive.weight, "metadata": self.metadata.weight}
         return {name: weight for name, weight in weights.items() if weight}
 
     @property
     def predicted(self) -> tuple[str, ...]:
-        """The attributes of patients that the encoder learns to predict."""
+        """Return the attributes of patients that the encoder learns to predict."""
         return self.metadata.attributes if self.metadata.weight else ()
 
     def problems(self) -> Iterator[str]:

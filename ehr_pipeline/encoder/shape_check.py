@@ -21,13 +21,13 @@ _SHAPE = {
     "age_unit": "age_unit",
     "context": "context",
 }
-"""Settings that must agree with the checkpoint, and their names in its configuration."""
+"""Settings that must agree with the checkpoint, with their names in its configuration."""
 
 
 def look(folder: Path, settings: EncoderSettings) -> dict[str, Any]:
     """Return the configuration of another study's checkpoint, without reading its weights.
 
-    Raises InputError when the folder is incomplete, or when the encoder of `settings` has another shape.
+    Raises InputError if the folder is incomplete, or if the encoder of `settings` has another shape.
     """
     for name in (configuration.FILE, WEIGHTS, VOCABULARY, SUMS):
         if not (folder / name).is_file():

@@ -1,11 +1,10 @@
-"""The vocabulary head's loss: softmax cross-entropy whose gradient takes the place of the logits.
+"""Compute the vocabulary head's loss: softmax cross-entropy whose gradient takes the place of the logits.
 
 The logits (M, V) are the largest array of the whole training. The usual implementation writes three such arrays: logits,
 log-softmax and gradient. On a CPU a single array is converted in place, so only a third of that memory is touched. On a GPU the
 head is computed for some thousands of tokens at a time, with their gradients (as in Hsu et al. 2024, 'Liger Kernel: Efficient
 Triton Kernels for LLM Training'). There the logits stay in the precision of the products, and torch.compile fuses everything
-between the products into one kernel, which reads the logits twice and writes the gradient once. Statistics are always in
-float32.
+between the products into one kernel, which reads the logits twice and writes the gradient once. Statistics are always in float32.
 
 A target of NOTHING marks a place without a prediction; it does not count. Axes: M chosen tokens, D hidden size, V vocabulary.
 """
@@ -21,9 +20,9 @@ from ehr_pipeline.encoder.devices import as_written, product_dtype
 
 NOTHING = -1
 CHUNK = 4096
-"""Most tokens whose logits exist at the same time on a GPU: 0.3 GB at 36,000 concepts in bfloat16."""
+"""Largest number of tokens whose logits exist at the same time on a GPU: 0.3 GB at 36,000 concepts in bfloat16."""
 ALIGNED = 64
-"""On a GPU the vocabulary is padded to a multiple of this: rows that begin at unaligned addresses rule out the fastest products."""
+"""On a GPU the vocabulary is padded to a multiple of this, because the fastest products need rows at aligned addresses."""
 
 Shares = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 

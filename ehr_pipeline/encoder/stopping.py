@@ -1,4 +1,4 @@
-"""Training ends when both losses are flat."""
+"""Decide when training ends: when both the training and the validation loss are flat."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Flatness:
-    """Losses are flat when neither has improved on its best by the share `min_improvement` for `patience` epochs."""
+    """Losses are flat if, for `patience` epochs, neither has improved on its best value by the share `min_improvement`."""
 
     min_improvement: float
     patience: int
@@ -14,7 +14,7 @@ class Flatness:
     flat_epochs: int = 0
 
     def stop_after(self, training_loss: float, validation_loss: float) -> bool:
-        """Record the losses of an epoch. Returns whether training should end."""
+        """Record the losses of an epoch. Return whether training should end."""
         losses = (training_loss, validation_loss)
         improved = [loss < best * (1 - self.min_improvement) for loss, best in zip(losses, self.best, strict=True)]
         self.best = (min(losses[0], self.best[0]), min(losses[1], self.best[1]))
@@ -23,5 +23,5 @@ class Flatness:
 
     @property
     def reached(self) -> bool:
-        """Whether training should end."""
+        """Return whether training should end."""
         return self.flat_epochs >= self.patience

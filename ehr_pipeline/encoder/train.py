@@ -58,7 +58,7 @@ def run(job: TrainingJob) -> None:
 
 @dataclass(frozen=True)
 class _Training:
-    """A training on this process: its data, its model, and its checkpoints."""
+    """A training in this process: its data, its model, and its checkpoints."""
 
     job: TrainingJob
     settings: EncoderSettings
@@ -227,12 +227,13 @@ class _Saver:
         self.seconds, self.save, self.last = seconds, save, time.monotonic()
 
     def if_due(self) -> None:
-        """Save if it is time to. The time of saving does not affect the result, because a training can resume from any update."""
+        """Save if `seconds` have passed. When it saves does not affect the result, because a training can resume from any
+        update."""
         if time.monotonic() - self.last >= self.seconds:
             self.now()
 
     def now(self) -> None:
-        """Save."""
+        """Save now."""
         if jobs.rank() == 0:
             self.save()
         self.last = time.monotonic()
@@ -304,8 +305,8 @@ def _end_epoch(position: Position, flatness: Flatness, scores: Mapping[str, floa
 
 
 def _row(epoch: int, updates: int, training_loss: float | None, scores: Mapping[str, float]) -> dict[str, Any]:
-    """One row of the history: the losses after an epoch. If nothing is trained, the only row is for epoch 0, without a training
-    loss."""
+    """Return a row of the history: the losses after an epoch. If nothing is trained, the only row is for epoch 0, without a
+    training loss."""
     validation = {f"validation_{name}": value for name, value in scores.items()}
     return {"epoch": epoch, "updates": updates, "training_loss": training_loss, **validation}
 

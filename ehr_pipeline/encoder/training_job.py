@@ -1,4 +1,4 @@
-"""The description of a training (see `encoder.train`)."""
+"""Describe a training (see `encoder.train`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,4 +27,4 @@ class TrainingJob(Job):
     start: Path | None = None
     """Folder of a checkpoint to begin with (see `encoder.initial_weights`); without it the weights are random."""
     notes_patients: bool = False
-    """Whether to write `PATIENTS`."""
+    """Whether to write the file `PATIENTS`."""

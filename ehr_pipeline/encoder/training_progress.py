@@ -15,8 +15,8 @@ REPORT_SECONDS = 8.0
 
 
 class Reporter:
-    """Writes into `folder`, on the first process only. At the start, it removes the lines of `progress.jsonl` that come after
-    `position`."""
+    """Writes log lines, `progress.jsonl` and TensorBoard curves. Files go into `folder`, from the first process only. At the start,
+    lines of `progress.jsonl` later than `position` are removed."""
 
     def __init__(self, folder: Path, steps: int, position: Position):
         self.folder, self.steps = folder, steps

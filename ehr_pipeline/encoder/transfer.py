@@ -24,9 +24,9 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 
 def begin(folder: Path, vocabulary: Vocabulary, settings: EncoderSettings, out: Path) -> Facts:
-    """Write a checkpoint with this study's vocabulary to the folder `out`, unless it already exists there. Returns the facts.
+    """Write a checkpoint with this study's vocabulary to the folder `out`, unless it is already there. Return facts on the overlap.
 
-    Raises InputError as `shape_check.look` does, and also when no concept is in both vocabularies. Raises UserError for a damaged
+    Raises InputError as `shape_check.look` does, and also if no concept is in both vocabularies. Raises UserError for a damaged
     checkpoint.
     """
     if (made := Facts.of(out)) is not None:  # by an earlier run, which was interrupted
@@ -64,8 +64,8 @@ def carried(
     known: NDArray[np.int64],
     settings: EncoderSettings,
 ) -> tuple[StockWeights, float]:
-    """Return a model for this study's vocabulary with the other study's weights, and which share of the variance of learned vectors
-    names explain.
+    """Return a model for this study's vocabulary with the other study's weights, and the share of the variance of learned vectors
+    that names explain.
 
     `known` (n,) has the other study's token id of each concept of this study; -1 for a concept that the other study does not have.
     """
@@ -93,8 +93,8 @@ def carried(
 def _unknown(
     rows: NDArray[np.float64], theirs: Vocabulary, new: list[str], unknown: str
 ) -> tuple[NDArray[np.float64], float]:
-    """Rows (n, D + 1) of vector and bias for concepts with the names `new`, predicted from the learned rows (m, D + 1) of `theirs`;
-    and which share of the variance of learned rows names explain."""
+    """Predict rows (n, D + 1), each a vector and a bias, for concepts with the names `new` from the learned rows (m, D + 1) of
+    `theirs`. Also return the share of the variance of learned rows that names explain."""
     if unknown == "mean" or not new:
         return np.tile(rows.mean(0), (len(new), 1)), 0.0
     # Sorted by name and id, so that the order of the vocabularies does not matter.

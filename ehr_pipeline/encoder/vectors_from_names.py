@@ -17,7 +17,7 @@ PIECES, WIDTH = (3, 5), 256
 """Shortest and longest piece of a name, in characters; and largest number of directions of the SVD."""
 PENALTIES = tuple(10.0**power for power in range(-3, 6))
 FEWEST = 20
-"""Least number of learned concepts for a regression on names."""
+"""Smallest number of learned concepts for a regression on names."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Predicted:
 
 
 def vectors(names: Sequence[str]) -> NDArray[np.float64]:
-    """Vectors (n, d) of names, d at most WIDTH: names that share pieces are near each other, and equal names have equal vectors."""
+    """Return vectors (n, d) of names, d at most WIDTH: names that share pieces are near each other, and equal names have equal
+    vectors."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -1,14 +1,14 @@
-"""Where the chain's work runs: this machine, a Ray cluster, Slurm, or Kubernetes. These systems, not this package, start and place
-processes.
+"""Where the pipeline's work runs: this machine, a Ray cluster, Slurm, or Kubernetes. These systems, not this package, start and
+place processes.
 
 The process of a run hands two kinds of work to an engine. Both are pure functions of files and settings on shared storage:
 
     spread(function, jobs, workers, what)    apply the same function to every bucket
     launch(job)                              run a heavy job (training, embedding) of several processes that communicate
 
-So one setting, `launcher.backend`, moves the whole chain to other machines, and the data files stay the same. To add an engine,
-write a module with a class that implements `base.Engine` or derives from `scheduler.Scheduler`. Add its settings to `settings.py`,
-and a line to `ENGINES`.
+So one setting, `launcher.backend`, moves all work to other machines, and the data files stay the same. To add an engine, write a
+module with a class that implements `base.Engine` or derives from `scheduler.Scheduler`, and add a line to `ENGINES`. In
+`settings.py`, add its settings class, a field of this class to `LauncherSettings`, and its name to the values of `backend`.
 """
 
 import importlib

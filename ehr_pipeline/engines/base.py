@@ -15,13 +15,13 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """A place where work runs. Its methods return when the work is done; if they are interrupted, they end the work."""
+    """A place where work runs. `spread` and `launch` return when the work is done; if they are interrupted, they end the work."""
 
     def check(self) -> None:
-        """Check whether work could be sent, without starting any. Raises UserError that says what is missing."""
+        """Check whether work could be sent, without starting any. Raises UserError with what is missing."""
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
-        """Apply a pure function of files and settings to every job. Returns results in job order. Raises UserError."""
+        """Apply a pure function of files and settings to every job. Return results in the order of the jobs. Raises UserError."""
 
     def launch(self, job: jobs.Job) -> None:
         """Run a heavy job on `launcher.processes` processes. Raises UserError."""

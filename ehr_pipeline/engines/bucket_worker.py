@@ -1,5 +1,5 @@
-"""Pack work on buckets into a folder that other machines can read, and run a worker that does its share of the jobs:
-`python -m ehr_pipeline.engines.bucket_worker FOLDER TASK TASKS`.
+"""Pack work on buckets into a folder that other machines can read, and run a worker that does its share of the jobs: `python -m
+ehr_pipeline.engines.bucket_worker FOLDER TASK TASKS`.
 
     <folder>/work.json        versions of the software, the name of the function, and its jobs
     <folder>/results/N        the result of job N; if it exists, the job is done, and a restarted task skips it

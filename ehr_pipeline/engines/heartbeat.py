@@ -1,7 +1,9 @@
-"""End a Slurm job whose sender is gone: `python -m ehr_pipeline.engines.heartbeat FOLDER SECONDS`, in the job's script.
+"""End a Slurm job if the process that sent it is gone: `python -m ehr_pipeline.engines.heartbeat FOLDER SECONDS`, in the job's
+script.
 
 While the sender lives, it increments a counter in a file of the folder. Only this machine's clock measures how long the counter has
-not changed, so clocks may differ between machines. In Kubernetes, `engines.pod` reads the same file. Standard library only.
+not changed, so clocks may differ between machines. In Kubernetes, `engines.pod` reads the same file. Uses the standard library
+only.
 """
 
 import itertools
@@ -40,7 +42,7 @@ class Watch:
         """Seconds between two checks."""
 
     def lapsed(self) -> bool:
-        """Whether the counter has not changed for too long. If so, print a line, and mark the folder if it still exists."""
+        """Return whether the counter has not changed for too long. If so, print a line, and mark the folder if it still exists."""
         try:
             count = (self._folder / COUNT).read_text(encoding="ascii")
         except OSError:

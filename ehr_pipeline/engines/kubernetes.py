@@ -1,7 +1,7 @@
-"""Kubernetes: runs buckets as an indexed Job, and heavy jobs as a Job of one or more pods under torchrun; makes the manifests.
+"""Kubernetes: run buckets as an indexed Job, and heavy jobs as a Job of one or more pods under torchrun; write the manifests.
 
 The Job controller restarts pods that died, at most `launcher.restarts` times, not counting pods that were preempted or whose node
-was drained. So a Job is submitted again only when its pods ended because they believed that this process was gone.
+was drained. So a Job is submitted again only if its pods ended because they believed that this process was gone.
 """
 
 import logging
@@ -75,7 +75,7 @@ class Kubernetes(Scheduler):
         return self.cluster.delete(job, wait=True)
 
     def is_gone(self, job: str) -> bool:
-        """Whether a Job no longer exists."""
+        """Return whether a Job no longer exists."""
         return not self.cluster.is_there(job)
 
     def tidy(self, job: str) -> None:
@@ -95,7 +95,8 @@ class Kubernetes(Scheduler):
 
     @property
     def threads(self) -> int:
-        """CPU threads of each process of a job: a pod sees all cores of its node, but may use only those it requested."""
+        """Return the CPU threads of each process of a job: a pod sees all cores of its node, but may use only those it
+        requested."""
         return self.settings.threads or max(1, int(self.section.job_cpus))
 
     def refuse_other_place(self) -> None:
@@ -149,7 +150,7 @@ class Kubernetes(Scheduler):
             what=f"{module} on {self.settings.processes} processes under torchrun, in {nodes} pod(s).",
             tasks=nodes if nodes > 1 else 0,
             nodes=nodes,
-            # A pod that dies may take the others with it.
+            # A pod that dies may make the others fail, too.
             restarts=restarts * nodes,
             command=["python", "-m", *torchrun, *options, "-m", module, "--job", _word(folder / job_folder.JOB)],
             environment={"OMP_NUM_THREADS": str(self.threads), **ENVIRONMENT},

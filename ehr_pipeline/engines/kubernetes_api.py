@@ -18,7 +18,7 @@ TIMEOUT = (10.0, 60.0)  # seconds to connect, and to wait for an answer
 IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 OF_JOB = "batch.kubernetes.io/job-name"
 LINES = 15
-# Reasons why a container does not start, and never will unless somebody fixes the cause.
+# Reasons why a container does not start, and will not until somebody fixes the cause.
 WILL_NOT_START = {
     *("CreateContainerConfigError", "CreateContainerError", "RunContainerError"),
     *("ErrImageNeverPull", "ErrImagePull", "ImageInspectError", "ImagePullBackOff", "InvalidImageName"),
@@ -157,9 +157,9 @@ class Cluster:
         return "\n".join(lines)
 
     def delete(self, job: str, wait: bool = False) -> bool:
-        """Remove a Job with its pods. Returns True if the cluster accepted the request or no longer had the Job.
+        """Remove a Job with its pods. Return True if the cluster accepted the request or no longer had the Job.
 
-        With `wait`, the Job exists until its pods have ended, so that `is_there` tells when they have ended.
+        With `wait`, the Job stays until its pods have ended, so `is_there` shows when they have.
         """
         try:
             policy = "Foreground" if wait else "Background"
@@ -171,7 +171,7 @@ class Cluster:
         return True
 
     def is_there(self, job: str) -> bool:
-        """Whether a Job still exists; True also when the cluster does not answer."""
+        """Return whether a Job still exists; True also if the cluster does not answer."""
         try:
             _ask(self._jobs.read_namespaced_job, job, self.namespace)
         except Refusal as refusal:

@@ -1,4 +1,4 @@
-"""Ray: runs buckets as Ray Core tasks, and heavy jobs as actors of a placement group with the same plain-torch loop.
+"""Ray: run buckets as Ray Core tasks, and heavy jobs as actors of a placement group, in which each runs the usual torch code.
 
 Ray Core is used directly, not through dagster-ray. The process of the run is the driver, so its death ends everything that it
 started, and Dagster is not needed. Each piece of work connects and disconnects, so nothing stays in the cluster's memory.
@@ -204,7 +204,7 @@ class Rank:
     """One process of a heavy job, on a worker."""
 
     def host(self) -> str:
-        """Return the name of its machine."""
+        """Return the name of the process's machine."""
         return os.uname().nodename
 
     def meeting_place(self) -> tuple[str, int]:

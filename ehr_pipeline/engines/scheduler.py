@@ -43,7 +43,7 @@ class State:
     stuck: str = ""
     """Why the job would wait forever, as a sentence that says what to do; empty otherwise."""
     ended: Literal["", "well", "badly", "blameless", "removed"] = ""
-    """'' until the job has ended; 'blameless' if it ended through no fault of its own, 'removed' if somebody cancelled it."""
+    """'' until the job has ended; 'blameless' if it ended through no fault of its work, 'removed' if somebody cancelled it."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Scheduler(ABC):
     restarts: int
     """How often work is submitted again after it failed."""
     continues: int
-    """How often work is submitted again after it ended through no fault of its own."""
+    """How often work is submitted again after it ended through no fault of its own, such as a lost node."""
     patience: float
     """Seconds after which work that would wait forever is given up."""
 
@@ -117,7 +117,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def is_gone(self, job: str) -> bool:
-        """Whether the processes of a cancelled job have ended, according to the scheduler."""
+        """Return whether the processes of a cancelled job have ended, according to the scheduler."""
 
     @abstractmethod
     def why(self, job: str, state: State, folder: Path) -> str:
@@ -193,7 +193,7 @@ class Scheduler(ABC):
                 self.tidy(job)
 
     def _see_through(self, work: _Work) -> None:
-        """Submit the work, and its unfinished tasks again, until all are done. Raises UserError when retrying is useless."""
+        """Submit the work, and its unfinished tasks again, until all are done. Raises UserError if submitting again cannot help."""
         restarts, continues = self.restarts, self.continues
         while numbers := work.left():
             job, state = self._once(work, numbers)

@@ -1,4 +1,4 @@
-"""Settings of the launcher: where the work of the chain runs. No setting here changes a result."""
+"""Settings of the launcher: where the pipeline's work runs. No setting here changes a result."""
 
 import re
 from collections.abc import Iterator
@@ -147,7 +147,7 @@ class KubernetesSettings:
 
 @settings
 class LauncherSettings:
-    """Where the chain's work runs. The resulting data files are the same everywhere."""
+    """Where the pipeline's work runs. The resulting data files are the same everywhere."""
 
     backend: Literal["processes", "inline", "ray", "slurm", "kubernetes"] = option(
         "'processes': this machine, with heavy jobs on all its GPUs or CPU cores, several processes under torchrun; 'inline': this"

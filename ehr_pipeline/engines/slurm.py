@@ -1,4 +1,4 @@
-"""Slurm: runs buckets as tasks of an array job, and heavy jobs under torchrun on one or more nodes.
+"""Slurm: run buckets as tasks of an array job, and heavy jobs under torchrun on one or more nodes.
 
 It calls `sbatch`, `squeue` and `scancel`. Slurm starts, places, kills and requeues jobs; the module `scheduler` decides whether a
 job that ended is submitted again.
@@ -21,10 +21,10 @@ _log = logging.getLogger("ehr_pipeline")
 OURS = Path(__file__).with_name("job.sh.j2")
 TIMEOUT = 120.0  # seconds; when the scheduler does not answer, each command itself retries for a while
 CONTINUED = {"TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
-"""Final states that are not the fault of the work."""
+"""Final states for which the work is not to blame."""
 ENDED = CONTINUED | {"CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "OUT_OF_MEMORY", "REVOKED"}
 """States of a job that has ended for good."""
-# Reasons for which a job would wait forever: the site has nothing that could run it, or does not permit this user.
+# Reasons for which a job would wait forever: the site has no machine that could run it, or does not permit this user.
 NEVER = ("PartitionConfig", "PartitionTimeLimit", "BadConstraints", "InvalidAccount", "InvalidQOS")
 States = Counter[tuple[str, str]]
 """Number of elements of a job by (state, reason)."""
@@ -125,7 +125,7 @@ class Slurm(Scheduler):
         return True
 
     def is_gone(self, job: str) -> bool:
-        """Whether all elements of a job have ended."""
+        """Return whether all elements of a job have ended."""
         found = states(job)
         return found is not None and all(state in ENDED for state, _ in found)
 
@@ -164,7 +164,7 @@ def ranges(numbers: list[int]) -> str:
 
 
 def will_never_run(reason: str) -> bool:
-    """Whether a job that waits for this reason would wait forever."""
+    """Return whether a job that waits for this reason would wait forever."""
     return reason in NEVER or reason.endswith(("PerJob", "PerJobLimit"))
 
 

@@ -1,4 +1,4 @@
-"""One machine with all its GPUs or CPU cores: runs jobs in subprocesses, several of them under `torchrun`, and logs their lines."""
+"""Run heavy jobs on all GPUs or CPU cores of this machine, as subprocesses (several under `torchrun`), and log their lines."""
 
 import os
 import signal
@@ -16,8 +16,8 @@ from ehr_pipeline.work.threads import cores
 LOOK = 0.5  # seconds between two checks of the log
 ENDING = 60.0  # seconds that a job has to end after a cancellation; torchrun kills its own processes after 30
 ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-"""Environment of torchrun and its processes on every machine. Without the second variable, restarted processes would read the
-addresses of dead ones from a store that outlives them, and fail to connect (github.com/pytorch/pytorch/issues/135712)."""
+"""Environment of torchrun and its processes on every machine. The second variable prevents restarted processes from reading the
+addresses of dead ones, from a store that outlives them, and failing to connect (github.com/pytorch/pytorch/issues/135712)."""
 
 
 class Torchrun(ThisMachine):

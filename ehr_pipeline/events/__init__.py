@@ -1,4 +1,4 @@
-"""From typed records to mapped events: each code becomes a UMLS concept or a concept of its own, or is counted as lost."""
+"""Stage `mapped_events`: each recorded code becomes a UMLS concept or a concept of its own, or is counted as lost."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, Score, ShareOf, Things
 from ehr_pipeline.tables.asset_names import MAPPED_EVENTS

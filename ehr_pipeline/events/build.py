@@ -1,12 +1,11 @@
-"""Build `mapped_events`: the records of all extracts, mapped to concepts, one shard per bucket, sorted by patient, date,
-concept.
+"""Build `mapped_events`: the records of all extracts, mapped to concepts, one shard per bucket, sorted by patient, date, concept.
 
 For each bucket, the artifact holds three shards (Arrow): the events in `events/`, and in `concepts/` and `codes/` how often each
 concept and each code occurs, and in how many patients. It also holds `mapping.csv` (every code with its concept, step, events and
 patients), `unmapped.csv` (the lost codes, most frequent first) and `coverage.json`.
 
-If several extracts hold the same event (patient, date, code), it is kept as often as in the extract that has it most often. So
-an extract that was delivered twice, or that overlaps with another extract, adds no duplicates.
+If several extracts hold the same event (patient, date, code), the number kept is that of the extract with the most copies. So an
+extract that was delivered twice, or that overlaps with another, adds no duplicates.
 """
 
 import hashlib
@@ -38,12 +37,12 @@ from ehr_pipeline.terminology import omop, rrf
 from ehr_pipeline.work.buckets import Spread, map_buckets, read_once
 
 FILE = "file "
-"""Prefix of the names of those inputs of the artifact that are terminology files."""
+"""Prefix of the names of the artifact's inputs that are terminology files."""
 
 
 @dataclass(frozen=True)
 class MappingJob:
-    """What the work on one bucket needs: its shards in all extracts, the hashes of their bytes, and the mapping."""
+    """The inputs of the work on one bucket: its shards in all extracts, the hashes of their bytes, and the mapping."""
 
     name: str
     shards: tuple[Path, ...]
@@ -59,7 +58,7 @@ class MappingJob:
 
 
 def inputs(settings: EventsSettings) -> list[Path]:
-    """The large files that the stage reads in addition to the records."""
+    """Return the large files that the stage reads in addition to the records."""
     tables = [*settings.dictionaries.values(), *settings.migrations.values()]
     releases = (*settings.descriptions, *settings.associations, *settings.relationships, *settings.names)
     vocabulary = omop.files(Path(settings.omop_vocabulary)).values() if settings.omop_vocabulary else ()
@@ -68,7 +67,7 @@ def inputs(settings: EventsSettings) -> list[Path]:
 
 
 def states(files: Watched) -> dict[str, str]:
-    """The states of the terminology files, as inputs of the artifact."""
+    """Return the states of the terminology files, as inputs of the artifact."""
     return {f"{FILE}{number}": state for number, state in enumerate(files.hashes())}
 
 
@@ -79,7 +78,7 @@ def build(
     previous: Artifact | None = None,
     spread: Spread = map_buckets,
 ) -> Counts:
-    """Map the records of all extracts into `out`. Returns row counts and coverage. Raises InputError when nothing maps.
+    """Map the records of all extracts into `out`. Return row counts and coverage. Raises InputError if no event gets a concept.
 
     Buckets that have not changed since the artifact `previous` are linked from it.
     """
@@ -124,7 +123,7 @@ def build(
 
 
 def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
-    """The message when no event has a concept: why, and which settings to change."""
+    """Return the message for the case that no event has a concept: why, and which settings to change."""
     kinds = {name: row["events"] for name, row in report["by_namespace"].items() if row["events"]}
     listed = ", ".join(f"{name} {count_text(events)}" for name, events in kinds.items())
     if settings.mrconso:
@@ -154,7 +153,7 @@ def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
 
 
 def _summed(jobs: list[MappingJob], size: int) -> NDArray[np.int64]:
-    """The numbers of events and of patients (2, size) of each code of the mapping, over all buckets."""
+    """Return the numbers of events and of patients (2, size) of each code of the mapping, over all buckets."""
     total = np.zeros((2, size), np.int64)
     for job in jobs:
         place, events, patients = np.load(job.counted)
@@ -171,11 +170,11 @@ class _Lookup:
     codes: pa.Array
     places: codes.Places
     concept_of_code: NDArray[np.int32]
-    """For each code an index into `concepts`, or -1 when it has no concept."""
+    """For each code an index into `concepts`, or -1 if it has no concept."""
     concepts: pa.Array
     """The distinct concepts, sorted."""
     hashes: NDArray[np.uint64]
-    """Hashes of `concepts`, followed by a 0, which the index -1 of codes without a concept selects."""
+    """Hashes of `concepts`, followed by a 0, to which the index -1 (no concept) leads."""
 
 
 @read_once()

@@ -1,4 +1,4 @@
-"""Find the codes of a shard in the list of all codes."""
+"""Find the positions of a shard's codes in the list of all codes."""
 
 import numpy as np
 import polars as pl
@@ -20,7 +20,7 @@ class Places:
         self._others = {series[place]: place for place in others}
 
     def of(self, codes: pa.Array) -> NDArray[np.int64]:
-        """The positions (n,) of codes (n,) in the list. All codes must be in the list."""
+        """Return the positions (n,) of codes (n,) in the list. All codes must be in the list."""
         series = pl.Series(codes.cast(pa.string()))
         number, is_plain = plain_numbers.numbers(series)
         found = np.empty(len(series), np.int64)

@@ -1,4 +1,4 @@
-"""How often each concept or code occurs, in events, visits (patient and day) and patients: in one bucket and in all."""
+"""Count how often each concept or code occurs, in events, visits (patient and day) and patients: in one bucket and in all."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
 def of_codes(patient: NDArray[np.int32], code: NDArray[np.int32], size: int) -> NDArray[np.int64]:
     """Count events and patients (2, size) by code. The events (n,) are grouped by patient; codes are below `size`.
 
-    Each patient is in exactly one bucket, so the patients of all buckets can be added up.
+    Each patient is in exactly one bucket, so the numbers of patients in all buckets can be added up.
     """
     counts = np.zeros((size, 3), np.int64)
     counts[:, 2] = -1

@@ -1,4 +1,4 @@
-"""How much of the records the mapping keeps: in events and in codes, by namespace and by step."""
+"""Measure how much of the records the mapping keeps: in events and in codes, by namespace and by step."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from ehr_pipeline.terminology import snomed
 
 FILE = "coverage.json"
 FEWEST_ALIKE = 2
-"""If fewer codes of a system than this look like SNOMED ids, the similarity is taken for chance."""
+"""If fewer codes of a system than this look like SNOMED ids, the likeness counts as chance."""
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -22,11 +22,11 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def report(mapping: pl.DataFrame) -> dict[str, Any]:
-    """Coverage of a mapping table that has a column `events`.
+    """Return the coverage of a mapping table that has a column `events`.
 
-    Returns the numbers of events and codes (all, mapped, and kept as concepts of their own) and the mapped shares, in
-    total and by namespace; and events and codes by step. A code that is kept counts as neither lost nor mapped, since
-    no other code shares its concept.
+    The result has the numbers of events and codes (all, mapped, and kept as concepts of their own) and the mapped shares, in total
+    and by namespace; and events and codes by step. A code that is kept counts as neither lost nor mapped, since no other code
+    shares its concept.
     """
     kept = (pl.col("step") == "kept").fill_null(value=False)
     mapped = pl.col("concept").is_not_null() & ~kept
@@ -56,10 +56,10 @@ def report(mapping: pl.DataFrame) -> dict[str, Any]:
 
 
 def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
-    """The recorded code systems other than SNOMED, each with its counts.
+    """Return the recorded code systems other than SNOMED, each with its counts.
 
-    The counts are: `events`, how many of these were `translated` to SNOMED, the number of `codes`, and how many of
-    these look like a SNOMED concept id with a right check digit (`like_snomed`).
+    The counts are: `events`, how many of these were `translated` to SNOMED, the number of `codes`, and how many of these look like
+    a SNOMED concept id with a right check digit (`like_snomed`).
     """
     parts = (
         mapping["code"].str.extract_groups(r"^([^:]+):(.*)$").struct.rename_fields(["system", "own"]).struct.unnest()
@@ -79,12 +79,12 @@ def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def are_snomed(row: dict[str, int]) -> bool:
-    """Whether a system's codes are probably SNOMED ids. By chance, two in a thousand other numbers look like SNOMED ids."""
+    """Return whether a system's codes are probably SNOMED ids. By chance, two in a thousand other numbers look like SNOMED ids."""
     return row["like_snomed"] >= FEWEST_ALIKE and 2 * row["like_snomed"] >= row["codes"]
 
 
 def _ladder(steps: dict[str, dict[str, Any]], events: int) -> Iterator[dict[str, Any]]:
-    """Yield what each step mapped, in the order of the ladder, and the share of events mapped or kept so far."""
+    """Yield what each step mapped, in the order of the steps, and the share of events mapped or kept so far."""
     mapped = 0
     for step in LADDER:
         if step in steps:
@@ -100,7 +100,7 @@ def _shares(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def lost_events(mapping: pl.DataFrame) -> dict[str, int]:
-    """The numbers of events without a concept, by the namespace of their code."""
+    """Return the numbers of events without a concept, by the namespace of their code."""
     lost = (
         mapping.filter(pl.col("concept").is_null(), pl.col("events") > 0)
         .group_by("namespace")
@@ -110,6 +110,6 @@ def lost_events(mapping: pl.DataFrame) -> dict[str, int]:
 
 
 def most_frequent_lost(mapping: pl.DataFrame, count: int) -> pl.DataFrame:
-    """The codes whose loss costs the most events (code, namespace, events)."""
+    """Return the lost codes with the most events (code, namespace, events)."""
     lost = mapping.filter(pl.col("concept").is_null(), pl.col("events") > 0)
     return lost.sort("events", "code", descending=[True, False]).head(count).select("code", "namespace", "events")

@@ -1,7 +1,6 @@
-"""Map distinct codes to concepts, in one table that a clinician can review, with one concept for each code.
+"""Map distinct codes to concepts, in one table that a clinician can review, with at most one concept for each code.
 
-The steps form a ladder: the first step that succeeds maps a code. Overrides come first, because otherwise they could correct
-nothing.
+The steps form a ladder: the first step that succeeds maps a code. Overrides come first, so that they can correct all other steps.
 
 1. `override`: the user's own table holds the code.
 2. `current`, `obsolete` and two kinds of suppressed: MRCONSO has an atom for the code; its SUPPRESS decides which of the four.
@@ -60,7 +59,7 @@ def map_translated(translated: pl.DataFrame, atoms: pl.DataFrame, settings: Even
         .when(pl.col("snomed") == "")
         .then(pl.lit("not_in_dictionary"))
         .otherwise("namespace"),
-        # A wrong check digit means that the code was mistyped: an atom that happens to have this code is not the intended one.
+        # A wrong check digit means that the code was mistyped: if an atom happens to have this code, it is not the intended one.
         target=pl.when(pl.col("kind") == "concept").then(pl.col("snomed")),
         distance=pl.lit(0, pl.Int64),
     ).drop("system", "token", "label", "also")
@@ -94,7 +93,7 @@ def map_translated(translated: pl.DataFrame, atoms: pl.DataFrame, settings: Even
 def _step(
     table: pl.DataFrame, best: pl.DataFrame, step: str, source: str, targets: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Look up the codes that have no concept yet by the step's `targets` (source, target, distance).
+    """Look up the codes that have no concept yet in the step's `targets` (source, target, distance).
 
     The step is recorded for the codes that get a concept by it.
     """
@@ -200,7 +199,7 @@ def _replacements(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSetti
 
 
 def _ancestors(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame | None:
-    """The nearest mapped ancestors. Retired concepts have no parents, so their replacements count as steps too."""
+    """Return the nearest mapped ancestors. Retired concepts have no parents, so their replacements count as steps too."""
     if not settings.relationships or not settings.ancestor_depth:
         return None
     edges = [rf2.parents(settings.relationships)]
@@ -210,7 +209,7 @@ def _ancestors(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSettings
 
 
 def _best_atoms(atoms: pl.DataFrame) -> pl.DataFrame:
-    """One row for each code: its concept, the best atom's name, the step, and the concepts that were not chosen."""
+    """Return one row for each code: its concept, the best atom's name, the step, and the concepts that were not chosen."""
     best = atoms.unique("code", keep="first", maintain_order=True)
     others = (
         atoms.select("code", "cui")

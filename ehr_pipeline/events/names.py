@@ -1,4 +1,4 @@
-"""Tables with names of codes, for codes that are kept as concepts of their own."""
+"""Read tables with names of codes, for codes that are kept as concepts of their own."""
 
 import gzip
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ SETTING = "events.names"
 CODE, NAMES = "code", ("description", "name", "term", "label")
 """The column of the code, and columns that may hold the name, in this order, in upper or lower case."""
 MOST = 0.5
-"""Share of a code's rows that have its name."""
+"""The smallest share of a code's rows in which its name must occur."""
 
 
 def look_up(table: pl.DataFrame, paths: Sequence[str]) -> pl.Series:
@@ -43,7 +43,7 @@ def look(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a file is a table with names."""
+    """Return whether a file is a table with names."""
     try:
         return path.is_file() and look(path)
     except InputError:
@@ -51,7 +51,7 @@ def is_there(path: Path) -> bool:
 
 
 def _read(path: Path) -> pl.DataFrame:
-    """The names of a table (code, name), without codes that have none.
+    """Return the names in a table (code, name), without codes that have none.
 
     If a code has several names, it gets the most frequent one, provided that at least half of the code's rows have it. Otherwise it
     gets none, since the column seems to hold remarks, which may say something about patients.
@@ -67,7 +67,7 @@ def _read(path: Path) -> pl.DataFrame:
 
 
 def _scan(path: Path) -> pl.LazyFrame:
-    """A table: code and name, as texts."""
+    """Open a table lazily: code and name, as texts."""
     if not path.is_file():
         raise InputError(f"{named(path, SETTING)}: there is no such file.{beside(path)}")
     with reading(path, SETTING):
@@ -89,7 +89,7 @@ def _scan(path: Path) -> pl.LazyFrame:
 
 
 def _delimiter(path: Path) -> str:
-    """The mark that divides the header into the most columns."""
+    """Return the delimiter that divides the header into the most columns."""
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
             header = stream.readline(1 << 16)

@@ -1,4 +1,4 @@
-"""Drawing of the picture that shows mapped events."""
+"""Draw the picture of mapped events."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from ehr_pipeline.store.artifacts import Artifact
 
 
 def draw(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """Draw code coverage to a file. Returns what the picture shows, in words."""
+    """Draw code coverage to a file. Return a description of the picture."""
     data_stages.coverage(path, coverage.read(artifact.path)["by_namespace"], naming.below)
     return "code coverage"

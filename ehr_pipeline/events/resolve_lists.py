@@ -1,8 +1,9 @@
-"""Resolve concept lists: each code of a list is mapped by the mapping ladder, whether or not an extract holds the code.
+"""Resolve concept lists: each code of a list gets the concept that the mapping ladder gives it, whether or not an extract holds the
+code.
 
-So a list finds the same patients whether a current code, a retired code, or a description id was recorded. To do this, the
-ladder's files are read again. They must be the files with which the events were mapped, so every artifact made from a list has
-the ladder as an input.
+So a list finds the same patients whether a current code, a retired code, or a description id was recorded. To do this, the ladder's
+files are read again. They must be the files with which the events were mapped, so every artifact made from a list has the ladder as
+an input.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,18 +27,18 @@ from ehr_pipeline.typed_settings import identity
 
 @dataclass(frozen=True)
 class Ladder:
-    """Everything that decides which concept a code gets: the settings of the mapping, and the files that they name."""
+    """Everything that determines which concept a code gets: the settings of the mapping, and the files that they name."""
 
     settings: EventsSettings
     mapped: Artifact
     """The current `mapped_events`."""
 
     def inputs(self) -> dict[str, str]:
-        """The ladder with which the events were mapped, as an input of artifacts made from a list. Reads no file."""
+        """Return the ladder with which the events were mapped, as an input of artifacts made from a list. Reads no file."""
         return {"ladder": hash_of([self.mapped.manifest["version"], *self._used()])}
 
     def _used(self) -> tuple[Any, dict[str, str]]:
-        """The settings and the file states with which the events were mapped."""
+        """Return the settings and the file states with which the events were mapped."""
         files = {name: state for name, state in self.mapped.manifest["inputs"].items() if name.startswith(build.FILE)}
         return self.mapped.manifest["settings"], files
 
@@ -66,7 +67,7 @@ class Resolved:
 
     @property
     def concepts(self) -> frozenset[str]:
-        """The concepts that the row stands for: its CUI, and the concept of its code."""
+        """Return the concepts that the row stands for: its CUI, and the concept of its code."""
         return frozenset({self.row.cui, self.mapped} - {""})
 
 
@@ -84,12 +85,12 @@ def resolve(lists: Mapping[str, Path], settings: EventsSettings) -> dict[str, Ro
 
 
 def concepts(rows: Iterable[Resolved]) -> frozenset[str]:
-    """All concepts that a list stands for."""
+    """Return all concepts that a list stands for."""
     return frozenset[str]().union(*(row.concepts for row in rows))
 
 
 def facts(rows: Rows) -> dict[str, int]:
-    """The numbers of rows of a list, of the concepts they stand for, and of rows that stand for no concept."""
+    """Return the numbers of rows of a list, of the concepts they stand for, and of rows that stand for no concept."""
     return {
         "codes": len(rows),
         "concepts": len(concepts(rows)),
@@ -98,7 +99,7 @@ def facts(rows: Rows) -> dict[str, int]:
 
 
 def problems(rows: Iterable[ListedConcept], settings: EventsSettings, systems: Sequence[str] = ()) -> list[str]:
-    """Which rows of a list can match nothing under these settings, whatever the files hold: one text per reason.
+    """Return which rows of a list can match nothing under these settings, whatever the files hold: one text per reason.
 
     `systems` are the code systems of the event files, as far as they are known.
     """
@@ -124,7 +125,7 @@ def problems(rows: Iterable[ListedConcept], settings: EventsSettings, systems: S
 
 
 def _lines(rows: list[ListedConcept]) -> str:
-    """The line numbers of rows, as words for a message."""
+    """Return the line numbers of rows, as words for a message."""
     lines = [str(row.line) for row in rows]
     more = f" and {len(lines) - code_lists.SHOWN} more" if len(lines) > code_lists.SHOWN else ""
     return f"line{'s' if len(lines) > 1 else ''} {', '.join(lines[: code_lists.SHOWN])}{more}"

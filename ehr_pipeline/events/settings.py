@@ -50,7 +50,7 @@ class EventsSettings:
     )
     source: str = option("Source vocabulary (SAB) whose rows of MRCONSO are read.", "SNOMEDCT_US")
     mrsab: str = option(
-        "MRSAB.RRF of the UMLS. With it, the report names the version of the source vocabulary.", "", role="input"
+        "MRSAB.RRF of the UMLS. If given, the report names the version of the source vocabulary.", "", role="input"
     )
     suppress: tuple[str, ...] = option(
         "Values of SUPPRESS to accept, in order of preference: N is current, O is obsolete (retired concepts).",
@@ -134,7 +134,7 @@ class EventsSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         for name, table in self.dictionaries.items():
             chain = [name]
             while table.then:

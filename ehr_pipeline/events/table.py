@@ -1,4 +1,4 @@
-"""The mapping table (`mapping.csv`), as later stages read it."""
+"""Read and write the mapping table (`mapping.csv`), which later stages use."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,11 +52,11 @@ class Mapping:
 
     @cached_property
     def mapped(self) -> pl.DataFrame:
-        """The codes that have a concept."""
+        """Return the codes that have a concept."""
         return self.table.filter(pl.col("concept").is_not_null())
 
     def concept_of_code(self) -> dict[str, str]:
-        """The concept of each mapped SNOMED code of the extracts. (For concept lists, see `resolve_lists`.)"""
+        """Return the concept of each mapped SNOMED code of the extracts. (For concept lists, see `resolve_lists`.)"""
         return dict(self.mapped.select("snomed", "concept").iter_rows())
 
 

@@ -1,4 +1,5 @@
-"""Translate codes of other systems to SNOMED, by the user's dictionaries or OMOP's vocabulary; others keep their names."""
+"""Translate codes of other systems to SNOMED, by the user's dictionaries or OMOP's vocabulary; codes without a translation keep
+theirs."""
 
 from pathlib import Path
 
@@ -22,7 +23,7 @@ NO_ROWS = ("empty_line", "repeated_header")
 
 
 def translated_systems(settings: EventsSettings) -> frozenset[str]:
-    """The code systems for which the study has a table."""
+    """Return the code systems for which the study has a table."""
     omops = [omop.CODE_SYSTEM] if settings.omop_vocabulary else []
     return frozenset([*settings.dictionaries, *omops])
 
@@ -76,7 +77,7 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
 
 def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
-    """Return a dictionary (code, snomed, name, others) after its `then` tables were applied.
+    """Return a dictionary (code, snomed, name, others) after applying the tables that its `then` settings name.
 
     A code that the next table lacks keeps its translation.
     """
@@ -96,7 +97,7 @@ def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
 
 
 def names(settings: EventsSettings) -> pl.DataFrame:
-    """The names in the dictionaries. Columns: code, name.
+    """Return the names in the dictionaries. Columns: code, name.
 
     The code is SNOMED's, or system:code if the dictionary does not translate it.
     """
@@ -110,7 +111,7 @@ def names(settings: EventsSettings) -> pl.DataFrame:
 
 
 def code_of_concept(system: str, code: str) -> pl.Expr:
-    """The code that records and lists hold for an OMOP concept: SNOMED's own code, or system:code.
+    """Return the code by which records and lists name an OMOP concept: SNOMED's own code, or system:code.
 
     `system` and `code` name the columns with the vocabulary and the code of the concept.
     """
@@ -119,7 +120,7 @@ def code_of_concept(system: str, code: str) -> pl.Expr:
 
 
 def tied(others: pl.Expr) -> pl.Expr:
-    """Turn further SNOMED codes that a table gives for the same code, divided by blanks, into runners-up: 'SCT:<id>'."""
+    """Turn the other SNOMED codes that a table gives for the same code, separated by blanks, into runners-up: 'SCT:<id>'."""
     return pl.when(others == "").then(others).otherwise(pl.lit("SCT:") + others.str.replace_all(" ", " SCT:"))
 
 
@@ -150,7 +151,7 @@ def _with_concepts(table: pl.DataFrame, folder: Path) -> pl.DataFrame:
 
 
 def place(name: str, table: str = "dictionaries") -> str:
-    """The setting that names the file of a dictionary."""
+    """Return the setting that names the file of a dictionary."""
     return f"events.{table}.{name}.file"
 
 

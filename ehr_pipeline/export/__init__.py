@@ -1,1 +1,1 @@
-"""Exports of the chain's artifacts in formats that other tools read."""
+"""Export the pipeline's artifacts in formats that other tools read."""

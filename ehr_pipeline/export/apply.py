@@ -42,11 +42,11 @@ PATIENTS = "patients"
 
 
 def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) -> Counts:
-    """Write the vectors of an extract's patients to the Arrow file `out` (`schemas.embeddings`), whole. Returns the counts.
+    """Write the vectors of an extract's patients to the Arrow file `out` (`schemas.embeddings`), which appears only when complete.
+    Return counts.
 
-    Context, age unit and number of positions come from the checkpoint, and so does the precision if the setting is
-    'auto'. Raises InputError when a folder is not what it should be, and UserError when `out` is a folder or a special
-    file.
+    Context, age unit and number of positions come from the checkpoint, and so does the precision if the setting is 'auto'. Raises
+    InputError if a folder is not of the expected kind, and UserError if `out` is a folder or a special file.
     """
     vocabulary, transform = checked(model, vectors, extract, out)
     with build_lock.scratch(Path(study.study.store)) as folder:
@@ -64,7 +64,7 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
 
 
 def checked(model: Path, vectors: Path, extract: Path, out: Path) -> tuple[Vocabulary, Transform]:
-    """The vocabulary of a checkpoint and the transform of its vectors. Raises as `embed` does."""
+    """Read the vocabulary of a checkpoint and the transform of its vectors. Raises as `embed` does."""
     publishing.refuse_taken(out, replace=True)
     if not (model / FILE).is_file():
         raise InputError(
@@ -84,10 +84,10 @@ def checked(model: Path, vectors: Path, extract: Path, out: Path) -> tuple[Vocab
 
 
 def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, str]:
-    """How many of the patients `ids` the model was trained or validated on; or, if that is unknown, a text that says why and which
+    """Return a text on how many of the patients `ids` the model was trained or validated on; or, if that is unknown, why and which
     file is needed.
 
-    Empty for a study without a test side, which does not record from whom a model learned.
+    Empty for a study without a test side, which does not record its training patients.
     """
     if not study.patients.split.leaves_out:
         return {}
@@ -101,8 +101,8 @@ def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, 
 
 
 def patients(study: Study, model: Path, extract: Path, work: Path) -> tuple[Artifact, Counts]:
-    """Write the patients of an extract below `work`, as the model reads them (`PATIENTS`). Returns the extract's records, and
-    counts."""
+    """Write the patients of an extract below `work`, in the form that the model reads (`PATIENTS`). Return the extract's records,
+    and counts."""
     landing, extract = work / "landing", extract.resolve()
     tree_of(extract, study.records)  # check the rule on links; the link made below is ours, not the study's
     landing.mkdir()
@@ -121,7 +121,7 @@ def patients(study: Study, model: Path, extract: Path, work: Path) -> tuple[Arti
 
 
 def _vectors(study: Study, model: Path, vocabulary: Vocabulary, transform: Transform, work: Path) -> pa.Table:
-    """The vectors (`schemas.embeddings`) of the patients below the folder `work`."""
+    """Return the vectors (`schemas.embeddings`) of the patients below the folder `work`."""
     tables = []
     with model_at_work(study, model, vocabulary) as (encoder, how):
         for path in shards(work):
@@ -133,13 +133,13 @@ def _vectors(study: Study, model: Path, vocabulary: Vocabulary, transform: Trans
 
 
 def shards(work: Path) -> list[Path]:
-    """The shards of the patients that `patients` wrote below `work`."""
+    """Return the shards of the patients that `patients` wrote below `work`."""
     return sorted((work / PATIENTS / "patients").glob("*.arrow"))
 
 
 @contextmanager
 def model_at_work(study: Study, model: Path, vocabulary: Vocabulary) -> Iterator[tuple[PackedEncoder, Inference]]:
-    """The encoder of a checkpoint on its device, and how it is applied."""
+    """Yield the encoder of a checkpoint on its device, and how it is run."""
     with process_group(study.launcher.threads) as device:
         encoder = checkpoint.load(model, vocabulary, device)
         config = encoder.stock.config

@@ -1,4 +1,4 @@
-"""The map of patients in a browser, by embedding-atlas (github.com/apple/embedding-atlas): points, neighbours, filters.
+"""Show the map of patients in a browser, by embedding-atlas (github.com/apple/embedding-atlas): points, neighbours, filters.
 
 It has many dependencies, so it is no extra of this project: `pip install embedding-atlas`, in an environment on the PATH.
 """
@@ -18,9 +18,9 @@ PROGRAM = "embedding-atlas"
 
 
 def command(patients: Path, port: int) -> list[str]:
-    """The command that starts the explorer: for this machine only, with the existing map positions and without a model.
+    """Return the command that starts the explorer: for this machine only, with the existing map positions and without a model.
 
-    Raises UserError when the explorer is not installed.
+    Raises UserError if the explorer is not installed.
     """
     beside = Path(sys.executable).with_name(PROGRAM)
     program = str(beside) if beside.is_file() else shutil.which(PROGRAM)

@@ -1,4 +1,4 @@
-"""Forecasts for a typed-in history, from the artifacts of a study: no record of a patient is read."""
+"""Forecast what may follow a typed-in history, from the artifacts of a study: no patient's record is read."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, FORECASTS, MAPPE
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 FINEST = 0.01
-"""Shares are shown in whole hundredths: finer shares of rare concepts would reveal few patients."""
+"""Shares are rounded to hundredths: finer shares of rare concepts would reveal small numbers of patients."""
 HEADINGS = {RECURRING: "Recorded before, and likely again", NEW: "Not recorded before"}
 UNCALIBRATED = (
     "These are shares of what is recorded at that age, not probabilities of being recorded, and there is no popularity beside them:"
@@ -42,7 +42,7 @@ class LoadedStudy:
     """Concepts that enough patients have for their names to be shown."""
     known: typed_history.TypedTexts
     judged: Forecasts | None
-    """How good the forecasts are on the test side; None if they were not judged."""
+    """How good the forecasts are for test patients; None if they were not evaluated."""
     below: int = FEWEST
     """The smallest number of patients that is shown."""
 
@@ -73,24 +73,24 @@ class LoadedStudy:
         )
 
     def flags(self) -> NDArray[np.bool_]:
-        """Which token ids may be shown (V,)."""
+        """Return flags (V,) of the token ids that may be shown."""
         flags = [one.concept in self.shown for one in self.forecaster.vocabulary.concepts]
         return np.array([False] * FIRST_CONCEPT + flags)
 
     def answer(self, lines: Iterable[str], sex: str, born: str, horizon: str, most: int) -> Answer:
-        """What may follow a history that is given as lines of text. Raises UserError."""
+        """Forecast what may follow a history that is given as lines of text. Raises UserError."""
         history = typed_history.read(lines, self.known, born)
         return self.forecaster.ask(history, np.array([sex == "F"]), horizon, self.flags(), most)[0]
 
     def verdicts(self, horizon: str = YEAR) -> list[str]:
-        """How good such forecasts are, in sentences."""
+        """Return sentences on how good such forecasts are."""
         rows = [self.judged.verdict(horizon, name) for name in (RECURRING, NEW)] if self.judged else []
         about = Disclosure(self.below).about
         return [str(verdict_of(row, about(row["patients"]))) for row in rows if row] or [str(not_judged())]
 
 
 def text(opened: LoadedStudy, answer: Answer, horizon: str) -> Iterator[str]:
-    """The answer in lines for a terminal."""
+    """Yield the answer as lines for a terminal."""
     vocabulary, calibrated = opened.forecaster.vocabulary, opened.forecaster.calibrated(horizon)
     for name, heading in HEADINGS.items():
         yield f"{heading} ({WITHIN[horizon]})"
@@ -111,5 +111,5 @@ def text(opened: LoadedStudy, answer: Answer, horizon: str) -> Iterator[str]:
 
 
 def percent(share: float) -> str:
-    """A probability in whole per cent: '12 %', '< 1 %'."""
+    """Return a probability as text in whole per cent: '12 %', '< 1 %'."""
     return f"< {FINEST:.0%}".replace("%", " %") if share < FINEST else f"{share:.0%}".replace("%", " %")

@@ -1,12 +1,10 @@
-"""Make vectors of histories. Each row of a file names a patient and a day, and gets a vector of what was known about the patient by
-the end of this day.
+"""Make vectors of histories: for each row of a file with a patient and a day, a vector of what was recorded by the end of this day.
 
     ehr-pipeline embed … --cut FILE
 
-Nothing recorded after that day is read. Patients with few visits are kept, because the number of visits in the whole record is
-not known on that day. If visits last several days, visits that may continue after that day are left out, as in `task_labels`.
-Histories are made a few thousand at a time, and vectors lie in a file until they are written, so memory does not grow with the
-rows.
+Nothing recorded after that day is read. Patients with few visits are kept, because the number of visits in the whole record is not
+known on that day. If visits last several days, visits that may continue after that day are left out, as in `task_labels`. Histories
+are made a few thousand at a time, and vectors stay in a file until they are written, so memory does not grow with the rows.
 """
 
 import dataclasses
@@ -35,7 +33,7 @@ from ehr_pipeline.tasks import prediction_times
 from ehr_pipeline.tasks.prediction_times import Asked, Names
 
 AT_ONCE = 4_096
-"""Histories that are in memory at a time."""
+"""Number of histories in memory at a time."""
 _ABSENT = np.iinfo(np.int32).min
 
 
@@ -48,11 +46,11 @@ class Columns:
     tokens: NDArray[np.int32]
     pooled: NDArray[np.int32]
     age: NDArray[np.int32]
-    """Age at the cut, in whole years; _ABSENT for a patient who is not in the extract."""
+    """Age at the end of the history, in whole years; _ABSENT for a patient who is not in the extract."""
 
     @classmethod
     def empty(cls, path: Path, rows: int, width: int) -> "Columns":
-        """Columns for a number of rows; the vectors are in the file `path`."""
+        """Return empty columns for a number of rows; the vectors are in the file `path`."""
         vector = np.memmap(path, np.float32, "w+", shape=(rows, width))
         for start in range(0, rows, AT_ONCE):
             vector[start : start + AT_ONCE] = np.nan
@@ -67,7 +65,7 @@ class Columns:
         self.vector[rows[some]] = pooled.vectors_PD[some]
 
     def without(self) -> dict[str, NDArray[np.bool_]]:
-        """Flags (N,) of the rows without a vector, by reason."""
+        """Return flags (N,) of the rows without a vector, by reason."""
         absent = self.age == _ABSENT
         return {
             "not_in_extract": absent,
@@ -77,10 +75,10 @@ class Columns:
 
 
 def embed(study: Study, folders: tuple[Path, Path, Path], file: Path, out: Path) -> Counts:
-    """Write one row for each row of `file`, in its order, to the Arrow file `out` (`schemas.histories`). Returns the counts.
+    """Write one row for each row of `file`, in its order, to the Arrow file `out` (`schemas.histories`). Return counts.
 
-    `folders` are the checkpoint, the embeddings and the extract. Raises InputError for a file that is not as it should be
-    (`prediction_times.read`), and as `apply.embed` does.
+    `folders` are the checkpoint, the embeddings and the extract. Raises InputError for an invalid file (`prediction_times.read`),
+    and as `apply.embed` does.
     """
     model, vectors, extract = folders
     vocabulary, transform = apply.checked(model, vectors, extract, out)
@@ -113,7 +111,7 @@ def embed(study: Study, folders: tuple[Path, Path, Path], file: Path, out: Path)
 
 
 def names_of(records: RecordsSettings) -> Names:
-    """The column names for patients and dates in the study's files: event files first, then patient files."""
+    """Return the column names for patients and dates in the study's files: those of event files first, then of patient files."""
     kinds = records.kinds
     files = [kind.files for kind in kinds.events]
     patient = [each.columns.patient for each in files] + [kind.files.columns.patient for kind in kinds.patients]
@@ -126,18 +124,18 @@ def names_of(records: RecordsSettings) -> Names:
 
 
 def ids_of(table: pa.Table) -> pa.Array:
-    """The patient ids of a table as one array of text."""
+    """Return the patient ids of a table as one array of text."""
     return align.one_chunk(table.column("patient_id")).cast(pa.string())
 
 
 def blocks(rows: NDArray[np.int64], at_once: int) -> Iterator[NDArray[np.int64]]:
-    """Divide rows into blocks of at most `at_once`."""
+    """Yield rows in blocks of at most `at_once`."""
     for start in range(0, len(rows), at_once):
         yield rows[start : start + at_once]
 
 
 def _ages(columns: Columns, given: Asked, people: pa.Table, key: Key | None) -> pa.Array:
-    """Fill in the ages of the requested patients who are in the table `people`. Returns the ids of these patients, each once."""
+    """Fill in the ages of the requested patients who are in the table `people`. Return the ids of these patients, each once."""
     ids = ids_of(people)
     row = given.rows(ids, key)
     here = np.flatnonzero(row >= 0)

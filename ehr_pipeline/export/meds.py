@@ -1,4 +1,4 @@
-"""Events and split as a data set in MEDS 0.4 (Medical Event Data Standard, github.com/Medical-Event-Data-Standard/meds).
+"""Write events and split as a data set in MEDS 0.4 (Medical Event Data Standard, github.com/Medical-Event-Data-Standard/meds).
 
     OUT/data/<split>/<bucket>.parquet           subject_id, time, code, numeric_value; sorted by subject and time
     OUT/metadata/codes.parquet                  every code with its name
@@ -60,11 +60,11 @@ SUBJECT_SPLITS = pa.schema(
 def export(
     made: tuple[Artifact, Artifact, Artifact], name: str, key: Key, out: Path, crosswalk: bool = False
 ) -> Counts:
-    """Write the data set to the new folder `out`, whole or not at all. Returns row counts.
+    """Write the data set to the new folder `out`, whole or not at all. Return row counts.
 
-    `made` holds the mapped events, the patient data set and its split; `key` is the store's key. With `crosswalk`, also
-    writes <out>_crosswalk.csv (subject_id, patient_id) next to the folder, never into it. Raises UserError when `out`
-    exists, when the artifacts do not belong together, or when `out` cannot be written.
+    `made` holds the mapped events, the patient data set and its split; `key` is the store's key. With `crosswalk`, also writes
+    <out>_crosswalk.csv (subject_id, patient_id) next to the folder, never into it. Raises UserError if `out` exists or cannot be
+    written, or if the artifacts do not belong together.
     """
     events, dataset, split = made
     other = out.with_name(f"{out.name}_crosswalk.csv")
@@ -132,7 +132,7 @@ def _write(
 
 
 def _recorded(path: Path, patient_ids: pl.Series, subject: NDArray[np.int64]) -> pl.DataFrame:
-    """The mapped events of the patients of one bucket (subject_id, time, code)."""
+    """Return the mapped events of the patients of one bucket (subject_id, time, code)."""
     patient, day, concept, ids, names = row_keys.from_table(schemas.read(path), "concept")
     place_of = dict(zip(patient_ids, subject.tolist(), strict=True))
     found = np.array([place_of.get(patient_id, -1) for patient_id in ids.to_pylist()], np.int64)
@@ -149,7 +149,7 @@ def _recorded(path: Path, patient_ids: pl.Series, subject: NDArray[np.int64]) ->
 
 
 def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
-    """The patients' attributes as rows (subject_id, time, code); the time is null for attributes without a date."""
+    """Return the patients' attributes as rows (subject_id, time, code); the time is null for attributes without a date."""
     people = people.with_columns(subject_id=pl.Series(subject))
     time = pl.lit(None, pl.Datetime("us"))
     parts = [
@@ -167,7 +167,7 @@ def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
 
 
 def _distinct(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All subject ids, sorted, and the order that sorts them. Raises UserError if two patients share one (unlikely with 63
+    """Return all subject ids, sorted, and the order that sorts them. Raises UserError if two patients share one (unlikely with 63
     bits)."""
     subject = np.concatenate(parts)
     order = np.argsort(subject)

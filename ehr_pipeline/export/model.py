@@ -1,8 +1,8 @@
-"""A trained encoder as a folder to hand on: weights, configuration, tokenizer, the names of its tokens, and the model card.
+"""Export a trained encoder as a folder to share: weights, configuration, tokenizer, the names of its tokens, and the model card.
 
 The folder stays as restricted as the records, since weights can reveal what they were trained on. The export is refused if the
-vocabulary alone reveals patients: a concept that very few patients have reveals those patients, and a concept that no patient has
-any more reveals patients who left.
+vocabulary alone could reveal patients: a concept that very few patients have reveals those patients, and a concept that no patient
+has any more reveals patients who left.
 """
 
 import shutil
@@ -24,12 +24,10 @@ PREDICTS, ADDS = "What it predicts", "What it adds to patient vectors"
 def export(
     checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path, says: Mapping[str, Sequence[str]] | None = None
 ) -> int:
-    """Copy the checkpoint to a new folder, whole or not at all. Returns the number of its concepts.
+    """Copy the checkpoint to a new folder, whole or not at all. Return the number of its concepts.
 
-    `says` adds sentences to the model card, by heading (see PREDICTS and ADDS).
-
-    `vocabulary` is the current one, which counts today's patients. Raises UserError when the folder exists, or when a
-    concept of the checkpoint has fewer than `fewest` patients.
+    `says` adds sentences to the model card, by heading (see PREDICTS and ADDS). `vocabulary` is the current one, which counts
+    today's patients. Raises UserError if the folder exists, or if a concept of the checkpoint has fewer than `fewest` patients.
     """
     publishing.refuse_taken(out)
     concepts = {concept.concept for concept in Vocabulary.read(checkpoint.file("checkpoint")).concepts}
@@ -51,7 +49,7 @@ def export(
 
 
 def contribution_of(store: Store, checkpoint: Artifact) -> list[str]:
-    """What the network adds to the patient vectors, and a description of their space; empty unless the vectors were made with
+    """Return sentences on what the network adds to the patient vectors, and on their space; empty unless the vectors were made with
     this checkpoint."""
     from ehr_pipeline.embeddings.encoder_share import Chosen
     from ehr_pipeline.reports.statements import contributions, methods
@@ -66,7 +64,7 @@ def contribution_of(store: Store, checkpoint: Artifact) -> list[str]:
 
 
 def predictions_of(store: Store, checkpoint: Artifact) -> list[str]:
-    """The first sentences of the page of predictions, if it was made with this checkpoint; otherwise none."""
+    """Return the first sentences of the page of predictions, if it was made with this checkpoint; otherwise none."""
     if not (store.has(PREDICTION_REPORT) and store.has(TASK_RESULTS)):
         return []
     page, results = store.intact(PREDICTION_REPORT), store.intact(TASK_RESULTS)

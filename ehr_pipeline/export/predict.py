@@ -52,16 +52,17 @@ from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 AT_ONCE = 2_000
-"""Histories that are in memory at a time."""
+"""Number of histories in memory at a time."""
 MOST_CONCEPTS, SHOWN = 64, 5
-"""Largest number of concepts in a history that are left out, one by one, the latest first; and largest number that is written."""
+"""Largest number of concepts of a history that are left out one by one, the latest first; and largest number of concepts written.
+"""
 ENCODED = {"masked", "vectors"}
 """Blocks of features that need the encoder."""
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A task's model with everything needed to apply it."""
+    """A task's model with all inputs needed to apply it."""
 
     fitted: Fitted
     model: Model
@@ -77,7 +78,7 @@ class Scorer:
     def of(
         cls, fitted: Fitted, model: Model, calibration: Calibration, size: int, at_work: tuple[PackedEncoder, Inference]
     ) -> "Scorer":
-        """A task's model, with the encoder that it was made with. Raises Damaged."""
+        """Return a task's model, with the encoder that it was made with. Raises Damaged."""
         facts, tuned = fitted.facts, None
         if model.name in fitted.tuned:
             path, head = fitted.tuned[model.name], model.name.removeprefix(TUNED)
@@ -85,8 +86,8 @@ class Scorer:
         return cls(fitted, model, calibration, size, *at_work, tuned)
 
     def rows(self, row: NDArray[np.int64], last_day: NDArray[np.int32]) -> Rows:
-        """Make the rows of the task, one for each patient. `row` (n,) are the patients' rows in a shard; everything about a patient
-        until `last_day` (n,) is known."""
+        """Return the rows of the task, one for each patient. `row` (n,) are the patients' rows in a shard; what was recorded until
+        `last_day` (n,) is known."""
         facts, known, nothing = self.fitted.facts, last_day.astype(np.int64), np.zeros(len(row))
         index, last = known - facts.last, known - facts.visit_window
         first = last - facts.lookback + 1 if facts.lookback else np.full(len(row), ALWAYS, np.int64)
@@ -107,7 +108,7 @@ class Scorer:
         )
 
     def log_odds(self, histories: Shard, rows: Rows, female: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The recalibrated log-odds (n,) of the rows with these histories."""
+        """Return the recalibrated log-odds (n,) of the rows with these histories."""
         facts = self.fitted.facts
         if self.tuned:
             reads = self.tuned.reads_vectors
@@ -196,7 +197,7 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
 
 
 def _verdict(results: TaskResults, task: str) -> Row:
-    """The verdict of a task. Raises InputError if there is no such task, or if no model was fitted for it."""
+    """Return the verdict on a task. Raises InputError if there is no such task, or if no model was fitted for it."""
     found = next((row for row in results.verdicts if task in (row["task"], row["name"])), None)
     if found is None:
         known = ", ".join(row["task"] for row in results.verdicts)
@@ -207,12 +208,12 @@ def _verdict(results: TaskResults, task: str) -> Row:
 
 
 INSTEAD = ("masked_recency", "vectors_masked", "vectors", "masked")
-"""Models that may replace a fine-tuned one whose weights were not kept; the first of them that was fitted is applied."""
+"""Models that may replace a fine-tuned one whose weights were not kept; the first of these that was fitted is applied."""
 
 
 def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
-    """The model that the verdict names or, if its weights were not kept, the model that replaces it. Raises InputError if there is
-    neither."""
+    """Return the model that the verdict names or, if its weights were not kept, the model that replaces it. Raises InputError if
+    there is neither."""
     for name in (verdict["model"], *INSTEAD):
         if fitted.applies(name) and results.final(verdict["task"], name) is not None:
             return BY_NAME[name]
@@ -248,7 +249,7 @@ def _scores(scorer: Scorer, given: Asked, paths: list[Path], study: Study) -> Sc
 def _explained(
     scorer: Scorer, scored: Scored, given: Asked, paths: list[Path], rows: NDArray[np.int64]
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield, for some rows of the file, the token ids whose removal changes the log-odds most, and what each adds to the
+    """Yield, for some rows of the file: the row, a token id whose removal changes the log-odds most, and what it adds to the
     log-odds."""
     for number in rows.tolist():
         path = paths[scored.shard[number]]
@@ -290,7 +291,7 @@ def _write(
 
 
 def _facts(verdict: Row, results: TaskResults, applied: str) -> dict[str, object]:
-    """What a reader of the risks has to know about the model."""
+    """Return what a reader of the risks has to know about the model."""
     final = results.final(verdict["task"], applied)
     assert final is not None
     return {

@@ -1,8 +1,8 @@
-"""A sheet of made-up timelines with forecasts, for clinicians to rate. It contains no patients.
+"""Write a sheet of made-up timelines with forecasts, for clinicians to rate. It contains no patients.
 
-OUT/sheet.html    to print, or to fill in: each timeline with the concepts that may follow
-OUT/ratings.csv   the same concepts, one per row, with empty columns for the ratings
-OUT/key.csv       which concepts the forecast named, and which only popularity named; to be opened after the rating
+OUT/sheet.html    to print, or to fill in: each timeline with the concepts that may follow OUT/ratings.csv   the same concepts, one
+per row, with empty columns for the ratings OUT/key.csv       which concepts the forecast named, and which only popularity named; to
+be opened after the rating
 
 Timelines are drawn at random from the synthetic base world, and cut at a random visit. The concepts named by the forecast, and
 those named by popularity at that age and sex, are listed together in alphabetical order, so that a rater does not know which of the
@@ -28,7 +28,7 @@ from ehr_pipeline.tables.schemas import TEXT, schema_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 EACH = 5
-"""Number of concepts that the forecast names for each list, and that popularity names."""
+"""Number of concepts that the forecast names in each list, and as many that popularity names."""
 SHOWN_VISITS = 15
 """Number of visits that the sheet shows: the last ones. The forecast reads all visits."""
 FEWEST_VISITS, MOST_VISITS, MOST_TIMELINES = 5, 400, 500
@@ -99,7 +99,7 @@ def write(opened: LoadedStudy, out: Path, timelines: int, seed: int, horizon: st
 
 
 def made_up(opened: LoadedStudy, many: int, seed: int) -> list[Timeline]:
-    """Timelines from the synthetic base world, made of concepts that the encoder knows and that may be shown. Raises UserError."""
+    """Draw timelines from the synthetic base world, of concepts that the encoder knows and that may be shown. Raises UserError."""
     world = World.of(seed, 0.0)
     block, events = draw(make(world, ["base"]), world, 0)
     known = [
@@ -129,7 +129,7 @@ def made_up(opened: LoadedStudy, many: int, seed: int) -> list[Timeline]:
 
 
 def _rows(opened: LoadedStudy, number: int, answer: Answer) -> Iterator[tuple[str, ...]]:
-    """Timeline, list, concept, name, probability, and what named the concept, sorted by name."""
+    """Yield timeline, list, concept, name, probability, and which of the two named the concept, sorted by name."""
     vocabulary = opened.forecaster.vocabulary
     for name in HEADINGS:
         likely = {one.token: one.probability for one in answer.of(name)}

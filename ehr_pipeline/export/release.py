@@ -53,7 +53,7 @@ class ReleaseRules:
 
 
 def release(pipeline: Pipeline, out: Path) -> list[Path]:
-    """Write the folder, which must not exist yet, whole or not at all. Returns its files.
+    """Write the folder, which must not exist yet, whole or not at all. Return its files.
 
     Raises UserError after the date in governance.expires.
     """
@@ -84,13 +84,13 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
 
 
 def _predictions(pipeline: Pipeline) -> list[Artifact]:
-    """The page of predictions; none for a study without tasks."""
+    """Return the page of predictions; nothing for a study without tasks."""
     made = pipeline.study.tasks.any and pipeline.store.has(PREDICTION_REPORT)
     return [pipeline.require(PREDICTION_REPORT)] if made else []
 
 
 def _refuse_uncounted(mapping: Mapping) -> None:
-    """Raise UserError when the mapping does not record how many patients have each code."""
+    """Raise UserError if the mapping does not record how many patients have each code."""
     if not mapping.counts_patients:
         raise UserError(
             "mapped_events was made by an earlier version of this package, which counted no patients by code. Materialise it"
@@ -117,7 +117,8 @@ def _remember(store: Path, report: Artifact) -> None:
 
 
 def _code_is_known(row: Row) -> bool:
-    """Whether a terminology knows the code of a row of `mapping.csv`. Other codes may be any typed text, even an id.
+    """Return whether a terminology knows the code of a row of `mapping.csv`. Other codes may be any typed text, even a patient's
+    id.
 
     A code that was kept as a concept of its own counts as known if a terminology gave it a name.
     """
@@ -125,12 +126,12 @@ def _code_is_known(row: Row) -> bool:
 
 
 def _concept_is_known(row: Row) -> bool:
-    """Whether a terminology knows the concept of a row of `vocabulary.csv`: otherwise its name is only its code."""
+    """Return whether a terminology knows the concept of a row of `vocabulary.csv`; otherwise its name is only its code."""
     return bool(row["name"] != row["concept"])
 
 
 def _table(out: Path, rows: Iterable[Row], columns: tuple[str, ...], shown: ReleaseRules) -> None:
-    """Write some columns of a table: only rows with enough patients, and enough events, for their name to be shown."""
+    """Write some columns of a table: only rows whose numbers of patients and events are large enough for their name to be shown."""
     schema = pa.schema([(name, pa.int64() if name in COUNTED else pa.string()) for name in columns])
     spreadsheet.write(out, schema, _guarded(rows, columns, shown))
 

@@ -1,11 +1,11 @@
-"""Results as tables for notebooks, and for an explorer of maps.
+"""Write results as tables for notebooks, and for an explorer of maps.
 
     OUT/patients.parquet      one row for each clustered patient: cluster, place on the map, attributes, nearest neighbours
     OUT/embeddings.parquet    patient_id and vector, in the same order
-    OUT/enrichment.csv        the concepts that mark each cluster, with their tests (`reports.tables`)
+    OUT/enrichment.csv        the concepts that distinguish each cluster, with their tests (`reports.tables`)
     OUT/columns.csv           every column with its type
     OUT/figures/*.svg         the drawings of the page, for a publication
-    OUT/table_1.csv           who is in each cluster
+    OUT/table_1.csv           the characteristics of each cluster's patients
 
 In the figures and in Table 1, small counts are suppressed as on the page. In the other tables nothing is suppressed, so they are as
 restricted as the records. `neighbours` has the form that embedding-atlas reads (github.com/apple/embedding-atlas): row numbers of
@@ -49,12 +49,12 @@ class Inputs:
 
     @staticmethod
     def of(current: Callable[[str], Artifact]) -> "Inputs":
-        """The current artifacts; `current` returns the current artifact of an asset."""
+        """Return the current artifacts; `current` returns the current artifact of an asset."""
         return Inputs(current(CLUSTERS), current(PATIENT_EMBEDDINGS), current(CLUSTER_REPORTS))
 
 
 def export(found: Inputs, out: Path, seed: int) -> Counts:
-    """Write the tables to a new folder; a failure leaves nothing behind. Raises UserError when the folder exists."""
+    """Write the tables to a new folder; a failure leaves nothing behind. Raises UserError if the folder exists."""
     with publishing.whole(out) as part:
         part.mkdir()
         clusters = Clusters.read(found.clusters.path)
@@ -76,7 +76,7 @@ def export(found: Inputs, out: Path, seed: int) -> Counts:
 
 
 def _neighbours(vectors: NDArray[np.float32], seed: int) -> pa.StructArray:
-    """The row numbers and cosine distances of the nearest neighbours of each vector (n, D)."""
+    """Return the row numbers and cosine distances of the nearest neighbours of each vector (n, D)."""
     unit = unit_length(vectors)
     n, k = len(unit), min(NEIGHBOURS, len(unit) - 1)
     if k < 1:

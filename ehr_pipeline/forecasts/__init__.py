@@ -1,4 +1,5 @@
-"""Stage `forecasts`: compare encoder and counting in forecasting the next recorded concepts, on patients unseen in training."""
+"""Stage `forecasts`: forecast the next recorded concepts of patients unseen in training, by the encoder and by counting, and
+compare."""
 
 from ehr_pipeline.disclosure.kinds import Declared, People, Score, Things
 from ehr_pipeline.tables.asset_names import FORECASTS

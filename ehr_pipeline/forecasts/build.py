@@ -1,8 +1,8 @@
-"""Make `forecasts`: forecast which concepts follow randomly drawn visits, by the encoder at an appended mask, and by counting.
+"""Make `forecasts`: forecast which concepts follow randomly drawn visits, by the encoder and by counting, and compare.
 
-The encoder needs no further training and no decoder: a visit that holds only [MASK] is appended to a history, at the age in
-question. The day asked about is the last day of the history plus the usual gap to the next visit, or the middle of the window. It
-is never the true day of the next visit, because that is unknown when the forecast is made. For the tables see `table`; they are
+The encoder needs no further training and no decoder: a visit that holds only [MASK] is appended to a history, at the age for which
+a forecast is wanted. That day is the last day of the history plus the usual gap to the next visit, or the middle of the forecast
+window. It is never the true day of the next visit, which is unknown when the forecast is made. For the tables see `table`; they are
 empty without a test side, or with `patients = 0`.
 """
 
@@ -51,7 +51,7 @@ def build(
     launch: Launch,
     out: Path,
 ) -> Counts:
-    """Write the tables into `out`. Returns counts of patients."""
+    """Write the tables into `out`. Return counts of patients."""
     dataset = artifacts[PATIENT_DATASET].files("patients")
     split = [artifacts[DATA_SPLIT].file(f"split/{path.name}") for path in dataset]
     config = configuration.read(job.checkpoint)
@@ -78,7 +78,7 @@ def build(
 def count_and_mix(
     every: Cases, asked: dict[str, EncoderStates], seed: int
 ) -> tuple[dict[str, Tables], dict[str, Mixed]]:
-    """Count on the training side, and fit how counts and encoder are combined on the validation side; both by horizon."""
+    """Count on the training side, and fit on the validation side how counts and encoder are combined; both by horizon."""
     tables, mixed = {}, {}
     for name in HORIZONS:
         counted = counting.count(every, name, every.on(COUNT, name), seed)
@@ -92,13 +92,13 @@ def count_and_mix(
 
 
 def days_asked(index: NDArray[np.int64], gap: int) -> dict[str, NDArray[np.int64]]:
-    """The day (P,) that the encoder is asked about, by horizon."""
+    """Return the day (P,) for which the encoder forecasts, by horizon."""
     middle = {name: index + (many + 1) // 2 for name, many in DAYS.items()}
     return {NEXT_VISIT: index + gap} | middle
 
 
 def ask(every: Cases, dataset: list[Path], job: AnswersJob, gap: int, launch: Launch) -> dict[str, EncoderStates]:
-    """Query the encoder about all cases outside the training side. Horizons with the same day asked about share an answer."""
+    """Query the encoder about all cases outside the training side. Horizons that ask about the same day share an answer."""
     some = np.flatnonzero(every.side != COUNT)
     days = days_asked(every.index, gap)
     layout, number, questions = {}, np.full((len(HORIZONS), len(every)), -1), 0
@@ -144,7 +144,7 @@ def _counts(every: Cases, drawn: dict[str, int]) -> Counts:
 
 
 def _recalls(found: Forecasts) -> dict[str, Any]:
-    """Recall at ten of the next year, by list and model."""
+    """Return recall at ten for the next year, by list and model."""
     recalls: dict[str, Any] = {}
     for row in found.forecasts:
         if (row["horizon"], row["measure"]) == (YEAR, "recall"):

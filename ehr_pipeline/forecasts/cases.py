@@ -1,4 +1,4 @@
-"""Cases: patients with a history that ends on a drawn visit, and the concepts that are recorded afterwards.
+"""Draw cases: patients with a history that ends on a drawn visit, and the concepts that are recorded afterwards.
 
 One visit of each patient is drawn, among those with enough visits before and at least one after. The history includes the drawn
 visit, and the forecast is made at the end of that day. Axes: P cases, V token ids, n pairs of a case and a concept in its history.
@@ -42,22 +42,22 @@ class History:
     """The concepts in the history of each case, as pairs (n,) sorted by case, then concept."""
 
     start: NDArray[np.int64]
-    """Index of the first pair of each case, and the number of pairs at the end (P + 1,)."""
+    """For each case, the index of its first pair; at the end, the number of pairs (P + 1,)."""
     concept: NDArray[np.int32]
     visits: NDArray[np.int32]
-    """Number of visits with the concept, in the whole history and in its last RECENT days."""
+    """Number of visits with the concept, in the whole history; `recent` is that in its last RECENT days."""
     recent: NDArray[np.int32]
     since: NDArray[np.int32]
-    """Days from the last visit with the concept, and from the first one, to the end of the history."""
+    """Days from the last visit with the concept to the end of the history; `first` is that from the first visit with it."""
     first: NDArray[np.int32]
 
     @property
     def owner(self) -> NDArray[np.int64]:
-        """The case (n,) of each pair."""
+        """Return the case (n,) of each pair."""
         return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
 
     def matrix(self, size: int) -> "csr_array":
-        """Whether each case had each concept (P, V)."""
+        """Return flags (P, V): whether each case had each concept."""
         from scipy.sparse import csr_array
 
         return csr_array(
@@ -65,7 +65,7 @@ class History:
         )
 
     def take(self, cases: NDArray[np.integer]) -> "History":
-        """The pairs of some cases."""
+        """Return the pairs of some cases."""
         sizes = np.diff(self.start)[cases]
         start = np.concatenate([[0], np.cumsum(sizes)])
         pair = np.repeat(self.start[cases] - start[:-1], sizes) + np.arange(int(start[-1]))
@@ -97,7 +97,7 @@ class Cases:
         return len(self.row)
 
     def take(self, kept: NDArray[np.integer]) -> "Cases":
-        """Some of the cases."""
+        """Return some of the cases."""
         arrays: dict[str, Any] = {name: getattr(self, name)[kept] for name in _PLAIN}
         return Cases(
             **arrays,
@@ -107,7 +107,7 @@ class Cases:
         )
 
     def on(self, side: int, horizon: str) -> NDArray[np.int64]:
-        """The cases on a side that were followed to the end of a horizon."""
+        """Return the cases on a side that were followed to the end of a horizon."""
         return np.flatnonzero((self.side == side) & self.followed[horizon])
 
 
@@ -149,7 +149,7 @@ def draw(dataset: Sequence[Path], split: Sequence[Path], settings: ForecastsSett
 def _eligible(
     path: Path, sides: Path, min_visits: int, key: NDArray[np.uint64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.int64], NDArray[np.uint64], int]:
-    """Rows, sides, drawn visits and ranks of the patients with enough visits; and the number of patients of the test side."""
+    """Return rows, sides, drawn visits and ranks of the patients with enough visits; and the number of test patients."""
     names = schemas.read(sides).column("side").to_numpy(zero_copy_only=False)
     side = np.select([names == name for name in SIDES], range(len(SIDES)), -1).astype(np.int8)
     visits = np.diff(Shard.read(path).patient_start)
@@ -205,14 +205,15 @@ def _of_shard(
 
 
 def stratum(age: NDArray[np.floating], female: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Index (P,) of each case's stratum, by sex and ten-year age band; the last band starts at 80. Unknown sex counts as male."""
+    """Return the index (P,) of each case's stratum, by sex and ten-year age band; the last band starts at 80. Unknown sex counts as
+    male."""
     band = np.clip(age // BAND, 0, OLDEST).astype(np.int64)
     found: NDArray[np.int64] = band + (OLDEST + 1) * female.astype(np.int64)
     return found
 
 
 def _ends(people: pa.Table) -> NDArray[np.int64]:
-    """The last day of observation (P,) if the source records it, else ALWAYS."""
+    """Return the last day of observation (P,) if the source records it, else ALWAYS."""
     if schemas.OBSERVATION[1] not in people.column_names:
         return np.full(people.num_rows, ALWAYS, np.int64)
     found: NDArray[np.int64] = (
@@ -222,7 +223,8 @@ def _ends(people: pa.Table) -> NDArray[np.int64]:
 
 
 def history(records: Shard, end: NDArray[np.integer], size: int) -> History:
-    """The history of each record (P,) on the day `end` (P,), with token ids below `size`. Raises ValueError for a later visit."""
+    """Return the history of each record (P,) on the day `end` (P,), with token ids below `size`. Raises ValueError for a later
+    visit."""
     people = len(records.birth_day)
     owner = np.repeat(np.arange(people), np.diff(records.patient_tokens))
     day = np.repeat(records.visit_day, np.diff(records.visit_start)).astype(np.int64)
@@ -244,7 +246,7 @@ def history(records: Shard, end: NDArray[np.integer], size: int) -> History:
 
 
 def _recorded(records: Shard, size: int) -> "csr_array":
-    """Whether each concept is recorded (P, V)."""
+    """Return flags (P, V): whether each concept is recorded."""
     from scipy.sparse import csr_array
 
     people = len(records.birth_day)
@@ -256,7 +258,7 @@ def _recorded(records: Shard, size: int) -> "csr_array":
 
 
 def joined(parts: Sequence[Cases]) -> Cases:
-    """Cases one after the other."""
+    """Concatenate cases."""
     from scipy.sparse import csr_array, vstack
 
     def put(owners: Sequence[Any], name: str) -> Any:

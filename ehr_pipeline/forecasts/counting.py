@@ -1,4 +1,4 @@
-"""Forecasts by counting alone: popularity by age and sex, and the patient's own history by count and recency.
+"""Forecast by counting alone: popularity by age and sex, and the patient's own history by count and recency.
 
 Both give the probability that a concept is recorded within a horizon, learned from cases of the training side. Popularity is
 counted separately for concepts that a patient had before (recurring) and for new ones, each among the patients to whom this
@@ -20,32 +20,34 @@ Floats = NDArray[np.float64]
 PRIOR = 20.0
 """The overall rate counts as this many patients of each stratum, because most concepts are rare within a stratum."""
 MOST_PAIRS = 200_000
-"""Most pairs that weights are fitted on."""
+"""Largest number of pairs on which weights are fitted."""
 NEAREST = 1e-7
 """Probabilities are kept at least this far from 0 and 1 before taking log-odds."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """By stratum and concept (S, V): how many patients are at risk, and how many of them are cases, who have the concept recorded
-    within the horizon."""
+    """By stratum and concept (S, V): how many patients are at risk, and how many of them have the concept recorded within the
+    horizon (cases)."""
 
     cases: NDArray[np.int32]
     at_risk: NDArray[np.int32]
 
     def rate(self) -> NDArray[np.float32]:
-        """The smoothed rates (S, V): the overall rate counts as PRIOR patients (beta-binomial, posterior mean)."""
+        """Return the smoothed rates (S, V): the overall rate counts as PRIOR patients (beta-binomial, posterior mean)."""
         return ((self.cases + PRIOR * self.overall) / (self.at_risk + PRIOR)).astype(np.float32)
 
     @property
     def overall(self) -> Floats:
-        """The rates (V,) over all strata. A concept that nobody had gets a rate below one in the number of patients at risk."""
+        """Return the rates (V,) over all strata. A concept that nobody had gets a rate below one in the number of patients at
+        risk."""
         cases, at_risk = self.cases.sum(0), self.at_risk.sum(0)
         found: Floats = (cases + 0.01) / (at_risk + 1.0)
         return found
 
     def without(self, stratum: NDArray[np.integer], concept: NDArray[np.integer], case: NDArray[np.bool_]) -> Floats:
-        """The rates (n,) for patients at risk, each computed without that patient, so that no feature contains its own answer."""
+        """Return the rates (n,) for patients at risk, each computed without that patient, so that no feature contains its own
+        answer."""
         cases, at_risk = self.cases[stratum, concept] - case, self.at_risk[stratum, concept] - 1
         found: Floats = (cases + PRIOR * self.overall[concept]) / (at_risk + PRIOR)
         return found
@@ -59,13 +61,13 @@ class Weights:
     weights: tuple[float, ...]
 
     def log_odds(self, features: NDArray[Any]) -> Floats:
-        """The log-odds (...,) of features (..., F)."""
+        """Return the log-odds (...,) of features (..., F)."""
         found: Floats = features @ np.array(self.weights) + self.constant
         return found
 
 
 def fit(features: Floats, case: NDArray[np.bool_], weight: Floats | None = None) -> Weights:
-    """Fit a logistic regression on features (n, F). Raises ValueError without cases or others."""
+    """Fit a logistic regression on features (n, F). Raises ValueError if all rows are cases, or none."""
     from sklearn.linear_model import LogisticRegression
 
     centre, spread = features.mean(0), np.maximum(features.std(0), 1e-9)
@@ -81,13 +83,13 @@ class Counting:
     new: Rates
     recurring: Rates
     history: Weights
-    """Weights of `features_of`: forecasts from the patient's own history alone."""
+    """Weights of `features_of`, for forecasts from the patient's own history alone."""
     both: Weights
-    """Weights of the same features and the log-odds of popularity."""
+    """Weights of the same features and of the log-odds of popularity."""
 
 
 def count(cases: Cases, horizon: str, rows: NDArray[np.integer], seed: int) -> Counting | None:
-    """Count on some cases (`rows`); None if no concept, or every concept, of their histories is recorded again."""
+    """Count on some cases (`rows`); None if no concept of their histories, or every one, is recorded again."""
     from scipy.sparse import csr_array
 
     some = cases.take(rows)
@@ -111,7 +113,7 @@ def count(cases: Cases, horizon: str, rows: NDArray[np.integer], seed: int) -> C
 
 
 def features_of(history: History) -> Floats:
-    """Features of each pair (n, F): how often, how recently and how regularly it was recorded, and how overdue it is."""
+    """Return features of each pair (n, F): how often, how recently and how regularly it was recorded, and how overdue it is."""
     visits, recent = history.visits.astype(float), history.recent.astype(float)
     since, span = history.since.astype(float), (history.first - history.since).astype(float)
     gap = (span + 30) / np.maximum(visits - 1, 0.5)
@@ -132,7 +134,7 @@ def features_of(history: History) -> Floats:
 
 
 def log_odds(probability: NDArray[Any]) -> Floats:
-    """The log-odds of probabilities, which are first clipped away from 0 and 1."""
+    """Return the log-odds of probabilities, which are first clipped away from 0 and 1."""
     from scipy.special import logit
 
     found: Floats = logit(np.clip(probability, NEAREST, 1 - NEAREST))
@@ -146,18 +148,18 @@ class CountForecasts:
     had: NDArray[np.bool_]
     popularity: NDArray[np.float32]
     history: NDArray[np.float32]
-    """Concepts in the history are ranked by the patient's own history. All others rank below them, by popularity."""
+    """Ranks concepts in the history by the patient's own history; all others rank below them, by popularity."""
     both: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The rates (S, V) of a horizon, precomputed for queries, with the weights."""
+    """The rates (S, V) of a horizon, precomputed for forecasts, with the weights."""
 
     new: NDArray[np.float32]
     recurring: NDArray[np.float32]
     known: NDArray[np.float32]
-    """How well known each concept is (V,): log(1 + number of training cases that had it)."""
+    """How often each concept was seen in training (V,): log(1 + number of training cases that had it)."""
     history: Weights
     both: Weights
 
@@ -186,7 +188,7 @@ def _dense(matrix: Any) -> NDArray[np.int32]:
 
 
 def _at(matrix: "csr_array", row: NDArray[np.integer], column: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Whether each pair (n,) is in a matrix of flags."""
+    """Return whether each pair (n,) is set in a matrix of flags."""
     width = matrix.shape[1]
     present = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)).astype(np.int64) * width + matrix.indices
     return np.isin(row.astype(np.int64) * width + column, present[matrix.data])

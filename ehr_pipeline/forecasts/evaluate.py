@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 FEWEST = 100
-"""A verdict, or the row of a group, needs at least this many patients with a concept to find."""
+"""Smallest number of patients with a concept to find for a verdict, or for the row of a group."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Groups:
     names: tuple[str, ...]
     members: "csr_array"
     of_type: NDArray[np.int64]
-    """The index of the first semantic type of each concept (V,)."""
+    """The index of each concept's first semantic type (V,)."""
 
     @classmethod
     def of(cls, types: Sequence[tuple[str, ...]], recorded: NDArray[np.integer]) -> "Groups":
@@ -170,7 +170,7 @@ class Judge:
             }
 
     def done(self) -> Forecasts:
-        """The tables."""
+        """Return the tables."""
         return Forecasts(**{name: tuple(rows) for name, rows in self.rows.items()})
 
 
@@ -185,7 +185,7 @@ def judged_horizons(
 
 
 def verdict_of(name: str, patients: int, compared: dict[str, float]) -> str:
-    """The verdict on a list, from the model's recall at ten compared with that of the best baseline.
+    """Return the verdict on a list, from the model's recall at ten compared with that of the best baseline.
 
     'better' requires an interval above zero *and* a difference that a reader would notice: RECURRING_BY, or NEW_TIMES.
     """

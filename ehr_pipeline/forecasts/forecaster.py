@@ -34,12 +34,12 @@ class Likely:
     probability: float
     """Probability that it is recorded within the horizon; if nothing was counted, its share of all concepts at that age."""
     popularity: float | None
-    """Rate within the horizon among people of the same sex and age band for whom the concept is also new (or recurring)."""
+    """Rate within the horizon among people of the same sex and age band for whom the concept is also new, or also recurring."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Concepts that may follow one history, the likeliest first."""
+    """Concepts that may follow one history, the most likely first."""
 
     new: tuple[Likely, ...]
     recurring: tuple[Likely, ...]
@@ -48,11 +48,11 @@ class Answer:
     usual_recurring: tuple[int, ...]
 
     def of(self, name: str) -> tuple[Likely, ...]:
-        """The forecasts of a list, given by name (NEW, RECURRING)."""
+        """Return the forecasts of a list, given by name (NEW, RECURRING)."""
         return {NEW: self.new, RECURRING: self.recurring}[name]
 
     def usual(self, name: str) -> tuple[int, ...]:
-        """The list of the same name by popularity alone."""
+        """Return the list of this name by popularity alone."""
         return {NEW: self.usual_new, RECURRING: self.usual_recurring}[name]
 
 
@@ -77,7 +77,7 @@ class Forecaster:
         return cls(model, whole.first(model.stock.config.vocab_size), counted, how, tokens_before)
 
     def calibrated(self, horizon: str) -> bool:
-        """Whether probabilities are calibrated (chance of being recorded), and popularity is available for comparison."""
+        """Return whether probabilities are calibrated (chance of being recorded), and popularity is available for comparison."""
         return self.counted is not None and horizon in self.counted.mixed
 
     def ask(
@@ -129,7 +129,7 @@ def _highest(scores: NDArray[np.float32], allowed: NDArray[np.bool_], most: int)
 
 
 def shard_of(visits: list[tuple[int, list[int]]], birth: int) -> Shard:
-    """One history as a shard: days with token ids, in order of days, and the day of birth."""
+    """Return one history as a shard: its days with token ids, in order of days, and the day of birth."""
     sizes: Any = [len(tokens) for _, tokens in visits]
     return Shard(
         np.array([token for _, tokens in visits for token in tokens], np.int32),

@@ -1,9 +1,10 @@
-"""The metric of the model Foresight (Kraljevic et al. 2024, `next_concept_prediction.py`), for our models and for popularity alone.
+"""Compute the metric of the model Foresight (Kraljevic et al. 2024, `next_concept_prediction.py`), for our models and for
+popularity alone.
 
 For each concept of the next visit, take the ten most probable concepts *of the same semantic type and of the same status* (new or
 recurring). The concept counts as found if any of these ten is recorded within a year. So the metric gives away type and status of
-the answer, and rises with the length of the window without any skill. It is shown once, to compare with published figures, and
-decides nothing.
+the answer, and rises with the length of the window without any skill. It is reported only to compare with published figures, and no
+verdict depends on it.
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,7 @@ from ehr_pipeline.forecasts.metrics import NEW, RECURRING, TOP
 
 @dataclass
 class Foresight:
-    """How many concepts there are in next visits, by status; and how many of them count as found, by status and model. Filled by
-    `add`."""
+    """How many concepts next visits have, by status; and how many of them count as found, by status and model. Filled by `add`."""
 
     labels: dict[str, int] = field(default_factory=lambda: {NEW: 0, RECURRING: 0})
     found: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Foresight:
 
 
 def _highest(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """The indices of the TOP highest scores (n,), in any order."""
+    """Return the indices of the TOP highest scores (n,), in any order."""
     if len(scores) <= TOP:
         return np.arange(len(scores))
     return np.argpartition(-scores, TOP - 1)[:TOP]

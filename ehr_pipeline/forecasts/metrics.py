@@ -1,4 +1,4 @@
-"""Measures of lists of ten forecast concepts, with intervals over patients. Axes: P cases, B of a block, V token ids, G groups.
+"""Measure lists of ten forecast concepts, with intervals over patients. Axes: P cases, B cases of a block, V token ids, G groups.
 
 There are three lists: concepts that the patient never had (new), concepts that the patient had before (recurring), and all
 concepts. Recall at ten is |top ten ∩ recorded| / |recorded|, precision at ten is |top ten ∩ recorded| / 10, and nDCG at ten
@@ -27,7 +27,8 @@ EDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 def top(scores: NDArray[np.float32], allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The token ids (B, TOP) of the highest allowed scores, highest first; and flags (B, TOP) of the places that are filled."""
+    """Return the token ids (B, TOP) of the highest allowed scores, highest first; and flags (B, TOP) of the places that are
+    filled."""
     shown = np.where(allowed, scores, -np.inf)
     width = min(TOP, shown.shape[1])
     best = np.argpartition(-shown, width - 1, axis=1)[:, :width]
@@ -36,7 +37,7 @@ def top(scores: NDArray[np.float32], allowed: NDArray[np.bool_]) -> tuple[NDArra
 
 
 def allowed_of(name: str, had: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Flags (B, V) of the concepts that a list may name."""
+    """Return flags (B, V) of the concepts that a list may name."""
     return {NEW: ~had, RECURRING: had, ANY: np.ones_like(had)}[name]
 
 
@@ -102,7 +103,8 @@ class Judged:
 
 
 def averages(values: Floats, times: NDArray[np.uint8], of: Floats | None = None) -> Floats:
-    """The mean (B,) of values (P,) in each bootstrap draw; with `of` (P,), the sum of values over the sum of `of`. NaN for 0/0."""
+    """Return the mean (B,) of values (P,) in each of B bootstrap draws; with `of` (P,), the sum of values over the sum of `of`. NaN
+    for 0/0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.concatenate(
             [
@@ -133,7 +135,7 @@ class Calibration:
 def _by_group(
     row: NDArray[np.integer], concept: NDArray[np.integer], cases: int, groups: "csr_array"
 ) -> NDArray[np.int32]:
-    """How many of the pairs (n,) of a case and a concept are in each group (B, G)."""
+    """Return how many of the pairs (n,) of a case and a concept are in each group (B, G)."""
     from scipy.sparse import csr_array
 
     pairs = csr_array((np.ones(len(row), np.int32), (row, concept)), shape=(cases, groups.shape[0]))

@@ -1,4 +1,4 @@
-"""The picture of the forecasts: recall at ten, by list, horizon and model, with intervals."""
+"""Draw the picture of the forecasts: recall at ten, by list, horizon and model, with intervals."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ WORDS = {"next_visit": "next visit", "30_days": "30 days", "365_days": "a year"}
 
 
 def recalls(path: Path, found: Forecasts) -> None:
-    """Draw recall at ten for new and for recurring concepts. Draws nothing if nothing was evaluated."""
+    """Draw recall at ten for new and for recurring concepts; nothing if no forecast was evaluated."""
     rows = {(row["list"], row["horizon"], row["model"]): row for row in found.forecasts if row["measure"] == "recall"}
     if not rows:
         return

@@ -1,4 +1,5 @@
-"""The scores by which each model ranks concepts, block by block of cases. Axes: B cases of a block, V token ids, D hidden size."""
+"""Compute the scores by which each model ranks concepts, block by block of cases. Axes: B cases of a block, V token ids, D hidden
+size."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 POPULARITY, HISTORY, COUNTING, ENCODER, FORECAST = "popularity", "history", "counting", "encoder", "forecast"
 BASELINES = (POPULARITY, HISTORY, COUNTING)
-"""Popularity by age and sex; the patient's own history by count and recency; both. FORECAST combines the encoder with both."""
+"""The baselines: popularity by age and sex; the patient's own history by count and recency; both. FORECAST combines the encoder
+with both."""
 NEGATIVES = 200
-"""Number of unrecorded new concepts of each case that weights are fitted on, in addition to the recorded ones."""
+"""Number of unrecorded new concepts of each case on which weights are fitted, in addition to the recorded ones."""
 FEWEST_CASES, FEWEST_RECORDED = 50, 100
-"""Weights are fitted only with at least this many validation cases, and this many concepts recorded for them."""
+"""Weights are fitted only with at least this many validation cases, and at least this many concepts recorded for them."""
 _AT_ONCE = 8_000_000
 
 
@@ -40,8 +42,8 @@ class Mixed:
     def probability(
         self, encoder: NDArray[np.float32], counted: CountForecasts, known: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        """The probabilities (B, V), computed from the probabilities by the encoder (B, V) and by counting, and from how well
-        `known` each concept is (V,)."""
+        """Return probabilities (B, V) from those by the encoder (B, V) and by counting, and from how often each concept was seen in
+        training (`known`, (V,))."""
         from scipy.special import expit
 
         parts = features_of(encoder, counted.both, known)
@@ -55,14 +57,14 @@ class Mixed:
 def features_of(
     encoder: NDArray[np.float32], counting: NDArray[np.float32], known: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], ...]:
-    """The log-odds of encoder and counting, how well known the concept is, and its products with both log-odds. The products are
-    needed because the encoder knows little about rare concepts."""
+    """Return the features: the log-odds of encoder and counting, how often the concept was seen in training, and its products with
+    both log-odds, which are needed because the encoder has learned little about rare concepts."""
     one, other = (log_odds(each).astype(np.float32) for each in (encoder, counting))
     return one, other, known, known * one, known * other
 
 
 def encoder_probability(model: "PackedEncoder", states_BD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The probability (B, V) of each concept at the mask; special tokens have probability 0."""
+    """Return the probability (B, V) of each concept at the mask; special tokens have probability 0."""
     import torch
 
     from ehr_pipeline.predictions.query_at_mask import logits
@@ -76,7 +78,7 @@ def encoder_probability(model: "PackedEncoder", states_BD: NDArray[np.float32]) 
 def by_model(
     tables: Tables, mixed: Mixed | None, encoder: NDArray[np.float32], stratum: NDArray[np.integer], history: History
 ) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.float32]]]:
-    """Whether each case had each concept, and the scores of all models (B, V)."""
+    """Return whether each case had each concept, and the scores of all models (B, V)."""
     counted = tables.ask(stratum, history)
     scores = {POPULARITY: counted.popularity, HISTORY: counted.history, COUNTING: counted.both, ENCODER: encoder}
     if mixed is not None:
@@ -87,7 +89,7 @@ def by_model(
 
 
 def blocks(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
-    """The rows, in blocks that bound memory."""
+    """Yield the rows in blocks small enough to bound memory."""
     step = max(_AT_ONCE // size, 1)
     for start in range(0, len(rows), step):
         yield rows[start : start + step]
@@ -102,7 +104,7 @@ class EncoderStates:
     place: NDArray[np.int64]
 
     def probability(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
-        """The encoder's probabilities (B, V) for some cases."""
+        """Return the encoder's probabilities (B, V) for some cases."""
         return encoder_probability(self.model, self.states[self.place[rows]])
 
 
@@ -132,8 +134,8 @@ def mix(cases: Cases, horizon: str, asked: EncoderStates, tables: Tables, seed: 
 def _pairs(
     candidate: NDArray[np.bool_], truth: NDArray[np.bool_], most: int | None, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
-    """Pairs of a case and a candidate concept, with weights: all recorded ones, and about `most` others of each case, drawn at
-    random and weighted to stand for all others."""
+    """Return pairs of a case and a candidate concept, with weights: all recorded ones, and about `most` others of each case, drawn
+    at random and weighted to stand for all others."""
     candidate = candidate.copy()
     candidate[:, :FIRST_CONCEPT] = False
     others = candidate & ~truth

@@ -5,21 +5,21 @@ from ehr_pipeline.typed_settings import option, settings
 
 @settings
 class ForecastsSettings:
-    """How the encoder's forecasts of the next concepts are evaluated. Without a test side, there are no forecasts."""
+    """How the encoder's forecasts of the next concepts are evaluated. Without a test side, no forecasts are made."""
 
     patients: int = option(
-        "Largest number of patients on the validation side, and on the test side, whose future is forecast; drawn by a keyed"
+        "Largest number of validation patients, and of test patients, whose future is forecast; drawn by a keyed"
         " hash. 0: no forecasts.",
         5_000,
         ge=0,
     )
     counted_patients: int = option(
-        "Largest number of patients on the training side from whom popularity and the weight of a patient's own history are"
+        "Largest number of training patients from whom popularity and the weight of a patient's own history are"
         " counted.",
         20_000,
         ge=100,
     )
-    min_visits: int = option("Least number of visits in a history.", 5, ge=1)
+    min_visits: int = option("Smallest number of visits in a history.", 5, ge=1)
     tokens_before: int = option(
         "Number of tokens before the mask: the last ones of the history. 0: as many as fit into the encoder's context.",
         0,

@@ -1,4 +1,4 @@
-"""The forecasts' results as later stages and `ehr-pipeline forecast` read them.
+"""Read and write the forecasts' results, for later stages and `ehr-pipeline forecast`.
 
 forecasts.csv, differences.csv, verdicts.csv, concept_groups.csv, calibration.csv, foresight.csv
                           tables with exact figures, so restricted
@@ -24,29 +24,33 @@ Row = Mapping[str, Any]
 FORECASTS = schema_of((TEXT, "horizon list model measure"), (INTEGER, "patients recorded"), (REAL, "value low high"))
 """Columns of `forecasts.csv`: a measure (at ten) of a model, with its 95 % interval over patients."""
 DIFFERENCES = schema_of((TEXT, "horizon list model baseline measure"), (REAL, "difference low high ratio"))
-"""Columns of `differences.csv`: a model's measure minus a baseline's, and their ratio, on the same patients."""
+"""Columns of `differences.csv`: a model's measure minus a baseline's, and their ratio, for the same patients."""
 VERDICTS = schema_of(
     (TEXT, "horizon list verdict model baseline"),
     (INTEGER, "patients recorded"),
     (REAL, "recall baseline_recall difference low high ratio"),
 )
-"""Columns of `verdicts.csv`: recall at ten against the best baseline; 'better', 'no better', 'worse' or 'too few'."""
+"""Columns of `verdicts.csv`: recall at ten compared with the best baseline; 'better', 'no better', 'worse' or 'too few'."""
 GROUPS = schema_of(
     (TEXT, "horizon list kind group model baseline"),
     (INTEGER, "patients recorded"),
     (REAL, "recall popularity_recall baseline_recall difference low high"),
 )
-"""Columns of `concept_groups.csv`: recall by semantic type and by frequency (`kind`), of what all patients had recorded."""
+"""Columns of `concept_groups.csv`: recall by semantic type and by frequency (`kind`), over the concepts recorded for all patients.
+"""
 CALIBRATION = schema_of((TEXT, "horizon list"), (INTEGER, "bin pairs recorded"), (REAL, "predicted observed"))
-"""Columns of `calibration.csv`, of the forecast's probabilities: pairs of a patient and a concept."""
+"""Columns of `calibration.csv`: forecast probabilities of pairs of a patient and a concept, in bins."""
 FORESIGHT = schema_of((TEXT, "list model"), (INTEGER, "patients labels"), (REAL, "share"))
 """Columns of `foresight.csv` (see `foresight_metric`)."""
 MEANINGS = {
     "horizon": "The next visit, or the next 30 or 365 days.",
-    "list": "Ten concepts that the patient never had (new), or had (recurring), or ten of all (any).",
-    "model": "popularity by age and sex; own history by count and recency; counting: both; encoder; forecast: all of it.",
+    "list": "Ten concepts that the patient never had (new), had before (recurring), or of either kind (any).",
+    "model": (
+        "popularity: by age and sex; history: the patient's own concepts by count and recency; counting: both;"
+        " encoder; forecast: all of these."
+    ),
     "measure": "Recall, precision or nDCG, at ten.",
-    "recorded": "Concepts that were recorded within the horizon.",
+    "recorded": "Number of concepts recorded within the horizon.",
     "value": "Mean of the measure over patients with such a concept.",
     "low": "Lower bound of its 95 % interval, over patients.",
     "high": "Upper bound of its 95 % interval.",
@@ -85,7 +89,7 @@ class Forecasts:
         spreadsheet.write_tables(folder, TABLES, vars(self))
 
     def verdict(self, horizon: str, name: str) -> Row | None:
-        """The verdict on a list; None if nothing was evaluated."""
+        """Return the verdict on a list; None if no forecast was evaluated."""
         return next((row for row in self.verdicts if (row["horizon"], row["list"]) == (horizon, name)), None)
 
 
@@ -97,7 +101,7 @@ class SavedCounting:
     mixed: dict[str, Mixed]
     """By horizon; horizons for which the validation side was too small are missing."""
     gap_days: int
-    """Usual days from a visit to the next one."""
+    """Usual number of days from a visit to the next one."""
 
     def write(self, folder: Path) -> None:
         """Write both files."""
@@ -143,5 +147,5 @@ def _weights(values: Mapping[str, Any]) -> Weights:
 
 
 def nothing() -> Forecasts:
-    """The tables of a study in which nothing was evaluated."""
+    """Return the tables of a study in which no forecast was evaluated."""
     return Forecasts(*((),) * len(TABLES))

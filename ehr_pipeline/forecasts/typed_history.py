@@ -27,7 +27,7 @@ _PROBLEMS = 20
 
 @dataclass(frozen=True)
 class TypedTexts:
-    """All texts that may be typed: concepts, codes, and names in lower case, each with its token id."""
+    """All texts that may be typed: concept ids, codes, and names in lower case, each with its token id."""
 
     tokens: Mapping[str, int]
     names: Mapping[str, str]
@@ -35,7 +35,7 @@ class TypedTexts:
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, shown: frozenset[str], codes: Mapping[str, str]) -> "TypedTexts":
-        """Make it from the concepts that may be `shown`, and the concept of each code."""
+        """Collect them from the concepts that may be `shown`, and the concept of each code."""
         concepts = {one.concept: one.token_id for one in vocabulary.concepts if one.concept in shown}
         names = {one.name.lower(): one.name for one in vocabulary.concepts if one.concept in shown}
         by_name = {one.name.lower(): one.token_id for one in vocabulary.concepts if one.concept in shown}
@@ -43,11 +43,12 @@ class TypedTexts:
         return cls({**by_code, **by_name, **concepts}, names)
 
     def token(self, what: str) -> int | None:
-        """The token id of a code, concept or name; None if it is not known."""
+        """Return the token id of a code, concept or name; None if it is not known."""
         return self.tokens.get(what, self.tokens.get(what.lower(), self.tokens.get(what.upper())))
 
     def nearest(self, what: str) -> list[str]:
-        """Up to three known names, concepts or codes that resemble this text. Names that contain all of its words come first."""
+        """Return up to three known names, concepts or codes that resemble this text. Names that contain all of its words come
+        first."""
         if what[:1].isdigit() or what[1:].isdigit():
             return difflib.get_close_matches(
                 what.upper(), [one for one in self.tokens if one not in self.names], 3, 0.6
@@ -126,7 +127,7 @@ def _day(when: str, birth: int | None) -> tuple[int | str, str]:
 
 
 def _birth(born: str) -> int:
-    """The day of birth; 1 July if only the year is given. Raises UserError."""
+    """Return the day of birth; 1 July if only the year is given. Raises UserError."""
     text = f"{born}-07-01" if len(born) == 4 and born.isdigit() else born
     try:
         return (date.fromisoformat(text) - _EPOCH).days

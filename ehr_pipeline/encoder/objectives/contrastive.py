@@ -39,7 +39,7 @@ ENOUGH = 4
 AGE_STEPS = 100  # an age in a part is a whole number of hundredths of its unit
 SEX = "sex"
 NEVER = -1e4
-"""Replaces the scaled cosine with a span that does not count, so that its share and its gradient are 0."""
+"""Replaces the scaled cosine with a span that is not compared, so that it adds nothing to loss and gradient."""
 
 
 class Contrastive(Loss):
