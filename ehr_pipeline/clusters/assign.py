@@ -34,9 +34,9 @@ class Model:
     """The clustered patients with whom new patients are compared."""
 
     unit: Vectors
-    """Unit vectors (m, D)."""
+    """Vectors of the clustered patients, of length 1 (m, D)."""
     numbers: Labels
-    """Their cluster numbers (m,)."""
+    """Cluster numbers of these patients (m,)."""
     points: Vectors
     """Their places on the map (m, 2)."""
     ids: pa.Array

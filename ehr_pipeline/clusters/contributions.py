@@ -37,7 +37,7 @@ from ehr_pipeline.tables import align, json_files
 
 FILE = "contributions.json"
 STARTS = 10
-"""Random starts of k-means."""
+"""Number of random starts of k-means."""
 FEWEST = 50
 """Smallest number of patients that are compared."""
 TIED = 1e-6
@@ -95,7 +95,7 @@ class Contributions:
 
     @classmethod
     def read(cls, folder: Path) -> "Contributions | None":
-        """Read the folder of a `clusters` artifact; None if nothing was compared."""
+        """Read the file from the folder of a `clusters` artifact; None if it has none."""
         path = folder / FILE
         if not path.is_file():
             return None

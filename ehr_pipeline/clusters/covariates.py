@@ -29,7 +29,7 @@ class Covariates:
     disease: NDArray[Any]
     sex: NDArray[Any]
     practice: NDArray[Any] | None
-    """None if it is unknown, or the same for all patients."""
+    """Practice of each patient; None if practices are unknown, or if all patients are of one."""
     age: NDArray[Any]
     """Mean age over the record, in years."""
     amount: NDArray[Any]

@@ -1,8 +1,8 @@
-"""The matched half test: which concepts are more, or less, frequent in a cluster's patients than in other patients alike.
+"""Test which concepts are more, or less, frequent in a cluster's patients than in similar patients: the matched half test.
 
 A cluster is not tested on the data that made it. The cluster assigned to one half of a patient's visits is compared with the
 concepts of the *other* half (data thinning: Neufeld et al. 2024, Biostatistics 25(1)), in both directions. The units are patients:
-each contributes the square roots of the concepts' shares in the half. Patients are compared within blocks of patients alike, so
+each contributes the square roots of the concepts' shares in the half. Patients are compared within blocks of similar patients, so
 that the attributes that define blocks cannot explain a difference.
 
 Under the null hypothesis, records are exchangeable within a block. The mean, variance and skewness of the sum over a cluster's

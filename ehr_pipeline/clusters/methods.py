@@ -45,7 +45,7 @@ def kmeans(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
 
 
 def leiden(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
-    """Communities of highest modularity (Traag 2019), with igraph, which the extra `clusters` installs."""
+    """Return communities of highest modularity (Traag 2019), by igraph, which the extra `clusters` installs."""
     try:
         import igraph
     except ImportError:

@@ -125,7 +125,7 @@ def _limits(threshold: Integers, start: int, count: int) -> NDArray[np.int32]:
 
 
 def _above(tile: torch.Tensor, threshold: Integers, top: int, left: int) -> Found:
-    """Rows, columns and scores of a tile that reach the thresholds of their rows."""
+    """Return the rows, columns and scores in a tile that reach the thresholds of their rows."""
     height, width = tile.shape
     limit = _limits(threshold, top, height)
     largest = tile.view(height, width // GROUP, GROUP).amax(2).numpy()
@@ -168,7 +168,7 @@ class _Best:
         self.bits = max(int(self.n - 1).bit_length(), 1)
 
     def offer(self, rows: Integers, others: Integers, scores: Integers) -> None:
-        """Add candidates."""
+        """Add pairs of patients, with their scores, as candidates."""
         keys = ((rows << SCORE_BITS | (2**23 - scores) >> DROPPED) << self.bits) | others
         with self.lock:
             self.waiting.append(keys)

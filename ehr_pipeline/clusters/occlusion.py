@@ -67,12 +67,12 @@ class Occlusion:
     """The concepts that each cluster rests on, the largest loss of lead first."""
 
     def write(self, folder: Path) -> None:
-        """Write FILE."""
+        """Write the file FILE."""
         json_files.write(folder / FILE, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "Occlusion | None":
-        """Read the folder of a `clusters` artifact; None if nothing was left out."""
+        """Read the file from the folder of a `clusters` artifact; None if it has none."""
         path = folder / FILE
         if not path.is_file():
             return None

@@ -50,10 +50,10 @@ Named = NDArray[np.object_]
 
 @dataclass(frozen=True)
 class Togetherness:
-    """Result of the test."""
+    """Result of the test for correlated traits."""
 
     p: float | None
-    """None if there are no patients to compare with, or too few patients."""
+    """p value of the test; None if there are no similar patients, or too few patients."""
     diseases: dict[str, float]
     """For each disease, the statistic minus its mean by chance, in standard deviations."""
     others: int
@@ -65,7 +65,7 @@ class Togetherness:
         return None if self.p is None else self.p <= MAX_P
 
     def as_dict(self) -> dict[str, Any]:
-        """Dictionary for JSON."""
+        """Return the result as a dictionary for JSON."""
         return asdict(self) | {"found": self.found}
 
 

@@ -30,7 +30,7 @@ class Ontology:
 
     children: dict[str, set[str]]
     concepts: dict[str, set[str]]
-    """Concepts by node."""
+    """The concepts that each node stands for."""
     names: dict[str, str]
     """Names of nodes, where known."""
 

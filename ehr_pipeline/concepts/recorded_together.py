@@ -56,7 +56,7 @@ class Visits:
 
     @property
     def patients(self) -> int:
-        """Number of patients."""
+        """Number of patients whose visits these are."""
         return int(self.patient.max(initial=-1)) + 1
 
 

@@ -26,9 +26,9 @@ class NoValues(dg.IOManager):
         raise TypeError("assets read their inputs from the store")
 
 
-@dg.io_manager(description="Not used: artifacts lie in the store of the study, whole and with their hashes.")
+@dg.io_manager(description="Not used: artifacts are in the study's store, with their hashes.")
 def no_io_manager(_: dg.InitResourceContext) -> dg.IOManager:
-    """The resource `io_manager`."""
+    """Return the resource `io_manager`, by which Dagster would pass values between assets."""
     return NoValues()
 
 

@@ -44,7 +44,7 @@ class Pooled:
     """Vectors of patients, pooled over their chunks."""
 
     vectors_PD: NDArray[np.float32]
-    """Zero where `tokens` is 0: such a patient has no vector."""
+    """Vectors of the patients (P, D); zero where `tokens` is 0, since such a patient has no vector."""
     chunks: NDArray[np.int64]
     """Number of chunks (P,) with a chosen token."""
     tokens: NDArray[np.int64]

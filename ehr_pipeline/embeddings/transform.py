@@ -176,7 +176,7 @@ class Transform:
 
 @dataclass(frozen=True)
 class Sample:
-    """Patients to learn from."""
+    """Patients from whom the transform is learned."""
 
     whole: Part
     halves: tuple[Part, Part]

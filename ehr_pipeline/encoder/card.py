@@ -122,7 +122,7 @@ def _trained(metrics: dict[str, Any]) -> bool:
 
 
 def _where(metrics: dict[str, Any]) -> str:
-    """Return where the training took place, in words."""
+    """Return words that say where the training took place."""
     if "transfer" not in metrics:
         return "from scratch"
     return "by another study and further on other patients" if _trained(metrics) else "by another study"

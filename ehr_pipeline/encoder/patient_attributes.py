@@ -27,7 +27,7 @@ class Traits:
     values: dict[str, NDArray[np.int16]] = field(default_factory=dict)
     """The index of each patient's value (P,) among the values in alphabetical order; UNKNOWN for a patient without a value."""
     counts: dict[str, NDArray[np.int64]] = field(default_factory=dict)
-    """Training patients by value."""
+    """For each attribute, the number of training patients with each value."""
 
     @classmethod
     def read(cls, dataset: Path, split: Path, names: Iterable[str]) -> "Traits":

@@ -44,9 +44,9 @@ class Position:
 
     epoch: int = 0
     update: int = 0
-    """Updates done in this epoch."""
+    """Number of updates done in this epoch."""
     step: int = 0
-    """Updates done in total."""
+    """Number of updates done in total."""
     loss_sum: float = 0.0
     chosen: int = 0
     """Predictions made in this epoch so far; `loss_sum` is the sum of their losses."""

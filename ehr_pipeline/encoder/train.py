@@ -187,7 +187,7 @@ class _Training:
         publish(work, self.checkpoints.folder / BEST)
 
     def _finish(self, position: Position, flatness: Flatness, baseline: NDArray[np.float64]) -> None:
-        """Fill the output folder."""
+        """Fill the output folder with the best checkpoint, metrics and notes."""
         out, folder = self.job.out, self.checkpoints.folder
         shutil.copytree(folder / BEST, out / "checkpoint", dirs_exist_ok=True)
         details = out / "checkpoint" / f"{self.objective.detail}.json"

@@ -51,7 +51,7 @@ class Kubernetes(Scheduler):
         self.cluster.try_out([self.parsed(text) for text in self.preview().values()])
 
     def launch(self, job: jobs.Job) -> None:
-        """Run a heavy job."""
+        """Run a heavy job in pods."""
         super().launch(replace(job, threads=self.threads))
 
     def submit(self, script: Path, name: str, what: str) -> str:

@@ -152,7 +152,7 @@ class Ray:
             ray.util.remove_placement_group(group)
 
     def _wait_for_places(self, ray: Any, group: Any, bundles: list[Resources], what: str) -> None:
-        """Wait until the cluster has room. Raises UserError once it would be too small even when empty."""
+        """Wait until the cluster has room. Raises UserError if it would be too small even when empty."""
         telling = Telling(f"{what}: waiting for {len(bundles)} x {bundles[0]}; free now")
         while not group.wait(timeout_seconds=LOOK):
             _refuse_infeasible(ray, bundles, what)

@@ -134,7 +134,8 @@ class Scheduler(ABC):
         return f"{self.backend.capitalize()} job {job}"
 
     def preview(self) -> dict[str, str]:
-        """Return the scripts that would be sent, by purpose, with a placeholder for the folder that is made on sending."""
+        """Return what would be sent: a dictionary from purpose to script, with a placeholder for the folder that is created on
+        sending."""
         train, embed = ("ehr_pipeline.encoder.train", "ehr_pipeline.embeddings.embed")
         folder = self.store / ".work" / "RANDOM"
         return {

@@ -68,7 +68,7 @@ class Scorer:
     model: Model
     calibration: Calibration
     size: int
-    """Size of the vocabulary."""
+    """Number of token ids in the vocabulary."""
     encoder: PackedEncoder
     how: Inference
     tuned: TunedModel | None = None
@@ -134,7 +134,7 @@ class Scored:
     """The columns of the result (N,), in the order of the file."""
 
     odds: NDArray[np.float64]
-    """NaN for a row without a history."""
+    """Recalibrated log-odds of each row; NaN for a row without a history."""
     tokens: NDArray[np.int64]
     had_before: NDArray[np.bool_]
     shard: NDArray[np.int64]

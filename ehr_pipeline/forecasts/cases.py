@@ -80,7 +80,7 @@ class Cases:
     """Index of the shard of the data set, in order of file names."""
     row: NDArray[np.int64]
     side: NDArray[np.int8]
-    """COUNT, TUNE or JUDGE."""
+    """Side of each case in the split: COUNT, TUNE or JUDGE."""
     index: NDArray[np.int64]
     """Last day of the history."""
     next_day: NDArray[np.int64]

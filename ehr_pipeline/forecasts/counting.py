@@ -165,7 +165,7 @@ class Tables:
 
     @classmethod
     def of(cls, counting: Counting) -> "Tables":
-        """Precompute the tables."""
+        """Precompute the tables from counted rates and weights."""
         known = np.log1p(counting.recurring.at_risk.sum(0)).astype(np.float32)
         return cls(counting.new.rate(), counting.recurring.rate(), known, counting.history, counting.both)
 

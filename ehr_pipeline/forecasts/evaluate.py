@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 FEWEST = 100
-"""Smallest number of patients with a concept to find for a verdict, or for the row of a group."""
+"""A verdict, or the row of a group, needs at least this many patients who have a concept to find."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Judge:
     rows: dict[str, list[Row]] = field(default_factory=lambda: {name: [] for name in Forecasts.__annotations__})
 
     def horizon(self, cases: Cases, horizon: str, asked: EncoderStates, tables: Tables, mixed: Mixed | None) -> None:
-        """Evaluate one horizon."""
+        """Evaluate all models for one horizon, and add the rows to the tables."""
         tallies = {name: Tally() for name in LISTS}
         calibrations = {name: Calibration() for name in (NEW, RECURRING)}
         foresight = Foresight()
@@ -170,14 +170,14 @@ class Judge:
             }
 
     def done(self) -> Forecasts:
-        """Return the tables."""
+        """Return the tables filled so far."""
         return Forecasts(**{name: tuple(rows) for name, rows in self.rows.items()})
 
 
 def judged_horizons(
     judge: Judge, cases: Cases, asked: dict[str, EncoderStates], tables: dict[str, Tables], mixed: dict[str, Mixed]
 ) -> Forecasts:
-    """Evaluate every horizon."""
+    """Evaluate all models for every horizon, and return the tables."""
     for name in HORIZONS:
         if name in tables:
             judge.horizon(cases, name, asked[name], tables[name], mixed.get(name))

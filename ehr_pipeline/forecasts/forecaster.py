@@ -32,7 +32,7 @@ class Likely:
 
     token: int
     probability: float
-    """Probability that it is recorded within the horizon; if nothing was counted, its share of all concepts at that age."""
+    """Probability that it is recorded within the horizon; without counted rates, its share of all concepts at that age."""
     popularity: float | None
     """Rate within the horizon among people of the same sex and age band for whom the concept is also new, or also recurring."""
 
@@ -44,7 +44,7 @@ class Answer:
     new: tuple[Likely, ...]
     recurring: tuple[Likely, ...]
     usual_new: tuple[int, ...]
-    """Concepts by popularity alone, the most popular first; empty if nothing was counted."""
+    """New concepts by popularity alone, the most popular first; empty without counted rates."""
     usual_recurring: tuple[int, ...]
 
     def of(self, name: str) -> tuple[Likely, ...]:

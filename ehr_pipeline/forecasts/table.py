@@ -70,7 +70,7 @@ _ARRAYS = ("new", "recurring", "known")
 
 @dataclass(frozen=True)
 class Forecasts:
-    """The tables of a `forecasts` artifact; rows are mappings from column to value. All are empty if nothing was evaluated."""
+    """The tables of a `forecasts` artifact; rows are mappings from column to value. All are empty if no forecast was evaluated."""
 
     forecasts: tuple[Row, ...]
     differences: tuple[Row, ...]
@@ -104,7 +104,7 @@ class SavedCounting:
     """Usual number of days from a visit to the next one."""
 
     def write(self, folder: Path) -> None:
-        """Write both files."""
+        """Write `counted.npz` and `counted.json`."""
         rates = {f"{name}_{kind}": getattr(each, kind) for name, each in self.tables.items() for kind in _ARRAYS}
         np.savez(folder / _RATES, **rates)
         weights: dict[str, Any] = {
@@ -118,7 +118,7 @@ class SavedCounting:
 
     @classmethod
     def read(cls, folder: Path) -> "SavedCounting | None":
-        """Read both files; None if nothing was counted. Raises Damaged."""
+        """Read `counted.npz` and `counted.json`; None if the artifact has none. Raises Damaged."""
         if not (folder / _WEIGHTS).is_file():
             return None
         try:

@@ -39,7 +39,7 @@ class PredictsConcepts(Objective):
     @property
     @abstractmethod
     def asked(self) -> str:
-        """The predictions of an evaluation, in words for the model card, with {count} for their number."""
+        """A sentence on the predictions that an evaluation makes, for the model card, with {count} for their number."""
 
     def add(self, sums: Tensor, targets_P: Tensor, losses_P: Tensor, best_PK: Tensor) -> None:
         """Add predictions to `sums`: cross-entropies in nats, and whether the true token is among the K best guesses, given best

@@ -46,12 +46,12 @@ class WeightedSum(Objective):
         return tuple(array for loss in self._each() for array in loss.draw(shape, rng))
 
     def prepare(self, batch: Batch, draws: Draws) -> Part:
-        """Prepare the rows for each loss."""
+        """Prepare the rows for each loss, and put the parts together."""
         pieces = zip(self._each(), _pieces(draws, self.drawn), strict=True)
         return _joined([loss.prepare(batch, own) for loss, own in pieces])
 
     def padded(self, part: Part) -> Part:
-        """Fill up the arrays of each loss."""
+        """Pad the arrays of each loss."""
         return _joined([loss.padded(own) for loss, own in zip(self._each(), self._parts(part), strict=True)])
 
     def _parts(self, part: Part) -> list[Part]:
@@ -75,7 +75,7 @@ class WeightedSum(Objective):
         return [sums[end - int(np.prod(shape)) : end].reshape(shape) for shape, end in zip(shapes, ends, strict=True)]
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
-        """Add the results of each loss."""
+        """Add the results of each loss to its part of `sums`."""
         for loss, own, piece in zip(self._each(), self._sums(sums), _pieces(arrays, self.arrays), strict=True):
             loss.score(encoder, own, *piece)
 
@@ -111,11 +111,11 @@ class WeightedSum(Objective):
         return ", ".join(loss.headline(self._own(number, scores)) for number, loss in enumerate(self._each()))
 
     def column(self, scores: Mapping[str, float]) -> tuple[str, str]:
-        """Return the result of the objective."""
+        """Return the objective's headline score for the table of epochs."""
         return self._objective.column(self._own(0, scores))
 
     def example(self, age_unit: str) -> str:
-        """Return the result of the objective."""
+        """Return the objective's example."""
         return self._objective.example(age_unit)
 
     def results(self, metrics: Mapping[str, Any]) -> str:
