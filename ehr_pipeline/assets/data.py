@@ -42,8 +42,7 @@ def _outside_observation(study: Study) -> dict[str, Any]:
 
 
 def _dataset_lineage(study: Study) -> dict[str, Sources]:
-    """Return the source columns of the data set's columns. A derived attribute fills gaps in the patient files' attribute of its
-    name."""
+    """Return the source columns of the data set's columns. A derived attribute fills gaps in the attribute of its name."""
     found: dict[str, Sources] = {
         "patient_id": EVENT[:1],
         **{name: ((RAW_RECORDS, name),) for name in ("birth_date", "birth_precision", "sex")},

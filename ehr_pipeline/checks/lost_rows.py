@@ -121,8 +121,7 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Result:
 
 
 def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
-    """Return, for each extract, how many of its events were set aside for lack of a patient row and rejected later, out of all its
-    rows."""
+    """Return, for each extract, how many of all its rows are events set aside for lack of a patient row and rejected later."""
     if not catalog.counts.get("taken_up"):
         return {}
     fate: dict[str, dict[str, int]] = json_files.read(catalog.file(FATE))
@@ -235,8 +234,7 @@ def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:
 
 
 def few_not_understood(artifact: Artifact, study: Study) -> bool:
-    """Return whether the shares of values not understood are below records.limits.not_understood_error. Fewer than FEWEST always
-    pass."""
+    """Return whether the shares of values not understood are below records.limits.not_understood_error. Few always pass."""
     limit = study.records.limits.not_understood_error
     return not any(number >= FEWEST and number >= limit * of for number, of in _not_understood(artifact).values())
 

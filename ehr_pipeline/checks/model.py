@@ -46,8 +46,7 @@ def check(
     only_warns: Callable[[Artifact, Study], bool] = Check.only_warns,
     applies: Callable[[Study], bool] = Check.applies,
 ) -> Callable[[Test], Check]:
-    """Turn a function into a check, which takes its name from the function and its description from the docstring's first
-    paragraph."""
+    """Turn a function into a check with the function's name; its description is the first paragraph of the docstring."""
 
     def declare(test: Test) -> Check:
         paragraph, _, _ = inspect.cleandoc(test.__doc__ or "").partition("\n\n")

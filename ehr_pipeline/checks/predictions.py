@@ -10,8 +10,8 @@ from ehr_pipeline.tasks import names
 
 
 def of_guard(guard: str, description: str, blocking: bool = True, name: str = "") -> Check:
-    """Make a check that a guard passed in every task. It is named `name`, or after the guard. If no task failed but some could not
-    be checked, it only warns."""
+    """Make a check, named `name` or after the guard, that the guard passed in every task; it warns if it could not be checked in
+    some."""
 
     def rows(results: TaskResults) -> list[Row]:
         return [row for row in results.guards if row["guard"] == guard]
@@ -36,7 +36,6 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
 
 
 def _message(results: TaskResults, row: Row) -> str:
-    """Return a sentence on what a guard found. If a rule of thumb suffices for the task, it adds whether the model is worse than
-    the best baseline."""
+    """Return what a guard found; where a rule of thumb suffices, also whether the model is worse than the best baseline."""
     worse = row["guard"] == RULE_OF_THUMB and results.compared(row["task"]) == "worse"
     return f"{row['message']}{', and it is worse than the best baseline' if worse else ''}"

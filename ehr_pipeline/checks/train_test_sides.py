@@ -14,8 +14,7 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG
 
 
 def _problems(artifact: Artifact) -> tuple[dict[str, int], int]:
-    """Return how many patients have a side that is not understood, how many have different sides in different extracts, and how
-    many patients there are."""
+    """Return how many patients have a side that is not understood, how many have differing sides, and how many there are."""
     counts = artifact.counts.get("split", {})
     found = {name: counts.get(name, 0) for name in ("not_understood", "differing")}
     return found, sum(counts.get("sides", {}).values())

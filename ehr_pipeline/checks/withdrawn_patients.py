@@ -24,8 +24,7 @@ def population(asset: str, store: Store, study: Study) -> str:
 
 
 def population_made(asset: str, store: Store, study: Study) -> str:
-    """Return the value that `population` had when the source records of a new artifact were made, even if the list of withdrawals
-    has changed since."""
+    """Return the value of `population` when the source records of a new artifact were made, whatever the list is now."""
     if asset in (RAW_RECORDS, EXTRACT_CATALOG):
         return population(asset, store, study)
     listed = store.current(EXTRACT_CATALOG)

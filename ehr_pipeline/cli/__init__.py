@@ -25,8 +25,7 @@ __all__ = ["FAILED", "INTERRUPTED", "USER_ERROR", "main", "parser"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Return 0; 1 for a failed stage or blocking check; 2 for a user error; 130 if interrupted; 141 if the reader of
-    the output is gone."""
+    """Run a command. Return 0; 1 for a failed stage or check; 2 for a user error; 130 if interrupted; 141 if nobody reads."""
     options = parser().parse_args(arguments)
     from ehr_pipeline.disclosure.governance import private_files
 

@@ -1,5 +1,4 @@
-"""The command `forecast`: forecast what may follow a typed-in history, or write a sheet of made-up timelines for clinicians to
-rate."""
+"""The command `forecast`: forecast what may follow a typed-in history, or write a sheet of made-up timelines to rate."""
 
 import argparse
 import sys

@@ -257,8 +257,7 @@ class Patients:
         return cls(artifacts[PATIENT_DATASET].files("patients"), cohort, embeddings, pooled)
 
     def visits(self, part: Callable[[Path, Shard], Shard] = lambda path, shard: shard) -> csr_array:
-        """Return the number of visits (n, V) with each pooled concept. `part` may reduce each shard, for example to one half of the
-        visits."""
+        """Return the number of visits (n, V) with each pooled concept. `part` may reduce each shard, for example to half."""
         counts = baseline.visits(self.dataset, self.cohort, len(self.pooled), part)
         return counts.multiply(self.pooled).tocsr()
 

@@ -46,11 +46,9 @@ class Trust:
     """2.5th and 97.5th percentile (2, clusters) of the coefficient over subsets; NaN as above. They are not a confidence interval,
     because the subsets share patients."""
     patients: Shares
-    """For each patient (n,), the share of the patient's subsets in which the patient is in the matching cluster; NaN for a patient
-    in no subset."""
+    """For each patient (n,), the share of subsets with the patient in the matching cluster; NaN for a patient in none."""
     over_n: Shares
-    """Adjusted Rand index (subsets, numbers of clusters) between the clusters of a subset and those of all patients, for 2, 3, …
-    clusters."""
+    """Adjusted Rand index (subsets, numbers of clusters) of a subset's clusters with those of all, for 2, 3, … clusters."""
     strength: Shares
     """Prediction strength (pairs of subsets, numbers of clusters), for 2, 3, … clusters; NaN where it cannot be computed."""
 

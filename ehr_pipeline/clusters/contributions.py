@@ -67,8 +67,7 @@ class Row:
     """Mean squared distance between the two halves of a patient."""
     uniformity: float
     collapse: dict[str, float]
-    """Rank correlations of the distance to the centre with age and number of recorded concepts, and the spread
-    (`quality.collapse`)."""
+    """Rank correlations of the distance to the centre with age and number of concepts, and the spread (`quality.collapse`)."""
     adjusted_rand_index: Estimate | None = None
     """Index with as many clusters as groups: mean, lowest and highest of STARTS starts; None without truth."""
     within_diseases: Estimate | None = None
@@ -226,8 +225,7 @@ def agreement(vectors: Vectors, truth: Truth, seed: int) -> dict[str, Estimate]:
 
 
 def counted(whole: csr_array, halves: tuple[csr_array, csr_array], components: int, seed: int) -> Space:
-    """Return the baseline's vectors (`baseline.vectors`) of whole records (n, V) and of both halves; the components are learned
-    from whole records."""
+    """Return the baseline's vectors of whole records (n, V) and of both halves; the components are those of whole records."""
     rooted = [counts.sqrt() for counts in (whole, *halves)]
     used = np.flatnonzero(np.diff(rooted[0].tocsc().indptr))
     size = min(components, len(used) - 1, whole.shape[0] - 1)

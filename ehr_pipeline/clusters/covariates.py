@@ -78,8 +78,8 @@ class Covariates:
         return found
 
     def exchanged(self, blocks: Labels, rng: np.random.Generator) -> "Covariates":
-        """Return a copy in which practices and times are permuted within blocks. Matching on these is as coarse as on the true
-        values, but without meaning."""
+        """Return a copy with practices and times permuted within blocks: as coarse for matching as the true ones, but
+        meaningless."""
         order = shuffled(blocks, rng)
         practice = None if self.practice is None else self.practice[order]
         return replace(self, practice=practice, middle=self.middle[order], length=self.length[order])

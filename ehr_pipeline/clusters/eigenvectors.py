@@ -18,8 +18,7 @@ Matrix = NDArray[np.float64]
 DENSE_BELOW = 600
 """Smaller matrices are solved densely."""
 SPARE = 10
-"""Number of vectors computed in addition to the wanted ones. The larger the gap between the eigenvalues of both, the faster the
-iteration converges."""
+"""Number of vectors computed beyond the wanted ones: the wider the gap between their eigenvalues, the faster convergence."""
 DEGREE = 24
 PRODUCTS = 2400
 """Largest number of products with the whole block."""
@@ -120,8 +119,7 @@ class _Product:
 
 
 def _orthonormal(block: torch.Tensor) -> torch.Tensor:
-    """Return an orthonormal basis of the columns of a block (n, k), by Cholesky decomposition of their inner products, twice
-    (CholeskyQR2)."""
+    """Return an orthonormal basis of a block's columns (n, k), by Cholesky decomposition, twice (CholeskyQR2)."""
     for _ in range(2):
         products = block.double().T @ block.double()
         factor, failed = torch.linalg.cholesky_ex(products)

@@ -141,8 +141,7 @@ class Predictions:
         return self.exchanged(np.arange(len(self.clusters[0])))
 
     def exchanged(self, order: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the share of right predictions (m,) if each patient is given those for the patient at the same place in `order`
-        (m,)."""
+        """Return the share of right predictions (m,) if each patient is given those for another, whose index is in `order` (m,)."""
         pairs = zip(self.clusters, self.predicted, strict=True)
         return np.asarray(np.mean([predicted[order] == cluster for cluster, predicted in pairs], axis=0), np.float64)
 
@@ -226,8 +225,7 @@ def _mean(shares: NDArray[np.float64]) -> float | None:
 
 
 def votes(vectors: Vectors, labels: Labels, halves: tuple[Half, Half], neighbours: int) -> tuple[Labels, list[Labels]]:
-    """Return the rows (m,) of the patients who have both halves, and the cluster (m,) to which the nearest whole records assign
-    each half."""
+    """Return the patients with both halves (m,), and the cluster (m,) to which the nearest whole records assign each half."""
     both = np.flatnonzero(halves[0].there & halves[1].there)
     return both, [_assign(vectors, labels, half.vectors[both], both, neighbours) for half in halves]
 

@@ -44,8 +44,7 @@ class Groups:
     parts: tuple[tuple[int, ...], ...]
     """The numbers of each group's clusters, ascending; groups in order of their first cluster."""
     apart: dict[Pair, tuple[int, ...]]
-    """For each compared pair of cluster numbers (the smaller first): token ids of the concepts that distinguish the two, smallest p
-    first."""
+    """Token ids that distinguish the clusters of each compared pair of numbers (the smaller first), smallest p first."""
 
     def of(self, number: int) -> tuple[int, ...]:
         """Return the numbers of all clusters in the group of the cluster `number`."""
@@ -66,8 +65,7 @@ class Groups:
 
 
 def find(marks: Marks, halves: Halves, alike: Alike, main: list[str]) -> Groups:
-    """Group the clusters of `marks`. `alike` holds the attributes of the patients of `halves`; `main` is each cluster's main
-    disease."""
+    """Group the clusters of `marks`. `alike` are attributes of the patients of `halves`; `main`, each cluster's main disease."""
     numbers = marks.numbers.tolist()
     if not len(marks.tokens):  # nothing was tested
         return Groups(tuple((number,) for number in numbers), {})

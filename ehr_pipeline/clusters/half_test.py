@@ -48,8 +48,7 @@ class Halves:
 
 
 def root_shares(counts: csr_array) -> csr_array:
-    """Return the square root of each concept's share of a patient's counts (m, V), so that distances are Hellinger distances, as in
-    `embeddings.profile`."""
+    """Return square roots of the concepts' shares of a patient's counts (m, V), so that distances are Hellinger distances."""
     total = np.asarray(counts.sum(axis=1)).ravel()
     shares = counts.multiply(1 / np.maximum(total, 1)[:, None])
     return csr_array(shares.tocsr().astype(np.float64).sqrt())
@@ -134,8 +133,7 @@ def _second(inside: Table, size: NDArray[np.float64]) -> Table:
 
 
 def _third(inside: Table, size: NDArray[np.float64]) -> Table:
-    """Return the corresponding factor of the third central moment (Sukhatme 1938, Sankhya 4: moments of samples from finite
-    populations)."""
+    """Return the corresponding factor of the third central moment (Sukhatme 1938, Sankhya 4: finite populations)."""
     n = size[:, None]
     return np.where(n > 2, inside * (n - inside) * (n - 2 * inside) / np.maximum((n - 1) * (n - 2), 1), 0.0)
 

@@ -64,8 +64,8 @@ class Marks:
         return np.asarray((self.log_q < np.log(MAX_Q)) & (self.deviate < 0) & self.patients_agree)
 
     def ranked(self, number: int, *, more: bool) -> list[int]:
-        """Return the token ids of the concepts that mark the cluster `number` by being more frequent, or less if `more` is False;
-        smallest p first."""
+        """Return token ids of concepts that are `more` frequent in the cluster `number`, or less if it is False; smallest p
+        first."""
         flags, rows = (self.more if more else self.less), np.flatnonzero(self.numbers == number)
         passed = np.flatnonzero(flags[rows].any(axis=0))
         order = np.argsort(-np.abs(self.deviate[rows][:, passed]).max(axis=0, initial=0), kind="stable")
@@ -104,8 +104,7 @@ class Marks:
 def test(
     halves: Halves, blockings: Sequence[Labels], counts: csr_array, labels: Labels, numbers: NDArray[np.int64]
 ) -> Marks:
-    """Find the concepts that mark the clusters with `numbers` (K,). `counts` (n, V) and `labels` (n,) are of the whole records of
-    all patients."""
+    """Find the concepts that mark clusters with `numbers` (K,), by `counts` (n, V) and `labels` (n,) of whole records."""
     has = (counts > 0).astype(np.float64)
     enough = len(halves.votes[0]) >= FEWEST_PATIENTS
     tokens = np.flatnonzero((np.asarray(has.sum(axis=0)).ravel() >= FEWEST) & enough)

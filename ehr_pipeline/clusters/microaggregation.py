@@ -16,8 +16,7 @@ from ehr_pipeline.embeddings.patient_blocks import Labels
 ALIKE = 10
 """Number of patients in a block: at least this many, unless fewer are equal in all categories, and fewer than twice as many."""
 SEARCHED = 1000
-"""Neighbours are searched among at most this many patients; more are first split in half, at the median of the number that varies
-most."""
+"""Neighbours are searched among at most this many patients; more are split first, at the median of the most varied number."""
 
 
 def nearest_blocks(categories: Sequence[NDArray[Any]], numbers: Sequence[NDArray[Any]], size: int = ALIKE) -> Labels:
@@ -78,8 +77,7 @@ def balance(blocks: Labels, numbers: Mapping[str, NDArray[Any]]) -> dict[str, fl
 
 
 def _neighbours(places: NDArray[np.float64], size: int) -> list[Labels]:
-    """Divide the rows of `places` (n, d) into blocks of `size` to 2 `size` - 1 near ones; one block if there are fewer rows than
-    `size`."""
+    """Divide rows of `places` (n, d) into blocks of `size` to 2 `size` - 1 near ones, or one block of fewer rows."""
     left = np.arange(len(places))
     found = []
     while len(left) >= 2 * size:

@@ -148,8 +148,7 @@ def _above_transposed(tile: torch.Tensor, threshold: Integers, top: int, left: i
 
 @dataclass
 class _Best:
-    """The best candidates so far. Each candidate is one integer made of patient, score (descending) and the other patient, so
-    that it can be sorted."""
+    """The best candidates so far, each as one sortable integer made of patient, score (descending) and the other patient."""
 
     n: int
     k: int
@@ -226,8 +225,7 @@ def _nearest(
 
 
 def nearest_of(queries: Vectors, unit: Vectors, k: int) -> Integers:
-    """Return the rows (m, k) of the unit vectors (n, D) nearest to unit queries (m, D), nearest first. Exact, in float32; k is at
-    most n."""
+    """Return the k rows (m, k) of unit vectors (n, D) nearest to unit queries (m, D), nearest first. Exact, in float32."""
     n, count = len(unit), max(2**24 // max(len(unit), 1), 16)
     against = torch.from_numpy(np.ascontiguousarray(unit)).T
     found = np.empty((len(queries), k), np.int64)

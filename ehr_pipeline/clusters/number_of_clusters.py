@@ -170,8 +170,7 @@ def _with_rivals(votes: Sequence[Labels], alike: Alike, n: int) -> Iterator[Agre
 
 
 def _between(votes: Sequence[Labels], alike: Alike, pair: tuple[int, int]) -> Agreement:
-    """Return how well two halves agree on which of two clusters a patient is in, among patients who have no half in any other
-    cluster."""
+    """Return how well two halves agree on which of two clusters a patient is in, for patients with no half in another one."""
     own = np.flatnonzero(np.isin(votes[0], pair) & np.isin(votes[1], pair))
     one, other = ((vote[own] == pair[1]).astype(np.int64) for vote in votes)
     if not len(own):
@@ -214,8 +213,7 @@ def _least(found: Iterator[Agreement]) -> Agreement:
 
 
 def agreement(one: Labels, other: Labels, blocks: Labels) -> Agreement:
-    """Return how much more often the labels `one` (m,) and `other` (m,) of a patient agree than if `other` were permuted within
-    `blocks` (m,)."""
+    """Return how much more often labels `one` and `other` (m,) agree than if `other` were permuted within `blocks` (m,)."""
     count = int(max(one.max(initial=0), other.max(initial=0))) + 1
     numbered = np.unique(blocks, return_inverse=True)[1]
     size = np.bincount(numbered).astype(np.float64)

@@ -133,8 +133,7 @@ def measure(
 
 
 def lead(unit: Vectors, centres: Vectors, own: Labels) -> NDArray[np.float64]:
-    """Return the cosine (P,) of unit vectors (P, D) with the centre of their `own` cluster, minus that with the nearest other
-    centre."""
+    """Return the cosine (P,) of unit vectors (P, D) with their `own` cluster's centre, minus that with the nearest other."""
     cosines = (unit @ centres.T).astype(np.float64)
     rows = np.arange(len(own))
     mine = cosines[rows, own].copy()

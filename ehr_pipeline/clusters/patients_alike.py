@@ -18,8 +18,7 @@ from ehr_pipeline.embeddings.patient_blocks import matched_blocks
 PRACTICE = "practice"
 """The column of the patients' table that names their practice, if the data have one."""
 MOST = 10
-"""Largest number of patients in a block. Blocks of 20 are too coarse: age would then distinguish an older part of a group from the
-rest."""
+"""Largest number of patients in a block. In blocks of 20, age would distinguish an older part of a group from the rest."""
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,5 @@ class ClustersSettings:
 
 
 def most_clusters(patients: int) -> int:
-    """Return the largest number of clusters that a message may recommend for this number of patients; 0 if there are too few for
-    any."""
+    """Return the largest number of clusters that a message may recommend for this number of patients; 0 if too few."""
     return 0 if patients < 3 else 2 if patients < FEWEST else patients // 3

@@ -24,8 +24,7 @@ SAME = 0.5
 
 
 def numbers(labels: Labels, ids: pa.Array, earlier: Artifact | None) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """Return the number of each cluster (clusters,), from 1, and the content of FILE. `labels` (n,) are in order of descending
-    size."""
+    """Return each cluster's number (clusters,), from 1, and the content of FILE. `labels` (n,) are ordered by descending size."""
     count = int(labels.max()) + 1
     if earlier is None:
         return np.arange(1, count + 1), {"after": "", "kept": {}, "highest": count}

@@ -142,8 +142,7 @@ def _present(halves: tuple[csr_array, csr_array]) -> list[csr_array]:
 
 
 def _shares(has: list[csr_array], inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]:
-    """Return, for each concept (V,), how many patients of a disease have it, and how many of equally many similar patients. Both
-    are means over the halves."""
+    """Return how many patients of a disease, and of equally many similar ones, have each concept (V,), averaged over halves."""
     mine, others = _weights(inside, blocks)
     here, there = (
         np.mean([half.T @ weights for half in has], axis=0) for weights in (mine, np.where(inside, 0, others))
@@ -152,8 +151,7 @@ def _shares(has: list[csr_array], inside: NDArray[np.bool_], blocks: Labels) -> 
 
 
 def _lasting(has: list[csr_array], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the token ids, ascending, of the `allowed` concepts (V,) that the most patients have in both halves, minus those
-    expected by chance."""
+    """Return ids of the `allowed` concepts (V,) that most patients have in both halves, beyond chance, in ascending order."""
     one, other = has
     first, second, both = (np.asarray(some.sum(axis=0)).ravel() for some in (one, other, one.multiply(other)))
     beyond = np.where(allowed, both - first * second / max(one.shape[0], 1), 0)
@@ -186,8 +184,7 @@ class _Compared:
 
     @classmethod
     def of(cls, sides: list[Values], enough: NDArray[np.bool_], weights: Values) -> "_Compared":
-        """Make it from traits (n, T), flags (T,) of the traits that enough patients have, and each patient's weight (n,) as one
-        of the others."""
+        """Make it from traits (n, T), flags (T,) of traits that enough patients have, and weights (n,) as one of the others."""
         traits = np.flatnonzero(enough)
         one, other = (side[:, traits] for side in sides)
         return cls(traits, weights > 0, weights, _moments(one, other, weights))
@@ -204,8 +201,7 @@ class _Compared:
 
 
 def _moments(one: Values, other: Values, weights: Values) -> tuple[Values, Values]:
-    """Return the sums of products (T, T) of a trait in one half and a trait in the other, made symmetric, and the sums of squares
-    (T,)."""
+    """Return sums of products (T, T) of a trait in one half and one in the other, made symmetric, and of squares (T,)."""
     products = (one * weights[:, None]).T @ other
     return (products + products.T) / 2, weights @ (one**2 + other**2) / 2
 

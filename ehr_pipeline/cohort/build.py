@@ -89,8 +89,8 @@ def _amounts(found: pa.Table) -> pa.Table:
 
 
 def _list_facts(rows: Rows, mapping: pl.DataFrame) -> dict[str, Any]:
-    """Return facts about a list: its concepts, how many of these occur in the extracts, their events, and events with a code of the
-    list that has no concept."""
+    """Return facts about a list: its concepts, those in the extracts, their events, and events with a listed code but no
+    concept."""
     present = mapping.filter(pl.col("concept").is_in(sorted(concepts_of(rows))))
     codes = sorted({resolved.row.code for resolved in rows} - {""})
     lost = mapping.filter(pl.col("concept").is_null() & (pl.col("code").is_in(codes) | pl.col("snomed").is_in(codes)))
@@ -146,8 +146,7 @@ def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disea
 def _recorded(
     patient: NDArray[np.int32], day: NDArray[np.int32], concept: NDArray[np.int32], cases: NDArray[np.int64]
 ) -> dict[str, pa.Array]:
-    """Return how much is recorded of the patients `cases` (rows of a shard): concepts, each counted once a day; days; first and
-    last day."""
+    """Return what is recorded of the patients `cases` (rows of a shard): concepts (once a day), days, first and last day."""
     listed = np.zeros(int(patient.max(initial=-1)) + 1, bool)
     listed[cases] = True
     kept = listed[patient]

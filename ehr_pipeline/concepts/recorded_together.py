@@ -27,8 +27,7 @@ BLOCK = 10_000
 MOST_VISITS = 200_000
 """Largest number of visits examined, to bound memory and time; they are those of the first patients of each shard."""
 FEWEST_PATIENTS, FEWEST_EXPECTED = 50, 30.0
-"""The test needs at least this many held-out patients, and at least this many visits expected by chance with both concepts of a
-pair."""
+"""The test needs this many held-out patients, and this many visits expected by chance with both concepts of a pair."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +152,7 @@ def _at(table: csr_array, row: NDArray[np.int64], column: NDArray[np.int64]) -> 
 
 
 def _by_patient(visits: Visits, own: NDArray[np.int64], links: csr_array) -> NDArray[np.float64]:
-    """Return, for each patient (P,), how often linked concepts are recorded in the same visit. `links` (own, V) has the weight of
-    each pair."""
+    """Return how often each patient (P,) has linked concepts in one visit. `links` (own, V) has the weight of each pair."""
     found = np.zeros(visits.patients)
     for begin in range(0, visits.concepts.shape[0], BLOCK):
         block = visits.concepts[begin : begin + BLOCK]

@@ -122,8 +122,7 @@ def _reading_on_schedule(study: Study, job: Any) -> dg.ScheduleDefinition:
 
 
 def _read_again(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[dg.RunRequest] | dg.SkipReason:
-    """Return the runs that the schedule starts. They have no run keys, so an extract whose reading failed is tried again next
-    time."""
+    """Return the runs that the schedule starts, without run keys, so that an extract whose reading failed is tried again."""
     result = sensor_result(instance, pipeline, None, time.time())
     for change in result.dynamic_partitions_requests or ():
         names = list(change.partition_keys)

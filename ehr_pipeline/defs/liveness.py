@@ -137,8 +137,7 @@ def _folder(instance: dg.DagsterInstance) -> Path | None:
 
 
 def _lock(path: Path) -> int | None:
-    """Take the lock of a run and return it; None if another process keeps it. Retries for 1 s, because `_is_held` may hold it
-    briefly."""
+    """Take and return the lock of a run; None if another process keeps it. Retries for 1 s: `_is_held` may hold it briefly."""
     for _ in range(100):
         descriptor = try_lock(path)
         if descriptor is not None:

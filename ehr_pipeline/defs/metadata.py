@@ -54,8 +54,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
 
 
 def _summary(artifact: Artifact, counts: Mapping[str, Any]) -> str:
-    """Return one line with the `counts` that may be shown, with separators and units. Dagster plots the same counts from separate
-    entries."""
+    """Return a line of the `counts` that may be shown, with units. Dagster plots the same counts from separate entries."""
     counted = figures(artifact.counts, declared(artifact.manifest["asset"]))
     words = [
         f"{name.replace('_', ' ')} {counts[name]:,}{UNITS.get(type(figure), '')}"

@@ -25,8 +25,7 @@ NOT_SHOWN = PlainTextResponse("There is no such file, or it may not be shown.", 
 
 
 def routes(prefix: str = "") -> list[Route]:
-    """Return the routes of these pages, which must come before Dagster's own routes. `prefix` is the path of the server, such as
-    /look."""
+    """Return the routes of these pages, which must precede Dagster's. `prefix` is the path of the server, such as /look."""
 
     async def entrance(request: Request) -> Response:
         return HTMLResponse(entered(prefix))

@@ -54,8 +54,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
 
 
 def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
-    """Return the study with overridden values. Raises SettingsError for a setting in `overrides.FIXED`, and for an invalid
-    value."""
+    """Return the study with overridden values. Raises SettingsError for a setting in `overrides.FIXED` or an invalid value."""
     fixed = launchpad.fixed_in(overrides)
     if fixed:
         raise SettingsError(

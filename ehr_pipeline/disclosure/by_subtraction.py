@@ -88,8 +88,7 @@ def _ranges(column: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure)
 
 
 def _safe(column: Cells, ranges: tuple[Cells, Cells], enough: Cells, guarded: Chosen, dark: Chosen) -> bool:
-    """Return whether, for each guarded cell, the range that can be computed from the sum of the hidden (`dark`) cells is at least
-    `enough` (K,) wide."""
+    """Return whether the range computable from the sum of hidden (`dark`) cells is `enough` (K,) wide for each guarded cell."""
     total, (least, most) = int(column[dark].sum()), (end[dark] for end in ranges)
     fewest = np.maximum(least, total - (most.sum() - most))
     largest = np.minimum(most, total - (least.sum() - least))

@@ -21,8 +21,7 @@ DIGITS = 3
 
 
 def count_text(count: int, below: int = FEWEST) -> str:
-    """Return a count as text for messages: 'about 1,230', 'fewer than 10'. It is rounded because logs spread more easily than
-    reports."""
+    """Return a count as text for messages: 'about 1,230', 'fewer than 10'. Rounded, as logs spread more easily than reports."""
     shown = Guard(below).count(count)
     if shown is None:
         return f"fewer than {below}"
@@ -46,8 +45,7 @@ class Naming:
     """A secret of the study, the same for all its results."""
 
     def needed(self, name: str) -> int:
-        """Return how many patients must have a name for it to be shown: from `below` + 1 to 2 x `below`, or 1 if nothing is
-        suppressed."""
+        """Return how many patients must have a name for it to be shown: from `below` + 1 to 2 x `below`; 1 without suppression."""
         if self.below == 1:
             return 1
         key = hashlib.sha256(self.key.encode()).digest()

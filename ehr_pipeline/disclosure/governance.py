@@ -54,8 +54,7 @@ def refuse_if_expired(settings: GovernanceSettings, today: datetime.date | None 
 
 
 def label(released: Sequence[str], settings: GovernanceSettings) -> dict[str, str]:
-    """Return what a manifest states about an asset: its class (releasable or restricted), the files that may be released, and the
-    terms."""
+    """Return what a manifest states about an asset: its class (releasable or restricted), releasable files, and the terms."""
     files = {RELEASABLE: " ".join(released)} if released else {}
     return {"class": RESTRICTED, **files, **settings.terms}
 

@@ -26,8 +26,7 @@ class Events:
 
     number: int
     people: int | None = None
-    """Number of patients to whom the events belong, if known; the events of a single patient would reveal the length of a record.
-    """
+    """Number of patients who have the events, if known; the events of a single patient would reveal the length of a record."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,7 @@ class ShareOf:
 
 
 def size(number: int) -> Things:
-    """Return a number of bytes rounded to two digits: since the width of a row is known, all digits would reveal the number of
-    rows."""
+    """Return a number of bytes rounded to two digits: as the width of a row is known, all digits would reveal the row count."""
     return Things(int(float(f"{number:.2g}")))
 
 

@@ -24,8 +24,7 @@ class Marks:
     group: NDArray[np.int64]
     """Groups of the marks (m,); `OTHERS` for all small groups together."""
     apart: NDArray[np.bool_]
-    """Whether half of a mark's patients are farther than `FAR` from their median (m,); there may then be no patient near the mark.
-    """
+    """Whether half of a mark's patients are farther than `FAR` from their median (m,); there may be no patient near the mark."""
     fewest: int
     """Smallest number of patients that a mark represents."""
 
@@ -151,10 +150,9 @@ class Disclosure:
     ) -> list[tuple[str, str]]:
         """Return the categories of a group of `of` patients with their shares, in order. Other tables may hide some of the counts.
 
-        Shares are coarse: an exact one would allow a reader to compute what is hidden elsewhere. If fewer than the
-        threshold, or none, are outside a category, its share is a lower bound. Small categories are omitted. A share is
-        exact only if another table shows the same count under the same name (`other`), and the group has no small
-        category that it would reveal.
+        Shares are coarse: an exact one would allow a reader to compute what is hidden elsewhere. If fewer than the threshold, or
+        none, are outside a category, its share is a lower bound. Small categories are omitted. A share is exact only if another
+        table shows the same count under the same name (`other`), and the group has no small category that it would reveal.
         """
         alone = not any(self.small(count) for count in counts.values())
         return [

@@ -1,11 +1,10 @@
 """Decide which cells of a two-way table of patients, shown with totals, to hide so that no small count can be computed.
 
-A hidden cell can be computed from the totals unless it lies on a cycle of hidden cells: rows and columns are the nodes
-of a graph whose edges are the hidden cells (Gusfield 1988, SIAM J. Comput. 17(3), 'A graph theoretic approach to
-statistical data security'). So for each small count the cheapest cycle through it is hidden. The price of a cell is its
-number of patients (Castro 2012, Computational Statistics and Data Analysis 56(9): the shortest-path heuristic). Totals
-are the cells of an extra row and column. Zeros are hidden as well: a reader who knew that every hidden cell has
-patients could compute more.
+A hidden cell can be computed from the totals unless it lies on a cycle of hidden cells: rows and columns are the nodes of a graph
+whose edges are the hidden cells (Gusfield 1988, SIAM J. Comput. 17(3), 'A graph theoretic approach to statistical data security').
+So for each small count the cheapest cycle through it is hidden. The price of a cell is its number of patients (Castro 2012,
+Computational Statistics and Data Analysis 56(9): the shortest-path heuristic). Totals are the cells of an extra row and column.
+Zeros are hidden as well: a reader who knew that every hidden cell has patients could compute more.
 """
 
 import numpy as np
@@ -17,8 +16,7 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 
 Cells = NDArray[np.int64]
 FREE, TOTAL, DEAR = 1e-6, 1.0, 1e12
-"""Prices of an already hidden cell, of a row's or column's total (cheap, because a total says less), and of the grand total, which
-is shown elsewhere too."""
+"""Prices of a cell already hidden, of a row's or column's total (cheap, as it says less), and of the grand total."""
 
 
 def with_totals(counts: Cells) -> Cells:

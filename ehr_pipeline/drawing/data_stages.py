@@ -15,8 +15,7 @@ FOLLOW_UP = "notes/follow_up.json"
 """File of a patient data set: numbers of patients by years from first to last visit, in whole years."""
 
 CONCEPTS = "notes/concepts_3d.json"
-"""File of concept embeddings: positions of the concepts of interest. It is a note, since no later stage reads these UMAP positions.
-"""
+"""File of concept embeddings: positions of the concepts of interest; a note, since no later stage reads it."""
 LABELLED = 40
 LETTERS = 28
 IN_FRONT = 1000

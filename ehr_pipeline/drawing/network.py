@@ -42,8 +42,7 @@ def places(edges: NDArray[np.int64], nodes: int, seed: int) -> NDArray[np.float6
 
 
 def labels(at: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return heights (n,) of names in pixels, moved down until none covers another; places `at` (n, 2) and `widths` (n,) are in
-    pixels."""
+    """Return heights (n,) of names, moved down until none covers another; `at` (n, 2) and `widths` (n,) are in pixels, too."""
     height = at[:, 1].copy()
     order = np.argsort(height, kind="stable")
     for place, one in enumerate(order):

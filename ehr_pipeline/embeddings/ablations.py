@@ -28,8 +28,7 @@ Vectors = NDArray[np.float32]
 FOLDER, COLUMNS = "variants", ("whole", *HALVES)
 NETWORK, PROFILE, NO_NETWORK = "network", "profile", "no_network"
 SAMPLED, FITTED = 5_000, 10_000
-"""Largest number of patients whose vectors are kept, and of patients from whom `no_network` is learned; both limit time and size.
-"""
+"""Largest numbers of patients whose vectors are kept, and from whom `no_network` is learned; both limit time and size."""
 Fit = Callable[[VectorSettings, list[Sample]], Transform]
 
 

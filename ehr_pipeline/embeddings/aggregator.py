@@ -23,8 +23,7 @@ from ehr_pipeline.embeddings.pooling import ChunkVectors
 
 BATCH, RATE, TEMPERATURE = 256, 3e-3, 0.1
 LOOK_EVERY, LOOKS, PATIENCE = 25, 40, 6
-"""Updates between two checks on the held-out patients; largest number of checks; checks without improvement after which training
-ends."""
+"""Updates between two checks on held-out patients; most checks; checks without improvement after which training ends."""
 MOST_CHUNKS = 32
 """Largest number of chunks of a half used in training; longer halves are cut."""
 
@@ -36,8 +35,7 @@ class Trained:
     arrays: dict[str, NDArray[np.float32]]
     """The matrices `query` and `key`, (D, D) each."""
     facts: dict[str, Any]
-    """Number of patients; which weights were kept (trained or plain); updates; losses in nats: training, validation, plain
-    (parameter-free) and by chance."""
+    """Number of patients, weights kept (trained or plain), updates, and losses in nats: training, validation, plain, by chance."""
 
 
 def attend(query: Tensor, key: Tensor, chunks_CD: Tensor) -> Tensor:

@@ -146,8 +146,7 @@ def _choose(
 
 
 def _with_share(learned: Transform, samples: list[transform.Sample], cohort: "_Cohort") -> tuple[Transform, Counts]:
-    """Return the transform with the encoder's share filled in and, if the share was chosen from the data, the measures behind this
-    choice."""
+    """Return the transform with the encoder's share and, if that was chosen from the data, the measures behind the choice."""
     if learned.settings.encoder_share != "auto":
         return learned, {}
     if not learned.settings.profile:
@@ -157,8 +156,7 @@ def _with_share(learned: Transform, samples: list[transform.Sample], cohort: "_C
 
 
 def _samples(cohort: "_Cohort") -> list[transform.Sample]:
-    """Return patients to learn the transform from, with the chunk vectors that the job has written. Raises InputError if there are
-    none."""
+    """Return patients to learn the transform from, with their chunk vectors. Raises InputError if there are none."""
     if not cohort.anybody():
         raise _nobody(len(cohort.members))
     if not cohort.learning:
@@ -170,8 +168,7 @@ def _samples(cohort: "_Cohort") -> list[transform.Sample]:
 
 
 def learners(artifacts: Mapping[str, Artifact]) -> Learns:
-    """Return a function that flags the patients from whom the transform is learned: if there is a split, those on the sides
-    LEARNED_FROM, else all."""
+    """Return a function that flags the patients to learn from: with a split, those on the sides LEARNED_FROM, else all."""
     if DATA_SPLIT not in artifacts:
         return substitutes.everybody
     folder = artifacts[DATA_SPLIT].file("split")
@@ -284,8 +281,7 @@ class _Cohort:
         return self.members.among(pa.concat_arrays(new))
 
     def part(self, name: str, number: int) -> transform.Part:
-        """Return the patients of the shard with the index `number`. `name` says whether to take their whole records or one half of
-        each."""
+        """Return the patients of the shard with the index `number`: their whole records or one half of each, by `name`."""
         path = self.dataset[number]
         shard = part_of(path, self.shard(path), self.rows(path), name, self.seed)
         return transform.Part(shard, self.rows(path), read_chunks(self.work / name / path.name))

@@ -14,8 +14,7 @@ from ehr_pipeline.work.jobs import Job
 
 @dataclass(frozen=True)
 class Inference:
-    """How the encoder is run. The first three values must be those with which it was trained. The `precision` 'auto' means that of
-    its training."""
+    """How the encoder is run. The first three values, and the `precision` 'auto', are those with which it was trained."""
 
     context: int
     age_unit: Literal["year", "quarter"]

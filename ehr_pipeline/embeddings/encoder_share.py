@@ -193,8 +193,7 @@ def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, s
 
 
 def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArray[np.float64]:
-    """Return, for each patient (m,), the share of the other patients in the block whose label in `theirs` (m,) equals the patient's
-    in `own` (m,)."""
+    """Return what share of the others in the block have a label in `theirs` (m,) that equals the patient's in `own` (m,)."""
     _, block, sizes = np.unique(alike, return_inverse=True, return_counts=True)
     counts = np.bincount(block * groups + theirs, minlength=len(sizes) * groups).reshape(-1, groups)
     return np.asarray((counts[block, own] - (own == theirs)) / np.maximum(sizes[block] - 1, 1), np.float64)
@@ -203,8 +202,7 @@ def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArr
 def _confirmed(
     profiles: Three, views: tuple[Vectors, Vectors] | None, fitted: NDArray[np.bool_], most: int, seed: int
 ) -> list[Vectors]:
-    """Return profiles as `Transform.centred_profile` makes them, but with directions and centres learned only from the patients
-    `fitted` (n,)."""
+    """Return profiles as by `Transform.centred_profile`, with directions and centres learned only from `fitted` (n,) patients."""
     reliable = None
     if views is not None:
         both = fitted & views[0].any(axis=1) & views[1].any(axis=1)

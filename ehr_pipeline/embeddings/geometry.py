@@ -26,8 +26,7 @@ def unit_length(vectors: Vectors) -> Vectors:
 
 
 def leading_axes(products: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return the eigenvectors (D, count) of the largest eigenvalues of `products` = Xᵀ X (D, D): for centred X, its principal
-    axes."""
+    """Return the leading eigenvectors (D, count) of `products` = Xᵀ X (D, D): for centred X, its principal axes."""
     values, axes = np.linalg.eigh(products)
     return axes[:, np.argsort(-values, kind="stable")[:count]]
 

@@ -65,8 +65,7 @@ def effective_rank(vectors: Vectors) -> float:
 
 
 def hubness(unit: Vectors, count: int = NEIGHBOURS) -> float:
-    """Return the skewness, over patients, of how often a patient is among the `count` nearest neighbours of others; 0 without hubs
-    (Radovanović et al. 2010)."""
+    """Return the skewness of how often patients are among the `count` nearest neighbours of others (Radovanović et al. 2010)."""
     count = min(count, len(unit) - 1)
     if count < 1:
         return 0.0

@@ -60,8 +60,7 @@ class Merged:
     """One flag for each of `ids`: whether the patient keeps the earlier vector."""
 
     def table(self, earlier: Path, new: pa.Table) -> pa.Table:
-        """Return rows of the file `earlier` for patients who keep their vector, and rows of `new` for others. Patients without a
-        vector have no row."""
+        """Return rows of the file `earlier` for patients who keep their vector, else rows of `new`; none without a vector."""
         before = schemas.read(earlier) if earlier.is_file() else new.slice(0, 0)
         mine = self.ids.filter(pa.array(self.kept))
         old = before.filter(pc.is_in(before.column("patient_id"), value_set=mine))

@@ -52,16 +52,14 @@ class Pooled:
 
 
 def load(job: EncoderJob, device: torch.device) -> tuple[PackedEncoder, Inference]:
-    """Load the encoder of a job, and resolve how it is run on this machine. Raises UserError if checkpoint and vocabulary do not
-    match."""
+    """Load the encoder of a job, and resolve how to run it here. Raises UserError if checkpoint and vocabulary do not match."""
     model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
     precision = hardware_choices.precision_of(job.settings.precision, model.stock.config)
     return model, replace(job.settings, precision=precision)
 
 
 def attend(chunks_CD: Tensor) -> Tensor:
-    """Return chunk vectors after attention to each other: softmax(A Aᵀ / √D) A, without parameters (Vaswani 2017, section
-    3.2.1)."""
+    """Return chunk vectors after parameter-free attention to each other: softmax(A Aᵀ / √D) A (Vaswani 2017, section 3.2.1)."""
     scores_CC = chunks_CD @ chunks_CD.T / chunks_CD.shape[1] ** 0.5
     return torch.softmax(scores_CC, dim=1) @ chunks_CD
 
@@ -111,8 +109,7 @@ def pool_chunks(
 
 
 def over_chunks(chunks: ChunkVectors, patients: int, attention: Attention | None) -> Pooled:
-    """Return one vector for each of `patients`: the mean of the patient's chunk vectors after `attention` or, without attention,
-    their weighted mean."""
+    """Return a vector for each of `patients`: the mean of chunk vectors after `attention`, or without it their weighted mean."""
     width, owner = chunks.vectors_CD.shape[1], chunks.patient
     count = np.bincount(owner, minlength=patients)
     tokens = np.zeros(patients, np.int64)

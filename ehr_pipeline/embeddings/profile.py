@@ -47,8 +47,7 @@ def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: fl
 
 
 def usual(concepts: NDArray[np.int64], tokens: NDArray[np.integer], smoothing: float) -> NDArray[np.float32]:
-    """Return the shares (S,) that smoothing adds for every patient: `smoothing` times the cohort's shares, from its `tokens`
-    (V,)."""
+    """Return the shares (S,) that smoothing adds: `smoothing` times the cohort's shares, from its token counts `tokens` (V,)."""
     own = tokens[concepts]
     return (smoothing * own / max(int(own.sum()), 1)).astype(np.float32)
 
@@ -89,8 +88,7 @@ def later(shard: Shard) -> NDArray[np.bool_]:
 
 
 def mean_age(shard: Shard, patients: NDArray[np.int64], concepts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return the mean age (P, 1), in centuries, at which the profiled concepts of some patients were recorded; 0 for those without
-    any."""
+    """Return the mean age (P, 1), in centuries, at which patients' profiled concepts were recorded; 0 without any."""
     highest = int(max(shard.tokens.max(initial=0), concepts.max(initial=0)))
     own = np.zeros(highest + 1, bool)
     own[concepts] = True

@@ -23,8 +23,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 Vectors = NDArray[np.float32]
 DESCRIBED, COMPARED = 50_000, 5_000
-"""Largest number of patients whose distances to the centre are described, and of patients compared with each other; both bound
-memory."""
+"""Largest numbers of patients whose distances to the centre are described, and who are compared; both bound memory."""
 NEIGHBOURS = 15
 DECIMALS = 5
 """Number of decimals of distances between unit vectors that are kept: further ones are rounding error."""
@@ -41,8 +40,7 @@ def measure(
     chosen: NDArray[np.bool_],
     vocabulary: Vocabulary,
 ) -> dict[str, Any]:
-    """Return all measures for the embeddings in `out`. If `plain` (vectors by the published method, shard by shard) is given, also
-    their `collapse`."""
+    """Return all measures of the embeddings in `out`; with `plain` (the published method's vectors), also their `collapse`."""
     described, whole = [], []
     every = max(1, -(-len(cohort) // DESCRIBED))
     for path in dataset:

@@ -24,8 +24,7 @@ def all_tokens(
 def by_types(
     settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
-    """Choose concepts with one of the settings' semantic types; every concept if none has a type because no code maps to the
-    UMLS."""
+    """Choose concepts with one of the settings' semantic types; every concept if none has a type (no code maps to the UMLS)."""
     if not any(concept.semantic_types for concept in vocabulary.concepts):
         return all_tokens(settings, vocabulary, vectors, listed)
     chosen = np.zeros(vocabulary.size, bool)

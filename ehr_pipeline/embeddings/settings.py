@@ -14,8 +14,7 @@ SYMPTOM_AND_DIAGNOSIS_TYPES = ("T047", "T048", "T046", "T184", "T191", "T033")
 
 
 def _share(value: Any) -> Any:
-    """Return "auto" or a share from 0 to 1 as a float, so that 1 and 1.0 are the same setting. Raises a validation error
-    otherwise."""
+    """Return "auto" or a share from 0 to 1 as a float, so that 1 and 1.0 are the same. Raises a validation error otherwise."""
     if value == "auto":
         return value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:

@@ -99,8 +99,7 @@ class Removal:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.floating], second: NDArray[np.bool_], covariates: Floats) -> "Removal":
-        """Learn the difference from vectors (P, D), sites (P,) and covariates (P, C). The cells of the covariates are regressed out
-        as well."""
+        """Learn the difference from vectors (P, D), sites (P,) and covariates (P, C), whose cells are regressed out as well."""
         cell, own = cells(covariates), second.astype(np.float64)
         sizes = np.bincount(cell).astype(np.float64)
         # Vectors and site are centred within cells before the regression (Frisch-Waugh-Lovell).

@@ -133,8 +133,7 @@ class Transform:
         return unit_length(self.confirmed(features) - self.arrays["profile_centre"])
 
     def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
-        """Return the concept profiles of some patients (P, K), followed by columns for change over time and mean age if these are
-        switched on."""
+        """Return concept profiles of patients (P, K), followed by columns for change over time and mean age if switched on."""
         arrays = {name: self.arrays[name] for name in ("concepts", "passed", "usual", "basis")}
         return profile.features(shard, patients, **arrays, course=self.settings.course, ages=self.settings.ages)
 

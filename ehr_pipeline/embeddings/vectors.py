@@ -17,8 +17,7 @@ WHOLE, HALVES = "embeddings", ("half_a", "half_b")
 ARRAYS, FACTS = "transform.safetensors", "transform.json"
 """Files with what the transform of the vectors has learned (`transform`)."""
 SHARE = "encoder_share"
-"""Name of the setting for the encoder's share, and of the count that holds the chosen share, if it was chosen
-(`encoder_share.Chosen`)."""
+"""Name of the setting for the encoder's share, and of the count with the share chosen (`encoder_share.Chosen`), if any."""
 SELECTED, SELECTED_CONCEPTS = "selected.json", "selected_concepts.csv"
 """Files with the token ids that are pooled into vectors: the ids alone, and with concepts and names."""
 _COLUMNS = pa.schema([("patient_id", pa.string())])
@@ -63,8 +62,7 @@ class Vectors:
 
 
 def settings_of(embeddings: Artifact) -> dict[str, Any]:
-    """Return the settings with which a `patient_embeddings` artifact's vectors were made, including the chosen share of the
-    encoder."""
+    """Return the settings by which a `patient_embeddings` artifact's vectors were made, with the encoder's chosen share."""
     settings: dict[str, Any] = embeddings.manifest["settings"]["vectors"]
     return settings | ({SHARE: embeddings.counts[SHARE]["share"]} if SHARE in embeddings.counts else {})
 

@@ -27,8 +27,7 @@ def first_half(path: Path, shard: Shard, patients: NDArray[np.int64], seed: int)
 
 
 def half_to_learn_from(visits: int, shard: int, seed: int) -> NDArray[np.bool_]:
-    """Return flags (visits,) of one half in a second division, independent of `first_half`. They depend on the seed and the shard's
-    index."""
+    """Return flags (visits,) of a half in a second division, independent of `first_half`, by seed and the shard's index."""
     return np.random.default_rng([seed, shard, 0x4A20]).random(visits) < 0.5
 
 
@@ -39,8 +38,7 @@ def _hash(patient: str, seed: int) -> int:
 
 
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Mix the bits of values by the finalizer of SplitMix64 (Steele, Lea & Flood 2014): every bit of the result depends on all bits
-    of the value."""
+    """Mix bits by the finalizer of SplitMix64 (Steele, Lea & Flood 2014): each bit of the result depends on all bits."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

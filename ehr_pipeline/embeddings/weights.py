@@ -19,14 +19,12 @@ def equal(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patie
 
 
 def sif(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
-    """Return the smooth inverse frequency, a / (a + p) (Arora, Liang & Ma 2017, 'A simple but tough-to-beat baseline for
-    sentences')."""
+    """Return the smooth inverse frequency, a / (a + p) (Arora, Liang & Ma 2017)."""
     return (settings.sif_constant / (settings.sif_constant + share_of_tokens)).astype(np.float32)
 
 
 def log(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
-    """Return the inverse document frequency (Spärck Jones 1972): the log of 1 + 1 / share of patients, which is always above
-    zero."""
+    """Return the inverse document frequency (Spärck Jones 1972), the log of 1 + 1 / share of patients: always above zero."""
     return np.log1p(1 / share_of_patients).astype(np.float32)
 
 

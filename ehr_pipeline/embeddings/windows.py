@@ -30,8 +30,7 @@ class Windows:
     owner: NDArray[np.int64]
     """Patient of each window (W,), as an index into the patients requested."""
     number: NDArray[np.int64]
-    """Number of each window within its patient (W,). Windows without visits have no entry but are counted, so only adjacent windows
-    differ by 1."""
+    """Number of each window within its patient (W,). Windows without visits are counted too, but have no entry."""
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -62,8 +61,7 @@ def split(shard: Shard, patients: NDArray[np.int64], divided: Divided, years: fl
 
 
 def _years(shard: Shard, owner: NDArray[np.int64], divided: Divided) -> NDArray[np.float64]:
-    """Return the years (v,) from the origin of the windows to each visit of the patients `owner` (v,); calendar years start on 1
-    January."""
+    """Return years (v,) from the origin of the windows to each visit of the patients `owner` (v,); calendar: 1 January."""
     day = shard.visit_day.astype(np.int64)
     if divided == "calendar":
         year = day.astype("datetime64[D]").astype("datetime64[Y]")

@@ -1,5 +1,4 @@
-"""Save and load checkpoint folders that anyone can use: weights (safetensors), configuration, tokenizer with one token per
-concept."""
+"""Save and load checkpoints that anyone can use: weights (safetensors), configuration, tokenizer with a token per concept."""
 
 import json
 from pathlib import Path

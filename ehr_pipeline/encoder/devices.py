@@ -172,8 +172,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 def compiles(device: torch.device, wish: str) -> bool:
-    """Return whether to compile: `wish` is 'auto', 'on' or 'off'. Logs a warning if compiling is wanted but something that it needs
-    is missing."""
+    """Return whether to compile, by the `wish` 'auto', 'on' or 'off'. Warns if compiling is wanted but something is missing."""
     if wish == "off" or (wish == "auto" and device.type == "cpu"):
         return False
     missing = []

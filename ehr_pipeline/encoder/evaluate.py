@@ -35,8 +35,7 @@ def evaluate(
     *,
     threads: SideBySide | None = None,
 ) -> NDArray[np.float64]:
-    """Return the sums of the objective's scores over the parts. The parts are divided among the processes of the job, or its
-    `threads`."""
+    """Return the summed scores of the parts, which are divided among the processes of the job, or among its `threads`."""
     model.eval()
     sums = torch.from_numpy(objective.no_sums()).to(device)
 

@@ -18,8 +18,7 @@ from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.settings import EncoderSettings
 
 SCORES_AT_A_TIME = 1 << 20
-"""Number of attention scores computed at a time in bfloat16 on a CPU without gradients: 2 MB, which fits into a processor's cache.
-"""
+"""Attention scores computed at a time in bfloat16 on a CPU without gradients: 2 MB, which fit into a processor's cache."""
 
 
 def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash: str) -> ModelConfig:
@@ -63,8 +62,7 @@ class PackedEncoder(nn.Module):
         """Fuse the operations between matrix products with torch.compile: one graph for the layers, and one for the head
         (`softmax`).
 
-        The layers are compiled for the shape of the first micro-batch; with `loader.Plan.fixed`, all micro-batches have that
-        shape.
+        The layers are compiled for the shape of the first micro-batch; with `loader.Plan.fixed`, all micro-batches have that shape.
         """
         torch.use_deterministic_algorithms(torch.are_deterministic_algorithms_enabled())  # tells the compiler too
         self.layers = torch.compile(self.hidden, dynamic=None)
@@ -147,8 +145,7 @@ class PackedEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class _Rows:
-    """The chosen places of each row, moved together into K slots, of which the last are empty in most rows. K is the largest number
-    in a row."""
+    """The chosen places of each row, moved into K slots; K is the largest number in a row, so most rows end in empty slots."""
 
     chosen_M: Tensor
     """Indices into the flattened R × T."""

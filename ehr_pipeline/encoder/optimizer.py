@@ -17,8 +17,7 @@ from ehr_pipeline.work import jobs
 
 
 def warm_up(steps: int, settings: EncoderSettings) -> int:
-    """Return the number of warm-up updates: at most a tenth of all, because otherwise a short training would end during its
-    warm-up."""
+    """Return the number of warm-up updates: at most a tenth of all, or a short training would end during its warm-up."""
     return min(settings.warmup_steps, steps // 10)
 
 

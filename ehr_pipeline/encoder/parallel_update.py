@@ -51,8 +51,7 @@ class SideBySide:
             yield loss
 
     def each(self, function: Callable[[Part], Found], parts: Iterable[Part]) -> Iterator[Found]:
-        """Yield the result of a function for each part, in order; at most as many parts as there are threads are computed
-        ahead."""
+        """Yield the result of a function for each part, in order; at most as many parts as there are threads are computed ahead."""
         left = iter(parts)
         while some := list(islice(left, self.threads)):
             yield from self.pool.map(function, some)

@@ -227,8 +227,7 @@ class _Saver:
         self.seconds, self.save, self.last = seconds, save, time.monotonic()
 
     def if_due(self) -> None:
-        """Save if `seconds` have passed. When it saves does not affect the result, because a training can resume from any
-        update."""
+        """Save if `seconds` have passed. When that happens does not affect the result, since a training resumes from any update."""
         if time.monotonic() - self.last >= self.seconds:
             self.now()
 
@@ -305,8 +304,7 @@ def _end_epoch(position: Position, flatness: Flatness, scores: Mapping[str, floa
 
 
 def _row(epoch: int, updates: int, training_loss: float | None, scores: Mapping[str, float]) -> dict[str, Any]:
-    """Return a row of the history: the losses after an epoch. If nothing is trained, the only row is for epoch 0, without a
-    training loss."""
+    """Return a row of the history: the losses after an epoch. Without training, the only row is for epoch 0."""
     validation = {f"validation_{name}": value for name, value in scores.items()}
     return {"epoch": epoch, "updates": updates, "training_loss": training_loss, **validation}
 

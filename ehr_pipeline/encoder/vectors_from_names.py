@@ -31,8 +31,7 @@ class Predicted:
 
 
 def vectors(names: Sequence[str]) -> NDArray[np.float64]:
-    """Return vectors (n, d) of names, d at most WIDTH: names that share pieces are near each other, and equal names have equal
-    vectors."""
+    """Return vectors (n, d) of names, d at most WIDTH: names that share pieces are near, and equal names have equal vectors."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 

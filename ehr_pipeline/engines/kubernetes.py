@@ -95,8 +95,7 @@ class Kubernetes(Scheduler):
 
     @property
     def threads(self) -> int:
-        """Return the CPU threads of each process of a job: a pod sees all cores of its node, but may use only those it
-        requested."""
+        """Return the CPU threads of each process: a pod sees all cores of its node, but may use only those it requested."""
         return self.settings.threads or max(1, int(self.section.job_cpus))
 
     def refuse_other_place(self) -> None:

@@ -134,8 +134,7 @@ class Scheduler(ABC):
         return f"{self.backend.capitalize()} job {job}"
 
     def preview(self) -> dict[str, str]:
-        """Return what would be sent: a dictionary from purpose to script, with a placeholder for the folder that is created on
-        sending."""
+        """Return the scripts that would be sent, as purpose: script, with a placeholder for the folder created on sending."""
         train, embed = ("ehr_pipeline.encoder.train", "ehr_pipeline.embeddings.embed")
         folder = self.store / ".work" / "RANDOM"
         return {

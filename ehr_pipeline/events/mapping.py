@@ -47,11 +47,10 @@ def map_by_files(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 def map_translated(translated: pl.DataFrame, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
     """Map codes that `translate.to_snomed` has translated to SNOMED; the result is sorted by code.
 
-    `atoms` comes from `terminology.rrf.snomed_atoms`, best atom of a code first. Returns columns code (as recorded),
-    snomed (the SNOMED code, translated by the dictionary of its system, see `translate`), kind, namespace, target (the
-    concept id that was looked up last), concept (null when lost), name, step (null when lost), distance (replacements
-    or IS-A steps from the code to its target) and runners_up (other CUIs of the target, and ties). Raises InputError
-    for a file that cannot be used.
+    `atoms` comes from `terminology.rrf.snomed_atoms`, best atom of a code first. Returns columns code (as recorded), snomed (the
+    SNOMED code, translated by the dictionary of its system, see `translate`), kind, namespace, target (the concept id that was
+    looked up last), concept (null when lost), name, step (null when lost), distance (replacements or IS-A steps from the code to
+    its target) and runners_up (other CUIs of the target, and ties). Raises InputError for a file that cannot be used.
     """
     table = translated.with_columns(
         namespace=pl.when(pl.col("system").is_not_null())

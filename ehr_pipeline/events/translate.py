@@ -1,5 +1,4 @@
-"""Translate codes of other systems to SNOMED, by the user's dictionaries or OMOP's vocabulary; codes without a translation keep
-theirs."""
+"""Translate codes of other systems to SNOMED, by the user's dictionaries or OMOP's vocabulary; the others stay as they are."""
 
 from pathlib import Path
 

@@ -101,8 +101,7 @@ def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, 
 
 
 def patients(study: Study, model: Path, extract: Path, work: Path) -> tuple[Artifact, Counts]:
-    """Write the patients of an extract below `work`, in the form that the model reads (`PATIENTS`). Return the extract's records,
-    and counts."""
+    """Write the patients of an extract below `work`, as the model reads them (`PATIENTS`). Return the records, and counts."""
     landing, extract = work / "landing", extract.resolve()
     tree_of(extract, study.records)  # check the rule on links; the link made below is ours, not the study's
     landing.mkdir()

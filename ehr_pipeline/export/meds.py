@@ -167,8 +167,7 @@ def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
 
 
 def _distinct(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return all subject ids, sorted, and the order that sorts them. Raises UserError if two patients share one (unlikely with 63
-    bits)."""
+    """Return all subject ids, sorted, and the sorting order. Raises UserError if two patients share one (unlikely: 63 bits)."""
     subject = np.concatenate(parts)
     order = np.argsort(subject)
     subject = subject[order]

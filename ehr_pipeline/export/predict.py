@@ -54,8 +54,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 AT_ONCE = 2_000
 """Number of histories in memory at a time."""
 MOST_CONCEPTS, SHOWN = 64, 5
-"""Largest number of concepts of a history that are left out one by one, the latest first; and largest number of concepts written.
-"""
+"""Largest number of a history's concepts left out one by one, the latest first; and largest number of them written."""
 ENCODED = {"masked", "vectors"}
 """Blocks of features that need the encoder."""
 
@@ -86,8 +85,7 @@ class Scorer:
         return cls(fitted, model, calibration, size, *at_work, tuned)
 
     def rows(self, row: NDArray[np.int64], last_day: NDArray[np.int32]) -> Rows:
-        """Return the rows of the task, one for each patient. `row` (n,) are the patients' rows in a shard; what was recorded until
-        `last_day` (n,) is known."""
+        """Return the task's rows for the patients in rows `row` (n,) of a shard, with what was recorded until `last_day` (n,)."""
         facts, known, nothing = self.fitted.facts, last_day.astype(np.int64), np.zeros(len(row))
         index, last = known - facts.last, known - facts.visit_window
         first = last - facts.lookback + 1 if facts.lookback else np.full(len(row), ALWAYS, np.int64)
@@ -212,8 +210,7 @@ INSTEAD = ("masked_recency", "vectors_masked", "vectors", "masked")
 
 
 def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
-    """Return the model that the verdict names or, if its weights were not kept, the model that replaces it. Raises InputError if
-    there is neither."""
+    """Return the model of the verdict or, if its weights were not kept, its replacement. Raises InputError without either."""
     for name in (verdict["model"], *INSTEAD):
         if fitted.applies(name) and results.final(verdict["task"], name) is not None:
             return BY_NAME[name]
@@ -249,8 +246,7 @@ def _scores(scorer: Scorer, given: Asked, paths: list[Path], study: Study) -> Sc
 def _explained(
     scorer: Scorer, scored: Scored, given: Asked, paths: list[Path], rows: NDArray[np.int64]
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield, for some rows of the file: the row, a token id whose removal changes the log-odds most, and what it adds to the
-    log-odds."""
+    """Yield, for some rows of the file: row, a token id whose removal changes the log-odds most, what it adds to them."""
     for number in rows.tolist():
         path = paths[scored.shard[number]]
         one = scorer.rows(scored.row[[number]], given.last_day[[number]])

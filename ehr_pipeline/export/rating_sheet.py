@@ -1,8 +1,8 @@
 """Write a sheet of made-up timelines with forecasts, for clinicians to rate. It contains no patients.
 
-OUT/sheet.html    to print, or to fill in: each timeline with the concepts that may follow OUT/ratings.csv   the same concepts, one
-per row, with empty columns for the ratings OUT/key.csv       which concepts the forecast named, and which only popularity named; to
-be opened after the rating
+OUT/sheet.html    to print, or to fill in: each timeline with the concepts that may follow
+OUT/ratings.csv   the same concepts, one per row, with empty columns for the ratings
+OUT/key.csv       which concepts the forecast named, and which only popularity named; to be opened after the rating
 
 Timelines are drawn at random from the synthetic base world, and cut at a random visit. The concepts named by the forecast, and
 those named by popularity at that age and sex, are listed together in alphabetical order, so that a rater does not know which of the

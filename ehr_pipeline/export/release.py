@@ -1,9 +1,8 @@
 """`ehr-pipeline release`: write a folder with a manifest and only what may leave the place where the data are kept.
 
-The folder holds the report unchanged (its small counts are already suppressed), and three tables made for this purpose:
-the mapping of codes to concepts, the vocabulary, and the counts of all stages. A row is released only if enough
-patients have its code or concept, and a terminology knows it. Counts are rounded. No patient-level data, vectors or
-weights are written.
+The folder holds the report unchanged (its small counts are already suppressed), and three tables made for this purpose: the mapping
+of codes to concepts, the vocabulary, and the counts of all stages. A row is released only if enough patients have its code or
+concept, and a terminology knows it. Counts are rounded. No patient-level data, vectors or weights are written.
 """
 
 import datetime
@@ -99,8 +98,7 @@ def _refuse_uncounted(mapping: Mapping) -> None:
 
 
 def _remember(store: Path, report: Artifact) -> None:
-    """Record that a report was released. Warns if a different report was released before, because the counts of the two can be
-    subtracted."""
+    """Record that a report was released. Warns if another was released before, because their counts can be subtracted."""
     path, today = store / RELEASES, datetime.datetime.now(datetime.UTC).date().isoformat()
     with build_lock.locked(store, hash_of(RELEASES)):
         before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

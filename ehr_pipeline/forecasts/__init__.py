@@ -1,5 +1,4 @@
-"""Stage `forecasts`: forecast the next recorded concepts of patients unseen in training, by the encoder and by counting, and
-compare."""
+"""Stage `forecasts`: forecast the next concepts of patients unseen in training, by the encoder and by counting; compare."""
 
 from ehr_pipeline.disclosure.kinds import Declared, People, Score, Things
 from ehr_pipeline.tables.asset_names import FORECASTS

@@ -205,8 +205,7 @@ def _of_shard(
 
 
 def stratum(age: NDArray[np.floating], female: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the index (P,) of each case's stratum, by sex and ten-year age band; the last band starts at 80. Unknown sex counts as
-    male."""
+    """Return each case's stratum (P,), by sex and ten-year age band, the last from 80. Unknown sex counts as male."""
     band = np.clip(age // BAND, 0, OLDEST).astype(np.int64)
     found: NDArray[np.int64] = band + (OLDEST + 1) * female.astype(np.int64)
     return found
@@ -223,8 +222,7 @@ def _ends(people: pa.Table) -> NDArray[np.int64]:
 
 
 def history(records: Shard, end: NDArray[np.integer], size: int) -> History:
-    """Return the history of each record (P,) on the day `end` (P,), with token ids below `size`. Raises ValueError for a later
-    visit."""
+    """Return each record's history (P,) on the day `end` (P,), with token ids below `size`. Raises ValueError for later visits."""
     people = len(records.birth_day)
     owner = np.repeat(np.arange(people), np.diff(records.patient_tokens))
     day = np.repeat(records.visit_day, np.diff(records.visit_start)).astype(np.int64)

@@ -27,8 +27,7 @@ NEAREST = 1e-7
 
 @dataclass(frozen=True)
 class Rates:
-    """By stratum and concept (S, V): how many patients are at risk, and how many of them have the concept recorded within the
-    horizon (cases)."""
+    """By stratum and concept (S, V): patients at risk, and those of them who have the concept recorded in the horizon (cases)."""
 
     cases: NDArray[np.int32]
     at_risk: NDArray[np.int32]
@@ -39,15 +38,13 @@ class Rates:
 
     @property
     def overall(self) -> Floats:
-        """Return the rates (V,) over all strata. A concept that nobody had gets a rate below one in the number of patients at
-        risk."""
+        """Return the rates (V,) over all strata; that of a concept nobody had is below one in the number of patients at risk."""
         cases, at_risk = self.cases.sum(0), self.at_risk.sum(0)
         found: Floats = (cases + 0.01) / (at_risk + 1.0)
         return found
 
     def without(self, stratum: NDArray[np.integer], concept: NDArray[np.integer], case: NDArray[np.bool_]) -> Floats:
-        """Return the rates (n,) for patients at risk, each computed without that patient, so that no feature contains its own
-        answer."""
+        """Return the rates (n,) for patients at risk, each without that patient, so that no feature contains its own answer."""
         cases, at_risk = self.cases[stratum, concept] - case, self.at_risk[stratum, concept] - 1
         found: Floats = (cases + PRIOR * self.overall[concept]) / (at_risk + PRIOR)
         return found

@@ -27,8 +27,7 @@ EDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
 
 
 def top(scores: NDArray[np.float32], allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the token ids (B, TOP) of the highest allowed scores, highest first; and flags (B, TOP) of the places that are
-    filled."""
+    """Return token ids (B, TOP) of the highest allowed scores, highest first; and flags (B, TOP) of the places filled."""
     shown = np.where(allowed, scores, -np.inf)
     width = min(TOP, shown.shape[1])
     best = np.argpartition(-shown, width - 1, axis=1)[:, :width]
@@ -103,8 +102,7 @@ class Judged:
 
 
 def averages(values: Floats, times: NDArray[np.uint8], of: Floats | None = None) -> Floats:
-    """Return the mean (B,) of values (P,) in each of B bootstrap draws; with `of` (P,), the sum of values over the sum of `of`. NaN
-    for 0/0."""
+    """Return means (B,) of values (P,) in B bootstrap draws, or with `of` (P,) the sum of values over its sum; NaN for 0/0."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.concatenate(
             [

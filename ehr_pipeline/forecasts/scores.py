@@ -1,5 +1,4 @@
-"""Compute the scores by which each model ranks concepts, block by block of cases. Axes: B cases of a block, V token ids, D hidden
-size."""
+"""Compute the scores by which each model ranks concepts. Axes: B cases of a block, V token ids, D hidden size."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 POPULARITY, HISTORY, COUNTING, ENCODER, FORECAST = "popularity", "history", "counting", "encoder", "forecast"
 BASELINES = (POPULARITY, HISTORY, COUNTING)
-"""The baselines: popularity by age and sex; the patient's own history by count and recency; both. FORECAST combines the encoder
-with both."""
+"""Popularity by age and sex; the patient's own history by count and recency; both. FORECAST adds the encoder to both."""
 NEGATIVES = 200
 """Number of unrecorded new concepts of each case on which weights are fitted, in addition to the recorded ones."""
 FEWEST_CASES, FEWEST_RECORDED = 50, 100

@@ -36,8 +36,7 @@ GROUPS = schema_of(
     (INTEGER, "patients recorded"),
     (REAL, "recall popularity_recall baseline_recall difference low high"),
 )
-"""Columns of `concept_groups.csv`: recall by semantic type and by frequency (`kind`), over the concepts recorded for all patients.
-"""
+"""Columns of `concept_groups.csv`: recall by semantic type and by frequency (`kind`), over concepts of all patients."""
 CALIBRATION = schema_of((TEXT, "horizon list"), (INTEGER, "bin pairs recorded"), (REAL, "predicted observed"))
 """Columns of `calibration.csv`: forecast probabilities of pairs of a patient and a concept, in bins."""
 FORESIGHT = schema_of((TEXT, "list model"), (INTEGER, "patients labels"), (REAL, "share"))

@@ -47,8 +47,7 @@ class TypedTexts:
         return self.tokens.get(what, self.tokens.get(what.lower(), self.tokens.get(what.upper())))
 
     def nearest(self, what: str) -> list[str]:
-        """Return up to three known names, concepts or codes that resemble this text. Names that contain all of its words come
-        first."""
+        """Return up to three known names, concepts or codes that resemble a text, first names that contain all of its words."""
         if what[:1].isdigit() or what[1:].isdigit():
             return difflib.get_close_matches(
                 what.upper(), [one for one in self.tokens if one not in self.names], 3, 0.6
