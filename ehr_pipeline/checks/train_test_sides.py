@@ -43,20 +43,20 @@ def sides_understood(artifact: Artifact, store: Store, study: Study) -> Result:
         often = [value for value, number in values.items() if number >= below]
         named = f"({', '.join(map(repr, often[:MOST_NAMED]))}) " if often else ""
         parts.append(
-            f"of {share(found['not_understood'])} patients a value of the column of sides is not understood; say what it means"
+            f"the side of {share(found['not_understood'])} patients is not understood; say what its values mean"
             f" {named}in patients.split.values"
         )
     if found["differing"]:
         parts.append(
-            f"of {share(found['differing'])} patients extracts tell different sides; the oldest that tells one decides, so that"
-            " nobody whom something was learned from comes to the test side"
+            f"extracts give different sides for {share(found['differing'])} patients; the oldest one that gives a side decides, so"
+            " that no patient used for training becomes a test patient"
         )
     if parts:
         parts.append(f"From {limit:.1%} nothing is built on it (records.limits)")
     if none and (parts or none >= limit * of):
-        parts.append(f"{share(none)} patients are on no side, and nothing is learned from them")
+        parts.append(f"{share(none)} patients have no side, and are not used for training")
     figures: dict[str, Figure] = {name: People(number) for name, number in artifact.counts["split"]["sides"].items()}
-    return not parts, ". ".join(parts) or "every side that is told is understood, and extracts agree on it", figures
+    return not parts, ". ".join(parts) or "every given side is understood, and extracts agree on it", figures
 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:

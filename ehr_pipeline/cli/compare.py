@@ -16,11 +16,11 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "compare",
         _compare,
-        "make several variants of one study, and show them side by side",
+        "make several variants of one study, and compare them",
         'compare --settings my_study.toml encoder.layers=4 "clusters.n=8,clusters.method=kmeans"',
         "compare narrow.toml wide.toml --out comparison",
-        about="Losses, tasks, groups, time and memory, as a table here, and as CSV and a page in --out. What is equal between"
-        " variants is made once. The store of the study is only read: variants are made in a store beside it.",
+        about="It prints a table of losses, tasks, groups, time and memory, and writes it as CSV and a page to --out. Assets that"
+        " variants share are made once. Variants are made in a store of their own; the study's store is only read.",
     )
     compare.add_argument(
         "variants",

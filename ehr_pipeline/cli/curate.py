@@ -16,11 +16,11 @@ def add(commands: "Commands[Any]") -> None:
         commands,
         "curate",
         _curate,
-        "extend a concept list by its neighbours, as a person decides one by one",
+        "extend a concept list by similar concepts, which a person accepts one by one",
         "curate lists/symptoms.csv --offer review.csv --settings my_study.toml",
         "curate lists/symptoms.csv --review review.csv --out lists/symptoms_reviewed.csv --settings my_study.toml",
         about="--offer writes the nearest neighbours of the listed concepts that no --review has decided yet. Fill in the"
-        " columns decision (accept or refuse), reviewer and date. --out writes the list with what was accepted.",
+        " columns decision (accept or refuse), reviewer and date. --out writes the list with the accepted concepts.",
     )
     command.add_argument("list", type=Path, metavar="LIST", help="a concept list (code, cui, name, source)")
     command.add_argument(

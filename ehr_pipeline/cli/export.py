@@ -23,7 +23,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "export",
         _export,
-        "write events and split, the results, or the model, for use elsewhere",
+        "export events and split, the results, or the model, for other tools",
         "export results --settings my_study.toml --out results",
     )
     export.add_argument(
@@ -52,7 +52,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "release",
         _release,
-        "write what may leave the place where the data lie, with a manifest",
+        "write the files that may leave the place where the data are kept, with a manifest",
         "release --settings my_study.toml --out release",
     )
     release.add_argument("--out", type=Path, required=True, help="new folder to write to")
@@ -87,7 +87,7 @@ def _add_applying(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "assign",
         _assign,
-        "give new embedded patients one of the clusters that were found",
+        "assign new patients, who were embedded, to the existing clusters",
         "assign --vectors vectors.arrow --settings my_study.toml --out clusters.arrow",
     )
     assign.add_argument("--vectors", type=Path, required=True, help="the file that `ehr-pipeline embed` wrote")
@@ -101,14 +101,14 @@ def _add_mirror(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "push",
         _push,
-        "copy the current artifacts to study.mirror, and remove there what is not current",
+        "copy the current artifacts to study.mirror, and remove all others there",
         "push --settings my_study.toml",
     )
     add_command(
         commands,
         "pull",
         _pull,
-        "fetch from study.mirror what the store lacks or has an older version of",
+        "fetch from study.mirror the artifacts that the store lacks or has in an older version",
         "pull --settings my_study.toml",
     )
 

@@ -18,7 +18,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "forecast",
         _forecast,
-        "show what may follow on a typed-in history, or write made-up timelines for clinicians to rate",
+        "forecast what may follow a typed-in history, or write made-up timelines for clinicians to rate",
         "forecast history.csv --sex F --settings my_study.toml",
         "forecast --sheet to_rate --timelines 20 --settings my_study.toml",
         about="It needs a study with an encoder, and reads no patient's record.",

@@ -26,7 +26,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "init my_study --from omop_folder --umls umls",
         "init my_study --from aurum_2024-03-01 lookups",
         "init my_study --from events.csv patients.csv --column 'patient=NHS no' --column code=Term_ID",
-        about="It looks at the first rows of each file (delimiter, quotes, encoding, dates, columns, words for the sex), links the"
+        about="It reads the first rows of each file (delimiter, quotes, encoding, dates, columns, words for the sex), links the"
         " files into a landing folder, copies concept lists, and writes study.toml with a comment on each choice. Text, gzip and"
         " Parquet are read, and the layouts of CPRD Aurum, OMOP and MEDS are recognised in a folder. CPRD's dictionaries and OMOP's"
         " vocabulary are found there, or in further folders after --from.",

@@ -13,9 +13,9 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "key",
         None,
-        "move the key with which a store hashes what it keeps about people",
+        "export, import or replace the key by which a store hashes patient ids",
         "key export key.bin --settings my_study.toml",
-        about="No mirror holds it.",
+        about="Mirrors do not hold the key.",
         study=False,
     )
     actions = key.add_subparsers(required=True, metavar="COMMAND")
@@ -34,12 +34,12 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "give study.store the key of the store that its artifacts come from",
         "key import key.bin --settings my_study.toml",
     )
-    imported.add_argument("file", type=Path, help="what `key export` wrote")
+    imported.add_argument("file", type=Path, help="the file that `key export` wrote")
     add_command(
         actions,
         "new",
         _new,
-        "draw another key, where the store's own is lost for good",
+        "draw a new key, if the store's key is lost for good",
         "key new --settings my_study.toml",
     )
 

@@ -14,7 +14,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "predict",
         _predict,
-        "apply a fitted task to new patients: risks, and the concepts that the highest rest on",
+        "apply the fitted model of a task to new patients: risks, and the concepts behind the highest ones",
         "predict --model DIR --results DIR --task asthma --extract FOLDER --cut days.csv --settings my_study.toml --out risks",
     )
     predict.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")

@@ -15,14 +15,14 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "job-scripts",
         _job_scripts,
-        "print what would be sent to Slurm, or to Kubernetes",
+        "print the job scripts that would be sent to Slurm or Kubernetes",
         "job-scripts --settings my_study.toml",
     )
     planned = add_command(
         commands,
         "plan",
         _plan,
-        "tell what a study needs, and whether the settings fit",
+        "estimate the time, disk, memory and GPUs that a study needs, and check whether the settings fit",
         "plan --settings my_study.toml --machines 1x16x64",
         "plan --settings my_study.toml --rows 3e9 --machines 8x32x256x1",
     )
@@ -47,7 +47,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "settings",
         _settings,
-        "print the reference of all settings, as Markdown",
+        "print a reference of all settings, as Markdown",
         "settings > settings.md",
         study=False,
     )

@@ -25,7 +25,7 @@ def add(commands: "Commands[Any]") -> None:
         commands,
         "relations",
         _relations,
-        "print what goes together with a disease, or comes after it",
+        "list the concepts that occur together with a disease, and those that come after it",
         'relations "psoriatic arthritis" --after 2y --settings my_study.toml',
     )
     command.add_argument("name", help="a concept id, or words of a concept's name")

@@ -32,8 +32,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         _demo,
         "write a synthetic extract and run the whole chain on it",
         "demo",
-        about="It needs no data, no account and no GPU, and takes about three minutes on two cores. Run it again, and nothing is"
-        " done twice.",
+        about="It needs no data, no account and no GPU, and takes about three minutes on two cores. A second run makes nothing"
+        " again.",
         study=False,
     )
     run = add_command(
@@ -43,8 +43,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "materialise assets, checks included",
         "run --settings my_study.toml",
         'run --settings my_study.toml --select "clusters+"',
-        about="What is unchanged is not made again. After Ctrl-C, the same command goes on; a training goes on from its last"
-        " checkpoint.",
+        about="Unchanged assets are not made again. After Ctrl-C, the same command resumes the run, and a training from its"
+        " last checkpoint.",
     )
     run.add_argument(
         "--select",
@@ -58,7 +58,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         _check,
         "validate the settings and the inputs that they name",
         "check --settings my_study.toml",
-        about="It reports every problem at once, each with its setting and its cure, before anything long starts.",
+        about="It reports all problems at once, each with its setting and what to do, before any long work starts.",
     )
     add_command(
         commands,
@@ -74,7 +74,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         _ci_check,
         "make everything on a small synthetic slice, and fail on any failed check",
         "ci-check",
-        about="For your CI: it shows whether an upgrade still works on this machine.",
+        about="For your CI: it shows whether everything still works on this machine after an upgrade.",
         study=False,
     )
     _add_ui(commands)

@@ -21,15 +21,15 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "status",
         _status,
-        "show what is made, what is stale and why, and what a run would do",
+        "show which assets exist, which are stale and why, and what a run would do",
         "status --settings my_study.toml",
-        about="Nothing is made or changed. Times are those that each asset took when it was last made.",
+        about="It changes nothing. Times are those that each asset took when it was last made.",
     )
     report = add_command(
         commands,
         "report",
         _report,
-        "print where the report is, under a path that stays",
+        "print the path of the current report, which stays the same when the report changes",
         "report --settings my_study.toml --open",
     )
     report.add_argument("--open", action="store_true", help="open it in a browser")
@@ -37,7 +37,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "find-codes",
         _find_codes,
-        "find codes by words in their names, and those below them, for a concept list",
+        "find codes by words in their names, with their descendants, for a concept list",
         "find-codes asthma --settings my_study.toml",
         "find-codes atopic dermatitis --settings my_study.toml --out atopic_dermatitis.csv",
         about="Names come from events.mrconso, events.descriptions, events.dictionaries, events.omop_vocabulary and the"
@@ -50,7 +50,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "completion",
         _completion,
-        "print what completes commands and options in your shell",
+        "print a script that completes commands and options in your shell",
         "completion bash >> ~/.bashrc",
         "completion zsh >> ~/.zshrc",
         study=False,

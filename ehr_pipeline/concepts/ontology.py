@@ -91,8 +91,8 @@ def agreement(
     neighbours: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Return the mean share of a concept's nearest neighbours (by cosine) that share a group with it, the share by chance, and
-    intervals. Only concepts with a group count.
+    """Return the mean share of a concept's nearest neighbours (by cosine) that are in a group with it, the share by chance, and
+    intervals. Concepts without a group are left out.
 
     `vectors` (V, D) are by token id. The 95 % intervals are for the mean over concepts (bootstrap, Efron 1979). For each group,
     `patients` is the number of patients with its most common concept: at least that many patients have one of its concepts.

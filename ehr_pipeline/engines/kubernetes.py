@@ -71,7 +71,7 @@ class Kubernetes(Scheduler):
             raise Silence(f"the cluster does not answer; its pods go on without it ({silence})") from None
 
     def cancel(self, job: str) -> bool:
-        """Remove a Job, which exists until its pods have ended. Returns whether the cluster accepted the request."""
+        """Remove a Job, which disappears once its pods have ended. Returns whether the cluster accepted the request."""
         return self.cluster.delete(job, wait=True)
 
     def is_gone(self, job: str) -> bool:

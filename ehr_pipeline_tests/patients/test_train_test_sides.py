@@ -199,13 +199,13 @@ def catalog(folder: Path, understood: int, of: int, differing: int = 0, unassign
 @pytest.mark.parametrize(
     ("numbers", "passes", "only_warns", "says"),
     [
-        ({"understood": 0, "of": 1000}, True, True, "every side that is told is understood"),
+        ({"understood": 0, "of": 1000}, True, True, "every given side is understood"),
         ({"understood": 9, "of": 100}, False, True, "fewer than 10"),
         ({"understood": 20, "of": 10_000}, False, True, "('Leeds')"),
         ({"understood": 200, "of": 10_000}, False, False, "(2.0%)"),
-        ({"understood": 0, "of": 10_000, "differing": 100}, False, False, "extracts tell different sides"),
-        ({"understood": 0, "of": 1_000, "unassigned": 200}, False, True, "on no side, and nothing is learned"),
-        ({"understood": 0, "of": 1_000, "unassigned": 5}, True, True, "every side"),
+        ({"understood": 0, "of": 10_000, "differing": 100}, False, False, "extracts give different sides"),
+        ({"understood": 0, "of": 1_000, "unassigned": 200}, False, True, "have no side, and are not used for training"),
+        ({"understood": 0, "of": 1_000, "unassigned": 5}, True, True, "every given side"),
     ],
 )
 def test_sides_in_doubt_warn_and_stop_from_the_limit_on(

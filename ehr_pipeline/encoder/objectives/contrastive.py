@@ -113,7 +113,7 @@ class Contrastive(Loss):
         return np.zeros(3)
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
-        """Add losses in nats, and the number of spans that are nearer to their partner than to any other."""
+        """Add to `sums` the losses in nats, and the number of spans nearer to their partner than to any other."""
         losses_BS, found_BS = self._losses(encoder, encoder.hidden, arrays)
         counts_BS = compared(self.like, *arrays[4:]).any(2)
         sums += torch.stack([losses_BS.double().sum(), (found_BS & counts_BS).double().sum(), counts_BS.double().sum()])

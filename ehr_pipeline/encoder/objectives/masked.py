@@ -74,7 +74,7 @@ class Masked(PredictsConcepts):
         return cross_entropy(features_MD, stock.token_vectors, stock.output_bias, targets_M, encoder.shares)
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
-        """Add cross-entropies in nats, and the numbers of true tokens that are found."""
+        """Add to `sums` the cross-entropies in nats, and the numbers of true tokens that are found."""
         *rows, targets_M = arrays
         logits_MV = encoder.logits(encoder.hidden(*rows)).float()
         loss = F.cross_entropy(logits_MV, targets_M, reduction="none")

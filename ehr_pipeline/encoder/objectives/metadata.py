@@ -93,7 +93,7 @@ class Metadata(Loss):
         return np.zeros((3, len(self.names)))
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
-        """Add cross-entropies in nats, and the numbers of correct predictions."""
+        """Add to `sums` the cross-entropies in nats, and the numbers of correct predictions."""
         for attribute, (logits_MC, losses_M, values_M) in enumerate(self._predicted(encoder, encoder.hidden, arrays)):
             known = values_M != UNKNOWN
             right = (logits_MC.argmax(1) == values_M) & known

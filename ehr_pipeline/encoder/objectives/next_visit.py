@@ -98,7 +98,7 @@ class NextVisit(PredictsConcepts):
         return (losses_P * (targets_P != NOTHING)).sum()
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
-        """Add cross-entropies in nats, and the numbers of true tokens that are found."""
+        """Add to `sums` the cross-entropies in nats, and the numbers of true tokens that are found."""
         logits_MV, masks_P, targets_P = self._logits(encoder, encoder.hidden, arrays)
         losses_P = logits_MV.logsumexp(1)[masks_P] - logits_MV[masks_P, targets_P]
         best_MK = logits_MV.topk(min(TOP, logits_MV.shape[1]), dim=1).indices
