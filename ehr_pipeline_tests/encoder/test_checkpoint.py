@@ -144,7 +144,7 @@ MUTILATIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "quantized": (
         lambda f: with_values(f, quantization_config={"load_in_8bit": True}),
-        "made smaller, which are not read",
+        "quantized weights, which cannot be read",
     ),
     "another number of heads that does not divide": (
         lambda f: with_values(f, num_attention_heads=3),
