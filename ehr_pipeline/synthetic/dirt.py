@@ -52,17 +52,23 @@ def soil(
     rates = REJECTED | HARMLESS
     kinds = np.array(["", *rates])
     kind = kinds[rng.choice(len(kinds), rows.height, p=[1 - sum(rates.values()), *rates.values()])]
-    international = snomed.classify(rows["code"])["namespace"] == "international"
-    kind[(kind == "description_id") & ~international.to_numpy()] = ""  # description ids of extensions have another form
-    columns = {name: rows[name].to_numpy().astype(object) for name in ("patient", "date", "code")}
+    # Codes are few and most rows stay clean: only distinct codes and dirty rows are looked at one by one.
+    codes = rows["code"].unique()
+    international = codes.filter(snomed.classify(codes)["namespace"] == "international")
+    extension = ~rows["code"].is_in(international.implode()).to_numpy()
+    kind[(kind == "description_id") & extension] = ""  # description ids of extensions have another form
+    dirty = np.flatnonzero(kind != "")
+    columns = {name: rows[name].gather(dirty).to_numpy().astype(object) for name in ("patient", "date", "code")}
     for name in rates:
-        _apply(name, rng, columns, np.flatnonzero(kind == name), birth_year)
-    kind[columns["code"] == ROUNDED] = "inexact_number"
-    lines = columns["patient"] + delimiter + columns["date"] + delimiter + columns["code"]
-    ragged = kind == "wrong_number_of_fields"
-    lines[ragged] = columns["patient"][ragged] + delimiter + columns["date"][ragged]
-    lines = np.concatenate([lines, lines[kind == "duplicate_row"]])
-    return pl.DataFrame({"line": pl.Series(lines, dtype=pl.String)}), Counter(kind[kind != ""].tolist())
+        _apply(name, rng, columns, np.flatnonzero(kind[dirty] == name), birth_year[dirty])
+    kind[dirty[columns["code"] == ROUNDED]] = "inexact_number"
+    soiled = columns["patient"] + delimiter + columns["date"] + delimiter + columns["code"]
+    ragged = kind[dirty] == "wrong_number_of_fields"
+    soiled[ragged] = columns["patient"][ragged] + delimiter + columns["date"][ragged]
+    lines = rows.select(line=pl.concat_str("patient", "date", "code", separator=delimiter))["line"]
+    lines = lines.scatter(dirty, pl.Series(soiled, dtype=pl.String))
+    lines = pl.concat([lines, lines.gather(np.flatnonzero(kind == "duplicate_row"))])
+    return pl.DataFrame({"line": lines}), Counter(kind[dirty].tolist())
 
 
 def _apply(
