@@ -17,7 +17,6 @@ from pathlib import Path
 import results
 from time_and_memory import watched
 
-from ehr_pipeline.cli.run import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.terminology.shipped import shipped
 
 TRIED = """Tried in November 2026, and not kept:
@@ -30,7 +29,21 @@ TRIED = """Tried in November 2026, and not kept:
 - Scores of an evaluation from the rank of the true concept instead of the ten best: the head is 0.1 s of the 0.7 s that an
   evaluation takes.
 - One process that has loaded torch, from which jobs are forked: it would save the 1.6 s of processor time that each of four
-  further jobs takes to start. Reckoned, not built: the ways in which a job ends or is ended would have to be written anew."""
+  further jobs takes to start. Reckoned, not built: the ways in which a job ends or is ended would have to be written anew.
+- Dagster's executor with a process for each step: some thirty steps (with checks), each with seconds of imports. Steps in threads:
+  numbers of BLAS's and torch's threads, matplotlib's style and Python's lock belong to the process, so a step would change with
+  what runs beside it. One process beside the run makes the predictions instead (`launcher.branches`)."""
+
+
+DEMO = """
+import sys
+from pathlib import Path
+from ehr_pipeline import cli
+from ehr_pipeline.cli import run
+run._demo_settings = lambda: Path(sys.argv[1])
+sys.exit(cli.main(["demo"]))
+"""
+"""`ehr-pipeline demo` with other settings: in a checkout it would work in the checkout."""
 
 
 def main() -> None:
@@ -38,14 +51,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for folder in ("demo", "lists", "tasks"):
             shutil.copytree(shipped(folder), Path(scratch) / "data" / folder)
-        command = Path(sys.executable).with_name("ehr-pipeline")
-        steps = (
-            f"{command} synth {scratch}/data/studies/demo --patients {DEMO_PATIENTS} --seed {DEMO_SEED}"
-            f" {' '.join(f'--plan {plan}' for plan in DEMO_PLANS)}",
-            f"{command} run --settings {scratch}/data/demo/settings.toml",
-        )
+        command = [sys.executable, "-c", DEMO, f"{scratch}/data/demo/settings.toml"]
         busy = os.getloadavg()[0]
-        seconds, peak = watched(["/bin/sh", "-c", " && ".join(steps)], env={"EHR_STATE_DIR": f"{scratch}/state"})
+        seconds, peak = watched(command, env={"EHR_STATE_DIR": f"{scratch}/state"})
         spent = resource.getrusage(resource.RUSAGE_CHILDREN)
         summary = json.loads(next(Path(scratch).glob("**/summary.json")).read_text(encoding="utf-8"))
     rows = [
