@@ -166,9 +166,9 @@ class LauncherSettings:
     )
     threads: int = option("CPU threads of each process; 0 shares the cores out evenly.", 0, role="tuning", ge=0)
     branches: Literal[1, 2] = option(
-        "Number of processes that a run's own work takes. 2: once there is an encoder, a second process makes forecasts and"
-        " predictions while the run makes clusters and their report. They take turns at heavy jobs. It saves time where there are"
-        " two cores, and needs the memory of both.",
+        "Number of processes that a run's own work takes. 2: once there is an encoder, a second process makes relations of"
+        " concepts, forecasts and predictions while the run makes the clusters. They take turns at heavy jobs. It saves time where"
+        " there are two cores, and needs the memory of both.",
         1,
         role="tuning",
     )

@@ -1,9 +1,9 @@
-"""Make the assets that the clusters do not need in a second process, while a run makes the clusters and their report.
+"""Make the assets that the clusters do not need in a second process, while a run makes the clusters.
 
 Once there is an encoder, predictions and clusters do not depend on one another. With `launcher.branches = 2`, a run then starts a
-process that makes the predictions (`LATER`). The run makes everything else first, waits for the assets that are not ready, and
-finds them in the store. If the process fails or is killed, the run makes them itself, and tells what is wrong with them. So
-results, checks and errors are those of one process.
+process that makes what the clusters do not need (`LATER`). The run makes everything else first, waits for the assets that are not
+ready, and finds them in the store. If the process fails or is killed, the run makes them itself, and tells what is wrong with
+them. So results, checks and errors are those of one process.
 
 Training and embedding use all cores or GPUs of a machine, so the two processes take turns at starting such jobs.
 """
@@ -26,7 +26,7 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock, durable
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT, PATIENT_TRAJECTORIES
 from ehr_pipeline.work import die_with_parent, jobs, progress
 
 LOOK = 0.2  # seconds between two checks of the other process
@@ -44,9 +44,11 @@ def _before(asset: str) -> set[str]:
 LATER = tuple(
     name
     for name in ASSETS
-    if ENCODER_CHECKPOINT in _before(name) and name not in {CLUSTER_REPORTS} | _before(CLUSTER_REPORTS)
+    if ENCODER_CHECKPOINT in _before(name)
+    and name not in {CLUSTER_REPORTS, PATIENT_TRAJECTORIES} | _before(PATIENT_TRAJECTORIES)
 )
-"""The assets that need the encoder, and that no cluster and no report of clusters needs: the predictions."""
+"""The assets that need the encoder, and that clusters do not need, but for the clusters' report, which comes last: relations of
+concepts, and predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,10 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.tables.asset_names import (
     CLUSTER_REPORTS,
+    CONCEPT_RELATIONS,
     ENCODER_CHECKPOINT,
     FORECASTS,
+    PATIENT_TRAJECTORIES,
     PREDICTION_REPORT,
     TASK_RESULTS,
 )
@@ -26,7 +28,7 @@ from ehr_pipeline_tests.conftest import at_home, tiny_settings
 
 @pytest.fixture
 def store(tiny: Pipeline, tmp_path: Path) -> Store:
-    """A copy of the tiny study's store without predictions."""
+    """A copy of the tiny study's store without what is made beside."""
     made = Store(shutil.copytree(tiny.store.root, tmp_path / "store"))
     for asset in LATER:
         shutil.rmtree(made.folder(asset))
@@ -41,9 +43,9 @@ def two(extract: Path, store: Store) -> Iterator[TwoBranches]:
     pipeline.close()
 
 
-def test_predictions_alone_are_made_beside() -> None:
-    assert LATER == (FORECASTS, TASK_RESULTS, PREDICTION_REPORT)
-    needed = beside._before(CLUSTER_REPORTS)
+def test_what_clusters_do_not_need_is_made_beside() -> None:
+    assert LATER == (CONCEPT_RELATIONS, FORECASTS, TASK_RESULTS, PREDICTION_REPORT)
+    needed = beside._before(PATIENT_TRAJECTORIES)
     assert not needed & {*LATER}
     assert ENCODER_CHECKPOINT in needed
 
@@ -83,7 +85,7 @@ def test_the_run_makes_what_a_killed_process_left(two: TwoBranches, tiny: Pipeli
 
 def test_the_run_tells_why_an_asset_cannot_be_made(extract: Path, store: Store) -> None:
     study = tiny_settings(extract, study={"store": str(store.root)}, launcher={"branches": 2})
-    pipeline = TwoBranches(study, {FORECASTS: "as it was before a list was edited"}, {}, LATER)
+    pipeline = TwoBranches(study, {FORECASTS: "as it was before a list was edited"}, {}, [FORECASTS])
     pipeline.asset(ENCODER_CHECKPOINT)
     assert pipeline._process is not None
     assert pipeline._process.wait(120) != 0
@@ -130,14 +132,14 @@ def test_a_run_of_dagster_makes_what_was_asked_for(
     shutil.rmtree(store.folder(CLUSTER_REPORTS))
     caplog.set_level(logging.INFO)
     study = tiny_settings(extract, study={"store": str(store.root)}, launcher={"branches": 2})
-    asked = run(study, f"{ENCODER_CHECKPOINT},{CLUSTER_REPORTS},{FORECASTS}")
+    asked = run(study, f"{ENCODER_CHECKPOINT},{CONCEPT_RELATIONS},{CLUSTER_REPORTS},{FORECASTS}")
     assert asked.problems == []
     assert {row.asset: row.state for row in asked.rows} == {
         ENCODER_CHECKPOINT: "unchanged",
+        CONCEPT_RELATIONS: "made",
         CLUSTER_REPORTS: "made",
         FORECASTS: "made",
     }
-    assert list(dict.fromkeys(row.asset for row in asked.rows))[-1] == FORECASTS
     assert not store.has(TASK_RESULTS), "it was not asked for"
-    for asset in (CLUSTER_REPORTS, FORECASTS):
+    for asset in (CONCEPT_RELATIONS, CLUSTER_REPORTS, FORECASTS):
         assert store.current(asset).data_version == tiny.store.current(asset).data_version
