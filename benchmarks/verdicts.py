@@ -24,6 +24,7 @@ from unittest import mock
 
 import error_rates
 import numpy as np
+import pyarrow as pa
 import rates
 import results
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ from scipy.special import expit, ndtri
 from ehr_pipeline.patients.histories import ALWAYS
 from ehr_pipeline.prediction_report import curves, statements
 from ehr_pipeline.prediction_report.curves import Curves, Point
-from ehr_pipeline.predictions import compare, guards, metrics, result_tables
+from ehr_pipeline.predictions import compare, deviations, guards, metrics, result_tables
 from ehr_pipeline.predictions.compare import Case, Fit
 from ehr_pipeline.predictions.features import Recorded
 from ehr_pipeline.predictions.learners import Table
@@ -77,6 +78,8 @@ class Kind:
     """In so many of the tasks, the encoder's models have half the noise."""
     masked: float | None = None
     """Variance of the noise of the model without labels; None: as much as the encoder's models with 100 labels."""
+    related: float = 0.0
+    """Share of the variance of risks and of noise that all tasks of a study have in common: their AUROCs then move together."""
     rule: float | None = None
     """Share of the models' gain over chance that the rule of thumb has; None: it is as weak as usual."""
 
@@ -108,6 +111,9 @@ KINDS = {
         Kind("task-rule-90", rule=0.9),
         Kind("task-rule-100", rule=1.0),
         Kind("tasks-better", 4, better=4),
+        Kind("tasks-null-related", 4, predictable=False, related=0.8),
+        Kind("tasks-equal-related", 4, related=0.8),
+        Kind("tasks-better-related", 4, better=4, related=0.8),
     )
 }
 
@@ -150,31 +156,52 @@ def rows_of(label: NDArray[np.bool_]) -> Rows:
     )
 
 
-def case_of(rng: np.random.Generator, kind: Kind, task: int) -> tuple[Case, list[Fit], list[dict[str, Any]]]:
-    """A task, its models as if they had been fitted with all labels, and rows of results with fewer labels."""
+class Draws:
+    """Normal numbers for each patient (n,), of which those of one name are alike in all tasks of a study."""
+
+    def __init__(self, rng: np.random.Generator, related: float) -> None:
+        """`related` is the share of the variance that the tasks have in common."""
+        self._rng, self._related, self._common = rng, related, dict[str, Floats]()
+
+    def __call__(self, name: str) -> Floats:
+        """Numbers of variance 1."""
+        count = sum(SIZES.values())
+        own = self._rng.normal(size=count)
+        if not self._related:
+            return own
+        common = self._common.setdefault(name, self._rng.normal(size=count))
+        return math.sqrt(self._related) * common + math.sqrt(1 - self._related) * own
+
+
+def case_of(
+    draws: Draws, rng: np.random.Generator, kind: Kind, task: int
+) -> tuple[Case, list[Fit], list[dict[str, Any]], pa.Table]:
+    """A task, its models as if they had been fitted with all labels, rows of results with fewer labels, and their deviations."""
     count = sum(SIZES.values())
-    risk = rng.normal(MEAN, SPREAD, count)
+    risk = MEAN + SPREAD * draws("risk")
     label = rng.random(count) < expit(risk if kind.predictable else rng.permutation(risk))
     nothing = sparse.csr_array((count, 1))
     told = Recorded(
         nothing, nothing, nothing, np.zeros((count, 7)), rng.uniform(20, 90, count), np.zeros(count, np.int64)
     )
     case = Case(rows_of(label), told, People(np.zeros(count), {}), np.zeros(1, np.int64), {}, SETTINGS, task)
-    common, sides = rng.normal(size=count), {side: rng.normal(size=count) for side in ("baseline", "model")}
+    common, sides = draws("common"), {side: draws(side) for side in ("baseline", "model")}
     luck = {(number, replicate): rng.normal(0, LUCK) for number in LABELS for replicate in range(replicates(number))}
     judged = case.rows.on(JUDGE)
     ones, found, fewer = np.ones(len(judged)), [], []
+    influences: dict[tuple[str, int | None], list[Floats]] = {}
     for name, noise in kind.noise(task).items():
-        model, own = BY_NAME[name], rng.normal(size=count)
+        model, own = BY_NAME[name], draws(name)
         parts = (COMMON, common), (OF_SIDE, sides[model.kind]), (1 - COMMON - OF_SIDE, own)
         score = risk + sum(math.sqrt(share * noise) * part for share, part in parts)
         needs = model.learner != "none"
         found.append(compare._fit(case, model, None if needs else 0, 0, (score, None)))
         for (labels, replicate), lucky in luck.items() if needs else ():
-            extra = math.sqrt(OF_LABELS / labels * math.exp(lucky)) * rng.normal(size=len(judged))
-            auroc = metrics.auroc(label[judged], score[judged] + extra, ones)
+            with_fewer = score[judged] + math.sqrt(OF_LABELS / labels * math.exp(lucky)) * rng.normal(size=len(judged))
+            auroc = metrics.auroc(label[judged], with_fewer, ones)
             fewer.append({"model": name, "labels": labels, "replicate": replicate, "auroc": auroc})
-    return case, found, fewer
+            influences.setdefault((name, labels), []).append(metrics.influence(label[judged], with_fewer, ones))
+    return case, found, fewer, deviations.table(f"t{task}", case.rows.patient[judged], influences)
 
 
 def recalibration(label: NDArray[np.bool_], probability: Floats, weight: Floats) -> Calibration | None:
@@ -199,13 +226,14 @@ def recalibration(label: NDArray[np.bool_], probability: Floats, weight: Floats)
 def study(kind: Kind, number: int) -> TaskResults:
     """The results of a study."""
     rng, parts = np.random.default_rng([list(KINDS).index(kind.name), number]), []
+    draws = Draws(rng, kind.related)
     for task in range(kind.tasks):
         rule = {"kind": "recorded", "last": -1, "opens": 1, "closes": 365, "lookback": 0, "visit_window": 0}
         definition = Definition(task, f"Task {task}", f"t{task}", ("C1",), (), "calendar", False, False, rule)
-        case, found, fewer = case_of(rng, kind, task)
+        case, found, fewer, moved = case_of(draws, rng, kind, task)
         made = result_tables.tables(definition, case, found)
         rows = (*made.results, *({**made.results[0], **row} for row in fewer))
-        parts.append(replace(made, results=rows))
+        parts.append(replace(made, results=rows, deviations=pa.concat_tables([made.deviations, moved])))
     return result_tables.with_verdicts(joined(parts))
 
 
@@ -269,7 +297,10 @@ def _of_model(kind: Kind, name: str, task: int, labels: int | None) -> float:
 def _true_equals(kind: Kind, found: Curves, auroc: float) -> float:
     """The number of labels with which the best baseline truly has an AUROC."""
     values = [_true(kind, "baseline", number) for number in (*found.labels, None)]
-    points = {number: Point(value, 0.0) for number, value in zip((*found.labels, None), values, strict=True)}
+    points = {
+        number: Point(np.array([value]), np.zeros(1))
+        for number, value in zip((*found.labels, None), values, strict=True)
+    }
     return replace(found, points={"counts": points}).labels_for(auroc - 1e-9)
 
 
@@ -302,7 +333,8 @@ def _interval_without_labels(kind: Kind, found: Curves) -> dict[str, int]:
     """Whether the interval of the number of labels that the model is worth without any misses the true number."""
     if not kind.predictable:
         return {}
-    error, value = curves.Z * found.unlabelled, found.points["masked"][0].value
+    point = found.points["masked"][0]
+    error, value = curves.Z * point.minus(found.nearest_baseline(point.value)).error, point.value
     truth = _true_equals(kind, found, float(np.mean([_of_model(kind, "masked", n, None) for n in range(kind.tasks)])))
     return {
         "without labels misses": int(not found.labels_for(value - error) <= truth <= found.labels_for(value + error))

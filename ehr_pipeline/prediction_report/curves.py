@@ -6,15 +6,15 @@ test side in the same way, so neither has an advantage. Axes: T tasks, N numbers
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.predictions.models import BY_NAME, MASKED, MODELS, Kind
+from ehr_pipeline.predictions.deviations import by_key
+from ehr_pipeline.predictions.models import BY_NAME, MODELS, Kind
 from ehr_pipeline.predictions.table import TaskResults
 
 USUAL = 100
@@ -29,15 +29,35 @@ NONE, ALL = 0, None
 
 @dataclass(frozen=True)
 class Point:
-    """Mean AUROC over tasks, with its standard error."""
+    """Mean AUROC over tasks, or a difference of two, with its standard error."""
 
-    value: float
-    error: float
+    samples: NDArray[np.float64]
+    """The mean over tasks with each sample of labels (R,)."""
+    deviations: NDArray[np.float64]
+    """How far it would move with other patients on the test side, in each draw (D,), the same draws for all points."""
+
+    @property
+    def value(self) -> float:
+        """The mean over samples of labels."""
+        return float(self.samples.mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error, over patients of the test side and over samples of labels."""
+        of_labels = self.samples.var(ddof=1) / len(self.samples) if len(self.samples) > 1 else 0.0
+        return float(np.sqrt(np.mean(self.deviations**2) + of_labels))
 
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval, within 0 and 1."""
         return max(self.value - Z * self.error, 0.0), min(self.value + Z * self.error, 1.0)
+
+    def minus(self, other: "Point") -> "Point":
+        """The difference from another point, paired: both sides have the same patients, and the same samples of labels."""
+        one, two = self.samples, other.samples
+        if 1 not in (len(one), len(two)):
+            one, two = one[: len(two)], two[: len(one)]
+        return Point(one - two, self.deviations - other.deviations)
 
 
 @dataclass(frozen=True)
@@ -52,10 +72,6 @@ class Curves:
     """The median number of patients that models are fitted with when all labels are used."""
     points: Mapping[str, Mapping[int | None, Point]]
     """Points by model and number of labels (ALL: None). A model that needs no labels has one point, at NONE."""
-    difference: float
-    """Standard error of the difference between the best model and the best baseline, with all labels."""
-    unlabelled: float
-    """As `difference`, of the masked-token probability, which needs no labels."""
 
     def best(self, kind: Kind, labels: int | None) -> tuple[str, Point] | None:
         """The best model of a kind, among those with this number of labels and those that need none, and its point. None if there
@@ -87,6 +103,11 @@ class Curves:
         place = int(np.searchsorted(values, auroc))
         share = (auroc - values[place - 1]) / (values[place] - values[place - 1])
         return float(np.exp(np.interp(share, [0, 1], np.log(numbers[place - 1 : place + 1]))))
+
+    def nearest_baseline(self, auroc: float) -> Point:
+        """The point of a best baseline, over all numbers of labels, whose AUROC is nearest to this one."""
+        found = [best[1] for number in (*self.labels, ALL) if (best := self.best("baseline", number))]
+        return min(found, key=lambda point: abs(point.value - auroc))
 
 
 @dataclass(frozen=True)
@@ -158,29 +179,16 @@ def curves(results: TaskResults) -> Curves | None:
     if not tasks:
         labels, tasks = (), tuple(scored)
     fitted = [row["fitted_patients"] for row in results.verdicts if row["task"] in tasks]
+    deviations = by_key(results.deviations)
     points = {
         model.name: {
             number: point
             for number in (NONE, *labels, ALL)
-            if (point := _point(results, model.name, tasks, number)) is not None
+            if (point := _point(results, deviations, tasks, (model.name, number))) is not None
         }
         for model in MODELS
     }
-    models = {row["task"]: row["model"] for row in results.verdicts}
-    kept = {name: found for name, found in points.items() if found}
-    difference = _error(results, tasks, models)
-    unlabelled = _error(results, tasks, dict.fromkeys(models, MASKED)) or difference
-    return Curves(tasks, labels, int(np.median(fitted)), kept, difference, unlabelled)
-
-
-def _error(results: TaskResults, tasks: Sequence[str], models: Mapping[str, str]) -> float:
-    """Standard error of the difference from the best baseline, with all labels: mean over tasks, each with one of `models`."""
-    widths = [
-        (row["high"] - row["low"]) / (2 * Z)
-        for row in results.differences
-        if row["task"] in tasks and row["model"] == models[row["task"]]
-    ]
-    return float(np.mean(widths)) if widths else 0.0
+    return Curves(tasks, labels, int(np.median(fitted)), {name: found for name, found in points.items() if found})
 
 
 def worth(found: Curves, labels: int | None) -> Worth | None:
@@ -188,10 +196,8 @@ def worth(found: Curves, labels: int | None) -> Worth | None:
     model, baseline = found.best("model", labels), found.best("baseline", labels)
     if model is None or baseline is None:
         return None
-    error = float(
-        np.sqrt(found.difference**2 + _of_samples(found, model, labels) + _of_samples(found, baseline, labels))
-    )
-    value, difference = model[1].value, model[1].value - baseline[1].value
+    apart = model[1].minus(baseline[1])
+    value, difference, error = model[1].value, model[1].value - baseline[1].value, apart.error
     better = error > 0 and verdict(difference, error) == "better"
     ends = selected(difference, error) if better else (difference - Z * error, difference + Z * error)
     low, high = (found.labels_for(value - difference + end) for end in ends)
@@ -209,30 +215,16 @@ def _has(there: set[tuple[str, str, int | None]], task: str, labels: int) -> boo
     return {"baseline", "model"} <= {kind for kind, _ in own} and labels in {number for _, number in own}
 
 
-def _of_samples(found: Curves, best: tuple[str, Point], labels: int | None) -> float:
-    """The part of a point's variance that comes from the choice of labelled patients: how much it exceeds the variance with all
-    labels."""
-    whole = found.points[best[0]].get(ALL)
-    return max(best[1].error ** 2 - whole.error**2, 0.0) if whole and labels is not ALL else 0.0
-
-
-def _point(results: TaskResults, model: str, tasks: Sequence[str], labels: int | None) -> Point | None:
-    """The mean over tasks of a model with this number of labels; None unless every task has such a model.
-
-    The variance has two parts. The first comes from the choice of patients on the test side. Each task has a standard error, from
-    its interval with all labels; these are averaged as if all tasks varied together, so this part is an upper bound. The second
-    part comes from the choice of labelled patients: it is the variance of the mean over replicates.
-    """
-    rows = [results.of(task, model, labels) for task in tasks]
+def _point(
+    results: TaskResults,
+    deviations: Mapping[tuple[str, str, int | None], NDArray[np.float32]],
+    tasks: Sequence[str],
+    key: tuple[str, int | None],
+) -> Point | None:
+    """The mean over tasks of a model with a number of labels (`key`); None unless every task has such a model."""
+    rows = [results.of(task, *key) for task in tasks]
     if not all(rows):
         return None
-    replicates = min(map(len, rows))
-    by_replicate = np.array([[row["auroc"] for row in own[:replicates]] for own in rows]).mean(0)
-    final = [results.final(task, model) for task in tasks]
-    of_test = np.mean([(high - low) / (2 * Z) for low, high in _known(final)] or [0.0])
-    of_labels = by_replicate.var(ddof=1) / replicates if replicates > 1 else 0.0
-    return Point(float(by_replicate.mean()), float(np.sqrt(of_test**2 + of_labels)))
-
-
-def _known(rows: Iterable[Mapping[str, Any] | None]) -> list[tuple[float, float]]:
-    return [(row["auroc_low"], row["auroc_high"]) for row in rows if row and row["auroc_low"] is not None]
+    samples = min(map(len, rows))
+    by_sample = np.array([[row["auroc"] for row in own[:samples]] for own in rows]).mean(0)
+    return Point(by_sample, np.mean([deviations[task, *key] for task in tasks], axis=0, dtype=np.float64))

@@ -13,9 +13,9 @@ def methods(draws: int) -> list[Statement]:
         ),
         say(
             "Intervals of AUROCs, of their differences, and of slopes and intercepts: {draws:,} draws of patients with replacement,"
-            " the same draws for all models of a task (Efron 1979); {fewer:,} draws in subgroups. The standard error of a mean over"
-            " tasks is the mean of theirs, as if all went up and down together, which is an upper bound; the variance over samples"
-            " of labels is added.",
+            " the same draws for all models of a task (Efron 1979); {fewer:,} draws in subgroups. Means over tasks, and their"
+            " differences: tasks share patients, so the standard error comes from how all their AUROCs move together with the"
+            " patients (multiplier bootstrap, Mammen 1993); the variance over samples of labels is added.",
             draws=draws,
             fewer=min(draws, DRAWS_OF_SUBGROUPS),
         ),

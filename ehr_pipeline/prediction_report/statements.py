@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from ehr_pipeline.prediction_report import cells
-from ehr_pipeline.prediction_report.curves import KINDS, Curves, Worth, Z
-from ehr_pipeline.predictions.models import BY_NAME
+from ehr_pipeline.prediction_report.curves import KINDS, NONE, Curves, Worth, Z
+from ehr_pipeline.predictions.models import BY_NAME, MASKED
 from ehr_pipeline.predictions.table import CHANCE
 from ehr_pipeline.reports.statements.statement import Rate, Statement, are, counted, listed, markup, say
 
@@ -104,11 +104,11 @@ def _interval(low: float, high: float, every: int) -> str:
 
 def without_labels(curves: Curves | None) -> Statement | None:
     """Say how well the encoder predicts without a label; None if this was not measured."""
-    found = curves.points.get("masked", {}).get(0) if curves else None
+    found = curves.points.get(MASKED, {}).get(NONE) if curves else None
     if curves is None or found is None:
         return None
     low, high = found.interval
-    error = Z * curves.unlabelled
+    error = Z * found.minus(curves.nearest_baseline(found.value)).error
     least, equals, most = (curves.labels_for(found.value + step) for step in (-error, 0.0, error))
     fewest = curves.baseline[0][0]
     worth, interval = _worth(equals, least, " labels"), _interval(least, most, curves.all)

@@ -213,7 +213,8 @@ class Judged:
 
     label: NDArray[np.bool_]
     weight: Floats
-    patients: int
+    patient: NDArray[np.uint64]
+    """Hash of each row's patient."""
     bootstrap: Bootstrap
 
     @classmethod
@@ -221,7 +222,12 @@ class Judged:
         """Take the test side of a task, and draw the bootstrap samples of its patients."""
         rows = case.rows.take(case.rows.on(JUDGE))
         draws = Bootstrap(rows.patient, rows.weight, case.settings.bootstrap, case.seed)
-        return cls(rows.label, rows.weight, len(np.unique(rows.patient)), draws)
+        return cls(rows.label, rows.weight, rows.patient, draws)
+
+    @cached_property
+    def patients(self) -> int:
+        """The number of patients."""
+        return len(np.unique(self.patient))
 
     def row(self, slug: str, fit: Fit, draws: Floats | None) -> dict[str, Any]:
         """Return the row of results of a fitted model. `draws` are its AUROCs in the bootstrap draws, for the interval."""

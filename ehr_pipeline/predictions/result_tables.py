@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
-from ehr_pipeline.predictions import guards, metrics, result_schemas
+from ehr_pipeline.predictions import deviations, guards, metrics, result_schemas
 from ehr_pipeline.predictions.compare import FEWEST_CASES, Case, Fit, Judged, best
 from ehr_pipeline.predictions.models import RULE_OF_THUMB
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE
@@ -57,7 +57,17 @@ def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResu
         tuple(row for fit in final if fit.model.features for row in _bins(slug, judged, fit)),
         (guards.row(result_schemas.CASES, slug, True, "enough cases on the test side"),),
         (),
+        deviations.table(slug, judged.patient, _influences(judged, found)),
     )
+
+
+def _influences(judged: Judged, found: Sequence[Fit]) -> dict[tuple[str, int | None], list[Floats]]:
+    """The influence (J,) of each row on the AUROC of each fit, by model and number of labels."""
+    influences: dict[tuple[str, int | None], list[Floats]] = {}
+    for fit in found:
+        own = metrics.influence(judged.label, fit.probability, judged.weight)
+        influences.setdefault((fit.model.name, fit.labels), []).append(own)
+    return influences
 
 
 def _verdict(definition: Definition, case: Case) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 results.csv, differences.csv, verdicts.csv, net_benefit.csv, subgroups.csv, calibration.csv, guards.csv, deciding_concepts.csv
                                         tables (`result_schemas`) with exact figures, so restricted
+deviations.arrow                        how far AUROCs would move together with other patients (`deviations`)
 predictions/<task>/<model>.parquet      the test side in the schema of meds-evaluation, before recalibration; for
                                         other programs
 calibrations/<task>.json                slope and intercept by which the log-odds of each model are recalibrated
@@ -9,7 +10,7 @@ calibrations/<task>.json                slope and intercept by which the log-odd
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,13 +18,14 @@ import pyarrow as pa
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import Damaged
-from ehr_pipeline.predictions import result_schemas
+from ehr_pipeline.predictions import deviations, result_schemas
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.tasks import meds
 
 if TYPE_CHECKING:
     from ehr_pipeline.predictions.metrics import Calibration
 
-PREDICTIONS, CALIBRATIONS = "predictions", "calibrations"
+PREDICTIONS, CALIBRATIONS, DEVIATIONS = "predictions", "calibrations", "deviations.arrow"
 TABLES = {
     "results": result_schemas.RESULTS,
     "differences": result_schemas.DIFFERENCES,
@@ -64,15 +66,20 @@ class TaskResults:
     calibration: tuple[Row, ...]
     guards: tuple[Row, ...]
     deciding_concepts: tuple[Row, ...]
+    deviations: pa.Table = field(default_factory=deviations.SCHEMA.empty_table)
 
     @classmethod
     def read(cls, folder: Path) -> "TaskResults":
         """Read the tables in the folder of an artifact. Raises Damaged."""
-        return cls(**spreadsheet.read_tables(folder, TABLES))
+        return cls(
+            **spreadsheet.read_tables(folder, TABLES),
+            deviations=schemas.read_as(folder / DEVIATIONS, deviations.SCHEMA),
+        )
 
     def write(self, folder: Path) -> None:
         """Write the tables, as `read` reads them."""
         spreadsheet.write_tables(folder, TABLES, vars(self))
+        schemas.write(folder / DEVIATIONS, self.deviations)
 
     def of(self, task: str, model: str, labels: int | None) -> tuple[Row, ...]:
         """Return the rows of all replicates of a model of a task, fitted with this number of labels (None: all)."""
@@ -123,4 +130,6 @@ def read_calibrations(folder: Path, task: str) -> "dict[str, Calibration]":
 def joined(parts: Iterable[TaskResults]) -> TaskResults:
     """Join the rows of several parts, one after the other."""
     parts = tuple(parts)
-    return TaskResults(*(tuple(row for part in parts for row in getattr(part, name)) for name in TABLES))
+    moved = pa.concat_tables([part.deviations for part in (*parts, nothing())])
+    tables = {name: tuple(row for part in parts for row in getattr(part, name)) for name in TABLES}
+    return TaskResults(**tables, deviations=moved)

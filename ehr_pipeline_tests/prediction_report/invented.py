@@ -1,13 +1,15 @@
 """Results of invented tasks, as `task_results` writes them: AUROCs that are a known function of the number of labels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from ehr_pipeline.forecasts.table import Forecasts
 from ehr_pipeline.forecasts.table import nothing as no_forecasts
+from ehr_pipeline.predictions.deviations import DRAWS, SCHEMA
 from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.predictions.table import TABLES, TaskResults, nothing
 from ehr_pipeline.tasks.table import Definition
@@ -53,9 +55,19 @@ def results(tasks: Sequence[str], curves: dict[str, Curve | float], width: float
         "index_may_know_outcome": False,
     }
     verdicts = [usual | {"task": task, "name": f"Task {task} <"} | verdict for task in tasks]
-    return TaskResults(
-        **vars(nothing()) | {"results": (*rows,), "differences": (*differences,), "verdicts": (*verdicts,)}
-    )
+    tables = {"results": (*rows,), "differences": (*differences,), "verdicts": (*verdicts,)}
+    return TaskResults(**vars(nothing()) | tables | {"deviations": moving(rows, width)})
+
+
+def moving(rows: Sequence[Mapping[str, Any]], width: float) -> pa.Table:
+    """Deviations of AUROCs that move together in all tasks, as do the AUROCs of models and of baselines: both sides, and their
+    difference, have a 95 % interval of a `width`."""
+    keys = sorted({(row["task"], row["model"], row["labels"]) for row in rows}, key=str)
+    steps = np.resize([1.0, -1.0], DRAWS), np.repeat([1.0, -1.0], DRAWS // 2)  # of mean square 1, and unrelated
+    side = {"baseline": steps[0] / 2 + steps[1] * np.sqrt(0.75), "model": -steps[0] / 2 + steps[1] * np.sqrt(0.75)}
+    found = [width / (2 * 1.959964) * side.get(BY_NAME[model].kind, steps[0]) for _, model, _ in keys]
+    columns = [[key[place] for key in keys] for place in range(3)]
+    return pa.table([*columns, pa.array(np.array(found, np.float32).tolist(), SCHEMA.field(3).type)], schema=SCHEMA)
 
 
 def result(task: str, model: str, labels: int | None, replicate: int, auroc: float, width: float) -> dict[str, Any]:
