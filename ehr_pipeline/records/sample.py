@@ -109,7 +109,8 @@ class Sample:
 
     def message(self, below: int) -> str:
         """Return the message: how many of the rows are rejected, why, what they contain, and what to do."""
-        share = f" ({self.lost / self.rows:.0%})" if self.lost >= below else ""
+        rejected = self.lost / self.rows
+        share = f" ({rejected:.{0 if rejected >= 0.01 else 1}%})" if self.lost >= below else ""
         of = f"{self.rows:,} " if self.rows >= below else ""
         parts = [self._part(one) for one in self.rejects[:MOST_REASONS]]
         return f"{self.path}: {_few(self.lost, below)} of its first {of}rows are rejected{share}: {'; '.join(parts)}."

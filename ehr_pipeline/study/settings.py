@@ -297,8 +297,10 @@ def _explain(detail: Any) -> str:
         case "unexpected_keyword_argument":
             siblings = _siblings(detail["loc"])
             nearest = difflib.get_close_matches(str(detail["loc"][-1]), siblings, n=1, cutoff=0.5)
-            hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Valid keys: {', '.join(siblings)}."
-            return f"{place} is not a setting. {hint}"
+            hints = [f"Did you mean {nearest[0]!r}?"] if nearest else []
+            if not difflib.get_close_matches(str(detail["loc"][-1]), siblings, n=1, cutoff=0.8):  # more than a misspelling
+                hints.append(f"Valid keys: {', '.join(siblings)}.")
+            return " ".join((f"{place} is not a setting.", *hints))
         case "int_type" | "int_parsing" | "int_from_float":
             return f"{place} must be a whole number. Got {json.dumps(detail['input'])[:80]}."
         case _:

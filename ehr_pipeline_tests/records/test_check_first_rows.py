@@ -268,7 +268,7 @@ def test_a_share_below_the_limit_is_a_fact(landing: Landing) -> None:
     found = look(landing(EVENTS + rows(2_000) + rows(12, "05.03.2001")))
     assert found.warnings == found.problems == []
     (fact,) = (fact for fact in found.facts if "rejected" in fact)
-    assert "12 of its first 2,012 rows are rejected (1%): with an unreadable date, of the shape 99.99.9999" in fact
+    assert "12 of its first 2,012 rows are rejected (0.6%): with an unreadable date, of the shape 99.99.9999" in fact
 
 
 def test_most_rows_of_a_large_file_are_a_problem_unless_the_limits_allow_it(landing: Landing) -> None:
