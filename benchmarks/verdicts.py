@@ -189,7 +189,7 @@ def case_of(
     luck = {(number, replicate): rng.normal(0, LUCK) for number in LABELS for replicate in range(replicates(number))}
     judged = case.rows.on(JUDGE)
     ones, found, fewer = np.ones(len(judged)), [], []
-    influences: dict[tuple[str, int | None], list[Floats]] = {}
+    influences: dict[deviations.Fitted, Floats] = {}
     for name, noise in kind.noise(task).items():
         model, own = BY_NAME[name], draws(name)
         parts = (COMMON, common), (OF_SIDE, sides[model.kind]), (1 - COMMON - OF_SIDE, own)
@@ -200,7 +200,7 @@ def case_of(
             with_fewer = score[judged] + math.sqrt(OF_LABELS / labels * math.exp(lucky)) * rng.normal(size=len(judged))
             auroc = metrics.auroc(label[judged], with_fewer, ones)
             fewer.append({"model": name, "labels": labels, "replicate": replicate, "auroc": auroc})
-            influences.setdefault((name, labels), []).append(metrics.influence(label[judged], with_fewer, ones))
+            influences[name, labels, replicate] = metrics.influence(label[judged], with_fewer, ones)
     return case, found, fewer, deviations.table(f"t{task}", case.rows.patient[judged], influences)
 
 

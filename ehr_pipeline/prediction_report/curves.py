@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.predictions.deviations import by_key
+from ehr_pipeline.predictions.deviations import by_model
 from ehr_pipeline.predictions.models import BY_NAME, MODELS, Kind
 from ehr_pipeline.predictions.table import TaskResults
 
@@ -34,7 +34,8 @@ class Point:
     samples: NDArray[np.float64]
     """The mean over tasks with each sample of labels (R,)."""
     deviations: NDArray[np.float64]
-    """How far it would move with other patients on the test side, in each draw (D,), the same draws for all points."""
+    """How far it would move with other patients on the test side: of each sample, in each draw (R, D), the same draws for all
+    points."""
 
     @property
     def value(self) -> float:
@@ -43,9 +44,16 @@ class Point:
 
     @property
     def error(self) -> float:
-        """Standard error, over patients of the test side and over samples of labels."""
-        of_labels = self.samples.var(ddof=1) / len(self.samples) if len(self.samples) > 1 else 0.0
-        return float(np.sqrt(np.mean(self.deviations**2) + of_labels))
+        """Standard error, over patients of the test side and over samples of labels.
+
+        Samples also differ in what chance, on the test side, does to each of them. That part of their variance is in the deviations
+        already, and is taken off.
+        """
+        samples, of_mean = len(self.samples), float(np.mean(self.deviations.mean(0) ** 2))
+        if samples == 1:
+            return math.sqrt(of_mean)
+        apart = (float(np.mean(self.deviations**2)) - of_mean) * samples / (samples - 1)
+        return math.sqrt(of_mean + max(float(self.samples.var(ddof=1)) - apart, 0.0) / samples)
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -54,10 +62,10 @@ class Point:
 
     def minus(self, other: "Point") -> "Point":
         """The difference from another point, paired: both sides have the same patients, and the same samples of labels."""
-        one, two = self.samples, other.samples
-        if 1 not in (len(one), len(two)):
-            one, two = one[: len(two)], two[: len(one)]
-        return Point(one - two, self.deviations - other.deviations)
+        kept = slice(None)
+        if 1 not in (len(self.samples), len(other.samples)):
+            kept = slice(min(len(self.samples), len(other.samples)))
+        return Point(self.samples[kept] - other.samples[kept], self.deviations[kept] - other.deviations[kept])
 
 
 @dataclass(frozen=True)
@@ -179,7 +187,7 @@ def curves(results: TaskResults) -> Curves | None:
     if not tasks:
         labels, tasks = (), tuple(scored)
     fitted = [row["fitted_patients"] for row in results.verdicts if row["task"] in tasks]
-    deviations = by_key(results.deviations)
+    deviations = by_model(results.deviations)
     points = {
         model.name: {
             number: point
@@ -227,4 +235,4 @@ def _point(
         return None
     samples = min(map(len, rows))
     by_sample = np.array([[row["auroc"] for row in own[:samples]] for own in rows]).mean(0)
-    return Point(by_sample, np.mean([deviations[task, *key] for task in tasks], axis=0, dtype=np.float64))
+    return Point(by_sample, np.mean([deviations[task, *key][:samples] for task in tasks], axis=0, dtype=np.float64))

@@ -5,10 +5,10 @@ its deviation in each of D draws, which are the same for all tasks: every patien
 hash of the patient (a multiplier bootstrap with random signs, in first order; Mammen 1993). Deviations are linear: that of a mean,
 or of a difference, is the mean or difference of deviations, and its mean square over the draws estimates the variance.
 
-Axes: n rows of the test side, P patients, F models with a number of labels, D draws.
+Axes: n rows of the test side, P patients, R samples of labels, D draws.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -16,53 +16,50 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.tables.hashing import hash_of_numbers
 
-DRAWS = 512
-"""Standard errors are within some 3 % of their values with all draws."""
+DRAWS = 256
+"""Standard errors are within some 4 % of their values with all draws."""
 SCHEMA = pa.schema(
     [
         pa.field("task", pa.string()),
         pa.field("model", pa.string()),
         pa.field("labels", pa.int64()),
+        pa.field("replicate", pa.int64()),
         pa.field("deviations", pa.list_(pa.float32(), DRAWS)),
     ]
 )
-"""Columns of `deviations.arrow`. `labels` is null if all labels were used. With several samples of labels, the deviations are those
-of the mean AUROC over samples."""
+"""Columns of `deviations.arrow`: a row for each fitted model, with labels and replicate as in `results.csv`."""
 _AT_ONCE = 8_192
 """Patients whose signs are held at once."""
-Key = tuple[str, int | None]
-"""A model, and the number of labels it was fitted with."""
+Fitted = tuple[str, int | None, int]
+"""A model, the number of labels it was fitted with (None: all), and the number of the sample of labels, from 0."""
 
 
-def table(task: str, patient: NDArray[np.uint64], influences: Mapping[Key, Sequence[NDArray[np.float64]]]) -> pa.Table:
+def table(task: str, patient: NDArray[np.uint64], influences: Mapping[Fitted, NDArray[np.float64]]) -> pa.Table:
     """The deviations of a task's AUROCs.
 
-    `patient` (n,) is a hash of each row's patient, the same in all tasks. `influences` holds, for each model and number of labels,
-    the influence of each row (n,) (`metrics.influence`), once for each sample of labels.
+    `patient` (n,) is a hash of each row's patient, the same in all tasks. `influences` holds the influence of each row (n,) on the
+    AUROC of each fitted model (`metrics.influence`).
     """
     people, place = np.unique(patient, return_inverse=True)
-    means = [np.mean(samples, axis=0) for samples in influences.values()]
-    of_people = np.array([np.bincount(place, mean, len(people)) for mean in means]).reshape(len(means), len(people))
-    found = np.zeros((len(means), DRAWS))
+    of_people = np.array([np.bincount(place, own, len(people)) for own in influences.values()])
+    of_people = of_people.reshape(len(influences), len(people))
+    found = np.zeros((len(influences), DRAWS))
     for start in range(0, len(people), _AT_ONCE):
         found += of_people[:, start : start + _AT_ONCE] @ _signs(people[start : start + _AT_ONCE])
-    models, labels = zip(*influences, strict=True) if influences else ((), ())
-    columns = [
-        pa.array([task] * len(means), pa.string()),
-        pa.array(models, pa.string()),
-        pa.array(labels, pa.int64()),
-        pa.FixedSizeListArray.from_arrays(pa.array(found.astype(np.float32).ravel()), DRAWS),
-    ]
-    return pa.table(columns, schema=SCHEMA)
+    models, labels, replicates = zip(*influences, strict=True) if influences else ((), (), ())
+    deviations = pa.FixedSizeListArray.from_arrays(pa.array(found.astype(np.float32).ravel()), DRAWS)
+    return pa.table([[task] * len(influences), models, labels, replicates, deviations], schema=SCHEMA)
 
 
-def by_key(found: pa.Table) -> dict[tuple[str, str, int | None], NDArray[np.float32]]:
-    """Deviations (D,) by task, model and number of labels."""
-    keys = zip(*(found.column(name).to_pylist() for name in ("task", "model", "labels")), strict=True)
-    values = pa.concat_arrays(
-        [chunk.flatten() for chunk in found.column("deviations").chunks] or [pa.array([], pa.float32())]
-    )
-    return dict(zip(keys, values.to_numpy().reshape(-1, DRAWS), strict=True))
+def by_model(found: pa.Table) -> dict[tuple[str, str, int | None], NDArray[np.float32]]:
+    """Deviations (R, D) by task, model and number of labels: one row for each sample of labels."""
+    names = ("task", "model", "labels")
+    chunks = [chunk.flatten() for chunk in found.column("deviations").chunks]
+    values = pa.concat_arrays(chunks or [pa.array([], pa.float32())]).to_numpy().reshape(-1, DRAWS)
+    places: dict[tuple[str, str, int | None], list[int]] = {}
+    for place, key in enumerate(zip(*(found.column(name).to_pylist() for name in names), strict=True)):
+        places.setdefault(key, []).append(place)
+    return {key: values[own] for key, own in places.items()}
 
 
 def _signs(people: NDArray[np.uint64]) -> NDArray[np.float64]:

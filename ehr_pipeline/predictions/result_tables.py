@@ -61,13 +61,12 @@ def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResu
     )
 
 
-def _influences(judged: Judged, found: Sequence[Fit]) -> dict[tuple[str, int | None], list[Floats]]:
-    """The influence (J,) of each row on the AUROC of each fit, by model and number of labels."""
-    influences: dict[tuple[str, int | None], list[Floats]] = {}
-    for fit in found:
-        own = metrics.influence(judged.label, fit.probability, judged.weight)
-        influences.setdefault((fit.model.name, fit.labels), []).append(own)
-    return influences
+def _influences(judged: Judged, found: Sequence[Fit]) -> dict[deviations.Fitted, Floats]:
+    """The influence (J,) of each row on the AUROC of each fitted model."""
+    return {
+        (fit.model.name, fit.labels, fit.replicate): metrics.influence(judged.label, fit.probability, judged.weight)
+        for fit in found
+    }
 
 
 def _verdict(definition: Definition, case: Case) -> dict[str, Any]:

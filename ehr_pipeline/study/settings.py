@@ -298,7 +298,9 @@ def _explain(detail: Any) -> str:
             siblings = _siblings(detail["loc"])
             nearest = difflib.get_close_matches(str(detail["loc"][-1]), siblings, n=1, cutoff=0.5)
             hints = [f"Did you mean {nearest[0]!r}?"] if nearest else []
-            if not difflib.get_close_matches(str(detail["loc"][-1]), siblings, n=1, cutoff=0.8):  # more than a misspelling
+            if not difflib.get_close_matches(
+                str(detail["loc"][-1]), siblings, n=1, cutoff=0.8
+            ):  # more than a misspelling
                 hints.append(f"Valid keys: {', '.join(siblings)}.")
             return " ".join((f"{place} is not a setting.", *hints))
         case "int_type" | "int_parsing" | "int_from_float":

@@ -62,12 +62,12 @@ def results(tasks: Sequence[str], curves: dict[str, Curve | float], width: float
 def moving(rows: Sequence[Mapping[str, Any]], width: float) -> pa.Table:
     """Deviations of AUROCs that move together in all tasks, as do the AUROCs of models and of baselines: both sides, and their
     difference, have a 95 % interval of a `width`."""
-    keys = sorted({(row["task"], row["model"], row["labels"]) for row in rows}, key=str)
+    keys = [(row["task"], row["model"], row["labels"], row["replicate"]) for row in rows]
     steps = np.resize([1.0, -1.0], DRAWS), np.repeat([1.0, -1.0], DRAWS // 2)  # of mean square 1, and unrelated
     side = {"baseline": steps[0] / 2 + steps[1] * np.sqrt(0.75), "model": -steps[0] / 2 + steps[1] * np.sqrt(0.75)}
-    found = [width / (2 * 1.959964) * side.get(BY_NAME[model].kind, steps[0]) for _, model, _ in keys]
-    columns = [[key[place] for key in keys] for place in range(3)]
-    return pa.table([*columns, pa.array(np.array(found, np.float32).tolist(), SCHEMA.field(3).type)], schema=SCHEMA)
+    found = [width / (2 * 1.959964) * side.get(BY_NAME[model].kind, steps[0]) for _, model, *_ in keys]
+    columns = [[key[place] for key in keys] for place in range(4)]
+    return pa.table([*columns, pa.array(np.array(found, np.float32).tolist(), SCHEMA.field(4).type)], schema=SCHEMA)
 
 
 def result(task: str, model: str, labels: int | None, replicate: int, auroc: float, width: float) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ehr_pipeline.prediction_report.curves import ALL, NONE, Z, curves, selected, usual, worth
+from ehr_pipeline.prediction_report.curves import ALL, NONE, Point, Z, curves, selected, usual, worth
 from ehr_pipeline.predictions.table import nothing
 from ehr_pipeline_tests.prediction_report.invented import ALL as EVERY
 from ehr_pipeline_tests.prediction_report.invented import Curve, results, rising
@@ -83,6 +83,17 @@ def test_tasks_that_lack_a_number_of_labels_are_left_out_of_all_points() -> None
     found = curves(replace(whole, results=fewer))
     assert found is not None
     assert (found.tasks, found.labels) == (("a", "b", "c"), (10, 100))
+
+
+@pytest.mark.parametrize(("common", "own", "lucky"), [(0.02, 0.0, 0.01), (0.01, 0.02, 0.02), (0.0, 0.01, 0.04)])
+def test_the_error_counts_each_source_of_chance_once(common: float, own: float, lucky: float) -> None:
+    """Patients of the test side move all samples of labels together (`common`) and each by itself (`own`); samples are lucky."""
+    rng, squares, of_labels = np.random.default_rng(0), [], 5
+    for _ in range(300):
+        samples = common * rng.normal() + np.hypot(own, lucky) * rng.normal(size=of_labels)
+        deviations = common * rng.normal(size=(1, 256)) + own * rng.normal(size=(of_labels, 256))
+        squares.append(Point(samples, deviations).error ** 2)
+    assert np.mean(squares) == pytest.approx(common**2 + (own**2 + lucky**2) / of_labels, rel=0.12)
 
 
 @pytest.mark.parametrize(("shifted", "error"), [({"vectors"}, 0.03 / np.sqrt(3)), ({"vectors", "counts"}, 0.0)])

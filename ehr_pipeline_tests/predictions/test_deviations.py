@@ -1,6 +1,6 @@
 """Standard errors of means over tasks that share patients are those of whole bootstrap draws."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -44,9 +44,7 @@ def of_mean(made: list[tuple[NDArray[np.int64], NDArray[np.bool_], Floats, Float
     """The standard error of the mean AUROC over tasks by deviations."""
     rows = []
     for number, (patient, label, score, weight) in enumerate(made):
-        influences: Mapping[deviations.Key, list[Floats]] = {
-            ("counts", None): [metrics.influence(label, score, weight)]
-        }
+        influences: dict[deviations.Fitted, Floats] = {("counts", None, 0): metrics.influence(label, score, weight)}
         rows.append(deviations.table(f"t{number}", hash_of_numbers(patient), influences))
     whole = [part.to_pylist()[0]["deviations"] for part in rows]
     return float(np.sqrt(np.mean(np.mean(whole, axis=0) ** 2)))
@@ -80,14 +78,13 @@ def test_influence_is_the_change_of_the_auroc() -> None:
     assert found.sum() == pytest.approx(0, abs=1e-12)
 
 
-def test_samples_of_labels_are_averaged_and_tables_joined() -> None:
+def test_deviations_are_found_by_model_and_tables_joined() -> None:
     rng, patient = np.random.default_rng(0), hash_of_numbers(np.arange(40))
     one, other = rng.normal(size=(2, 40))
-    found = deviations.by_key(
-        deviations.table("a", patient, {("counts", 10): [one, other], ("masked", 0): [one], ("counts", None): [other]})
+    table = deviations.table(
+        "a", patient, {("counts", 10, 0): one, ("counts", 10, 1): other, ("masked", 0, 0): one + other}
     )
-    assert list(found) == [("a", "counts", 10), ("a", "masked", 0), ("a", "counts", None)]
-    np.testing.assert_allclose(
-        found["a", "counts", 10], (found["a", "masked", 0] + found["a", "counts", None]) / 2, atol=1e-5
-    )
-    assert deviations.by_key(joined([nothing(), nothing()]).deviations) == {}
+    found = deviations.by_model(joined([nothing(), replace(nothing(), deviations=table)]).deviations)
+    assert list(found) == [("a", "counts", 10), ("a", "masked", 0)]
+    np.testing.assert_allclose(found["a", "counts", 10].sum(0), found["a", "masked", 0][0], atol=1e-5)
+    assert deviations.by_model(joined([nothing(), nothing()]).deviations) == {}

@@ -85,7 +85,10 @@ def test_all_problems_are_told_at_once() -> None:
     ("values", "told"),
     [
         (changed(clusters={"nn": 5}), "clusters.nn is not a setting. Did you mean 'n'? Valid keys: n, "),
-        (changed(clusters={"number": 5}), "clusters.number is not a setting. Did you mean 'keep_numbers'? Valid keys: n, "),
+        (
+            changed(clusters={"number": 5}),
+            "clusters.number is not a setting. Did you mean 'keep_numbers'? Valid keys: n, ",
+        ),
         (changed(clusters={"n": 0}), 'clusters.n: must be "auto" or a whole number of at least 1. Got 0.'),
         (changed(clusters={"n": "five"}), 'clusters.n: must be "auto" or a whole number of at least 1. Got "five".'),
         (changed(clusters={"n": 2.5}), 'clusters.n: must be "auto" or a whole number of at least 1. Got 2.5.'),
