@@ -214,7 +214,8 @@ def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
     return say(
         "<b>Many patients left during the prediction window.</b> They had no outcome before they left, and are excluded. Their"
         " share of those who would have a label: {tasks}. This selects patients by their future: those who had the outcome stay"
-        " in, however soon they left after it, so the share with the outcome is too high, and figures hold for patients who stay."
+        " in, however soon they left after it, so the share with the outcome is too high, unless leavers would have had it far more"
+        " often. Figures hold for patients who stay."
         " Where no end of observation is recorded, the last event counts as leaving (<code>tasks.observed_until</code>)."
         " <code>follow_up = “censor”</code> weights the others to make up for them (inverse probability of censoring), as if"
         " leaving had nothing to do with the outcome.",

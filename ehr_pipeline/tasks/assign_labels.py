@@ -24,6 +24,7 @@ REASONS = {
     "few_visits_before": "too few visits in the history",
     "excluded_by_list": "left out by the list of exclusions",
     "condition_not_met": "a condition of the task is not met",
+    "window_after_data": "the window ends after the last day of the data",
     "outcome_before": "had the outcome before",
     "outcome_on_index_day": "the outcome on the index day itself",
     "outcome_in_gap": "the outcome between index day and window",
@@ -107,6 +108,8 @@ def judge(records: Records, rule: Rule, places: Places) -> Judged:
         if rule.exclude
         else np.zeros(len(index), bool),
         "condition_not_met": _unmet(records, rule, patient, index),
+        # For all patients alike, before the outcome is read: of later windows, only those with the outcome would be complete.
+        "window_after_data": index + rule.closes > records.data_end,
         **({name: flag for name, flag in before.items() if rule.incident}),
         "died_before_window": death < opens,
         "left_before_window": end < opens,
@@ -115,7 +118,7 @@ def judge(records: Records, rule: Rule, places: Places) -> Judged:
     if rule.index in ("trigger", "file"):
         del flags[NO_ENTRY]
     if places.labels is not None:
-        for name in ("died_before_window", "left_before_window", "left_in_window", *before):
+        for name in ("window_after_data", "died_before_window", "left_before_window", "left_in_window", *before):
             flags.pop(name, None)
         label, finish, reached = places.labels, np.full(len(index), FILE), opens - 1
     numbers, reason = list(REASONS), np.full(len(index), -1)

@@ -20,7 +20,7 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.tasks import censoring, label_file, meds
 from ehr_pipeline.tasks.assign_labels import DIED, ENDS, REASONS, Judged, judge
 from ehr_pipeline.tasks.index_days import places
-from ehr_pipeline.tasks.records import NEVER, Deaths, Records, read
+from ehr_pipeline.tasks.records import NEVER, Deaths, Followed, Records, data_end, read
 from ehr_pipeline.tasks.rule import Rule
 from ehr_pipeline.tasks.table import LABELS, ROWS, Definition, of_task, shards, write
 from ehr_pipeline.work.buckets import Spread, map_buckets
@@ -39,7 +39,7 @@ class LabelJob:
     split: Path
     rules: tuple[Rule, ...]
     deaths: Deaths
-    until: int | None
+    followed: Followed
     draw: tuple[int, int]
     out: Path
 
@@ -86,6 +86,8 @@ def build(made: tuple[Artifact, Artifact, Artifact], rules: Sequence[Rule], how:
             total[rule.slug] = label_file.locate(Path(rule.file), dataset, key, path)
             rule = replace(rule, file=str(path))
         located.append(rule)
+    shards_of_patients = dataset.files("patients")
+    followed = Followed(how.until, data_end(shards_of_patients))
     jobs = [
         LabelJob(
             shard.name,
@@ -94,11 +96,11 @@ def build(made: tuple[Artifact, Artifact, Artifact], rules: Sequence[Rule], how:
             split.file(f"split/{shard.name}"),
             tuple(located),
             how.deaths,
-            how.until,
+            followed,
             how.draw,
             out,
         )
-        for shard in dataset.files("patients")
+        for shard in shards_of_patients
     ]
     finished = how.spread(build_bucket, jobs, how.workers, "labelling patients")
     _forget(out / _GIVEN)
@@ -132,7 +134,7 @@ def _counts(parts: Sequence[Counter[str]], rule: Rule, of_file: int | None) -> C
 def build_bucket(job: LabelJob) -> Found:
     """Write the labels of one bucket."""
     listed = frozenset[str]().union(*(rule.concepts for rule in job.rules))
-    records = read(job.events, job.dataset, listed, job.deaths, job.until)
+    records = read(job.events, job.dataset, listed, job.deaths, job.followed)
     sides = schemas.read(job.split).column("side").to_numpy(zero_copy_only=False)
     tables, counts, left, others = [], [], [], []
     for number, rule in enumerate(job.rules):

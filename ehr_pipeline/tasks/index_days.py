@@ -81,6 +81,7 @@ def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
         & (entry[patient] < day)
         & (records.start[patient] + rule.min_observed <= day)
         & (day <= records.end[patient])
+        & (day + rule.closes <= records.data_end)
         & (age >= rule.ages[0])
         & (age < rule.ages[1] + 1)
     )

@@ -3,6 +3,7 @@
 The days with a concept are stored as sorted keys (patient, day), so that two binary searches count the keys in a range of days.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ Days = NDArray[np.int64]
 """Days (c,), from 1970-01-01."""
 Keys = NDArray[np.int64]
 """Sorted keys (k,) of patients and days."""
-NEVER = row_keys.LAST_DAY
+NEVER: int = row_keys.LAST_DAY
 """A day for events that never happen, later than every record."""
 
 
@@ -57,6 +58,8 @@ class Records:
     concept: NDArray[np.int64]
     names: tuple[str, ...]
     """Names of the concepts that occur."""
+    data_end: int = NEVER
+    """The last day of the data (`data_end`)."""
 
     def days_of(self, concepts: frozenset[str]) -> Keys:
         """Return the distinct days with at least one of the concepts. DEATH stands for the day of death, VISIT for every visit."""
@@ -69,6 +72,20 @@ class Records:
         if VISIT in concepts:
             found = np.concatenate([found, self.visits])
         return np.unique(found)
+
+
+def data_end(dataset: Sequence[Path]) -> int:
+    """Return the day by which all but one in a thousand of the visits in the patient data set have happened.
+
+    A few dates that were mistyped, and lie after the true end, do not move it. NEVER without visits.
+    """
+    visits = np.zeros(1 << row_keys.DAY_BITS, np.int64)
+    for path in dataset:
+        visits += np.bincount(Shard.read(path).visit_day - row_keys.FIRST_DAY, minlength=len(visits))
+    if not visits.any():
+        return NEVER
+    end: int = np.searchsorted(visits.cumsum(), 0.999 * visits.sum()).item() + row_keys.FIRST_DAY
+    return end
 
 
 def key(patient: NDArray[np.integer], day: NDArray[np.integer]) -> Keys:
@@ -103,12 +120,18 @@ def nth(keys: Keys, patient: NDArray[np.int64], first: Days, number: int) -> Day
     return np.where((found >= 0) & (patients(found) == patient), days(found), NEVER)
 
 
-def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, until: int | None) -> Records:
-    """Read a bucket of mapped events, and of the patient data set.
+@dataclass(frozen=True)
+class Followed:
+    """Until when patients are followed."""
 
-    `listed` are the concepts that tasks ask about. Patients without a known end of observation are followed until the day
-    `until`; if it is None, until their last event.
-    """
+    until: int | None
+    """Patients without a known end of observation are followed until this day; None: until their last event."""
+    data_end: int = NEVER
+    """The last day of the data (`data_end`). No prediction window may end after it."""
+
+
+def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, followed: Followed) -> Records:
+    """Read a bucket of mapped events, and of the patient data set. `listed` are the concepts that tasks ask about."""
     people, shard = schemas.read(dataset), Shard.read(dataset)
     ids = align.one_chunk(people.column("patient_id"))
     n = len(ids)
@@ -127,7 +150,9 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, un
     what = place[what] if len(place) else what
     death = _deaths(people, own, when, np.array([name in deaths.concepts for name in kept], bool)[what], deaths)
     start = _column(people, schemas.OBSERVATION[0], first)
-    end = _column(people, schemas.OBSERVATION[1], np.full(n, until, np.int64) if until is not None else last)
+    end = _column(
+        people, schemas.OBSERVATION[1], np.full(n, followed.until, np.int64) if followed.until is not None else last
+    )
     return Records(
         ids=ids,
         hashes=hash_of_column(ids) if n else np.zeros(0, np.uint64),
@@ -141,6 +166,7 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, un
         day=when,
         concept=what,
         names=kept,
+        data_end=followed.data_end,
     )
 
 

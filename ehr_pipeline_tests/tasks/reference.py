@@ -87,7 +87,17 @@ def age(patient: Patient, day: int) -> float:
     return (ORIGIN + day - patient.born) / 365.2425
 
 
-def index_days(patient: Patient, rule: Rule, draw: tuple[int, int], until: int | None, given: list[int]) -> list[int]:
+@dataclass(frozen=True)
+class Until:
+    """Until when patients are followed, in days from ORIGIN."""
+
+    patient: int | None = None
+    """Patients without an end of observation; None: until their last event."""
+    data: int = 10**6
+    """The last day of the data."""
+
+
+def index_days(patient: Patient, rule: Rule, draw: tuple[int, int], until: Until, given: list[int]) -> list[int]:
     if rule.index == "first_entry":
         found = entry(patient, rule)
         return [] if found is None else [found]
@@ -97,7 +107,7 @@ def index_days(patient: Patient, rule: Rule, draw: tuple[int, int], until: int |
         return patient.days_of(rule.entry or frozenset())
     if rule.index == "file":
         return [last - rule.last for last in given]
-    since, (start, end) = entry(patient, rule), patient.observed(until)
+    since, (start, end) = entry(patient, rule), patient.observed(until.patient)
     eligible = []
     for place, day in enumerate(patient.visits):
         right_age = rule.ages[0] <= age(patient, day) < rule.ages[1] + 1
@@ -107,6 +117,7 @@ def index_days(patient: Patient, rule: Rule, draw: tuple[int, int], until: int |
             and place + 1 >= rule.from_visit
             and start + rule.min_observed <= day <= end
             and right_age
+            and day + rule.closes <= until.data
         ):
             eligible.append(day)
     base = int(hash_of(pl.Series([patient.name]))[0])
@@ -116,9 +127,9 @@ def index_days(patient: Patient, rule: Rule, draw: tuple[int, int], until: int |
     return sorted(ordered[: rule.per_patient])
 
 
-def fate(patient: Patient, rule: Rule, index: int, until: int | None) -> tuple[str, bool, str, int]:
+def fate(patient: Patient, rule: Rule, index: int, until: Until) -> tuple[str, bool, str, int]:
     """The reason why there is no label ('' if there is one), the label, how following ended, and after how many days."""
-    start, end = patient.observed(until)
+    start, end = patient.observed(until.patient)
     happened, known = outcomes(patient, rule), index + rule.last
     opens, closes = index + rule.opens, index + rule.closes
     last = known - rule.visit_window
@@ -141,6 +152,8 @@ def fate(patient: Patient, rule: Rule, index: int, until: int | None) -> tuple[s
         days = [day for day in patient.days_of(condition.concepts) if condition.first <= day - index <= condition.last]
         if not condition.least <= len(days) <= condition.most:
             return "condition_not_met", False, "", 0
+    if closes > until.data:
+        return "window_after_data", False, "", 0
     if rule.incident:
         for day in happened:
             if day <= known:

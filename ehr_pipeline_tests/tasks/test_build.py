@@ -121,18 +121,15 @@ def test_label_files_are_of_the_meds_schema(made: Pipeline) -> None:
 
 def test_its_checks(made: Pipeline) -> None:
     outcomes = checked(made)
-    assert [name for name, outcome in outcomes.items() if not outcome.passed] == ["enough_cases", "few_leave"]
-    assert "Asthma" in outcomes["enough_cases"].message
-    assert not outcomes["enough_cases"].blocking
+    assert [name for name, outcome in outcomes.items() if not outcome.passed] == ["enough_cases"]
     assert not outcomes["few_leave"].blocking
+    message = outcomes["enough_cases"].message
+    assert "Asthma" in message
     vocabulary = Vocabulary.read(made.store.current("vocabulary").path)
     screened = [each.name for each in table.definitions(labels(made).path)][3:]
     assert screened[0].startswith("screen C"), "how data name it"
-    assert any(vocabulary.name(vocabulary.token_of[name[7:]]) in outcomes["few_leave"].message for name in screened), (
-        "how people read it"
-    )
-    assert "screen C" not in outcomes["few_leave"].message
-    assert "New Year" not in outcomes["few_leave"].message, "weights make up for them"
+    assert any(vocabulary.name(vocabulary.token_of[name[7:]]) in message for name in screened), "how people read it"
+    assert "screen C" not in message
 
 
 def test_a_history_that_reaches_into_the_window_is_refused(made: Pipeline, tmp_path: Path) -> None:

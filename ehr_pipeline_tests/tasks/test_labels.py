@@ -15,14 +15,15 @@ from ehr_pipeline.tasks import censoring, table
 from ehr_pipeline.tasks.assign_labels import REASONS
 from ehr_pipeline.tasks.build import Found, LabelJob, build_bucket
 from ehr_pipeline.tasks.meds import DEATH
-from ehr_pipeline.tasks.records import Deaths
+from ehr_pipeline.tasks.records import NEVER, Deaths, Followed, data_end
 from ehr_pipeline.tasks.rule import VISIT, Condition, Rule, of_task
 from ehr_pipeline.tasks.settings import Task
-from ehr_pipeline_tests.tasks.reference import ORIGIN, Patient, age, as_tables, draw_patients, fate, index_days
+from ehr_pipeline_tests.tasks.reference import ORIGIN, Patient, Until, age, as_tables, draw_patients, fate, index_days
 
 DRAW = (0x0706050403020100, 0x0F0E0D0C0B0A0908)
 DEATHS = Deaths(attribute="died")
 """Of every second patient; the others have a day of death."""
+NO_END = Until()
 SETS = st.sampled_from([frozenset({"A"}), frozenset({"B", "X"}), frozenset({"C"}), frozenset({"X"}), frozenset[str]()])
 
 
@@ -30,7 +31,7 @@ def labelled(
     patients: list[Patient],
     *rules: Rule,
     folder: Path,
-    until: int | None = None,
+    until: Until = NO_END,
     deaths: Deaths = DEATHS,
     visit_window: int = 0,
 ) -> tuple[Found, pl.DataFrame]:
@@ -44,7 +45,7 @@ def labelled(
         folder / "split.arrow",
         rules,
         deaths,
-        None if until is None else ORIGIN + until,
+        Followed(None if until.patient is None else ORIGIN + until.patient, ORIGIN + until.data),
         DRAW,
         folder,
     )
@@ -98,11 +99,11 @@ def rules(draw: st.DrawFn) -> Rule:
 @given(
     seed=st.integers(0, 2**32 - 1),
     several=st.lists(rules(), min_size=4, max_size=4),
-    until=st.sampled_from([None, 125]),
+    until=st.builds(Until, st.sampled_from([None, 125]), st.sampled_from([10**6, 118, 70])),
 )
 @settings(deadline=None, max_examples=60)
 def test_labels_are_those_of_the_reference(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, several: list[Rule], until: int | None
+    tmp_path_factory: pytest.TempPathFactory, seed: int, several: list[Rule], until: Until
 ) -> None:
     patients = draw_patients(np.random.default_rng(seed), 40)
     kept = [one for one in patients if one.visits]
@@ -207,6 +208,25 @@ def test_edges(tmp_path: Path, who: Patient, changes: dict[str, object], expecte
     assert one(tmp_path, who, **changes) == expected
 
 
+def test_a_window_that_ends_after_the_data_is_refused_whatever_the_outcome(tmp_path: Path) -> None:
+    """Otherwise patients with the outcome would keep their label, and others would not: a late index day would mark the cases."""
+    rule = Rule(name="task", outcome=frozenset({"A"}), index="calendar", dates=(ORIGIN + 50,), closes=30)
+    for who in (patient((60, "A")), patient()):
+        for end, kept in ((80, 1), (79, 0)):
+            found, rows = labelled([who], rule, folder=tmp_path, until=Until(data=end))
+            assert (len(rows), found.counts[0]["window_after_data"]) == (kept, 1 - kept)
+
+
+def test_the_data_end_where_all_but_a_few_stray_visits_end(tmp_path: Path) -> None:
+    days = [[(day, "A") for day in range(n % 7, 400)] for n in range(40)]
+    for number, own in enumerate((days[:20], days[20:] + [[(400 + 900 * n, "A")] for n in range(5)])):
+        people = [Patient(f"{number}-{n}", "F", events, None, None, None) for n, events in enumerate(own)]
+        schemas.write(tmp_path / f"{number}.arrow", as_tables(people)[1])
+    assert data_end([tmp_path / "0.arrow", tmp_path / "1.arrow"]) == ORIGIN + 399
+    schemas.write(tmp_path / "none.arrow", schemas.read(tmp_path / "0.arrow").slice(0, 0))
+    assert data_end([tmp_path / "none.arrow"]) == NEVER
+
+
 def test_a_list_that_finds_nothing_puts_nobody_at_risk(tmp_path: Path) -> None:
     assert one(tmp_path, patient(), entry=frozenset()) == "never_at_risk"
     assert one(tmp_path, patient(), outcome=frozenset()) == "window"
@@ -219,7 +239,7 @@ def test_landmarks_are_drawn_without_looking_at_the_outcome(tmp_path: Path) -> N
     rule = Rule(name="task", outcome=frozenset({"X"}), incident=False, from_visit=2, closes=1)
     job_rows = []
     for others in (patients, [with_outcomes(each) for each in patients]):
-        _, rows = labelled(others, rule, folder=tmp_path, until=10_000)
+        _, rows = labelled(others, rule, folder=tmp_path, until=Until(10_000))
         job_rows.append(rows.select("patient_id", "index_date"))
     both = job_rows[0].join(job_rows[1], on="patient_id", suffix="_other")
     assert both.height > 100
