@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.predictions import deviations, guards, metrics, result_schemas
 from ehr_pipeline.predictions.compare import FEWEST_CASES, Case, Fit, Judged, best
-from ehr_pipeline.predictions.models import RULE_OF_THUMB
+from ehr_pipeline.predictions.models import BY_NAME, RULE_OF_THUMB
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE
 from ehr_pipeline.predictions.table import DRAWS_OF_SUBGROUPS, TaskResults
 from ehr_pipeline.tasks.table import Definition
@@ -131,8 +131,13 @@ def _difference(slug: str, judged: Judged, fit: Fit, baseline: Fit, draws: Mappi
 
 
 def with_verdicts(results: TaskResults) -> TaskResults:
-    """Add verdicts, and p values adjusted over the tasks for each model (Benjamini & Hochberg 1995), to the tables of all tasks."""
+    """Add verdicts, and p values adjusted over the tasks for each model (Benjamini & Hochberg 1995), to the tables of all tasks.
+
+    A model is 'better' only if its AUROC is also above that of every baseline: the best one was chosen on the validation side,
+    where chance may have hidden a better one.
+    """
     differences = [dict(row) for row in results.differences]
+    highest = _highest_baselines(results)
     for name in {row["model"] for row in differences}:
         own = [row for row in differences if row["model"] == name]
         adjusted = np.exp(benjamini_hochberg(np.log(np.array([row["p"] for row in own]))))
@@ -140,6 +145,9 @@ def with_verdicts(results: TaskResults) -> TaskResults:
             row["q"] = q
             certain = q < SIGNIFICANT and row["low"] * row["high"] > 0
             row["verdict"] = ("better" if row["difference"] > 0 else "worse") if certain else "level"
+            found = results.final(row["task"], row["model"])
+            if row["verdict"] == "better" and found and found["auroc"] <= highest[row["task"]]:
+                row["verdict"] = "level"
     said = {(row["task"], row["model"]): row["verdict"] for row in differences}
     verdicts = [
         row if row["verdict"] else {**row, "verdict": said.get((row["task"], row["model"]), "level")}
@@ -156,6 +164,15 @@ def with_verdicts(results: TaskResults) -> TaskResults:
     ]
     parts = vars(results) | {"differences": tuple(differences), "verdicts": tuple(verdicts)}
     return TaskResults(**parts | {"guards": (*results.guards, *rules)})
+
+
+def _highest_baselines(results: TaskResults) -> dict[str, float]:
+    """The highest AUROC of any baseline that was fitted with all labels, or needs none, by task."""
+    found: dict[str, float] = {}
+    for row in results.results:
+        if row["labels"] in (None, 0) and BY_NAME[row["model"]].kind == "baseline":
+            found[row["task"]] = max(row["auroc"], found.get(row["task"], row["auroc"]))
+    return found
 
 
 def _benefit(slug: str, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:

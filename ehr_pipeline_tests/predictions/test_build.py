@@ -204,6 +204,15 @@ def test_a_model_at_chance_is_not_better_than_a_baseline_below_it() -> None:
         assert [row["passed"] for row in told.guards] == rules
 
 
+@pytest.mark.parametrize(("other", "verdict"), [(0.60, "better"), (0.66, "level")])
+def test_a_model_below_another_baseline_is_not_better_than_the_best(other: float, verdict: str) -> None:
+    """The best baseline was chosen on a small validation side, and another one is better on the test side."""
+    told = invented.results(["a"], {"counts": 0.61, "vectors": 0.65}, verdict="")
+    also = invented.result("a", "counts_boosting", None, 0, other, 0.02)
+    told = result_tables.with_verdicts(replace(told, results=(*told.results, also)))
+    assert told.verdicts[0]["verdict"] == told.compared("a") == verdict
+
+
 def rows_of(planted: Planted, most: int = 10_000) -> Rows:
     return read(planted.folder / "labels", planted.definitions[0], most, 0)
 
