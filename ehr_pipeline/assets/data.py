@@ -209,7 +209,12 @@ DATA = (
         reads_for_sides=(EXTRACT_CATALOG,),
         section="patients.split",
         also=(lambda study: {"key": identity.split_settings(study).key},),
-        checks=(rows.rows_conserved, rows.schema("split", lambda study: schemas.SPLIT), data.no_patient_on_both_sides),
+        checks=(
+            rows.rows_conserved,
+            rows.schema("split", lambda study: schemas.SPLIT),
+            data.no_patient_on_both_sides,
+            data.no_record_on_two_sides,
+        ),
         columns=lambda study: schemas.SPLIT,
         lineage=lambda study: {"patient_id": PATIENT, "side": PATIENT},
         group="data",

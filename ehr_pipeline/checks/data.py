@@ -4,11 +4,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
 from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import Guard, count_text
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 from ehr_pipeline.events.coverage import are_snomed
 from ehr_pipeline.events.coverage import read as read_coverage
+from ehr_pipeline.patients.identical_records import identical
 from ehr_pipeline.patients.settings import EVERY_SIDE, LEARNED_FROM
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
@@ -248,3 +251,25 @@ def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> 
         " not fit the data set",
         {side: People(number) for side, number in seen.items()},
     )
+
+
+@check(blocking=False)
+def no_record_on_two_sides(artifact: Artifact, store: Store, study: Study) -> Result:
+    """No record stands under two ids on different sides: the encoder would have seen the record of a test patient."""
+    names = sorted(path.name for path in artifact.files("split"))
+    numbers = {side: number for number, side in enumerate(EVERY_SIDE)}
+    sides = []
+    for name in names:
+        column = schemas.read(artifact.file(f"split/{name}"), ["side"]).column("side").to_pylist()
+        sides.append(np.array([numbers[side] for side in column], np.int8))
+    dataset = store.intact(PATIENT_DATASET)
+    found = identical([dataset.file(f"patients/{name}") for name in names], sides)
+    below = study.reports.suppress_below
+    message = (
+        f"{count_text(found.patients, below)} patients have a record that another patient has as well (birth, days and concepts),"
+        f" {count_text(found.apart, below)} of them on different sides. They are one person under several ids, or the extract holds"
+        " rows twice: give each person one id"
+        if found.patients
+        else "no two patients have the same record"
+    )
+    return not found.apart, message, {"identical": People(found.patients), "on_two_sides": People(found.apart)}

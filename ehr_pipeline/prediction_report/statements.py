@@ -246,8 +246,8 @@ def table(tests: Mapping[str, int], unchosen: Sequence[str]) -> Statement:
         " different days; cases and shares are those of predictions. Model and baseline of a task are chosen on the validation"
         " side{unchosen}. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and “worse”: the"
         " false discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests}; for “better”,"
-        " the AUROC is also above that of every other baseline. Everything else is “level”. “Does not need the model” is about the rule of thumb, whatever the difference is. “At chance”: the"
-        " interval of the AUROC does not lie above 0.5.",
+        " the AUROC is also above that of every other baseline. Everything else is “level”. “Does not need the model”"
+        " is about the rule of thumb, whatever the difference is. “At chance”: the interval of the AUROC does not lie above 0.5.",
         tests=markup(" ({tests_by_model})", tests_by_model=tests_by_model) if tests else "",
         unchosen=markup(", or, with under 20 cases there, by a fixed order ({tasks})", tasks=listed(unchosen))
         if unchosen

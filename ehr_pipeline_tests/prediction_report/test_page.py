@@ -267,7 +267,7 @@ def test_tasks_whose_models_could_not_be_chosen_are_named(tmp_path: Path) -> Non
 
 def test_the_number_of_tests_stands_beside_the_false_discovery_rate(tmp_path: Path) -> None:
     html = text_of(page.render(findings(results(["a", "b"], BETTER), tmp_path)))
-    assert "is below 5 % (vectors, logistic regression: 2 tasks); everything else" in html
+    assert "is below 5 % (vectors, logistic regression: 2 tasks); for “better”, the AUROC is also above" in html
 
 
 def test_a_choice_by_the_future_is_a_warning_with_its_share(tmp_path: Path) -> None:
