@@ -76,7 +76,7 @@ def _opened(path: Path, columns: Mapping[str, str], where: str) -> pq.ParquetFil
 
 
 def _block(batch: pa.RecordBatch, columns: dict[str, str], numbers: tuple[str, ...]) -> Block:
-    """Return a block in which plain numbers stay numbers and dates stay dates; rows with other numbers become texts."""
+    """Return a block in which plain numbers stay numbers, and dates stay dates. Rows in which a number is not plain become text."""
     frame = pl.DataFrame(pa.table(batch))
     frame = frame.select(_value(frame[name]).alias(role) for role, name in columns.items())
     frame = frame.insert_column(0, pl.Series("line", np.arange(batch.num_rows, dtype=np.int64)))

@@ -43,8 +43,7 @@ class Chosen:
         return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
     def places(self, pairs: Iterable[tuple[str, str]]) -> NDArray[np.int64]:
-        """Return the group indices (m, 2) of pairs of concepts. Leaves out pairs within one group, or with a concept that is not
-        compared."""
+        """Return the group indices (m, 2) of pairs of concepts. Leaves out pairs within a group, or with a concept not compared."""
         token, place = self.vocabulary.token_of, self.place_of
         found = [tuple(int(place[token[one]]) if one in token else -1 for one in pair) for pair in pairs]
         kept = [pair for pair in found if min(pair) >= 0 and pair[0] != pair[1]]

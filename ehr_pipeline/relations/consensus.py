@@ -38,7 +38,7 @@ class Consensus:
 
 
 def qualified(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.bool_]:
-    """Return flags (n, n) of the pairs that qualify: enough patients have both concepts, and more than chance gives among similar
+    """Return flags (n, n) of the pairs that qualify: enough patients have both concepts, and more than by chance among similar
     patients."""
     alike = evidence[ALIKE]
     assert alike.q is not None

@@ -115,8 +115,8 @@ def _of_patients(occurrences: Occurrences, pairs: Pairs) -> Iterator[Measure]:
 
 
 def _filled(ratio: Ratio, instead: Ratio, known: NDArray[np.bool_]) -> Ratio:
-    """Fill gaps in the ratios over strata: a pair for which the strata give no ratio gets the ratio of all patients together, which
-    is computed with 0.5 added to each cell."""
+    """Fill gaps: a pair without a ratio over strata gets the ratio over all patients together (`instead`), with 0.5 added to each
+    cell."""
     without = known & ~np.isfinite(ratio.low)
     names = ("value", "low", "high")
     return Ratio(*(np.where(without, getattr(instead, name), getattr(ratio, name)) for name in names))

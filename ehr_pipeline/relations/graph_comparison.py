@@ -56,7 +56,7 @@ class Graph:
 
     @cached_property
     def degree(self) -> NDArray[np.int64]:
-        """The number of partners (n,)."""
+        """The number of partners of each concept (n,)."""
         return np.asarray(self.links.sum(1), np.int64).ravel()
 
     @cached_property
@@ -82,7 +82,7 @@ def clustering(links: sparse.csr_array) -> float:
 
 
 def gini(values: NDArray[Any]) -> float:
-    """Return the Gini coefficient of numbers of partners: 0 if all concepts have equally many, near 1 if a few hubs have nearly
+    """Return the Gini coefficient of numbers of partners: 0 if all concepts have equally many, near 1 if few hubs have nearly
     all."""
     ordered = np.sort(values.astype(np.float64))
     total = ordered.sum()
@@ -93,8 +93,8 @@ def gini(values: NDArray[Any]) -> float:
 
 
 def diversity(graph: Graph, group: NDArray[np.int64]) -> tuple[float, float]:
-    """Return means over concepts of two values: the share of partners outside the concept's group, and the normalised entropy of
-    its partners over groups."""
+    """Return two means over concepts: of the share of partners outside the concept's group, and of the normalised entropy of its
+    partners over groups."""
     groups = int(group.max(initial=0)) + 1
     belongs = sparse.csr_array((np.ones(len(group)), (np.arange(len(group)), group)), shape=(len(group), groups))
     counts = (graph.links @ belongs).toarray()

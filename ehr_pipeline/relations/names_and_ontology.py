@@ -83,7 +83,7 @@ def near(ontology: Ontology, concepts: Sequence[Concept], patients: NDArray[np.i
 
 
 def _above(ontology: Ontology, concepts: Sequence[str]) -> list[Mapping[str, int]]:
-    """For each concept, the nodes that stand for it and all nodes above them, each with the number of steps up to it."""
+    """Return, for each concept, the nodes that stand for it and all nodes above these, each with the number of steps up to it."""
     parents: dict[str, list[str]] = defaultdict(list)
     for parent, children in ontology.children.items():
         for child in children:
@@ -107,8 +107,8 @@ def _above(ontology: Ontology, concepts: Sequence[str]) -> list[Mapping[str, int
 
 
 def new_edges(edges: NDArray[np.int64], found: Near) -> dict[str, float | int]:
-    """Count the edges (m, 2) with both concepts in the ontology; and the share of these whose concepts are more than NEAR steps
-    apart."""
+    """Return how many of the edges (m, 2) have both concepts in the ontology, and the share of these whose concepts are more than
+    NEAR steps apart."""
     one, other = edges.T
     both = found.known[one] & found.known[other]
     far = found.steps[one, other][both] > NEAR

@@ -36,7 +36,7 @@ class RelationsSettings:
     best: int = option("Number of partners listed for each concept and measure.", 100, ge=1)
     edges_per_concept: int = option("Edges of each graph, as a multiple of the number of concepts.", 5, ge=1)
     max_q: float = option(
-        "False discovery rate for the test whether two concepts occur together more often than by chance among patients alike.",
+        "False discovery rate for the test whether two concepts occur together more often than by chance among similar patients.",
         0.05,
         gt=0,
         lt=1,

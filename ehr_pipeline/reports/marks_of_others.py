@@ -18,8 +18,8 @@ class Carried:
 
 
 def carried(card: dict[str, Any], known: Sequence[dict[str, Any]]) -> Carried | None:
-    """Find the `known` cluster of another disease whose marks a cluster has; None if there is none, or if no disease dominates the
-    cluster.
+    """Find, among `known` clusters of other diseases, one whose marks the cluster of this card has too. None if there is none, or
+    if most patients of the cluster have no disease in common.
 
     `known` are clusters that can be relied on. Each is recognised by its first marks, leaving out its own disease.
     """

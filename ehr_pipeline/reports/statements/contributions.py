@@ -163,7 +163,8 @@ def starts(estimate: Estimate | None) -> str:
 
 
 def step_of(patients: int, below: int) -> int:
-    """Return the step, in percent, to which shares of patients are rounded: at least the threshold of patients."""
+    """Return the step, in percent, to which shares are rounded: so many percent of the patients are at least the threshold
+    (`below`)."""
     return max(math.ceil(100 * below / patients), 1) if below > 1 else 1
 
 
