@@ -234,7 +234,7 @@ def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:
 
 
 def few_not_understood(artifact: Artifact, study: Study) -> bool:
-    """Return whether the shares of values not understood are below records.limits.not_understood_error. Few always pass."""
+    """Return whether shares of values not understood are below records.limits.not_understood_error; fewer than FEWEST pass."""
     limit = study.records.limits.not_understood_error
     return not any(number >= FEWEST and number >= limit * of for number, of in _not_understood(artifact).values())
 

@@ -24,7 +24,8 @@ def population(asset: str, store: Store, study: Study) -> str:
 
 
 def population_made(asset: str, store: Store, study: Study) -> str:
-    """Return the value of `population` when the source records of a new artifact were made, whatever the list is now."""
+    """Return the value that `population` had when a new artifact's source records were made. The list of withdrawals may be
+    newer."""
     if asset in (RAW_RECORDS, EXTRACT_CATALOG):
         return population(asset, store, study)
     listed = store.current(EXTRACT_CATALOG)

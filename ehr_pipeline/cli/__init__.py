@@ -25,7 +25,8 @@ __all__ = ["FAILED", "INTERRUPTED", "USER_ERROR", "main", "parser"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Return 0; 1 for a failed stage or check; 2 for a user error; 130 if interrupted; 141 if nobody reads."""
+    """Run a command. Return 0; 1 for a failed stage or check; 2 for a user error; 130 if interrupted; 141 if output has no
+    reader."""
     options = parser().parse_args(arguments)
     from ehr_pipeline.disclosure.governance import private_files
 

@@ -72,7 +72,7 @@ def print_table(rows: list[Any], guard: Guard) -> None:
 
 
 def _text(count: int | None, shown: float | None, guard: Guard) -> str:
-    """Return a count for the table: '' if there is none, an upper bound if too small to show, '–' if hidden otherwise."""
+    """Return a count for the table: '' if there is none, an upper bound if too small to show, '–' if hidden for another reason."""
     if count is None:
         return ""
     return f"{shown:,}" if shown is not None else f"<{guard.below}" if 0 < count < guard.below else "–"

@@ -18,7 +18,7 @@ Matrix = NDArray[np.float64]
 DENSE_BELOW = 600
 """Smaller matrices are solved densely."""
 SPARE = 10
-"""Number of vectors computed beyond the wanted ones: the wider the gap between their eigenvalues, the faster convergence."""
+"""Number of additional vectors. The farther the last of their eigenvalues lies below the wanted ones, the faster convergence."""
 DEGREE = 24
 PRODUCTS = 2400
 """Largest number of products with the whole block."""

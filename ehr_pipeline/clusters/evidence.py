@@ -141,7 +141,8 @@ class Predictions:
         return self.exchanged(np.arange(len(self.clusters[0])))
 
     def exchanged(self, order: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the share of right predictions (m,) if each patient is given those for another, whose index is in `order` (m,)."""
+        """Return the share of right predictions (m,) if each patient gets the predictions for another, given by index in `order`
+        (m,)."""
         pairs = zip(self.clusters, self.predicted, strict=True)
         return np.asarray(np.mean([predicted[order] == cluster for cluster, predicted in pairs], axis=0), np.float64)
 

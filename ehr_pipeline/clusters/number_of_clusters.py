@@ -42,7 +42,7 @@ from ehr_pipeline.tables import schemas
 MOST_PATIENTS = 10_000
 """Of more patients than this, a random sample of this size is used. A division too fine to be seen in the sample does not count."""
 FEWEST = 10
-"""Smallest number of patients per cluster, on average; larger numbers of clusters are not tried."""
+"""Numbers of clusters that would have fewer patients per cluster than this, on average, are not tried."""
 MAX_P = 0.05
 LEAST = 0.2
 """Smallest agreement beyond chance (kappa) that a cluster needs; lower agreement is called slight (Landis & Koch 1977)."""

@@ -83,5 +83,5 @@ class ClustersSettings:
 
 
 def most_clusters(patients: int) -> int:
-    """Return the largest number of clusters that a message may recommend for this number of patients; 0 if too few."""
+    """Return the largest number of clusters that a message may recommend for this number of patients; 0 if too few for any."""
     return 0 if patients < 3 else 2 if patients < FEWEST else patients // 3

@@ -34,7 +34,7 @@ from ehr_pipeline.work.progress import Progress
 SAMPLED_PATIENTS = 50_000
 """Largest sample, drawn from the whole extract: the records of a cohort alone may not show what a code means."""
 FEWEST_PATIENTS, MOST_CANDIDATES = 50, 8192
-"""Fewest sampled patients who must have a candidate concept (a rarer one shows no habit), and most candidates."""
+"""Smallest number of sampled patients with a candidate (rarer ones show no habit); largest number of candidates."""
 TOGETHER, ALIKE, DEVIATIONS = 2 / 3, 0.5, 5
 BOUND = 3
 """Standard deviations subtracted from the number of two concepts' common visits, to allow for chance."""

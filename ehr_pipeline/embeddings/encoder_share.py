@@ -193,7 +193,8 @@ def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, s
 
 
 def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArray[np.float64]:
-    """Return what share of the others in the block have a label in `theirs` (m,) that equals the patient's in `own` (m,)."""
+    """Return, for each patient (m,), the share of others in the block whose label in `theirs` (m,) is the patient's in `own`
+    (m,)."""
     _, block, sizes = np.unique(alike, return_inverse=True, return_counts=True)
     counts = np.bincount(block * groups + theirs, minlength=len(sizes) * groups).reshape(-1, groups)
     return np.asarray((counts[block, own] - (own == theirs)) / np.maximum(sizes[block] - 1, 1), np.float64)

@@ -60,7 +60,7 @@ class Merged:
     """One flag for each of `ids`: whether the patient keeps the earlier vector."""
 
     def table(self, earlier: Path, new: pa.Table) -> pa.Table:
-        """Return rows of the file `earlier` for patients who keep their vector, else rows of `new`; none without a vector."""
+        """Return the patients' rows: from the file `earlier` if the vector is kept, else from `new`; no row without a vector."""
         before = schemas.read(earlier) if earlier.is_file() else new.slice(0, 0)
         mine = self.ids.filter(pa.array(self.kept))
         old = before.filter(pc.is_in(before.column("patient_id"), value_set=mine))

@@ -61,7 +61,7 @@ def split(shard: Shard, patients: NDArray[np.int64], divided: Divided, years: fl
 
 
 def _years(shard: Shard, owner: NDArray[np.int64], divided: Divided) -> NDArray[np.float64]:
-    """Return years (v,) from the origin of the windows to each visit of the patients `owner` (v,); calendar: 1 January."""
+    """Return years (v,) from the windows' origin to each visit of the patients `owner` (v,). Calendar years start on 1 January."""
     day = shard.visit_day.astype(np.int64)
     if divided == "calendar":
         year = day.astype("datetime64[D]").astype("datetime64[Y]")
