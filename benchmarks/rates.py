@@ -375,9 +375,9 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "first sentence: the interval misses",
-        "The page gives the number of labels for counting that the model is worth, with a 95 % interval. The figure is"
-        " how often this interval misses the true number, over all studies, including those in which the first sentence"
-        " does not show it.",
+        "The page says how many labels counting would need to be as good as the model, with a 95 % interval. The figure is how"
+        " often this interval misses the true number, over all studies, including those in which the first sentence does not"
+        " show it.",
         lambda told: told["any interval misses"],
         "any interval misses",
         (*ALIKE, "tasks-mixed", "task-better", "tasks-better", "task-no-labels"),
