@@ -34,7 +34,7 @@ from ehr_pipeline.synthetic.worlds.relations import Relations
 from ehr_pipeline.synthetic.worlds.write import draw
 
 SETTINGS, TITLE = RelationsSettings(), "Which concepts go together"
-PER_PATIENT, PER_VISIT, SHARD = 100, 3, 10_000
+PER_PATIENT, PER_VISIT, SHARD, PRACTICES = 100, 3, 10_000, 1500
 SIZES = [
     *((rows, 1000) for rows in (3_000_000, 10_000_000, 30_000_000)),
     *((30_000_000, concepts) for concepts in (500, 2000, 4000)),
@@ -64,8 +64,8 @@ class Truth:
         return old[:, None] & old
 
 
-def measured(seed: int, blocks: int) -> tuple[Evidence, Truth]:
-    """Count a world."""
+def measured(seed: int, blocks: int, practices: bool = True) -> tuple[Evidence, Truth]:
+    """Count a world. `practices`: whether they are known."""
     world = World.of(seed, 0.5)
     mechanisms = make(world, ["relations"])
     planted = next(one for one in mechanisms if isinstance(one, Relations)).pairs
@@ -76,7 +76,8 @@ def measured(seed: int, blocks: int) -> tuple[Evidence, Truth]:
     def sources() -> Iterator[Source]:
         for number in range(blocks):
             block, events = draw(mechanisms, world, number)
-            yield Source(shard_of(block, events, np.arange(BLOCK)), block.people["female"].astype(np.int64))
+            sex, practice = block.people["female"].astype(np.int64), block.days("practice")
+            yield Source(shard_of(block, events, np.arange(BLOCK)), sex, practice if practices else np.full(BLOCK, -1))
 
     return counted(sources(), place, seed, blocks), Truth(within, lag, aged, planted.size)
 
@@ -166,7 +167,7 @@ def random_records(rows: int, concepts: int) -> Iterator[Source]:
             rng.integers(-25_000, 6000, SHARD).astype(np.int32),
             np.zeros(SHARD, bool),
         )
-        yield Source(shard, rng.integers(0, 2, SHARD))
+        yield Source(shard, rng.integers(0, 2, SHARD), rng.integers(0, PRACTICES, SHARD))
 
 
 def speed(rows: int, concepts: int) -> None:
@@ -226,9 +227,10 @@ def main() -> None:
             "Seconds of drawing, apart", "Processes of others that ran or waited before (mean of a minute)",
         )  # fmt: skip
         text = (
-            f"Random records: {PER_PATIENT} rows a patient, {PER_VISIT} a visit, concepts as unequally frequent as words. Reading,"
-            " counting and all measures; one process of two threads for each size. Where others work on the machine, processor"
-            " seconds say more than seconds.\n\n" + results.table(header, [speed_row(*one) for one in options.sizes])
+            f"Random records: {PER_PATIENT} rows a patient, {PER_VISIT} a visit, {PRACTICES:,} practices, concepts as unequally"
+            " frequent as words. Reading, counting and all measures; one process of two threads for each size. Where others work on"
+            " the machine, processor seconds say more than seconds.\n\n"
+            + results.table(header, [speed_row(*one) for one in options.sizes])
         )
         results.write_part("relations.py", TITLE, "Time and memory", text)
     if options.seeds:

@@ -131,15 +131,22 @@ def find(dataset: list[Path], attribute: str, size: int, seed: int, learns: Lear
     return _pairs(candidates, together, alike)
 
 
+def habits_of(patients: pa.Table, attribute: str) -> list[str | None] | None:
+    """The habit, such as the practice, of each patient; None if the table has no such column of text."""
+    if attribute not in patients.schema.names or patients.schema.field(attribute).type != pa.string():
+        return None
+    found: list[str | None] = patients.column(attribute).to_pylist()
+    return found
+
+
 def _habits(dataset: list[Path], attribute: str, learns: Learns) -> list[str]:
     """Return the values of a text column that at least two patients have, most frequent first; [] if there is no such column."""
     patients = Counter[str]()
     for path in dataset:
-        table = schemas.read(path)
-        if attribute not in table.schema.names or table.schema.field(attribute).type != pa.string():
+        own = habits_of(schemas.read(path), attribute)
+        if own is None:
             return []
-        own = table.column(attribute).filter(pa.array(learns(path)))
-        patients.update(name for name in own.to_pylist() if name is not None)
+        patients.update(name for name, used in zip(own, learns(path), strict=True) if used and name is not None)
     return [name for name, count in patients.most_common(MOST_HABITS) if count > 1]
 
 

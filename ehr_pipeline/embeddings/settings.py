@@ -91,7 +91,7 @@ class VectorSettings:
     habits: str = option(
         "Column of the patients, such as 'practice', whose values differ in how they record. Concepts that occur in"
         " the same contexts but are recorded in place of one another are pooled together, and count as one concept in"
-        " the profile. '': such concepts stay separate.",
+        " the profile. '': such concepts stay separate. Pairs of related concepts are compared within these values.",
         "practice",
     )
     course: bool = option(

@@ -53,11 +53,14 @@ class Records:
     seed: int
 
     def sources(self) -> Iterator[Source]:
-        """Yield the shards, each with the sexes of its patients as numbers."""
-        number: dict[str, int] = {}
+        """Yield the shards, each with the sexes and practices of its patients as numbers."""
+        sexes, practices = dict[str, int](), dict[str, int]()
         for path in self.paths:
-            sexes = [sex or "" for sex in schemas.read(path, ["sex"]).column("sex").to_pylist()]
-            yield Source(Shard.read(path), np.array([number.setdefault(sex, len(number)) for sex in sexes], np.int64))
+            patients = schemas.read(path)
+            sex = [sexes.setdefault(one or "", len(sexes)) for one in patients.column("sex").to_pylist()]
+            habits = substitutes.habits_of(patients, self.habits) or [None] * len(sex)
+            practice = [-1 if one is None else practices.setdefault(one, len(practices)) for one in habits]
+            yield Source(Shard.read(path), np.array(sex, np.int64), np.array(practice, np.int64))
 
 
 def build(
@@ -84,19 +87,20 @@ def build(
             work=Path(work),
             total=len(records.paths),
         )
-        counted = evidence.counted(read, counting.count(read, settings.after_days))
+        pairs = counting.count(read, settings.after_days)
+        counted = evidence.counted(read, pairs)
         patients, visits = int((read.people.visits > 0).sum()), read.visits
         del read  # unmaps its files
     every = _with_model(counted, encoder, compared)
     found = _write(every, compared, settings, records.seed, out, given=given)
-    return {**kept, "patients": patients, "visits": visits, **found}
+    return {**kept, "patients": patients, "visits": visits, table.PRACTICES: pairs.practices, **found}
 
 
 def _without_pairs(records: Records, out: Path) -> dict[str, int]:
     """Write an artifact without pairs, whose files exist but are empty."""
     writing.write_nothing(out)
     graphml.write(out / table.NETWORK, table.EDGES.empty_table())
-    counts = {"patients": 0, "visits": 0, "rows": 0, "edges": 0, "with_direction": 0}
+    counts = {"patients": 0, "visits": 0, table.PRACTICES: 0, "rows": 0, "edges": 0, "with_direction": 0}
     for source in records.sources():
         counts["patients"] += int((np.diff(source.shard.patient_start) > 0).sum())
         counts["visits"] += len(source.shard.visit_day)

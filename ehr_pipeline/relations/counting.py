@@ -4,9 +4,11 @@ A stratum holds patients of the same sex, in the same age band, and in the same 
 For the odds ratio, age is taken at the last visit, and the amount is the number of different concepts in the whole record, in about
 ten parts. For the relative risk, age is taken on the index day, and the amount is the number of visits in the year before, in
 thirds. Strata of the relative risk also divide the time since the first visit, in bands that double in length, because first
-records are most frequent at the beginning of a record. Pairs are counted stratum by stratum in one matrix, for `ROWS` concepts at a
+records are most frequent at the beginning of a record. The expected number of a pair is multiplied by how often the same practices
+bring its concepts together (`practices`). Pairs are counted stratum by stratum in one matrix, for `ROWS` concepts at a
 time, so memory grows neither with patients nor with strata. Axes: n concepts, R rows of a block, P patients, F entries (a patient
-and a concept that the patient has), S strata."""
+and a concept that the patient has), S strata.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.relations.measures import OddsSums, RiskSums
 from ehr_pipeline.relations.occurrences import NEVER, YEAR, Occurrences, age, may_be_index
+from ehr_pipeline.relations.practices import Practices
 from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.work.progress import Progress
 
@@ -39,6 +42,8 @@ class Pairs:
     """Number of patients who ever had both concepts."""
     odds: OddsSums
     risks: RiskSums
+    practices: int
+    """Number of practices whose habits are taken into account; 0 if they are not known."""
 
 
 def count(occurrences: Occurrences, after_days: int) -> Pairs:
@@ -46,6 +51,7 @@ def count(occurrences: Occurrences, after_days: int) -> Pairs:
     n = occurrences.concepts
     both, odds, risks = np.zeros((n, n), np.int32), OddsSums.zeros((n, n)), RiskSums.zeros((n, n))
     strata, controls, entries = _strata(occurrences), _controls(occurrences), _index_entries(occurrences, after_days)
+    practices = _practices(occurrences, strata)
     blocks = [(begin, min(begin + ROWS, n)) for begin in range(0, n, ROWS)]
     progress = Progress("comparing patients alike", len(blocks))
     with ThreadPoolExecutor(2) as threads:  # the compiled loops release the interpreter lock
@@ -55,8 +61,20 @@ def count(occurrences: Occurrences, after_days: int) -> Pairs:
             given = controls, entries, after_days
             other = threads.submit(_risks_of, occurrences, given, rows, _rows(risks, begin, end))
             one.result(), other.result()
+            if practices.number:
+                together = practices.together(begin, end)
+                _rows(odds, begin, end).multiply_expected(together)
+                _rows(risks, begin, end).multiply_expected(together)
             progress.advance(1)
-    return Pairs(both, odds, risks)
+    return Pairs(both, odds, risks, practices.number)
+
+
+def _practices(occurrences: Occurrences, strata: "_Sorted") -> Practices:
+    found = Practices.told_apart(occurrences.people.practice, occurrences.concepts)
+    if found.number:
+        for _, patients in strata.each():
+            found.add((occurrences.start, occurrences.place), patients)
+    return found
 
 
 def _rows(sums: Any, begin: int, end: int) -> Any:

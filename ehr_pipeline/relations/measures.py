@@ -141,8 +141,6 @@ class OddsSums:
     r: Floats
     s: Floats
     pr: Floats
-    mixed: Floats
-    """PS + QR."""
     qs: Floats
     expected: Floats
     """The expected a, over the strata in which a can vary."""
@@ -152,17 +150,28 @@ class OddsSums:
     @classmethod
     def zeros(cls, shape: tuple[int, int]) -> "OddsSums":
         """Return sums over no stratum."""
-        return cls(*(np.zeros(shape) for _ in range(7)))
+        return cls(*(np.zeros(shape) for _ in range(6)))
 
     def add(self, both: NDArray[np.int32], one: NDArray[np.int64], other: NDArray[np.int64], total: int) -> None:
         """Add a stratum: `both` (R, n), `one` (R,), `other` (n,)."""
-        sums = (self.r, self.s, self.pr, self.mixed, self.qs, self.expected, self.variance)
+        sums = (self.r, self.s, self.pr, self.qs, self.expected, self.variance)
         _add_odds(both, one, other, total, sums)
+
+    def multiply_expected(self, times: Floats) -> None:
+        """Multiply the expected a. R - S stays a less the expected a, so R = S where both are equal; P and Q keep their means."""
+        more, less = np.maximum(times - 1, 0), np.maximum(1 - times, 0)
+        r, s = self.r + less * (self.expected - self.s), self.s * (1 - less) + more * self.expected
+        self.pr[...] *= _over(r, self.r)
+        self.qs[...] *= _over(s, self.s)
+        self.r[...], self.s[...] = r, s
+        self.expected[...] *= times
+        self.variance[...] *= times
 
     def ratio(self) -> Ratio:
         """Return the odds ratio (Mantel & Haenszel 1959), with the variance of Robins, Breslow & Greenland (1986)."""
         r, s = np.where(self.r > 0, self.r, np.nan), np.where(self.s > 0, self.s, np.nan)
-        variance = self.pr / (2 * r**2) + self.mixed / (2 * r * s) + self.qs / (2 * s**2)
+        mixed = (r - self.pr) + (s - self.qs)  # PS + QR, since P + Q = 1
+        variance = self.pr / (2 * r**2) + mixed / (2 * r * s) + self.qs / (2 * s**2)
         return Ratio.of(np.log(r) - np.log(s), variance)
 
     def tail(self) -> Floats:
@@ -173,7 +182,7 @@ class OddsSums:
 
 @compiled
 def _add_odds(both: Any, one: Any, other: Any, total: int, sums: Any) -> None:
-    r, s, pr, mixed, qs, expected, variance = sums
+    r, s, pr, qs, expected, variance = sums
     t = float(total)
     for i in range(both.shape[0]):
         if not one[i]:
@@ -188,7 +197,6 @@ def _add_odds(both: Any, one: Any, other: Any, total: int, sums: Any) -> None:
             r[i, j] += x
             s[i, j] += y
             pr[i, j] += p * x
-            mixed[i, j] += p * y + q * x
             qs[i, j] += q * y
             if one[i] < total and other[j] < total:
                 expected[i, j] += one[i] * other[j] / t
@@ -217,6 +225,11 @@ class RiskSums:
     def add(self, cases: tuple[Any, Any], others: tuple[Any, Any]) -> None:
         """Add a stratum: cases and people at risk (R, n), after the first concept and after the matched index dates."""
         _add_risks(cases, others, (self.r, self.s, self.v, self.cases, self.expected, self.others))
+
+    def multiply_expected(self, times: Floats) -> None:
+        """Multiply the number of cases that is expected."""
+        for part in (self.s, self.v, self.expected):
+            part[...] *= times
 
     def ratio(self) -> Ratio:
         """Return the Mantel-Haenszel relative risk with the variance of Greenland & Robins (1985)."""

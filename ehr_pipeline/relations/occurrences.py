@@ -29,6 +29,8 @@ class People:
     birth: NDArray[np.int32]
     sex: NDArray[np.int64]
     """The sex, as an index from 0."""
+    practice: NDArray[np.int64]
+    """The practice, as an index from 0; -1 if it is not known."""
     visits: NDArray[np.int32]
     concepts: NDArray[np.int32]
     """Different concepts in the record, compared or not."""
@@ -76,10 +78,11 @@ class Occurrences:
 
 @dataclass(frozen=True)
 class Source:
-    """The records of one shard, and the sex of each patient as an index from 0."""
+    """The records of one shard, and the sex and practice of each patient as indices from 0; -1 for a practice not known."""
 
     shard: Shard
     sex: NDArray[np.int64]
+    practice: NDArray[np.int64]
 
 
 def read(
@@ -218,7 +221,8 @@ def _people(source: Source, visits_before: NDArray[np.int64], after_days: int, r
     chosen = usable[drawn[has]]
     index, recent = np.full(patients, NEVER, np.int32), np.zeros(patients, np.int16)
     index[has], recent[has] = shard.visit_day[chosen], visits_before[chosen]
-    return People(shard.birth_day, source.sex, number.astype(np.int32), _different(shard), first, last, index, recent)
+    of = shard.birth_day, source.sex, source.practice, number.astype(np.int32), _different(shard)
+    return People(*of, first, last, index, recent)
 
 
 def may_be_index(

@@ -15,6 +15,8 @@ from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS, INTEGER, REAL, TEXT, 
 RELATIONS, CONSENSUS, GRAPHS, NETWORK = "relations.parquet", "consensus.csv", "graphs.json", "network.graphml"
 FEWEST = 2
 """Fewest concepts that make a pair."""
+PRACTICES = "practices_compared"
+"""Count of the artifact: the practices whose habits are taken into account; 0 if they are not known."""
 EDGES = schema_of(
     (TEXT, "first first_name second second_name"),
     (INTEGER, "rank"),

@@ -34,7 +34,7 @@ def shard(seed: int, patients: int = 60) -> Shard:
 @pytest.fixture(scope="module")
 def sources() -> list[Source]:
     rng = np.random.default_rng(0)
-    return [Source(shard(seed), rng.integers(0, 2, 60)) for seed in range(8)]
+    return [Source(shard(seed), rng.integers(0, 2, 60), np.full(60, -1)) for seed in range(8)]
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,9 @@ def test_sums_over_strata_are_those_of_plain_loops(
 def test_no_patient_and_no_concept_count_nothing(tmp_path: Path) -> None:
     empty = np.zeros(1, np.int32)
     none = Shard(np.zeros(0, np.int32), empty, np.zeros(0, np.int32), empty, np.zeros(0, np.int32), np.zeros(0, bool))
-    read = occurrences.read([Source(none, np.zeros(0, np.int64))], PLACE, WITHIN, seed=1, work=tmp_path, total=1)
+    read = occurrences.read(
+        [Source(none, np.zeros(0, np.int64), np.zeros(0, np.int64))], PLACE, WITHIN, seed=1, work=tmp_path, total=1
+    )
     assert not counting.count(read, WITHIN).both.any()
 
 
@@ -200,10 +202,61 @@ def test_complaints_that_only_show_who_attends_often_are_not_told(tmp_path: Path
     tokens, visits = held.astype(np.int32), np.arange(len(held) + 1, dtype=np.int32)
     records = Shard(tokens, visits, days.astype(np.int32), starts, birth, np.zeros(len(number), bool))
     place = np.where(np.arange(every) < compared, np.arange(every), -1).astype(np.int32)
-    source = Source(records, np.zeros(len(number), np.int64))
+    source = Source(records, *np.zeros((2, len(number)), np.int64))
     found = counting.count(occurrences.read([source], place, WITHIN, seed=1, work=tmp_path, total=1), WITHIN)
     upper = np.triu_indices(compared, 1)
     told = np.flatnonzero(measures.benjamini_hochberg(found.odds.tail()[upper]) <= 0.05)
     pairs = [(int(upper[0][one]), int(upper[1][one])) for one in told]
     assert (20, 21) in pairs
     assert len(pairs) <= 2
+
+
+def of_practices(rng: np.random.Generator, together: float) -> Source:
+    """40 practices of 100 patients of one age and sex. Half of the practices record the concepts 0 and 1 in two of three patients,
+    the others in none. Patients have 2 and 3 by chance, and a share `together` with 2 has 4 too."""
+    habit, patients = np.repeat(np.arange(40) % 2 == 0, 100), 4000
+    has = rng.random((patients, 6)) < np.array([2 / 3, 2 / 3, 0.3, 0.3, 0.1, 0.5])
+    has[~habit, :2] = False
+    has[:, 4] |= has[:, 2] & (rng.random(patients) < together)
+    owner, held = np.nonzero(
+        np.column_stack([has, np.ones(patients, bool)])
+    )  # the last one is not compared, and everybody has it
+    first = np.searchsorted(owner, np.arange(patients + 1)).astype(np.int32)
+    days = (9000 + np.arange(len(owner)) - first[owner]).astype(np.int32)
+    visits = np.arange(len(owner) + 1, dtype=np.int32)
+    birth = np.full(patients, -5000, np.int32)
+    records = Shard(held.astype(np.int32), visits, days, first, birth, np.zeros(patients, bool))
+    return Source(records, np.zeros(patients, np.int64), np.repeat(np.arange(40), 100))
+
+
+def test_pairs_that_only_show_which_practices_record_both_are_not_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(counting, "parts_for", lambda patients: 1)
+    source = of_practices(np.random.default_rng(5), 0.3)
+    place = np.array([0, 1, 2, 3, 4, 5, -1], np.int32)
+    found = {}
+    for name, practice in (("known", source.practice), ("not known", np.full(4000, -1))):
+        (tmp_path / name).mkdir()
+        given = [Source(source.shard, source.sex, practice)]
+        found[name] = counting.count(
+            occurrences.read(given, place, WITHIN, seed=1, work=tmp_path / name, total=1), WITHIN
+        )
+    known, unknown = found["known"], found["not known"]
+    assert (known.practices, unknown.practices) == (40, 0)
+    assert unknown.odds.tail()[0, 1] < 1e-9
+    assert unknown.odds.ratio().low[0, 1] > 2
+    assert known.odds.tail()[0, 1] > 0.01
+    assert known.odds.ratio().low[0, 1] < 1 < known.odds.ratio().high[0, 1]
+    assert known.odds.tail()[2, 4] < 1e-9
+    here = np.zeros((40, 6))
+    owner = np.repeat(np.arange(4000), np.diff(source.shard.patient_start))
+    np.add.at(here, (source.practice[owner], np.minimum(source.shard.tokens, 5)), source.shard.tokens < 6)
+    apart = ~np.eye(6, dtype=bool)
+    np.testing.assert_allclose(
+        known.odds.expected[apart], (here.T @ here / 100)[apart], err_msg="a test within practices"
+    )
+    rest = np.triu_indices(6, 1)
+    rest = rest[0][rest[0] > 1], rest[1][rest[0] > 1]
+    for part in ("value", "low", "high"):
+        np.testing.assert_allclose(*(getattr(one.odds.ratio(), part)[rest] for one in (known, unknown)), rtol=0.1)

@@ -144,6 +144,35 @@ def test_over_strata_the_odds_ratio_and_its_interval_are_those_of_statsmodels() 
         assert mine[0, 0] == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("times", [0.3, 1.0, 2.5])
+def test_of_rare_concepts_the_odds_ratio_is_divided_by_what_the_expected_number_is_multiplied_by(times: float) -> None:
+    strata = [(40, 1000, 1200, 90_000), (20, 500, 600, 40_000)]
+    usual, found = odds_of(strata), odds_of(strata)
+    found.multiply_expected(np.array([[times]]))
+    assert found.expected[0, 0] == pytest.approx(times * usual.expected[0, 0])
+    assert (found.expected + found.r - found.s)[0, 0] == pytest.approx(60)
+    for part in ("value", "low", "high"):
+        mine, theirs = (getattr(sums.ratio(), part)[0, 0] for sums in (found, usual))
+        assert mine == pytest.approx(theirs / times, rel=0.08)
+    assert found.tail()[0, 0] < usual.tail()[0, 0] if times < 1 else found.tail()[0, 0] >= usual.tail()[0, 0]
+
+
+def test_an_odds_ratio_is_1_where_as_many_have_both_as_expected() -> None:
+    for strata in (STRATA, [(8, 20, 42, 90), (3, 30, 25, 40)]):
+        found = odds_of(strata)
+        found.multiply_expected((found.expected + found.r - found.s) / found.expected)
+        assert found.ratio().value[0, 0] == pytest.approx(1)
+
+
+def test_a_relative_risk_is_divided_by_what_the_expected_number_is_multiplied_by() -> None:
+    usual, found = (risks_of([(12, 90, 30, 700), (6, 50, 22, 400)]) for _ in range(2))
+    found.multiply_expected(np.array([[1.5]]))
+    for part in ("value", "low", "high"):
+        mine, theirs = (getattr(sums.ratio(), part)[0, 0] for sums in (found, usual))
+        assert mine == pytest.approx(theirs / 1.5)
+    assert found.deviate()[0, 0] < usual.deviate()[0, 0]
+
+
 def risks_of(strata: list[tuple[int, int, int, int]]) -> RiskSums:
     sums = RiskSums.zeros((1, 1))
     for cells in strata:

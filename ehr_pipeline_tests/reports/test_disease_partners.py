@@ -144,6 +144,10 @@ def test_the_command_reads_times_and_prints_what_comes_after() -> None:
 
 def test_a_dash_is_explained_by_what_the_list_shows() -> None:
     assert say.number(72, 134, 0).text.endswith("The records show for none of them which comes first.")
-    assert "the records do not show which comes first" in say.doubts(ordered=True).text
-    assert "comes first" not in say.doubts(ordered=False).text
+    assert "the records do not show which comes first" in say.doubts(ordered=True, within=True).text
+    assert "comes first" not in say.doubts(ordered=False, within=True).text
+    assert "practices" not in say.doubts(ordered=False, within=True).text
+    assert "the practices are not known" in say.doubts(ordered=False, within=False).text
+    assert "habits of their practices" in say.rule(0.05, 10, 134, within=True).text
+    assert "practices" not in say.rule(0.05, 10, 134, within=False).text
     assert "arrow" not in say.legend(3, ordered=False).text

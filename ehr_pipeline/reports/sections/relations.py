@@ -38,11 +38,15 @@ def content(findings: Findings) -> dict[str, Any]:
     drawn = rows[:MOST_EDGES]
     ordered = any(partner.order for _, found in listed[:MOST_DISEASES] for partner in found)
     max_q, concepts = settings["max_q"], int(artifact.counts["kept"])
-    notes = [*([say.order(settings["after_days"], max_q, concepts)] if ordered else []), say.doubts(ordered)]
+    within = artifact.counts[table.PRACTICES] > 0
+    notes = [
+        *([say.order(settings["after_days"], max_q, concepts)] if ordered else []),
+        say.doubts(ordered, within=within),
+    ]
     return {
         "lead": [
             *(
-                [say.rule(max_q, max(settings["fewest_patients"], disclosure.below), concepts)]
+                [say.rule(max_q, max(settings["fewest_patients"], disclosure.below), concepts, within=within)]
                 if compared["graphs"]
                 else []
             ),

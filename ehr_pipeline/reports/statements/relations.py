@@ -27,17 +27,19 @@ FIND = {"search": "Only the pairs of", "example": "a disease, or click on one", 
 """The words of the choice among the pairs of the network."""
 
 
-def rule(max_q: float, fewest: int, concepts: int) -> Statement:
-    """State the rule by which two of the compared concepts are listed as occurring together."""
+def rule(max_q: float, fewest: int, concepts: int, *, within: bool) -> Statement:
+    """State the rule by which two of the compared concepts are listed as occurring together. `within`: whether the habits of
+    practices are taken into account."""
     return say(
-        "A pair is listed if patients alike in age, sex and amount of record have both concepts more often than chance gives, at a"
-        " false discovery rate of {q:g} over all {pairs} of {concepts} (binomial test over strata), and at least {fewest}"
-        " patients have both. Listed pairs are ordered by three kinds of evidence together: the same visit, patients alike,"
-        " and the encoder.",
+        "A pair is listed if patients alike in age, sex and amount of record have both concepts more often than chance{habits}"
+        " gives, at a false discovery rate of {q:g} over all {pairs} of {concepts} (binomial test over strata), and at least"
+        " {fewest} patients have both. Listed pairs are ordered by three kinds of evidence together: the same visit, patients"
+        " alike, and the encoder.",
         q=max_q,
         pairs=counted(concepts * (concepts - 1) // 2, "pair"),
         concepts=counted(concepts, "concept"),
         fewest=fewest,
+        habits=" and the habits of their practices" if within else "",
     )
 
 
@@ -83,12 +85,16 @@ def order(days: int, max_q: float, concepts: int) -> Statement:
     )
 
 
-def doubts(ordered: bool) -> Statement:
-    """Say which conclusions do not follow, and what a dash stands for. `ordered`: whether the list shows an order."""
+def doubts(ordered: bool, *, within: bool) -> Statement:
+    """Say which conclusions do not follow, and what a dash stands for. `ordered`: whether the list shows an order; `within`:
+    whether the habits of practices are taken into account."""
     return say(
         "None of this says that one causes the other: a common cause, or care for the one in which the other is noticed, gives the"
-        " same figures. A few pairs may only show who attends often. “–” stands where {untold}a figure would reveal fewer patients"
+        " same figures. {habits} “–” stands where {untold}a figure would reveal fewer patients"
         " than the threshold.",
+        habits="A few pairs may only show who attends often."
+        if within
+        else "Some pairs may only show who attends often, or which codes the same practices use: the practices are not known.",
         untold="the records do not show which comes first, or where " if ordered else "",
     )
 
