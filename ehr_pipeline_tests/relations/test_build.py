@@ -19,6 +19,7 @@ from ehr_pipeline.relations.pair_files import UserLists
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import MASK, Vocabulary
 from ehr_pipeline_tests.conftest import unpublished
 
@@ -88,6 +89,15 @@ def test_fewer_than_two_concepts_make_an_empty_artifact_and_the_check_says_what_
     found, message, _ = two_are_compared(Artifact(tmp_path, {"counts": counts}), tiny.store, tiny.study)
     assert not found
     assert "relations.concepts" in message
+
+
+def test_the_practices_of_patients_are_read_as_numbers_and_a_missing_column_as_not_known(tiny: Pipeline) -> None:
+    paths = tiny.store.current("patient_dataset").files("patients")
+    known = np.concatenate([one.practice for one in build.Records(paths, "practice", 1).sources()])
+    names = [name for path in paths for name in schemas.read(path, ["practice"]).column("practice").to_pylist()]
+    assert len({*zip(known.tolist(), names, strict=True)}) == len({*names}) == len({*known.tolist()}) > 1
+    for column in ("", "no such column"):
+        assert all((one.practice == -1).all() for one in build.Records(paths, column, 1).sources())
 
 
 @pytest.fixture(scope="module")
