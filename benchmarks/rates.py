@@ -1,7 +1,7 @@
 """Kinds of statements of the page, where each is false and where it is true, and how often `error_rates.py` saw it made."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,27 @@ STATEMENTS = (
         (),
         tuple(kind for kind in SUBGROUPED if kind.startswith("base")),
         "marks of the true groups",
+    ),
+    Statement(
+        Rate.MARKS,
+        "a cluster is named by what it has less often",
+        "The name of at least one cluster begins with “less often”. Groups drawn at random differ in nothing. Where a concept is"
+        " recorded less in one of them, or more, its name is right if it tells this concept of that group, or of one of the"
+        " others.",
+        any_of("less often"),
+        "less often",
+        ("null-random-groups", "practices-strong-random-groups"),
+        ("one-concept-less", "one-concept-more"),
+    ),
+    Statement(
+        Rate.MARKS,
+        "a name tells a wrong concept as less often",
+        "As above: at least one name tells another concept than the planted one. If one concept is recorded more, the shares of all"
+        " others in a record fall.",
+        any_of("wrong"),
+        "wrong",
+        ("one-concept-less", "one-concept-more"),
+        (),
     ),
     Statement(
         Rate.MARKS,
@@ -265,6 +286,26 @@ STATEMENTS = (
         "practice told",
         (),
         ("practices", "practices-strong", "referral"),
+    ),
+    Statement(
+        Rate.AUDIT,
+        "a cluster comes from other practices",
+        "At least one cluster is said to take its patients from other practices than the rest. This is false where all practices"
+        " record alike. It is true where practices record differently, provided that a cluster reflects the difference.",
+        any_of("of some practices"),
+        "of some practices",
+        ("null",),
+        ("practices-strong", "sites"),
+    ),
+    Statement(
+        Rate.AUDIT,
+        "a day of the year stands out",
+        "The page reports one day of the year with at least 2 % of what is recorded. This is true where two of the 24 practices"
+        " date everything on 1 January.",
+        any_of("day"),
+        "day",
+        ("null", "practices-strong", "sites"),
+        ("two-practices-on-1-January",),
     ),
     Statement(
         Rate.NEIGHBOURS,
@@ -581,10 +622,12 @@ def commits(told: Mapping[str, Any]) -> str:
     return " ".join([f"Measured: {'; '.join(named)}.", *filter(None, notes)])
 
 
-def section(told: Mapping[str, Any], predictions: bool) -> str:
+def section(told: Mapping[str, Any], predictions: bool, only: Collection[str] = ()) -> str:
     """A section on error rates for RESULTS.md: of statements about predictions, or of all others, with all worlds pooled."""
     table = []
     for statement in (each for each in STATEMENTS if (each.rate == Rate.PREDICTIONS) is predictions):
+        if only and statement.name not in only:
+            continue
         for false, kinds in ((True, statement.false), (False, statement.true)):
             for size in sizes(told):
                 states = [told[name]["counts"] if name in told else {} for name in (BEFORE, NOW)]
