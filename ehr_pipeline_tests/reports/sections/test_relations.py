@@ -44,7 +44,8 @@ def made(tmp_path: Path, rows: list[dict[str, Any]]) -> Findings:
     figures = {"hubness": 0.5, "partners_outside_group": 0.5, "modularity": 0.5, "edges": 2}
     writing.write_graphs(tmp_path, {"graphs": {"consensus": figures, "random": figures}, "agreement": []})
     settings = {"max_q": 0.05, "fewest_patients": BELOW, "after_days": 730}
-    artifact = Artifact(tmp_path, {"settings": settings, "counts": {"patients": WHOLE, "kept": 3}})
+    counts = {"patients": WHOLE, "kept": 3, table.PRACTICES: 24}
+    artifact = Artifact(tmp_path, {"settings": settings, "counts": counts})
     naming = Naming(BELOW, "key")
     assert not naming.shows("C1 C3", BELOW)
     inputs = SimpleNamespace(artifacts={CONCEPT_RELATIONS: artifact}, naming=lambda below: naming, seed=1)
@@ -107,6 +108,16 @@ def test_the_number_of_tests_stands_beside_the_false_discovery_rate(findings: Fi
     rule = str(relations.content(findings)["lead"][0])
     assert "a false discovery rate of 0.05 over all 3 pairs of 3 concepts" in rule
     assert "at a false discovery rate of 0.05 over all 8,778 pairs" in str(say.order(730, 0.05, 133))
+
+
+def test_it_is_said_whether_the_habits_of_practices_are_taken_into_account(findings: Findings) -> None:
+    def told() -> tuple[bool, bool]:
+        found = relations.content(findings)
+        return "habits of their practices" in str(found["lead"][0]), "practices are not known" in str(found["notes"])
+
+    assert told() == (True, False)
+    findings.inputs.artifacts[CONCEPT_RELATIONS].manifest["counts"][table.PRACTICES] = 0
+    assert told() == (False, True)
 
 
 @pytest.mark.parametrize(("pairs", "head"), [(BELOW - 1, ["New"]), (BELOW, ["New", "Known"])])
