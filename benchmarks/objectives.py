@@ -15,8 +15,8 @@ have a visit before, and have not had the outcome (incident cases only). Each en
 The true risk of each patient and year is known, so that the best AUROC there is stands beside (Bayes); so does that of age alone.
 Patients are the units of the intervals: they are drawn again with all their years.
 
-Trainings and scores stay in the folder of --keep, and are not made again. The figures of each number of epochs are a part of the
-section.
+Trainings and scores stay in the folder of --keep, and are not made again. The figures of each number of epochs and seed
+are a part of the section.
 
 Usage: python benchmarks/objectives.py [--patients 5000] [--seeds 0 1] [--epochs 3 8] [--beside next_visit both]
 [--no-probes] [--keep FOLDER]; one to four minutes a training and one a probe
@@ -24,8 +24,8 @@ Usage: python benchmarks/objectives.py [--patients 5000] [--seeds 0 1] [--epochs
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -284,7 +284,7 @@ def line(seed: Seed, objective: str, epochs: int, found: dict[str, dict[str, Row
     own, masked = found[objective], found[MASKED]
     means = {way: aurocs(own, way)["mean"] for way in WAYS[:3] if way in own[NULL]}
     drawn = {way: draws(own, way) for way in means}
-    cells = [str(seed.seed), objective, seed.loss(objective, epochs)]
+    cells = [objective, seed.loss(objective, epochs)]
     for way in (SHARE, RATE):
         cells.append(f"{means[way]:.3f}")
         if objective == MASKED:
@@ -300,40 +300,36 @@ def line(seed: Seed, objective: str, epochs: int, found: dict[str, dict[str, Row
     return (*cells, f"{means[PROBE]:.3f}", f"{without:.3f}", gain)
 
 
-def part(seeds: Sequence[Seed], epochs: int, options: argparse.Namespace) -> str:
-    """The text of one number of epochs."""
-    lines, outcomes, best = [], [], []
-    for seed in seeds:
-        found = {name: seed.rows(name, epochs, probes=options.probes) for name in (MASKED, *options.beside)}
-        labels = [[own["label"] for own in rows.values()] for rows in found.values()]
-        assert all(map(np.array_equal, a, b) for a, b in pairwise(labels)), "all are asked about the same patients"
-        first = found[MASKED]
-        best.append(f"seed {seed.seed}: {aurocs(first, BAYES)['mean']:.3f}, {aurocs(first, AGE)['mean']:.3f}")
-        lines += [line(seed, name, epochs, found) for name in (MASKED, *options.beside)]
-        columns = [aurocs(first, BAYES), aurocs(first, AGE)]
-        columns += [aurocs(rows, way) for rows in found.values() for way in (SHARE, RATE)]
-        outcomes += [
-            (seed.seed, name, int(own["label"].sum()), *(f"{column[name]:.3f}" for column in columns))
-            for name, own in first.items()
-        ]
+def part(seed: Seed, epochs: int, options: argparse.Namespace) -> str:
+    """The text of one seed and number of epochs."""
+    names = (MASKED, *options.beside)
+    found = {name: seed.rows(name, epochs, probes=options.probes) for name in names}
+    labels = [[own["label"] for own in rows.values()] for rows in found.values()]
+    assert all(map(np.array_equal, a, b) for a, b in pairwise(labels)), "all are asked about the same patients"
+    bayes, age = (aurocs(found[MASKED], way) for way in (BAYES, AGE))
+    columns = [bayes, age, *(aurocs(rows, way) for rows in found.values() for way in (SHARE, RATE))]
+    outcomes = [
+        (name, int(own["label"].sum()), *(f"{column[name]:.3f}" for column in columns))
+        for name, own in found[MASKED].items()
+    ]
     heads = ("share", "share: minus masked", "rate", "rate: minus masked", "rate minus share")
     probes = ("probe", "probe, untrained", "probe: trained minus untrained")
-    each = (f"{name}, {way}" for name in (MASKED, *options.beside) for way in ("share", "rate"))
+    each = (f"{name}, {way}" for name in names for way in ("share", "rate"))
     return "\n\n".join(
         (
-            f"On {results.machine()}. {options.patients:,} patients drawn for each seed, 40 % of them judged; the demo's encoder;"
-            f" 1 January of {', '.join(map(str, YEARS))}; incident cases only. Mean AUROC over the outcomes that have a driver,"
-            f" with 95 % intervals over patients. Bayes and age alone: {'; '.join(best)}. Loss: on the validation side, in nats,"
-            " and by frequency alone; those of different objectives cannot be compared.",
-            results.table(("seed", "objective", "loss", *heads, *probes), lines),
+            f"On {results.machine()}. {options.patients:,} patients drawn, 40 % of them judged; the demo's encoder; 1 January of"
+            f" {', '.join(map(str, YEARS))}; incident cases only. Mean AUROC over the outcomes that have a driver, with 95 %"
+            f" intervals over patients. Bayes: {bayes['mean']:.3f}, age alone: {age['mean']:.3f}. Loss: on the validation side, in"
+            " nats, and by frequency alone; those of different objectives cannot be compared.",
+            results.table(("objective", "loss", *heads, *probes), [line(seed, name, epochs, found) for name in names]),
             "AUROC of each outcome without labels:",
-            results.table(("seed", "outcome", "cases", BAYES, AGE, *each), outcomes),
+            results.table(("outcome", "cases", BAYES, AGE, *each), outcomes),
         )
     )
 
 
 def main() -> None:
-    """Measure what is asked for and not there, and write the part of each number of epochs."""
+    """Measure what is asked for and not there, and write the part of each number of epochs and seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=5_000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
@@ -345,9 +341,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         kept = options.keep or Path(scratch)
         seeds = [Seed(kept / f"{options.patients}-{seed}", options.patients, seed) for seed in options.seeds]
-        for epochs in options.epochs:
-            text = part(seeds, epochs, options)
-            results.write_part("objectives.py", "Objectives of the encoder", f"{epochs} epochs", text)
+        for epochs, seed in product(options.epochs, seeds):
+            heading, text = f"{epochs} epochs, seed {seed.seed}", part(seed, epochs, options)
+            results.write_part("objectives.py", "Objectives of the encoder", heading, text)
 
 
 if __name__ == "__main__":
