@@ -46,8 +46,7 @@ class Point:
     def error(self) -> float:
         """Standard error, over patients of the test side and over samples of labels.
 
-        Samples also differ in what chance, on the test side, does to each of them. That part of their variance is in the deviations
-        already, and is taken off.
+        Samples also differ by chance on the test side: this part of their variance is already in the deviations, and is subtracted.
         """
         samples, of_mean = len(self.samples), float(np.mean(self.deviations.mean(0) ** 2))
         if samples == 1:
@@ -61,7 +60,7 @@ class Point:
         return max(self.value - Z * self.error, 0.0), min(self.value + Z * self.error, 1.0)
 
     def minus(self, other: "Point") -> "Point":
-        """The difference from another point, paired: both sides have the same patients, and the same samples of labels."""
+        """Return the difference from another point, paired: both sides have the same patients, and the same samples of labels."""
         kept = slice(None)
         if 1 not in (len(self.samples), len(other.samples)):
             kept = slice(min(len(self.samples), len(other.samples)))
@@ -82,8 +81,7 @@ class Curves:
     """Points by model and number of labels (ALL: None). A model that needs no labels has one point, at NONE."""
 
     def best(self, kind: Kind, labels: int | None) -> tuple[str, Point] | None:
-        """The best model of a kind, among those with this number of labels and those that need none, and its point. None if there
-        is none."""
+        """Return the best model of a kind, with its point, among those with this number of labels or in need of none; or None."""
         found = {
             name: by_labels[known]
             for name, by_labels in self.points.items()
@@ -99,7 +97,7 @@ class Curves:
         return numbers, np.maximum.accumulate(np.array([value for _, value in found], np.float64))
 
     def labels_for(self, auroc: float) -> float:
-        """How many labels the best baseline needs to reach an AUROC, interpolated between points in the logarithm of labels.
+        """Return how many labels the best baseline needs to reach an AUROC, interpolated in the logarithm of the number of labels.
 
         If the smallest number of labels suffices, return that number; if all labels do not suffice, return infinity.
         """
@@ -113,7 +111,7 @@ class Curves:
         return float(np.exp(np.interp(share, [0, 1], np.log(numbers[place - 1 : place + 1]))))
 
     def nearest_baseline(self, auroc: float) -> Point:
-        """The point of a best baseline, over all numbers of labels, whose AUROC is nearest to this one."""
+        """Return the point of a best baseline, over all numbers of labels, whose AUROC is nearest to this one."""
         found = [best[1] for number in (*self.labels, ALL) if (best := self.best("baseline", number))]
         return min(found, key=lambda point: abs(point.value - auroc))
 
@@ -150,15 +148,15 @@ def verdict(difference: float, error: float) -> str:
 
 
 def selected(difference: float, error: float) -> tuple[float, float]:
-    """The 95 % interval of a difference that is looked at only because it lies more than Z standard errors above 0.
+    """Return the 95 % interval of a difference that is reported only because it lies more than Z standard errors above 0.
 
-    Where the true difference is small for the number of patients, it is found only if chance adds to it. The usual interval then
-    lies too high, and misses far more often than 5 %. This one holds the true difference in 95 % of the cases that are looked at,
-    by the truncated normal distribution (Zhong & Prentice 2008). Its lower end can be far below 0.
+    If the true difference is small for the number of patients, such a difference is found only if chance adds to it. The usual
+    interval then lies too high, and misses far more often than 5 %. This one contains the true difference in 95 % of the reported
+    cases, by the truncated normal distribution (Zhong & Prentice 2008). Its lower end can be far below 0.
     """
 
     def exceeded(true: float) -> float:
-        """The chance of a difference above the one that was found, among those that are looked at; rises with the true one."""
+        """Return the chance that a reported difference exceeds the one found. It rises with the true difference."""
         return math.erfc((found - true) / math.sqrt(2)) / math.erfc((Z - true) / math.sqrt(2))
 
     found = difference / error
@@ -173,7 +171,7 @@ def selected(difference: float, error: float) -> tuple[float, float]:
 
 
 def curves(results: TaskResults) -> Curves | None:
-    """The curves of all models over the scored tasks; None if no task was scored."""
+    """Return the curves of all models over the scored tasks; None if no task was scored."""
     scored = [
         row["task"] for row in results.verdicts if row["model_auroc"] is not None and row["baseline_auroc"] is not None
     ]
@@ -200,7 +198,7 @@ def curves(results: TaskResults) -> Curves | None:
 
 
 def worth(found: Curves, labels: int | None) -> Worth | None:
-    """What this number of labels is worth to the encoder; None if either side has no model with at most that number."""
+    """Return what the encoder's model with so many labels is worth in labels of the best baseline; None if either side has none."""
     model, baseline = found.best("model", labels), found.best("baseline", labels)
     if model is None or baseline is None:
         return None
@@ -213,12 +211,12 @@ def worth(found: Curves, labels: int | None) -> Worth | None:
 
 
 def usual(found: Curves) -> int | None:
-    """The number of labels nearest to USUAL among those that models were fitted with; None (all labels) if there is none."""
+    """Return the number of labels nearest to USUAL among those that models were fitted with; None (all labels) if there is none."""
     return min(found.labels, key=lambda number: abs(number - USUAL)) if found.labels else None
 
 
 def _has(there: set[tuple[str, str, int | None]], task: str, labels: int) -> bool:
-    """Whether both sides have a model of a task with at most this number of labels, and at least one with exactly this number."""
+    """Return whether both sides have a model of a task with at most so many labels, and one with exactly so many."""
     own = {(BY_NAME[model].kind, number) for each, model, number in there if each == task and number in (NONE, labels)}
     return {"baseline", "model"} <= {kind for kind, _ in own} and labels in {number for _, number in own}
 
@@ -229,7 +227,7 @@ def _point(
     tasks: Sequence[str],
     key: tuple[str, int | None],
 ) -> Point | None:
-    """The mean over tasks of a model with a number of labels (`key`); None unless every task has such a model."""
+    """Return the mean over tasks of a model with a number of labels (`key`); None unless every task has such a model."""
     rows = [results.of(task, *key) for task in tasks]
     if not all(rows):
         return None

@@ -35,7 +35,7 @@ Fitted = tuple[str, int | None, int]
 
 
 def table(task: str, patient: NDArray[np.uint64], influences: Mapping[Fitted, NDArray[np.float64]]) -> pa.Table:
-    """The deviations of a task's AUROCs.
+    """Return the deviations of a task's AUROCs.
 
     `patient` (n,) is a hash of each row's patient, the same in all tasks. `influences` holds the influence of each row (n,) on the
     AUROC of each fitted model (`metrics.influence`).
@@ -63,7 +63,7 @@ def by_model(found: pa.Table) -> dict[tuple[str, str, int | None], NDArray[np.fl
 
 
 def _signs(people: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """A sign for each patient and draw (P, D): bits of hashes of the patient's hash."""
+    """Return a sign for each patient and draw (P, D): bits of hashes of the patient's hash."""
     salts = hash_of_numbers(np.arange(DRAWS // 64, dtype=np.uint64))
     words = np.stack([hash_of_numbers(people ^ salt) for salt in salts], axis=1)
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), axis=1)

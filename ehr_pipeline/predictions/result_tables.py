@@ -27,7 +27,7 @@ QUINTILES = 5
 
 
 def too_few(definition: Definition, case: Case) -> TaskResults:
-    """The tables of a task with too few cases: counts, but no scores."""
+    """Return the tables of a task with too few cases: counts, but no scores."""
     verdict = _verdict(definition, case) | {"verdict": "too few"}
     message = f"under {FEWEST_CASES} cases, or others, on the test side, or too few to fit on"
     guard = guards.row(result_schemas.CASES, definition.slug, False, message)
@@ -35,7 +35,7 @@ def too_few(definition: Definition, case: Case) -> TaskResults:
 
 
 def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResults:
-    """The tables of a task with enough cases, except most guards and the deciding concepts, which are made elsewhere."""
+    """Return the tables of a task with enough cases, without the deciding concepts and most guards, which are made elsewhere."""
     judged, slug = Judged.of(case), definition.slug
     final = [fit for fit in found if fit.final]
     draws = {id(fit): judged.bootstrap.aurocs(judged.label, fit.probability) for fit in final}
@@ -62,7 +62,7 @@ def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResu
 
 
 def _influences(judged: Judged, found: Sequence[Fit]) -> dict[deviations.Fitted, Floats]:
-    """The influence (J,) of each row on the AUROC of each fitted model."""
+    """Return the influence (J,) of each row on the AUROC of each fitted model."""
     return {
         (fit.model.name, fit.labels, fit.replicate): metrics.influence(judged.label, fit.probability, judged.weight)
         for fit in found
@@ -92,7 +92,7 @@ def _verdict(definition: Definition, case: Case) -> dict[str, Any]:
 def _compared(
     judged: Judged, final: Sequence[Fit], model: Fit | None, baseline: Fit | None, draws: Mapping[int, Floats]
 ) -> dict[str, Any]:
-    """The models and AUROCs in the row of a verdict. `with_verdicts` adds 'better' or 'worse' once all tasks are known."""
+    """Return the models and AUROCs in the row of a verdict. `with_verdicts` adds 'better' or 'worse' once all tasks are known."""
     rule = next((fit for fit in final if fit.model.name == RULE_OF_THUMB), None)
     aurocs = [
         metrics.auroc(judged.label, fit.probability, judged.weight) if fit else None for fit in (rule, baseline, model)
@@ -167,7 +167,7 @@ def with_verdicts(results: TaskResults) -> TaskResults:
 
 
 def _highest_baselines(results: TaskResults) -> dict[str, float]:
-    """The highest AUROC of any baseline that was fitted with all labels, or needs none, by task."""
+    """Return the highest AUROC of any baseline that was fitted with all labels, or needs none, by task."""
     found: dict[str, float] = {}
     for row in results.results:
         if row["labels"] in (None, 0) and BY_NAME[row["model"]].kind == "baseline":

@@ -124,9 +124,8 @@ def strata_of(
 
 
 def parts_for(patients: int) -> int:
-    """Return into how many parts patients are divided by `amount`, for the odds ratio. The bias that k parts leave falls as 1 / k²,
-    and the smallest bias that differs from chance falls as the square root of the number of patients. So k grows as its fourth
-    root."""
+    """Return the number of parts, k, by `amount` for the odds ratio. The bias that k parts leave falls as 1 / k²; it should fall as
+    fast as the standard errors, with the square root of the number of patients. So k grows as its fourth root."""
     found: int = max(round(PARTS * (patients / PARTS_FOR) ** 0.25), 1)
     return found
 
@@ -224,7 +223,7 @@ def _risks_of(
 
 @compiled
 def _count_after(held: Any, index: Any, window: Any, counts: Any) -> None:
-    """Count the concepts that follow each index entry within the window, and those recorded by the index day (inclusive)."""
+    """Count, for each index date, the concepts that follow it within the window, and those recorded by that day (inclusive)."""
     start, place, day = held
     entries, owner = index
     low, within = window

@@ -246,7 +246,8 @@ def note_of(folder: Path) -> Path:
 
 
 def remember(folder: Path, states: dict[str, State]) -> None:
-    """Note the states in which files matched the manifest; if the store is not writable, for this process only."""
+    """Write a note of the states in which files matched the manifest. If the store is not writable, only this process knows
+    them."""
     try:
         note_of(folder).write_text(json.dumps(states), encoding="utf-8")
     except OSError:

@@ -1,4 +1,4 @@
-"""Which diseases go together: partners of each disease of interest, the network, and a comparison of the ways to find pairs."""
+"""Which diseases occur together: partners of each disease of interest, the network, and a comparison of the ways to find pairs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -121,7 +121,7 @@ def _matrix(rows: Sequence[Mapping[str, Any]], findings: Findings) -> str:
 
 
 def _compared(compared: Mapping[str, Any], fewest: int) -> dict[str, Any]:
-    """Return the table of graphs, its head, and what is said of it; nothing if there is no graph.
+    """Return the table of graphs, its head, and the sentences about it; nothing if there is no graph.
 
     With fewer known pairs than `fewest`, no precision is shown, because the precision for a single pair would reveal its rank.
     """
