@@ -14,9 +14,11 @@ import contextlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from ehr_pipeline.errors import Damaged
@@ -39,6 +41,8 @@ _NEEDED = {
     "counts": dict,
     "files": dict,
 }
+SETTLED = 0.1
+"""Seconds after which a change of a file shows in its times."""
 _log = logging.getLogger("ehr_pipeline")
 Listed = dict[str, dict[str, Any]]
 """Size in bytes and SHA-256 of files, by name relative to the artifact."""
@@ -103,12 +107,50 @@ def listed(manifest: Mapping[str, Any]) -> Listed:
     return {**manifest.get("files", {}), **manifest.get("notes", {})}
 
 
-def measured(folder: Path) -> tuple[Listed, Listed, dict[str, State]]:
-    """Return the data files in a folder, its other files (not hashed into the data version), and the states of all of them."""
+class Hashing:
+    """Hashes the files of a folder, and flushes them to the disk, while others are still being written (`go_on`)."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._known: dict[str, tuple[State, str]] = {}
+        self._ended = Event()
+
+    def go_on(self) -> None:
+        """Hash and flush the files that nobody wrote to for a while. A file that changes later is hashed again at the end.
+
+        Where times are in whole seconds, they may hide a change, so nothing is hashed before the end.
+        """
+        with contextlib.suppress(OSError):  # a file was removed meanwhile; what else is wrong is told at the end
+            for name, stat in _stats(self._folder).items():
+                is_scratch, state = any(part.startswith(".") for part in name.split("/")), _state(stat)
+                is_settled = stat.st_mtime_ns % 10**9 and time.time() - stat.st_mtime > SETTLED
+                if is_scratch or not is_settled or self._known.get(name, ([], ""))[0] == state:
+                    continue
+                if self._ended.is_set():
+                    return
+                self._known[name] = state, file_hash(self._folder / name)
+                durable.flush(self._folder / name)
+
+    def stop(self) -> None:
+        """Let `go_on` return after the file that it has at hand."""
+        self._ended.set()
+
+    def of(self, name: str) -> str:
+        """Return the SHA-256 of a file of the folder."""
+        with (self._folder / name).open("rb") as stream:  # opened, so that a network file system tells its state anew
+            state, digest = self._known.get(name, ([], ""))
+            return digest if state == _state(os.fstat(stream.fileno())) else file_hash(self._folder / name)
+
+
+def measured(folder: Path, hashing: Hashing | None = None) -> tuple[Listed, Listed, dict[str, State]]:
+    """Return the data files in a folder, its other files (not hashed into the data version), and the states of all of them.
+
+    `hashing` knows the hashes of files that were complete before.
+    """
     stats = _stats(folder)
     names = sorted(name for name in stats if name != MANIFEST)
     with ThreadPoolExecutor() as pool:
-        digests = dict(zip(names, pool.map(lambda name: file_hash(folder / name), names), strict=True))
+        digests = dict(zip(names, pool.map((hashing or Hashing(folder)).of, names), strict=True))
     measures = {name: {"bytes": stats[name].st_size, "sha256": digests[name]} for name in names}
     data = {name: measures[name] for name in names if name.split("/")[0] not in NOT_HASHED}
     notes = {name: measures[name] for name in names if name not in data}

@@ -17,7 +17,9 @@ from ehr_pipeline.errors import Damaged, UserError
 from ehr_pipeline.store import build_lock, durable, integrity, special_files
 from ehr_pipeline.store.integrity import MANIFEST
 from ehr_pipeline.typed_settings import hash_of
+from ehr_pipeline.work.progress import repeated
 
+LOOKED_EVERY = 0.2  # seconds between two looks for files that are complete
 FLUSHED_TOGETHER = 32  # a file system flushes many files at once in about the time of a few
 
 
@@ -32,14 +34,19 @@ def publish(
     work = build_lock.new(folder, recipe)
     try:
         start = time.perf_counter()
-        counts = build(work)
+        hashing = integrity.Hashing(work)
+        with repeated(LOOKED_EVERY, hashing.go_on):
+            try:
+                counts = build(work)
+            finally:
+                hashing.stop()
         seconds = time.perf_counter() - start
         decided = describe(work)
         with ThreadPoolExecutor(
             FLUSHED_TOGETHER
         ) as pool:  # so that a published artifact survives a crash of the machine
             flushed = [pool.submit(durable.flush, path) for path in work.rglob("*")]
-            files, notes, states = integrity.measured(work)  # hash while the disk is busy
+            files, notes, states = integrity.measured(work, hashing)  # hash while the disk is busy
             for each in flushed:
                 each.result()
         manifest = integrity.sealed(

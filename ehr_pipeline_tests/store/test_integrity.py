@@ -17,6 +17,7 @@ from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import Artifact, Recipe, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline_tests.conftest import tiny_settings, write_settings
 
 
@@ -31,6 +32,41 @@ def made(store: Store, n: int = 1) -> Artifact:
         return {"rows_in": n, "kept": n}
 
     return store.make(Recipe("vocabulary", "1", {"n": n}, {}), build)
+
+
+def test_what_is_hashed_during_the_work_is_what_the_file_holds_at_its_end(tmp_path: Path) -> None:
+    """Files that are complete are hashed once; one that changes after that, in silence as far as possible, is hashed again."""
+    names = "whole", "longer", "flipped", ".scratch/rows"
+    (tmp_path / ".scratch").mkdir()
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode() * 50)
+        os.utime(tmp_path / name, ns=(1, 1))
+    hashing = integrity.Hashing(tmp_path)
+    hashing.go_on()
+    before = {name: file_hash(tmp_path / name) for name in names}
+    (tmp_path / "longer").write_bytes(b"longer" * 51)
+    in_silence(tmp_path / "flipped")
+    (tmp_path / "new").write_bytes(b"new")
+    data, _, _ = integrity.measured(tmp_path, hashing)
+    assert {name: each["sha256"] for name, each in data.items()} == {name: file_hash(tmp_path / name) for name in data}
+    assert {name for name in names if data[name]["sha256"] != before[name]} == {"longer", "flipped"}
+
+
+def test_files_that_were_complete_are_not_read_again_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(integrity, "file_hash", lambda path: read.append(path.name) or file_hash(path))
+    for name in ("whole", "late", "coarse"):
+        (tmp_path / name).write_bytes(name.encode())
+    os.utime(tmp_path / "whole", ns=(1, 1))
+    os.utime(tmp_path / "coarse", (1, 1))
+    hashing = integrity.Hashing(tmp_path)
+    hashing.go_on()
+    assert read == ["whole"]  # "late" may still be written to, and the times of "coarse" may hide a change
+    hashing.go_on()
+    integrity.measured(tmp_path, hashing)
+    assert sorted(read) == ["coarse", "late", "whole"]
 
 
 def flipped(path: Path) -> None:
