@@ -203,7 +203,7 @@ def map_bucket(job: MappingJob) -> Done:
         np.save(job.counted, np.stack([place, *(again.column(name).to_numpy() for name in ("events", "patients"))]))
         return Done(job.name, key, files, recalled, recalled=True)
     ids, patient, day, code, place_of_code = _together(parts, places)
-    keys = row_keys.sort(row_keys.translated(patient, day, code, lookup.concept_of_code[place_of_code]))
+    keys = row_keys.sort_within_visits(row_keys.translated(patient, day, code, lookup.concept_of_code[place_of_code]))
     schemas.write(job.out / "events" / job.name, row_keys.to_table(keys, ids, lookup.concepts, "concept"))
     schemas.write(job.out / "concepts" / job.name, counts.of_concepts(keys, lookup.concepts))
     counted = counts.of_codes(patient, code, len(place_of_code))

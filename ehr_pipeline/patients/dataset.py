@@ -148,7 +148,7 @@ def build_bucket(job: DatasetJob) -> Done:
     key = key_of(*parts, FOLLOWED)
     if recalled := job.memory.recall(job.name, key, job.out):
         return Done(job.name, key, (file,), recalled, recalled=True)
-    keys = row_keys.sort(row_keys.translated(patient, day, concept, token_of))
+    keys = row_keys.sort_within_visits(row_keys.translated(patient, day, concept, token_of))
     distinct = keys[row_keys.starts(keys)]
     if job.settings.visit_window_days:
         distinct = windows.joined(distinct, job.settings.visit_window_days)

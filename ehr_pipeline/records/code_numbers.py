@@ -14,6 +14,15 @@ from ehr_pipeline.tables.row_keys import ITEM_BITS
 FEWEST_SLOTS = 1 << 12
 
 
+def places(numbers: NDArray[np.int64], known: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Return the place (n,) of each number (n,) among the known ones (m,), distinct where they are usable; -1 if not there."""
+    number_of = np.append(np.int64(0), known)
+    slots, place = np.zeros(1 << (4 * len(known)).bit_length(), np.uint32), np.empty(len(numbers), np.int32)
+    _seat(1 + np.flatnonzero(usable).astype(np.uint32), slots, number_of)
+    _look_up(numbers, slots, number_of, place)
+    return place
+
+
 class Interned:
     """Numbers for distinct codes, from 1 in order of first appearance. A prefix names the code system; SNOMED has none."""
 
@@ -142,3 +151,16 @@ def _seat(numbers: NDArray[np.uint32], slots: NDArray[np.uint32], code_of: NDArr
         while slots[slot]:
             slot = (slot + 1) & last
         slots[slot] = number
+
+
+@compiled
+def _look_up(
+    numbers: NDArray[np.int64], slots: NDArray[np.uint32], number_of: NDArray[np.int64], place: NDArray[np.int32]
+) -> None:
+    """Fill in the place of each number (both n,): one less than what its slot holds, so -1 if it has none."""
+    last = len(slots) - 1
+    for row in range(len(numbers)):
+        slot = np.int64((np.uint64(numbers[row]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & last
+        while slots[slot] and number_of[slots[slot]] != numbers[row]:
+            slot = (slot + 1) & last
+        place[row] = np.int64(slots[slot]) - 1

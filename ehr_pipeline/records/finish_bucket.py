@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.records import events_without_patient, merge_patients, patients, values
+from ehr_pipeline.records import code_numbers, events_without_patient, merge_patients, patients, values
 from ehr_pipeline.records.bulk_entry import entered_in_bulk
 from ehr_pipeline.records.dates import NEVER
 from ehr_pipeline.records.read import NAMED, NUMBERED
@@ -151,10 +151,10 @@ def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], l
 def _find(ids: pa.Array, people: pl.DataFrame) -> NDArray[np.int32]:
     """Return the row in `people` (n,) of each patient id (n,); -1 if it is not there."""
     names = people["patient_id"]
-    known = names.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     if pa.types.is_integer(ids.type):
-        numbers, is_plain = plain_numbers.numbers(names)
-        known = pa.array(numbers, mask=~is_plain)  # no plain number equals another id
+        numbers, is_plain = plain_numbers.numbers(names)  # no plain number equals another id
+        return code_numbers.places(ids.to_numpy(), numbers, is_plain)
+    known = names.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     place: NDArray[np.int32] = pc.index_in(ids, value_set=known).fill_null(-1).to_numpy()
     return place
 

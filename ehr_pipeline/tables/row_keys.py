@@ -9,6 +9,8 @@ from ehr_pipeline.tables.compiled_loops import compiled
 ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 18, 23
 DIGIT_BITS = 10
 """Bits by which `sort` divides keys at once: with more, the counts leave the processor's nearest cache."""
+TOGETHER = 1 << 12
+"""Keys that `sort_within_visits` sorts at once."""
 FIRST_DAY = -62_091  # 1800-01-01 in days from 1970-01-01; 18 bits reach to the year 2517
 LAST_DAY = FIRST_DAY + 2**DAY_BITS - 1
 
@@ -98,6 +100,61 @@ def _by_digit(keys: Keys, shift: np.uint64, place: NDArray[np.int64], other: Key
         digit = (key >> shift) & last
         other[place[digit]] = key
         place[digit] += 1
+
+
+def sort_within_visits(keys: Keys) -> Keys:
+    """Return keys (n,) sorted; their visits are in order already. The given array is overwritten.
+
+    This takes half the time of `sort`: some thousand keys at a time are sorted by the two digits of their items and put back into
+    their visits, within the processor's nearest caches.
+    """
+    differ = int(np.bitwise_or.reduce(keys) ^ np.bitwise_and.reduce(keys)) & (2**ITEM_BITS - 1) if len(keys) else 0
+    digit = (differ.bit_length() + 1) // 2
+    first_of_visit = visits(keys[TOGETHER::TOGETHER]) << np.uint64(ITEM_BITS)
+    ends = np.append(np.unique(np.searchsorted(keys, first_of_visit)), len(keys))
+    room = int(np.diff(ends, prepend=0).max())
+    _within_visits(keys, ends, digit, np.empty((2, 2**digit), np.int64), np.empty((4, room), np.int64))
+    return keys
+
+
+@compiled
+def _within_visits(
+    keys: Keys, ends: NDArray[np.int64], digit: int, counts: NDArray[np.int64], work: NDArray[np.int64]
+) -> None:
+    """Sort the items of each visit. The visits up to each of the `ends` are taken together.
+
+    `digit` is half the number of bits of items. Working memory: `counts` of both digits; and in the rows of `work`, twice the keys
+    taken together, each with the number of its visit instead of it, and the visit of each number and where its next key goes.
+    """
+    begin, last, item = 0, counts.shape[1] - 1, 2**ITEM_BITS - 1
+    for end in ends:
+        for value in range(last + 1):
+            counts[0, value] = counts[1, value] = 0
+        number, before = -1, np.int64(0)
+        for row in range(begin, end):
+            key = np.int64(keys[row])
+            if row == begin or key >> ITEM_BITS != before:
+                number, before = number + 1, key >> ITEM_BITS
+                work[2, number], work[3, number] = before, row
+            key = (number << ITEM_BITS) | (key & item)
+            work[1, row - begin] = key
+            counts[0, key & last] += 1
+            counts[1, key >> digit & last] += 1
+        for which in range(2):
+            place = 0
+            for value in range(last + 1):  # where the next key of each digit goes
+                counts[which, value], place = place, place + counts[which, value]
+            for row in range(end - begin):
+                key = work[1 - which, row]
+                value = key >> (which * digit) & last
+                work[which, counts[which, value]] = key
+                counts[which, value] += 1
+        for row in range(end - begin):
+            key = work[1, row]
+            visit = key >> ITEM_BITS
+            keys[work[3, visit]] = (work[2, visit] << ITEM_BITS) | (key & item)
+            work[3, visit] += 1
+        begin = end
 
 
 def patients(keys: Keys) -> NDArray[np.int32]:

@@ -46,3 +46,14 @@ def test_too_many_codes_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(code_numbers, "ITEM_BITS", 3)
     with pytest.raises(UserError, match="more than 8 different codes"):
         Interned().of_numbers(np.arange(1, 10))
+
+
+def test_places_of_numbers_are_those_of_a_dictionary() -> None:
+    """Also of numbers that are alike in their hash's lowest bits, of unusable ones, and of none."""
+    random = np.random.default_rng(0)
+    for size in (0, 1, 3, 100, 5000):
+        known = 1 + random.choice(10**6, size, replace=False).astype(np.int64)
+        usable, asked = random.random(size) < 0.7, random.integers(0, 10**6, 3000)
+        expected = {number: place for place, number in enumerate(known.tolist()) if usable[place]}
+        found = code_numbers.places(asked, known, usable)
+        assert found.tolist() == [expected.get(number, -1) for number in asked.tolist()]
