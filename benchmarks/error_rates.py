@@ -327,7 +327,7 @@ def write(work: Path, name: str, note: str, only: Sequence[str] = ()) -> None:
     """Write the counts of a state of the methods, the page of error rates and the section of RESULTS.md."""
     told = rates.keep(name, rates.counted(work, name) | {"note": note}, only)
     rates.PAGE.write_text(rates.page(told, FACTS), encoding="utf-8")
-    results.write("error_rates.py", "Error rates", rates.section(told, predictions=False))
+    results.write("error_rates.py", "Error rates", rates.section(told, "error_rates.py"))
 
 
 def commit() -> str:

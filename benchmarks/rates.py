@@ -506,20 +506,31 @@ STATEMENTS = (
         " world, recorded concepts have nothing to do with the outcome.",
         lambda told: told["permuted labels"],
         "permuted labels",
-        ("task-null",),
+        ("concepts-null",),
         (),
     ),
     Statement(
         Rate.PREDICTIONS,
         "a concept decides the outcome",
-        "The guard lists a concept after which the outcome always, or never, follows. This is always false, because"
-        " recorded concepts have nothing to do with the outcome.",
+        "The guard lists a concept after which the outcome always, nearly always or never follows. 200 concepts have nothing to do"
+        " with the outcome. It follows one more in 70 % of histories in `concepts-strong`, which is not deciding, and in 97 % in"
+        " `concepts-leak`. This one is in 15 to 150 histories of the training side.",
         lambda told: told["deciding concepts"],
         "deciding concepts",
-        ("task-null",),
-        (),
+        ("concepts-null", "concepts-strong"),
+        ("concepts-leak",),
     ),
 )
+
+
+OF_GUARDS = ("permuted labels are predicted", "a concept decides the outcome")
+
+
+def script(statement: Statement) -> str:
+    """The script that measures how often a statement is made."""
+    if statement.name in OF_GUARDS:
+        return "guard_rates.py"
+    return "verdicts.py" if statement.rate == Rate.PREDICTIONS else "error_rates.py"
 
 
 def counted(work: Path, name: str) -> dict[str, Any]:
@@ -622,10 +633,10 @@ def commits(told: Mapping[str, Any]) -> str:
     return " ".join([f"Measured: {'; '.join(named)}.", *filter(None, notes)])
 
 
-def section(told: Mapping[str, Any], predictions: bool, only: Collection[str] = ()) -> str:
-    """A section on error rates for RESULTS.md: of statements about predictions, or of all others, with all worlds pooled."""
+def section(told: Mapping[str, Any], measured: str, only: Collection[str] = ()) -> str:
+    """A section on error rates for RESULTS.md: of the statements that a script measures, with all worlds pooled."""
     table = []
-    for statement in (each for each in STATEMENTS if (each.rate == Rate.PREDICTIONS) is predictions):
+    for statement in (each for each in STATEMENTS if script(each) == measured):
         if only and statement.name not in only:
             continue
         for false, kinds in ((True, statement.false), (False, statement.true)):

@@ -178,7 +178,7 @@ def main() -> None:
         known = json.loads(rates.COUNTS.read_text(encoding="utf-8"))[rates.NOW]
         write(options.work, rates.NOW, known["note"], STATEMENTS)
         told = json.loads(rates.COUNTS.read_text(encoding="utf-8"))
-        results.write("single_statements.py", TITLE, rates.section(told, predictions=False, only=STATEMENTS))
+        results.write("single_statements.py", TITLE, rates.section(told, "error_rates.py", only=STATEMENTS))
         return
     for number in range(options.cohorts):
         for plan in PLANS:

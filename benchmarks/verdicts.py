@@ -1,12 +1,10 @@
-"""How often the page of predictions says what is false: verdicts, its first sentences, and guards, on studies of known truth.
+"""How often the page of predictions says what is false: verdicts, and its first sentences, on studies of known truth.
 
 A study has one task, or a few. The true risk of each patient is known: its log-odds are drawn from a normal distribution. The
 score of a model is these log-odds with noise. The variance of the noise decides the AUROC, and shrinks with the number of labels;
 some noise is common to all models, some to one side. A sample of labels is a lucky or an unlucky one. Only the fits are simulated
 in this way. All else is the code that makes the page: recalibration and choice on the validation side, bootstrap, verdicts,
 curves, sentences.
-
-The guards of permuted labels and of deciding concepts get simulated counts of concepts that have nothing to do with the outcome.
 
 Usage: python benchmarks/verdicts.py --work FOLDER [--kinds tasks-null …] [--studies 200] [--patients 600] [--write]
 """
@@ -34,16 +32,14 @@ from scipy.special import expit, ndtri
 from ehr_pipeline.patients.histories import ALWAYS
 from ehr_pipeline.prediction_report import curves, statements
 from ehr_pipeline.prediction_report.curves import Curves, Point
-from ehr_pipeline.predictions import compare, deviations, guards, metrics, result_tables
+from ehr_pipeline.predictions import compare, deviations, metrics, result_tables
 from ehr_pipeline.predictions.compare import Case, Fit
 from ehr_pipeline.predictions.features import Recorded
-from ehr_pipeline.predictions.learners import Table
 from ehr_pipeline.predictions.metrics import Calibration
 from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, People, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings, replicates
 from ehr_pipeline.predictions.table import TaskResults, joined
-from ehr_pipeline.reports.statements.statement import Rate
 from ehr_pipeline.tasks.table import Definition
 
 Floats = NDArray[np.float64]
@@ -61,7 +57,6 @@ WEAK, USUAL = 6.0, 1.0
 BEST = ("counts", "counts_boosting", "recency", "recency_boosting")
 ENCODER = ("vectors", "vectors_masked", "masked_recency")
 POPULATION, DRAWS_OF_LUCK = 60_000, 9
-CONCEPTS = 200
 MORE_THAN_ALL = "better than counting with all labels"
 
 
@@ -341,28 +336,13 @@ def _interval_without_labels(kind: Kind, found: Curves) -> dict[str, int]:
     }
 
 
-def _of_guards(number: int) -> dict[str, int]:
-    """Guards on counts of concepts that have nothing to do with the outcome."""
-    rng = np.random.default_rng([0x60, number])
-    count = sum(SIZES.values())
-    rows = rows_of(rng.random(count) < expit(rng.normal(MEAN, SPREAD, count)))
-    counts = sparse.csr_array(rng.poisson(rng.gamma(0.5, 0.2, CONCEPTS), (count, CONCEPTS)).astype(np.float32))
-    table = Table.of([counts.log1p()], rows.on(FIT), free=False)
-    permuted = guards.permuted_labels("t", rows, table, number)
-    return {
-        "permuted labels": int(permuted["passed"] is False),
-        "deciding concepts": int(any(True for _ in guards.deciding(rows, counts, np.arange(CONCEPTS)))),
-    }
-
-
 def measure(kind: Kind, number: int, folder: Path) -> dict[str, Any]:
     """What is said of a study. Its results are kept in the folder: statements can be measured again without simulating them."""
     if not (folder / "results").is_dir():
         (folder / "making").mkdir(parents=True, exist_ok=True)
         study(kind, number).write(folder / "making")
         (folder / "making").rename(folder / "results")
-    guarded = _of_guards(number) if kind.name == "task-null" else {}
-    return said(kind, TaskResults.read(folder / "results")) | guarded
+    return said(kind, TaskResults.read(folder / "results"))
 
 
 def main() -> None:
@@ -378,10 +358,10 @@ def main() -> None:
     if asked.write:
         known = json.loads(rates.COUNTS.read_text(encoding="utf-8"))[asked.name]
         found = rates.counted(asked.work, asked.name) | {"note": known.get("note", "")}
-        ours = [each.name for each in rates.STATEMENTS if each.rate == Rate.PREDICTIONS]
+        ours = [each.name for each in rates.STATEMENTS if rates.script(each) == "verdicts.py"]
         told = rates.keep(asked.name, found, [name for name in ours if name in found["counts"]])
         rates.PAGE.write_text(rates.page(told, error_rates.FACTS), encoding="utf-8")
-        results.write("verdicts.py", "Error rates of the prediction report", rates.section(told, predictions=True))
+        results.write("verdicts.py", "Error rates of the prediction report", rates.section(told, "verdicts.py"))
         return
     now, SIZES[JUDGE] = error_rates.commit(), asked.patients
     with mock.patch.object(metrics, "recalibration", recalibration):

@@ -152,7 +152,7 @@ PREDICTIONS = (
             ),
             predictions.of_guard(
                 result_schemas.DECIDING,
-                "There is no concept after which the outcome always, or never, follows.",
+                "There is no concept after which the outcome always, nearly always or never follows.",
                 blocking=False,
             ),
             predictions.of_guard(result_schemas.CASES, "Each task has enough cases to be judged by.", blocking=False),

@@ -246,7 +246,8 @@ def _flow(findings: Findings, row: Row) -> tuple[str, Markup]:
 
 
 def guards(findings: Findings) -> dict[str, Any]:
-    """Return the results of the guards, failures first; and the concepts after which an outcome always, or never, follows."""
+    """The results of the guards, failures first; and the concepts after which an outcome always, nearly always or never
+    follows."""
     found: dict[tuple[str, bool | None, str], list[str]] = {}
     for row in findings.results.guards:
         task = row["task"] or ""
@@ -277,7 +278,7 @@ def guards(findings: Findings) -> dict[str, Any]:
         "lead": say.guards(len(names[False]), len(names[None] - names[False]), len(set().union(*names.values()))),
         "open": [*of[False], *of[None]],
         "rest": of[True],
-        "about_concepts": say.concepts(bool(concepts)),
+        "about_concepts": say.concepts(len(concepts), len(findings.results.deciding_concepts)),
         "concepts": concepts,
     }
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
+from ehr_pipeline.disclosure.figures import FEWEST
 from ehr_pipeline.prediction_report import cells
 from ehr_pipeline.prediction_report.curves import KINDS, NONE, Curves, Worth, Z
 from ehr_pipeline.predictions.models import BY_NAME, MASKED
-from ehr_pipeline.predictions.table import CHANCE
+from ehr_pipeline.predictions.table import CHANCE, NEARLY
 from ehr_pipeline.reports.statements.statement import Rate, Statement, are, counted, listed, markup, say
 
 VERDICTS = {
@@ -303,17 +304,25 @@ def excluded(until: str) -> Statement:
     )
 
 
-def concepts(any_listed: bool) -> Statement:
-    """Say what the listed concepts are, or that there is none."""
-    if not any_listed:
+def concepts(shown: int, of: int) -> Statement:
+    """Say what the listed concepts are, how many are not shown because too few patients have them, or that there is none."""
+    if not of:
         return say(
-            "No concept of at least 50 histories is always, or never, followed by an outcome, beyond what chance gives."
+            "No concept is always, nearly always or never followed by an outcome, beyond what chance gives. Concepts of under"
+            " {fewest} patients, and the outcome’s own, are not looked at.",
+            fewest=FEWEST,
         )
     return say(
-        "On the training side, the outcome always, or never, follows these concepts. Each is in at least 50 histories, and chance"
-        " would list a concept in one task of a hundred (Bonferroni). A concept that it always follows may be the outcome under"
-        " another name, or its work-up: it may belong into the list of the outcome, or before a gap. A concept that it never"
-        " follows may tell of patients who cannot have the outcome."
+        "On the training side, the outcome always, nearly always or never follows {which}. Always and never: chance would list a"
+        " concept in one task of a hundred (Bonferroni). Nearly always: with as much confidence, in more than {nearly:.0f} % of"
+        " histories. A concept that it always or nearly always follows may be the outcome under another name, its work-up, or what"
+        " was recorded because of it: it may belong into the list of the outcome, or before a gap; until then, the task’s AUROC may"
+        " show this alone. A concept that it never follows may tell of patients who cannot have the outcome.{hidden}",
+        which="these concepts" if shown else "some concepts",
+        nearly=100 * NEARLY,
+        hidden=f" Not shown, because too few patients have them: {counted(of - shown, 'concept')}."
+        if shown < of
+        else "",
     )
 
 

@@ -125,14 +125,12 @@ def _task(
             "task": slug,
             "concept": vocabulary.concepts[token - FIRST_CONCEPT].concept,
             "name": vocabulary.concepts[token - FIRST_CONCEPT].name,
-            "kind": kind,
-            "patients": holders,
-            "cases": cases,
+            **counts,
         }
-        for token, kind, holders, cases in guards.deciding(rows, case.told.counts, case.concepts)
+        for token, counts in guards.deciding(rows, case.told.counts, np.setdiff1d(case.concepts, case.tokens))
     ]
     message = (
-        f"{len(listed)} concepts after which the outcome always, or never, follows"
+        f"number of concepts after which the outcome always, nearly always or never follows: {len(listed)}"
         if listed
         else "no concept decides alone"
     )

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import sparse
 from scipy.stats import binom
 
+from ehr_pipeline.disclosure.figures import FEWEST
 from ehr_pipeline.patients import training_patients
 from ehr_pipeline.predictions import learners, metrics, result_schemas
 from ehr_pipeline.predictions.learners import Sample, Table
 from ehr_pipeline.predictions.rows import FIT, JUDGE, Rows
+from ehr_pipeline.predictions.table import NEARLY
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tasks.table import Definition
@@ -24,7 +27,6 @@ MOST_OF_GAIN, CERTAIN_OF_GAIN = 0.95, 0.8
 """If the rule of thumb reaches the first share of the model's gain (AUROC − 0.5), and the second one beyond doubt, the model is not
 needed. With few cases, the first alone often happens by chance."""
 DOUBT = 0.05
-FEWEST_HOLDERS = 50
 CHANCE = 0.01
 """Highest probability that any concept of a task is listed by chance."""
 MOST_ERRORS = 4.0
@@ -84,25 +86,35 @@ def rule_of_thumb(task: str, is_enough: bool) -> dict[str, Any]:
     return row(result_schemas.RULE_OF_THUMB, task, not is_enough, message)
 
 
-def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tuple[int, str, int, int]]:
-    """Yield concepts after which the outcome always, or never, follows: token id, 'always' or 'never', and the numbers of rows and
-    of cases with the concept.
+def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the concepts after which the outcome always, nearly always or never follows: token id, and the kind with counts.
 
-    `held` (n, V) is sparse: visits with each concept. Searches the training side, among concepts that at least FEWEST_HOLDERS rows
-    have. A concept is yielded only if its binomial probability is below CHANCE divided by the number of concepts (Bonferroni).
+    `held` (n, V) is sparse: visits with each concept. Searches the training side, among concepts that at least FEWEST patients
+    have. *Always* and *never* are beyond what chance gives at the share of all rows; *nearly always* is beyond NEARLY. Limits are
+    binomial, of CHANCE divided by the two directions of all concepts (Bonferroni). Histories of one patient count as one, as if
+    they all ended alike.
     """
     fit = rows.on(FIT)
-    own = held[fit][:, concepts] > 0
-    holders = np.asarray(own.sum(axis=0)).ravel()
-    cases = np.asarray(own[rows.label[fit]].sum(axis=0)).ravel()
-    share = float(rows.label[fit].mean()) if len(fit) else 0.0
-    limit = CHANCE / max(len(concepts), 1)
-    for number in np.flatnonzero(holders >= FEWEST_HOLDERS).tolist():
-        of, found = int(holders[number]), int(cases[number])
-        if found == 0 and binom.cdf(0, of, share) < limit:
-            yield int(concepts[number]), "never", of, found
-        elif found == of and binom.sf(of - 1, of, share) < limit:
-            yield int(concepts[number]), "always", of, found
+    label, own = rows.label[fit], held[fit][:, concepts] > 0
+    _, patient = np.unique(rows.patient[fit], return_inverse=True)
+    of_patients = sparse.csr_array((np.ones(len(fit)), (patient, np.arange(len(fit))))) @ own
+    holders, people, cases = (
+        np.asarray(part.sum(axis=0)).ravel().astype(int) for part in (own, of_patients > 0, own[label])
+    )
+    share = float(label.mean()) if len(fit) else 0.0
+    common = np.flatnonzero(people >= FEWEST)
+    limit = CHANCE / (2 * max(len(common), 1))
+    for number in common.tolist():
+        of, found, those = int(holders[number]), int(cases[number]), int(people[number])
+        kind = ""
+        if found == of and binom.sf(those - 1, those, share) < limit:
+            kind = "always"
+        elif binom.sf(those * found // of - 1, those, max(NEARLY, share)) < limit:
+            kind = "nearly always"
+        elif found == 0 and binom.cdf(0, those, share) < limit:
+            kind = "never"
+        if kind:
+            yield int(concepts[number]), {"kind": kind, "patients": those, "rows": of, "cases": found}
 
 
 def permuted_labels(task: str, rows: Rows, table: Table, seed: int) -> dict[str, Any]:

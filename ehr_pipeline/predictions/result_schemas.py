@@ -36,8 +36,9 @@ CALIBRATION = schema_of((TEXT, "task model"), (INTEGER, "bin rows cases"), (REAL
 """Columns of `calibration.csv`: bins of equally many rows, by probability before recalibration."""
 GUARDS = schema_of((TEXT, "guard task"), (FLAG, "passed"), (TEXT, "message"))
 """Columns of `guards.csv`. `task` is empty for a guard of the whole artifact; `passed` is null where it cannot be checked."""
-CONCEPTS = schema_of((TEXT, "task concept name kind"), (INTEGER, "patients cases"))
-"""Columns of `deciding_concepts.csv`: concepts of a history after which the outcome always, or never, follows (`kind`)."""
+CONCEPTS = schema_of((TEXT, "task concept name kind"), (INTEGER, "patients rows cases"))
+"""Columns of `deciding_concepts.csv`: concepts of a history after which the outcome always, nearly always or never follows
+(`kind`). Patients, rows and cases are those of the training side whose history has the concept."""
 
 NO_FUTURE, UNSEEN, INDEX_RULE = "no_future", "test_side_unseen", "index_rule"
 RULE_OF_THUMB, DECIDING, PERMUTED, CASES = "rule_of_thumb", "deciding_concepts", "permuted_labels", "enough_cases"

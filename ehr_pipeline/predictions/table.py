@@ -49,6 +49,8 @@ FEWEST_TO_CHOOSE, DRAWS_OF_SUBGROUPS = 20, 200
 """Fewest cases on the validation side to choose the best model by this side; most bootstrap draws for a subgroup."""
 CHANCE = 0.5
 """AUROC of a model that knows nothing."""
+NEARLY = 0.8
+"""An outcome *nearly always* follows a concept if the lower confidence limit of the share of followed histories is above this."""
 
 
 @dataclass(frozen=True)

@@ -151,8 +151,16 @@ def whole() -> TaskResults:
             {"guard": "test_side_unseen", "task": "", "passed": None, "message": "no file"},
         ),
         deciding_concepts=(
-            {"task": "a", "concept": "C1", "name": "Always <one>", "kind": "always", "patients": 60, "cases": 60},
-            {"task": "a", "concept": "C2", "name": "Rare", "kind": "always", "patients": 9, "cases": 9},
+            {
+                "task": "a",
+                "concept": "C1",
+                "name": "Always <one>",
+                "kind": "nearly always",
+                "patients": 60,
+                "rows": 70,
+                "cases": 66,
+            },
+            {"task": "a", "concept": "C2", "name": "Rare", "kind": "always", "patients": 9, "rows": 9, "cases": 9},
         ),
     )
 
@@ -172,6 +180,7 @@ def test_the_page_is_whole_and_suppresses_small_counts(tmp_path: Path) -> None:
     assert "P-few about 300 about 300 <10 –" in told.replace("&lt;", "<")
     assert "Always &lt;one&gt;" in html
     assert "Rare" not in told
+    assert "Not shown, because too few patients have them: 1 concept." in told
     assert "too few visits in the history or left within the window" in told
     assert "cannot be checked" in told
     assert "Of 2 guards, 1 is open: read these first" in told

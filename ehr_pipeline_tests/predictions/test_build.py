@@ -235,7 +235,7 @@ def test_deciding_concepts_are_found(planted: Planted) -> None:
     held[rows.label, 1] = 1  # every case, and nobody else
     held[~rows.label, 2] = 1
     held[:, 3] = 1
-    found = {token: kind for token, kind, _, _ in guards.deciding(rows, np_sparse(held), np.arange(4))}
+    found = {token: told["kind"] for token, told in guards.deciding(rows, np_sparse(held), np.arange(4))}
     assert found == {1: "always", 2: "never"}
 
 

@@ -1,0 +1,89 @@
+"""How often guards of the prediction report find something where there is nothing, and where there is something.
+
+A world is a study of one task, with concepts that have nothing to do with its outcome. In some worlds, the outcome follows one more
+concept in a certain share of histories: a strong, but real predictor (70 %), or a leak (97 %). This concept is in 15 to 150
+histories of the training side.
+
+Usage: python benchmarks/guard_rates.py --work FOLDER [--worlds concepts-null …] [--studies 200] [--write]
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import error_rates
+import numpy as np
+import rates
+import results
+import verdicts
+from scipy import sparse
+from scipy.special import expit
+
+from ehr_pipeline.predictions import guards
+from ehr_pipeline.predictions.learners import Table
+from ehr_pipeline.predictions.rows import FIT, JUDGE, Rows
+
+CONCEPTS = 200
+HOLDERS = (15, 150)
+"""Fewest and most histories with the concept that the outcome follows; in between, as many of any order of magnitude."""
+FOLLOWED = {"concepts-null": None, "concepts-strong": 0.7, "concepts-leak": 0.97}
+"""The worlds: how often the outcome follows the concept; None: there is no such concept."""
+TITLE = "Error rates of guards"
+
+
+def counts_of(rng: np.random.Generator, rows: Rows, followed: float | None) -> sparse.csr_array:
+    """Counts of concepts (n, c) that are unrelated to the outcome, with one more that the outcome follows if this is wanted."""
+    counts = rng.poisson(rng.gamma(0.5, 0.2, CONCEPTS), (len(rows), CONCEPTS)).astype(np.float32)
+    if followed is None:
+        return sparse.csr_array(counts)
+    fit = rows.on(FIT)
+    cases, others = fit[rows.label[fit]], fit[~rows.label[fit]]
+    holders = int(np.exp(rng.uniform(*np.log(HOLDERS))))
+    number = int(rng.binomial(holders, followed))
+    last = np.zeros((len(rows), 1), np.float32)
+    last[rng.choice(cases, number, replace=False)] = 1
+    last[rng.choice(others, holders - number, replace=False)] = 1
+    return sparse.csr_array(np.hstack([counts, last]))
+
+
+def measure(world: str, number: int) -> dict[str, int]:
+    """What the guards find in a study."""
+    rng = np.random.default_rng([0x60, list(FOLLOWED).index(world), number])
+    count = sum(verdicts.SIZES.values())
+    rows = verdicts.rows_of(rng.random(count) < expit(rng.normal(verdicts.MEAN, verdicts.SPREAD, count)))
+    counts = counts_of(rng, rows, FOLLOWED[world])
+    found = {"deciding concepts": int(any(True for _ in guards.deciding(rows, counts, np.arange(counts.shape[1]))))}
+    if FOLLOWED[world] is None:
+        table = Table.of([counts.log1p()], rows.on(FIT), free=False)
+        found["permuted labels"] = int(guards.permuted_labels("t", rows, table, number)["passed"] is False)
+    return found
+
+
+def main() -> None:
+    """Measure the worlds asked for, or write the tables from what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for what was measured")
+    parser.add_argument("--name", default=rates.NOW, help="name of this state of the methods")
+    parser.add_argument("--worlds", nargs="+", choices=list(FOLLOWED), default=list(FOLLOWED))
+    parser.add_argument("--studies", type=int, default=200, help="studies of each world")
+    parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
+    asked = parser.parse_args()
+    if asked.write:
+        known = json.loads(rates.COUNTS.read_text(encoding="utf-8"))[asked.name]
+        told = rates.keep(asked.name, rates.counted(asked.work, asked.name) | {"note": known.get("note", "")})
+        rates.PAGE.write_text(rates.page(told, error_rates.FACTS), encoding="utf-8")
+        results.write("guard_rates.py", TITLE, rates.section(told, "guard_rates.py"))
+        return
+    now = error_rates.commit()
+    for world in asked.worlds:
+        for number in range(asked.studies):
+            path = asked.work / world / str(verdicts.SIZES[JUDGE]) / str(number) / f"{asked.name}.json"
+            if not path.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(measure(world, number) | {"commit": now}) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()

@@ -1,0 +1,52 @@
+"""Guards on invented rows: what each finds, and what it leaves alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from ehr_pipeline.predictions import guards
+from ehr_pipeline.predictions.rows import FIT, Rows
+
+
+def rows_of(label: np.ndarray) -> Rows:
+    """Rows of the training side, each of another patient."""
+    count, nothing = len(label), np.zeros(len(label), np.int64)
+    days = dict.fromkeys(("index", "first", "last", "known", "opens", "asked"), nothing)
+    own = {"shard": nothing.astype(np.int32), "row": np.arange(count), "side": np.full(count, FIT, np.int8)}
+    return Rows(
+        **own, **days, patient=np.arange(count).astype(np.uint64), label=label, weight=np.ones(count), prevalence=0.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("cases", "others", "kind"),
+    [(9, 0, None), (12, 0, "always"), (100, 2, "nearly always"), (70, 30, None), (0, 9, None)],
+    ids=["fewer than may be shown", "few, but always", "nearly always", "a strong predictor", "never, of few"],
+)
+def test_a_leak_need_not_be_frequent_or_without_exception(cases: int, others: int, kind: str | None) -> None:
+    """Of one visit each: a letter on the day before the outcome, for which fewer than 50 have it, or that a few others have too."""
+    rows, held = leaking(cases, others)
+    found = [told for _, told in guards.deciding(rows, sparse.csr_array(held), np.arange(2))]
+    of = cases + others
+    assert found == ([{"kind": kind, "patients": of, "rows": of, "cases": cases}] if kind else [])
+
+
+def test_histories_of_one_patient_are_no_proof_of_each_other() -> None:
+    """Four patients with ten histories each are four patients; twelve with ten each are twelve."""
+    for patients, kinds in ((4, []), (12, ["always"])):
+        rows, held = leaking(10 * patients, 0)
+        own = rows.patient.copy()
+        own[held[:, 1] > 0] = np.arange(10 * patients) % patients
+        found = [told for _, told in guards.deciding(replace(rows, patient=own), sparse.csr_array(held), np.arange(2))]
+        assert [told["kind"] for told in found] == kinds
+
+
+def leaking(cases: int, others: int) -> tuple[Rows, np.ndarray]:
+    """1,000 rows of the training side, 150 with the outcome; and two concepts, the second of which so many of both have."""
+    label = np.arange(1_000) < 150
+    held = np.zeros((1_000, 2))
+    held[::3, 0] = 1
+    held[:cases, 1] = held[1_000 - others :, 1] = 1
+    return rows_of(label), held
