@@ -56,10 +56,11 @@ SUBGROUPED = ("base", "base-2", "base-3", "base-4", "base-6", "ageing", "change"
 STATEMENTS = (
     Statement(
         Rate.SUBGROUPS,
-        "evidence of subgroups",
-        "The page reports “weak” or “clear evidence of subgroups”. This is false where no subgroup was planted. The page"
-        " reports evidence only if traits go together (see below). That test needs no vectors, so it was measured on more"
-        " cohorts; evidence is reported at most as often as that test passes.",
+        "patients differ and conditions go together",
+        "The verdict is “weak” or “clear”: patients differ persistently, and conditions go together within a disease, as with"
+        " subgroups or with one gradient such as severity. This counts as false in worlds without subgroups; none of these has"
+        " such a gradient. The verdict needs traits that go together (see below). That test needs no vectors, so it was measured"
+        " on more cohorts; the verdict is given at most as often as that test passes.",
         lambda told: int(told["verdict"] in ("weak", "clear")),
         "verdict",
         NUISANCE,
@@ -67,8 +68,8 @@ STATEMENTS = (
     ),
     Statement(
         Rate.SUBGROUPS,
-        "clear evidence of subgroups",
-        "The page reports “clear evidence of subgroups”. This is false where no subgroup was planted.",
+        "patients clearly differ and conditions go together",
+        "As above, with the verdict “clear”.",
         lambda told: int(told["verdict"] == "clear"),
         "verdict",
         NUISANCE,
@@ -88,7 +89,11 @@ STATEMENTS = (
         Rate.SUBGROUPS,
         "traits go together",
         "The test of traits (lasting conditions) finds that they are more strongly correlated in the patients of a"
-        " disease than in similar patients. This is false where no subgroup was planted. Where subgroups were planted, the"
+        " disease than in similar patients. This counts as false in worlds without subgroups; none of these has a gradient within"
+        " a disease. Where one gradient, such as severity, raises several conditions, the statement is true although there are"
+        " no subgroups. How often the test then passes was only measured ad hoc, by no script of this project: in 10 of 40 and,"
+        " with a steeper gradient, 21 of 40 cohorts of 1,400 patients, in 15 of 20 of 4,000, and in 1 of 40 without a gradient."
+        " Where subgroups were planted, the"
         " test finds them more often the more patients there are. Nearly everybody in these cohorts has one of the five"
         " diseases. RESULTS.md (*Tests of traits*) shows how the test does if half of the patients have none of them, and"
         " compares it with other tests and with an oracle that knows what to look for.",

@@ -13,8 +13,8 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT
 
 EVIDENCE = {
-    "clear": "clear evidence of subgroups",
-    "weak": "weak evidence of subgroups",
+    "clear": "clear evidence that patients differ, and conditions go together: subgroups, or one gradient such as severity",
+    "weak": "weak evidence that patients differ, and conditions go together: subgroups, or one gradient such as severity",
     "differ": "patients differ persistently; not shown to form subgroups",
     "none": "no evidence of subgroups",
     "untested": "too few patients have enough records to test for subgroups",

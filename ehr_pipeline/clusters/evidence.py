@@ -9,7 +9,8 @@ can be reproduced. (Idea: data splitting after clustering, Neufeld et al. 2024, 
 practices, and among patients whose records have similar dates. If little of the difference is left in a repeat, it is explained by
 where, or when, the records were made.
 
-Any chronic disease makes patients differ. There are subgroups only if *their traits are correlated*, too: see `trait_correlations`.
+Any chronic disease makes patients differ. Whether *their traits are correlated*, too, as in subgroups that have traits of their own
+or along one gradient such as severity, is tested in `trait_correlations`.
 """
 
 from dataclasses import asdict, dataclass
@@ -94,8 +95,8 @@ class Evidence:
         return self.p <= MAX_P and self.excess >= NONE_BELOW and not self.explained
 
     def verdict(self, traits: Togetherness) -> str:
-        """Return the verdict: 'weak' or 'clear' evidence of subgroups; 'differ' if patients differ persistently but there is no
-        such evidence; 'none'; 'untested'."""
+        """Return the verdict: 'weak' or 'clear' evidence that patients differ, if traits are correlated too; 'differ' if they are
+        not shown to be; 'none'; 'untested'."""
         if not self.persistent:
             return "untested" if self.persistent is None else "none"
         if not traits.found:

@@ -65,7 +65,7 @@ class ClustersSettings:
         le=1,
     )
     permutations: int = option(
-        "Number of permutations in the split-half test, which tests for evidence of subgroups.", 200, ge=20
+        "Number of permutations in the split-half test and in the test of conditions that go together.", 200, ge=20
     )
     truth: str = option(
         "The folder `truth` of a synthetic extract, written by `ehr-pipeline synth`; empty for real data.",

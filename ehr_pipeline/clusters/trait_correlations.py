@@ -1,4 +1,4 @@
-"""Test for subgroups of a disease: are traits more strongly correlated in its patients than in other patients?
+"""Test within a disease, for subgroups or one gradient: are traits more strongly correlated in its patients than in others?
 
 Chronic conditions make patients differ persistently, which does not by itself make subgroups. Some traits are correlated in
 everybody: obesity with diabetes, two codes of one diagnosis, concepts that a busy practice records. So the patients of each disease
@@ -17,7 +17,8 @@ squares of the positive differences between the matrices. Its distribution by ch
 patients (a one-sided test of equal covariances by the sum of squared differences, as in Li & Chen 2012, Annals of Statistics
 40(2)).
 
-Practices, calendar time and frailty affect both matrices and cancel out, as long as they do not depend on the disease.
+Practices, calendar time and frailty affect both matrices and cancel out, as long as they do not depend on the disease. A gradient
+within the disease, such as its severity, correlates the traits that it makes more frequent; the test cannot tell it from subgroups.
 
 Axes: n patients, V concepts, T traits, D diseases.
 """

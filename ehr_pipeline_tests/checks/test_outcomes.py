@@ -23,8 +23,16 @@ from ehr_pipeline_tests.prediction_report.invented import definition, results, r
 @pytest.mark.parametrize(
     ("verdict", "passed", "told"),
     [
-        ("clear", True, "clear evidence of subgroups"),
-        ("weak", True, "weak evidence of subgroups"),
+        (
+            "clear",
+            True,
+            "clear evidence that patients differ, and conditions go together: subgroups, or one gradient such as severity",
+        ),
+        (
+            "weak",
+            True,
+            "weak evidence that patients differ, and conditions go together: subgroups, or one gradient such as severity",
+        ),
         ("differ", True, "patients differ persistently; not shown to form subgroups"),
         ("none", False, "no evidence of subgroups"),
         ("untested", False, "too few patients have enough records to test for subgroups"),

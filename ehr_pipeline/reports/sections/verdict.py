@@ -1,4 +1,4 @@
-"""The first screen: whether there is evidence of subgroups, four figures, the map of patients, and the list of groups."""
+"""The first screen: the verdict, four figures, the map of patients, and the list of groups."""
 
 from collections.abc import Iterator
 from typing import Any

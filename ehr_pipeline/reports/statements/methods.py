@@ -230,18 +230,18 @@ def windows(facts: Mapping[str, str] | None) -> Statement | None:
 def split_half() -> Statement:
     """Say how the split-half test is made."""
     return say(
-        "Split-half test: visits are divided at random into halves. One half is embedded and gets the cluster of its nearest whole"
-        " records; from the concepts of the other half, without ages, a naive Bayes classifier trained on other patients predicts"
-        " it. Chance is what the classifier predicts from the other patients of a block of {alike} or more who have the same"
-        " disease and sex and are nearest in age and number of concepts. Evidence is called clear from {clear:.2f} of the possible"
-        " excess over chance, none below {none:.2f}; its interval is that of a ratio of means over patients (delta method: Cochran"
-        " 1977, with Student’s t), or Wilson’s (1927) at a share of all or none, and does not decide the word. Patients then"
-        " differ persistently. Evidence of subgroups also needs conditions that go together: the {traits} concepts that patients"
-        " most often have in both halves, apart from what belongs to a disease, are correlated, each in one half with each in the"
-        " other, among each disease’s patients, and among others of the same sex and of similar age and number of"
-        " concepts. Who has what belongs to another of the diseases is left out. The sum of squares of what correlations are"
-        " higher by in the disease is compared"
-        " with diseases permuted among patients alike; a p of at most {most:.2f} counts as evidence.",
+        "Split-half test: visits are divided at random into halves. One half is embedded and gets the cluster of its nearest"
+        " whole records; from the concepts of the other half, without ages, a naive Bayes classifier trained on other patients"
+        " predicts it. Chance is what the classifier predicts from the other patients of a block of {alike} or more who have the"
+        " same disease and sex and are nearest in age and number of concepts. Evidence is called clear from {clear:.2f} of the"
+        " possible excess over chance, none below {none:.2f}; its interval is that of a ratio of means over patients (delta"
+        " method: Cochran 1977, with Student’s t), or Wilson’s (1927) at a share of all or none, and does not decide the word."
+        " Patients then differ persistently. Test of conditions that go together, as in subgroups or along one gradient such as"
+        " severity: the {traits} concepts that patients most often have in both halves, apart from what belongs to a disease, are"
+        " correlated, each in one half with each in the other, among each disease’s patients, and among others of the same sex"
+        " and of similar age and number of concepts. Who has what belongs to another of the diseases is left out. The sum of"
+        " squares of what correlations are higher by in the disease is compared with diseases permuted among patients alike; a p"
+        " of at most {most:.2f} counts as evidence that they do.",
         alike=microaggregation.ALIKE,
         clear=WEAK_BELOW,
         none=NONE_BELOW,

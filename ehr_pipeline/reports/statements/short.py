@@ -80,8 +80,8 @@ def _named(parts: Cards) -> Markup:
 
 
 def subgroups(verdict: str, *, compared: bool) -> Statement:
-    """Say how strong the evidence is that there are subgroups at all. `compared`: whether conditions could be compared with those
-    of other patients."""
+    """Say whether patients differ and their conditions go together. `compared`: whether conditions could be compared with those of
+    other patients."""
     if verdict == "untested":
         return say("It could not be tested.")
     if verdict == "none":
@@ -90,7 +90,12 @@ def subgroups(verdict: str, *, compared: bool) -> Statement:
         return say("Patients differ persistently; whether there are subgroups could not be tested.")
     if verdict == "differ":
         return say("Patients differ persistently, but there is no evidence of subgroups.", Rate.SUBGROUPS)
-    return say("{word} evidence that there are subgroups at all.", Rate.SUBGROUPS, word=verdict.capitalize())
+    return say(
+        "{word} evidence of lasting differences between patients. Their conditions go together beyond chance: that may be"
+        " subgroups, or one gradient such as severity, which the test cannot tell apart.",
+        Rate.SUBGROUPS,
+        word=verdict.capitalize(),
+    )
 
 
 def stable(numbers: str) -> Statement:

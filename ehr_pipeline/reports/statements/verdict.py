@@ -1,4 +1,4 @@
-"""Whether the cohort has subgroups at all: the banner at the top of the page."""
+"""Whether patients differ and their conditions go together, as they do in subgroups: the banner at the top of the page."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def invented(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> Stateme
     if not planted["groups"]:
         return say(
             "<b>These patients are invented.</b> A program drew their records; ages, diseases and numbers have no clinical meaning."
-            " It planted no groups of patients, so evidence of subgroups would be a false alarm."
+            " It planted no groups of patients: if conditions go together, no subgroups are behind it."
         )
     (own, within), (counts, counts_within) = (
         (found["adjusted_rand_index"], found["within_diseases"])
@@ -96,7 +96,7 @@ def relation(word: str, listed_clusters: int, *, tested: bool) -> Statement:
         f"The {clusters} in the list sort{'s' if listed_clusters == 1 else ''} the patients by what their records hold"
     )
     if word in ("clear", "weak"):
-        return say("{sorts}; that there are subgroups does not make each of them one.", Rate.SUBGROUPS, sorts=sorts)
+        return say("{sorts}; that conditions go together makes none of them a subgroup.", Rate.SUBGROUPS, sorts=sorts)
     rest = " The test of subgroups misses many, so this does not rule them out." if tested else ""
     return say(
         "{sorts}, as clustering always does; that is no evidence that a disease has subgroups, which is another question.{rest}",
@@ -156,8 +156,9 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
         )
     differing = say(
         "<b>{head}</b> {recognised}. So patients differ in more than these, as everybody with a chronic condition does."
-        " Subgroups of a disease need conditions that go together in its patients more than in others. {compared} Read the clusters"
-        " as patients with similar lasting conditions, or without them, not as kinds of the disease.",
+        " In subgroups with conditions of their own, conditions would go together more than in other patients. {compared} Groups"
+        " that differ only in the order of events are not looked for. Read the clusters as patients with similar lasting"
+        " conditions, or without them, not as kinds of the disease.",
         Rate.SUBGROUPS,
         head=head,
         recognised=recognised(evidence),
@@ -209,7 +210,7 @@ def untested() -> Statement:
 
 
 def some(evidence: Mapping[str, Any], standing: Standing, mirrored: Sequence[str]) -> Statement:
-    """Say that there is weak or clear evidence of subgroups, and in how many of the clusters."""
+    """Say that conditions go together, and in how many of the clusters patients differ persistently."""
     test = say("{recognised} ({p}).", recognised=recognised(evidence), p=_permutation_p(evidence["p"], evidence))
     verdict = evidence["verdict"]
     parts = [headline(verdict, standing), test, traits_together(evidence), matched(evidence)]
@@ -226,7 +227,8 @@ def _permutation_p(p: float, evidence: Mapping[str, Any]) -> str:
 def traits_together(evidence: Mapping[str, Any]) -> Statement:
     """Say that conditions are correlated more strongly in these patients than in others."""
     return say(
-        "And their conditions go together more than in {others} of the same sex and of similar age and amount of record ({p}).",
+        "And their conditions go together more than in {others} of the same sex and of similar age and amount of record ({p}). This"
+        " test cannot tell subgroups from one gradient, such as severity.",
         Rate.SUBGROUPS,
         others=_others(evidence["traits"]),
         p=_permutation_p(evidence["traits"]["p"], evidence),
@@ -234,7 +236,8 @@ def traits_together(evidence: Mapping[str, Any]) -> Statement:
 
 
 def headline(verdict: str, standing: Standing) -> Statement:
-    """Say how strong the evidence is, in how many clusters it is clear, and why it is not clear in the others."""
+    """Say what may be behind it that conditions go together, in how many clusters the evidence that patients differ is clear, and
+    why it is not clear in the others."""
     weak = verdict == "weak"
     if standing.usable:
         of_patients = f" ({standing.share} of the patients)" if standing.share != "–" else ""
@@ -245,7 +248,8 @@ def headline(verdict: str, standing: Standing) -> Statement:
         where = f", but in none of the {standing.total} {standing.kind} alone"
     rest = f"; of {'the others' if standing.usable else 'these'}, {standing.others}" if standing.others else ""
     return say(
-        "<b>{word} evidence of subgroups{where}{rest}.</b>",
+        "<b>Conditions go together within a disease beyond chance, as with subgroups or with one gradient such as severity. {word}"
+        " evidence of lasting differences between patients{where}{rest}.</b>",
         Rate.SUBGROUPS,
         word="Weak" if weak else "Clear",
         where=where,

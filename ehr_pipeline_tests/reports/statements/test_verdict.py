@@ -52,8 +52,8 @@ def test_what_clusters_are_where_there_is_no_evidence_of_subgroups() -> None:
         assert told.rate == "subgroups"
     for word in ("clear", "weak"):
         assert str(verdict.relation(word, 1, tested=True)) == (
-            "The 1 cluster in the list sorts the patients by what their records hold; that there are subgroups does not make each"
-            " of them one."
+            "The 1 cluster in the list sorts the patients by what their records hold; that conditions go together makes none"
+            " of them a subgroup."
         )
 
 
@@ -100,16 +100,18 @@ def test_too_few_patients() -> None:
 @pytest.mark.parametrize(
     ("word", "standing", "told"),
     [
-        ("clear", GOOD, "Clear evidence of subgroups in 9 of 12 clusters (84.1 % of the patients); of the others, 3 have weak"),
-        ("weak", GOOD, "Weak evidence of subgroups overall, clear in 9 of 12 clusters (84.1 % of the patients); of the others"),
-        ("weak", NOBODY, "Weak evidence of subgroups, but in none of the 12 clusters alone."),
-        ("clear", Standing(12, 12, "–", ""), "Clear evidence of subgroups in 12 of 12 clusters."),
-        ("clear", Standing(0, 2, "–", "2 say no more"), "Clear evidence of subgroups, but in none of the 2 clusters alone; of the"),
+        ("clear", GOOD, "Clear evidence of lasting differences between patients in 9 of 12 clusters (84.1 %"),
+        ("weak", GOOD, "Weak evidence of lasting differences between patients overall, clear in 9 of 12 clusters (84.1 %"),
+        ("weak", NOBODY, "Weak evidence of lasting differences between patients, but in none of the 12 clusters alone."),
+        ("clear", Standing(12, 12, "–", ""), "Clear evidence of lasting differences between patients in 12 of 12 clusters."),
+        ("clear", Standing(0, 2, "–", "2 say no more"), "Clear evidence of lasting differences between patients, but in none"),
     ],
 )  # fmt: skip
 def test_some_evidence(word: str, standing: Standing, told: str) -> None:
     said = verdict.banner(evidence(word), standing, [])
-    assert str(said).startswith(told)
+    gradient = "Conditions go together within a disease beyond chance, as with subgroups or with one gradient such as severity. "
+    assert str(said).startswith(gradient + told)
+    assert "This test cannot tell subgroups from one gradient, such as severity." in str(said)
     assert said.rate == "subgroups"
     assert ("for some patients only" in str(said)) == (word == "weak")
 
@@ -145,6 +147,7 @@ def test_patients_who_differ_make_no_subgroups_by_themselves() -> None:
         in told
     )
     assert "The test misses many subgroups" in told
+    assert "Groups that differ only in the order of events are not looked for." in told
     assert "The clusters also follow practice," in told
 
 
