@@ -276,14 +276,16 @@ class Direction:
     deviate: Floats
     """Normal deviate (n, n): above 0 if the row's concept comes first; NaN if no case of either order was expected."""
     p: Floats
-    """One-sided p values (n, n) of the exact test of the hypothesis that the row's concept does not come first."""
+    """One-sided p values (n, n) of the hypothesis that the row's concept does not come first: the larger of two exact tests."""
 
 
 def direction(cases: Floats, expected: Floats) -> Direction:
     """Compare the numbers of cases in both orders (n, n), by the exact test of two Poisson counts (Przyborowski & Wilenski 1940).
 
     Given the cases of both orders together, those of one order are binomial, with that order's share of the expected cases as
-    the probability. Expected numbers are treated as known.
+    the probability. Expected numbers are treated as known. Cases in excess of the expected ones are not enough: if both orders are
+    equally frequent, no concept comes first, even if one order was expected less often. So the p value is the larger one of this
+    test and of the same test with a probability of one half.
     """
     total = cases + cases.T
     either = expected + expected.T
@@ -291,7 +293,8 @@ def direction(cases: Floats, expected: Floats) -> Direction:
     spread = np.sqrt(total * share * (1 - share))
     deviate = _over(cases - total * share, spread, np.nan)
     with np.errstate(invalid="ignore"):
-        tail = special.betainc(np.maximum(cases, 1), np.maximum(total - cases + 1, 1), share)
+        after, before = np.maximum(cases, 1), np.maximum(total - cases + 1, 1)
+        tail = np.maximum(special.betainc(after, before, share), special.betainc(after, before, 0.5))
     p = np.where(cases > 0, tail, np.where(np.isnan(share), np.nan, 1.0))
     return Direction(deviate, p)
 

@@ -251,10 +251,19 @@ def test_few_partners_calibrate_nothing() -> None:
     np.testing.assert_array_equal(measures.calibrated(deviate), [[np.nan, 3.0], [np.nan, np.nan]])
 
 
+def test_no_concept_comes_first_if_both_orders_are_as_frequent() -> None:
+    """Even where one order was expected less often: 212 and 211 patients were told as 'later' with a relative risk of 4.5."""
+    cases, expected = np.array([[0.0, 212.0], [211.0, 0.0]]), np.array([[0.0, 47.0], [111.0, 0.0]])
+    found = measures.direction(cases, expected)
+    assert found.deviate[0, 1] > 4
+    assert found.p[0, 1] == pytest.approx(stats.binomtest(212, 423, 0.5, alternative="greater").pvalue, rel=1e-9)
+    assert found.p[0, 1] > 0.4
+
+
 def test_direction_is_an_exact_binomial_test() -> None:
     cases, expected = np.array([[0.0, 30.0], [10.0, 0.0]]), np.array([[0.0, 12.0], [18.0, 0.0]])
     found = measures.direction(cases, expected)
-    assert found.p[0, 1] == pytest.approx(stats.binomtest(30, 40, 0.4, alternative="greater").pvalue, rel=1e-9)
+    assert found.p[0, 1] == pytest.approx(stats.binomtest(30, 40, 0.5, alternative="greater").pvalue, rel=1e-9)
     assert found.p[1, 0] == pytest.approx(stats.binomtest(10, 40, 0.6, alternative="greater").pvalue, rel=1e-9)
     assert found.deviate[0, 1] == pytest.approx(-found.deviate[1, 0], rel=1e-12)
     assert found.deviate[0, 1] > 4

@@ -73,8 +73,8 @@ def same_disease(name: str) -> str:
 def order(days: int, max_q: float, concepts: int) -> Statement:
     """Say what the order and the relative risk mean. `max_q`: the false discovery rate over pairs of the compared concepts."""
     return say(
-        "Later, earlier: which of the two is first recorded after the other, more often than in the reverse order (at"
-        " a false discovery rate of {q:g} over all {pairs}). The relative"
+        "Later, earlier: which of the two is first recorded after the other, in more patients than in the reverse order, and in"
+        " more than expected (each at a false discovery rate of {q:g} over all {pairs}). The relative"
         " risk compares how many patients have the later one for the first time within {days:,} days after the first record of"
         " the earlier one with how many have it after a visit of patients without the earlier one, alike in age, sex, visits of"
         " the year before and time since their records began. Records of the first year are left out, since they may repeat"
