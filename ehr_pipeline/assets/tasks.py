@@ -147,12 +147,17 @@ PREDICTIONS = (
             ),
             predictions.of_guard(
                 result_schemas.RULE_OF_THUMB,
-                "No task is solved by age, sex, amount of record and calendar time.",
+                "No task is solved by age and sex, alone or with amount of record and calendar time.",
                 blocking=False,
             ),
             predictions.of_guard(
                 result_schemas.DECIDING,
                 "There is no concept after which the outcome always, nearly always or never follows.",
+                blocking=False,
+            ),
+            predictions.of_guard(
+                result_schemas.GROUPS,
+                "No group of an audited attribute (such as a practice) is without cases where chance would give some.",
                 blocking=False,
             ),
             predictions.of_guard(result_schemas.CASES, "Each task has enough cases to be judged by.", blocking=False),

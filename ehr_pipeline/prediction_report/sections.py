@@ -27,6 +27,7 @@ GUARDS = {
     "index_rule": "The rule for the index day does not read the outcome",
     "rule_of_thumb": "A rule of thumb is not enough (if the model is above chance)",
     "deciding_concepts": "No concept decides the outcome alone",
+    "groups_have_cases": "Cases are recorded in every group of the audited attributes",
     "permuted_labels": "Permuted labels are not predicted",
     "enough_cases": "There are enough cases",
 }

@@ -197,7 +197,7 @@ def not_needed(tasks: Sequence[str], also_worse: Sequence[str]) -> Statement | N
         return None
     worse = markup(" In {tasks} the model is also worse than the best baseline.", tasks=listed(also_worse))
     return say(
-        "{tasks} {do} not need the model: the rule of thumb reaches at least 95 % of the model’s gain over chance (with 95 %"
+        "{tasks} {do} not need the model: a rule of thumb reaches at least 95 % of the model’s gain over chance (with 95 %"
         " confidence, at least 80 %).{worse}",
         Rate.PREDICTIONS,
         tasks=listed(tasks),
@@ -248,7 +248,8 @@ def table(tests: Mapping[str, int], unchosen: Sequence[str]) -> Statement:
         " side{unchosen}. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and “worse”: the"
         " false discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests}; for “better”,"
         " the AUROC is also above that of every other baseline. Everything else is “level”. “Does not need the model”"
-        " is about the rule of thumb, whatever the difference is. “At chance”: the interval of the AUROC does not lie above 0.5.",
+        " is about the rule of thumb, whatever the difference is. Rule of thumb: the baseline of this name, or age and sex alone,"
+        " whichever is better on the validation side. “At chance”: the interval of the AUROC does not lie above 0.5.",
         tests=markup(" ({tests_by_model})", tests_by_model=tests_by_model) if tests else "",
         unchosen=markup(", or, with under 20 cases there, by a fixed order ({tasks})", tasks=listed(unchosen))
         if unchosen

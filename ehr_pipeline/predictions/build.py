@@ -139,6 +139,7 @@ def _task(
         guards.index_rule(definition),
         guards.row(result_schemas.DECIDING, slug, not listed, message),
         guards.permuted_labels(slug, rows, table, case.seed),
+        guards.groups_without_cases(slug, rows, {n: of for n, of in case.people.attributes.items() if n != "sex"}),
     )
     _write_predictions(definition, rows, found, store, out)
     _write_calibrations(slug, found, out)

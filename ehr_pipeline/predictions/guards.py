@@ -3,14 +3,14 @@
 A guard returns a row of `result_schemas.GUARDS`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.stats import binom
+from scipy.stats import binom, hypergeom
 
 from ehr_pipeline.disclosure.figures import FEWEST
 from ehr_pipeline.patients import training_patients
@@ -24,11 +24,11 @@ from ehr_pipeline.tasks.table import Definition
 
 Floats = NDArray[np.float64]
 MOST_OF_GAIN, CERTAIN_OF_GAIN = 0.95, 0.8
-"""If the rule of thumb reaches the first share of the model's gain (AUROC − 0.5), and the second one beyond doubt, the model is not
-needed. With few cases, the first alone often happens by chance."""
+"""If a rule of thumb (`models.RULES_OF_THUMB`) reaches the first share of the model's gain (AUROC − 0.5), and the second one beyond
+doubt, the model is not needed. With few cases, the first alone often happens by chance."""
 DOUBT = 0.05
 CHANCE = 0.01
-"""Highest probability that any concept of a task is listed by chance."""
+"""Highest probability that chance lists any concept of a task, or any group."""
 MOST_ERRORS = 4.0
 """How many standard errors the AUROC of permuted labels may differ from 0.5: one false alarm in 16,000 tasks."""
 MOST_PERMUTED = 1_000
@@ -115,6 +115,39 @@ def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tup
             kind = "never"
         if kind:
             yield int(concepts[number]), {"kind": kind, "patients": those, "rows": of, "cases": found}
+
+
+def groups_without_cases(task: str, rows: Rows, attributes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """No group of an attribute (practice, region) is without any case although chance would give some: the outcome may not be
+    recorded there.
+
+    `attributes`: a value for each row (n,); empty values are no group. Patients of each group of at least FEWEST are compared with
+    all patients of a known group by the hypergeometric distribution. The limit is CHANCE divided by all groups (Bonferroni).
+    """
+    patients, place = np.unique(rows.patient, return_inverse=True)
+    case = np.bincount(place, rows.label, len(patients)) > 0
+    sizes = dict[str, list[tuple[int, float]]]()
+    for name, values in attributes.items():
+        own = np.empty(len(patients), object)
+        own[place] = values
+        known = own != ""
+        for value in sorted({*own[known]}):
+            group = own == value
+            if group.sum() >= FEWEST:
+                by_chance = hypergeom.cdf(0, known.sum(), case[known].sum(), group.sum())
+                sizes.setdefault(name, []).append((int(case[group].sum()), float(by_chance)))
+    limit = CHANCE / max(sum(map(len, sizes.values())), 1)
+    without = {name: sum(not found and p < limit for found, p in groups) for name, groups in sizes.items()}
+    told = [f"{number} of {len(sizes[name])} groups of {name}" for name, number in without.items() if number]
+    if not told:
+        message = (
+            "every group has cases, or too few patients to tell" if sizes else "no attribute has groups to compare"
+        )
+        return row(result_schemas.GROUPS, task, True, message)
+    message = (
+        f"no case in {' and in '.join(told)}, though chance would give some: the outcome may not be recorded there"
+    )
+    return row(result_schemas.GROUPS, task, False, message)
 
 
 def permuted_labels(task: str, rows: Rows, table: Table, seed: int) -> dict[str, Any]:

@@ -42,6 +42,7 @@ CONCEPTS = schema_of((TEXT, "task concept name kind"), (INTEGER, "patients rows 
 
 NO_FUTURE, UNSEEN, INDEX_RULE = "no_future", "test_side_unseen", "index_rule"
 RULE_OF_THUMB, DECIDING, PERMUTED, CASES = "rule_of_thumb", "deciding_concepts", "permuted_labels", "enough_cases"
+GROUPS = "groups_have_cases"
 """Names of guards."""
 MEANINGS = {
     "task": "Name of the task as a file name.",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.predictions import deviations, guards, metrics, result_schemas
 from ehr_pipeline.predictions.compare import FEWEST_CASES, Case, Fit, Judged, best
-from ehr_pipeline.predictions.models import BY_NAME, RULE_OF_THUMB
+from ehr_pipeline.predictions.models import BY_NAME, RULES_OF_THUMB
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE
 from ehr_pipeline.predictions.table import DRAWS_OF_SUBGROUPS, TaskResults
 from ehr_pipeline.tasks.table import Definition
@@ -46,7 +46,8 @@ def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResu
     differences = tuple(
         _difference(slug, judged, fit, baseline, draws) for fit in final if baseline and fit.model.kind != "baseline"
     )
-    verdict = _verdict(definition, case) | _compared(judged, final, model, baseline, draws)
+    rule = best([fit for fit in found if fit.model.name in RULES_OF_THUMB], "baseline", tuned, RULES_OF_THUMB)
+    verdict = _verdict(definition, case) | _compared(judged, rule, model, baseline, draws)
     shown = [fit for fit in (model, baseline) if fit]
     return TaskResults(
         results,
@@ -90,10 +91,9 @@ def _verdict(definition: Definition, case: Case) -> dict[str, Any]:
 
 
 def _compared(
-    judged: Judged, final: Sequence[Fit], model: Fit | None, baseline: Fit | None, draws: Mapping[int, Floats]
+    judged: Judged, rule: Fit | None, model: Fit | None, baseline: Fit | None, draws: Mapping[int, Floats]
 ) -> dict[str, Any]:
     """Return the models and AUROCs in the row of a verdict. `with_verdicts` adds 'better' or 'worse' once all tasks are known."""
-    rule = next((fit for fit in final if fit.model.name == RULE_OF_THUMB), None)
     aurocs = [
         metrics.auroc(judged.label, fit.probability, judged.weight) if fit else None for fit in (rule, baseline, model)
     ]

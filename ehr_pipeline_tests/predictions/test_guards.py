@@ -50,3 +50,25 @@ def leaking(cases: int, others: int) -> tuple[Rows, np.ndarray]:
     held[::3, 0] = 1
     held[:cases, 1] = held[1_000 - others :, 1] = 1
     return rows_of(label), held
+
+
+def test_practices_that_do_not_record_the_outcome_are_found() -> None:
+    """Half of ten practices; which are not named, nor small ones, nor an attribute of which nothing is known."""
+    rng = np.random.default_rng(0)
+    practice = np.arange(2_000) % 10
+    label = (rng.random(2_000) < 0.2) & (practice < 5)
+    some, few = practice.astype(str).tolist(), np.where(np.arange(2_000) < 9, "few", "many").tolist()
+    found = guards.groups_without_cases("a", rows_of(label), {"practice": some, "few": few, "region": [""] * 2_000})
+    assert found["passed"] is False
+    assert found["message"].startswith("no case in 5 of 10 groups of practice, though")
+
+
+def test_practices_of_few_patients_may_have_no_case() -> None:
+    """By chance; and many visits of few patients are no more than few patients."""
+    label = np.arange(400) % 10 == 0
+    rare = np.where(np.arange(400) % 10 == 3, "P1", "P2").tolist()
+    rows = rows_of(label)
+    assert guards.groups_without_cases("a", rows, {"practice": rare})["passed"] is True
+    patient = np.where(np.arange(400) % 10 == 3, np.arange(400) // 40, rows.patient).astype(np.uint64)
+    assert guards.groups_without_cases("a", replace(rows, patient=patient), {"practice": rare})["passed"] is True
+    assert guards.groups_without_cases("a", rows, {})["message"] == "no attribute has groups to compare"
