@@ -13,6 +13,7 @@ from ehr_pipeline.prediction_report import methods as methods_of
 from ehr_pipeline.prediction_report import statements as say
 from ehr_pipeline.prediction_report.curves import ALL
 from ehr_pipeline.prediction_report.findings import Findings
+from ehr_pipeline.predictions import result_schemas
 from ehr_pipeline.predictions.models import BY_NAME, MODELS
 from ehr_pipeline.predictions.table import Row
 from ehr_pipeline.reports import diagram
@@ -44,7 +45,7 @@ def worth(findings: Findings) -> dict[str, Any]:
         "colour": say.COLOURS[found.verdict] if found else "untested",
         "head": head(findings),
         "warnings": list(filter(None, [say.index_may_know(names)])),
-        "cautions": list(filter(None, [say.leavers(findings.leavers)])),
+        "cautions": list(filter(None, [say.failed_guards(_failed(findings)), say.leavers(findings.leavers)])),
         "notes": list(filter(None, [_not_needed(findings), say.baselines() if found else None])),
     }
 
@@ -62,6 +63,16 @@ def head(findings: Findings) -> list[Any]:
         else None,
     ]
     return list(filter(None, parts))
+
+
+def _failed(findings: Findings) -> dict[str, list[str]]:
+    """The tasks in which each guard found something, by the guard in words. Too few cases and rules of thumb are told of above."""
+    found: dict[str, list[str]] = {}
+    for row in findings.results.guards:
+        if row["passed"] is False and row["guard"] not in (result_schemas.CASES, result_schemas.RULE_OF_THUMB):
+            named = found.setdefault(GUARDS.get(row["guard"], row["guard"]), [])
+            named += [findings.named.get(row["task"], row["task"])] if row["task"] else []
+    return found
 
 
 def _at_chance(findings: Findings, row: Row) -> bool:

@@ -20,6 +20,8 @@ VERDICTS = {
     "too few": "too few cases",
 }
 """Verdicts in words, in the order in which they are counted."""
+FEW_NAMED = 3
+"""Most tasks that are named where a guard found something; more are counted."""
 COLOURS = {"better": "clear", "level": "weak", "worse": "none"}
 """Class of the page's style for the first sentence."""
 
@@ -325,6 +327,23 @@ def concepts(shown: int, of: int) -> Statement:
         if shown < of
         else "",
     )
+
+
+def failed_guards(found: Mapping[str, Sequence[str]]) -> Statement | None:
+    """Name the guards that found something, each with its tasks (none for a guard of all); None if there is no such guard."""
+    parts = [
+        markup("“{guard}”{tasks}", guard=guard, tasks=f" ({listed(of)})" if 0 < len(of) <= FEW_NAMED else _in_tasks(of))
+        for guard, of in found.items()
+    ]
+    if not parts:
+        return None
+    return say(
+        "<b>Not so, in the guards below:</b> {parts}. Read there what was found before any figure.", parts=listed(parts)
+    )
+
+
+def _in_tasks(names: Sequence[str]) -> str:
+    return f" (in {counted(len(names), 'task')})" if names else ""
 
 
 def guards(failed: int, unknown: int, of: int) -> Statement:

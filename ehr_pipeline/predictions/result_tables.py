@@ -46,8 +46,7 @@ def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResu
     differences = tuple(
         _difference(slug, judged, fit, baseline, draws) for fit in final if baseline and fit.model.kind != "baseline"
     )
-    rule = best([fit for fit in found if fit.model.name in RULES_OF_THUMB], "baseline", tuned, RULES_OF_THUMB)
-    verdict = _verdict(definition, case) | _compared(judged, rule, model, baseline, draws)
+    verdict = _verdict(definition, case) | _compared(judged, rule_of(found, tuned), model, baseline, draws)
     shown = [fit for fit in (model, baseline) if fit]
     return TaskResults(
         results,
@@ -68,6 +67,11 @@ def _influences(judged: Judged, found: Sequence[Fit]) -> dict[deviations.Fitted,
         (fit.model.name, fit.labels, fit.replicate): metrics.influence(judged.label, fit.probability, judged.weight)
         for fit in found
     }
+
+
+def rule_of(found: Sequence[Fit], cases: int) -> Fit | None:
+    """Return the rule of thumb that is best on the validation side, which has so many `cases`; None if there is none."""
+    return best([fit for fit in found if fit.model.name in RULES_OF_THUMB], "baseline", cases, RULES_OF_THUMB)
 
 
 def _verdict(definition: Definition, case: Case) -> dict[str, Any]:

@@ -124,6 +124,21 @@ def test_guards_that_found_the_same_stand_together(tmp_path: Path) -> None:
     assert str(told["lead"]).startswith("Of 2 guards, 1 found something and 1 is open")
 
 
+def test_guards_that_found_something_are_named_at_the_top(tmp_path: Path) -> None:
+    """With their tasks, or how many; not those that the first sentences or notes tell of."""
+    names = [*"abcd"]
+    found = [{"guard": "deciding_concepts", "task": "a", "passed": False, "message": "1"}]
+    found += [{"guard": "groups_have_cases", "task": name, "passed": False, "message": "2"} for name in names]
+    found += [{"guard": "enough_cases", "task": "b", "passed": False, "message": "few"}]
+    found += [{"guard": "permuted_labels", "task": "b", "passed": True, "message": "fine"}]
+    told = findings(replace(results(names, BETTER), guards=tuple(found)), tmp_path)
+    (caution,) = (str(each) for each in sections.worth(told)["cautions"])
+    assert "“No concept decides the outcome alone” (Task a &lt;)" in caution
+    assert "“Cases are recorded in every group of the audited attributes” (in 4 tasks)" in caution
+    assert "enough cases" not in caution
+    assert not sections.worth(findings(results(names, BETTER), tmp_path))["cautions"]
+
+
 def whole() -> TaskResults:
     """Results with something in every table."""
     told = results(["a", "b"], BETTER)
@@ -238,7 +253,7 @@ def test_tasks_that_do_not_need_the_model_are_named(tmp_path: Path) -> None:
     html = text_of(page.render(findings(results(["a", "b"], BETTER, verdict="not needed"), tmp_path)))
     assert "in 2 the task does not need the model" in html
     assert (
-        "Task a &lt; and Task b &lt; do not need the model: the rule of thumb reaches at least 95 % of the model’s gain over"
+        "Task a &lt; and Task b &lt; do not need the model: a rule of thumb reaches at least 95 % of the model’s gain over"
         in html
     )
     assert "also worse" not in html

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from ehr_pipeline.predictions import guards
+from ehr_pipeline.predictions import guards, result_tables
+from ehr_pipeline.predictions.compare import Fit
+from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.predictions.rows import FIT, Rows
 
 
@@ -72,3 +74,14 @@ def test_practices_of_few_patients_may_have_no_case() -> None:
     patient = np.where(np.arange(400) % 10 == 3, np.arange(400) // 40, rows.patient).astype(np.uint64)
     assert guards.groups_without_cases("a", replace(rows, patient=patient), {"practice": rare})["passed"] is True
     assert guards.groups_without_cases("a", rows, {})["message"] == "no attribute has groups to compare"
+
+
+def test_age_and_sex_alone_may_be_the_rule_of_thumb() -> None:
+    """Where they are better on the validation side, and this has enough cases to choose by."""
+    fits = [
+        Fit(BY_NAME[name], None, 0, np.zeros(2), None, tuned, None)
+        for name, tuned in (("counts", 0.9), ("rule_of_thumb", 0.80), ("age_sex", 0.84))
+    ]
+    chosen = [result_tables.rule_of(fits, cases) for cases in (100, 5)]
+    assert [fit.model.name for fit in chosen if fit] == ["age_sex", "rule_of_thumb"]
+    assert result_tables.rule_of(fits[:1], 100) is None
