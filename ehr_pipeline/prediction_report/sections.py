@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import People
-from ehr_pipeline.prediction_report import calibration_sentences, cells, definitions, pictures
+from ehr_pipeline.prediction_report import calibration_sentences, cells, definitions, guard_sentences, pictures
 from ehr_pipeline.prediction_report import methods as methods_of
 from ehr_pipeline.prediction_report import statements as say
 from ehr_pipeline.prediction_report.curves import ALL
@@ -45,7 +45,9 @@ def worth(findings: Findings) -> dict[str, Any]:
         "colour": say.COLOURS[found.verdict] if found else "untested",
         "head": head(findings),
         "warnings": list(filter(None, [say.index_may_know(names)])),
-        "cautions": list(filter(None, [say.failed_guards(_failed(findings)), say.leavers(findings.leavers)])),
+        "cautions": list(
+            filter(None, [guard_sentences.failed_guards(_failed(findings)), say.leavers(findings.leavers)])
+        ),
         "notes": list(filter(None, [_not_needed(findings), say.baselines() if found else None])),
     }
 
@@ -70,8 +72,8 @@ def _failed(findings: Findings) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in findings.results.guards:
         if row["passed"] is False and row["guard"] not in (result_schemas.CASES, result_schemas.RULE_OF_THUMB):
-            named = found.setdefault(GUARDS.get(row["guard"], row["guard"]), [])
-            named += [findings.named.get(row["task"], row["task"])] if row["task"] else []
+            named = found.setdefault(GUARDS[str(row["guard"])], [])
+            named += [findings.named[str(row["task"])]] if row["task"] else []
     return found
 
 
@@ -287,10 +289,12 @@ def guards(findings: Findings) -> dict[str, Any]:
     of = {state: [row for row in rows if row["state"] is state] for state in (False, None, True)}
     names = {state: {row["guard"] for row in own} for state, own in of.items()}
     return {
-        "lead": say.guards(len(names[False]), len(names[None] - names[False]), len(set().union(*names.values()))),
+        "lead": guard_sentences.guards(
+            len(names[False]), len(names[None] - names[False]), len(set().union(*names.values()))
+        ),
         "open": [*of[False], *of[None]],
         "rest": of[True],
-        "about_concepts": say.concepts(len(concepts), len(findings.results.deciding_concepts)),
+        "about_concepts": guard_sentences.concepts(len(concepts), len(findings.results.deciding_concepts)),
         "concepts": concepts,
     }
 
