@@ -21,7 +21,11 @@ from ehr_pipeline.tables.drop_reasons import in_words
 
 Row = tuple[str, str, str]
 """Quantity, published value, and that of this run."""
-OF_POOLING = {"all": "all: {chosen:,}", "types": "of chosen types: {chosen:,}", "list": "a list → {chosen:,}"}
+OF_POOLING = {
+    "all": "all: {chosen:,}",
+    "types": "of chosen types (all, if none has a type): {chosen:,}",
+    "list": "a list → {chosen:,}",
+}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from ehr_pipeline.tables import asset_names as assets
 LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "umap-learn", "pyarrow", "polars")
 POOLED = {
     "all": "all concepts",
-    "types": "concepts of chosen semantic types",
+    "types": "concepts of chosen semantic types (all concepts, if none has a type)",
     "list": "the concepts of a list",
 }
 

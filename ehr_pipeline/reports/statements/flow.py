@@ -78,13 +78,14 @@ def mapped(coverage: Mapping[str, Any]) -> list[Statement]:
         sentences.append(
             say(
                 "{kept} of events were kept as concepts of their own, one for each code (events.unmapped): they have no UMLS"
-                " concept, no semantic type, and a name only if SNOMED’s description files were given.",
+                " concept and no semantic type, and are named as the extract, a table of names or SNOMED’s description files name"
+                " them, if at all.",
                 kept=percent(coverage["kept_events"] / coverage["events"], 1),
             )
         )
-    sentences.append(
-        say("The UMLS joins the terminologies of medicine by concept: codes of the same meaning become one.")
-    )
+    if coverage["events_share"]:
+        joined = "The UMLS joins the terminologies of medicine by concept: codes of the same meaning become one."
+        sentences.append(say(joined))
     return sentences
 
 

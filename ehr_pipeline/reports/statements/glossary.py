@@ -15,7 +15,11 @@ WORDS = (
         " are expected to be false (the false discovery rate), where the p values themselves are valid.",
     ),
     ("Chunk", "A piece of a record, of at most as many concepts as the network reads at once."),
-    ("Concept", "A clinical meaning of the UMLS, for which many codes may stand. The page counts concepts, not codes."),
+    (
+        "Concept",
+        "A clinical meaning of the UMLS, for which many codes may stand, or, where a code is kept without a mapping to the UMLS,"
+        " this code.",
+    ),
     ("Concept profile", "Which share of a patient’s record each concept takes."),
     ("Cosine", "How alike two vectors are in direction: 1 the same, 0 nothing in common."),
     (
@@ -86,7 +90,7 @@ WORDS = (
         "Silhouette",
         "How much nearer patients lie to their own cluster than to the next: 1 apart, 0 touching, below 0 mixed.",
     ),
-    ("SNOMED CT", "The terminology in which general practices record; its codes are mapped to concepts of the UMLS."),
+    ("SNOMED CT", "A terminology in which general practices record. Its codes can be mapped to concepts of the UMLS."),
     (
         "Spatial median",
         "The middle of the patients’ vectors: the point from which the directions to all of them cancel out.",

@@ -36,14 +36,14 @@ class VectorMethod:
 
 
 def concepts(made: VectorMethod) -> str:
-    """Return, in words, the recorded concepts from which a vector is made."""
+    """Return, in words, the recorded concepts from which a vector is made. Where no concept has a semantic type, all are chosen."""
     chosen = f"{made.chosen:,} of {made.vocabulary:,} concepts"
     near = " or are nearest to one that is" if made.neighbours else ""
     over = {
         "all": "all recorded concepts",
         "types": f"the recorded concepts of chosen semantic types ({chosen})",
         "list": f"those recorded concepts that are on a list{near} ({chosen})",
-    }[made.pooling]
+    }["all" if made.chosen == made.vocabulary else made.pooling]
     return f"{over}, including those that count as one with any of them" if made.substitutes else over
 
 

@@ -126,6 +126,8 @@ def test_how_codes_were_mapped() -> None:
     assert (len(told), flow.mapped_so_far(coverage)) == (2, "Events mapped so far")
     kept = coverage | {"kept_events": 123}
     assert "12.3 % of events were kept" in str(flow.mapped(kept)[1])
+    assert "a table of names" in str(flow.mapped(kept)[1])
+    assert not any("codes of the same meaning" in str(each) for each in flow.mapped(kept | {"events_share": 0.0}))
     assert flow.mapped_so_far(kept) == "Events mapped or kept so far"
 
 

@@ -1,5 +1,6 @@
 """The answers in short: none, one and many of everything that is counted."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -178,6 +179,14 @@ def test_what_decides_most_is_said_first() -> None:
     assert "agree between two random halves" in told
     assert "how these shares changed" not in str(vectors.profile(made(course=False)))
     assert "Similar concepts" not in str(vectors.profile(made(kinship=0)))
+
+
+def test_concepts_without_types_are_not_said_to_be_chosen_by_type() -> None:
+    for chosen, told in (
+        (58, "all recorded concepts"),
+        (57, "the recorded concepts of chosen semantic types (57 of 58 concepts)"),
+    ):
+        assert vectors.concepts(replace(made(), pooling="types", chosen=chosen, vocabulary=58)) == told
 
 
 def test_an_encoder_that_decides_more_is_said_first() -> None:
