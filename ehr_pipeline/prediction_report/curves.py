@@ -76,9 +76,11 @@ class Curves:
     labels: tuple[int, ...]
     """Numbers of labels, ascending, without 'all'."""
     all: int
-    """The median number of patients that models are fitted with when all labels are used."""
+    """The median number of labels over the tasks when all are used. A patient with several index days has several labels."""
     points: Mapping[str, Mapping[int | None, Point]]
     """Points by model and number of labels (ALL: None). A model that needs no labels has one point, at NONE."""
+    left_out: int
+    """Number of scored tasks that are not averaged over, because they have too few labels for one of the numbers."""
 
     def best(self, kind: Kind, labels: int | None) -> tuple[str, Point] | None:
         """Return the best model of a kind, with its point, among those with this number of labels or in need of none; or None."""
@@ -184,7 +186,7 @@ def curves(results: TaskResults) -> Curves | None:
     tasks = tuple(task for task in scored if all(task in having[number] for number in labels))
     if not tasks:
         labels, tasks = (), tuple(scored)
-    fitted = [row["fitted_patients"] for row in results.verdicts if row["task"] in tasks]
+    fitted = [row["fitted_rows"] for row in results.verdicts if row["task"] in tasks]
     deviations = by_model(results.deviations)
     points = {
         model.name: {
@@ -194,7 +196,8 @@ def curves(results: TaskResults) -> Curves | None:
         }
         for model in MODELS
     }
-    return Curves(tasks, labels, int(np.median(fitted)), {name: found for name, found in points.items() if found})
+    kept = {name: found for name, found in points.items() if found}
+    return Curves(tasks, labels, int(np.median(fitted)), kept, len(scored) - len(tasks))
 
 
 def worth(found: Curves, labels: int | None) -> Worth | None:

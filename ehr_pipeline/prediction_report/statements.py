@@ -262,8 +262,12 @@ def curve(found: Curves) -> Statement:
         "Mean AUROC over {tasks}, by the number of labels that a model is fitted with (half of them cases, as far as there are"
         " enough). Bands, of the model and the baseline that the first sentence compares: 95 % intervals over test patients and"
         " over samples of labels. The best of either side is chosen on the test side here, so both curves are a little too"
-        " high.{untrained}",
+        " high.{left_out}{untrained}",
         tasks=counted(len(found.tasks), "task"),
+        left_out=f" Not in the curves nor in the means of the first sentences, because they have too few labels for one of these"
+        f" numbers: {counted(found.left_out, 'scored task')}."
+        if found.left_out
+        else "",
         untrained=" The models of untrained weights show what comes of the architecture and the counting alone."
         if any(BY_NAME[name].kind == "control" for name in found.points)
         else "",

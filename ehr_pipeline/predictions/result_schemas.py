@@ -19,7 +19,7 @@ DIFFERENCES = schema_of(
 """Columns of `differences.csv`: AUROC of a model minus that of the task's best baseline, on the same patients."""
 VERDICTS = schema_of(
     (TEXT, "task name verdict model baseline"),
-    (INTEGER, "patients rows cases fitted_patients fitted_cases"),
+    (INTEGER, "patients rows cases fitted_rows fitted_cases"),
     (REAL, "rule_auroc baseline_auroc model_auroc"),
     (FLAG, "index_may_know_outcome"),
 )

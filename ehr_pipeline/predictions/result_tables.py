@@ -85,7 +85,7 @@ def _verdict(definition: Definition, case: Case) -> dict[str, Any]:
         "patients": len(np.unique(rows.patient[test])),
         "rows": len(test),
         "cases": int(rows.label[test].sum()),
-        "fitted_patients": len(np.unique(rows.patient[fit])),
+        "fitted_rows": len(fit),
         "fitted_cases": int(rows.label[fit].sum()),
         "rule_auroc": None,
         "baseline_auroc": None,

@@ -47,7 +47,7 @@ def results(tasks: Sequence[str], curves: dict[str, Curve | float], width: float
         "patients": 1_234,
         "rows": 1_234,
         "cases": 123,
-        "fitted_patients": ALL,
+        "fitted_rows": ALL,
         "fitted_cases": 500,
         "rule_auroc": 0.61,
         "baseline_auroc": aurocs[baseline],

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ehr_pipeline.prediction_report import statements
 from ehr_pipeline.prediction_report.curves import ALL, NONE, Point, Z, curves, selected, usual, worth
 from ehr_pipeline.predictions.table import nothing
 from ehr_pipeline_tests.prediction_report.invented import ALL as EVERY
@@ -78,11 +79,13 @@ def test_tasks_that_lack_a_number_of_labels_are_left_out_of_all_points() -> None
     fewer = tuple(row for row in whole.results if (row["task"], row["labels"]) != ("c", 500))
     found = curves(replace(whole, results=fewer))
     assert found is not None
-    assert (found.tasks, found.labels) == (("a", "b"), (10, 100, 500))
+    assert (found.tasks, found.labels, found.left_out) == (("a", "b"), (10, 100, 500), 1)
+    assert "too few labels for one of these numbers: 1 scored task." in str(statements.curve(found))
     fewer = tuple(row for row in whole.results if row["task"] == "a" or row["labels"] != 500)
     found = curves(replace(whole, results=fewer))
     assert found is not None
-    assert (found.tasks, found.labels) == (("a", "b", "c"), (10, 100))
+    assert (found.tasks, found.labels, found.left_out) == (("a", "b", "c"), (10, 100), 0)
+    assert "Not in the curves" not in str(statements.curve(found))
 
 
 @pytest.mark.parametrize(("common", "own", "lucky"), [(0.02, 0.0, 0.01), (0.01, 0.02, 0.02), (0.0, 0.01, 0.04)])

@@ -7,9 +7,12 @@ import pytest
 from scipy import sparse
 
 from ehr_pipeline.predictions import guards, result_tables
-from ehr_pipeline.predictions.compare import Fit
+from ehr_pipeline.predictions.compare import Case, Fit
+from ehr_pipeline.predictions.features import Recorded
 from ehr_pipeline.predictions.models import BY_NAME
-from ehr_pipeline.predictions.rows import FIT, Rows
+from ehr_pipeline.predictions.rows import FIT, People, Rows
+from ehr_pipeline.predictions.settings import PredictionsSettings
+from ehr_pipeline_tests.predictions.data import definition
 
 
 def rows_of(label: np.ndarray) -> Rows:
@@ -85,3 +88,12 @@ def test_age_and_sex_alone_may_be_the_rule_of_thumb() -> None:
     chosen = [result_tables.rule_of(fits, cases) for cases in (100, 5)]
     assert [fit.model.name for fit in chosen if fit] == ["age_sex", "rule_of_thumb"]
     assert result_tables.rule_of(fits[:1], 100) is None
+
+
+def test_all_labels_are_labels_and_not_patients() -> None:
+    """They are an axis of the learning curves: a patient with four index days has four labels."""
+    rows = replace(rows_of(np.arange(40) % 4 == 0), patient=np.arange(40).astype(np.uint64) // 4)
+    nothing = sparse.csr_array((40, 1))
+    told = Recorded(nothing, nothing, nothing, np.zeros((40, 7)), np.zeros(40), np.zeros(40, np.int64))
+    case = Case(rows, told, People(np.zeros(40), {}), np.zeros(1, np.int64), {}, PredictionsSettings(), 0)
+    assert result_tables.too_few(definition(0, "Some", 10), case).verdicts[0]["fitted_rows"] == 40
