@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from ehr_pipeline.assets import identity
 from ehr_pipeline.assets.asset import Asset, Rate, Sources
-from ehr_pipeline.checks import data, drift, lists, lost_rows, rows, train_test_sides, withdrawn_patients
+from ehr_pipeline.checks import data, drift, letter_case, lists, lost_rows, rows, train_test_sides, withdrawn_patients
 from ehr_pipeline.checks.model import Check
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.events import picture as coverage_picture
@@ -108,7 +108,7 @@ DATA = (
         description="Events with patient, date and UMLS concept. Each code was mapped, kept as a concept of its own,"
         " or counted as lost.",
         reads=(EXTRACT_CATALOG,),
-        version="7",
+        version="8",
         section="events",
         checks=(
             rows.rows_conserved,
@@ -121,6 +121,7 @@ DATA = (
             ),
             data.mapping_coverage,
             lists.cohort_recorded,
+            letter_case.one_spelling_of_codes,
             data.snomed_recognised,
             *(
                 drift.beside_the_one_before(kind, measure)

@@ -19,6 +19,7 @@ from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tasks import study_rules
 from ehr_pipeline.terminology import code_lists
+from ehr_pipeline.terminology.spelling import one_spelling, spelled
 
 LARGEST = 1 << 28
 """The command `check` reads the files that map codes only if they have at most this many bytes together, which takes seconds."""
@@ -129,7 +130,8 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
     lists = cohort(study)
     rows = {where: code_lists.read(Path(path), where) for where, path in lists.items()}
     concepts = {
-        where: {row.cui for row in each} - {""} | set(mapping.filter(_is_of([row.code for row in each]))["concept"])
+        where: {spelled(row.cui) for row in each} - {""}
+        | set(mapping.filter(_is_of([row.code for row in each]))["concept"])
         for where, each in rows.items()
     }
     recorded = mapping["concept"]
@@ -147,7 +149,7 @@ def _patients(mapping: pl.DataFrame) -> int | None:
 
 
 def _is_of(codes: list[str]) -> pl.Expr:
-    return pl.col("code").is_in(codes) | pl.col("snomed").is_in(codes)
+    return one_spelling(pl.col("code")).is_in([spelled(code) for code in codes]) | pl.col("snomed").is_in(codes)
 
 
 @check(blocking=False, applies=lambda study: bool(cohort(study)))

@@ -19,6 +19,7 @@ import polars as pl
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.events.translate import READ_BYTES, place, read_dictionary, tied, to_snomed
 from ehr_pipeline.terminology import code_lists, rf2, rrf
+from ehr_pipeline.terminology.spelling import one_spelling, spelled
 
 STEP_OF_SUPPRESS = {"N": "current", "O": "obsolete", "E": "suppressed_by_editor", "Y": "suppressed_by_default"}
 LADDER = (
@@ -119,21 +120,21 @@ def _overridden(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
     listed = code_lists.read_overrides(Path(settings.overrides))
     own = pl.DataFrame(
         {
-            "code": [row.code for row in listed],
-            "own": [row.cui for row in listed],
+            "spelled": [spelled(row.code) for row in listed],
+            "own": [spelled(row.cui) for row in listed],
             "own_name": [row.name for row in listed],
         }
     )
-    table = table.join(
-        own.unique("code", keep="first", maintain_order=True), on="code", how="left", maintain_order="left"
-    )
+    own = own.unique("spelled", keep="first", maintain_order=True)
+    table = table.with_columns(spelled=one_spelling(pl.col("code")))
+    table = table.join(own, on="spelled", how="left", maintain_order="left")
     won = pl.col("own").is_not_null()
     return table.with_columns(
         concept=pl.when(won).then("own").otherwise("concept"),
         name=pl.when(won).then("own_name").otherwise("name"),
         step=pl.when(won).then(pl.lit("override")).otherwise("step"),
         runners_up=pl.when(won).then(pl.lit("")).otherwise("runners_up"),
-    ).drop("own", "own_name")
+    ).drop("own", "own_name", "spelled")
 
 
 def _descriptions(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame | None:

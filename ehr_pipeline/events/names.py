@@ -10,6 +10,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import files
 from ehr_pipeline.records.sources.meds import Meds, event_code
 from ehr_pipeline.terminology.reading import beside, named, reading, why
+from ehr_pipeline.terminology.spelling import one_spelling
 
 SETTING = "events.names"
 CODE, NAMES = "code", ("description", "name", "term", "label")
@@ -25,13 +26,14 @@ def look_up(table: pl.DataFrame, paths: Sequence[str]) -> pl.Series:
     a file that cannot be used.
     """
     known = pl.concat([_read(Path(path)) for path in paths])
-    own = pl.concat([known, known.with_columns(code=event_code(Meds()))])  # as MEDS writes codes, and as they are kept
-    own = own.unique("code", keep="first", maintain_order=True)
-    parts = table.select(
-        system=pl.col("code").str.extract(r"^([^:]+):"), alone=pl.col("code").str.extract(r"^[^:]+:(.+)$")
-    )
-    keys = [table["code"], *([parts["alone"]] if parts["system"].drop_nulls().n_unique() == 1 else []), table["snomed"]]
-    found = [key.to_frame("code").join(own, on="code", how="left", maintain_order="left")["name"] for key in keys]
+    systems = table["code"].str.extract(r"^([^:]+):").drop_nulls().unique()
+    parts = [known, known.with_columns(code=event_code(Meds()))]  # as MEDS writes codes, and as they are kept
+    parts += [known.with_columns(code=systems[0] + ":" + pl.col("code"))] if len(systems) == 1 else []
+    own = pl.concat(parts).with_columns(one_spelling(pl.col("code"))).unique("code", keep="first", maintain_order=True)
+    found = [
+        key.to_frame("code").join(own, on="code", how="left", maintain_order="left")["name"]
+        for key in (table["code"], table["snomed"])
+    ]
     return pl.select(pl.coalesce(found)).to_series()
 
 

@@ -22,6 +22,7 @@ from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.terminology.code_lists import ListedConcept
+from ehr_pipeline.terminology.spelling import spelled
 from ehr_pipeline.typed_settings import identity
 
 
@@ -68,7 +69,7 @@ class Resolved:
     @property
     def concepts(self) -> frozenset[str]:
         """Return the concepts that the row stands for: its CUI, and the concept of its code."""
-        return frozenset({self.row.cui, self.mapped} - {""})
+        return frozenset({spelled(self.row.cui), self.mapped} - {""})
 
 
 Rows = tuple[Resolved, ...]
@@ -105,8 +106,8 @@ def problems(rows: Iterable[ListedConcept], settings: EventsSettings, systems: S
     """
     rows = [row for row in rows if row.code and not row.cui]
     overrides = code_lists.read_overrides(Path(settings.overrides)) if settings.overrides else []
-    overridden = {row.code for row in overrides}
-    rows = [row for row in rows if row.code not in overridden]
+    overridden = {spelled(row.code) for row in overrides}
+    rows = [row for row in rows if spelled(row.code) not in overridden]
     found = []
     if not settings.migrations and (read := [row for row in rows if code_lists.is_read(row.code)]):
         own = next((name for name in systems if name != "snomed"), "")

@@ -12,6 +12,7 @@ from ehr_pipeline.records.layouts import DelimitedText
 from ehr_pipeline.tables.drop_reasons import in_words
 from ehr_pipeline.terminology import omop, reading, snomed
 from ehr_pipeline.terminology.reading import named
+from ehr_pipeline.terminology.spelling import one_spelling
 from ehr_pipeline.work.progress import Progress
 
 BLOCK_BYTES = 16 << 20
@@ -32,7 +33,7 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
     Columns:
 
-    - code: as recorded;
+    - code: as recorded; codes of ICD-10 are translated in upper case, whatever their case in the records;
     - snomed: the recorded SNOMED code, or the translation of another code; empty if there is none;
     - system: that of a code whose system has no table, or whose vocabulary, according to OMOP, is not SNOMED; otherwise null;
     - token: the name of the code as a concept of its own, if it was not translated to SNOMED;
@@ -40,7 +41,14 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     - also: runners-up, which are other meanings that a table gives;
     - kind, namespace: what kind of code `snomed` is (`snomed.classify`).
     """
-    table = pl.DataFrame({"code": codes.cast(pl.String).sort()})
+    recorded = pl.DataFrame({"code": codes.cast(pl.String).sort()}).with_columns(spelled=one_spelling(pl.col("code")))
+    table = _translated(recorded["spelled"].unique().sort(), settings)
+    return recorded.join(table, left_on="spelled", right_on="code", how="left", maintain_order="left").drop("spelled")
+
+
+def _translated(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
+    """Translate sorted codes, each of which is in one spelling: see `to_snomed`."""
+    table = codes.to_frame("code")
     system = table["code"].str.extract(r"^([^:]+):")
     nothing = pl.lit(None, pl.String)
     own = system.is_not_null() & ~system.is_in([*settings.dictionaries, omop.CODE_SYSTEM])
@@ -53,11 +61,12 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     )
     for name in settings.dictionaries:
         translations = _chain(name, settings).select(
-            pl.format("{}:{}", pl.lit(name), "code").alias("code"),
+            one_spelling(pl.format("{}:{}", pl.lit(name), "code")).alias("code"),
             found="snomed",
             called="name",
             ties=tied(pl.col("others")),
         )
+        translations = translations.unique("code", keep="first", maintain_order=True)
         table = table.join(translations, on="code", how="left", maintain_order="left")
         table = table.with_columns(
             snomed=pl.coalesce("found", "snomed"),
@@ -103,7 +112,7 @@ def names(settings: EventsSettings) -> pl.DataFrame:
     parts = [pl.DataFrame(schema={"code": pl.String, "name": pl.String})]
     for system, dictionary in settings.dictionaries.items():
         if dictionary.name_column:
-            own = pl.format("{}:{}", pl.lit(system), "code")
+            own = one_spelling(pl.format("{}:{}", pl.lit(system), "code"))
             code = pl.coalesce(pl.col("snomed").replace("", None), own)
             parts.append(_chain(system, settings).drop_nulls("name").select(code=code, name="name"))
     return pl.concat(parts)

@@ -358,3 +358,38 @@ def test_a_dictionary_names_the_codes_that_nothing_else_names(tmp_path: Path) ->
     ]
     problems = list(EventsSettings(migrations={"v2": table}).problems())
     assert problems == ["migrations.v2: name_column is for tables of [events.dictionaries]."]
+
+
+def test_codes_of_icd_10_are_one_concept_in_upper_and_lower_case(tmp_path: Path) -> None:
+    """Not so in Read codes and other systems, where 'a' and 'A' may differ in meaning."""
+    codes = [
+        "icd10:C99.1",
+        "icd10:c99.1",
+        "ICD10CM:s72.001a//left",
+        "icd11:1a00",
+        "icd11:1A00",
+        "read:xE0aa",
+        "read:XE0aa",
+    ]
+    found = mapped(codes, (PSORIASIS, "C2", "N"), unmapped="keep")
+    assert {code: concept for code, (concept, _) in found.items()} == dict(zip(codes, codes, strict=True)) | {
+        "icd10:c99.1": "icd10:C99.1",
+        "ICD10CM:s72.001a//left": "ICD10CM:S72.001A//left",
+    }
+    (tmp_path / "names.csv").write_text("code,name\nc99.1,Tumour\n")
+    (tmp_path / "own.csv").write_text("code,cui,name,source\nicd10:e11,C0011860,Diabetes,us\n")
+    path = tmp_path / "dictionary.txt"
+    path.write_text(f"ICD\tSCT\nj45\t{ASTHMA}\nJ45\t{ASTHMA}\nL40\t{PSORIASIS}\n")
+    dictionary = CodeDictionary(file=str(path), code_column="ICD", snomed_column="SCT")
+    settings = EventsSettings(
+        mrconso="",
+        unmapped="keep",
+        names=(str(tmp_path / "names.csv"),),
+        overrides=str(tmp_path / "own.csv"),
+        dictionaries={"icd10": dictionary},
+    )
+    codes = [f"icd10:{code}" for code in ("C99.1", "E11", "J45", "L40", "c99.1", "e11", "j45", "l40")]
+    table = map_codes(pl.Series(codes), atoms((ASTHMA, "C1", "N"), (PSORIASIS, "C2", "N")), settings)
+    assert table["code"].to_list() == codes
+    assert table["concept"].to_list() == 2 * ["icd10:C99.1", "C0011860", "C1", "C2"]
+    assert table["name"].to_list() == 2 * ["Tumour", "Diabetes", "C1", "C2"]

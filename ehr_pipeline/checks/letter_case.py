@@ -1,0 +1,83 @@
+"""Check whether codes differ only in upper and lower case, so that one meaning silently became two concepts."""
+
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.checks import lists
+from ehr_pipeline.checks.model import Result, check
+from ehr_pipeline.disclosure.figures import count_text
+from ehr_pipeline.disclosure.kinds import Events, Figure, Things
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.events.table import Mapping
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.terminology import code_lists
+
+READ = "(?i)read|ctv|rcd"
+"""Systems with such a name hold Read codes: codes that differ in case differ in meaning."""
+
+
+@check(blocking=False)
+def one_spelling_of_codes(artifact: Artifact, store: Store, study: Study) -> Result:
+    """No two codes of a system differ only in upper and lower case, unless they are one concept, or Read codes."""
+    below = study.reports.suppress_below
+    spellings = _spellings(Mapping.read(artifact.path, "code", "concept", "events", "patients").table)
+    if spellings.is_empty():
+        return True, "no codes that are different concepts differ only in upper and lower case", {}
+    # The most frequent spelling of each code is taken for the usual one.
+    by_code = spellings.group_by("system", "plain").agg(others=pl.col("events").sum() - pl.col("events").max())
+    # In a MEDS extract the name of a system is read from the data, so it is shown only if many patients have it.
+    common = (
+        spellings.group_by("system").agg(pl.col("patients").max()).filter(pl.col("patients") >= 2 * below)["system"]
+    )
+    named = pl.when(pl.col("system").is_in(common.implode())).then("system").otherwise(pl.lit(""))
+    by_system = (
+        by_code.group_by(named).agg(pl.len(), pl.col("others").sum()).sort("others", "system", descending=[True, False])
+    )
+    told = ", ".join(
+        f"{codes:,} of {f'the system {system!r}' if system else 'rare systems'}"
+        f" ({count_text(others, below)} events in less frequent spellings)"
+        for system, codes, others in by_system.iter_rows()
+    )
+    halves = ", ".join(
+        f"{where} ({codes:,} code{'s' if codes > 1 else ''})" for where, codes in _met_by_half(spellings, study).items()
+    )
+    message = (
+        f"codes are recorded in spellings that differ only in upper and lower case, and each spelling is another concept: {told}."
+        " If case has no meaning in this system, have its codes exported in one spelling, or give all spellings one concept in"
+        " events.overrides"
+    )
+    if halves:
+        message += f". Lists that name only one spelling, so that the other finds nobody: {halves}"
+    figures: dict[str, Figure] = {
+        "codes_in_two_spellings": Things(by_code.height),
+        "events_in_rarer_spelling": Events(int(by_code["others"].sum())),
+    }
+    return False, message, figures
+
+
+def _spellings(mapping: pl.DataFrame) -> pl.DataFrame:
+    """Return the codes that another code equals but for case, if the two are not one concept. Columns: those of `mapping`, `plain`
+    (the code in lower case) and `system`. Codes of SNOMED and Read codes are left out."""
+    found = mapping.with_columns(
+        plain=pl.col("code").str.to_lowercase(),
+        system=pl.col("code").str.extract(r"^([^:]+):"),
+        concept=pl.col("concept").fill_null(""),  # a spelling that no table has is lost
+    ).filter(pl.col("system").is_not_null(), ~pl.col("system").str.contains(READ), pl.col("events") > 0)
+    return found.filter(pl.col("concept").n_unique().over("system", "plain") > 1)
+
+
+def _met_by_half(spellings: pl.DataFrame, study: Study) -> dict[str, int]:
+    """Return how many codes each concept list names in only some of their spellings, by setting; without lists that name none."""
+    found = {}
+    for where, path in lists.named(study).items():
+        try:
+            rows = code_lists.read(Path(path), where)
+        except InputError:
+            continue  # reported where the list is used
+        listed = pl.Series(sorted({row.code for row in rows} | {row.cui for row in rows} - {""}), dtype=pl.String)
+        is_listed = pl.col("code").is_in(listed.implode()) | pl.col("concept").is_in(listed.implode())
+        met = spellings.group_by("system", "plain").agg(some=is_listed.any(), all=is_listed.all())
+        found[where] = met.filter(pl.col("some"), ~pl.col("all")).height
+    return {where: number for where, number in found.items() if number}
