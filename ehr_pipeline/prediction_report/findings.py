@@ -72,6 +72,13 @@ class Findings:
         chosen = {row["model"] for row in self.results.verdicts}
         return dict(Counter(row["model"] for row in self.results.differences if row["model"] in chosen))
 
+    @property
+    def weighted(self) -> list[str]:
+        """Names of the tasks in which weights make up for patients who left within the window."""
+        return [
+            self.named[each.slug] for each in self.definitions if each.slug in self.named and each.rule.get("censor")
+        ]
+
     @cached_property
     def leavers(self) -> list[tuple[str, str]]:
         """The tasks that leave out many patients who left within the window, without weighting others in their place: name, and

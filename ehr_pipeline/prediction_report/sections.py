@@ -85,7 +85,7 @@ def _at_chance(findings: Findings, row: Row) -> bool:
 def tasks(findings: Findings) -> dict[str, Any]:
     """Return the table of tasks."""
     return {
-        "lead": say.table(findings.tests, findings.unchosen),
+        "lead": say.table(findings.tests, findings.unchosen, findings.weighted),
         "rows": [_task(findings, row) for row in findings.results.verdicts],
     }
 

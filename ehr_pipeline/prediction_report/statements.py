@@ -237,21 +237,28 @@ def verdict_of(verdict: str, compared: str, *, at_chance: bool = False) -> Marku
     return markup('<span class="{kind}">{words}</span>', kind=kind, words=words)
 
 
-def table(tests: Mapping[str, int], unchosen: Sequence[str]) -> Statement:
+def table(tests: Mapping[str, int], unchosen: Sequence[str], weighted: Sequence[str]) -> Statement:
     """Say how to read the table of tasks. `tests`: for each chosen model, in how many tasks it was compared with the best
-    baseline. `unchosen`: tasks with too few cases to choose by."""
+    baseline. `unchosen`: tasks with too few cases to choose by. `weighted`: tasks in which weights make up for leavers."""
     tests_by_model = listed(f"{title(model)}: {counted(number, 'task')}" for model, number in tests.items())
     return say(
-        "On patients of the test side, whom neither the encoder nor any model has seen. A patient can have several predictions, on"
-        " different days; cases and shares are those of predictions. Model and baseline of a task are chosen on the validation"
-        " side{unchosen}. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and “worse”: the"
-        " false discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests}; for “better”,"
-        " the AUROC is also above that of every other baseline. Everything else is “level”. “Does not need the model”"
-        " is about the rule of thumb, whatever the difference is. Rule of thumb: the baseline of this name, or age and sex alone,"
-        " whichever is better on the validation side. “At chance”: the interval of the AUROC does not lie above 0.5.",
+        "On patients of the test side, whom neither the encoder nor any model has seen. A patient can have several predictions,"
+        " on different days; cases and shares are those of predictions{weights}. Model and baseline of a task are chosen on the"
+        " validation side{unchosen}. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and"
+        " “worse”: the false discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests};"
+        " for “better”, the AUROC is also above that of every other baseline. Everything else is “level”. “Does not need the"
+        " model” is about the rule of thumb, whatever the difference is. Rule of thumb: the baseline of this name, or age and sex"
+        " alone, whichever is better on the validation side. “At chance”: the interval of the AUROC does not lie above 0.5.",
         tests=markup(" ({tests_by_model})", tests_by_model=tests_by_model) if tests else "",
         unchosen=markup(", or, with under 20 cases there, by a fixed order ({tasks})", tasks=listed(unchosen))
         if unchosen
+        else "",
+        weights=markup(
+            ". They are without weights; AUROC and average precision are weighted where weights make up for patients who left"
+            " ({tasks}), so the share is then not the average precision that chance gives",
+            tasks=listed(weighted),
+        )
+        if weighted
         else "",
     )
 

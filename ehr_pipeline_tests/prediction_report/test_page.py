@@ -311,6 +311,8 @@ def test_a_choice_by_the_future_is_a_warning_with_its_share(tmp_path: Path) -> N
         many, definitions=tuple(replace(each, rule=each.rule | {"censor": True}) for each in many.definitions)
     )
     assert weighted.leavers == [], "weights make up for them"
+    assert "those of predictions. They are without weights; AUROC and average" in page.render(weighted)
+    assert "They are without weights" not in html
 
 
 def test_bins_are_joined_until_each_has_enough_cases_and_others() -> None:
