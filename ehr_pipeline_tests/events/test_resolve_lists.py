@@ -226,3 +226,14 @@ def test_events_of_a_list_are_counted_whichever_code_was_recorded(
     mapped = pipeline.make(EXTRACT, until="mapped_events")["mapped_events"]
     assert lists.events_of(mapped, pipeline.study) == {"Pemphigoid": Events(100, people=20)}
     lists.refuse_empty_cohort(mapped, pipeline.study)
+
+
+def test_a_list_of_icd_10_codes_finds_them_in_either_case(tmp_path: Path) -> None:
+    upper, lower = (concept_list(tmp_path / code, f"icd10:{code}") for code in ("C99.1", "c99.1"))
+    named = tmp_path / "named"
+    named.write_text("code,cui,name,source\n,icd10:c99.1,x,x\n")
+    lists = {"upper": Path(upper), "lower": Path(lower), "named": named}
+    rows = resolve_lists.resolve(lists, EventsSettings(unmapped="keep"))
+    assert {where: resolve_lists.concepts(found) for where, found in rows.items()} == dict.fromkeys(
+        lists, frozenset({"icd10:C99.1"})
+    )
