@@ -85,7 +85,8 @@ groups share the same people and diagnoses. So cohorts with the same number in d
 intervals for "all of them" are narrower than they should be.
 
 Statements about predictions are measured by `benchmarks/verdicts.py`, on simulated studies of one task (*task-…*) or a few
-(*tasks-…*). The true risk of each patient is known. The score of a model is this risk with added noise, which is larger for models
+(*tasks-…*). In *…-related*, the tasks of a study share four fifths of the variance of risks and of noise. The true risk of each
+patient is known. The score of a model is this risk with added noise, which is larger for models
 with fewer labels. So the true AUROC of each model is known too. Everything else is the code of the prediction report, from the
 choice of the best models on the validation side to the sentences. The test side of a task has 600 or 2,400 patients, of whom one
 in seven has the outcome, and there are 300 bootstrap draws. Each cell gives the number of studies, or of tasks.
