@@ -14,7 +14,6 @@ from ehr_pipeline.defs.links import link_about
 from ehr_pipeline.defs.metadata import published, published_together
 from ehr_pipeline.disclosure.governance import GovernanceSettings, label
 from ehr_pipeline.engines.base import Engine
-from ehr_pipeline.runs.beside import LATER
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS, room_of
@@ -51,8 +50,6 @@ def _definition(asset: Asset, study: Study) -> dg.AssetsDefinition:
         group_name=asset.group,
         kinds=set(asset.kinds),
         owners=list(study.operation.owners),
-        # Made last, because a second process may be making them (`launcher.branches`).
-        op_tags={"dagster/priority": "-1"} if name in LATER else None,
         partitions_def=EXTRACTS if read else None,
         backfill_policy=dg.BackfillPolicy.single_run() if read else None,
         pool="reading" if read else "training" if asset.heavy else None,

@@ -14,7 +14,6 @@ from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.defs import liveness
 from ehr_pipeline.defs import overrides as launchpad
 from ehr_pipeline.errors import SettingsError, UserError
-from ehr_pipeline.runs.beside import TwoBranches
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
@@ -49,13 +48,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
                     )
                 instance.add_run_tags(run.run_id, {TAG: loaded} | ({OVERRIDDEN: "true"} if overrides else {}))
             chosen = overridden(study, overrides) if overrides else study
-            versions = {name: asset.code_version(chosen) for name, asset in ASSETS.items()}
-            if chosen.launcher.branches > 1 and run is not None and instance is not None:
-                two = TwoBranches(chosen, versions, overrides, _wanted(instance, run))
-                stack.callback(two.close)
-                yield two
-            else:
-                yield Pipeline(chosen, versions, overrides)
+            yield Pipeline(chosen, {name: asset.code_version(chosen) for name, asset in ASSETS.items()}, overrides)
 
     return pipeline
 
@@ -72,14 +65,6 @@ def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
             ],
         )
     return settings.with_overrides(study, overrides)
-
-
-def _wanted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[str]:
-    """The assets that a run is to make."""
-    if run.step_keys_to_execute:
-        return set(run.step_keys_to_execute)
-    chosen = {key.to_user_string() for key in run.asset_selection or ()}
-    return chosen or set(instance.get_job_snapshot(str(run.job_snapshot_id)).node_names)
 
 
 def _asked_with(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:

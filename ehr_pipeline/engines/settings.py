@@ -165,13 +165,6 @@ class LauncherSettings:
         ge=1,
     )
     threads: int = option("CPU threads of each process; 0 shares the cores out evenly.", 0, role="tuning", ge=0)
-    branches: Literal[1, 2] = option(
-        "Number of processes that a run's own work takes. 2: once there is an encoder, a second process makes relations of"
-        " concepts, forecasts and predictions while the run makes the clusters. They take turns at heavy jobs. It saves time where"
-        " there are two cores, and needs the memory of both.",
-        1,
-        role="tuning",
-    )
     require_gpu: bool = option(
         "Whether it is an error if a process of a job has no GPU; if not, the process runs on the CPU. It is always an error if"
         " GPUs are requested: by `job_gpus` (Ray, Kubernetes), or by `--gres=gpu` or `--gpus` in `job_options` (Slurm).",

@@ -19,7 +19,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "learning_rate": 0.01,
     },
     "clusters": {"n": 8, "permutations": 40},
-    "launcher": {"backend": "inline", "branches": 1},
+    "launcher": {"backend": "inline"},
 }
 
 
