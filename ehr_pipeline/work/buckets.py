@@ -5,11 +5,13 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -76,7 +78,9 @@ def map_buckets(function: Callable[[Job], Result], jobs: Sequence[Job], workers:
         return results
     try:
         with _pool(workers) as pool:
-            for result in pool.map(function, jobs):
+            with _uninterrupted():
+                found = pool.map(function, jobs)
+            for result in found:
                 results.append(result)
                 progress.advance(1)
     except BrokenProcessPool:
@@ -94,6 +98,17 @@ def _pool(workers: int) -> Executor:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C off. A pool starts its processes while jobs are given to it; interrupted in the middle, it would wait for ever for
+    a process that it has half started."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:
