@@ -294,6 +294,7 @@ class Cohort:
             ids = pl.Series("patient_id", patient_ids(block.numbers)).cast(pl.String)
             rows = pl.DataFrame({"patient_id": ids.gather(events.person), "date": pl.Series(events.day).cast(pl.Date)})
             rows = rows.with_columns(self.learned.concept_of_row.gather(events.code).alias("concept")).drop_nulls()
+            rows = rows.sort("patient_id", "date")  # as the stage writes them: later ones sort within visits alone
             table = rows.with_columns(pl.col("patient_id", "concept").cast(pl.Categorical)).to_arrow()
             schemas.write(out / f"events/{number:05d}.arrow", table.cast(schemas.MAPPED_EVENTS))
             schemas.write(out / f"patients/{number:05d}.arrow", _people(block, ids, mine))
