@@ -165,7 +165,7 @@ def losses(pipeline: Pipeline, model: PackedEncoder) -> NDArray[np.float64]:
     sequences = Sequences.open(dataset, *shape, split=split, side="test")
     objective = objective_of(settings, vocabulary, 0)
     found = []
-    for part in evaluate.asked(objective, sequences, settings.context, 0):
+    for part in evaluate.evaluation_parts(objective, sequences, settings.context, 0):
         sums = evaluate.evaluate(model, objective, iter([part]), torch.device("cpu"), "float32")
         found.append(sums[[0, 3]].sum(axis=1))
     return np.array(found)

@@ -37,7 +37,7 @@ from ehr_pipeline.clusters import cluster_stability, clustering, marker_concepts
 from ehr_pipeline.clusters.build import Patients
 from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
-from ehr_pipeline.clusters.patients_alike import Alike
+from ehr_pipeline.clusters.patients_alike import Matching
 from ehr_pipeline.clusters.planted import read_groups
 from ehr_pipeline.clusters.spectral import Spectrum
 from ehr_pipeline.embeddings.vectors import HALVES
@@ -216,7 +216,7 @@ def with_true_groups(cohort: Cohort, ids: pa.Array, groups: dict[str, str]) -> s
     roots = [root_shares(half.counts[both]) for half in halves]
     tested = marker_concepts.test(
         Halves((labels[both], labels[both]), (roots[0], roots[1])),
-        Alike.of(people.described()).among(both).blockings(),
+        Matching.of(people.described()).among(both).blockings(),
         people.visits(),
         labels,
         np.arange(len(names)),

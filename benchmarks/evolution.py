@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 from world_groups import joined, shard_of
 
-from ehr_pipeline.clusters.assign import nearest_others, vote
+from ehr_pipeline.clusters.assign import nearest_clustered, vote
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.concepts.substitutes import Substitutes
@@ -105,7 +105,7 @@ class Divided:
 
     def assign(self, rows: Integers, vectors: NDArray[np.float32]) -> Integers:
         """Clusters of vectors that belong to patients `rows` of the windows."""
-        found = nearest_others(vectors, self.unit, self.who[rows], NEIGHBOURS)
+        found = nearest_clustered(vectors, self.unit, self.who[rows], NEIGHBOURS)
         return vote(found, self.whole, CLUSTERS)[0]
 
     @property

@@ -258,7 +258,7 @@ def rest(bench: Bench) -> list[str]:
     sequences = token_data.opened(bench.data, settings, "validation")
     at_once = evaluate.AT_ONCE[device.type]
     began = time.perf_counter()
-    parts = evaluate.asked(bench.objective, sequences, settings.context, 0, at_once)
+    parts = evaluate.evaluation_parts(bench.objective, sequences, settings.context, 0, at_once)
     evaluate.evaluate(model, bench.objective, parts, device, bench.cell["precision"])
     took = 1e6 * (time.perf_counter() - began) / sequences.token_count
     return ["an evaluation, for each million tokens", f"{took:.2f}"]

@@ -11,7 +11,7 @@ from cohorts import SEED, Cohort
 from ehr_pipeline.clusters import build as clusters
 from ehr_pipeline.clusters import trait_correlations
 from ehr_pipeline.clusters.evidence import WEAK_BELOW, Half
-from ehr_pipeline.concepts.recorded_together import held_out, together
+from ehr_pipeline.concepts.recorded_together import held_out, joint_visits
 from ehr_pipeline.concepts.table import SCOPES, read_neighbours
 from ehr_pipeline.embeddings.vectors import HALVES
 from ehr_pipeline.reports.bias_audit import effect
@@ -61,7 +61,7 @@ def near(cohort: Cohort) -> dict[str, int]:
     steps = np.random.default_rng([SEED, cohort.number]).integers(1, size, len(concepts))  # never the concept itself
     random = FIRST_CONCEPT + (concepts - FIRST_CONCEPT + steps) % size
     told = {
-        name: together(visits, concepts, others, SEED)
+        name: joint_visits(visits, concepts, others, SEED)
         for name, others in (("neighbours told", neighbours), ("random neighbours told", random))
     }
     return {name: int(one.p < MAX_P and one.low > 1) for name, one in told.items() if one is not None}
@@ -80,8 +80,8 @@ def traits_again(cohort: Cohort, known: dict[str, Any]) -> dict[str, Any]:
     """What is known of a cohort with only the test of traits, which the verdict needs, made again."""
     study = cohort.learned.pipeline.study
     permutations, seed = study.clusters.permutations, study.study.seed
-    found = trait_correlations.together(compared(cohort), permutations=permutations, seed=seed)
-    told = known | {"together": found.found, "p of traits": found.p}
+    found = trait_correlations.correlation_test(compared(cohort), permutations=permutations, seed=seed)
+    told = known | {"together": found.is_significant, "p of traits": found.p}
     if known.get("persistent"):
-        told["verdict"] = ("weak" if known["excess"] < WEAK_BELOW else "clear") if found.found else "differ"
+        told["verdict"] = ("weak" if known["excess"] < WEAK_BELOW else "clear") if found.is_significant else "differ"
     return told

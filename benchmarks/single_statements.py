@@ -26,7 +26,7 @@ from world_groups import shard_of
 
 from ehr_pipeline.clusters import baseline, marker_concepts
 from ehr_pipeline.clusters.half_test import Halves, root_shares
-from ehr_pipeline.clusters.patients_alike import Alike
+from ehr_pipeline.clusters.patients_alike import Matching
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.reports import cards
 from ehr_pipeline.reports.cards import ConceptRow
@@ -79,7 +79,7 @@ def titles(
     visits = np.maximum(np.diff(shard.patient_start), 1)
     owner = np.repeat(np.arange(len(labels)), np.diff(shard.patient_start))
     ages = np.bincount(owner, shard.visit_day, len(labels)) / visits - shard.birth_day
-    alike = Alike(((disease, sex), (disease, practice)), (ages, np.diff(whole.indptr)))
+    alike = Matching(((disease, sex), (disease, practice)), (ages, np.diff(whole.indptr)))
     roots = [root_shares(part[both]) for part in parts]
     halves = Halves((labels[both], labels[both]), (roots[0], roots[1]))
     marks = marker_concepts.test(halves, alike.among(both).blockings(), whole, labels, np.arange(labels.max() + 1))

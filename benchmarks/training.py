@@ -116,7 +116,7 @@ def score(folder: Path, paths: dict[str, Path]) -> float:
     model = PackedEncoder(weights).eval()
     held_out = token_data.opened(paths, settings, "validation")
     objective = token_data.masked(settings, VOCABULARY)
-    asked = evaluate.asked(objective, held_out, settings.context, seed=0)
+    asked = evaluate.evaluation_parts(objective, held_out, settings.context, seed=0)
     return objective.scores(evaluate.evaluate(model, objective, asked, CPU, settings.precision))["loss"]
 
 

@@ -222,7 +222,7 @@ def measure(cohort: Cohort) -> dict[str, float]:
     """p of each test."""
     study, records = cohort.learned.pipeline.study, compared(cohort)
     seed, permutations = study.study.seed, study.clusters.permutations
-    own = page.together(records, permutations=permutations, seed=seed).p
+    own = page.correlation_test(records, permutations=permutations, seed=seed).p
     people = Patients.of(records, planted_groups(cohort))
     rng = np.random.default_rng([seed, cohort.number])
     return {"page": own or 1.0, **weighted_and_oracle(people, rng), "conditional": conditional(people, rng)}

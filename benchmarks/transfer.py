@@ -85,7 +85,7 @@ def loss_of(model: PackedEncoder, site: Site) -> float:
     shape = (chosen.context, chosen.age_unit, chosen.max_positions)
     split = store.current(DATA_SPLIT).file("split")
     validation = Sequences.open(store.current(PATIENT_DATASET).file("patients"), *shape, split=split, side="validation")
-    parts = evaluate.asked(objective, validation, chosen.context, study.study.seed, 1)
+    parts = evaluate.evaluation_parts(objective, validation, chosen.context, study.study.seed, 1)
     sums = evaluate.evaluate(model, objective, parts, torch.device("cpu"), "float32")
     return float(objective.scores(sums)["loss"])
 

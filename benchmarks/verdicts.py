@@ -300,7 +300,7 @@ def _true_equals(kind: Kind, found: Curves, auroc: float) -> float:
 
 
 def _of_head(kind: Kind, found: Curves) -> dict[str, Any]:
-    worth = curves.worth(found, curves.usual(found))
+    worth = curves.labels_saved(found, curves.usual(found))
     assert worth is not None
     told: dict[str, Any] = {
         "head better": int(worth.verdict == "better"),

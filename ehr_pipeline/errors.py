@@ -11,14 +11,14 @@ DIRECTIONS = f"{OVERRIDES}\u061c\u200e\u200f"
 SURROGATES = "\ud800-\udfff"
 """Lone surrogates, by which Python represents bytes of a file name that are not UTF-8."""
 # Characters that can rewrite a terminal, forge a log line, or cannot be encoded at all.
-_UNSEEN = re.compile(f"[{CONTROLS}{OVERRIDES}{SURROGATES}]")
+_INVISIBLE = re.compile(f"[{CONTROLS}{OVERRIDES}{SURROGATES}]")
 _UNPRINTED = re.compile(f"[{CONTROLS}{DIRECTIONS}{SURROGATES}]")
 _DIRECTIONS = re.compile(f"[{DIRECTIONS}]")
 
 
-def unseen(text: str) -> str:
+def invisible_character(text: str) -> str:
     """Return the first invisible character of a text, such as a newline, written as an escape; '' if there is none."""
-    found = _UNSEEN.search(text)
+    found = _INVISIBLE.search(text)
     return _spelled(found) if found else ""
 
 

@@ -100,7 +100,7 @@ def read(pipeline: Pipeline, released: Path | None = None, log: str = "") -> Att
         rows.append(Row(asset, "", "made", counts.get("rows_in"), counts.get("kept"), lost, 1.0, "", counts=counts))
     for row in rows:
         dropped = tuple(name for name in known if name.startswith(f"{row.asset}/dropped/"))
-        for name, value in summary._shown(row, guard).items():
+        for name, value in summary._suppressed(row, guard).items():
             of = {"read": (f"{row.asset}/rows_in",), "kept": (f"{row.asset}/kept",), "rejected": dropped}[name]
             if value is not None and of and all(each in known for each in of):
                 attack.shown.append(

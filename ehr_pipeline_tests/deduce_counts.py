@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from ehr_pipeline.disclosure.kinds import Score, Share, Things, figures
+from ehr_pipeline.disclosure.kinds import Plain, Score, Share, figures
 from ehr_pipeline.store.count_kinds import declared
 from ehr_pipeline.tables.asset_names import STAGES as ASSETS
 
@@ -209,7 +209,7 @@ def _numbers(found: Any, place: str) -> Iterator[tuple[str, int]]:
         if isinstance(counts, dict):
             for name, value in counts.items():
                 yield from walk(value, kind.get(name) if isinstance(kind, dict) else None, f"{path}/{name}")
-        elif isinstance(counts, int) and not isinstance(counts, bool) and not isinstance(kind, Things | Score | Share):
+        elif isinstance(counts, int) and not isinstance(counts, bool) and not isinstance(kind, Plain | Score | Share):
             yield path, counts
 
     yield from walk(found, kinds, place)

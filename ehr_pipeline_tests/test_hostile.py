@@ -19,7 +19,7 @@ from ehr_pipeline import cli, errors
 from ehr_pipeline.cli.common import Printable
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.drawing import plots
-from ehr_pipeline.errors import InputError, MissingArtifact, UserError, printable, undirected, unseen
+from ehr_pipeline.errors import InputError, MissingArtifact, UserError, invisible_character, printable, undirected
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import build
 from ehr_pipeline.records.landing_folder import look
@@ -131,7 +131,7 @@ def test_a_folder_that_cannot_be_an_extract_is_told_and_holds_up_no_other(
     assert any("cannot be an extract" in problem for problem in problems)
     for told in (str(error.value), *problems):
         told.encode()  # can be written down
-        assert not unseen(told.replace("\n", "")), "and read"
+        assert not invisible_character(told.replace("\n", "")), "and read"
 
 
 def test_a_landing_folder_that_is_not_there_is_told_from_an_empty_one(extract: Path, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_file_whose_name_cannot_be_told_is_refused(landing: Landing, tmp_path:
     (tmp_path / "out").mkdir()
     with pytest.raises(InputError, match=r"the name of the file 'events.*Rename it") as error:
         build.build(folder, records_settings(folder.parent), tmp_path / "out")
-    assert not unseen(str(error.value))
+    assert not invisible_character(str(error.value))
 
 
 @pytest.mark.parametrize("files", ["../*", "*/../../x", "a.txt|../b.txt", "/etc/*"])
@@ -213,7 +213,7 @@ def test_landing_folder_and_store_lie_apart(landing: str, store: str, told: str)
 def test_settings_hold_nothing_that_is_not_to_be_seen(values: dict[str, Any]) -> None:
     told = problems_of(values)
     assert " holds \\" in told
-    assert not unseen(told.replace("\n", ""))
+    assert not invisible_character(told.replace("\n", ""))
 
 
 def test_a_delimiter_may_be_what_is_not_to_be_seen() -> None:
@@ -227,7 +227,7 @@ def test_a_terminal_sees_no_escapes(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert cli.main(["check", "--settings", str(tmp_path / f"x{UP}{BELL}.toml")]) == cli.USER_ERROR
     told = capsys.readouterr().err
     assert "x\\x1b[1Aa\\x07b.toml" in told
-    assert not unseen(told.replace("\n", ""))
+    assert not invisible_character(told.replace("\n", ""))
     assert printable("two\nlines\té") == "two\nlines\\té"
 
 
@@ -276,7 +276,7 @@ def test_cells_are_harmless_and_read_back_as_they_were(names: list[str]) -> None
     assert told["name"].to_list() == [spreadsheet.text(name) for name in names], "columns and cells are alike"
     assert spreadsheet.plain_table(told)["name"].to_list() == names
     for cell in told["name"]:
-        assert not unseen(cell)
+        assert not invisible_character(cell)
         assert undirected(cell) == cell
         assert not HARMFUL.search(cell) or re.fullmatch("[-+][0-9.,]+([eE][-+]?[0-9]+)?", cell)
 
@@ -319,7 +319,7 @@ def test_names_of_a_vocabulary_come_back_from_harmless_cells(tmp_path: Path) -> 
     known.write(tmp_path)
     text = (tmp_path / "vocabulary.csv").read_text(encoding="utf-8")
     assert "=cmd|'/c calc'!A1,'@=cmd" in text
-    assert not unseen(text.replace("\n", ""))
+    assert not invisible_character(text.replace("\n", ""))
     assert not re.search("(^|,)[=@]", text, re.MULTILINE)
     assert [(one.concept, one.name) for one in Vocabulary.read(tmp_path).concepts] == [(n, f"@{n}") for n in names]
 

@@ -124,7 +124,7 @@ DATA = (
             letter_case.one_spelling_of_codes,
             data.snomed_recognised,
             *(
-                drift.beside_the_one_before(kind, measure)
+                drift.compared_with_previous(kind, measure)
                 for kind, measure in (
                     ("volume", "events per patient, relative difference"),
                     ("codes", "difference of the code mix (0 to 1)"),

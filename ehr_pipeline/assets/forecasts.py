@@ -22,7 +22,7 @@ def _forecasts(study: Study, read: Mapping[str, Artifact], launch: Launch, out: 
     from ehr_pipeline.predictions.encoder_queries import work_of
 
     if not study.patients.split.leaves_out or not study.forecasts.patients:
-        return build.empty(out)
+        return build.write_empty(out)
     job = identity.encoder_job(
         AnswersJob,
         study,

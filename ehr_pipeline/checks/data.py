@@ -8,7 +8,7 @@ import numpy as np
 
 from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import Guard, count_text
-from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
+from ehr_pipeline.disclosure.kinds import Events, Figure, People, Plain, Score, Share
 from ehr_pipeline.events.coverage import are_snomed
 from ehr_pipeline.events.coverage import read as read_coverage
 from ehr_pipeline.patients.identical_records import identical
@@ -163,7 +163,7 @@ def lists_understood(artifact: Artifact, store: Store, study: Study) -> Result:
         f"rows of concept lists stand for no concept: {rows}. Their codes find nobody: they are not in events.mrconso, nor does any"
         " other file of [events] lead from them to a concept"
     )
-    figures: dict[str, Figure] = {f"rows_without_concept {name}": Things(number) for name, number in lost.items()}
+    figures: dict[str, Figure] = {f"rows_without_concept {name}": Plain(number) for name, number in lost.items()}
     return not lost, message if lost else "every row of the concept lists stands for a concept", figures
 
 
@@ -174,7 +174,7 @@ def vocabulary_size(artifact: Artifact, store: Store, study: Study) -> Result:
     message = f"{size:,} concepts (vocabulary.min_size = {smallest:,})"
     if size < smallest:
         message += ". Lower vocabulary.min_appearances, so that more concepts are kept, or vocabulary.min_size"
-    return size >= smallest, message, {"concepts": Things(size)}
+    return size >= smallest, message, {"concepts": Plain(size)}
 
 
 @check(blocking=False)
@@ -187,7 +187,7 @@ def semantic_types_known(artifact: Artifact, store: Store, study: Study) -> Resu
         share < UNTYPED_WARNING,
         f"{untyped:,} of {len(of_umls):,} concepts of the UMLS have no semantic type, so that no filter by type finds them. Is"
         " vocabulary.mrsty whole, and of the release of events.mrconso?",
-        {"untyped": Things(untyped), "concepts_of_umls": Things(len(of_umls))},
+        {"untyped": Plain(untyped), "concepts_of_umls": Plain(len(of_umls))},
     )
 
 
@@ -203,7 +203,7 @@ def concepts_of_many_patients(artifact: Artifact, store: Store, study: Study) ->
             f" vocabulary.min_patients = {max(below, study.vocabulary.min_patients + 1)} before it is trained: another value than"
             " before begins a new vocabulary."
         )
-    return not few, message, {"concepts_of_few": Things(few)}
+    return not few, message, {"concepts_of_few": Plain(few)}
 
 
 @check()

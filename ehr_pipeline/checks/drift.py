@@ -12,7 +12,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 
-def beside_the_one_before(kind: str, measure: str) -> Check:
+def compared_with_previous(kind: str, measure: str) -> Check:
     """Return a check that compares the newest extract in the catalog with the previous one. `measure` says what it compares."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Result:

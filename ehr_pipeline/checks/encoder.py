@@ -7,7 +7,7 @@ import numpy as np
 from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure.figures import count_text
-from ehr_pipeline.disclosure.kinds import People, Score, Things
+from ehr_pipeline.disclosure.kinds import People, Plain, Score
 from ehr_pipeline.encoder import configuration
 from ehr_pipeline.encoder.metrics import of_concepts
 from ehr_pipeline.encoder.metrics import read as read_metrics
@@ -59,7 +59,7 @@ def vocabulary_fits(artifact: Artifact, store: Store, study: Study) -> Result:
     added = vocabulary.size - known.size
     if found == known.hash and added:
         message += f", which it grew into by {added:,} concepts that this encoder does not know"
-    return found == known.hash, message, {"unknown_concepts": Things(added)}
+    return found == known.hash, message, {"unknown_concepts": Plain(added)}
 
 
 @check()
@@ -67,7 +67,7 @@ def vectors_finite(artifact: Artifact, store: Store, study: Study) -> Result:
     """No concept vector holds NaN or infinity."""
     vectors = read_vectors(artifact.path)
     bad = int((~np.isfinite(vectors)).any(1).sum())
-    return not bad, f"{bad} of {len(vectors):,} concept vectors are not finite", {"not_finite": Things(bad)}
+    return not bad, f"{bad} of {len(vectors):,} concept vectors are not finite", {"not_finite": Plain(bad)}
 
 
 SAME = "their pooled concepts do not differ. Widen the cohort, or pool other concepts (embeddings.pooling)"

@@ -7,7 +7,7 @@ import polars as pl
 from ehr_pipeline.checks import lists
 from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import count_text
-from ehr_pipeline.disclosure.kinds import Events, Figure, Things
+from ehr_pipeline.disclosure.kinds import Events, Figure, Plain
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.store.artifacts import Artifact, Store
@@ -51,7 +51,7 @@ def one_spelling_of_codes(artifact: Artifact, store: Store, study: Study) -> Res
     if halves:
         message += f". Lists that name only one spelling, so that the other finds nobody: {halves}"
     figures: dict[str, Figure] = {
-        "codes_in_two_spellings": Things(by_code.height),
+        "codes_in_two_spellings": Plain(by_code.height),
         "events_in_rarer_spelling": Events(int(by_code["others"].sum())),
     }
     return False, message, figures

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import FEWEST, HIDDEN, Guard, count_text
-from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things
+from ehr_pipeline.disclosure.kinds import Events, Figure, People, Plain, Share
 from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
 from ehr_pipeline.records.events_without_patient import KEPT, UNKNOWN, WAITING
@@ -71,12 +71,12 @@ def losses(artifact: Artifact, study: Study) -> Iterator[Loss]:
         dropped = counts.get("dropped", {})
         rejected = lost_of(dropped)
         no_rows = sum(dropped.values()) - sum(rejected.values())
-        if kind == "events" and counts.get(WAITING) and _beside_others(study):
+        if kind == "events" and counts.get(WAITING) and _is_one_of_several(study):
             rejected = Counter(rejected) - Counter({UNKNOWN: counts[WAITING]})
         yield Loss(kind, counts.get("rows_in", 0) - no_rows, dict(rejected), counts.get("like_rows", 0))
 
 
-def _beside_others(study: Study) -> bool:
+def _is_one_of_several(study: Study) -> bool:
     return study.records.mode == "increment" and len(Store(study.study.store).partitions(RAW_RECORDS)) > 1
 
 
@@ -187,7 +187,7 @@ def files_ended(artifact: Artifact, store: Store, study: Study) -> Result:
         False,
         f"{number:,} of {artifact.counts['files']:,} files end within a line, as a copy does that was cut off. Compare their sizes,"
         " or numbers of rows, with those where they come from",
-        {"unended_files": Things(number)},
+        {"unended_files": Plain(number)},
     )
 
 

@@ -6,7 +6,7 @@ from ehr_pipeline.checks.model import Check, Result, check
 from ehr_pipeline.checks.rows import rows_taken_up
 from ehr_pipeline.clusters import planted
 from ehr_pipeline.disclosure.figures import Guard, count_text
-from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things, figures
+from ehr_pipeline.disclosure.kinds import Figure, People, Plain, Score, Share, figures
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.store.count_kinds import declared
 from ehr_pipeline.study.settings import Study
@@ -41,7 +41,7 @@ def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Result:
         else f"{clusters} of {n} clusters have patients"
         + (f". Set clusters.n to {clusters}, or to 'auto'" if clusters < n else "")
     )
-    return clusters == n or (n == "auto" and clusters >= 1), message, {"clusters": Things(clusters)}
+    return clusters == n or (n == "auto" and clusters >= 1), message, {"clusters": Plain(clusters)}
 
 
 @check(blocking=False, applies=lambda study: study.clusters.method == "spectral")
@@ -52,7 +52,7 @@ def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Re
     message = f"{eigen['converged']} of {eigen['wanted']} eigenvectors converged (largest residual {eigen['largest_residual']:.1e})"
     if lost:
         message += "; the graph has no clear gap there: look at choice.csv for a better clusters.n"
-    return not lost, message, {"not_converged": Things(lost), "largest_residual": Things(eigen["largest_residual"])}
+    return not lost, message, {"not_converged": Plain(lost), "largest_residual": Plain(eigen["largest_residual"])}
 
 
 @check(blocking=False)
@@ -63,7 +63,7 @@ def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Result:
     return (
         not stability["unstable"],
         f"clusters: {counted} (trust.json)",
-        {word: Things(number) for word, number in stability.items()},
+        {word: Plain(number) for word, number in stability.items()},
     )
 
 
@@ -139,7 +139,7 @@ def page_whole(page: str, applies: Callable[[Study], bool] = Check.applies) -> C
         return (
             text.rstrip().endswith("</html>") and not outside,
             f"{len(text) / 1e6:.1f} MB, {outside} links to the network",
-            {"megabytes": Things(len(text) / 1e6)},
+            {"megabytes": Plain(len(text) / 1e6)},
         )
 
     description = "The page is complete, and links to nothing outside."

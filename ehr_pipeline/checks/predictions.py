@@ -1,7 +1,7 @@
 """Checks of task results: each guard against misleading results must pass in every task."""
 
 from ehr_pipeline.checks.model import Check, Result
-from ehr_pipeline.disclosure.kinds import Things
+from ehr_pipeline.disclosure.kinds import Plain
 from ehr_pipeline.predictions.result_schemas import RULE_OF_THUMB
 from ehr_pipeline.predictions.table import Row, TaskResults
 from ehr_pipeline.store.artifacts import Artifact, Store
@@ -26,7 +26,7 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
         for row in failed:
             tasks.setdefault(_message(results, row), []).extend([named[row["task"]]] if row["task"] else [])
         listed = "; ".join(f"{', '.join(of)}: {message}" if of else message for message, of in tasks.items())
-        figures = {"tasks": Things(len(found)), "failed": Things(len(failed))}
+        figures = {"tasks": Plain(len(found)), "failed": Plain(len(failed))}
         return not failed, listed or (found[0]["message"] if found else "there is no task"), {**figures}
 
     def only_warns(artifact: Artifact, study: Study) -> bool:

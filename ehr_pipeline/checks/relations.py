@@ -3,7 +3,7 @@
 import pyarrow.compute as pc
 
 from ehr_pipeline.checks.model import Result, check
-from ehr_pipeline.disclosure.kinds import Things
+from ehr_pipeline.disclosure.kinds import Plain
 from ehr_pipeline.relations import table
 from ehr_pipeline.relations.table import FEWEST
 from ehr_pipeline.store.artifacts import Artifact, Store
@@ -20,7 +20,7 @@ def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Result:
             ", so there is no pair. Name another list in relations.concepts, other semantic types in relations.types, or lower"
             " vocabulary.min_appearances"
         )
-    return compared >= FEWEST, message, {"concepts": Things(compared)}
+    return compared >= FEWEST, message, {"concepts": Plain(compared)}
 
 
 @check()
@@ -32,4 +32,4 @@ def few_are_suppressed(artifact: Artifact, store: Store, study: Study) -> Result
     edges = sum(row["patients"] < fewest for row in table.read_consensus(artifact.path))
     wrong = (pc.sum(shown).as_py() or 0) + edges
     message = f"{wrong:,} pairs of too few patients have values" if wrong else "every value is of enough patients"
-    return not wrong, message, {"pairs": Things(wrong)}
+    return not wrong, message, {"pairs": Plain(wrong)}

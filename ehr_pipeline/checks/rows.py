@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ehr_pipeline.checks.model import Check, Result, Test, check
-from ehr_pipeline.disclosure.kinds import Events, Things
+from ehr_pipeline.disclosure.kinds import Events, Plain
 from ehr_pipeline.store.artifacts import Artifact, Store, unbalanced
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
@@ -38,7 +38,7 @@ def schema(folder: str, expected: Callable[[Study], Any], name: str = "schema", 
         paths, columns = artifact.files(folder), expected(study)
         problems = [problem for path in paths for problem in schemas.differences(path, columns)]
         message = "; ".join(problems[:5]) or "every shard has the columns it should have"
-        return not problems, message, {"shards": Things(len(paths))}
+        return not problems, message, {"shards": Plain(len(paths))}
 
     return Check(name, f"The {of}shards have the expected columns.", test)
 

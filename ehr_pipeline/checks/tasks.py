@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import Guard, count_text
-from ehr_pipeline.disclosure.kinds import People, Share, Things
+from ehr_pipeline.disclosure.kinds import People, Plain, Share
 from ehr_pipeline.patients.settings import TEST
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact, Store
@@ -68,7 +68,7 @@ def test_side_labelled(artifact: Artifact, store: Store, study: Study) -> Result
     none = [each.name for each in tasks if not artifact.counts[each.slug]["by_side"][TEST]["labels"]]
     listed = ", ".join(names.for_messages(none, store, study.reports.suppress_below))
     message = f"no label on the test side: {listed}" if none else "every task has labels on the test side"
-    return not none, message, {"tasks": Things(len(tasks)), "without": Things(len(none))}
+    return not none, message, {"tasks": Plain(len(tasks)), "without": Plain(len(none))}
 
 
 def enough_cases(artifact: Artifact, store: Store, study: Study) -> Result:
@@ -76,12 +76,12 @@ def enough_cases(artifact: Artifact, store: Store, study: Study) -> Result:
     tasks = definitions(artifact.path)
     few = [each.name for each in tasks if artifact.counts[each.slug]["by_side"][TEST]["cases"] < FEWEST_CASES]
     if not few:
-        return True, "every task has enough cases on the test side", {"few": Things(0)}
+        return True, "every task has enough cases on the test side", {"few": Plain(0)}
     listed = ", ".join(names.for_messages(few, store, study.reports.suppress_below))
     return (
         False,
         f"fewer than {FEWEST_CASES} cases on the test side, so that a score says little: {listed}",
-        {"few": Things(len(few))},
+        {"few": Plain(len(few))},
     )
 
 
@@ -100,14 +100,14 @@ def few_leave(artifact: Artifact, store: Store, study: Study) -> Result:
         return (
             True,
             f"in no task {MANY:.0%} or more leave within the window without weights in their place",
-            {"many": Things(0)},
+            {"many": Plain(0)},
         )
     listed = map(" ".join, zip(names.for_messages([*leaving], store, guard.below), leaving.values(), strict=True))
     return (
         False,
         "many leave within the window without the outcome and are left out, which is a choice by the future, so that the share"
         f' with the outcome is too high: {", ".join(listed)}. follow_up = "censor" weights the others to make up for them',
-        {"many": Things(len(leaving))},
+        {"many": Plain(len(leaving))},
     )
 
 
@@ -124,7 +124,7 @@ def index_before_outcome(artifact: Artifact, store: Store, study: Study) -> Resu
     message = "; ".join(problems)
     if problems:
         message += ". A model that learns from such index days learns how they were chosen"
-    return not problems, message or "no index day knows the outcome", {"tasks": Things(len(problems))}
+    return not problems, message or "no index day knows the outcome", {"tasks": Plain(len(problems))}
 
 
 def _knows(artifact: Artifact, store: Store, definition: Definition) -> str:

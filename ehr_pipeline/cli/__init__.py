@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ehr_pipeline import __version__
 from ehr_pipeline.cli import compare, curate, export, forecast, init, key, predict, preparing, run, status
-from ehr_pipeline.cli.common import FAILED, INTERRUPTED, NOBODY_READS, USER_ERROR, Printable, tell
+from ehr_pipeline.cli.common import FAILED, INTERRUPTED, NOBODY_READS, USER_ERROR, Printable, print_problem
 from ehr_pipeline.cli.parsing import Parser
 from ehr_pipeline.cli.relations import add as add_relations
 from ehr_pipeline.errors import UserError
@@ -43,14 +43,14 @@ def main(arguments: list[str] | None = None) -> int:
         # In `ehr-pipeline … | head`, the reader has seen enough: this is not an error and needs no message.
         if _nobody_reads():
             return NOBODY_READS
-        tell("error", str(error.strerror))
+        print_problem("error", str(error.strerror))
         return _failed(options, USER_ERROR)
     except UserError as error:
-        tell("error", str(error))
+        print_problem("error", str(error))
         return _failed(options, USER_ERROR)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        tell("error", f"{place}{error.strerror or error}")
+        print_problem("error", f"{place}{error.strerror or error}")
         return _failed(options, USER_ERROR)
     except KeyboardInterrupt:
         command = shlex.join(["ehr-pipeline", *(sys.argv[1:] if arguments is None else arguments)])

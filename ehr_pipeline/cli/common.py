@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FAILED, USER_ERROR, INTERRUPTED, NOBODY_READS = 1, 2, 130, 141
 
 
-def tell(kind: str, text: str) -> None:
+def print_problem(kind: str, text: str) -> None:
     """Print a problem to standard error. Invisible characters are escaped, since file names in it may come from others."""
     print(f"{kind}: {printable(text)}", file=sys.stderr)
 
@@ -42,6 +42,6 @@ def study_of(options: argparse.Namespace) -> "Study":
 
     path = options.settings or settings.settings_path()
     if names_no_study(options):
-        tell("note", f"no --settings FILE was given, so this is the embedded demo ({path})")
+        print_problem("note", f"no --settings FILE was given, so this is the embedded demo ({path})")
     os.environ[ENVIRONMENT_VARIABLE] = str(path.resolve())
     return settings.load(path)

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from ehr_pipeline.cli.common import FAILED, tell
+from ehr_pipeline.cli.common import FAILED, print_problem
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import printable
 from ehr_pipeline.study import ENVIRONMENT_VARIABLE
@@ -57,7 +57,7 @@ def _compare(options: argparse.Namespace) -> int:
     print(f"\n{writing.table(made)}\n")
     for one in made:
         if one.problem:
-            tell("error", f"{one.name}: {one.problem}")
+            print_problem("error", f"{one.name}: {one.problem}")
     for path in writing.write(options.out, first.study.name, made):
         print(printable(str(path)))
     return FAILED if any(one.problem for one in made) else 0

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ehr_pipeline.cli.common import FAILED, study_of, tell
+from ehr_pipeline.cli.common import FAILED, print_problem, study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.errors import printable
@@ -134,7 +134,7 @@ def _export(options: argparse.Namespace) -> int:
         concepts = model.export(checkpoint, vocabulary, study.reports.suppress_below, options.out, says)
         print(f"wrote a model of {concepts:,} concepts to {options.out}")
         if not ASSETS[ENCODER_CHECKPOINT].passes("patients_present", checkpoint, pipeline.store, study):
-            tell(
+            print_problem(
                 "warning",
                 "The model has learnt from patients who have left since. Train it again before you hand it on.",
             )
@@ -226,7 +226,7 @@ def _push(options: argparse.Namespace) -> int:
         f" removed {counts['removed']:,}"
     )
     for reason, number in counts["left_out"].items():
-        tell("warning", f"{number:,} artifacts were not copied: {reason}. Run the chain again, then push.")
+        print_problem("warning", f"{number:,} artifacts were not copied: {reason}. Run the chain again, then push.")
     return 0
 
 
@@ -241,9 +241,11 @@ def _pull(options: argparse.Namespace) -> int:
         f" {counts['newer']:,} are newer here"
     )
     for reason, number in counts["left_out"].items():
-        tell("warning", f"{number:,} artifacts were left in the mirror: {reason}.")
+        print_problem("warning", f"{number:,} artifacts were left in the mirror: {reason}.")
     if problem := secret_key.foreign(Path(study.study.store)):
-        tell("warning", problem)
+        print_problem("warning", problem)
     if counts["unfinished"]:
-        tell("error", f"{counts['unfinished']:,} artifacts were not pushed to their end. Push again, then pull.")
+        print_problem(
+            "error", f"{counts['unfinished']:,} artifacts were not pushed to their end. Push again, then pull."
+        )
     return FAILED if counts["unfinished"] else 0

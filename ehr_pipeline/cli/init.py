@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ehr_pipeline.cli.common import USER_ERROR, tell
+from ehr_pipeline.cli.common import USER_ERROR, print_problem
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import printable
 
@@ -56,12 +56,12 @@ def _init(options: argparse.Namespace) -> int:
     for fact in made.facts:
         print(printable(fact))
     for doubt in made.doubts:
-        tell("look at this", doubt)
+        print_problem("look at this", doubt)
     print(printable(f"wrote {made.settings}"))
     for question in [*made.open, *made.absent]:
-        tell("not known", question)
+        print_problem("not known", question)
     if made.open or made.absent:
-        tell("error", f"say what is not known: {'; '.join(_cures(made, options))}.")
+        print_problem("error", f"say what is not known: {'; '.join(_cures(made, options))}.")
         return USER_ERROR
     if options.sources:
         print(printable(f"next: ehr-pipeline check --settings {made.settings}"))

@@ -67,7 +67,7 @@ def _relations(options: argparse.Namespace) -> int:
     vocabulary, whole = Vocabulary.read(pipeline.require(VOCABULARY).path), int(made.counts["patients"])
     named = vocabulary.shown_by(naming)
     names = {one.concept: one.name for one in vocabulary.concepts if one.concept in named}
-    found = _meant(options.name, names, study, pipeline)
+    found = _matching_concepts(options.name, names, study, pipeline)
     rows = disease_partners.shown(table.read_consensus(made.path), named, naming, whole)
     compared = table.compared(made.path)
     for concept in found:
@@ -79,7 +79,7 @@ def _relations(options: argparse.Namespace) -> int:
     return 0
 
 
-def _meant(typed: str, names: dict[str, str], study: "Study", pipeline: "Pipeline") -> list[str]:
+def _matching_concepts(typed: str, names: dict[str, str], study: "Study", pipeline: "Pipeline") -> list[str]:
     """Return the concepts that match the typed text: compared first with ids and full names, then with words of names, and last
     with other names of the concepts' codes.
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ehr_pipeline.cli.common import FAILED, names_no_study, study_of, tell
+from ehr_pipeline.cli.common import FAILED, names_no_study, print_problem, study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.cli.summary import link_of_report, predictions_of, print_table, report_of, write_summary
 from ehr_pipeline.disclosure.figures import FEWEST, Guard
@@ -137,7 +137,7 @@ def _run(options: argparse.Namespace) -> int:
     _log.info("checking the settings and the inputs")
     findings = preflight.inspect(study)
     for warning in findings.warnings:
-        tell("warning", warning)
+        print_problem("warning", warning)
     if findings.problems:
         raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], findings.problems)
     outcome = None if options.select or options.verbose else unchanged_run.outcome(study)
@@ -153,9 +153,9 @@ def _run(options: argparse.Namespace) -> int:
     report = report_of(study)
     write_summary(study, outcome, None if outcome.problems else report)
     for warning in outcome.warnings:
-        tell("warning", warning)
+        print_problem("warning", warning)
     for problem in outcome.problems:
-        tell("error", problem)
+        print_problem("error", problem)
     if not outcome.problems and (link := link_of_report(study)):
         print(f"\nreport: {link}")
     if not outcome.problems and (page := predictions_of(study)):
@@ -186,7 +186,7 @@ def _check(options: argparse.Namespace) -> int:
     for fact in findings.facts:
         print(printable(fact))
     for warning in findings.warnings:
-        tell("warning", warning)
+        print_problem("warning", warning)
     if findings.problems:
         raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], findings.problems)
     if findings.warnings:
@@ -202,7 +202,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     counts = verification.Counts()
     for problem in verification.everything(Path(study_of(options).study.store), ASSETS, counts):
-        tell("error", problem)
+        print_problem("error", problem)
     print(
         f"compared {counts.files:,} files ({counts.bytes / 1e6:,.1f} MB) of {counts.artifacts:,} artifacts:"
         f" {f'damaged: {counts.damaged:,}' if counts.damaged else 'all are what was published'}"
@@ -216,9 +216,9 @@ def _ci_check(options: argparse.Namespace) -> int:
     outcome = ci.ci_check()
     print_table(outcome.rows, Guard(FEWEST, 1))  # the patients are synthetic
     for warning in outcome.warnings:
-        tell("not counted on so few patients", warning)
+        print_problem("not counted on so few patients", warning)
     for problem in outcome.problems:
-        tell("error", problem)
+        print_problem("error", problem)
     verdict = (
         f"{len(outcome.problems)} problems" if outcome.problems else "every asset made, every check that counts passed"
     )
@@ -229,7 +229,7 @@ def _ci_check(options: argparse.Namespace) -> int:
 def _ui(options: argparse.Namespace) -> int:
     if names_no_study(options):
         options.settings = _demo_settings()
-        tell("note", f"no --settings FILE was given, so this is the embedded demo ({options.settings})")
+        print_problem("note", f"no --settings FILE was given, so this is the embedded demo ({options.settings})")
         _ensure_demo_extract(options.settings)
     study = study_of(options)
     from ehr_pipeline.defs import startup_message

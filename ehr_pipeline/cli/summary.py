@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ehr_pipeline.disclosure.figures import Guard
-from ehr_pipeline.disclosure.kinds import Events, Things, figures
+from ehr_pipeline.disclosure.kinds import Events, Plain, figures
 from ehr_pipeline.errors import printable
 from ehr_pipeline.prediction_report import PAGE as PREDICTIONS_PAGE
 from ehr_pipeline.reports import PAGE
@@ -59,7 +59,7 @@ def print_table(rows: list[Any], guard: Guard) -> None:
     heads = "".join(f"{name:>14}" for name in COLUMNS)
     print(f"\n{'asset':<22}{'extract':<12}{'state':<13}{heads}{'seconds':>10}  version")
     for row in rows:
-        counts = _shown(row, guard)
+        counts = _suppressed(row, guard)
         numbers = "".join(f"{_text(getattr(row, name), counts[name], guard):>14}" for name in COLUMNS)
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         print(
@@ -78,22 +78,23 @@ def _text(count: int | None, shown: float | None, guard: Guard) -> str:
     return f"{shown:,}" if shown is not None else f"<{guard.below}" if 0 < count < guard.below else "–"
 
 
-def _shown(row: Any, guard: Guard) -> dict[str, float | None]:
+def _suppressed(row: Any, guard: Guard) -> dict[str, float | None]:
     """Return the counts of a stage; None for a count that the stage does not have, or that must not be shown."""
     counts = shown(row.asset, row.counts, guard)
     lost = figures(row.counts, declared(row.asset)).get("dropped")
     if lost is None or counts.get("collapsed", 0) is None:  # the total of all reasons would reveal what was collapsed
         rejected = None
     else:
-        things = bool(lost) and all(isinstance(figure, Things) for figure in lost.values())
-        rejected = guard.number((Things if things else Events)(row.rejected or 0))
+        things = bool(lost) and all(isinstance(figure, Plain) for figure in lost.values())
+        rejected = guard.number((Plain if things else Events)(row.rejected or 0))
     return {"read": counts.get("rows_in"), "kept": counts.get("kept"), "rejected": rejected}
 
 
 def write_summary(study: "Study", outcome: Any, report: str | None) -> None:
     """Write the table of `print_table` to `summary.json` in the store."""
     stages = [
-        {n: value for n, value in vars(row).items() if n != "counts"} | _shown(row, study.guard) for row in outcome.rows
+        {n: value for n, value in vars(row).items() if n != "counts"} | _suppressed(row, study.guard)
+        for row in outcome.rows
     ]
     summary = {
         "study": study.study.name,

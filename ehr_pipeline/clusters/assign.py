@@ -108,7 +108,7 @@ def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) ->
     return names[label], share
 
 
-def nearest_others(vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neighbours: int) -> NDArray[np.int64]:
+def nearest_clustered(vectors: Vectors, unit: Vectors, rows: NDArray[np.int64], neighbours: int) -> NDArray[np.int64]:
     """Return, for each of m patients, the rows (m, k + 1) of the nearest clustered unit vectors (n, D), nearest first.
 
     A patient is not a neighbour of itself: `own` (m,) is the patient's own row, or -1 for a patient who was not clustered. At most
@@ -116,7 +116,7 @@ def nearest_others(vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neig
     """
     count = min(neighbours, len(unit) - 1)
     found = nearest_of(unit_length(vectors), unit, count + 1)
-    others = found != own[:, None]
+    others = found != rows[:, None]
     others &= np.cumsum(others, axis=1) <= count
     return np.where(others, found, -1)
 

@@ -49,7 +49,7 @@ from ehr_pipeline.clusters.clustering import Division, divide
 from ehr_pipeline.clusters.covariates import Covariates
 from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.methods import checked
-from ehr_pipeline.clusters.patients_alike import Alike
+from ehr_pipeline.clusters.patients_alike import Matching
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.cohort.members import Cohort
@@ -95,7 +95,7 @@ def build(
         divided, points = on_new_extract.divide(vectors, ids, everybody, clustered, out, neighbours=settings.neighbours)
     else:
         unit = checked(vectors, 1 if settings.n == "auto" else settings.n)
-        tried = number_of_clusters.of_cohort(unit, halves, Alike.of(people), settings, seed)
+        tried = number_of_clusters.of_cohort(unit, halves, Matching.of(people), settings, seed)
         divided = divide(vectors, plain, settings, seed, out, tried=tried, ids=ids, earlier=earlier)
         points = project(vectors, 2, settings.neighbours, seed)
         Model.of(unit_length(vectors), divided.numbers[divided.labels], points, ids, seed).write(out)
@@ -109,7 +109,7 @@ def build(
     predictions = evidence.Predictions.of(votes, halves, both, seed)
     drawn = {"permutations": settings.permutations, "seed": seed}
     tested = evidence.split_half(predictions, labels[both], Covariates.of(people).among(both), **drawn)
-    together = trait_correlations.together(compared_records(artifacts, patients, people, halves, seed), **drawn)
+    together = trait_correlations.correlation_test(compared_records(artifacts, patients, people, halves, seed), **drawn)
     figures = tested.as_dict(numbers, together)
     json_files.write(out / evidence.FILE, figures)
     spaces = {planted.THIS_RUN: vectors, planted.COUNTS: plain}
@@ -165,7 +165,7 @@ def _marks(
     with each concept in whole records."""
     both, (one, other) = evidence.votes(vectors, divided.labels, halves, neighbours)
     roots = [root_shares(half.counts[both]) for half in halves]
-    tested, alike = Halves((one, other), (roots[0], roots[1])), Alike.of(people).among(both)
+    tested, alike = Halves((one, other), (roots[0], roots[1])), Matching.of(people).among(both)
     found = marker_concepts.test(tested, alike.blockings(), counts, divided.labels, divided.numbers)
     found.write(out)
     diseases = np.array(people.column("disease").to_pylist())

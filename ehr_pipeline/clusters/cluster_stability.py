@@ -117,12 +117,12 @@ def _strength(unit: Vectors, one: Divided, other: Divided, neighbours: int) -> l
     new = ~np.isin(other[0], one[0])
     found = nearest_of(unit[other[0][new]], unit[one[0]], min(neighbours, len(one[0])))
     return [
-        least_together(theirs[new], vote(found, labels, int(labels.max()) + 1)[0])
+        least_pair_agreement(theirs[new], vote(found, labels, int(labels.max()) + 1)[0])
         for labels, theirs in zip(one[1], other[1], strict=False)
     ]
 
 
-def least_together(clusters: Labels, predicted: Labels) -> float:
+def least_pair_agreement(clusters: Labels, predicted: Labels) -> float:
     """Return the smallest share, over all `clusters` (n,) with at least two patients, of a cluster's pairs of patients that are
     also together in `predicted` (n,)."""
     counts = np.zeros((int(clusters.max()) + 1, int(predicted.max()) + 1))

@@ -129,10 +129,10 @@ def _write_trust(
     """Write the stability of each cluster, as a number and in a word, by the cluster's number."""
     table = {
         str(number): {
-            "jaccard": _known(value),
-            "between": [_known(end) for end in ends],
+            "jaccard": _rounded(value),
+            "between": [_rounded(end) for end in ends],
             "words": cluster_stability.words(value, settings.unstable_below),
-            "patients_mean": _known(np.nanmean(own)) if np.isfinite(own).any() else None,
+            "patients_mean": _rounded(np.nanmean(own)) if np.isfinite(own).any() else None,
         }
         for label, (number, value, ends) in enumerate(
             zip(numbers.tolist(), tested.clusters, tested.spread.T, strict=True)
@@ -166,5 +166,5 @@ def read_choice(folder: Path) -> list[dict[str, Any]]:
     return list(spreadsheet.read(path, schemas.CHOICE)) if path.is_file() else []
 
 
-def _known(value: float) -> float | None:
+def _rounded(value: float) -> float | None:
     return round(float(value), 4) if np.isfinite(value) else None

@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.microaggregation import ALIKE, balance, nearest_blocks, shuffled
+from ehr_pipeline.clusters.microaggregation import BLOCK_SIZE, balance, nearest_blocks, shuffled
 from ehr_pipeline.clusters.patients_alike import PRACTICE, category, has_practices
 from ehr_pipeline.embeddings.patient_blocks import Labels
 
 TIME = "calendar time"
 """Name of the repeat that also matches calendar time and length of the record; the other repeat is PRACTICE."""
-WHATEVER_DISEASE = 2 * ALIKE
+WHATEVER_DISEASE = 2 * BLOCK_SIZE
 """Number of patients in a block for comparing diseases; such a block must hold several diseases."""
 
 
@@ -64,7 +64,7 @@ class Covariates:
         """Return blocks of patients of the same sex, whatever their disease, and of similar age and number of recorded concepts."""
         return nearest_blocks([self.sex], [self.age, self.amount], WHATEVER_DISEASE)
 
-    def again(self) -> dict[str, Labels]:
+    def repeated_blocks(self) -> dict[str, Labels]:
         """Return the blocks of each repeat, by name: within a practice, and with similar dates and lengths of records."""
         # The numbers on which a repeat adds matching are entered twice, because four numbers cannot all be matched closely.
         found = {

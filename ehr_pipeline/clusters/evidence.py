@@ -25,11 +25,11 @@ from scipy.stats import t as student
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.naive_bayes import MultinomialNB
 
-from ehr_pipeline.clusters.assign import nearest_others, vote
+from ehr_pipeline.clusters.assign import nearest_clustered, vote
 from ehr_pipeline.clusters.covariates import Covariates
 from ehr_pipeline.clusters.methods import Labels, Vectors
 from ehr_pipeline.clusters.microaggregation import shuffled
-from ehr_pipeline.clusters.trait_correlations import Togetherness
+from ehr_pipeline.clusters.trait_correlations import TraitCorrelations
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.tables import json_files
 
@@ -94,22 +94,22 @@ class Evidence:
             return None
         return self.p <= MAX_P and self.excess >= NONE_BELOW and not self.explained
 
-    def verdict(self, traits: Togetherness) -> str:
+    def verdict(self, traits: TraitCorrelations) -> str:
         """Return the verdict: 'weak' or 'clear' evidence that patients differ, if traits are correlated too; 'differ' if they are
         not shown to be; 'none'; 'untested'."""
         if not self.persistent:
             return "untested" if self.persistent is None else "none"
-        if not traits.found:
+        if not traits.is_significant:
             return "differ"
         return "weak" if (self.excess or 0.0) < WEAK_BELOW else "clear"
 
-    def as_dict(self, numbers: NDArray[np.int64], traits: Togetherness) -> dict[str, Any]:
+    def as_dict(self, numbers: NDArray[np.int64], traits: TraitCorrelations) -> dict[str, Any]:
         """Return the result as a dictionary for JSON, with clusters identified by their `numbers` (clusters,)."""
         found = asdict(self)
         for name in ("per_cluster", "expected_per_cluster", "patients_per_cluster", "interval_per_cluster"):
             found[name] = {str(numbers[label]): share for label, share in found[name].items()}
         found["balance"] = {name: spread if np.isfinite(spread) else None for name, spread in self.balance.items()}
-        verdicts = {"persistent": self.persistent, "together": traits.found, "verdict": self.verdict(traits)}
+        verdicts = {"persistent": self.persistent, "together": traits.is_significant, "verdict": self.verdict(traits)}
         return found | verdicts | {"explained": self.explained, "traits": traits.as_dict()}
 
 
@@ -147,7 +147,7 @@ class Predictions:
         pairs = zip(self.clusters, self.predicted, strict=True)
         return np.asarray(np.mean([predicted[order] == cluster for cluster, predicted in pairs], axis=0), np.float64)
 
-    def by_others(self, blocks: Labels) -> NDArray[np.float64]:
+    def from_other_records(self, blocks: Labels) -> NDArray[np.float64]:
         """Return the mean share of right predictions (m,) from other records of the block; NaN for a patient alone in a block."""
         size, count = np.bincount(blocks), 1 + max(int(half.max()) for half in (*self.clusters, *self.predicted))
         shares = []
@@ -160,7 +160,7 @@ class Predictions:
     def excess(self, blocks: Labels) -> float | None:
         """Return how much more often a patient's cluster is predicted from the patient's own record than from similar patients'
         records, as a share of the largest possible excess; None if too few patients can be compared."""
-        chance = self.by_others(blocks)
+        chance = self.from_other_records(blocks)
         there = np.isfinite(chance)
         return _excess(self.hits[there].mean(), chance[there].mean()) if there.sum() >= FEWEST_PATIENTS else None
 
@@ -178,12 +178,12 @@ def split_half(
         none = dict.fromkeys(clusters, 0), dict.fromkeys(clusters)
         return Evidence(None, None, None, None, patients, None, nothing, nothing, *none, {}, {})
     rng = np.random.default_rng([seed, 0x5911])
-    hits, chance = predictions.hits[there], predictions.by_others(blocks)[there]
+    hits, chance = predictions.hits[there], predictions.from_other_records(blocks)[there]
     recognised, expected = float(hits.mean()), float(chance.mean())
     drawn = [predictions.exchanged(shuffled(blocks, rng))[there].mean() for _ in range(permutations)]
     p = float((1 + (np.array(drawn) >= recognised).sum()) / (1 + permutations))
     own, by_chance = ({k: _mean(shares[members[there] == k]) for k in clusters} for shares in (hits, chance))
-    again, exchanged = alike.again(), alike.exchanged(blocks, rng).again()
+    again, exchanged = alike.repeated_blocks(), alike.exchanged(blocks, rng).repeated_blocks()
     compared = {name: (predictions.excess(again[name]), predictions.excess(exchanged[name])) for name in again}
     left = {
         name: {"excess": one, "exchanged": other}
@@ -234,5 +234,5 @@ def votes(vectors: Vectors, labels: Labels, halves: tuple[Half, Half], neighbour
 
 def _assign(vectors: Vectors, labels: Labels, halves: Vectors, own: NDArray[np.int64], neighbours: int) -> Labels:
     """Return the most frequent cluster among the whole records nearest to each half; a patient's own record does not vote."""
-    found = nearest_others(halves, unit_length(vectors), own, neighbours)
+    found = nearest_clustered(halves, unit_length(vectors), own, neighbours)
     return vote(found, labels, int(labels.max()) + 1)[0]

@@ -25,7 +25,7 @@ from ehr_pipeline.clusters.half_test import Halves, deviates, log_p_of
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.marker_concepts import MAX_Q, Marks
 from ehr_pipeline.clusters.methods import Labels
-from ehr_pipeline.clusters.patients_alike import Alike
+from ehr_pipeline.clusters.patients_alike import Matching
 from ehr_pipeline.tables import json_files
 
 SHARED, MORE = 0.5, 1.645
@@ -64,7 +64,7 @@ class Groups:
         return cls(tuple(map(tuple, found["groups"])), pairs)
 
 
-def find(marks: Marks, halves: Halves, alike: Alike, main: list[str]) -> Groups:
+def find(marks: Marks, halves: Halves, alike: Matching, main: list[str]) -> Groups:
     """Group the clusters of `marks`. `alike` are attributes of the patients of `halves`; `main`, each cluster's main disease."""
     numbers = marks.numbers.tolist()
     if not len(marks.tokens):  # nothing was tested
@@ -102,7 +102,7 @@ def _may_be_one(marks: Marks, pair: Pair, main: list[str]) -> bool:
     return main[one] == main[other] and bool((both & either).sum() >= SHARED * either.sum())
 
 
-def _between(halves: Halves, alike: Alike, pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _between(halves: Halves, alike: Matching, pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compare two clusters by the half test, on the patients who have no half in any other cluster. Return normal deviates (V,) and
     adjusted p values as natural logarithms (V,)."""
     inside = np.isin(halves.votes[0], pair) & np.isin(halves.votes[1], pair)

@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.embeddings.patient_blocks import Labels
 
-ALIKE = 10
+BLOCK_SIZE = 10
 """Number of patients in a block: at least this many, unless fewer are equal in all categories, and fewer than twice as many."""
 SEARCHED = 1000
 """Neighbours are searched among at most this many patients; more are split first, at the median of the most varied number."""
 
 
-def nearest_blocks(categories: Sequence[NDArray[Any]], numbers: Sequence[NDArray[Any]], size: int = ALIKE) -> Labels:
+def nearest_blocks(
+    categories: Sequence[NDArray[Any]], numbers: Sequence[NDArray[Any]], size: int = BLOCK_SIZE
+) -> Labels:
     """Return block numbers (n,), from 0, of patients equal in all `categories` (n,) and near in all `numbers` (n,)."""
     coded = np.stack([np.unique(category, return_inverse=True)[1] for category in categories])
     cell = np.unique(coded, axis=1, return_inverse=True)[1].ravel()

@@ -70,10 +70,10 @@ def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32
     index.train(unit)
     index.add(unit)
     sample = np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)
-    true = _others(nearest_of(unit[sample], unit, k + 1), sample, k)
+    true = _without_self(nearest_of(unit[sample], unit, k + 1), sample, k)
     index.nprobe = 8
     while True:
-        found = _others(index.search(unit[sample], k + 1)[1], sample, k)
+        found = _without_self(index.search(unit[sample], k + 1)[1], sample, k)
         if index.nprobe >= index.nlist or _share_in(found, true) >= RECALL:
             break
         index.nprobe = min(2 * index.nprobe, index.nlist)
@@ -81,10 +81,10 @@ def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32
     all_found = index.search(unit, k + 1)[1]
     lacking = np.flatnonzero((all_found < 0).any(axis=1))  # the lists that were searched hold too few
     all_found[lacking] = nearest_of(unit[lacking], unit, k + 1)
-    return _others(all_found, np.arange(n), k).astype(np.int32)
+    return _without_self(all_found, np.arange(n), k).astype(np.int32)
 
 
-def _others(found: NDArray[np.int64], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+def _without_self(found: NDArray[np.int64], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
     """Return the first k of the k + 1 `found` neighbours (m, k + 1) of `rows` (m,) that are not the row itself."""
     others = found != rows[:, None]
     others &= np.cumsum(others, axis=1) <= k

@@ -29,11 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from ehr_pipeline.clusters.assign import nearest_others, vote
+from ehr_pipeline.clusters.assign import nearest_clustered, vote
 from ehr_pipeline.clusters.evidence import FEWEST_PATIENTS, Half
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors
 from ehr_pipeline.clusters.neighbour_graph import Graph, neighbour_graph
-from ehr_pipeline.clusters.patients_alike import Alike
+from ehr_pipeline.clusters.patients_alike import Matching
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.spectral import spectrum
 from ehr_pipeline.disclosure import spreadsheet
@@ -109,7 +109,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def of_cohort(
-    unit: Vectors, halves: tuple[Half, Half], alike: Alike, settings: ClustersSettings, seed: int
+    unit: Vectors, halves: tuple[Half, Half], alike: Matching, settings: ClustersSettings, seed: int
 ) -> list[Tried]:
     """Try the numbers of clusters for a cohort with unit vectors (n, D), by the method of the settings."""
     rows = sample(len(unit), seed)
@@ -133,7 +133,7 @@ def _by_method(method: str, unit: Vectors, graph: Graph, seed: int, n: int) -> L
 def examine(
     unit: Vectors,
     halves: tuple[Half, Half],
-    alike: Alike,
+    alike: Matching,
     divide: Callable[[int], Labels],
     *,
     most: int,
@@ -143,7 +143,7 @@ def examine(
     both = np.flatnonzero(halves[0].there & halves[1].there)
     if len(both) < FEWEST_PATIENTS:
         return []
-    near = [nearest_others(half.vectors[both], unit, both, neighbours) for half in halves]
+    near = [nearest_clustered(half.vectors[both], unit, both, neighbours) for half in halves]
     among = _coded(alike.among(both))
     blockings, bar = _blockings(among), float(-ndtri(MAX_P / (most - 1)))
     each, tried = float(-ndtri(MAX_P)), []
@@ -159,7 +159,7 @@ def examine(
     return tried
 
 
-def _with_rivals(votes: Sequence[Labels], alike: Alike, n: int) -> Iterator[Agreement | None]:
+def _with_rivals(votes: Sequence[Labels], alike: Matching, n: int) -> Iterator[Agreement | None]:
     """Yield the agreement on each cluster and its rival; None for a small cluster that cannot be compared."""
     crossed = np.bincount(votes[0] * n + votes[1], minlength=n * n).reshape(n, n)
     crossed = crossed + crossed.T
@@ -169,7 +169,7 @@ def _with_rivals(votes: Sequence[Labels], alike: Alike, n: int) -> Iterator[Agre
         yield found if found.patients or crossed[cluster].sum() >= 2 * FEWEST_PATIENTS else None
 
 
-def _between(votes: Sequence[Labels], alike: Alike, pair: tuple[int, int]) -> Agreement:
+def _between(votes: Sequence[Labels], alike: Matching, pair: tuple[int, int]) -> Agreement:
     """Return how well two halves agree on which of two clusters a patient is in, for patients with no half in another one."""
     own = np.flatnonzero(np.isin(votes[0], pair) & np.isin(votes[1], pair))
     one, other = ((vote[own] == pair[1]).astype(np.int64) for vote in votes)
@@ -178,13 +178,13 @@ def _between(votes: Sequence[Labels], alike: Alike, pair: tuple[int, int]) -> Ag
     return _least(agreement(one, other, blocks) for blocks in _blockings(alike.among(own)))
 
 
-def _coded(alike: Alike) -> Alike:
+def _coded(alike: Matching) -> Matching:
     """Return the same patients with their categories coded as numbers, which are compared faster than texts."""
     categories = tuple(tuple(np.unique(one, return_inverse=True)[1] for one in some) for some in alike.categories)
-    return Alike(categories, alike.numbers)
+    return Matching(categories, alike.numbers)
 
 
-def _blockings(alike: Alike) -> list[Labels]:
+def _blockings(alike: Matching) -> list[Labels]:
     """Return the sets of blocks (m,) in which agreement is measured: blocks of patients similar in all attributes; and, for each
     numeric attribute, smaller blocks of patients close in it."""
     categories = alike.categories[0]

@@ -24,7 +24,7 @@ from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import align, json_files
 
-TAKEN_OVER = (TRUST, CHOICE, number_of_clusters.FILE, comparison.FILE)
+COPIED_FILES = (TRUST, CHOICE, number_of_clusters.FILE, comparison.FILE)
 """Files copied from the first clustering. An older clustering may lack some of them."""
 OF_THE_CLUSTERING = ("graph", "eigenvectors", "stability", "numbers_kept")  # counts, besides agreement_with_<method>
 OTHER = "cluster_"
@@ -60,7 +60,7 @@ def divide(
         labels[new], _ = vote(found, voted, len(numbers))
         agree = (voted[found] == labels[new][:, None])[:, :, None]
         points[new] = (model.points[found] * agree).sum(1) / agree.sum(1)
-    for name in TAKEN_OVER:
+    for name in COPIED_FILES:
         if (earlier.path / name).is_file():
             shutil.copyfile(earlier.file(name), out / name)
     numbering = json_files.read(earlier.file(stable_numbers.FILE))

@@ -22,7 +22,7 @@ MOST = 10
 
 
 @dataclass(frozen=True)
-class Alike:
+class Matching:
     """The attributes on which patients are matched; arrays are (n,)."""
 
     categories: tuple[tuple[NDArray[Any], ...], ...]
@@ -30,7 +30,7 @@ class Alike:
     numbers: tuple[NDArray[Any], ...]
 
     @classmethod
-    def of(cls, people: pa.Table) -> "Alike":
+    def of(cls, people: pa.Table) -> "Matching":
         """Read them from a table of the patients (`schemas.clusters`)."""
         disease, sex = (category(people, name) for name in ("disease", "sex"))
         numbers = tuple(people.column(name).to_numpy() for name in ("mean_age", "concepts"))
@@ -38,10 +38,10 @@ class Alike:
             return cls(((disease, sex),), numbers)
         return cls(((disease, sex), (disease, category(people, PRACTICE))), numbers)
 
-    def among(self, rows: NDArray[np.int64]) -> "Alike":
+    def among(self, rows: NDArray[np.int64]) -> "Matching":
         """Return those of the patients `rows` (m,) only."""
         categories = tuple(tuple(one[rows] for one in some) for some in self.categories)
-        return Alike(categories, tuple(number[rows] for number in self.numbers))
+        return Matching(categories, tuple(number[rows] for number in self.numbers))
 
     def blockings(self, most: int = MOST) -> list[Labels]:
         """Return the block (n,) of each patient in each set of blocks. A block has at most `most` patients."""

@@ -40,7 +40,7 @@ MAX_P = 0.02
 FEWEST_PATIENTS = 50
 FEWEST_CARRIERS = 10
 """A trait is tested only if at least this many patients of the disease, and of the similar patients, have it."""
-LIKE = 5.0
+BELONGS_FROM = 5.0
 """A concept belongs to a disease if it is this many times as frequent in its patients as in similar patients. A trait six times as
 frequent in a third of a disease's patients is less than three times as frequent in all of them, so it does not belong to the
 disease."""
@@ -50,7 +50,7 @@ Named = NDArray[np.object_]
 
 
 @dataclass(frozen=True)
-class Togetherness:
+class TraitCorrelations:
     """Result of the test for correlated traits."""
 
     p: float | None
@@ -61,13 +61,13 @@ class Togetherness:
     """Number of patients without any of the diseases who were used for comparison."""
 
     @property
-    def found(self) -> bool | None:
+    def is_significant(self) -> bool | None:
         """Return whether traits are more strongly correlated than in other patients; None if this was not tested."""
         return None if self.p is None else self.p <= MAX_P
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as a dictionary for JSON."""
-        return asdict(self) | {"found": self.found}
+        return asdict(self) | {"found": self.is_significant}
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ class Records:
     """Blocks (n,) of similar patients, whatever their disease."""
 
 
-def together(records: Records, *, permutations: int, seed: int) -> Togetherness:
+def correlation_test(records: Records, *, permutations: int, seed: int) -> TraitCorrelations:
     """Test whether traits are more strongly correlated in patients of the diseases than in similar patients."""
     others = int((records.diseases == "").sum())
     records, allowed = _of_one_disease(records)
     names, disease = np.unique(records.diseases, return_inverse=True)
     sides, compared = _comparisons(records, allowed)
     if not compared:
-        return Togetherness(None, {}, others)
+        return TraitCorrelations(None, {}, others)
     rng = np.random.default_rng([seed, 0x7A17])
 
     def measured(given: Labels) -> Values:
@@ -101,7 +101,7 @@ def together(records: Records, *, permutations: int, seed: int) -> Togetherness:
     by_chance = ((chance - middle) / spread).sum(axis=1)
     p = float((1 + (by_chance >= deviates.sum()).sum()) / (1 + permutations))
     found = {str(names[number]): round(float(z), 2) for number, z in zip(compared, deviates, strict=True)}
-    return Togetherness(p, found, others)
+    return TraitCorrelations(p, found, others)
 
 
 def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
@@ -112,7 +112,7 @@ def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
     for name in np.unique(records.diseases[records.diseases != ""]):
         inside = records.diseases == name
         here, there = _shares(has, inside, records.blocks)
-        belongs = (here > LIKE * there) & (here >= FEWEST_CARRIERS)
+        belongs = (here > BELONGS_FROM * there) & (here >= FEWEST_CARRIERS)
         allowed &= ~belongs
         apart |= ~inside & (np.sum([half @ belongs.astype(float) for half in has], axis=0) > 0)
     one, other = (half[~apart] for half in records.halves)

@@ -31,7 +31,7 @@ FEWEST_PATIENTS, FEWEST_EXPECTED = 50, 30.0
 
 
 @dataclass(frozen=True)
-class Together:
+class JointVisits:
     """How often concepts with similar vectors are recorded in one visit, compared with other pairs of equally frequent concepts."""
 
     patients: int
@@ -85,7 +85,9 @@ def _visits(shard: Shard, patients: NDArray[np.int64], size: int) -> Visits:
     return Visits(csr_array((ones, part.tokens, part.visit_start), shape=(len(owner), size)), owner)
 
 
-def together(visits: Visits, concepts: NDArray[np.int64], neighbours: NDArray[np.int64], seed: int) -> Together | None:
+def joint_visits(
+    visits: Visits, concepts: NDArray[np.int64], neighbours: NDArray[np.int64], seed: int
+) -> JointVisits | None:
     """Test whether `concepts` (K,) and their `neighbours` (K,), as token ids, are recorded in one visit more often than by chance.
 
     Returns None with too few patients, or with pairs so rare that chance would hardly record them together.
@@ -114,7 +116,7 @@ def together(visits: Visits, concepts: NDArray[np.int64], neighbours: NDArray[np
     sampled = rng.multinomial(everybody, np.full(everybody, 1 / everybody), DRAWS)
     ratios = (sampled @ one) / np.maximum(sampled @ other, 1e-9)
     low, high = np.quantile(ratios, (0.025, 0.975)).tolist()
-    return Together(visits.patients, len(concepts), float(observed.sum()) / chance, low, high, p)
+    return JointVisits(visits.patients, len(concepts), float(observed.sum()) / chance, low, high, p)
 
 
 def _matched(

@@ -35,7 +35,7 @@ SAMPLED_PATIENTS = 50_000
 """Largest sample, drawn from the whole extract: the records of a cohort alone may not show what a code means."""
 FEWEST_PATIENTS, MOST_CANDIDATES = 50, 8192
 """Smallest number of sampled patients with a candidate (rarer ones show no habit); largest number of candidates."""
-TOGETHER, ALIKE, DEVIATIONS = 2 / 3, 0.5, 5
+MAX_SHARED, MIN_COSINE, DEVIATIONS = 2 / 3, 0.5, 5
 BOUND = 3
 """Standard deviations subtracted from the number of two concepts' common visits, to allow for chance."""
 MOST_HABITS = 4096
@@ -50,9 +50,9 @@ class Substitutes:
     """Pairs of token ids (n, 2), each pair once, with the evidence for it."""
 
     pairs: NDArray[np.int64]
-    together: NDArray[np.float64]
+    shared_practices: NDArray[np.float64]
     """How often (n,) records of the two concepts come from the same practice, as a multiple of chance."""
-    alike: NDArray[np.float64]
+    cosine: NDArray[np.float64]
     """Cosine (n,) of the two concepts' contexts."""
 
     @classmethod
@@ -67,7 +67,7 @@ class Substitutes:
             extended[other[chosen[own]]] = True
         return extended
 
-    def passed(self, concepts: NDArray[np.int64]) -> NDArray[np.float32]:
+    def exchange(self, concepts: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return a matrix (S, S) that divides each concept's share equally between itself and its substitutes.
 
         `concepts` (S,) are token ids in ascending order; substitutes that are not among them get nothing.
@@ -84,7 +84,7 @@ class Substitutes:
         pairs = ([vocabulary.concepts[token - FIRST_CONCEPT] for token in pair] for pair in self.pairs.tolist())
         rows = (
             (one.concept, one.name, other.concept, other.name, f"{together:.3f}", f"{alike:.3f}")
-            for (one, other), together, alike in zip(pairs, self.together, self.alike, strict=True)
+            for (one, other), together, alike in zip(pairs, self.shared_practices, self.cosine, strict=True)
         )
         spreadsheet.write(folder / FILE, schemas.SUBSTITUTES, rows)
 
@@ -122,7 +122,7 @@ def find(dataset: list[Path], attribute: str, size: int, seed: int, learns: Lear
     candidates = np.sort(candidates[np.argsort(-patients[candidates], kind="stable")[:MOST_CANDIDATES]])
     if len(candidates) < 2:
         return None
-    together, alike = _Together(habits, candidates), _Alike(candidates)
+    together, alike = _SharedPractices(habits, candidates), _Contexts(candidates)
     for path, own in zip(dataset, rows, strict=True):
         part = _part(path, own, size)
         together.add(part, _attribute(path, attribute))
@@ -181,7 +181,7 @@ def _tokens(shard: Shard) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return both // wide, both % wide
 
 
-class _Together:
+class _SharedPractices:
     """Counts how often records of two concepts come from the same practice."""
 
     def __init__(self, habits: list[str], candidates: NDArray[np.int64]):
@@ -218,7 +218,7 @@ class _Together:
         return seen / (total * (share**2).sum()), (mean - seen) / np.maximum(spread, 1e-12)
 
 
-class _Alike:
+class _Contexts:
     """Contexts of concepts: the other concepts recorded in the same visits."""
 
     def __init__(self, candidates: NDArray[np.int64]):
@@ -260,13 +260,13 @@ class _Alike:
         return sparse.csr_array(sparse.vstack(blocks))
 
 
-def _pairs(candidates: NDArray[np.int64], together: _Together, alike: _Alike) -> Substitutes:
+def _pairs(candidates: NDArray[np.int64], together: _SharedPractices, alike: _Contexts) -> Substitutes:
     contexts = alike.contexts()
     found: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]] = []
     for begin in range(0, len(candidates), BLOCK):
         times, below = together.block(begin)
         cosines = (contexts[begin : begin + BLOCK] @ contexts.T).toarray()
-        one, other = np.nonzero((times <= TOGETHER) & (below >= DEVIATIONS) & (cosines >= ALIKE))
+        one, other = np.nonzero((times <= MAX_SHARED) & (below >= DEVIATIONS) & (cosines >= MIN_COSINE))
         once = begin + one < other
         one, other = one[once], other[once]
         found.append((candidates[np.stack([begin + one, other], 1)], times[one, other], cosines[one, other]))

@@ -116,12 +116,12 @@ def _reading_on_schedule(study: Study, job: Any) -> dg.ScheduleDefinition:
     def on_schedule(
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        return _read_again(context.instance, pipeline)
+        return _without_run_keys(context.instance, pipeline)
 
     return on_schedule
 
 
-def _read_again(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[dg.RunRequest] | dg.SkipReason:
+def _without_run_keys(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[dg.RunRequest] | dg.SkipReason:
     """Return the runs that the schedule starts, without run keys, so that an extract whose reading failed is tried again."""
     result = sensor_result(instance, pipeline, None, time.time())
     for change in result.dynamic_partitions_requests or ():

@@ -8,7 +8,7 @@ import dagster as dg
 from dagster_dg_cli.cli.dev import dev_command
 
 from ehr_pipeline.defs import liveness
-from ehr_pipeline.defs.serve import tell
+from ehr_pipeline.defs.serve import log_cleanup
 
 OURS, THEIRS = "ehr_pipeline.defs.webserver", "dagster_webserver"
 
@@ -16,7 +16,7 @@ OURS, THEIRS = "ehr_pipeline.defs.webserver", "dagster_webserver"
 def main() -> None:
     """Clean up the state that an earlier server left, then start the three servers."""
     with dg.DagsterInstance.get() as instance:
-        tell(liveness.reap(instance))
+        log_cleanup(liveness.reap(instance))
     start_servers()
 
 

@@ -34,7 +34,7 @@ def build_failure_hook(study: Study) -> dg.SensorDefinition:
         else dg.DefaultSensorStatus.STOPPED,
     )
     def report_failed_runs(context: dg.RunFailureSensorContext) -> None:
-        tell(study, described(study, context))
+        send_report(study, described(study, context))
 
     return report_failed_runs
 
@@ -60,7 +60,7 @@ def described(study: Study, context: dg.RunFailureSensorContext) -> dict[str, An
     }
 
 
-def tell(study: Study, report: dict[str, Any]) -> None:
+def send_report(study: Study, report: dict[str, Any]) -> None:
     """Write and send a report. If the address cannot be reached, log a warning: the file still has the report."""
     settings, line = study.operation, json.dumps(report, sort_keys=True)
     if settings.failure_log:

@@ -10,7 +10,7 @@ import dagster as dg
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.defs.column_metadata import lineage_metadata
 from ehr_pipeline.defs.links import link
-from ehr_pipeline.disclosure.kinds import Events, People, Things, figures, size
+from ehr_pipeline.disclosure.kinds import Events, People, Plain, figures, size
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.reports import PAGE
 from ehr_pipeline.runs.pipeline import Pipeline
@@ -59,7 +59,7 @@ def _summary(artifact: Artifact, counts: Mapping[str, Any]) -> str:
     words = [
         f"{name.replace('_', ' ')} {counts[name]:,}{UNITS.get(type(figure), '')}"
         for name, figure in counted.items()
-        if isinstance(figure, People | Events | Things) and counts.get(name) is not None
+        if isinstance(figure, People | Events | Plain) and counts.get(name) is not None
     ]
     size = _bytes(artifact)
     large = f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"

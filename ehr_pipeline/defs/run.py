@@ -22,7 +22,7 @@ from ehr_pipeline.defs.console_progress import INTERRUPTIONS, Console, error_kin
 from ehr_pipeline.defs.dagster_assets import build_assets
 from ehr_pipeline.defs.extract_partitions import register_extracts
 from ehr_pipeline.defs.failures import USER_ERRORS
-from ehr_pipeline.defs.serve import tell
+from ehr_pipeline.defs.serve import log_cleanup
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.runs import unchanged_run
 from ehr_pipeline.runs.pipeline import Pipeline
@@ -48,7 +48,7 @@ def run(study: Study, select: str | None, verbose: bool = False) -> RunOutcome:
     pipeline, wanted = Pipeline(study), _selected(select, study)
     stages = len(wanted - {RAW_RECORDS}) + (len(pipeline.extracts()) if RAW_RECORDS in wanted else 0)
     console = Console(stages, usual_seconds(pipeline.store), verbose)
-    with console.showing(), _helpers_apart():
+    with console.showing(), _helpers_in_new_sessions():
         outcome = _run(study, pipeline, wanted, console)
     if select is None and not outcome.problems and not outcome.interrupted:
         unchanged_run.note(study, outcome)
@@ -56,7 +56,7 @@ def run(study: Study, select: str | None, verbose: bool = False) -> RunOutcome:
 
 
 @contextmanager
-def _helpers_apart() -> Iterator[None]:
+def _helpers_in_new_sessions() -> Iterator[None]:
     """Until the end of the block, put the processes by which Dagster copies a step's output into sessions of their own.
 
     A terminal sends Ctrl-C to all processes in its foreground. Without this, each of these would end with a traceback and lose the
@@ -75,7 +75,7 @@ def _run(study: Study, pipeline: Pipeline, wanted: set[str], console: Console) -
     definitions = build(study, {"console": console.definition()})
     outcome = RunOutcome()
     with dg.DagsterInstance.get() as instance:
-        tell(liveness.reap(instance))
+        log_cleanup(liveness.reap(instance))
         extracts = register_extracts(instance, pipeline)
         steps: list[tuple[list[str], str | None]] = (
             [([RAW_RECORDS], extract) for extract in extracts] if RAW_RECORDS in wanted else []

@@ -33,7 +33,7 @@ def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
         return _serve(home, port, host, allow)
 
 
-def tell(done: list[str]) -> None:
+def log_cleanup(done: list[str]) -> None:
     """Log sentences on what was cleaned up."""
     for line in done:
         _log.warning("%s", line)
@@ -67,6 +67,6 @@ def look_for_ghosts() -> None:
     """Clean up after runs that could not report their end. If Dagster's state cannot be read or written, log a warning."""
     try:
         with dg.DagsterInstance.get() as instance:
-            tell(liveness.end_ghosts(instance))
+            log_cleanup(liveness.end_ghosts(instance))
     except Exception as error:  # a full disk, an unreachable database: the server keeps running, and so does this check
         _log.warning("the state of Dagster cannot be put in order now (%s)", type(error).__name__)

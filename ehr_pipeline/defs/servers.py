@@ -45,7 +45,7 @@ def _is_behind(path: str | None, variable: bytes) -> bool:
 
 def name() -> str:
     """Return a name for the server that this process starts. It encodes where the server's processes are visible, and from when."""
-    return f"{_place()}/{_begun(Path('/proc/self'))}/{uuid.uuid4().hex}"
+    return f"{_place()}/{_start_time(Path('/proc/self'))}/{uuid.uuid4().hex}"
 
 
 def is_gone(note: str, run_id: str) -> bool:
@@ -71,12 +71,12 @@ def _may_have(process: Path, variable: bytes, since: int) -> bool:
     try:
         return variable in (process / "environ").read_bytes().split(b"\0")
     except PermissionError:
-        return _begun(process) >= since
+        return _start_time(process) >= since
     except OSError:  # the process ended in the meantime
         return False
 
 
-def _begun(process: Path) -> int:
+def _start_time(process: Path) -> int:
     """Return the start time of a process, in clock ticks since boot; -1 if it has ended."""
     try:
         return int((process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19])

@@ -29,14 +29,14 @@ def announced(address: tuple[str, int]) -> Iterator[None]:
     """Until the end of the block, say that the servers are starting, and print their address once they answer."""
     ended = threading.Event()
     print("starting the Dagster UI: its servers load the study, which takes ten to thirty seconds", flush=True)
-    threading.Thread(target=_tell, args=(address, ended), daemon=True).start()
+    threading.Thread(target=_print_address, args=(address, ended), daemon=True).start()
     try:
         yield
     finally:
         ended.set()
 
 
-def _tell(address: tuple[str, int], ended: threading.Event) -> None:
+def _print_address(address: tuple[str, int], ended: threading.Event) -> None:
     since = last = time.monotonic()
     while not ended.wait(0.5):
         now = time.monotonic()

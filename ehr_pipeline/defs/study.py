@@ -40,7 +40,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
         with ExitStack() as stack:
             if run is not None and instance is not None:
                 stack.enter_context(liveness.running(instance, run.run_id))
-                asked = _asked_with(instance, run)
+                asked = _hash_when_requested(instance, run)
                 if asked != loaded:
                     raise UserError(
                         f"The settings were edited after this run was asked for (settings {asked} then, {loaded} now), so nothing"
@@ -67,7 +67,7 @@ def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
     return settings.with_overrides(study, overrides)
 
 
-def _asked_with(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+def _hash_when_requested(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     """Return the hash of the settings that had been loaded by the process that requested the run."""
     snapshot = instance.get_job_snapshot(str(run.job_snapshot_id))
     for mode in snapshot.mode_def_snaps:

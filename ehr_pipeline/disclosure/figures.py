@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
+from ehr_pipeline.disclosure.kinds import Events, Figure, People, Plain, Score, Share
 
 FEWEST = 10
 """Smallest count of rows or patients shown where no setting applies: in messages, and in stages before the report."""
@@ -93,7 +93,7 @@ class Guard:
         match figure:
             case People(number) | Events(number):
                 return None if self.hidden(figure) else self.count(number)
-            case Things(value):
+            case Plain(value):
                 return value if isinstance(value, int) else float(f"{value:.4g}")
             case Score(value):
                 return round(value, DIGITS)
@@ -131,7 +131,7 @@ class Guard:
             small = next(place for place in ordered if self.hidden(groups[place][1]))
             first, second = sorted((small, next(place for place in ordered if place != small)))
             (names, one), (others, other) = groups[first], groups[second]
-            groups[first] = (names + others, _together(one, other))
+            groups[first] = (names + others, _sum(one, other))
             del groups[second]
         return groups
 
@@ -144,7 +144,7 @@ class Guard:
         if isinstance(counts, Mapping):
             shown = {name: self.nested(value) for name, value in counts.items()}
             if isinstance(counts.get("dropped"), Mapping):
-                lost: dict[tuple[str, ...], Figure] = {("collapsed",): counts.get("collapsed", Things(0))}
+                lost: dict[tuple[str, ...], Figure] = {("collapsed",): counts.get("collapsed", Plain(0))}
                 lost |= {("dropped", name): figure for name, figure in counts["dropped"].items()}
                 for group, _ in self.joined(lost):
                     for place in group if len(group) > 1 else ():
@@ -155,7 +155,7 @@ class Guard:
         return counts if isinstance(counts, bool | str) else self.number(counts)
 
 
-def _together(one: People | Events, other: People | Events) -> People | Events:
+def _sum(one: People | Events, other: People | Events) -> People | Events:
     """Return the sum of two counts; the number of patients is known only if it is known for both."""
     number = one.number + other.number
     if isinstance(one, People):

@@ -30,7 +30,7 @@ class Events:
 
 
 @dataclass(frozen=True)
-class Things:
+class Plain:
     """A number that reveals nothing about patients: of codes, concepts, clusters, files."""
 
     number: float
@@ -56,7 +56,7 @@ class Share:
         return Share(replace(whole, number=round(value * whole.number)), whole)
 
 
-Figure = People | Events | Things | Score | Share
+Figure = People | Events | Plain | Score | Share
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class ShareOf:
     kind: "Kind"
 
 
-def size(number: int) -> Things:
+def size(number: int) -> Plain:
     """Return a number of bytes rounded to two digits: as the width of a row is known, all digits would reveal the row count."""
-    return Things(int(float(f"{number:.2g}")))
+    return Plain(int(float(f"{number:.2g}")))
 
 
 Kind = Callable[[Any], Figure] | EventsOf | SumOf | ShareOf

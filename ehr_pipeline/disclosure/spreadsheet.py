@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 _FORMULA = re.compile(rf"(^|;)(\s*'*)(?={_BEGINS})")
 _NO_FORMULA = re.compile(rf"(^|;)(\s*)'('*)(?={_BEGINS})")
 # A character to escape, or text that looks like an escape; backslashes before either are doubled.
-_UNSEEN = re.compile(rf"(?<!\\)(\\*)(?:([{CONTROLS}{DIRECTIONS}{SURROGATES}])|(?=u\{{))")
+_INVISIBLE = re.compile(rf"(?<!\\)(\\*)(?:([{CONTROLS}{DIRECTIONS}{SURROGATES}])|(?=u\{{))")
 _SPELLED = re.compile(r"(?<!\\)(\\+)u\{(?:([0-9a-f]{1,6})\})?")
 # The same for whole columns, in polars' regex syntax: cells that may have to be changed.
 _HARMFUL = rf"(?:^|;)\s*'*{_BEGINS}|[{CONTROLS}{DIRECTIONS}]|\\u\{{"
@@ -37,14 +37,14 @@ def text(value: str) -> str:
     """Return a text as a cell that no spreadsheet evaluates: one line, without invisible characters."""
     if _NUMBER.fullmatch(value):
         return value
-    return _FORMULA.sub(r"\1\2'", _UNSEEN.sub(_spell, value))
+    return _FORMULA.sub(r"\1\2'", _INVISIBLE.sub(_spell, value))
 
 
 def plain(value: str) -> str:
     """Return the original text of a cell that `text` made."""
     if "'" not in value and "\\" not in value:
         return value
-    return _SPELLED.sub(_meant, _NO_FORMULA.sub(r"\1\2\3", value))
+    return _SPELLED.sub(_unescaped, _NO_FORMULA.sub(r"\1\2\3", value))
 
 
 def write(path: Path, schema: pa.Schema, lines: Iterable[Iterable[object]]) -> None:
@@ -129,7 +129,7 @@ def _spell(found: "re.Match[str]") -> str:
     return found[1] * 2 + (f"\\u{{{ord(found[2]):x}}}" if found[2] else "")
 
 
-def _meant(found: "re.Match[str]") -> str:
+def _unescaped(found: "re.Match[str]") -> str:
     half, spells = divmod(len(found[1]), 2)
     if not spells:
         return "\\" * half + found[0][2 * half :]

@@ -26,7 +26,7 @@ def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed
         warnings.filterwarnings("ignore", message="n_jobs value")  # a seed forces one thread, which is wanted
         warnings.filterwarnings("ignore", message="using precomputed metric")
         warnings.filterwarnings("ignore", message=".*Cannot cache compiled function")  # pynndescent, of many points
-        with _machine_code_kept():
+        with _cached_machine_code():
             import umap  # takes seconds, so import it only here
         from sklearn.metrics import pairwise_distances
 
@@ -44,7 +44,7 @@ def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed
 
 
 @contextmanager
-def _machine_code_kept() -> Iterator[None]:
+def _cached_machine_code() -> Iterator[None]:
     """Let numba cache the machine code that it compiles for modules imported in this block. It already caches that of pynndescent,
     but not that of umap-learn.
 

@@ -48,7 +48,7 @@ def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transf
     profile, `no_network` is the profile with the default settings. If the run's profile does not spread values over related
     concepts, `no_network` is the same as `profile`, which is left out.
     """
-    few = drawn(samples, FITTED)
+    few = sampled(samples, FITTED)
     base = learned.settings if learned.settings.profile else VectorSettings(habits=learned.settings.habits)
     without = learned.settings.profile and not learned.settings.kinship
     bare = (
@@ -63,7 +63,7 @@ def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transf
         made[NETWORK] = lambda part: learned.network(part).vectors_PD
     if learned.settings.kinship and learned.settings.profile:
         made[PROFILE] = lambda part: learned.centred_profile(part.shard, part.patients)
-    shown = drawn(few, SAMPLED)
+    shown = sampled(few, SAMPLED)
     for name, vectors in made.items():
         schemas.write(out / FOLDER / f"{name}.arrow", _table(dataset, shown, vectors))
 
@@ -88,7 +88,7 @@ def read(artifact: Artifact) -> dict[str, Variant]:
     return found
 
 
-def drawn(samples: list[Sample], most: int) -> list[Sample]:
+def sampled(samples: list[Sample], most: int) -> list[Sample]:
     """Draw about `most` patients, the same share of each sample; all of them if there are no more."""
     rng = np.random.default_rng(0x7A1)
     share = min(most / max(sum(len(sample.whole.patients) for sample in samples), 1), 1.0)

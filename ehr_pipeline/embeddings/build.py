@@ -86,7 +86,7 @@ def build(
     for part in PARTS:
         (job.work / part).mkdir(parents=True, exist_ok=True)
     everybody = _Cohort(dataset, members, job.work, job.seed, len(token_weights), learns)
-    merged, tokens = _seen(everybody, earlier, out)
+    merged, tokens = _kept_vectors(everybody, earlier, out)
     cohort = replace(everybody, members=everybody.only(merged))
     if earlier:
         ablations.take_over(
@@ -201,14 +201,16 @@ def _nobody(count: int) -> InputError:
     )
 
 
-def _seen(cohort: "_Cohort", earlier: Artifact | None, out: Path) -> tuple[dict[str, on_new_extract.Merged], Counts]:
+def _kept_vectors(
+    cohort: "_Cohort", earlier: Artifact | None, out: Path
+) -> tuple[dict[str, on_new_extract.Merged], Counts]:
     """Write a hash of the encoder's input for each patient. Return which patients of each shard keep their earlier vector, and how
     many tokens the encoder knows."""
     merged, total, known = {}, 0, 0
     for path in cohort.dataset:
         rows, ids, shard = cohort.rows(path), cohort.ids(path).combine_chunks(), cohort.shard(path)
-        now = on_new_extract.seen(shard, rows, ids)
-        schemas.write(out / on_new_extract.SEEN / path.name, now)
+        now = on_new_extract.input_hashes(shard, rows, ids)
+        schemas.write(out / on_new_extract.INPUT_HASHES / path.name, now)
         kept = on_new_extract.unchanged(now, earlier, path.name) if earlier else np.zeros(len(rows), bool)
         merged[path.name] = on_new_extract.Merged(ids, kept)
         known += int(np.diff(shard.patient_tokens)[rows].sum())

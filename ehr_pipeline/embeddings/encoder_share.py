@@ -102,12 +102,12 @@ def choose(
 
     `kinds(number, rows)` returns disease and sex, as one text, of the patients in some rows of the shard with the index `number`.
     """
-    some = ablations.drawn(samples, MOST)
+    some = ablations.sampled(samples, MOST)
     usable = np.concatenate([np.all([part.there for part in (one.whole, *one.halves)], axis=0) for one in some])
     if usable.sum() < FEWEST:
         return Chosen(0.0, int(usable.sum()), ())
 
-    def made(vectors: Callable[[Part], Vectors]) -> Three:
+    def joined(vectors: Callable[[Part], Vectors]) -> Three:
         whole, one, other = (
             np.concatenate([vectors(part) for part in parts])[usable]
             for parts in zip(*((one.whole, *one.halves) for one in some), strict=True)
@@ -124,8 +124,8 @@ def choose(
     alike = matched_blocks([kind], list(numbers.T))
     if (matched := int((np.bincount(alike)[alike] > 1).sum())) < FEWEST:  # the others have nobody to be compared with
         return Chosen(0.0, matched, ())
-    profiles = made(lambda part: learned.profile(part.shard, part.patients))
-    whole, one, other = made(lambda part: learned.network(part).vectors_PD)
+    profiles = joined(lambda part: learned.profile(part.shard, part.patients))
+    whole, one, other = joined(lambda part: learned.network(part).vectors_PD)
     network = unit_length(whole), unit_length(one), unit_length(other)
     views = (viewed(0), viewed(1)) if "directions" in learned.arrays else None
     chosen = compared(profiles, views, network, alike, most=learned.settings.reliable, seed=seed)
@@ -187,12 +187,14 @@ def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, s
             model = KMeans(groups, n_init=1, random_state=seed + start).fit(fitted)
             one, other = (model.predict(half) for half in halves)
             same = (one == other).astype(float)
-            by_chance = (_of_others(one, other, alike, groups) + _of_others(other, one, alike, groups)) / 2
+            by_chance = (
+                _agreement_in_blocks(one, other, alike, groups) + _agreement_in_blocks(other, one, alike, groups)
+            ) / 2
             score += np.where(sizes > 1, same - by_chance, 0)
     return score / (len(GROUPS) * STARTS)
 
 
-def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArray[np.float64]:
+def _agreement_in_blocks(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArray[np.float64]:
     """Return, for each patient (m,), the share of others in the block whose label in `theirs` (m,) is the patient's in `own`
     (m,)."""
     _, block, sizes = np.unique(alike, return_inverse=True, return_counts=True)

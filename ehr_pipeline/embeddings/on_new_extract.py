@@ -21,12 +21,12 @@ from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import align, schemas
 
-SEEN = "seen"
-TAKEN_OVER = (vectors.ARRAYS, vectors.FACTS, vectors.SELECTED, vectors.SELECTED_CONCEPTS, substitutes.FILE)
+INPUT_HASHES = "seen"
+COPIED_FILES = (vectors.ARRAYS, vectors.FACTS, vectors.SELECTED, vectors.SELECTED_CONCEPTS, substitutes.FILE)
 """Files that do not depend on which patients are embedded."""
 
 
-def seen(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa.Table:
+def input_hashes(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa.Table:
     """Return a 64-bit hash of the encoder's input for each patient (rows of the shard): columns patient_id, content."""
     sizes, found = np.diff(shard.visit_start), np.zeros(len(patients), np.uint64)
     for place, patient in enumerate(patients.tolist()):
@@ -41,7 +41,7 @@ def seen(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa.Table:
 
 def unchanged(now: pa.Table, earlier: Artifact, shard: str) -> NDArray[np.bool_]:
     """Return flags (in the order of `now`, see `seen`) of a shard's patients whose hash is the same in the earlier artifact."""
-    path = earlier.file(f"{SEEN}/{shard}")
+    path = earlier.file(f"{INPUT_HASHES}/{shard}")
     if not path.is_file():
         return np.zeros(now.num_rows, bool)
     before = schemas.read(path)
@@ -71,5 +71,5 @@ class Merged:
 
 def take_over(earlier: Artifact, out: Path) -> None:
     """Copy the files TAKEN_OVER from the earlier artifact."""
-    for name in TAKEN_OVER:
+    for name in COPIED_FILES:
         shutil.copyfile(earlier.file(name), out / name)

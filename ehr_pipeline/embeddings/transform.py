@@ -215,7 +215,7 @@ def fit(
     if settings.profile:
         arrays["concepts"] = profile.profiled(occurrences, weights > 0)
         kin = profile.kinship(arrays["concepts"], vectors, settings.kinship)
-        arrays["passed"] = substitutes.passed(arrays["concepts"]) @ kin
+        arrays["passed"] = substitutes.exchange(arrays["concepts"]) @ kin
         arrays["usual"] = profile.usual(arrays["concepts"], occurrences, settings.smoothing)
         gram = profile.Gram(len(arrays["concepts"]))
         for sample in samples:

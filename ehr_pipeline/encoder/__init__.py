@@ -3,20 +3,20 @@
 This package needs only torch, transformers, numpy and pyarrow, because it runs on GPU workers.
 """
 
-from ehr_pipeline.disclosure.kinds import Declared, Events, Score, Things
+from ehr_pipeline.disclosure.kinds import Declared, Events, Plain, Score
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT
 
 COUNTED: dict[str, Declared] = {
     ENCODER_CHECKPOINT: {
-        "parameters": Things,
-        "epochs": Things,
-        "tokens_added": Things,
+        "parameters": Plain,
+        "epochs": Plain,
+        "tokens_added": Plain,
         "transfer": {
-            "matched": Things,
-            "not_matched": Things,
+            "matched": Plain,
+            "not_matched": Plain,
             "share_of_events": Score,
             "explained_by_names": Score,
-            "*": Things,
+            "*": Plain,
         },
         "validation_*": Score,
         "baseline_*": Score,

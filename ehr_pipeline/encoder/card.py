@@ -58,7 +58,7 @@ Share of padding among the computed slots: {metrics["padding_share"]:.2%}.
 
 ## Results on the validation patients
 
-{_seen(metrics)} {objective.results(metrics)}
+{_validation_use(metrics)} {objective.results(metrics)}
 
 {_curves(objective, metrics)}
 
@@ -135,7 +135,7 @@ def _training(metrics: dict[str, Any]) -> str:
     return f"| training | {count_text(metrics['training_patients'])} | {count_text(metrics['training_tokens'])} |\n"
 
 
-def _seen(metrics: dict[str, Any]) -> str:
+def _validation_use(metrics: dict[str, Any]) -> str:
     """Return a sentence on how the validation patients were used in the training."""
     if not _trained(metrics):
         return "Patients of this study, of whom nothing was learned here."

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForMaskedLM, RobertaPreLayerNormConfig, RobertaPreLayerNormForMaskedLM
 
-from ehr_pipeline.encoder.configuration import LOOKING_BACK
+from ehr_pipeline.encoder.configuration import CAUSAL_MODEL_TYPE
 from ehr_pipeline.encoder.model import visibility
 
 
 class LookingBackConfig(RobertaPreLayerNormConfig):  # type: ignore[no-untyped-call]
     """The stock configuration under a `model_type` of its own."""
 
-    model_type: ClassVar[str] = LOOKING_BACK
+    model_type: ClassVar[str] = CAUSAL_MODEL_TYPE
 
 
 class LookingBackForMaskedLM(RobertaPreLayerNormForMaskedLM):  # type: ignore[no-untyped-call]
@@ -37,5 +37,5 @@ class LookingBackForMaskedLM(RobertaPreLayerNormForMaskedLM):  # type: ignore[no
         return super().forward(input_ids=input_ids, attention_mask=unseen, **others)
 
 
-AutoConfig.register(LOOKING_BACK, LookingBackConfig)
+AutoConfig.register(CAUSAL_MODEL_TYPE, LookingBackConfig)
 AutoModelForMaskedLM.register(LookingBackConfig, LookingBackForMaskedLM)

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from ehr_pipeline.errors import UserError, printable
 
 FILE, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
-MODEL_TYPE, LOOKING_BACK = "roberta-prelayernorm", "ehr-encoder-looking-back"
-CLASSES = {MODEL_TYPE: "RobertaPreLayerNormForMaskedLM", LOOKING_BACK: "LookingBackForMaskedLM"}
+MODEL_TYPE, CAUSAL_MODEL_TYPE = "roberta-prelayernorm", "ehr-encoder-looking-back"
+CLASSES = {MODEL_TYPE: "RobertaPreLayerNormForMaskedLM", CAUSAL_MODEL_TYPE: "LookingBackForMaskedLM"}
 """The model class of each `model_type`: the stock class, and that of `encoder.causal_model`."""
 CAUSAL_OBJECTIVES: tuple[str, ...] = ("next_visit",)
 """The training objectives whose encoder sees no later visits; with all others, it sees the whole record."""
@@ -80,7 +80,7 @@ class ModelConfig:
 
 def model_type_for(objective: str) -> str:
     """Return the `model_type` of an encoder that is trained with an objective."""
-    return LOOKING_BACK if objective in CAUSAL_OBJECTIVES else MODEL_TYPE
+    return CAUSAL_MODEL_TYPE if objective in CAUSAL_OBJECTIVES else MODEL_TYPE
 
 
 def unusable(folder: Path, problem: str) -> UserError:
@@ -110,7 +110,7 @@ def _problem(values: Any) -> str:
     if not isinstance(values, dict):
         return "holds no names with values"
     if values.get("model_type") not in CLASSES:
-        return f"is of a model of the type {values.get('model_type')!r}, not {MODEL_TYPE!r} or {LOOKING_BACK!r}"
+        return f"is of a model of the type {values.get('model_type')!r}, not {MODEL_TYPE!r} or {CAUSAL_MODEL_TYPE!r}"
     for name, why in FORBIDDEN.items():
         if values.get(name):
             return f"{why} ({name})"

@@ -176,10 +176,10 @@ def compiles(device: torch.device, wish: str) -> bool:
     if wish == "off" or (wish == "auto" and device.type == "cpu"):
         return False
     missing = []
-    if not _found("CXX", "g++", "clang++", "c++", "gcc"):
+    if not _exists("CXX", "g++", "clang++", "c++", "gcc"):
         missing.append("a C++ compiler ($CXX, g++, clang++)")
     if device.type == "cuda":  # Triton builds the code that starts its kernels, against the headers of Python
-        if not _found("CC", "gcc", "clang", "cc"):
+        if not _exists("CC", "gcc", "clang", "cc"):
             missing.append("a C compiler ($CC, gcc, clang)")
         if not Path(sysconfig.get_path("include"), "Python.h").is_file():
             missing.append("Python.h (the package python3-dev of distributions)")
@@ -188,6 +188,6 @@ def compiles(device: torch.device, wish: str) -> bool:
     return not missing
 
 
-def _found(variable: str, *names: str) -> bool:
+def _exists(variable: str, *names: str) -> bool:
     """Return whether one of these programs exists, or the program that an environment variable names."""
     return any(shutil.which(name) for name in (os.environ.get(variable, ""), *names) if name)

@@ -53,7 +53,9 @@ def evaluate(
     return sums.cpu().numpy()
 
 
-def asked(objective: Objective, sequences: Sequences, context: int, seed: int, at_once: int = 1) -> Iterator[Part]:
+def evaluation_parts(
+    objective: Objective, sequences: Sequences, context: int, seed: int, at_once: int = 1
+) -> Iterator[Part]:
     """Yield all chunks of `sequences` as parts of `at_once` x ROWS rows, prepared for the same predictions in every evaluation."""
     groups = enumerate(packing.group_rows(sequences, np.arange(len(sequences.chunks)), context, ROWS))
     while several := list(islice(groups, at_once)):

@@ -58,12 +58,12 @@ def updates(
     order = packing.order_of_epoch(len(sequences.chunks), seed, epoch)
     groups = enumerate(packing.group_rows(sequences, order, plan.context, plan.rows))
 
-    def made() -> Iterator[Update]:
+    def prepared() -> Iterator[Update]:
         for number, group in islice(groups, skip, None):
             draws = objective.draw((len(group), plan.context), np.random.default_rng([seed, epoch, number, 0x3A5C]))
             yield _update(sequences, group, objective, draws, plan)
 
-    stream = made()
+    stream = prepared()
     for update in ahead(lambda _: next(stream, None), repeat(None), threads=1, depth=AHEAD):
         if update is None:
             return

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ehr_pipeline.encoder import softmax
-from ehr_pipeline.encoder.configuration import LOOKING_BACK, ModelConfig, model_type_for
+from ehr_pipeline.encoder.configuration import CAUSAL_MODEL_TYPE, ModelConfig, model_type_for
 from ehr_pipeline.encoder.devices import as_written, product_dtype
 from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -53,7 +53,7 @@ class PackedEncoder(nn.Module):
     def __init__(self, stock: StockWeights, objective: nn.Module | None = None):
         super().__init__()
         self.stock, self.objective = stock, objective
-        self.looks_back = stock.config.model_type == LOOKING_BACK
+        self.looks_back = stock.config.model_type == CAUSAL_MODEL_TYPE
         """Whether a token sees only its own and earlier visits (`encoder.causal_model`), or the whole segment."""
         self.layers: Any = self.hidden
         self.shares: Any = softmax.shares

@@ -100,7 +100,7 @@ def group_rows(
         yield group
 
 
-def nothing(height: int, context: int) -> Batch:
+def padding_rows(height: int, context: int) -> Batch:
     """Return rows of padding."""
     none = np.zeros((height, context), np.int64)
     return Batch(none, none, none, none, none - 1, none - 1, 0)
@@ -110,7 +110,7 @@ def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int, hei
     """Arrange the chunks of some rows as arrays (R, T), with rows of padding after them up to `height`."""
     shape = (max(len(rows), height), context)
     if not rows:
-        return nothing(*shape)
+        return padding_rows(*shape)
     index = np.concatenate(rows)
     chunks: Chunks = sequences.chunks[index]
     selection = sequences.select(chunks)

@@ -21,7 +21,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.work import jobs
 
 CPU = torch.device("cpu")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class SideBySide:
                     parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
             yield loss
 
-    def each(self, function: Callable[[Part], Found], parts: Iterable[Part]) -> Iterator[Found]:
+    def each(self, function: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
         """Yield the result of a function for each part, in order; at most as many parts as there are threads are computed ahead."""
         left = iter(parts)
         while some := list(islice(left, self.threads)):

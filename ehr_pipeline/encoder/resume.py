@@ -79,7 +79,9 @@ class Checkpoints:
         work = self.folder / f".{target.name}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
-        save_file({name: tensor.detach().contiguous() for name, tensor in _own(model).items()}, work / MODEL)
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in _distinct_parameters(model).items()}, work / MODEL
+        )
         save_file(_flat(model, optimizer), work / OPTIMIZER)
         state = {
             "identity": self.identity,
@@ -181,7 +183,7 @@ def _whole(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _own(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _distinct_parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Return each parameter once, by name; tied weights appear under one name."""
     return dict(model.named_parameters())
 
@@ -189,14 +191,14 @@ def _own(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def _flat(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     return {
         f"{name}/{key}": value.detach().contiguous()
-        for name, parameter in _own(model).items()
+        for name, parameter in _distinct_parameters(model).items()
         for key, value in optimizer.state[parameter].items()
     }
 
 
 def _restore(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     weights, moments = load_file(path / MODEL), load_file(path / OPTIMIZER)
-    own = _own(model)
+    own = _distinct_parameters(model)
     assert weights.keys() == own.keys()
     with torch.no_grad():
         for name, parameter in own.items():

@@ -250,7 +250,7 @@ class EncoderSettings:
         return self.max_epochs if self.transfer.trains else 0
 
     @property
-    def beside(self) -> dict[str, float]:
+    def auxiliary_weights(self) -> dict[str, float]:
         """Return the weights of the losses used in addition to the objective, by name."""
         weights = {"contrastive": self.contrastive.weight, "metadata": self.metadata.weight}
         return {name: weight for name, weight in weights.items() if weight}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ehr_pipeline.encoder.devices import as_written, product_dtype
 
-NOTHING = -1
+NO_TARGET = -1
 CHUNK = 4096
 """Largest number of tokens whose logits exist at the same time on a GPU: 0.3 GB at 36,000 concepts in bfloat16."""
 ALIGNED = 64
@@ -40,7 +40,7 @@ class _InPlace(torch.autograd.Function):
             else:
                 scores_MV = (hidden @ weight.t()).to(bias_V.dtype).add_(bias_V)
             best_M1 = scores_MV.amax(1, keepdim=True)
-            counts_M1 = (targets_M != NOTHING)[:, None]
+            counts_M1 = (targets_M != NO_TARGET)[:, None]
             aims_M1 = targets_M.clamp(min=0)[:, None]
             aimed_M1 = scores_MV.gather(1, aims_M1)
             shares_MV = scores_MV.sub_(best_M1).exp_()
@@ -71,7 +71,7 @@ def shares(scores_MV: Tensor, bias_V: Tensor, targets_M: Tensor) -> tuple[Tensor
     best_M1 = scores.amax(1, keepdim=True)
     total_M1 = (scores - best_M1).exp().sum(1, keepdim=True).log() + best_M1
     aims_M1 = targets_M[:, None]
-    counts_M1 = aims_M1 != NOTHING
+    counts_M1 = aims_M1 != NO_TARGET
     losses_M1 = (total_M1 - scores.gather(1, aims_M1.clamp(min=0))) * counts_M1
     aimed_MV = torch.arange(scores.shape[1], device=scores.device) == aims_M1
     gradient_MV = ((scores - total_M1).exp() - aimed_MV.float()) * counts_M1

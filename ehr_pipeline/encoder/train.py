@@ -124,7 +124,7 @@ class _Training:
         flatness = Flatness(settings.min_improvement, settings.patience)
         position = self.checkpoints.restore(flatness, self.model, updater, self.device)
         rows = evaluate.AT_ONCE[self.device.type]
-        asked = partial(evaluate.asked, objective, self.validation, settings.context, seed, rows)
+        asked = partial(evaluate.evaluation_parts, objective, self.validation, settings.context, seed, rows)
         scored = partial(
             evaluate.evaluate, self.model, objective, device=self.device, precision=settings.precision, threads=threads
         )
@@ -198,7 +198,11 @@ class _Training:
             "training_patients": self.learned.patient_count,
             "validation_patients": self.validation.patient_count,
             **self.began,
-            **({"weights": {self.settings.objective: 1.0, **beside}} if (beside := self.settings.beside) else {}),
+            **(
+                {"weights": {self.settings.objective: 1.0, **beside}}
+                if (beside := self.settings.auxiliary_weights)
+                else {}
+            ),
             "machine": self.machine,
             "vocabulary_hash": self.vocabulary.hash,
             "seed": self.job.seed,

@@ -39,7 +39,7 @@ def folder(store: Path, name: str) -> Iterator[Path]:
             os.close(lock)
 
 
-def left_behind(store: Path) -> Iterator[Path]:
+def abandoned(store: Path) -> Iterator[Path]:
     """Yield the folders of processes that were killed; each is removed after the caller has used it.
 
     Yields nothing on a file system without locks.
@@ -54,14 +54,14 @@ def left_behind(store: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def put_job(folder: Path, job: jobs.Job, *, needs_gpu: bool, logs_to_stderr: bool = True) -> "Follower":
+def write_job(folder: Path, job: jobs.Job, *, needs_gpu: bool, logs_to_stderr: bool = True) -> "Follower":
     """Write a heavy job into the folder to which it will report. Returns a Follower of its log."""
     described = replace(job, reports_to=folder, needs_gpu=needs_gpu, logs_to_stderr=logs_to_stderr)
     (folder / JOB).write_text(jobs.as_json(described), encoding="utf-8")
     return Follower(folder / jobs.LOG)
 
 
-def put_script(folder: Path, name: str, text: str) -> Path:
+def write_script(folder: Path, name: str, text: str) -> Path:
     """Write a script into a folder before it is sent, and log its lines. Returns its path."""
     path = folder / name
     path.write_text(text, encoding="utf-8")

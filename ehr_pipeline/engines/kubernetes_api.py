@@ -89,12 +89,12 @@ class Cluster:
     def _make(self, manifest: Manifest, **how: str) -> None:
         """Create a Job and its Services, which are removed with the Job because it owns them (no owner in a dry run)."""
         job, how = manifest.job, how | {"field_validation": "Strict"}
-        made = _ask(self._jobs.create_namespaced_job, self.namespace, job, **how)
+        made = _call(self._jobs.create_namespaced_job, self.namespace, job, **how)
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": manifest.name, "uid": made.metadata.uid}
         belonging = {} if "dry_run" in how else {"ownerReferences": [owner]}
         for service in manifest.services:
             body = service | {"metadata": service["metadata"] | belonging}
-            _ask(self._core.create_namespaced_service, self.namespace, body, **how)
+            _call(self._core.create_namespaced_service, self.namespace, body, **how)
 
     def _refused(self, refusal: Refusal) -> UserError:
         return UserError(
@@ -105,8 +105,8 @@ class Cluster:
     def look(self, job: str) -> State:
         """Return the state of a Job. Raises Silence if the cluster does not answer, UserError if it denies access."""
         try:
-            pods = _ask(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
-            found = _ask(self._jobs.read_namespaced_job, job, self.namespace)
+            pods = _call(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
+            found = _call(self._jobs.read_namespaced_job, job, self.namespace)
         except Refusal as refusal:
             if refusal.status == 404:
                 return State(f"somebody removed the Job {job} from Kubernetes", ended="removed")
@@ -138,7 +138,7 @@ class Cluster:
         """Return why a Job has no pod, such as a quota; empty when no reason is known, or events may not be read."""
         try:
             chosen = f"involvedObject.kind=Job,involvedObject.name={job},type=Warning"
-            events = _ask(self._core.list_namespaced_event, self.namespace, field_selector=chosen).items
+            events = _call(self._core.list_namespaced_event, self.namespace, field_selector=chosen).items
         except (Refusal, Silence):
             return ""
         return f" ({events[-1].reason}: {events[-1].message})" if events else ""
@@ -147,10 +147,10 @@ class Cluster:
         """Return the last log lines of up to three pods that failed, for a message."""
         lines = []
         try:
-            pods = _ask(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
+            pods = _call(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
             for pod in [pod for pod in pods if pod.status.phase == "Failed"][-3:]:
                 name, end = pod.metadata.name, _end(pod)
-                text = _ask(self._core.read_namespaced_pod_log, name, self.namespace, tail_lines=LINES)
+                text = _call(self._core.read_namespaced_pod_log, name, self.namespace, tail_lines=LINES)
                 lines += [f"The last lines of pod {name}{end}:", *(f"    {line}" for line in text.splitlines())]
         except (Refusal, Silence) as error:
             lines.append(f"The logs of its pods cannot be had: {error}")
@@ -163,7 +163,7 @@ class Cluster:
         """
         try:
             policy = "Foreground" if wait else "Background"
-            _ask(self._jobs.delete_namespaced_job, job, self.namespace, propagation_policy=policy)
+            _call(self._jobs.delete_namespaced_job, job, self.namespace, propagation_policy=policy)
         except (Refusal, Silence) as error:
             if not (isinstance(error, Refusal) and error.status == 404):
                 _log.warning("the Job %s in Kubernetes could not be removed: %s", job, error)
@@ -173,7 +173,7 @@ class Cluster:
     def is_there(self, job: str) -> bool:
         """Return whether a Job still exists; True also if the cluster does not answer."""
         try:
-            _ask(self._jobs.read_namespaced_job, job, self.namespace)
+            _call(self._jobs.read_namespaced_job, job, self.namespace)
         except Refusal as refusal:
             return refusal.status != 404
         except Silence:
@@ -224,7 +224,7 @@ def _connect(context: str, configuration: Any) -> str:
         ) from None
 
 
-def _ask(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+def _call(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     """Call the API and return its answer. Raises Refusal, or Silence when a retry may help."""
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError

@@ -93,7 +93,7 @@ class Ray:
         what = job.module.rsplit(".", 1)[-1]
         bundles = _job_needs(self.settings)
         with _connected(self.settings) as ray, job_folder.folder(self.store, what) as folder:
-            follower = job_folder.put_job(folder, job, needs_gpu=self.settings.needs_gpu)
+            follower = job_folder.write_job(folder, job, needs_gpu=self.settings.needs_gpu)
             error_file = folder / jobs.ERROR
             for attempt in range(self.settings.restarts + 1):
                 _refuse_infeasible(ray, bundles, what)

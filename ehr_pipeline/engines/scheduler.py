@@ -165,7 +165,7 @@ class Scheduler(ABC):
         """Run a heavy job. The log lines of its first process are logged here as they arrive."""
         what = job.module.rsplit(".", 1)[-1]
         with self._folder(what.replace("_", "-")) as folder:
-            follower = job_folder.put_job(folder, job, needs_gpu=self.settings.needs_gpu)
+            follower = job_folder.write_job(folder, job, needs_gpu=self.settings.needs_gpu)
 
             def write(name: str, numbers: list[int]) -> str:
                 return self.for_job(folder, name, job.module)
@@ -179,7 +179,7 @@ class Scheduler(ABC):
     @contextmanager
     def _folder(self, kind: str) -> Iterator[Path]:
         """Yield a folder for one piece of work. Cancels jobs left by killed processes, and this work's jobs if it fails."""
-        for path in job_folder.left_behind(self.store):
+        for path in job_folder.abandoned(self.store):
             for job in job_folder.sent(path, self.backend):
                 _log.warning("cancelling %s, whose sender was killed", self.label(job))
                 self.cancel(job)
@@ -218,7 +218,7 @@ class Scheduler(ABC):
         """Submit some tasks, and poll until they end. Returns the job's id and its final state."""
         again = len(job_folder.sent(work.folder, self.backend))
         name = f"ehr-{work.folder.name}" + (f"-{again}" if again else "")
-        job = self.submit(job_folder.put_script(work.folder, self.script, work.write(name, numbers)), name, work.what)
+        job = self.submit(job_folder.write_script(work.folder, self.script, work.write(name, numbers)), name, work.what)
         telling, finished, stuck = Telling(f"{work.what}: {self.label(job)}"), 0.0, 0.0
         while True:
             time.sleep(self.section.poll_seconds)

@@ -45,7 +45,7 @@ class Slurm(Scheduler):
         """Check that Slurm answers and that the template can be filled in. Raises UserError."""
         done = _run("sinfo", "--noheader")
         if done.returncode:
-            raise UserError(f"launcher.backend is 'slurm', but Slurm does not answer: {_said(done)}")
+            raise UserError(f"launcher.backend is 'slurm', but Slurm does not answer: {_error_text(done)}")
         self.preview()
 
     def for_buckets(self, folder: Path, name: str, tasks: int, numbers: list[int]) -> str:
@@ -84,7 +84,7 @@ class Slurm(Scheduler):
         done = _run("sbatch", "--parsable", str(script))
         if done.returncode:
             raise UserError(
-                f"Slurm does not take the job: {_said(done)} Look at launcher.slurm in the settings, and at `ehr-pipeline"
+                f"Slurm does not take the job: {_error_text(done)} Look at launcher.slurm in the settings, and at `ehr-pipeline"
                 " job-scripts`."
             )
         job = done.stdout.strip().split(";")[0]
@@ -120,7 +120,7 @@ class Slurm(Scheduler):
         """End a job, whatever its state. Returns whether Slurm accepted that, or no longer knew the job."""
         done = _run("scancel", job)
         if done.returncode and "Invalid job id" not in done.stderr:
-            _log.warning("Slurm job %s could not be cancelled: %s", job, _said(done))
+            _log.warning("Slurm job %s could not be cancelled: %s", job, _error_text(done))
             return False
         return True
 
@@ -189,7 +189,7 @@ def states(job: str) -> States | None:
     return Counter((line[0], " ".join(line[1:])) for line in lines)
 
 
-def _said(done: "subprocess.CompletedProcess[str]") -> str:
+def _error_text(done: "subprocess.CompletedProcess[str]") -> str:
     return " ".join(done.stderr.split())
 
 

@@ -26,7 +26,7 @@ class Torchrun(ThisMachine):
     def launch(self, job: jobs.Job) -> None:
         """Run a heavy job. Raises UserError with the message that a process reported, else with the last log lines."""
         with build_lock.scratch(self.store) as folder:
-            follower = job_folder.put_job(folder, job, needs_gpu=self.settings.needs_gpu, logs_to_stderr=False)
+            follower = job_folder.write_job(folder, job, needs_gpu=self.settings.needs_gpu, logs_to_stderr=False)
             logs = folder / "logs"
             said = folder / "processes.log"
             command, starts = self._command(job.module, folder / job_folder.JOB, logs)

@@ -202,7 +202,7 @@ def map_bucket(job: MappingJob) -> Done:
         place = lookup.places.of(again.column("code").combine_chunks())
         np.save(job.counted, np.stack([place, *(again.column(name).to_numpy() for name in ("events", "patients"))]))
         return Done(job.name, key, files, recalled, recalled=True)
-    ids, patient, day, code, place_of_code = _together(parts, places)
+    ids, patient, day, code, place_of_code = _merged(parts, places)
     keys = row_keys.sort_within_visits(row_keys.translated(patient, day, code, lookup.concept_of_code[place_of_code]))
     schemas.write(job.out / "events" / job.name, row_keys.to_table(keys, ids, lookup.concepts, "concept"))
     schemas.write(job.out / "concepts" / job.name, counts.of_concepts(keys, lookup.concepts))
@@ -218,7 +218,7 @@ def map_bucket(job: MappingJob) -> Done:
 Part = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], pa.Array, pa.Array]
 
 
-def _together(
+def _merged(
     parts: list[Part], places: list[NDArray[np.int64]]
 ) -> tuple[pa.Array, NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
     """Merge the shards of all extracts. `places` holds, for each shard, the positions of its codes in the mapping.

@@ -11,7 +11,7 @@ from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.tables.row_keys import DAY_BITS, ITEM_BITS
 
-TOGETHER = 1 << 20  # rows added up at once, so that memory does not grow with the number of buckets
+ROWS_AT_ONCE = 1 << 20  # rows added up at once, so that memory does not grow with the number of buckets
 
 
 def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
@@ -70,7 +70,7 @@ def summed(counted: list[Path], of: str) -> pl.DataFrame:
     parts: list[pa.Table] = []
     for path in counted:
         parts.append(schemas.read(path))
-        if path == counted[-1] or sum(part.num_rows for part in parts[1:]) > TOGETHER:
+        if path == counted[-1] or sum(part.num_rows for part in parts[1:]) > ROWS_AT_ONCE:
             parts = [_sum(pa.concat_tables(parts).combine_chunks(), of)]
     return pl.DataFrame(parts[0]).sort(of)
 

@@ -11,7 +11,7 @@ from ehr_pipeline.events.mapping import LADDER
 from ehr_pipeline.terminology import snomed
 
 FILE = "coverage.json"
-FEWEST_ALIKE = 2
+FEWEST_OF_PATTERN = 2
 """If fewer codes of a system than this look like SNOMED ids, the likeness counts as chance."""
 
 
@@ -80,7 +80,7 @@ def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 def are_snomed(row: dict[str, int]) -> bool:
     """Return whether a system's codes are probably SNOMED ids. By chance, two in a thousand other numbers look like SNOMED ids."""
-    return row["like_snomed"] >= FEWEST_ALIKE and 2 * row["like_snomed"] >= row["codes"]
+    return row["like_snomed"] >= FEWEST_OF_PATTERN and 2 * row["like_snomed"] >= row["codes"]
 
 
 def _ladder(steps: dict[str, dict[str, Any]], events: int) -> Iterator[dict[str, Any]]:

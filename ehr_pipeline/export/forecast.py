@@ -80,7 +80,7 @@ class LoadedStudy:
     def answer(self, lines: Iterable[str], sex: str, born: str, horizon: str, most: int) -> Answer:
         """Forecast what may follow a history that is given as lines of text. Raises UserError."""
         history = typed_history.read(lines, self.known, born)
-        return self.forecaster.ask(history, np.array([sex == "F"]), horizon, self.flags(), most)[0]
+        return self.forecaster.forecast(history, np.array([sex == "F"]), horizon, self.flags(), most)[0]
 
     def verdicts(self, horizon: str = YEAR) -> list[str]:
         """Return sentences on how good such forecasts are."""

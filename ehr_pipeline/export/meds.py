@@ -100,7 +100,7 @@ def _write(
         side = schemas.read(split.file(f"split/{shard.name}")).column("side").to_numpy(zero_copy_only=False)
         subject = np.array([subject_of(patient) for patient in people["patient_id"]], np.int64)
         recorded = _recorded(events.file(f"events/{shard.name}"), people["patient_id"], subject)
-        known = _known(people, subject)
+        known = _static_attributes(people, subject)
         for which, folder in (SPLITS | {UNASSIGNED: UNASSIGNED}).items():
             chosen = pl.Series(subject[side == which], dtype=pl.Int64).implode()
             part = pl.concat([known, recorded]).filter(pl.col("subject_id").is_in(chosen))
@@ -148,7 +148,7 @@ def _recorded(path: Path, patient_ids: pl.Series, subject: NDArray[np.int64]) ->
     )
 
 
-def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
+def _static_attributes(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
     """Return the patients' attributes as rows (subject_id, time, code); the time is null for attributes without a date."""
     people = people.with_columns(subject_id=pl.Series(subject))
     time = pl.lit(None, pl.Datetime("us"))

@@ -78,10 +78,10 @@ def write(opened: LoadedStudy, out: Path, timelines: int, seed: int, horizon: st
             "The sheet compares the forecast with popularity, which is counted by the asset forecasts: give the study a test side"
             " (patients.split.test_share), with enough patients on it and on the validation side, and run the chain."
         )
-    drawn = made_up(opened, timelines, seed)
+    drawn = synthetic_timelines(opened, timelines, seed)
     flags = opened.flags()
     answers = [
-        opened.forecaster.ask(shard_of(each.visits, each.birth), np.array([each.female]), horizon, flags, EACH)[0]
+        opened.forecaster.forecast(shard_of(each.visits, each.birth), np.array([each.female]), horizon, flags, EACH)[0]
         for each in drawn
     ]
     out.mkdir(parents=True)
@@ -89,7 +89,7 @@ def write(opened: LoadedStudy, out: Path, timelines: int, seed: int, horizon: st
     spreadsheet.write(out / "ratings.csv", _RATED, [(*row[:4], "", "") for row in rows])
     spreadsheet.write(out / "key.csv", _KEY, [(*row[:3], *row[4:]) for row in rows])
     shown = [
-        _shown(opened, number, each, [row for row in rows if row[0] == str(number)])
+        _as_text(opened, number, each, [row for row in rows if row[0] == str(number)])
         for number, each in enumerate(drawn, 1)
     ]
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_PAGE)
@@ -98,7 +98,7 @@ def write(opened: LoadedStudy, out: Path, timelines: int, seed: int, horizon: st
     return len(drawn)
 
 
-def made_up(opened: LoadedStudy, many: int, seed: int) -> list[Timeline]:
+def synthetic_timelines(opened: LoadedStudy, many: int, seed: int) -> list[Timeline]:
     """Draw timelines from the synthetic base world, of concepts that the encoder knows and that may be shown. Raises UserError."""
     world = World.of(seed, 0.0)
     block, events = draw(make(world, ["base"]), world, 0)
@@ -149,7 +149,7 @@ def _rows(opened: LoadedStudy, number: int, answer: Answer) -> Iterator[tuple[st
             )
 
 
-def _shown(opened: LoadedStudy, number: int, timeline: Timeline, rows: list[tuple[str, ...]]) -> dict[str, object]:
+def _as_text(opened: LoadedStudy, number: int, timeline: Timeline, rows: list[tuple[str, ...]]) -> dict[str, object]:
     vocabulary = opened.forecaster.vocabulary
     visits = [
         (f"{(day - timeline.birth) / DAYS_IN_YEAR:.1f}", [vocabulary.name(token) for token in tokens])

@@ -22,10 +22,10 @@ from ehr_pipeline.forecasts.counting import Tables
 from ehr_pipeline.forecasts.evaluate import Groups, Judge, judged_horizons
 from ehr_pipeline.forecasts.scores import EncoderStates, Mixed
 from ehr_pipeline.forecasts.settings import ForecastsSettings
-from ehr_pipeline.forecasts.table import Forecasts, SavedCounting, nothing
+from ehr_pipeline.forecasts.table import Forecasts, SavedCounting, empty
 from ehr_pipeline.patients.histories import ALWAYS
 from ehr_pipeline.patients.shard import Shard, ages_at
-from ehr_pipeline.predictions.answers_job import ASKED, AnswersJob
+from ehr_pipeline.predictions.answers_job import QUERIES, AnswersJob
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, PATIENT_DATASET
@@ -36,9 +36,9 @@ from ehr_pipeline.work.jobs import Launch
 UNTYPED = "no semantic type"
 
 
-def empty(out: Path) -> Counts:
+def write_empty(out: Path) -> Counts:
     """Write empty tables, for a study without forecasts."""
-    nothing().write(out)
+    empty().write(out)
     return {"rows_in": 0, "kept": 0, "dropped": {}}
 
 
@@ -61,10 +61,10 @@ def build(
     counts = _counts(every, drawn.counts)
     learned = np.flatnonzero(every.side == COUNT)
     if not len(learned) or not counts["kept"]:
-        nothing().write(out)
+        empty().write(out)
         return counts
     gap = max(round(float(np.median(every.next_day[learned] - every.index[learned]))), 1)
-    asked = ask(every, dataset, job, gap, launch)
+    asked = encoder_states(every, dataset, job, gap, launch)
     job.remove()
     tables, mixed = count_and_mix(every, asked, seed)
     SavedCounting(tables, mixed, gap).write(out)
@@ -91,16 +91,18 @@ def count_and_mix(
     return tables, mixed
 
 
-def days_asked(index: NDArray[np.int64], gap: int) -> dict[str, NDArray[np.int64]]:
+def query_days(index: NDArray[np.int64], gap: int) -> dict[str, NDArray[np.int64]]:
     """Return the day (P,) for which the encoder forecasts, by horizon."""
     middle = {name: index + (many + 1) // 2 for name, many in DAYS.items()}
     return {NEXT_VISIT: index + gap} | middle
 
 
-def ask(every: Cases, dataset: list[Path], job: AnswersJob, gap: int, launch: Launch) -> dict[str, EncoderStates]:
+def encoder_states(
+    every: Cases, dataset: list[Path], job: AnswersJob, gap: int, launch: Launch
+) -> dict[str, EncoderStates]:
     """Query the encoder about all cases outside the training side. Horizons that ask about the same day share an answer."""
     some = np.flatnonzero(every.side != COUNT)
-    days = days_asked(every.index, gap)
+    days = query_days(every.index, gap)
     layout, number, questions = {}, np.full((len(HORIZONS), len(every)), -1), 0
     for place, path in enumerate(dataset):
         rows = some[every.shard[some] == place]
@@ -114,7 +116,7 @@ def ask(every: Cases, dataset: list[Path], job: AnswersJob, gap: int, launch: La
         asked = np.concatenate([days[name][rows] for name in HORIZONS])[first]
         own = rows[first % len(rows)]
         always = np.full(len(own), ALWAYS, np.int64)
-        layout[path.name] = pa.table([every.row[own], always, every.index[own], asked], schema=ASKED)
+        layout[path.name] = pa.table([every.row[own], always, every.index[own], asked], schema=QUERIES)
         number[:, rows] = questions + answer.reshape(len(HORIZONS), len(rows))
         questions += len(first)
     job.lay_out(layout)

@@ -166,7 +166,7 @@ class Tables:
         known = np.log1p(counting.recurring.at_risk.sum(0)).astype(np.float32)
         return cls(counting.new.rate(), counting.recurring.rate(), known, counting.history, counting.both)
 
-    def ask(self, stratum: NDArray[np.integer], history: History) -> CountForecasts:
+    def forecast(self, stratum: NDArray[np.integer], history: History) -> CountForecasts:
         """Forecast cases, given by their strata (B,) and histories, by counting."""
         from scipy.special import expit
 

@@ -13,7 +13,7 @@ from ehr_pipeline.embeddings.embedding_job import Inference
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.forecasts import cases
-from ehr_pipeline.forecasts.build import days_asked
+from ehr_pipeline.forecasts.build import query_days
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
 from ehr_pipeline.forecasts.scores import ENCODER, FORECAST, POPULARITY, by_model, encoder_probability
 from ehr_pipeline.forecasts.table import SavedCounting
@@ -80,7 +80,7 @@ class Forecaster:
         """Return whether probabilities are calibrated (chance of being recorded), and popularity is available for comparison."""
         return self.counted is not None and horizon in self.counted.mixed
 
-    def ask(
+    def forecast(
         self, histories: Shard, female: NDArray[np.bool_], horizon: str, shown: NDArray[np.bool_], most: int = 10
     ) -> list[Answer]:
         """Forecast what follows the last day of each history, among the concepts that may be `shown` (V,)."""
@@ -95,7 +95,7 @@ class Forecaster:
     ) -> Iterator[Answer]:
         index = histories.visit_day[histories.patient_start[1:] - 1].astype(np.int64)
         gap = self.counted.gap_days if self.counted else USUAL_GAP
-        state, _ = answers(self.model, histories, days_asked(index, gap)[horizon], self.how, self.tokens_before)
+        state, _ = answers(self.model, histories, query_days(index, gap)[horizon], self.how, self.tokens_before)
         probability = encoder_probability(self.model, state)
         history = cases.history(histories, index, self.vocabulary.size)
         had, popularity = history.matrix(self.vocabulary.size).toarray(), None

@@ -77,7 +77,7 @@ def by_model(
     tables: Tables, mixed: Mixed | None, encoder: NDArray[np.float32], stratum: NDArray[np.integer], history: History
 ) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.float32]]]:
     """Return whether each case had each concept, and the scores of all models (B, V)."""
-    counted = tables.ask(stratum, history)
+    counted = tables.forecast(stratum, history)
     scores = {POPULARITY: counted.popularity, HISTORY: counted.history, COUNTING: counted.both, ENCODER: encoder}
     if mixed is not None:
         scores[FORECAST] = mixed.probability(encoder, counted, tables.known)
@@ -114,7 +114,7 @@ def mix(cases: Cases, horizon: str, asked: EncoderStates, tables: Tables, seed: 
     parts: dict[bool, list[tuple[Floats, NDArray[np.bool_], Floats]]] = {False: [], True: []}
     for block in blocks(rows, size):
         some = cases.take(block)
-        counted, truth = tables.ask(some.stratum, some.history), some.targets[horizon].toarray()
+        counted, truth = tables.forecast(some.stratum, some.history), some.targets[horizon].toarray()
         encoder = asked.probability(block)
         for again in (False, True):
             row, concept, weight = _pairs(counted.had == again, truth, None if again else NEGATIVES, rng)

@@ -145,6 +145,6 @@ def _weights(values: Mapping[str, Any]) -> Weights:
     return Weights(float(values["constant"]), tuple(map(float, values["weights"])))
 
 
-def nothing() -> Forecasts:
+def empty() -> Forecasts:
     """Return the tables of a study in which no forecast was evaluated."""
     return Forecasts(*((),) * len(TABLES))

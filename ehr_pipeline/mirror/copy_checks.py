@@ -22,13 +22,13 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 MARK = "mirror.json"  # in the mirror
-OWN_MARK = ".mirror.json"  # in the store
-LEFT = "made before the last change of who may be in it (withdrawals, a newer snapshot)"
+STORE_MARK = ".mirror.json"  # in the store
+OUTDATED = "made before the last change of who may be in it (withdrawals, a newer snapshot)"
 REPLACED = "there is a newer snapshot"
 EXPIRED = "the licence in its manifest has expired, and governance.expires names no later day"
 
 
-def alone(store: Store) -> AbstractContextManager[int]:
+def one_copy_at_a_time(store: Store) -> AbstractContextManager[int]:
     """Allow one push or pull of a store at a time. Raises UserError when another is running."""
     store.root.mkdir(parents=True, exist_ok=True)
     busy = f"Another push or pull of {store.root} is under way. Wait for its end."
@@ -37,7 +37,7 @@ def alone(store: Store) -> AbstractContextManager[int]:
 
 def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
     """Check that a mirror belongs to this store, and mark a new mirror. Raises UserError."""
-    own, theirs = _own(store), _theirs(mirror)
+    own, theirs = _mark_of_store(store), _theirs(mirror)
     if own and own["pulling"] and theirs is not None:
         raise UserError(
             "The last pull did not end, or left artifacts in the mirror that were not made here since: pushing would remove them."
@@ -49,7 +49,7 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
         if own and own["place"] == mirror.name:
             raise UserError(
                 f"{mirror.name} (study.mirror) is empty, but was filled from this store before: is the right disk mounted, and the"
-                f" bucket the right one? To begin it anew, remove {store.root / OWN_MARK}, then push."
+                f" bucket the right one? To begin it anew, remove {store.root / STORE_MARK}, then push."
             )
         if not mirror.is_empty():
             raise UserError(f"{mirror.name} (study.mirror) holds files, but no mirror. Name an empty place.")
@@ -66,7 +66,7 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
 
 def begin_pull(mirror: Mirror, store: Store) -> str:
     """Check that a mirror belongs to this store, or the store is empty. Returns the mirror's id. Raises UserError."""
-    own, theirs = _own(store), _theirs(mirror)
+    own, theirs = _mark_of_store(store), _theirs(mirror)
     if theirs is None:
         raise UserError(f"{mirror.name} (study.mirror) holds no mirror: nothing was ever pushed there.")
     if own is None and any(store.root.glob("[!.]*/**/current")):
@@ -96,8 +96,8 @@ def _theirs(mirror: Mirror) -> str | None:
         raise UserError(f"{mirror.name} (study.mirror): {MARK} is damaged. Name another place.") from None
 
 
-def _own(store: Store) -> dict[str, Any] | None:
-    path = store.root / OWN_MARK
+def _mark_of_store(store: Store) -> dict[str, Any] | None:
+    path = store.root / STORE_MARK
     try:
         mark = json.loads(path.read_text(encoding="utf-8"))
         return {"id": _id(mark), "place": str(mark["place"]), "pulling": bool(mark["pulling"])}
@@ -115,8 +115,8 @@ def _id(mark: dict[str, Any]) -> str:
 
 def _mark(store: Store, name: str, mirror: Mirror, pulling: bool) -> None:
     mark = {"id": name, "place": mirror.name, "pulling": pulling}
-    if _own(store) != mark:
-        write_atomically(store.root / OWN_MARK, json.dumps(mark) + "\n")
+    if _mark_of_store(store) != mark:
+        write_atomically(store.root / STORE_MARK, json.dumps(mark) + "\n")
 
 
 class Terms:
@@ -139,7 +139,7 @@ class Terms:
         Raises UserError when withdrawals cannot be checked, since the artifact was made with another store's key.
         """
         self._refuse_another_key(manifest)
-        reason = EXPIRED if self._has_expired(manifest) else self._who_left(manifest)
+        reason = EXPIRED if self._has_expired(manifest) else self._is_outdated(manifest)
         if reason:
             self._left.add((manifest["asset"], manifest["partition"] or ""))
         return reason
@@ -156,11 +156,11 @@ class Terms:
                 " FILE`. Then run this again."
             )
 
-    def _who_left(self, manifest: Mapping[str, Any]) -> str:
+    def _is_outdated(self, manifest: Mapping[str, Any]) -> str:
         snapshot = manifest["asset"] == RAW_RECORDS and self.study.records.mode == "snapshot"
         if snapshot and manifest["partition"] < self.newest:
             return REPLACED
-        return "" if self._are_present(manifest) else LEFT
+        return "" if self._are_present(manifest) else OUTDATED
 
     def _are_present(self, manifest: Mapping[str, Any]) -> bool:
         """Return whether no patient in the artifact has left the study. The checks of a stage compare it only with the stage

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.errors import UserError, unseen
+from ehr_pipeline.errors import UserError, invisible_character
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import FINGERPRINT, MANIFEST, Artifact
 from ehr_pipeline.tables.asset_names import RAW_RECORDS, stage_of
@@ -93,7 +93,7 @@ def _is_below(name: str) -> bool:
         and path.as_posix() == name
         and not {".", ".."} & set(path.parts)
         and "\\" not in name
-        and not unseen(name)
+        and not invisible_character(name)
         and path.parts != (INDEX,)
     )
 

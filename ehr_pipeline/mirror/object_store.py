@@ -20,7 +20,7 @@ from ehr_pipeline.study.mirror_address import Address, parse
 
 T = TypeVar("T")
 R = TypeVar("R")
-TOGETHER = 8  # files copied in parallel: an object store is slow to answer, but answers many requests at once
+THREADS = 8  # files copied in parallel: an object store is slow to answer, but answers many requests at once
 BLOCK = 4 * 1024 * 1024  # bytes
 RIGHTS = "s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on its objects"
 # Patterns of pyarrow's messages about object stores, and what to do. The first pattern that matches counts.
@@ -174,9 +174,9 @@ class Mirror:
         with self.telling(), suppress(FileNotFoundError):
             self.system.delete_dir(f"{self.root}/{folder}")
 
-    def together(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def in_parallel(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Run `work` on many objects in parallel; yield the results in order. When one fails, the others stop soon."""
-        pool = ThreadPoolExecutor(TOGETHER)
+        pool = ThreadPoolExecutor(THREADS)
         try:
             yield from pool.map(work, items)
         except BaseException:

@@ -37,7 +37,7 @@ def pull(study: Study) -> Counts:
     terms = copy_checks.Terms(study, store)
     mirror = Mirror.at(study.study.mirror)
     counts: Counts = {"copied": 0, "kept": 0, "newer": 0, "unfinished": 0, "left_out": {}, "bytes": 0}
-    with copy_checks.alone(store):
+    with copy_checks.one_copy_at_a_time(store):
         name = copy_checks.begin_pull(mirror, store)
         try:
             for asset in ASSETS:
@@ -55,7 +55,7 @@ def pull(study: Study) -> Counts:
 def _pull(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, counts: Counts) -> None:
     mirrored = index.grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
     whole = [folder for folder, objects in mirrored.items() if INDEX in objects]
-    made_at = dict(zip(whole, mirror.together(lambda folder: _made_at(mirror, folder), whole), strict=True))
+    made_at = dict(zip(whole, mirror.in_parallel(lambda folder: _creation_time(mirror, folder), whole), strict=True))
     newest: dict[str, str] = {}  # folder by partition; there may be several: push removes a replaced artifact last
     for folder in sorted(whole, key=lambda folder: (made_at[folder], folder)):
         newest[index.partition_of(folder)] = folder
@@ -84,7 +84,7 @@ def _pull(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, co
             counts["copied"] += 1
 
 
-def _made_at(mirror: Mirror, folder: str) -> str:
+def _creation_time(mirror: Mirror, folder: str) -> str:
     return str(_read(mirror.read(f"{folder}/{INDEX}") or b"", folder, mirror).manifest["made_at"])
 
 
@@ -125,7 +125,7 @@ def _fetch(mirror: Mirror, folder: str, listed: Index, work: Path) -> int:
         return size
 
     fetched = 0
-    for size in mirror.together(get, missing):
+    for size in mirror.in_parallel(get, missing):
         progress.advance(size)
         fetched += size
     return fetched

@@ -32,7 +32,7 @@ def push(study: Study) -> Counts:
     terms = copy_checks.Terms(study, store)
     mirror = Mirror.at(study.study.mirror)
     counts: Counts = {"copied": 0, "kept": 0, "removed": 0, "left_out": {}, "bytes": 0}
-    with copy_checks.alone(store):
+    with copy_checks.one_copy_at_a_time(store):
         copy_checks.begin_push(mirror, store, study)
         for asset in ASSETS:
             _push(asset, store, mirror, terms, counts)
@@ -42,7 +42,7 @@ def push(study: Study) -> Counts:
 def _push(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, counts: Counts) -> None:
     mirrored = grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
     folders = [folder for folder, objects in mirrored.items() if INDEX in objects]
-    indexed = dict(zip(folders, mirror.together(lambda folder: _published(mirror, folder), folders), strict=True))
+    indexed = dict(zip(folders, mirror.in_parallel(lambda folder: _published(mirror, folder), folders), strict=True))
     own = {}  # population by folder
     for artifact in _current(asset, store):
         if reason := terms.why_not(artifact.manifest):
@@ -113,7 +113,7 @@ def _copy(
         mirror.put(artifact.file(name), f"{folder}/{digest}", digest)
         return size
 
-    for size in mirror.together(put, missing):
+    for size in mirror.in_parallel(put, missing):
         progress.advance(size)
         counts["bytes"] += size
     if file_hash(artifact.file(MANIFEST)) != index.files[MANIFEST][1]:

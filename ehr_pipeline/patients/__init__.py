@@ -1,6 +1,6 @@
 """Turn mapped events into one row for each patient, in Arrow; and split patients into training, validation and test."""
 
-from ehr_pipeline.disclosure.kinds import Declared, Events, EventsOf, People, Things, size
+from ehr_pipeline.disclosure.kinds import Declared, Events, EventsOf, People, Plain, size
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, PATIENT_DATASET
 
 OF_FEW = EventsOf("patients/dropped/few_visits")
@@ -12,8 +12,8 @@ COUNTED: dict[str, Declared] = {
         "visits": {"rows_in": OF_FEW, "dropped": {"few_visits": OF_FEW, "*": Events}, "*": Events},
         "patients": People,
         "patients_without_events": People,
-        "shards": Things,
-        "buckets_unchanged": Things,
+        "shards": Plain,
+        "buckets_unchanged": Plain,
         "bytes": size,
         "*": Events,
     },

@@ -30,7 +30,7 @@ def side(patient_id: str, settings: SplitSettings) -> str:
     return VALIDATION if number < settings.validation_share * 2**64 else TRAIN
 
 
-def drawn(patient_id: str, settings: SplitSettings) -> str:
+def side_by_hash(patient_id: str, settings: SplitSettings) -> str:
     """Return 'train' or 'validation', by the hash, for a patient whom a column puts on the training side."""
     return VALIDATION if _hash(patient_id, settings) < settings.validation_share * 2**64 else TRAIN
 

@@ -137,7 +137,8 @@ def _by_column(job: SideJob) -> tuple[pl.DataFrame, Counter[str]]:
     people = people.with_columns(pl.col("side").fill_null(UNASSIGNED))
     if settings.draw_validation:
         drawn = [
-            split.drawn(patient_id, settings) if side == TRAIN else side for patient_id, side in people.iter_rows()
+            split.side_by_hash(patient_id, settings) if side == TRAIN else side
+            for patient_id, side in people.iter_rows()
         ]
         people = people.with_columns(side=pl.Series(drawn, dtype=pl.String))
     return people, counts

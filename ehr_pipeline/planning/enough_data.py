@@ -29,17 +29,17 @@ from ehr_pipeline.work.progress import Progress
 
 LARGEST, BLOCK = 1 << 25, 1 << 22
 """Extracts are read only if all together have at most LARGEST bytes; they are read in blocks of BLOCK bytes."""
-ALIKE = {
+ID_DIFFERENCES = {
     "zeros in front": pl.col("patient").str.strip_chars_start("0"),
     "upper and lower case": pl.col("patient").str.to_lowercase(),
 }
 """How the ids of the same patients often differ between files, each with an expression that removes the difference."""
-MOST_ALIKE = 0.5
+LEAST_EXPLAINED = 0.5
 """Share of the unknown ids that such a difference must explain to be reported."""
 
 
 @dataclass
-class Held:
+class Extracts:
     """Patients and events of the extracts."""
 
     people: set[str] = field(default_factory=set)
@@ -80,7 +80,7 @@ def look(study: Study, findings: Preflight) -> None:
     _listed(study, findings, codes)
 
 
-def _read(study: Study, folders: list[Path]) -> Held | None:
+def _read(study: Study, folders: list[Path]) -> Extracts | None:
     """Read the rows of the extracts; None if the files are too large."""
     chosen = [
         (path, kind)
@@ -93,7 +93,7 @@ def _read(study: Study, folders: list[Path]) -> Held | None:
     ]
     if sum(path.stat().st_size * (5 if path.suffix == ".gz" else 1) for path, _ in chosen) > LARGEST:
         return None
-    held = Held()
+    held = Extracts()
     for path, kind in chosen:
         for split in files.read(path, kind, block_bytes=BLOCK, progress=Progress(path.name, 1)):
             rows, _ = kind.adapted(split().rows)
@@ -114,7 +114,7 @@ def _events(rows: pl.DataFrame, kind: EventKind) -> pl.DataFrame:
     )
 
 
-def _unknown_patients(held: Held, limits: Limits) -> str:
+def _unknown_patients(held: Extracts, limits: Limits) -> str:
     """Return a message if so many events are of patients without a patient row that a run would stop; otherwise an empty text."""
     if not held.events:
         return ""
@@ -125,8 +125,8 @@ def _unknown_patients(held: Held, limits: Limits) -> str:
         return ""
     alike = [
         what
-        for what, plainly in ALIKE.items()
-        if unknown.join(people, on=plainly, how="semi").height > unknown.height * MOST_ALIKE
+        for what, plainly in ID_DIFFERENCES.items()
+        if unknown.join(people, on=plainly, how="semi").height > unknown.height * LEAST_EXPLAINED
     ]
     return (
         f"{count_text(unknown.height)} of {count_text(rows.height)} rows of events are of patients without a"

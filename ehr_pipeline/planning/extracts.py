@@ -33,7 +33,7 @@ def look_at_all(study: Study, findings: Preflight) -> None:
     elif not extracts:
         findings.problems.append(
             f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
-            f"{_beside(landing)}"
+            f"{_outside_extracts(landing)}"
         )
     findings.problems += findings.look(misplaced, landing) or []
     store = Store(study.study.store)
@@ -55,7 +55,7 @@ def look_at_all(study: Study, findings: Preflight) -> None:
         _missing_everywhere(landing, trees, study.records.kinds, findings)
 
 
-def _beside(landing: Path) -> str:
+def _outside_extracts(landing: Path) -> str:
     """Return advice on files that lie directly in the landing folder, and so in no extract; empty if there are none."""
     names = sorted(path.name for path in landing.iterdir() if path.is_file() and not path.name.startswith("."))
     return f" Files lie directly in it ({listed(names)}): move them into such a folder." if names else ""
@@ -154,7 +154,7 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], find
     without = {what: kinds for what, kinds in needed.items() if kinds and all(kind in empty for kind in kinds)}
     if alone or not any(kinds for what, kinds in needed.items() if what not in without):
         for what, kinds in without.items():
-            findings.problems.append(f"{folder}: {_lacks(what, kinds)}")
+            findings.problems.append(f"{folder}: {_missing_kind(what, kinds)}")
             empty = [kind for kind in empty if kind not in kinds]
     if empty:
         where = ", ".join(dict.fromkeys(kind.where for kind in empty))
@@ -166,7 +166,7 @@ def _tells_nothing(kind: Kind, seen: Seen) -> bool:
     return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.told)
 
 
-def _lacks(what: str, kinds: Sequence[Kind]) -> str:
+def _missing_kind(what: str, kinds: Sequence[Kind]) -> str:
     """Return the message that no row is an event, or that no row describes a patient; it says what to do."""
     where = ", ".join(kind.where for kind in kinds)
     births = [kind.births for kind in kinds if isinstance(kind, PatientKind) and kind.births]

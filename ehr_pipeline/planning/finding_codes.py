@@ -49,7 +49,7 @@ def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
     known, looked_in = _names(words, study, mapped)
     if not looked_in:
         raise InputError(NAMELESS)
-    hits = known.filter(_holds(words)).unique("code", keep="first", maintain_order=True)
+    hits = known.filter(_contains(words)).unique("code", keep="first", maintain_order=True)
     hits = hits.with_columns(source=pl.lit(f"name: {words}"))
     below = _below(hits["code"], study)
     best = known.unique("code", keep="first", maintain_order=True)
@@ -64,14 +64,14 @@ def concepts_called(words: str, study: Study, mapped: Artifact) -> frozenset[str
 
     Reads the terminology files that the settings name, which takes a minute for the whole UMLS.
     """
-    hits = _names(words, study, mapped)[0].filter(_holds(words))
+    hits = _names(words, study, mapped)[0].filter(_contains(words))
     codes = hits["code"].implode()
     table = Mapping.read(mapped.path, "code", "snomed", "concept").table.drop_nulls("concept")
     recorded = table.filter(pl.any_horizontal(pl.col("code", "snomed", "concept").is_in(codes)))["concept"]
     return frozenset(recorded) | frozenset(hits["cui"].drop_nulls())
 
 
-def _holds(words: str) -> pl.Expr:
+def _contains(words: str) -> pl.Expr:
     """Return whether a name contains all the words, in any order and ignoring case."""
     lower = pl.col("name").str.to_lowercase()
     return pl.all_horizontal(lower.str.contains(word, literal=True) for word in words.lower().split())

@@ -124,7 +124,9 @@ def _day(sources: Sequence[Path], today: datetime.date) -> datetime.date | None:
 def _look(sources: Sequence[Path], made: NewStudy, today: datetime.date, named: Named) -> Extract:
     """Recognise the files: a known layout, or delimited files."""
     for folder in (path for path in sources if path.is_dir()):
-        if known := known_layouts.known(folder, [path for path in sources if path != folder], made.facts, made.doubts):
+        if known := known_layouts.recognise(
+            folder, [path for path in sources if path != folder], made.facts, made.doubts
+        ):
             return known
     if known := meds_sets.recognised(sources, made.facts, made.doubts):
         return known
@@ -133,7 +135,7 @@ def _look(sources: Sequence[Path], made: NewStudy, today: datetime.date, named: 
     stems = {path.name.lower().split(".")[0] for path in sources}
     parents = {path.parent for path in sources}
     files_of_omop = "person" in stems and len(parents) == 1 and not any(path.is_dir() for path in sources)
-    if files_of_omop and (known := known_layouts.known(parents.pop(), [], made.facts, made.doubts)):
+    if files_of_omop and (known := known_layouts.recognise(parents.pop(), [], made.facts, made.doubts)):
         return known
     found = assigned([guess_format.sniff(path) for path in sources], named, today)
     return _delimited(found, made, today, named)

@@ -34,7 +34,7 @@ NOT_ACCEPTABLE = (
 )
 
 
-def known(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract | None:
+def recognise(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract | None:
     """Recognise a known layout by the names of its files; None if there is none. Adds sentences to `facts` and `doubts`.
 
     Tables that say what the codes mean are looked for in the folder, and in `others` (files and folders).

@@ -37,7 +37,7 @@ def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> 
     if root and "" not in links:
         links |= {METADATA: root / METADATA}
     facts.append(f"{root or sources[0]}: the layout of MEDS; files {len(shards):,}")
-    doubts += _beside(folder, root) if folder else []
+    doubts += _left_out_parts(folder, root) if folder else []
     codes = root / METADATA / "codes.parquet" if root else None
     found, seen = _codes(shards, codes)
     own = _described(found, seen, facts, doubts)
@@ -97,7 +97,7 @@ def _is_meds(path: Path) -> bool:
         return False
 
 
-def _beside(folder: Path, root: Path | None) -> Iterator[str]:
+def _left_out_parts(folder: Path, root: Path | None) -> Iterator[str]:
     """Yield a sentence on the parts of a data set that are left out because the user named only one part."""
     own, data = folder.absolute(), root / "data" if root else None
     if data and data in own.parents:

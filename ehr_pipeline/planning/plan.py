@@ -132,7 +132,7 @@ def plan(
     if asked.tasks:
         asking, size = asked.by_backend(scoring, speed), f"{rates.TASKS} tasks, {rates.TASKS_PATIENTS:,} patients"
         needs.append(Need(TASK_RESULTS, asking, 0, rates.TRAINING_GIGABYTES, used if asked.tokens else 0, size))
-    given = _given(study, rows, patients, speed=speed, kept=kept, buckets=buckets)
+    given = _run_facts(study, rows, patients, speed=speed, kept=kept, buckets=buckets)
     reckoned = _reckoned(study, machines, gpu_tokens, workers)
     by = [(Basis.RECKONED, counted)] if counted else []
     made = Plan(needs, [*given, *_measured(), *by, *reckoned, *asked.assumptions(study)])
@@ -156,7 +156,7 @@ def _network(
     The seconds are None where no rate was measured.
     """
     shape, processes = mflop(study.encoder) / rates.CPU_TOKEN_MFLOP, study.launcher.processes
-    learned = mflop(study.encoder, passes=1 + len(study.encoder.beside)) / rates.CPU_TOKEN_MFLOP
+    learned = mflop(study.encoder, passes=1 + len(study.encoder.auxiliary_weights)) / rates.CPU_TOKEN_MFLOP
     used = min(processes, machines.gpus)
     one = min(processes, machines.first.gpus)
     passes = study.encoder.epochs * tokens
@@ -228,7 +228,7 @@ def _cohort_share(study: Study) -> float:
     return 1.0 if any(not disease.concepts for disease in study.embeddings.cohort) else COHORT_SHARE
 
 
-def _given(
+def _run_facts(
     study: Study, rows: float, patients: float, *, speed: float, kept: float, buckets: int
 ) -> Iterator[tuple[Basis, str]]:
     text = rows * BYTES_PER_ROW_OF_TEXT / 1e9

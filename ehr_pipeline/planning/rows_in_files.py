@@ -39,11 +39,11 @@ def estimated(study: Study) -> RowEstimate:
     number, rows, patients = 0, 0.0, 0.0
     for extract in extracts[-1:] if records.mode == "snapshot" else extracts:
         tree = extract_files.tree_of(landing / extract, records)
-        events = [_found(tree, kind) for kind in records.kinds.events]
+        events = [_files_of(tree, kind) for kind in records.kinds.events]
         number += sum(map(len, events))
         rows += sum(map(_rows, events))
         of_patients = [kind for kind in records.kinds.patients if kind.files.columns.tell_birth and not kind.births]
-        patients = max(patients, sum(_rows(_found(tree, kind)) for kind in of_patients))
+        patients = max(patients, sum(_rows(_files_of(tree, kind)) for kind in of_patients))
     if rows < 1:
         raise UserError(
             f"{landing} (records.landing): no row of events is there yet, so give --rows: rows of events, such as 3e9."
@@ -52,7 +52,7 @@ def estimated(study: Study) -> RowEstimate:
     return RowEstimate(rows, patients or None, how)
 
 
-def _found(tree: Tree, kind: Kind) -> list[Path]:
+def _files_of(tree: Tree, kind: Kind) -> list[Path]:
     """Return the files of a kind; none if the extract lacks it."""
     try:
         return files.find(tree, kind)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.disclosure.figures import Naming
-from ehr_pipeline.forecasts.table import Forecasts, nothing
+from ehr_pipeline.forecasts.table import Forecasts, empty
 from ehr_pipeline.prediction_report import HEAD, PAGE, next_concepts, page, sections
 from ehr_pipeline.prediction_report.findings import Findings
 from ehr_pipeline.predictions.table import TaskResults
@@ -25,7 +25,7 @@ def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: 
         results, verdicts=tuple({**row, "name": shown.get(row["name"], row["name"])} for row in results.verdicts)
     )
     encoders = {artifacts[name].manifest["inputs"][ENCODER_CHECKPOINT] for name in (FORECASTS, TASK_RESULTS)}
-    forecasts = Forecasts.read(artifacts[FORECASTS].path) if len(encoders) == 1 else nothing()
+    forecasts = Forecasts.read(artifacts[FORECASTS].path) if len(encoders) == 1 else empty()
     until = labels.manifest.get("settings", {}).get("observed_until", "last_event")
     draws = artifacts[TASK_RESULTS].manifest.get("settings", {}).get("bootstrap", Findings.draws)
     findings = Findings(results, tasks, labels.counts, naming, study, terms, out / "notes", forecasts, until, draws)

@@ -119,7 +119,7 @@ class Curves:
 
 
 @dataclass(frozen=True)
-class Worth:
+class LabelsSaved:
     """How many labels the best baseline needs to be as good as the encoder's model."""
 
     labels: int | None
@@ -200,7 +200,7 @@ def curves(results: TaskResults) -> Curves | None:
     return Curves(tasks, labels, int(np.median(fitted)), kept, len(scored) - len(tasks))
 
 
-def worth(found: Curves, labels: int | None) -> Worth | None:
+def labels_saved(found: Curves, labels: int | None) -> LabelsSaved | None:
     """Return what the encoder's model with so many labels is worth in labels of the best baseline; None if either side has none."""
     model, baseline = found.best("model", labels), found.best("baseline", labels)
     if model is None or baseline is None:
@@ -210,7 +210,7 @@ def worth(found: Curves, labels: int | None) -> Worth | None:
     better = error > 0 and verdict(difference, error) == "better"
     ends = selected(difference, error) if better else (difference - Z * error, difference + Z * error)
     low, high = (found.labels_for(value - difference + end) for end in ends)
-    return Worth(labels, model[0], baseline[0], difference, error, found.labels_for(value), low, high)
+    return LabelsSaved(labels, model[0], baseline[0], difference, error, found.labels_for(value), low, high)
 
 
 def usual(found: Curves) -> int | None:

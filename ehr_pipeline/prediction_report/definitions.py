@@ -10,7 +10,7 @@ OLDEST = 150
 """An upper age limit that excludes nobody."""
 
 
-def asked(definition: Definition) -> str:
+def sentences(definition: Definition) -> str:
     """Return sentences on the question of a task, and on who is at risk."""
     rule = definition.rule
     question = f"{_day(definition)}, from {_history(rule)}: {_outcome(definition)} {_window(rule)}?"

@@ -10,9 +10,9 @@ from typing import Any
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.forecasts.table import Forecasts
-from ehr_pipeline.forecasts.table import nothing as no_forecasts
+from ehr_pipeline.forecasts.table import empty as no_forecasts
 from ehr_pipeline.prediction_report import curves
-from ehr_pipeline.prediction_report.curves import Curves, Worth
+from ehr_pipeline.prediction_report.curves import Curves, LabelsSaved
 from ehr_pipeline.predictions.table import FEWEST_TO_CHOOSE, TaskResults
 from ehr_pipeline.tasks import censoring
 from ehr_pipeline.tasks.table import Definition
@@ -48,9 +48,9 @@ class Findings:
         return curves.curves(self.results)
 
     @cached_property
-    def worth(self) -> Worth | None:
-        """How much the usual number of labels is worth to the encoder (`curves.worth`)."""
-        return curves.worth(self.curves, curves.usual(self.curves)) if self.curves else None
+    def labels_saved(self) -> LabelsSaved | None:
+        """How many labels the encoder saves at the usual number of labels (`curves.labels_saved`)."""
+        return curves.labels_saved(self.curves, curves.usual(self.curves)) if self.curves else None
 
     @cached_property
     def named(self) -> dict[str, str]:

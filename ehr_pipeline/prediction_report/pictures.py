@@ -8,7 +8,7 @@ from ehr_pipeline.drawing import plots
 from ehr_pipeline.prediction_report.curves import ALL, KINDS, NONE, Curves, Point, usual
 from ehr_pipeline.predictions.models import BY_NAME, HEADS, MODELS
 
-DRAWN = frozenset(
+DRAWN_MODELS = frozenset(
     {
         *("rule_of_thumb", "counts", "recency"),
         *("masked", "vectors", "vectors_masked", "masked_recency", *(f"tuned_{head}" for head in HEADS)),
@@ -27,7 +27,7 @@ def curves(path: Path, found: Curves) -> None:
     from matplotlib import colormaps
 
     numbers = [*found.labels, found.all]
-    chosen = _drawn(found)
+    chosen = _models(found)
     with plots.figure(path, width=9, height=4.6) as figure:
         axes = figure.add_subplot()
         banded = {best[0] for kind in KINDS if (best := found.best(kind, usual(found)))}
@@ -51,10 +51,10 @@ def curves(path: Path, found: Curves) -> None:
         figure.legend(loc="outside right center", fontsize=8)
 
 
-def _drawn(found: Curves) -> list[str]:
+def _models(found: Curves) -> list[str]:
     """Return the models to draw, in the order of MODELS."""
     best = (found.best(kind, number) for kind in KINDS for number in (*found.labels, ALL))
-    wanted = DRAWN | {each[0] for each in best if each}
+    wanted = DRAWN_MODELS | {each[0] for each in best if each}
     return [model.name for model in MODELS if model.name in wanted and model.name in found.points]
 
 

@@ -40,7 +40,7 @@ def worth(findings: Findings) -> dict[str, Any]:
     """Return the first sentences of the page, and warnings."""
     verdicts = findings.results.verdicts
     names = [row["name"] for row in verdicts if row["index_may_know_outcome"]]
-    found = findings.worth
+    found = findings.labels_saved
     return {
         "colour": say.COLOURS[found.verdict] if found else "untested",
         "head": head(findings),
@@ -57,7 +57,7 @@ def head(findings: Findings) -> list[Any]:
     verdicts = findings.results.verdicts
     counts = Counter(str(row["verdict"]) for row in verdicts)
     parts = [
-        say.head(findings.worth, findings.curves),
+        say.head(findings.labels_saved, findings.curves),
         say.at_chance(findings.curves),
         say.without_labels(findings.curves),
         say.verdicts(counts, len(_also_worse(findings)), sum(_at_chance(findings, row) for row in verdicts))
@@ -301,7 +301,9 @@ def guards(findings: Findings) -> dict[str, Any]:
 
 def methods(findings: Findings) -> dict[str, Any]:
     """Return how everything was computed."""
-    rows = [(findings.named[each.slug], definitions.asked(each), len(each.outcome)) for each in findings.definitions]
+    rows = [
+        (findings.named[each.slug], definitions.sentences(each), len(each.outcome)) for each in findings.definitions
+    ]
     tuned = any(BY_NAME[row["model"]].learner == "tuned" for row in findings.results.results)
     return {
         "notes": [*methods_of.methods(findings.draws), *([methods_of.fine_tuned()] if tuned else [])],

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from ehr_pipeline.prediction_report import cells
-from ehr_pipeline.prediction_report.curves import KINDS, NONE, Curves, Worth, Z
+from ehr_pipeline.prediction_report.curves import KINDS, NONE, Curves, LabelsSaved, Z
 from ehr_pipeline.predictions.models import BY_NAME, MASKED
 from ehr_pipeline.predictions.table import CHANCE
 from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, markup, say
@@ -40,7 +40,7 @@ def about(number: float) -> str:
     return f"{round(number, -digits):,.0f}"
 
 
-def head(found: Worth | None, curves: Curves | None) -> Statement:
+def head(found: LabelsSaved | None, curves: Curves | None) -> Statement:
     """Say what the model is worth: the first sentence of the page."""
     if found is None or curves is None:
         return say("<b>Nothing can be said of what the model predicts:</b> no task has enough cases.", Rate.PREDICTIONS)
@@ -57,7 +57,7 @@ def head(found: Worth | None, curves: Curves | None) -> Statement:
             "<b>{beginning} is {worth}</b>{interval}: {aurocs} with as many labels.",
             Rate.PREDICTIONS,
             beginning=beginning,
-            worth=_worth(found.equals, found.low),
+            worth=_label_range(found.equals, found.low),
             interval=_interval(found.low, found.high, curves.all),
             aurocs=aurocs,
         )
@@ -75,7 +75,7 @@ def head(found: Worth | None, curves: Curves | None) -> Statement:
     )
 
 
-def _hardly(found: Worth, curves: Curves) -> str:
+def _hardly(found: LabelsSaved, curves: Curves) -> str:
     """Say that a model is better, but that the number of labels to which this corresponds is known only within a wide interval."""
     fewest = curves.baseline[0][0]
     least = f"{about(fewest)} or fewer" if found.low <= fewest else about(found.low)
@@ -86,7 +86,7 @@ def _hardly(found: Worth, curves: Curves) -> str:
     )
 
 
-def _worth(equals: float, low: float, unit: str = "") -> str:
+def _label_range(equals: float, low: float, unit: str = "") -> str:
     """Return the words for the number of labels (`equals`, at least `low`) with which the best baseline is as good as a model."""
     if math.isinf(low):
         return "better than counting with all labels"
@@ -111,7 +111,7 @@ def without_labels(curves: Curves | None) -> Statement | None:
     error = Z * found.minus(curves.nearest_baseline(found.value)).error
     least, equals, most = (curves.labels_for(found.value + step) for step in (-error, 0.0, error))
     fewest = curves.baseline[0][0]
-    worth, interval = _worth(equals, least, " labels"), _interval(least, most, curves.all)
+    worth, interval = _label_range(equals, least, " labels"), _interval(least, most, curves.all)
     if low <= CHANCE:
         worth, interval = "not shown to be better than chance", ""
     elif most <= fewest:

@@ -29,7 +29,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress
 
-ASKED = pa.schema([(name, pa.int64()) for name in ("row", "first", "last", "asked")])
+QUERIES = pa.schema([(name, pa.int64()) for name in ("row", "first", "last", "asked")])
 """Columns of the queries: row in the shard, first and last day of the history, and the day asked about, from 1970-01-01."""
 QUESTIONS, ANSWERS, LISTS = "asked", "answers", "lists.json"
 TRAINED, UNTRAINED = "", "_untrained"
@@ -97,7 +97,7 @@ def _answer(
     *,
     means: bool,
 ) -> pa.Table:
-    row, first, last, day = (asked.column(name).to_numpy() for name in ASKED.names)
+    row, first, last, day = (asked.column(name).to_numpy() for name in QUERIES.names)
     histories = cut(whole, row, first, last)
     columns: dict[str, NDArray[np.float32]] = {}
     if means:  # a history may be asked about on several days

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from ehr_pipeline.predictions import fitted, guards, result_schemas, result_tables, tuning_inputs
 from ehr_pipeline.predictions.answers_job import UNTRAINED, AnswersJob
 from ehr_pipeline.predictions.compare import Case, Fit, fits_of, models_of, scorable
-from ehr_pipeline.predictions.encoder_queries import Asked
+from ehr_pipeline.predictions.encoder_queries import AnsweredQueries
 from ehr_pipeline.predictions.features import recorded
 from ehr_pipeline.predictions.learners import Table
 from ehr_pipeline.predictions.models import BY_NAME, Model
 from ehr_pipeline.predictions.rows import FIT, JUDGE, People, Rows, read
 from ehr_pipeline.predictions.settings import PredictionsSettings
-from ehr_pipeline.predictions.table import CALIBRATIONS, PREDICTED, PREDICTIONS, TaskResults, joined, nothing
+from ehr_pipeline.predictions.table import CALIBRATIONS, PREDICTED, PREDICTIONS, TaskResults, empty, joined
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import align, schemas
@@ -53,14 +53,14 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
     """Write the tables into `out`. Returns the number of tasks, and the number of tasks with too few cases."""
     tasks = definitions(artifacts[TASK_LABELS].path)
     if not tasks:
-        nothing().write(out)
+        empty().write(out)
         return {"tasks": 0, "too_few": 0}
     vocabulary = Vocabulary.read(artifacts[VOCABULARY].path)
     dataset = artifacts[PATIENT_DATASET].files("patients")
     labels = artifacts[TASK_LABELS].path
     chosen = [(read(labels, each, how.settings.patients, how.seed), _tokens(each, vocabulary)) for each in tasks]
     scored = [number for number, (rows, _) in enumerate(chosen) if scorable(rows)]
-    asked = Asked.ask(job, [chosen[number] for number in scored], launch)
+    asked = AnsweredQueries.run(job, [chosen[number] for number in scored], launch)
     if how.settings.fine_tuning.heads and scored:
         to_tune = [
             tuning_inputs.ToTune(tasks[number].slug, *chosen[number], _stops(tasks[number])) for number in scored
@@ -85,7 +85,7 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
         with one_thread():
             parts.append(_task(definition, case, (vocabulary, job), (dataset, how.key), out, progress=progress))
     checkpoint = artifacts[ENCODER_CHECKPOINT]
-    seen = guards.unseen(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
+    seen = guards.not_trained_on(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
     results = result_tables.with_verdicts(joined(parts))
     TaskResults(**vars(results) | {"guards": (seen, *results.guards)}).write(out)
     job.remove()

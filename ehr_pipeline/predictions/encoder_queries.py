@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.predictions.answers_job import ASKED, TRAINED, UNTRAINED, AnswersJob
+from ehr_pipeline.predictions.answers_job import QUERIES, TRAINED, UNTRAINED, AnswersJob
 from ehr_pipeline.predictions.rows import Rows
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.work.jobs import Launch
@@ -25,7 +25,7 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnsweredQueries:
     """The queries of all tasks, which the job has answered."""
 
     job: AnswersJob
@@ -35,7 +35,7 @@ class Asked:
     """The distinct queries (q, 4) of each shard, sorted; the columns are those of ASKED."""
 
     @classmethod
-    def ask(cls, job: AnswersJob, tasks: Sequence[tuple[Rows, NDArray[np.int64]]], launch: Launch) -> "Asked":
+    def run(cls, job: AnswersJob, tasks: Sequence[tuple[Rows, NDArray[np.int64]]], launch: Launch) -> "AnsweredQueries":
         """Write the queries of all tasks, and run the job that answers them. A task is given as its rows and its outcome's token
         ids."""
         names = tuple(path.name for path in sorted(job.dataset.glob("[!.]*.arrow")))
@@ -45,7 +45,7 @@ class Asked:
             found = np.unique(np.concatenate(parts), axis=0) if parts else np.zeros((0, 4), np.int64)
             if len(found):
                 questions[name] = found
-        asked = {name: pa.table(list(found.T), schema=ASKED) for name, found in questions.items()}
+        asked = {name: pa.table(list(found.T), schema=QUERIES) for name, found in questions.items()}
         job.lay_out(asked, [tokens.tolist() for _, tokens in tasks])
         if questions:
             launch(job)
@@ -70,7 +70,7 @@ class Asked:
 
 
 def _questions(rows: Rows) -> NDArray[np.int64]:
-    return np.stack([getattr(rows, name) for name in ASKED.names], axis=1).astype(np.int64)
+    return np.stack([getattr(rows, name) for name in QUERIES.names], axis=1).astype(np.int64)
 
 
 def _places(known: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:

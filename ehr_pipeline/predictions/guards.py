@@ -48,7 +48,7 @@ def no_future(task: str, rows: Rows, latest: NDArray[np.int64]) -> dict[str, Any
     return row(result_schemas.NO_FUTURE, task, not late, message)
 
 
-def unseen(checkpoint: Artifact, key: Key | None, patients: pl.Series) -> dict[str, Any]:
+def not_trained_on(checkpoint: Artifact, key: Key | None, patients: pl.Series) -> dict[str, Any]:
     """Check, by hashes, that the encoder was not trained on any of the `patients` on the test side; None if unknown."""
     if why := training_patients.cannot_be_checked(checkpoint.path, key):
         return row(result_schemas.UNSEEN, "", None, why)

@@ -82,11 +82,11 @@ def read(folder: Path, definition: Definition, most: int, seed: int) -> Rows:
     kept = np.zeros(len(rows), bool)
     for side in range(len(SIDES)):
         own = rows.on(side)
-        kept[own] = np.isin(rows.patient[own], _drawn(rows.take(own), most, seed, cases_first=side == FIT))
+        kept[own] = np.isin(rows.patient[own], _sampled(rows.take(own), most, seed, cases_first=side == FIT))
     return rows.take(kept)
 
 
-def _drawn(rows: Rows, most: int, seed: int, *, cases_first: bool) -> NDArray[np.uint64]:
+def _sampled(rows: Rows, most: int, seed: int, *, cases_first: bool) -> NDArray[np.uint64]:
     """Return the hashes of at most `most` patients, drawn in order of their hash."""
     patients, place = np.unique(rows.patient, return_inverse=True)
     order = hash_of_numbers(patients ^ hash_of_numbers(np.array([seed], np.uint64))[0])

@@ -112,7 +112,7 @@ class TaskResults:
         return found is not None and found["auroc_low"] is not None and found["auroc_low"] <= CHANCE
 
 
-def nothing() -> TaskResults:
+def empty() -> TaskResults:
     """Return the tables of a study without tasks."""
     return TaskResults(*((),) * len(TABLES))
 
@@ -132,6 +132,6 @@ def read_calibrations(folder: Path, task: str) -> "dict[str, Calibration]":
 def joined(parts: Iterable[TaskResults]) -> TaskResults:
     """Join the rows of several parts, one after the other."""
     parts = tuple(parts)
-    moved = pa.concat_tables([part.deviations for part in (*parts, nothing())])
+    moved = pa.concat_tables([part.deviations for part in (*parts, empty())])
     tables = {name: tuple(row for part in parts for row in getattr(part, name)) for name in TABLES}
     return TaskResults(**tables, deviations=moved)

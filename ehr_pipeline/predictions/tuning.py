@@ -68,7 +68,7 @@ def run(job: TuningJob) -> None:
                 if not (path := task.answer(head, own)).is_file():  # it may exist if processes were restarted
                     kept = task.weights(head) if job.fine_tuning.keep_weights and own == task.samples - 1 else None
                     save(path, training.answered(own, kept))
-                progress.advance(_effort(task, own, job.fine_tuning), f"{task.name}: {head}, {task.said(own)}")
+                progress.advance(_effort(task, own, job.fine_tuning), f"{task.name}: {head}, {task.description(own)}")
 
 
 def _grouped(planned: list[tuple[Task, str, int]]) -> Iterator[tuple[Task, str, list[int]]]:

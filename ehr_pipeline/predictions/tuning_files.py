@@ -165,7 +165,7 @@ class Task:
         """Number of samples."""
         return len(self.sizes)
 
-    def said(self, own: int) -> str:
+    def description(self, own: int) -> str:
         """Return a description of a sample, for the log."""
         return f"{self.names[own].split('-')[0]} labels"
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.predictions import learners, tuning_files
 from ehr_pipeline.predictions.answers_job import AnswersJob
 from ehr_pipeline.predictions.compare import Tuned, samples_of
-from ehr_pipeline.predictions.encoder_queries import Asked
+from ehr_pipeline.predictions.encoder_queries import AnsweredQueries
 from ehr_pipeline.predictions.learners import Sample, Table
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings
@@ -19,7 +19,7 @@ from ehr_pipeline.predictions.tuning_files import Linear
 from ehr_pipeline.work.jobs import Launch
 
 Floats = NDArray[np.float64]
-HELD_OUT = 5
+FOLDS = 5
 """One in this many of the sample's patients is held out to choose the number of epochs."""
 
 
@@ -36,7 +36,13 @@ class ToTune:
 
 
 def tune(
-    job: AnswersJob, tasks: Sequence[ToTune], asked: Asked, settings: PredictionsSettings, seed: int, *, launch: Launch
+    job: AnswersJob,
+    tasks: Sequence[ToTune],
+    asked: AnsweredQueries,
+    settings: PredictionsSettings,
+    seed: int,
+    *,
+    launch: Launch,
 ) -> None:
     """Fine-tune the encoder for all tasks, in the folder of `job`. Read the results with `answers`."""
     for number, task in enumerate(tasks):
@@ -78,7 +84,7 @@ def write(work: Path, task: ToTune, vectors: NDArray[np.float32], settings: Pred
     columns["fitted"], columns["judged"] = rows.on(FIT), np.sort(np.concatenate([rows.on(TUNE), rows.on(JUDGE)]))
     table = Table.of([vectors], rows.on(FIT), free=False)
     for number, (_, _, sample) in enumerate(samples):
-        kept = held_back(rows, sample, seed)
+        kept = training_rows(rows, sample, seed)
         columns[f"rows{number}"] = sample.rows
         if kept is not None:
             columns[f"kept{number}"] = kept
@@ -106,7 +112,7 @@ def probe(table: Table, sample: Sample, vectors: NDArray[np.float32], seed: int)
     return Linear(vectors[:, :half] @ history[:-1] + history[-1], plain[half:-1], history)
 
 
-def held_back(rows: Rows, sample: Sample, seed: int) -> NDArray[np.bool_] | None:
+def training_rows(rows: Rows, sample: Sample, seed: int) -> NDArray[np.bool_] | None:
     """Return flags of the rows of a sample (m,) to train on while the number of epochs is chosen: the rows of four in five
     patients.
 
@@ -116,6 +122,6 @@ def held_back(rows: Rows, sample: Sample, seed: int) -> NDArray[np.bool_] | None
         return None
     patients, place = np.unique(rows.patient[sample.rows], return_inverse=True)
     order = np.random.default_rng([seed, 0xE]).permutation(len(patients))
-    kept: NDArray[np.bool_] = (order % HELD_OUT != 0)[place]
+    kept: NDArray[np.bool_] = (order % FOLDS != 0)[place]
     both = all(0 < sample.label[part].sum() < part.sum() for part in (kept, ~kept))
     return kept if both else None

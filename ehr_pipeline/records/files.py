@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from ehr_pipeline.errors import InputError, unseen
+from ehr_pipeline.errors import InputError, invisible_character
 from ehr_pipeline.records import parquet, text, values
 from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.records.kinds import Kind
@@ -28,7 +28,7 @@ def find(tree: Tree, kind: Kind) -> list[Path]:
     globs = patterns(kind)
     paths = tree.matching([_any_case(glob) if kind.any_case else glob for glob in globs])
     for path in paths:
-        if character := unseen(path.relative_to(tree.folder).as_posix()):
+        if character := invisible_character(path.relative_to(tree.folder).as_posix()):
             raise InputError(f"{tree.folder}: the name of the file {path.name!r} holds {character}. Rename it.")
     if not paths and kind.required:
         raise InputError(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ehr_pipeline.disclosure.figures import HIDDEN, Guard
-from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things, figures
+from ehr_pipeline.disclosure.kinds import Events, Figure, People, Plain, Share, figures
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import EVERY_SIDE, TEST, TRAIN, VALIDATION
 from ehr_pipeline.records import events_without_patient
@@ -174,7 +174,7 @@ class StageCounts:
         if isinstance(figure, Events):
             people = figure.people or 0
             return HIDDEN if figure.number and self.disclosure.small(people) else self.event(figure.number)
-        assert isinstance(figure, Things)
+        assert isinstance(figure, Plain)
         return f"{figure.number:,}"
 
     def lost(self, dropped: Mapping[str, Figure], collapsed: int = 0) -> Lost:
@@ -182,7 +182,7 @@ class StageCounts:
 
         `collapsed` rows count as one more reason. Table and diagram show the same parts.
         """
-        if dropped and all(isinstance(figure, Things) for figure in dropped.values()):
+        if dropped and all(isinstance(figure, Plain) for figure in dropped.values()):
             return tuple((in_words(reason), self.shown(figure)) for reason, figure in dropped.items())
         kind = Events if any(isinstance(figure, Events) for figure in dropped.values()) else People
         named: dict[str, Figure] = {REPEATS: kind(collapsed)} if collapsed else {}

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from ehr_pipeline.concepts.substitutes import ALIKE, BOUND, DEVIATIONS, TOGETHER, read_substitutes
+from ehr_pipeline.concepts.substitutes import BOUND, DEVIATIONS, MAX_SHARED, MIN_COSINE, read_substitutes
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
 
@@ -57,9 +57,9 @@ class Substituted:
         if self.sets is None:
             return ""
         return (
-            f"Concepts count as one where two records of them come from the same {self.column} at most {TOGETHER:.2f} times as"
+            f"Concepts count as one where two records of them come from the same {self.column} at most {MAX_SHARED:.2f} times as"
             f" often as by chance (and that by {DEVIATIONS} standard deviations), and the cosine of their contexts is at least"
-            f" {ALIKE}: the positive pointwise mutual information with other concepts of the same visit, at its lower bound of"
+            f" {MIN_COSINE}: the positive pointwise mutual information with other concepts of the same visit, at its lower bound of"
             f" {BOUND} standard deviations (Harris 1954; Church & Hanks 1990)."
         )
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import __version__
-from ehr_pipeline.errors import Damaged, MissingArtifact, UserError, unseen
+from ehr_pipeline.errors import Damaged, MissingArtifact, UserError, invisible_character
 from ehr_pipeline.store import build_lock, durable, integrity, publishing
 from ehr_pipeline.store.integrity import MANIFEST as MANIFEST
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, stage_of
@@ -306,7 +306,7 @@ def partition_problem(name: str) -> str:
         return "its name is empty, or begins with a dot"
     if "/" in name or "..." in name:
         return "its name holds '/' or '...'"
-    if character := unseen(name):
+    if character := invisible_character(name):
         return f"its name holds {character}"
     return ""
 

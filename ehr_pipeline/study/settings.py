@@ -22,7 +22,7 @@ from ehr_pipeline.disclosure.governance import GovernanceSettings
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.engines.settings import LauncherSettings
-from ehr_pipeline.errors import SettingsError, unseen
+from ehr_pipeline.errors import SettingsError, invisible_character
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.forecasts.settings import ForecastsSettings
 from ehr_pipeline.patients.settings import PatientsSettings
@@ -208,14 +208,18 @@ def _unseen(values: Any, place: str) -> Iterator[str]:
     """Yield problems with settings that hold an invisible character: it could break a line of a log, a path or a script."""
     if isinstance(values, Mapping):
         for key, value in values.items():
-            if character := unseen(str(key)):
+            if character := invisible_character(str(key)):
                 yield f"{place or 'the file'}: the name of a setting holds {character}."
             else:
                 yield from _unseen(value, f"{place}.{key}" if place else str(key))
     elif isinstance(values, list | tuple):
         for index, value in enumerate(values):
             yield from _unseen(value, f"{place}[{index}]")
-    elif isinstance(values, str) and place.rpartition(".")[2] not in BETWEEN_FIELDS and (character := unseen(values)):
+    elif (
+        isinstance(values, str)
+        and place.rpartition(".")[2] not in BETWEEN_FIELDS
+        and (character := invisible_character(values))
+    ):
         yield f"{place} holds {character}, which is not to be seen. Write it without."
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.assign import MOST, nearest_others, vote
+from ehr_pipeline.clusters.assign import MOST, nearest_clustered, vote
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import windows
@@ -147,7 +147,7 @@ class _WholeRecords:
 
         `own` (m,) are the rows of the patients' own records, which do not vote; -1 for none.
         """
-        found = nearest_others(vectors, self.unit, own, self.neighbours)
+        found = nearest_clustered(vectors, self.unit, own, self.neighbours)
         names, labels = np.unique(self.cluster, return_inverse=True)
         label, share = vote(found, labels, len(names))
         return found, names[label], share

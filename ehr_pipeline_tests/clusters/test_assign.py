@@ -45,12 +45,12 @@ def test_equal_votes_go_to_the_lower_number() -> None:
 def test_who_is_asked_for_does_not_vote() -> None:
     unit, _ = rings(200)
     own = np.array([3, -1, 70])
-    found = assign.nearest_others(unit[[3, 5, 70]], unit, own, 4)
+    found = assign.nearest_clustered(unit[[3, 5, 70]], unit, own, 4)
     assert (np.sort((found >= 0).sum(1)) == 4).all()
     assert 3 not in found[0]
     assert found[1, 0] == 5  # it is not known to be its own
     assert 70 not in found[2]
-    whole = assign.nearest_others(unit[:3], unit[:3], np.arange(3), 15)
+    whole = assign.nearest_clustered(unit[:3], unit[:3], np.arange(3), 15)
     assert [sorted(row[row >= 0].tolist()) for row in whole] == [[1, 2], [0, 2], [0, 1]]
 
 

@@ -117,5 +117,5 @@ def test_prediction_strength_is_high_for_planted_groups_only() -> None:
 
 def test_the_cluster_that_is_least_together_counts() -> None:
     clusters, predicted = np.array([0, 0, 0, 0, 1, 1, 1, 2]), np.array([1, 1, 0, 0, 2, 2, 2, 0])
-    assert cluster_stability.least_together(clusters, predicted) == pytest.approx(4 / 12)
-    assert np.isnan(cluster_stability.least_together(np.array([0, 1]), np.array([0, 1])))
+    assert cluster_stability.least_pair_agreement(clusters, predicted) == pytest.approx(4 / 12)
+    assert np.isnan(cluster_stability.least_pair_agreement(np.array([0, 1]), np.array([0, 1])))

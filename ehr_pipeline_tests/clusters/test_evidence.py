@@ -8,7 +8,7 @@ from ehr_pipeline.clusters.covariates import TIME, Covariates
 from ehr_pipeline.clusters.evidence import Evidence, Half, Predictions, excess_interval, split_half, votes
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.patients_alike import PRACTICE
-from ehr_pipeline.clusters.trait_correlations import Togetherness
+from ehr_pipeline.clusters.trait_correlations import TraitCorrelations
 
 CONCEPTS = 30
 Given = tuple[np.ndarray, np.ndarray, tuple[Half, Half], Covariates]
@@ -53,7 +53,7 @@ def found_in(given: Given) -> Evidence:
     return split_half(predictions, labels[both], alike.among(both), permutations=60, seed=0)
 
 
-GO, STAY = Togetherness(0.01, {"x": 3.0}, 100), Togetherness(0.4, {"x": 0.2}, 100)
+GO, STAY = TraitCorrelations(0.01, {"x": 3.0}, 100), TraitCorrelations(0.4, {"x": 0.2}, 100)
 
 
 def test_planted_groups_are_clear_evidence() -> None:
@@ -124,7 +124,7 @@ def test_too_few_patients_are_not_found_in() -> None:
 
 
 def test_without_anybody_to_compare_traits_with_subgroups_are_unfound_in() -> None:
-    nobody = Togetherness(None, {}, 0)
+    nobody = TraitCorrelations(None, {}, 0)
     assert found_in(cohort(planted=True)).verdict(nobody) == "differ"
     assert found_in(cohort(planted=False)).verdict(nobody) == "none"
 
@@ -132,7 +132,7 @@ def test_without_anybody_to_compare_traits_with_subgroups_are_unfound_in() -> No
 def test_chance_is_that_of_other_patients_of_the_block() -> None:
     """Worked out by hand: two blocks of two and three patients, and one alone."""
     cluster, told = np.array([0, 1, 0, 0, 1, 0]), np.array([0, 0, 0, 1, 1, 0])
-    found = Predictions((cluster, cluster), (told, told)).by_others(np.array([0, 0, 1, 1, 1, 2]))
+    found = Predictions((cluster, cluster), (told, told)).from_other_records(np.array([0, 0, 1, 1, 1, 2]))
     assert np.allclose(found[:5], [1, 0, 0, 0.5, 0.5])
     assert np.isnan(found[5])
 

@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 from ehr_pipeline.clusters import groups, marker_concepts
 from ehr_pipeline.clusters.groups import Groups
 from ehr_pipeline.clusters.half_test import Halves, root_shares
-from ehr_pipeline.clusters.patients_alike import Alike
+from ehr_pipeline.clusters.patients_alike import Matching
 
 CONCEPTS = 60
 
@@ -31,7 +31,7 @@ class Cohort:
         halves = Halves((votes[0], votes[1]), (root_shares(counts[0]), root_shares(counts[1])))
         everybody = np.full(len(labels), "d")
         diseases = everybody if disease is None else disease
-        alike = Alike(((diseases, everybody),), (self.age,))
+        alike = Matching(((diseases, everybody),), (self.age,))
         tested = marker_concepts.test(halves, alike.blockings(), counts[0] + counts[1], labels, np.arange(1, count + 1))
         return groups.find(tested, halves, alike, groups.main_diseases(diseases, labels, count))
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ehr_pipeline.clusters.microaggregation import ALIKE, balance, centred, nearest_blocks, shuffled
+from ehr_pipeline.clusters.microaggregation import BLOCK_SIZE, balance, centred, nearest_blocks, shuffled
 
 
 def test_blocks_hold_patients_of_one_category_who_are_near_each_other() -> None:
@@ -9,8 +9,8 @@ def test_blocks_hold_patients_of_one_category_who_are_near_each_other() -> None:
     sex, age, amount = rng.choice(["F", "M"], 3000), rng.uniform(0, 90, 3000), rng.normal(size=3000)
     blocks = nearest_blocks([sex, np.zeros(3000)], [age, amount])
     sizes = np.bincount(blocks)
-    assert sizes.min() >= ALIKE
-    assert sizes.max() < 2 * ALIKE
+    assert sizes.min() >= BLOCK_SIZE
+    assert sizes.max() < 2 * BLOCK_SIZE
     assert all(len(set(sex[blocks == block])) == 1 for block in range(len(sizes)))
     assert balance(blocks, {"age": age, "amount": amount})["age"] < 0.15
 

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters import number_of_clusters
 from ehr_pipeline.clusters.evidence import Half
-from ehr_pipeline.clusters.patients_alike import Alike
+from ehr_pipeline.clusters.patients_alike import Matching
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.embeddings.geometry import unit_length
 
@@ -19,7 +19,7 @@ WIDTH = 12
 
 def cohort(
     groups: int, *, patients: int = 600, age: float = 0.0, seed: int = 0, apart: float = 1.0
-) -> tuple[Floats, tuple[Half, Half], Alike]:
+) -> tuple[Floats, tuple[Half, Half], Matching]:
     """Whole records, halves and covariates of patients in as many groups, `apart` from each other; diseases show in their vectors,
     as ages do by `age`."""
     rng = np.random.default_rng(seed)
@@ -33,7 +33,7 @@ def cohort(
         halves.append(Half(vectors.astype(np.float32), csr_array((patients, 1)), np.ones(patients, bool)))
     whole = unit_length((halves[0].vectors + halves[1].vectors) / 2)
     sex = rng.integers(0, 2, patients)
-    return whole, (halves[0], halves[1]), Alike(((disease, sex),), (years, rng.lognormal(4, 1, patients)))
+    return whole, (halves[0], halves[1]), Matching(((disease, sex),), (years, rng.lognormal(4, 1, patients)))
 
 
 def tried(groups: int, method: str = "spectral", **how: float) -> list[number_of_clusters.Tried]:
@@ -102,7 +102,7 @@ def test_the_weakest_of_clusters_can_agree_more_than_all_of_them() -> None:
     true = rng.integers(0, 3, 6000)
     votes = [np.where(rng.random(6000) < 0.4, (true + rng.integers(1, 3, 6000)) % 3, true) for _ in range(2)]
     everybody = np.zeros(6000, np.int64)
-    alike = Alike(((everybody, everybody),), (rng.random(6000),))
+    alike = Matching(((everybody, everybody),), (rng.random(6000),))
     overall = number_of_clusters.agreement(votes[0], votes[1], number_of_clusters._blockings(alike)[0])
     weakest = min(one.kappa for one in number_of_clusters._with_rivals(votes, alike, 3) if one)
     assert overall.kappa == pytest.approx((0.44 - 1 / 3) / (2 / 3), abs=0.03)

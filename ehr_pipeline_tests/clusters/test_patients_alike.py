@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 
-from ehr_pipeline.clusters.patients_alike import MOST, PRACTICE, Alike, has_practices
+from ehr_pipeline.clusters.patients_alike import MOST, PRACTICE, Matching, has_practices
 
 PATIENTS = 300
 
@@ -22,7 +22,7 @@ def people(practices: list[str]) -> pa.Table:
 
 def test_patients_are_compared_within_disease_and_sex_and_again_within_a_practice() -> None:
     table = people(["a", "b", "c"])
-    by_sex, by_practice = Alike.of(table).blockings()
+    by_sex, by_practice = Matching.of(table).blockings()
     for blocks, equal in ((by_sex, ("disease", "sex")), (by_practice, ("disease", PRACTICE))):
         assert np.bincount(blocks).max() <= MOST
         for name in equal:
@@ -33,12 +33,12 @@ def test_patients_are_compared_within_disease_and_sex_and_again_within_a_practic
 def test_one_practice_is_no_second_comparison() -> None:
     for table in (people(["a"]), people(["a", "b"]).drop_columns([PRACTICE])):
         assert not has_practices(table)
-        assert len(Alike.of(table).blockings()) == 1
+        assert len(Matching.of(table).blockings()) == 1
 
 
 def test_some_patients_are_those_patients() -> None:
     rows = np.arange(0, PATIENTS, 3)
     table = people(["a", "b"])
-    some, all_of_them = Alike.of(table).among(rows), Alike.of(table.take(pa.array(rows)))
+    some, all_of_them = Matching.of(table).among(rows), Matching.of(table.take(pa.array(rows)))
     for one, other in zip(some.blockings(4), all_of_them.blockings(4), strict=True):
         assert np.array_equal(one, other)

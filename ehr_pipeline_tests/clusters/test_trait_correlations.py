@@ -4,7 +4,7 @@ from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters import trait_correlations
 from ehr_pipeline.clusters.microaggregation import nearest_blocks
-from ehr_pipeline.clusters.trait_correlations import Records, Togetherness, together
+from ehr_pipeline.clusters.trait_correlations import Records, TraitCorrelations, correlation_test
 
 CONCEPTS, PATIENTS = 24, 2400
 
@@ -31,13 +31,13 @@ def records(
     return Records((halves[0], halves[1]), disease, blocks)
 
 
-def found_in(given: Records) -> Togetherness:
-    return together(given, permutations=100, seed=0)
+def found_in(given: Records) -> TraitCorrelations:
+    return correlation_test(given, permutations=100, seed=0)
 
 
 def test_traits_that_go_together_in_one_disease_are_found_there() -> None:
     found = found_in(records(seed=0, group=True))
-    assert found.found
+    assert found.is_significant
     assert max(found.diseases, key=found.diseases.__getitem__) == "a"
     assert found.diseases["a"] > 4
 
@@ -52,14 +52,14 @@ def test_traits_that_persist_or_go_together_in_everybody_make_no_subgroup() -> N
 
 def test_a_single_disease_is_compared_with_patients_beside_it() -> None:
     beside = found_in(records(seed=3, group=True, names=("a", "")))
-    assert beside.found
+    assert beside.is_significant
     assert list(beside.diseases) == ["a"]
     assert beside.others == pytest.approx(PATIENTS / 2, rel=0.1)
 
 
 def test_without_anybody_else_nothing_is_said() -> None:
     found = found_in(records(seed=4, group=True, names=("a",)))
-    assert (found.p, found.found, found.diseases, found.others) == (None, None, {}, 0)
+    assert (found.p, found.is_significant, found.diseases, found.others) == (None, None, {}, 0)
 
 
 def of_a_disease(*, seed: int) -> Records:
@@ -78,6 +78,6 @@ def of_a_disease(*, seed: int) -> Records:
 def test_comorbidity_of_one_disease_makes_no_subgroup_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Psoriasis patients with eczema have asthma and hay fever; patients chosen for eczema all have eczema, so it tells nothing."""
     given = [of_a_disease(seed=seed) for seed in (1, 2, 3)]
-    assert [found_in(one).found for one in given] == [False] * 3
-    monkeypatch.setattr(trait_correlations, "LIKE", np.inf)
+    assert [found_in(one).is_significant for one in given] == [False] * 3
+    monkeypatch.setattr(trait_correlations, "BELONGS_FROM", np.inf)
     assert max(found_in(given[0]).diseases.values()) > 6

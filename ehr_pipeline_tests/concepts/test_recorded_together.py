@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ehr_pipeline.concepts.recorded_together import Visits, held_out, together
+from ehr_pipeline.concepts.recorded_together import Visits, held_out, joint_visits
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
@@ -36,7 +36,7 @@ def named(seed: int) -> NDArray[np.int64]:
 
 def test_pairs_that_are_recorded_together_are_found_beyond_chance() -> None:
     pairs = named(0)
-    found = together(visits(0, pairs), *pairs.T, seed=0)
+    found = joint_visits(visits(0, pairs), *pairs.T, seed=0)
     assert found is not None
     assert (found.patients, found.pairs) == (PATIENTS, 30)
     assert found.p == pytest.approx(1 / 401)
@@ -45,7 +45,7 @@ def test_pairs_that_are_recorded_together_are_found_beyond_chance() -> None:
 
 def test_neighbours_at_random_are_no_more_than_chance() -> None:
     """In nineteen of twenty cohorts; the pairs that are recorded together are others than those that are near."""
-    found = [together(visits(seed, named(seed + 500)), *named(seed).T, seed=seed) for seed in range(20)]
+    found = [joint_visits(visits(seed, named(seed + 500)), *named(seed).T, seed=seed) for seed in range(20)]
     assert sum(one is not None and one.p < 0.05 for one in found) <= 3
     assert np.mean([one.ratio for one in found if one]) == pytest.approx(1, abs=0.1)
 
@@ -57,7 +57,7 @@ def test_the_ratio_is_that_of_counts_by_hand() -> None:
     recorded = np.random.default_rng(6).permuted(once, axis=0)
     there = np.concatenate([np.zeros((len(recorded), FIRST_CONCEPT), np.int32), recorded], axis=1)
     of = np.repeat(np.arange(PATIENTS), VISITS)
-    found = together(Visits(csr_array(there), of), *np.array([[FIRST_CONCEPT], [FIRST_CONCEPT + 1]]), seed=0)
+    found = joint_visits(Visits(csr_array(there), of), *np.array([[FIRST_CONCEPT], [FIRST_CONCEPT + 1]]), seed=0)
     both = recorded.T @ recorded
     assert found is not None
     assert found.ratio == pytest.approx(both[0, 1] / both[0, 2:].mean())
@@ -65,11 +65,11 @@ def test_the_ratio_is_that_of_counts_by_hand() -> None:
 
 def test_too_little_is_not_told() -> None:
     pairs = named(0)
-    assert together(visits(0, pairs, patients=49), *pairs.T, seed=0) is None
-    assert together(visits(0, pairs), *pairs[:0].T, seed=0) is None
+    assert joint_visits(visits(0, pairs, patients=49), *pairs.T, seed=0) is None
+    assert joint_visits(visits(0, pairs), *pairs[:0].T, seed=0) is None
     rare = visits(0, pairs)
     rare.concepts.data[:] = 0
-    assert together(rare, *pairs.T, seed=0) is None
+    assert joint_visits(rare, *pairs.T, seed=0) is None
 
 
 def test_visits_are_those_of_patients_from_whom_nothing_was_learned(tiny: Pipeline) -> None:

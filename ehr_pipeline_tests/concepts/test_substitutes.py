@@ -72,22 +72,22 @@ def test_only_what_is_recorded_instead_of_another_in_the_same_contexts(tmp_path:
     found = find(records(tmp_path))
     assert found is not None
     assert found.pairs.tolist() == [list(SYNONYMS)]
-    assert 0 < found.together[0] < 0.3
-    assert found.alike[0] > 0.9
+    assert 0 < found.shared_practices[0] < 0.3
+    assert found.cosine[0] > 0.9
 
 
 @pytest.mark.parametrize(
     ("limit", "value", "others"),
     [
-        ("TOGETHER", 9.0, [[12, 13]]),  # relatives, which every practice records
-        ("ALIKE", 0.0, [[5, 8], [8, 10]]),  # what differs by region
+        ("MAX_SHARED", 9.0, [[12, 13]]),  # relatives, which every practice records
+        ("MIN_COSINE", 0.0, [[5, 8], [8, 10]]),  # what differs by region
     ],
 )
 def test_each_of_both_conditions_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: float, others: list[list[int]]
 ) -> None:
     monkeypatch.setattr(substitutes, limit, value)
-    monkeypatch.setattr(substitutes, "DEVIATIONS", -9 if limit == "TOGETHER" else substitutes.DEVIATIONS)
+    monkeypatch.setattr(substitutes, "DEVIATIONS", -9 if limit == "MAX_SHARED" else substitutes.DEVIATIONS)
     found = find(records(tmp_path))
     assert found is not None
     wrong = [pair for pair in found.pairs.tolist() if pair != list(SYNONYMS)]
@@ -98,7 +98,7 @@ def test_a_loose_habit_is_none_and_few_records_prove_none(tmp_path: Path, monkey
     loose = find(records(tmp_path / "loose", seldom=0.25))
     assert loose is not None
     assert not len(loose.pairs)
-    monkeypatch.setattr(substitutes, "TOGETHER", 0.9)
+    monkeypatch.setattr(substitutes, "MAX_SHARED", 0.9)
     limited = find(records(tmp_path / "loose", seldom=0.25))
     assert limited is not None
     assert limited.pairs.tolist() == [list(SYNONYMS)], "beyond chance, but too often together"
@@ -114,7 +114,7 @@ def test_contexts_do_not_depend_on_how_many_visits_are_counted_together(
     parts = [Shard.read(path) for path in records(tmp_path, patients=600, shards=3)]
 
     def contexts() -> np.ndarray:
-        alike = substitutes._Alike(np.arange(5, SIZE))
+        alike = substitutes._Contexts(np.arange(5, SIZE))
         for part in parts:
             alike.add(part)
         return alike.contexts().toarray()
@@ -145,18 +145,18 @@ def test_the_same_in_small_blocks_and_from_a_sample(tmp_path: Path, monkeypatch:
     assert whole is not None
     assert blocks is not None
     assert blocks.pairs.tolist() == whole.pairs.tolist()
-    assert np.allclose(blocks.together, whole.together)
-    assert np.allclose(blocks.alike, whole.alike)
+    assert np.allclose(blocks.shared_practices, whole.shared_practices)
+    assert np.allclose(blocks.cosine, whole.cosine)
     monkeypatch.setattr(substitutes, "SAMPLED_PATIENTS", 900)
     assert 900 <= sum(int(rows.sum()) for rows in substitutes._sampled(paths, 0)) <= 900 + len(paths)
     some = find(paths)
     assert some is not None
     assert some.pairs.tolist() == whole.pairs.tolist()
-    assert some.together[0] != whole.together[0]
+    assert some.shared_practices[0] != whole.shared_practices[0]
     monkeypatch.setattr(substitutes, "MOST_HABITS", 2)
     two = find(paths)
     assert two is not None
-    assert two.together.tolist() != some.together.tolist()
+    assert two.shared_practices.tolist() != some.shared_practices.tolist()
     monkeypatch.setattr(substitutes, "MOST_CANDIDATES", 3)
     fewer = find(paths)
     assert fewer is not None
@@ -176,7 +176,7 @@ def test_how_often_together_is_what_counting_pairs_of_records_gives(tmp_path: Pa
         if own is not None and token in candidates
     ]
     habits = sorted({own for own, _, _ in rows})
-    measured = substitutes._Together(habits, candidates)
+    measured = substitutes._SharedPractices(habits, candidates)
     measured.add(Shard.read(path), practice)
     times, below = measured.block(0)
     share = {own: sum(one == own for one, _, _ in rows) / len(rows) for own in habits}
@@ -196,7 +196,7 @@ def test_shares_are_passed_on_so_that_substitutes_count_as_one(tmp_path: Path) -
     chosen = np.zeros(SIZE, bool)
     chosen[[6, 7, 8]] = True
     assert np.flatnonzero(same.extend(chosen)).tolist() == [5, 6, 7, 8, 30], "their own substitutes, not those of those"
-    passed = same.passed(np.array([5, 6, 7, 8, 9]))
+    passed = same.exchange(np.array([5, 6, 7, 8, 9]))
     third = 1 / 3
     assert np.allclose(passed[0], [third, third, 0, 0, third])
     assert np.allclose(passed[1], [0.5, 0.5, 0, 0, 0])
@@ -204,7 +204,7 @@ def test_shares_are_passed_on_so_that_substitutes_count_as_one(tmp_path: Path) -
     assert np.allclose(Substitutes.none().passed(np.arange(3)), np.eye(3))
     (path,) = records(tmp_path, patients=300, shards=1)
     shard, two = Shard.read(path), np.array(SYNONYMS)
-    merged = Substitutes(two[None], np.zeros(1), np.ones(1)).passed(two)
+    merged = Substitutes(two[None], np.zeros(1), np.ones(1)).exchange(two)
     rows = np.concatenate(
         list(profile.profiles(shard, np.arange(300), two, merged, np.zeros(2, np.float32))),
     )

@@ -10,7 +10,7 @@ from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.defs import dagster_checks
 from ehr_pipeline.disclosure.figures import Guard
-from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things
+from ehr_pipeline.disclosure.kinds import Figure, People, Plain, Score, Share
 from ehr_pipeline.runs.pipeline import Pipeline
 
 
@@ -52,7 +52,7 @@ def test_figures_are_shown_by_what_they_count() -> None:
         "patients": People(3),
         "events": People(1234),
         "none": People(0),
-        "stable": Things(15),
+        "stable": Plain(15),
         "recognised": Share(People(281), People(308)),
         "loss": Score(4.56789),
     }

@@ -91,7 +91,7 @@ def test_a_failure_is_written_and_sent_without_what_may_be_data(
 def test_an_address_that_cannot_be_reached_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = tmp_path / "failures.jsonl"
     settings = {"failure_log": str(log), "webhook": "http://127.0.0.1:9/hook"}
-    failures.tell(tiny_settings(tmp_path, operation=settings), {"run": "1"})
+    failures.send_report(tiny_settings(tmp_path, operation=settings), {"run": "1"})
     assert json.loads(log.read_text()) == {"run": "1"}
     assert "operation.webhook cannot be reached" in caplog.text
 

@@ -20,7 +20,7 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.defs.metadata import LARGEST_PICTURE
 from ehr_pipeline.disclosure import spreadsheet
-from ehr_pipeline.errors import unseen
+from ehr_pipeline.errors import invisible_character
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
@@ -161,7 +161,7 @@ def test_no_released_cell_is_a_formula(hostile: Run) -> None:
     for path in hostile.released.glob("*.csv"):
         with path.open(encoding="utf-8", newline="") as stream:
             cells += [cell for row in csv.reader(stream) for cell in row]
-    assert not [cell for cell in cells if re.match(r"\s*[=+\-@]", cell) or unseen(cell) or ";=" in cell]
+    assert not [cell for cell in cells if re.match(r"\s*[=+\-@]", cell) or invisible_character(cell) or ";=" in cell]
     assert any(cell.startswith(f"'{FORMULA}") for cell in cells)
     with hostile.store.current("vocabulary").file("vocabulary.csv").open(encoding="utf-8", newline="") as stream:
         assert any(spreadsheet.plain(row["name"]).startswith(FORMULA) for row in csv.DictReader(stream)), (
@@ -193,4 +193,4 @@ def test_markdown_in_the_ui_is_pictures_and_nothing_else(hostile: Run) -> None:
 
 def test_nothing_that_is_printed_rewrites_the_terminal(hostile: Run) -> None:
     assert FOLDER in hostile.printed
-    assert not unseen(hostile.printed.replace("\n", "").replace("\r", ""))
+    assert not invisible_character(hostile.printed.replace("\n", "").replace("\r", ""))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ehr_pipeline.disclosure.figures import Guard, Naming, count_text
-from ehr_pipeline.disclosure.kinds import Events, EventsOf, People, Score, Share, ShareOf, SumOf, Things, figures, size
+from ehr_pipeline.disclosure.kinds import Events, EventsOf, People, Plain, Score, Share, ShareOf, SumOf, figures, size
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.count_kinds import declared
 from ehr_pipeline.store.count_kinds import shown as shown_by
@@ -129,8 +129,8 @@ def test_what_is_not_declared_is_guarded_or_left_out() -> None:
         (Events(500, 3), None),
         (Events(500, 30), 500),
         (Events(0, 3), 0),
-        (Things(3), 3),
-        (Things(0.123456), 0.1235),
+        (Plain(3), 3),
+        (Plain(0.123456), 0.1235),
         (Score(-0.2663053735417491), -0.266),
         (Share(People(281), People(308)), 0.903),
         (Share(People(305), People(308)), None),
@@ -160,7 +160,7 @@ def places(counts: Any, path: str = "") -> Iterator[str]:
     if isinstance(counts, dict):
         for name, value in counts.items():
             yield from places(value, f"{path}/{name}")
-    elif isinstance(counts, int | float | People | Events | Things | Score | Share) and not isinstance(counts, bool):
+    elif isinstance(counts, int | float | People | Events | Plain | Score | Share) and not isinstance(counts, bool):
         yield path
 
 

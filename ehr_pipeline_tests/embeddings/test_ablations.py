@@ -35,7 +35,7 @@ def test_a_sample_is_bounded_and_whole_in_each_part(tmp_path: Path, most: int, l
     """Two shards of three patients each: the same share of each is drawn, at least one."""
     whole = part(tmp_path)
     sample = Sample(whole, (whole, whole), (whole.shard, whole.shard))
-    drawn = ablations.drawn([sample, sample], most)
+    drawn = ablations.sampled([sample, sample], most)
     assert sum(len(each.whole.patients) for each in drawn) == left
     for each in drawn:
         assert each.halves[0].patients.tolist() == each.whole.patients.tolist()

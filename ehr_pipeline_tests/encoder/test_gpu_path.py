@@ -116,7 +116,7 @@ def test_more_predictions_than_foreseen_fill_a_further_block() -> None:
     for count in (0, 100, 256, 257):
         arrays = (rows, rows, rows, np.arange(count), np.full(count, 7))
         *_, chosen_M, targets_M = objective.padded(Part(arrays, count)).arrays
-        assert (targets_M == softmax.NOTHING).sum() == len(chosen_M) - count
+        assert (targets_M == softmax.NO_TARGET).sum() == len(chosen_M) - count
         lengths.append(len(chosen_M))
     assert lengths == [256, 256, 256, 512]
 
@@ -146,11 +146,12 @@ def test_the_head_in_chunks_is_the_usual_cross_entropy(
     monkeypatch.setattr(softmax, "CHUNK", chunk)
     monkeypatch.setattr(softmax, "ALIGNED", 2)
     hidden, weight, bias, targets = arrays()
-    targets[2] = softmax.NOTHING
+    targets[2] = softmax.NO_TARGET
     ours = softmax._InChunks.apply(hidden, weight, bias, targets, softmax.shares) * factor  # type: ignore[no-untyped-call]
     here = softmax.cross_entropy(hidden, weight, bias, targets) * factor
     usual = (
-        F.cross_entropy(F.linear(hidden, weight, bias), targets, reduction="sum", ignore_index=softmax.NOTHING) * factor
+        F.cross_entropy(F.linear(hidden, weight, bias), targets, reduction="sum", ignore_index=softmax.NO_TARGET)
+        * factor
     )
     parts = (hidden, weight, bias, targets)
     expected = gradients_of(usual, parts)

@@ -59,7 +59,7 @@ def test_threads_train_as_one_does_and_always_alike(sequences: Sequences) -> Non
 @pytest.mark.usefixtures("three_threads")
 def test_an_evaluation_in_threads_finds_the_same(sequences: Sequences) -> None:
     model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), 0), OBJECTIVE)
-    asked = list(evaluate.asked(OBJECTIVE, sequences, 16, 0))
+    asked = list(evaluate.evaluation_parts(OBJECTIVE, sequences, 16, 0))
     assert len(asked) > 3
     alone = evaluate.evaluate(model, OBJECTIVE, iter(asked), CPU, "float32")
     with side_by_side(SETTINGS, CPU, compiled=False) as threads:

@@ -113,7 +113,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
 
     here = study_at(tmp_path, "here", in_folder(tmp_path))
     put(here, "clusters", {})
-    with copy_checks.alone(Store(here.study.store)):
+    with copy_checks.one_copy_at_a_time(Store(here.study.store)):
         for command in (push, pull):
             with pytest.raises(UserError, match="under way"):
                 command(here)

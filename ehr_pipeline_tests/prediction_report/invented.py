@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from ehr_pipeline.forecasts.table import Forecasts
-from ehr_pipeline.forecasts.table import nothing as no_forecasts
+from ehr_pipeline.forecasts.table import empty as no_forecasts
 from ehr_pipeline.predictions.deviations import DRAWS, SCHEMA
 from ehr_pipeline.predictions.models import BY_NAME
-from ehr_pipeline.predictions.table import TABLES, TaskResults, nothing
+from ehr_pipeline.predictions.table import TABLES, TaskResults, empty
 from ehr_pipeline.tasks.table import Definition
 
 LABELS = (10, 100, 500)
@@ -56,7 +56,7 @@ def results(tasks: Sequence[str], curves: dict[str, Curve | float], width: float
     }
     verdicts = [usual | {"task": task, "name": f"Task {task} <"} | verdict for task in tasks]
     tables = {"results": (*rows,), "differences": (*differences,), "verdicts": (*verdicts,)}
-    return TaskResults(**vars(nothing()) | tables | {"deviations": moving(rows, width)})
+    return TaskResults(**vars(empty()) | tables | {"deviations": moving(rows, width)})
 
 
 def moving(rows: Sequence[Mapping[str, Any]], width: float) -> pa.Table:

@@ -11,7 +11,7 @@ from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.export.model import predictions_of
 from ehr_pipeline.prediction_report import HEAD, PAGE
 from ehr_pipeline.prediction_report.build import build
-from ehr_pipeline.predictions.table import nothing
+from ehr_pipeline.predictions.table import empty
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.tasks import table
@@ -24,7 +24,7 @@ def made_of(tiny: Pipeline, folder: Path, slugs: tuple[str, ...], **verdict: Any
     for name in ("labels", "results", "forecasts", "page"):
         (folder / name).mkdir()
     table.write(folder / "labels", [definition(number, slug) for number, slug in enumerate(slugs)])
-    (results(slugs, CURVES, **verdict) if slugs else nothing()).write(folder / "results")
+    (results(slugs, CURVES, **verdict) if slugs else empty()).write(folder / "results")
     foreseen().write(folder / "forecasts")
     told = {slug: counts({"outcome_before": 700}) for slug in slugs}
     return {

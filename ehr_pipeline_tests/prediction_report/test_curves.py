@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.prediction_report import statements
-from ehr_pipeline.prediction_report.curves import ALL, NONE, Point, Z, curves, selected, usual, worth
-from ehr_pipeline.predictions.table import nothing
+from ehr_pipeline.prediction_report.curves import ALL, NONE, Point, Z, curves, labels_saved, selected, usual
+from ehr_pipeline.predictions.table import empty
 from ehr_pipeline_tests.prediction_report.invented import ALL as EVERY
 from ehr_pipeline_tests.prediction_report.invented import Curve, results, rising
 
@@ -21,7 +21,7 @@ def test_labels_are_worth_what_the_baseline_needs_for_as_much() -> None:
     assert found is not None
     assert found.labels == (10, 100, 500)
     assert usual(found) == 100
-    made = worth(found, 100)
+    made = labels_saved(found, 100)
     assert made is not None
     assert (made.model, made.baseline, made.verdict) == ("vectors", "counts", "better")
     assert made.difference == pytest.approx(0.08)
@@ -33,7 +33,7 @@ def test_labels_are_worth_what_the_baseline_needs_for_as_much() -> None:
 def test_a_model_that_all_labels_do_not_reach_and_one_that_ten_do() -> None:
     found = curves(results(["a"], {**BASELINES, "vectors": rising(0.90, 0.0), "masked": 0.50}))
     assert found is not None
-    made = worth(found, 100)
+    made = labels_saved(found, 100)
     assert made is not None
     assert math.isinf(made.equals)
     assert found.labels_for(found.points["masked"][NONE].value) == 10
@@ -45,7 +45,7 @@ def test_a_model_without_labels_stands_beside_those_with_any_number() -> None:
     assert found is not None
     best = [found.best("model", number) for number in (10, 100, ALL)]
     assert [each[0] if each else "" for each in best] == ["masked", "masked", "vectors"]
-    assert worth(found, 10).model == "masked"  # type: ignore[union-attr]
+    assert labels_saved(found, 10).model == "masked"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("first", "verdict"), [(0.66, "worse"), (0.683, "level"), (0.70, "better")])
@@ -53,7 +53,7 @@ def test_the_verdict_is_that_of_the_interval(first: float, verdict: str) -> None
     """The baseline has 0.68 with 100 labels; the interval is 0.01 to either side."""
     found = curves(results(["a", "b"], {**BASELINES, "masked": first}))
     assert found is not None
-    made = worth(found, 100)
+    made = labels_saved(found, 100)
     assert made is not None
     assert made.verdict == verdict
 
@@ -114,12 +114,12 @@ def test_bands_hold_samples_of_labels(shifted: set[str], error: float) -> None:
     point = found.points["vectors"][100]
     assert point.value == pytest.approx(0.76)
     assert point.error == pytest.approx(np.sqrt(0.03**2 / 3))
-    made = worth(found, 100)
+    made = labels_saved(found, 100)
     assert made is not None
     assert made.error == pytest.approx(error)
     assert found.points["vectors"][ALL].error == 0
 
 
 def test_nothing_was_scored() -> None:
-    assert curves(nothing()) is None
+    assert curves(empty()) is None
     assert curves(results(["a"], {**BASELINES, "masked": 0.7}, model_auroc=None)) is None

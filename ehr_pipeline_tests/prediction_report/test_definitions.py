@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.prediction_report.definitions import asked
+from ehr_pipeline.prediction_report.definitions import sentences
 from ehr_pipeline.tasks.table import Definition
 
 LEFT = "Patients who leave within the window without the outcome are left out."
@@ -40,4 +40,4 @@ def defined(outcome: str = "C1", index: str = "landmark", incident: bool = False
     ],
 )
 def test_a_task_is_a_question(definition: Definition, words: str) -> None:
-    assert asked(definition) == words
+    assert sentences(definition) == words

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.forecasts.table import nothing
+from ehr_pipeline.forecasts.table import empty
 from ehr_pipeline.prediction_report import next_concepts, page
 from ehr_pipeline_tests.prediction_report.invented import foreseen, results
 from ehr_pipeline_tests.prediction_report.test_page import BETTER, findings, text_of
@@ -35,4 +35,4 @@ def test_figures_of_few_patients_are_not_shown(tmp_path: Path) -> None:
 
 def test_where_nothing_was_judged_there_is_no_section(tmp_path: Path) -> None:
     assert "What comes next" not in page.render(findings(results(("a", "b"), BETTER), tmp_path))
-    assert next_concepts.head(nothing(), Disclosure(10)) == []
+    assert next_concepts.head(empty(), Disclosure(10)) == []

@@ -11,7 +11,7 @@ from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.prediction_report import page, sections
 from ehr_pipeline.prediction_report.findings import Findings
 from ehr_pipeline.prediction_report.sections import merged
-from ehr_pipeline.predictions.table import TaskResults, nothing
+from ehr_pipeline.predictions.table import TaskResults, empty
 from ehr_pipeline_tests.prediction_report.invented import counts, definition, foreseen, results, rising
 
 BETTER = {
@@ -70,7 +70,7 @@ def test_the_first_sentence_says_what_the_model_is_worth(curves: dict[str, Any],
 
 def test_nothing_to_say(tmp_path: Path) -> None:
     few = results(["a"], BETTER, verdict="too few", model="", baseline="", model_auroc=None, baseline_auroc=None)
-    told = findings(replace(nothing(), verdicts=few.verdicts), tmp_path)
+    told = findings(replace(empty(), verdicts=few.verdicts), tmp_path)
     assert [str(each) for each in sections.head(told)] == [
         "Nothing can be said of what the model predicts: no task has enough cases.",
         "With all labels, of 1 task: in 1 there are too few cases.",

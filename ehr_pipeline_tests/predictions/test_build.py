@@ -146,7 +146,9 @@ def test_a_test_patient_in_training_is_caught(tmp_path: Path, planted: Planted) 
     study.learn_from([f"p{number}" for number in range(900)])
     results = study.results(tmp_path / "out", FEW)
     assert guard(results, result_schemas.UNSEEN, "")["passed"] is False
-    row = guards.unseen(study.artifacts()["encoder_checkpoint"], secret_key.of(tmp_path / "another"), pl.Series(["p1"]))
+    row = guards.not_trained_on(
+        study.artifacts()["encoder_checkpoint"], secret_key.of(tmp_path / "another"), pl.Series(["p1"])
+    )
     assert row["passed"] is None
     assert "ehr-pipeline key export" in row["message"], "which file would allow it"
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ehr_pipeline.predictions import deviations, metrics
-from ehr_pipeline.predictions.table import joined, nothing
+from ehr_pipeline.predictions.table import empty, joined
 from ehr_pipeline.tables.hashing import hash_of_numbers
 
 Floats = NDArray[np.float64]
@@ -84,7 +84,7 @@ def test_deviations_are_found_by_model_and_tables_joined() -> None:
     table = deviations.table(
         "a", patient, {("counts", 10, 0): one, ("counts", 10, 1): other, ("masked", 0, 0): one + other}
     )
-    found = deviations.by_model(joined([nothing(), replace(nothing(), deviations=table)]).deviations)
+    found = deviations.by_model(joined([empty(), replace(empty(), deviations=table)]).deviations)
     assert list(found) == [("a", "counts", 10), ("a", "masked", 0)]
     np.testing.assert_allclose(found["a", "counts", 10].sum(0), found["a", "masked", 0][0], atol=1e-5)
-    assert deviations.by_model(joined([nothing(), nothing()]).deviations) == {}
+    assert deviations.by_model(joined([empty(), empty()]).deviations) == {}

@@ -10,8 +10,8 @@ from ehr_pipeline.predictions.models import MODELS
 from ehr_pipeline.predictions.table import (
     TABLES,
     TaskResults,
+    empty,
     joined,
-    nothing,
 )
 
 
@@ -47,7 +47,7 @@ def test_results_of_one_model() -> None:
         for labels in (10, None)
         for replicate in range(2)
     ]
-    found = joined([nothing(), TaskResults(tuple(rows), *((),) * 7)]).of("b", "counts", None)
+    found = joined([empty(), TaskResults(tuple(rows), *((),) * 7)]).of("b", "counts", None)
     assert [row["replicate"] for row in found] == [0, 1]
     assert all((row["task"], row["model"], row["labels"]) == ("b", "counts", None) for row in found)
 

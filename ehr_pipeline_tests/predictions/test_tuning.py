@@ -183,11 +183,11 @@ def test_patients_are_held_back_whole() -> None:
     rows: Any = type("Rows", (), {"patient": np.repeat(np.arange(400), 2).astype(np.uint64)})
     label = rng.random(800) < 0.5
     sample = Sample(np.arange(0, 800), label, np.ones(800), 0.5)
-    kept = tuning_inputs.held_back(rows, sample, 0)
+    kept = tuning_inputs.training_rows(rows, sample, 0)
     assert kept is not None
     assert kept.mean() == pytest.approx(0.8)
     assert np.array_equal(kept[::2], kept[1::2])
-    assert tuning_inputs.held_back(rows, sample.take(np.arange(150)), 0) is None
+    assert tuning_inputs.training_rows(rows, sample.take(np.arange(150)), 0) is None
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from transformers import AutoModelForMaskedLM
 from ehr_pipeline.checks.relations import few_are_suppressed, two_are_compared
 from ehr_pipeline.concepts.ontology import Ontology
 from ehr_pipeline.concepts.table import read_vectors
-from ehr_pipeline.disclosure.kinds import Things
+from ehr_pipeline.disclosure.kinds import Plain
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.relations import build, concept_selection, model, table
 from ehr_pipeline.relations.pair_files import UserLists
@@ -136,7 +136,7 @@ def test_the_check_finds_pairs_of_few_that_have_values(made: Path, tiny: Pipelin
         found, message, figures = few_are_suppressed(unpublished(made), tiny.store, study)
         assert found is passed
         assert ("pairs of too few patients have values" in message) is not passed
-        assert (figures["pairs"] == Things(0)) is passed
+        assert (figures["pairs"] == Plain(0)) is passed
 
 
 def test_the_consensus_has_its_evidence_and_is_a_graph_for_viewers(made: Path) -> None:

@@ -16,7 +16,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 OBJECTIVES: dict[str, Callable[[EncoderSettings, Vocabulary], Objective]] = {"masked": Masked, "next_visit": NextVisit}
-BESIDE: dict[str, Callable[[EncoderSettings, Traits], Loss]] = {"contrastive": Contrastive, "metadata": Metadata}
+AUXILIARY: dict[str, Callable[[EncoderSettings, Traits], Loss]] = {"contrastive": Contrastive, "metadata": Metadata}
 """Additional losses that can be combined with an objective, by the names of their settings."""
 
 
@@ -33,7 +33,8 @@ def objective_of(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         objective = OBJECTIVES[settings.objective](settings, vocabulary)
-        beside = {
-            name: (weight, BESIDE[name](settings, traits or Traits())) for name, weight in settings.beside.items()
+        weighted = {
+            name: (weight, AUXILIARY[name](settings, traits or Traits()))
+            for name, weight in settings.auxiliary_weights.items()
         }
-        return WeightedSum(settings.objective, objective, beside, settings.context) if beside else objective
+        return WeightedSum(settings.objective, objective, weighted, settings.context) if weighted else objective

@@ -38,7 +38,7 @@ class PredictsConcepts(Objective):
 
     @property
     @abstractmethod
-    def asked(self) -> str:
+    def question(self) -> str:
         """A sentence on the predictions that an evaluation makes, for the model card, with {count} for their number."""
 
     def add(self, sums: Tensor, targets_P: Tensor, losses_P: Tensor, best_PK: Tensor) -> None:
@@ -102,7 +102,7 @@ class PredictsConcepts(Objective):
         rows = {f"this model (epoch {best['epoch']})": best, "frequency baseline": metrics["baseline"]}
         shown = [f"| {name} | {s['loss']:.4f} | {_rate(s, 'top1')} | {_rate(s, 'top10')} |" for name, s in rows.items()]
         table = "\n".join(shown)
-        return f"""{self.asked.format(count=count_text(best["masked_tokens"]))} Loss: mean cross-entropy in nats, less is better.
+        return f"""{self.question.format(count=count_text(best["masked_tokens"]))} Loss: mean cross-entropy in nats, less is better.
 Found: the hidden concept was the model's first guess, or among its first ten. The baseline predicts by frequency among the training
 patients alone.
 

@@ -33,7 +33,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.patients.shard import UNITS_IN_YEAR, ranges
 
 Ints = NDArray[np.int64]
-MOST_TOGETHER = 16
+MOST_ROWS = 16
 ENOUGH = 4
 """A span is compared only with spans of similar patients if there are at least this many; otherwise with all others."""
 AGE_STEPS = 100  # an age in a part is a whole number of hundredths of its unit
@@ -51,7 +51,7 @@ class Contrastive(Loss):
     def __init__(self, settings: EncoderSettings, traits: Traits):
         super().__init__()
         self.settings, self.own, self.traits = settings, settings.contrastive, traits
-        rows = min(settings.tokens_per_step // settings.context, MOST_TOGETHER)
+        rows = min(settings.tokens_per_step // settings.context, MOST_ROWS)
         self.together = 1 << max(rows.bit_length() - 1, 0)
         self.room = 2 * spans.room(settings.context, self.own)
         self.like = self.own.like_age * UNITS_IN_YEAR[settings.age_unit] * AGE_STEPS

@@ -14,7 +14,7 @@ from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives.base import Draws, Part, filled
 from ehr_pipeline.encoder.objectives.concepts import TOP, PredictsConcepts
 from ehr_pipeline.encoder.packing import Batch
-from ehr_pipeline.encoder.softmax import NOTHING, cross_entropy
+from ehr_pipeline.encoder.softmax import NO_TARGET, cross_entropy
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK
 
 MASKED, REPLACED = 0.8, 0.1
@@ -29,7 +29,7 @@ class Masked(PredictsConcepts):
     answers = "the likeliest concepts in a masked place"
 
     @property
-    def asked(self) -> str:
+    def question(self) -> str:
         """The share of tokens that is hidden."""
         return f"Every evaluation hides the same\n{{count}} tokens ({self.settings.mask_share:.0%})."
 
@@ -64,7 +64,7 @@ class Masked(PredictsConcepts):
         slots, share = rows[0].size, self.settings.mask_share
         most = min(slots, slots * share + 6 * math.sqrt(slots * share * (1 - share)))
         room = -(-math.ceil(most) // ROUND) * ROUND
-        return replace(part, arrays=(*rows, filled(chosen_M, room), filled(targets_M, room, NOTHING)))
+        return replace(part, arrays=(*rows, filled(chosen_M, room), filled(targets_M, room, NO_TARGET)))
 
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
         """Return the sum of the cross-entropy over the chosen places."""

@@ -20,7 +20,7 @@ from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives.base import Draws, Part, filled
 from ehr_pipeline.encoder.objectives.concepts import TOP, PredictsConcepts
 from ehr_pipeline.encoder.packing import Batch, counted
-from ehr_pipeline.encoder.softmax import NOTHING
+from ehr_pipeline.encoder.softmax import NO_TARGET
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK
 
 Ints = NDArray[np.int64]
@@ -36,7 +36,7 @@ class NextVisit(PredictsConcepts):
     answers = "the likeliest concepts of the next visit at an age"
 
     @property
-    def asked(self) -> str:
+    def question(self) -> str:
         """The visits to predict, in words."""
         return "Every evaluation asks for the same\n{count} concepts, each from the visits before its own."
 
@@ -88,14 +88,14 @@ class NextVisit(PredictsConcepts):
         *rows, places_M, masks_P, targets_P = part.arrays
         height, slots = len(rows[0]), self.settings.context
         masks, predictions = height * (rows[0].shape[1] - slots), height * slots
-        filled_up = (filled(places_M, masks), filled(masks_P, predictions), filled(targets_P, predictions, NOTHING))
+        filled_up = (filled(places_M, masks), filled(masks_P, predictions), filled(targets_P, predictions, NO_TARGET))
         return replace(part, arrays=(*rows, *filled_up))
 
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
         """Return the sum of the cross-entropy over the predictions."""
         logits_MV, masks_P, targets_P = self._logits(encoder, encoder.layers, arrays)
         losses_P = logits_MV.logsumexp(1)[masks_P] - logits_MV[masks_P, targets_P]
-        return (losses_P * (targets_P != NOTHING)).sum()
+        return (losses_P * (targets_P != NO_TARGET)).sum()
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
         """Add to `sums` the cross-entropies in nats, and the numbers of true tokens that are found."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives.base import Draws, Loss, Objective, Part
-from ehr_pipeline.encoder.packing import Batch, nothing
+from ehr_pipeline.encoder.packing import Batch, padding_rows
 
 
 class WeightedSum(Objective):
@@ -32,7 +32,7 @@ class WeightedSum(Objective):
         self.together = max(loss.together for loss in self._each())
         empty = [(loss, loss.draw((1, context), np.random.default_rng(0))) for loss in self._each()]
         self.drawn = [len(draws) for _, draws in empty]
-        self.arrays = [len(loss.prepare(nothing(1, context), draws).arrays) for loss, draws in empty]
+        self.arrays = [len(loss.prepare(padding_rows(1, context), draws).arrays) for loss, draws in empty]
 
     @property
     def _objective(self) -> Objective:
@@ -95,7 +95,7 @@ class WeightedSum(Objective):
         found = {**first[1], "loss": total, f"{first[0]}_loss": first[1]["loss"]}
         return found | {f"{name}_{key}": value for name, scores in others for key, value in scores.items()}
 
-    def _own(self, number: int, scores: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    def _scores_of(self, number: int, scores: Mapping[str, Any], before: str = "") -> dict[str, Any]:
         """Return the scores of one loss under its own names, from scores of the sum whose names begin with `before`."""
         if number == 0:
             return {**scores, f"{before}loss": scores[f"{before}{self.names[0]}_loss"]}
@@ -108,11 +108,11 @@ class WeightedSum(Objective):
 
     def headline(self, scores: Mapping[str, float]) -> str:
         """Return the headlines of all losses."""
-        return ", ".join(loss.headline(self._own(number, scores)) for number, loss in enumerate(self._each()))
+        return ", ".join(loss.headline(self._scores_of(number, scores)) for number, loss in enumerate(self._each()))
 
     def column(self, scores: Mapping[str, float]) -> tuple[str, str]:
         """Return the objective's headline score for the table of epochs."""
-        return self._objective.column(self._own(0, scores))
+        return self._objective.column(self._scores_of(0, scores))
 
     def example(self, age_unit: str) -> str:
         """Return the objective's example."""
@@ -122,7 +122,10 @@ class WeightedSum(Objective):
         """Return the results of each loss."""
 
         def of(number: int) -> dict[str, Any]:
-            best, base = self._own(number, metrics["best"], "validation_"), self._own(number, metrics["baseline"])
+            best, base = (
+                self._scores_of(number, metrics["best"], "validation_"),
+                self._scores_of(number, metrics["baseline"]),
+            )
             return {**metrics, "best": best, "baseline": base}
 
         first, *others = [loss.results(of(number)) for number, loss in enumerate(self._each())]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ehr_pipeline.concepts.recorded_together import Together, held_out, together
+from ehr_pipeline.concepts.recorded_together import JointVisits, held_out, joint_visits
 from ehr_pipeline.concepts.table import SCOPES, read_neighbours, read_ontology
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.reports.enrichment import Z95
@@ -57,7 +57,7 @@ def content(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _together(findings: Findings, rows: list[dict[str, Any]]) -> Together | None:
+def _together(findings: Findings, rows: list[dict[str, Any]]) -> JointVisits | None:
     """Test whether concepts and their neighbours (in the whole vocabulary) are recorded together in visits of held-out patients."""
     artifacts, vocabulary = findings.inputs.artifacts, findings.vocabulary
     known = vocabulary.token_of
@@ -68,7 +68,7 @@ def _together(findings: Findings, rows: list[dict[str, Any]]) -> Together | None
     ]
     concepts, neighbours = np.array(pairs, np.int64).reshape(-1, 2).T
     shards = zip(artifacts[PATIENT_DATASET].files("patients"), artifacts[DATA_SPLIT].files("split"), strict=True)
-    return together(held_out(shards, vocabulary.size), concepts, neighbours, findings.inputs.seed)
+    return joint_visits(held_out(shards, vocabulary.size), concepts, neighbours, findings.inputs.seed)
 
 
 def type_agreement(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_pipeline.concepts.recorded_together import DRAWS, Together
+from ehr_pipeline.concepts.recorded_together import DRAWS, JointVisits
 from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, percent, say
 
 TWICE = 2.0
@@ -46,7 +46,7 @@ def purpose() -> Statement:
     return say("If the network understood the records, the neighbours of a concept should make sense to a clinician.")
 
 
-def recorded_together(found: Together | None, patients: str) -> Statement:
+def recorded_together(found: JointVisits | None, patients: str) -> Statement:
     """Say whether neighbours are recorded together in visits not used for training. `found` is None if this could not be tested.
 
     `patients`: the number of held-out patients, as it may be shown.

@@ -242,7 +242,7 @@ def split_half() -> Statement:
         " and of similar age and number of concepts. Who has what belongs to another of the diseases is left out. The sum of"
         " squares of what correlations are higher by in the disease is compared with diseases permuted among patients alike; a p"
         " of at most {most:.2f} counts as evidence that they do.",
-        alike=microaggregation.ALIKE,
+        alike=microaggregation.BLOCK_SIZE,
         clear=WEAK_BELOW,
         none=NONE_BELOW,
         traits=trait_correlations.TRAITS,

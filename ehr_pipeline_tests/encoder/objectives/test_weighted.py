@@ -128,7 +128,7 @@ def test_an_evaluation_asks_the_same_on_every_device(data: dict[str, Path], sequ
     found = [
         objective.scores(
             evaluate.evaluate(
-                model, objective, evaluate.asked(objective, sequences, SLOTS, 0, at_once), DEVICE, "float32"
+                model, objective, evaluate.evaluation_parts(objective, sequences, SLOTS, 0, at_once), DEVICE, "float32"
             )
         )
         for at_once in (1, 3)
@@ -139,12 +139,12 @@ def test_an_evaluation_asks_the_same_on_every_device(data: dict[str, Path], sequ
 def test_scores_keep_their_names_and_the_loss_is_the_sum(data: dict[str, Path], sequences: Sequences) -> None:
     objective = summed(data)
     model = model_of(objective)
-    parts = list(evaluate.asked(objective, sequences, SLOTS, 0))
+    parts = list(evaluate.evaluation_parts(objective, sequences, SLOTS, 0))
     scores = objective.scores(evaluate.evaluate(model, objective, iter(parts), DEVICE, "float32"))
     terms = scores["masked_loss"], 0.3 * scores["contrastive_loss"], 0.2 * scores["metadata_loss"]
     assert scores["loss"] == pytest.approx(sum(terms))
     alone = summed(data, settings=PLAIN)
-    asked = evaluate.asked(alone, sequences, SLOTS, 0)
+    asked = evaluate.evaluation_parts(alone, sequences, SLOTS, 0)
     own = alone.scores(evaluate.evaluate(model, alone, asked, DEVICE, "float32"))
     assert {**scores, "loss": scores["masked_loss"]} | own == {**scores, "loss": pytest.approx(own["loss"])} | {
         name: pytest.approx(value) for name, value in own.items()
@@ -152,7 +152,7 @@ def test_scores_keep_their_names_and_the_loss_is_the_sum(data: dict[str, Path], 
     counts = np.ones(SIZE, np.int64)
     base = objective.scores(objective.baseline(iter(parts), counts))
     assert base["masked_loss"] == pytest.approx(
-        alone.scores(alone.baseline(evaluate.asked(alone, sequences, SLOTS, 0), counts))["loss"]
+        alone.scores(alone.baseline(evaluate.evaluation_parts(alone, sequences, SLOTS, 0), counts))["loss"]
     )
     assert base["contrastive_spans"] == scores["contrastive_spans"] > 20
 

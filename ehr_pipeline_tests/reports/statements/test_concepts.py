@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from ehr_pipeline.concepts.recorded_together import Together, Visits, together
+from ehr_pipeline.concepts.recorded_together import JointVisits, Visits, joint_visits
 from ehr_pipeline.reports.statements import concepts
 from ehr_pipeline.reports.statements.concepts import TypeAgreement
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
@@ -14,20 +14,23 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
     ("found", "told"),
     [
         (
-            Together(80, 1000, 1.42, 1.3, 1.5, 0.0025),
+            JointVisits(80, 1000, 1.42, 1.3, 1.5, 0.0025),
             "In the visits of about 80 patients who were held out when the network learned, concepts and their neighbours"
             " (1,000 pairs) are recorded together 1.42 times as often as other pairs of concepts that are as frequent",
         ),
         (
-            Together(80, 1000, 1.42, 1.3, 1.5, 0.0025),
+            JointVisits(80, 1000, 1.42, 1.3, 1.5, 0.0025),
             "(95 % interval 1.30–1.50 over patients; permutation p < 0.005, 400 permutations). So the neighbours reflect",
         ),
-        (Together(80, 1000, 1.1, 1.01, 1.2, 0.06), "p = 0.060, 400 permutations). That is no more than chance allows"),
-        (Together(80, 1000, 1.1, 0.99, 1.2, 0.04), "That is no more than chance allows"),
+        (
+            JointVisits(80, 1000, 1.1, 1.01, 1.2, 0.06),
+            "p = 0.060, 400 permutations). That is no more than chance allows",
+        ),
+        (JointVisits(80, 1000, 1.1, 0.99, 1.2, 0.04), "That is no more than chance allows"),
         (None, "is not known here"),
     ],
 )
-def test_what_is_recorded_together(found: Together | None, told: str) -> None:
+def test_what_is_recorded_together(found: JointVisits | None, told: str) -> None:
     assert told in str(concepts.recorded_together(found, "about 80"))
     assert concepts.recorded_together(found, "about 80").rate == ("neighbours" if found else "none: description")
 
@@ -78,7 +81,7 @@ def test_companions_among_the_neighbours_are_not_said_to_mean_nothing() -> None:
     pairs = (
         np.array([(a, b) for a in range(size) for b in range(size) if a != b and group[a] == group[b]]) + FIRST_CONCEPT
     )
-    found = together(Visits(csr_array(padded.astype(np.int32)), patient), *pairs.T, seed=0)
+    found = joint_visits(Visits(csr_array(padded.astype(np.int32)), patient), *pairs.T, seed=0)
     said = [concepts.recorded_together(found, "about 80"), concepts.types(TypeAgreement(60, 0.47, 0.54, -0.1), None)]
     told = " ".join(map(str, said))
     assert "the neighbours reflect what is recorded together" in told
