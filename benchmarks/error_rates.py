@@ -37,7 +37,7 @@ from ehr_pipeline.clusters import cluster_stability, clustering, marker_concepts
 from ehr_pipeline.clusters.build import Patients
 from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
-from ehr_pipeline.clusters.patients_alike import Matching
+from ehr_pipeline.clusters.matching import Matching
 from ehr_pipeline.clusters.planted import read_groups
 from ehr_pipeline.clusters.spectral import Spectrum
 from ehr_pipeline.embeddings.vectors import HALVES

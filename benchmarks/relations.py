@@ -25,7 +25,7 @@ from world_groups import shard_of
 
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.relations import consensus, counting, evidence, graph_comparison, occurrences
-from ehr_pipeline.relations.evidence import AFTER, ALIKE, VISIT, Evidence
+from ehr_pipeline.relations.evidence import AFTER, SIMILAR, VISIT, Evidence
 from ehr_pipeline.relations.occurrences import Source
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.synthetic.worlds.mechanism import BLOCK
@@ -93,7 +93,7 @@ def row(seed: int, blocks: int) -> tuple[tuple[str, ...], tuple[float, float]]:
     """Figures of one world, and the share that is false of pairs that qualify, and of ordered pairs by the relative risk."""
     found, truth = measured(seed, blocks)
     upper = np.triu_indices(truth.concepts, 1)
-    agreed = consensus.agree(found, SETTINGS, seed, (VISIT, ALIKE))
+    agreed = consensus.agree(found, SETTINGS, seed, (VISIT, SIMILAR))
     related, aged = truth.flags(truth.within, truth.lag), truth.through_age
     raw = found["log_odds_by_patient"]
     assert raw.q is not None

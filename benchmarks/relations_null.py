@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from world_groups import shard_of
 
 from ehr_pipeline.relations import consensus, counting, evidence, measures, occurrences
-from ehr_pipeline.relations.evidence import AFTER, ALIKE, VISIT
+from ehr_pipeline.relations.evidence import AFTER, SIMILAR, VISIT
 from ehr_pipeline.relations.measures import OddsSums
 from ehr_pipeline.relations.occurrences import Occurrences, Source
 from ehr_pipeline.relations.settings import RelationsSettings
@@ -129,7 +129,7 @@ def told_in_order(world: Counted) -> Iterator[tuple[int, int]]:
     for p in (usual[0], measures.two_sided(risks.deviate()), usual[1]):
         passed = (measures.benjamini_hochberg(p) <= SETTINGS.max_q) & higher
         yield int(passed.sum()), int((passed & ~world.related).sum())
-    agreed = consensus.agree(found, SETTINGS, 0, (VISIT, ALIKE))
+    agreed = consensus.agree(found, SETTINGS, 0, (VISIT, SIMILAR))
     one, other = agreed.graph.edges[agreed.first != 0].T
     yield len(one), int((~world.related)[one, other].sum())
 

@@ -25,7 +25,7 @@ import results
 
 from ehr_pipeline.drawing import network
 from ehr_pipeline.relations import table
-from ehr_pipeline.relations.evidence import ALIKE
+from ehr_pipeline.relations.evidence import SIMILAR
 from ehr_pipeline.reports.statements.relations import NAMES
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
@@ -170,7 +170,7 @@ def judged(folder: Path, made_in: Path) -> Found:
         if row["how"] == "leads" and pair in edges and edges[pair]["comes_first"]
     ]
     assert known["pairs"] == len(rows)
-    few = pc.field("suppressed") | (pc.field("measure") != ALIKE)
+    few = pc.field("suppressed") | (pc.field("measure") != SIMILAR)
     long = table.read(made_in).filter(~few).select(["concept", "partner"]).to_pylist()
     enough = {frozenset(code_of[one] for one in row.values()) for row in long} & of.keys()
     others = {edge[f"{side}_name"] for pair, edge in edges.items() if pair not in of for side in ("first", "second")}

@@ -24,7 +24,7 @@ from relations_null import SETTINGS, Counted, drawn, of, without_practices
 from scipy import stats
 
 from ehr_pipeline.relations import consensus, counting, evidence
-from ehr_pipeline.relations.evidence import AFTER, ALIKE, VISIT, Evidence
+from ehr_pipeline.relations.evidence import AFTER, SIMILAR, VISIT, Evidence
 from ehr_pipeline.synthetic.worlds.mechanism import BLOCK
 
 TITLE = "Pairs told where only the habits of practices relate them"
@@ -38,7 +38,7 @@ def qualified(found: Evidence, related: NDArray[np.bool_]) -> tuple[Part, Part, 
     """Those told, and the false ones: pairs that qualify as edges, ordered pairs by their relative risk, and arrows."""
     upper = np.triu_indices(len(related), 1)
     pairs = consensus.qualified(found, SETTINGS)[upper]
-    risk, agreed = found[AFTER], consensus.agree(found, SETTINGS, 0, (VISIT, ALIKE))
+    risk, agreed = found[AFTER], consensus.agree(found, SETTINGS, 0, (VISIT, SIMILAR))
     assert risk.q is not None
     later = (risk.q <= SETTINGS.max_q) & (risk.value > 1) & (risk.patients >= SETTINGS.fewest_patients)
     one, other = agreed.graph.edges[agreed.first != 0].T
@@ -97,7 +97,7 @@ def planted(seeds: list[int], blocks: int) -> str:
         for seed in seeds:
             found, truth = relations.measured(seed, blocks, practices)
             pairs = consensus.qualified(found, SETTINGS)
-            agreed = consensus.agree(found, SETTINGS, seed, (VISIT, ALIKE))
+            agreed = consensus.agree(found, SETTINGS, seed, (VISIT, SIMILAR))
             direction = {
                 tuple(edge): side for edge, side in zip(agreed.graph.edges.tolist(), agreed.first, strict=True)
             }

@@ -330,10 +330,10 @@ def test_lines_of_the_log_show_no_marks(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_page_spells_marks_of_direction() -> None:
-    assert layout.shown("a\u202eb\u200f\tc") == "a\\u202eb\\u200f\tc"
+    assert layout.escape_direction("a\u202eb\u200f\tc") == "a\\u202eb\\u200f\tc"
     markup = jinja2.utils.markupsafe.Markup("<b>\u200f</b>")
-    assert layout.shown(markup) is markup
-    assert layout.shown(3) == 3
+    assert layout.escape_direction(markup) is markup
+    assert layout.escape_direction(3) == 3
 
 
 def test_names_are_no_formulas_of_a_picture(tmp_path: Path) -> None:

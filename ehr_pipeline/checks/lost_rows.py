@@ -213,7 +213,7 @@ def tables_joined(artifact: Artifact, store: Store, study: Study) -> Result:
 @check(blocking=False)
 def columns_filled(artifact: Artifact, store: Store, study: Study) -> Result:
     """Each column of the patient files has a value for at least one patient."""
-    granted = study.records.taken_for_granted
+    granted = study.records.implied_columns
     empty = [name for name in artifact.counts["patients"].get("without_values", []) if name not in granted]
     if not empty or artifact.counts["patients"]["kept"] < FEWEST:
         return True, "each column that patients carry has values", {}

@@ -17,7 +17,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import PATIENT_DATASET
 from ehr_pipeline.tasks import names
-from ehr_pipeline.tasks.censoring import MANY, left, many
+from ehr_pipeline.tasks.censoring import MANY, left_in_window, many
 from ehr_pipeline.tasks.records import count, key
 from ehr_pipeline.tasks.table import Definition, definitions, of_task, shards
 
@@ -93,7 +93,7 @@ def few_leave(artifact: Artifact, store: Store, study: Study) -> Result:
     """
     guard, leaving = Guard(study.reports.suppress_below), dict[str, str]()
     for definition in definitions(artifact.path):
-        gone, of = left(artifact.counts[definition.slug])
+        gone, of = left_in_window(artifact.counts[definition.slug])
         if many(gone, of) and not definition.rule.get("censor"):
             leaving[definition.name] = guard.percent(Share(People(gone), People(of)))
     if not leaving:

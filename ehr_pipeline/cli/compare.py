@@ -45,7 +45,7 @@ def _compare(options: argparse.Namespace) -> int:
     from ehr_pipeline.store import publishing
     from ehr_pipeline.study import settings
 
-    publishing.refuse_taken(options.out)
+    publishing.refuse_existing(options.out)
     named = options.settings or (settings.settings_path() if ENVIRONMENT_VARIABLE in os.environ else None)
     base = settings.load(named) if named else None
     first = base or settings.load(Path(options.variants[0]))

@@ -65,7 +65,7 @@ def _new(options: argparse.Namespace) -> int:
 
     store = _store(options)
     print(
-        f"{store} has the new key {secret_key.draw_anew(store).name}; what was hashed with another one can no longer be compared"
+        f"{store} has the new key {secret_key.draw_new(store).name}; what was hashed with another one can no longer be compared"
     )
     return 0
 

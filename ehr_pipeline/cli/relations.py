@@ -65,10 +65,10 @@ def _relations(options: argparse.Namespace) -> int:
     disclosure = Disclosure(study.reports.suppress_below)
     naming = Naming(disclosure.below, split.manifest["settings"]["key"])
     vocabulary, whole = Vocabulary.read(pipeline.require(VOCABULARY).path), int(made.counts["patients"])
-    named = vocabulary.shown_by(naming)
+    named = vocabulary.nameable(naming)
     names = {one.concept: one.name for one in vocabulary.concepts if one.concept in named}
     found = _matching_concepts(options.name, names, study, pipeline)
-    rows = disease_partners.shown(table.read_consensus(made.path), named, naming, whole)
+    rows = disease_partners.shown_edges(table.read_consensus(made.path), named, naming, whole)
     compared = table.compared(made.path)
     for concept in found:
         if concept not in compared:

@@ -201,7 +201,7 @@ def _verify(options: argparse.Namespace) -> int:
     from ehr_pipeline.store import verification
 
     counts = verification.Counts()
-    for problem in verification.everything(Path(study_of(options).study.store), ASSETS, counts):
+    for problem in verification.verify(Path(study_of(options).study.store), ASSETS, counts):
         print_problem("error", problem)
     print(
         f"compared {counts.files:,} files ({counts.bytes / 1e6:,.1f} MB) of {counts.artifacts:,} artifacts:"

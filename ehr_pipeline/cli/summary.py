@@ -10,7 +10,7 @@ from ehr_pipeline.disclosure.kinds import Events, Plain, figures
 from ehr_pipeline.errors import printable
 from ehr_pipeline.prediction_report import PAGE as PREDICTIONS_PAGE
 from ehr_pipeline.reports import PAGE
-from ehr_pipeline.store.count_kinds import declared, shown
+from ehr_pipeline.store.count_kinds import declared, shown_counts
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, PREDICTION_REPORT
 
@@ -80,7 +80,7 @@ def _text(count: int | None, shown: float | None, guard: Guard) -> str:
 
 def _suppressed(row: Any, guard: Guard) -> dict[str, float | None]:
     """Return the counts of a stage; None for a count that the stage does not have, or that must not be shown."""
-    counts = shown(row.asset, row.counts, guard)
+    counts = shown_counts(row.asset, row.counts, guard)
     lost = figures(row.counts, declared(row.asset)).get("dropped")
     if lost is None or counts.get("collapsed", 0) is None:  # the total of all reasons would reveal what was collapsed
         rejected = None

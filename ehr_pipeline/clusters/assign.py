@@ -127,7 +127,7 @@ def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts
 
     Raises InputError for vectors that cannot be compared with the clustered ones, and UserError if `out` exists but is no file.
     """
-    publishing.refuse_taken(out, replace=True)
+    publishing.refuse_existing(out, replace=True)
     if not vectors.is_file():
         raise InputError(f"{vectors}: there is no such file. --vectors names what `ehr-pipeline embed` wrote.")
     model = schemas.read(clusters.file(MODEL))

@@ -48,8 +48,8 @@ from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.clustering import Division, divide
 from ehr_pipeline.clusters.covariates import Covariates
 from ehr_pipeline.clusters.half_test import Halves, root_shares
+from ehr_pipeline.clusters.matching import Matching
 from ehr_pipeline.clusters.methods import checked
-from ehr_pipeline.clusters.patients_alike import Matching
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.cohort.members import Cohort

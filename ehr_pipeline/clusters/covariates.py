@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.clusters.matching import PRACTICE, category, has_practices
 from ehr_pipeline.clusters.microaggregation import BLOCK_SIZE, balance, nearest_blocks, shuffled
-from ehr_pipeline.clusters.patients_alike import PRACTICE, category, has_practices
 from ehr_pipeline.embeddings.patient_blocks import Labels
 
 TIME = "calendar time"

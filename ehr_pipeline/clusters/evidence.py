@@ -78,7 +78,7 @@ class Evidence:
     balance: dict[str, float]
     """How closely the compared patients are matched on age and number of recorded concepts (`microaggregation.balance`)."""
     again: dict[str, dict[str, float]]
-    """The repeats that also match the practice or the calendar time (`patients_alike.PRACTICE`, `covariates.TIME`). `excess` is
+    """The repeats that also match the practice or the calendar time (`matching.PRACTICE`, `covariates.TIME`). `excess` is
     that of the repeat. `exchanged` is the excess if practices or times are permuted first: the effect of coarser matching alone."""
 
     @property

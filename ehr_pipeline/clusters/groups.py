@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from ehr_pipeline.clusters.half_test import Halves, deviates, log_p_of
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.marker_concepts import MAX_Q, Marks
+from ehr_pipeline.clusters.matching import Matching
 from ehr_pipeline.clusters.methods import Labels
-from ehr_pipeline.clusters.patients_alike import Matching
 from ehr_pipeline.tables import json_files
 
 SHARED, MORE = 0.5, 1.645

@@ -9,7 +9,7 @@ patients. A number is supported if
 
 The second condition limits the number. If a group is divided into two clusters by nothing that lasts, its patients still differ
 from all other groups, but the halves of their records fall into either cluster by chance. Chance is measured by exchanging halves
-within blocks of similar patients (`patients_alike.Alike`). If a cluster and its rival share no such block, they differ in the
+within blocks of similar patients (`matching.Matching`). If a cluster and its rival share no such block, they differ in the
 attributes that define blocks (such as the disease). Such a pair neither supports a number of clusters nor speaks against it. If no
 number is supported, there is one cluster.
 
@@ -31,9 +31,9 @@ from scipy.special import ndtri
 
 from ehr_pipeline.clusters.assign import nearest_clustered, vote
 from ehr_pipeline.clusters.evidence import FEWEST_PATIENTS, Half
+from ehr_pipeline.clusters.matching import Matching
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors
 from ehr_pipeline.clusters.neighbour_graph import Graph, neighbour_graph
-from ehr_pipeline.clusters.patients_alike import Matching
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.spectral import spectrum
 from ehr_pipeline.disclosure import spreadsheet

@@ -3,12 +3,12 @@
 Concept counts, and vectors learned from them, mistake a practice's habit for a difference between patients. Two concepts are
 substitutes when both conditions hold:
 
-- They avoid each other. If one record of each concept is drawn at random, both come from the same practice at most `TOGETHER` times
-  as often as expected by chance, and at least `DEVIATIONS` standard deviations less often.
+- They avoid each other. If one record of each concept is drawn at random, both come from the same practice at most `MAX_SHARED`
+  times as often as expected by chance, and at least `DEVIATIONS` standard deviations less often.
 - They occur in the same contexts (Harris 1954, 'Distributional structure'). A concept's context is its positive pointwise mutual
   information with other concepts of the same visit (Church & Hanks 1990; Levy & Goldberg 2014), and the cosine of both contexts is
-  at least `ALIKE`. The information is computed from a lower bound on the common visits (`BOUND`); otherwise many weak associations
-  drown the rest.
+  at least `MIN_COSINE`. The information is computed from a lower bound on the common visits (`BOUND`); otherwise the many weak
+  associations drown the rest.
 
 Related concepts that one practice records together also share contexts, but do not avoid each other. Conditions that differ by
 region avoid each other, but occur in different contexts. Axes: V token ids, H practices, N candidates.

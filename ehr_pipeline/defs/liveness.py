@@ -14,7 +14,7 @@ from pathlib import Path
 import dagster as dg
 
 from ehr_pipeline.defs import servers
-from ehr_pipeline.store.build_lock import alone, try_lock
+from ehr_pipeline.store.build_lock import exclusive, try_lock
 
 IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 ENDED = (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
@@ -121,7 +121,7 @@ def only_server(state: Path) -> Iterator[None]:
     path = state / SERVER
     other = path.read_text() if path.is_file() else ""
     busy = f"Another server runs on {state} (process {other or '?'}). Use it, or end it, or set DAGSTER_HOME and EHR_STATE_DIR to"
-    with alone(path, f"{busy} other folders.") as descriptor:
+    with exclusive(path, f"{busy} other folders.") as descriptor:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         yield

@@ -16,7 +16,7 @@ from ehr_pipeline.reports import PAGE
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.store.artifacts import Artifact, hash_of
-from ehr_pipeline.store.count_kinds import declared, shown
+from ehr_pipeline.store.count_kinds import declared, shown_counts
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
@@ -27,7 +27,7 @@ UNITS: dict[type, str] = {People: " patients", Events: " events"}
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
     """Return the result of making an asset: data version, row counts, dropped rows by reason, size, seconds, and any pictures."""
     asset = artifact.manifest["asset"]
-    counts = shown(asset, artifact.counts, pipeline.study.guard)
+    counts = shown_counts(asset, artifact.counts, pipeline.study.guard)
     metadata: dict[str, Any] = {"summary": _summary(artifact, counts)}
     metadata |= {
         f"open {Path(path).name}": dg.MetadataValue.url(link(artifact, path))
@@ -81,7 +81,7 @@ def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.Mate
         "seconds": sum(artifact.manifest["seconds"] for artifact in artifacts),
     }
     summed = _summed([artifact.counts for artifact in artifacts])
-    metadata |= dict(_flat(shown(asset, summed, pipeline.study.guard)))
+    metadata |= dict(_flat(shown_counts(asset, summed, pipeline.study.guard)))
     version = hash_of([artifact.data_version for artifact in artifacts])
     return _result(pipeline, asset, version, metadata)
 

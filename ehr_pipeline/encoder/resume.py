@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from ehr_pipeline.encoder.devices import from_first
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.store.build_lock import alone
+from ehr_pipeline.store.build_lock import exclusive
 from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.work import jobs
 
@@ -69,7 +69,7 @@ class Checkpoints:
         dies."""
         busy = f"Another training writes to {self.folder}. Wait for it, or end it."
         # Other users of the same group may lock it too, if the umask permits.
-        return alone(self.folder / "lock", busy, mode=0o666)
+        return exclusive(self.folder / "lock", busy, mode=0o666)
 
     def save(
         self, position: Position, flatness: Flatness, model: torch.nn.Module, optimizer: torch.optim.Optimizer

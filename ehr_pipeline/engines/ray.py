@@ -23,7 +23,7 @@ from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.buckets import let_go_of_all
-from ehr_pipeline.work.progress import Progress, Telling
+from ehr_pipeline.work.progress import Progress, StatusLog
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -153,11 +153,11 @@ class Ray:
 
     def _wait_for_places(self, ray: Any, group: Any, bundles: list[Resources], what: str) -> None:
         """Wait until the cluster has room. Raises UserError if it would be too small even when empty."""
-        telling = Telling(f"{what}: waiting for {len(bundles)} x {bundles[0]}; free now")
+        telling = StatusLog(f"{what}: waiting for {len(bundles)} x {bundles[0]}; free now")
         while not group.wait(timeout_seconds=LOOK):
             _refuse_infeasible(ray, bundles, what)
             free = {name: left for name, left in ray.available_resources().items() if name in ("CPU", "GPU", "memory")}
-            telling.tell(str(free), waiting=True)
+            telling.status(str(free), waiting=True)
 
     def _result(self, ray: Any, reference: Any, what: str) -> list[Any]:
         try:

@@ -20,7 +20,7 @@ from ehr_pipeline.engines import bucket_worker, heartbeat, job_folder
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
-from ehr_pipeline.work.progress import Telling
+from ehr_pipeline.work.progress import StatusLog
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -219,7 +219,7 @@ class Scheduler(ABC):
         again = len(job_folder.sent(work.folder, self.backend))
         name = f"ehr-{work.folder.name}" + (f"-{again}" if again else "")
         job = self.submit(job_folder.write_script(work.folder, self.script, work.write(name, numbers)), name, work.what)
-        telling, finished, stuck = Telling(f"{work.what}: {self.label(job)}"), 0.0, 0.0
+        telling, finished, stuck = StatusLog(f"{work.what}: {self.label(job)}"), 0.0, 0.0
         while True:
             time.sleep(self.section.poll_seconds)
             done, now = not work.left(), time.monotonic()
@@ -233,9 +233,9 @@ class Scheduler(ABC):
             try:
                 state = self.look(job)
             except Silence as silence:
-                telling.tell(str(silence), waiting=True)
+                telling.status(str(silence), waiting=True)
                 continue
-            telling.tell(state.text, state.waiting)
+            telling.status(state.text, state.waiting)
             if state.ended:
                 self._settle(work, state)
                 return job, state

@@ -9,7 +9,7 @@ import polars as pl
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import files
 from ehr_pipeline.records.sources.meds import Meds, event_code
-from ehr_pipeline.terminology.reading import beside, named, reading, why
+from ehr_pipeline.terminology.reading import named, other_files, reading, why
 from ehr_pipeline.terminology.spelling import one_spelling
 
 SETTING = "events.names"
@@ -71,7 +71,7 @@ def _read(path: Path) -> pl.DataFrame:
 def _scan(path: Path) -> pl.LazyFrame:
     """Open a table lazily: code and name, as texts."""
     if not path.is_file():
-        raise InputError(f"{named(path, SETTING)}: there is no such file.{beside(path)}")
+        raise InputError(f"{named(path, SETTING)}: there is no such file.{other_files(path)}")
     with reading(path, SETTING):
         if files.is_parquet(path):
             scan = pl.scan_parquet(path)

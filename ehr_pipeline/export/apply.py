@@ -65,7 +65,7 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
 
 def checked(model: Path, vectors: Path, extract: Path, out: Path) -> tuple[Vocabulary, Transform]:
     """Read the vocabulary of a checkpoint and the transform of its vectors. Raises as `embed` does."""
-    publishing.refuse_taken(out, replace=True)
+    publishing.refuse_existing(out, replace=True)
     if not (model / FILE).is_file():
         raise InputError(
             f"{model}: no vocabulary.csv. --model names the folder `checkpoint` of an encoder_checkpoint artifact,"

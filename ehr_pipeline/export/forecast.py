@@ -18,7 +18,7 @@ from ehr_pipeline.forecasts.forecaster import Answer, Forecaster
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
 from ehr_pipeline.forecasts.table import Forecasts, SavedCounting
 from ehr_pipeline.reports.statements.forecasts import WITHIN
-from ehr_pipeline.reports.statements.forecasts import nothing as not_judged
+from ehr_pipeline.reports.statements.forecasts import no_verdict as not_judged
 from ehr_pipeline.reports.statements.forecasts import verdict as verdict_of
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, FORECASTS, MAPPED_EVENTS, VOCABULARY
@@ -58,7 +58,7 @@ class LoadedStudy:
         counted = SavedCounting.read(forecasts.path) if forecasts else None
         forecaster = Forecaster.open(folder, vocabulary, counted, how, study.forecasts.tokens_before)
         naming: Naming = pipeline.naming
-        shown = forecaster.vocabulary.shown_by(naming)
+        shown = forecaster.vocabulary.nameable(naming)
         codes: dict[str, str] = {}
         if pipeline.store.has(MAPPED_EVENTS):
             mapping = Mapping.read(pipeline.require(MAPPED_EVENTS).path, "code", "snomed", "concept")

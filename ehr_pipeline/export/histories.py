@@ -30,7 +30,7 @@ from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tasks import prediction_times
-from ehr_pipeline.tasks.prediction_times import Asked, Names
+from ehr_pipeline.tasks.prediction_times import Names, PredictionTimes
 
 AT_ONCE = 4_096
 """Number of histories in memory at a time."""
@@ -134,7 +134,7 @@ def blocks(rows: NDArray[np.int64], at_once: int) -> Iterator[NDArray[np.int64]]
         yield rows[start : start + at_once]
 
 
-def _ages(columns: Columns, given: Asked, people: pa.Table, key: Key | None) -> pa.Array:
+def _ages(columns: Columns, given: PredictionTimes, people: pa.Table, key: Key | None) -> pa.Array:
     """Fill in the ages of the requested patients who are in the table `people`. Return the ids of these patients, each once."""
     ids = ids_of(people)
     row = given.rows(ids, key)
@@ -145,7 +145,7 @@ def _ages(columns: Columns, given: Asked, people: pa.Table, key: Key | None) -> 
     return ids.take(pa.array(np.unique(row[here])))
 
 
-def _write(path: Path, given: Asked, columns: Columns) -> None:
+def _write(path: Path, given: PredictionTimes, columns: Columns) -> None:
     """Write the result, a block of rows at a time."""
     schema = schemas.histories(given.who.type, columns.vector.shape[1])
     absent = columns.without()["not_in_extract"]

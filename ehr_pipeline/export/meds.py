@@ -69,7 +69,7 @@ def export(
     events, dataset, split = made
     other = out.with_name(f"{out.name}_crosswalk.csv")
     for path in (out, *([other] if crosswalk else [])):
-        publishing.refuse_taken(path)
+        publishing.refuse_existing(path)
     for artifact, upstream in ((dataset, events), (split, dataset)):
         what, source = artifact.manifest["asset"], upstream.manifest["asset"]
         if artifact.manifest["inputs"].get(source) != upstream.data_version:

@@ -29,7 +29,7 @@ def export(
     `says` adds sentences to the model card, by heading (see PREDICTS and ADDS). `vocabulary` is the current one, which counts
     today's patients. Raises UserError if the folder exists, or if a concept of the checkpoint has fewer than `fewest` patients.
     """
-    publishing.refuse_taken(out)
+    publishing.refuse_existing(out)
     concepts = {concept.concept for concept in Vocabulary.read(checkpoint.file("checkpoint")).concepts}
     few = len(concepts - Vocabulary.read(vocabulary.path).of_patients(fewest))
     if few:

@@ -47,7 +47,7 @@ from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import json_files, schemas
 from ehr_pipeline.tasks import prediction_times
-from ehr_pipeline.tasks.prediction_times import Asked
+from ehr_pipeline.tasks.prediction_times import PredictionTimes
 from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
@@ -155,7 +155,7 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
 
     Raises InputError for folders that do not belong together, an unknown task, or an invalid file.
     """
-    publishing.refuse_taken(out)
+    publishing.refuse_existing(out)
     for folder in (folders.model, folders.results):
         integrity.verify_copy(folder)
     vocabulary, results = Vocabulary.read(folders.model), TaskResults.read(folders.results)
@@ -221,7 +221,7 @@ def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
     )
 
 
-def _scores(scorer: Scorer, given: Asked, paths: list[Path], study: Study) -> Scored:
+def _scores(scorer: Scorer, given: PredictionTimes, paths: list[Path], study: Study) -> Scored:
     """Score all rows, shard by shard, a block at a time."""
     count, key = len(given.who), secret_key.read(Path(study.study.store))
     none = np.full(count, -1)
@@ -244,7 +244,7 @@ def _scores(scorer: Scorer, given: Asked, paths: list[Path], study: Study) -> Sc
 
 
 def _explained(
-    scorer: Scorer, scored: Scored, given: Asked, paths: list[Path], rows: NDArray[np.int64]
+    scorer: Scorer, scored: Scored, given: PredictionTimes, paths: list[Path], rows: NDArray[np.int64]
 ) -> Iterator[tuple[int, int, float]]:
     """Yield, for some rows of the file: row, a token id whose removal changes the log-odds most, what it adds to them."""
     for number in rows.tolist():
@@ -261,7 +261,7 @@ def _explained(
 
 
 def _write(
-    folder: Path, given: Asked, scored: Scored, rests_on: list[tuple[int, int, float]], vocabulary: Vocabulary
+    folder: Path, given: PredictionTimes, scored: Scored, rests_on: list[tuple[int, int, float]], vocabulary: Vocabulary
 ) -> None:
     who = prediction_times.SUBJECT if given.by_subject else prediction_times.PATIENT
     day = pa.array(given.last_day).cast(pa.date32())

@@ -56,7 +56,7 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
 
     Raises UserError after the date in governance.expires.
     """
-    publishing.refuse_taken(out)
+    publishing.refuse_existing(out)
     report, mapped, vocabulary = (pipeline.require(asset) for asset in (CLUSTER_REPORTS, MAPPED_EVENTS, VOCABULARY))
     mapping = Mapping.read(mapped.path)
     _refuse_uncounted(mapping)
@@ -71,7 +71,7 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
         concepts = spreadsheet.read(vocabulary.file(table.FILE), schemas.VOCABULARY)
         _table(part / table.FILE, filter(_concept_is_known, concepts), VOCABULARY_COLUMNS, shown)
         counts = {
-            asset: count_kinds.shown(asset, pipeline.store.current(asset).counts, shown.guard)
+            asset: count_kinds.shown_counts(asset, pipeline.store.current(asset).counts, shown.guard)
             for asset in ASSETS
             if asset != RAW_RECORDS and pipeline.store.has(asset)
         }

@@ -32,7 +32,7 @@ def one_copy_at_a_time(store: Store) -> AbstractContextManager[int]:
     """Allow one push or pull of a store at a time. Raises UserError when another is running."""
     store.root.mkdir(parents=True, exist_ok=True)
     busy = f"Another push or pull of {store.root} is under way. Wait for its end."
-    return build_lock.alone(store.root / ".mirror.lock", busy)
+    return build_lock.exclusive(store.root / ".mirror.lock", busy)
 
 
 def begin_push(mirror: Mirror, store: Store, study: Study) -> None:

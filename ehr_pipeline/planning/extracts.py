@@ -6,10 +6,10 @@ from pathlib import Path
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, check_first_rows, extract_files, files, numeric, unread
-from ehr_pipeline.records.check_first_rows import Seen, tells
+from ehr_pipeline.records.check_first_rows import FirstRows, tells
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
 from ehr_pipeline.records.settings import RecordsSettings
-from ehr_pipeline.runs.extracts import adds_to_others, terminology
+from ehr_pipeline.runs.extracts import is_one_of_several, terminology
 from ehr_pipeline.store.artifacts import Store, partition_problem
 from ehr_pipeline.store.file_listing import Tree, links_outside, listed, misplaced
 from ehr_pipeline.study.settings import Study
@@ -45,7 +45,7 @@ def look_at_all(study: Study, findings: Preflight) -> None:
             )
             continue
         findings.look(records.latest_date, extract, study.records)
-        alone = not adds_to_others(extract, store, study, [*extracts, *read])
+        alone = not is_one_of_several(extract, store, study, [*extracts, *read])
         if tree := findings.look(extract_files.tree_of, landing / extract, study.records):
             trees.append(tree)
             newest = extract in extracts[-LOOKED_INTO:]
@@ -94,7 +94,7 @@ def look_at(
     """
     folder, kinds, rules = tree.folder, records.kinds, check_first_rows.rules(tree.folder.name, records)
     sizes: dict[Path, int] = {}
-    seen: list[tuple[Kind, list[Seen | None]]] = []
+    seen: list[tuple[Kind, list[FirstRows | None]]] = []
     absent: list[Kind] = []
     events = 0
     lacking = [] if alone else findings.look(extract_files.absent, tree, kinds) or []
@@ -115,7 +115,7 @@ def look_at(
             for one in filter(None, seen[-1][1]):
                 for name, values in one.attributes.items():
                     findings.attributes.setdefault(name, []).extend(values[: ATTRIBUTE_VALUES // len(paths or [])])
-            findings.warnings += check_first_rows.headers_alone(kind, [one for one in seen[-1][1] if one])
+            findings.warnings += check_first_rows.empty_files(kind, [one for one in seen[-1][1] if one])
         else:
             for path in paths or []:
                 findings.look(files.read_header, path, kind)
@@ -131,7 +131,7 @@ def look_at(
     if others.names:
         findings.facts.append(f"extract {folder.name}: {others}")
     findings.facts += links_outside(tree, folder.parent, f"extract {folder.name}")
-    findings.warnings += unread.left_out(folder, [kind for kind in kinds if kind not in absent], others)
+    findings.warnings += unread.unread_candidates(folder, [kind for kind in kinds if kind not in absent], others)
     findings.warnings += unread.unfinished(sizes)
     _without_rows(folder, seen, findings, alone)
     for level, text in check_first_rows.losses(
@@ -140,7 +140,9 @@ def look_at(
         getattr(findings, level).append(text)
 
 
-def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], findings: Preflight, alone: bool) -> None:
+def _without_rows(
+    folder: Path, seen: list[tuple[Kind, list[FirstRows | None]]], findings: Preflight, alone: bool
+) -> None:
     """Report kinds of files without rows: a problem if there is no event or no patient, otherwise a fact.
 
     An extract that is not `alone` may have events without patients, or patients without events.
@@ -161,7 +163,7 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], find
         findings.facts.append(f"extract {folder.name}: no row in the files of {where}")
 
 
-def _tells_nothing(kind: Kind, seen: Seen) -> bool:
+def _tells_nothing(kind: Kind, seen: FirstRows) -> bool:
     """Return whether a file has no rows of its kind or, for a kind in which only some rows give births, none that does."""
     return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.told)
 

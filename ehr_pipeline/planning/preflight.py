@@ -250,7 +250,7 @@ def _tasks(study: Study, findings: Preflight) -> None:
             f"tasks.death_attribute names {tasks.death_attribute!r}, but the patient files carry no such attribute (they have:"
             f" {', '.join(study.attributes) or 'none'})."
         )
-    if not study.deaths_known:
+    if not study.records_deaths:
         findings.facts.append(
             "tasks: no deaths are known (tasks.death, tasks.death_attribute, columns.death of the patient files), so patients who"
             " died count as those who left"

@@ -10,7 +10,7 @@ from ehr_pipeline.encoder.metrics import of_concepts
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.predictions.table import TaskResults
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.store.count_kinds import shown
+from ehr_pipeline.store.count_kinds import shown_counts
 from ehr_pipeline.tables.asset_names import CLUSTERS, ENCODER_CHECKPOINT, TASK_RESULTS, VOCABULARY
 
 Figures = dict[str, float | str | None]
@@ -32,7 +32,7 @@ def of(made: Mapping[str, Artifact], guard: Guard) -> Figures:
 
 
 def _vocabulary(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float]]:
-    yield "concepts", shown(VOCABULARY, artifact.counts, guard)["kept"]
+    yield "concepts", shown_counts(VOCABULARY, artifact.counts, guard)["kept"]
 
 
 def _encoder(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float]]:
@@ -55,7 +55,7 @@ def _tasks(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float | str 
 
 
 def _groups(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float | str | None]]:
-    counts = shown(CLUSTERS, artifact.counts, guard)
+    counts = shown_counts(CLUSTERS, artifact.counts, guard)
     yield "clusters", counts["clusters"]
     yield "stable clusters", counts["stability"]["stable"]
     test: dict[str, Any] = counts["split_half"]

@@ -19,7 +19,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: Mapping[str, str], out: Path) -> Counts:
     """Write the page and its first sentences, and return the number of tasks. Without tasks, no page is written."""
-    labels, shown = artifacts[TASK_LABELS], names.shown(Vocabulary.read(artifacts[VOCABULARY].path), naming)
+    labels, shown = artifacts[TASK_LABELS], names.names(Vocabulary.read(artifacts[VOCABULARY].path), naming)
     results, tasks = TaskResults.read(artifacts[TASK_RESULTS].path), definitions(labels.path)
     results = replace(
         results, verdicts=tuple({**row, "name": shown.get(row["name"], row["name"])} for row in results.verdicts)

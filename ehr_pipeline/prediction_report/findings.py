@@ -85,7 +85,7 @@ class Findings:
         share left out."""
         found = []
         for each in self.definitions:
-            left, of = censoring.left(self.counts[each.slug])
+            left, of = censoring.left_in_window(self.counts[each.slug])
             if each.slug in self.named and not each.rule.get("censor") and censoring.many(left, of):
                 found.append((self.named[each.slug], self.disclosure.coarse(left, of)))
         return found

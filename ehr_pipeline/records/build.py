@@ -148,7 +148,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
             "kept": found["linked_kept"],
             "collapsed": found["linked_rows"] - found["linked_kept"] - quarantine.reasons["linked"].total(),
             "dropped": dict(sorted(quarantine.reasons["linked"].items())),
-            **_like_rows(reading, "linked"),
+            **_estimated_rows(reading, "linked"),
         },
         "outside_observation": {name: total[f"kept_{name}"] for name in ("before_observation", "after_observation")},
         "entered_in_bulk": total["kept_entered_in_bulk"],
@@ -158,7 +158,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
             if total[events_without_patient.WAITING]
             else {}
         ),
-        **_like_rows(reading, "events"),
+        **_estimated_rows(reading, "events"),
         "files": len(quarantine.files),
         **({"unended_files": len(reading.unended)} if reading.unended else {}),
         **({"unread": listing.unread.counts} if listing.unread.names else {}),
@@ -197,12 +197,12 @@ def _of_patients(reading: Reading, found: Counter[str], total: Counter[str]) -> 
         "sex_not_understood": total["sex_not_understood"],
         **({UNKNOWN_PATIENTS: total[UNKNOWN_PATIENTS]} if total[UNKNOWN_PATIENTS] else {}),
         **_without_values(total, reading.settings),
-        **_like_rows(reading, "patients"),
+        **_estimated_rows(reading, "patients"),
         **{name: found[name] for name in ("with_table", "not_in_table") if found[name]},
     }
 
 
-def _like_rows(reading: Reading, what: str) -> dict[str, int]:
+def _estimated_rows(reading: Reading, what: str) -> dict[str, int]:
     """Estimate how many rows the lines that could not be split hold; empty unless these lines are longer than rows."""
     number = reading.extents.get(what, Extent()).like_rows
     return {"like_rows": number} if number else {}

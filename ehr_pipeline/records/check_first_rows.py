@@ -32,7 +32,7 @@ ENOUGH = 10
 
 
 @dataclass(frozen=True)
-class Seen:
+class FirstRows:
     """What the first rows of a file contain, read as rows of one kind."""
 
     path: Path
@@ -57,7 +57,7 @@ class Seen:
         return self.whole and not self.rows
 
 
-def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int = FEWEST) -> Seen:
+def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int = FEWEST) -> FirstRows:
     """Read and judge the first rows of a file; values that fewer than `below` patients have are not shown.
 
     Raises InputError for a file that cannot be read, or that is not as the settings describe it.
@@ -69,7 +69,7 @@ def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int =
         line += block.lines
     whole, blocks = len(blocks) <= BLOCKS, blocks[:BLOCKS]
     if not blocks:
-        return Seen(path, whole, 0, "", 0, 0, Sample(path, kind.where))
+        return FirstRows(path, whole, 0, "", 0, 0, Sample(path, kind.where))
     rows, rejected = (pl.concat(getattr(block, part) for block in blocks) for part in ("rows", "rejected"))
     warnings, facts = tuple[str, ...](), tuple[str, ...]()
     if isinstance(kind, EventKind | PatientKind) and kind.adapt:
@@ -85,10 +85,10 @@ def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int =
     }
     judged = sample.of_rows(path, kind, rows, rejected, rules, below=below)
     judged = replace(judged, notes=(*judged.notes, *warnings), remarks=(*judged.remarks, *facts))
-    return Seen(path, whole, rows.height + rejected.height, reason, told, readable, judged, carried)
+    return FirstRows(path, whole, rows.height + rejected.height, reason, told, readable, judged, carried)
 
 
-def problems(kind: Kind, seen: list[Seen]) -> Iterator[str]:
+def problems(kind: Kind, seen: list[FirstRows]) -> Iterator[str]:
     """Yield a message for each file of a kind in which none of the first rows can be used.
 
     A file that has only a few rows, all of them bad, is no problem if other files of its kind are good: its rows are rejected and
@@ -100,15 +100,15 @@ def problems(kind: Kind, seen: list[Seen]) -> Iterator[str]:
         if not alone and one.rows < ENOUGH:
             continue
         if one.reason:
-            found = f", {text}" if (text := one.sample.found(one.reason)) else ""
+            found = f", {text}" if (text := one.sample.describe(one.reason)) else ""
             why = f"{in_words(one.reason)}{found}"
             yield f"{one.path}: none of its first rows can be read: {why} ({kind.where}). Is it such a file?"
         else:
-            found = one.sample.found("unparsable_date") or one.sample.found("unparsable_birth")
-            yield f"{one.path}: none of its first rows has {_wanted(one.path, kind)}.{f' Found: {found}.' if found else ''}"
+            found = one.sample.describe("unparsable_date") or one.sample.describe("unparsable_birth")
+            yield f"{one.path}: none of its first rows has {_expected(one.path, kind)}.{f' Found: {found}.' if found else ''}"
 
 
-def headers_alone(kind: Kind, seen: list[Seen]) -> Iterator[str]:
+def empty_files(kind: Kind, seen: list[FirstRows]) -> Iterator[str]:
     """Yield a message for each file without rows, if others of its kind have some: its export may have ended early."""
     if isinstance(kind, EventKind | PatientKind) and kind.adapt:  # rows may be of another kind that reads the same file
         return
@@ -118,7 +118,7 @@ def headers_alone(kind: Kind, seen: list[Seen]) -> Iterator[str]:
                 yield f"{one.path}: no row below the header, though other files of {kind.where} have rows. Is it complete?"
 
 
-def is_bad(seen: Seen, kind: Kind) -> bool:
+def is_bad(seen: FirstRows, kind: Kind) -> bool:
     """Return whether none of the first rows can be used. Rows without a date prove nothing if more rows follow."""
     if not seen.rows or seen.readable:
         return False
@@ -154,7 +154,7 @@ def _dates(rows: pl.DataFrame, path: Path, kind: Kind) -> tuple[int, int]:
     return int(told), int(readable)
 
 
-def _wanted(path: Path, kind: Kind) -> str:
+def _expected(path: Path, kind: Kind) -> str:
     """Describe the value that was looked for, the column, and the setting that names it."""
     column = _date_column(kind)
     setting = f"column {kind.wanted.get(column, column)!r} ({setting_of(kind.where, f'columns.{column}')})"
@@ -171,7 +171,7 @@ def rules(extract: str, settings: RecordsSettings) -> DateRules:
     return DateRules(settings.sentinel_dates, latest, settings.partial_dates)
 
 
-def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> Iterator[tuple[Level, str]]:
+def losses(seen: list[tuple[Kind, list[FirstRows]]], limits: Limits, below: int) -> Iterator[tuple[Level, str]]:
     """Yield a message about each loss in the first rows of files, with its level.
 
     A loss is a problem if the first rows suggest that the run would stop because of it. That is so if the share of events, or
@@ -198,7 +198,7 @@ def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> I
             yield from (("facts", f"{judged.path}: {remark}") for remark in judged.remarks)
 
 
-def _share(name: str, looks: list[Seen]) -> float:
+def _share(name: str, looks: list[FirstRows]) -> float:
     """Estimate the share of the rows to which the count `name` applies, over some files. A file that was not read whole is weighted
     by its size."""
     weights = [1.0 if one.whole else max(1.0, one.path.stat().st_size / (HEAD_BYTES * BLOCKS)) for one in looks]

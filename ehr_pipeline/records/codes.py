@@ -10,7 +10,7 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 
 FILE = "codes/codes.arrow"
-TOGETHER = 64  # shards whose codes are read at once
+SHARDS_AT_ONCE = 64  # shards whose codes are read at once
 
 
 def write_used(names: pa.ChunkedArray, used: list[Path], out: Path) -> None:
@@ -22,11 +22,11 @@ def write_used(names: pa.ChunkedArray, used: list[Path], out: Path) -> None:
     schemas.write(out / FILE, pa.table({"code": names.filter(pa.array(occurs))}))
 
 
-def write_again(out: Path) -> None:
+def rewrite(out: Path) -> None:
     """Write the codes of an extract anew from its shards, after rows were removed."""
     found, shards = pl.Series("code", [], pl.String), sorted((out / "events").iterdir())
-    for first in range(0, len(shards), TOGETHER):
-        dictionaries = [_codes(path).dictionary.cast(pa.string()) for path in shards[first : first + TOGETHER]]
+    for first in range(0, len(shards), SHARDS_AT_ONCE):
+        dictionaries = [_codes(path).dictionary.cast(pa.string()) for path in shards[first : first + SHARDS_AT_ONCE]]
         found = pl.concat([found, *(pl.Series("code", own) for own in dictionaries)]).unique()
     (out / FILE).unlink(missing_ok=True)
     schemas.write(out / FILE, pa.table({"code": found.sort().to_arrow().cast(pa.string())}))

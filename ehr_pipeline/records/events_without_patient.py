@@ -33,7 +33,7 @@ Aside = tuple[pa.Array, NDArray[np.int32], NDArray[np.int32]]
 """Patient id, day and number of the code (n,) of events."""
 
 
-def aside(table: pa.Table, unknown: NDArray[np.bool_], settings: RecordsSettings) -> Aside:
+def set_aside(table: pa.Table, unknown: NDArray[np.bool_], settings: RecordsSettings) -> Aside:
     """Return the shuffled events (n,) whose patient is `unknown` (n,), without those entered in bulk if these are rejected."""
     own = table.filter(pa.array(unknown))
     if "entered" in own.column_names and settings.entered_in_bulk == "reject":
@@ -104,7 +104,7 @@ def join(records: dict[str, Artifact], settings: RecordsSettings, out: Path, spr
     for counts in spread(join_bucket, jobs, settings.workers, "joining events to patients of other extracts"):
         for extract, own in counts.items():
             found.setdefault(extract, Counter()).update(own)
-    codes.write_again(out)
+    codes.rewrite(out)
     return found
 
 

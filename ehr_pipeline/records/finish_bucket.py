@@ -68,7 +68,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
         day, code, line = (table.column(each).to_numpy() for each in ("day", "code", "line"))
         known = patient >= 0
         if not known.all():
-            waiting.append(events_without_patient.aside(table, ~known, job.settings))
+            waiting.append(events_without_patient.set_aside(table, ~known, job.settings))
             counts[UNKNOWN_PATIENTS] += pc.count_distinct(table.column("patient").filter(pa.array(~known))).as_py()
         alive = known & (day >= first[patient])
         early, late = patients.outside(people, patient, day, alive)
@@ -95,7 +95,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
             rejected.append((file[~alive], line[~alive], reason, who))
             patient, day, code = patient[alive], day[alive], code[alive]
         keys.append(row_keys.translated(patient, day, code, rank))
-    key = row_keys.sort(np.concatenate(keys))
+    key = row_keys.sorted_keys(np.concatenate(keys))
     ids = people["patient_id"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     used = np.zeros(len(names), np.bool_)
     schemas.write(job.out / "events" / shard_name(job.bucket), row_keys.to_table(key, ids, names, "code", used))
@@ -135,7 +135,7 @@ def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], l
         "patients": people.height,
         "repeated_patients": merged.repeated,
         **{f"{DIFFERING}{name}": number for name, number in merged.differing.items()},
-        **{f"{KNOWN}{name}": number for name, number in merge_patients.known(people).items()},
+        **{f"{KNOWN}{name}": number for name, number in merge_patients.count_values(people).items()},
         "sex_not_understood": with_others,
         UNKNOWN_PATIENTS: 0,
         **{f"{OTHER_SEX}{value}": number for value, number in others.items()},

@@ -28,12 +28,12 @@ class Shape:
         return len(self.names)
 
     @property
-    def own_names(self) -> dict[str, str]:
+    def file_names(self) -> dict[str, str]:
         """The names of the wanted columns in the file, by their names here."""
         return {role: self.names[place] for role, place in self.places.items()}
 
 
-def given(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape | None:
+def from_settings(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape | None:
     """Return the shape of files without a header line, from the settings; None for files with one."""
     return _shape(path, list(layout.header), layout, columns, where) if layout.header else None
 
@@ -73,12 +73,12 @@ def _shape(path: Path, names: list[str], layout: DelimitedText, columns: Mapping
         asked = ", ".join(_setting(where, role) for role in unnamed)
         raise InputError(
             f"{path}, line {_line(layout)}: which column is the {', '.join(unnamed)}? {asked} says {UNNAMED!r}: put its name there."
-            f" {_told(names, where)}"
+            f" {_header_hint(names, where)}"
         )
     if missing:
         asked = "; ".join(f"{name!r} ({_setting(where, role)})" for role, name in missing.items())
         raise InputError(
-            f"{path}, line {_line(layout)}: no column {asked}. {_told(names, where)}{_other_delimiter(names, layout, where)}"
+            f"{path}, line {_line(layout)}: no column {asked}. {_header_hint(names, where)}{_other_delimiter(names, layout, where)}"
             f"{_comes_later(names, where)}"
             f"{_in_quotes(names, missing, layout, where)}"
         )
@@ -102,7 +102,7 @@ def _comes_later(names: list[str], where: str) -> str:
     return f" If the header comes later, say after how many lines: {setting(where, 'lines_before_header')}."
 
 
-def _told(names: list[str], where: str) -> str:
+def _header_hint(names: list[str], where: str) -> str:
     parts = [part.strip() for name in names for part in re.split(r"[\t,;| \"]", name)]
     if any(DATA.search(part) for part in parts):
         then = (

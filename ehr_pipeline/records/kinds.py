@@ -12,7 +12,7 @@ from ehr_pipeline.records.layouts import DelimitedText, EventFiles, LinkedFiles,
 Adapter = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
 """Turns rows as read from a file (line, wanted columns) into rows of events (line, patient, date, code) or of patients,
 and rejected rows (line, reason). Rows in neither result belong to another kind that reads the same file."""
-Said = tuple[tuple[str, ...], tuple[str, ...]]
+Messages = tuple[tuple[str, ...], tuple[str, ...]]
 """Messages about rows as they are in a file: those that call for an action, and others."""
 
 
@@ -44,7 +44,7 @@ class AdaptedKind(Kind):
     """A kind of file whose rows may have to be turned into events or patients first."""
 
     adapt: Adapter | None = None
-    said: Callable[[pl.DataFrame, int], Said] | None = None
+    said: Callable[[pl.DataFrame, int], Messages] | None = None
     """Returns messages about the first rows of a file, as `adapt` gets them; no value is shown that fewer patients have than the
     number says."""
 

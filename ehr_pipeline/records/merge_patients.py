@@ -71,7 +71,7 @@ def _differing(rows: pl.DataFrame) -> pl.DataFrame:
     The observation in a row without a birth only narrows the patient's observation, so it does not count as another value.
     """
     names, born = _carried(rows.columns), pl.col("birth_date").is_not_null()
-    tells = {name: _known(name) & born if name in OBSERVATION else _known(name) for name in names}
+    tells = {name: _has_value(name) & born if name in OBSERVATION else _has_value(name) for name in names}
     known = rows.select("patient_id", **{name: pl.when(tells[name]).then(name) for name in names})
     return known.group_by("patient_id").agg((pl.col(name).max() != pl.col(name).min()).alias(name) for name in names)
 
@@ -90,23 +90,23 @@ def _carried(columns: Iterable[str]) -> list[str]:
     return [name for name in columns if name not in ("patient_id", "birth_date", "birth_precision", "line")]
 
 
-def _known(name: str) -> pl.Expr:
+def _has_value(name: str) -> pl.Expr:
     return pl.col(name).is_not_null() if name in DATED else pl.col(name) != ""
 
 
-def known(people: pl.DataFrame) -> dict[str, int]:
+def count_values(people: pl.DataFrame) -> dict[str, int]:
     """Count patients who have a value, by column."""
-    return people.select(_known(name).sum().alias(name) for name in _carried(people.columns)).row(0, named=True)
+    return people.select(_has_value(name).sum().alias(name) for name in _carried(people.columns)).row(0, named=True)
 
 
 def _with_additions(kept: pl.DataFrame, additions: pl.DataFrame, *, earliest_end: bool) -> pl.DataFrame:
     names = _carried(kept.columns)
-    added = {name: pl.col(name).filter(_known(name)).min() for name in names}
+    added = {name: pl.col(name).filter(_has_value(name)).min() for name in names}
     if earliest_end and set(OBSERVATION) <= set(names):
         added[END] = _end_with_periods()
     each = additions.group_by("patient_id").agg(value.alias(f"{name}:added") for name, value in added.items())
     joined = kept.join(each, on="patient_id", how="left", maintain_order="left")
-    own = {name: pl.coalesce(pl.when(_known(name)).then(name), f"{name}:added") for name in names}
+    own = {name: pl.coalesce(pl.when(_has_value(name)).then(name), f"{name}:added") for name in names}
     own = {name: value if name in DATED else value.fill_null("") for name, value in own.items()}
     if END in names and earliest_end:
         own[END] = pl.min_horizontal(END, f"{END}:added")

@@ -170,7 +170,7 @@ def shuffle_events(reading: Reading, into: Path) -> int:
                         reading.note_partial("events", block.others["middle"])
                         number = codes.of_texts(block.others["code"], prefix)
                         for shuffle, run in zip(
-                            (numbered, named), _others(block.others, number, settings.buckets, entered), strict=True
+                            (numbered, named), _text_runs(block.others, number, settings.buckets, entered), strict=True
                         ):
                             shuffle.add(run, file, line)
                     count += block.rows
@@ -224,13 +224,13 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
     others, rejected = (
         events.parse(rest, kind.files, reading.rules)
         if rest.height
-        else _nothing(kind.files, reading.rules, tuple(rest.schema.items()))
+        else _no_rows(kind.files, reading.rules, tuple(rest.schema.items()))
     )
     return _Parsed(run, others, _all(unusable, rejected), block.lines, rows_met, block.extent)
 
 
 @lru_cache(maxsize=64)
-def _nothing(
+def _no_rows(
     layout: EventFiles, rules: DateRules, columns: tuple[tuple[str, pl.DataType], ...]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the result of `events.parse` for no rows. The result is cached: most blocks need it, and a call takes as long as a
@@ -250,7 +250,7 @@ def _numbered(run: Run, codes: Interned, prefix: str) -> Run:
     return replace(run, rows=run.rows.set_column(place, pa.field("code", pa.uint32()), number))
 
 
-def _others(others: pl.DataFrame, code: NDArray[np.uint32], buckets: int, entered: bool) -> tuple[Run, Run]:
+def _text_runs(others: pl.DataFrame, code: NDArray[np.uint32], buckets: int, entered: bool) -> tuple[Run, Run]:
     """Split rows that were read as text into two runs: those whose patient ids are plain numbers, and the others."""
     told = [others.get_column("entered", default=pl.lit(int(NEVER), pl.Int32).alias("entered"))] if entered else []
     table = others.select("patient", "day", pl.Series("code", code), pl.col("line").cast(pl.UInt32), *told)

@@ -101,9 +101,9 @@ class Sample:
     @property
     def lost_in_quotes(self) -> bool:
         """Whether rows are rejected because the settings name no quoting character."""
-        return wrong_field_counts.IN_QUOTES in self.found("wrong_number_of_fields")
+        return wrong_field_counts.IN_QUOTES in self.describe("wrong_number_of_fields")
 
-    def found(self, reason: str) -> str:
+    def describe(self, reason: str) -> str:
         """Describe the rows that are rejected for a reason; empty if there are none."""
         return next((one.found for one in self.rejects if one.reason == reason), "")
 
@@ -147,9 +147,9 @@ def of_rows(
     for reason, number in lost["reason"].value_counts().sort(["count", "reason"], descending=[True, False]).rows():
         lines = lost.filter(pl.col("reason") == reason)["line"].sort()
         if reason == "wrong_number_of_fields":
-            what = "" if files.is_parquet(path) else wrong_field_counts.found(path, kind, lines.to_list())
+            what = "" if files.is_parquet(path) else wrong_field_counts.describe(path, kind, lines.to_list())
         else:
-            what = _found(kind, rows.filter(pl.col("line").is_in(lines.implode())), reason, rules)
+            what = _shape_of_rejected(kind, rows.filter(pl.col("line").is_in(lines.implode())), reason, rules)
         found.append(Rejects(reason, number, int(lines[0]), what))
     unread, sex, remarks, notes = 0, "", list[str](), [*_quoted(path, kind, rows, found), *_ending_in_zeros(kind, rows)]
     if isinstance(kind, PatientKind):
@@ -179,7 +179,7 @@ def shape(text: pl.Expr) -> pl.Expr:
     return cut.otherwise(plain)
 
 
-def _found(kind: Kind, rows: pl.DataFrame, reason: str, rules: DateRules) -> str:
+def _shape_of_rejected(kind: Kind, rows: pl.DataFrame, reason: str, rules: DateRules) -> str:
     """Describe rejected rows: the most frequent shape of the value, and what the value may be."""
     column = _column(kind, reason, rows)
     if not column or reason.startswith("missing_"):

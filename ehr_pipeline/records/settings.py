@@ -184,7 +184,7 @@ class RecordsSettings:
         return self.kinds.attributes
 
     @property
-    def taken_for_granted(self) -> frozenset[str]:
+    def implied_columns(self) -> frozenset[str]:
         """Columns that patients have although the settings do not name them, because the layout may have them."""
         if self.source not in ("omop", "meds"):
             return frozenset()

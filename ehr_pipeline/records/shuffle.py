@@ -18,7 +18,7 @@ from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.work.buckets import read_once
 
 RUNS, INDEX = "runs.arrow", "index.npy"
-TOGETHER = 1 << 16  # rows that are copied out of the file in one step
+ROWS_AT_ONCE = 1 << 16  # rows that are copied out of the file in one step
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def read_bucket(folder: Path, bucket: int) -> Bucket:
     for run, begin, size in zip(there.tolist(), begins[there].tolist(), sizes.tolist(), strict=True):
         slices.append(opened.runs[run].slice(begin, size))
         gathered += size
-        if gathered >= TOGETHER:
+        if gathered >= ROWS_AT_ONCE:
             parts.append(_copied(slices, opened))
             slices, gathered = [], 0
     if slices:

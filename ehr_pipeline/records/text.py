@@ -97,7 +97,7 @@ def read(
     in messages. Columns in `numbers` mostly hold plain numbers; rows in which all of them do take a faster path (`Block.plain`)
     with the same result. `unended` is called if the last line has no line end, as in a file that was cut off. Raises InputError for
     a missing column, and for a file that is not text, is damaged, or changes while it is read (`lines.blocks`)."""
-    shape = header.given(path, layout, columns, where)
+    shape = header.from_settings(path, layout, columns, where)
     quoted, more = _quoting(layout), layout.lines_before_header
     begin = partial(lines.blocks, path, layout.encoding, where, block_bytes, progress.advance)
     for block in begin(quoted=quoted, unended=unended, skip=more):
@@ -122,10 +122,10 @@ def first_line(layout: DelimitedText) -> int:
 def read_header(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> None:
     """Read only the first line. Raises InputError unless the file is text of this layout and has the wanted columns."""
     for block in _head(path, layout, where):
-        if not header.given(path, layout, columns, where):
+        if not header.from_settings(path, layout, columns, where):
             header.read(path, _first(path, block, layout)[0], layout, columns, where)
         return
-    if not header.given(path, layout, columns, where):
+    if not header.from_settings(path, layout, columns, where):
         raise InputError(_EMPTY.format(path=path, columns=", ".join(columns.values())))
 
 
@@ -191,7 +191,7 @@ def utf8(block: bytes, encoding: str) -> bytes:
 
 def _unread(unread: Unread, shape: header.Shape, more: int) -> Block:
     """Return a block of rejected lines, for a row too long to be read. `more`: lines of the header before it."""
-    rows, _ = _nothing(shape.places)
+    rows, _ = _empty(shape.places)
     first, others = _rejects(np.zeros(1, np.int64), unread.first), np.arange(1, unread.lines, dtype=np.int64)
     extent = Extent(lines=unread.lines, lost=unread.size)
     return Block(rows, pl.concat([first, _rejects(others, AFTER_UNCLOSED)]), unread.lines, extent=extent).after(more)
@@ -209,7 +209,7 @@ def _split(raw: bytes, shape: header.Shape, layout: DelimitedText, numbers: tupl
     height = quoting.count_lines(block) if has_quotes else len(found.plain)  # else each row is a line
     if found.plain.all():
         extent = Extent(found.rows.height, len(block))
-        return Block(*_nothing(shape.places), height, found.rows, extent).after(more)
+        return Block(*_empty(shape.places), height, found.rows, extent).after(more)
     rest = np.flatnonzero(~found.plain)
     if 2 * len(rest) > len(found.plain):
         return _split_with_care(block, found.where, shape, layout).after(more)
@@ -220,7 +220,7 @@ def _split(raw: bytes, shape: header.Shape, layout: DelimitedText, numbers: tupl
     return Block(others.rows, others.rejected, height, plain, extent).after(more)
 
 
-def _nothing(places: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _empty(places: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
     none = np.empty(0, np.int64)
     return _columns(b"", none, places, ""), _rejects(none, "")
 
@@ -306,7 +306,7 @@ def _without_headers(rows: pl.DataFrame, shape: header.Shape) -> tuple[pl.DataFr
 
     The reason is `CHANGED_HEADER` if the wanted columns are in other places from there on.
     """
-    own = shape.own_names
+    own = shape.file_names
     suspect = rows[next(iter(own))].is_in([name for name in shape.names if name and not name.isdigit()])
     if not suspect.any():
         return rows, _rejects(np.empty(0, np.int64), "")

@@ -91,7 +91,7 @@ def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[s
     """Yield a message for each kind of file that is missing although an unread file (misspelt, zipped) or folder has a similar
     name."""
     for kind in absent:
-        alike = _alike(kind, unread.names)
+        alike = _similar_names(kind, unread.names)
         if alike:
             yield (
                 f"{folder}: nothing there for {kind.where}, but {listed(alike)} {'has' if len(alike) == 1 else 'have'} its name and"
@@ -100,13 +100,13 @@ def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[s
             )
 
 
-def left_out(folder: Path, kinds: Iterable[Kind], unread: Unread) -> Iterator[str]:
+def unread_candidates(folder: Path, kinds: Iterable[Kind], unread: Unread) -> Iterator[str]:
     """Yield a message on unread files that may belong to the extract.
 
     These are archives, databases, and files that are named like the extract's files (even hidden ones).
     """
     tables = [name for name in unread.names if not name.lower().endswith(NO_TABLES)]
-    alike = {name for kind in kinds for name in _alike(kind, (*tables, *unread.hidden))}
+    alike = {name for kind in kinds for name in _similar_names(kind, (*tables, *unread.hidden))}
     others = sorted(alike.union(name for name in tables if name.lower().endswith(PACKED + DATA)))
     if others:
         yield (
@@ -125,7 +125,7 @@ def unfinished(read: Iterable[Path]) -> Iterator[str]:
             )
 
 
-def _alike(kind: Kind, names: Iterable[str]) -> list[str]:
+def _similar_names(kind: Kind, names: Iterable[str]) -> list[str]:
     """Return the names that are like those of the kind's files, and the names of files in folders with such a name."""
     named_like = [pattern for glob in files.patterns(kind) if (pattern := _name(glob))]
     return [

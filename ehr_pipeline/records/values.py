@@ -15,7 +15,7 @@ import polars as pl
 NO_VALUE = ("NULL", "null", "(null)", "\\N", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "None", ".")
 MALE, FEMALE, UNKNOWN = "M", "F", ""
 # In lower case, with blanks between words (`plainly`).
-_MEANT = {
+_MEANINGS = {
     **dict.fromkeys(("m", "male", "man", "boy"), MALE),
     **dict.fromkeys(("f", "female", "w", "woman", "girl"), FEMALE),
     **dict.fromkeys(("", "u", "unk", "unknown", "not known", "unspecified", "not specified", "missing"), UNKNOWN),
@@ -23,7 +23,7 @@ _MEANT = {
     **dict.fromkeys(("na", "n/a", "null", "none", "nan", "no value", "prefer not to say", "declined"), UNKNOWN),
 }
 _NEITHER = ("i", "indeterminate", "undetermined", "undifferentiated", "ambiguous", "intersex", "o", "other", "x")
-USUAL = _MEANT | dict.fromkeys((*_NEITHER, "non binary", "nonbinary"), UNKNOWN)
+USUAL = _MEANINGS | dict.fromkeys((*_NEITHER, "non binary", "nonbinary"), UNKNOWN)
 """Usual spellings of the sex, and their meanings. A study that compares more than two sexes names the others in `sex_values`."""
 STANDARD = {"1": MALE, "2": FEMALE, "0": UNKNOWN, "9": UNKNOWN}
 """Numbers of ISO/IEC 5218 and of the NHS. Never assumed, since 1 and 2 mean the opposite in some files: only proposed."""
@@ -85,7 +85,7 @@ def are_words(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.Series:
 
 def sex(column: pl.Expr, values: Mapping[str, str]) -> pl.Expr:
     """Return the sex: 'M', 'F', '' or another meaning from the settings; `values` come before the usual words."""
-    return understood(column, {value: _MEANT.get(plainly(meant), meant) for value, meant in values.items()}, USUAL)
+    return understood(column, {value: _MEANINGS.get(plainly(meant), meant) for value, meant in values.items()}, USUAL)
 
 
 def proposal(name: str, words: Collection[str], shown: Collection[str]) -> str:

@@ -115,7 +115,7 @@ def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts, key: Key | No
     for path in sorted((out / "quarantine").iterdir()):
         _filter_quarantine(path, _hashes(hashes, key if secret_key.name_in(path) else None), events, people)
     if events["kept"]:
-        codes.write_again(out)
+        codes.rewrite(out)
     _write_applied(out / APPLIED, np.sort(_hashes(hashes, key)), key)
     counts = _counted(counts, events) | {
         "patients": _counted(counts["patients"], people),

@@ -11,7 +11,7 @@ from ehr_pipeline.records.quoting import QUOTE, field_in_quotes
 IN_QUOTES = "in lines with quotes"
 
 
-def found(path: Path, kind: Kind, numbers: list[int]) -> str:
+def describe(path: Path, kind: Kind, numbers: list[int]) -> str:
     """Describe lines of a text file: how many fields they have, how many were expected, and what may be the cause."""
     layout = kind.files
     beginning = _lines(path, kind, max(numbers))

@@ -98,7 +98,7 @@ def build(
 
 def _without_pairs(records: Records, out: Path) -> dict[str, int]:
     """Write an artifact without pairs, whose files exist but are empty."""
-    writing.write_nothing(out)
+    writing.write_empty(out)
     graphml.write(out / table.NETWORK, table.EDGES.empty_table())
     counts = {"patients": 0, "visits": 0, table.PRACTICES: 0, "rows": 0, "edges": 0, "with_direction": 0}
     for source in records.sources():
@@ -111,7 +111,7 @@ def _with_model(counted: Evidence, encoder: Path, compared: Chosen) -> Evidence:
     loaded = checkpoint.load(encoder, compared.vocabulary, torch.device("cpu"))
     tokens = model.Tokens.of(compared.groups)
     pair = model.pairs(loaded, tokens)
-    both = counted[evidence.ALIKE].patients
+    both = counted[evidence.SIMILAR].patients
     added = evidence.of_model(both, pair, model.lift(pair), model.cosine(loaded, tokens))
     return replace(counted, measures=(*counted.measures, *added))
 
@@ -150,10 +150,10 @@ def _brought(
     """Yield the name and values of each measure of pairs that needs no records: the similarity of names, the similarity in the
     ontology, and the user's scores."""
     if settings.names:
-        yield names_and_ontology.NAMES, names_and_ontology.alike_names(compared.concepts, encoder_names.vectors)
+        yield names_and_ontology.NAMES, names_and_ontology.name_cosines(compared.concepts, encoder_names.vectors)
     if settings.sentence_encoder:
         read = sentence_encoder.load(Path(settings.sentence_encoder))
-        yield names_and_ontology.SENTENCES, names_and_ontology.alike_names(compared.concepts, read.vectors)
+        yield names_and_ontology.SENTENCES, names_and_ontology.name_cosines(compared.concepts, read.vectors)
     if near is not None:
         yield names_and_ontology.ONTOLOGY, near.similarity
     for name, rows in given.scores.items():

@@ -58,7 +58,7 @@ def choose(
     `synonyms` (k, 2) are pairs of token ids that count as one concept. A synonym of a chosen concept is counted with it, even
     if the synonym is not listed. The result may hold fewer than two concepts.
     """
-    wanted = [concept for concept in vocabulary.concepts if _is_wanted(concept, listed, settings)]
+    wanted = [concept for concept in vocabulary.concepts if _is_compared(concept, listed, settings)]
     frequent = sorted(wanted, key=lambda concept: (-concept.patients, concept.token_id))[: settings.most]
     tokens = {concept.token_id for concept in frequent}
     shape = (vocabulary.size, vocabulary.size)
@@ -74,7 +74,7 @@ def choose(
     return Chosen(tuple(tuple(one.token_id for one in group) for group in ordered), vocabulary)
 
 
-def _is_wanted(concept: Concept, listed: frozenset[str], settings: RelationsSettings) -> bool:
+def _is_compared(concept: Concept, listed: frozenset[str], settings: RelationsSettings) -> bool:
     """Return whether a concept is listed or, without a list, has one of the types. Local codes have no type, and are wanted too."""
     if listed:
         return concept.concept in listed

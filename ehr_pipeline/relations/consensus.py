@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.relations import graph_comparison, names_and_ontology
 from ehr_pipeline.relations.concept_selection import Chosen
-from ehr_pipeline.relations.evidence import AFTER, ALIKE, PAIR, VISIT, Evidence
+from ehr_pipeline.relations.evidence import AFTER, PAIR, SIMILAR, VISIT, Evidence
 from ehr_pipeline.relations.graph_comparison import Graph
 from ehr_pipeline.relations.names_and_ontology import Near
 from ehr_pipeline.relations.settings import RelationsSettings
@@ -23,7 +23,7 @@ from ehr_pipeline.relations.table import EDGES
 
 SMOOTHING = 60
 """The constant of reciprocal rank fusion, as in the cited paper."""
-KINDS = (VISIT, ALIKE, PAIR)
+KINDS = (VISIT, SIMILAR, PAIR)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Consensus:
 def qualified(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.bool_]:
     """Return flags (n, n) of the pairs that qualify: enough patients have both concepts, and more than by chance among similar
     patients."""
-    alike = evidence[ALIKE]
+    alike = evidence[SIMILAR]
     assert alike.q is not None
     found: NDArray[np.bool_] = (
         (alike.value > 1) & (alike.q <= settings.max_q) & (alike.patients >= settings.fewest_patients)
@@ -87,7 +87,7 @@ def edges_with_evidence(consensus: Consensus, evidence: Evidence, chosen: Chosen
     """Return the table of edges with the evidence for each; its columns are `EDGES`."""
     edges, concepts = consensus.graph.edges, chosen.concepts
     one, other = edges.T
-    alike, risk, community = evidence[ALIKE], evidence[AFTER], consensus.graph.communities
+    alike, risk, community = evidence[SIMILAR], evidence[AFTER], consensus.graph.communities
     forward = np.where(consensus.first != 0, consensus.first > 0, _likelier(evidence, edges))
     i, j = np.where(forward, one, other), np.where(forward, other, one)
     heavy = {graph.name: {tuple(edge) for edge in graph.edges.tolist()} for graph in others}

@@ -62,7 +62,7 @@ def count(occurrences: Occurrences, after_days: int) -> Pairs:
             other = threads.submit(_risks_of, occurrences, given, rows, _rows(risks, begin, end))
             one.result(), other.result()
             if practices.number:
-                together = practices.together(begin, end)
+                together = practices.common_practice_ratio(begin, end)
                 _rows(odds, begin, end).multiply_expected(together)
                 _rows(risks, begin, end).multiply_expected(together)
             progress.advance(1)
@@ -70,7 +70,7 @@ def count(occurrences: Occurrences, after_days: int) -> Pairs:
 
 
 def _practices(occurrences: Occurrences, strata: "_Sorted") -> Practices:
-    found = Practices.told_apart(occurrences.people.practice, occurrences.concepts)
+    found = Practices.of_patients(occurrences.people.practice, occurrences.concepts)
     if found.number:
         for _, patients in strata.each():
             found.add((occurrences.start, occurrences.place), patients)

@@ -16,7 +16,7 @@ from ehr_pipeline.relations.measures import Direction, Ratio
 from ehr_pipeline.relations.occurrences import Occurrences
 
 Table = NDArray[np.float32]
-VISIT, ALIKE, AFTER = "jaccard_by_visit", "odds_ratio_of_patients_alike", "relative_risk_after"
+VISIT, SIMILAR, AFTER = "jaccard_by_visit", "odds_ratio_of_patients_alike", "relative_risk_after"
 PAIR, LIFT, COSINE = "model_pair", "model_lift", "model_cosine"
 
 
@@ -78,9 +78,9 @@ def counted(occurrences: Occurrences, pairs: Pairs) -> Evidence:
 
 def of_model(both: NDArray[np.int32], pair: Table, lift: Table, cosine: Table) -> Iterator[Measure]:
     """Yield the measures from the encoder. A value is shown only if enough patients have both concepts."""
-    yield Measure(PAIR, _apart(pair), both, directed=True)
-    yield Measure(LIFT, _apart(lift), both, directed=True)
-    yield Measure(COSINE, _apart(cosine), both)
+    yield Measure(PAIR, _off_diagonal(pair), both, directed=True)
+    yield Measure(LIFT, _off_diagonal(lift), both, directed=True)
+    yield Measure(COSINE, _off_diagonal(cosine), both)
 
 
 def _of_visits(occurrences: Occurrences) -> Iterator[Measure]:
@@ -111,7 +111,7 @@ def _of_patients(occurrences: Occurrences, pairs: Pairs) -> Iterator[Measure]:
     yield Measure("log_odds_by_patient", _small(log), pairs.both, low=low, high=high, q=q)
     alike = _filled(pairs.odds.ratio(), Ratio.of(log, variance), (one > 0) & (other > 0))
     q = _of_pairs(pairs.odds.tail())
-    yield Measure(ALIKE, _small(alike.value), pairs.both, **_interval(alike), q=q)
+    yield Measure(SIMILAR, _small(alike.value), pairs.both, **_interval(alike), q=q)
 
 
 def _filled(ratio: Ratio, instead: Ratio, known: NDArray[np.bool_]) -> Ratio:
@@ -132,10 +132,10 @@ def _interval(ratio: Ratio) -> dict[str, Any]:
 
 
 def _small(values: NDArray[Any]) -> Table:
-    return _apart(values.astype(np.float32))
+    return _off_diagonal(values.astype(np.float32))
 
 
-def _apart(values: Table) -> Table:
+def _off_diagonal(values: Table) -> Table:
     """Return the values with NaN on the diagonal."""
     found = values.copy()
     np.fill_diagonal(found, np.nan)

@@ -21,7 +21,7 @@ FAR = np.iinfo(np.int16).max
 """Stands for the steps between concepts that the ontology does not connect."""
 
 
-def alike_names(
+def name_cosines(
     concepts: Sequence[Concept], vectors_of: Callable[[Sequence[str]], NDArray[np.floating[Any]]]
 ) -> NDArray[np.float64]:
     """Return cosines (n, n) of the vectors of names; NaN where a concept has no name but its code."""

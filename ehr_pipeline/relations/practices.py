@@ -34,7 +34,7 @@ class Practices:
     """The number of these patients that is expected if all practices record alike (H, n)."""
 
     @classmethod
-    def told_apart(cls, given: NDArray[np.int64], concepts: int) -> "Practices":
+    def of_patients(cls, given: NDArray[np.int64], concepts: int) -> "Practices":
         """Practices to which no patient was added yet. `given`: the practice of each patient, as an index; -1 if not known."""
         size = np.bincount(given[given >= 0])
         kept = np.argsort(-size, kind="stable")[:MOST]
@@ -55,7 +55,7 @@ class Practices:
         np.add.at(self.patients, self.of[members], 1)
         _add(held, (members, self.of), np.zeros(self.seen.shape[1]), self.seen, self.expected)
 
-    def together(self, begin: int, end: int) -> NDArray[np.float64]:
+    def common_practice_ratio(self, begin: int, end: int) -> NDArray[np.float64]:
         """How many times more often (R, n) practices bring concepts `begin` to `end` together with each concept."""
         weight = 1 / np.maximum(self.patients, 1)[:, None]
         seen, expected = ((table[:, begin:end] * weight).T @ table for table in (self.seen, self.expected))

@@ -35,7 +35,7 @@ def write(
     return rows
 
 
-def write_nothing(folder: Path) -> None:
+def write_empty(folder: Path) -> None:
     """Write the empty tables of an artifact without pairs."""
     pq.write_table(CONCEPT_RELATIONS.empty_table(), folder / RELATIONS)
     write_consensus(folder, EDGES.empty_table())

@@ -21,7 +21,7 @@ P_BOUNDS = ((-20 * math.log(10), "<10⁻²⁰"), (-5 * math.log(10), "<10⁻⁵"
 SMALLEST_P = -300  # power of ten below which p values are not distinguished
 AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 TITLE = 3  # concepts that name a cluster
-NOTHING = "nothing marks it"
+UNMARKED = "nothing marks it"
 UNLIFTED = "marked only among patients alike"
 """Title of a cluster whose marks are frequent only in comparison with patients alike, not with all other patients."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -260,7 +260,7 @@ def title(rows: list[ConceptRow], disease: str) -> str:
     if under and (not lifted or under[0].importance > lifted[0].importance):
         less = "less often " + ", ".join(row.name for row in under[:TITLE])
         marked = f"{less}; more often {marked}" if marked else less
-    marked = marked or (UNLIFTED if over else NOTHING)
+    marked = marked or (UNLIFTED if over else UNMARKED)
     return f"{disease}: {marked}" if disease else marked
 
 

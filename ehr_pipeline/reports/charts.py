@@ -40,8 +40,8 @@ def lifts(rows: Sequence[ConceptRow], alt: str, hints: Sequence[str]) -> Markup:
     """
     dotted = any(row.interval for row in rows)
     ends = [part for row in rows if row.interval for part in (row.lift, *row.interval.split("–"))]
-    most = min(max([2.0, *(_away(_number(text)) for text in ends)]) * 1.1, OUTERMOST)
-    grid = [value for value in (COARSE if most > LONG else GRID) if _away(value) <= most]
+    most = min(max([2.0, *(_distance(_number(text)) for text in ends)]) * 1.1, OUTERMOST)
+    grid = [value for value in (COARSE if most > LONG else GRID) if _distance(value) <= most]
     height = ROW * len(rows) + (34 if dotted else 18)
 
     def x(value: float) -> float:
@@ -66,7 +66,7 @@ def _fraction(value: float) -> str:
     return f"{value:g}" if value >= 1 else f"1/{1 / value:g}"
 
 
-def _away(value: float) -> float:
+def _distance(value: float) -> float:
     """Return a ratio or its inverse, whichever is 1 or more: how far it is from 1."""
     return max(value, 1 / value) if value > 0 else OUTERMOST
 

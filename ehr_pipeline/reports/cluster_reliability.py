@@ -17,7 +17,7 @@ STABILITY = {
     "doubtful": "other samples find it in part: which patients belong to it is open",
     "unstable": "other samples of patients do not find it",
 }
-IN_PART, FOUND_IN_PART = 0.3, "other samples of patients find only a part of it"
+IN_PART, PARTLY_FOUND = 0.3, "other samples of patients find only a part of it"
 """The Jaccard coefficient from which an unstable cluster counts as found in part, and the words for this."""
 
 
@@ -27,7 +27,7 @@ def stability(found: dict[str, Any]) -> str:
         return ""
     meaning = STABILITY[found["words"]]
     if found["words"] == "unstable" and found["jaccard"] >= IN_PART:
-        meaning = FOUND_IN_PART
+        meaning = PARTLY_FOUND
     return f"{found['words'].capitalize()} at {jaccard(found)}: {meaning}."
 
 

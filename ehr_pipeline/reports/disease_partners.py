@@ -32,7 +32,7 @@ class Partner:
     """The relative risk of the later concept after the earlier one, with its interval; '–' as above, or if neither comes first."""
 
 
-def shown(
+def shown_edges(
     rows: Iterable[Mapping[str, Any]], named: Collection[str], naming: Naming, whole: int
 ) -> list[Mapping[str, Any]]:
     """Return the edges (`consensus.EDGES`) that the page may show; `whole` is the number of all patients."""

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters import baseline, clustering, evidence, patients_alike
+from ehr_pipeline.clusters import baseline, clustering, evidence, matching
 from ehr_pipeline.clusters.groups import Groups
 from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.clusters.occlusion import Occlusion
@@ -68,7 +68,7 @@ class Findings:
     @cached_property
     def named(self) -> frozenset[str]:
         """The concepts that may be named."""
-        return self.vocabulary.shown_by(self.inputs.naming(self.disclosure.below))
+        return self.vocabulary.nameable(self.inputs.naming(self.disclosure.below))
 
     @cached_property
     def disease_concepts(self) -> cohort_lists.DiseaseConcepts | None:
@@ -151,7 +151,7 @@ class Findings:
         """For each described cluster that rests on one concept, by its number: the name of this concept."""
         shown = {card["number"] for card in self.cards if not card["hidden"]}
         verdict = self.evidence["verdict"]
-        found = occlusion_words.alone(self.occlusion, self.vocabulary, self.disclosure, verdict=verdict)
+        found = occlusion_words.single_concepts(self.occlusion, self.vocabulary, self.disclosure, verdict=verdict)
         return {number: name for number, name in found.items() if number in shown}
 
     @cached_property
@@ -189,7 +189,7 @@ class Findings:
     @property
     def beyond(self) -> str:
         """The attributes in which the patients compared by the half test are alike."""
-        practice = patients_alike.has_practices(self.clusters.table)
+        practice = matching.has_practices(self.clusters.table)
         return (
             "disease, age, sex, amount of record and practice" if practice else "disease, age, sex and amount of record"
         )
@@ -320,7 +320,7 @@ class Findings:
 
     def _column(self, name: str) -> NDArray[Any]:
         values: NDArray[Any] = np.array(self.clusters.table.column(name).to_pylist())
-        return values if np.issubdtype(values.dtype, np.number) else np.where(values == "", maps.NOT_KNOWN, values)
+        return values if np.issubdtype(values.dtype, np.number) else np.where(values == "", maps.UNKNOWN, values)
 
     @cached_property
     def effects(self) -> list[Effect]:
@@ -335,7 +335,7 @@ class Findings:
     @cached_property
     def of_some_practices(self) -> list[int]:
         """The numbers of the clusters whose patients come from other practices than the rest."""
-        places = self.attributes.get(patients_alike.PRACTICE)
+        places = self.attributes.get(matching.PRACTICE)
         if places is None or np.issubdtype(places.dtype, np.number):
             return []
         found = uneven(places, self.labels, seed=self.inputs.seed)

@@ -87,13 +87,13 @@ def environment(folder: str) -> jinja2.Environment:
         loader=jinja2.PackageLoader(folder, "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=shown,
+        finalize=escape_direction,
         trim_blocks=True,
         lstrip_blocks=True,
     )
 
 
-def shown(value: Any) -> Any:
+def escape_direction(value: Any) -> Any:
     """Escape direction marks in a text, since it may be a name from the data. Markup is left as it is: it comes from the page's
     code."""
     return undirected(value) if type(value) is str else value

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.patients_alike import PRACTICE
+from ehr_pipeline.clusters.matching import PRACTICE
 from ehr_pipeline.cohort.members import CASES
 from ehr_pipeline.disclosure.figures import HIDDEN
 from ehr_pipeline.disclosure.suppression import Disclosure

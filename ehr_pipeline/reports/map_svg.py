@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.disclosure.suppression import OTHERS
 from ehr_pipeline.reports.maps import Layer, centres
-from ehr_pipeline.reports.pictures import beside
+from ehr_pipeline.reports.pictures import label_offsets
 
 WIDTH, HEIGHT, MARGIN = 1120, 860, 40
 """Size of the drawing in its own units, two for each pixel of a wide screen."""
@@ -111,7 +111,7 @@ def _numbers(layer: Layer, low: Places, high: Places) -> Markup:
     """Return the numbers of the clusters, moved apart where they would overlap."""
     middle = centres(layer.marks)
     at = _placed(np.array(list(middle.values())), low, high) / 2
-    offsets = beside(at * (1, -1)) * (1, -1)
+    offsets = label_offsets(at * (1, -1)) * (1, -1)
     texts = [
         Markup('<text x="{x}" y="{y}">{number}</text>').format(
             x=round(2 * (x + dx)), y=round(2 * (y + dy)) + 9, number=layer.groups[group].name

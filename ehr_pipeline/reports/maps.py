@@ -22,9 +22,9 @@ TITLES = {
 MENU = {"concepts": "Amount of record", "age": "Age", "year": "First record"}
 """Shorter words for the menu of colours."""
 MOST_CATEGORIES = 12  # that can be distinguished by colour; the less frequent ones are 'others'
-NOT_KNOWN = "not known"
+UNKNOWN = "not known"
 """The name of the group of patients without a value."""
-REST, PALE = "#404040", "#c0c4c8"
+OTHER_COLOUR, PALE = "#404040", "#c0c4c8"
 """The colours of `OTHERS`, and of patients without a value."""
 
 
@@ -70,7 +70,7 @@ def layers(
         groups = {
             number: Group(
                 "others" if number == OTHERS else names[number],
-                REST if number == OTHERS else colours[number],
+                OTHER_COLOUR if number == OTHERS else colours[number],
                 _share(coded, number, marks, disclosure),
             )
             for number in sorted(np.unique(marks.group).tolist(), key=lambda number: (number == OTHERS, number))
@@ -82,7 +82,7 @@ def layers(
     found: dict[str, Layer | None] = {"cluster": by_cluster if centres(by_cluster.marks) else None}
     for name, values in attributes.items():
         names, coded, ordered = _groups(name, values)
-        known = len(names) - names.count(NOT_KNOWN) if ordered else len(names)
+        known = len(names) - names.count(UNKNOWN) if ordered else len(names)
         colours = [*plots.steps(known), *[PALE] * (len(names) - known)] if ordered else plots.distinct(len(names))
         drawn = layer(name, names, coded, colours)
         found[name] = drawn if len(drawn.groups) > 1 else None
@@ -123,12 +123,12 @@ def _bands(values: NDArray[np.number]) -> tuple[list[str], NDArray[np.integer]]:
     """Divide numbers (n,) into fifths. Returns the names, and the index of each value's fifth (n,); NaN values come last."""
     known = np.isfinite(values)
     if not known.any():
-        return [NOT_KNOWN], np.zeros(len(values), np.int64)
+        return [UNKNOWN], np.zeros(len(values), np.int64)
     digits = _digits(values[known])
     edges = np.unique(np.quantile(values[known], (0.2, 0.4, 0.6, 0.8)).round(digits))
     names = _between(edges, digits)
     bands = np.searchsorted(edges, values, side="right")
-    return (names, bands) if known.all() else ([*names, NOT_KNOWN], np.where(known, bands, len(names)))
+    return (names, bands) if known.all() else ([*names, UNKNOWN], np.where(known, bands, len(names)))
 
 
 def _digits(values: NDArray[np.floating]) -> int:

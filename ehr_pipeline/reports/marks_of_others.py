@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-OWN = 3  # most marks by which a cluster is recognised in others: at least two, not counting its disease
+MARKS = 3  # most marks by which a cluster is recognised in others: at least two, not counting its disease
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def carried(card: dict[str, Any], known: Sequence[dict[str, Any]]) -> Carried | 
         return None
     for other in known:
         disease = other["diseases"][0][0] if other["diseases"] else ""
-        own = tuple(name for name in other["marks"] if name != disease)[:OWN]
+        own = tuple(name for name in other["marks"] if name != disease)[:MARKS]
         if disease != card["dominant"] and len(own) > 1 and set(own) <= set(card["marks"]):
             return Carried(card["dominant"], other["number"], own)
     return None

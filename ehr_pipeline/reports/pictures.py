@@ -21,7 +21,7 @@ FAR_LABEL = 16.0
 """Distance of a label from its centre, in points of type, above which a line connects the two."""
 WORD_MARGIN = 8
 """Pixels between the names of a word cloud, so that two are not read as one."""
-REST = (0.25, 0.25, 0.25)
+OTHER_COLOUR = (0.25, 0.25, 0.25)
 """The colour of `OTHERS`."""
 CURVES = ("#2f7d4f", "#a86200")
 """Colours of further curves."""
@@ -35,7 +35,7 @@ def map_of_clusters(path: Path, marks: Marks, centres: Mapping[int, Place], clus
         _name(axes, centres, fontsize=10, fontweight="bold")
 
 
-def beside(anchors: Points) -> Points:
+def label_offsets(anchors: Points) -> Points:
     """Return offsets of labels from their `anchors` with which no two overlap, both in points of type (K, 2).
 
     Each label starts above its anchor, since the only mark of a small cluster may be there. Overlapping ones move apart
@@ -124,7 +124,7 @@ def _name(axes: Any, centres: Mapping[int, Place], **style: Any) -> None:
     anchors = axes.transData.transform(list(centres.values())) * 72 / axes.figure.dpi
     box = {"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.75, "lw": 0}
     line = {"arrowstyle": "-", "color": "#5b6773", "lw": 0.6, "shrinkA": 0, "shrinkB": 0}
-    for number, offset in zip(centres, beside(anchors), strict=True):
+    for number, offset in zip(centres, label_offsets(anchors), strict=True):
         far = {"arrowprops": line} if np.linalg.norm(offset) > FAR_LABEL else {}
         words = {"xytext": offset, "textcoords": "offset points", "ha": "center", "va": "center", "bbox": box, **style}
         axes.annotate(str(number), centres[number], **words, **far)
@@ -141,7 +141,7 @@ def _scatter(axes: Any, marks: Marks, colours: Colours, pale: bool = False) -> N
     All have one size: different sizes would reveal how many patients each mark represents.
     """
     order = np.random.default_rng(0).permutation(len(marks.group))
-    colour = np.vstack([colours, [REST]])[marks.group[order]]  # the last row is the colour of OTHERS
+    colour = np.vstack([colours, [OTHER_COLOUR]])[marks.group[order]]  # the last row is the colour of OTHERS
     line = 0.25 * colour + 0.75 if pale else colour
     fill = np.where(marks.apart[order, None], 1.0, line)
     size = float(np.clip(12_000 / max(len(order), 1), 0.7, 48))

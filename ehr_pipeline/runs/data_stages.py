@@ -61,7 +61,7 @@ class DataAssets(Maker):
         passed, records = PassedNotes(self.study), dict[str, Artifact]()
         for extract in catalog.in_use(self.store, self.study.records.mode):
             artifact = self.store.intact(RAW_RECORDS, extract)
-            records[extract] = artifact if passed.holds(artifact) else self.require(RAW_RECORDS, extract)
+            records[extract] = artifact if passed.passed(artifact) else self.require(RAW_RECORDS, extract)
             # Also for extracts whose text is no longer read.
             quarantine.bring_up_to_date(records[extract], self.store.root)
         versions = {extract: artifact.data_version for extract, artifact in records.items()}
@@ -181,7 +181,7 @@ class DataAssets(Maker):
 
         def make(out: Path) -> Counts:
             if not settings.any:
-                return build.nothing(out)
+                return build.write_empty(out)
             types = self.study.embeddings.pooling.semantic_types
             screened = study_rules.screen(Vocabulary.read(read[VOCABULARY].path), types, settings.screen)
             concepts = Mapping.read(mapped.path, "concept").table["concept"].drop_nulls().unique().to_list()

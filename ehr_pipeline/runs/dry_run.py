@@ -56,7 +56,7 @@ class _Outlook(Pipeline):
         return self._make(EXTRACT_CATALOG, versions, lambda out: {})
 
     def _publish(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None) -> NoReturn:
-        raise _Foreseen(recipe, self.store.made(recipe, machine is not None))
+        raise _Foreseen(recipe, self.store.find_intact(recipe, machine is not None))
 
 
 def states(pipeline: Pipeline) -> Iterator[State]:

@@ -48,9 +48,11 @@ def text_of(
     if known is not None and not folder.is_dir():
         return known.manifest["inputs"], None
     others = terminology(study)
-    listing = list_extract(folder, study.records, may_lack=adds_to_others(extract, store, study, read), others=others)
+    listing = list_extract(
+        folder, study.records, may_lack=is_one_of_several(extract, store, study, read), others=others
+    )
     latest = build.latest_date(extract, study.records).isoformat()
-    buckets = study.records.buckets or _buckets_of_others(extract, store, read) or sizing.buckets_for(listing.files)
+    buckets = study.records.buckets or _other_buckets(extract, store, read) or sizing.buckets_for(listing.files)
     return {"landing": listing.state, "latest_date": latest, "buckets": str(buckets)}, listing
 
 
@@ -62,7 +64,7 @@ def terminology(study: Study) -> list[Path]:
         return []
 
 
-def adds_to_others(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
+def is_one_of_several(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
     """Return whether an extract is one of several: others may hold its events' patients, or its patients' events."""
     if study.records.mode == "snapshot":
         return False
@@ -91,7 +93,7 @@ def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, stu
     return records if now | {"withdrawals": ""} == then | {"withdrawals": ""} else None
 
 
-def _buckets_of_others(extract: str, store: Store, read: Sequence[str] | None) -> int:
+def _other_buckets(extract: str, store: Store, read: Sequence[str] | None) -> int:
     """Return the number of buckets of the other extracts; 0 if there are none. All extracts of a study have the same number."""
     known = store.partitions(RAW_RECORDS) if read is None else read
     for other in reversed(known):

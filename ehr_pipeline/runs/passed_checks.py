@@ -42,7 +42,7 @@ class PassedNotes:
         """Return the state of an extract's records. Take it before the checks run."""
         return hash_of([self._terms, artifact.manifest["fingerprint"], *_files(artifact.path)])
 
-    def holds(self, artifact: Artifact) -> bool:
+    def passed(self, artifact: Artifact) -> bool:
         """Return whether the records passed their checks in their present state."""
         try:
             return _note(artifact).read_text(encoding="ascii") == self.state(artifact)

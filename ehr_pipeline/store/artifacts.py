@@ -228,7 +228,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             build_lock.sweep(self.root)  # remove leftovers of killed commands
             with build_lock.locked(folder, recipe.fingerprint):
-                fingerprint, damage = self._made(recipe, folder, machine is not None)
+                fingerprint, damage = self._find_intact(recipe, folder, machine is not None)
                 skipped = bool(fingerprint)
                 if not skipped:
                     fingerprint = publishing.publish(recipe.fingerprint, describe, folder, build)
@@ -245,12 +245,12 @@ class Store:
             ) from error
         return Artifact(target, manifest, skipped)
 
-    def made(self, recipe: Recipe, decided: bool) -> str:
+    def find_intact(self, recipe: Recipe, decided: bool) -> str:
         """Return the fingerprint of a recipe's intact artifact, current or not; empty if there is none. For `decided` see
-        `_made`."""
-        return self._made(recipe, self.folder(recipe.asset, recipe.partition), decided)[0]
+        `_find_intact`."""
+        return self._find_intact(recipe, self.folder(recipe.asset, recipe.partition), decided)[0]
 
-    def _made(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
+    def _find_intact(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
         """Return the fingerprint of a recipe's intact artifact, or '', and what is wrong with a damaged one, or ''.
 
         `decided` says that the fingerprint depends on the machine. Then all artifacts of the same recipe are searched.

@@ -122,7 +122,7 @@ def try_lock(path: Path, make: bool = True, mode: int = 0o600) -> int | None:
 
 
 @contextmanager
-def alone(path: Path, otherwise: str, mode: int = 0o600) -> Iterator[int]:
+def exclusive(path: Path, otherwise: str, mode: int = 0o600) -> Iterator[int]:
     """Hold the lock of a file, and yield its descriptor. Raises UserError (text `otherwise`) if it is already locked."""
     lock = try_lock(path, mode=mode)
     if lock is None:

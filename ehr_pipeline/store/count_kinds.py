@@ -16,6 +16,6 @@ def declared(asset: str) -> Declared:
     return kinds
 
 
-def shown(asset: str, counts: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
+def shown_counts(asset: str, counts: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
     """Return the counts of an artifact, suppressed and rounded so that they may be shown."""
     return dict(guard.nested(figures(counts, declared(asset))))

@@ -47,7 +47,7 @@ _log = logging.getLogger("ehr_pipeline")
 Listed = dict[str, dict[str, Any]]
 """Size in bytes and SHA-256 of files, by name relative to the artifact."""
 State = list[int]
-_SAID: set[str] = set()
+_LOGGED: set[str] = set()
 _UNCHANGED: dict[Path, dict[str, State]] = {}
 """Notes that could not be written, by artifact, so that each process hashes a read-only store only once."""
 
@@ -213,8 +213,8 @@ def verify_copy(folder: Path) -> None:
 
 def warn(damage: Damaged) -> None:
     """Warn, once per process, about damage to an artifact that is not needed or is made again."""
-    if str(damage) not in _SAID:
-        _SAID.add(str(damage))
+    if str(damage) not in _LOGGED:
+        _LOGGED.add(str(damage))
         _log.warning("%s", damage)
 
 
@@ -227,7 +227,7 @@ def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False)
         return [("", durable.why(error))]
     wrong = dict(_by_size(wanted, stats))
     states = {name: _state(stats[name]) for name in wanted if name in stats}
-    known = {} if everything else _known(folder)
+    known = {} if everything else _read_note(folder)
     suspects = [name for name in wanted if name not in wrong and known.get(name) != states[name]]
     if suspects:
         with ThreadPoolExecutor() as pool:
@@ -303,7 +303,7 @@ def forget(folder: Path) -> None:
         note_of(folder).unlink()
 
 
-def _known(folder: Path) -> dict[str, State]:
+def _read_note(folder: Path) -> dict[str, State]:
     try:
         known = json.loads(note_of(folder).read_text(encoding="utf-8"))
         if isinstance(known, dict):

@@ -20,7 +20,7 @@ from ehr_pipeline.typed_settings import hash_of
 from ehr_pipeline.work.progress import repeated
 
 LOOKED_EVERY = 0.2  # seconds between two looks for files that are complete
-FLUSHED_TOGETHER = 32  # a file system flushes many files at once in about the time of a few
+FLUSHED_AT_ONCE = 32  # a file system flushes many files at once in about the time of a few
 
 
 def publish(
@@ -43,7 +43,7 @@ def publish(
         seconds = time.perf_counter() - start
         decided = describe(work)
         with ThreadPoolExecutor(
-            FLUSHED_TOGETHER
+            FLUSHED_AT_ONCE
         ) as pool:  # so that a published artifact survives a crash of the machine
             flushed = [pool.submit(durable.flush, path) for path in work.rglob("*")]
             files, notes, states = integrity.measured(work, hashing)  # hash while the disk is busy
@@ -70,7 +70,7 @@ def publish(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def refuse_taken(out: Path, *, replace: bool = False) -> None:
+def refuse_existing(out: Path, *, replace: bool = False) -> None:
     """Raise UserError when the path that a command is about to write exists. With `replace`, it may be a file."""
     if kind := special_files.special(out):
         raise UserError(f"{out} is {kind}. Name a file or folder that is written.")
@@ -87,14 +87,14 @@ def whole(out: Path, *, replace: bool = False) -> Iterator[Path]:
     The path is in a hidden folder next to `out`, on the same disk. If the process is killed, that folder stays until the
     next command that writes there removes it. Raises UserError if `out` exists, unless it is a file and `replace` is set.
     """
-    refuse_taken(out, replace=replace)
+    refuse_existing(out, replace=replace)
     out = out.resolve()  # if it is a link, replace its target
     with build_lock.scratch(out.parent) as work:
         part = work / out.name
         yield part
         for path in (part, *part.rglob("*")):
             durable.flush(path)
-        refuse_taken(out, replace=replace)  # another command may have written it in the meantime
+        refuse_existing(out, replace=replace)  # another command may have written it in the meantime
         part.rename(out)
         durable.flush(out.parent)
 

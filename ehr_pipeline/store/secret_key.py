@@ -207,7 +207,7 @@ def bring(store: Path, file: Path) -> Key:
     return _write(store / FILE, key)
 
 
-def draw_anew(store: Path) -> Key:
+def draw_new(store: Path) -> Key:
     """Draw a new key for a store that has lost its key. Raises UserError when the store has a key."""
     if (key := read(store)) is not None:
         raise UserError(f"{store} (study.store) has its key ({key.name}). Nothing was changed.")

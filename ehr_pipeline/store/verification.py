@@ -23,7 +23,7 @@ class Counts:
     damaged: int = 0
 
 
-def everything(root: Path, assets: Iterable[str], counts: Counts) -> Iterator[str]:
+def verify(root: Path, assets: Iterable[str], counts: Counts) -> Iterator[str]:
     """Yield one message for each damaged artifact of a store, and add what was compared to `counts`."""
     store = Store(root)
     for asset in assets:

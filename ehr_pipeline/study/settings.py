@@ -92,7 +92,7 @@ class Study:
         return tuple(sorted({*self.records.attributes, *self.patients.derived}))
 
     @property
-    def deaths_known(self) -> bool:
+    def records_deaths(self) -> bool:
         """Whether any input says who died: a column of death dates in the patient files, or a setting of the tasks."""
         return bool(self.tasks.death or self.tasks.death_attribute or DEATH in self.records.attributes)
 
@@ -137,7 +137,9 @@ def _line(text: str, error: str) -> str:
 
 def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Path()) -> Study:
     """Turn plain values into a Study. Relative paths are taken from `base`. Raises SettingsError with all problems."""
-    if problems := list(_unseen(values, "")):  # stop here: such texts must not get into a path or another message
+    if problems := list(
+        _invisible_characters(values, "")
+    ):  # stop here: such texts must not get into a path or another message
         raise SettingsError(where, problems)
     values = _with_presets(_with_names_of_today(values, where))
     values, problems = task_files.filled(values, base)
@@ -204,17 +206,17 @@ BETWEEN_FIELDS = ("delimiter", "quote")
 """Settings that may hold invisible characters, such as a tab."""
 
 
-def _unseen(values: Any, place: str) -> Iterator[str]:
+def _invisible_characters(values: Any, place: str) -> Iterator[str]:
     """Yield problems with settings that hold an invisible character: it could break a line of a log, a path or a script."""
     if isinstance(values, Mapping):
         for key, value in values.items():
             if character := invisible_character(str(key)):
                 yield f"{place or 'the file'}: the name of a setting holds {character}."
             else:
-                yield from _unseen(value, f"{place}.{key}" if place else str(key))
+                yield from _invisible_characters(value, f"{place}.{key}" if place else str(key))
     elif isinstance(values, list | tuple):
         for index, value in enumerate(values):
-            yield from _unseen(value, f"{place}[{index}]")
+            yield from _invisible_characters(value, f"{place}[{index}]")
     elif (
         isinstance(values, str)
         and place.rpartition(".")[2] not in BETWEEN_FIELDS
@@ -251,7 +253,7 @@ def _cross_checks(settings: Any, where: str) -> list[str]:
 
 def _deaths(study: Study) -> Iterator[str]:
     """Yield problems with tasks that predict death in a study without any record of deaths."""
-    if not study.deaths_known:
+    if not study.records_deaths:
         for task in study.tasks.task:
             if task.outcome_kind == "death":
                 yield (

@@ -60,7 +60,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise _Unreadable(f"cannot be read ({type(error).__name__})") from None
     except tomllib.TOMLDecodeError as error:
         raise _Unreadable(f"is not valid TOML: {error}") from None
-    if others := sorted(_others(values)):
+    if others := sorted(_unknown_fields(values)):
         raise _Unreadable(f"sets {', '.join(others)}, which no task has")
     for name in _PATHS:
         if isinstance(values.get(name), str) and values[name]:
@@ -68,6 +68,6 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _others(values: Mapping[str, Any]) -> Iterator[str]:
+def _unknown_fields(values: Mapping[str, Any]) -> Iterator[str]:
     known = {field.name for field in dataclasses.fields(Task)} - {"file"}
     return (name for name in values if name not in known)

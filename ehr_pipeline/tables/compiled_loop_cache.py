@@ -77,7 +77,7 @@ def loaded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable
     for place in places:
         if code := _read(place / name):
             return _called(code, types) if code["symbol"] else by_numba(function)
-    code = _made(function, types, arguments)
+    code = _compile(function, types, arguments)
     for place in places:
         with suppress(OSError):
             _write(place / name, code)
@@ -142,7 +142,7 @@ def _versions() -> tuple[str, ...]:
     return tuple(metadata.version(name) for name in ("numba", "llvmlite", "numpy"))
 
 
-def _made(function: Callable[..., Any], types: Types, arguments: tuple[Any, ...]) -> dict[str, Any]:
+def _compile(function: Callable[..., Any], types: Types, arguments: tuple[Any, ...]) -> dict[str, Any]:
     """Compile a function. Returns its object file, symbol and result type; the symbol is empty if numba has to call it."""
     import llvmlite.binding as llvm
 
@@ -160,13 +160,13 @@ def _made(function: Callable[..., Any], types: Types, arguments: tuple[Any, ...]
     called = [each.name for each in module.functions if each.is_declaration and assembly.count(f"@{each.name}(") > 1]
     if len(defined) != 1 or not all(map(_INSTRUCTIONS.match, called)) or result not in (_NONE, *_SCALARS):
         return only_numba
-    expected = ["ptr", "ptr", *(kind for each in types for kind in _passed_as(each))]
+    expected = ["ptr", "ptr", *(kind for each in types for kind in _llvm_types(each))]
     if [str(each.type) for each in defined[0].arguments] != expected:
         return only_numba
     return {"symbol": defined[0].name, "returns": result, "code": _machine().emit_object(module)}
 
 
-def _passed_as(of: str) -> list[str]:
+def _llvm_types(of: str) -> list[str]:
     """Return the LLVM types that one argument is passed as."""
     if of in _SCALARS:
         return [_LLVM.get(of, f"i{of.removeprefix('u').removeprefix('int')}")]
@@ -192,7 +192,7 @@ def _called(code: dict[str, Any], types: Types) -> Callable[..., Any]:
     engine.add_object_file(llvm.ObjectFileRef.from_data(code["code"]))
     engine.finalize_object()
     _LOADED.append(engine)
-    kinds = [kind for each in types for kind in _given_as(each)]
+    kinds = [kind for each in types for kind in _c_types(each)]
     entry = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *kinds)(
         engine.get_function_address(code["symbol"])
     )
@@ -215,7 +215,7 @@ def _called(code: dict[str, Any], types: Types) -> Callable[..., Any]:
     return call
 
 
-def _given_as(of: str) -> list[Any]:
+def _c_types(of: str) -> list[Any]:
     """Return the C types that one argument is passed as."""
     if of in _SCALARS:
         return [_SCALARS[of]]

@@ -9,7 +9,7 @@ from ehr_pipeline.tables.compiled_loops import compiled
 ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 18, 23
 DIGIT_BITS = 10
 """Bits by which `sort` divides keys at once: with more, the counts leave the processor's nearest cache."""
-TOGETHER = 1 << 12
+KEYS_AT_ONCE = 1 << 12
 """Keys that `sort_within_visits` sorts at once."""
 FIRST_DAY = -62_091  # 1800-01-01 in days from 1970-01-01; 18 bits reach to the year 2517
 LAST_DAY = FIRST_DAY + 2**DAY_BITS - 1
@@ -68,7 +68,7 @@ def _translated(
     return count
 
 
-def sort(keys: Keys) -> Keys:
+def sorted_keys(keys: Keys) -> Keys:
     """Return keys (n,) sorted; the given array is overwritten.
 
     This sorts by one digit after the other, the lowest first (Knuth, volume 3, section 5.2.5), without digits that are the same
@@ -110,7 +110,7 @@ def sort_within_visits(keys: Keys) -> Keys:
     """
     differ = int(np.bitwise_or.reduce(keys) ^ np.bitwise_and.reduce(keys)) & (2**ITEM_BITS - 1) if len(keys) else 0
     digit = (differ.bit_length() + 1) // 2
-    first_of_visit = visits(keys[TOGETHER::TOGETHER]) << np.uint64(ITEM_BITS)
+    first_of_visit = visits(keys[KEYS_AT_ONCE::KEYS_AT_ONCE]) << np.uint64(ITEM_BITS)
     ends = np.append(np.unique(np.searchsorted(keys, first_of_visit)), len(keys))
     room = int(np.diff(ends, prepend=0).max())
     _within_visits(keys, ends, digit, np.empty((2, 2**digit), np.int64), np.empty((4, room), np.int64))

@@ -35,7 +35,7 @@ REASONS = {
 """Reasons why a place has no label, in words, in the order in which they are checked."""
 ENDS = ("outcome", "window", "died", "left", "file")
 """How follow-up ended: with the outcome, the end of the window, death, or leaving; 'file' if the label comes from a user's file."""
-OUTCOME, WINDOW, DIED, LEFT, FILE = range(len(ENDS))
+OUTCOME, WINDOW, DIED, LEFT_OBSERVATION, FILE = range(len(ENDS))
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def judge(records: Records, rule: Rule, places: Places) -> Judged:
     when = nth(outcomes, patient, opens, rule.outcome_days)
     label = when <= until
     died = (death <= closes) & (end == death)  # a patient who left before death may have had the outcome unseen
-    finish = np.select([label, died, end >= closes], [OUTCOME, DIED, WINDOW], LEFT)
+    finish = np.select([label, died, end >= closes], [OUTCOME, DIED, WINDOW], LEFT_OBSERVATION)
     reached = np.select([label, finish == DIED], [when, death], until)
     before = {
         "outcome_before": count(outcomes, patient, every, index + rule.last) > 0,
@@ -113,7 +113,7 @@ def judge(records: Records, rule: Rule, places: Places) -> Judged:
         **({name: flag for name, flag in before.items() if rule.incident}),
         "died_before_window": death < opens,
         "left_before_window": end < opens,
-        "left_in_window": finish == LEFT,
+        "left_in_window": finish == LEFT_OBSERVATION,
     }
     if rule.index in ("trigger", "file"):
         del flags[NO_ENTRY]

@@ -25,7 +25,7 @@ from ehr_pipeline.tasks.rule import Rule
 from ehr_pipeline.tasks.table import LABELS, ROWS, Definition, of_task, shards, write
 from ehr_pipeline.work.buckets import Spread, map_buckets
 
-_GIVEN = ".given"
+_LOCATED = ".given"
 _LEFT = list(REASONS).index("left_in_window")
 
 
@@ -45,7 +45,7 @@ class LabelJob:
 
 
 @dataclass(frozen=True)
-class Found:
+class BucketLabels:
     """Results of one bucket, for each task."""
 
     counts: tuple[Counter[str], ...]
@@ -67,7 +67,7 @@ class How:
     spread: Spread = map_buckets
 
 
-def nothing(out: Path) -> Counts:
+def write_empty(out: Path) -> Counts:
     """Write the tables of a study without tasks."""
     write(out, ())
     return {"tasks": 0}
@@ -82,7 +82,7 @@ def build(made: tuple[Artifact, Artifact, Artifact], rules: Sequence[Rule], how:
     total, located = {}, []
     for rule in rules:
         if rule.index == "file":
-            path = out / _GIVEN / f"{rule.slug}.arrow"
+            path = out / _LOCATED / f"{rule.slug}.arrow"
             total[rule.slug] = label_file.locate(Path(rule.file), dataset, key, path)
             rule = replace(rule, file=str(path))
         located.append(rule)
@@ -103,7 +103,7 @@ def build(made: tuple[Artifact, Artifact, Artifact], rules: Sequence[Rule], how:
         for shard in shards_of_patients
     ]
     finished = how.spread(build_bucket, jobs, how.workers, "labelling patients")
-    _forget(out / _GIVEN)
+    _forget(out / _LOCATED)
     weights = [_weights(number, finished) for number in range(len(rules))]
     definitions = [_definition(rule, number, weights[number]) for number, rule in enumerate(rules)]
     write(out, definitions)
@@ -131,7 +131,7 @@ def _counts(parts: Sequence[Counter[str]], rule: Rule, of_file: int | None) -> C
     }
 
 
-def build_bucket(job: LabelJob) -> Found:
+def build_bucket(job: LabelJob) -> BucketLabels:
     """Write the labels of one bucket."""
     listed = frozenset[str]().union(*(rule.concepts for rule in job.rules))
     records = read(job.events, job.dataset, listed, job.deaths, job.followed)
@@ -148,7 +148,7 @@ def build_bucket(job: LabelJob) -> Found:
         left.append(by_day[0] if by_day else np.zeros(0, np.int64))
         others.append(by_day[1] if by_day else np.zeros(0, np.int64))
     schemas.write(job.out / ROWS / job.name, pa.concat_tables(tables))
-    return Found(tuple(counts), tuple(left), tuple(others))
+    return BucketLabels(tuple(counts), tuple(left), tuple(others))
 
 
 def _counted(judged: Judged, sides: NDArray[np.object_]) -> Counter[str]:
@@ -196,7 +196,7 @@ def _table(records: Records, rule: Rule, judged: Judged, number: int, sides: NDA
     return pa.table(columns, schema=schemas.TASK_LABELS)
 
 
-def _weights(number: int, finished: Sequence[Found]) -> tuple[float, ...]:
+def _weights(number: int, finished: Sequence[BucketLabels]) -> tuple[float, ...]:
     """Return the weights of labels by the number of days followed; empty if all weights are equal."""
     left = np.sum([found.left[number] for found in finished], axis=0)
     others = np.sum([found.others[number] for found in finished], axis=0)

@@ -12,7 +12,7 @@ MANY = 0.1
 """The report warns from this share on: patients who left within the window, of those who would otherwise have a label."""
 
 
-def left(counts: Mapping[str, Any]) -> tuple[int, int]:
+def left_in_window(counts: Mapping[str, Any]) -> tuple[int, int]:
     """Return how many patients left within the window without the outcome, and how many would have a label if these patients had
     stayed.
 

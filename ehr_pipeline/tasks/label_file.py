@@ -9,7 +9,7 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tasks import prediction_times
-from ehr_pipeline.tasks.prediction_times import Asked
+from ehr_pipeline.tasks.prediction_times import PredictionTimes
 
 
 def locate(path: Path, dataset: Artifact, key: Key, out: Path) -> int:
@@ -29,7 +29,7 @@ def locate(path: Path, dataset: Artifact, key: Key, out: Path) -> int:
     return len(given.who)
 
 
-def read(path: Path) -> Asked:
+def read(path: Path) -> PredictionTimes:
     """Read a file in the MEDS label schema: subject_id or patient_id, prediction_time, and boolean_value if it has one.
 
     Raises InputError as `prediction_times.read` does, and for a file that names a patient and day twice.

@@ -10,9 +10,9 @@ from ehr_pipeline.tasks.rule import SCREEN
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
-def shown(vocabulary: Vocabulary, naming: Naming) -> dict[str, str]:
+def names(vocabulary: Vocabulary, naming: Naming) -> dict[str, str]:
     """Return the names of the concepts that may be shown, by the name of the screen's task in `task_labels`."""
-    may = vocabulary.shown_by(naming)
+    may = vocabulary.nameable(naming)
     return {f"{SCREEN}{one.concept}": one.name for one in vocabulary.concepts if one.concept in may}
 
 
@@ -21,5 +21,5 @@ def for_messages(named: Sequence[str], store: Store, below: int) -> list[str]:
     if not named:
         return []
     key = store.current(DATA_SPLIT).manifest["settings"]["key"]
-    found = shown(Vocabulary.read(store.current(VOCABULARY).path), Naming(below, key))
+    found = names(Vocabulary.read(store.current(VOCABULARY).path), Naming(below, key))
     return [printable(found.get(name, name)) for name in named]

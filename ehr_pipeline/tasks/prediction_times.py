@@ -19,7 +19,7 @@ PATIENT, SUBJECT, DATE, TIME, LABEL = "patient_id", "subject_id", "date", "predi
 _ZONE = r"(?:[Zz]|[+-]\d\d:?\d\d)$"
 _TIMES = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 _TEXTS = (pl.String, pl.Categorical, pl.Enum)
-_WANTED = {
+_EXPECTED = {
     PATIENT: ("a patient id", "Write ids as they stand in the extract."),
     SUBJECT: ("a whole number", "Write ids as `ehr-pipeline export meds` does."),
     DATE: ("a date", "Write YYYY-MM-DD, or as the study's files of events do."),
@@ -38,7 +38,7 @@ class Names:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PredictionTimes:
     """The rows (N,) of a file of patients and prediction times, in the order of the file."""
 
     who: pa.Array
@@ -69,7 +69,7 @@ class Asked:
         return np.where(row >= 0, row, plain)
 
 
-def read(path: Path, names: Names | None = None, *, once: bool = False) -> Asked:
+def read(path: Path, names: Names | None = None, *, once: bool = False) -> PredictionTimes:
     """Read a file of patients and prediction times: CSV or Parquet, one row for each requested history.
 
     Its columns are subject_id or the patient id, prediction_time or the date, and boolean_value if it has one. Raises InputError
@@ -96,7 +96,7 @@ def read(path: Path, names: Names | None = None, *, once: bool = False) -> Asked
     found = (
         pa.array(ids.to_numpy(), pa.int64()) if kind == SUBJECT else align.one_chunk(ids.to_arrow().cast(pa.string()))
     )
-    return Asked(found, last_day, label)
+    return PredictionTimes(found, last_day, label)
 
 
 def _table(path: Path) -> pl.DataFrame:
@@ -119,7 +119,7 @@ def _table(path: Path) -> pl.DataFrame:
 
 def _column(path: Path, table: pl.DataFrame, name: str, kind: str, names: Names) -> pl.Series:
     """Convert one column to values of its kind. Raises InputError for the first invalid cell."""
-    what, how = _WANTED[kind]
+    what, how = _EXPECTED[kind]
     given = table[name]
     values = table.select(_values(pl.col(name), given.dtype, kind, names)).to_series()
     if (bad := values.is_null().arg_true()).len():

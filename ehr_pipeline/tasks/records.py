@@ -142,7 +142,7 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, fo
     asked = pc.is_in(names.cast(pa.string()), value_set=pa.array(sorted(listed | deaths.concepts), pa.string()))
     wanted = asked.to_numpy(zero_copy_only=False)
     here = np.empty(len(patient), np.int64)
-    here = here[: _wanted(patient, concept, row, wanted, here)]
+    here = here[: _find_events(patient, concept, row, wanted, here)]
     here = here[np.argsort(row[patient[here]], kind="stable")]  # events of a patient are in order of days
     own, when, what = row[patient[here]].astype(np.int64), day[here].astype(np.int64), concept[here].astype(np.int64)
     kept = tuple(names.cast(pa.string()).filter(pa.array(wanted)).to_pylist())
@@ -204,7 +204,7 @@ def _extent(
 
 
 @compiled
-def _wanted(
+def _find_events(
     patient: NDArray[np.int32],
     concept: NDArray[np.int32],
     row: NDArray[np.int32],

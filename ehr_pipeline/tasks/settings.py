@@ -110,7 +110,7 @@ class Task:
         if not slug(self.name) or slug(self.name) == RESERVED:
             yield f"name {self.name!r} gives no file name: use letters and digits, and not {RESERVED!r} alone."
         if self.aces:
-            yield from self._beside_aces()
+            yield from self._aces_conflicts()
             return
         of_file = self.index == "file" and not self.outcome and self.outcome_kind == "recorded"
         if not self.outcome and self.outcome_kind != "death" and not of_file:
@@ -137,7 +137,7 @@ class Task:
         if len(set(self.index_dates)) < len(self.index_dates):
             yield "index_dates names a date twice."
 
-    def _beside_aces(self) -> Iterator[str]:
+    def _aces_conflicts(self) -> Iterator[str]:
         of_aces = (
             *("outcome", "outcome_kind", "outcome_days", "entry", "entry_days", "index", "index_dates", "index_file"),
             *("from_visit", "per_patient", "index_day", "lookback_days", "gap_days", "window_days", "incident"),

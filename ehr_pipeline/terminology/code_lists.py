@@ -80,7 +80,7 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
     problems += [(row.line, problem) for row in listed for problem in _problems(row, kinds, local_codes)]
     if problems:
         by_name = FIND if NO_CODE in (problem for _, problem in problems) else ""
-        raise InputError(f"{named_file}, {_together(sorted(problems))}.{by_name}")
+        raise InputError(f"{named_file}, {_joined(sorted(problems))}.{by_name}")
     if not listed:
         raise InputError(f"{named_file}: this concept list is empty.")
     return listed
@@ -92,7 +92,7 @@ def read_overrides(path: Path) -> list[ListedConcept]:
     listed = read(path, where, local_codes=True)
     incomplete = [(row.line, "no code" if row.cui else "no CUI") for row in listed if not row.code or not row.cui]
     if incomplete:
-        named_file = f"{named(path, where)}, {_together(incomplete)}"
+        named_file = f"{named(path, where)}, {_joined(incomplete)}"
         raise InputError(f"{named_file}. A table of overrides names both in every row.")
     return listed
 
@@ -102,7 +102,7 @@ def is_read(code: str) -> bool:
     return bool(_READ.fullmatch(code)) and not _DIGITS.fullmatch(code)
 
 
-def _together(problems: list[tuple[int, str]]) -> str:
+def _joined(problems: list[tuple[int, str]]) -> str:
     """Join the problems into one text: the first SHOWN problems with their lines, then how many more lines are wrong."""
     shown = "; ".join(f"line {line}: {problem}" for line, problem in problems[:SHOWN])
     left = len(problems) - SHOWN
@@ -124,12 +124,12 @@ def _problems(row: ListedConcept, kinds: Mapping[str, str], local_codes: bool) -
     if not row.code and not row.cui:
         yield NO_CODE
     if row.code and (problem := _wrong_code(row.code, kinds, local_codes)):
-        yield f"code {_shown(row.code)} {problem}"
+        yield f"code {_quoted(row.code)} {problem}"
     if row.cui and not _CUI.fullmatch(row.cui) and not OF_A_SYSTEM.fullmatch(row.cui):
-        yield f"CUI {_shown(row.cui)} is not a C and seven digits, such as C0011615"
+        yield f"CUI {_quoted(row.cui)} is not a C and seven digits, such as C0011615"
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     """Return a field as a message quotes it, cut after 40 characters."""
     return repr(text if len(text) <= 40 else text[:40] + "…")
 

@@ -133,7 +133,7 @@ def why(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
 
-def beside(path: Path) -> str:
+def other_files(path: Path) -> str:
     """Return a sentence on what else the folder of a missing file holds; empty if the file is there.
 
     The text begins with a blank.
@@ -170,7 +170,9 @@ def read_rows(path: Path, where: str, what: str) -> list[tuple[int, list[str]]]:
                 rows.append((begin, row))
                 begin = reader.line_num + 1
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{named(path, where)}: this {what} cannot be read: {why(error)}.{beside(path)}") from None
+        raise InputError(
+            f"{named(path, where)}: this {what} cannot be read: {why(error)}.{other_files(path)}"
+        ) from None
     except csv.Error:
         raise InputError(
             f"{named(path, where)}, line {begin}: a quote in this row does not close, or closes in the middle of a field. Write a"

@@ -55,7 +55,7 @@ def build(
     if settings.windows == "off":
         return {"rows_in": 0, "kept": 0, "dropped": {}, "windows": "off"}
     clusters = Clusters.read(artifacts[CLUSTERS].path)
-    members = _drawn(Cohort.read(artifacts[COHORT].path).among(clusters.ids), settings.patients, job.seed)
+    members = _sampled(Cohort.read(artifacts[COHORT].path).among(clusters.ids), settings.patients, job.seed)
     transform = Transform.read(artifacts[PATIENT_EMBEDDINGS].path)
     (job.work / WINDOWS).mkdir(parents=True, exist_ok=True)
     job.lay_out(members, transform.weights)
@@ -208,7 +208,7 @@ def _expected(
     return expected.flows(ends, np.searchsorted(names, left), len(names), assign)
 
 
-def _drawn(members: Cohort, most: int, seed: int) -> Cohort:
+def _sampled(members: Cohort, most: int, seed: int) -> Cohort:
     """Return the members or, if there are more than `most`, that many of them drawn at random. Their order is kept."""
     if len(members) <= most:
         return members

@@ -26,11 +26,11 @@ from ehr_pipeline.vocabulary.table import DROPPED, FILE, FIRST_CONCEPT, HASH
 
 TABLE = pl.DataFrame(schemas.VOCABULARY.empty_table()).schema
 
-UNSEEN_CONCEPT = "not_learned_from"
+NOT_LEARNED_FROM = "not_learned_from"
 """Reason for losing events whose concept occurs only in patients that the model does not learn from."""
 
-# Characters to remove from a name before it reaches a page, picture or terminal: see `errors.unseen`.
-UNSEEN = r"[\p{Cc}\p{Zl}\p{Zp}\x{202a}-\x{202e}\x{2066}-\x{2069}]+"
+# Characters to remove from a name before it reaches a page, picture or terminal: see `errors.invisible_character`.
+INVISIBLE = r"[\p{Cc}\p{Zl}\p{Zp}\x{202a}-\x{202e}\x{2066}-\x{2069}]+"
 
 
 def build(
@@ -101,12 +101,12 @@ def _events(kept: pl.DataFrame, dropped: pl.DataFrame, everybody: pl.DataFrame) 
     UNSEEN_CONCEPT is the reason if no patient that the model learns from has the concept.
     """
     fate = pl.concat([kept.select("concept", reason=pl.lit("")), dropped.select("concept", "reason")])
-    judged = everybody.join(fate, on="concept", how="left").with_columns(pl.col("reason").fill_null(UNSEEN_CONCEPT))
+    judged = everybody.join(fate, on="concept", how="left").with_columns(pl.col("reason").fill_null(NOT_LEARNED_FROM))
     summed_up = dict(judged.group_by("reason").agg(pl.col("events").sum()).iter_rows())
     return {
         "rows_in": int(everybody["events"].sum()),
         "kept": int(summed_up.get("", 0)),
-        "dropped": {name: int(summed_up[name]) for name in (*FILTERS, UNSEEN_CONCEPT) if name in summed_up},
+        "dropped": {name: int(summed_up[name]) for name in (*FILTERS, NOT_LEARNED_FROM) if name in summed_up},
     }
 
 
@@ -149,7 +149,7 @@ def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, types: 
         .with_columns(
             name=pl.col("name")
             .str.replace(snomed.TAGGED, "$1")
-            .str.replace_all(UNSEEN, " ")
+            .str.replace_all(INVISIBLE, " ")
             .fill_null(pl.col("concept")),
             semantic_types=pl.col("semantic_types").fill_null(""),
         )

@@ -78,7 +78,7 @@ class Vocabulary:
         """Return the concepts that at least `fewest` patients have."""
         return frozenset(concept.concept for concept in self.concepts if concept.patients >= fewest)
 
-    def shown_by(self, naming: Naming) -> frozenset[str]:
+    def nameable(self, naming: Naming) -> frozenset[str]:
         """Return the concepts that may be named because enough patients have them; never those that no patient has."""
         return frozenset(one.concept for one in self.concepts if naming.shows(one.concept, one.patients))
 

@@ -43,7 +43,7 @@ def read_once(paths: int = 1) -> Callable[[Callable[[Path], Result]], Callable[[
     Threads that ask for a path at the same time wait for the first one, so that the file is read only once.
     """
 
-    def kept(function: Callable[[Path], Result]) -> Callable[[Path], Result]:
+    def decorate(function: Callable[[Path], Result]) -> Callable[[Path], Result]:
         cached, one_at_a_time = lru_cache(paths)(function), threading.Lock()
         _LET_GO.append(cached.cache_clear)
 
@@ -54,7 +54,7 @@ def read_once(paths: int = 1) -> Callable[[Callable[[Path], Result]], Callable[[
 
         return call
 
-    return kept
+    return decorate
 
 
 def let_go_of_all() -> None:

@@ -37,13 +37,13 @@ class Progress:
             )
 
 
-class Telling:
+class StatusLog:
     """Logs a status when it changes, and repeats it every minute while something is waited for. Each line begins with `about`."""
 
     def __init__(self, about: str):
         self._about, self._last, self._when = about, "", 0.0
 
-    def tell(self, text: str, waiting: bool) -> None:
+    def status(self, text: str, waiting: bool) -> None:
         """Log the text unless it is the text logged last. If `waiting`, log it again every minute."""
         now = time.monotonic()
         if text and (text != self._last or (waiting and now - self._when > REPEATED)):

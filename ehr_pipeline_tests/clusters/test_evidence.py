@@ -6,8 +6,8 @@ from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters.covariates import TIME, Covariates
 from ehr_pipeline.clusters.evidence import Evidence, Half, Predictions, excess_interval, split_half, votes
+from ehr_pipeline.clusters.matching import PRACTICE
 from ehr_pipeline.clusters.methods import cluster
-from ehr_pipeline.clusters.patients_alike import PRACTICE
 from ehr_pipeline.clusters.trait_correlations import TraitCorrelations
 
 CONCEPTS = 30

@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters import number_of_clusters
 from ehr_pipeline.clusters.evidence import Half
-from ehr_pipeline.clusters.patients_alike import Matching
+from ehr_pipeline.clusters.matching import Matching
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.embeddings.geometry import unit_length
 

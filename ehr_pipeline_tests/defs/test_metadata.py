@@ -16,7 +16,7 @@ from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.defs.metadata import LARGEST_PICTURE, published, published_together
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.store.count_kinds import shown
+from ehr_pipeline.store.count_kinds import shown_counts
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
 
@@ -47,7 +47,7 @@ def test_every_asset_tells_its_numbers(tiny: Pipeline, asset: str) -> None:
     )
     assert metadata["seconds"] == artifact.manifest["seconds"]
     assert metadata["skipped"] is False
-    guarded = shown(asset, artifact.counts, tiny.study.guard)
+    guarded = shown_counts(asset, artifact.counts, tiny.study.guard)
     assert metadata.get("rows_in") == guarded.get("rows_in")
     assert ("dagster/row_count" in metadata) == (ASSETS[asset].counts_rows and "kept" in guarded)
     assert metadata.get("dagster/row_count", guarded.get("kept")) == guarded.get("kept")
@@ -126,7 +126,7 @@ def test_the_summary_has_separators_and_units_and_no_small_count(tiny: Pipeline)
 def test_the_summary_says_no_more_than_the_numbers_beside_it(tiny: Pipeline, asset: str) -> None:
     """Some counts are hidden because others would reveal them: also where they are not small."""
     artifact = artifact_of(tiny, asset)
-    guarded = shown(asset, artifact.counts, tiny.study.guard)
+    guarded = shown_counts(asset, artifact.counts, tiny.study.guard)
     for part in told(tiny, artifact)["summary"].split(", ")[:-2]:
         words, number = part.rpartition(" ")[0::2]
         if number in ("patients", "events"):

@@ -9,7 +9,7 @@ from ehr_pipeline.disclosure.figures import Guard, Naming, count_text
 from ehr_pipeline.disclosure.kinds import Events, EventsOf, People, Plain, Score, Share, ShareOf, SumOf, figures, size
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.count_kinds import declared
-from ehr_pipeline.store.count_kinds import shown as shown_by
+from ehr_pipeline.store.count_kinds import shown_counts as shown_by
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
 

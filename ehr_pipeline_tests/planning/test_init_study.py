@@ -215,7 +215,7 @@ def test_the_ends_of_observation_and_the_death_are_read(tmp_path: Path) -> None:
     assert columns.observation_start == "reg_start_date"
     assert columns.observation_ends == ("reg_end_date",)
     assert columns.death == "date_of_death"
-    assert study.deaths_known
+    assert study.records_deaths
     assert not study.records.patients[0].attributes
 
 

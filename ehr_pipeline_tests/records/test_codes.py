@@ -28,5 +28,5 @@ def test_codes_are_listed_again_from_what_is_left_and_the_old_file_is_not_writte
         schemas.write(new / "events" / f"{bucket}.arrow", table)
     (new / codes.FILE).parent.mkdir()
     (new / codes.FILE).hardlink_to(old / codes.FILE)
-    codes.write_again(new)
+    codes.rewrite(new)
     assert (listed(old), listed(new)) == (kept, ["10", "9", "M1"])

@@ -108,7 +108,7 @@ def test_other_files_are_none(tmp_path: Path, name: str) -> None:
 def test_what_may_be_a_part_of_a_table_that_is_there_is_a_warning(tmp_path: Path, name: str) -> None:
     read = [put(tmp_path, "events_1.csv")]
     put(tmp_path, name)
-    (warning,) = unread.left_out(tmp_path, [DELIMITED], unread.look(walk(tmp_path), read))
+    (warning,) = unread.unread_candidates(tmp_path, [DELIMITED], unread.look(walk(tmp_path), read))
     assert f"rows of the extract may be in it: {'.events' if name.startswith('.events/') else name}." in warning
 
 
@@ -127,7 +127,7 @@ def test_what_may_be_a_part_of_a_table_that_is_there_is_a_warning(tmp_path: Path
 def test_what_stands_beside_tables_is_none(tmp_path: Path, name: str) -> None:
     read = [put(tmp_path, "events_1.csv")]
     put(tmp_path, name)
-    assert not list(unread.left_out(tmp_path, [DELIMITED], unread.look(walk(tmp_path), read)))
+    assert not list(unread.unread_candidates(tmp_path, [DELIMITED], unread.look(walk(tmp_path), read)))
 
 
 def test_names_of_unfinished_and_former_copies_are_a_warning() -> None:

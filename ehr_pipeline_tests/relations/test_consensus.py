@@ -3,7 +3,7 @@
 import numpy as np
 
 from ehr_pipeline.relations import consensus
-from ehr_pipeline.relations.evidence import AFTER, ALIKE, PAIR, VISIT, Evidence, Measure
+from ehr_pipeline.relations.evidence import AFTER, PAIR, SIMILAR, VISIT, Evidence, Measure
 from ehr_pipeline.relations.measures import Direction
 from ehr_pipeline.relations.settings import RelationsSettings
 
@@ -15,7 +15,7 @@ def evidence(both: int, followed: int) -> Evidence:
     value, sure = np.full((2, 2), 9, np.float32), np.zeros((2, 2), np.float32)
     order = np.array([[np.nan, 9.0], [-9.0, np.nan]])
     people = np.full((2, 2), both, np.int32)
-    of = {VISIT: people, ALIKE: people, PAIR: people, AFTER: np.full((2, 2), followed, np.int32)}
+    of = {VISIT: people, SIMILAR: people, PAIR: people, AFTER: np.full((2, 2), followed, np.int32)}
     measures = tuple(Measure(name, value, many, low=value, high=value, q=sure) for name, many in of.items())
     first = np.where(order > 0, 0, 1).astype(np.float32)
     return Evidence(measures, Direction(order, first), first, np.full(2, 500), np.full((2, 2), 99, np.int32))
@@ -44,4 +44,4 @@ def test_without_an_encoder_the_kinds_of_counts_make_the_edges() -> None:
         whole.patients,
         whole.after_others,
     )
-    assert consensus.agree(counts, SETTINGS, 1, (VISIT, ALIKE)).graph.edges.tolist() == [[0, 1]]
+    assert consensus.agree(counts, SETTINGS, 1, (VISIT, SIMILAR)).graph.edges.tolist() == [[0, 1]]

@@ -20,10 +20,10 @@ def concept(name: str, concept: str = "C") -> Concept:
 
 def test_names_that_share_pieces_are_alike_and_a_code_is_no_name() -> None:
     some = [concept("Type 2 diabetes"), concept("Type 1 diabetes"), concept("Asthma"), concept("SCT:1", "SCT:1")]
-    found = names_and_ontology.alike_names(some, vectors_from_names.vectors)
+    found = names_and_ontology.name_cosines(some, vectors_from_names.vectors)
     assert found[0, 1] > 0.5 > found[0, 2]
     assert np.isnan(found[3]).all()
-    assert np.isnan(names_and_ontology.alike_names(some[3:], vectors_from_names.vectors)).all()
+    assert np.isnan(names_and_ontology.name_cosines(some[3:], vectors_from_names.vectors)).all()
 
 
 TREE = {"root": {"skin", "joint"}, "skin": {"psoriasis", "eczema"}, "joint": {"arthritis", "psoriatic arthritis"}}
@@ -98,7 +98,7 @@ def test_a_name_has_the_same_vector_beside_a_longer_one(encoder: Path) -> None:
     assert beside.shape == (2, 16)
     np.testing.assert_allclose(alone[0], beside[1], atol=1e-5)
     assert np.abs(beside[0] - beside[1]).max() > 1e-3
-    found = names_and_ontology.alike_names([concept("skin rash"), concept("skin rash")], read.vectors)
+    found = names_and_ontology.name_cosines([concept("skin rash"), concept("skin rash")], read.vectors)
     np.testing.assert_allclose(found, 1, atol=1e-5)
 
 

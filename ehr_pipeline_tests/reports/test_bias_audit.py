@@ -6,7 +6,7 @@ from scipy.stats import chi2_contingency
 
 from ehr_pipeline.records.numeric import guess, numbers
 from ehr_pipeline.reports.bias_audit import Effect, cramers_v, effect, eta_squared, on_the_map, within_strata
-from ehr_pipeline.reports.statements.audit import left, meaning, warnings
+from ehr_pipeline.reports.statements.audit import meaning, remaining, warnings
 
 LABELS = np.repeat([0, 1, 2], 100)
 POINTS = np.random.default_rng(1).normal(0, 1, (300, 2))
@@ -139,15 +139,15 @@ def test_what_comes_with_the_diseases_alone_is_not_left_within_one() -> None:
         found = effect("age", values, labels, points, diseases=diseases, seed=0)
         assert (found.value or 0) > 0.5
         assert found.within == pytest.approx(0, abs=0.1)
-        assert "comes with the diseases." in str(left(found))
-        assert str(left(found)) in str(warnings([found])[0])
+        assert "comes with the diseases." in str(remaining(found))
+        assert str(remaining(found)) in str(warnings([found])[0])
 
 
 def test_an_effect_most_of_which_is_left_does_not_come_with_the_diseases() -> None:
     medium = Effect("age", "η²", 0.068, 0.06, 0.08, 0.001, within=0.046, within_low=0.04, within_high=0.05)
     assert medium.words == "medium"
-    assert "does not come with the diseases alone" in str(left(medium))
-    assert "most of it comes with the diseases" in str(left(replace(medium, within=0.02)))
+    assert "does not come with the diseases alone" in str(remaining(medium))
+    assert "most of it comes with the diseases" in str(remaining(replace(medium, within=0.02)))
 
 
 def test_what_divides_one_disease_is_left_within_it() -> None:
@@ -158,9 +158,9 @@ def test_what_divides_one_disease_is_left_within_it() -> None:
     assert (found.within or 0) > 0.9
     assert 0.8 < (found.within_low or 0) <= (found.within or 0) <= (found.within_high or 0) <= 1
     assert f"{found.within:.2f}, 95 % interval {found.within_low:.2f}–{found.within_high:.2f}, still" in str(
-        left(found)
+        remaining(found)
     )
-    assert "still large: it does not come with the diseases alone." in str(left(found))
+    assert "still large: it does not come with the diseases alone." in str(remaining(found))
     assert effect("disease", diseases, labels, np.zeros((600, 2)), diseases=diseases, seed=0).within is None
     alone = effect("age", ages, labels, np.zeros((600, 2)), diseases=np.repeat("a", 600), seed=0)
     assert alone.within is None, "in a cohort of one disease, it is the effect itself"

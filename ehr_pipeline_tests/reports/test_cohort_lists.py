@@ -34,7 +34,7 @@ def test_a_concept_that_nobody_has_any_more_is_not_named(inputs: Inputs) -> None
     vocabulary = Vocabulary.read(inputs.artifacts["vocabulary"].path)
     left = [replace(one, patients=0) if one.name == "Psoriasis" else one for one in vocabulary.concepts]
     own = cohort_lists.disease_concepts(
-        inputs, vocabulary, replace(vocabulary, concepts=tuple(left)).shown_by(Naming(1, ""))
+        inputs, vocabulary, replace(vocabulary, concepts=tuple(left)).nameable(Naming(1, ""))
     )
     assert own is not None
     assert "Psoriasis" not in own.names

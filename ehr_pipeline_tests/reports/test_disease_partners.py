@@ -75,10 +75,10 @@ def test_a_risk_is_shown_only_of_enough_cases_on_both_sides(cases: int, others: 
 
 def test_a_pair_needs_more_patients_than_the_threshold_to_be_named() -> None:
     named = frozenset({"C1", "C2"})
-    shown = [both for both in range(1, 40) if disease_partners.shown([edge(both)], named, NAMING, WHOLE)]
+    shown = [both for both in range(1, 40) if disease_partners.shown_edges([edge(both)], named, NAMING, WHOLE)]
     assert shown == list(range(NAMING.needed("C1 C2"), 40))
     assert shown[0] > BELOW
-    assert not disease_partners.shown([edge()], frozenset({"C1"}), NAMING, WHOLE)
+    assert not disease_partners.shown_edges([edge()], frozenset({"C1"}), NAMING, WHOLE)
 
 
 def test_numbers_have_two_digits() -> None:

@@ -158,12 +158,12 @@ def test_the_first_screen_is_the_answer(page: Page) -> None:
 
 def test_the_list_shows_as_many_clusters_as_the_words_above_it_say(page: Page) -> None:
     """With names of two lines in each row."""
-    page.value(LONG_LIST % pictures.SEEN)
+    page.value(LONG_LIST % pictures.FIRST)
     inside = "(([list, rows]) => [list.scrollHeight <= list.clientHeight, rows])"
     seen = "[document.querySelector('.list'), document.querySelectorAll('#groups tbody tr').length]"
-    assert page.value(f"{inside}({seen})") == [True, pictures.SEEN]
-    page.value(LONG_LIST % (pictures.SEEN + 2))
-    assert page.value(f"{inside}({seen})") == [False, pictures.SEEN + 2]
+    assert page.value(f"{inside}({seen})") == [True, pictures.FIRST]
+    page.value(LONG_LIST % (pictures.FIRST + 2))
+    assert page.value(f"{inside}({seen})") == [False, pictures.FIRST + 2]
 
 
 def test_on_a_small_screen_nothing_is_out_of_sight(browser: Page, file: Path) -> None:

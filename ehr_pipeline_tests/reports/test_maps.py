@@ -153,7 +153,7 @@ def test_courses_show_no_small_cluster(drawn: list[Any], tmp_path: Path) -> None
 
 def test_no_two_labels_overlap_however_close_the_clusters_are() -> None:
     anchors = np.array([(200.0, 200.0)] * 3 + [(204.0, 200.0), (200.0, 208.0), (40.0, 40.0)])
-    offsets = pictures.beside(anchors)
+    offsets = pictures.label_offsets(anchors)
     gaps = np.abs((anchors + offsets)[:, None] - (anchors + offsets)[None])[np.triu_indices(len(anchors), 1)]
     assert (gaps >= pictures.LABEL).any(1).all()
     assert offsets[-1].tolist() == [0.0, 10.0], "a label that is alone stays above its cluster"

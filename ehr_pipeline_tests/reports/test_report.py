@@ -375,7 +375,7 @@ def test_a_cluster_of_one_disease_is_called_by_it() -> None:
     assert cards.title(rows, "Psoriasis") == "Psoriasis: one, two"
     assert cards.title(rows, "two") == "two: one"
     assert cards.title([], "Psoriasis") == "Psoriasis: nothing marks it"
-    assert cards.title([], "") == cards.NOTHING
+    assert cards.title([], "") == cards.UNMARKED
 
 
 def test_the_name_of_a_cluster_says_which_share_has_a_concept_that_most_lack() -> None:

@@ -62,7 +62,7 @@ def test_what_counts_as_one_is_pooled_with_the_chosen(tiny: Pipeline, tmp_path: 
     for count in (0, 2):
         manifest = {**made.manifest, "counts": {**made.counts, "substitutes": count}}
         artifacts = {"patient_embeddings": Artifact(made.path, manifest)}
-        told = vectors.concepts(short.made(Inputs("study", [], artifacts, {}, 0, {}), vocabulary))
+        told = vectors.concepts(short.vector_method(Inputs("study", [], artifacts, {}, 0, {}), vocabulary))
         assert ("including those that count as one with any of them" in told) == bool(count)
 
 

@@ -323,7 +323,7 @@ def test_a_lost_or_foreign_key_is_told_and_never_drawn_anew_by_itself(
     with pytest.raises(UserError, match="has a key of its own"):
         secret_key.bring(store, tmp_path / "x")
     with pytest.raises(UserError, match="Nothing was changed"):
-        secret_key.draw_anew(store)
+        secret_key.draw_new(store)
 
 
 def test_with_another_key_the_text_is_read_again_and_asked_for_where_it_is_gone(
@@ -332,7 +332,7 @@ def test_with_another_key_the_text_is_read_again_and_asked_for_where_it_is_gone(
     patient = ids_in(extract)[5]
     pipeline = copied(tiny, extract, tmp_path)
     (pipeline.store.root / secret_key.FILE).unlink()
-    secret_key.draw_anew(pipeline.store.root)
+    secret_key.draw_new(pipeline.store.root)
     gone = copied(tiny, extract, tmp_path, [patient])
     records = dataclasses.replace(gone.study.records, landing=str(tmp_path / "archived"))
     with pytest.raises(InputError, match=r"this text is needed again.*key of another store"):

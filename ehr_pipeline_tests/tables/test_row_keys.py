@@ -21,7 +21,7 @@ def test_keys_unpack_to_their_parts_and_sort_like_rows(table: list[tuple[int, in
         zip(row_keys.patients(keys).tolist(), row_keys.days(keys).tolist(), row_keys.items(keys).tolist(), strict=True)
     )
     assert unpacked == table
-    ordered = row_keys.sort(keys)
+    ordered = row_keys.sorted_keys(keys)
     assert list(
         zip(
             row_keys.patients(ordered).tolist(),
@@ -32,7 +32,7 @@ def test_keys_unpack_to_their_parts_and_sort_like_rows(table: list[tuple[int, in
     ) == sorted(table)
 
 
-@pytest.mark.parametrize("together", [1, 3, row_keys.TOGETHER])  # with 1, no visit of several keys has room
+@pytest.mark.parametrize("together", [1, 3, row_keys.KEYS_AT_ONCE])  # with 1, no visit of several keys has room
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     visits=st.lists(st.integers(0, 2**41 - 1), max_size=5, unique=True),
@@ -42,13 +42,13 @@ def test_keys_are_sorted_within_visits(
     visits: list[int], items: list[int], together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each visit has all items, as often as they are drawn, in the order drawn."""
-    monkeypatch.setattr(row_keys, "TOGETHER", together)
+    monkeypatch.setattr(row_keys, "KEYS_AT_ONCE", together)
     keys = np.array([visit << row_keys.ITEM_BITS | item for visit in sorted(visits) for item in items], np.uint64)
     assert row_keys.sort_within_visits(keys.copy()).tolist() == sorted(keys.tolist())
 
 
 def test_no_keys_are_sorted() -> None:
-    assert row_keys.sort(np.empty(0, np.uint64)).tolist() == []
+    assert row_keys.sorted_keys(np.empty(0, np.uint64)).tolist() == []
     assert row_keys.sort_within_visits(np.empty(0, np.uint64)).tolist() == []
 
 

@@ -18,7 +18,7 @@ from ehr_pipeline.planning import preflight
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, unbalanced
-from ehr_pipeline.store.count_kinds import shown
+from ehr_pipeline.store.count_kinds import shown_counts
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
@@ -156,7 +156,7 @@ def declared_checks() -> tuple[Any, ...]:
 
 def test_small_counts_are_not_shown(made: Pipeline) -> None:
     counts = labels(made).counts
-    told = shown("task_labels", counts, made.study.guard)
+    told = shown_counts("task_labels", counts, made.study.guard)
     assert told["tasks"] == 6
     small = [name for name in counts if name != "tasks" and 0 < counts[name]["cases"] < 10]
     assert small

@@ -13,7 +13,7 @@ from ehr_pipeline.patients.settings import EVERY_SIDE
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tasks import censoring, table
 from ehr_pipeline.tasks.assign_labels import REASONS
-from ehr_pipeline.tasks.build import Found, LabelJob, build_bucket
+from ehr_pipeline.tasks.build import BucketLabels, LabelJob, build_bucket
 from ehr_pipeline.tasks.meds import DEATH
 from ehr_pipeline.tasks.records import NEVER, Deaths, Followed, data_end
 from ehr_pipeline.tasks.rule import VISIT, Condition, Rule, of_task
@@ -34,7 +34,7 @@ def labelled(
     until: Until = NO_END,
     deaths: Deaths = DEATHS,
     visit_window: int = 0,
-) -> tuple[Found, pl.DataFrame]:
+) -> tuple[BucketLabels, pl.DataFrame]:
     """What the stage makes of a bucket."""
     for name, one in zip(("events", "dataset", "split"), as_tables(patients), strict=True):
         schemas.write(folder / f"{name}.arrow", one)

@@ -8,7 +8,7 @@ from functools import partial
 
 import polars as pl
 
-from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind, Said
+from ehr_pipeline.records.kinds import EventKind, Kinds, Messages, PatientKind
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.sources import meds_codes, omop
 from ehr_pipeline.typed_settings import option, settings
@@ -74,7 +74,7 @@ class Meds:
                 partial=True,
                 births=_births(self.birth_codes),
                 columns=COLUMNS,
-                said=partial(_said, self),
+                said=partial(_messages, self),
             )
         ]
         if self.splits:
@@ -127,7 +127,7 @@ def _after_prefix(options: Meds) -> pl.Expr:
     return pl.coalesce([*told, code]).str.strip_chars_start("/")
 
 
-def _said(options: Meds, rows: pl.DataFrame, below: int) -> Said:
+def _messages(options: Meds, rows: pl.DataFrame, below: int) -> Messages:
     """Return messages about the first rows of a file: on subjects without a birth, and on codes that may describe the
     subject but are not read in this way.
 

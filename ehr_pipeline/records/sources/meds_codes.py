@@ -49,8 +49,8 @@ def proposed(codes: Iterable[str], timeless: Iterable[str]) -> Proposed:
         if 1 < len(own) <= MOST_VALUES and (name := _name(prefix)) and name not in RESERVED
     }
     return Proposed(
-        _alone(codes, _BIRTHS, BIRTH),
-        _alone(codes, _DEATHS, DEATH),
+        _unless_usual(codes, _BIRTHS, BIRTH),
+        _unless_usual(codes, _DEATHS, DEATH),
         tuple(sorted(known)),
         dict(sorted(attributes.items())),
     )
@@ -74,7 +74,7 @@ def _name(prefix: str) -> str:
     return name if name.isidentifier() else ""
 
 
-def _alone(codes: list[str], alike: re.Pattern[str], usual: str) -> tuple[str, ...]:
+def _unless_usual(codes: list[str], alike: re.Pattern[str], usual: str) -> tuple[str, ...]:
     """Return the codes that match the pattern `alike`; none if the `usual` code is among the codes."""
     if any(code == usual or code.startswith(f"{usual}//") for code in codes):
         return ()

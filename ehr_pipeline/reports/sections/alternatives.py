@@ -43,7 +43,7 @@ def content(findings: Findings) -> dict[str, Any]:
         ],
         "how_tried": [say.how_tried(), *(say.how_supported(numbers.MOST_PATIENTS) if support else [])],
         "tried": tried,
-        "comparison": [_shown(row) for row in methods],
+        "comparison": [_score_row(row) for row in methods],
         "columns": say.columns(cluster_reliability.limits(findings.inputs.settings[CLUSTERS]["unstable_below"])),
         "steadier": steadier_methods(findings),
     }
@@ -76,7 +76,7 @@ def how_supported(findings: Findings) -> Statement:
     return say.supported([row["n"] for row in tried], largest, len(findings.numbers), chosen=chosen)
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
+def _score_row(row: dict[str, Any]) -> dict[str, Any]:
     """Return a method's name for readers, and its scores as text."""
     scores = [row[name] for name in ("agreement", "stability", "silhouette")]
     name = "baseline without a model" if row["method"] == "baseline" else row["method"]

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from ehr_pipeline.clusters.patients_alike import PRACTICE
+from ehr_pipeline.clusters.matching import PRACTICE
 from ehr_pipeline.embeddings import vectors
 from ehr_pipeline.reports.bias_audit import Effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements import audit as say
 from ehr_pipeline.reports.statements import occlusion
-from ehr_pipeline.reports.statements.statement import Rate, Statement, together
+from ehr_pipeline.reports.statements.statement import Rate, Statement, joined
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS
 
 
@@ -49,7 +49,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
 def _on_one_concept(findings: Findings) -> list[Statement]:
     """Return the warning about clusters that rest on one concept alone; an empty list if there are none."""
     sentence = occlusion.how_many_rest_on_one(findings.resting_on_one, len(findings.numbers))
-    return [together(Rate.CLUSTER, [sentence, occlusion.one_concept_means()])] if sentence else []
+    return [joined(Rate.CLUSTER, [sentence, occlusion.one_concept_means()])] if sentence else []
 
 
 def _predicted(findings: Findings) -> tuple[str, ...]:

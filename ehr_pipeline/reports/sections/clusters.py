@@ -44,7 +44,7 @@ def content(findings: Findings) -> dict[str, Any]:
         ],
         "find": drawn.FIND,
         "is_tested": findings.is_tested,
-        "no_marks": marker_concepts.nothing_marks(findings.beyond, rules.suppress_below, findings.tests[0])
+        "no_marks": marker_concepts.no_marks(findings.beyond, rules.suppress_below, findings.tests[0])
         if findings.is_tested
         else marker_concepts.none_listed(rules.suppress_below, rules.max_p),
         "cloud_says": None if findings.is_tested else marker_concepts.cloud_of_the_published_ranking(),

@@ -34,10 +34,10 @@ def content(findings: Findings) -> dict[str, Any]:
     ontology, sets = _ontology(concepts, naming), findings.substituted.sets or ()
     listed = _neighbours(rows, own.listed if own else (), findings.named)
     shown = [(row["name"], row[SCOPES[1]], row[SCOPES[0]]) for row in listed]
-    found = _together(findings, rows)
+    found = _joint_visits(findings, rows)
     checked = [
         say.purpose(),
-        vectors.no_part(short.made(findings.inputs, findings.vocabulary)),
+        vectors.no_part(short.vector_method(findings.inputs, findings.vocabulary)),
         say.recorded_together(found, findings.disclosure.about(found.patients) if found else ""),
         say.types(type_agreement(rows, findings.vocabulary), of_own),
         say.ontology(ontology),
@@ -57,7 +57,7 @@ def content(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _together(findings: Findings, rows: list[dict[str, Any]]) -> JointVisits | None:
+def _joint_visits(findings: Findings, rows: list[dict[str, Any]]) -> JointVisits | None:
     """Test whether concepts and their neighbours (in the whole vocabulary) are recorded together in visits of held-out patients."""
     artifacts, vocabulary = findings.inputs.artifacts, findings.vocabulary
     known = vocabulary.token_of

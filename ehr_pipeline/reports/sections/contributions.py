@@ -16,7 +16,10 @@ def content(findings: Findings) -> dict[str, Any] | None:
     found = Contributions.read(findings.inputs.artifacts[CLUSTERS].path)
     if found is None:
         return None
-    embeddings, made = findings.inputs.artifacts[PATIENT_EMBEDDINGS], short.made(findings.inputs, findings.vocabulary)
+    embeddings, made = (
+        findings.inputs.artifacts[PATIENT_EMBEDDINGS],
+        short.vector_method(findings.inputs, findings.vocabulary),
+    )
     pooling = embeddings.manifest["settings"]["pooling"]
     step = say.step_of(found.patients, findings.disclosure.below)
     return {

@@ -26,7 +26,7 @@ def content(findings: Findings) -> dict[str, Any]:
     return {
         "trained": [
             *say.trained(metrics),
-            *filter(None, [vectors.no_part(short.made(findings.inputs, findings.vocabulary))]),
+            *filter(None, [vectors.no_part(short.vector_method(findings.inputs, findings.vocabulary))]),
             say.held_out(findings.counted.person(findings.counted.counts[DATA_SPLIT][VALIDATION])),
         ],
         "best_epoch": metrics["best"]["epoch"],

@@ -51,10 +51,10 @@ def content(findings: Findings) -> dict[str, Any] | None:
     return {
         "evolution": facts,
         "windows": say.windows(facts),
-        "picture_alone": say.picture_alone(facts),
+        "picture_alone": say.picture_alt(facts),
         "picture": say.picture(facts),
         "notes": [
-            *say.what_windows_can_tell(fewest),
+            *say.limits(fewest),
             *say.tested(facts["tests"] if facts["moves"] else 0, pairs, MAX_Q),
         ],
         "moves": [(named[move.left], named[move.entered], move) for move in facts["moves"]],

@@ -56,7 +56,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "rounding": say.rounding(findings.settings.suppress_below, rounded=counted.rounded),
         "flow": list(rows(counted)),
         "cohort": say.cohort(by_disease(counted), not_embedded),
-        **_left_out(findings),
+        **_compare_left_out(findings),
         "cases": say.cases(everybody=any(not disease["digest"] for disease in named)),
         "lists": named,
         "no_list": "no list: everybody",
@@ -68,7 +68,7 @@ def content(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _left_out(findings: Findings) -> dict[str, Any]:
+def _compare_left_out(findings: Findings) -> dict[str, Any]:
     """Return how the patients in clusters compare with those who have one of the diseases and are in no cluster."""
     compared = compare(Patients.read(findings.inputs, findings.clusters.ids), findings.disclosure)
     sentences = [in_no_cluster(findings)]
@@ -137,7 +137,7 @@ def rows(counted: StageCounts) -> Iterator[dict[str, Any]]:
             shown = counted.shown(found["rows_in"]), counted.shown(found["kept"])
             all_lost = counted.lost(_within(dropped), counts.get("collapsed", 0))
             all_lost += counted.lost({OUTSIDE: dropped[OUTSIDE]}) if OUTSIDE in dropped else ()
-        repeats, lost = _apart(all_lost)
+        repeats, lost = _split_collapsed(all_lost)
         yield {
             "asset": asset,
             "words": words,
@@ -174,7 +174,7 @@ def _within(dropped: Mapping[str, Figure]) -> dict[str, Figure]:
     return {name: figure for name, figure in dropped.items() if name != OUTSIDE}
 
 
-def _apart(lost: Lost) -> tuple[str, Lost]:
+def _split_collapsed(lost: Lost) -> tuple[str, Lost]:
     """Separate the number of collapsed rows, if it is shown by itself, from the other losses."""
     repeats = next((number for words, number in lost if words == REPEATS), "")
     return repeats, tuple(one for one in lost if one[0] != REPEATS)

@@ -31,7 +31,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
     """Return the sentences and the table; None if the study was made in one go, from all extracts."""
     artifacts = findings.inputs.artifacts
     sentences = statements(artifacts, findings.clusters.table, findings.disclosure)
-    overlap = shown(artifacts[CLUSTERS], findings.disclosure)
+    overlap = overlap_rows(artifacts[CLUSTERS], findings.disclosure)
     if not sentences and not overlap:
         return None
     return {
@@ -59,7 +59,7 @@ def statements(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: 
     return said
 
 
-def shown(clusters: Artifact, disclosure: Disclosure) -> Overlap | None:
+def overlap_rows(clusters: Artifact, disclosure: Disclosure) -> Overlap | None:
     """Return the overlap with the previous clusters as text; None if there were none, or no patient is in both."""
     path = clusters.file(FILE)
     if not path.is_file():

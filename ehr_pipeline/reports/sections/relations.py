@@ -24,7 +24,7 @@ def content(findings: Findings) -> dict[str, Any]:
     artifact, disclosure = findings.inputs.artifacts[CONCEPT_RELATIONS], findings.disclosure
     settings, whole = artifact.manifest["settings"], int(artifact.counts["patients"])
     naming = findings.inputs.naming(disclosure.below)
-    rows = disease_partners.shown(table.read_consensus(artifact.path), findings.named, naming, whole)
+    rows = disease_partners.shown_edges(table.read_consensus(artifact.path), findings.named, naming, whole)
     names = {row[side]: row[f"{side}_name"] for row in rows for side in ("first", "second")}
     interest = _interest(findings, names)
     listed = [

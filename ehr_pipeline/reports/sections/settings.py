@@ -42,7 +42,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "chosen": chosen(inputs, findings.settings),
         "settings": json.dumps(_public(inputs.settings), indent=1, default=str),
         "made_with": [statement for statement in made_with if statement],
-        "made_from": say.made_from(__version__),
+        "made_from": say.version(__version__),
         "versions": [(name, artifact.data_version) for name, artifact in inputs.artifacts.items()],
     }
 

@@ -27,14 +27,14 @@ def content(findings: Findings) -> dict[str, Any]:
         ("How many patients and events were lost, and where?", _lost(findings)),
         (
             "With which settings and versions, and can it be made again?",
-            [say.made_again(__version__, findings.inputs.seed)],
+            [say.reproduction(__version__, findings.inputs.seed)],
         ),
         (
             "May this page be released?",
             [say.suppressed(findings.settings.suppress_below), say.under_terms(findings.inputs.terms)],
         ),
     ]
-    how = made(findings.inputs, findings.vocabulary)
+    how = vector_method(findings.inputs, findings.vocabulary)
     return {
         "answers": [(question, [part for part in answer if part]) for question, answer in answers],
         "lead": [*vectors.what_decides(how), vectors.learned(how), vectors.called(how)],
@@ -60,7 +60,7 @@ def _who(findings: Findings) -> list[Statement]:
         findings.cards,
         findings.evidence["verdict"],
         _sure(findings),
-        made=say.alike(profile=bool(made_of["profile"]), ages=bool(made_of["ages"])),
+        made=say.why_clustered(profile=bool(made_of["profile"]), ages=bool(made_of["ages"])),
         fewest=findings.settings.suppress_below,
     )
 
@@ -114,7 +114,7 @@ def _came_in(findings: Findings) -> list[Statement]:
         event.share(rows["kept"], rows["rows_in"]),
     )
     covered = years(findings.inputs.artifacts[assets.PATIENT_DATASET], findings.disclosure)
-    return [read, say.years(covered), say.passed()]
+    return [read, say.years(covered), say.checks_passed()]
 
 
 def _lost(findings: Findings) -> list[Any]:
@@ -123,7 +123,7 @@ def _lost(findings: Findings) -> list[Any]:
     return [*patients, flow.reached(counted), flow.summary_of_codes(counted), say.see_flow()]
 
 
-def made(inputs: Inputs, vocabulary: Vocabulary) -> vectors.VectorMethod:
+def vector_method(inputs: Inputs, vocabulary: Vocabulary) -> vectors.VectorMethod:
     """Return how the patients' vectors were made."""
     counts = inputs.artifacts[assets.PATIENT_EMBEDDINGS].counts
     return vectors.VectorMethod(

@@ -56,7 +56,7 @@ def by_construction(effect: Effect, *, diseases: bool, ages: bool, predicted: Co
     return None
 
 
-def left(effect: Effect) -> Statement | None:
+def remaining(effect: Effect) -> Statement | None:
     """Say how much of a medium or large effect remains among patients with the same disease; None for smaller effects."""
     if effect.within is None or effect.value is None or effect.words not in ("medium", "large"):
         return None
@@ -87,7 +87,7 @@ def warnings(effects: Sequence[Effect]) -> list[Statement]:
             value=effect.value,
             words=effect.words,
             what="habits of recording" if effect.attribute in RECORDING else "this",
-            left=left(effect) or "",
+            left=remaining(effect) or "",
         )
         for effect in strong(effects)
     ]

@@ -10,7 +10,7 @@ from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, 
 
 TWICE = 2.0
 """Semantic types clearly support the neighbours from this multiple of the share expected by chance."""
-MOST_ALIKE = 1 / TWICE
+MAX_CHANCE = 1 / TWICE
 """If the share by chance is at least this, semantic types show nothing, because no share could be twice as large."""
 FEWEST_CONCEPTS = 10
 """With fewer concepts than this, semantic types show nothing."""
@@ -38,7 +38,7 @@ class TypeAgreement:
     @property
     def can_tell(self) -> bool:
         """Whether the measure can distinguish meaningful neighbours from others."""
-        return self.concepts >= FEWEST_CONCEPTS and self.chance < MOST_ALIKE
+        return self.concepts >= FEWEST_CONCEPTS and self.chance < MAX_CHANCE
 
 
 def purpose() -> Statement:

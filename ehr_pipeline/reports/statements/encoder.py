@@ -28,11 +28,11 @@ def trained(metrics: Mapping[str, Any]) -> list[Statement]:
             "The task is to guess hidden (“masked”) concepts from the rest of the record. The published network has 12.6 million"
             " parameters."
         ),
-        *([say("Beside it, {others}.", others=listed(others))] if (others := _beside(metrics)) else []),
+        *([say("Beside it, {others}.", others=listed(others))] if (others := _auxiliary_targets(metrics)) else []),
     ]
 
 
-def _beside(metrics: Mapping[str, Any]) -> list[str]:
+def _auxiliary_targets(metrics: Mapping[str, Any]) -> list[str]:
     """Return the training targets in addition to the objective, in words."""
     words = {
         "contrastive": "two stretches of a record were to be nearer to each other than to those of other patients",

@@ -60,13 +60,13 @@ def picture(facts: Mapping[str, Any]) -> list[Statement]:
     return sentences
 
 
-def picture_alone(facts: Mapping[str, Any]) -> str:
+def picture_alt(facts: Mapping[str, Any]) -> str:
     """Return the alternative text of the picture of courses."""
     moves = ", and moves between them," if facts["moves"] else ""
     return f"Mean courses of the clusters{moves} on the map of patients"
 
 
-def what_windows_can_tell(fewest: int) -> list[Statement]:
+def limits(fewest: int) -> list[Statement]:
     """Say which moves count as a change, which causes of moves cannot be distinguished, and what stands for hidden numbers."""
     hidden = say(
         "“…” stands for numbers that are not shown: those of fewer than {fewest} patients, unless it is nobody (0), and those"

@@ -60,7 +60,7 @@ def foresight(shares: Mapping[str, tuple[float, float]]) -> Statement:
     )
 
 
-def nothing() -> Statement:
+def no_verdict() -> Statement:
     """Say why there is no verdict on forecasts."""
     return say(
         "The forecasts were not judged: nobody is on the test side (<code>patients.split.test_share</code>) with a history that is"

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from ehr_pipeline.clusters.marker_concepts import FEWEST, MAX_Q
-from ehr_pipeline.clusters.patients_alike import MOST
+from ehr_pipeline.clusters.matching import MOST
 from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, say
 
 
-def nothing_marks(beyond: str, fewest: int, tests: int) -> Statement:
+def no_marks(beyond: str, fewest: int, tests: int) -> Statement:
     """Say that no concept passes the half test. `beyond`: in what the compared patients are alike; `tests`: the number of tests."""
     return say(
         "Nothing marks this cluster beyond {beyond}: no concept that at least {fewest} patients have passes the half test"

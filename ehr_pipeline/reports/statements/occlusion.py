@@ -11,7 +11,7 @@ SHOWN = 6
 """Most concepts named on a card."""
 LEAST = 0.01
 """A concept is named only if leaving it out takes at least this part of the cluster's lead over others."""
-ALONE = 0.9
+SOLE = 0.9
 """A cluster rests on one concept, or on the mean age, alone if leaving it out loses at least this part of the lead."""
 
 
@@ -58,25 +58,24 @@ def first(
     return say("{name} ({part})", name=_name(used[0], vocabulary), part=_part(used[0].lost)) if used else None
 
 
-def alone(found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str) -> dict[int, str]:
+def single_concepts(
+    found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str
+) -> dict[int, str]:
     """For each cluster (by number) that rests on one concept alone, return this concept's name. Empty without evidence of
     subgroups."""
     leading = {number: _named(found, number, disclosure, verdict)[:1] for number in (found.used if found else ())}
     return {
-        number: _name(one, vocabulary)
-        for number, named in sorted(leading.items())
-        for one in named
-        if one.lost >= ALONE
+        number: _name(one, vocabulary) for number, named in sorted(leading.items()) for one in named if one.lost >= SOLE
     }
 
 
-def _single(resting: Mapping[int, str]) -> str:
+def _in_words(resting: Mapping[int, str]) -> str:
     """Return words for what clusters rest on: a concept or, for some, the mean age."""
     return "one concept or the mean age" if "mean age" in resting.values() else "one concept"
 
 
 def one_concept(resting: Mapping[int, str]) -> Statement | None:
-    """Warn about the clusters that rest on one concept alone (`alone`); None if there are none."""
+    """Warn about the clusters that rest on one concept alone (`single_concepts`); None if there are none."""
     if not resting:
         return None
     names = listed(markup("{link} ({name})", link=cluster_link(number), name=name) for number, name in resting.items())
@@ -84,10 +83,10 @@ def one_concept(resting: Mapping[int, str]) -> Statement | None:
         "If only {single} were left out, {names} would lose {part} or more of what sets {whose} patients apart from the nearest"
         " other cluster.",
         Rate.CLUSTER,
-        single=_single(resting),
+        single=_in_words(resting),
         names=markup("cluster {names}" if len(resting) == 1 else "clusters {names}", names=names),
         whose="its" if len(resting) == 1 else "their",
-        part=percent(ALONE),
+        part=percent(SOLE),
     )
 
 
@@ -99,11 +98,11 @@ def how_many_rest_on_one(resting: Mapping[int, str], clusters: int) -> Statement
         "If only {single} were left out, {some} of the {clusters} clusters would lose {part} or more of what sets {whose}"
         ' patients apart from the nearest other cluster. Which one: see the column <a href="#glance">Rests most on</a>.',
         Rate.CLUSTER,
-        single=_single(resting),
+        single=_in_words(resting),
         some=len(resting),
         clusters=clusters,
         whose="its" if len(resting) == 1 else "their",
-        part=percent(ALONE),
+        part=percent(SOLE),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ehr_pipeline.reports.cards import ConceptRow
 from ehr_pipeline.reports.statements.statement import Statement, counted, listed, say
 
-SEEN = 12
+FIRST = 12
 """Clusters of the list that the first screen shows (a browser test counts them)."""
 NAMED_IN_ALT = 4
 """Number of names that an alternative text lists before it refers to the table."""
@@ -43,7 +43,7 @@ def map_caption(fewest: int) -> Statement:
 
 def choose(clusters: int) -> str:
     """Say how to choose a cluster, and whether the list continues below the first screen."""
-    more = f" It holds {clusters}: scroll it for all." if clusters > SEEN else ""
+    more = f" It holds {clusters}: scroll it for all." if clusters > FIRST else ""
     return f"Choose a cluster in the list or on the map.{more}"
 
 

@@ -22,7 +22,7 @@ def machines(decided: Sequence[tuple[str, str]]) -> Statement | None:
     return say("Decided by the machines that computed: {each}.", each=Markup("; ").join(each))
 
 
-def made_from(version: str) -> Statement:
+def version(version: str) -> Statement:
     """Say which version of the package made the page; the versions of the data follow."""
     return say(
         "The page has no date of its own, so that the same results give the same page: the manifest beside it says when it was"

@@ -18,7 +18,7 @@ Groups = Sequence[Sequence[int]]
 def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> list[Statement]:
     """Say who is in the clusters, and which groups of them can be relied on (`sure`: the cluster numbers of each such group).
 
-    `made`: why patients are in one cluster (from `alike`). Clusters of fewer than `fewest` patients are not described.
+    `made`: why patients are in one cluster (from `why_clustered`). Clusters of fewer than `fewest` patients are not described.
     """
     if verdict == "none":
         return [
@@ -55,7 +55,7 @@ def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> 
     return sentences
 
 
-def alike(*, profile: bool, ages: bool) -> str:
+def why_clustered(*, profile: bool, ages: bool) -> str:
     """Return, in words, why patients are in the same cluster. `profile` and `ages`: whether vectors hold a profile, and mean
     ages."""
     if not profile:
@@ -285,7 +285,7 @@ def years(span: str) -> Statement:
     return say("Records of the years {span} (first and last calendar year with visits of enough patients).", span=span)
 
 
-def passed() -> Statement:
+def checks_passed() -> Statement:
     """Say what the checks of the stages mean for this page."""
     return say(
         "Every check that stops a run was passed. Checks that only warn are in the log of the run and in Dagster, not on this"
@@ -298,7 +298,7 @@ def see_flow() -> Statement:
     return say('See <a href="#flow">from raw rows to clusters</a>.')
 
 
-def made_again(version: str, seed: int) -> Statement:
+def reproduction(version: str, seed: int) -> Statement:
     """Say which version and seed made the page, where the rest is listed, and what gives the same results again."""
     return say(
         "Made by ehr_pipeline {version} with seed {seed}. The main settings, all others, the versions of the libraries, and the"

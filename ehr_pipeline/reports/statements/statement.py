@@ -76,7 +76,7 @@ def markup(text: str, **values: Any) -> Markup:
     return Markup(text).format(**shown)  # noqa: S704  # of our own; format escapes the values
 
 
-def together(rate: Rate, parts: Iterable[Statement | Markup | None]) -> Statement:
+def joined(rate: Rate, parts: Iterable[Statement | Markup | None]) -> Statement:
     """Join several statements into one, leaving out empty ones."""
     return Statement(Markup(" ").join(markup("{part}", part=part) for part in parts if part), rate)
 

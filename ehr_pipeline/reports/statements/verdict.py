@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
 from ehr_pipeline.reports.cluster_reliability import Standing
-from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, markup, percent, say, together
+from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, joined, listed, markup, percent, say
 
 HARDLY, MOSTLY = 0.1, 0.8
 """Adjusted Rand indices from which clusters match planted groups in part, and for the most part."""
@@ -151,7 +151,7 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
         compared = markup(
             "Here they were not found to, compared with {others} of the same sex and of similar age and amount of record ({p}). The"
             " test misses many subgroups, above all where a disease has few patients.",
-            others=_others(traits),
+            others=_comparison_patients(traits),
             p=_permutation_p(traits["p"], evidence),
         )
     differing = say(
@@ -164,7 +164,7 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
         recognised=recognised(evidence),
         compared=compared,
     )
-    return together(Rate.SUBGROUPS, [differing, matched(evidence), also_follow(mirrored)])
+    return joined(Rate.SUBGROUPS, [differing, matched(evidence), also_follow(mirrored)])
 
 
 def by_recording(evidence: Mapping[str, Any]) -> Statement:
@@ -183,7 +183,7 @@ def by_recording(evidence: Mapping[str, Any]) -> Statement:
     )
 
 
-def _others(traits: Mapping[str, Any]) -> str:
+def _comparison_patients(traits: Mapping[str, Any]) -> str:
     """Return, in words, the patients with whom the patients of each disease were compared."""
     several = len(traits["diseases"]) > 1
     if traits["others"] and several:
@@ -213,8 +213,8 @@ def some(evidence: Mapping[str, Any], standing: Standing, mirrored: Sequence[str
     """Say that conditions go together, and in how many of the clusters patients differ persistently."""
     test = say("{recognised} ({p}).", recognised=recognised(evidence), p=_permutation_p(evidence["p"], evidence))
     verdict = evidence["verdict"]
-    parts = [headline(verdict, standing), test, traits_together(evidence), matched(evidence)]
-    return together(Rate.SUBGROUPS, [*parts, only_some(verdict), also_follow(mirrored)])
+    parts = [headline(verdict, standing), test, trait_correlations(evidence), matched(evidence)]
+    return joined(Rate.SUBGROUPS, [*parts, only_some(verdict), also_follow(mirrored)])
 
 
 def _permutation_p(p: float, evidence: Mapping[str, Any]) -> str:
@@ -224,13 +224,13 @@ def _permutation_p(p: float, evidence: Mapping[str, Any]) -> str:
     return f"permutation p {sign} {p:.3f}, {permutations:,} permutations"
 
 
-def traits_together(evidence: Mapping[str, Any]) -> Statement:
+def trait_correlations(evidence: Mapping[str, Any]) -> Statement:
     """Say that conditions are correlated more strongly in these patients than in others."""
     return say(
         "And their conditions go together more than in {others} of the same sex and of similar age and amount of record ({p}). This"
         " test cannot tell subgroups from one gradient, such as severity.",
         Rate.SUBGROUPS,
-        others=_others(evidence["traits"]),
+        others=_comparison_patients(evidence["traits"]),
         p=_permutation_p(evidence["traits"]["p"], evidence),
     )
 

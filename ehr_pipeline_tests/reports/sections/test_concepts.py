@@ -60,4 +60,4 @@ def test_concepts_of_few_patients_are_not_named(tmp_path: Path, tiny: Pipeline) 
 @pytest.mark.parametrize(("patients", "named"), [(0, False), (1, False), (9, False), (10, False), (20, True)])
 def test_a_concept_is_named_by_how_many_patients_have_it_now(patients: int, named: bool) -> None:
     vocabulary = Vocabulary((Concept(FIRST_CONCEPT, "C", "concept", (), 30, patients),), "")
-    assert vocabulary.shown_by(Naming(10, "key")) == ({"C"} if named else set())
+    assert vocabulary.nameable(Naming(10, "key")) == ({"C"} if named else set())

@@ -19,7 +19,7 @@ def overlaps(folder: Path, table: list[list[int]], below: int = 10) -> dict[str,
     found = {"patients": sum(map(sum, table)), "adjusted_rand_index": 0.876, "table": table}
     found |= {"now": list(range(1, rows + 1)), "before": list(range(1, columns + 1))}
     (folder / overlap.FILE).write_text(json.dumps(found))
-    told = new_extracts.shown(Artifact(folder, {}), Disclosure(below))
+    told = new_extracts.overlap_rows(Artifact(folder, {}), Disclosure(below))
     assert told
     return told
 
@@ -30,7 +30,7 @@ def test_the_overlap_is_rounded_and_small_cells_are_blank(tmp_path: Path) -> Non
     assert told["index"] == "0.88"
     assert told["blank"] == 10
     assert told["rows"] == [(1, ["about 130", "", "about 40"]), (2, ["", "about 60", "about 160"])]
-    assert new_extracts.shown(Artifact(tmp_path / "nothing", {}), Disclosure(10)) is None
+    assert new_extracts.overlap_rows(Artifact(tmp_path / "nothing", {}), Disclosure(10)) is None
     assert overlaps(tmp_path, [[127, 3], [0, 14]], below=1)["rows"] == [(1, ["127", "3"]), (2, ["", "14"])]
 
 

@@ -140,7 +140,7 @@ def test_new_edges_and_known_pairs_stand_beside_the_graphs(findings: Findings, p
 )
 def test_an_artifact_without_a_pair_has_one_sentence_on_the_page(findings: Findings, kept: int, told: str) -> None:
     artifact = findings.inputs.artifacts[CONCEPT_RELATIONS]
-    writing.write_nothing(artifact.path)
+    writing.write_empty(artifact.path)
     artifact.manifest["counts"]["kept"] = kept
     found = relations.content(findings)
     (sentence,) = found["lead"]

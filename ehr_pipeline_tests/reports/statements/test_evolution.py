@@ -36,7 +36,7 @@ def test_the_picture_is_explained_as_it_is() -> None:
     ]
     assert len(evolution.picture(told(moves=[]))) == 1
     assert evolution.picture(told(picture="")) == []
-    assert ("moves" in evolution.picture_alone(told()), "moves" in evolution.picture_alone(told(moves=[]))) == (
+    assert ("moves" in evolution.picture_alt(told()), "moves" in evolution.picture_alt(told(moves=[]))) == (
         True,
         False,
     )
@@ -78,7 +78,7 @@ def test_the_number_of_tests_is_told() -> None:
 
 
 def test_what_a_move_means_is_said() -> None:
-    words = " ".join(map(str, evolution.what_windows_can_tell(10)))
+    words = " ".join(map(str, evolution.limits(10)))
     for word in (
         "disease",
         "sex",
@@ -88,7 +88,7 @@ def test_what_a_move_means_is_said() -> None:
         "those of fewer than 10 patients, unless it is nobody",
     ):
         assert word in words
-    assert len(evolution.what_windows_can_tell(1)) == len(evolution.what_windows_can_tell(10)) - 1
+    assert len(evolution.limits(1)) == len(evolution.limits(10)) - 1
     assert "include growing older" in str(evolution.transitions())
 
 

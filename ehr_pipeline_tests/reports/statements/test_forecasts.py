@@ -47,7 +47,7 @@ def test_of_too_few_patients_no_figure_is_shown() -> None:
 def test_foresights_metric_stands_beside_what_popularity_gets_on_it() -> None:
     said = str(forecasts.foresight({"recurring": (0.76, 0.75), "new": (0.625, 0.621)}))
     assert "62.5 % of concepts that a patient never had (62.1 % by popularity alone)" in said
-    assert "patients.split.test_share" in str(forecasts.nothing())
+    assert "patients.split.test_share" in str(forecasts.no_verdict())
 
 
 def test_the_rule_of_the_verdicts_and_their_number_are_told() -> None:

@@ -4,7 +4,7 @@ from ehr_pipeline.reports.statements import marker_concepts
 
 
 def test_a_cluster_without_marks() -> None:
-    told = marker_concepts.nothing_marks("disease, age, sex and amount of record", 10, 3120)
+    told = marker_concepts.no_marks("disease, age, sex and amount of record", 10, 3120)
     assert str(told).startswith("Nothing marks this cluster beyond disease, age, sex and amount of record: no concept")
     assert "value below 0.05 over 3,120 tests of clusters and concepts" in str(told)
     assert told.rate == "marks"

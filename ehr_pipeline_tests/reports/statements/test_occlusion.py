@@ -41,7 +41,7 @@ def test_nothing_is_said_without_evidence() -> None:
 def test_clusters_that_rest_on_one_concept_are_warned_of() -> None:
     found = {1: [Used(5, 40, 0.97, 0.9)], 2: USED, 3: [Used(AGE, 60, 1.4, 1.2)], 4: [Used(6, 9, 0.95, 0.9)], 5: []}
     lost = replace(FOUND, used=found, lead={2: 0.3})
-    resting = say.alone(lost, VOCABULARY, Disclosure(10), verdict="differ")
+    resting = say.single_concepts(lost, VOCABULARY, Disclosure(10), verdict="differ")
     assert resting == {1: "Gout", 3: "mean age"}, "concepts of few members are not named"
     told = say.one_concept(resting)
     assert str(told) == (
@@ -60,8 +60,8 @@ def test_clusters_that_rest_on_one_concept_are_warned_of() -> None:
     )
     assert "Another concept can do the same for the same cluster." in str(say.one_concept_means())
     assert say.one_concept({}) is None
-    assert say.alone(lost, VOCABULARY, Disclosure(10), verdict="none") == {}
-    assert say.alone(None, VOCABULARY, Disclosure(10), verdict="differ") == {}
+    assert say.single_concepts(lost, VOCABULARY, Disclosure(10), verdict="none") == {}
+    assert say.single_concepts(None, VOCABULARY, Disclosure(10), verdict="differ") == {}
     first = [say.first(lost, number, VOCABULARY, Disclosure(10), verdict="differ") for number in range(1, 6)]
     assert list(map(str, first)) == ["Gout (97 %)", "Gout (42 %)", "mean age (all)", "None", "None"]
 

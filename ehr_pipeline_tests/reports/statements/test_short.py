@@ -26,7 +26,7 @@ def card(number: int, **other: Any) -> dict[str, Any]:
 def who(
     cards: list[dict[str, Any]], verdict: str, sure: list[list[int]], profile: bool = True, ages: bool = True
 ) -> str:
-    made = short.alike(profile=profile, ages=ages)
+    made = short.why_clustered(profile=profile, ages=ages)
     return " ".join(map(str, short.who(cards, verdict, sure, made=made, fewest=10)))
 
 

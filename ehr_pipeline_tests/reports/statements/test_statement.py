@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ehr_pipeline.reports import layout
 from ehr_pipeline.reports.statements import statement
-from ehr_pipeline.reports.statements.statement import Rate, counted, listed, markup, percent, say, together
+from ehr_pipeline.reports.statements.statement import Rate, counted, joined, listed, markup, percent, say
 
 
 def test_values_are_escaped_and_our_own_markup_is_not() -> None:
@@ -33,9 +33,9 @@ def test_a_template_shows_a_statement_as_it_is() -> None:
 
 
 def test_statements_together_leave_out_what_says_nothing() -> None:
-    told = together(Rate.CHANGE, [say("One."), None, say(""), markup("{two}", two="Two <.")])
+    told = joined(Rate.CHANGE, [say("One."), None, say(""), markup("{two}", two="Two <.")])
     assert (str(told), told.rate) == ("One. Two <.", "change over time")
-    assert not together(Rate.CHANGE, [])
+    assert not joined(Rate.CHANGE, [])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import numpy as np
 import pyarrow as pa
 
-from ehr_pipeline.clusters.patients_alike import MOST, PRACTICE, Matching, has_practices
+from ehr_pipeline.clusters.matching import MOST, PRACTICE, Matching, has_practices
 
 PATIENTS = 300
 
