@@ -89,7 +89,7 @@ def _matching_concepts(typed: str, names: dict[str, str], study: "Study", pipeli
     from ehr_pipeline.vocabulary.names import nearest, with_all_words
 
     if not typed.strip():
-        raise InputError("No concept was named. Write words of its name, such as asthma.")
+        raise InputError("No concept was given. Give part of its name, for example: ehr-pipeline relations asthma")
     exact = [concept for concept, name in names.items() if typed.strip().lower() in (concept.lower(), name.lower())]
     if exact:
         return exact

@@ -31,7 +31,8 @@ def start_servers() -> None:
             guarded.append(True)
         elif not guarded:  # the web server is the first to be started
             raise RuntimeError(
-                "This version of Dagster starts its web server in another way, without a look at the host."
+                "The installed version of Dagster starts its web server in a way that bypasses the check of the Host header,"
+                " so the UI was not started. Install the version that pyproject.toml names."
             )
         return start([OURS if part == THEIRS else part for part in command], **options)
 

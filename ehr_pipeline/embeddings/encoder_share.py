@@ -121,14 +121,14 @@ def choose(
 
     numbers = np.concatenate([_age_and_amount(one.whole) for one in some])[usable]
     kind = np.concatenate([kinds(number, one.whole.patients) for number, one in enumerate(some)])[usable]
-    alike = matched_blocks([kind], list(numbers.T))
-    if (matched := int((np.bincount(alike)[alike] > 1).sum())) < FEWEST:  # the others have nobody to be compared with
+    blocks = matched_blocks([kind], list(numbers.T))
+    if (matched := int((np.bincount(blocks)[blocks] > 1).sum())) < FEWEST:  # the others have nobody to be compared with
         return Chosen(0.0, matched, ())
     profiles = joined(lambda part: learned.profile(part.shard, part.patients))
     whole, one, other = joined(lambda part: learned.network(part).vectors_PD)
     network = unit_length(whole), unit_length(one), unit_length(other)
     views = (viewed(0), viewed(1)) if "directions" in learned.arrays else None
-    chosen = compared(profiles, views, network, alike, most=learned.settings.reliable, seed=seed)
+    chosen = compared(profiles, views, network, blocks, most=learned.settings.reliable, seed=seed)
     adds = chosen.adds
     if adds:
         _log.info(
@@ -140,17 +140,17 @@ def choose(
 
 
 def compared(
-    profiles: Three, views: tuple[Vectors, Vectors] | None, network: Three, alike: Labels, *, most: int, seed: int
+    profiles: Three, views: tuple[Vectors, Vectors] | None, network: Three, blocks: Labels, *, most: int, seed: int
 ) -> Chosen:
     """Compare the shares, and choose one.
 
     `profiles` are the profile's features. `views` are the same features for another division of the visits into halves; up to
-    `most` canonical directions are learned from them. If `views` is None, the features are used unchanged. `alike` (n,) is the
+    `most` canonical directions are learned from them. If `views` is None, the features are used unchanged. `blocks` (n,) is the
     index of each patient's block of similar patients.
     """
     rng = np.random.default_rng([seed, 0x5A4E])
-    learns = (rng.permutation(int(alike.max()) + 1) % 2 == 0)[alike]
-    scores = {share: np.zeros(len(alike)) for share in (0.0, *SHARES)}
+    learns = (rng.permutation(int(blocks.max()) + 1) % 2 == 0)[blocks]
+    scores = {share: np.zeros(len(blocks)) for share in (0.0, *SHARES)}
     for fitted in (learns, ~learns):
         judged = np.flatnonzero(~fitted)
         parts = _confirmed(profiles, views, fitted, most, seed)
@@ -159,10 +159,10 @@ def compared(
                 np.hstack([np.sqrt(share) * block, np.sqrt(1 - share) * part])
                 for block, part in zip(network, parts, strict=True)
             ]
-            score[judged] = agreement(joined[0][fitted], (joined[1][judged], joined[2][judged]), alike[judged], seed)
-    kept = np.bincount(alike)[alike] > 1
+            score[judged] = agreement(joined[0][fitted], (joined[1][judged], joined[2][judged]), blocks[judged], seed)
+    kept = np.bincount(blocks)[blocks] > 1
     gains = {
-        share: mean_over_blocks((score - scores[0.0])[kept], alike[kept], CERTAIN) for share, score in scores.items()
+        share: mean_over_blocks((score - scores[0.0])[kept], blocks[kept], CERTAIN) for share, score in scores.items()
     }
     better = [share for share in SHARES if gains[share].low > 0]
     tried = tuple(
@@ -172,7 +172,7 @@ def compared(
     return Chosen(best, int(kept.sum()), tried)
 
 
-def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, seed: int) -> NDArray[np.float64]:
+def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], blocks: Labels, seed: int) -> NDArray[np.float64]:
     """Return, for each patient (m,), how often both halves (m, D) are in the same group, beyond chance. Groups are learned from the
     vectors `fitted` (n, D) of other patients.
 
@@ -180,26 +180,25 @@ def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, s
     """
     from sklearn.cluster import KMeans
 
-    sizes = np.bincount(alike)[alike]
-    score = np.zeros(len(alike))
+    sizes = np.bincount(blocks)[blocks]
+    score = np.zeros(len(blocks))
     for groups in GROUPS:
         for start in range(STARTS):
             model = KMeans(groups, n_init=1, random_state=seed + start).fit(fitted)
             one, other = (model.predict(half) for half in halves)
             same = (one == other).astype(float)
-            by_chance = (
-                _agreement_in_blocks(one, other, alike, groups) + _agreement_in_blocks(other, one, alike, groups)
-            ) / 2
-            score += np.where(sizes > 1, same - by_chance, 0)
+            chance = [_agreement_in_blocks(*pair, blocks, groups) for pair in ((one, other), (other, one))]
+            score += np.where(sizes > 1, same - sum(chance) / 2, 0)
     return score / (len(GROUPS) * STARTS)
 
 
-def _agreement_in_blocks(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArray[np.float64]:
-    """Return, for each patient (m,), the share of others in the block whose label in `theirs` (m,) is the patient's in `own`
-    (m,)."""
-    _, block, sizes = np.unique(alike, return_inverse=True, return_counts=True)
-    counts = np.bincount(block * groups + theirs, minlength=len(sizes) * groups).reshape(-1, groups)
-    return np.asarray((counts[block, own] - (own == theirs)) / np.maximum(sizes[block] - 1, 1), np.float64)
+def _agreement_in_blocks(this_half: Labels, other_half: Labels, blocks: Labels, groups: int) -> NDArray[np.float64]:
+    """Return, for each patient (m,), the share of the other patients in the block whose label in `other_half` equals the patient's
+    label in `this_half`."""
+    _, block, sizes = np.unique(blocks, return_inverse=True, return_counts=True)
+    counts = np.bincount(block * groups + other_half, minlength=len(sizes) * groups).reshape(-1, groups)
+    others = counts[block, this_half] - (this_half == other_half)
+    return np.asarray(others / np.maximum(sizes[block] - 1, 1), np.float64)
 
 
 def _confirmed(

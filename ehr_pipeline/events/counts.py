@@ -1,4 +1,5 @@
-"""Count how often each concept or code occurs, in events, visits (patient and day) and patients: in one bucket and in all."""
+"""Count how often each concept or code occurs, in events, visits (patient and day) and patients: within one bucket, and over all
+buckets."""
 
 from pathlib import Path
 

@@ -80,7 +80,7 @@ class Curves:
     points: Mapping[str, Mapping[int | None, Point]]
     """Points by model and number of labels (ALL: None). A model that needs no labels has one point, at NONE."""
     left_out: int
-    """Number of scored tasks that are not averaged over, because they have too few labels for one of the numbers."""
+    """Number of scored tasks that are left out of the averages, because they have fewer labels than one of the points needs."""
 
     def best(self, kind: Kind, labels: int | None) -> tuple[str, Point] | None:
         """Return the best model of a kind, with its point, among those with this number of labels or in need of none; or None."""

@@ -105,7 +105,9 @@ def _must_be_there(folder: Path, previous: Artifact) -> None:
             " `ehr-pipeline key export FILE` where it was made, and `ehr-pipeline key import FILE` here."
         )
     _log.info(
-        "extract %s is read again: from what was read before, the list of withdrawals cannot be followed", folder.name
+        "extract %s is read again: the list of withdrawals (records.withdrawals) cannot be applied to the earlier result,"
+        " because a patient was taken off the list or the store has another key",
+        folder.name,
     )
 
 

@@ -104,7 +104,7 @@ class Sample:
         return wrong_field_counts.IN_QUOTES in self.describe("wrong_number_of_fields")
 
     def describe(self, reason: str) -> str:
-        """Describe the rows that are rejected for a reason; empty if there are none."""
+        """Return what the rows rejected for this reason contain, in words; empty if there are none."""
         return next((one.found for one in self.rejects if one.reason == reason), "")
 
     def message(self, below: int) -> str:

@@ -23,7 +23,7 @@ class DiseaseConcepts:
     """The concepts on the lists of the cohort's diseases, and which of them are pooled into the patients' vectors."""
 
     names: tuple[str, ...]
-    """Names of the diseases' concepts that are pooled."""
+    """Names of those concepts of the cohort's diseases that enter the patients' vectors."""
     pooled: int
     """How many concepts are pooled."""
     listed: frozenset[str]

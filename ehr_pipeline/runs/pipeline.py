@@ -44,7 +44,7 @@ from ehr_pipeline.work.jobs import Launch
 
 
 class Pipeline(DataAssets):
-    """One study's chain, one method for each asset, in order of the chain. For the arguments see `Maker`.
+    """Builds the assets of one study: one method for each asset, in dependency order. For the arguments see `Maker`.
 
     Methods that start a heavy job take `launch`, a function that runs it; the default is the engine of the settings.
     """

@@ -55,7 +55,7 @@ def _translated(
     of_item: NDArray[np.integer],
     keys: Keys,
 ) -> int:
-    """Fill in the keys (n,) of rows (n,), leaving out rows whose item has no replacement. Returns the number of keys."""
+    """Write the key of each row (n,) to `keys`, skipping rows whose item has no replacement. Returns the number of keys written."""
     count = 0
     for row in range(len(patient)):
         other = np.int64(of_item[item[row]])

@@ -70,4 +70,4 @@ def test_a_misspelt_name_is_answered_with_those_that_resemble_it(
     assert asked(settings, named[0].name + "xq") == 2
     assert named[0].name in capsys.readouterr().err
     assert asked(settings, " ") == 2
-    assert "No concept was named" in capsys.readouterr().err
+    assert "No concept was given" in capsys.readouterr().err

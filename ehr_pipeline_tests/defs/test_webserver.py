@@ -159,7 +159,7 @@ def test_no_other_web_server_is_started(monkeypatch: pytest.MonkeyPatch, first: 
         dev.start_servers()
         assert commands == [["python", "-m", "ehr_pipeline.defs.webserver", "--port", "1"]]
     else:
-        with pytest.raises(RuntimeError, match="without a look at the host"):
+        with pytest.raises(RuntimeError, match="bypasses the check of the Host header"):
             dev.start_servers()
         assert not commands
 

@@ -209,7 +209,7 @@ def divided(verdict: str, groups: Groups) -> Statement | None:
 
 
 def mixed(verdict: str, cards: Cards) -> Statement | None:
-    """Name the clusters of one disease that also carry marks of another cluster; None if there are none."""
+    """Name the clusters of one disease whose patients also have another cluster's marks; None if there are none."""
     numbers = [card["number"] for card in cards if card["carried"]]
     if verdict == "none" or not numbers:
         return None
@@ -222,10 +222,8 @@ def mixed(verdict: str, cards: Cards) -> Statement | None:
 
 
 def by_construction(concepts: DiseaseConcepts | None, *, ages: bool) -> Statement | None:
-    """Say that clusters follow what their vectors are made of: codes of the cohort's own diseases, and (`ages`) age.
-
-    None if they are made of neither.
-    """
+    """Say that clusters follow disease or age by construction, because the patients' vectors contain codes of the cohort's diseases
+    or (`ages`) the age at recording. None if they contain neither."""
     if concepts and concepts.names:
         codes = markup(
             "{some} of the {pooled:,} concepts from which the patients’ vectors are made {are} of the cohort’s own diseases",
