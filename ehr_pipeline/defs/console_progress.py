@@ -36,7 +36,7 @@ class Console(logging.Handler):
         super().__init__()
         self._stages, self._usual, self.verbose = stages, usual, verbose
         self._number, self._step, self._since = 0, "", time.monotonic()
-        self._between = "preparing what comes next"
+        self._between, self._waits = "preparing what comes next", ""
         self._last, self._ended = time.monotonic(), threading.Event()
         self._rich = _rich_console()
         self._status: Any = None
@@ -54,10 +54,13 @@ class Console(logging.Handler):
     def _of_event(self, event: Any) -> None:
         step = str(event.step_key or "")
         if event.event_type == dg.DagsterEventType.STEP_START:
-            self._step, self._since = step, time.monotonic()
+            self._step, self._since, self._waits = step, time.monotonic(), ""
             if step in ASSETS:
                 self._number += 1
                 self._write(f"{self._title()} starts{self._expected(', about {} as last time')}")
+        elif event.event_type == dg.DagsterEventType.ENGINE_EVENT and (pool := _full_pool(event)) and not self._waits:
+            self._waits = f"{step} waits for another run to leave the pool {pool!r} (docs/operating.md)"
+            self._write(self._waits)
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and step in ASSETS:
             metadata = event.event_specific_data.materialization.metadata
             unchanged = bool(metadata["skipped"].value) if "skipped" in metadata else False
@@ -86,6 +89,8 @@ class Console(logging.Handler):
     def _now(self) -> str:
         """Return the current stage, how long it has run, and how long it took last time."""
         spent = time.monotonic() - self._since
+        if self._waits:
+            return f"{self._waits}: {duration(spent)} so far"
         if not self._step:  # Dagster sets up a run, which takes long on a busy machine
             return f"{self._between}: working for {duration(spent)}"
         left = self._usual.get(self._step, 0) - spent
@@ -153,6 +158,12 @@ class _Passing(logging.Handler):
         if not getattr(record, SHOWN, False):
             record.orchestrator = True
             self._console.handle(record)
+
+
+def _full_pool(event: Any) -> str:
+    """Return the name of the pool whose limit keeps a step from starting; empty for other events."""
+    pool = getattr(event.event_specific_data, "metadata", {}).get("pool")
+    return str(pool.value) if pool and event.step_key else ""
 
 
 def error_kind(error: Any) -> str:

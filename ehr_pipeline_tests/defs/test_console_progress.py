@@ -1,5 +1,7 @@
 import logging
+import threading
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
@@ -7,6 +9,7 @@ import pytest
 
 from ehr_pipeline.defs import console_progress
 from ehr_pipeline.defs.console_progress import Console
+from ehr_pipeline_tests.processes import until
 
 
 @pytest.fixture
@@ -65,6 +68,34 @@ def test_stages_start_and_end_with_a_line(clock: list[float], capsys: pytest.Cap
     ]
     assert told == "[1/3] vocabulary: working for 20 s, about 45 s left"
     assert shown._now() == "stopping: working for 0 s", "nothing comes next"
+
+
+def test_a_step_that_waits_for_another_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Console(1, {})
+
+    @dg.op(pool="training")
+    def clusters() -> None:
+        pass
+
+    @dg.job(logger_defs={"console": shown.definition()})
+    def two_studies() -> None:
+        clusters()
+
+    as_shipped = {"telemetry": {"enabled": False}, "concurrency": {"pools": {"granularity": "op"}}}
+    with dg.DagsterInstance.local_temp(str(tmp_path), overrides=as_shipped) as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("training", 1)
+        storage.claim_concurrency_slot("training", "another run", "clusters")
+
+        def leave() -> None:
+            until(lambda: "waits" in shown._now())
+            storage.free_concurrency_slots_for_run("another run")
+
+        threading.Thread(target=leave).start()
+        result = two_studies.execute_in_process(instance=instance, run_config={"loggers": {"console": {}}})
+    assert result.success
+    assert capsys.readouterr().err.count("clusters waits for another run to leave the pool 'training'") == 1
+    assert "waits" not in shown._now(), "it does not wait any longer"
 
 
 @pytest.mark.parametrize("verbose", [False, True])
