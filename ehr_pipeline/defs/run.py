@@ -22,6 +22,7 @@ from ehr_pipeline.defs.console_progress import INTERRUPTIONS, Console, error_kin
 from ehr_pipeline.defs.dagster_assets import build_assets
 from ehr_pipeline.defs.extract_partitions import register_extracts
 from ehr_pipeline.defs.failures import USER_ERRORS
+from ehr_pipeline.defs.quick_commits import quick_commits
 from ehr_pipeline.defs.serve import log_cleanup
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.runs import unchanged_run
@@ -48,7 +49,7 @@ def run(study: Study, select: str | None, verbose: bool = False) -> RunOutcome:
     pipeline, wanted = Pipeline(study), _selected(select, study)
     stages = len(wanted - {RAW_RECORDS}) + (len(pipeline.extracts()) if RAW_RECORDS in wanted else 0)
     console = Console(stages, usual_seconds(pipeline.store), verbose)
-    with console.showing(), _helpers_in_new_sessions():
+    with console.showing(), _helpers_in_new_sessions(), quick_commits():
         outcome = _run(study, pipeline, wanted, console)
     if select is None and not outcome.problems and not outcome.interrupted:
         unchanged_run.note(study, outcome)
