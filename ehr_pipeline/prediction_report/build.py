@@ -14,12 +14,14 @@ from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, FORECASTS, TASK_LABELS, TASK_RESULTS, VOCABULARY
 from ehr_pipeline.tasks import names
 from ehr_pipeline.tasks.table import definitions
-from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.vocabulary.table import Concept, Vocabulary
 
 
 def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: Mapping[str, str], out: Path) -> Counts:
     """Write the page and its first sentences, and return the number of tasks. Without tasks, no page is written."""
-    labels, shown = artifacts[TASK_LABELS], names.names(Vocabulary.read(artifacts[VOCABULARY].path), naming)
+    labels, vocabulary = artifacts[TASK_LABELS], Vocabulary.read(artifacts[VOCABULARY].path)
+    shown, may = names.names(vocabulary, naming), vocabulary.nameable(naming)
+    concepts = {one.concept: one.name for one in sorted(vocabulary.concepts, key=_frequent) if one.concept in may}
     results, tasks = TaskResults.read(artifacts[TASK_RESULTS].path), definitions(labels.path)
     results = replace(
         results, verdicts=tuple({**row, "name": shown.get(row["name"], row["name"])} for row in results.verdicts)
@@ -28,7 +30,9 @@ def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: 
     forecasts = Forecasts.read(artifacts[FORECASTS].path) if len(encoders) == 1 else empty()
     until = labels.manifest.get("settings", {}).get("observed_until", "last_event")
     draws = artifacts[TASK_RESULTS].manifest.get("settings", {}).get("bootstrap", Findings.draws)
-    findings = Findings(results, tasks, labels.counts, naming, study, terms, out / "notes", forecasts, until, draws)
+    findings = Findings(
+        results, tasks, labels.counts, naming, study, terms, out / "notes", forecasts, until, draws, concepts
+    )
     if tasks:
         (out / PAGE).write_text(page.render(findings), encoding="utf-8")
     head = [*(sections.head(findings) if tasks else ()), *next_concepts.head(forecasts, findings.disclosure)]
@@ -36,3 +40,8 @@ def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: 
         json.dumps([str(statement) for statement in head], indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     return {"tasks": len(tasks)}
+
+
+def _frequent(concept: Concept) -> tuple[int, str]:
+    """Sort the most frequent concepts first."""
+    return -concept.patients, concept.concept

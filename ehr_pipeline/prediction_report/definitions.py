@@ -1,29 +1,55 @@
 """Describe a task in words: on which day, from which history, which outcome in which window, and for which patients."""
 
-from collections.abc import Iterator, Mapping
+import datetime
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ehr_pipeline.reports.statements.statement import counted
 from ehr_pipeline.tasks.meds import DEATH
+from ehr_pipeline.tasks.rule import EPOCH, VISIT
 from ehr_pipeline.tasks.table import Definition
 
 OLDEST = 150
 """An upper age limit that excludes nobody."""
+FEW = 3
+"""Most concepts of a list, and most index dates, that are named; more are counted."""
 
 
-def sentences(definition: Definition) -> str:
-    """Return sentences on the question of a task, and on who is at risk."""
+def sentences(definition: Definition, names: Mapping[str, str], died: str = "") -> str:
+    """Return sentences on the question of a task, and on who is at risk.
+
+    `names`: names of the concepts that may be shown, the most frequent first. `died`: in words, for how many predictions the
+    patient died within the window without the outcome; empty if there are none."""
     rule = definition.rule
-    question = f"{_day(definition)}, from {_history(rule)}: {_outcome(definition)} {_window(rule)}?"
-    whom = ", ".join(_risk(definition))
+    question = f"{_day(definition, names)}, from {_history(rule)}: {_outcome(definition)} {_window(rule)}?"
+    of = "" if definition.outcome == (DEATH,) else f"The outcome is {_concepts(definition.outcome, names)}. "
+    whom = ", ".join(_risk(definition, names))
     left = (
         "Patients who leave within the window are made up for by weights."
         if rule.get("censor")
         else "Patients who leave within the window without the outcome are left out."
     )
-    return f"{question} {f'Of patients {whom}. ' if whom else ''}{left}"
+    dead = f" Patients who die within the window without the outcome count as free of it: {died}." if died else ""
+    return f"{question} {of if definition.outcome else ''}{f'Of patients {whom}. ' if whom else ''}{left}{dead}"
 
 
-def _day(definition: Definition) -> str:
+def _concepts(concepts: Iterable[str], names: Mapping[str, str]) -> str:
+    """Return the most frequent concepts of a list by name, and how many more there are."""
+    every = set(concepts)
+    if every == {VISIT}:
+        return VISIT
+    shown = [f"“{name}”" for concept, name in names.items() if concept in every]
+    return _first(shown, len(every)) if shown else counted(len(every), "concept")
+
+
+def _first(shown: list[str], of: int) -> str:
+    """Return the first FEW of some words as a list in a sentence, and how many more there are."""
+    parts = shown[:FEW]
+    parts += [f"{of - len(parts):,} more"] if of > len(parts) else []
+    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+
+
+def _day(definition: Definition, names: Mapping[str, str]) -> str:
     rule = definition.rule
     match definition.index:
         case "landmark":
@@ -31,12 +57,15 @@ def _day(definition: Definition) -> str:
             return f"On {'a visit' if days == 1 else f'{days} visits'} drawn at random (visit {rule.get('from_visit', 1)} or later)"
         case "first_entry":
             nth = rule.get("entry_days", 1)
-            return "On the day of entry" + (f" (day {nth} with a code of the list)" if nth > 1 else "")
+            return (
+                f"On the {'first day' if nth == 1 else f'day number {nth}'} with {_concepts(definition.entry, names)}"
+            )
         case "calendar":
-            return "On fixed dates"
+            dates = [str(EPOCH + datetime.timedelta(days=day)) for day in rule.get("dates", ())]
+            return f"On {_first(dates, len(dates))}"
         case "file":
             return "On the days of a file"
-    return "On each day with the trigger of the task file"
+    return f"On each day with the trigger of the task file ({_concepts(definition.entry, names)})"
 
 
 def _history(rule: Mapping[str, Any]) -> str:
@@ -68,8 +97,14 @@ def _window(rule: Mapping[str, Any]) -> str:
     return f"in the {days} from {'that day' if opens == 0 else f'day {opens} after it'} on"
 
 
-def _risk(definition: Definition) -> Iterator[str]:
+def _risk(definition: Definition, names: Mapping[str, str]) -> Iterator[str]:
     rule = definition.rule
+    if definition.entry and definition.index not in ("first_entry", "trigger", "file"):
+        yield f"with {_concepts(definition.entry, names)} before"
+    if rule.get("exclude"):
+        yield f"without {_concepts(rule['exclude'], names)} before"
+    if rule.get("conditions"):
+        yield f"who meet {counted(rule['conditions'], 'further condition')} of the task file"
     youngest, oldest = rule.get("ages", (0, OLDEST))
     if oldest < OLDEST:
         yield f"aged {youngest} to {oldest}"

@@ -15,6 +15,7 @@ from ehr_pipeline.prediction_report import curves
 from ehr_pipeline.prediction_report.curves import Curves, LabelsSaved
 from ehr_pipeline.predictions.table import FEWEST_TO_CHOOSE, TaskResults
 from ehr_pipeline.tasks import censoring
+from ehr_pipeline.tasks.meds import DEATH
 from ehr_pipeline.tasks.table import Definition
 
 
@@ -36,6 +37,8 @@ class Findings:
     """Until when patients without a known end of observation are followed, as in the settings."""
     draws: int = 1_000
     """Bootstrap draws of the intervals, as in the settings."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Names of the concepts that may be shown, the most frequent first."""
 
     @cached_property
     def disclosure(self) -> Disclosure:
@@ -78,6 +81,21 @@ class Findings:
         return [
             self.named[each.slug] for each in self.definitions if each.slug in self.named and each.rule.get("censor")
         ]
+
+    def died(self, slug: str) -> str:
+        """Return in words for how many predictions the patient died in the window without the outcome; empty if there are none."""
+        died, of = self.counts[slug].get("died", 0), self.counts[slug]["kept"]
+        return f"{self.disclosure.about(died, of)} of {self.disclosure.about(of)} predictions" if died else ""
+
+    @cached_property
+    def deaths(self) -> list[tuple[str, str]]:
+        """The tasks in which many patients died within the window without the outcome: name, and share of the predictions."""
+        found = []
+        for each in self.definitions:
+            died, of = self.counts[each.slug].get("died", 0), self.counts[each.slug]["kept"]
+            if each.slug in self.named and each.outcome != (DEATH,) and censoring.many(died, of):
+                found.append((self.named[each.slug], self.disclosure.coarse(died, of)))
+        return found
 
     @cached_property
     def leavers(self) -> list[tuple[str, str]]:

@@ -46,7 +46,14 @@ def worth(findings: Findings) -> dict[str, Any]:
         "head": head(findings),
         "warnings": list(filter(None, [say.index_may_know(names)])),
         "cautions": list(
-            filter(None, [guard_sentences.failed_guards(_failed(findings)), say.leavers(findings.leavers)])
+            filter(
+                None,
+                [
+                    guard_sentences.failed_guards(_failed(findings)),
+                    say.leavers(findings.leavers),
+                    say.deaths(findings.deaths),
+                ],
+            )
         ),
         "notes": list(filter(None, [_not_needed(findings), say.baselines() if found else None])),
     }
@@ -302,7 +309,12 @@ def guards(findings: Findings) -> dict[str, Any]:
 def methods(findings: Findings) -> dict[str, Any]:
     """Return how everything was computed."""
     rows = [
-        (findings.named[each.slug], definitions.sentences(each), len(each.outcome)) for each in findings.definitions
+        (
+            findings.named[each.slug],
+            definitions.sentences(each, findings.names, findings.died(each.slug)),
+            len(each.outcome),
+        )
+        for each in findings.definitions
     ]
     tuned = any(BY_NAME[row["model"]].learner == "tuned" for row in findings.results.results)
     return {

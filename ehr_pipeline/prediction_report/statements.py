@@ -16,7 +16,7 @@ VERDICTS = {
     "level": "level",
     "worse": "worse",
     "not needed": "does not need the model",
-    "too few": "too few cases",
+    "too few": "too few with or without the outcome",
 }
 """Verdicts in words, in the order in which they are counted."""
 COLOURS = {"better": "clear", "level": "weak", "worse": "none"}
@@ -142,7 +142,7 @@ def verdicts(counts: Mapping[str, int], also_worse: int = 0, chance: int = 0) ->
         "level": "no difference from the best baseline is shown",
         "worse": "the model is worse than the best baseline",
         "not needed": f"the task does not need the model{worse}",
-        "too few": "there are too few cases",
+        "too few": "too few patients have the outcome, or too few are free of it",
     }
     parts = [f"in {counts[name]:,} {words[name]}" for name in VERDICTS if counts.get(name)]
     return say(
@@ -219,6 +219,20 @@ def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
         " Where no end of observation is recorded, the last event counts as leaving (<code>tasks.observed_until</code>)."
         " <code>follow_up = “censor”</code> weights the others to make up for them (inverse probability of censoring), as if"
         " leaving had nothing to do with the outcome.",
+        tasks=named,
+    )
+
+
+def deaths(tasks: Sequence[tuple[str, str]]) -> Statement | None:
+    """Warn of tasks in which many patients died within the window without the outcome; None if there are none. `tasks` are names
+    with the share of the predictions."""
+    if not tasks:
+        return None
+    named = listed(markup("{name} ({share})", name=name, share=share) for name, share in tasks)
+    return say(
+        "<b>Many patients died during the prediction window without the outcome.</b> They count as free of it. Their share of the"
+        " predictions: {tasks}. So the predicted risk is the risk that the outcome is recorded before death. It is low for patients"
+        " who are likely to die first, although their risk of the disease, while they live, may be high.",
         tasks=named,
     )
 

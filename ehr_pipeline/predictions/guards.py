@@ -29,6 +29,7 @@ doubt, the model is not needed. With few cases, the first alone often happens by
 DOUBT = 0.05
 CHANCE = 0.01
 """Highest probability that chance lists any concept of a task, or any group."""
+INDEX_YEAR = "year of the index date"
 MOST_ERRORS = 4.0
 """How many standard errors the AUROC of permuted labels may differ from 0.5: one false alarm in 16,000 tasks."""
 MOST_PERMUTED = 1_000
@@ -118,18 +119,22 @@ def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tup
 
 
 def groups_without_cases(task: str, rows: Rows, attributes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """No group of an attribute (practice, region) is without any case although chance would give some: the outcome may not be
-    recorded there.
+    """No group of an attribute (practice, region), and no year of the index date, is without any case although chance would give
+    some: the outcome may not be recorded there, or its code may not have been in use.
 
     `attributes`: a value for each row (n,); empty values are no group. Patients of each group of at least FEWEST are compared with
     all patients of a known group by the hypergeometric distribution. The limit is CHANCE divided by all groups (Bonferroni).
+    For years, one row of each patient is drawn by the patient's hash, since the rows of a patient differ in year.
     """
-    patients, place = np.unique(rows.patient, return_inverse=True)
+    patients, place, counts = np.unique(rows.patient, return_inverse=True, return_counts=True)
     case = np.bincount(place, rows.label, len(patients)) > 0
+    by_patient = np.argsort(place, kind="stable")
+    drawn = by_patient[np.cumsum(counts) - counts + (patients % counts.astype(np.uint64)).astype(np.int64)]
+    year = rows.index.astype("datetime64[D]").astype("datetime64[Y]").astype(str).astype(object)
+    compared = {name: (np.array(values, object)[drawn], case) for name, values in attributes.items()}
+    compared[INDEX_YEAR] = year[drawn], rows.label[drawn]
     sizes = dict[str, list[tuple[int, float]]]()
-    for name, values in attributes.items():
-        own = np.empty(len(patients), object)
-        own[place] = values
+    for name, (own, case) in compared.items():
         known = own != ""
         for value in sorted({*own[known]}):
             group = own == value
@@ -138,15 +143,14 @@ def groups_without_cases(task: str, rows: Rows, attributes: Mapping[str, Sequenc
                 sizes.setdefault(name, []).append((int(case[group].sum()), float(by_chance)))
     limit = CHANCE / max(sum(map(len, sizes.values())), 1)
     without = {name: sum(not found and p < limit for found, p in groups) for name, groups in sizes.items()}
-    told = [f"{number} of {len(sizes[name])} groups of {name}" for name, number in without.items() if number]
-    if not told:
-        message = (
-            "every group has cases, or too few patients to tell" if sizes else "no attribute has groups to compare"
-        )
-        return row(result_schemas.GROUPS, task, True, message)
+    empty = [f"{number} of {len(sizes[name])} groups by {name}" for name, number in without.items() if number]
+    if not empty:
+        return row(result_schemas.GROUPS, task, True, "every group has cases, or too few patients to tell")
     message = (
-        f"no case in {' and in '.join(told)}, though chance would give some: the outcome may not be recorded there"
+        f"no case in {' and in '.join(empty)}, although chance would give some: the outcome may not be recorded there"
     )
+    if without.get(INDEX_YEAR):
+        message += ", or its code may not have been in use in those years"
     return row(result_schemas.GROUPS, task, False, message)
 
 

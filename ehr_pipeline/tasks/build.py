@@ -206,6 +206,7 @@ def _weights(number: int, finished: Sequence[BucketLabels]) -> tuple[float, ...]
 def _definition(rule: Rule, number: int, weights: tuple[float, ...]) -> Definition:
     apart = ("name", "outcome", "entry", "exclude", "index", "incident", "conditions", "file")
     settings = {name: value for name, value in asdict(rule).items() if name not in apart}
+    settings |= {"exclude": sorted(rule.exclude), "conditions": len(rule.conditions)}
     return Definition(
         number=number,
         name=rule.name,

@@ -5,11 +5,15 @@ import pytest
 from ehr_pipeline.prediction_report.definitions import sentences
 from ehr_pipeline.tasks.table import Definition
 
+NAMES = {"C9": "Asthma", "C1": "Eczema", "C3": "Hay fever", "C2": "Wheeze"}
+OF = "The outcome is “Eczema”. "
 LEFT = "Patients who leave within the window without the outcome are left out."
 
 
-def defined(outcome: str = "C1", index: str = "landmark", incident: bool = False, **rule: Any) -> Definition:
-    return Definition(0, "Name", "name", (outcome,), (), index, False, incident, rule)
+def defined(
+    *outcome: str, index: str = "landmark", incident: bool = False, entry: tuple[str, ...] = (), **rule: Any
+) -> Definition:
+    return Definition(0, "Name", "name", outcome or ("C1",), entry, index, False, incident, rule)
 
 
 @pytest.mark.parametrize(
@@ -21,23 +25,56 @@ def defined(outcome: str = "C1", index: str = "landmark", incident: bool = False
             f" 730 days after it? Of patients aged 50 or over. {LEFT}",
         ),
         (
-            defined(index="first_entry", incident=True, kind="first", opens=31, closes=395, sex="F", ages=(16, 44)),
-            "On the day of entry, from all that was recorded before that day: is the outcome recorded for the first time ever in"
-            f" the 365 days from day 31 after it on? Of patients aged 16 to 44, of sex F, without the outcome before. {LEFT}",
+            defined(
+                index="first_entry",
+                entry=("C2", "C3", "C7", "C8", "C9"),
+                incident=True,
+                kind="first",
+                opens=31,
+                closes=395,
+                sex="F",
+                ages=(16, 44),
+            ),
+            "On the first day with “Asthma”, “Hay fever”, “Wheeze” and 2 more, from all that was recorded before that day: is the"
+            f" outcome recorded for the first time ever in the 365 days from day 31 after it on? {OF}Of patients aged 16"
+            f" to 44, of sex F, without the outcome before. {LEFT}",
         ),
         (
             defined(
-                index="calendar", kind="stop", stop_days=270, lookback=365, last=0, opens=1, closes=90, censor=True
+                index="calendar",
+                kind="stop",
+                stop_days=270,
+                lookback=365,
+                last=0,
+                opens=1,
+                closes=90,
+                censor=True,
+                dates=[14610, 14975, 15340, 15706],
             ),
-            "On fixed dates, from what was recorded in the 365 days that end with it: does the treatment end (no record of it for"
-            " 270 days) in the 90 days after it? Patients who leave within the window are made up for by weights.",
+            "On 2010-01-01, 2011-01-01, 2012-01-01 and 1 more, from what was recorded in the 365 days that end with it:"
+            " does the treatment end (no record of it for 270 days) in the 90 days after it?"
+            f" {OF}Patients who leave within the window are made up for by weights.",
         ),
         (
             defined(index="file", outcome_days=2, opens=0, closes=364, per_patient=2, min_visits=2, min_observed=365),
             "On the days of a file, from all that was recorded before that day: is the outcome recorded on at least 2 days in the"
-            f" 365 days from that day on? Of patients with at least 2 visits before, observed for at least 365 days before. {LEFT}",
+            f" 365 days from that day on? {OF}Of patients with at least 2 visits before,"
+            f" observed for at least 365 days before. {LEFT}",
         ),
     ],
 )
 def test_a_task_is_a_question(definition: Definition, words: str) -> None:
-    assert sentences(definition) == words
+    assert sentences(definition, NAMES) == words
+
+
+def test_who_is_at_risk_is_named_by_concepts_that_may_be_shown() -> None:
+    task = defined("C7", "C8", "C9", entry=("C1",), exclude=["C2", "C7"], from_visit=1)
+    words = sentences(task, NAMES, "about 160 of 790 predictions")
+    assert (
+        "The outcome is “Asthma” and 2 more. Of patients with “Eczema” before, without “Wheeze” and 1 more before."
+        in words
+    )
+    assert words.endswith(
+        "die within the window without the outcome count as free of it: about 160 of 790 predictions."
+    )
+    assert "The outcome is 2 concepts." in sentences(defined("C7", "C8"), NAMES)

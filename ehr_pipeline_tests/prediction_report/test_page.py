@@ -73,10 +73,10 @@ def test_nothing_to_say(tmp_path: Path) -> None:
     told = findings(replace(empty(), verdicts=few.verdicts), tmp_path)
     assert [str(each) for each in sections.head(told)] == [
         "Nothing can be said of what the model predicts: no task has enough cases.",
-        "With all labels, of 1 task: in 1 there are too few cases.",
+        "With all labels, of 1 task: in 1 too few patients have the outcome, or too few are free of it.",
     ]
     html = text_of(page.render(told))
-    assert "too few cases" in html
+    assert "too few with or without the outcome" in html
     assert "Learning curve" not in html
 
 
@@ -313,6 +313,22 @@ def test_a_choice_by_the_future_is_a_warning_with_its_share(tmp_path: Path) -> N
     assert weighted.leavers == [], "weights make up for them"
     assert "those of predictions. They are without weights; AUROC and average" in page.render(weighted)
     assert "They are without weights" not in html
+
+
+def test_deaths_that_count_as_free_of_the_outcome_are_said(tmp_path: Path) -> None:
+    """Of 1,297 predictions, 60 (4.6 %) or 200 (15.4 %) are for patients who died first; those of death as an outcome are not."""
+    few = findings(results(["a", "b"], BETTER), tmp_path)
+    kept = counts(DROPPED)
+    some = replace(few, counts={"a": kept, "b": kept | {"died": 60}})
+    assert some.deaths == []
+    assert re.search(r"count as free of it: (about )?60 of (about )?[\d,]+ predictions", page.render(some))
+    many = replace(few, counts={"a": kept, "b": kept | {"died": 200}})
+    assert [name for name, _ in many.deaths] == ["Task b <"]
+    warning = re.search(r'<div class="banner weak"><b>Many patients died during(.*?)</div>', page.render(many))
+    assert warning
+    assert "the risk that the outcome is recorded before death" in warning[1]
+    dead = tuple(replace(each, outcome=("MEDS_DEATH",)) for each in many.definitions)
+    assert replace(many, definitions=dead).deaths == []
 
 
 def test_bins_are_joined_until_each_has_enough_cases_and_others() -> None:

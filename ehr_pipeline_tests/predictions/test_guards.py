@@ -65,7 +65,7 @@ def test_practices_that_do_not_record_the_outcome_are_found() -> None:
     some, few = practice.astype(str).tolist(), np.where(np.arange(2_000) < 9, "few", "many").tolist()
     found = guards.groups_without_cases("a", rows_of(label), {"practice": some, "few": few, "region": [""] * 2_000})
     assert found["passed"] is False
-    assert found["message"].startswith("no case in 5 of 10 groups of practice, though")
+    assert found["message"].startswith("no case in 5 of 10 groups by practice, although")
 
 
 def test_practices_of_few_patients_may_have_no_case() -> None:
@@ -76,7 +76,30 @@ def test_practices_of_few_patients_may_have_no_case() -> None:
     assert guards.groups_without_cases("a", rows, {"practice": rare})["passed"] is True
     patient = np.where(np.arange(400) % 10 == 3, np.arange(400) // 40, rows.patient).astype(np.uint64)
     assert guards.groups_without_cases("a", replace(rows, patient=patient), {"practice": rare})["passed"] is True
-    assert guards.groups_without_cases("a", rows, {})["message"] == "no attribute has groups to compare"
+
+
+def test_years_in_which_a_code_was_not_in_use_are_found() -> None:
+    """A code that came in 2014 predicts nothing about a patient, but the calendar year of the index date."""
+    rng = np.random.default_rng(1)
+    year = 2008 + np.arange(3_000) % 12
+    index = (year - 1970) * 365 + 100
+    chance = rng.random(3_000) < 0.3
+    found = guards.groups_without_cases("a", replace(rows_of(chance & (year >= 2014)), index=index), {})
+    assert found["passed"] is False
+    assert found["message"].startswith("no case in 6 of 12 groups by year of the index date, although")
+    assert found["message"].endswith("its code may not have been in use in those years")
+    assert guards.groups_without_cases("a", replace(rows_of(chance), index=index), {})["passed"] is True
+
+
+def test_a_patient_with_several_index_years_is_counted_in_one_of_them() -> None:
+    """Whatever the patient's other rows say: the rows of a patient are in different years."""
+    patient = (np.arange(24_000) // 12).astype(np.uint64)
+    index = (38 + np.arange(24_000) % 12) * 365 + 100
+    label = np.arange(24_000) % 12 == 11  # every patient, in the last year only
+    rows = replace(rows_of(label), index=index, patient=patient)
+    found = guards.groups_without_cases("a", rows, {})
+    assert found["passed"] is False, "11 of 12 patients are drawn in other years, and are no case there"
+    assert found["message"].startswith("no case in 11 of 12 groups")
 
 
 def test_age_and_sex_alone_may_be_the_rule_of_thumb() -> None:
