@@ -108,8 +108,9 @@ def table(blocks: int) -> str:
     )  # fmt: skip
     there = people.filter(pl.col("name") == "asthma").height
     told = (
-        f"The table covers the {there:,} people registered at the end (of {blocks * 1000:,} drawn with seed {SEED});"
-        " nobody was chosen for a disease."
+        f"The table describes the {there:,} people who are registered at the end, out of {blocks * 1000:,} generated with seed"
+        f' {SEED} and `--cohort-share 0`. "Planted" is the intended figure, "drawn" the figure among these people, and "recorded"'
+        " the share whose record shows the diagnosis."
     )
     return f"{told}\n\n{results.table(header, rows)}"
 
