@@ -69,37 +69,37 @@ number of cohorts in which the statement was made, the share of all cohorts, and
 Pearson 1934). Some sections count marks, changes, attributes or tasks instead of cohorts, and say so.
 
 A *mark* is a concept that is more, or less, frequent in a cluster than among patients of the same disease and sex and of similar
-age and amount of record. A cluster is *reliable* if other samples of the patients give the same cluster and its evidence is clear.
-A group of clusters is reliable if one of its clusters is.
+age and amount of record. A cluster is *reliable* if other samples of the patients give the same cluster and its evidence is
+clear. A group of clusters is reliable if one of its clusters is.
 
 All cohorts of one kind are disjoint blocks of patients from the same world (seed {SEED}), in which every patient has one of five
 skin diseases. In each world, a small encoder (width 32, one layer) is trained once, on {LEARNED_FROM:,} other patients. All
 later steps, from the choice of concepts to the findings of the cluster report, run separately on each cohort with the demo's
-settings. So each cohort has as many clusters as it supports. Steps that affect no statement are skipped: the map, the word clouds,
-other clustering methods, and the stability of other numbers of clusters.
+settings. So each cohort has as many clusters as it supports. Steps that affect no statement are skipped: the map, the word
+clouds, other clustering methods, and the stability of other numbers of clusters.
 
 In worlds called *shuffled*, vectors are exchanged between patients of the same disease and sex and of similar age and amount of
-record. There, the cluster of a patient says nothing else about the patient. In the other worlds without subgroups, patients still
-have diagnoses that are recorded for years. *base-2* is the base world with every hazard ratio set to 2, and so on. Worlds without
-groups share the same people and diagnoses. So cohorts with the same number in different worlds are not independent, and the
-intervals for "all of them" are narrower than they should be.
+record. There, the cluster of a patient says no more about the patient than these four do. In the other worlds without subgroups,
+patients still have diagnoses that are recorded for years. *base-2* is the base world with every hazard ratio set to 2, and so
+on. Worlds without groups share the same people and diagnoses. So cohorts with the same number in different worlds are not
+independent, and the intervals for "all of them" are narrower than they should be.
 
 Statements about predictions are measured by `benchmarks/verdicts.py`, on simulated studies of one task (*task-…*) or a few
 (*tasks-…*). In *…-related*, the tasks of a study share four fifths of the variance of risks and of noise. The true risk of each
-patient is known. The score of a model is this risk with added noise, which is larger for models
-with fewer labels. So the true AUROC of each model is known too. Everything else is the code of the prediction report, from the
-choice of the best models on the validation side to the sentences. The test side of a task has 600 or 2,400 patients, of whom one
-in seven has the outcome, and there are 300 bootstrap draws. Each cell gives the number of studies, or of tasks.
+patient is known. The score of a model is this risk with added noise, which is larger for models with fewer labels. So the true
+AUROC of each model is known too. All later steps use the code of the prediction report, from the choice of the best models on
+the validation set to the sentences. The test set of a task has 600 or 2,400 patients, of whom one in seven has the outcome, and
+there are 300 bootstrap draws. Each cell gives the number of studies, or of tasks.
 
-Names by what a cluster has less often, clusters that come from other practices, and days of the year that stand out are measured by
-`benchmarks/single_statements.py`, without an encoder. There, clusters are groups of patients drawn at random (*random-groups*), or
-come from k-means of counts. In *one-concept-less*, 90 % of the records of a concept are removed from one of five random groups. In
-*one-concept-more*, half of the patients of one group have the concept at up to four more visits. In *sites*, half of the practices
-write 30 % of the codes as codes of their own.
+Three kinds of statement are measured by `benchmarks/single_statements.py`, without an encoder: names that say what a cluster has
+less often, clusters that come from other practices, and days of the year that stand out. There, clusters are groups of patients
+drawn at random (*random-groups*), or come from k-means of counts. In *one-concept-less*, 90 % of the records of a concept are
+removed from one of five random groups. In *one-concept-more*, half of the patients of one group have the concept at up to four
+more visits. In *sites*, half of the practices replace 30 % of the codes by other codes.
 
-*Now* is the current version of the report. *Before* is an earlier one: in the section on predictions, that of commit 27f2601;
-elsewhere, the last version whose statements had no error rates, with the demo's settings of that time (20 clusters). If a statement
-is made in none of 200 cohorts, the interval ends at 2 %; with 39 cohorts, it ends at 9 %."""
+*Now* is the current version of the report. *Before* is an earlier version: in the section on predictions, the one of commit
+27f2601; elsewhere, the last version before error rates were measured, with the demo's settings of that time (20 clusters). If a
+statement is made in none of 200 cohorts, the interval ends at 2 %; with 39 cohorts, it ends at 9 %."""
 
 
 def measure(cohort: Cohort, first: str) -> dict[str, Any]:

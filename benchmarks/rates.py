@@ -92,12 +92,11 @@ STATEMENTS = (
         "The test of traits (lasting conditions) finds that they are more strongly correlated in the patients of a"
         " disease than in similar patients. This counts as false in worlds without subgroups; none of these has a gradient within"
         " a disease. Where one gradient, such as severity, raises several conditions, the statement is true although there are"
-        " no subgroups. How often the test then passes was only measured ad hoc, by no script of this project: in 10 of 40 and,"
-        " with a steeper gradient, 21 of 40 cohorts of 1,400 patients, in 15 of 20 of 4,000, and in 1 of 40 without a gradient."
-        " Where subgroups were planted, the"
-        " test finds them more often the more patients there are. Nearly everybody in these cohorts has one of the five"
-        " diseases. RESULTS.md (*Tests of traits*) shows how the test does if half of the patients have none of them, and"
-        " compares it with other tests and with an oracle that knows what to look for.",
+        " no subgroups. How often the test then passes was measured once, without a script in this project: in 10 of 40 cohorts"
+        " of 1,400 patients (with a steeper gradient in 21 of 40), in 15 of 20 cohorts of 4,000, and in 1 of 40 without a"
+        " gradient. Where subgroups were planted, the test finds them more often if there are more patients. In these cohorts,"
+        " nearly all patients have one of the five diseases. RESULTS.md (*Tests of traits*) has the results if half of the"
+        " patients have none of them, and compares the test with others and with an oracle that knows the planted groups.",
         lambda told: int(told["together"]),
         "together",
         NUISANCE,
@@ -127,9 +126,9 @@ STATEMENTS = (
     Statement(
         Rate.MARKS,
         "marks that the planted groups would have",
-        "The test of marks is first given the planted groups in place of clusters. Each mark that it finds counts as"
-        " found again if a real cluster of the same planted group has it too. A cluster is of a group if that group is the"
-        " most common one in it, or if it holds most of the group’s patients. The figure is the share of marks that are"
+        "The test of marks is first applied to the planted groups, as if they were clusters. Each mark that it finds is"
+        " found again if a real cluster of the same planted group has it too. A cluster belongs to a group if this group is the"
+        " most common one in it, or if it contains most of the group’s patients. The figure is the share of marks that are"
         " found again.",
         lambda told: told["of them found"],
         "of them found",
@@ -140,9 +139,9 @@ STATEMENTS = (
     Statement(
         Rate.MARKS,
         "a cluster is named by what it has less often",
-        "The name of at least one cluster begins with “less often”. Groups drawn at random differ in nothing. Where a concept is"
-        " recorded less in one of them, or more, its name is right if it tells this concept of that group, or of one of the"
-        " others.",
+        "The name of at least one cluster begins with “less often”. This is false for groups drawn at random, which do not"
+        " differ. In *one-concept-less* and *one-concept-more*, only right names are counted: they give the planted concept, and"
+        " are the name of the changed group if the concept is recorded less, or of another group if it is recorded more.",
         any_of("less often"),
         "less often",
         ("null-random-groups", "practices-strong-random-groups"),
@@ -151,8 +150,8 @@ STATEMENTS = (
     Statement(
         Rate.MARKS,
         "a name tells a wrong concept as less often",
-        "As above: at least one name tells another concept than the planted one. If one concept is recorded more, the shares of all"
-        " others in a record fall.",
+        "As above, but at least one name gives a concept other than the planted one. This can happen because, if one concept is"
+        " recorded more, the shares of all others in a record fall.",
         any_of("wrong"),
         "wrong",
         ("one-concept-less", "one-concept-more"),
@@ -233,8 +232,8 @@ STATEMENTS = (
     Statement(
         Rate.CHANGE,
         "a change over time",
-        "The page reports that more patients move from one cluster to another than move back. This is false where nobody"
-        " changes group and patients only grow older.",
+        "The page reports that more patients move from one cluster to another than expected (*before*: than move back). This is false"
+        " where patients only grow older and none changes group.",
         any_of("changes"),
         "changes",
         NOBODY_CHANGES,
@@ -264,7 +263,7 @@ STATEMENTS = (
         "the clusters go with an attribute",
         "The figure is how many of three attributes (practice, region, ethnicity) are reported to be associated with the"
         " clusters, beyond chance. Each is tested at 5 %. Region and ethnicity depend only on the practice, so the"
-        " statement is false where all practices record alike. The world practices-strong-shuffled is left out: even"
+        " statement is false where all practices record in the same way. The world practices-strong-shuffled is left out: even"
         " shuffled vectors depend on the amount of record, which depends on the practice there.",
         lambda told: told["attributes told"],
         "attributes told",
@@ -297,7 +296,7 @@ STATEMENTS = (
         Rate.AUDIT,
         "a cluster comes from other practices",
         "At least one cluster is said to take its patients from other practices than the rest. This is false where all practices"
-        " record alike. It is true where practices record differently, provided that a cluster reflects the difference.",
+        " record in the same way. It is true where practices record differently, provided that a cluster reflects the difference.",
         any_of("of some practices"),
         "of some practices",
         ("null",),
@@ -306,8 +305,8 @@ STATEMENTS = (
     Statement(
         Rate.AUDIT,
         "a day of the year stands out",
-        "The page reports one day of the year with at least 2 % of what is recorded. This is true where two of the 24 practices"
-        " date everything on 1 January.",
+        "The page reports one day of the year on which at least 2 % of all events are dated. This is true where two of the 24"
+        " practices date everything on 1 January.",
         any_of("day"),
         "day",
         ("null", "practices-strong", "sites"),
@@ -360,7 +359,7 @@ STATEMENTS = (
         Rate.PREDICTIONS,
         "the task does not need the model",
         "The page says that the rule of thumb reaches 95 % of the model’s gain over chance and, with 95 % confidence, at"
-        " least 80 %. (*Before*, the page gave only the first figure.) In truth, the rule reaches 80 % in `task-rule-80`,"
+        " least 80 %. (*Before*, the page gave only the first figure.) The true share is 80 % in `task-rule-80`,"
         " 100 % in `task-rule-100`, 58 % in `task-equal` and `tasks-equal`, and 52 % in `task-better`.",
         lambda told: told["not needed"],
         "not needed",
@@ -383,7 +382,7 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "the model predicts better than chance",
-        "The page does not say “at chance” of the task. This is false where nothing predicts the outcome.",
+        "The page does not say that the task is “at chance”. The statement is false where nothing predicts the outcome.",
         lambda told: told["above chance"],
         "above chance",
         NOTHING_PREDICTS,
@@ -434,8 +433,8 @@ STATEMENTS = (
         Rate.PREDICTIONS,
         "first sentence: the interval that is given misses",
         "As above, but only in studies in which the first sentence shows the interval, because it says that the model is"
-        " better. The usual interval (*before*, at commit 1ad7278) misses far more often than 5 %. The reason: if the"
-        " advantage is small for the number of cases, it is found only when chance adds to it. The interval *now* allows"
+        " better. The usual interval (*before*, at commit 1ad7278) misses far more often than 5 %. The reason is that an"
+        " advantage that is small for the number of cases is found only when chance adds to it. The interval *now* allows"
         " for this selection (Zhong and Prentice 2008). If it then includes fewer labels than the model has, the sentence"
         " shows the interval, but no single number.",
         lambda told: told["head interval misses"],
@@ -498,7 +497,7 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "predictions are too extreme, or too cautious: all",
-        "How often the page says so at all, rightly or wrongly.",
+        "How often the page says “too extreme” or “too cautious”, rightly or wrongly.",
         lambda told: told["slopes said to be wrong"],
         "slopes said to be wrong",
         (),
@@ -518,9 +517,10 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "a concept decides the outcome",
-        "The guard lists a concept after which the outcome always, nearly always or never follows. 200 concepts have nothing to do"
-        " with the outcome. It follows one more in 70 % of histories in `concepts-strong`, which is not deciding, and in 97 % in"
-        " `concepts-leak`. This one is in 15 to 150 histories of the training side.",
+        "The guard lists a concept after which the outcome always, nearly always or never follows. In each world, 200 concepts are"
+        " unrelated to the outcome. In `concepts-strong` and `concepts-leak`, one more concept, in 15 to 150 histories of the"
+        " training set, is related to it. After this concept, the outcome follows in 70 % of the histories of `concepts-strong`,"
+        " which is not enough for the guard, and in 97 % of those of `concepts-leak`.",
         lambda told: told["deciding concepts"],
         "deciding concepts",
         ("concepts-null", "concepts-strong"),
