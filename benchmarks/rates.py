@@ -232,8 +232,8 @@ STATEMENTS = (
     Statement(
         Rate.CHANGE,
         "a change over time",
-        "The page reports that more patients move from one cluster to another than expected (*before*: than move back). This is false"
-        " where patients only grow older and none changes group.",
+        "The page reports that more patients move from one cluster to another than expected (*before*: than move back). This is"
+        " false where patients only grow older and none changes group.",
         any_of("changes"),
         "changes",
         NOBODY_CHANGES,
