@@ -58,14 +58,16 @@ class ClustersSettings:
         ge=2,
     )
     unstable_below: float = option(
-        "A cluster whose mean Jaccard coefficient over the random halves is lower is flagged as unstable. From 0.75"
-        " it counts as stable. Source: Hennig 2007.",
+        "A cluster whose mean Jaccard coefficient over the random halves is lower is flagged as unstable. At 0.75 or more, it"
+        " is called stable. Source: Hennig 2007.",
         0.6,
         ge=0,
         le=1,
     )
     permutations: int = option(
-        "Number of permutations in the split-half test and in the test of conditions that go together.", 200, ge=20
+        "Number of permutations in the split-half test and in the test of traits (whether conditions go together).",
+        200,
+        ge=20,
     )
     truth: str = option(
         "The folder `truth` of a synthetic extract, written by `ehr-pipeline synth`; empty for real data.",

@@ -14,8 +14,8 @@ class Disease:
 
     name: str = option("Name, as shown in the report.")
     concepts: str = option(
-        "Concept list (CSV) of the disease. Empty: every patient in the data set counts as having it.", "", role="list"
+        "Concept list (CSV) of the disease. Empty: every patient in the data set is included.", "", role="list"
     )
     min_visits: int = option(
-        "Smallest number of days with a concept from the list for a patient to have the disease.", 1, ge=1
+        "Minimum number of days with a concept from the list for a patient to have the disease.", 1, ge=1
     )

@@ -12,12 +12,12 @@ RESTRICTED, RELEASABLE = "restricted", "releasable"
 
 @settings
 class GovernanceSettings:
-    """The terms under which the data are used. Every manifest, the report and every release state them."""
+    """The terms under which the data are used. They are stated in every manifest, report and release."""
 
-    licence: str = option("Licence or agreement under which the data are held.", "")
+    licence: str = option("Licence or agreement under which you have the data.", "")
     protocol: str = option("Number of the approved protocol.", "")
     expires: str = option(
-        "Last day (YYYY-MM-DD) on which the data may be used. After this day nothing is made, exported or released. Empty: no"
+        "Last day (YYYY-MM-DD) on which the data may be used. After this day nothing is built, exported or released. Empty: no"
         " end.",
         "",
     )

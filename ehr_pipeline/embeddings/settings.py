@@ -47,8 +47,8 @@ class PoolingSettings:
 
 @settings
 class VectorSettings:
-    """How a patient's vector is made from the vectors of the chosen tokens. The preset in [embeddings] supplies all values that the
-    file does not set."""
+    """How a patient's vector is computed from the vectors of the chosen tokens. The preset in [embeddings] supplies all values that
+    the file does not set."""
 
     weighting: Literal["equal", "sif", "log", "root"] = option(
         "Weight of a token, where p is its concept's share of all events. 'equal': all weights are 1; 'sif': a / (a + p) (Arora"
@@ -76,22 +76,23 @@ class VectorSettings:
     )
     kinship: float = option(
         "Fraction of each concept's share in the profile that is passed on to the 10 concepts with the nearest vectors, so that"
-        " related concepts count as partly alike.",
+        " related concepts are treated as partly the same.",
         0.0,
         ge=0,
         lt=1,
     )
     smoothing: float = option(
-        "Weight of the whole cohort's profile in each patient's profile, so that chance concepts in a short record count less"
-        " (Jelinek & Mercer 1980).",
+        "Weight of the whole cohort's profile in each patient's profile, so that chance concepts in a short record have less"
+        " weight (Jelinek & Mercer 1980).",
         0.3,
         ge=0,
         lt=1,
     )
     habits: str = option(
-        "Column of the patients, such as 'practice', whose values differ in how they record. Concepts that occur in"
-        " the same contexts but are recorded in place of one another are pooled together, and count as one concept in"
-        " the profile. '': such concepts stay separate. Pairs of related concepts are compared within these values.",
+        "Column of the patients that says who recorded their data, such as 'practice'. Practices may record different concepts"
+        " for the same thing. Concepts that occur in similar records but are recorded in place of one another are pooled"
+        " together, and are one concept in the profile. '': such concepts stay separate. Tests of pairs of concepts allow for"
+        " the same column.",
         "practice",
     )
     course: bool = option(
@@ -127,7 +128,7 @@ class EmbeddingsSettings:
     }
 
     preset: Literal["recommended", "published"] = option(
-        "'recommended', or 'published' to make vectors exactly as in the published method.", "recommended"
+        "'recommended', or 'published' to compute vectors exactly as in the published method.", "recommended"
     )
     cohort: tuple[Disease, ...] = option(
         "The diseases whose patients form the cohort. Without any, the study ends with the encoder and its concept"

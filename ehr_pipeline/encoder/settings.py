@@ -65,7 +65,7 @@ class MetadataSettings:
     )
     attributes: tuple[str, ...] = option(
         "What is predicted: 'sex', 'birth_decade', and attributes in the patient files, except dates and attributes that a task"
-        " tests. A value that fewer than 10 training patients have counts as missing.",
+        " tests. A value that fewer than 10 training patients have is treated as missing.",
         (),
     )
 
@@ -207,7 +207,8 @@ class EncoderSettings:
     clip_norm: float = option("Largest norm of the gradient.", 1.0, gt=0)
     max_epochs: int = option("Largest number of epochs. Source: 18 in the published run.", 18, ge=1)
     min_improvement: float = option(
-        "Smallest relative improvement of a loss that counts as an improvement. Source: our reading of 'flat', 0.1 %.",
+        "Smallest relative decrease of a loss that is treated as an improvement. Source: our reading of 'flat' in the published"
+        " method, 0.1 %.",
         0.001,
         ge=0,
     )
@@ -225,14 +226,14 @@ class EncoderSettings:
     on_new_extract: Literal["embed", "warm_start", "retrain"] = option(
         "What happens to the model when the data change. 'embed': the model stays as it is; new and changed patients are"
         " embedded with it and assigned to the existing clusters. 'warm_start': the model is trained further from its last"
-        " weights; 'retrain': it is trained from random weights. After either, vectors and clusters are made again, and the"
+        " weights; 'retrain': it is trained from random weights. After either, vectors and clusters are computed again, and the"
         " report shows how old and new clusters overlap. If there is no model yet, or if settings that it depends on have"
         " changed, it is always trained from random weights.",
         "embed",
         role="operation",
     )
     checkpoint_seconds: float = option(
-        "Seconds between checkpoints, from which a killed training resumes. 0: a checkpoint after each update.",
+        "Seconds between checkpoints, from which a killed training run resumes. 0: a checkpoint after each update.",
         60.0,
         role="tuning",
         ge=0,

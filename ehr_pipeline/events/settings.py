@@ -19,7 +19,8 @@ class CodeDictionary:
     )
     snomed_column: str = option("Column of the SNOMED code.")
     name_column: str = option(
-        "Column of the code's name, such as Term. It names concepts that the UMLS does not name, and find-codes searches it.",
+        "Column of the code's name, such as Term. It is used for concepts without a name in the UMLS, and find-codes searches"
+        " it.",
         "",
         later=True,
     )
@@ -43,8 +44,8 @@ class EventsSettings:
     """How codes become concepts."""
 
     mrconso: str = option(
-        "MRCONSO.RRF of the UMLS (.gz is read too). Needed only for SNOMED codes. Empty: there are no such codes, or each stays"
-        " a concept of its own (`unmapped`).",
+        "MRCONSO.RRF of the UMLS (.gz is read too). Needed only for SNOMED codes. Empty: there are no such codes, or each"
+        " becomes a separate concept (`unmapped`).",
         "",
         role="input",
     )
@@ -61,7 +62,7 @@ class EventsSettings:
     )
     descriptions: tuple[str, ...] = option(
         "Description files of SNOMED RF2 (Snapshot or Full, plain or gzip): with these, description ids are replaced by their"
-        " concepts, and codes that are kept as concepts of their own get names.",
+        " concepts, and codes that are kept as separate concepts get names.",
         (),
         role="input",
     )
@@ -93,15 +94,15 @@ class EventsSettings:
         "How many IS-A steps away an ancestor may be; 0: ancestors are not used.", 3, ge=0, le=20
     )
     unmapped: Literal["drop", "keep"] = option(
-        "What to do with a code that has no concept. 'drop' (as published) counts it as lost. 'keep' makes the code a concept"
-        " of its own: SCT:<id> for SNOMED, which keeps the UK extension (over half of English GP events), and SYSTEM:<code> for"
+        "What to do with a code that has no concept. 'drop' (as published) counts it as lost. 'keep' makes the code a separate"
+        " concept: SCT:<id> for SNOMED, which keeps the UK extension (over half of English GP events), and SYSTEM:<code> for"
         " any other system, such as ICD codes in a MEDS or OMOP extract, even if its dictionary lacks the code.",
         "drop",
     )
     names: tuple[str, ...] = option(
-        "Tables with names of codes, for codes that are kept as concepts of their own: Parquet or delimited text (gzip too), with"
-        " the columns `code` (as it is recorded) and `description`, `term` or `name`, such as metadata/codes.parquet of a MEDS data"
-        " set. If several tables name a code, the first counts.",
+        "Tables with names of codes, for codes that are kept as separate concepts: Parquet or delimited text (gzip too), with"
+        " the columns `code` (as it is recorded) and `description`, `term` or `name`, such as metadata/codes.parquet of a MEDS"
+        " data set. If several tables have a name for a code, the first is used.",
         (),
         role="input",
         later=True,
@@ -114,9 +115,8 @@ class EventsSettings:
         role="input",
     )
     coverage_floor: float = option(
-        "At least this share of the events must be mapped, or kept as concepts of their own; otherwise nothing is built on"
-        " them. If codes are kept and mrconso is set, the same share of the SNOMED codes that the UMLS should know must also be"
-        " mapped.",
+        "At least this share of the events must be mapped, or kept as separate concepts; otherwise nothing is built on them. If"
+        " codes are kept and mrconso is set, the same share of the SNOMED codes that the UMLS should know must also be mapped.",
         0.3,
         role="check",
         ge=0,

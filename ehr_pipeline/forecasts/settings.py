@@ -5,7 +5,7 @@ from ehr_pipeline.typed_settings import option, settings
 
 @settings
 class ForecastsSettings:
-    """How the encoder's forecasts of the next concepts are evaluated. Without a test side, no forecasts are made."""
+    """How the encoder's forecasts of the next concepts are evaluated. Without a test set, no forecasts are made."""
 
     patients: int = option(
         "Largest number of validation patients, and of test patients, whose future is forecast; drawn by a keyed"
@@ -19,7 +19,7 @@ class ForecastsSettings:
         20_000,
         ge=100,
     )
-    min_visits: int = option("Smallest number of visits in a history.", 5, ge=1)
+    min_visits: int = option("Minimum number of visits in a history.", 5, ge=1)
     tokens_before: int = option(
         "Number of tokens before the mask: the last ones of the history. 0: as many as fit into the encoder's context.",
         0,

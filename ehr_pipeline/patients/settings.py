@@ -42,8 +42,8 @@ class SplitSettings:
         "",
     )
     test_share: float = option(
-        "Share of the patients on the test side, by the same hash. No vocabulary, encoder, transform or probe learns from these"
-        " patients. 0: there is no test side.",
+        "Share of the patients in the test set, by the same hash. No vocabulary, encoder, transform or probe learns from these"
+        " patients. 0: there is no test set.",
         0.0,
         ge=0,
         lt=0.5,
@@ -51,7 +51,7 @@ class SplitSettings:
     )
     column: str = option(
         "Attribute of the patients that gives each patient's side: train; tuning or validation; held_out or test. It can be one"
-        " of records.patients.attributes, or the one named by records.meds.splits. Nothing is learned from patients without a"
+        " of records.patients.attributes, or the one set in records.meds.splits. Nothing is learned from patients without a"
         " value. Empty: the hash decides.",
         "",
         later=True,
@@ -62,8 +62,8 @@ class SplitSettings:
         later=True,
     )
     draw_validation: bool = option(
-        "Whether validation patients are drawn, by the hash and validation_share, from the column's training side: for data"
-        " sets that have only train and test.",
+        "Whether validation patients are drawn, by the hash and validation_share, from the column's training set: for data sets"
+        " that have only train and test.",
         False,
         later=True,
     )
@@ -115,8 +115,8 @@ class PatientsSettings:
         {},
     )
     visit_window_days: int = option(
-        "Events within this number of days after a visit's first day belong to that visit; 0: each day is a visit of its own."
-        " Use it if events of one visit have different dates.",
+        "Events within this number of days after a visit's first day belong to that visit; 0: each day is a separate visit. Use"
+        " it if events of one visit have different dates.",
         0,
         ge=0,
         le=366,

@@ -21,8 +21,8 @@ class FineTuning:
 
     heads: tuple[Literal["classifier", "sum", "mask"], ...] = option(
         "Heads with which the encoder is fine-tuned; each is a further model for every task. Empty: no fine-tuning, because it"
-        " takes far longer than all other models: for each task, head and sample of labels, one training and a pass over the"
-        " whole test side. 'classifier': a linear layer on the state at the mask together with the vector of the history; it"
+        " takes far longer than all other models: for each task, head and sample of labels, one training run and a pass over"
+        " the whole test set. 'classifier': a linear layer on the state at the mask together with the vector of the history; it"
         " starts from the logistic regression. 'sum': the probability of the outcome's concepts, predicted from the mean state"
         " of the history. 'mask': the same, predicted from the state at the mask. 'sum' and 'mask' start from the encoder's own"
         " log-odds (He, Rasmy, Zhi & Tao 2025).",
@@ -34,8 +34,8 @@ class FineTuning:
         ge=0,
     )
     epochs: int = option(
-        "Largest number of passes over the labels; 0: a model stays as it started. With at least 100 cases and 100 others, the"
-        " best number of passes is chosen on a fifth of the patients.",
+        "Largest number of passes over the labels; 0: a model keeps its initial weights. With at least 100 cases and 100"
+        " others, the best number of passes is chosen on a fifth of the patients.",
         4,
         ge=0,
     )
@@ -46,7 +46,7 @@ class FineTuning:
     )
     batch: int = option("Number of histories in an update.", 16, ge=1)
     keep_weights: bool = option(
-        "Whether to keep the weights of the fine-tuned models that verdicts name, each trained on all labels, so that"
+        "Whether to keep the weights of the fine-tuned models that verdicts are about, each trained on all labels, so that"
         " `ehr-pipeline predict` can apply them. Each takes up to as much disk space as the encoder's checkpoint.",
         True,
     )
@@ -63,7 +63,9 @@ class PredictionsSettings:
         (10, 20, 50, 100, 200, 500),
     )
     patients: int = option(
-        "Largest number of a task's patients on each side. For fitting, cases are taken first.", 20_000, ge=100
+        "Largest number of a task's patients in each set (training, validation, test). For fitting, cases are taken first.",
+        20_000,
+        ge=100,
     )
     concepts: int = option("Number of concepts that are counted: the most frequent ones.", 2_000, ge=1)
     boosted_concepts: int = option(

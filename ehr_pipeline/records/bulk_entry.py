@@ -12,10 +12,10 @@ from ehr_pipeline.typed_settings import option, settings
 
 @settings
 class BulkEntry:
-    """Which events count as entered in bulk. Source: ours; no published rule is in general use."""
+    """Which events are treated as entered in bulk. Source: our choice; no published rule is in general use."""
 
-    events: int = option("Least number of a patient's events that were entered on the same day.", 20, ge=2)
-    days: int = option("Least number of days between an event and its entry.", 365, ge=1)
+    events: int = option("Minimum number of a patient's events that were entered on the same day.", 20, ge=2)
+    days: int = option("Minimum number of days between an event and its entry.", 365, ge=1)
 
 
 def entered_in_bulk(

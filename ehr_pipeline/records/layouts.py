@@ -59,7 +59,7 @@ class DelimitedText:
     encoding: str = option("Text encoding of the files, such as 'utf-8', 'latin-1' or 'utf-16'.", "utf-8")
     header: tuple[str, ...] = option("Names of the columns, if the files have no header line.", ())
     lines_before_header: int = option(
-        "Number of lines before the header that are no rows, such as a title or comments.", 0, later=True, ge=0
+        "Number of lines before the header that are not rows, such as a title or comments.", 0, later=True, ge=0
     )
     date_formats: tuple[str, ...] = option(
         "Date formats (strftime), such as '%d/%m/%Y', '%d-%b-%Y' or '%d/%m/%Y %H:%M:%S'; or 'iso' for any ISO 8601 date, with"
@@ -114,7 +114,7 @@ def _is_mark(character: str) -> bool:
 
 @settings
 class EventColumns:
-    """Names of the columns of an event file, as its header has them."""
+    """Names of the columns of an event file, as in its header."""
 
     patient: str = option("Column of the patient id.")
     date: str = option("Column of the date of the event.")
@@ -132,7 +132,8 @@ class EventFiles(DelimitedText):
     columns: EventColumns = option("Names of the columns.")
     code_system: str = option(
         "'snomed' for SNOMED CT (Read codes among the codes are kept and counted). Any other name is a local code system;"
-        " [events.dictionaries] holds its translation to SNOMED. Empty: each code names its own system, as 'LOINC:8331-1' does.",
+        " [events.dictionaries] has its translation to SNOMED. Empty: each code begins with the name of its system, as in"
+        " 'LOINC:8331-1'.",
         "snomed",
     )
     no_code: tuple[str, ...] = option("Values of the code column that mean 'no code', such as '0' in OMOP.", ())
@@ -154,7 +155,7 @@ class PatientColumns:
     sex: str = option("Column of the sex.", "")
     observation_start: str = option("Column of the date from which the patient was observed (registration).", "")
     observation_ends: tuple[str, ...] = option(
-        "Columns of dates on which observation may have ended, such as the end of registration. The earliest counts, and death"
+        "Columns of dates on which observation may have ended, such as the end of registration. The earliest is used, and death"
         " ends observation too.",
         (),
     )
@@ -177,7 +178,7 @@ class PatientColumns:
 
 @settings
 class LinkedFiles(DelimitedText):
-    """A small table whose rows many patients share, such as practices; it is held in memory."""
+    """A small table with rows that many patients share, such as practices; it is kept in memory."""
 
     key: str = option("Column of the key, such as the id of the practice.")
     patient_key: str = option("Column of the key in the patient file.")

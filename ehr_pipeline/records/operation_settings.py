@@ -22,8 +22,8 @@ class OperationSettings:
         role="operation",
     )
     complete: Literal["quiet", "marker"] = option(
-        "When an extract counts as complete. 'quiet': when none of its files has changed for quiet_minutes; 'marker': when its"
-        " folder contains the file named by `marker`.",
+        "When an extract is treated as complete. 'quiet': when none of its files has changed for quiet_minutes; 'marker': when"
+        " its folder contains the file given in `marker`.",
         "quiet",
         role="operation",
     )
@@ -44,8 +44,8 @@ class OperationSettings:
         gt=0,
     )
     retries: int = option(
-        "How often an automatic run whose process died is started again. Finished work is kept, and a training resumes from its"
-        " last checkpoint. A failed check or stage is not retried, since it would fail again.",
+        "How often an automatic run whose process died is started again. Finished work is kept, and a training run resumes from"
+        " its last checkpoint. A failed check or stage is not retried, since it would fail again.",
         1,
         role="operation",
         ge=0,

@@ -27,7 +27,7 @@ class Limits:
 
     rejected_warning: float = option(
         "The check `rejected_rows` warns if at least this share of the rows is rejected, in event files or in patient files."
-        " Empty lines, and rows that the study itself leaves out, do not count.",
+        " Empty lines, and rows that the study itself leaves out, are not included.",
         0.01,
         role="check",
         ge=0,
@@ -62,7 +62,7 @@ class Limits:
 class RecordsSettings:
     """The raw extract. Each folder inside `landing` is one extract, and one Dagster partition of `raw_records`."""
 
-    landing: str = option("Folder that holds one folder for each extract.", role="input")
+    landing: str = option("Folder with one folder for each extract.", role="input")
     follow_links: bool = option(
         "Whether symbolic links to files and folders in the landing folder are followed; the manifest lists links that lead"
         " outside the landing folder. false: an extract that contains links is refused.",
@@ -70,13 +70,13 @@ class RecordsSettings:
         role="check",
     )
     mode: Literal["increment", "snapshot"] = option(
-        "'increment': every extract adds to the older ones, and an event that is in several extracts counts once. 'snapshot':"
+        "'increment': every extract adds to the older ones, and an event that is in several extracts is used once. 'snapshot':"
         " the newest extract replaces all older ones; patients who are no longer in it are removed from every artifact.",
         "increment",
     )
     withdrawals: str = option(
         "A text file with the ids of patients who withdrew (opted out), one on each line. They are removed from every artifact."
-        " Empty: nobody withdrew.",
+        " Empty: no patient withdrew.",
         "",
         role="list",
     )

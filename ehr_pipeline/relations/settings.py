@@ -28,7 +28,7 @@ class RelationsSettings:
     )
     most: int = option("Largest number of concepts to compare: the most frequent ones.", 1000, ge=2, le=8192)
     after_days: int = option(
-        "Longest time, in days, between two concepts for the second to count as following the first.", 730, ge=1
+        "Longest time, in days, from one concept to another that is treated as following it.", 730, ge=1
     )
     fewest_patients: int = option(
         "Pairs that fewer patients have are flagged as suppressed and have no values.", 10, ge=1
@@ -53,8 +53,8 @@ class RelationsSettings:
         role="list",
     )
     names: bool = option(
-        "Whether similarity of names is compared as a graph of its own (TF-IDF of pieces of three to five letters). Nearness in the"
-        " ontology is compared whenever concepts.ontology is set.",
+        "Whether similarity of names is compared as a separate graph (TF-IDF of pieces of three to five letters). Similarity in"
+        " the ontology is compared whenever concepts.ontology is set.",
         False,
         later=True,
     )

@@ -7,7 +7,7 @@ from ehr_pipeline.typed_settings import option, settings
 
 @settings
 class ReportsSettings:
-    """Contents of the page, and the threshold for small counts."""
+    """Contents of the reports, and the threshold for small counts."""
 
     title: str = option("Title of the page.", "Patient clusters")
     ranking: Literal["auto", "tested", "published"] = option(

@@ -23,11 +23,11 @@ def slug(name: str) -> str:
 
 @settings
 class Task:
-    """One task. The index day is the day on which the prediction is made. Days with a concept are calendar days, not rows."""
+    """One task. The index date is the day on which the prediction is made. Days with a concept are calendar days, not rows."""
 
     file: str = option(
-        "A file with values for all settings that the task does not set itself, such as a file in data/tasks. Paths in the file"
-        " are relative to the file.",
+        "A file with values for all settings that are not given here, such as a file in data/tasks. Paths in the file are"
+        " relative to the file.",
         "",
         role="input",
     )
@@ -36,32 +36,34 @@ class Task:
         "Concept list (CSV) of the outcome. Empty for a death, a MEDS label file, or an ACES file.", "", role="list"
     )
     outcome_kind: Literal["recorded", "first", "stop", "death"] = option(
-        "What counts as the outcome. 'recorded': a concept from the list is recorded; 'first': a concept from the list is"
-        " recorded for the first time ever, such as the first prescription of a drug; 'stop': no concept from the list has been"
-        " recorded for `stop_days`, such as when a treatment ended; 'death'.",
+        "What the outcome is. 'recorded': a concept from the list is recorded; 'first': a concept from the list is recorded for"
+        " the first time ever, such as the first prescription of a drug; 'stop': no concept from the list has been recorded for"
+        " `stop_days`, such as when a treatment ended; 'death'.",
         "recorded",
     )
     outcome_days: int = option(
         "Number of days in the window with a concept from the list that make a patient a case.", 1, ge=1
     )
     stop_days: int = option(
-        "For outcome_kind = 'stop': days without a concept from the list after which the outcome counts as stopped.",
+        "For outcome_kind = 'stop': days without a concept from the list after which the treatment is taken to have stopped.",
         180,
         ge=1,
     )
-    entry: str = option("Concept list (CSV) that puts patients at risk. Empty: everybody is at risk.", "", role="list")
+    entry: str = option(
+        "Concept list (CSV) that puts patients at risk. Empty: all patients are at risk.", "", role="list"
+    )
     entry_days: int = option(
         "Number of days with a concept from the entry list; the last of them is the day of entry.", 1, ge=1
     )
     exclude: str = option(
-        "Concept list (CSV). Patients with one of its concepts before the index day are left out.", "", role="list"
+        "Concept list (CSV). Patients with one of its concepts before the index date are left out.", "", role="list"
     )
     index: Literal["landmark", "first_entry", "calendar", "file"] = option(
-        "How the index day is chosen. 'landmark': a visit drawn at random (the same one for the same seed and split);"
+        "How the index date is chosen. 'landmark': a visit drawn at random (the same one for the same seed and split);"
         " 'first_entry': the day of entry; 'calendar': the days in `index_dates`; 'file': the days in `index_file`.",
         "landmark",
     )
-    index_dates: tuple[str, ...] = option("Index days (YYYY-MM-DD) for index = 'calendar'.", ())
+    index_dates: tuple[str, ...] = option("Index dates (YYYY-MM-DD) for index = 'calendar'.", ())
     index_file: str = option(
         "File in the MEDS label schema (Parquet or CSV) for index = 'file': prediction_time, and subject_id (as `export meds`"
         " writes it) or patient_id. Without an outcome, its boolean_value is the label.",
@@ -73,25 +75,25 @@ class Task:
     )
     per_patient: int = option("Number of landmarks for each patient.", 1, ge=1, le=20)
     index_day: Literal["neither", "history", "outcome"] = option(
-        "Whether events of the index day itself are 'history', 'outcome' or 'neither'. The order of events within a day is not"
-        " known, hence the default.",
+        "Whether events of the index date itself are 'history', 'outcome' or 'neither'. The default is 'neither', because the"
+        " order of events within a day is not known.",
         "neither",
     )
     lookback_days: int = option("Number of days of history to use; 0: all.", 0, ge=0)
     gap_days: int = option(
-        "Days between the index day and the window. A gap leaves room for the work-up of a diagnosis.", 0, ge=0
+        "Days between the index date and the window. A gap leaves room for the work-up of a diagnosis.", 0, ge=0
     )
-    window_days: int = option("Length in days of the window in which the outcome counts.", 365, ge=1)
+    window_days: int = option("Length in days of the window in which the outcome is looked for.", 365, ge=1)
     incident: bool = option(
-        "Whether patients who had the outcome before the window are left out. If not, recurrences count as outcomes.",
+        "Whether patients who had the outcome before the window are left out. If not, recurrences are outcomes too.",
         True,
     )
-    min_visits: int = option("Least number of visits in the history.", 1, ge=1)
+    min_visits: int = option("Minimum number of visits in the history.", 1, ge=1)
     min_observed_days: int = option(
-        "Least number of days for which a patient was observed before the index day.", 0, ge=0
+        "Minimum number of days for which a patient was observed before the index date.", 0, ge=0
     )
-    min_age: int = option("Youngest age in years on the index day.", 0, ge=0)
-    max_age: int = option("Oldest age in years on the index day.", 150, ge=0)
+    min_age: int = option("Youngest age in years on the index date.", 0, ge=0)
+    max_age: int = option("Oldest age in years on the index date.", 150, ge=0)
     sex: str = option("Sex of the patients at risk, as in the data set ('F' or 'M'). Empty: all.", "")
     follow_up: Literal["require", "censor"] = option(
         "Patients who leave during the window without the outcome are left out, because they may have had it later. 'require':"
@@ -149,7 +151,7 @@ class Task:
 
 @settings
 class TasksSettings:
-    """Clinical tasks: who is labelled, when, and how. Tasks need a test side (`patients.split.test_share` or `column`)."""
+    """Clinical tasks: who is labelled, when, and how. Tasks need a test set (`patients.split.test_share` or `column`)."""
 
     screen: int = option(
         "Number of tasks to make automatically, one for each of the most frequent concepts of the pooled semantic types:"
@@ -160,15 +162,15 @@ class TasksSettings:
     )
     death: str = option(
         "Concept list (CSV) of codes that record a death. They are used in addition to dates of death (OMOP, MEDS, CPRD Aurum,"
-        " or `columns.death` of the patient files); the earliest counts.",
+        " or `columns.death` of the patient files); the earliest date is used.",
         "",
         role="list",
     )
-    death_attribute: str = option("Attribute of the patients that holds the date of death. Empty: none.", "")
+    death_attribute: str = option("Attribute of the patients that contains the date of death. Empty: none.", "")
     death_date_format: str = option("Format of the dates in that attribute.", "%Y-%m-%d")
     observed_until: Literal["last_event", "extract"] = option(
         "How long patients without a known end of observation are followed: to their last event, or to the day of the newest"
-        " extract. 'extract' is right if everybody without an end is still registered.",
+        " extract. 'extract' is right if all patients without an end of observation are still registered.",
         "last_event",
     )
     task: tuple[Task, ...] = option("The tasks.", ())

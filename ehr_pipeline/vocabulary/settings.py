@@ -29,12 +29,14 @@ class VocabularySettings:
         "Concept list (CSV) of administrative concepts to drop; empty for none.", "", role="list"
     )
     min_appearances: int = option(
-        "Concepts with fewer appearances (patient and day) are dropped. Source: 100 in the published run.", 100, ge=1
+        "Concepts that are recorded at fewer visits (one patient on one day) are dropped. Source: 100 in the published run.",
+        100,
+        ge=1,
     )
     min_patients: int = option(
-        "Concepts that fewer patients have are dropped. Source: 0 in the published run. If the model is to be shared, set this to"
-        " reports.suppress_below before training, or `export model` refuses it: the vocabulary names every concept, and a"
-        " concept that hardly anybody has says something about these patients.",
+        "Concepts that fewer patients have are dropped. Source: 0 in the published run. If the model is to be shared, set this"
+        " to reports.suppress_below before training, or `export model` refuses it: the vocabulary contains the name of every"
+        " concept, and the name of a very rare concept reveals something about the few patients who have it.",
         0,
         ge=0,
         later=True,

@@ -16,10 +16,8 @@ DATES = ("%d/%m/%Y", "iso")
 
 @settings
 class CprdAurum:
-    """CPRD Aurum. [events.dictionaries] names the medical and the product dictionary, as `medcodeid` and `prodcodeid`.
-
-    A patient is observed from the start of registration until registration ends, the practice's last collection, or death.
-    """
+    """CPRD Aurum. The medical and the product dictionary are set in [events.dictionaries], as `medcodeid` and `prodcodeid`. A
+    patient is observed from the start of registration until registration ends, the practice's last collection, or death."""
 
     observations: str = option(
         "Glob of the Observation files; empty: they are not read.", "*[Ee]xtract_[Oo]bservation*.txt*"

@@ -36,12 +36,9 @@ EVENTS = {
 
 @settings
 class Omop:
-    """OMOP CDM 5.4. A table is a file TABLE.csv, TABLE.csv.gz or TABLE.parquet, numbered parts such as TABLE_1.csv, or a folder
-    of parts named TABLE, TABLE.csv or TABLE.parquet, in upper or lower case.
-
-    A patient is observed from the start of the first period of `observation_period` to the end of the last one, or to death.
-    The setting events.omop_vocabulary names the vocabulary.
-    """
+    """OMOP CDM 5.4. A table is a file TABLE.csv, TABLE.csv.gz or TABLE.parquet, numbered parts such as TABLE_1.csv, or a folder of
+    parts named TABLE, TABLE.csv or TABLE.parquet, in upper or lower case. A patient is observed from the start of the first period
+    of `observation_period` to the end of the last one, or to death. The vocabulary is set in events.omop_vocabulary."""
 
     tables: tuple[
         Literal["condition_occurrence", "procedure_occurrence", "drug_exposure", "measurement", "observation"], ...
