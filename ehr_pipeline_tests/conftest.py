@@ -4,14 +4,17 @@ import fcntl
 import json
 import os
 import shutil
+import sqlite3
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
@@ -50,6 +53,12 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def pytest_configure() -> None:
     """Let nothing wait for the disk: only a crash of the machine shows what was flushed, and tests kill processes alone."""
     os.fsync = os.fstat  # type: ignore[assignment]  # an error all the same where nothing is open
+
+    @event.listens_for(Engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            with suppress(sqlite3.OperationalError):  # locked
+                connection.execute("PRAGMA synchronous = OFF")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
