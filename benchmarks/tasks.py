@@ -20,8 +20,8 @@ from world_groups import shard_of
 
 from ehr_pipeline.patients.histories import ALWAYS, cut
 from ehr_pipeline.predictions import guards, metrics
-from ehr_pipeline.predictions.compare import Case, Fit, Judged, fits
-from ehr_pipeline.predictions.features import Recorded, joined, of_histories
+from ehr_pipeline.predictions.compare import Case, Fit, TestSet, fits
+from ehr_pipeline.predictions.features import RecordedConcepts, joined, of_histories
 from ehr_pipeline.predictions.metrics import Bootstrap
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, People, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings
@@ -43,8 +43,8 @@ class Patients:
     """Everybody who is at risk of an outcome on the index day."""
 
     rows: Rows
-    told: Recorded
-    late: Recorded
+    told: RecordedConcepts
+    late: RecordedConcepts
     """The same with the window in the history: the leak."""
     people: People
     risk: NDArray[np.float64]
@@ -110,11 +110,13 @@ def together(parts: list[Patients], size: int) -> Patients:
     )
 
 
-def compared(patients: Patients, told: Recorded, models: tuple[str, ...], seed: int) -> tuple[Judged, list[Fit]]:
+def compared(
+    patients: Patients, told: RecordedConcepts, models: tuple[str, ...], seed: int
+) -> tuple[TestSet, list[Fit]]:
     """All models of an outcome, and the test side."""
     settings = PredictionsSettings(**{**vars(SETTINGS), "models": models})
     case = Case(patients.rows, told, patients.people, np.zeros(0, np.int64), {}, settings, seed)
-    return Judged.of(case), list(fits(case))
+    return TestSet.of(case), list(fits(case))
 
 
 def coverage(seed: int, rows: int = 1) -> dict[str, float]:
@@ -153,7 +155,7 @@ def coverage(seed: int, rows: int = 1) -> dict[str, float]:
     return {name: number / REPEATS for name, number in held.items()}
 
 
-def as_others(judged: Judged, fit: Fit) -> float:
+def as_others(judged: TestSet, fit: Fit) -> float:
     """The largest difference of AUROC, average precision and Brier score from those of scikit-learn."""
     label, own, weight = judged.label, fit.probability, judged.weight
     pairs = (

@@ -34,7 +34,7 @@ from ehr_pipeline.prediction_report import curves, statements
 from ehr_pipeline.prediction_report.curves import Curves, Point
 from ehr_pipeline.predictions import compare, deviations, metrics, result_tables
 from ehr_pipeline.predictions.compare import Case, Fit
-from ehr_pipeline.predictions.features import Recorded
+from ehr_pipeline.predictions.features import RecordedConcepts
 from ehr_pipeline.predictions.metrics import Calibration
 from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, People, Rows
@@ -176,7 +176,7 @@ def case_of(
     risk = MEAN + SPREAD * draws("risk")
     label = rng.random(count) < expit(risk if kind.predictable else rng.permutation(risk))
     nothing = sparse.csr_array((count, 1))
-    told = Recorded(
+    told = RecordedConcepts(
         nothing, nothing, nothing, np.zeros((count, 7)), rng.uniform(20, 90, count), np.zeros(count, np.int64)
     )
     case = Case(rows_of(label), told, People(np.zeros(count), {}), np.zeros(1, np.int64), {}, SETTINGS, task)

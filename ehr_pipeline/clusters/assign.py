@@ -2,7 +2,7 @@
 
 The artifact keeps in `model/` what this needs: the vectors of clustered patients (at most 50,000, drawn at random), their cluster
 numbers and their places on the map. It holds no ids, but it is patient data. Beside it, `voters.arrow` lists the ids of these
-patients, so that patients who opt out can be removed.
+patients, so patients who opt out can be removed.
 
     ehr-pipeline embed  --model CHECKPOINT --extract FOLDER --out vectors.arrow
     ehr-pipeline assign --vectors vectors.arrow --out assigned.arrow
@@ -125,7 +125,7 @@ def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts
     """Write the cluster of each embedded patient to a table: patient_id, cluster, support (share of the neighbours in it). Return
     counts.
 
-    Raises InputError for vectors that cannot be compared with the clustered ones, and UserError if `out` exists but is no file.
+    Raises InputError for vectors that cannot be compared with the clustered ones, and UserError if `out` exists but is not a file.
     """
     publishing.refuse_existing(out, replace=True)
     if not vectors.is_file():
@@ -153,7 +153,7 @@ def _embedded(path: Path) -> pa.Table:
         table = schemas.read(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
-            f"{path}: this is no Arrow file, or it is damaged or cut off ({str(error).splitlines()[0]}). --vectors names what"
+            f"{path}: this is not an Arrow file, or it is damaged or cut off ({str(error).splitlines()[0]}). --vectors names what"
             " `ehr-pipeline embed` wrote: copy it again, or embed again."
         ) from None
     if not {"patient_id", "vector"} <= set(table.column_names):

@@ -37,7 +37,7 @@ class Sampling:
 
 
 @dataclass(frozen=True)
-class Trust:
+class ClusterStability:
     """Stability figures from the subsets."""
 
     clusters: Shares
@@ -68,7 +68,7 @@ def subsets(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
         waiting = waiting[size:]
 
 
-def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, sampling: Sampling) -> Trust:
+def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, sampling: Sampling) -> ClusterStability:
     """Cluster subsets of unit vectors (n, D) and compare the results with the clusters (n,) that `method` found for all patients.
 
     `whole` is the spectrum of all patients; it has as many coordinates as the largest number of clusters to examine.
@@ -98,7 +98,7 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
         drawn[rows] += 1
     patients = np.where(drawn > 0, same / np.maximum(drawn, 1), np.nan)
     nothing = np.zeros((0, most - 1))
-    return Trust(
+    return ClusterStability(
         _mean(np.array(jaccards), count),
         _spread(np.array(jaccards), count),
         patients,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.clusters import cluster_stability, comparison, number_of_clusters, stable_numbers
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors, by_size, checked
 from ehr_pipeline.clusters.neighbour_graph import neighbour_graph
-from ehr_pipeline.clusters.number_of_clusters import Tried, largest
+from ehr_pipeline.clusters.number_of_clusters import HalvesAgreement, largest
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.spectral import Spectrum, spectrum
 from ehr_pipeline.disclosure import spreadsheet
@@ -51,7 +51,7 @@ def divide(
     seed: int,
     out: Path,
     *,
-    tried: list[Tried],
+    tried: list[HalvesAgreement],
     ids: pa.Array,
     earlier: Artifact | None,
 ) -> Division:
@@ -124,7 +124,11 @@ def _convergence(whole: Spectrum, n: int) -> dict[str, Any]:
 
 
 def _write_trust(
-    path: Path, tested: cluster_stability.Trust, labels: Labels, numbers: NDArray[np.int64], settings: ClustersSettings
+    path: Path,
+    tested: cluster_stability.ClusterStability,
+    labels: Labels,
+    numbers: NDArray[np.int64],
+    settings: ClustersSettings,
 ) -> None:
     """Write the stability of each cluster, as a number and in a word, by the cluster's number."""
     table = {
@@ -143,7 +147,7 @@ def _write_trust(
     json_files.write(path, rules | {"clusters": table})
 
 
-def _choice(whole: Spectrum, tested: cluster_stability.Trust) -> Iterator[tuple[object, ...]]:
+def _choice(whole: Spectrum, tested: cluster_stability.ClusterStability) -> Iterator[tuple[object, ...]]:
     """Yield a row for each number of clusters, to help choose it: an eigenvalue, the gap after it, and how well clusters of subsets
     agree with those of all patients."""
     for n in range(2, _without_last(whole).coordinates.shape[1] + 1):

@@ -195,7 +195,7 @@ def compare(
 def retrieved(one: Vectors, other: Vectors, alike: Labels) -> NDArray[np.float64]:
     """Return 1 for each patient (n,) whose other half is the nearest in the block, else 0, averaged over both directions.
 
-    Equally near halves share the hit, so that identical vectors score no better than chance.
+    Equally near halves share the hit, so identical vectors score no better than chance.
     """
     first, second = unit_length(one), unit_length(other)
     order = np.argsort(alike, kind="stable")

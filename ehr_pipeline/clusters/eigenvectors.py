@@ -26,7 +26,7 @@ TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Leading:
+class Eigenpairs:
     """Leading eigenpairs, and how exact they are."""
 
     values: NDArray[np.float64]
@@ -44,7 +44,7 @@ class Leading:
         return self.residuals <= TOLERANCE
 
 
-def leading(matrix: csr_array, k: int, seed: int, wanted: int | None = None) -> Leading:
+def leading(matrix: csr_array, k: int, seed: int, wanted: int | None = None) -> Eigenpairs:
     """Return the k largest eigenpairs of a symmetric matrix (n, n) with eigenvalues in [-1, 1]; k is less than n.
 
     The iteration ends when the first `wanted` eigenpairs (default: all) have residuals of at most 0.001, or after 2,400 products.
@@ -71,14 +71,14 @@ def leading(matrix: csr_array, k: int, seed: int, wanted: int | None = None) -> 
         block = _orthonormal(product.filtered(block, DEGREE, float(values[-1])))
         used += DEGREE
     vectors = block[:, :k].double().numpy()
-    return Leading(values[:k].numpy(), vectors, residuals[:k], used * size)
+    return Eigenpairs(values[:k].numpy(), vectors, residuals[:k], used * size)
 
 
-def _whole(matrix: csr_array, k: int) -> Leading:
+def _whole(matrix: csr_array, k: int) -> Eigenpairs:
     dense = matrix.toarray().astype(np.float64)
     values, vectors = np.linalg.eigh(dense)
     values, vectors = values[::-1][:k], vectors[:, ::-1][:, :k]
-    return Leading(values, vectors, np.linalg.norm(dense @ vectors - vectors * values, axis=0), 0)
+    return Eigenpairs(values, vectors, np.linalg.norm(dense @ vectors - vectors * values, axis=0), 0)
 
 
 class _Product:

@@ -8,7 +8,7 @@ one. If none distinguishes either, they are one group.
 
 Groups are joined from pairs by complete linkage: every two clusters of a group fulfil the conditions, so a chain of similar
 neighbours is not a group. Pairs are compared within small blocks of similar patients, because parts of one group differ mostly by
-age. All pairs share one error rate (Bonferroni), so that a group is divided by mistake in at most one cohort in twenty. (On testing
+age. All pairs share one error rate (Bonferroni), so a group is divided by mistake in at most one cohort in twenty. (On testing
 a division before reporting it: Kimes et al. 2017, Biometrics 73; Grabski, Street & Irizarry 2023, Nature Methods 20.)
 """
 

@@ -48,7 +48,7 @@ class Halves:
 
 
 def root_shares(counts: csr_array) -> csr_array:
-    """Return square roots of the concepts' shares of a patient's counts (m, V), so that distances are Hellinger distances."""
+    """Return square roots of the concepts' shares of a patient's counts (m, V), so distances are Hellinger distances."""
     total = np.asarray(counts.sum(axis=1)).ravel()
     shares = counts.multiply(1 / np.maximum(total, 1)[:, None])
     return csr_array(shares.tocsr().astype(np.float64).sqrt())

@@ -32,7 +32,7 @@ def spectral(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
 
 
 def agglomerative(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
-    """Ward's method (Ward 1963) on the graph, so that memory grows with the number of patients, not with its square."""
+    """Ward's method (Ward 1963) on the graph, so memory grows with the number of patients, not with its square."""
     model = AgglomerativeClustering(n, linkage="ward", connectivity=graph.links)
     labels: Labels = model.fit_predict(unit).astype(np.int64)
     return labels

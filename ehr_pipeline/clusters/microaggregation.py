@@ -1,4 +1,4 @@
-"""Divide patients into blocks of similar ones, so that shared attributes cannot explain differences within a block.
+"""Divide patients into blocks of similar ones, so shared attributes cannot explain differences within a block.
 
 Patients of a block are equal in all categories, such as disease and sex, and near each other in all numbers, such as age. Blocks
 are made by microaggregation (Domingo-Ferrer & Mateo-Sanz 2002, IEEE Transactions on Knowledge and Data Engineering 14(1)): the

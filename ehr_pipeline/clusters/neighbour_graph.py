@@ -77,7 +77,7 @@ def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32
         if index.nprobe >= index.nlist or _share_in(found, true) >= RECALL:
             break
         index.nprobe = min(2 * index.nprobe, index.nlist)
-    _log.info("neighbours by an inverted file: %d of %d lists are searched", index.nprobe, index.nlist)
+    _log.info("approximate nearest neighbours (inverted file): searching %d of %d lists", index.nprobe, index.nlist)
     all_found = index.search(unit, k + 1)[1]
     lacking = np.flatnonzero((all_found < 0).any(axis=1))  # the lists that were searched hold too few
     all_found[lacking] = nearest_of(unit[lacking], unit, k + 1)

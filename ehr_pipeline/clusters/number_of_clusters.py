@@ -67,7 +67,7 @@ NOBODY = Agreement(float("nan"), 0.0, 0)
 
 
 @dataclass(frozen=True)
-class Tried:
+class HalvesAgreement:
     """How well halves agree on the clusters, for one number of clusters."""
 
     n: int
@@ -78,7 +78,7 @@ class Tried:
     supported: bool
 
 
-def largest(tried: Sequence[Tried]) -> int:
+def largest(tried: Sequence[HalvesAgreement]) -> int:
     """Return the largest number of clusters that the data support; 1 if they support no division."""
     return max((one.n for one in tried if one.supported), default=1)
 
@@ -90,12 +90,12 @@ def sample(patients: int, seed: int) -> Labels:
     return np.sort(np.random.default_rng([seed, 0x9B0]).choice(patients, MOST_PATIENTS, replace=False))
 
 
-def write(folder: Path, tried: Sequence[Tried], strength: NDArray[np.float64]) -> None:
+def write(folder: Path, tried: Sequence[HalvesAgreement], strength: NDArray[np.float64]) -> None:
     """Write `support.csv`. `strength` are prediction strengths (repetitions, numbers of clusters), for 2, 3, … clusters."""
     spreadsheet.write(folder / FILE, schemas.SUPPORT, (_row(one, strength[:, one.n - 2 : one.n - 1]) for one in tried))
 
 
-def _row(one: Tried, strength: NDArray[np.float64]) -> tuple[object, ...]:
+def _row(one: HalvesAgreement, strength: NDArray[np.float64]) -> tuple[object, ...]:
     known = strength[np.isfinite(strength)]
     figures = (one.halves, one.weakest, *((known.mean(), known.std()) if len(known) else (np.nan, np.nan)))
     halves, weakest, mean, spread = (f"{value:.4f}" if np.isfinite(value) else "" for value in figures)
@@ -110,7 +110,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 def of_cohort(
     unit: Vectors, halves: tuple[Half, Half], alike: Matching, settings: ClustersSettings, seed: int
-) -> list[Tried]:
+) -> list[HalvesAgreement]:
     """Try the numbers of clusters for a cohort with unit vectors (n, D), by the method of the settings."""
     rows = sample(len(unit), seed)
     some, few = unit[rows], [Half(half.vectors[rows], half.counts[rows], half.there[rows]) for half in halves]
@@ -138,7 +138,7 @@ def examine(
     *,
     most: int,
     neighbours: int,
-) -> list[Tried]:
+) -> list[HalvesAgreement]:
     """Try 2 to `most` clusters of patients with unit vectors (n, D); `divide` gives their labels (n,) for a number of clusters."""
     both = np.flatnonzero(halves[0].there & halves[1].there)
     if len(both) < FEWEST_PATIENTS:
@@ -155,7 +155,7 @@ def examine(
         known = [one for one in pairs if one is not None and one.patients]
         fine = None not in pairs and bool(known) and all(one.kappa >= LEAST and one.deviate > each for one in known)
         weakest = min((one.kappa for one in known), default=float("nan"))
-        tried.append(Tried(n, overall.kappa, weakest, fine and overall.deviate > bar and overall.kappa > 0))
+        tried.append(HalvesAgreement(n, overall.kappa, weakest, fine and overall.deviate > bar and overall.kappa > 0))
     return tried
 
 

@@ -40,7 +40,7 @@ NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
-class Used:
+class ConceptUse:
     """One concept that a cluster's vectors rest on."""
 
     token: int
@@ -63,7 +63,7 @@ class Occlusion:
     """Number of members sampled from each cluster."""
     lead: dict[int, float]
     """Mean lead of the sampled members; if it is not above 0, `used` is empty."""
-    used: dict[int, list[Used]]
+    used: dict[int, list[ConceptUse]]
     """The concepts that each cluster rests on, the largest loss of lead first."""
 
     def write(self, folder: Path) -> None:
@@ -78,7 +78,7 @@ class Occlusion:
             return None
         found = json_files.read(path)
         sampled, lead = ({int(number): value for number, value in found[name].items()} for name in ("sampled", "lead"))
-        used = {int(number): [Used(**one) for one in rows] for number, rows in found["used"].items()}
+        used = {int(number): [ConceptUse(**one) for one in rows] for number, rows in found["used"].items()}
         return cls(found["decides"], sampled, lead, used)
 
 
@@ -219,7 +219,7 @@ def _chosen(having: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 def _used(
     leads: NDArray[np.float64], having: NDArray[np.int64], lost: NDArray[np.float64], squares: NDArray[np.float64]
-) -> list[Used]:
+) -> list[ConceptUse]:
     """Return the concepts that the vectors of one cluster rest on. `leads` (n,) are its members' leads; `lost` and `squares` (V +
     1,) are sums over members of the lead lost without each concept, and of its square."""
     mean = float(leads.mean())
@@ -231,4 +231,4 @@ def _used(
     found = np.flatnonzero((low > 0) & (having > 0))
     order = found[np.argsort(-part[found], kind="stable")]
     last = len(lost) - 1
-    return [Used(AGE if k == last else k, int(having[k]), float(part[k]), float(low[k])) for k in order.tolist()]
+    return [ConceptUse(AGE if k == last else k, int(having[k]), float(part[k]), float(low[k])) for k in order.tolist()]

@@ -52,7 +52,7 @@ class PlantedGroups:
 def read_agreement(clusters: Path) -> dict[str, Any] | None:
     """Read the agreement of a `clusters` artifact with the planted groups.
 
-    Returns None if there is no truth; {'groups': 0} if no group was planted, so that labels of patients mean nothing.
+    Returns None if there is no truth; {'groups': 0} if no group was planted, so labels of patients mean nothing.
     """
     path = clusters / AGREEMENT
     return dict(json_files.read(path)) if path.is_file() else None

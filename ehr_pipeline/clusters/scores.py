@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 HIGHEST = 127
 FLOAT_SCALE, FLOAT_MARGIN = 2**22, 8  # a float32 product differs by at most 2e-6 between blocks
 DEVIATIONS = 6
-LONGEST = 1400  # greatest length of a rounded vector, so that scores fit into 24 bits
+LONGEST = 1400  # greatest length of a rounded vector, so scores fit into 24 bits
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def rounded(unit: NDArray[np.float32], group: int) -> Scores:
     """Return scores from products of vectors rounded to 8 bits: x y - |x|^2/2 - |y|^2/2 for centred vectors x and y.
 
     This is minus half their squared distance, which ranks pairs as the cosine does. Centring removes what all vectors share, and a
-    random rotation spreads the rest over all axes, so that the 8 bits are used well and the error is a sum of many small ones. The
+    random rotation spreads the rest over all axes, so the 8 bits are used well and the error is a sum of many small ones. The
     margin is 6 standard deviations of the error (1 pair in 500 million lies outside). Extra columns hold the squares, split into
     bytes.
     """

@@ -18,7 +18,7 @@ class Spectrum:
 
     coordinates: NDArray[np.float64]
     """Eigenvectors of the random walk on the graph (n, k)."""
-    leading: eigenvectors.Leading
+    leading: eigenvectors.Eigenpairs
     """Eigenpairs of the normalised graph, and how exact they are."""
 
     def labels(self, n: int) -> Labels:

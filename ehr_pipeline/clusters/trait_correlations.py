@@ -36,7 +36,7 @@ from ehr_pipeline.embeddings.patient_blocks import Labels
 TRAITS = 20
 """Number of traits: the most persistent concepts. More would add more noise than information."""
 MAX_P = 0.02
-"""Largest p at which traits count as correlated. It is below 0.05, so that clearly fewer than 5 % of verdicts are wrong."""
+"""Largest p at which traits count as correlated. It is below 0.05, so clearly fewer than 5 % of verdicts are wrong."""
 FEWEST_PATIENTS = 50
 FEWEST_CARRIERS = 10
 """A trait is tested only if at least this many patients of the disease, and of the similar patients, have it."""

@@ -56,10 +56,10 @@ def build(
     }
     if not cohort.num_rows:
         kinds = ", ".join(f"{name} {count_text(each['events'])}" for name, each in found_of.items())
-        asked = "a concept of the lists on as many days as min_visits asks"
+        wanted = "listed concept on at least min_visits days"
         raise InputError(
             "The cohort is empty: "
-            + (f"who has {asked} is not in the patient data set." if cases else f"nobody has {asked}.")
+            + (f"no patient with a {wanted} is in the patient data set." if cases else f"no patient has a {wanted}.")
             + f" Events of the listed concepts in the extract: {kinds}."
             " Check the lists under [[embeddings.cohort]], the mapping's coverage, and min_visits."
         )

@@ -68,7 +68,7 @@ def build(
     `listed` returns the concepts of the list of concepts to pool; it is called only if there is no `earlier` artifact. With an
     `earlier` artifact of the same encoder, its transform is used again, so vectors are comparable with those of that artifact, and
     only new or changed patients are embedded. Concepts that the encoder does not know are left out and counted. Chunk vectors stay
-    in the job's `work` folder until all are complete, so that a killed job can resume; the caller removes the folder.
+    in the job's `work` folder until all are complete, so a killed job can resume; the caller removes the folder.
     """
     vectors = np.asarray(read_vectors(artifacts[CONCEPT_EMBEDDINGS].path))
     vocabulary = Vocabulary.read(artifacts[VOCABULARY].path).first(len(vectors))
@@ -161,7 +161,7 @@ def _samples(cohort: "_Cohort") -> list[transform.Sample]:
         raise _nobody(len(cohort.members))
     if not cohort.learning:
         raise InputError(
-            "No patient of the cohort is on the training or the validation side, so that no transform can be learned. See"
+            "No patient of the cohort is in the training or the validation set, so no transform can be learned. See"
             " patients.split, and the lists under [[embeddings.cohort]]."
         )
     return list(cohort.samples())
@@ -203,7 +203,7 @@ def _nobody(count: int) -> InputError:
 
 def _kept_vectors(
     cohort: "_Cohort", earlier: Artifact | None, out: Path
-) -> tuple[dict[str, on_new_extract.Merged], Counts]:
+) -> tuple[dict[str, on_new_extract.MergedVectors], Counts]:
     """Write a hash of the encoder's input for each patient. Return which patients of each shard keep their earlier vector, and how
     many tokens the encoder knows."""
     merged, total, known = {}, 0, 0
@@ -212,7 +212,7 @@ def _kept_vectors(
         now = on_new_extract.input_hashes(shard, rows, ids)
         schemas.write(out / on_new_extract.INPUT_HASHES / path.name, now)
         kept = on_new_extract.unchanged(now, earlier, path.name) if earlier else np.zeros(len(rows), bool)
-        merged[path.name] = on_new_extract.Merged(ids, kept)
+        merged[path.name] = on_new_extract.MergedVectors(ids, kept)
         known += int(np.diff(shard.patient_tokens)[rows].sum())
         total += int(np.diff(Shard.read(path).patient_tokens)[rows].sum())
     return merged, {"rows_in": total, "kept": known, "dropped": {"unknown_to_the_encoder": total - known}}
@@ -222,7 +222,7 @@ def _write_vectors(
     out: Path,
     cohort: "_Cohort",
     learned: Transform,
-    merged: dict[str, on_new_extract.Merged],
+    merged: dict[str, on_new_extract.MergedVectors],
     earlier: Artifact | None,
 ) -> int:
     """Write the vectors of all patients: of whole records and of both halves. Return the number of patients with a vector."""
@@ -277,7 +277,7 @@ class _Cohort:
         """Read a shard without the token ids that the encoder does not know."""
         return Shard.read(path).below(self.size)
 
-    def only(self, merged: dict[str, on_new_extract.Merged]) -> Cohort:
+    def only(self, merged: dict[str, on_new_extract.MergedVectors]) -> Cohort:
         """Return the patients who need a new vector, because they do not keep an earlier one."""
         new = [part.ids.filter(pa.array(~part.kept)) for part in merged.values()]
         return self.members.among(pa.concat_arrays(new))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 RIDGE = 1e-3
-"""Added to the diagonal of the covariance, relative to its mean, so that directions without variance are not inflated."""
+"""Added to the diagonal of the covariance, relative to its mean, so directions without variance are not inflated."""
 PERMUTATIONS, DEVIATIONS = 40, 4
 """Number of times that halves are shuffled to measure chance; by how many standard deviations a correlation must exceed the mean of
 the shuffles' best ones to be kept."""

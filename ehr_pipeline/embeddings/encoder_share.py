@@ -40,14 +40,14 @@ GROUPS, STARTS = (5, 10, 20), 3
 MOST, FEWEST = 5_000, 200
 """Largest number of patients used for the choice, and the smallest; with fewer patients, the share is 0."""
 CERTAIN = NormalDist().inv_cdf(1 - 0.05 / (2 * len(SHARES)))
-"""Half the width of each interval in standard deviations, so that all intervals hold together in 95 % of cases."""
+"""Half the width of each interval in standard deviations, so all intervals hold together in 95 % of cases."""
 Vectors = NDArray[np.float32]
 Three = tuple[Vectors, Vectors, Vectors]
 """Vectors (n, D) of the same patients: of whole records, and of each half."""
 
 
 @dataclass(frozen=True)
-class Tried:
+class TriedShare:
     """A share that was tried, and how well the halves of records agree on the groups made with it."""
 
     share: float
@@ -58,15 +58,15 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ChosenShare:
     """The chosen share, and all shares tried, of which the first is 0."""
 
     share: float
     patients: int
-    tried: tuple[Tried, ...]
+    tried: tuple[TriedShare, ...]
 
     @property
-    def adds(self) -> Tried | None:
+    def adds(self) -> TriedShare | None:
         """Return the tried share that shows how much the network adds: the chosen share or, if that is 0, the best other share."""
         some = [one for one in self.tried if (one.share == self.share if self.share else one.share)]
         return max(some, key=lambda one: one.gain.value, default=None)
@@ -85,19 +85,19 @@ class Chosen:
         }
 
     @classmethod
-    def of(cls, embeddings: Artifact) -> "Chosen | None":
+    def of(cls, embeddings: Artifact) -> "ChosenShare | None":
         """Read the choice from the counts of a `patient_embeddings` artifact; None if its share was set by hand."""
         found = embeddings.counts.get(SHARE)
         if found is None:
             return None
         columns = (found[name] for name in ("tried", "agreement", "gain", "low", "high"))
-        tried = (Tried(at, agreed, Estimate(*gain)) for at, agreed, *gain in zip(*columns, strict=True))
+        tried = (TriedShare(at, agreed, Estimate(*gain)) for at, agreed, *gain in zip(*columns, strict=True))
         return cls(found["share"], found["patients"], tuple(tried))
 
 
 def choose(
     learned: Transform, samples: list[Sample], kinds: Callable[[int, NDArray[np.int64]], NDArray[Any]], seed: int
-) -> Chosen:
+) -> ChosenShare:
     """Choose the encoder's share for a transform with a profile.
 
     `kinds(number, rows)` returns disease and sex, as one text, of the patients in some rows of the shard with the index `number`.
@@ -105,7 +105,7 @@ def choose(
     some = ablations.sampled(samples, MOST)
     usable = np.concatenate([np.all([part.there for part in (one.whole, *one.halves)], axis=0) for one in some])
     if usable.sum() < FEWEST:
-        return Chosen(0.0, int(usable.sum()), ())
+        return ChosenShare(0.0, int(usable.sum()), ())
 
     def joined(vectors: Callable[[Part], Vectors]) -> Three:
         whole, one, other = (
@@ -123,7 +123,7 @@ def choose(
     kind = np.concatenate([kinds(number, one.whole.patients) for number, one in enumerate(some)])[usable]
     blocks = matched_blocks([kind], list(numbers.T))
     if (matched := int((np.bincount(blocks)[blocks] > 1).sum())) < FEWEST:  # the others have nobody to be compared with
-        return Chosen(0.0, matched, ())
+        return ChosenShare(0.0, matched, ())
     profiles = joined(lambda part: learned.profile(part.shard, part.patients))
     whole, one, other = joined(lambda part: learned.network(part).vectors_PD)
     network = unit_length(whole), unit_length(one), unit_length(other)
@@ -141,7 +141,7 @@ def choose(
 
 def compared(
     profiles: Three, views: tuple[Vectors, Vectors] | None, network: Three, blocks: Labels, *, most: int, seed: int
-) -> Chosen:
+) -> ChosenShare:
     """Compare the shares, and choose one.
 
     `profiles` are the profile's features. `views` are the same features for another division of the visits into halves; up to
@@ -166,10 +166,11 @@ def compared(
     }
     better = [share for share in SHARES if gains[share].low > 0]
     tried = tuple(
-        Tried(share, round(float(score[kept].mean()), 4), _rounded(gains[share])) for share, score in scores.items()
+        TriedShare(share, round(float(score[kept].mean()), 4), _rounded(gains[share]))
+        for share, score in scores.items()
     )
     best = max(better, key=lambda share: gains[share].value, default=0.0)
-    return Chosen(best, int(kept.sum()), tried)
+    return ChosenShare(best, int(kept.sum()), tried)
 
 
 def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], blocks: Labels, seed: int) -> NDArray[np.float64]:

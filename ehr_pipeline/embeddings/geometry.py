@@ -20,7 +20,7 @@ SHORTEST = 1e-5
 
 
 def unit_length(vectors: Vectors) -> Vectors:
-    """Scale vectors (P, D) to length 1, so that distances rank as cosines do. Vectors shorter than `SHORTEST` become zero."""
+    """Scale vectors (P, D) to length 1, so distances rank as cosines do. Vectors shorter than `SHORTEST` become zero."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.where(length < SHORTEST, np.float32(0), vectors / np.maximum(length, SHORTEST))
 

@@ -52,7 +52,7 @@ def unchanged(now: pa.Table, earlier: Artifact, shard: str) -> NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedVectors:
     """Merges a shard's earlier and new vectors, in the order of its patients `ids`."""
 
     ids: pa.Array

@@ -4,7 +4,7 @@ With square roots of shares, Euclidean distances become Hellinger distances, whi
 of a record (Legendre & Gallagher 2001, 'Ecologically meaningful transformations for ordination'). First, shares p are smoothed with
 the cohort's shares q, (1 - s) p + s q (Jelinek & Mercer 1980; Zhai & Lafferty 2004): the root is steep at zero and would exaggerate
 what a short record, or half of one, contains by chance. Part of each concept's share may also go to the concepts with the nearest
-encoder vectors, so that related concepts count as similar (as in the soft cosine, Sidorov 2014). The mean age at which the concepts
+encoder vectors, so related concepts count as similar (as in the soft cosine, Sidorov 2014). The mean age at which the concepts
 were recorded is a further feature, because shares do not contain it. Axes: P patients, S chosen concepts.
 """
 

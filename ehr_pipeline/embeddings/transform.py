@@ -12,7 +12,7 @@
    encoder's vector weighs is chosen from the data (`embeddings.encoder_share`); a vector of weight 0 is left out.
 
 Each step can be switched off. With all of them off, and attention 'plain', the vectors are computed as in the published study.
-`transform.safetensors` and `transform.json` hold what was learned, so that vectors of new patients lie in the same space.
+`transform.safetensors` and `transform.json` hold what was learned, so vectors of new patients lie in the same space.
 """
 
 import json
@@ -168,8 +168,8 @@ class Transform:
             return cls(settings, arrays.pop("weights"), arrays)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise InputError(
-                f"{folder}: {ARRAYS} and {FACTS} cannot be read ({type(error).__name__})."
-                " The folder of a patient_embeddings artifact holds both."
+                f"{folder}: {ARRAYS} and {FACTS} cannot be read ({type(error).__name__}). Give the folder of a"
+                " patient_embeddings artifact, which contains both; if it is a copy, copy it again."
             ) from None
 
 

@@ -17,7 +17,7 @@ WHOLE, HALVES = "embeddings", ("half_a", "half_b")
 ARRAYS, FACTS = "transform.safetensors", "transform.json"
 """Files with what the transform of the vectors has learned (`transform`)."""
 SHARE = "encoder_share"
-"""Name of the setting for the encoder's share, and of the count with the share chosen (`encoder_share.Chosen`), if any."""
+"""Name of the setting for the encoder's share, and of the count with the share chosen (`encoder_share.ChosenShare`), if any."""
 SELECTED, SELECTED_CONCEPTS = "selected.json", "selected_concepts.csv"
 """Files with the token ids that are pooled into vectors: the ids alone, and with concepts and names."""
 _COLUMNS = pa.schema([("patient_id", pa.string())])

@@ -1,4 +1,4 @@
-"""Build `encoder_checkpoint`: launch the training, and return its counts."""
+"""Build `encoder_checkpoint`: launch the training run, and return its counts."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,7 +38,7 @@ def build(job: TrainingJob, launch: Launch) -> Counts:
 
 
 def patients(dataset: Artifact, out: Path) -> Iterator[NDArray[np.uint64]]:
-    """Yield hashes of the patients that the training read, by shard. Removes the job's list of these patients from `out`."""
+    """Yield hashes of the patients that the training run read, by shard. Removes the job's list of these patients from `out`."""
     shard, row = np.load(out / PATIENTS)
     (out / PATIENTS).unlink()
     for number, path in enumerate(dataset.files("patients")):

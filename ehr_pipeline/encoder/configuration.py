@@ -50,7 +50,7 @@ class ModelConfig:
     hidden_dropout_prob: float
     attention_probs_dropout_prob: float
     precision: str | None = None
-    """Precision of the training; None in checkpoints written before it was recorded."""
+    """Precision of the training run; None in checkpoints written before it was recorded."""
     type_vocab_size: int = 1
     pad_token_id: int = 0
     initializer_range: float = 0.02

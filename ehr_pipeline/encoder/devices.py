@@ -105,7 +105,7 @@ def from_first(number: int, device: torch.device) -> int:
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Compute products in 'bfloat16', or everything in 'float32'. 'auto' must be resolved first (`encoder.hardware_choices`)."""
     if precision not in ("float32", "bfloat16"):
-        raise ValueError(f"{precision!r} is no precision to compute in")
+        raise ValueError(f"{precision!r} is not a precision to compute in")
     if precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
@@ -128,7 +128,7 @@ def product_dtype(array: torch.Tensor) -> torch.dtype:
 def fast_bfloat16(device: torch.device) -> bool:
     """Return whether the hardware has bfloat16 matrix units: Ampere and newer GPUs, CPUs with AMX or AVX-512 BF16.
 
-    The environment variable EHR_BFLOAT16 ('on' or 'off') overrides this, so that tests can try both choices on one machine.
+    The environment variable EHR_BFLOAT16 ('on' or 'off') overrides this, so tests can try both choices on one machine.
     """
     forced = os.environ.get(BFLOAT16_VARIABLE, "")
     if forced not in ("", "on", "off"):
@@ -145,8 +145,8 @@ def fast_bfloat16(device: torch.device) -> bool:
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory instead of returning it to the system, on Linux with glibc.
 
-    The arrays of a training are large. Otherwise the kernel would map and zero each one anew at every update, which takes a tenth
-    of the time of a training on a CPU.
+    The arrays of a training run are large. Otherwise the kernel would map and zero each one anew at every update, which takes a
+    tenth of the time of a training run on a CPU.
     """
     mallopt(M_MMAP_MAX, 0)
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
@@ -157,7 +157,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
     """Use only deterministic (bit-identical) algorithms on a CPU; GPUs use the fastest ones.
 
     With deterministic algorithms, torch by default also fills new arrays beforehand. This is switched off, because it takes 7 % of
-    the training of a small model.
+    the training run of a small model.
     """
     before, options = torch.get_deterministic_debug_mode(), cast(Any, torch.utils.deterministic)
     fills = options.fill_uninitialized_memory

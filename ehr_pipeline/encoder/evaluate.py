@@ -1,6 +1,6 @@
 """Evaluate an encoder on its objective. The objective also scores a baseline that needs no model.
 
-Every evaluation of a data set makes the same predictions, so that epochs and models can be compared.
+Every evaluation of a data set makes the same predictions, so epochs and models can be compared.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from ehr_pipeline.encoder import packing
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives.base import Objective, Part
-from ehr_pipeline.encoder.parallel_update import SideBySide
+from ehr_pipeline.encoder.parallel_update import UpdateThreads
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.work import jobs
 
@@ -33,7 +33,7 @@ def evaluate(
     device: torch.device,
     precision: str,
     *,
-    threads: SideBySide | None = None,
+    threads: UpdateThreads | None = None,
 ) -> NDArray[np.float64]:
     """Return the summed scores of the parts, which are divided among the processes of the job, or among its `threads`."""
     model.eval()

@@ -1,8 +1,8 @@
 """Make and record the choices that depend on the machine that computes.
 
-`precision = "auto"` and `compile = "auto"` depend on the hardware, and results differ accordingly. A training makes these choices
-once, at its start, for all its processes, and keeps its precision wherever it is resumed. Vectors are computed in the precision of
-the encoder that makes them. An artifact's fingerprint includes the choices (`artifacts.Recipe.machine`).
+`precision = "auto"` and `compile = "auto"` depend on the hardware, and results differ accordingly. A training run makes these
+choices once, at its start, for all its processes, and keeps its precision wherever it is resumed. Vectors are computed in the
+precision of the encoder that makes them. An artifact's fingerprint includes the choices (`artifacts.Recipe.machine`).
 """
 
 import json
@@ -21,7 +21,7 @@ UNRECORDED = "float32"
 """The precision used if a checkpoint does not record the precision of its training."""
 
 Machine = dict[str, str]
-"""The choices: device ('cpu', 'cuda'), precision ('float32', 'bfloat16') and, for a training, compiled ('yes', 'no')."""
+"""The choices: device ('cpu', 'cuda'), precision ('float32', 'bfloat16') and, for a training run, compiled ('yes', 'no')."""
 
 
 def of_training(wish: str, compiled: bool, device: "torch.device", folder: Path) -> Machine:
@@ -44,7 +44,7 @@ def of_training(wish: str, compiled: bool, device: "torch.device", folder: Path)
 
 
 def precision_for(wish: str, device: "torch.device") -> str:
-    """Return the precision of a training on this machine: `wish` is 'auto', 'float32' or 'bfloat16'."""
+    """Return the precision of a training run on this machine: `wish` is 'auto', 'float32' or 'bfloat16'."""
     if wish != "auto":
         return wish
     from ehr_pipeline.encoder.devices import fast_bfloat16

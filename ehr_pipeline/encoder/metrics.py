@@ -1,4 +1,4 @@
-"""Read the metrics of a training, for later stages."""
+"""Read the metrics of a training run, for later stages."""
 
 import json
 from collections.abc import Mapping

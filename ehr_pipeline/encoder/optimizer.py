@@ -11,13 +11,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.loader import Update
-from ehr_pipeline.encoder.parallel_update import SideBySide
+from ehr_pipeline.encoder.parallel_update import UpdateThreads
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.work import jobs
 
 
 def warm_up(steps: int, settings: EncoderSettings) -> int:
-    """Return the number of warm-up updates: at most a tenth of all, or a short training would end during its warm-up."""
+    """Return the number of warm-up updates: at most a tenth of all, or a short training run would end during its warm-up."""
     return min(settings.warmup_steps, steps // 10)
 
 
@@ -54,7 +54,7 @@ def optimizer_of(model: torch.nn.Module, settings: EncoderSettings) -> torch.opt
 
 
 @dataclass(frozen=True)
-class Done:
+class UpdateResult:
     """The result of an update, over all processes."""
 
     loss: float
@@ -66,14 +66,14 @@ class Done:
 
 
 def gradients(
-    model: torch.nn.Module, update: Update, device: torch.device, precision: str, threads: SideBySide | None = None
+    model: torch.nn.Module, update: Update, device: torch.device, precision: str, threads: UpdateThreads | None = None
 ) -> Tensor:
     """Compute the gradients of an update's summed loss. Returns that sum and the number of predictions (2,), over all processes.
 
     For a weighted sum, each loss counts by its mean over the update, and the sum of these means is returned as if it were one
     prediction.
 
-    The results stay on the device, and nothing here waits for the device, so that a GPU always has queued work. Under
+    The results stay on the device, and nothing here waits for the device, so a GPU always has queued work. Under
     DistributedDataParallel each gradient is the mean, over processes, of the gradients of their sums. `threads` compute parts at
     the same time.
     """
@@ -108,11 +108,11 @@ def _divisors(update: Update, device: torch.device) -> Tensor:
 
 def step(
     model: torch.nn.Module, optimizer: torch.optim.AdamW, total: Tensor, rate: float, settings: EncoderSettings
-) -> Done:
+) -> UpdateResult:
     """Update the weights with the gradients and the `total` from `gradients`. If these are not finite, nothing changes.
 
     A loss is a mean over all its predictions in an update, never a mean of means. The one division is done here, together with
-    clipping, so that each gradient is read and written only once. All values needed from the device are read at once, so that
+    clipping, so each gradient is read and written only once. All values needed from the device are read at once, so
     the host waits for the device only once in an update.
     """
     own = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -120,10 +120,10 @@ def step(
     scale = jobs.world_size() / max(asked, 1)
     norm = length * scale
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        return Done(loss, int(asked), finite=False)
+        return UpdateResult(loss, int(asked), finite=False)
     torch._foreach_mul_(own, scale * min(1.0, settings.clip_norm / (norm + 1e-6)))
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return Done(loss, int(asked), finite=True)
+    return UpdateResult(loss, int(asked), finite=True)

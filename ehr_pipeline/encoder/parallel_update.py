@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class UpdateThreads:
     """Threads that compute parts of updates."""
 
     threads: int
@@ -58,8 +58,8 @@ class SideBySide:
 
 
 @contextmanager
-def side_by_side(settings: EncoderSettings, device: torch.device, compiled: bool) -> Iterator[SideBySide | None]:
-    """Yield the threads of a training; None if its parts are computed one after the other.
+def side_by_side(settings: EncoderSettings, device: torch.device, compiled: bool) -> Iterator[UpdateThreads | None]:
+    """Yield the threads of a training run; None if its parts are computed one after the other.
 
     They are computed one after the other on GPUs, for compiled models, with several processes, and with a single thread. The same
     holds with dropout, since all threads would draw from one generator in a varying order.
@@ -72,6 +72,6 @@ def side_by_side(settings: EncoderSettings, device: torch.device, compiled: bool
     torch.set_num_threads(1)  # this thread too: beside the others, each place where threads meet would wait for a core
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield SideBySide(threads, pool)
+            yield UpdateThreads(threads, pool)
     finally:
         torch.set_num_threads(threads)

@@ -6,7 +6,7 @@ bit for bit.
     <folder>/best/                  the checkpoint of the best epoch, in its published form
     <folder>/progress.jsonl, events.out.tfevents.*
 
-A checkpoint is written to a temporary folder, flushed, and renamed. `state.json` holds the hashes of the other two files, so that
+A checkpoint is written to a temporary folder, flushed, and renamed. `state.json` holds the hashes of the other two files, so
 an incomplete checkpoint is detected. Only safetensors and JSON are read: nothing is unpickled. No random state needs saving: order,
 masks and dropout depend only on the seed and the number of the update.
 """
@@ -40,7 +40,7 @@ APPEARING = 120.0  # seconds that a folder made on another machine may take to a
 
 @dataclass
 class Position:
-    """The position of a training between two updates."""
+    """The position of a training run between two updates."""
 
     epoch: int = 0
     update: int = 0
@@ -58,16 +58,16 @@ class Position:
 
 
 class Checkpoints:
-    """The checkpoints in a folder. To resume from one, a training must have the same `identity` (plain JSON values)."""
+    """The checkpoints in a folder. To resume from one, a training run must have the same `identity` (plain JSON values)."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], keep: int):
         self.folder, self.identity, self.keep = folder, json.loads(json.dumps(identity)), keep
         folder.mkdir(parents=True, exist_ok=True)
 
     def lock(self) -> AbstractContextManager[int]:
-        """Lock the folder. Raises UserError if another training holds the lock; the kernel frees the lock when that training
+        """Lock the folder. Raises UserError if another training run holds the lock; the kernel frees the lock when that training
         dies."""
-        busy = f"Another training writes to {self.folder}. Wait for it, or end it."
+        busy = f"Another training run writes to {self.folder}. Wait for it, or end it."
         # Other users of the same group may lock it too, if the umask permits.
         return exclusive(self.folder / "lock", busy, mode=0o666)
 
@@ -136,8 +136,8 @@ class Checkpoints:
         while (state := _whole(path)) is None:
             if time.monotonic() > until:
                 raise UserError(
-                    f"{os.uname().nodename} does not see the checkpoint {path}, which the first process of the training sees. All"
-                    " nodes must share this folder, under the same path."
+                    f"{os.uname().nodename} does not see the checkpoint {path}, which the first process of the training run"
+                    " sees. All nodes must share this folder, under the same path."
                 )
             time.sleep(1)
         return state
@@ -156,8 +156,8 @@ class Checkpoints:
         ]
         if differences:
             raise UserError(
-                f"The checkpoint {path} belongs to another training: {'; '.join(differences)}."
-                " Remove its folder, or give this training another one."
+                f"The checkpoint {path} belongs to another training run: {'; '.join(differences)}. Remove the folder"
+                f" {path.parent}, or use another study.store."
             )
 
 

@@ -2,7 +2,7 @@
 
 A run opens the data, makes the model, and restores the last checkpoint if there is one. Then it repeats two steps until both losses
 are flat: an epoch of updates, in an order drawn for this epoch, and the computation of the validation loss. The best epoch is kept.
-The same seed gives the same weights on a CPU, even if the training was killed and resumed in between.
+The same seed gives the same weights on a CPU, even if the training run was killed and resumed in between.
 
 The job writes `checkpoint/` (weights, configuration, tokenizer, model card), `metrics.json`, and `notes/` (progress with times,
 curves).
@@ -30,7 +30,7 @@ from ehr_pipeline.encoder import card, checkpoint, evaluate, hardware_choices, i
 from ehr_pipeline.encoder.devices import compiles, name_of, process_group, repeatable
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
 from ehr_pipeline.encoder.objectives import Objective, objective_of, traits_of
-from ehr_pipeline.encoder.parallel_update import SideBySide, side_by_side
+from ehr_pipeline.encoder.parallel_update import UpdateThreads, side_by_side
 from ehr_pipeline.encoder.patient_attributes import Traits
 from ehr_pipeline.encoder.resume import BEST, Checkpoints, Position, publish
 from ehr_pipeline.encoder.sequences import Sequences
@@ -48,7 +48,7 @@ MICRO_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 
 
 def run(job: TrainingJob) -> None:
-    """Train as the module describes. Raises UserError if a loss is not finite, or a checkpoint belongs to another training."""
+    """Train as the module describes. Raises UserError if a loss is not finite, or a checkpoint belongs to another training run."""
     with process_group(job.threads, job.needs_gpu) as device, repeatable(device):
         training = _Training.begin(job, device)
         lock = training.checkpoints.lock() if jobs.rank() == 0 else nullcontext()
@@ -62,7 +62,7 @@ class _Training:
 
     job: TrainingJob
     settings: EncoderSettings
-    """Settings of the job, with the precision that was chosen for the training (`encoder.hardware_choices`)."""
+    """Settings of the job, with the precision that was chosen for the training run (`encoder.hardware_choices`)."""
     machine: hardware_choices.Machine
     device: torch.device
     compiled: bool
@@ -74,12 +74,12 @@ class _Training:
     objective: Objective
     model: PackedEncoder
     began: dict[str, Any]
-    """Facts about the checkpoint from which the training starts (see `initial_weights.begin`); empty without one."""
+    """Facts about the checkpoint from which the training run starts (see `initial_weights.begin`); empty without one."""
     checkpoints: Checkpoints
 
     @classmethod
     def begin(cls, job: TrainingJob, device: torch.device) -> "_Training":
-        """Open the data, make the model, and return the training."""
+        """Open the data, make the model, and return the training run."""
         folder = job.resume or job.out / "notes" / "training"
         compiled = compiles(device, job.settings.compile)
         decided = hardware_choices.of_training(job.settings.precision, compiled, device, folder)
@@ -110,7 +110,7 @@ class _Training:
         data, trained = (vocabulary, learned, validation, counts), (objective, model, began, checkpoints)
         return cls(job, settings, decided, device, compiled, *data, *trained)
 
-    def run(self, threads: SideBySide | None) -> None:
+    def run(self, threads: UpdateThreads | None) -> None:
         """Train from the last checkpoint until both losses are flat, and fill the output folder."""
         first, settings, objective, seed = jobs.rank() == 0, self.settings, self.objective, self.job.seed
         if first and self.job.notes_patients:
@@ -161,7 +161,9 @@ class _Training:
             scores = objective.scores(sums)
             position.history.append(_row(0, 0, None, scores))
             _log.info(
-                "as it came, without training: validation loss %.4f, %s", scores["loss"], objective.headline(scores)
+                "encoder used without further training: validation loss %.4f, %s",
+                scores["loss"],
+                objective.headline(scores),
             )
             if first:
                 self._save_best(objective.details(sums, baseline))
@@ -231,7 +233,8 @@ class _Saver:
         self.seconds, self.save, self.last = seconds, save, time.monotonic()
 
     def if_due(self) -> None:
-        """Save if `seconds` have passed. When that happens does not affect the result, since a training resumes from any update."""
+        """Save if `seconds` have passed. When that happens does not affect the result, since a training run resumes from any
+        update."""
         if time.monotonic() - self.last >= self.seconds:
             self.now()
 
@@ -288,7 +291,7 @@ def _not_finite(position: Position, checkpoints: Checkpoints) -> str:
     )
 
 
-def _count(position: Position, update: loader.Update, done: optimizer.Done) -> None:
+def _count(position: Position, update: loader.Update, done: optimizer.UpdateResult) -> None:
     position.step, position.update = position.step + 1, position.update + 1
     position.loss_sum, position.chosen = position.loss_sum + done.loss, position.chosen + done.asked
     if position.epoch == 0:

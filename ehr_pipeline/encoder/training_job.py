@@ -1,4 +1,4 @@
-"""Describe a training (see `encoder.train`)."""
+"""Describe a training run (see `encoder.train`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ PATIENTS = ".patients.npy"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob(Job):
-    """A training that writes `checkpoint/`, `metrics.json` and `notes/` into the folder `out`."""
+    """A training run that writes `checkpoint/`, `metrics.json` and `notes/` into the folder `out`."""
 
     module: ClassVar[str] = "ehr_pipeline.encoder.train"
     dataset: Path

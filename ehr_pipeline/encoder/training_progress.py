@@ -1,4 +1,4 @@
-"""Report the progress of a training: log lines every few seconds, also in `progress.jsonl`, and TensorBoard curves."""
+"""Report the progress of a training run: log lines every few seconds, also in `progress.jsonl`, and TensorBoard curves."""
 
 import json
 import logging

@@ -3,7 +3,7 @@
 Concepts are matched by concept id, whatever their token ids. The rows of matched concepts are copied, and so are all weights that
 do not belong to a token. A concept that the other study does not know starts from a vector predicted from its name
 (`encoder.vectors_from_names`), or from the mean of all learned vectors. The result is a checkpoint with this study's vocabulary,
-from which a training starts (`encoder.initial_weights`). Concepts of the other study that do not occur here are left out.
+from which a training run starts (`encoder.initial_weights`). Concepts of the other study that do not occur here are left out.
 """
 
 import shutil
@@ -97,7 +97,7 @@ def _unknown(
     `theirs`. Also return the share of the variance of learned rows that names explain."""
     if unknown == "mean" or not new:
         return np.tile(rows.mean(0), (len(new), 1)), 0.0
-    # Sorted by name and id, so that the order of the vocabularies does not matter.
+    # Sorted by name and id, so the order of the vocabularies does not matter.
     theirs_in_order = sorted(range(len(rows)), key=lambda n: (theirs.concepts[n].name, theirs.concepts[n].concept))
     asked = sorted(set(new))
     found = vectors_from_names.predict([theirs.concepts[n].name for n in theirs_in_order], rows[theirs_in_order], asked)

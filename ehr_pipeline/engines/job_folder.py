@@ -71,7 +71,7 @@ def write_script(folder: Path, name: str, text: str) -> Path:
 
 
 def note_sent(folder: Path, scheduler: str, job: str) -> None:
-    """Record the name under which work was sent to a scheduler, so that the job can be ended later."""
+    """Record the name under which work was sent to a scheduler, so the job can be ended later."""
     with (folder / f"sent-to-{scheduler}").open("a", encoding="ascii") as stream:
         stream.write(f"{job}\n")
 

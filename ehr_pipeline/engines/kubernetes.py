@@ -18,7 +18,7 @@ import yaml
 from ehr_pipeline.engines import job_folder
 from ehr_pipeline.engines.kubernetes_api import Cluster, Manifest
 from ehr_pipeline.engines.pod import LAPSED_CODE
-from ehr_pipeline.engines.scheduler import Scheduler, Silence, State, fill
+from ehr_pipeline.engines.scheduler import Scheduler, SchedulerUnavailable, State, fill
 from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
 from ehr_pipeline.engines.torchrun import ENVIRONMENT
 from ehr_pipeline.errors import UserError
@@ -67,8 +67,8 @@ class Kubernetes(Scheduler):
         """Return the state of a Job. Raises Silence when the cluster does not answer."""
         try:
             return self.cluster.look(job)
-        except Silence as silence:
-            raise Silence(f"the cluster does not answer; its pods go on without it ({silence})") from None
+        except SchedulerUnavailable as silence:
+            raise SchedulerUnavailable(f"the cluster does not answer; its pods go on without it ({silence})") from None
 
     def cancel(self, job: str) -> bool:
         """Remove a Job, which disappears once its pods have ended. Returns whether the cluster accepted the request."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.engines.scheduler import Silence, State
+from ehr_pipeline.engines.scheduler import SchedulerUnavailable, State
 from ehr_pipeline.engines.settings import KubernetesSettings
 from ehr_pipeline.errors import UserError
 
@@ -72,7 +72,7 @@ class Cluster:
             for each in manifests:
                 self._make(each, dry_run="All")
             self.look(manifests[0].name)
-        except Silence as silence:
+        except SchedulerUnavailable as silence:
             raise UserError(f"launcher.backend is 'kubernetes', but the cluster does not answer: {silence}") from None
         except Refusal as refusal:
             raise self._refused(refusal) from None
@@ -81,7 +81,7 @@ class Cluster:
         """Create a Job with its Services. Raises UserError if the cluster refuses (with its reason) or does not answer."""
         try:
             self._make(manifest)
-        except Silence as silence:
+        except SchedulerUnavailable as silence:
             raise UserError(f"Kubernetes does not answer, so the Job was not sent: {silence}") from None
         except Refusal as refusal:
             raise self._refused(refusal) from None
@@ -139,7 +139,7 @@ class Cluster:
         try:
             chosen = f"involvedObject.kind=Job,involvedObject.name={job},type=Warning"
             events = _call(self._core.list_namespaced_event, self.namespace, field_selector=chosen).items
-        except (Refusal, Silence):
+        except (Refusal, SchedulerUnavailable):
             return ""
         return f" ({events[-1].reason}: {events[-1].message})" if events else ""
 
@@ -152,7 +152,7 @@ class Cluster:
                 name, end = pod.metadata.name, _end(pod)
                 text = _call(self._core.read_namespaced_pod_log, name, self.namespace, tail_lines=LINES)
                 lines += [f"The last lines of pod {name}{end}:", *(f"    {line}" for line in text.splitlines())]
-        except (Refusal, Silence) as error:
+        except (Refusal, SchedulerUnavailable) as error:
             lines.append(f"The logs of its pods cannot be had: {error}")
         return "\n".join(lines)
 
@@ -164,7 +164,7 @@ class Cluster:
         try:
             policy = "Foreground" if wait else "Background"
             _call(self._jobs.delete_namespaced_job, job, self.namespace, propagation_policy=policy)
-        except (Refusal, Silence) as error:
+        except (Refusal, SchedulerUnavailable) as error:
             if not (isinstance(error, Refusal) and error.status == 404):
                 _log.warning("the Job %s in Kubernetes could not be removed: %s", job, error)
                 return False
@@ -176,7 +176,7 @@ class Cluster:
             _call(self._jobs.read_namespaced_job, job, self.namespace)
         except Refusal as refusal:
             return refusal.status != 404
-        except Silence:
+        except SchedulerUnavailable:
             pass
         return True
 
@@ -234,10 +234,10 @@ def _call(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     except ApiException as error:
         message = _message(error)
         if not error.status or error.status >= 500 or error.status == 429:
-            raise Silence(f"{error.status} {message}") from None
+            raise SchedulerUnavailable(f"{error.status} {message}") from None
         raise Refusal(error.status, message) from None
     except HTTPError as error:
-        raise Silence(" ".join(str(error).split())) from None
+        raise SchedulerUnavailable(" ".join(str(error).split())) from None
 
 
 def _message(error: Any) -> str:

@@ -1,7 +1,7 @@
 """Run work on the machines of a scheduler: write a script, submit it, poll until it ends, and submit unfinished work again.
 
 The subclasses (`slurm`, `kubernetes`) implement these steps and report why work ended. Finished work is never repeated, because
-buckets leave results behind, and trainings leave checkpoints.
+buckets leave results behind, and training runs leave checkpoints.
 """
 
 import logging
@@ -28,7 +28,7 @@ _log = logging.getLogger("ehr_pipeline")
 SETTLING = 60.0  # seconds that a file of another machine may take to appear here, and cancelled processes to end
 
 
-class Silence(Exception):
+class SchedulerUnavailable(Exception):
     """Raised when the scheduler does not answer at the moment. Its jobs continue."""
 
 
@@ -204,7 +204,7 @@ class Scheduler(ABC):
             lapsed = work.lapsed.exists()
             work.lapsed.unlink(missing_ok=True)
             if state.ended == "removed" and not lapsed:
-                raise UserError(f"{work.what}: {state.text}. A new run goes on with what is there.")
+                raise UserError(f"{work.what}: {state.text}. A new run resumes from the finished work.")
             if (lapsed or state.ended == "blameless") and continues:
                 continues -= 1
             elif restarts:
@@ -212,7 +212,7 @@ class Scheduler(ABC):
             else:
                 raise UserError(f"{work.what}: {self.why(job, state, work.folder)}".rstrip())
             how = "since this process had stood still" if lapsed else f"as {state.text}"
-            _log.info("%s: %s ended %s; what is left is sent again", work.what, self.label(job), how)
+            _log.info("%s: %s ended %s; submitting the remaining work again", work.what, self.label(job), how)
 
     def _once(self, work: _Work, numbers: list[int]) -> tuple[str, State]:
         """Submit some tasks, and poll until they end. Returns the job's id and its final state."""
@@ -232,7 +232,7 @@ class Scheduler(ABC):
                 return job, State()
             try:
                 state = self.look(job)
-            except Silence as silence:
+            except SchedulerUnavailable as silence:
                 telling.status(str(silence), waiting=True)
                 continue
             telling.status(state.text, state.waiting)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.engines import job_folder
-from ehr_pipeline.engines.scheduler import Scheduler, Silence, State, fill
+from ehr_pipeline.engines.scheduler import Scheduler, SchedulerUnavailable, State, fill
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.engines.torchrun import ENVIRONMENT
 from ehr_pipeline.errors import UserError
@@ -96,7 +96,7 @@ class Slurm(Scheduler):
         """Return the state of a job. Raises Silence when Slurm does not answer."""
         found = states(job)
         if found is None:
-            raise Silence("Slurm does not answer; its jobs go on without it")
+            raise SchedulerUnavailable("Slurm does not answer; its jobs go on without it")
         if any("launch failed" in reason for _, reason in found):
             self.cancel(job)  # Slurm would hold it until an administrator releases it
             return State("LAUNCH_FAILED", ended="badly")

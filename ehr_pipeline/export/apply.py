@@ -87,7 +87,7 @@ def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, 
     """Return a text on how many of the patients `ids` the model was trained or validated on; or, if that is unknown, why and which
     file is needed.
 
-    Empty for a study without a test side, which does not record its training patients.
+    Empty for a study without a test set, which does not record its training patients.
     """
     if not study.patients.split.leaves_out:
         return {}

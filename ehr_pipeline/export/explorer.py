@@ -1,6 +1,6 @@
 """Show the map of patients in a browser, by embedding-atlas (github.com/apple/embedding-atlas): points, neighbours, filters.
 
-It has many dependencies, so it is no extra of this project: `pip install embedding-atlas`, in an environment on the PATH.
+It has many dependencies, so it is not an extra of this project: `pip install embedding-atlas`, in an environment on the PATH.
 """
 
 import shutil

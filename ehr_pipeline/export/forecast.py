@@ -29,7 +29,7 @@ FINEST = 0.01
 HEADINGS = {RECURRING: "Recorded before, and likely again", NEW: "Not recorded before"}
 UNCALIBRATED = (
     "These are shares of what is recorded at that age, not probabilities of being recorded, and there is no popularity beside them:"
-    " that takes a validation and a test side of enough patients (patients.split.test_share), and the asset forecasts."
+    " that takes a validation and a test set of enough patients (patients.split.test_share), and the asset forecasts."
 )
 
 

@@ -2,7 +2,7 @@
 
     OUT/data/<split>/<bucket>.parquet           subject_id, time, code, numeric_value; sorted by subject and time
     OUT/metadata/codes.parquet                  every code with its name
-    OUT/metadata/subject_splits.parquet         'train', 'tuning' (validation side), 'held_out' (test side); no row for
+    OUT/metadata/subject_splits.parquet         'train', 'tuning' (validation set), 'held_out' (test set); no row for
                                                 patients without a side
     OUT/metadata/dataset.json
 
@@ -173,7 +173,8 @@ def _distinct(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArra
     subject = subject[order]
     if not row_keys.starts(subject).all():
         raise UserError(
-            "Two patients have the same subject id by chance, so that nothing can be exported. Please report this."
+            "Two patients have the same 63-bit subject id by chance. Nothing was exported. Please report this to the authors"
+            " of ehr_pipeline."
         )
     return subject, order
 

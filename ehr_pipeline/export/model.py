@@ -50,7 +50,7 @@ def export(
 
 def contribution_of(store: Store, checkpoint: Artifact) -> list[str]:
     """Return sentences on what the network adds to the patient vectors, if these were made with this checkpoint."""
-    from ehr_pipeline.embeddings.encoder_share import Chosen
+    from ehr_pipeline.embeddings.encoder_share import ChosenShare
     from ehr_pipeline.reports.statements import contributions, methods
 
     if not store.has(PATIENT_EMBEDDINGS):
@@ -58,7 +58,7 @@ def contribution_of(store: Store, checkpoint: Artifact) -> list[str]:
     embeddings = store.intact(PATIENT_EMBEDDINGS)
     if embeddings.manifest["inputs"][ENCODER_CHECKPOINT] != checkpoint.data_version:
         return []
-    said = (contributions.share(Chosen.of(embeddings)), methods.space(embeddings.counts["quality"]["space"]))
+    said = (contributions.share(ChosenShare.of(embeddings)), methods.space(embeddings.counts["quality"]["space"]))
     return [str(statement) for statement in said if statement]
 
 

@@ -5,7 +5,7 @@
     OUT/risks.parquet       one row for each row of `--cut`, in its order: the risk within the task's window, null without a history
     OUT/concepts.parquet    for the highest risks, the concepts without which their log-odds change most (occlusion: Zeiler &
                             Fergus 2014, section 4.2): each is left out of the history, and the risk is computed again
-    OUT/task.json           the task, the model and its figures on the test side
+    OUT/task.json           the task, the model and its figures in the test set
 
 All of this is patient data, and as restricted as the records.
 """
@@ -128,7 +128,7 @@ class Scorer:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRows:
     """The columns of the result (N,), in the order of the file."""
 
     odds: NDArray[np.float64]
@@ -163,12 +163,14 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
     fitted = Fitted.read(folders.results, verdict["task"])
     if fitted.facts.vocabulary != vocabulary.hash:
         raise InputError(
-            f"{folders.results} was made with another vocabulary than {folders.model}. Name what belongs together."
+            f"{folders.results} was made with another vocabulary than {folders.model}. --model and --results must come from"
+            " the same study."
         )
     model = _applied(fitted, verdict, results)
     if ENCODED & {*model.features} and fitted.facts.checkpoint != file_hash(folders.model / WEIGHTS):
         raise InputError(
-            f"{folders.results} was made with another encoder than {folders.model}. Name what belongs together."
+            f"{folders.results} was made with another encoder than {folders.model}. --model and --results must come from the"
+            " same study."
         )
     calibration = read_calibrations(folders.results, verdict["task"]).get(model.name, Calibration(1.0, 0.0))
     given = prediction_times.read(file, names_of(study.records))
@@ -201,7 +203,10 @@ def _verdict(results: TaskResults, task: str) -> Row:
         known = ", ".join(row["task"] for row in results.verdicts)
         raise InputError(f"--task: there is no task {task!r}. Tasks: {known or 'none'}.")
     if not found["model"]:
-        raise InputError(f"--task: {task!r} has too few cases, so no model was fitted.")
+        raise InputError(
+            f"--task: {task!r} has too few cases, so no model was fitted. Choose another task, or change its outcome or window"
+            " and build task_results again."
+        )
     return found
 
 
@@ -221,11 +226,11 @@ def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
     )
 
 
-def _scores(scorer: Scorer, given: PredictionTimes, paths: list[Path], study: Study) -> Scored:
+def _scores(scorer: Scorer, given: PredictionTimes, paths: list[Path], study: Study) -> ScoredRows:
     """Score all rows, shard by shard, a block at a time."""
     count, key = len(given.who), secret_key.read(Path(study.study.store))
     none = np.full(count, -1)
-    found = Scored(np.full(count, np.nan), np.zeros(count, np.int64), np.zeros(count, bool), none, none.copy())
+    found = ScoredRows(np.full(count, np.nan), np.zeros(count, np.int64), np.zeros(count, bool), none, none.copy())
     outcome = np.array(scorer.fitted.facts.tokens, np.int64)
     for number, path in enumerate(paths):
         shard, row = Shard.read(path), given.rows(ids_of(schemas.read(path, ["patient_id"])), key)
@@ -244,7 +249,7 @@ def _scores(scorer: Scorer, given: PredictionTimes, paths: list[Path], study: St
 
 
 def _explained(
-    scorer: Scorer, scored: Scored, given: PredictionTimes, paths: list[Path], rows: NDArray[np.int64]
+    scorer: Scorer, scored: ScoredRows, given: PredictionTimes, paths: list[Path], rows: NDArray[np.int64]
 ) -> Iterator[tuple[int, int, float]]:
     """Yield, for some rows of the file: row, a token id whose removal changes the log-odds most, what it adds to them."""
     for number in rows.tolist():
@@ -261,7 +266,11 @@ def _explained(
 
 
 def _write(
-    folder: Path, given: PredictionTimes, scored: Scored, rests_on: list[tuple[int, int, float]], vocabulary: Vocabulary
+    folder: Path,
+    given: PredictionTimes,
+    scored: ScoredRows,
+    rests_on: list[tuple[int, int, float]],
+    vocabulary: Vocabulary,
 ) -> None:
     who = prediction_times.SUBJECT if given.by_subject else prediction_times.PATIENT
     day = pa.array(given.last_day).cast(pa.date32())
@@ -298,7 +307,7 @@ def _facts(verdict: Row, results: TaskResults, applied: str) -> dict[str, object
             for name in ("task", "name", "verdict", "model", "baseline", "rule_auroc", "baseline_auroc")
         },
         "applied model": applied,
-        "on the test side": {
+        "in the test set": {
             f"{name}{end}": final[f"{name}{end}"]
             for name in ("auroc", "slope_after", "intercept_after")
             for end in ("", "_low", "_high")

@@ -5,7 +5,7 @@ OUT/ratings.csv   the same concepts, one per row, with empty columns for the rat
 OUT/key.csv       which concepts the forecast named, and which only popularity named; to be opened after the rating
 
 Timelines are drawn at random from the synthetic base world, and cut at a random visit. The concepts named by the forecast, and
-those named by popularity at that age and sex, are listed together in alphabetical order, so that a rater does not know which of the
+those named by popularity at that age and sex, are listed together in alphabetical order, so a rater does not know which of the
 two named a concept.
 """
 
@@ -75,8 +75,8 @@ def write(opened: LoadedStudy, out: Path, timelines: int, seed: int, horizon: st
         raise UserError(f"A sheet has 1 to {MOST_TIMELINES} timelines, not {timelines:,}.")
     if not opened.forecaster.calibrated(horizon):
         raise UserError(
-            "The sheet compares the forecast with popularity, which is counted by the asset forecasts: give the study a test side"
-            " (patients.split.test_share), with enough patients on it and on the validation side, and run the chain."
+            "The sheet compares the forecast with popularity, which is counted by the asset forecasts: give the study a test set"
+            " (patients.split.test_share), with enough patients on it and on the validation set, and run the chain."
         )
     drawn = synthetic_timelines(opened, timelines, seed)
     flags = opened.flags()

@@ -68,21 +68,27 @@ def begin_pull(mirror: Mirror, store: Store) -> str:
     """Check that a mirror belongs to this store, or the store is empty. Returns the mirror's id. Raises UserError."""
     own, theirs = _mark_of_store(store), _theirs(mirror)
     if theirs is None:
-        raise UserError(f"{mirror.name} (study.mirror) holds no mirror: nothing was ever pushed there.")
+        raise UserError(
+            f"{mirror.name} (study.mirror) is not a mirror: nothing was ever pushed there. Check study.mirror, or push from"
+            " the store first."
+        )
     if own is None and any(store.root.glob("[!.]*/**/current")):
         raise UserError(
             f"{store.root} was made apart from {mirror.name} (study.mirror): the two would be mixed. Set study.store to an empty"
             " folder, then pull."
         )
     if own is not None and own["id"] != theirs:
-        raise UserError(f"{mirror.name} (study.mirror) is the mirror of another store than {store.root}.")
+        raise UserError(
+            f"{mirror.name} (study.mirror) is the mirror of another store than {store.root}. Set study.store to the store of"
+            " this mirror, or to an empty folder."
+        )
     if own is None or own["pulling"]:
         _mark(store, theirs, mirror, pulling=True)
     return theirs
 
 
 def end_pull(mirror: Mirror, store: Store, name: str) -> None:
-    """Record that the store now has everything the mirror has, so that it may push."""
+    """Record that the store now has everything the mirror has, so it may push."""
     _mark(store, name, mirror, pulling=False)
 
 

@@ -40,7 +40,7 @@ class Index:
                 folders.append(name)
         if missing := [name for name in (*known, MANIFEST) if name not in files]:
             raise UserError(
-                f"{artifact.path}: {missing[0]} is missing, which its manifest lists. Remove the folder and make it again."
+                f"{artifact.path}: {missing[0]} is missing, which its manifest lists. Remove the folder and rebuild it."
             )
         return cls(artifact.manifest, files, folders)
 
@@ -76,9 +76,9 @@ def read(content: bytes, folder: str) -> Index:
     if "/".join(str(name) for name in names if name) != folder:
         raise ValueError("it is that of another artifact")
     if bad := [name for name in (*files, *index.folders) if not _is_below(name)]:
-        raise ValueError(f"{bad[0][:80]!r} is no file of an artifact")
+        raise ValueError(f"{bad[0][:80]!r} is not a file of an artifact")
     if not all(_SHA256.fullmatch(digest) and size >= 0 for size, digest in files.values()):
-        raise ValueError("it holds what is no hash")
+        raise ValueError("it contains something that is not a hash")
     if MANIFEST not in files or any(files.get(name) != each for name, each in listed.items()):
         raise ValueError("its files are not those of its manifest")
     return index

@@ -117,7 +117,7 @@ class Mirror:
             if digest.hexdigest() != sha256:
                 raise UserError(
                     f"{source} is not what its manifest says: it was changed or damaged. Remove the folder of its artifact,"
-                    " make it again, then push. Nothing of it was published in the mirror."
+                    " rebuild it, then push. Nothing of it was published in the mirror."
                 )
 
         self._write(path, blocks())
@@ -222,6 +222,6 @@ def _s3(address: Address) -> Any:
 
 
 def _settle(written: Path, place: Path) -> None:
-    """Flush a file to the disk, so that it survives a crash of the machine, then give it its final name."""
+    """Flush a file to the disk, so it survives a crash of the machine, then give it its final name."""
     flush(written)
     written.replace(place)

@@ -63,7 +63,7 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
     asked = AnsweredQueries.run(job, [chosen[number] for number in scored], launch)
     if how.settings.fine_tuning.heads and scored:
         to_tune = [
-            tuning_inputs.ToTune(tasks[number].slug, *chosen[number], _stops(tasks[number])) for number in scored
+            tuning_inputs.TuningTask(tasks[number].slug, *chosen[number], _stops(tasks[number])) for number in scored
         ]
         tuning_inputs.tune(job, to_tune, asked, how.settings, how.seed, launch=launch)
     progress = _Progress.of([len(chosen[number][0]) for number in scored], how.settings)
@@ -200,7 +200,7 @@ def _ids(dataset: Sequence[Path], rows: Rows) -> pa.Array:
 
 
 def _test_side(dataset: Sequence[Path], tasks: Sequence[Rows]) -> pl.Series:
-    """Return the ids of all patients on the test sides of the tasks, each once."""
+    """Return the ids of all patients on the test sets of the tasks, each once."""
     ids = [pl.Series(_ids(dataset, rows.take(rows.on(JUDGE)))) for rows in tasks]
     return pl.concat(ids).unique() if ids else pl.Series([], dtype=pl.String)
 
@@ -208,7 +208,7 @@ def _test_side(dataset: Sequence[Path], tasks: Sequence[Rows]) -> pl.Series:
 def _write_predictions(
     definition: Definition, rows: Rows, found: Sequence[Fit], store: tuple[Sequence[Path], Key], out: Path
 ) -> None:
-    """Write the predictions on the test side of every model that was fitted with all labels, or needs none."""
+    """Write the predictions in the test set of every model that was fitted with all labels, or needs none."""
     dataset, key = store
     test = rows.take(rows.on(JUDGE))
     ids = _ids(dataset, test).to_pylist()

@@ -1,6 +1,6 @@
-"""Fit all models of one task on the same rows, and evaluate them on the same patients: those of the test side.
+"""Fit all models of one task on the same rows, and evaluate them on the same patients: those of the test set.
 
-Axes: n rows of the task, J of them on the test side.
+Axes: n rows of the task, J of them in the test set.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from scipy.special import expit
 
 from ehr_pipeline.predictions import learners, metrics
 from ehr_pipeline.predictions.encoder_queries import Answers
-from ehr_pipeline.predictions.features import Recorded, age_and_sex, counted_concepts, history_of
+from ehr_pipeline.predictions.features import RecordedConcepts, age_and_sex, counted_concepts, history_of
 from ehr_pipeline.predictions.learners import Block, Sample, Table
 from ehr_pipeline.predictions.metrics import Bootstrap, Calibration
 from ehr_pipeline.predictions.models import BY_NAME, Model
@@ -24,7 +24,7 @@ from ehr_pipeline.predictions.table import FEWEST_TO_CHOOSE
 
 Floats = NDArray[np.float64]
 FEWEST_CASES = 50
-"""A model is scored only with at least this many cases on the test side, and as many non-cases."""
+"""A model is scored only with at least this many cases in the test set, and as many non-cases."""
 FEWEST_FITTED = 10
 """Fewest cases, and fewest non-cases, to fit a model on."""
 BOOSTED_FROM = 100
@@ -53,7 +53,7 @@ class Case:
     """A task with all inputs of its models. `answers` are the encoder's, with trained ('') and new weights ('_untrained')."""
 
     rows: Rows
-    told: Recorded
+    told: RecordedConcepts
     people: People
     tokens: NDArray[np.int64]
     """Token ids of the outcome; none for a death."""
@@ -64,7 +64,7 @@ class Case:
     """Whether the outcome is that its concepts are no longer recorded. High log-odds of these concepts then count against it."""
     tuned: Tuned | None = None
     """Function of a model, a number of labels (None: all) and a replicate. Returns log-odds (n,) of the fine-tuned encoder, NaN
-    on the training side."""
+    in the training set."""
 
     @cached_property
     def concepts(self) -> NDArray[np.int64]:
@@ -105,7 +105,7 @@ class Case:
         return not asks or bool(len(self.tokens))
 
     def scored(self, fitted: Floats) -> tuple[Floats, Floats]:
-        """Turn log-odds (n,) into probabilities on the validation side, and on the test side."""
+        """Turn log-odds (n,) into probabilities on the validation set, and on the test set."""
         probability = as_written(fitted)
         return probability[self.rows.on(TUNE)], probability[self.rows.on(JUDGE)]
 
@@ -125,18 +125,18 @@ def as_written(odds: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted model: its probabilities on the test side, and their recalibration."""
+    """A fitted model: its probabilities on the test set, and their recalibration."""
 
     model: Model
     labels: int | None
     """Number of labels that it was fitted with; None: all."""
     replicate: int
     probability: Floats
-    """Probabilities on the test side (J,), before recalibration."""
+    """Probabilities in the test set (J,), before recalibration."""
     calibration: Calibration | None
-    """Fitted on the validation side; None if this side has too few cases."""
+    """Fitted in the validation set; None if this side has too few cases."""
     tuned: float
-    """AUROC on the validation side."""
+    """AUROC in the validation set."""
     weights: Floats | None
     """Weights of a logistic regression with all labels: one for each unscaled column, then the intercept."""
 
@@ -147,7 +147,7 @@ class Fit:
 
     @property
     def recalibrated(self) -> Floats:
-        """Probabilities on the test side after recalibration; unchanged if there is no recalibration."""
+        """Probabilities in the test set after recalibration; unchanged if there is no recalibration."""
         return self.calibration.apply(self.probability) if self.calibration else self.probability
 
 
@@ -208,8 +208,8 @@ def _fit(case: Case, model: Model, labels: int | None, replicate: int, found: tu
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The test side of a task: labels, weights, and bootstrap draws of patients."""
+class TestSet:
+    """The test set of a task: labels, weights, and bootstrap draws of patients."""
 
     label: NDArray[np.bool_]
     weight: Floats
@@ -218,8 +218,8 @@ class Judged:
     bootstrap: Bootstrap
 
     @classmethod
-    def of(cls, case: Case) -> "Judged":
-        """Take the test side of a task, and draw the bootstrap samples of its patients."""
+    def of(cls, case: Case) -> "TestSet":
+        """Take the test set of a task, and draw the bootstrap samples of its patients."""
         rows = case.rows.take(case.rows.on(JUDGE))
         draws = Bootstrap(rows.patient, rows.weight, case.settings.bootstrap, case.seed)
         return cls(rows.label, rows.weight, rows.patient, draws)
@@ -282,7 +282,7 @@ def scorable(rows: Rows) -> bool:
 
 
 def best(found: Sequence[Fit], kind: str, cases: int, usual: Sequence[str]) -> Fit | None:
-    """Return the model of a kind that is best on the validation side. If that side has too few `cases` to choose by, it is the
+    """Return the model of a kind that is best on the validation set. If that side has too few `cases` to choose by, it is the
     first model of `usual` that is available."""
     final = {fit.model.name: fit for fit in found if fit.final and fit.model.kind == kind}
     known = [fit for fit in final.values() if np.isfinite(fit.tuned)]

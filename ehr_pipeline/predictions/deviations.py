@@ -1,11 +1,11 @@
-"""How far the AUROCs of all models and tasks would move together with other patients on the test side.
+"""How far the AUROCs of all models and tasks would move together with other patients in the test set.
 
 Tasks share patients, so the standard error of a mean over tasks does not follow from those of the tasks. Therefore each AUROC gets
 its deviation in each of D draws, which are the same for all tasks: every patient counts either twice or not at all, by a bit of a
 hash of the patient (a multiplier bootstrap with random signs, in first order; Mammen 1993). Deviations are linear: that of a mean,
 or of a difference, is the mean or difference of deviations, and its mean square over the draws estimates the variance.
 
-Axes: n rows of the test side, P patients, R samples of labels, D draws.
+Axes: n rows of the test set, P patients, R samples of labels, D draws.
 """
 
 from collections.abc import Mapping

@@ -23,7 +23,7 @@ FEWEST = 5
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedConcepts:
     """The concepts in each history: how often, and how recently, they were recorded."""
 
     counts: sparse.csr_array
@@ -41,7 +41,7 @@ class Recorded:
     """Day of the last visit in each history (n,); the first possible day of a history without a visit."""
 
 
-def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> Recorded:
+def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> RecordedConcepts:
     """Read the histories of some rows. `size` is the size V of the vocabulary."""
     parts = []
     for number, path in enumerate(dataset):
@@ -52,20 +52,20 @@ def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> Recorded:
     return joined(parts, size)
 
 
-def joined(parts: Sequence[Recorded], size: int) -> Recorded:
+def joined(parts: Sequence[RecordedConcepts], size: int) -> RecordedConcepts:
     """Concatenate parts. `size` is the size V of the vocabulary."""
     if not parts:
         nothing = sparse.csr_array((0, size))
-        return Recorded(nothing, nothing, nothing, np.zeros((0, 7)), np.zeros(0), np.zeros(0, np.int64))
+        return RecordedConcepts(nothing, nothing, nothing, np.zeros((0, 7)), np.zeros(0), np.zeros(0, np.int64))
     stacked = [
         sparse.vstack([getattr(part, name) for part in parts], format="csr")
         for name in ("counts", "recency", "decayed")
     ]
     dense = [np.concatenate([getattr(part, name) for part in parts]) for name in ("amounts", "age", "latest")]
-    return Recorded(*stacked, *dense)
+    return RecordedConcepts(*stacked, *dense)
 
 
-def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
+def of_histories(histories: Shard, rows: Rows, size: int) -> RecordedConcepts:
     """Do as `recorded`, for histories in memory that belong to `rows`, in the same order."""
     count = len(rows)
     visits, tokens = np.diff(histories.patient_start), np.diff(histories.visit_start)
@@ -90,7 +90,7 @@ def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
     within = [np.bincount(owner, ago < days, count) for days in (365, 30)]
     sizes = np.bincount(owner, tokens, count)
     amounts = np.log1p(np.stack([visits, sizes, span, since, *within], axis=1).astype(np.float64))
-    return Recorded(
+    return RecordedConcepts(
         table(times.astype(np.float64)),
         table(latest),
         table(np.bincount(place, decay, len(pairs))),
@@ -100,15 +100,15 @@ def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
     )
 
 
-def counted_concepts(told: Recorded, rows: Rows, most: int) -> NDArray[np.int64]:
-    """Return the concepts (c,) that serve as features: those that most patients on the training side have. Ignores labels."""
+def counted_concepts(told: RecordedConcepts, rows: Rows, most: int) -> NDArray[np.int64]:
+    """Return the concepts (c,) that serve as features: those that most patients in the training set have. Ignores labels."""
     own = told.counts[rows.on(FIT)]
     holders = np.bincount(own.indices, minlength=own.shape[1])
     order = np.argsort(-holders, kind="stable")[:most]
     return np.sort(order[holders[order] >= FEWEST])
 
 
-def history_of(told: Recorded, tokens: NDArray[np.integer]) -> Floats:
+def history_of(told: RecordedConcepts, tokens: NDArray[np.integer]) -> Floats:
     """Return features of the outcome's earlier records (n, 3): decayed count, log(1 + visits), and recency of the last one."""
     columns = np.asarray(tokens, np.int64)
     if not len(columns):
@@ -118,7 +118,7 @@ def history_of(told: Recorded, tokens: NDArray[np.integer]) -> Floats:
     return np.stack([decayed, np.log1p(counts), recency], axis=1)
 
 
-def age_and_sex(told: Recorded, people: People) -> Floats:
+def age_and_sex(told: RecordedConcepts, people: People) -> Floats:
     """Return four columns (n, 4): age, age squared, sex, and age times sex."""
     decades = (told.age - 50) / 20
     return np.stack([decades, decades**2, people.female, decades * people.female], axis=1)

@@ -50,7 +50,7 @@ def no_future(task: str, rows: Rows, latest: NDArray[np.int64]) -> dict[str, Any
 
 
 def not_trained_on(checkpoint: Artifact, key: Key | None, patients: pl.Series) -> dict[str, Any]:
-    """Check, by hashes, that the encoder was not trained on any of the `patients` on the test side; None if unknown."""
+    """Check, by hashes, that the encoder was not trained on any of the `patients` in the test set; None if unknown."""
     if why := training_patients.cannot_be_checked(checkpoint.path, key):
         return row(result_schemas.UNSEEN, "", None, why)
     assert key is not None
@@ -90,8 +90,8 @@ def rule_of_thumb(task: str, is_enough: bool) -> dict[str, Any]:
 def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the concepts after which the outcome always, nearly always or never follows: token id, and the kind with counts.
 
-    `held` (n, V) is sparse: visits with each concept. Searches the training side, among concepts that at least FEWEST patients
-    have. *Always* and *never* are beyond what chance gives at the share of all rows; *nearly always* is beyond NEARLY. Limits are
+    `held` (n, V) is sparse: visits with each concept. Searches the training set, among concepts that at least FEWEST patients
+    have. *Always* and *never* are beyond chance at the share of all rows; *nearly always* is beyond NEARLY. Limits are
     binomial, of CHANCE divided by the two directions of all concepts (Bonferroni). Histories of one patient count as one, as if
     they all ended alike.
     """
@@ -119,8 +119,8 @@ def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tup
 
 
 def groups_without_cases(task: str, rows: Rows, attributes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """No group of an attribute (practice, region), and no year of the index date, is without any case although chance would give
-    some: the outcome may not be recorded there, or its code may not have been in use.
+    """No group of an attribute (practice, region), and no year of the index date, is without any case although some would be
+    expected by chance: the outcome may not be recorded there, or its code may not have been in use.
 
     `attributes`: a value for each row (n,); empty values are no group. Patients of each group of at least FEWEST are compared with
     all patients of a known group by the hypergeometric distribution. The limit is CHANCE divided by all groups (Bonferroni).

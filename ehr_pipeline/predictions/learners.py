@@ -24,7 +24,7 @@ SPREADS = (0.3, 3.0, 30.0, 300.0)
 PRIOR = 3.0
 """Prior variance if there are too few labels to choose one."""
 FREE = 10.0
-"""Factor on the columns of a `free` block, so that the prior hardly shrinks its weights."""
+"""Factor on the columns of a `free` block, so the prior hardly shrinks its weights."""
 FEWEST_TO_CHOOSE = 10
 """Fewest cases, and fewest non-cases, to choose the prior variance by three-fold cross-validation (Stone 1974)."""
 MOST_TO_CHOOSE = 3_000
@@ -38,7 +38,7 @@ With more rows, sparse columns are faster: 0.3 s instead of 10 s for 1,300 rows 
 
 @dataclass(frozen=True)
 class Table:
-    """Blocks of features side by side. Each block is scaled to a mean squared row length of 1, so that a wide block does not count
+    """Blocks of features side by side. Each block is scaled to a mean squared row length of 1, so a wide block does not count
     more than a narrow one."""
 
     columns: Block

@@ -90,7 +90,7 @@ def probabilities(odds: Floats) -> Floats:
 def recalibration(label: Flags, probability: Floats, weight: Floats) -> Calibration | None:
     """Return the slope and intercept of a logistic regression of the labels on the log-odds; None without ten cases and ten others.
 
-    On the test side the slope is the calibration slope: below 1 where predictions are too extreme (Cox 1958).
+    In the test set the slope is the calibration slope: below 1 where predictions are too extreme (Cox 1958).
     """
     from ehr_pipeline.predictions.learners import ridge  # not above: readers of results load no scikit-learn
 
@@ -150,7 +150,7 @@ def times_drawn(people: int, draws: int, seed: int) -> NDArray[np.uint8]:
 
 
 class Bootstrap:
-    """Bootstrap draws of patients. All models of a task use the same draws, so that differences are paired."""
+    """Bootstrap draws of patients. All models of a task use the same draws, so differences are paired."""
 
     def __init__(self, patient: NDArray[np.generic], weight: Floats, draws: int, seed: int) -> None:
         """`patient` (n,) identifies the patient of each row."""

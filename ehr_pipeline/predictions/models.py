@@ -20,7 +20,7 @@ class Model:
     learner: Literal["none", "logistic", "boosting", "tuned"]
     """'none': it needs no labels; 'tuned': the encoder itself is fine-tuned (`predictions.tuning`)."""
     free: bool = False
-    """Whether the first block, the encoder's own log-odds, is hardly shrunk, so that with few labels the model is close to it."""
+    """Whether the first block, the encoder's own log-odds, is hardly shrunk, so with few labels the model is close to it."""
 
 
 MODELS = (

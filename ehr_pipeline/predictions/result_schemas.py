@@ -11,7 +11,7 @@ RESULTS = schema_of(
     (REAL, "brier_after"),
 )
 """Columns of `results.csv`: a row for each fitted model. `labels` is null if all labels were used; `replicate` counts from 0.
-Patients, rows and cases are counted on the test side. Names with `_after` are measures after recalibration. `_low` and `_high` are
+Patients, rows and cases are counted on the test set. Names with `_after` are measures after recalibration. `_low` and `_high` are
 the ends of 95 % intervals over patients, of models that were fitted with all labels or need none."""
 DIFFERENCES = schema_of(
     (TEXT, "task model baseline"), (INTEGER, "labels"), (REAL, "difference low high p q"), (TEXT, "verdict")
@@ -38,7 +38,7 @@ GUARDS = schema_of((TEXT, "guard task"), (FLAG, "passed"), (TEXT, "message"))
 """Columns of `guards.csv`. `task` is empty for a guard of the whole artifact; `passed` is null where it cannot be checked."""
 CONCEPTS = schema_of((TEXT, "task concept name kind"), (INTEGER, "patients rows cases"))
 """Columns of `deciding_concepts.csv`: concepts of a history after which the outcome always, nearly always or never follows
-(`kind`). Patients, rows and cases are those of the training side whose history has the concept."""
+(`kind`). Patients, rows and cases are those of the training set whose history has the concept."""
 
 NO_FUTURE, UNSEEN, INDEX_RULE = "no_future", "test_side_unseen", "index_rule"
 RULE_OF_THUMB, DECIDING, PERMUTED, CASES = "rule_of_thumb", "deciding_concepts", "permuted_labels", "enough_cases"
@@ -46,22 +46,22 @@ GROUPS = "groups_have_cases"
 """Names of guards."""
 MEANINGS = {
     "task": "Name of the task as a file name.",
-    "patients": "Patients on the test side.",
+    "patients": "Patients in the test set.",
     "model": "The model (predictions.models).",
     "labels": "Number of labels that it was fitted with; empty: all; 0: it needs none.",
     "replicate": "Which sample of labels it was fitted with.",
-    "rows": "Labels on the test side.",
+    "rows": "Labels in the test set.",
     "cases": "Those of them with the outcome.",
-    "auroc": "Area under the ROC curve, on the test side.",
+    "auroc": "Area under the ROC curve, on the test set.",
     "auroc_low": "Lower bound of its 95 % interval, over patients.",
     "auroc_high": "Upper bound of its 95 % interval.",
     "average_precision": "Area under the curve of precision by recall, to be read beside the prevalence.",
-    "prevalence": "Share of cases on the test side.",
+    "prevalence": "Share of cases in the test set.",
     "brier": "Mean squared error of the probabilities.",
     "brier_skill": "1 - brier / that of the prevalence.",
     "slope": "Calibration slope: below 1 where predictions are too extreme. Empty where all predictions are the same.",
     "intercept": "Calibration in the large: below 0 where predictions are too high.",
-    "slope_after": "The slope after recalibration on the validation side.",
+    "slope_after": "The slope after recalibration on the validation set.",
     "intercept_after": "Calibration in the large after recalibration.",
     **{
         f"{name}_{end}": f"{which} bound of the 95 % interval of {name}, over patients."

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.predictions import deviations, guards, metrics, result_schemas
-from ehr_pipeline.predictions.compare import FEWEST_CASES, Case, Fit, Judged, best
+from ehr_pipeline.predictions.compare import FEWEST_CASES, Case, Fit, TestSet, best
 from ehr_pipeline.predictions.models import BY_NAME, RULES_OF_THUMB
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE
 from ehr_pipeline.predictions.table import DRAWS_OF_SUBGROUPS, TaskResults
@@ -16,7 +16,7 @@ from ehr_pipeline.tasks.table import Definition
 
 Floats = NDArray[np.float64]
 USUAL_BASELINES, USUAL_MODELS = ("recency", "counts"), ("masked_recency", "vectors_masked", "masked")
-"""The models to compare if the validation side is too small to choose the best ones: the first one available."""
+"""The models to compare if the validation set is too small to choose the best ones: the first one available."""
 TIMES_PREVALENCE = (0.5, 1.0, 2.0, 4.0)
 """Thresholds of net benefit, as multiples of the prevalence."""
 FEWEST_FOR_SUBGROUPS = 200
@@ -38,7 +38,7 @@ def too_few(definition: Definition, case: Case) -> TaskResults:
 
 def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResults:
     """Return the tables of a task with enough cases, without the deciding concepts and most guards, which are made elsewhere."""
-    judged, slug = Judged.of(case), definition.slug
+    judged, slug = TestSet.of(case), definition.slug
     final = [fit for fit in found if fit.final]
     draws = {id(fit): judged.bootstrap.aurocs(judged.label, fit.probability) for fit in final}
     results = tuple(judged.row(slug, fit, draws.get(id(fit))) for fit in found)
@@ -63,7 +63,7 @@ def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResu
     )
 
 
-def _influences(judged: Judged, found: Sequence[Fit]) -> dict[deviations.Fitted, Floats]:
+def _influences(judged: TestSet, found: Sequence[Fit]) -> dict[deviations.Fitted, Floats]:
     """Return the influence (J,) of each row on the AUROC of each fitted model."""
     return {
         (fit.model.name, fit.labels, fit.replicate): metrics.influence(judged.label, fit.probability, judged.weight)
@@ -72,7 +72,7 @@ def _influences(judged: Judged, found: Sequence[Fit]) -> dict[deviations.Fitted,
 
 
 def rule_of(found: Sequence[Fit], cases: int) -> Fit | None:
-    """Return the rule of thumb that is best on the validation side, which has so many `cases`; None if there is none."""
+    """Return the rule of thumb that is best on the validation set, which has so many `cases`; None if there is none."""
     return best([fit for fit in found if fit.model.name in RULES_OF_THUMB], "baseline", cases, RULES_OF_THUMB)
 
 
@@ -97,7 +97,7 @@ def _verdict(definition: Definition, case: Case) -> dict[str, Any]:
 
 
 def _compared(
-    judged: Judged, rule: Fit | None, model: Fit | None, baseline: Fit | None, draws: Mapping[int, Floats]
+    judged: TestSet, rule: Fit | None, model: Fit | None, baseline: Fit | None, draws: Mapping[int, Floats]
 ) -> dict[str, Any]:
     """Return the models and AUROCs in the row of a verdict. `with_verdicts` adds 'better' or 'worse' once all tasks are known."""
     aurocs = [
@@ -118,7 +118,7 @@ def _compared(
     return told
 
 
-def _difference(slug: str, judged: Judged, fit: Fit, baseline: Fit, draws: Mapping[int, Floats]) -> dict[str, Any]:
+def _difference(slug: str, judged: TestSet, fit: Fit, baseline: Fit, draws: Mapping[int, Floats]) -> dict[str, Any]:
     apart = draws[id(fit)] - draws[id(baseline)]
     low, high = metrics.interval(apart)
     one, other = (metrics.auroc(judged.label, each.probability, judged.weight) for each in (fit, baseline))
@@ -139,7 +139,7 @@ def _difference(slug: str, judged: Judged, fit: Fit, baseline: Fit, draws: Mappi
 def with_verdicts(results: TaskResults) -> TaskResults:
     """Add verdicts, and p values adjusted over the tasks for each model (Benjamini & Hochberg 1995), to the tables of all tasks.
 
-    A model is 'better' only if its AUROC is also above that of every baseline: the best one was chosen on the validation side,
+    A model is 'better' only if its AUROC is also above that of every baseline: the best one was chosen on the validation set,
     where chance may have hidden a better one.
     """
     differences = [dict(row) for row in results.differences]
@@ -181,7 +181,7 @@ def _highest_baselines(results: TaskResults) -> dict[str, float]:
     return found
 
 
-def _benefit(slug: str, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
+def _benefit(slug: str, judged: TestSet, fit: Fit) -> Iterator[dict[str, Any]]:
     share = float(np.average(judged.label, weights=judged.weight))
     for times in TIMES_PREVALENCE:
         if (threshold := times * share) < 1:
@@ -194,7 +194,7 @@ def _benefit(slug: str, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
             }
 
 
-def _bins(slug: str, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
+def _bins(slug: str, judged: TestSet, fit: Fit) -> Iterator[dict[str, Any]]:
     after = fit.recalibrated
     place = metrics.bins(fit.probability)
     for number in np.unique(place).tolist():
@@ -213,7 +213,7 @@ def _bins(slug: str, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
 
 
 def groups_of(case: Case) -> Iterator[tuple[str, NDArray[np.str_]]]:
-    """Yield each attribute, with its value in each row of the test side. Rows with an empty value are in no group."""
+    """Yield each attribute, with its value in each row of the test set. Rows with an empty value are in no group."""
     test = case.rows.on(JUDGE)
     for name, values in case.people.attributes.items():
         yield name, np.array(values, np.str_)[test]
@@ -224,7 +224,7 @@ def groups_of(case: Case) -> Iterator[tuple[str, NDArray[np.str_]]]:
     yield "amount of record, fifth", (np.searchsorted(edges, amount, side="right") + 1).astype(np.str_)
 
 
-def _subgroups(slug: str, case: Case, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
+def _subgroups(slug: str, case: Case, judged: TestSet, fit: Fit) -> Iterator[dict[str, Any]]:
     if judged.label.sum() < FEWEST_FOR_SUBGROUPS:
         return
     patient = case.rows.patient[case.rows.on(JUDGE)]

@@ -20,7 +20,7 @@ from ehr_pipeline.tasks.table import Definition, of_task, shards, weights
 
 FIT, TUNE, JUDGE = range(3)
 SIDES = (TRAIN, VALIDATION, TEST)
-"""Models are fitted on the training side, recalibrated and chosen on the validation side, and evaluated on the test side."""
+"""Models are fitted on the training set, recalibrated and chosen on the validation set, and evaluated on the test set."""
 _DAYS = ("index_date", "history_from", "history_until", "prediction_date", "window_from", "window_until")
 
 
@@ -49,7 +49,7 @@ class Rows:
     label: NDArray[np.bool_]
     weight: NDArray[np.float64]
     prevalence: float
-    """Share of cases among all labels of the training side, before rows were drawn."""
+    """Share of cases among all labels of the training set, before rows were drawn."""
 
     def __len__(self) -> int:
         return len(self.row)
@@ -67,7 +67,7 @@ class Rows:
 def read(folder: Path, definition: Definition, most: int, seed: int) -> Rows:
     """Read the rows of a task from the folder of a `task_labels` artifact, for at most about `most` patients on each side.
 
-    Patients are drawn by a hash of the id that is the same for all tasks, so that tasks share histories. On the training side,
+    Patients are drawn by a hash of the id that is the same for all tasks, so tasks share histories. In the training set,
     patients with the outcome are drawn first, up to half of all patients drawn.
     """
     parts = [

@@ -3,7 +3,7 @@
 results.csv, differences.csv, verdicts.csv, net_benefit.csv, subgroups.csv, calibration.csv, guards.csv, deciding_concepts.csv
                                         tables (`result_schemas`) with exact figures, so restricted
 deviations.arrow                        how far AUROCs would move together with other patients (`deviations`)
-predictions/<task>/<model>.parquet      the test side in the schema of meds-evaluation, before recalibration; for
+predictions/<task>/<model>.parquet      the test set in the schema of meds-evaluation, before recalibration; for
                                         other programs
 calibrations/<task>.json                slope and intercept by which the log-odds of each model are recalibrated
 """
@@ -46,7 +46,7 @@ PREDICTED = pa.schema(
 """Columns of predictions, as meds-evaluation 0.0.6 reads them."""
 Row = Mapping[str, Any]
 FEWEST_TO_CHOOSE, DRAWS_OF_SUBGROUPS = 20, 200
-"""Fewest cases on the validation side to choose the best model by this side; most bootstrap draws for a subgroup."""
+"""Fewest cases in the validation set to choose the best model by this side; most bootstrap draws for a subgroup."""
 CHANCE = 0.5
 """AUROC of a model that knows nothing."""
 NEARLY = 0.8

@@ -1,7 +1,7 @@
 """Fine-tune the encoder for tasks: `python -m ehr_pipeline.predictions.tuning --job job.json`, alone or under torchrun.
 
 For each task, head and sample of labels (`tuning_inputs.write`), a process initialises the head, trains it, and writes log-odds
-for the validation and the test side. Each process takes every N-th of these trainings, which are independent of each other, and
+for the validation and the test set. Each process takes every N-th of these training runs, which are independent of each other, and
 holds one set of weights beside the encoder's own. The same seed gives the same log-odds on a CPU, whatever else is trained.
 
 With at least `FEWEST_TO_CHOOSE` cases and as many non-cases, the number of epochs is chosen first, by the loss on a held-out fifth
@@ -33,7 +33,7 @@ from ehr_pipeline.predictions.heads import Floats, Part, Start, Tuned, fitted_st
 from ehr_pipeline.predictions.models import HEADS
 from ehr_pipeline.predictions.query_at_mask import laid
 from ehr_pipeline.predictions.settings import FineTuning
-from ehr_pipeline.predictions.tuning_files import Laid, Learned, Task, effort, save
+from ehr_pipeline.predictions.tuning_files import InitialHead, Task, TaskSamples, effort, save
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress
 
@@ -72,7 +72,7 @@ def run(job: TuningJob) -> None:
 
 
 def _grouped(planned: list[tuple[Task, str, int]]) -> Iterator[tuple[Task, str, list[int]]]:
-    """Yield the trainings with the same task and head together: the task, the head, and the numbers of their samples."""
+    """Yield the training runs with the same task and head together: the task, the head, and the numbers of their samples."""
     for task, head in dict.fromkeys((task, head) for task, head, _ in planned):
         yield task, head, [own for each, other, own in planned if (each, other) == (task, head)]
 
@@ -82,11 +82,11 @@ def _effort(task: Task, own: int, how: FineTuning) -> float:
 
 
 def _seed(seed: int, task: str, head: str) -> list[int]:
-    """Return a seed made from the task's name, not its number, so that a task's models do not change when other tasks are added."""
+    """Return a seed made from the task's name, not its number, so a task's models do not change when other tasks are added."""
     return [seed, zlib.crc32(task.encode()), HEADS.index(head)]
 
 
-def _histories(job: TuningJob, data: Laid, size: int, how: Inference, *, mask: bool) -> Sequences:
+def _histories(job: TuningJob, data: TaskSamples, size: int, how: Inference, *, mask: bool) -> Sequences:
     """Return the histories of a task, each as one chunk, in the order of its rows."""
     paths, shards, days = sorted(job.dataset.glob("[!.]*.arrow")), [], []
     for number in np.unique(data.shard).tolist():
@@ -98,10 +98,17 @@ def _histories(job: TuningJob, data: Laid, size: int, how: Inference, *, mask: b
 
 
 class _Training:
-    """The trainings of one head for one task."""
+    """The training runs of one head for one task."""
 
     def __init__(
-        self, tuned: Tuned, histories: Sequences, data: Laid, *, how: Inference, settings: FineTuning, seed: list[int]
+        self,
+        tuned: Tuned,
+        histories: Sequences,
+        data: TaskSamples,
+        *,
+        how: Inference,
+        settings: FineTuning,
+        seed: list[int],
     ):
         self.tuned, self.histories, self.data = tuned, histories, data
         self.how, self.settings, self.seed = how, settings, seed
@@ -110,7 +117,7 @@ class _Training:
         """For the heads sum and mask: the encoder's own s (n,) on the training rows, before fine-tuning."""
 
     def answered(self, own: int, kept: Path | None = None) -> Floats:
-        """Train on one sample of labels. Returns the log-odds (n,) of the task's rows; NaN on the training side.
+        """Train on one sample of labels. Returns the log-odds (n,) of the task's rows; NaN in the training set.
 
         `kept`: the file for the weights; None if they are not kept.
         """
@@ -128,7 +135,7 @@ class _Training:
         self._restore()
         return found
 
-    def _best(self, sample: Learned, own: int) -> int:
+    def _best(self, sample: InitialHead, own: int) -> int:
         """Return the number of epochs after which the loss on the held-out patients is lowest."""
         assert sample.kept is not None
         learned, held, losses = sample.part(sample.kept), sample.part(~sample.kept), []
@@ -137,11 +144,11 @@ class _Training:
             losses.append(float(held.weight @ np.logaddexp(0, np.where(held.label, -odds, odds))))
         return int(np.argmin(losses))
 
-    def _learn(self, sample: Learned, own: int, epochs: int) -> None:
+    def _learn(self, sample: InitialHead, own: int, epochs: int) -> None:
         for _ in self._epochs(sample, own, epochs):
             pass
 
-    def _epochs(self, sample: Learned, own: int, epochs: int) -> Iterator[None]:
+    def _epochs(self, sample: InitialHead, own: int, epochs: int) -> Iterator[None]:
         """Train from the initial values; yield before the first epoch and after each epoch."""
         self._restore()
         self.tuned.begin(self._start(sample))
@@ -162,7 +169,7 @@ class _Training:
             yield
 
     def _update(
-        self, sample: Learned, chosen: NDArray[np.int64], offset: torch.Tensor, updater: torch.optim.Optimizer
+        self, sample: InitialHead, chosen: NDArray[np.int64], offset: torch.Tensor, updater: torch.optim.Optimizer
     ) -> None:
         """Make one update on some rows of the sample. The loss is the weighted mean of their cross-entropies."""
         self.tuned.train()
@@ -181,7 +188,7 @@ class _Training:
         updater.step()
         updater.zero_grad(set_to_none=True)
 
-    def _start(self, sample: Learned) -> Start:
+    def _start(self, sample: InitialHead) -> Start:
         if self.tuned.head == "classifier":
             return Start(sample.weights, 0.0, 0.0)
         if self.plain is None:
@@ -190,7 +197,7 @@ class _Training:
             self.plain[self.data.fitted] = self.tuned.odds(self.histories, self.data.fitted, self.how)
         return fitted_start(self.plain[sample.rows], sample.label, sample.weight)
 
-    def _offset(self, sample: Learned, rows: NDArray[np.int64]) -> Floats:
+    def _offset(self, sample: InitialHead, rows: NDArray[np.int64]) -> Floats:
         return sample.offset[rows] if self.tuned.head == "classifier" else np.zeros(len(rows))
 
     @torch.no_grad()
@@ -200,7 +207,7 @@ class _Training:
 
 
 def part_loss(
-    tuned: Tuned, part: Part, sample: Learned, place: NDArray[np.int64], offset: torch.Tensor
+    tuned: Tuned, part: Part, sample: InitialHead, place: NDArray[np.int64], offset: torch.Tensor
 ) -> torch.Tensor:
     """Return the weighted sum of the cross-entropies of a part's histories. `place` (B,) has their indices in the sample."""
     device = tuned.tokens.device

@@ -2,7 +2,7 @@
 
 tuning/<task>.json                     facts of the task: heads, samples
 tuning/<task>.npz                      rows of the task, labels, and the classifier's initial values for each sample
-tuning/<task>/<head>-<sample>.npy      log-odds (n,) of the task's rows, NaN on the training side
+tuning/<task>/<head>-<sample>.npy      log-odds (n,) of the task's rows, NaN in the training set
 tuning/<task>/<head>.safetensors       weights with all labels, if they are kept (`tuned_weights`)
 
 Axes: n rows of the task, m those of a sample, D hidden size.
@@ -39,7 +39,7 @@ def effort(judged: float, size: float, epochs: int, *, chooses: bool) -> float:
 
 
 @dataclass(frozen=True)
-class Learned:
+class InitialHead:
     """A sample of labels, with the initial values of a classifier for it."""
 
     rows: NDArray[np.int64]
@@ -54,9 +54,9 @@ class Learned:
     """Initial classifiers for the whole sample, and for its `kept` rows; None without a classifier."""
     is_part: bool = False
 
-    def part(self, own: NDArray[np.bool_]) -> "Learned":
+    def part(self, own: NDArray[np.bool_]) -> "InitialHead":
         """Return a part of the sample. It starts from the classifier that was fitted on the `kept` rows."""
-        return Learned(self.rows[own], self.label[own], self.weight[own], self.shift, None, self.starts, True)
+        return InitialHead(self.rows[own], self.label[own], self.weight[own], self.shift, None, self.starts, True)
 
     @property
     def weights(self) -> Floats:
@@ -92,7 +92,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Laid:
+class TaskSamples:
     """The rows of a task, as `rows.Rows` has them, and its samples."""
 
     shard: NDArray[np.int64]
@@ -105,7 +105,7 @@ class Laid:
     fitted: NDArray[np.int64]
     """The rows that are in at least one sample, ascending."""
     judged: NDArray[np.int64]
-    """The rows on the validation and the test side, ascending."""
+    """The rows on the validation and the test set, ascending."""
     tokens: NDArray[np.int64]
     """Token ids of the outcome."""
     stops: bool
@@ -113,7 +113,7 @@ class Laid:
     """Arrays of the samples, by name and number."""
     shifts: tuple[float, ...]
 
-    def sample(self, own: int) -> Learned:
+    def sample(self, own: int) -> InitialHead:
         """Return the sample with this number."""
         found = self.arrays
         rows = np.asarray(found[f"rows{own}"], np.int64)
@@ -124,7 +124,7 @@ class Laid:
                 for of in ("", "part" if f"weights{own}part" in found else "")
             )
         kept = np.asarray(found[f"kept{own}"], bool) if f"kept{own}" in found else None
-        return Learned(rows, self.label[rows], self.weight[rows], self.shifts[own], kept, starts)  # type: ignore[arg-type]
+        return InitialHead(rows, self.label[rows], self.weight[rows], self.shifts[own], kept, starts)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -177,14 +177,14 @@ class Task:
         """Return the file with the weights of a head that was trained on all labels."""
         return weights_of(self.folder, self.name, head)
 
-    def read(self) -> Laid:
+    def read(self) -> TaskSamples:
         """Read the rows and samples of the task."""
         with np.load(self.folder / f"{self.name}.npz") as arrays:
             found = {name: arrays[name] for name in arrays.files}
         told = json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
         columns = {name: found.pop(name) for name in COLUMNS}
         tokens = np.array(told["tokens"], np.int64)
-        return Laid(**columns, tokens=tokens, stops=told["stops"], arrays=found, shifts=tuple(told["shifts"]))
+        return TaskSamples(**columns, tokens=tokens, stops=told["stops"], arrays=found, shifts=tuple(told["shifts"]))
 
 
 def name_of(labels: int | None, replicate: int) -> str:

@@ -24,7 +24,7 @@ FOLDS = 5
 
 
 @dataclass(frozen=True)
-class ToTune:
+class TuningTask:
     """A task for which the encoder is fine-tuned."""
 
     name: str
@@ -37,7 +37,7 @@ class ToTune:
 
 def tune(
     job: AnswersJob,
-    tasks: Sequence[ToTune],
+    tasks: Sequence[TuningTask],
     asked: AnsweredQueries,
     settings: PredictionsSettings,
     seed: int,
@@ -74,7 +74,7 @@ def answers(work: Path, task: str) -> Tuned:
     return found
 
 
-def write(work: Path, task: ToTune, vectors: NDArray[np.float32], settings: PredictionsSettings, seed: int) -> None:
+def write(work: Path, task: TuningTask, vectors: NDArray[np.float32], settings: PredictionsSettings, seed: int) -> None:
     """Write the rows and samples of a task. `vectors` (n, 2 D): each history's vector, then its state at the mask."""
     heads = [head for head in dict.fromkeys(settings.fine_tuning.heads) if len(task.tokens) or head == "classifier"]
     rows, samples = task.rows, samples_of(task.rows, settings, seed)

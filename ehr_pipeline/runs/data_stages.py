@@ -162,7 +162,7 @@ class DataAssets(Maker):
         )
 
     def task_labels(self) -> Artifact:
-        """Label the patients of every task. Raises InputError without a test side, and as `study_rules.rules` does."""
+        """Label the patients of every task. Raises InputError without a test set, and as `study_rules.rules` does."""
         from ehr_pipeline.events import resolve_lists
         from ehr_pipeline.events.resolve_lists import Ladder
         from ehr_pipeline.events.table import Mapping

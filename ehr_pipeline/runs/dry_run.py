@@ -34,8 +34,8 @@ class State:
     """How long it took when it was last made; None if it never was."""
 
 
-class _Foreseen(Exception):
-    """Raised when the recipe of an asset is known, so that the asset is not made. `made` is the fingerprint of its artifact in the
+class _RecipeKnown(Exception):
+    """Raised when the recipe of an asset is known, so the asset is not made. `made` is the fingerprint of its artifact in the
     store, '' if none."""
 
     def __init__(self, recipe: Recipe, made: str):
@@ -43,7 +43,7 @@ class _Foreseen(Exception):
 
 
 class _Outlook(Pipeline):
-    """A pipeline that makes no asset: it raises `_Foreseen` instead."""
+    """A pipeline that makes no asset: it raises `_RecipeKnown` instead."""
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
         """Return the current artifact without running its checks."""
@@ -56,7 +56,7 @@ class _Outlook(Pipeline):
         return self._make(EXTRACT_CATALOG, versions, lambda out: {})
 
     def _publish(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None) -> NoReturn:
-        raise _Foreseen(recipe, self.store.find_intact(recipe, machine is not None))
+        raise _RecipeKnown(recipe, self.store.find_intact(recipe, machine is not None))
 
 
 def states(pipeline: Pipeline) -> Iterator[State]:
@@ -84,7 +84,7 @@ def _state(outlook: _Outlook, asset: str, extract: str, before: Sequence[str] = 
             outlook.raw_records(extract)
         else:
             outlook.asset(asset)
-    except _Foreseen as foreseen:
+    except _RecipeKnown as foreseen:
         if current is None:
             return State(asset, extract, MISSING, "was never made", seconds)
         if foreseen.made == current.path.name:

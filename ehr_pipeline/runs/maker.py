@@ -141,7 +141,7 @@ class Maker:
         training_patients.write(out, secret_key.of(self.store.root), patients, earlier)
 
     def _work(self, name: str, asset: str, inputs: Mapping[str, str]) -> Path:
-        """Return the folder where a job saves its progress, so that the next job with the same recipe can resume it."""
+        """Return the folder where a job saves its progress, so the next job with the same recipe can resume it."""
         return self.store.folder(asset) / f"{name}-{self._recipe(asset, inputs).fingerprint}"
 
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
@@ -163,7 +163,9 @@ def watched_files(files: list[Path], where: str, find: Callable[[], list[Path]] 
     """Watch files that the settings name for changes, from now on. Raises InputError if one is missing."""
     for path in files:
         if not path.is_file():
-            raise InputError(f"{path}: there is no such file. It is named {where}.")
+            raise InputError(
+                f"{path}: there is no such file. It is set {where}. Correct the setting, or put the file there."
+            )
     return Watched.of(files, find)
 
 

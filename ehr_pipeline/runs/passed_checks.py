@@ -1,4 +1,4 @@
-"""Notes that an extract passed its checks, so that unchanged extracts are not checked again for each catalog.
+"""Notes that an extract passed its checks, so unchanged extracts are not checked again for each catalog.
 
     <store>/records/raw_records/<extract>/passed     the state in which the extract passed
 

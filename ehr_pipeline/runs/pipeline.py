@@ -184,7 +184,7 @@ class Pipeline(DataAssets):
             Ladder(self.study.events, artifacts[MAPPED_EVENTS]).inputs() if settings.pooling.select == "list" else {}
         )
         inputs, earlier = previous_artifact.space(self._case(PATIENT_EMBEDDINGS, inputs, origin))
-        # Finished shards are kept outside the artifact, like training checkpoints, so that the next run does not repeat them.
+        # Finished shards are kept outside the artifact, like training checkpoints, so the next run does not repeat them.
         work = self._work(".embedding", PATIENT_EMBEDDINGS, inputs)
 
         def make(out: Path) -> Counts:

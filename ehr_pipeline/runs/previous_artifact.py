@@ -2,7 +2,7 @@
 
 "Made in the same way" means the same `Recipe.origin`: a hash of the versions and settings of everything upstream,
 without the names of extracts. A changed setting or terminology changes the origin, and then nothing is continued. The
-inputs record the previous artifact as `continues`, so that the fingerprint covers all that decides the result.
+inputs record the previous artifact as `continues`, so the fingerprint covers all that decides the result.
 
 If an artifact differs in its recipe only by `continues`, it is reused, whether or not it is the current one. Otherwise
 a repeated run could give another result, and undoing a change of settings would not restore the earlier result.

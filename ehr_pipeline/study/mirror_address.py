@@ -25,7 +25,7 @@ def parse(uri: str) -> Address:
         parts = urllib.parse.urlsplit(uri)
         given = urllib.parse.parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError:
-        raise ValueError("it is no URI such as s3://BUCKET/PREFIX or file:///FOLDER") from None
+        raise ValueError("it is not a URI such as s3://BUCKET/PREFIX or file:///FOLDER") from None
     if "@" in parts.netloc:
         raise ValueError(
             "it holds credentials. Take them out of the settings, and give them by the environment"
@@ -42,7 +42,7 @@ def parse(uri: str) -> Address:
             raise ValueError("a folder is written as file:///FOLDER, with an absolute path and nothing else")
         return Address("file", f"/{path}", name)
     if parts.scheme != "s3" or not parts.netloc:
-        raise ValueError("it is no URI such as s3://BUCKET/PREFIX or file:///FOLDER")
+        raise ValueError("it is not a URI such as s3://BUCKET/PREFIX or file:///FOLDER")
     _check_s3(options, len(given))
     return Address("s3", f"{parts.netloc}/{path}".rstrip("/"), name, options)
 
@@ -60,7 +60,7 @@ def paths(uri: str) -> list[Path]:
 def _check_s3(options: Mapping[str, str], given: int) -> None:
     if unknown := [name for name in options if name not in S3_OPTIONS]:
         raise ValueError(
-            f"{unknown[0]!r} is no option of it: there are {', '.join(S3_OPTIONS)}. Credentials come from the environment"
+            f"{unknown[0]!r} is not an option of it: there are {', '.join(S3_OPTIONS)}. Credentials come from the environment"
         )
     if given != len(options) or not all(options.values()):
         raise ValueError("an option of it is empty, or stands twice")

@@ -37,31 +37,31 @@ def _filled(task: Any, number: int, base: Path, problems: list[str]) -> Any:
     path = (base / named).resolve()
     try:
         return {**_read(path), **task}
-    except _Unreadable as error:
+    except _UnreadableFile as error:
         problems.append(f"tasks.task[{number}].file: {path} {error}.")
         return {
             "name": path.stem,
             "outcome_kind": "death",
             **task,
-        }  # placeholders, so that no other problem is reported
+        }  # placeholders, so no other problem is reported
 
 
-class _Unreadable(Exception):
+class _UnreadableFile(Exception):
     """Why a file cannot be read."""
 
 
 def _read(path: Path) -> dict[str, Any]:
     """Return the values of a file, with its paths made absolute."""
     if kind := special_files.special(path):
-        raise _Unreadable(f"is {kind}")
+        raise _UnreadableFile(f"is {kind}")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise _Unreadable(f"cannot be read ({type(error).__name__})") from None
+        raise _UnreadableFile(f"cannot be read ({type(error).__name__})") from None
     except tomllib.TOMLDecodeError as error:
-        raise _Unreadable(f"is not valid TOML: {error}") from None
+        raise _UnreadableFile(f"is not valid TOML: {error}") from None
     if others := sorted(_unknown_fields(values)):
-        raise _Unreadable(f"sets {', '.join(others)}, which no task has")
+        raise _UnreadableFile(f"sets {', '.join(others)}, which no task has")
     for name in _PATHS:
         if isinstance(values.get(name), str) and values[name]:
             values[name] = str((path.parent / values[name]).resolve())

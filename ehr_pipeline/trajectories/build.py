@@ -49,7 +49,7 @@ def build(
 ) -> Counts:
     """Write the windows of the clustered patients. Returns counts of windows and of patients.
 
-    Chunk vectors are kept in the job's `work` folder until all exist, so that a killed job can resume; the caller
+    Chunk vectors are kept in the job's `work` folder until all exist, so a killed job can resume; the caller
     removes the folder. `planted` is the truth folder of a synthetic extract.
     """
     if settings.windows == "off":

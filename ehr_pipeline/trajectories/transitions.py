@@ -2,7 +2,7 @@
 
 Numbers of transitions only describe, and include the effects of ageing. A patient's windows also differ by chance, equally in both
 directions. So the test is on the difference between the number of patients who went from A to B and the number who went from B to
-A. It uses first and last windows, so that each patient counts once. Without ageing, and without anything else that moves records,
+A. It uses first and last windows, so each patient counts once. Without ageing, and without anything else that moves records,
 this difference would be 0 (McNemar 1947; Bowker 1948 for more than two states). The difference is compared with the one expected if
 patients' records change like those of similar patients (`expected`). Changes that are equally frequent in both directions cannot be
 distinguished from chance.

@@ -13,7 +13,7 @@ def sampling(count: int = 6, patients: int = 1000) -> cluster_stability.Sampling
     return cluster_stability.Sampling(count, patients, neighbours=10, seed=0)
 
 
-def examined(unit: np.ndarray, n: int, most: int) -> tuple[np.ndarray, cluster_stability.Trust]:
+def examined(unit: np.ndarray, n: int, most: int) -> tuple[np.ndarray, cluster_stability.ClusterStability]:
     whole = spectrum(neighbour_graph(unit, 10), n, 0, most - n)
     labels = by_size(whole.labels(n))
     return labels, cluster_stability.examine(unit, labels, "spectral", whole, sampling())

@@ -1,4 +1,5 @@
-"""What each part of the method contributes: retrieval among patients alike, its intervals, and agreement over starts of k-means."""
+"""What each part of the method contributes: retrieval among similar patients, its intervals, and agreement over starts of
+k-means."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_only_patients_of_a_block_are_compared() -> None:
 
 
 def test_the_interval_holds_the_true_share_in_95_of_100_samples() -> None:
-    """Also where patients of a block are alike in whether they are found, which an interval over patients would ignore."""
+    """Also where patients of a block are similar in whether they are found, which an interval over patients would ignore."""
     rng, held = np.random.default_rng(1), 0
     for _ in range(400):
         chance = rng.beta(2, 2, 40)[BLOCKS]

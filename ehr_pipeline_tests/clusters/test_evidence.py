@@ -146,7 +146,7 @@ def test_recording_by_practice_explains_clusters_that_are_practices() -> None:
 
 
 def test_matching_on_calendar_time_takes_most_of_what_it_explains() -> None:
-    """Not all: of four numbers none is matched exactly, so that a strong effect of time can stay above the bound."""
+    """Not all: of four numbers none is matched exactly, so a strong effect of time can stay above the bound."""
     found = found_in(cohort(planted=True, by=TIME, patients=2400)).again[TIME]
     assert found["excess"] < found["exchanged"] / 3
 

@@ -96,7 +96,7 @@ def test_moments_are_those_of_all_permutations_within_blocks() -> None:
 
 
 def test_fewer_shares_alone_are_not_called_less_often() -> None:
-    """One concept takes half of the cluster's records, so that all shares of the others fall; as many patients have them."""
+    """One concept takes half of the cluster's records, so all shares of the others fall; as many patients have them."""
     cohort = Cohort(4)
     cohort.rate[:, :5] = 8
     cohort.rate[cohort.group == 0, 10] += 300

@@ -36,7 +36,7 @@ def cohort(
     return whole, (halves[0], halves[1]), Matching(((disease, sex),), (years, rng.lognormal(4, 1, patients)))
 
 
-def tried(groups: int, method: str = "spectral", **how: float) -> list[number_of_clusters.Tried]:
+def tried(groups: int, method: str = "spectral", **how: float) -> list[number_of_clusters.HalvesAgreement]:
     unit, halves, alike = cohort(groups, **how)  # type: ignore[arg-type]
     return number_of_clusters.of_cohort(unit, halves, alike, ClustersSettings(method=method, examine_up_to=10), seed=0)  # type: ignore[arg-type]
 
@@ -124,8 +124,8 @@ def test_neighbours_in_a_number_are_alike() -> None:
 
 def test_the_table_can_be_read_again(tmp_path: Path) -> None:
     some = [
-        number_of_clusters.Tried(2, 0.5, 0.25, supported=True),
-        number_of_clusters.Tried(3, np.nan, np.nan, supported=False),
+        number_of_clusters.HalvesAgreement(2, 0.5, 0.25, supported=True),
+        number_of_clusters.HalvesAgreement(3, np.nan, np.nan, supported=False),
     ]
     number_of_clusters.write(tmp_path, some, np.array([[0.9, np.nan], [0.7, np.nan]]))
     one, other = number_of_clusters.read(tmp_path)

@@ -104,7 +104,7 @@ def test_enough_different_days_make_a_case(tmp_path: Path) -> None:
 
 def test_an_empty_cohort_is_told(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"The cohort is empty: nobody has a concept of the lists.*extract: Psoriasis fewer than 10\."
+        InputError, match=r"The cohort is empty: no patient has a listed concept.*extract: Psoriasis fewer than 10\."
     ):
         made(tmp_path, [("0", 9, "other")], (disease("Psoriasis"),), (rows_of((PSORIASIS, "", "CP")),))
 

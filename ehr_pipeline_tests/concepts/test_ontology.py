@@ -183,6 +183,6 @@ def test_a_group_of_few_patients_is_not_named(tmp_path: Path, patients: int, nam
 def test_a_missing_file_is_told(tiny: Pipeline, extract: Path) -> None:
     made = Pipeline(tiny_settings(extract, concepts={"ontology": ["nowhere.obo"]}))
     made.store = tiny.store
-    with pytest.raises(InputError, match=r"nowhere\.obo: there is no such file\. It is named in concepts\.ontology"):
+    with pytest.raises(InputError, match=r"nowhere\.obo: there is no such file\. It is set in concepts\.ontology"):
         made.concept_embeddings()
     assert any("nowhere.obo" in problem for problem in preflight.inspect(made.study).problems)

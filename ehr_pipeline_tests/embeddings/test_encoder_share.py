@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.embeddings import encoder_share
-from ehr_pipeline.embeddings.encoder_share import Chosen, Tried
+from ehr_pipeline.embeddings.encoder_share import ChosenShare, TriedShare
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.patient_blocks import Estimate
 from ehr_pipeline.store.artifacts import Artifact
 
 PATIENTS, WIDTH = 600, 12
 ALIKE = np.arange(PATIENTS) // 10
-"""Blocks of ten patients alike."""
+"""Blocks of ten similar patients."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def grouped(rng: np.random.Generator, labels: np.ndarray, strength: float) -> en
     return part(0.7), part(1.0), part(1.0)
 
 
-def chosen(profiles: encoder_share.Three, network: encoder_share.Three) -> Chosen:
+def chosen(profiles: encoder_share.Three, network: encoder_share.Three) -> ChosenShare:
     return encoder_share.compared(profiles, None, network, ALIKE, most=8, seed=0)
 
 
@@ -43,7 +43,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_encoder_that_shows_groups_gets_a_share(fast: None, rng: np.random.Generator) -> None:
-    """Groups lie across the blocks of patients alike; the profile does not know of them."""
+    """Groups lie across the blocks of similar patients; the profile does not know of them."""
     groups = rng.integers(0, 4, PATIENTS)
     found = chosen(grouped(rng, groups, 0.0), grouped(rng, groups, 1.5))
     assert found.share == 0.5
@@ -82,15 +82,15 @@ def test_agreement_is_what_exceeds_that_of_patients_alike(fast: None, rng: np.ra
 
 
 def test_what_was_chosen_is_read_back_from_the_counts(tmp_path: Path) -> None:
-    tried = (Tried(0.0, 0.4, Estimate(0.0, 0.0, 0.0)), Tried(0.1, 0.5, Estimate(0.1, 0.05, 0.15)))
-    chosen = Chosen(0.1, 900, tried)
-    assert Chosen.of(Artifact(tmp_path, {"counts": {"encoder_share": chosen.as_dict()}})) == chosen
-    assert Chosen.of(Artifact(tmp_path, {"counts": {}})) is None, "set by hand"
+    tried = (TriedShare(0.0, 0.4, Estimate(0.0, 0.0, 0.0)), TriedShare(0.1, 0.5, Estimate(0.1, 0.05, 0.15)))
+    chosen = ChosenShare(0.1, 900, tried)
+    assert ChosenShare.of(Artifact(tmp_path, {"counts": {"encoder_share": chosen.as_dict()}})) == chosen
+    assert ChosenShare.of(Artifact(tmp_path, {"counts": {}})) is None, "set by hand"
 
 
 def test_what_the_network_adds_is_said_of_the_chosen_share() -> None:
     gains = {0.0: 0.0, 0.1: 0.02, 0.2: 0.05, 0.3: 0.04}
-    tried = tuple(Tried(at, 0.5, Estimate(gain, gain - 0.03, gain + 0.03)) for at, gain in gains.items())
-    assert Chosen(0.2, 900, tried).adds == tried[2]
-    assert Chosen(0.0, 900, tried).adds == tried[2]
-    assert Chosen(0.0, 20, ()).adds is None
+    tried = tuple(TriedShare(at, 0.5, Estimate(gain, gain - 0.03, gain + 0.03)) for at, gain in gains.items())
+    assert ChosenShare(0.2, 900, tried).adds == tried[2]
+    assert ChosenShare(0.0, 900, tried).adds == tried[2]
+    assert ChosenShare(0.0, 20, ()).adds is None

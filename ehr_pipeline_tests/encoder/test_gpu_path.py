@@ -49,7 +49,7 @@ SUMS: dict[str, dict[str, Any]] = {
 }
 """Weighted sums: an objective, and the settings of what is learned beside it."""
 COMPARED = {"tokens_per_step": 4 * 16}
-"""Four rows are compared, so that an update has two parts."""
+"""Four rows are compared, so an update has two parts."""
 OBJECTIVES = ["masked", "next_visit", *SUMS]
 EACH = pytest.mark.parametrize("objective", OBJECTIVES)
 

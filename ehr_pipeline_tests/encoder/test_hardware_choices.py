@@ -111,7 +111,7 @@ def test_a_checkpoint_says_in_which_precision_vectors_are_computed() -> None:
 
 
 def test_a_wish_is_no_precision_and_the_variable_has_two_values(processor: Any) -> None:
-    with pytest.raises(ValueError, match="'auto' is no precision"):
+    with pytest.raises(ValueError, match="'auto' is not a precision"):
         devices.autocast(CPU, "auto")
     processor("yes")
     with pytest.raises(UserError, match="EHR_BFLOAT16 is 'yes': set it to 'on' or 'off'"):
@@ -180,7 +180,7 @@ def test_the_model_of_a_study_is_not_made_again_on_another_machine(
 
 
 def test_vectors_are_computed_as_the_encoder_was_trained(tiny: Pipeline, processor: Any, tmp_path: Path) -> None:
-    """Whatever the machine that computes them does fast, so that vectors of other patients may be compared with them."""
+    """Whatever the machine that computes them does fast, so vectors of other patients may be compared with them."""
     from ehr_pipeline.embeddings import embed
 
     artifacts = {name: tiny.store.current(name) for name in ("encoder_checkpoint", "vocabulary", "patient_dataset")}

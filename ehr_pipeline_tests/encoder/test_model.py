@@ -140,7 +140,7 @@ def test_fused_attention_is_used_but_in_bfloat16(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5])
 def test_attention_for_vectors_is_the_same_some_rows_at_a_time(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five rows, so that the last group may be smaller; the last layer asks for fewer places than there are."""
+    """Five rows, so the last group may be smaller; the last layer asks for fewer places than there are."""
     rng = torch.Generator().manual_seed(0)
     segments = torch.randint(1, 4, (5, 16), generator=rng).sort().values
     bias = visibility(segments, torch.float32)[:, :, :6]

@@ -10,7 +10,7 @@ import torch
 from ehr_pipeline.encoder import evaluate, loader, optimizer, train
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.objectives.masked import Masked
-from ehr_pipeline.encoder.parallel_update import SideBySide, side_by_side
+from ehr_pipeline.encoder.parallel_update import UpdateThreads, side_by_side
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of
 from ehr_pipeline_tests.encoder.test_train import SETTINGS
@@ -32,7 +32,7 @@ def three_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def trained(sequences: Sequences, threads: SideBySide | None) -> tuple[list[torch.Tensor], float]:
+def trained(sequences: Sequences, threads: UpdateThreads | None) -> tuple[list[torch.Tensor], float]:
     model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), 0), OBJECTIVE).train()
     updater = optimizer.optimizer_of(model, SETTINGS)
     for update in list(loader.updates(sequences, OBJECTIVE, loader.Plan(16, 8, 2), seed=0, epoch=0))[:4]:

@@ -16,7 +16,7 @@ from ehr_pipeline_tests.encoder.test_resume import DROPPING, same, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")]
 ROOT = Path(__file__).parents[2]
-# Long enough for the kill to fall between the first checkpoint and the end; with dropout, so that a wrong seed would show.
+# Long enough for the kill to fall between the first checkpoint and the end; with dropout, so a wrong seed would show.
 SETTINGS = replace(DROPPING, max_epochs=10, patience=10, checkpoint_seconds=0.2)
 STEP = """
 import logging, sys

@@ -26,7 +26,7 @@ from ehr_pipeline_tests.encoder.test_train import SETTINGS, job, weights
 
 pytestmark = pytest.mark.slow
 
-# With dropout, so that a random state that is not restored would show.
+# With dropout, so a random state that is not restored would show.
 DROPPING = replace(SETTINGS, dropout=0.1, attention_dropout=0.1, max_epochs=2, checkpoint_seconds=0)
 
 
@@ -71,7 +71,7 @@ def break_at(update: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a training end by an error at an update."""
     step, done = optimizer.step, []
 
-    def breaking(*arguments: Any) -> optimizer.Done:
+    def breaking(*arguments: Any) -> optimizer.UpdateResult:
         done.append(1)
         if len(done) > update:
             raise KeyboardInterrupt
@@ -201,7 +201,7 @@ def test_a_checkpoint_of_another_training_is_refused_and_both_are_named(
         changes = {"settings": replace(described.settings, **changes["settings"])}
     if "vocabulary" in changes:
         changes = {"vocabulary": write_vocabulary(tmp_path / "vocabulary", 40, changes["vocabulary"])}
-    with pytest.raises(UserError, match=f"belongs to another training: .*{message}"):
+    with pytest.raises(UserError, match=f"belongs to another training run: .*{message}"):
         train.run(replace(described, **changes))
 
 
@@ -244,7 +244,7 @@ def test_gradients_that_are_not_finite_change_no_weight() -> None:
 
 def test_one_training_at_a_time_writes_to_a_folder(tmp_path: Path) -> None:
     first, second = (Checkpoints(tmp_path, {}, 1).lock() for _ in range(2))
-    with first, pytest.raises(UserError, match="Another training writes to"), second:
+    with first, pytest.raises(UserError, match="Another training run writes to"), second:
         pass
 
 

@@ -1,5 +1,5 @@
 """A Ray cluster of two nodes on this machine, for tests: `python -m ehr_pipeline_tests.engines.ray_site CPUS CPUS` runs one until
-its standard input is closed. In a process of its own, so that the tests of this one are not the cluster's."""
+its standard input is closed. In a process of its own, so the tests of this one are not the cluster's."""
 
 import json
 import os

@@ -76,7 +76,7 @@ def alone() -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        return "there is no unshare, so that a machine is one node only"
+        return "there is no unshare, so a machine is one node only"
     return done.stderr.strip() and f"no machine of another name can be made up here: {done.stderr.strip()}"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ehr_pipeline.engines import bucket_worker, heartbeat, job_folder, scheduler
-from ehr_pipeline.engines.scheduler import Scheduler, Silence, State
+from ehr_pipeline.engines.scheduler import Scheduler, SchedulerUnavailable, State
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline_tests.engines.work import Bucket, square
@@ -84,8 +84,8 @@ def end(ended: Any, text: str = "so") -> State:
     "says",
     [
         [end("well")],
-        [GOES_ON, Silence("nobody answers"), end("well")],
-        [end("badly")],  # all is there, so that how it ended does not matter
+        [GOES_ON, SchedulerUnavailable("nobody answers"), end("well")],
+        [end("badly")],  # all is there, so how it ended does not matter
     ],
 )
 def test_what_is_done_is_done_however_the_job_ended(says: list[Any], tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_what_is_not_done_is_submitted_again_as_often_as_the_settings_say(ended:
 
 
 def test_a_job_that_somebody_removed_is_not_submitted_again_unless_this_process_had_stood_still(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"squares: somebody removed it\. A new run goes on with what is there\."):
+    with pytest.raises(UserError, match=r"squares: somebody removed it\. A new run resumes from the finished work\."):
         spread(Throwaway(tmp_path / "store", end("removed", "somebody removed it"), works_from=2), tmp_path)
     lapsed = Throwaway(tmp_path / "store", end("removed"), end("well"), works_from=2, lapses=True)
     assert spread(lapsed, tmp_path) == [0, 1, 4]

@@ -46,7 +46,7 @@ def nothing(job: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Counting(jobs.Job):
-    """Counts to ten, one step a file, so that a new attempt goes on where the last ended."""
+    """Counts to ten, one step a file, so a new attempt goes on where the last ended."""
 
     module: ClassVar[str] = "ehr_pipeline_tests.engines.work"
     folder: Path

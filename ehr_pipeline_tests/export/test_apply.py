@@ -102,7 +102,7 @@ def test_a_folder_that_is_no_checkpoint_is_told(tiny: Pipeline, extract: Path, t
     vectors = tiny.store.current("patient_embeddings").path
     with pytest.raises(InputError, match="--extract names the folder"):
         embed(tiny.study, model, vectors, tmp_path / "nowhere", tmp_path / "out.arrow")
-    with pytest.raises(InputError, match="The folder of a patient_embeddings artifact holds both"):
+    with pytest.raises(InputError, match="Give the folder of a patient_embeddings artifact"):
         embed(tiny.study, model, tmp_path, extract, tmp_path / "out.arrow")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ehr_pipeline import cli
 from ehr_pipeline.assets import ASSETS
-from ehr_pipeline.embeddings.encoder_share import Chosen
+from ehr_pipeline.embeddings.encoder_share import ChosenShare
 from ehr_pipeline.encoder import card
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import model
@@ -51,7 +51,7 @@ def test_the_card_says_what_the_model_predicts(tiny: Pipeline, tmp_path: Path) -
 
 def test_the_card_says_what_the_network_adds_to_vectors_of_this_checkpoint(tiny: Pipeline) -> None:
     checkpoint = tiny.store.current("encoder_checkpoint")
-    chosen = Chosen.of(tiny.store.current("patient_embeddings"))
+    chosen = ChosenShare.of(tiny.store.current("patient_embeddings"))
     said = model.contribution_of(tiny.store, checkpoint)
     assert said[0] == str(contributions.share(chosen))
     assert "effective rank" in said[1]

@@ -48,7 +48,7 @@ def test_an_index_cannot_name_files_elsewhere(tmp_path: Path, name: str) -> None
     _, there, path, told = pushed(tmp_path)
     told["files"][name] = told["files"]["events/0001.arrow"]
     path.write_text(json.dumps(told))
-    with pytest.raises(UserError, match="is no file of an artifact"):
+    with pytest.raises(UserError, match="is not a file of an artifact"):
         pull(there)
     assert not (tmp_path / "outside").exists()
     assert not Store(there.study.store).has("clusters")
@@ -59,8 +59,8 @@ def test_an_index_cannot_name_files_elsewhere(tmp_path: Path, name: str) -> None
     [
         ({"files": {}}, "not those of its manifest"),
         ({"manifest": {}}, "damaged"),
-        ({"files": {"a": {"bytes": 1, "sha256": "../x"}}}, "no hash"),
-        ({"folders": ["../x"]}, "no file of an artifact"),
+        ({"files": {"a": {"bytes": 1, "sha256": "../x"}}}, "not a hash"),
+        ({"folders": ["../x"]}, "not a file of an artifact"),
     ],
 )
 def test_a_damaged_index_is_told(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -154,7 +154,7 @@ def test_a_test_patient_in_training_is_caught(tmp_path: Path, planted: Planted) 
 
 
 def test_the_test_sides_of_all_tasks_are_looked_up(planted: Planted) -> None:
-    """Tasks may draw other patients: one who is of the test side of any task must not be known to the encoder."""
+    """Tasks may draw other patients: one who is of the test set of any task must not be known to the encoder."""
     rows = rows_of(planted)
     halves = [rows.take(np.arange(len(rows)) % 2 == rest) for rest in (0, 1)]
     found = build._test_side(planted.artifacts()["patient_dataset"].files("patients"), halves)
@@ -198,7 +198,7 @@ def test_a_rule_of_thumb_is_enough() -> None:
 
 
 def test_a_model_at_chance_is_not_better_than_a_baseline_below_it() -> None:
-    """Which a small test side can give by bad luck. Nor is it said that such a model has more than the rule of thumb."""
+    """Which a small test set can give by bad luck. Nor is it said that such a model has more than the rule of thumb."""
     for model, verdict, rules in ((0.52, "level", []), (0.62, "better", [True])):
         told = invented.results(["a"], {"counts": 0.36, "vectors": model}, width=0.1, verdict="")
         told = result_tables.with_verdicts(told)
@@ -208,7 +208,7 @@ def test_a_model_at_chance_is_not_better_than_a_baseline_below_it() -> None:
 
 @pytest.mark.parametrize(("other", "verdict"), [(0.60, "better"), (0.66, "level")])
 def test_a_model_below_another_baseline_is_not_better_than_the_best(other: float, verdict: str) -> None:
-    """The best baseline was chosen on a small validation side, and another one is better on the test side."""
+    """The best baseline was chosen on a small validation set, and another one is better on the test set."""
     told = invented.results(["a"], {"counts": 0.61, "vectors": 0.65}, verdict="")
     also = invented.result("a", "counts_boosting", None, 0, other, 0.02)
     told = result_tables.with_verdicts(replace(told, results=(*told.results, also)))

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from ehr_pipeline.predictions import guards, result_tables
 from ehr_pipeline.predictions.compare import Case, Fit
-from ehr_pipeline.predictions.features import Recorded
+from ehr_pipeline.predictions.features import RecordedConcepts
 from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.predictions.rows import FIT, People, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings
@@ -16,7 +16,7 @@ from ehr_pipeline_tests.predictions.data import definition
 
 
 def rows_of(label: np.ndarray) -> Rows:
-    """Rows of the training side, each of another patient."""
+    """Rows of the training set, each of another patient."""
     count, nothing = len(label), np.zeros(len(label), np.int64)
     days = dict.fromkeys(("index", "first", "last", "known", "opens", "asked"), nothing)
     own = {"shard": nothing.astype(np.int32), "row": np.arange(count), "side": np.full(count, FIT, np.int8)}
@@ -49,7 +49,7 @@ def test_histories_of_one_patient_are_no_proof_of_each_other() -> None:
 
 
 def leaking(cases: int, others: int) -> tuple[Rows, np.ndarray]:
-    """1,000 rows of the training side, 150 with the outcome; and two concepts, the second of which so many of both have."""
+    """1,000 rows of the training set, 150 with the outcome; and two concepts, the second of which so many of both have."""
     label = np.arange(1_000) < 150
     held = np.zeros((1_000, 2))
     held[::3, 0] = 1
@@ -103,7 +103,7 @@ def test_a_patient_with_several_index_years_is_counted_in_one_of_them() -> None:
 
 
 def test_age_and_sex_alone_may_be_the_rule_of_thumb() -> None:
-    """Where they are better on the validation side, and this has enough cases to choose by."""
+    """Where they are better on the validation set, and this has enough cases to choose by."""
     fits = [
         Fit(BY_NAME[name], None, 0, np.zeros(2), None, tuned, None)
         for name, tuned in (("counts", 0.9), ("rule_of_thumb", 0.80), ("age_sex", 0.84))
@@ -117,6 +117,6 @@ def test_all_labels_are_labels_and_not_patients() -> None:
     """They are an axis of the learning curves: a patient with four index days has four labels."""
     rows = replace(rows_of(np.arange(40) % 4 == 0), patient=np.arange(40).astype(np.uint64) // 4)
     nothing = sparse.csr_array((40, 1))
-    told = Recorded(nothing, nothing, nothing, np.zeros((40, 7)), np.zeros(40), np.zeros(40, np.int64))
+    told = RecordedConcepts(nothing, nothing, nothing, np.zeros((40, 7)), np.zeros(40), np.zeros(40, np.int64))
     case = Case(rows, told, People(np.zeros(40), {}), np.zeros(1, np.int64), {}, PredictionsSettings(), 0)
     assert result_tables.too_few(definition(0, "Some", 10), case).verdicts[0]["fitted_rows"] == 40

@@ -316,7 +316,7 @@ def test_weights_are_not_kept_if_the_settings_say_so(planted: Planted, tmp_path:
 
 def laid_out(
     planted: Planted, work: Path, *, turned: bool
-) -> tuple[tuning.TuningJob, tuning_inputs.ToTune, np.ndarray]:
+) -> tuple[tuning.TuningJob, tuning_inputs.TuningTask, np.ndarray]:
     rows = rows_of(planted)
     if turned:
         rows = replace(rows, label=np.where(rows.side == FIT, rows.label, ~rows.label))
@@ -332,7 +332,7 @@ def laid_out(
         seed=0,
         threads=1,
     )
-    return job, tuning_inputs.ToTune("risky", rows, np.array([6]), False), vectors
+    return job, tuning_inputs.TuningTask("risky", rows, np.array([6]), False), vectors
 
 
 def test_any_number_of_processes_gives_the_same_answers(

@@ -1,7 +1,7 @@
 """An extract of the first generator in which some patients change from one group to another of the same disease, with its truth.
 
 Before the change, a patient has the companions of the group they leave; from the day of the change on, those of the group they
-join. The change lies in the middle of the record, so that both states are recorded. Nobody else has two groups.
+join. The change lies in the middle of the record, so both states are recorded. Nobody else has two groups.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ CHANGES = {
     "hidradenitis, smoker": "hidradenitis, bowel disease",
     "pemphigoid, cardiac": "pemphigoid, neurological",
 }
-"""Groups that patients leave, and the groups they join. Changes go one way only, so that no change back hides another."""
+"""Groups that patients leave, and the groups they join. Changes go one way only, so no change back hides another."""
 CHANGING_SHARE = 0.4
 """Share of patients who change, in each group that patients leave (the keys of CHANGES)."""
 MIDDLE = (0.35, 0.65)

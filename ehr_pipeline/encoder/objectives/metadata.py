@@ -44,8 +44,8 @@ class Metadata(Loss):
         for name in self.names:
             if len(traits.counts[name]) < 2:
                 raise UserError(
-                    f"encoder.metadata.attributes names {name!r}, but fewer than two of its values are had by {FEWEST} or more"
-                    " training patients: there is nothing to predict. Remove it."
+                    f"encoder.metadata.attributes: {name!r} has fewer than two values shared by at least {FEWEST} training"
+                    " patients, so there is nothing to predict. Remove it."
                 )
         self.heads = nn.ModuleList(nn.Linear(settings.hidden_size, len(traits.counts[name])) for name in self.names)
         self.room = max(settings.context // FEWEST_TOKENS, 1)

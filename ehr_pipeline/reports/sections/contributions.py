@@ -3,7 +3,7 @@
 from typing import Any
 
 from ehr_pipeline.clusters.contributions import Contributions
-from ehr_pipeline.embeddings.encoder_share import Chosen
+from ehr_pipeline.embeddings.encoder_share import ChosenShare
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.sections import short
 from ehr_pipeline.reports.statements import contributions as say
@@ -25,7 +25,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
     return {
         "lead": [
             *vectors.what_decides(made),
-            *filter(None, [say.share(Chosen.of(embeddings))]),
+            *filter(None, [say.share(ChosenShare.of(embeddings))]),
             say.rows(),
         ],
         "adds": say.adds(found, step, by_network=made.by_network),

@@ -6,7 +6,7 @@ from typing import Any
 from ehr_pipeline.clusters.contributions import Contributions, Row
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
 from ehr_pipeline.embeddings.ablations import NETWORK, NO_NETWORK, PROFILE, SAMPLED
-from ehr_pipeline.embeddings.encoder_share import FEWEST, Chosen
+from ehr_pipeline.embeddings.encoder_share import FEWEST, ChosenShare
 from ehr_pipeline.embeddings.patient_blocks import HALVED, Estimate
 from ehr_pipeline.reports.statements.statement import Statement, say
 from ehr_pipeline.reports.statements.statement import percent as percent_of
@@ -64,7 +64,7 @@ def adds(found: Contributions, step: int, *, by_network: bool) -> Statement | No
     )
 
 
-def share(chosen: Chosen | None) -> Statement | None:
+def share(chosen: ChosenShare | None) -> Statement | None:
     """Say which share of the vectors was chosen for the network, and how much it adds; None if the share was set by hand."""
     if chosen is None:
         return None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ehr_pipeline.clusters.occlusion import AGE, MEMBERS, Occlusion, Used
+from ehr_pipeline.clusters.occlusion import AGE, MEMBERS, ConceptUse, Occlusion
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, listed, markup, percent, say
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -32,7 +32,7 @@ def rests_on(
     return say("What its vectors rest on (part of the lead lost without it): {names}.", names=listed(names, ", "))
 
 
-def _named(found: Occlusion | None, number: int, disclosure: Disclosure, verdict: str) -> list[Used]:
+def _named(found: Occlusion | None, number: int, disclosure: Disclosure, verdict: str) -> list[ConceptUse]:
     """Return the nameable concepts that the vectors of a cluster rest on; empty without evidence of subgroups."""
     if found is None or verdict == "none":
         return []
@@ -44,7 +44,7 @@ def _leads_nowhere(found: Occlusion | None, number: int, verdict: str) -> bool:
     return found is not None and verdict != "none" and found.lead.get(number, 1.0) <= 0
 
 
-def _name(one: Used, vocabulary: Vocabulary) -> str:
+def _name(one: ConceptUse, vocabulary: Vocabulary) -> str:
     return "mean age" if one.token == AGE else vocabulary.name(one.token)
 
 

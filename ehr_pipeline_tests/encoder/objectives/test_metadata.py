@@ -67,7 +67,7 @@ def test_a_value_that_few_training_patients_have_is_no_class(tmp_path: Path) -> 
     assert found.values["sex"].tolist() == [0] * 12 + [1] * 12 + [-1] * 21
     alone = replace(SETTINGS, metadata=MetadataSettings(weight=1, attributes=("birth_decade",)))
     one = Traits.read(tmp_path / "patients", tmp_path / "split", traits_of(alone))
-    with pytest.raises(UserError, match=r"attributes names 'birth_decade', but fewer than two of its values"):
+    with pytest.raises(UserError, match=r"attributes: 'birth_decade' has fewer than two values"):
         objective_of(alone, vocabulary_of(SIZE), 0, one)
 
 

@@ -128,7 +128,7 @@ def test_parameters_of_an_objective_are_trained_and_resumed(
     train.run(job(tmp_path / "whole", data, settings))
     again, step, done = job(tmp_path / "again", data, settings), optimizer.step, []
 
-    def interrupted(*given: Any) -> optimizer.Done:
+    def interrupted(*given: Any) -> optimizer.UpdateResult:
         done.append(step(*given))
         if len(done) == 10:
             raise KeyboardInterrupt

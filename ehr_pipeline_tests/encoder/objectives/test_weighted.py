@@ -191,7 +191,7 @@ def test_a_training_with_several_losses_resumes_to_the_same_weights(
     again = job(tmp_path, data, replace(SETTINGS, max_epochs=4, dropout=0.1, checkpoint_seconds=0))
     step, done = optimizer.step, []
 
-    def interrupted(*given: Any) -> optimizer.Done:
+    def interrupted(*given: Any) -> optimizer.UpdateResult:
         done.append(step(*given))
         if len(done) == 20:
             raise KeyboardInterrupt
