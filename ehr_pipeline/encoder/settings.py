@@ -213,7 +213,10 @@ class EncoderSettings:
         ge=0,
     )
     patience: int = option(
-        "Training ends after this many epochs in a row without enough improvement in either loss.", 2, ge=1
+        "Training ends after this many epochs in a row in which neither the training loss nor the validation loss improves"
+        " enough (min_improvement).",
+        2,
+        ge=1,
     )
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "Precision of matrix products. 'auto': in training, bfloat16 if the machine computes it faster; for vectors, the"
