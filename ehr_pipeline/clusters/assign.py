@@ -111,8 +111,8 @@ def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) ->
 def nearest_clustered(vectors: Vectors, unit: Vectors, rows: NDArray[np.int64], neighbours: int) -> NDArray[np.int64]:
     """Return, for each of m patients, the rows (m, k + 1) of the nearest clustered unit vectors (n, D), nearest first.
 
-    A patient is not a neighbour of itself: `own` (m,) is the patient's own row, or -1 for a patient who was not clustered. At most
-    k of the k + 1 entries are neighbours; the other entries are -1.
+    A patient is not their own neighbour: `rows` (m,) are the rows of the patients themselves, -1 for a patient who was not
+    clustered. At most k of the k + 1 entries are neighbours; the other entries are -1.
     """
     count = min(neighbours, len(unit) - 1)
     found = nearest_of(unit_length(vectors), unit, count + 1)

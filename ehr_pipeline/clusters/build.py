@@ -2,22 +2,14 @@
 
 The artifact holds
 
-    clusters.arrow       one row per patient: patient_id, the cluster's number, stability, the clusters by other methods and by the
-                         baseline (0: none), x, y, age, concepts, the attributes that the reports audit, whether the patient was
-                         assigned to an existing cluster, and a hash of the vector
-    marks.arrow          the concepts that mark each cluster
-    groups.json          which clusters form one group
-    evidence.json        the verdicts
-    trust.json           stability of each cluster
-    choice.csv           eigengap and stability for each number of clusters
-    support.csv          how far halves of records agree for each number of clusters
-    comparison.csv       the methods compared
-    numbers.json         the clusters that kept their numbers
-    overlap.json         overlap with the previous artifact's clusters
-    model/, voters.arrow data for assigning new patients (`assign`)
-    contributions.json   what each part of the method contributes
-    occlusion.json       which concepts the vectors of each cluster rest on
-    agreement.json       agreement with the planted groups (only for synthetic extracts)
+clusters.arrow one row per patient: patient_id, the cluster's number, stability, the clusters by other methods and by the baseline
+(0: none), x, y, age, concepts, the attributes that the reports audit, whether the patient was assigned to an existing cluster, and
+a hash of the vector marks.arrow the concepts that mark each cluster groups.json which clusters form one group evidence.json the
+verdicts trust.json stability of each cluster choice.csv eigengap and stability for each number of clusters support.csv how far
+halves of records agree for each number of clusters comparison.csv the methods compared numbers.json the clusters that kept their
+numbers overlap.json overlap with the previous artifact's clusters model/, voters.arrow data for assigning new patients (`assign`)
+contributions.json what each part of the method contributes occlusion.json which concepts the vectors of each cluster depend on
+agreement.json agreement with the planted groups (only for synthetic extracts)
 """
 
 from collections.abc import Callable, Mapping
@@ -303,10 +295,7 @@ class Patients:
             shard, table, rows = Shard.read(path), schemas.read(path), self.cohort.rows(path.name)
             last = np.maximum(shard.patient_start[1:] - 1, 0)
             age = (shard.visit_day[last] - shard.birth_day) / DAYS_IN_YEAR if len(shard.birth_day) else np.zeros(0)
-            size = np.diff(shard.patient_tokens)
-            owner = np.repeat(np.arange(len(size)), np.diff(shard.patient_start))
-            days = np.bincount(owner, shard.visit_day.astype(float) * np.diff(shard.visit_start), len(size))
-            middle = days / np.maximum(size, 1)
+            middle, size = shard.mean_days(), np.diff(shard.patient_tokens)
             first = np.minimum(shard.patient_start[:-1], max(len(shard.visit_day) - 1, 0))
             length = shard.visit_day[last] - shard.visit_day[first] if len(last) else np.zeros(0)
             table = table.drop_columns(["visits", "birth_date", "birth_precision"]).take(pa.array(rows))

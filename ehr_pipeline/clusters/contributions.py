@@ -157,7 +157,7 @@ def of_sample(
 
 def compare(
     spaces: Mapping[str, Space],
-    alike: Labels,
+    blocks: Labels,
     numbers: dict[str, NDArray[Any]],
     *,
     truth: Truth | None,
@@ -165,15 +165,15 @@ def compare(
 ) -> Contributions | None:
     """Compare several ways to make vectors, of which the first is this run's. Returns None if there are fewer than FEWEST patients.
 
-    `alike` (n,) numbers the blocks of similar patients (`patient_blocks.matched_blocks`); `numbers` holds the mean age over the
+    `blocks` (n,) numbers the blocks of similar patients (`patient_blocks.matched_blocks`); `numbers` holds the mean age over the
     record (`age`) and the number of recorded concepts (`concepts`), both (n,).
     """
-    sizes = np.bincount(alike)
-    comparable = sizes[alike] > 1  # a patient alone in a block cannot be confused with another
+    sizes = np.bincount(blocks)
+    comparable = sizes[blocks] > 1  # a patient alone in a block cannot be confused with another
     if comparable.sum() < FEWEST:
         return None
-    block = alike[comparable]
-    hits = {name: retrieved(*space.halves, alike)[comparable] for name, space in spaces.items()}
+    block = blocks[comparable]
+    hits = {name: retrieved(*space.halves, blocks)[comparable] for name, space in spaces.items()}
     own = next(iter(hits.values()))
     rows = [
         Row(
@@ -192,15 +192,15 @@ def compare(
     return Contributions(int(comparable.sum()), chance, _within(numbers["age"][comparable], block), STARTS, rows)
 
 
-def retrieved(one: Vectors, other: Vectors, alike: Labels) -> NDArray[np.float64]:
+def retrieved(one: Vectors, other: Vectors, blocks: Labels) -> NDArray[np.float64]:
     """Return 1 for each patient (n,) whose other half is the nearest in the block, else 0, averaged over both directions.
 
     Equally near halves share the hit, so identical vectors score no better than chance.
     """
     first, second = unit_length(one), unit_length(other)
-    order = np.argsort(alike, kind="stable")
-    found = np.zeros(len(alike))
-    for rows in np.split(order, np.flatnonzero(np.diff(alike[order])) + 1):
+    order = np.argsort(blocks, kind="stable")
+    found = np.zeros(len(blocks))
+    for rows in np.split(order, np.flatnonzero(np.diff(blocks[order])) + 1):
         cosines = first[rows] @ second[rows].T
         for table in (cosines, cosines.T):
             best = table >= table.max(1, keepdims=True) - TIED

@@ -166,12 +166,12 @@ class Predictions:
 
 
 def split_half(
-    predictions: Predictions, members: Labels, alike: Covariates, *, permutations: int, seed: int
+    predictions: Predictions, members: Labels, covariates: Covariates, *, permutations: int, seed: int
 ) -> Evidence:
     """Test the clusters `members` (m,) of m patients on the halves of their records, averaged over both directions."""
     clusters = range(int(members.max(initial=-1)) + 1)
     nothing: dict[int, float | None] = dict.fromkeys(clusters)
-    blocks = alike.blocks if len(members) else members
+    blocks = covariates.blocks if len(members) else members
     there = np.bincount(blocks)[blocks] > 1
     patients = int(there.sum())
     if patients < FEWEST_PATIENTS:
@@ -183,7 +183,7 @@ def split_half(
     drawn = [predictions.exchanged(shuffled(blocks, rng))[there].mean() for _ in range(permutations)]
     p = float((1 + (np.array(drawn) >= recognised).sum()) / (1 + permutations))
     own, by_chance = ({k: _mean(shares[members[there] == k]) for k in clusters} for shares in (hits, chance))
-    again, exchanged = alike.repeated_blocks(), alike.exchanged(blocks, rng).repeated_blocks()
+    again, exchanged = covariates.repeated_blocks(), covariates.exchanged(blocks, rng).repeated_blocks()
     compared = {name: (predictions.excess(again[name]), predictions.excess(exchanged[name])) for name in again}
     left = {
         name: {"excess": one, "exchanged": other}
@@ -193,7 +193,7 @@ def split_half(
     excess, parts = _excess(recognised, expected), {k: members[there] == k for k in clusters}
     tested = {k: int(part.sum()) for k, part in parts.items()}
     between = {k: excess_interval(hits[part], chance[part]) for k, part in parts.items()}
-    interval, balance = excess_interval(hits, chance), alike.balance(blocks)
+    interval, balance = excess_interval(hits, chance), covariates.balance(blocks)
     return Evidence(recognised, expected, excess, p, patients, interval, own, by_chance, tested, between, balance, left)
 
 
@@ -232,7 +232,7 @@ def votes(vectors: Vectors, labels: Labels, halves: tuple[Half, Half], neighbour
     return both, [_assign(vectors, labels, half.vectors[both], both, neighbours) for half in halves]
 
 
-def _assign(vectors: Vectors, labels: Labels, halves: Vectors, own: NDArray[np.int64], neighbours: int) -> Labels:
+def _assign(vectors: Vectors, labels: Labels, halves: Vectors, rows: NDArray[np.int64], neighbours: int) -> Labels:
     """Return the most frequent cluster among the whole records nearest to each half; a patient's own record does not vote."""
-    found = nearest_clustered(halves, unit_length(vectors), own, neighbours)
+    found = nearest_clustered(halves, unit_length(vectors), rows, neighbours)
     return vote(found, labels, int(labels.max()) + 1)[0]

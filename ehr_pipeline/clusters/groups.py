@@ -64,14 +64,15 @@ class Groups:
         return cls(tuple(map(tuple, found["groups"])), pairs)
 
 
-def find(marks: Marks, halves: Halves, alike: Matching, main: list[str]) -> Groups:
-    """Group the clusters of `marks`. `alike` are attributes of the patients of `halves`; `main`, each cluster's main disease."""
+def find(marks: Marks, halves: Halves, matched_on: Matching, main: list[str]) -> Groups:
+    """Group the clusters of `marks`. `matched_on` are attributes of the patients of `halves`; `main` is each cluster's main
+    disease."""
     numbers = marks.numbers.tolist()
     if not len(marks.tokens):  # nothing was tested
         return Groups(tuple((number,) for number in numbers), {})
     candidates = [pair for pair in combinations(range(len(numbers)), 2) if _may_be_one(marks, pair, main)]
     tested = halves.columns(marks.tokens)
-    compared = {pair: _between(tested, alike, pair) for pair in candidates}
+    compared = {pair: _between(tested, matched_on, pair) for pair in candidates}
     bar = np.log(MAX_Q / max(len(candidates), 1))
     marking = {pair: np.flatnonzero(log_q < bar) for pair, (_, log_q) in compared.items()}
     nearness = {pair: float(np.abs(d).max(initial=0)) for pair, (d, _) in compared.items() if not len(marking[pair])}
@@ -102,14 +103,16 @@ def _may_be_one(marks: Marks, pair: Pair, main: list[str]) -> bool:
     return main[one] == main[other] and bool((both & either).sum() >= SHARED * either.sum())
 
 
-def _between(halves: Halves, alike: Matching, pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _between(halves: Halves, matched_on: Matching, pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compare two clusters by the half test, on the patients who have no half in any other cluster. Return normal deviates (V,) and
     adjusted p values as natural logarithms (V,)."""
     inside = np.isin(halves.votes[0], pair) & np.isin(halves.votes[1], pair)
     own = np.flatnonzero(inside)
     votes = [(vote[own] == pair[1]).astype(np.int64) for vote in halves.votes]
     two = Halves((votes[0], votes[1]), (halves.roots[0][own], halves.roots[1][own]))
-    deviate = deviates(two, alike.among(own).blockings(MOST), 2)[0] if len(own) else np.zeros(halves.roots[0].shape[1])
+    deviate = (
+        deviates(two, matched_on.among(own).blockings(MOST), 2)[0] if len(own) else np.zeros(halves.roots[0].shape[1])
+    )
     return deviate, benjamini_hochberg(log_p_of(deviate))
 
 

@@ -109,7 +109,7 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def of_cohort(
-    unit: Vectors, halves: tuple[Half, Half], alike: Matching, settings: ClustersSettings, seed: int
+    unit: Vectors, halves: tuple[Half, Half], matched_on: Matching, settings: ClustersSettings, seed: int
 ) -> list[HalvesAgreement]:
     """Try the numbers of clusters for a cohort with unit vectors (n, D), by the method of the settings."""
     rows = sample(len(unit), seed)
@@ -123,7 +123,7 @@ def of_cohort(
     else:
         divide = partial(_by_method, settings.method, some, graph, seed)
     pair = few[0], few[1]
-    return examine(some, pair, alike.among(rows), divide, most=most, neighbours=settings.neighbours)
+    return examine(some, pair, matched_on.among(rows), divide, most=most, neighbours=settings.neighbours)
 
 
 def _by_method(method: str, unit: Vectors, graph: Graph, seed: int, n: int) -> Labels:
@@ -133,7 +133,7 @@ def _by_method(method: str, unit: Vectors, graph: Graph, seed: int, n: int) -> L
 def examine(
     unit: Vectors,
     halves: tuple[Half, Half],
-    alike: Matching,
+    matched_on: Matching,
     divide: Callable[[int], Labels],
     *,
     most: int,
@@ -144,7 +144,7 @@ def examine(
     if len(both) < FEWEST_PATIENTS:
         return []
     near = [nearest_clustered(half.vectors[both], unit, both, neighbours) for half in halves]
-    among = _coded(alike.among(both))
+    among = _coded(matched_on.among(both))
     blockings, bar = _blockings(among), float(-ndtri(MAX_P / (most - 1)))
     each, tried = float(-ndtri(MAX_P)), []
     for n in range(2, most + 1):
@@ -159,36 +159,36 @@ def examine(
     return tried
 
 
-def _with_rivals(votes: Sequence[Labels], alike: Matching, n: int) -> Iterator[Agreement | None]:
+def _with_rivals(votes: Sequence[Labels], matched_on: Matching, n: int) -> Iterator[Agreement | None]:
     """Yield the agreement on each cluster and its rival; None for a small cluster that cannot be compared."""
     crossed = np.bincount(votes[0] * n + votes[1], minlength=n * n).reshape(n, n)
     crossed = crossed + crossed.T
     for cluster in range(n):
         lost = np.where(np.arange(n) == cluster, -1, crossed[cluster])
-        found = _between(votes, alike, (cluster, int(lost.argmax())))
+        found = _between(votes, matched_on, (cluster, int(lost.argmax())))
         yield found if found.patients or crossed[cluster].sum() >= 2 * FEWEST_PATIENTS else None
 
 
-def _between(votes: Sequence[Labels], alike: Matching, pair: tuple[int, int]) -> Agreement:
+def _between(votes: Sequence[Labels], matched_on: Matching, pair: tuple[int, int]) -> Agreement:
     """Return how well two halves agree on which of two clusters a patient is in, for patients with no half in another one."""
     own = np.flatnonzero(np.isin(votes[0], pair) & np.isin(votes[1], pair))
     one, other = ((vote[own] == pair[1]).astype(np.int64) for vote in votes)
     if not len(own):
         return NOBODY
-    return _least(agreement(one, other, blocks) for blocks in _blockings(alike.among(own)))
+    return _least(agreement(one, other, blocks) for blocks in _blockings(matched_on.among(own)))
 
 
-def _coded(alike: Matching) -> Matching:
+def _coded(matched_on: Matching) -> Matching:
     """Return the same patients with their categories coded as numbers, which are compared faster than texts."""
-    categories = tuple(tuple(np.unique(one, return_inverse=True)[1] for one in some) for some in alike.categories)
-    return Matching(categories, alike.numbers)
+    categories = tuple(tuple(np.unique(one, return_inverse=True)[1] for one in some) for some in matched_on.categories)
+    return Matching(categories, matched_on.numbers)
 
 
-def _blockings(alike: Matching) -> list[Labels]:
+def _blockings(matched_on: Matching) -> list[Labels]:
     """Return the sets of blocks (m,) in which agreement is measured: blocks of patients similar in all attributes; and, for each
     numeric attribute, smaller blocks of patients close in it."""
-    categories = alike.categories[0]
-    return [*alike.blockings(NEAR), *(in_order(categories, number) for number in alike.numbers)]
+    categories = matched_on.categories[0]
+    return [*matched_on.blockings(NEAR), *(in_order(categories, number) for number in matched_on.numbers)]
 
 
 def in_order(categories: Sequence[NDArray[Any]], number: NDArray[Any]) -> Labels:

@@ -1,12 +1,12 @@
-"""Find the concepts that the vectors of a cluster's patients rest on, by occlusion (Zeiler & Fergus 2014, section 4.2).
+"""Find the concepts that the vectors of a cluster's patients depend on, by occlusion (Zeiler & Fergus 2014, section 4.2).
 
 A concept is left out of a member's record, and the vector of the record is computed again. The member's lead is the cosine of its
 vector with the centre of its cluster, minus the cosine with the nearest other centre. The loss of lead shows how much the vector
 used the concept. Means are over a random sample of the members, including those without the concept.
 
-Only the concept profile is computed again, exactly. The network's part of a vector stays unchanged, because recomputing it would
-need a run of the encoder for each concept. So occlusion covers only the part of the distance that the profile decides. The mean
-age, also a feature of the profile, is left out by setting it to the cohort's mean.
+Only the concept profile is recomputed, exactly. The encoder's part of a vector stays unchanged, because recomputing it would need a
+run of the encoder for each concept. So occlusion covers only the part of the distance that comes from the profile. The mean age,
+also a feature of the profile, is left out by setting it to the cohort's mean.
 
 Axes: P patients, K clusters, D dimensions, V token ids, M records with something left out.
 """
@@ -41,7 +41,7 @@ NORMAL_95 = 1.96
 
 @dataclass(frozen=True)
 class ConceptUse:
-    """One concept that a cluster's vectors rest on."""
+    """One concept that a cluster's vectors depend on."""
 
     token: int
     """Token id, or AGE."""
@@ -92,7 +92,7 @@ def measure(
     numbers: NDArray[np.int64],
     seed: int,
 ) -> Occlusion | None:
-    """Measure how much each cluster's vectors rest on each concept, by leaving concepts out of the records of sampled cluster
+    """Measure how much each cluster's vectors depend on each concept, by leaving concepts out of the records of sampled cluster
     members.
 
     `cohort`, `vectors` (P, D) and `labels` (P,) are in the same order; `numbers` (K,) are the cluster numbers. Returns None if
@@ -132,12 +132,12 @@ def measure(
     )
 
 
-def lead(unit: Vectors, centres: Vectors, own: Labels) -> NDArray[np.float64]:
-    """Return the cosine (P,) of unit vectors (P, D) with their `own` cluster's centre, minus that with the nearest other."""
+def lead(unit: Vectors, centres: Vectors, cluster: Labels) -> NDArray[np.float64]:
+    """Return the cosine (P,) of unit vectors (P, D) with their `own` cluster's centre, minus that with the nearest other centre."""
     cosines = (unit @ centres.T).astype(np.float64)
-    rows = np.arange(len(own))
-    mine = cosines[rows, own].copy()
-    cosines[rows, own] = -np.inf
+    rows = np.arange(len(cluster))
+    mine = cosines[rows, cluster].copy()
+    cosines[rows, cluster] = -np.inf
     found: NDArray[np.float64] = mine - cosines.max(axis=1)
     return found
 
@@ -220,7 +220,7 @@ def _chosen(having: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _used(
     leads: NDArray[np.float64], having: NDArray[np.int64], lost: NDArray[np.float64], squares: NDArray[np.float64]
 ) -> list[ConceptUse]:
-    """Return the concepts that the vectors of one cluster rest on. `leads` (n,) are its members' leads; `lost` and `squares` (V +
+    """Return the concepts that the vectors of one cluster depend on. `leads` (n,) are its members' leads; `lost` and `squares` (V +
     1,) are sums over members of the lead lost without each concept, and of its square."""
     mean = float(leads.mean())
     if mean <= 0:

@@ -17,9 +17,8 @@ from ehr_pipeline.tables import align
 FILE = "overlap.json"
 
 
-def overlap(ids: pa.Array, own: NDArray[np.int64], earlier: Artifact) -> dict[str, Any] | None:
-    """Compare the cluster numbers `own` (n,) with those in the artifact `earlier`, over the patients in both; None if there are
-    none.
+def overlap(ids: pa.Array, numbers: NDArray[np.int64], earlier: Artifact) -> dict[str, Any] | None:
+    """Compare the cluster `numbers` (n,) with those in the artifact `earlier`, over the patients in both; None if there are none.
 
     `table` (rows: `now`, columns: `before`) counts patients by both numbers; the index is that of Hubert and Arabie (1985).
     """
@@ -29,13 +28,13 @@ def overlap(ids: pa.Array, own: NDArray[np.int64], earlier: Artifact) -> dict[st
     if not both.any():
         return None
     theirs = before.numbers[place[both]]
-    now, row = np.unique(own[both], return_inverse=True)
+    now, row = np.unique(numbers[both], return_inverse=True)
     then, column = np.unique(theirs, return_inverse=True)
     table = np.bincount(row * len(then) + column, minlength=len(now) * len(then)).reshape(len(now), len(then))
     return {
         "with": earlier.data_version,
         "patients": int(both.sum()),
-        "adjusted_rand_index": round(float(adjusted_rand_score(theirs, own[both])), 4),
+        "adjusted_rand_index": round(float(adjusted_rand_score(theirs, numbers[both])), 4),
         "now": now.tolist(),
         "before": then.tolist(),
         "table": table.tolist(),

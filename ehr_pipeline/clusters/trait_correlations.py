@@ -6,7 +6,7 @@ are compared with others of the same sex, and of similar age and number of recor
 none.
 
 A trait is a concept recorded at least once in a half of the visits. The traits tested are the concepts that the most patients have
-in both halves, beyond chance, apart from concepts that belong to a disease. Patients with a concept that belongs to a disease other
+in both halves, beyond chance, except concepts that belong to a disease. Patients with a concept that belongs to a disease other
 than their own are left out. In most people, such a concept is correlated with others, as eczema is with asthma. But patients chosen
 for that disease all have the concept, so among them it is correlated with nothing, and the correlations of other patients would
 seem stronger.

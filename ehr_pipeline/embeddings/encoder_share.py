@@ -222,11 +222,8 @@ def _confirmed(
 def _age_and_amount(part: Part) -> NDArray[np.float64]:
     """Return each patient's mean age in days over the record, and number of tokens (P, 2)."""
     shard = part.shard
-    size, visits = np.diff(shard.patient_tokens), np.diff(shard.patient_start)
-    owner = np.repeat(np.arange(len(size)), visits)
-    days = np.bincount(owner, shard.visit_day.astype(float) * np.diff(shard.visit_start), len(size))
-    found = np.stack([days / np.maximum(size, 1) - shard.birth_day, size], axis=1)
-    return np.asarray(found[part.patients], np.float64)
+    numbers = np.stack([shard.mean_days() - shard.birth_day, np.diff(shard.patient_tokens)], axis=1)
+    return np.asarray(numbers[part.patients], np.float64)
 
 
 def _rounded(gain: Estimate) -> Estimate:

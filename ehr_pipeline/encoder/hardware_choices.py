@@ -25,11 +25,11 @@ Machine = dict[str, str]
 
 
 def of_training(wish: str, compiled: bool, device: "torch.device", folder: Path) -> Machine:
-    """Return the choices for the training in a folder. The machine of the first process decides for all; it records the choices
-    there.
+    """Return the choices for the training run in a folder. The machine of the first process decides for all processes, and records
+    the choices there.
 
     `wish` is the precision in the settings ('auto', 'float32', 'bfloat16'); `compiled` is whether layers are compiled here. A
-    resumed training keeps the precision with which it began. If it is resumed on another device, both devices are recorded.
+    resumed run keeps the precision with which it began. If it is resumed on another device, both devices are recorded.
     """
     from ehr_pipeline.encoder.devices import from_first
 

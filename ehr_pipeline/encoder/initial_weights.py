@@ -1,13 +1,13 @@
-"""Set initial weights: an output bias from the frequencies of concepts, or the weights of an earlier training.
+"""Set initial weights: an output bias from the frequencies of concepts, or the weights of an earlier training run.
 
 The output bias is set because a network without it first learns, through all its weights, which concepts are frequent (Meister,
 Stokowiec, Pimentel, Yu, Rimell & Kuncoro 2023, 'A Natural Bias for Language Generation Models').
 
-If weights come from an earlier training, the rows of known tokens are copied: their ids are the same, because token ids are only
-ever appended. A new token starts from the mean of the known concepts, with the mean of their biases (Hewitt 2021, 'Initializing New
-Word Embeddings for Pretrained Language Models'), so its score is the mean of their scores. A random row of small values would score
-near zero, above most tokens that a trained model rejects, and so take probability from learned tokens. All new tokens start with
-equal rows, which diverge at the first update because their contexts differ.
+If weights come from an earlier training run, the rows of known tokens are copied: their ids are the same, because token ids are
+only ever appended. A new token starts from the mean of the known concepts, with the mean of their biases (Hewitt 2021,
+'Initializing New Word Embeddings for Pretrained Language Models'), so its score is the mean of their scores. A random row of small
+values would score near zero, above most tokens that a trained model rejects, and so take probability from learned tokens. All new
+tokens start with equal rows, which diverge at the first update because their contexts differ.
 """
 
 import json

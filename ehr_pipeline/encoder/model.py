@@ -53,7 +53,7 @@ class PackedEncoder(nn.Module):
     def __init__(self, stock: StockWeights, objective: nn.Module | None = None):
         super().__init__()
         self.stock, self.objective = stock, objective
-        self.looks_back = stock.config.model_type == CAUSAL_MODEL_TYPE
+        self.is_causal = stock.config.model_type == CAUSAL_MODEL_TYPE
         """Whether a token sees only its own and earlier visits (`encoder.causal_model`), or the whole segment."""
         self.layers: Any = self.hidden
         self.shares: Any = softmax.shares
@@ -78,10 +78,10 @@ class PackedEncoder(nn.Module):
     ) -> Tensor:
         """Return the final hidden states (R, T, D), or (M, D) of chosen places only (indices into the flattened R × T).
 
-        A token attends only to tokens in its own segment. In an encoder that looks back, it attends only to its own and earlier
-        visits; `order_RT` says which these are (see `visibility`), and other encoders do not need it. With chosen places, the last
-        layer computes keys and values of all tokens, but everything else only for chosen ones (on a GPU also queries and
-        attention of all): the result is the same.
+        A token attends only to tokens in its own segment. In a causal encoder, it attends only to its own and earlier visits;
+        `order_RT` says which these are (see `visibility`). Other encoders do not need `order_RT`. With chosen places, the last
+        layer computes keys and values of all tokens, but everything else only for chosen ones (on a GPU also queries and attention
+        of all): the result is the same.
         """
         base: Any = self.stock.roberta_prelayernorm
         embeddings = base.embeddings
@@ -91,12 +91,12 @@ class PackedEncoder(nn.Module):
             + embeddings.position_embeddings(positions_RT)
         )
         x_RTD = embeddings.dropout(embeddings.LayerNorm(x_RTD))
-        if self.looks_back and order_RT is None:
+        if self.is_causal and order_RT is None:
             raise ValueError("an encoder that looks back needs the order of visits")
         # On a GPU, attention casts this term to the precision of its products; so the term is made in that precision, once for all
         # layers.
         kind = product_dtype(x_RTD) if x_RTD.device.type == "cuda" else x_RTD.dtype
-        bias_R1TT = visibility(segments_RT, kind, order_RT if self.looks_back else None)
+        bias_R1TT = visibility(segments_RT, kind, order_RT if self.is_causal else None)
         *layers, last = base.encoder.layer
         for layer in layers:
             x_RTD = _feed_forward(layer, self._attention(layer.attention, x_RTD, bias_R1TT, None))

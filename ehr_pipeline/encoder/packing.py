@@ -32,7 +32,7 @@ class Batch:
 
     @property
     def order_RT(self) -> NDArray[np.int64]:
-        """Order of each token in time, for an encoder that looks back (`model.visibility`)."""
+        """Order of each token in time, for a causal encoder (`model.visibility`)."""
         return 2 * self.visits_RT + 1
 
     @property

@@ -1,10 +1,8 @@
-"""Save and restore checkpoints of a running training. If it is killed, it resumes from the last one and ends with the same weights,
-bit for bit.
+"""Save and restore checkpoints during a training run. If the run is killed, it resumes from the last checkpoint and ends with the
+same weights, bit for bit.
 
-    <folder>/lock                   held by the only training that may write here
-    <folder>/update-000000400/      model.safetensors, optimizer.safetensors, state.json
-    <folder>/best/                  the checkpoint of the best epoch, in its published form
-    <folder>/progress.jsonl, events.out.tfevents.*
+<folder>/lock held by the only training run that may write here <folder>/update-000000400/ model.safetensors, optimizer.safetensors,
+state.json <folder>/best/ the checkpoint of the best epoch, in its published form <folder>/progress.jsonl, events.out.tfevents.*
 
 A checkpoint is written to a temporary folder, flushed, and renamed. `state.json` holds the hashes of the other two files, so
 an incomplete checkpoint is detected. Only safetensors and JSON are read: nothing is unpickled. No random state needs saving: order,
@@ -65,7 +63,7 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def lock(self) -> AbstractContextManager[int]:
-        """Lock the folder. Raises UserError if another training run holds the lock; the kernel frees the lock when that training
+        """Lock the folder. Raises UserError if another training run holds the lock; the kernel frees the lock when that run
         dies."""
         busy = f"Another training run writes to {self.folder}. Wait for it, or end it."
         # Other users of the same group may lock it too, if the umask permits.

@@ -1,12 +1,12 @@
 """Compute the vocabulary head's loss: softmax cross-entropy whose gradient takes the place of the logits.
 
-The logits (M, V) are the largest array of the whole training. The usual implementation writes three such arrays: logits,
-log-softmax and gradient. On a CPU a single array is converted in place, so only a third of that memory is touched. On a GPU the
-head is computed for some thousands of tokens at a time, with their gradients (as in Hsu et al. 2024, 'Liger Kernel: Efficient
-Triton Kernels for LLM Training'). There the logits stay in the precision of the products, and torch.compile fuses everything
-between the products into one kernel, which reads the logits twice and writes the gradient once. Statistics are always in float32.
+The logits (M, V) are the largest array in training. The usual implementation writes three such arrays: logits, log-softmax and
+gradient. On a CPU a single array is converted in place, so only a third of that memory is touched. On a GPU the head is computed
+for some thousands of tokens at a time, with their gradients (as in Hsu et al. 2024, 'Liger Kernel: Efficient Triton Kernels for LLM
+Training'). There the logits stay in the precision of the products, and torch.compile fuses everything between the products into one
+kernel, which reads the logits twice and writes the gradient once. Statistics are always in float32.
 
-A target of NOTHING marks a place without a prediction; it does not count. Axes: M chosen tokens, D hidden size, V vocabulary.
+A target of NO_TARGET marks a place without a prediction; it does not count. Axes: M chosen tokens, D hidden size, V vocabulary.
 """
 
 from collections.abc import Callable

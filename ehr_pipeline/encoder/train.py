@@ -58,7 +58,7 @@ def run(job: TrainingJob) -> None:
 
 @dataclass(frozen=True)
 class _Training:
-    """A training in this process: its data, its model, and its checkpoints."""
+    """A training run in this process: its data, its model, and its checkpoints."""
 
     job: TrainingJob
     settings: EncoderSettings

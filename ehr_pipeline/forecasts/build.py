@@ -76,7 +76,7 @@ def build(
 
 
 def count_and_mix(
-    every: Cases, asked: dict[str, EncoderStates], seed: int
+    every: Cases, states: dict[str, EncoderStates], seed: int
 ) -> tuple[dict[str, Tables], dict[str, Mixed]]:
     """Count on the training side, and fit on the validation side how counts and encoder are combined; both by horizon."""
     tables, mixed = {}, {}
@@ -85,7 +85,7 @@ def count_and_mix(
         if counted is None:
             continue
         tables[name] = Tables.of(counted)
-        joined = scores.mix(every, name, asked[name], tables[name], seed)
+        joined = scores.mix(every, name, states[name], tables[name], seed)
         if joined is not None:
             mixed[name] = joined
     return tables, mixed

@@ -54,6 +54,13 @@ class Shard:
         """Index of each patient's first token, followed by the total number of tokens."""
         return self.visit_start[self.patient_start].astype(np.int64)
 
+    def mean_days(self) -> NDArray[np.float64]:
+        """Return the mean day over each patient's tokens (P,), in days from 1970-01-01; 0 for a patient without tokens."""
+        sizes = np.diff(self.patient_tokens)
+        owner = np.repeat(np.arange(len(sizes)), np.diff(self.patient_start))
+        days = np.bincount(owner, self.visit_day.astype(float) * np.diff(self.visit_start), len(sizes))
+        return np.asarray(days / np.maximum(sizes, 1), np.float64)
+
     def tokens_of(self, patients: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return the tokens of some patients (rows), one patient after the other, each with the patient's place in `patients`."""
         starts = self.patient_tokens

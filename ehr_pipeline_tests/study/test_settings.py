@@ -103,7 +103,7 @@ def test_all_problems_are_told_at_once() -> None:
         (changed(study={"seed": "0"}), 'study.seed must be a whole number. Got "0"'),
         (
             changed(embeddings={"cohort": [{"name": "Everybody", "min_visits": 2}]}),
-            "cohort[0] names no list, so everybody",
+            "cohort[0] names no list, so that everybody",
         ),
         (changed(embeddings={"pooling": {"select": "list"}}), "concepts must name a concept list"),
     ],

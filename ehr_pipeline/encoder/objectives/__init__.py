@@ -1,4 +1,4 @@
-"""Training objectives of the encoder. Each has a module (for the interface, see `base`) and a line in OBJECTIVES or BESIDE."""
+"""Training objectives of the encoder. Each has a module (for the interface, see `base`) and a line in OBJECTIVES or AUXILIARY."""
 
 from collections.abc import Callable
 

@@ -30,7 +30,7 @@ class Masked(PredictsConcepts):
 
     @property
     def question(self) -> str:
-        """The share of tokens that is hidden."""
+        """A sentence on the share of tokens that is hidden (see `PredictsConcepts`)."""
         return f"Every evaluation hides the same\n{{count}} tokens ({self.settings.mask_share:.0%})."
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:

@@ -37,7 +37,7 @@ class NextVisit(PredictsConcepts):
 
     @property
     def question(self) -> str:
-        """The visits to predict, in words."""
+        """A sentence on the concepts that are predicted (see `PredictsConcepts`)."""
         return "Every evaluation asks for the same\n{count} concepts, each from the visits before its own."
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:

@@ -20,13 +20,13 @@ from ehr_pipeline.encoder.packing import Batch, padding_rows
 class WeightedSum(Objective):
     """The objective `name` with weight 1, and additional losses by name with their weights."""
 
-    def __init__(self, name: str, objective: Objective, beside: Mapping[str, tuple[float, Loss]], context: int):
+    def __init__(self, name: str, objective: Objective, auxiliary: Mapping[str, tuple[float, Loss]], context: int):
         super().__init__()
-        self.names = (name, *beside)
-        self.weights = (1.0, *(weight for weight, _ in beside.values()))
-        self.losses = nn.ModuleList([objective, *(loss for _, loss in beside.values())])
+        self.names = (name, *auxiliary)
+        self.weights = (1.0, *(weight for weight, _ in auxiliary.values()))
+        self.losses = nn.ModuleList([objective, *(loss for _, loss in auxiliary.values())])
         self.detail, self.pipeline_tag, self.answers = objective.detail, objective.pipeline_tag, objective.answers
-        others = [f"{loss.task} (weight {weight:g})" for weight, loss in beside.values()]
+        others = [f"{loss.task} (weight {weight:g})" for weight, loss in auxiliary.values()]
         self.task = f"{objective.task} with {' and '.join(others)}"
         self.tag = ", ".join(loss.tag for loss in self._each())
         self.together = max(loss.together for loss in self._each())
