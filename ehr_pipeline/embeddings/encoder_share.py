@@ -1,4 +1,4 @@
-"""Choose from the data how much the encoder counts in a patient's vector: the share for which both halves of a record agree best.
+"""Choose from the data the encoder's share of a patient's vector: the share for which both halves of a record agree best.
 
 Groups are made by k-means on whole records, and each half of a patient's visits is assigned to one of these groups. Two halves
 agree if they are in the same group. The measure is how much more often the halves of one patient agree than the halves of different
@@ -67,7 +67,7 @@ class ChosenShare:
 
     @property
     def adds(self) -> TriedShare | None:
-        """Return the tried share that shows how much the network adds: the chosen share or, if that is 0, the best other share."""
+        """Return the tried share that shows how much the encoder adds: the chosen share or, if that is 0, the best other share."""
         some = [one for one in self.tried if (one.share == self.share if self.share else one.share)]
         return max(some, key=lambda one: one.gain.value, default=None)
 

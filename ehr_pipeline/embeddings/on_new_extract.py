@@ -40,7 +40,8 @@ def input_hashes(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa
 
 
 def unchanged(now: pa.Table, earlier: Artifact, shard: str) -> NDArray[np.bool_]:
-    """Return flags (in the order of `now`, see `seen`) of a shard's patients whose hash is the same in the earlier artifact."""
+    """Return flags (in the order of `now`, see `input_hashes`) of a shard's patients whose hash is the same in the earlier
+    artifact."""
     path = earlier.file(f"{INPUT_HASHES}/{shard}")
     if not path.is_file():
         return np.zeros(now.num_rows, bool)
@@ -70,6 +71,6 @@ class MergedVectors:
 
 
 def take_over(earlier: Artifact, out: Path) -> None:
-    """Copy the files TAKEN_OVER from the earlier artifact."""
+    """Copy the files COPIED_FILES from the earlier artifact."""
     for name in COPIED_FILES:
         shutil.copyfile(earlier.file(name), out / name)

@@ -64,7 +64,7 @@ class Kubernetes(Scheduler):
         return name
 
     def look(self, job: str) -> State:
-        """Return the state of a Job. Raises Silence when the cluster does not answer."""
+        """Return the state of a Job. Raises SchedulerUnavailable when the cluster does not answer."""
         try:
             return self.cluster.look(job)
         except SchedulerUnavailable as silence:

@@ -103,7 +103,7 @@ class Cluster:
         )
 
     def look(self, job: str) -> State:
-        """Return the state of a Job. Raises Silence if the cluster does not answer, UserError if it denies access."""
+        """Return the state of a Job. Raises SchedulerUnavailable if the cluster does not answer, UserError if it denies access."""
         try:
             pods = _call(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
             found = _call(self._jobs.read_namespaced_job, job, self.namespace)
@@ -225,7 +225,7 @@ def _connect(context: str, configuration: Any) -> str:
 
 
 def _call(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call the API and return its answer. Raises Refusal, or Silence when a retry may help."""
+    """Call the API and return its answer. Raises Refusal, or SchedulerUnavailable when a retry may help."""
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 

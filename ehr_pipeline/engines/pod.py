@@ -2,8 +2,8 @@
 
 It runs the command, and ends it when the process that sent the work is gone.
 
-Exit codes: 2 if the command failed with an error that the user has to fix (it left a message), whatever exit code torchrun reports;
-75 if the sender was gone; otherwise the code of the command. The Job's policy does not restart pods that end with 2 or 75.
+Exit codes: 2 if the command left the message of an error that the user has to fix, whatever exit code torchrun reports; 75 if the
+sender was gone; otherwise the code of the command. The Job's policy does not restart pods that end with 2 or 75.
 """
 
 import signal

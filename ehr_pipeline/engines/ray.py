@@ -189,7 +189,7 @@ def _work(software: dict[str, str], function: Callable[[Any], Any], jobs: list[A
 
 @cache
 def _end_with_node() -> None:
-    """End this process with its Ray node: Ray itself does so only between tasks, and a training is one task."""
+    """End this process with its Ray node: Ray itself does so only between tasks, and a training run is one task."""
     node = os.getppid()
 
     def wait() -> None:
@@ -208,7 +208,7 @@ class Rank:
         return os.uname().nodename
 
     def meeting_place(self) -> tuple[str, int]:
-        """Return an address and a free port at which all processes find each other."""
+        """Return an address and a free port where all processes meet (torch's rendezvous)."""
         import ray
 
         util: Any = ray.util  # for mypy: untyped if Ray is installed, unknown if it is not

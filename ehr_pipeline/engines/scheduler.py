@@ -1,4 +1,4 @@
-"""Run work on the machines of a scheduler: write a script, submit it, poll until it ends, and submit unfinished work again.
+"""Run work on the machines of a scheduler: write a script, submit it, poll until it ends, and resubmit unfinished work.
 
 The subclasses (`slurm`, `kubernetes`) implement these steps and report why work ended. Finished work is never repeated, because
 buckets leave results behind, and training runs leave checkpoints.
@@ -109,7 +109,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def look(self, job: str) -> State:
-        """Return the state of a job. Raises Silence when the scheduler does not answer."""
+        """Return the state of a job. Raises SchedulerUnavailable when the scheduler does not answer."""
 
     @abstractmethod
     def cancel(self, job: str) -> bool:

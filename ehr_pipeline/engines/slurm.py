@@ -93,7 +93,7 @@ class Slurm(Scheduler):
         return job
 
     def look(self, job: str) -> State:
-        """Return the state of a job. Raises Silence when Slurm does not answer."""
+        """Return the state of a job. Raises SchedulerUnavailable when Slurm does not answer."""
         found = states(job)
         if found is None:
             raise SchedulerUnavailable("Slurm does not answer; its jobs go on without it")

@@ -1,10 +1,10 @@
 """Query the encoder about histories: `python -m ehr_pipeline.predictions.answers_job --job job.json`, alone or under torchrun.
 
-The job reads queries from `asked/<shard>.arrow` (ASKED: a history and a day), and writes a row for each to `answers/<shard>.arrow`:
-the hidden state at a [MASK] token on that day; with `means`, the vector of the history, pooled over all tokens and over chunks by
-attention as in the published study; and, for each list of concepts, the log-odds that the masked concept is on the list. With
-`untrained`, a model with random weights answers too, for comparison. Each process takes every N-th shard and holds one at a time. A
-file appears complete or not at all."""
+The job reads queries from `asked/<shard>.arrow` (QUERIES: a history and a day), and writes a row for each to
+`answers/<shard>.arrow`: the hidden state at a [MASK] token on that day; with `means`, the vector of the history, pooled over all
+tokens and over chunks by attention as in the published study; and, for each list of concepts, the log-odds that the masked concept
+is on the list. With `untrained`, a model with random weights answers too, for comparison. With N processes, each takes every N-th
+shard and holds one at a time. A file appears complete or not at all."""
 
 import json
 import shutil
@@ -49,7 +49,7 @@ class AnswersJob(EncoderJob):
     """Whether a model with new weights, drawn from `seed`, answers as well."""
 
     def lay_out(self, asked: dict[str, pa.Table], lists: Sequence[Sequence[int]] = ()) -> None:
-        """Write the queries of each shard (ASKED), and lists of token ids, such as the outcome concepts of each task."""
+        """Write the queries of each shard (QUERIES), and lists of token ids, such as the outcome concepts of each task."""
         for name, table in asked.items():
             schemas.write(self.work / QUESTIONS / name, table)
         (self.work / ANSWERS).mkdir(parents=True, exist_ok=True)

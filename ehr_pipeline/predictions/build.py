@@ -200,7 +200,7 @@ def _ids(dataset: Sequence[Path], rows: Rows) -> pa.Array:
 
 
 def _test_side(dataset: Sequence[Path], tasks: Sequence[Rows]) -> pl.Series:
-    """Return the ids of all patients on the test sets of the tasks, each once."""
+    """Return the ids of all patients in the test sets of the tasks, each once."""
     ids = [pl.Series(_ids(dataset, rows.take(rows.on(JUDGE)))) for rows in tasks]
     return pl.concat(ids).unique() if ids else pl.Series([], dtype=pl.String)
 

@@ -1,9 +1,10 @@
-"""How far the AUROCs of all models and tasks would move together with other patients in the test set.
+"""How the AUROCs of all models and tasks vary together over other possible samples of test patients.
 
-Tasks share patients, so the standard error of a mean over tasks does not follow from those of the tasks. Therefore each AUROC gets
-its deviation in each of D draws, which are the same for all tasks: every patient counts either twice or not at all, by a bit of a
-hash of the patient (a multiplier bootstrap with random signs, in first order; Mammen 1993). Deviations are linear: that of a mean,
-or of a difference, is the mean or difference of deviations, and its mean square over the draws estimates the variance.
+Tasks share patients, so the standard error of a mean over tasks does not follow from those of the tasks. Therefore the deviation of
+each AUROC is computed in D bootstrap draws, which are the same for all tasks. In a draw, every patient counts either twice or not
+at all, by one bit of a hash of the patient (a multiplier bootstrap with random signs, in first order; Mammen 1993). Deviations are
+linear: that of a mean, or of a difference, is the mean or difference of deviations, and its mean square over the draws estimates
+the variance.
 
 Axes: n rows of the test set, P patients, R samples of labels, D draws.
 """

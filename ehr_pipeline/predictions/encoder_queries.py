@@ -1,4 +1,4 @@
-"""Query the encoder for all tasks at once. Tasks share index days, so each distinct history and day is queried once."""
+"""Query the encoder for all tasks at once. Tasks share index dates, so each distinct history and day is queried once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class AnsweredQueries:
     names: tuple[str, ...]
     """File names of the shards."""
     questions: dict[str, NDArray[np.int64]]
-    """The distinct queries (q, 4) of each shard, sorted; the columns are those of ASKED."""
+    """The distinct queries (q, 4) of each shard, sorted; the columns are those of QUERIES."""
 
     @classmethod
     def run(cls, job: AnswersJob, tasks: Sequence[tuple[Rows, NDArray[np.int64]]], launch: Launch) -> "AnsweredQueries":
@@ -52,7 +52,7 @@ class AnsweredQueries:
         return cls(job, names, questions)
 
     def answers(self, rows: Rows, task: int, *, untrained: bool = False) -> Answers:
-        """Return the answers for the rows of a task. `task` is the index of the task among those given to `ask`."""
+        """Return the answers for the rows of a task. `task` is the index of the task among those given to `run`."""
         ending = UNTRAINED if untrained else TRAINED
         vectors, odds = [], []
         for number, name in enumerate(self.names):

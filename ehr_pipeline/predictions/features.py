@@ -66,7 +66,7 @@ def joined(parts: Sequence[RecordedConcepts], size: int) -> RecordedConcepts:
 
 
 def of_histories(histories: Shard, rows: Rows, size: int) -> RecordedConcepts:
-    """Do as `recorded`, for histories in memory that belong to `rows`, in the same order."""
+    """Read histories in memory, in the order of the `rows` that they belong to (see `recorded`)."""
     count = len(rows)
     visits, tokens = np.diff(histories.patient_start), np.diff(histories.visit_start)
     owner = np.repeat(np.arange(count), visits)

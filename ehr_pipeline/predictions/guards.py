@@ -64,7 +64,7 @@ def not_trained_on(checkpoint: Artifact, key: Key | None, patients: pl.Series) -
 
 
 def index_rule(definition: Definition) -> dict[str, Any]:
-    """Check that the rule for the index day does not depend on the outcome, as a user's file of index days may."""
+    """Check that the rule for the index date does not depend on the outcome, as a user's file of index dates may."""
     if definition.index_may_know_outcome:
         message = "the index days are those of a file: if they were chosen by the outcome, models learn how"
         return row(result_schemas.INDEX_RULE, definition.slug, False, message)

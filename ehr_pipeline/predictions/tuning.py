@@ -1,8 +1,8 @@
 """Fine-tune the encoder for tasks: `python -m ehr_pipeline.predictions.tuning --job job.json`, alone or under torchrun.
 
-For each task, head and sample of labels (`tuning_inputs.write`), a process initialises the head, trains it, and writes log-odds
-for the validation and the test set. Each process takes every N-th of these training runs, which are independent of each other, and
-holds one set of weights beside the encoder's own. The same seed gives the same log-odds on a CPU, whatever else is trained.
+For each task, head and sample of labels (`tuning_inputs.write`), a process initialises the head, trains it, and writes log-odds for
+the validation and the test set. Each process takes every N-th of these training runs, which are independent of each other, and
+holds one set of weights in addition to the encoder's. The same seed gives the same log-odds on a CPU, whatever else is trained.
 
 With at least `FEWEST_TO_CHOOSE` cases and as many non-cases, the number of epochs is chosen first, by the loss on a held-out fifth
 of the sample's patients. Then the model is trained on the whole sample. With 0 epochs, it stays at its initial values.

@@ -98,7 +98,7 @@ def build(
 def _events(kept: pl.DataFrame, dropped: pl.DataFrame, everybody: pl.DataFrame) -> Counts:
     """Count the events of all patients: those kept, and those dropped by the reason for which their concept was dropped.
 
-    UNSEEN_CONCEPT is the reason if no patient that the model learns from has the concept.
+    NOT_LEARNED_FROM is the reason if no patient that the model learns from has the concept.
     """
     fate = pl.concat([kept.select("concept", reason=pl.lit("")), dropped.select("concept", "reason")])
     judged = everybody.join(fate, on="concept", how="left").with_columns(pl.col("reason").fill_null(NOT_LEARNED_FROM))
