@@ -2,17 +2,19 @@
 
 A stratum holds patients of the same sex, in the same age band, and in the same part by how much is recorded about them (`amount`).
 For the odds ratio, age is taken at the last visit, and the amount is the number of different concepts in the whole record, in about
-ten parts. For the relative risk, age is taken on the index day, and the amount is the number of visits in the year before, in
-thirds. Strata of the relative risk also divide the time since the first visit, in bands that double in length, because first
-records are most frequent at the beginning of a record. The expected number of a pair is multiplied by how often the same practices
-bring its concepts together (`practices`). Pairs are counted stratum by stratum in one matrix, for `ROWS` concepts at a
-time, so memory grows neither with patients nor with strata. Axes: n concepts, R rows of a block, P patients, F entries (a patient
-and a concept that the patient has), S strata.
+ten parts, in more where amounts differ much (`narrow`); patients with one concept are left out. For the relative risk, age is taken
+on the index day, and the amount is the number of visits in the year before, in thirds. Strata of the relative risk also divide the
+time since the first visit, in bands that double in length, because first records are most frequent at the beginning of a record.
+The expected number of a pair is multiplied by how often the same practices bring its concepts together (`practices`). Pairs are
+counted stratum by stratum in one matrix, for `ROWS` concepts at a time, so memory grows neither with patients nor with strata.
+Axes: n concepts, R rows of a block, P patients, F entries (a patient and a concept that the patient has), S strata.
 """
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,8 @@ OLDEST_BANDS = 6
 PARTS, PARTS_FOR, PARTS_OF_RISK = 10, 5000, 3
 """Parts by `amount`, with equally many patients: PARTS for PARTS_FOR patients. Within thirds, those who attend often still have
 more of any two complaints, so many reported pairs would only show who attends often."""
+WIDEST = 2.0
+"""Most that amounts within a part may differ by, as a factor."""
 ROWS, SEXES = 1024, 64
 
 
@@ -66,6 +70,7 @@ def count(occurrences: Occurrences, after_days: int) -> Pairs:
                 _rows(odds, begin, end).multiply_expected(together)
                 _rows(risks, begin, end).multiply_expected(together)
             progress.advance(1)
+    np.fill_diagonal(both, occurrences.patients)
     return Pairs(both, odds, risks, practices.number)
 
 
@@ -136,10 +141,27 @@ def _cuts(amounts: NDArray[np.integer], parts: int) -> NDArray[np.float64]:
     return np.quantile(amounts, shares) if len(amounts) else np.zeros(parts - 1)
 
 
+def narrow(cuts: NDArray[np.float64], amounts: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the limits `cuts` of parts, with further limits, so that amounts within a part differ at most by the factor WIDEST.
+
+    Parts of equally many patients are wide where amounts are uneven: patients with one visit (a vaccination, an emergency) stand
+    beside patients with dozens. Within such a part any two concepts go together, since some of its patients have few of all.
+    """
+    ends = np.unique(np.floor([amounts.min() - 1, *cuts, amounts.max()])) + 0.5
+    limits = list[float]()
+    for low, high in pairwise(ends.tolist()):
+        limits += np.geomspace(low, high, math.ceil(math.log(high / low, WIDEST)) + 1)[1:].tolist()
+    return np.array(limits[:-1])
+
+
 def _strata(occurrences: Occurrences) -> _Sorted:
     people = occurrences.people
-    some = people.visits > 0
+    some = (
+        people.concepts > 1
+    )  # patients with one concept have no pair, and cannot show that two concepts avoid each other
     cuts = _cuts(people.concepts[some], parts_for(int(some.sum())))
+    if some.any():
+        cuts = narrow(cuts, people.concepts[some])
     number = strata_of(age(people.last, people.birth), people.sex, people.concepts, cuts)
     return _Sorted.by(np.where(some, number, -1))
 

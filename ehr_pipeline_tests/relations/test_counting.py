@@ -114,7 +114,8 @@ def plainly(read: Occurrences) -> tuple[OddsSums, RiskSums]:
         {int(read.place[e]): int(read.day[e]) for e in range(int(read.start[p]), int(read.start[p + 1]))}
         for p in range(len(read.start) - 1)
     ]
-    cuts = np.quantile(people.concepts[people.visits > 0], np.arange(1, 6) / 6)
+    amounts = people.concepts[people.concepts > 1]
+    cuts = counting.narrow(np.quantile(amounts, np.arange(1, 6) / 6), amounts)
     recent_cuts = np.quantile(people.recent[people.index != NEVER], (1 / 3, 2 / 3))
 
     def stratum(day: int, patient: int, amount: int, at: np.ndarray, band: int = 0) -> tuple[int, ...]:
@@ -128,7 +129,7 @@ def plainly(read: Occurrences) -> tuple[OddsSums, RiskSums]:
     ever: dict[tuple[int, ...], list[int]] = {}
     index: dict[tuple[int, ...], list[int]] = {}
     for p in range(len(firsts)):
-        if people.visits[p]:
+        if people.concepts[p] > 1:
             ever.setdefault(stratum(int(people.last[p]), p, int(people.concepts[p]), cuts), []).append(p)
         if people.index[p] != NEVER:
             index.setdefault(on(int(people.index[p]), p, int(people.recent[p])), []).append(p)
@@ -211,6 +212,43 @@ def test_complaints_that_only_show_who_attends_often_are_not_told(tmp_path: Path
     assert len(pairs) <= 2
 
 
+def test_within_a_part_amounts_differ_at_most_twofold() -> None:
+    amounts = np.concatenate([np.full(300, 2), np.full(50, 7), np.arange(30, 90), [400]])
+    limits = np.quantile(amounts, np.arange(1, 10) / 10)
+    narrow = counting.narrow(limits, amounts)
+    part = np.searchsorted(narrow, np.arange(2, 401))
+    ranges = [np.flatnonzero(part == number) + 2 for number in range(len(narrow) + 1)]
+    assert all(each[-1] <= 2 * each[0] for each in ranges if len(each))
+    assert len(np.unique(np.searchsorted(limits, amounts))) <= len(np.unique(np.searchsorted(narrow, amounts)))
+    even = np.arange(30, 60)
+    assert len(counting.narrow(np.array([39.5, 49.5]), even)) == 2, "nothing is wide here"
+
+
+@pytest.mark.parametrize("codes", [1, 3])
+def test_pairs_that_only_show_who_has_hardly_any_record_are_not_told(tmp_path: Path, codes: int) -> None:
+    """One patient in sixteen came once, for a vaccination; all others have thirty of a hundred common concepts by chance. Nobody's
+    concepts go together."""
+    rng, patients, concepts = np.random.default_rng(11), 3_000, 100
+    has = rng.random((patients, concepts)) < rng.uniform(0.05, 0.6, concepts)
+    has[:, 0] = rng.random(patients) < 0.95
+    few = np.arange(patients) % 16 == 0
+    has[few] = False
+    for patient in np.flatnonzero(few):
+        has[patient, rng.choice(concepts, codes, replace=False)] = True
+    owner, held = np.nonzero(has)
+    first = np.searchsorted(owner, np.arange(patients + 1)).astype(np.int32)
+    days = np.full(len(owner), 9000, np.int32) + np.arange(len(owner), dtype=np.int32) - first[owner]
+    visits = np.arange(len(owner) + 1, dtype=np.int32)
+    birth = np.full(patients, -5000, np.int32)
+    records = Shard(held.astype(np.int32), visits, days.astype(np.int32), first, birth, np.zeros(patients, bool))
+    source = Source(records, *np.zeros((2, patients), np.int64))
+    place = np.arange(concepts, dtype=np.int32)
+    found = counting.count(occurrences.read([source], place, WITHIN, seed=1, work=tmp_path, total=1), WITHIN)
+    upper = np.triu_indices(concepts, 1)
+    sure = measures.benjamini_hochberg(found.odds.tail()[upper]) <= 0.05
+    assert (sure & (found.odds.r > found.odds.s)[upper]).sum() <= 2
+
+
 def of_practices(rng: np.random.Generator, together: float) -> Source:
     """40 practices of 100 patients of one age and sex. Half of the practices record the concepts 0 and 1 in two of three patients,
     the others in none. Patients have 2 and 3 by chance, and a share `together` with 2 has 4 too."""
@@ -218,9 +256,8 @@ def of_practices(rng: np.random.Generator, together: float) -> Source:
     has = rng.random((patients, 6)) < np.array([2 / 3, 2 / 3, 0.3, 0.3, 0.1, 0.5])
     has[~habit, :2] = False
     has[:, 4] |= has[:, 2] & (rng.random(patients) < together)
-    owner, held = np.nonzero(
-        np.column_stack([has, np.ones(patients, bool)])
-    )  # the last one is not compared, and everybody has it
+    everybody = np.ones((patients, 2), bool)  # two concepts that are not compared
+    owner, held = np.nonzero(np.column_stack([has, everybody]))
     first = np.searchsorted(owner, np.arange(patients + 1)).astype(np.int32)
     days = (9000 + np.arange(len(owner)) - first[owner]).astype(np.int32)
     visits = np.arange(len(owner) + 1, dtype=np.int32)
@@ -233,8 +270,9 @@ def test_pairs_that_only_show_which_practices_record_both_are_not_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(counting, "parts_for", lambda patients: 1)
+    monkeypatch.setattr(counting, "WIDEST", 100.0)  # nobody has more than seven concepts
     source = of_practices(np.random.default_rng(5), 0.3)
-    place = np.array([0, 1, 2, 3, 4, 5, -1], np.int32)
+    place = np.array([0, 1, 2, 3, 4, 5, -1, -1], np.int32)
     found = {}
     for name, practice in (("known", source.practice), ("not known", np.full(4000, -1))):
         (tmp_path / name).mkdir()
