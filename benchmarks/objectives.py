@@ -24,7 +24,7 @@ Usage: python benchmarks/objectives.py [--patients 5000] [--seeds 0 1] [--epochs
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 MASKED, NEXT_VISIT, BOTH = "masked", "next_visit", "both"
 OBJECTIVES, YEARS, WINDOW, DRAWS = (MASKED, NEXT_VISIT, BOTH), tuple(range(2004, 2019, 2)), 365, 1_000
+PATIENTS: Mapping[str, Any] = {"split": {"validation_share": 0.05, "test_share": 0.4}}
 CPU = torch.device("cpu")
 BAYES, AGE, NULL = "Bayes", "age alone", "stye"
 SHARE, RATE, PROBE, UNTRAINED = "encoder", "rate", "probe", "untrained"
@@ -107,12 +108,14 @@ def both(own: EncoderSettings, vocabulary: Vocabulary) -> WeightedSum:
     )
 
 
-def study_in(folder: Path, seed: int, objective: str, epochs: int) -> settings.Study:
-    """The demo's study with another objective, and 40 % of the patients kept for judging."""
+def study_in(
+    folder: Path, seed: int, objective: str, epochs: int, patients: Mapping[str, Any] = PATIENTS
+) -> settings.Study:
+    """The demo's study with another objective, and with other settings of its patients: by default, 40 % are kept for judging."""
     chosen = {
         "study": {"seed": seed},
         "encoder": {"max_epochs": epochs, "objective": NEXT_VISIT if objective == BOTH else objective},
-        "patients": {"split": {"validation_share": 0.05, "test_share": 0.4}},
+        "patients": patients,
         "launcher": {"backend": "inline"},
     }
     return settings.load(shipped("demo/settings.toml"), settings.merged(places(folder), chosen))
@@ -138,15 +141,13 @@ def trained(pipeline: Pipeline, out: Path, objective: str) -> dict[str, Any]:
     return read_metrics(out)
 
 
-def tokens_of_outcomes(folder: Path, vocabulary: Vocabulary) -> list[NDArray[np.int64]]:
-    """The token ids of each outcome's codes that are in the vocabulary."""
+def tokens_of(folder: Path, vocabulary: Vocabulary, lists: Sequence[Sequence[str]]) -> list[NDArray[np.int64]]:
+    """The token ids of each list of codes, as far as they are in the vocabulary."""
     lines = (folder / "terminology/MRCONSO.RRF").read_text(encoding="utf-8").splitlines()
     concept_of = {parts[13]: parts[0] for parts in (line.split("|") for line in lines)}
     return [
-        np.array(
-            [vocabulary.token_of[c] for code in one.codes if (c := concept_of.get(code)) in vocabulary.token_of], int
-        )
-        for one in OUTCOMES
+        np.array([vocabulary.token_of[c] for code in codes if (c := concept_of.get(code)) in vocabulary.token_of], int)
+        for codes in lists
     ]
 
 
@@ -155,7 +156,10 @@ def asked(pipeline: Pipeline, folder: Path, model: PackedEncoder, *, probes: boo
     store = pipeline.store
     vocabulary = Vocabulary.read(store.current(VOCABULARY).path)
     how = Inference(**encoder_shape(pipeline.study) | {"precision": "float32"}, batch_tokens=4096)
-    lists, sides = tokens_of_outcomes(folder, vocabulary), ["test", *(["train"] if probes else [])]
+    lists, sides = (
+        tokens_of(folder, vocabulary, [one.codes for one in OUTCOMES]),
+        ["test", *(["train"] if probes else [])],
+    )
     seen, vectors = [], []
     for path in store.current(PATIENT_DATASET).files("patients"):
         shard = Shard.read(path)
