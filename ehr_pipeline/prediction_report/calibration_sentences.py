@@ -25,31 +25,47 @@ def lead(raw: Sequence[str]) -> Statement:
 
 
 def miscalibrated(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Statement | None:
-    """Say where predictions are shown to be wrong, even after recalibration; None if nothing was recalibrated. `judged`: names of
-    tasks with the results of the best model."""
-    found: dict[str, list[Markup]] = {}
+    """Say where predictions are shown to be wrong after recalibration, and whether they were before; None if nothing was
+    recalibrated. `judged`: names of tasks with the results of the best model."""
+    even_after: dict[str, list[Markup]] = {}
+    only_after: dict[str, list[Markup]] = {}
     for figure, right, below, above in MISTAKES:
         for name, row in judged:
             value, low, high = (row[f"{figure}_after{end}"] for end in ("", "_low", "_high"))
             if low is not None and high is not None and not low <= right <= high:
                 figures = f"({figure} {value:z.2f}, {low:z.2f} to {high:z.2f})"
                 cell = markup("{name} {figures}", name=name, figures=figures)
+                raw_low, raw_high = row[f"{figure}_low"], row[f"{figure}_high"]
+                was_right = raw_low is not None and raw_high is not None and raw_low <= right <= raw_high
+                found = only_after if was_right else even_after
                 found.setdefault(below if high < right else above, []).append(cell)
     if not judged:
         return None
-    if not found:
+    if not even_after and not only_after:
         return say(
             "After recalibration, no error is shown for any of {tasks}: the 95 % intervals of slope and intercept, over patients,"
             " include 1 and 0. A wide interval can hide an error.",
             Rate.PREDICTIONS,
             tasks=counted(len(judged), "task"),
         )
-    return say(
-        "Even after recalibration, predictions of the best model are {wrong}. In brackets, 95 % intervals over patients, which do"
-        " not allow for the number of tasks. Otherwise no error is shown; a wide interval can hide one.",
-        Rate.PREDICTIONS,
-        wrong=listed(markup("{word} for {names}", word=word, names=listed(names)) for word, names in found.items()),
+    even = markup("Even after recalibration, predictions of the best model are {wrong}. ", wrong=_wrong(even_after))
+    only = markup(
+        "After recalibration, but not before, predictions of the best model are {wrong}: probably the validation set has too few"
+        " cases to recalibrate by. ",
+        wrong=_wrong(only_after),
     )
+    return say(
+        "{even}{only}In brackets, 95 % intervals over patients, which do not allow for the number of tasks. Otherwise no error is"
+        " shown; a wide interval can hide one.",
+        Rate.PREDICTIONS,
+        even=even if even_after else "",
+        only=only if only_after else "",
+    )
+
+
+def _wrong(found: Mapping[str, Sequence[Markup]]) -> Markup:
+    """Return in which way predictions are wrong, each with its tasks."""
+    return listed(markup("{word} for {names}", word=word, names=listed(names)) for word, names in found.items())
 
 
 def alt(panels: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:

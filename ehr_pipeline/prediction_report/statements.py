@@ -262,7 +262,8 @@ def table(tests: Mapping[str, int], unchosen: Sequence[str], weighted: Sequence[
         " “worse”: the false discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests};"
         " for “better”, the AUROC is also above that of every other baseline. Everything else is “level”. “Does not need the"
         " model” is about the rule of thumb, whatever the difference is. Rule of thumb: the baseline of this name, or age and sex"
-        " alone, whichever is better on the validation side. “At chance”: the interval of the AUROC does not lie above 0.5.",
+        " alone, whichever is better on the validation set (age and sex, where this has under 20 cases). “At chance”: the"
+        " interval of the AUROC does not lie above 0.5.",
         tests=markup(" ({tests_by_model})", tests_by_model=tests_by_model) if tests else "",
         unchosen=markup(", or, with under 20 cases there, by a fixed order ({tasks})", tasks=listed(unchosen))
         if unchosen

@@ -55,4 +55,4 @@ MODELS = (
 BY_NAME = {model.name: model for model in MODELS}
 HEADS = ("classifier", "sum", "mask")
 """The heads with which the encoder is fine-tuned; each gives the model tuned_<head>."""
-RULES_OF_THUMB, MASKED = ("rule_of_thumb", "age_sex"), "masked"
+RULES_OF_THUMB, MASKED = ("age_sex", "rule_of_thumb"), "masked"
