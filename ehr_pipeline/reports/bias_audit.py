@@ -116,14 +116,14 @@ def effect(
     if value is None:
         why = "it does not vary in this cohort" if len(np.unique(coded)) < 2 else "the clusters are too small for it"
         return Effect(attribute, measure, None, place=place, why=why if values.astype(str).any() else "it is not given")
-    apart = attribute != "disease" and len(np.unique(diseases)) > 1
-    within = within_strata(coded, labels, diseases, numeric) if apart else None
+    kinds, strata = np.unique(diseases, return_inverse=True)  # as numbers: the resamples below look for them again
+    within = within_strata(coded, labels, strata, numeric) if attribute != "disease" and len(kinds) > 1 else None
     drawn, inside, permuted = [], [], 1
     for _ in range(RESAMPLES):
         sample = rng.integers(0, len(labels), len(labels))
         drawn.append(size(coded[sample], labels[sample]) or 0.0)
         if within is not None:
-            inside.append(within_strata(coded[sample], labels[sample], diseases[sample], numeric) or 0.0)
+            inside.append(within_strata(coded[sample], labels[sample], strata[sample], numeric) or 0.0)
         permuted += (size(coded, rng.permutation(labels)) or 0.0) >= value
     low, high = _interval(drawn, value)
     freedom = 1 if numeric else min(len(np.unique(coded)), len(np.unique(labels))) - 1
@@ -183,7 +183,7 @@ def within_strata(
     """
     parts = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
     if not numeric:
-        found = [(len(part), cramers_v(np.unique(coded[part], return_inverse=True)[1], labels[part])) for part in parts]
+        found = [(len(part), cramers_v(coded[part].astype(np.int64), labels[part])) for part in parts]
         squares = [(size, value**2) for size, value in found if value is not None]
         patients = sum(size for size, _ in squares)
         return float(np.sqrt(sum(size * square for size, square in squares) / patients)) if patients else None
