@@ -12,7 +12,6 @@ age. All pairs share one error rate (Bonferroni), so a group is divided by mista
 a division before reporting it: Kimes et al. 2017, Biometrics 73; Grabski, Street & Irizarry 2023, Nature Methods 20.)
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -53,8 +52,7 @@ class Groups:
     def write(self, folder: Path) -> None:
         """Write `groups.json` to a folder that `read` can read."""
         pairs = [{"pair": pair, "tokens": tokens} for pair, tokens in sorted(self.apart.items())]
-        text = json.dumps({"groups": self.parts, "compared": pairs}, indent=1)
-        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+        json_files.write(folder / FILE, {"groups": self.parts, "compared": pairs})
 
     @classmethod
     def read(cls, folder: Path) -> "Groups":

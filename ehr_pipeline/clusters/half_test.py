@@ -104,7 +104,8 @@ def moments(halves: Halves, blocks: Labels, clusters: int) -> tuple[Table, Table
 
 
 def _covariance(halves: Halves, blocks: Labels, mean: csr_array, clusters: int) -> Table:
-    """Return the covariance (K, V) of the two directions when patients, with both votes, are permuted within blocks."""
+    """Return the covariance (K, V) of the two directions if patients are permuted within blocks, each patient with the votes of
+    both halves."""
     size = np.bincount(blocks).astype(np.float64)[:, None]
     one, other = (_counted(blocks, vote, (len(size), clusters)) for vote in halves.votes)
     same = halves.votes[0] == halves.votes[1]

@@ -74,7 +74,8 @@ def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32
     index.nprobe = 8
     while True:
         found = _without_self(index.search(unit[sample], k + 1)[1], sample, k)
-        if index.nprobe >= index.nlist or _share_in(found, true) >= RECALL:
+        recall = float((found[:, :, None] == true[:, None, :]).any(1).mean())
+        if index.nprobe >= index.nlist or recall >= RECALL:
             break
         index.nprobe = min(2 * index.nprobe, index.nlist)
     _log.info("approximate nearest neighbours (inverted file): searching %d of %d lists", index.nprobe, index.nlist)
@@ -90,11 +91,6 @@ def _without_self(found: NDArray[np.int64], rows: NDArray[np.int64], k: int) -> 
     others &= np.cumsum(others, axis=1) <= k
     first: NDArray[np.int64] = found[others].reshape(len(rows), k)
     return first
-
-
-def _share_in(found: NDArray[np.int64], true: NDArray[np.int64]) -> float:
-    """Return the share of the true neighbours (m, k) that were found."""
-    return float((found[:, :, None] == true[:, None, :]).any(1).mean())
 
 
 def _joints(unit: Vectors, parts: int, part: NDArray[np.int32]) -> csr_array:

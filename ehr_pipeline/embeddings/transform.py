@@ -35,6 +35,7 @@ from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.embeddings.vectors import ARRAYS, FACTS
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.tables import json_files
 
 Vectors = NDArray[np.float32]
 PATIENTS_PER_COMPONENT = 20
@@ -154,7 +155,7 @@ class Transform:
         # safetensors writes memory as it is laid out: an array that is not in C order would be read back with other values.
         arrays = {"weights": self.weights, **self.arrays}
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS)
-        (folder / FACTS).write_text(json.dumps(asdict(self.settings), indent=1) + "\n", encoding="utf-8")
+        json_files.write(folder / FACTS, asdict(self.settings))
 
     @classmethod
     def read(cls, folder: Path) -> "Transform":

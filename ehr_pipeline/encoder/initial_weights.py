@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.roberta_weights import StockWeights
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.tables import json_files
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 TOKENS = "roberta_prelayernorm.embeddings.word_embeddings.weight"
@@ -54,7 +55,7 @@ class Facts:
 
     def write(self, folder: Path) -> None:
         """Write the facts next to a checkpoint."""
-        (folder / FACTS).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        json_files.write(folder / FACTS, asdict(self))
 
 
 def bias_at_frequencies(model: StockWeights, training_counts: NDArray[np.int64]) -> None:

@@ -1,17 +1,17 @@
 """Read the metrics of a training run, for later stages."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ehr_pipeline.tables import json_files
 
 FILE = "metrics.json"
 
 
 def read(folder: Path) -> dict[str, Any]:
     """Read the metrics in the folder of an `encoder_checkpoint` artifact: `best`, `baseline`, `epochs`, training data."""
-    found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    return found
+    return dict(json_files.read(folder / FILE))
 
 
 def of_concepts(metrics: Mapping[str, Any]) -> tuple[float, float]:

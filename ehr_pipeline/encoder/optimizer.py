@@ -98,7 +98,7 @@ def gradients(
 
 
 def _divisors(update: Update, device: torch.device) -> Tensor:
-    """Return the number of predictions of each loss of a weighted sum (K,), in an update and over all processes, but at least 1."""
+    """Return the number of predictions of each loss (K,) of a weighted sum in an update, over all processes; at least 1."""
     counts = [sum(each) for each in zip(*(part.counts for part in update.parts), strict=True)]
     found = torch.stack([torch.full((), count, dtype=torch.float32, device=device) for count in counts])
     if jobs.world_size() > 1:

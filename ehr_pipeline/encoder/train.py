@@ -9,7 +9,6 @@ curves).
 """
 
 import hashlib
-import json
 import logging
 import shutil
 import time
@@ -39,6 +38,7 @@ from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.encoder.training_job import PATIENTS, TrainingJob
 from ehr_pipeline.encoder.training_progress import Reporter
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.tables import json_files
 from ehr_pipeline.typed_settings import file_hash
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work import jobs
@@ -185,7 +185,7 @@ class _Training:
         work = self.checkpoints.folder / f".{BEST}"
         shutil.rmtree(work, ignore_errors=True)
         checkpoint.save(work, self.model.stock, self.vocabulary)
-        (work / f"{self.objective.detail}.json").write_text(json.dumps(details, indent=1) + "\n", encoding="utf-8")
+        json_files.write(work / f"{self.objective.detail}.json", details)
         publish(work, self.checkpoints.folder / BEST)
 
     def _finish(self, position: Position, flatness: Flatness, baseline: NDArray[np.float64]) -> None:
@@ -211,13 +211,13 @@ class _Training:
             "clipped_ages": position.clipped,
             "padding_share": 1 - position.real_tokens / position.slots if position.slots else 0.0,
             "baseline": self.objective.scores(baseline),
-            self.objective.detail: json.loads(details.read_text(encoding="utf-8")),
+            self.objective.detail: json_files.read(details),
             "epochs": position.history,
             "best": min(position.history, key=lambda row: row["validation_loss"]),
             "stopped_early": flatness.reached,
         }
         details.unlink()
-        (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        json_files.write(out / "metrics.json", metrics)
         text = card.text(self.job.settings, self.vocabulary, self.objective, metrics)
         (out / "checkpoint" / "README.md").write_text(text, encoding="utf-8")
         notes = out / "notes"
@@ -233,7 +233,7 @@ class _Saver:
         self.seconds, self.save, self.last = seconds, save, time.monotonic()
 
     def if_due(self) -> None:
-        """Save if `seconds` have passed. When that happens does not affect the result, since a training run resumes from any
+        """Save if `seconds` have passed. The timing does not affect the result, since a training run can resume after any
         update."""
         if time.monotonic() - self.last >= self.seconds:
             self.now()

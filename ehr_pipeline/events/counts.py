@@ -51,9 +51,9 @@ def _count_codes(patient: NDArray[np.int32], code: NDArray[np.int32], counts: ND
 
 @compiled
 def _count(keys: row_keys.Keys, counts: NDArray[np.int64]) -> None:
-    """Add up events, appearances and patients of sorted events (n,); an event may repeat the one before it.
+    """Count events, visits and patients by concept, from sorted events (n,) that may contain repeats.
 
-    They are added up in rows of concepts (concepts, 4), which also hold the last patient seen with the concept.
+    Adds to `counts` (concepts, 4); its last column is the last patient seen with the concept.
     """
     before = np.int64(-1)
     for each in keys:

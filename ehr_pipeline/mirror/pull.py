@@ -55,7 +55,8 @@ def pull(study: Study) -> Counts:
 def _pull(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, counts: Counts) -> None:
     mirrored = index.grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
     whole = [folder for folder, objects in mirrored.items() if INDEX in objects]
-    made_at = dict(zip(whole, mirror.in_parallel(lambda folder: _creation_time(mirror, folder), whole), strict=True))
+    indices = mirror.in_parallel(lambda folder: _read(mirror.read(f"{folder}/{INDEX}") or b"", folder, mirror), whole)
+    made_at = {folder: str(found.manifest["made_at"]) for folder, found in zip(whole, indices, strict=True)}
     newest: dict[str, str] = {}  # folder by partition; there may be several: push removes a replaced artifact last
     for folder in sorted(whole, key=lambda folder: (made_at[folder], folder)):
         newest[index.partition_of(folder)] = folder
@@ -82,10 +83,6 @@ def _pull(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, co
             counts["bytes"] += _fetch(mirror, folder, listed, work)
             store.adopt(asset, partition or None, work)
             counts["copied"] += 1
-
-
-def _creation_time(mirror: Mirror, folder: str) -> str:
-    return str(_read(mirror.read(f"{folder}/{INDEX}") or b"", folder, mirror).manifest["made_at"])
 
 
 def _read(content: bytes, folder: str, mirror: Mirror) -> Index:

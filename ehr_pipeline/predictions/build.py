@@ -4,7 +4,6 @@ The encoder answers the queries of all tasks in one job. Then the models of one 
 that memory does not grow with the number of tasks.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.predictions.table import CALIBRATIONS, PREDICTED, PREDICTIONS, TaskResults, empty, joined
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
-from ehr_pipeline.tables import align, schemas
+from ehr_pipeline.tables import align, json_files, schemas
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PATIENT_DATASET, TASK_LABELS, VOCABULARY
 from ehr_pipeline.tasks import meds
 from ehr_pipeline.tasks.table import Definition, definitions
@@ -236,7 +235,7 @@ def _write_calibrations(slug: str, found: Sequence[Fit], out: Path) -> None:
     }
     path = out / CALIBRATIONS / f"{slug}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(calibrations, indent=1) + "\n", encoding="utf-8")
+    json_files.write(path, calibrations)
 
 
 def needs_untrained(settings: PredictionsSettings) -> bool:

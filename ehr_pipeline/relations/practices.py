@@ -1,10 +1,10 @@
-"""How much more often than by chance two concepts meet in patients because the same practices record both.
+"""By what factor more patients have both of two concepts because the same practices record both.
 
-Practices differ in the codes that they use. Where half of the practices record two concepts and the others neither, patients have
-both twice as often as their age, sex and amount of record would give. Strata by practice would hold a patient or two each. So the
-patients who have a concept are added up by practice, once as seen, and once as expected if all practices recorded alike. Over
-practices, the sum of products of two concepts is the number of patients with both that chance would give; the ratio of both sums
-is how many times more often practices bring the two together. Axes: n concepts, R of them, P patients, H practices.
+Practices differ in the codes that they use. If half of the practices record two concepts and the others neither, twice as many
+patients have both as expected from age, sex and amount of record. Strata by practice would contain only one or two patients each.
+So the patients with a concept are counted by practice: as observed, and as expected if all practices recorded alike. The sum over
+practices of the products of two concepts' counts is the number of patients with both that is expected by chance. The ratio of the
+observed to the expected sum is the factor due to practices. Axes: n concepts, R of them, P patients, H practices.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,8 @@ class Practices:
         _add(held, (members, self.of), np.zeros(self.seen.shape[1]), self.seen, self.expected)
 
     def common_practice_ratio(self, begin: int, end: int) -> NDArray[np.float64]:
-        """How many times more often (R, n) practices bring concepts `begin` to `end` together with each concept."""
+        """Return the factor (R, n) by which differences between practices raise the number of patients with both of two concepts:
+        one of the concepts `begin` to `end`, and any concept."""
         weight = 1 / np.maximum(self.patients, 1)[:, None]
         seen, expected = ((table[:, begin:end] * weight).T @ table for table in (self.seen, self.expected))
         return np.where(expected > 0, seen / np.where(expected > 0, expected, 1), 1.0)

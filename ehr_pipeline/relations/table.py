@@ -1,6 +1,5 @@
 """The files of a `concept_relations` artifact, as later stages read them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pyarrow.parquet as pq
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import Damaged
+from ehr_pipeline.tables import json_files
 from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS, INTEGER, REAL, TEXT, schema_of
 
 RELATIONS, CONSENSUS, GRAPHS, NETWORK = "relations.parquet", "consensus.csv", "graphs.json", "network.graphml"
@@ -58,5 +58,4 @@ def read_consensus(folder: Path) -> list[dict[str, Any]]:
 
 def read_graphs(folder: Path) -> dict[str, Any]:
     """Read the comparison of the graphs (`consensus.compared`)."""
-    found: dict[str, Any] = json.loads((folder / GRAPHS).read_text(encoding="utf-8"))
-    return found
+    return dict(json_files.read(folder / GRAPHS))

@@ -1,6 +1,5 @@
 """Write the files of a `concept_relations` artifact."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ehr_pipeline.relations.concept_selection import Chosen
 from ehr_pipeline.relations.evidence import Evidence, Measure
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.relations.table import CONSENSUS, EDGES, GRAPHS, RELATIONS
+from ehr_pipeline.tables import json_files
 from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS
 
 
@@ -97,7 +97,7 @@ def _cells(edges: pa.Table) -> Iterator[tuple[object, ...]]:
 
 def write_graphs(folder: Path, compared: dict[str, Any]) -> None:
     """Write the comparison of the graphs."""
-    (folder / GRAPHS).write_text(json.dumps(_finite(compared), indent=1) + "\n", encoding="utf-8")
+    json_files.write(folder / GRAPHS, _finite(compared))
 
 
 def _finite(value: Any) -> Any:

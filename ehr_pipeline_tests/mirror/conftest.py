@@ -34,7 +34,7 @@ from pathlib import Path
 from ehr_pipeline.study import settings
 from ehr_pipeline.mirror import object_store, pull, push
 study = settings.validate(__import__("json").loads(sys.argv[1]), base=Path("/"))
-object_store.TOGETHER = 1
+object_store.THREADS = 1
 name = sys.argv[3]
 if name == "_go_on":  # once for each block
     object_store.BLOCK = 100
