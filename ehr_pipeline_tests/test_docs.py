@@ -32,7 +32,7 @@ ARCHITECTURE = (TOP / "docs/architecture.md").read_text(encoding="utf-8")
 
 
 HELPERS = (
-    *("page_parts.py", "cohorts.py", "rates.py", "results.py"),
+    *("outcome_tasks.py", "page_parts.py", "cohorts.py", "rates.py", "results.py"),
     *("second_opinion.py", "token_data.py", "training_ours.py", "two_sites.py", "time_and_memory.py"),
 )
 """Modules of the benchmarks, which write no section of results themselves."""
