@@ -50,17 +50,17 @@ def predictions_of(study: "Study") -> str | None:
     return str(page.file(PREDICTIONS_PAGE)) if page else None
 
 
-COLUMNS = ("read", "kept", "rejected")
+COLUMNS = ("read", "kept", "merged", "rejected")
 """The columns of the printed table that hold counts of rows."""
 
 
 def print_table(rows: list[Any], guard: Guard) -> None:
     """Print the result of each asset (`runs.run_outcome.Row`). Counts that are too small to show appear as upper bounds."""
-    heads = "".join(f"{name:>14}" for name in COLUMNS)
+    heads = "".join(f"{name:>13}" for name in COLUMNS)
     print(f"\n{'asset':<22}{'extract':<12}{'state':<13}{heads}{'seconds':>10}  version")
     for row in rows:
         counts = _suppressed(row, guard)
-        numbers = "".join(f"{_text(getattr(row, name), counts[name], guard):>14}" for name in COLUMNS)
+        numbers = "".join(f"{_text(getattr(row, name), counts[name], guard):>13}" for name in COLUMNS)
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         print(
             printable(
@@ -87,7 +87,12 @@ def _suppressed(row: Any, guard: Guard) -> dict[str, float | None]:
     else:
         things = bool(lost) and all(isinstance(figure, Plain) for figure in lost.values())
         rejected = guard.number((Plain if things else Events)(row.rejected or 0))
-    return {"read": counts.get("rows_in"), "kept": counts.get("kept"), "rejected": rejected}
+    return {
+        "read": counts.get("rows_in"),
+        "kept": counts.get("kept"),
+        "merged": counts.get("collapsed"),
+        "rejected": rejected,
+    }
 
 
 def write_summary(study: "Study", outcome: Any, report: str | None) -> None:

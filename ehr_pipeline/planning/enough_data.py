@@ -70,8 +70,9 @@ def look(study: Study, findings: Preflight) -> None:
         return  # what cannot be read is reported elsewhere
     if held is None:
         return
-    if unknown := _unknown_patients(held, study.records.limits):
-        findings.warnings.append(unknown)
+    unknown, stops = _unknown_patients(held, study.records.limits)
+    findings.warnings += unknown
+    if stops:
         return  # everything else follows from it
     patients, codes = held.count()
     _clusters(study, findings, patients)
@@ -114,26 +115,35 @@ def _events(rows: pl.DataFrame, kind: EventKind) -> pl.DataFrame:
     )
 
 
-def _unknown_patients(held: Extracts, limits: Limits) -> str:
-    """Return a message if so many events are of patients without a patient row that a run would stop; otherwise an empty text."""
+def _unknown_patients(held: Extracts, limits: Limits) -> tuple[list[str], bool]:
+    """Return a message if a run would stop because of events of patients without a patient row, or if most ids of such patients are
+    spelled in another way in the patient files; and whether a run would stop."""
     if not held.events:
-        return ""
+        return [], False
     rows = pl.concat(each.select("patient") for each in held.events).filter(pl.col("patient") != "")
     people = pl.DataFrame({"patient": sorted(held.people)}, schema={"patient": pl.String})
     unknown = rows.join(people, on="patient", how="anti")
-    if unknown.height < max(FEWEST, limits.rejected_error * rows.height):
-        return ""
+    if unknown.height < FEWEST:
+        return [], False
+    stops = unknown.height >= limits.rejected_error * rows.height
     alike = [
         what
         for what, plainly in ID_DIFFERENCES.items()
         if unknown.join(people, on=plainly, how="semi").height > unknown.height * LEAST_EXPLAINED
     ]
-    return (
+    if not stops and not alike:
+        return [], False
+    text = (
         f"{count_text(unknown.height)} of {count_text(rows.height)} rows of events are of patients without a"
-        " usable patient row, and a run"
-        f" stops from {limits.rejected_error:.0%} on (records.limits.rejected_error): {cure('unknown_patient')}."
-        + "".join(f" Most of their ids differ from one in the patient files only by {what}." for what in alike)
+        " usable patient row, and "
+        + (
+            f"a run stops from {limits.rejected_error:.0%} on (records.limits.rejected_error)"
+            if stops
+            else "are rejected (unknown_patient)"
+        )
+        + f": {cure('unknown_patient')}."
     )
+    return [text + "".join(f" Most of their ids differ from one in the patient files only by {what}." for what in alike)], stops
 
 
 def _clusters(study: Study, findings: Preflight, patients: int) -> None:

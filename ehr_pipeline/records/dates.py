@@ -20,21 +20,21 @@ ISO = "iso"
 day, fraction and zone."""
 _ISO_DAYS = {  # calendar dates, extended and basic; ordinal dates; week dates
     "%Y-%m-%d": r"-",
-    "%Y%m%d": r"^\d{8}$",
-    "%Y-%j": r"^\d{4}-\d{3}$",
-    "%G-W%V-%u": r"^\d{4}-W\d\d-\d$",
+    "%Y%m%d": r"^[0-9]{8}$",
+    "%Y-%j": r"^[0-9]{4}-[0-9]{3}$",
+    "%G-W%V-%u": r"^[0-9]{4}-W[0-9][0-9]-[0-9]$",
 }
 _PLAIN_ISO = ("%Y-%m-%d", "%Y%m%d")
-_ZONE = r"\s?(?:[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
+_ZONE = r"\s?(?:[Zz]|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)"
 # A time of day, also as databases write it: with a blank in place of the T, or before the zone.
-_TIME = r"[Tt ](?:[01]\d|2[0-4])(?::?[0-5]\d(?::?(?:[0-5]\d|60)(?:[.,]\d+)?)?)?(?:" + _ZONE + ")?$"
+_TIME = r"[Tt ](?:[01][0-9]|2[0-4])(?::?[0-5][0-9](?::?(?:[0-5][0-9]|60)(?:[.,][0-9]+)?)?)?(?:" + _ZONE + ")?$"
 # Dates without a day, or without day and month: patterns with groups for year and month.
 _YEAR, _MONTH = (
-    r"^(?P<year>\d{4})$",
+    r"^(?P<year>[0-9]{4})$",
     (
-        r"^(?P<month>\d{1,2})[-/. ](?P<year>\d{4})$",
-        r"^(?P<year>\d{4})[-/. ](?P<month>\d{1,2})$",
-        r"^(?P<month>[A-Za-z]{3,9})[-/. ](?P<year>\d{4})$",
+        r"^(?P<month>[0-9]{1,2})[-/. ](?P<year>[0-9]{4})$",
+        r"^(?P<year>[0-9]{4})[-/. ](?P<month>[0-9]{1,2})$",
+        r"^(?P<month>[A-Za-z]{3,9})[-/. ](?P<year>[0-9]{4})$",
     ),
 )
 NEVER = np.int32(-(2**31))

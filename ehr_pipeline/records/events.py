@@ -76,7 +76,7 @@ def _inexact_code(code_system: str) -> pl.Expr:
     sign is proof: '1E50' is a code of ICD-11."""
     if code_system in NUMERIC:
         return ids.inexact(pl.col("code"))
-    return pl.col("code").str.contains(r"^\d+(?:[.,]\d+)?[eE]\+\d{1,2}$")
+    return pl.col("code").str.contains(r"^[0-9]+(?:[.,][0-9]+)?[eE]\+[0-9]{1,2}$")
 
 
 def prefix(code_system: str) -> str:

@@ -10,7 +10,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.records.layouts import UNNAMED, DelimitedText, has_setting, setting
 
 # A part of a line that shows it to be data rather than names of columns. Such lines are never shown.
-DATA = re.compile(r"^\d|\d{3}")
+DATA = re.compile(r"^[0-9]|[0-9]{3}")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ INEXACT = "inexact_number"
 """Why rows with a rounded id are rejected, in text and in Parquet."""
 # One digit before the point, as spreadsheets, R, Python and Java write it; or a sign in the exponent. '123e45' may be
 # an id of hexadecimal digits; '1E50' followed by more characters may be a Read code or an ICD-11 code.
-EXPONENT = r"^[+-]?(?:\d(?:[.,]\d+)?[eE][+-]?\d{1,2}|\d+(?:[.,]\d+)?[eE][+-]\d{1,2}|\d+[.,]\d+[eE]\d{1,2})$"
-_WHOLE = r"^([+-]?\d{1,19})\.0+$"
+_D = "[0-9]"  # and not \d, which is any digit of Unicode
+EXPONENT = rf"^[+-]?(?:{_D}(?:[.,]{_D}+)?[eE][+-]?{_D}{{1,2}}|{_D}+(?:[.,]{_D}+)?[eE][+-]{_D}{{1,2}}|{_D}+[.,]{_D}+[eE]{_D}{{1,2}})$"
+_WHOLE = r"^([+-]?[0-9]{1,19})\.0+$"
 EXACT = 2**53
 """From here on, a whole number stored as float64 may differ from the one that was meant."""
 ROUND_DIGITS = 15
@@ -45,6 +46,6 @@ def share_rounded(texts: pl.Series) -> float:
     The share is 0 if there are fewer than 10 such numbers. A spreadsheet keeps only the first 15 digits of a number, and turns the
     others into zeros. By chance, this share would be a tenth for ids of 16 digits, a hundredth for 17, and a thousandth for 18.
     """
-    long = texts.filter(texts.str.contains(rf"^\d{{{ROUND_DIGITS + 1},19}}$"))
+    long = texts.filter(texts.str.contains(rf"^[0-9]{{{ROUND_DIGITS + 1},19}}$"))
     zeros = long.str.slice(ROUND_DIGITS).str.contains(r"^0+$")
     return int(zeros.sum()) / len(long) if len(long) >= 10 else 0.0

@@ -120,7 +120,7 @@ def unusable_birth_parts(rows: pl.DataFrame) -> int:
 
 def _number(name: str, last: int) -> pl.Expr:
     """Return a month or day of birth as a number; null if it is not valid."""
-    number = ids.whole(pl.col(name)).str.extract(r"^0?(\d{1,2})$").cast(pl.Int8, strict=False)
+    number = ids.whole(pl.col(name)).str.extract(r"^0?([0-9]{1,2})$").cast(pl.Int8, strict=False)
     return pl.when(number.is_between(1, last)).then(number)
 
 
@@ -196,7 +196,7 @@ def birth(files: PatientFiles, rules: DateRules) -> tuple[pl.Expr, pl.Expr]:
             return date, pl.lit("day")
         middle, precision = dates.partial(pl.col("birth_date"))
         return pl.coalesce(date, middle), pl.when(date.is_not_null()).then(pl.lit("day")).otherwise(precision)
-    year = ids.whole(pl.col("birth_year")).str.extract(r"^(\d{4})$").cast(pl.Int32, strict=False)
+    year = ids.whole(pl.col("birth_year")).str.extract(r"^([0-9]{4})$").cast(pl.Int32, strict=False)
     year = pl.when(year.is_between(dates.FIRST_YEAR, dates.LAST_YEAR)).then(year)
     if not columns.birth_month:
         return pl.date(year, 7, 1), pl.lit("year")

@@ -213,7 +213,7 @@ def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
 
     Another format is suggested only if it reads all of the texts.
     """
-    number = texts.str.extract(r"^(\d{5})(?:\.\d+)?$").cast(pl.Int64, strict=False)
+    number = texts.str.extract(r"^([0-9]{5})(?:\.[0-9]+)?$").cast(pl.Int64, strict=False)
     if number.is_between(*SERIALS).fill_null(False).mean() == 1:
         return (
             " (day numbers of a spreadsheet? format the column as a date there, YYYY-MM-DD, and save it as CSV again)"

@@ -122,7 +122,7 @@ def understood(column: pl.Expr, named: Mapping[str, str], usual: Mapping[str, st
 
 
 _BETWEEN = r"[\s_\-]+"
-_FRACTION = r"^0*(\d+)\.0*$"
+_FRACTION = r"^0*([0-9]+)\.0*$"
 
 
 def plainly(value: str) -> str:

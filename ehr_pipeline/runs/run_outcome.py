@@ -18,6 +18,8 @@ class Row:
     read: int | None = None
     """Rows that the asset read; None if it counts none."""
     kept: int | None = None
+    merged: int | None = None
+    """Rows that repeat a kept one, and were merged with it."""
     rejected: int | None = None
     """Rows that the asset dropped, for any reason."""
     seconds: float | None = None
@@ -36,6 +38,7 @@ class Row:
             "unchanged" if skipped else "made",
             counts.get("rows_in"),
             counts.get("kept"),
+            counts.get("collapsed"),
             sum(dropped.values()) if (dropped := counts.get("dropped")) is not None else None,
             None if skipped else artifact.manifest["seconds"],
             artifact.data_version,

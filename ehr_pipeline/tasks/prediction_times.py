@@ -16,7 +16,7 @@ from ehr_pipeline.tables import align
 from ehr_pipeline.tasks import meds
 
 PATIENT, SUBJECT, DATE, TIME, LABEL = "patient_id", "subject_id", "date", "prediction_time", "boolean_value"
-_ZONE = r"(?:[Zz]|[+-]\d\d:?\d\d)$"
+_ZONE = r"(?:[Zz]|[+-][0-9][0-9]:?[0-9][0-9])$"
 _TIMES = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 _EXPECTED = {

@@ -44,8 +44,8 @@ def test_status_and_report_before_and_after_a_run(
 def test_no_row_is_called_rejected_where_some_were_only_collapsed(capsys: pytest.CaptureFixture[str]) -> None:
     def printed(dropped: int) -> list[str]:
         counts = {"rows_in": 1000, "kept": 997 - dropped, "collapsed": 3, "dropped": {"unmapped": dropped}}
-        print_table([Row("mapped_events", "", "made", 1000, 997 - dropped, dropped, counts=counts)], Guard(10, 10))
+        print_table([Row("mapped_events", "", "made", 1000, 997 - dropped, 3, dropped, counts=counts)], Guard(10, 10))
         return capsys.readouterr().out.splitlines()[2].split()
 
-    assert printed(0)[2:5] == ["1,000", "1,000", "–"]
-    assert printed(4)[2:5] == ["1,000", "990", "<10"]
+    assert printed(0)[2:6] == ["1,000", "1,000", "<10", "–"]
+    assert printed(4)[2:6] == ["1,000", "990", "<10", "<10"]

@@ -160,6 +160,16 @@ def test_events_of_people_whom_the_patient_files_name_otherwise(ids: str, hint: 
     assert problem.endswith(f"only by {hint}." if hint else "no patient file is missing.")
 
 
+def test_a_few_ids_in_another_case_are_told_too(tmp_path: Path) -> None:
+    """Nothing was said below the share at which a run stops, although all these rows are lost."""
+    made = study(tmp_path)
+    events = tmp_path / "landing/2024-01-01/events.csv"
+    events.write_text(events.read_text().replace("\np1", "\nP1", 12))
+    (problem,) = looked(made).warnings
+    assert "are rejected (unknown_patient)" in problem
+    assert problem.endswith("only by upper and lower case.")
+
+
 def test_ids_that_one_file_writes_with_a_fraction_of_zeros_are_the_same(tmp_path: Path) -> None:
     made = study(tmp_path)
     extract = tmp_path / "landing/2024-01-01"

@@ -224,3 +224,10 @@ def test_the_years_to_2499_are_days() -> None:
     days = dates.days_at_once(pl.Series(["2262-04-11", "2499-12-31"]), ("iso",), rules)
     assert days.astype("datetime64[D]").astype(str).tolist() == ["2262-04-11", "2499-12-31"]
     assert days.max() <= row_keys.LAST_DAY
+
+
+@pytest.mark.parametrize("text", ["٢٠٢٠-٠١-٠٢", "２０２０", "٠٣/٢٠٢٠", "2020-03-04T0١:02"])
+def test_digits_of_other_scripts_are_no_date(text: str) -> None:
+    middle, _ = dates.partial(pl.lit(text))
+    read = dates.parse(pl.lit(text), ("iso", "%d/%m/%Y"), LATEST)
+    assert pl.select(read=read, middle=middle).row(0) == (None, None)

@@ -85,3 +85,10 @@ def test_ids_that_a_spreadsheet_rounded_end_in_zeros() -> None:
     assert ids.share_rounded(kept) < 0.02
     assert ids.share_rounded(kept.str.slice(0, 15) + "000") == 1
     assert ids.share_rounded(pl.Series(["100000000000000000"])) == 0
+
+
+@pytest.mark.parametrize("text", ["٣١٧٠٠٩.0", "１２３.0", "१२३.0"])
+def test_digits_of_other_scripts_are_no_number(text: str) -> None:
+    assert whole(text) == text
+    assert not inexact("١٢٣٤E+٥")
+    assert ids.share_rounded(pl.Series(["١٢٣٤٥٦٧٨٩٠١٢٣٤٥" + "0"] * 20)) == 0

@@ -1,6 +1,6 @@
 """OMOP Common Data Model 5.4 (OHDSI): one table per file, CSV or Parquet, with column names in upper or lower case.
 
-An event's code is its standard concept or, where that is 0 ("no matching concept"), its source concept. The mapping
+An event's code is its standard concept or, where that is 0 ("no matching concept"), its source concept, if the table has one. The mapping
 stage translates concept ids with the vocabulary tables named in events.omop_vocabulary.
 """
 
@@ -63,7 +63,15 @@ class Omop:
             layout = EventFiles(
                 files=files_of(table), columns=columns, code_system=CODE_SYSTEM, no_code=NO_CONCEPT, **text
             )
-            events.append(EventKind(where=f"{WHERE}.tables: {table}", files=layout, required=False, any_case=True))
+            events.append(
+                EventKind(
+                    where=f"{WHERE}.tables: {table}",
+                    files=layout,
+                    required=False,
+                    any_case=True,
+                    optional=frozenset({"code_fallback"}),
+                )
+            )
         person = PatientFiles(
             files=files_of("person"),
             columns=PatientColumns(
