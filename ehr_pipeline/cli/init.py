@@ -12,7 +12,7 @@ from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.errors import printable
 
 if TYPE_CHECKING:
-    from ehr_pipeline.planning.init_study import NewStudy
+    from ehr_pipeline.planning.describing_files import NewStudy
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -44,7 +44,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         default=[],
         metavar="ROLE=NAME",
         help="which column holds what, if its name does not say so: patient=, date=, code=, birth_date=, birth_year=,"
-        " sex= …; may be repeated",
+        " sex= …, or an attribute such as practice=; may be repeated",
     )
 
 

@@ -60,7 +60,12 @@ class MappingJob:
 def inputs(settings: EventsSettings) -> list[Path]:
     """Return the large files that the stage reads in addition to the records."""
     tables = [*settings.dictionaries.values(), *settings.migrations.values()]
-    releases = (*settings.descriptions, *settings.associations, *settings.relationships, *settings.names)
+    releases = (
+        *settings.descriptions,
+        *settings.associations,
+        *settings.relationships,
+        *(one.file for one in settings.names),
+    )
     vocabulary = omop.files(Path(settings.omop_vocabulary)).values() if settings.omop_vocabulary else ()
     named = (settings.mrconso, settings.mrsab, *(table.file for table in tables), *releases, *vocabulary)
     return [Path(path) for path in named if path]

@@ -1,7 +1,9 @@
 """Settings of the mapping from codes to UMLS concepts."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
+
+import pydantic
 
 from ehr_pipeline.typed_settings import option, settings
 
@@ -17,7 +19,9 @@ class CodeDictionary:
         "",
         later=True,
     )
-    snomed_column: str = option("Column of the SNOMED code.")
+    snomed_column: str = option(
+        "Column of the SNOMED code. A table that only names codes, such as those of ICD-10, belongs under events.names."
+    )
     name_column: str = option(
         "Column of the code's name, such as Term. It is used for concepts without a name in the UMLS, and find-codes searches"
         " it.",
@@ -36,6 +40,23 @@ class CodeDictionary:
         "Name of another table in [events.dictionaries] that translates the codes from this table further, such as dm+d ids to"
         " ingredients. Ids that the other table lacks stay unchanged.",
         "",
+    )
+
+
+@settings
+class TableOfNames:
+    """A table with names of codes. It may be a file of events with the name beside each code. A path alone stands for a table whose
+    columns have the usual names."""
+
+    file: str = option("Parquet or delimited text with a header line; .gz is read too.", role="input")
+    code_column: str = option("Column of the code, as it is recorded; empty: `code`.", "", later=True)
+    name_column: str = option(
+        "Column of the name; empty: the first of `description`, `term`, `name` and `label`.", "", later=True
+    )
+    code_system: str = option(
+        "The `code_system` of the codes, if the table does not write it and the extract has codes of several systems.",
+        "",
+        later=True,
     )
 
 
@@ -99,12 +120,11 @@ class EventsSettings:
         " any other system, such as ICD codes in a MEDS or OMOP extract, even if its dictionary lacks the code.",
         "drop",
     )
-    names: tuple[str, ...] = option(
-        "Tables with names of codes, for codes that are kept as separate concepts: Parquet or delimited text (gzip too), with"
-        " the columns `code` (as it is recorded) and `description`, `term` or `name`, such as metadata/codes.parquet of a MEDS"
-        " data set. If several tables have a name for a code, the first is used.",
+    names: tuple[TableOfNames, ...] = option(
+        "Tables with names of codes, for codes that are kept as separate concepts: the path of a table with the usual names of"
+        " columns, such as metadata/codes.parquet of a MEDS data set, or { file = …, code_column = …, name_column = … }. If several"
+        " tables have a name for a code, the first is used.",
         (),
-        role="input",
         later=True,
     )
     dictionaries: dict[str, CodeDictionary] = option("One table for each code system that is not SNOMED.", {})
@@ -132,6 +152,16 @@ class EventsSettings:
         ge=1,
         le=512,
     )
+
+    @pydantic.field_validator("names", mode="before")
+    @classmethod
+    def _paths(cls, names: Any) -> Any:
+        """Read a path as a table with the usual names of columns."""
+        return (
+            tuple({"file": one} if isinstance(one, str) else one for one in names)
+            if isinstance(names, list | tuple)
+            else names
+        )
 
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values beyond their types."""

@@ -19,7 +19,7 @@ from ehr_pipeline.events import build, resolve_lists
 from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.planning import unrecorded_rows
 from ehr_pipeline.planning.findings import Preflight
-from ehr_pipeline.records import catalog, events, extract_files, files, ids
+from ehr_pipeline.records import catalog, dates, events, extract_files, files, ids
 from ehr_pipeline.records.kinds import EventKind, PatientKind
 from ehr_pipeline.records.settings import Limits
 from ehr_pipeline.study.settings import Study
@@ -45,7 +45,7 @@ class Extracts:
     people: set[str] = field(default_factory=set)
     """Patients with a date of birth."""
     events: list[pl.DataFrame] = field(default_factory=list)
-    """Blocks of patient, date and code, all as text. A code of a local system begins with the name of the system."""
+    """Blocks of patient, day and code. A code of a local system begins with the name of the system."""
 
     def count(self) -> tuple[int, pl.DataFrame]:
         """Return the number of patients with a birth date and an event, and the number of patient-days with each code."""
@@ -63,7 +63,7 @@ def look(study: Study, findings: Preflight) -> None:
     if findings.problems or not extracts:
         return
     try:
-        held = _read(
+        held = read(
             study, [landing / name for name in (extracts[-1:] if study.records.mode == "snapshot" else extracts)]
         )
     except (UserError, OSError, pl.exceptions.PolarsError):
@@ -81,8 +81,8 @@ def look(study: Study, findings: Preflight) -> None:
     _listed(study, findings, codes)
 
 
-def _read(study: Study, folders: list[Path]) -> Extracts | None:
-    """Read the rows of the extracts; None if the files are too large."""
+def read(study: Study, folders: list[Path], largest: int | None = None) -> Extracts | None:
+    """Read the rows of the extracts; None if the files are larger than `largest` bytes (LARGEST)."""
     chosen = [
         (path, kind)
         for folder in folders
@@ -92,7 +92,7 @@ def _read(study: Study, folders: list[Path]) -> Extracts | None:
         and kind.where not in extract_files.absent(tree, study.records.kinds)
         for path in files.find(tree, kind)
     ]
-    if sum(path.stat().st_size * (5 if path.suffix == ".gz" else 1) for path, _ in chosen) > LARGEST:
+    if sum(path.stat().st_size * (5 if path.suffix == ".gz" else 1) for path, _ in chosen) > (largest or LARGEST):
         return None
     held = Extracts()
     for path, kind in chosen:
@@ -110,7 +110,7 @@ def _events(rows: pl.DataFrame, kind: EventKind) -> pl.DataFrame:
     code = pl.col("code").str.strip_chars()
     return plain.select(
         ids.whole(pl.col("patient").str.strip_chars()),
-        pl.col("date").cast(pl.String).str.head(10),
+        day=dates.parse(pl.col("date").cast(pl.String).str.strip_chars(), kind.files.date_formats),
         code=pl.when(code != "").then(pl.lit(events.prefix(kind.files.code_system)) + code).otherwise(code),
     )
 
@@ -143,7 +143,9 @@ def _unknown_patients(held: Extracts, limits: Limits) -> tuple[list[str], bool]:
         )
         + f": {cure('unknown_patient')}."
     )
-    return [text + "".join(f" Most of their ids differ from one in the patient files only by {what}." for what in alike)], stops
+    return [
+        text + "".join(f" Most of their ids differ from one in the patient files only by {what}." for what in alike)
+    ], stops
 
 
 def _clusters(study: Study, findings: Preflight, patients: int) -> None:

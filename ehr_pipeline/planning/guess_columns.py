@@ -1,43 +1,79 @@
 """Guess which columns of a file hold the patient, the date, the code, the birth and the sex, if their names are unusual.
 
 The user may name a column; then it is not guessed. A column is guessed by the words in its name, or by its values. If two columns
-fit equally well, neither is taken: a wrong column would be worse than a question.
+fit equally well, neither is taken: a wrong column would be worse than a question. A file with one row for each patient whose ids
+recur in another file describes patients: no events are looked for in it.
 """
 
 import datetime
+import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import guess_format
-from ehr_pipeline.planning.guess_format import Sniffed
-from ehr_pipeline.records.values import SEX_WORDS
+from ehr_pipeline.planning.guess_format import ALMOST, Sniffed, is_date, plain, share, without_accents
+from ehr_pipeline.records import dates
+from ehr_pipeline.records.values import FEMALE, MALE, SEX_WORDS, USUAL, plainly
 
 Named = Mapping[str, Sequence[str]]
 """The columns that the user named, by role. There may be several for a role, since files may use different names."""
 ROLES = tuple(guess_format.NAMES)
 NEEDED = ("patient", "date", "code")
-PEOPLE = ("patient", "person", "pseudo", "nhs", "subject", "client")
-BIRTH = ("birth", "born", "dob", "geburt", "naissance", "nacimiento", "nascita")
-CODE = ("code", "snomed", "sct", "icd", "read", "concept")
+PEOPLE = ("patient", "person", "pseud", "nhs", "subject", "client")
+BIRTH = ("birth", "born", "dob", "geburt", "gebdat", "geb", "naissance", "nacimiento", "nascita")
+DEATH = (
+    "death",
+    "died",
+    "dod",
+    "deceas",
+    "deces",
+    "todes",
+    "tod",
+    "muerte",
+    "fallec",
+    "decesso",
+    "obito",
+    "overlijden",
+)
+CODE = ("code", "snomed", "sct", "icd", "cim", "read", "concept", "diag", "dx", "atc")
+OBSERVED = ("reg", "enrol", "follow", "observ", "member")
+START, START_ALONE = ("from", "start", "starts", "begin", "since", "date", "dt"), ("eintritt", "entrydate", "joined")
+END, END_ALONE = (
+    ("to", "end", "ends", "until", "out", "stop"),
+    ("austritt", "exitdate", "dereg", "transferout", "dateleft"),
+)
+"""Words of a start or an end: beside a word that begins with one of OBSERVED, or those that need no other."""
+PRACTICE, PRACTICES = "practice", ("practice", "pracid", "prac", "surgery", "praxis", "cabinet", "gpid")
+"""The attribute of which the pipeline knows that it records in its own way, and words in its column's name."""
+LIFE = 30
+"""Years that the births in a file span at least, to be recognised by their values."""
 UNIQUE = 0.9
 """In a file with one row for each patient, at least this share of the rows has an id of its own."""
 SHARED = 0.2
 """If two columns hold ids of the same patients, the first rows of both files have at least this share of the ids in common."""
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+MOST_SEXES = 10
+"""A column with so many values gives no sex."""
+ALIKE = 0.75
+"""A role that the user gives is a misspelt one if it is at least so like one (of 1)."""
 _YEAR = r"^(?:18|19|20)[0-9]{2}$"
 
 
 def read_names(texts: Iterable[str]) -> dict[str, list[str]]:
-    """Read columns as ROLE=NAME. Raises UserError for anything else."""
+    """Read columns as ROLE=NAME. What is no role, and not like one, names an attribute. Raises UserError for anything else."""
     named: dict[str, list[str]] = {}
     for text in texts:
         role, mark, name = text.partition("=")
-        if not mark or not name or role not in ROLES:
-            raise UserError(f"--column {text}: give ROLE=NAME, where ROLE is one of {', '.join(ROLES)}.")
+        known = role in ROLES or (role.isidentifier() and not difflib.get_close_matches(role, ROLES, 1, ALIKE))
+        if not mark or not name or not known:
+            raise UserError(
+                f"--column {text}: give ROLE=NAME, where ROLE is one of {', '.join(ROLES)}, or names an attribute to carry"
+                " to the page, such as practice."
+            )
         named.setdefault(role, []).append(name)
     return named
 
@@ -54,8 +90,12 @@ def assigned(found: Sequence[Sniffed], named: Named, today: datetime.date) -> li
                 raise UserError(f"--column {role}={name}: no file has this column ({headers}).")
     known = [_with(_as_named(one, named), _by_words(one, today)) for one in found]
     known = [_with(one, {"patient": _patient(one, known, today)}) for one in known]
+    known = [_with(one, _person(one, today)) if _of_patients(one, known) else one for one in known]
     alone = not any(one.is_events or not one.tells_birth for one in known)
-    return [_with(one, _event(one, today)) if alone or not one.tells_birth else one for one in known]
+    return [
+        _with(one, _event(one, today)) if alone or not (one.tells_birth or _of_patients(one, known)) else one
+        for one in known
+    ]
 
 
 def guessed(one: Sniffed, named: Named) -> dict[str, str]:
@@ -66,6 +106,13 @@ def guessed(one: Sniffed, named: Named) -> dict[str, str]:
     }
 
 
+def called_practice(one: Sniffed, taken: Collection[str]) -> str:
+    """Return the column of the practice of a patient, by the words in its name; empty if there is none, or if there are several."""
+    return _only(
+        [name for name in one.table.columns if name not in taken and _has(name, PRACTICES) and _is_id(one, name)]
+    )
+
+
 def _with(one: Sniffed, roles: Mapping[str, str]) -> Sniffed:
     """Add columns to the known columns of a file, without replacing any of these."""
     new = {role: name for role, name in roles.items() if name and not one.column(role)}
@@ -73,20 +120,91 @@ def _with(one: Sniffed, roles: Mapping[str, str]) -> Sniffed:
 
 
 def _as_named(one: Sniffed, named: Named) -> Sniffed:
-    roles = {role: name for role, names in named.items() for name in names if name in one.table.columns}
+    roles = {role: name for role in ROLES for name in named.get(role, ()) if name in one.table.columns}
     other = {"birth_year": "birth_date", "birth_date": "birth_year"}
     return replace(one, roles={**{other[role]: "" for role in roles if role in other}, **roles})
 
 
 def _by_words(one: Sniffed, today: datetime.date) -> dict[str, str]:
     """Return columns of the birth and the sex, by words in their names."""
-    roles = {"sex": _only([name for name in one.table.columns if _has(name, SEX_WORDS)])}
+    roles = dict[str, str]()
+    by_word = [name for name in one.table.columns if _has(name, SEX_WORDS)]
     named = [name for name in one.table.columns if _has(name, BIRTH)]
-    years = [name for name in named if _share(one.values(name), _YEAR) >= guess_format.ALMOST]
-    dates = [name for name in named if _is_date(one, name, today)]
+    years = [name for name in named if share(one.values(name), _YEAR) >= ALMOST]
+    dates = [name for name in named if is_date(one.values(name), today)]
     if not one.tells_birth and (birth := _only(dates) or _only(years)):
         roles["birth_date" if dates else "birth_year"] = birth
-    return roles
+    if one.tells_birth or roles.get("birth_date") or roles.get("birth_year"):
+        roles |= _observed(one, today)
+        roles["sex"] = _sex_by_values(one)
+    return roles | ({"sex": _only(by_word)} if by_word else {})
+
+
+def _sex_by_values(one: Sniffed) -> str:
+    return _only([name for name in one.table.columns if _are_sexes(one.values(name))])
+
+
+def _are_sexes(values: pl.Series) -> bool:
+    """Return whether values are words for the sex, both sexes among them."""
+    words = {plainly(value) for value in values.unique().head(MOST_SEXES)}
+    return (
+        values.n_unique() < MOST_SEXES
+        and {MALE, FEMALE} <= {USUAL.get(word) for word in words}
+        and words <= USUAL.keys()
+    )
+
+
+def _observed(one: Sniffed, today: datetime.date) -> dict[str, str]:
+    """Return the columns of dates that say when observation starts and ends, and of the death, by words in their names."""
+    found: dict[str, list[str]] = {"observation_start": [], "observation_ends": [], "death": []}
+    for name in one.table.columns:
+        if not is_date(one.values(name), today):
+            continue
+        text, words = plain(name), set(_words(name))
+        is_observed = any(word.startswith(OBSERVED) for word in words)
+        if _has(name, DEATH):
+            found["death"].append(name)
+        elif text.startswith(END_ALONE) or (
+            is_observed and (words & set(END) or text.endswith(("to", "end", "enddate")))
+        ):
+            found["observation_ends"].append(name)
+        elif text.startswith(START_ALONE) or (is_observed and (words & set(START) or text.endswith(START))):
+            found["observation_start"].append(name)
+    return {role: _only(names) for role, names in found.items()}
+
+
+def _of_patients(one: Sniffed, found: Sequence[Sniffed]) -> bool:
+    """Return whether a file has one row for each patient, and another file several rows for each of the same patients."""
+    ids = one.values(patient := one.column("patient"))
+    return (
+        bool(patient)
+        and _one_each(ids)
+        and any(
+            not _one_each(theirs) and _overlap(ids, theirs)
+            for other in found
+            if other is not one and (theirs := other.values(other.column("patient"))).len()
+        )
+    )
+
+
+def _person(one: Sniffed, today: datetime.date) -> dict[str, str]:
+    """Return the column of births in a file of patients, found by its values: dates that span decades, before all other dates of
+    their rows. With it, the columns of the sex, of observation and death."""
+    if one.tells_birth:
+        return {}
+    read = {
+        name: one.table.select(days=dates.parse(pl.col(name).str.strip_chars(), (form,), today))["days"]
+        for name in one.table.columns
+        if is_date(one.values(name), today)
+        for form in (guess_format.date_format(one.values(name), today)[0],)
+    }
+    first = [
+        name
+        for name, days in read.items()
+        if (days.dt.year().quantile(0.95) or 0) - (days.dt.year().quantile(0.05) or 0) >= LIFE
+        and all(float((days <= other).mean() or 0) >= ALMOST for key, other in read.items() if key != name)  # type: ignore[arg-type]
+    ]
+    return {"birth_date": _only(first), "sex": _sex_by_values(one), **_observed(one, today)} if _only(first) else {}
 
 
 def _patient(one: Sniffed, found: Sequence[Sniffed], today: datetime.date) -> str:
@@ -96,16 +214,27 @@ def _patient(one: Sniffed, found: Sequence[Sniffed], today: datetime.date) -> st
         return ""
     taken = {one.column(role) for role in ROLES}
     free = [
-        name for name in one.table.columns if name not in taken and _is_id(one, name) and not _is_date(one, name, today)
+        name
+        for name in one.table.columns
+        if name not in taken
+        and _is_id(one, name)
+        and not is_date(one.values(name), today)
+        and (_has(name, PEOPLE) or not _has(name, CODE))
     ]
     in_both = [name for name in free if any(_shares(one, name, other) for other in found if other is not one)]
+    in_births = [
+        name
+        for name in in_both
+        if any(_shares(one, name, other) for other in found if other is not one and other.tells_birth)
+    ]
     by_word = [name for name in free if _has(name, PEOPLE)]
-    by_id = [name for name in free if "id" in _words(name) or _plain(name).endswith("id")]
+    by_id = [name for name in free if "id" in _words(name) or plain(name).endswith("id")]
     shared = [name for name in in_both if _many(one.values(name))]
     ranked = (
         [name for name in by_word if name in in_both],
         by_word,
         [name for name in by_id if name in in_both],
+        [name for name in shared if name in in_births],
         shared,
         by_id,
     )
@@ -117,13 +246,13 @@ def _event(one: Sniffed, today: datetime.date) -> dict[str, str]:
     their names."""
     taken = {one.column(role) for role in ROLES}
     free = [name for name in one.table.columns if name not in taken and len(one.values(name))]
-    dates = [name for name in free if _is_date(one, name, today)] if not one.column("date") else []
-    rest = [name for name in free if name not in dates]
+    days = [name for name in free if is_date(one.values(name), today)] if not one.column("date") else []
+    rest = [name for name in free if name not in days]
     codes = [name for name in rest if _is_code(one.values(name))] or [
         name for name in rest if _has(name, CODE) and one.values(name).n_unique() > 1
     ]
     return {
-        "date": _only(dates) or _only([name for name in dates if "date" in _plain(name)]),
+        "date": _only(days) or _only([name for name in days if "date" in plain(name)]),
         "code": _only(codes) or _only([name for name in codes if _has(name, CODE)]),
     }
 
@@ -131,7 +260,7 @@ def _event(one: Sniffed, today: datetime.date) -> dict[str, str]:
 def _is_id(one: Sniffed, name: str) -> bool:
     """Return whether values may be ids: short, without blanks, and not all the same."""
     values = one.values(name)
-    return values.n_unique() > 1 and _share(values, r"^[A-Za-z0-9_./+=-]{1,64}$") >= guess_format.ALMOST
+    return values.n_unique() > 1 and share(values, r"^[A-Za-z0-9_./+=-]{1,64}$") >= ALMOST
 
 
 def _many(values: pl.Series) -> bool:
@@ -144,44 +273,35 @@ def _shares(one: Sniffed, name: str, other: Sniffed) -> bool:
     values = one.values(name)
     for column in other.table.columns:
         theirs = other.values(column)
-        if _is_id(other, column) and _many(theirs):
-            one_a_row = max(values.n_unique() / len(values), theirs.n_unique() / len(theirs)) >= UNIQUE
-            both = len(set(values) & set(theirs))
-            if one_a_row and both >= SHARED * min(values.n_unique(), theirs.n_unique()):
-                return True
+        one_each = _one_each(values) or _one_each(theirs)
+        if _is_id(other, column) and _many(theirs) and one_each and _overlap(values, theirs):
+            return True
     return False
 
 
-def _is_date(one: Sniffed, name: str, today: datetime.date) -> bool:
-    values = one.values(name)
-    form, _ = guess_format.date_format(values, today)
-    digits_only = _share(values, r"^[0-9]+$") >= guess_format.ALMOST  # ids and codes read as dates too
-    return bool(form) and not digits_only
+def _one_each(ids: pl.Series) -> bool:
+    """Return whether nearly every row has an id of its own."""
+    return bool(ids.n_unique() >= UNIQUE * len(ids))
+
+
+def _overlap(ids: pl.Series, theirs: pl.Series) -> bool:
+    """Return whether two columns hold ids of the same patients."""
+    return len(set(ids) & set(theirs)) >= SHARED * min(ids.n_unique(), theirs.n_unique())
 
 
 def _is_code(values: pl.Series) -> bool:
-    """Return whether values are codes, and not all the same: SNOMED ids with right check digits, or ICD-10 codes."""
-    numbers = _share(values, r"^[0-9]{6,18}$") >= guess_format.ALMOST
-    return values.n_unique() > 1 and (
-        (numbers and guess_format.code_system(values) == "snomed") or guess_format.code_system(values) == "ICD10"
-    )
-
-
-def _share(values: pl.Series, pattern: str) -> float:
-    return float(values.str.contains(pattern).sum()) / max(len(values), 1)
+    """Return whether values are codes, and not all the same: SNOMED ids with right check digits, or of another known shape."""
+    numbers, system = share(values, r"^[0-9]{6,18}$") >= ALMOST, guess_format.code_system(values)
+    return values.n_unique() > 1 and ((numbers and system == "snomed") or system in guess_format.SHAPES)
 
 
 def _has(name: str, words: Sequence[str]) -> bool:
     """Return whether a name contains one of the words, in any spelling."""
-    return any(word in _plain(name) if len(word) > 3 else word in _words(name) for word in words)
+    return any(word in plain(name) if len(word) > 3 else word in _words(name) for word in words)
 
 
 def _words(name: str) -> list[str]:
-    return [word.lower() for word in _WORDS.findall(name)]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    return [word.lower() for word in _WORDS.findall(without_accents(name))]
 
 
 def _only(names: Sequence[str]) -> str:

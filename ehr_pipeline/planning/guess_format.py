@@ -9,6 +9,7 @@ import datetime
 import gzip
 import io
 import re
+import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.records import dates, files
+from ehr_pipeline.records import dates, events, files
 from ehr_pipeline.records.sample import FORMATS
 from ehr_pipeline.records.values import LIKELY, STANDARD, USUAL, plainly
 from ehr_pipeline.terminology import snomed
@@ -49,9 +50,30 @@ NAMES = {
 MOST_VALUES, LONGEST_NAME = 40, 30
 ALMOST = 0.9
 """Share of the values that must fit for a guess to be accepted."""
-ICD10 = r"^[A-TV-Z][0-9][0-9A-Z](?:\.?[0-9A-Z]{1,4})?$"
 READ = r"^[A-Za-z0-9][A-Za-z0-9.]{4}(?:[0-9]{2})?$"
-_DIGITS = re.compile(r"[^a-z0-9]")
+ONLY_READ, FEW = r"^[0-9a-z]|\.$", 0.1
+"""What only Read codes have: a digit or a small letter in front, or a dot at the end. At least the share FEW of them has it."""
+SHAPES = {
+    "atc": r"^[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}$",
+    "icd10": r"(?i)^[A-Z][0-9][0-9A-Z](?:\.?[0-9A-Z]{1,4})?$",
+    "loinc": r"^[0-9]{1,5}-[0-9]$",
+    events.SELF_TOLD: r"^[A-Za-z][A-Za-z0-9_.-]{0,39}:[^\s:]+$",
+}
+"""Codes of systems by their shape; the first that fits counts."""
+SYSTEMS = {
+    "snomed": "SNOMED CT",
+    "icd10": "ICD-10",
+    "atc": "ATC",
+    "loinc": "LOINC",
+    "read": "the Read Clinical Terms",
+    events.SELF_TOLD: "systems that they name themselves",
+}
+"""Systems that are recognised, as messages call them."""
+NAMED_SYSTEMS = {"icd10": "icd10 cim10", "icd9": "icd9", "atc": "atc", "loinc": "loinc", "read": "readcode readv2 ctv3"}
+NAMED_SYSTEMS |= {
+    name: name for name in ("medcodeid", "prodcodeid", "icpc", "opcs", "bnf", "dmd", "ndc", "cpt", "rxnorm")
+}
+"""Words in the names of columns that tell the system of their codes, where their shape does not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +102,7 @@ class Sniffed:
         if role in self.roles:
             return self.roles[role]
         usual = NAMES[role].split()
-        named = {_plain(name): name for name in reversed(self.table.columns)}
+        named = {plain(name): name for name in reversed(self.table.columns)}
         return next((named[name] for name in usual if name in named), "")
 
     def values(self, column: str) -> pl.Series:
@@ -158,8 +180,8 @@ def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
     return best, any(not read[form].equals(read[best]) for form in same)
 
 
-def code_system(values: pl.Series) -> str:
-    """Return the system of codes: 'snomed', 'ICD10', or 'local' for any other."""
+def code_system(values: pl.Series, column: str = "") -> str:
+    """Return the system of codes, one of SYSTEMS; otherwise a system of which the name of their column tells, or 'local'."""
     if not len(values):
         return "snomed"
     digits = values.filter(values.str.contains(r"^[0-9]{6,18}$"))
@@ -167,7 +189,21 @@ def code_system(values: pl.Series) -> str:
     read = int(values.str.contains(READ).sum())
     if valid >= ALMOST * len(digits) and len(digits) + read >= ALMOST * len(values) and len(digits) >= read:
         return "snomed"
-    return "ICD10" if int(values.str.contains(ICD10).sum()) >= ALMOST * len(values) else "local"
+    if read >= ALMOST * len(values) and share(values, ONLY_READ) >= FEW:
+        return "read"
+    shape = next((system for system, form in SHAPES.items() if share(values, form) >= ALMOST), None)
+    if shape == "icd10" and values.str.slice(0, 1).str.to_uppercase().n_unique() == 1:
+        shape = None  # ids such as P0001 have this shape too
+    name = next(
+        (system for system, words in NAMED_SYSTEMS.items() if any(word in plain(column) for word in words.split())),
+        "local",
+    )
+    return name if shape is None else shape
+
+
+def share(values: pl.Series, pattern: str) -> float:
+    """Return the share of values that match a pattern."""
+    return float(values.str.contains(pattern).sum()) / max(len(values), 1)
 
 
 def rewritten_by_excel(values: pl.Series) -> bool:
@@ -185,20 +221,45 @@ def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
     return meant | more, not unclear
 
 
-def attributes(found: Sniffed, taken: Sequence[str]) -> dict[str, str]:
-    """Return the other columns with few different values, such as the region: columns by their names in the data set."""
+def attributes(found: Sniffed, taken: Sequence[str], today: datetime.date) -> dict[str, str]:
+    """Return the other columns with few different values, such as the region: columns by their names in the data set.
+
+    Columns of dates are none, nor are columns that differ between the rows of a patient.
+    """
     chosen: dict[str, str] = {}
+    patient = found.column("patient")
     for column in found.table.columns:
         values = found.values(column)
+        if column in taken or is_date(values, today) or not _is_of_patients(found.table, patient, column):
+            continue
         name = re.sub(r"\W+", "_", column.strip().lower()).strip("_")
         few = 1 < values.n_unique() <= min(MOST_VALUES, max(len(values) / 3, 2))
-        if column not in taken and few and name.isidentifier() and len(name) <= LONGEST_NAME:
+        if few and name.isidentifier() and len(name) <= LONGEST_NAME:
             chosen[name] = column
     return chosen
 
 
-def _plain(name: str) -> str:
-    return _DIGITS.sub("", name.lower())
+def _is_of_patients(table: pl.DataFrame, patient: str, column: str) -> bool:
+    """Return whether nearly every patient has one value in a column."""
+    if patient not in table.columns:
+        return True
+    differ = table.group_by(patient).agg(pl.col(column).n_unique())[column] > 1
+    return bool(differ.mean() <= 1 - ALMOST)  # type: ignore[operator]
+
+
+def is_date(values: pl.Series, today: datetime.date) -> bool:
+    """Return whether values are dates, and not only digits: ids and codes read as dates too."""
+    return bool(date_format(values, today)[0]) and share(values, r"^[0-9]+$") < ALMOST
+
+
+def plain(name: str) -> str:
+    """Return a column's name in lower case, without marks and accents: 'Term.from.EMIS' and 'term from EMIS' are the same."""
+    return re.sub(r"[^a-z0-9]", "", without_accents(name).lower())
+
+
+def without_accents(name: str) -> str:
+    """Return a name in which letters with accents stand without them."""
+    return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
 
 
 def _head(path: Path) -> bytes:

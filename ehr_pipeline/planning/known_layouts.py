@@ -1,11 +1,11 @@
 """Recognise the layouts that `records.source` can name, and the tables beside them that say what their codes mean."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import guess_format
+from ehr_pipeline.planning.code_tables import Meanings
 from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.planning.settings_text import Extract, inline, quoted
 from ehr_pipeline.records import files
@@ -86,25 +86,26 @@ def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
     lines = ['source = "cprd_aurum"']
     if _renamed(folder):
         lines += ["", "[records.cprd_aurum]", *(f"{table} = {quoted(glob)}" for table, glob in GLOBS.items())]
+    has_drugs = any("drugissue" in guess_format.plain(path.name) for path in folder.rglob("*"))
     for system, (codes, terms) in DICTIONARIES.items():
         for one in _tables(folder, others):
-            columns = {_plain(name): name for name in one.table.columns}
+            columns = {guess_format.plain(name): name for name in one.table.columns}
             code, name = (next((columns[word] for word in words if word in columns), "") for words in (codes, terms))
             if system not in columns or not code:
                 continue
-            more += ["", f"[events.dictionaries.{system}]", f"file = {quoted(str(one.path.resolve()))}"]
-            more += [f"code_column = {quoted(columns[system])}", f"snomed_column = {quoted(code)}"]
-            more += [f"name_column = {quoted(name)}"] if name else []
-            more += [f"delimiter = {quoted(one.delimiter)}", f"encoding = {quoted(one.encoding)}"]
-            more += [f"quote = {quoted(one.quote if one.delimiter == ',' else '')}"]
+            quote = one.quote if one.delimiter == "," else ""
+            more += Meanings(one.path, columns[system], name, code, one.delimiter, one.encoding, quote).as_dictionary(
+                system
+            )
             facts.append(f"{one.path}: the dictionary of {system}")
             named = named or bool(name)
             break
         else:
-            doubts.append(
-                f"Name CPRD's dictionary as [events.dictionaries.{system}], or give the file too, after --from: without it, each"
-                f" {system} is a concept without a name."
-            )
+            if system == "medcodeid" or has_drugs:
+                doubts.append(
+                    f"Name CPRD's dictionary as [events.dictionaries.{system}], or give the file too, after --from: without it,"
+                    f" each {system} is a concept without a name."
+                )
     people = [guess_format.sniff(path) for path in _of(folder, "patient")]
     if some_not_acceptable(people):
         doubts.append(NOT_ACCEPTABLE)
@@ -144,8 +145,3 @@ def _tables(folder: Path, others: Sequence[Path]) -> Iterator[Sniffed]:
                 yield guess_format.sniff(path)
             except InputError:
                 continue
-
-
-def _plain(name: str) -> str:
-    """Return a column's name in lower case, without marks, so that 'Term.from.EMIS' and 'term from EMIS' are the same."""
-    return re.sub("[^a-z0-9]", "", name.lower())

@@ -14,7 +14,7 @@ from ehr_pipeline.patients.settings import TEST, TRAIN, USUAL_SIDES, VALIDATION
 from ehr_pipeline.planning.settings_text import Extract, inline, quoted
 from ehr_pipeline.records import files
 from ehr_pipeline.records.sources.meds import Meds
-from ehr_pipeline.records.sources.meds_codes import BIRTH, Proposed, proposed
+from ehr_pipeline.records.sources.meds_codes import BIRTH, DEATH, Proposed, proposed
 from ehr_pipeline.records.values import plainly
 from ehr_pipeline.store.file_listing import walk
 
@@ -126,12 +126,18 @@ def _described(found: Proposed, seen: set[str], facts: list[str], doubts: list[s
     usual, lines = Meds(), list[str]()
     if found.birth_codes:
         lines.append(f"birth_codes = [{', '.join(map(quoted, found.birth_codes))}] # check this: no code is {BIRTH}")
+        doubts.append(
+            f"no code is {BIRTH}: births are read from {', '.join(found.birth_codes)}. Check records.meds.birth_codes."
+        )
     elif not any(code.startswith(BIRTH) for code in seen):
         doubts.append(
             f"No code of a birth ({BIRTH}) was found, and without a birth nobody is a patient: set records.meds.birth_codes."
         )
     if found.death_codes:
         lines.append(f"death_codes = [{', '.join(map(quoted, found.death_codes))}] # check this")
+        doubts.append(
+            f"no code is {DEATH}: deaths are read from {', '.join(found.death_codes)}. Check records.meds.death_codes."
+        )
     sexes = [prefix for prefix in found.sex_prefixes if prefix in usual.sex_prefixes] or list(found.sex_prefixes)
     if sexes and not set(sexes) <= set(usual.sex_prefixes):
         lines.append(f"sex_prefixes = [{', '.join(map(quoted, sexes))}]")

@@ -107,8 +107,8 @@ def _terminology(study: Study, findings: Preflight) -> None:
 
 
 def _names(study: Study, findings: Preflight) -> None:
-    for name in study.events.names:
-        findings.look(names_of_codes.look, Path(name))
+    for table in study.events.names:
+        findings.look(names_of_codes.look, table)
     if study.records.source == "meds" and not study.events.names:
         metadata = sorted(Path(study.records.landing).glob("*/metadata/codes.parquet"))
         if metadata and names_of_codes.is_there(metadata[-1]):
@@ -179,7 +179,9 @@ def _systems(study: Study, findings: Preflight) -> None:
                 f"{layouts.setting(kind.where, 'code_system')}: the codes are of {system!r}, but [events.dictionaries] has no table"
                 f" of that name (it has: {known})."
             )
-            kept = "Each code is a concept of its own (events.unmapped)."
+            kept = "Each code is a concept of its own (events.unmapped)." + (
+                "" if study.events.names else " Tables with names of such codes belong under events.names."
+            )
         advice = 'Name it, or keep each code as a concept of its own (events.unmapped = "keep").'
         (findings.facts if keeps else findings.problems).append(f"{problem} {kept if keeps else advice}")
 

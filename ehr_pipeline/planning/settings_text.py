@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ehr_pipeline.vocabulary.settings import VocabularySettings as Vocabulary
+
 SETTINGS, LANDING, LISTS = "study.toml", "landing", "lists"
 FEW, MANY = 2_000, 50_000
 """Below FEW patients the encoder is of the preset 'small', below MANY of 'demo', else 'published'."""
@@ -30,6 +32,19 @@ class Extract:
     """Further lines of [events]."""
     names: bool = False
     """Whether codes have names without the UMLS."""
+    codes: tuple[int, ...] = ()
+    """How often each code appears, the most frequent first; empty if not all rows were read."""
+
+    @property
+    def min_appearances(self) -> int:
+        """How often a concept has to appear to be in the vocabulary."""
+        return max(5, min(100, self.patients // 100))
+
+    @property
+    def few_codes(self) -> int:
+        """The number of codes that appear often enough, if there are fewer than a vocabulary needs; otherwise 0."""
+        often = sum(number >= self.min_appearances for number in self.codes)
+        return often if often < Vocabulary().min_size else 0
 
 
 def unknown() -> Extract:
@@ -88,7 +103,8 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         lines += [f"mrsty = {quoted(str(terminology[1].resolve()))}"]
         lines += [f'administrative_concepts = "{LISTS}/administrative.csv"']
     lines += [
-        f"min_appearances = {max(5, min(100, patients // 100))} # of a concept, to be in the vocabulary; 100 in the published run",
+        f"min_appearances = {extract.min_appearances} # of a concept, to be in the vocabulary; 100 in the published run",
+        *([f"min_size = {extract.few_codes} # so many codes appear often enough"] if extract.few_codes else []),
         "",
         "# The key of the split into training and validation is drawn at random, and kept in the store.",
         "",
@@ -113,14 +129,14 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         *([f"audited = [{audited}]"] if extract.audited else ["audited = []"]),
         "",
         *extract.more,
-        *_questions("[patients.split]" in extract.more),
+        *_questions("[patients.split]" in extract.more, patients),
     ]
     return "\n".join(lines)
 
 
-def _questions(is_split: bool) -> list[str]:
+def _questions(is_split: bool, patients: int) -> list[str]:
     """Return the settings of example tasks, as comments."""
-    share = "# test_share = 0.2 # patients that no model learns from"
+    share = f"# test_share = {0.4 if patients < FEW else 0.2} # patients that no model learns from; a task needs 50 cases there"
     return [
         "# Questions about the future, for the prediction report (docs/tasks.md): how well the model predicts whether each of the",
         "# 20 most frequent concepts is recorded within a year. Remove the first mark # of each line below.",

@@ -14,7 +14,10 @@ INEXACT = "inexact_number"
 # One digit before the point, as spreadsheets, R, Python and Java write it; or a sign in the exponent. '123e45' may be
 # an id of hexadecimal digits; '1E50' followed by more characters may be a Read code or an ICD-11 code.
 _D = "[0-9]"  # and not \d, which is any digit of Unicode
-EXPONENT = rf"^[+-]?(?:{_D}(?:[.,]{_D}+)?[eE][+-]?{_D}{{1,2}}|{_D}+(?:[.,]{_D}+)?[eE][+-]{_D}{{1,2}}|{_D}+[.,]{_D}+[eE]{_D}{{1,2}})$"
+EXPONENT = (
+    rf"^[+-]?(?:{_D}(?:[.,]{_D}+)?[eE][+-]?{_D}{{1,2}}|{_D}+(?:[.,]{_D}+)?[eE][+-]{_D}{{1,2}}"
+    rf"|{_D}+[.,]{_D}+[eE]{_D}{{1,2}})$"
+)
 _WHOLE = r"^([+-]?[0-9]{1,19})\.0+$"
 EXACT = 2**53
 """From here on, a whole number stored as float64 may differ from the one that was meant."""

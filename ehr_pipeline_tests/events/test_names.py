@@ -9,11 +9,12 @@ import pytest
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import names
 from ehr_pipeline.events.mapping import map_by_files
-from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.events.settings import EventsSettings, TableOfNames
 
 
-def named(codes: list[str], *paths: Path) -> dict[str, str | None]:
-    table = map_by_files(pl.Series(codes), EventsSettings(unmapped="keep", names=tuple(map(str, paths))))
+def named(codes: list[str], *tables: Path | TableOfNames) -> dict[str, str | None]:
+    given = tuple(TableOfNames(file=str(one)) if isinstance(one, Path) else one for one in tables)
+    table = map_by_files(pl.Series(codes), EventsSettings(unmapped="keep", names=given))
     return dict(table.select("concept", "name").iter_rows())
 
 
@@ -57,7 +58,24 @@ def test_a_file_of_events_can_name_its_codes(tmp_path: Path) -> None:
 def test_a_table_without_names_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("code,meaning\nI10,x\n")
     with pytest.raises(InputError, match=r"a.csv \(events.names\): a table of names has the column 'code' and one of"):
-        names.look(tmp_path / "a.csv")
+        names.look(TableOfNames(file=str(tmp_path / "a.csv")))
     with pytest.raises(InputError, match=r"b.csv \(events.names\): there is no such file"):
-        names.look(tmp_path / "b.csv")
+        names.look(TableOfNames(file=str(tmp_path / "b.csv")))
     assert not names.is_there(tmp_path / "a.csv")
+
+
+def test_a_table_may_call_its_columns_otherwise_and_hold_codes_of_several_systems(tmp_path: Path) -> None:
+    """Also in Latin-1, whose letters were lost."""
+    text = "DiagCd;Libellé\nE11.9;Diabète\nA10BA02;Metformine\n"
+    (tmp_path / "codes.csv").write_bytes(text.encode("latin-1"))
+
+    def table(system: str) -> TableOfNames:
+        path = str(tmp_path / "codes.csv")
+        return TableOfNames(file=path, code_column="DiagCd", name_column="Libellé", code_system=system)
+
+    codes = ["icd10:E11.9", "atc:A10BA02"]
+    assert named(codes, table("icd10"), table("atc")) == dict(zip(codes, ("Diabète", "Metformine"), strict=True))
+    with pytest.raises(
+        InputError, match=r"has the column 'DiagCd' and 'Name'. It has: DiagCd, Libellé. If the columns"
+    ):
+        names.look(TableOfNames(file=str(tmp_path / "codes.csv"), code_column="DiagCd", name_column="Name"))

@@ -185,7 +185,11 @@ def test_a_study_from_files_passes_check(
     assert not [fact for fact in found.facts if "rows are rejected" in fact]
     assert study.encoder.preset == "small"
     assert study.clusters.n == "auto", "no number fits whatever is in the files"
-    assert [fact for fact in made.facts if f"named by today, {tmp_path / 'study/landing' / TODAY.isoformat()}:" in fact]
+    last = tmp_path / "study/landing" / max(day for _, day, _ in EVENTS).isoformat()
+    assert last.exists()
+    assert [
+        fact for fact in made.facts if f"the extract is named by its last event, {last}: if it was made later" in fact
+    ]
     assert (tmp_path / "study/lists/psoriasis.csv").is_file()
 
 
@@ -262,7 +266,7 @@ def test_dates_as_programs_write_them_are_recognised(day: str, form: str) -> Non
 
 def test_codes_and_sexes_are_recognised() -> None:
     assert guess_format.code_system(pl.Series(CODES)) == "snomed"
-    assert guess_format.code_system(pl.Series(["E11.9", "J45"])) == "ICD10"
+    assert guess_format.code_system(pl.Series(["E11.9", "J45"])) == "icd10"
     assert guess_format.code_system(pl.Series(["100001", "100002", "100003"])) == "local", "no check digit fits"
     assert guess_format.rewritten_by_excel(pl.Series(["1.9E+08"]))
     assert guess_format.rewritten_by_excel(pl.Series(["195967001.0"]))
@@ -301,7 +305,7 @@ def test_columns_without_usual_names_are_guessed_and_said(patient: str, tmp_path
 
 def test_usual_names_need_no_guess(tmp_path: Path) -> None:
     made = init_study.start(tmp_path / "study", quoted_csv(tmp_path), None, TODAY)
-    assert not [doubt for doubt in made.doubts if "read as" in doubt]
+    assert not [doubt for doubt in made.doubts if "read as:" in doubt]
 
 
 def test_two_columns_that_fit_as_well_are_left_to_a_person(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,7 +338,7 @@ def test_a_column_that_is_nowhere_is_refused_with_the_headers(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"--column code=Kode: no file has this column \(a\.csv has Row id, .*; b\.csv"):
         init_study.start(tmp_path / "study", sources, None, TODAY, {"code": ["Kode"]})
     with pytest.raises(UserError, match="give ROLE=NAME, where ROLE is one of patient, date, code"):
-        read_names(["kode=x"])
+        read_names(["birthdate=x"])
     assert not (tmp_path / "study").exists()
 
 
@@ -408,16 +412,16 @@ def test_the_tables_that_name_the_codes_are_found(tmp_path: Path) -> None:
     assert any(fact.endswith("): NOTE.csv") for fact in preflight.inspect(read).facts), (
         "CONCEPT.csv is read by the mapping"
     )
-    _, listing = extracts.text_of(TODAY.isoformat(), Store(read.study.store), read)
+    (extract,) = (path.name for path in (tmp_path / "other" / "landing").iterdir())
+    _, listing = extracts.text_of(extract, Store(read.study.store), read)
     assert listing is not None
     assert listing.unread.names == ("NOTE.csv",)
-    assert [path.name for path in (tmp_path / "other" / "landing").iterdir()] == [TODAY.isoformat()]
 
 
 def test_names_beside_the_codes_of_a_file_are_used(tmp_path: Path) -> None:
     made = init_study.start(tmp_path / "study", synthea(tmp_path), None, TODAY)
     study = settings.load(made.settings)
-    assert study.events.names == (str(tmp_path / "conditions.csv"),)
+    assert [one.file for one in study.events.names] == [str(tmp_path / "conditions.csv")]
     assert not [doubt for doubt in made.doubts if "no name" in doubt]
 
 
@@ -428,7 +432,7 @@ def test_the_tasks_that_are_proposed_can_be_asked(tmp_path: Path) -> None:
     begin = text.index("# [patients]")
     made.settings.write_text(text[:begin] + re.sub(r"(?m)^# ", "", text[begin:]), "utf-8")
     study = settings.load(made.settings)
-    assert (study.tasks.screen, study.patients.min_visits, study.patients.split.test_share) == (20, 1, 0.2)
+    assert (study.tasks.screen, study.patients.min_visits, study.patients.split.test_share) == (20, 1, 0.4)
 
 
 def test_tables_of_cprd_are_known_by_their_columns_where_their_names_are_others(tmp_path: Path) -> None:
@@ -486,3 +490,166 @@ def test_nothing_is_said_of_words_in_a_column_that_is_not_read(tmp_path: Path) -
     ]
     assert len(doubts) == 1
     assert "so it is not read" in doubts[0]
+
+
+def foreign(folder: Path) -> list[Path]:
+    """A layout of its own: two files of contacts with other orders of columns, people, names of codes in a file by itself. Some
+    practices write codes in lower case."""
+    icd = dict(zip(CODES, ("E11.9", "J45.9", "I10", "M54.5"), strict=True))
+    names = [(code if place % 2 else code.lower(), f"Name of {code}") for place, code in enumerate(icd.values())]
+    contacts = [
+        [f"{day:%d/%m/%Y}", who.upper(), icd[code].lower() if who[-1] == "3" else icd[code], "7,1"]
+        for who, day, code in EVENTS
+    ]
+    drugs = [
+        [f"{code[:3]},5", who.upper(), f"A1{code[0]}BA0{code[1]}", f"{day:%d/%m/%Y}"] for who, day, code in EVENTS[::2]
+    ]
+    people = [
+        [
+            who.upper(),
+            f"13/07/{year}",
+            {"M": "m", "F": "w"}[sex],
+            f"P{year % 7:02}",
+            f"01/02/{max(year, 2000)}",
+            "" if year % 3 else "14/03/2020",
+            "" if year % 5 else "14/03/2021",
+        ]
+        for who, year, sex in PEOPLE
+    ]
+    return [
+        text(folder / "Contacts.csv", ["ContactDt", "Pseud", "DiagCd", "Result"], contacts, ";", "utf-8-sig", "\r\n"),
+        text(folder / "Drugs.csv", ["Amount", "Pseud", "ATC", "Issued"], drugs, ";"),
+        text(
+            folder / "People.csv",
+            ["Pseud", "Gebdat", "Geschl", "Surgery", "RegFrom", "RegTo", "Gestorben_Todesdatum"],
+            people,
+            ";",
+        ),
+        text(folder / "codebook.csv", ["DiagCd", "Bezeichnung"], [list(each) for each in names], ";"),
+    ]
+
+
+def test_a_foreign_layout_is_understood_and_all_that_was_guessed_is_said(tmp_path: Path) -> None:
+    """The file of people was taken for events, the names of codes for people, and dates of death for an attribute."""
+    (tmp_path / "files").mkdir()
+    foreign(tmp_path / "files")
+    (tmp_path / "files/README.txt").write_text("A letter")
+    made = init_study.start(tmp_path / "study", [tmp_path / "files"], None, TODAY)
+    study = settings.load(made.settings, {"vocabulary": {"min_size": len(CODES)}})
+    found = preflight.inspect(study)
+    assert found.problems == found.warnings == made.open == made.absent == []
+    first, second = study.records.events
+    assert (first.columns.patient, first.columns.date, first.columns.code) == ("Pseud", "ContactDt", "DiagCd")
+    assert (second.columns.patient, second.columns.date, second.columns.code) == ("Pseud", "Issued", "ATC")
+    assert (first.code_system, second.code_system) == ("icd10", "atc")
+    (people,) = study.records.patients
+    assert (people.columns.birth_date, people.columns.sex, people.columns.death) == (
+        "Gebdat",
+        "Geschl",
+        "Gestorben_Todesdatum",
+    )
+    assert (people.columns.observation_start, people.columns.observation_ends) == ("RegFrom", ("RegTo",))
+    assert people.attributes == {"practice": "Surgery"}
+    (table,) = study.events.names
+    assert (table.code_column, table.name_column, table.code_system) == ("DiagCd", "Bezeichnung", "icd10")
+    said = " ".join(made.doubts)
+    for guess in ("'ContactDt'", "'DiagCd'", "'Gebdat'", "'Geschl'", "'RegFrom'", "'RegTo'", "'Gestorben_Todesdatum'"):
+        assert guess in said
+    assert "README.txt: the first line is not divided" in said
+    assert "practice (Surgery)" in " ".join(made.facts)
+
+
+def test_a_birth_is_known_by_its_values_where_no_name_tells_it(tmp_path: Path) -> None:
+    events, drugs, people, codes = foreign(tmp_path)
+    people.write_text(people.read_text().replace("Gebdat", "D1").replace("Surgery", "Wing"))
+    made = init_study.start(
+        tmp_path / "study", [events, drugs, people, codes], None, TODAY, read_names(["practice=Wing"])
+    )
+    (kind,) = settings.load(made.settings).records.patients
+    assert (kind.columns.birth_date, kind.columns.observation_start) == ("D1", "RegFrom")
+    assert kind.attributes == {"practice": "Wing"}
+
+
+def test_one_file_with_all_that_is_known_of_a_patient_on_each_row(tmp_path: Path) -> None:
+    """A name beside the code is no attribute of the patient; and codes of SNOMED have names too."""
+    people = {who: (year, sex) for who, year, sex in PEOPLE}
+    rows = [
+        [
+            who,
+            f"{people[who][0]}-07-01",
+            people[who][1],
+            f"R{people[who][0] % 3}",
+            day.isoformat(),
+            code,
+            f"Term {code}",
+        ]
+        for who, day, code in EVENTS
+    ]
+    head = ["Pseudo_NHS", "DOB", "Gender", "Region", "Event_Date", "SNOMED_Code", "SNOMED_Term"]
+    made = init_study.start(tmp_path / "study", [text(tmp_path / "all.csv", head, rows, ",")], None, TODAY)
+    study = settings.load(made.settings, {"vocabulary": {"min_size": len(CODES)}})
+    assert not preflight.inspect(study).problems
+    assert study.records.patients[0].attributes == {"region": "Region"}
+    assert [(one.code_column, one.name_column) for one in study.events.names] == [("SNOMED_Code", "SNOMED_Term")]
+
+
+def test_a_table_from_local_codes_to_snomed_becomes_a_dictionary(tmp_path: Path) -> None:
+    local = {code: str(900 + place) for place, code in enumerate(CODES)}
+    events = [[who, day.isoformat(), local[code]] for who, day, code in EVENTS]
+    people = [[who, str(year), sex] for who, year, sex in PEOPLE]
+    files = [
+        text(tmp_path / "obs.csv", ["patid", "obsdate", "medcodeid"], events, ","),
+        text(tmp_path / "pat.csv", ["patid", "yob", "gender"], people, ","),
+        text(
+            tmp_path / "med.csv",
+            ["medcodeid", "snomedctconceptid", "term"],
+            [[own, code, f"T {code}"] for code, own in local.items()],
+            ",",
+        ),
+    ]
+    study = settings.load(init_study.start(tmp_path / "study", files, None, TODAY).settings)
+    (system,) = study.events.dictionaries
+    assert (system, study.events.dictionaries[system].snomed_column) == ("medcodeid", "snomedctconceptid")
+    assert not preflight.inspect(study).problems
+
+
+def test_a_folder_of_extracts_and_a_folder_without_readable_files_are_refused_in_words(tmp_path: Path) -> None:
+    for name in ("2020-01-01", "2021-01-01"):
+        (tmp_path / "landing" / name).mkdir(parents=True)
+        quoted_csv(tmp_path / "landing" / name)
+    with pytest.raises(
+        UserError, match=r"It holds the folders 2020-01-01, 2021-01-01. Each extract is one folder: name one"
+    ):
+        init_study.start(tmp_path / "study", [tmp_path / "landing"], None, TODAY)
+    (tmp_path / "noise").mkdir()
+    (tmp_path / "noise/a.bin").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(UserError, match=r"no file in this folder can be read. .*a.bin: this is no text"):
+        init_study.start(tmp_path / "study", [tmp_path / "noise"], None, TODAY)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("codes", "column", "system"),
+    [
+        (["E11.9", "j45.9", "i10"], "c", "icd10"),
+        (["A10BA02", "C09AA05"], "c", "atc"),
+        (["H33..", "C10..", "14B4."], "c", "read"),
+        (["718-7", "2345-7"], "c", "loinc"),
+        (["ICD10:E11.9", "ICD9:250.0"], "c", ""),
+        (["250.00", "401.9"], "icd9_code", "icd9"),
+        (["P0001", "P0002"], "c", "local"),
+    ],
+)
+def test_code_systems_are_known_by_their_shape_or_by_the_name_of_their_column(
+    codes: list[str], column: str, system: str
+) -> None:
+    assert guess_format.code_system(pl.Series(codes), column) == system
+
+
+def test_a_stray_late_date_is_not_the_end_of_the_data(tmp_path: Path) -> None:
+    events, people = quoted_csv(tmp_path)
+    late = "".join(f'"{who}","{day}",{code},\n' for who, day, code in EVENTS[:600] * 2)
+    events.write_text(events.read_text() + late + f'"{PEOPLE[0][0]}",2024-02-01,{CODES[0]},\n')
+    init_study.start(tmp_path / "study", [events, people], None, TODAY)
+    (extract,) = (tmp_path / "study/landing").iterdir()
+    assert extract.name == max(day for _, day, _ in EVENTS).isoformat()

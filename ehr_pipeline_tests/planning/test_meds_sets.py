@@ -59,19 +59,21 @@ def test_a_meds_data_set_is_described_by_itself(meds: Path, tmp_path: Path) -> N
     own = study.records.meds
     assert (own.sex_prefixes, own.attributes, own.splits) == (("SEX_AT_BIRTH//",), {"race": "RACE//"}, "meds_split")
     assert (study.patients.split.column, study.patients.split.draw_validation) == ("meds_split", False)
-    assert study.events.names == (str(meds / "metadata/codes.parquet"),)
+    assert [one.file for one in study.events.names] == [str(meds / "metadata/codes.parquet")]
     assert study.reports.audited == ("race",)
     assert "the sex is read from codes that begin with SEX_AT_BIRTH//" in made.facts
     assert made.doubts == [
-        "Without --umls DIR, each code is a concept of its own: codes that mean the same stay apart."
+        "Without --umls DIR, each code is a concept of its own: codes that mean the same stay apart.",
+        "Only 4 codes appear 5 times or more, and a vocabulary is usually larger: vocabulary.min_size is lowered for it. If the"
+        " extract has more, look at what is read as the code.",
     ]
 
 
 @pytest.mark.parametrize("part", ["data", "data/train", "data/train/0.parquet"])
 def test_a_part_of_a_meds_data_set_has_its_names_too(meds: Path, tmp_path: Path, part: str) -> None:
     made, study = started(tmp_path / "study", meds / part)
-    assert study.events.names == (str(meds / "metadata/codes.parquet"),)
-    tree = extract_files.tree_of(Path(study.records.landing) / TODAY.isoformat(), study.records)
+    assert [one.file for one in study.events.names] == [str(meds / "metadata/codes.parquet")]
+    tree = extract_files.tree_of(next(Path(study.records.landing).iterdir()), study.records)
     shards = sorted(path.parent.name for path in find(tree, study.records.kinds.events[0]))
     assert shards == (["held_out", "train", "tuning"] if part == "data" else ["train"])
     left_out = [doubt for doubt in made.doubts if "held_out, tuning beside it" in doubt]
@@ -85,3 +87,15 @@ def test_a_split_without_a_held_out_side_is_not_used(meds: Path, tmp_path: Path)
     made, study = started(tmp_path / "study", meds)
     assert study.patients.split.column == study.records.meds.splits == ""
     assert any("no split into train and held_out" in doubt for doubt in made.doubts)
+
+
+def test_a_sex_below_another_prefix_and_births_under_another_code_are_read_and_said(meds: Path, tmp_path: Path) -> None:
+    """The prefix before the sex was an attribute as well, with the sexes as its values."""
+    for path in sorted((meds / "data").glob("*/*.parquet")):
+        code = pl.col("code").str.replace("SEX_AT_BIRTH//", "DEMO//SEX//").str.replace("MEDS_BIRTH", "SNOMED/3950001")
+        pl.read_parquet(path).with_columns(code).write_parquet(path)
+    (meds / "metadata/codes.parquet").unlink()
+    made, study = started(tmp_path / "study", meds)
+    assert study.records.meds.sex_prefixes == ("DEMO//SEX//",)
+    assert study.records.meds.attributes == {"race": "RACE//"}
+    assert any("births are read from SNOMED/3950001. Check records.meds.birth_codes" in doubt for doubt in made.doubts)

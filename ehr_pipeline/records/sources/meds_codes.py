@@ -40,6 +40,8 @@ def proposed(codes: Iterable[str], timeless: Iterable[str]) -> Proposed:
         for number, (prefix, value) in enumerate(_splits(code)):
             if any(word in prefix.lower() for word in SEX_WORDS):
                 sexes[prefix].add(value)
+            elif any(word in code.lower() for word in SEX_WORDS):
+                continue  # DEMO//SEX//F describes the sex, and no attribute 'demo'
             elif number == 0 and (code in timeless or _name(prefix) in ORIGIN):
                 values[prefix].add(value)
     known = {prefix for prefix, own in sexes.items() if _are_sexes(own)}
@@ -65,7 +67,7 @@ def _splits(code: str) -> Iterator[tuple[str, str]]:
 
 def _are_sexes(values: set[str]) -> bool:
     meant = [SEX.get(value, USUAL.get(plainly(value))) for value in values]
-    return None not in meant and bool({MALE, FEMALE} & set(meant))
+    return 2 * meant.count(None) < len(meant) and bool({MALE, FEMALE} & set(meant))
 
 
 def _name(prefix: str) -> str:

@@ -1,7 +1,7 @@
 """OMOP Common Data Model 5.4 (OHDSI): one table per file, CSV or Parquet, with column names in upper or lower case.
 
-An event's code is its standard concept or, where that is 0 ("no matching concept"), its source concept, if the table has one. The mapping
-stage translates concept ids with the vocabulary tables named in events.omop_vocabulary.
+An event's code is its standard concept or, where that is 0 ("no matching concept"), its source concept, if the table has one.
+The mapping stage translates concept ids with the vocabulary tables named in events.omop_vocabulary.
 """
 
 from dataclasses import replace

@@ -1,0 +1,234 @@
+"""Describe delimited files of an unknown layout as settings, and say what was recognised in them and what was not."""
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.planning import code_tables, guess_format
+from ehr_pipeline.planning.guess_columns import NEEDED, PRACTICE, ROLES, Named, called_practice, guessed
+from ehr_pipeline.planning.guess_format import Sniffed
+from ehr_pipeline.planning.settings_text import NO_QUOTE, NO_SEX_VALUES, SETTINGS, Extract, inline, quoted
+from ehr_pipeline.records import files
+from ehr_pipeline.records.layouts import UNNAMED
+
+PATIENT_COLUMNS = tuple(role for role in guess_format.NAMES if role not in ("date", "code"))
+"""Names of `PatientColumns`."""
+DATES_OF_PATIENTS = ("birth_date", "observation_start", "observation_ends", "death")
+
+
+@dataclass
+class NewStudy:
+    """A study that was started."""
+
+    settings: Path
+    facts: list[str] = field(default_factory=list)
+    """Sentences that say what was found in the files, and which settings were chosen for it."""
+    doubts: list[str] = field(default_factory=list)
+    """Sentences about choices that the user has to make."""
+    open: list[str] = field(default_factory=list)
+    """Columns that a person has to name before anything can run, by file."""
+    absent: list[str] = field(default_factory=list)
+    """Kinds of files that were not among those given."""
+
+
+def delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named: Named) -> Extract:
+    """Describe delimited files of an unknown layout. A column that cannot be identified is marked in the settings."""
+    events, patients = _likely(found)
+    used = [one for one in found if one in events or one in patients]
+    for one in used:
+        if read := guessed(one, named):
+            read |= {role: one.column(role) for role in NEEDED if one in events and one.column(role)}
+            said = ", ".join(f"{role} = {read[role]!r}" for role in ROLES if role in read)
+            made.doubts.append(f"{one.path.name}: read as: {said}; change it in {SETTINGS} if wrong.")
+    names = [one.path.name for one in used]
+    if len(set(names)) < len(names):
+        raise InputError("Two files have the same name. Rename one: an extract is one folder.")
+    lines: list[str] = ['source = "delimited"']
+    audited = dict[str, None]()
+    systems = _systems(events)
+    for one in events:
+        lines += _event_lines(one, systems[one], made, today)
+    for one in patients:
+        more, attributes = _patient_lines(one, made, today, named)
+        lines += more
+        audited |= dict.fromkeys(attributes)
+    for what, sniffed, roles in (("events", events, NEEDED), ("patients", patients, ("patient", "birth_date"))):
+        if not sniffed:
+            lines += ["", f"[[records.{what}]]", f'files = "{what}.csv" # none of the files given seems to hold {what}']
+            lines.append(f"columns = {inline(dict.fromkeys(roles, UNNAMED))}")
+            made.absent.append(f"no file holds {what} ({', '.join(roles)})")
+    people = sum(one.rows for one in patients if not one.is_events)
+    people = people or sum(one.values(one.column("patient")).n_unique() for one in patients)
+    tables, dictionaries = _meanings(systems, [one for one in found if one not in used], made)
+    of_events = (f"names = [{', '.join(tables)}] # names of codes",) if tables else ()
+    links = {one.path.name: one.path for one in used}
+    named_too = bool(tables) or any(line.startswith("name_column") for line in dictionaries)
+    return Extract(lines, people, links, tuple(audited), tuple(dictionaries), of_events, named_too)
+
+
+def _systems(events: Sequence[Sniffed]) -> dict[Sniffed, str]:
+    """Return the code system of each file of events. Unknown systems whose codes differ are named by their files."""
+    systems, locals_ = dict[Sniffed, str](), list[tuple[str, set[str]]]()
+    for one in events:
+        values = one.values(one.column("code"))
+        system = guess_format.code_system(values, one.column("code"))
+        if system == "local":
+            codes = set(values)
+            alike = [name for name, known in locals_ if len(known & codes) >= 0.5 * min(len(known), len(codes))]
+            stem = re.sub(r"\W+", "_", guess_format.without_accents(one.path.name.split(".")[0])).lower()
+            system = alike[0] if alike else stem if locals_ else "local"
+            locals_.append((system, codes))
+        systems[one] = system
+    return systems
+
+
+def _meanings(systems: Mapping[Sniffed, str], others: Sequence[Sniffed], made: NewStudy) -> tuple[list[str], list[str]]:
+    """Return entries of `events.names` and sections of dictionaries for the codes. Say which were found, and what is not read."""
+    tables, dictionaries, used, facts = dict[str, None](), list[str](), set[Path](), dict[str, None]()
+    several = len(set(systems.values()) - {"snomed", ""}) > 1
+    for one, system in systems.items():
+        for found in code_tables.find(one, system, others) if one.column("code") else ():
+            used.add(found.path)
+            if found.snomed and f"[events.dictionaries.{system}]" not in dictionaries:
+                dictionaries += found.as_dictionary(system)
+                made.facts.append(
+                    f"{found.path}: the SNOMED codes of {system}, in {found.snomed!r} beside {found.code!r}"
+                )
+            elif not found.snomed:
+                tables[found.as_names(system if several and system != "snomed" else "")] = None
+                facts[f"{found.path}: names of codes, in {found.name!r} beside {found.code!r}"] = None
+    made.facts += facts
+    for one in others:
+        if one.path not in used:
+            made.doubts.append(
+                f"{one.path}: neither events, patients nor names of codes were recognised in it, so it is not linked. Its header"
+                f" has {', '.join(one.table.columns)}: name what it holds by --column ROLE=NAME."
+            )
+    return list(tables), dictionaries
+
+
+def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:
+    """Return the files of events, and the files of patients. If no file is certainly of one kind, the most likely file is taken."""
+    events, patients = [one for one in found if one.is_events], [one for one in found if one.is_patients]
+    left = [one for one in found if one not in events and one not in patients]
+    if not events and (maybe := [one for one in left if not one.tells_birth]):
+        events = [max(maybe, key=lambda one: (sum(bool(one.column(role)) for role in NEEDED), one.rows))]
+        left = [one for one in left if one not in events]
+    if not patients and left:
+        patients = [max(left, key=lambda one: (one.tells_birth, bool(one.column("patient")), -one.rows))]
+    return events, patients
+
+
+def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: NewStudy) -> str:
+    """Return the columns as TOML. A column that is not known is marked, and a comment asks for its name."""
+    unknown = [role for role, name in columns.items() if not name]
+    header = ", ".join(one.table.columns)
+    if unknown:
+        made.open.append(f"{one.path.name}: which column is the {', '.join(unknown)}? Its header has {header}.")
+    text = inline({role: name or UNNAMED for role, name in columns.items()})
+    return f"columns = {text}{f' # put the right name in place of each {UNNAMED}: {header}' if unknown else ''}"
+
+
+def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date) -> list[str]:
+    columns = {role: one.column(role) for role in NEEDED}
+    form, doubtful = guess_format.date_format(one.values(columns["date"]), today)
+    codes = one.values(columns["code"])
+    if doubtful:
+        made.doubts.append(f"{one.path.name}: dates could also have the month first. See date_formats.")
+    if guess_format.rewritten_by_excel(codes):
+        made.doubts.append(
+            f"{one.path.name}: some codes look as a spreadsheet rewrites long numbers (1.9E+08, 195967001.0). Export them again as"
+            " text: what was rounded is lost."
+        )
+    lines = ["", "[[records.events]]", *_layout(one)]
+    if form:
+        lines.append(
+            f"date_formats = [{quoted(form)}]{' # or the month first? nothing in the first rows tells' if doubtful else ''}"
+        )
+    elif columns["date"]:
+        made.doubts.append(f"{one.path.name}: the form of its dates was not recognised. Set date_formats.")
+    lines.append(_or_open(one, columns, made))
+    called = guess_format.SYSTEMS.get(system, f"a system of their own, called {system!r}")
+    if system != "snomed":
+        lines.append(f"code_system = {quoted(system)} # codes of {called}, not of SNOMED CT")
+    made.facts.append(
+        f"{one.path.name}: events; {_described(one)}; dates as {form or 'unknown'}"
+        + (f"; codes of {called}" if len(codes) else "")
+    )
+    return lines
+
+
+def _patient_lines(one: Sniffed, made: NewStudy, today: datetime.date, named: Named) -> tuple[list[str], list[str]]:
+    needed = ("patient",) if one.tells_birth else ("patient", "birth_date")
+    columns = {role: one.column(role) for role in PATIENT_COLUMNS if one.column(role) or role in needed}
+    columns.pop("birth_year" if "birth_date" in columns else "", None)
+    if "birth_year" not in columns:
+        columns.pop("birth_month", None)
+    forms = dict[str, None]()
+    for role in (role for role in DATES_OF_PATIENTS if role in columns):
+        values = one.values(columns[role])
+        form, doubtful = guess_format.date_format(values, today)
+        forms |= {form: None} if form else {}
+        if doubtful:
+            made.doubts.append(f"{one.path.name}: {columns[role]} could also have the month first. See date_formats.")
+        if len(values) and not form:
+            made.doubts.append(f"{one.path.name}: the form of {columns[role]} was not recognised. Set date_formats.")
+    meant, understood = guess_format.sexes(one.values(columns["sex"])) if "sex" in columns else ({}, True)
+    if not understood:
+        made.doubts.append(
+            f"{one.path.name}: words for the sex ({columns.pop('sex')}) are not understood, so it is not read. Name the column and"
+            " set sex_values."
+        )
+        meant = {}
+    if meant:
+        made.doubts.append(
+            f"{one.path.name}: for the sex, {', '.join(f'{word} was taken for {sex}' for word, sex in meant.items() if sex)}"
+            f"{' (as in ISO/IEC 5218 and in the NHS)' if '1' in meant else ''}. Check this, and correct sex_values if it is not so."
+        )
+    event = {one.column("date"), one.column("code"), code_tables.name_beside(one)} if one.is_events else set[str]()
+    carried = {role: name for role in named if role not in ROLES for name in named[role] if name in one.table.columns}
+    if PRACTICE not in carried and (practice := called_practice(one, {*columns.values(), *event, *carried.values()})):
+        carried[PRACTICE] = practice
+    carried |= guess_format.attributes(one, [*columns.values(), *event, *carried.values()], today)
+    if not columns.keys() & {"observation_start", "observation_ends"}:
+        made.doubts.append(
+            f"{one.path.name}: no column was recognised that says when registration starts or ends, so patients are followed to"
+            " their last event. If there is one, name it by --column observation_start=NAME or observation_ends=NAME."
+        )
+    lines = ["", "[[records.patients]]", *_layout(one)]
+    lines += [f"date_formats = [{', '.join(map(quoted, forms))}]"] if forms else []
+    listed = {role: [columns[role]] for role in ("observation_ends",) if role in columns}
+    lines.append(_or_open(one, {**columns, **listed}, made))
+    checked = f"sex_values = {inline(meant)} # check this against the source's documentation"
+    lines += [checked if meant else NO_SEX_VALUES] if "sex" in columns else []
+    lines += [f"attributes = {inline(carried)} # carried to the page; take out what is not needed"] if carried else []
+    made.facts.append(
+        f"{one.path.name}: patients, about {one.rows:,} rows; {_described(one)};"
+        f" columns {', '.join(filter(None, columns.values()))}"
+        + (
+            f"; attributes {', '.join(name if name == plain else f'{name} ({plain})' for name, plain in carried.items())}"
+            if carried
+            else ""
+        )
+    )
+    return lines, list(carried)
+
+
+def _layout(one: Sniffed) -> Iterator[str]:
+    yield f"files = {quoted(one.path.name)}"
+    if not files.is_parquet(one.path):
+        yield f"delimiter = {quoted(one.delimiter)}"
+        yield f"encoding = {quoted(one.encoding)}"
+        yield f"quote = {quoted(one.quote)}" if one.quote else NO_QUOTE
+        if one.before:
+            yield f"lines_before_header = {one.before} # comments or a title, which are not read"
+
+
+def _described(one: Sniffed) -> str:
+    if files.is_parquet(one.path):
+        return "Parquet"
+    marks = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "|"}
+    return f"{one.encoding}, delimiter {marks[one.delimiter]}{', quoted' if one.quote else ''}"

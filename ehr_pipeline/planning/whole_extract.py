@@ -1,0 +1,69 @@
+"""What an extract says beyond its columns: when its data end, whether its dates are shifted, and how many codes it has."""
+
+import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.planning import enough_data
+from ehr_pipeline.records import check_first_rows, extract_files, files
+from ehr_pipeline.records.dates import LAST_YEAR
+from ehr_pipeline.study import settings
+
+LARGEST = 1 << 28
+"""Bytes of the largest extract whose rows are all read."""
+LOOKED_INTO = 4
+"""Most files of each kind whose first rows are read for shifted dates."""
+SETTING = (
+    f'latest_date = "{LAST_YEAR}-12-31" # most dates lie in the future, as de-identified ones do: none is too late'
+)
+GAP, STRAY = 90, 1000
+"""Dates after a gap of more than GAP days, at most one in STRAY, are mistakes of typing, and not the end of the data."""
+
+
+class Told(NamedTuple):
+    """What an extract says."""
+
+    last: datetime.date | None = None
+    """The last day of its events; None if not all rows were read."""
+    codes: tuple[int, ...] = ()
+    """How often each code appears, the most frequent first."""
+    shifted: bool = False
+    """Whether most first events are dated after the extract, as where each patient's dates are shifted."""
+
+
+def told(path: Path, folder: Path, today: datetime.date) -> Told:
+    """Read an extract by the settings file `path`. Nothing is told if settings or files cannot be read: `check` says why."""
+    try:
+        study = settings.load(path)
+        records = study.records
+        tree, rules = extract_files.tree_of(folder, records), check_first_rows.rules(folder.name, records)
+        seen = [
+            check_first_rows.first_rows(file, kind, rules).sample
+            for kind in records.kinds.events
+            for file in files.find(tree, kind)[:LOOKED_INTO]
+        ]
+        future = sum(one.rows for sample in seen for one in sample.rejects if one.reason == "future_date")
+        if future > sum(sample.rows for sample in seen) / 2:
+            return Told(shifted=True)
+        held = enough_data.read(study, [folder], LARGEST)
+    except (UserError, OSError, pl.exceptions.PolarsError):
+        return Told()
+    if held is None or not held.events:
+        return Told()
+    days = pl.concat(each["day"] for each in held.events).drop_nulls().sort()
+    codes = held.count()[1]["len"].sort(descending=True).to_list()
+    return Told(_last(days.filter(days <= today)), tuple(codes))
+
+
+def _last(days: pl.Series) -> datetime.date | None:
+    """Return the last of sorted days, without strays."""
+    if days.is_empty():
+        return None
+    gaps = (days.diff().dt.total_days() > GAP).arg_true()
+    ends = gaps.filter(gaps >= len(days) * (1 - 1 / STRAY))
+    found = days[int(ends[0]) - 1] if len(ends) and ends[0] else days[-1]
+    assert isinstance(found, datetime.date)
+    return found
