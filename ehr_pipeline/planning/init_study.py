@@ -59,7 +59,7 @@ def start(
     shutil.copytree(shipped("lists"), folder / LISTS, dirs_exist_ok=True)
     made.settings.write_text(settings_text(folder, extract or unknown(), terminology), encoding="utf-8")
     if extract:
-        _by_its_rows(made, extract, place, day, terminology, today)
+        _by_its_rows(made, extract, place, day=day, terminology=terminology, today=today)
     return made
 
 
@@ -67,6 +67,7 @@ def _by_its_rows(
     made: NewStudy,
     extract: Extract,
     place: Path,
+    *,
     day: datetime.date | None,
     terminology: tuple[Path, Path] | None,
     today: datetime.date,
