@@ -58,5 +58,5 @@ def test_a_run_commits_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         run, "_run", lambda *_: found.append(waits(tmp_path / "events.db")) or RunOutcome(problems=["x"])
     )
-    run.run(study, None)
+    run.run(study, "vocabulary")
     assert found == [NORMAL]
