@@ -35,3 +35,13 @@ def test_omop_is_read_with_its_vocabulary_and_delimiter(tmp_path: Path) -> None:
         made.doubts[0] == "Without --umls DIR, each code is a concept of its own: codes that mean the same stay apart."
     )
     assert not any("omop_vocabulary" in doubt for doubt in made.doubts)
+
+
+def test_omop_tables_without_source_concepts_are_read(tmp_path: Path) -> None:
+    """Some exports leave the column out; the table was refused."""
+    (source := tmp_path / "cdm").mkdir()
+    files.omop(source)
+    path = source / "condition_occurrence.csv"
+    path.write_text("\n".join(line.rpartition(",")[0] for line in path.read_text().splitlines()) + "\n")
+    _, study = started(tmp_path / "study", source)
+    assert study.records.source == "omop"
