@@ -246,9 +246,9 @@ def _sentences(attack: Attack, text: str) -> None:
         "events mapped to concepts": "mapped_events/kept",
         "events of the vocabulary": "vocabulary/events/kept",
         "events in the data set": "patient_dataset/kept",
-        "without an event of the vocabulary": "patient_dataset/patients_without_events",
+        "without an event in the vocabulary": "patient_dataset/patients_without_events",
         "with too few visits": "patient_dataset/patients/dropped/few_visits",
-        "who have none of the diseases": "none_of_the_diseases",
+        "with none of the diseases": "none_of_the_diseases",
         "without a chosen concept": "patient_embeddings/dropped/no_chosen_concept",
         "repeated within a visit": "patient_dataset/collapsed",
     }

@@ -130,7 +130,7 @@ def test_what_the_message_advises_gives_a_page_that_betrays_nobody(trained: Path
     embedded(pipeline)
     words = page(pipeline)
     assert "Too few patients to test whether the clusters mean anything." in words
-    assert "fewer than 10 patients each: too few to be described without risk to them" in words
+    assert "fewer than 10 patients each: too few to describe without risk to them" in words
     assert not [share for share in re.findall(r"about (\d+) %", words) if int(share) > 100]
     assert not re.search(r"\b[1-9] patients\b", words)
 
@@ -139,7 +139,7 @@ def test_what_the_message_advises_gives_a_page_that_betrays_nobody(trained: Path
 def test_identical_patients(trained: Path, preset: str) -> None:
     pipeline = of(trained, "identical", embeddings={"preset": preset})
     assert embedded(pipeline) == SIZES["identical"]
-    with pytest.raises(GateFailed, match=r"all patients have one vector: their pooled concepts do not differ"):
+    with pytest.raises(GateFailed, match=r"all patients have the same vector: their pooled concepts do not differ"):
         pipeline.clusters()
 
 

@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_an_extract_is_told_and_holds_up_no_other(
     assert found["2019-04-01"] == ""
     assert "it must be renamed first, since its name holds" in found[name]
     study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, records={"landing": str(landing)})
-    with pytest.raises(InputError, match="cannot be an extract, since its name holds") as error:
+    with pytest.raises(InputError, match="cannot be an extract, because its name holds") as error:
         extracts.names(Store(study.study.store), study)
     problems = preflight.inspect(study).problems
     assert any("cannot be an extract" in problem for problem in problems)
@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_an_extract_is_told_and_holds_up_no_other(
 def test_a_landing_folder_that_is_not_there_is_told_from_an_empty_one(extract: Path, tmp_path: Path) -> None:
     landing = tmp_path / "landing"
     study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, records={"landing": str(landing)})
-    for told in ("there is no such folder", "no extract"):
+    for told in ("this folder does not exist", "no extract"):
         with pytest.raises(MissingArtifact, match=f"records.landing.: {told}"):
             extracts.names(Store(study.study.store), study)
         landing.mkdir(exist_ok=True)

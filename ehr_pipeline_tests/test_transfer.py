@@ -59,11 +59,11 @@ def test_another_study_s_encoder_is_used_and_stands_in_manifest_page_and_checks(
     assert made[ENCODER_CHECKPOINT].counts["epochs"] == 0
     assert str(theirs) not in json.dumps(made[ENCODER_CHECKPOINT].manifest)
     page = made["cluster_reports"].file("report.html").read_text(encoding="utf-8")
-    assert "none of them trained in this study" in page
-    assert "It came from another study, which knew" in page
+    assert "not trained in this study" in page
+    assert "The encoder comes from another study, which knew" in page
     (told,) = (each for each in pipeline.check(ENCODER_CHECKPOINT) if each.name == "better_than_frequency")
     assert told.passed
-    assert "0.0% of events are of concepts that the other study does not know" in told.message
+    assert "0.0% of events have concepts that are not in the vocabulary of the other study" in told.message
     assert not list((tmp_path / "store").rglob("begun")), "what it began from is not kept twice"
 
 
@@ -161,7 +161,7 @@ def test_the_commands_of_the_page_compare_local_direct_and_tuned(
     figures = {line[0]: line[1:] for line in lines}
     assert len(heads) == 4
     assert figures["epochs"] == ["2", "0", "2"]
-    assert figures["share of events that the other study does not know"] == ["", "0", "0"]
+    assert figures["share of events with concepts that the other study does not have"] == ["", "0", "0"]
     local, direct, tuned = map(float, figures["validation loss"])
     assert tuned < direct
     assert local != tuned

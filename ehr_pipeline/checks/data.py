@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ehr_pipeline.checks.model import Result, check
+from ehr_pipeline.checks.model import UNEXPECTED, Result, check
 from ehr_pipeline.disclosure.figures import Guard, count_text
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Plain, Score, Share
 from ehr_pipeline.events.coverage import are_snomed
@@ -38,8 +38,8 @@ def patients_decodable(artifact: Artifact, store: Store, study: Study) -> Result
     )
     return (
         False,
-        f"values hold bytes that are no text in the encoding that the settings name, and are carried with '\ufffd' in their place:"
-        f" {listed}. Set `encoding` of these files to what they are written in, such as 'latin-1', or write them anew as UTF-8.",
+        f"some values could not be decoded with the encoding in the settings, and contain '\ufffd' instead: {listed}. Set"
+        " `encoding` of these files to the encoding in which they were written, such as 'latin-1', or save them as UTF-8.",
         {"undecodable_values": Events(sum(texts.values()))},
     )
 
@@ -52,11 +52,10 @@ def patients_consistent(artifact: Artifact, store: Store, study: Study) -> Resul
     problems = list(contradictions(differing, study.reports.suppress_below))
     if parts:
         problems.append(
-            f"{count_text(parts, study.reports.suppress_below)} months or days of birth are neither empty nor such"
-            " numbers, so that only"
-            " the year or month is known"
+            f"{count_text(parts, study.reports.suppress_below)} months or days of birth are neither empty nor valid numbers, so"
+            " only the year or month of these births is known"
         )
-    message = "; ".join(problems) or "the rows of each patient agree, and their births can be read in full"
+    message = "; ".join(problems) or "the rows of each patient agree, and all births could be read"
     figures: dict[str, Figure] = {f"differing_{name}": People(number) for name, number in differing.items()}
     return not problems, message, figures | {"unusable_birth_parts": People(parts)}
 
@@ -65,12 +64,12 @@ def contradictions(differing: Mapping[str, int], below: int) -> Iterator[str]:
     """Yield, for each column in which rows of one patient differ, a text: how many patients, and what may be the cause."""
     dates = {name: number for name, number in differing.items() if name in ("birth", *schemas.DATED)}
     texts = {name: number for name, number in differing.items() if name not in dates}
-    for meant, found in (("of which one is kept", dates), ("which count as not known", texts)):
+    for meant, found in (("one value is kept", dates), ("the values are treated as unknown", texts)):
         if found:
             listed = ", ".join(f"{name} ({count_text(number, below)})" for name, number in found.items())
-            yield f"patients have rows with different values, {meant}: {listed}"
+            yield f"some patients have rows with different values; {meant}: {listed}"
     if "birth" in differing:
-        yield "where births differ, one id perhaps stands for several people: see how the ids were exported"
+        yield "if births differ, one id may belong to several people: check how the ids were exported"
 
 
 @check()
@@ -94,18 +93,20 @@ def mapping_coverage(artifact: Artifact, store: Store, study: Study) -> Result:
         for name, row in list(worst.items())[:3]
     )
     message = (
-        f"{guard.percent(Share.of(share, whole))} of events are mapped, {text(report['kept_events'])} kept"
-        f" (events.coverage_floor = {floor:.1%});"
-        f" most lost, of all events: {lost}"
+        f"{guard.percent(Share.of(share, whole))} of events are mapped; {text(report['kept_events'])} are kept unmapped"
+        f" (events.coverage_floor = {floor:.1%}); largest losses, in % of all events: {lost}"
     )
     if kept and any(
         name in NEVER_KEPT and row["events"] > row["mapped_events"] + row["kept_events"] for name, row in worst.items()
     ):
-        message += " (description ids, Read codes and mistyped codes are no concepts, and are dropped also where codes are kept)"
+        message += (
+            " (description ids, Read codes and mistyped codes do not identify concepts; they are dropped even if unmapped codes"
+            " are kept)"
+        )
     if share + kept < floor:
         message += (
-            ". See whether events.mrconso is whole and the codes are SNOMED's; keep what the UMLS lacks as concepts of its own"
-            " (events.unmapped = 'keep'); or lower events.coverage_floor"
+            ". Check that events.mrconso is complete and that the codes are SNOMED codes; keep codes that the UMLS lacks as"
+            " separate concepts (events.unmapped = 'keep'); or lower events.coverage_floor"
         )
     problems = list(_hidden(report, study)) if kept else []
     figures: dict[str, Figure] = {
@@ -123,16 +124,16 @@ def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
         if share < study.events.coverage_floor:
             mapped = Share(Events(international["mapped_events"]), Events(international["events"]))
             yield (
-                f"of events with international SNOMED codes, which events.mrconso should know,"
-                f" {Guard(study.reports.suppress_below).percent(mapped)} are mapped: is it"
-                " the file of another source, or cut off?"
+                "events.mrconso should contain all international SNOMED codes, but only"
+                f" {Guard(study.reports.suppress_below).percent(mapped)} of the events with such codes are mapped. Check that it"
+                " is the right file, and that it is not truncated"
             )
     for system in study.events.dictionaries:
         row = report.get("systems", {}).get(system)
         if row and row["events"] and not row["translated"]:
             yield (
-                f"no event of the system {system!r} is in events.dictionaries.{system}: compare its column of codes with the"
-                " records"
+                f"no event of the system {system!r} was found in events.dictionaries.{system}. Compare its column of codes with"
+                " the codes in the records"
             )
 
 
@@ -142,13 +143,12 @@ def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Result:
     systems = read_coverage(artifact.path).get("systems", {})
     alike = {name: row for name, row in systems.items() if name not in study.events.dictionaries and are_snomed(row)}
     events = sum(row["events"] for row in alike.values())
-    message = "codes of other systems do not look like SNOMED's"
+    message = "no codes of other systems look like SNOMED ids"
     if alike:
         message = (
-            f"{count_text(events, study.reports.suppress_below)} events have codes of other systems that have the"
-            " form of SNOMED ids with"
-            " right check digits, and are not mapped as such: `systems` in coverage.json counts them. If they are SNOMED's,"
-            " name what stands before them in records.meds.snomed_prefixes"
+            f"{count_text(events, study.reports.suppress_below)} events have codes of other systems that look like SNOMED ids"
+            " (with correct check digits), but are not mapped as SNOMED; `systems` in coverage.json counts them. If they are"
+            " SNOMED codes, add their prefix to records.meds.snomed_prefixes"
         )
     return not alike, message, {"events_like_snomed": Events(events)}
 
@@ -160,11 +160,11 @@ def lists_understood(artifact: Artifact, store: Store, study: Study) -> Result:
     lost = {name: each["rows_without_concept"] for name, each in lists.items() if each["rows_without_concept"]}
     rows = ", ".join(f"{name} {number:,} of {lists[name]['codes']:,}" for name, number in lost.items())
     message = (
-        f"rows of concept lists stand for no concept: {rows}. Their codes find nobody: they are not in events.mrconso, nor does any"
-        " other file of [events] lead from them to a concept"
+        f"some rows of concept lists match no concept, so they match no patients: {rows}. Their codes are neither in"
+        " events.mrconso nor in any other file of [events]. Correct these codes, or add a file of [events] that contains them"
     )
     figures: dict[str, Figure] = {f"rows_without_concept {name}": Plain(number) for name, number in lost.items()}
-    return not lost, message if lost else "every row of the concept lists stands for a concept", figures
+    return not lost, message if lost else "every row of the concept lists matches a concept", figures
 
 
 @check()
@@ -173,7 +173,7 @@ def vocabulary_size(artifact: Artifact, store: Store, study: Study) -> Result:
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size
     message = f"{size:,} concepts (vocabulary.min_size = {smallest:,})"
     if size < smallest:
-        message += ". Lower vocabulary.min_appearances, so that more concepts are kept, or vocabulary.min_size"
+        message += ". Lower vocabulary.min_appearances to keep more concepts, or lower vocabulary.min_size"
     return size >= smallest, message, {"concepts": Plain(size)}
 
 
@@ -185,8 +185,8 @@ def semantic_types_known(artifact: Artifact, store: Store, study: Study) -> Resu
     share = untyped / max(len(of_umls), 1)
     return (
         share < UNTYPED_WARNING,
-        f"{untyped:,} of {len(of_umls):,} concepts of the UMLS have no semantic type, so that no filter by type finds them. Is"
-        " vocabulary.mrsty whole, and of the release of events.mrconso?",
+        f"{untyped:,} of {len(of_umls):,} UMLS concepts have no semantic type, so filters by type do not find them. Check that"
+        " vocabulary.mrsty is complete and from the same release as events.mrconso",
         {"untyped": Plain(untyped), "concepts_of_umls": Plain(len(of_umls))},
     )
 
@@ -196,12 +196,12 @@ def concepts_of_many_patients(artifact: Artifact, store: Store, study: Study) ->
     """At least reports.suppress_below patients have each concept, so that a model with this vocabulary may be shared."""
     below, concepts = study.reports.suppress_below, Vocabulary.read(artifact.path)
     few = len(concepts.concepts) - len(concepts.of_patients(below))
-    message = f"{few:,} concepts are of fewer than {below} patients"
+    message = f"{few:,} concepts have fewer than {below} patients"
     if few:
         message += (
-            ". A model that is trained with this vocabulary cannot be handed on, since it names them. If it is to be, set"
-            f" vocabulary.min_patients = {max(below, study.vocabulary.min_patients + 1)} before it is trained: another value than"
-            " before begins a new vocabulary."
+            ". A model trained with this vocabulary contains the names of these concepts, so it cannot be shared. If you want to"
+            f" share a model, set vocabulary.min_patients = {max(below, study.vocabulary.min_patients + 1)} before you train it."
+            " Changing this setting starts a new vocabulary."
         )
     return not few, message, {"concepts_of_few": Plain(few)}
 
@@ -224,14 +224,14 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Resu
         outside += int(((tokens < 5) | (tokens >= 5 + size)).sum())
     return (
         not outside,
-        f"{count_text(outside, study.reports.suppress_below)} token ids lie outside the vocabulary",
+        f"{count_text(outside, study.reports.suppress_below)} token ids are outside the vocabulary{UNEXPECTED if outside else ''}",
         {"outside": Events(outside)},
     )
 
 
 @check()
 def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Each patient is on one side of the split, and the sides used for training have patients."""
+    """Each patient is in one set of the split, and the sets used for training have patients."""
     dataset = store.intact(PATIENT_DATASET)
     seen, twice, misplaced = {side: 0 for side in EVERY_SIDE if side in artifact.counts}, 0, 0
     for path in artifact.files("split"):
@@ -244,18 +244,20 @@ def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> 
         for side in seen:
             seen[side] += sides.count(side)
     learned_from = all(seen.get(side) for side in LEARNED_FROM)
-    passed = not twice and not misplaced and learned_from and sum(seen.values()) == artifact.counts["kept"]
+    whole = not twice and not misplaced and sum(seen.values()) == artifact.counts["kept"]
+    problem = ". The training and validation sets must not be empty: change patients.split" if whole else UNEXPECTED
+    passed = whole and learned_from
     return (
         passed,
-        f"{count_text(twice, study.reports.suppress_below)} patients stand on both sides; {misplaced} shards do"
-        " not fit the data set",
+        f"{count_text(twice, study.reports.suppress_below)} patients are in more than one set of the split; {misplaced} shards do"
+        f" not match the data set{'' if passed else problem}",
         {side: People(number) for side, number in seen.items()},
     )
 
 
 @check(blocking=False)
 def no_record_on_two_sides(artifact: Artifact, store: Store, study: Study) -> Result:
-    """No record stands under two ids on different sides: the encoder would have seen the record of a test patient."""
+    """No record has two ids in different sets of the split: the encoder would have seen the record of a test patient."""
     names = sorted(path.name for path in artifact.files("split"))
     numbers = {side: number for number, side in enumerate(EVERY_SIDE)}
     sides = []
@@ -266,9 +268,9 @@ def no_record_on_two_sides(artifact: Artifact, store: Store, study: Study) -> Re
     found = identical([dataset.file(f"patients/{name}") for name in names], sides)
     below = study.reports.suppress_below
     message = (
-        f"{count_text(found.patients, below)} patients have a record that another patient has as well (birth, days and concepts),"
-        f" {count_text(found.apart, below)} of them on different sides. They are one person under several ids, or the extract holds"
-        " rows twice: give each person one id"
+        f"{count_text(found.patients, below)} patients have the same record (birth, days and concepts) as another patient; for"
+        f" {count_text(found.apart, below)} of them, the other patient is in a different set of the split. Either one person has"
+        " several ids, or the extract contains rows twice: give each person one id"
         if found.patients
         else "no two patients have the same record"
     )

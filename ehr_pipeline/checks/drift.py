@@ -25,9 +25,9 @@ def compared_with_previous(kind: str, measure: str) -> Check:
             return True, f"too few patients in the bucket to compare {newest} with {before}", {}
         difference = drift.differences(new, old, _mapped_codes(artifact.path)).get(kind)
         if difference is None:
-            return True, f"{newest} or {before} does not tell it", {}
+            return True, f"not known for {newest} or for {before}", {}
         limit = drift.LIMITS[kind]
-        message = f"{newest} beside {before}: {measure} {difference:.3f} (a drift from {limit:g} on)"
+        message = f"{newest} compared with {before}: {measure} {difference:.3f} (drift if at least {limit:g})"
         return difference < limit, message, {kind: Score(difference)}
 
     return Check(

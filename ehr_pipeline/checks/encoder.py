@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ehr_pipeline.checks.model import Result, check
+from ehr_pipeline.checks.model import UNEXPECTED, Result, check
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.disclosure.kinds import People, Plain, Score
@@ -24,9 +24,12 @@ def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Res
     metrics = read_metrics(artifact.path)
     loss, baseline = of_concepts(metrics)
     passed = bool(np.isfinite(loss) and loss < baseline)
-    message = f"validation loss {loss:.3f}, by frequency alone {baseline:.3f}"
+    message = f"validation loss {loss:.3f}; predicting by frequency alone: {baseline:.3f}"
     if "transfer" in metrics:
-        message += f"; {metrics['transfer']['share_of_events']:.1%} of events are of concepts that the other study does not know"
+        message += (
+            f"; {metrics['transfer']['share_of_events']:.1%} of events have concepts that are not in the vocabulary of the other"
+            " study"
+        )
     if not passed:
         message += f". {_what_to_do(metrics)}"
     return passed, message, {"validation_loss": Score(loss), "baseline_loss": Score(baseline)}
@@ -36,13 +39,13 @@ def _what_to_do(metrics: dict[str, Any]) -> str:
     """Return advice for a failed check."""
     if not metrics["epochs"][-1]["updates"]:
         return (
-            "It was used as it came from another study: train it further here (encoder.transfer.use = 'tuned'), or map codes so"
-            " that more concepts are known there."
+            "The encoder comes from another study and was not trained further. Train it here (encoder.transfer.use = 'tuned'), or"
+            " map the codes of this study to concepts in the vocabulary of the other study."
         )
     epochs, updates = len(metrics["epochs"]), metrics["epochs"][-1]["updates"]
     more = f"raise encoder.{'patience' if metrics['stopped_early'] else 'max_epochs'}, or lower encoder.tokens_per_step"
     return (
-        f"The training made {updates:,} updates in {epochs:,} epoch{'s' if epochs > 1 else ''}: make more ({more}), or lower"
+        f"Training made {updates:,} updates in {epochs:,} epoch{'s' if epochs > 1 else ''}. Allow more updates ({more}), or lower"
         " encoder.learning_rate. With hundreds of patients, set encoder.preset to 'small'."
     )
 
@@ -55,19 +58,23 @@ def vocabulary_fits(artifact: Artifact, store: Store, study: Study) -> Result:
     found, known = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
     message = f"trained with vocabulary {found}; the current one is {vocabulary.hash}"
     if found != known.hash:
-        message += ". Train again: run --select encoder_checkpoint+"
+        message += ". Train the encoder again: ehr-pipeline run --select encoder_checkpoint+"
     added = vocabulary.size - known.size
     if found == known.hash and added:
-        message += f", which it grew into by {added:,} concepts that this encoder does not know"
+        message += f", which has {added:,} newer concepts that this encoder does not know"
     return found == known.hash, message, {"unknown_concepts": Plain(added)}
 
 
 @check()
 def vectors_finite(artifact: Artifact, store: Store, study: Study) -> Result:
-    """No concept vector holds NaN or infinity."""
+    """No concept vector contains NaN or infinity."""
     vectors = read_vectors(artifact.path)
     bad = int((~np.isfinite(vectors)).any(1).sum())
-    return not bad, f"{bad} of {len(vectors):,} concept vectors are not finite", {"not_finite": Plain(bad)}
+    return (
+        not bad,
+        f"{bad} of {len(vectors):,} concept vectors are not finite{UNEXPECTED if bad else ''}",
+        {"not_finite": Plain(bad)},
+    )
 
 
 SAME = "their pooled concepts do not differ. Widen the cohort, or pool other concepts (embeddings.pooling)"
@@ -86,12 +93,12 @@ def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Result:
             0
         )
     if bad:
-        return False, f"{count_text(bad)} patient vectors are not finite", {"not_finite": People(bad)}
+        return False, f"{count_text(bad)} patient vectors are not finite{UNEXPECTED}", {"not_finite": People(bad)}
     if count > 1 and zero == count:  # all vectors are equal: subtracting the cohort's mean leaves zeros
-        return False, f"all patients have one vector: {SAME}", {"spread": Score(0.0)}
+        return False, f"all patients have the same vector: {SAME}", {"spread": Score(0.0)}
     spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way
     return (
         count < 2 or spread > 1e-4,
-        f"spread of directions {spread:.4f} (0 means that all patients have one vector: {SAME})",
+        f"spread of directions {spread:.4f} (0: all patients have the same vector, because {SAME})",
         {"spread": Score(spread)},
     )

@@ -12,7 +12,7 @@ from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT
 
-NOTHING = "nothing was forecast: nobody is on the test side with enough visits, or forecasts.patients is 0"
+NOTHING = "nothing was forecast: no patient in the test set has enough visits, or forecasts.patients is 0"
 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
@@ -49,8 +49,8 @@ def better_than_counting(artifact: Artifact, store: Store, study: Study) -> Resu
         word = {"better": "better than counting", "worse": "worse than counting"}.get(row["verdict"], row["verdict"])
         word = "no better than counting" if row["verdict"] == "no better" else word
         parts.append(
-            f"{row['list']} concepts: {word}, recall at ten {row['recall']:.3f} against {row['baseline_recall']:.3f}"
-            f" by {row['baseline']} (difference {row['low']:+.3f} to {row['high']:+.3f})"
+            f"{row['list']} concepts: {word}; recall at ten is {row['recall']:.3f}, that of {row['baseline']} is"
+            f" {row['baseline_recall']:.3f} (difference {row['low']:+.3f} to {row['high']:+.3f})"
         )
         figures |= {
             f"{row['list']}_recall": Score(row["recall"]),

@@ -24,7 +24,7 @@ def one_spelling_of_codes(artifact: Artifact, store: Store, study: Study) -> Res
     below = study.reports.suppress_below
     spellings = _spellings(Mapping.read(artifact.path, "code", "concept", "events", "patients").table)
     if spellings.is_empty():
-        return True, "no codes that are different concepts differ only in upper and lower case", {}
+        return True, "no two codes for different concepts differ only in upper and lower case", {}
     # The most frequent spelling of each code is taken for the usual one.
     by_code = spellings.group_by("system", "plain").agg(others=pl.col("events").sum() - pl.col("events").max())
     # In a MEDS extract the name of a system is read from the data, so it is shown only if many patients have it.
@@ -44,12 +44,12 @@ def one_spelling_of_codes(artifact: Artifact, store: Store, study: Study) -> Res
         f"{where} ({codes:,} code{'s' if codes > 1 else ''})" for where, codes in _met_by_half(spellings, study).items()
     )
     message = (
-        f"codes are recorded in spellings that differ only in upper and lower case, and each spelling is another concept: {told}."
-        " If case has no meaning in this system, have its codes exported in one spelling, or give all spellings one concept in"
-        " events.overrides"
+        "some codes are recorded in spellings that differ only in upper and lower case, and each spelling is a separate concept:"
+        f" {told}. If case has no meaning in this system, export its codes in one spelling, or map all spellings to one concept"
+        " in events.overrides"
     )
     if halves:
-        message += f". Lists that name only one spelling, so that the other finds nobody: {halves}"
+        message += f". These lists contain only one spelling, so they miss patients with the other: {halves}"
     figures: dict[str, Figure] = {
         "codes_in_two_spellings": Plain(by_code.height),
         "events_in_rarer_spelling": Events(int(by_code["others"].sum())),

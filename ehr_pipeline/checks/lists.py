@@ -80,7 +80,7 @@ def _unknown(study: Study) -> dict[str, str]:
         return {}  # unreadable files are reported elsewhere
     why = {where: _why_nobody(found, study) for where, found in rows.items()}
     return {
-        where: f"{lists[where]} ({where}): {reason[0]}, so nobody is in the cohort by it. {reason[1]}"
+        where: f"{lists[where]} ({where}): {reason[0]}, so this list matches no patient. {reason[1]}"
         for where, reason in why.items()
         if reason
     }
@@ -90,8 +90,11 @@ def _why_nobody(rows: Rows, study: Study) -> tuple[str, str] | None:
     """Return why no row of a list can match any event of the study, and what to do about it; None if a row may match."""
     if not resolve_lists.concepts(rows):
         return (
-            f"none of its {len(rows):,} rows stands for a concept",
-            "Its codes are not in events.mrconso, nor does any other file of [events] lead from them to a concept.",
+            f"none of its {len(rows):,} rows matches a concept",
+            (
+                "Its codes are neither in events.mrconso nor in any other file of [events]. Correct the codes, or add a file of"
+                " [events] that contains them."
+            ),
         )
     recorded, listed = (
         _systems(study),
@@ -101,10 +104,10 @@ def _why_nobody(rows: Rows, study: Study) -> tuple[str, str] | None:
         return None
     example = next((name for name in recorded if name != "snomed"), "")
     written = [f"as {example}:{rows[0].row.code.partition(':')[2]}"] if example else []
-    written += ["SNOMED's without a system"] if "snomed" in recorded else []
+    written += ["SNOMED codes without a system"] if "snomed" in recorded else []
     return (
-        f"its codes are of {_quoted(listed)}, but those of the event files of {_quoted(recorded)} (code_system)",
-        f"Write codes as the event files have them: {', '.join(written)}.",
+        f"its codes belong to {_quoted(listed)}, but the codes in the event files belong to {_quoted(recorded)} (code_system)",
+        f"Write the codes as the event files do: {', '.join(written)}.",
     )
 
 
@@ -158,10 +161,12 @@ def cohort_recorded(artifact: Artifact, store: Store, study: Study) -> Result:
     try:
         events = events_of(artifact, study)
     except InputError as error:
-        return False, f"what the lists of the cohort find cannot be said: {error}", {}
+        return False, f"the concept lists of the cohort could not be checked: {error}", {}
     without = ", ".join(name for name, figure in events.items() if not figure.number)
     message = (
-        f"no event of the lists of {without}: nobody is in the cohort by them" if without else "each list finds events"
+        f"the lists of {without} match no event, so they match no patient. Check their codes"
+        if without
+        else "each list matches events"
     )
     return not without, message, {f"events {name}": figure for name, figure in events.items()}
 
@@ -173,7 +178,7 @@ def refuse_empty_cohort(mapped: Artifact, study: Study) -> None:
     events = events_of(mapped, study)
     if not any(found.number for found in events.values()):
         raise InputError(
-            "The cohort would be empty, so no encoder was trained. No event was mapped to a concept of its lists"
-            f" ({', '.join(events)}). Check the lists under"
-            " [[embeddings.cohort]] and the mapping's coverage. For an encoder without a cohort, leave these tables out."
+            "The cohort would be empty, so no encoder was trained: no event was mapped to a concept of the lists"
+            f" ({', '.join(events)}). Check the lists under [[embeddings.cohort]] and the coverage of the mapping. For an encoder"
+            " without a cohort, remove these tables."
         )

@@ -87,9 +87,9 @@ def _of_unknown(artifact: Artifact, study: Study) -> str:
     if counts.get(UNKNOWN_PATIENTS, 0) < below:
         return ""
     births = "".join(
-        f" Without a birth, nobody is a patient: {kind.births}" for kind in study.records.kinds.patients if kind.births
+        f" Patients without a birth are left out: {kind.births}" for kind in study.records.kinds.patients if kind.births
     )
-    return f" Patients with events but without a usable row: {number}, beside {kept} who have one.{births}"
+    return f" {number} patients have events but no usable patient row; {kept} patients have one.{births}"
 
 
 def below_the_limit(artifact: Artifact, study: Study) -> bool:
@@ -110,12 +110,12 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Result:
     many = [loss for loss in lost if loss.total and loss.share >= limits.rejected_warning]
     figures: dict[str, Figure] = {f"rejected_{loss.kind}": loss.figure for loss in lost}
     if not many:
-        return True, f"fewer than {limits.rejected_warning:.1%} of the rows are rejected", figures
+        return True, f"fewer than {limits.rejected_warning:.1%} of the rows were rejected", figures
     message = "; ".join(_text(loss, below) for loss in many)
     unknown = any(UNKNOWN in loss.rejected for loss in many)
     message += (
-        f".{_of_unknown(artifact, study) if unknown else ''} records.limits warns from {limits.rejected_warning:.1%} and stops at"
-        f" {limits.rejected_error:.1%}. The quarantine of the extract names file, line and reason of each row"
+        f".{_of_unknown(artifact, study) if unknown else ''} records.limits warns at {limits.rejected_warning:.1%} and stops at"
+        f" {limits.rejected_error:.1%}. The quarantine of the extract lists the file, line and reason of each rejected row"
     )
     return False, message, figures
 
@@ -148,15 +148,19 @@ def patients_known(artifact: Artifact, store: Store, study: Study) -> Result:
     unused = _unused(artifact, store)
     many = {name: loss for name, loss in unused.items() if loss.total and loss.share >= limits.rejected_warning}
     if not many:
-        return True, f"of each extract, fewer than {limits.rejected_warning:.1%} of the events lack a patient", {}
+        return (
+            True,
+            f"in each extract, fewer than {limits.rejected_warning:.1%} of the events belong to patients without a patient row",
+            {},
+        )
     worst = max(many, key=lambda name: many[name].share)
     told_of = (
-        f"{len(many)} extracts, above all {_text(many[worst], below)}" if len(many) > 1 else _text(many[worst], below)
+        f"{len(many)} extracts, most of all {_text(many[worst], below)}" if len(many) > 1 else _text(many[worst], below)
     )
     return (
         False,
-        f"{told_of}. No other extract has a row that these events fit. records.limits warns from {limits.rejected_warning:.1%} and"
-        f" stops at {limits.rejected_error:.1%}. A delivery of events needs the rows of its patients, in it or in another extract",
+        f"{told_of}. No extract contains the patient rows of these events. records.limits warns at {limits.rejected_warning:.1%}"
+        f" and stops at {limits.rejected_error:.1%}. Add the patient rows of these events to this extract or to another one",
         {},
     )
 
@@ -172,9 +176,13 @@ def _text(loss: Loss, below: int) -> str:
     name = {"linked": "joined tables"}.get(loss.kind, loss.kind)
     largest = max(loss.rejected, key=lambda reason: loss.rejected[reason])
     share = f" of {count_text(loss.rows, below)} rows{percent(loss.figure, below)}" if loss.total >= below else " rows"
-    long = f", in lines as long as {count_text(loss.like_rows, below)} rows" if loss.lost > loss.total else ""
-    rejected = f"{name}: {count_text(loss.total, below)}{share} are rejected{long}"
-    return f"{rejected}, above all rows {in_words(largest)} ({cure(largest)})"
+    long = (
+        f"; the rejected lines are as long as {count_text(loss.like_rows, below)} rows"
+        if loss.lost > loss.total
+        else ""
+    )
+    rejected = f"{name}: {count_text(loss.total, below)}{share} were rejected{long}"
+    return f"{rejected}; most frequent reason: rows {in_words(largest)} ({cure(largest)})"
 
 
 @check(blocking=False)
@@ -182,11 +190,11 @@ def files_ended(artifact: Artifact, store: Store, study: Study) -> Result:
     """Every text file ends with a line break, so none seems to be cut off."""
     number = artifact.counts.get("unended_files", 0)
     if not number:
-        return True, "every text file ends with a line end", {}
+        return True, "every text file ends with a line break", {}
     return (
         False,
-        f"{number:,} of {artifact.counts['files']:,} files end within a line, as a copy does that was cut off. Compare their sizes,"
-        " or numbers of rows, with those where they come from",
+        f"{number:,} of {artifact.counts['files']:,} files end in the middle of a line, as a truncated copy does. Compare their"
+        " sizes or numbers of rows with the originals",
         {"unended_files": Plain(number)},
     )
 
@@ -198,14 +206,13 @@ def tables_joined(artifact: Artifact, store: Store, study: Study) -> Result:
     of, number = counts.get("with_table", 0), counts.get("not_in_table", 0)
     share, below = number / max(of, 1), study.reports.suppress_below
     if not number or share < study.records.limits.rejected_warning:
-        return True, "patients have their row in each joined table", {}
+        return True, "patients have a row in each joined table", {}
     figure = Share(People(number), People(of))
     shown = f" of {count_text(of, below)} rows{percent(figure, below)}" if number >= below else " rows"
     return (
         False,
-        f"{count_text(number, below)}{shown} of patients have no row in a joined table, and what it tells is not"
-        " known of them. See"
-        " whether its `key` and `patient_key` are written alike, and whether all of its rows are there",
+        f"{count_text(number, below)}{shown} of patients have no match in a joined table, so its values are unknown for them."
+        " Check that `key` and `patient_key` use the same ids, and that the table is complete",
         {"not_in_table": figure},
     )
 
@@ -216,12 +223,18 @@ def columns_filled(artifact: Artifact, store: Store, study: Study) -> Result:
     granted = study.records.implied_columns
     empty = [name for name in artifact.counts["patients"].get("without_values", []) if name not in granted]
     if not empty or artifact.counts["patients"]["kept"] < FEWEST:
-        return True, "each column that patients carry has values", {}
+        return True, "each column of the patient files has values", {}
     of_meds = "sex" in empty and study.records.source == "meds"
     see = (
-        "codes of the sex begin as records.meds.sex_prefixes says" if of_meds else "the settings name the right columns"
+        "the codes for sex begin with one of records.meds.sex_prefixes"
+        if of_meds
+        else "the settings give the right column names"
     )
-    return False, f"no patient has a value of {', '.join(empty)}: see whether {see}, and whether they were exported", {}
+    return (
+        False,
+        f"no patient has a value for {', '.join(empty)}. Check that {see}, and that these values were exported",
+        {},
+    )
 
 
 def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:
@@ -245,11 +258,13 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Result:
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found = {name: part for name, part in _not_understood(artifact).items() if part[0]}
     if not found:
-        return True, "every sex and every date of observation is understood, or empty", {}
+        return True, "every sex and every observation date is understood or empty", {}
     parts = []
     for name, (number, of) in found.items():
         share = percent(Share(People(number), People(of)), below)
-        parts.append(f"{name}: {count_text(number, below)}{share} are not understood, and count as not known")
+        parts.append(
+            f"{name}: {count_text(number, below)}{share} values are not understood, and are treated as unknown"
+        )
     if "sex" in found:
         counted = values.written(artifact.path)
         often = [value for value, number in counted.items() if number >= below][:MOST_NAMED]
@@ -257,9 +272,9 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Result:
         where, of_files = study.records.sex_values
         parts[0] += f"{named}; {values.proposal(where, counted, often)}{of_files}"
     if "dates of observation" in found:
-        parts[-1] += "; set `date_formats`, or add what stands there to `records.no_value`"
+        parts[-1] += "; set `date_formats`, or add these values to `records.no_value`"
     figures: dict[str, Figure] = {
         f"not_understood_{name.replace(' ', '_')}": Share(People(number), People(of))
         for name, (number, of) in found.items()
     }
-    return False, f"{'. '.join(parts)}. From {limit:.1%} nothing is built on them (records.limits)", figures
+    return False, f"{'. '.join(parts)}. At {limit:.1%} or more, the run stops here (records.limits)", figures

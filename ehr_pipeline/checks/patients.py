@@ -13,9 +13,9 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT
 
 EVIDENCE = {
-    "clear": "clear evidence that patients differ, and conditions go together: subgroups, or one gradient such as severity",
-    "weak": "weak evidence that patients differ, and conditions go together: subgroups, or one gradient such as severity",
-    "differ": "patients differ persistently; not shown to form subgroups",
+    "clear": "clear evidence that patients differ and conditions go together, as with subgroups or a gradient such as severity",
+    "weak": "weak evidence that patients differ and conditions go together, as with subgroups or a gradient such as severity",
+    "differ": "patients differ persistently, but are not shown to form subgroups",
     "none": "no evidence of subgroups",
     "untested": "too few patients have enough records to test for subgroups",
 }
@@ -28,7 +28,7 @@ def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> R
     passed = artifact.counts["rows_in"] == store.current(COHORT).counts["kept"]
     dropped = sum(artifact.counts["dropped"].values())
     number = count_text(dropped, study.reports.suppress_below)
-    return passed, f"{number} cohort patients have no chosen concept, and so no vector", {}
+    return passed, f"{number} patients of the cohort have none of the chosen concepts, so they have no vector", {}
 
 
 @check()
@@ -36,7 +36,7 @@ def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Result:
     """There are as many clusters as asked for, or as the data support, and none is empty."""
     clusters, n = artifact.counts["clusters"], study.clusters.n
     message = (
-        f"{clusters} clusters: as many as the data support"
+        f"{clusters} clusters, as many as the data support"
         if n == "auto"
         else f"{clusters} of {n} clusters have patients"
         + (f". Set clusters.n to {clusters}, or to 'auto'" if clusters < n else "")
@@ -51,7 +51,7 @@ def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Re
     lost = eigen["wanted"] - eigen["converged"]
     message = f"{eigen['converged']} of {eigen['wanted']} eigenvectors converged (largest residual {eigen['largest_residual']:.1e})"
     if lost:
-        message += "; the graph has no clear gap there: look at choice.csv for a better clusters.n"
+        message += "; the eigenvalues of the graph show no clear gap at this number. choice.csv lists other numbers for clusters.n"
     return not lost, message, {"not_converged": Plain(lost), "largest_residual": Plain(eigen["largest_residual"])}
 
 
@@ -91,8 +91,8 @@ def planted_groups(artifact: Artifact, store: Store, study: Study) -> Result:
     baseline = found[planted.COUNTS]["adjusted_rand_index"]
     vectors, counts = (found[name]["within_diseases"] for name in (planted.THIS_RUN, planted.COUNTS))
     message = (
-        f"adjusted Rand index {index:.3f} (counts without a model: {baseline:.3f}), within a disease {vectors:.3f} ({counts:.3f}),"
-        f" homogeneity {homogeneity:.3f}"
+        f"adjusted Rand index {index:.3f} (concept counts without a model: {baseline:.3f}); within a disease {vectors:.3f}"
+        f" ({counts:.3f}); homogeneity {homogeneity:.3f}"
     )
     return (
         index >= baseline,
@@ -118,13 +118,13 @@ def planted_changes(artifact: Artifact, store: Store, study: Study) -> Result:
     """On synthetic extracts in which patients change, the transitions found are the planted ones."""
     agreement = artifact.counts.get("agreement")
     if agreement is None or not agreement["changed"]:
-        return True, "no change that can be seen was planted", {}
+        return True, "no change that windows can show was planted", {}
     share, chance, same = (agreement[name] for name in ("changed_found", "changed_found_by_chance", "unchanged_found"))
     changed, unchanged = Share.of(share, People(agreement["changed"])), Share.of(same, People(agreement["unchanged"]))
     guard = Guard(study.reports.suppress_below)
     message = (
-        f"{guard.percent(changed)} of planted changes were found with both groups right (by chance {chance:.0%});"
-        f" {guard.percent(unchanged)} of the other patients keep their group"
+        f"{guard.percent(changed)} of the planted changes were found, with the right group before and after (by chance"
+        f" {chance:.0%}); {guard.percent(unchanged)} of the other patients keep their group"
     )
     numbers: dict[str, Figure] = {"changed_found": changed, "by_chance": Score(chance), "unchanged_found": unchanged}
     return share >= 0.5 and same >= 0.7, message, numbers
@@ -142,5 +142,5 @@ def page_whole(page: str, applies: Callable[[Study], bool] = Check.applies) -> C
             {"megabytes": Plain(len(text) / 1e6)},
         )
 
-    description = "The page is complete, and links to nothing outside."
+    description = "The page is complete, and has no links to other hosts."
     return Check("page_whole", description, test, applies=applies)

@@ -27,7 +27,7 @@ def of_guard(guard: str, description: str, blocking: bool = True, name: str = ""
             tasks.setdefault(_message(results, row), []).extend([named[row["task"]]] if row["task"] else [])
         listed = "; ".join(f"{', '.join(of)}: {message}" if of else message for message, of in tasks.items())
         figures = {"tasks": Plain(len(found)), "failed": Plain(len(failed))}
-        return not failed, listed or (found[0]["message"] if found else "there is no task"), {**figures}
+        return not failed, listed or (found[0]["message"] if found else "there are no tasks"), {**figures}
 
     def only_warns(artifact: Artifact, study: Study) -> bool:
         return all(row["passed"] is not False for row in rows(TaskResults.read(artifact.path)))

@@ -2,7 +2,7 @@
 
 import pyarrow.compute as pc
 
-from ehr_pipeline.checks.model import Result, check
+from ehr_pipeline.checks.model import UNEXPECTED, Result, check
 from ehr_pipeline.disclosure.kinds import Plain
 from ehr_pipeline.relations import table
 from ehr_pipeline.relations.table import FEWEST
@@ -17,19 +17,23 @@ def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Result:
     message = f"{compared:,} of {whole:,} concepts of the vocabulary are compared"
     if compared < FEWEST:
         message += (
-            ", so there is no pair. Name another list in relations.concepts, other semantic types in relations.types, or lower"
-            " vocabulary.min_appearances"
+            ", so there is no pair. Set relations.concepts to another list, choose other semantic types in relations.types, or"
+            " lower vocabulary.min_appearances"
         )
     return compared >= FEWEST, message, {"concepts": Plain(compared)}
 
 
 @check()
 def few_are_suppressed(artifact: Artifact, store: Store, study: Study) -> Result:
-    """No pair that fewer than relations.fewest_patients patients have has a value."""
+    """Pairs that fewer than relations.fewest_patients patients have are shown without values."""
     fewest, rows = study.relations.fewest_patients, table.read(artifact.path)
     few = pc.fill_null(pc.less(rows.column("patients"), fewest), True)
     shown = pc.and_(few, pc.or_(pc.is_valid(rows.column("value")), pc.is_valid(rows.column("low"))))
     edges = sum(row["patients"] < fewest for row in table.read_consensus(artifact.path))
     wrong = (pc.sum(shown).as_py() or 0) + edges
-    message = f"{wrong:,} pairs of too few patients have values" if wrong else "every value is of enough patients"
+    message = (
+        f"{wrong:,} pairs of fewer than {fewest} patients have values{UNEXPECTED}"
+        if wrong
+        else "all values come from enough patients"
+    )
     return not wrong, message, {"pairs": Plain(wrong)}

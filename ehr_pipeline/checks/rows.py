@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ehr_pipeline.checks.model import Check, Result, Test, check
+from ehr_pipeline.checks.model import UNEXPECTED, Check, Result, Test, check
 from ehr_pipeline.disclosure.kinds import Events, Plain
 from ehr_pipeline.store.artifacts import Artifact, Store, unbalanced
 from ehr_pipeline.study.settings import Study
@@ -17,7 +17,7 @@ def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Result:
     wrong = {name: number for name, number in lost.items() if number}
     return (
         not wrong,
-        f"unaccounted for: {wrong}" if wrong else "in = kept + collapsed + dropped",
+        f"rows unaccounted for: {wrong}{UNEXPECTED}" if wrong else "rows read = kept + collapsed + dropped",
         {"unaccounted": Events(sum(map(abs, lost.values())))},
     )
 
@@ -37,7 +37,7 @@ def schema(folder: str, expected: Callable[[Study], Any], name: str = "schema", 
     def test(artifact: Artifact, store: Store, study: Study) -> Result:
         paths, columns = artifact.files(folder), expected(study)
         problems = [problem for path in paths for problem in schemas.differences(path, columns)]
-        message = "; ".join(problems[:5]) or "every shard has the columns it should have"
+        message = "; ".join(problems[:5]) or "every shard has the expected columns"
         return not problems, message, {"shards": Plain(len(paths))}
 
     return Check(name, f"The {of}shards have the expected columns.", test)
@@ -50,10 +50,14 @@ def rows_as_counted(folder: str, part: str = "") -> Check:
         rows = sum(schemas.read(path).num_rows for path in artifact.files(folder))
         counted = int((artifact.counts[part] if part else artifact.counts)["kept"])
         if rows == counted:  # leave out the number: the artifact's counts show it if it may be shown
-            return True, "the shards hold as many rows as the manifest says", {}
-        return False, f"the shards hold {'more' if rows > counted else 'fewer'} rows than the manifest says", {}
+            return True, "the shards contain as many rows as the manifest says", {}
+        return (
+            False,
+            f"the shards contain {'more' if rows > counted else 'fewer'} rows than the manifest says{UNEXPECTED}",
+            {},
+        )
 
-    return Check("rows_as_counted", f"The shards hold as many {folder} as were counted.", test)
+    return Check("rows_as_counted", f"The shards contain as many {folder} as the manifest says.", test)
 
 
 def rows_taken_up(upstream: str, key: str) -> Test:
@@ -63,7 +67,11 @@ def rows_taken_up(upstream: str, key: str) -> Test:
         out = store.current(upstream).counts["kept"]
         taken = (artifact.counts[key] if key else artifact.counts)["rows_in"]
         if taken == out:
-            return True, f"all that {upstream} put out was taken in", {}
-        return False, f"{'more' if taken > out else 'fewer'} were taken in than {upstream} put out", {}
+            return True, f"everything that {upstream} wrote was read", {}
+        return (
+            False,
+            f"{'more' if taken > out else 'fewer'} rows or patients were read than {upstream} wrote{UNEXPECTED}",
+            {},
+        )
 
     return test

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.checks.model import Result, check
+from ehr_pipeline.checks.model import UNEXPECTED, Result, check
 from ehr_pipeline.disclosure.figures import Guard, count_text
 from ehr_pipeline.disclosure.kinds import People, Plain, Share
 from ehr_pipeline.patients.settings import TEST
@@ -57,7 +57,10 @@ def history_before_label(artifact: Artifact, store: Store, study: Study) -> Resu
     if not without and not overlapping:
         return True, "every label has a history, which ends before its window", {**figures}
     below = study.reports.suppress_below
-    message = f"{count_text(without, below)} labels have no history, of {count_text(overlapping, below)} it reaches into the window"
+    message = (
+        f"{count_text(without, below)} labels have no history; in {count_text(overlapping, below)}, the history reaches into the"
+        f" window{UNEXPECTED}"
+    )
     return False, message, {**figures}
 
 
@@ -67,7 +70,7 @@ def test_side_labelled(artifact: Artifact, store: Store, study: Study) -> Result
     tasks = definitions(artifact.path)
     none = [each.name for each in tasks if not artifact.counts[each.slug]["by_side"][TEST]["labels"]]
     listed = ", ".join(names.for_messages(none, store, study.reports.suppress_below))
-    message = f"no label on the test side: {listed}" if none else "every task has labels on the test side"
+    message = f"no labels in the test set: {listed}" if none else "every task has labels in the test set"
     return not none, message, {"tasks": Plain(len(tasks)), "without": Plain(len(none))}
 
 
@@ -76,11 +79,11 @@ def enough_cases(artifact: Artifact, store: Store, study: Study) -> Result:
     tasks = definitions(artifact.path)
     few = [each.name for each in tasks if artifact.counts[each.slug]["by_side"][TEST]["cases"] < FEWEST_CASES]
     if not few:
-        return True, "every task has enough cases on the test side", {"few": Plain(0)}
+        return True, "every task has enough cases in the test set", {"few": Plain(0)}
     listed = ", ".join(names.for_messages(few, store, study.reports.suppress_below))
     return (
         False,
-        f"fewer than {FEWEST_CASES} cases on the test side, so that a score says little: {listed}",
+        f"fewer than {FEWEST_CASES} cases in the test set, so a score says little: {listed}",
         {"few": Plain(len(few))},
     )
 
@@ -99,32 +102,33 @@ def few_leave(artifact: Artifact, store: Store, study: Study) -> Result:
     if not leaving:
         return (
             True,
-            f"in no task {MANY:.0%} or more leave within the window without weights in their place",
+            f"in every task, fewer than {MANY:.0%} of the patients leave within the window, or weights make up for them",
             {"many": Plain(0)},
         )
     listed = map(" ".join, zip(names.for_messages([*leaving], store, guard.below), leaving.values(), strict=True))
     return (
         False,
-        "many leave within the window without the outcome and are left out, which is a choice by the future, so that the share"
-        f' with the outcome is too high: {", ".join(listed)}. follow_up = "censor" weights the others to make up for them',
+        f"in {', '.join(listed)}, many patients leave during the window without the outcome and are excluded. This selects"
+        ' patients by their future, so the share with the outcome is too high. Set follow_up = "censor" to weight the other'
+        " patients",
         {"many": Plain(len(leaving))},
     )
 
 
 @check(blocking=False)
 def index_before_outcome(artifact: Artifact, store: Store, study: Study) -> Result:
-    """The rule that sets the index day does not look at the outcome."""
+    """The rule that sets the index date does not depend on the outcome."""
     problems = []
     for definition in definitions(artifact.path):
         by_entry = definition.index == "first_entry" and definition.incident and definition.rule["kind"] != "stop"
         if by_entry and {*definition.entry} & {*definition.outcome}:
-            problems.append(f"{definition.name}: a concept of the entry is one of the outcome too")
+            problems.append(f"{definition.name}: the entry and the outcome have a concept in common")
         if definition.index_may_know_outcome and (why := _knows(artifact, store, definition)):
             problems.append(f"{definition.name}: {why}")
     message = "; ".join(problems)
     if problems:
-        message += ". A model that learns from such index days learns how they were chosen"
-    return not problems, message or "no index day knows the outcome", {"tasks": Plain(len(problems))}
+        message += ". A model that learns from such index dates learns how they were chosen"
+    return not problems, message or "no index date depends on the outcome", {"tasks": Plain(len(problems))}
 
 
 def _knows(artifact: Artifact, store: Store, definition: Definition) -> str:
@@ -141,11 +145,11 @@ def _knows(artifact: Artifact, store: Store, definition: Definition) -> str:
     dropped = artifact.counts[definition.slug]["dropped"]
     onset = dropped["outcome_on_index_day"]
     if onset >= FEWEST_TO_JUDGE and onset > MOST_ALIKE * (cases + onset):
-        return "in many patients the index day is the day of the outcome"
+        return "for many patients, the index date is the day of the outcome"
     if cases < FEWEST_TO_JUDGE or others < FEWEST_TO_JUDGE:
         return ""
     if max(after.values(), default=0) > MOST_ALIKE * cases and definition.outcome and definition.rule["closes"] > 30:
-        return "in many cases the outcome comes the same number of days after the index day"
+        return "for many cases, the outcome comes the same number of days after the index date"
     if abs(at_visit / cases - others_at_visit / others) > MOST_APART:
-        return "index days are visits of the cases and no visits of the others, or the other way round"
+        return "index dates are visits for cases and not for the other patients, or the other way round"
     return ""

@@ -29,7 +29,7 @@ def few_misunderstood(artifact: Artifact, study: Study) -> bool:
 
 @check(only_warns=few_misunderstood, applies=lambda study: bool(study.patients.split.column))
 def sides_understood(artifact: Artifact, store: Store, study: Study) -> Result:
-    """The column that gives each patient's side is understood, and extracts agree on it (records.limits)."""
+    """The column that assigns patients to sets of the split is understood, and extracts agree on it (records.limits)."""
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found, of = _problems(artifact)
     none, parts = artifact.counts["split"]["sides"][UNASSIGNED], []
@@ -43,20 +43,20 @@ def sides_understood(artifact: Artifact, store: Store, study: Study) -> Result:
         often = [value for value, number in values.items() if number >= below]
         named = f"({', '.join(map(repr, often[:MOST_NAMED]))}) " if often else ""
         parts.append(
-            f"the side of {share(found['not_understood'])} patients is not understood; say what its values mean"
-            f" {named}in patients.split.values"
+            f"the values that assign {share(found['not_understood'])} patients to a set of the split are not understood. Set the"
+            f" meaning of these values {named}in patients.split.values"
         )
     if found["differing"]:
         parts.append(
-            f"extracts give different sides for {share(found['differing'])} patients; the oldest one that gives a side decides, so"
-            " that no patient used for training becomes a test patient"
+            f"extracts assign {share(found['differing'])} patients to different sets of the split; the oldest extract that gives"
+            " one takes precedence, so no patient used for training becomes a test patient"
         )
     if parts:
-        parts.append(f"From {limit:.1%} nothing is built on it (records.limits)")
+        parts.append(f"At {limit:.1%} or more, the run stops here (records.limits)")
     if none and (parts or none >= limit * of):
-        parts.append(f"{share(none)} patients have no side, and are not used for training")
+        parts.append(f"{share(none)} patients are in no set of the split, and are not used for training")
     figures: dict[str, Figure] = {name: People(number) for name, number in artifact.counts["split"]["sides"].items()}
-    return not parts, ". ".join(parts) or "every given side is understood, and extracts agree on it", figures
+    return not parts, ". ".join(parts) or "every value is understood, and extracts agree", figures
 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
@@ -74,12 +74,11 @@ def test_side_unseen(artifact: Artifact, store: Store, study: Study) -> Result:
     catalog = store.intact(EXTRACT_CATALOG)
     seen = training_patients.overlap(artifact.path, key, train_test_sides.left_out(catalog))
     if not seen:
-        return True, "nothing was learned from any patient who is left out", {}
+        return True, "no excluded patient was used for training", {}
     asset = artifact.manifest["asset"]
     return (
         False,
-        f"{asset} learned from {count_text(seen, study.reports.suppress_below)} patients who are on the test side,"
-        " or on none. Make it"
-        " again.",
+        f"{asset} learned from {count_text(seen, study.reports.suppress_below)} patients who are in the test set, or in no set"
+        f" of the split. Rebuild it: ehr-pipeline run --select {asset}+",
         {"seen": People(seen)},
     )

@@ -76,8 +76,8 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: C
         return True, "no patient has left since", {}
     return (
         False,
-        f"{count_text(left, study.reports.suppress_below).capitalize()} patients have left since"
-        f" {asset} was made ({made_at}). Materialise it again.",
+        f"{count_text(left, study.reports.suppress_below).capitalize()} patients have left since {asset} was made ({made_at})."
+        f" Rebuild it: ehr-pipeline run --select {asset}+",
         {"removed_since": People(left)},
     )
 

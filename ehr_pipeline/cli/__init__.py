@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(options, USER_ERROR)
     except KeyboardInterrupt:
         command = shlex.join(["ehr-pipeline", *(sys.argv[1:] if arguments is None else arguments)])
-        print(f"stopped. What was published before stays as it was. To go on: {command}", file=sys.stderr)
+        print(f"stopped. Everything published before is unchanged. To continue: {command}", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -90,9 +90,9 @@ def parser() -> argparse.ArgumentParser:
     whole = Parser(
         prog="ehr-pipeline",
         description="From raw primary-care records to patient clusters and a report.",
-        epilog="begin with:\n  ehr-pipeline demo                      the whole chain on made-up patients\n"
-        "  ehr-pipeline init DIR --from FILE ...  a study of your own\n"
-        "  ehr-pipeline COMMAND --help            what a command does, with an example",
+        epilog="begin with:\n  ehr-pipeline demo                      the whole pipeline on synthetic patients\n  ehr-pipeline init"
+        " DIR --from FILE ...  a study with your files\n  ehr-pipeline COMMAND --help            what a command does, with an"
+        " example",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     whole.add_argument("--version", action="version", version=__version__)

@@ -16,11 +16,11 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "compare",
         _compare,
-        "make several variants of one study, and compare them",
+        "run several variants of one study, and compare them",
         'compare --settings my_study.toml encoder.layers=4 "clusters.n=8,clusters.method=kmeans"',
         "compare narrow.toml wide.toml --out comparison",
-        about="It prints a table of losses, tasks, groups, time and memory, and writes it as CSV and a page to --out. Assets that"
-        " variants share are made once. Variants are made in a store of their own; the study's store is only read.",
+        about="It prints a table of losses, tasks, groups, time and memory, and writes it to --out as CSV and as a page. Assets"
+        " that variants share are built once. Variants have a separate store; the study's store is only read.",
     )
     compare.add_argument(
         "variants",
@@ -34,7 +34,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     compare.add_argument(
         "--store",
         type=Path,
-        help="folder for the variants' artifacts (default: the path of the study's store with '.variants' added)",
+        help="folder for the artifacts of the variants (default: the path of the study's store with '.variants' added)",
     )
 
 

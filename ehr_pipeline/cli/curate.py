@@ -16,11 +16,11 @@ def add(commands: "Commands[Any]") -> None:
         commands,
         "curate",
         _curate,
-        "extend a concept list by similar concepts, which a person accepts one by one",
+        "extend a concept list with similar concepts, each accepted by a person",
         "curate lists/symptoms.csv --offer review.csv --settings my_study.toml",
         "curate lists/symptoms.csv --review review.csv --out lists/symptoms_reviewed.csv --settings my_study.toml",
-        about="--offer writes the nearest neighbours of the listed concepts that no --review has decided yet. Fill in the"
-        " columns decision (accept or refuse), reviewer and date. --out writes the list with the accepted concepts.",
+        about="--offer writes the nearest neighbours of the listed concepts that no --review has decided yet. Fill in the columns"
+        " decision (accept or refuse), reviewer and date. --out writes the list with the accepted concepts.",
     )
     command.add_argument("list", type=Path, metavar="LIST", help="a concept list (code, cui, name, source)")
     command.add_argument(
@@ -32,7 +32,7 @@ def add(commands: "Commands[Any]") -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="the file of --offer after review; may be repeated",
+        help="the file from --offer after review; may be repeated",
     )
     command.add_argument("--out", type=Path, metavar="FILE", help="new CSV file: the list with the accepted concepts")
     command.add_argument(
@@ -54,7 +54,7 @@ def _curate(options: argparse.Namespace) -> int:
     from ehr_pipeline.vocabulary.table import Vocabulary
 
     if options.neighbours < 1:
-        raise InputError("--neighbours is a whole number from 1.")
+        raise InputError("--neighbours must be a whole number, at least 1.")
     if options.out and not options.review:
         raise InputError("--out needs a review: --review FILE. Write one with --offer FILE, and fill it in.")
     study = study_of(options)
@@ -78,7 +78,7 @@ def _curate(options: argparse.Namespace) -> int:
         f" In the reviews: {len(accepted):,} accepted, {len(decisions) - len(accepted):,} refused."
     )
     if hidden:
-        print(f"{hidden:,} more neighbours are not named: too few patients have them (reports.suppress_below).")
+        print(f"{hidden:,} more neighbours are not shown: too few patients have them (reports.suppress_below).")
     if options.offer:
         curate_list.write_offer(options.offer, offered)
         print(
@@ -90,5 +90,5 @@ def _curate(options: argparse.Namespace) -> int:
         curate_list.write_list(
             options.out, code_lists.read(options.list), [one for one in accepted if one.concept not in concepts]
         )
-        print(printable(f"wrote {options.out}: name it in the settings"))
+        print(printable(f"wrote {options.out}: to use it, give its path in the settings"))
     return 0

@@ -44,7 +44,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "explore",
         _explore,
-        "look at the map of patients in a browser (needs embedding-atlas)",
+        "explore the map of patients in a browser (needs embedding-atlas)",
         "explore --settings my_study.toml",
     )
     explore.add_argument("--port", type=int, default=5055)
@@ -52,7 +52,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "release",
         _release,
-        "write the files that may leave the place where the data are kept, with a manifest",
+        "write the files that may be released from the place where the data are kept, with a manifest",
         "release --settings my_study.toml --out release",
     )
     release.add_argument("--out", type=Path, required=True, help="new folder to write to")
@@ -73,7 +73,7 @@ def _add_applying(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--vectors",
         type=Path,
         required=True,
-        help="folder of a patient_embeddings artifact, whose method of making vectors is used",
+        help="folder of a patient_embeddings artifact; vectors are made by the same method",
     )
     embed.add_argument("--extract", type=Path, required=True, help="folder of the extract")
     embed.add_argument("--out", type=Path, required=True, help="Arrow file to write, with one row per patient")
@@ -87,7 +87,7 @@ def _add_applying(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "assign",
         _assign,
-        "assign new patients, who were embedded, to the existing clusters",
+        "assign new patients with vectors to the existing clusters",
         "assign --vectors vectors.arrow --settings my_study.toml --out clusters.arrow",
     )
     assign.add_argument("--vectors", type=Path, required=True, help="the file that `ehr-pipeline embed` wrote")
@@ -136,7 +136,7 @@ def _export(options: argparse.Namespace) -> int:
         if not ASSETS[ENCODER_CHECKPOINT].passes("patients_present", checkpoint, pipeline.store, study):
             print_problem(
                 "warning",
-                "The model has learnt from patients who have left since. Train it again before you hand it on.",
+                "The model was trained on patients who have left since. Train it again before you share it.",
             )
         return 0
     made = pipeline.require(MAPPED_EVENTS), pipeline.require(PATIENT_DATASET), pipeline.require(DATA_SPLIT)
@@ -166,8 +166,8 @@ def _embed(options: argparse.Namespace) -> int:
     unknown, bare = counts["not_in_vocabulary"], counts["dropped"]["no_chosen_concept"]
     print(f"wrote {counts['kept']:,} patients to {options.out}")
     print(
-        f"left out: {count_text(bare)} patients without a pooled concept; {unknown:,} events whose concept the"
-        " model does not know"
+        f"left out: {count_text(bare)} patients without a pooled concept; {unknown:,} events with concepts that the model does"
+        " not know"
     )
     if "training" in counts:
         print(counts["training"])
@@ -180,11 +180,11 @@ def _embed_histories(options: argparse.Namespace) -> int:
 
     counts = histories.embed(study, (options.model, options.vectors, options.extract), options.cut, options.out)
     below, without = study.reports.suppress_below, counts["without"]
-    print(f"wrote {counts['rows_in']:,} rows, one for each of {options.cut}, to {options.out}")
+    print(f"wrote {counts['rows_in']:,} rows, one for each row of {options.cut}, to {options.out}")
     print(
-        f"without a vector: {count_text(without['not_in_extract'], below)} whose patient is not in the extract,"
-        f" {count_text(without['no_history'], below)} without a history by then,"
-        f" {count_text(without['no_chosen_concept'], below)} without a pooled concept in it"
+        f"rows without a vector: {count_text(without['not_in_extract'], below)} (patient not in the extract),"
+        f" {count_text(without['no_history'], below)} (no history by that date),"
+        f" {count_text(without['no_chosen_concept'], below)} (no pooled concept in the history)"
     )
     if "training" in counts:
         print(counts["training"])
@@ -198,11 +198,11 @@ def _assign(options: argparse.Namespace) -> int:
 
     counts = assign.run(Pipeline(study).require(CLUSTERS), options.vectors, study.clusters.neighbours, options.out)
     print(f"wrote {counts['kept']:,} patients to {options.out}")
-    print(f"left out: {count_text(counts['dropped']['not_finite'])} patients whose vector is not finite")
+    print(f"left out: {count_text(counts['dropped']['not_finite'])} patients with a vector that is not finite")
     diseases = printable(", ".join(disease.name for disease in study.embeddings.cohort))
     print(
-        f"The clusters are of patients with {diseases}. Whoever has a vector gets one of them, also who has none of these diseases:"
-        " keep those who are cases by your lists."
+        f"The clusters were made from patients with {diseases}. Every patient with a vector is assigned to one, even without any"
+        " of these diseases: keep only the patients who are cases by your lists."
     )
     return 0
 
@@ -222,7 +222,7 @@ def _push(options: argparse.Namespace) -> int:
 
     counts = push.push(study)
     print(
-        f"copied {counts['copied']:,} artifacts ({counts['bytes'] / 1e6:,.1f} MB), {counts['kept']:,} were there already,"
+        f"copied {counts['copied']:,} artifacts ({counts['bytes'] / 1000000.0:,.1f} MB); {counts['kept']:,} were already there;"
         f" removed {counts['removed']:,}"
     )
     for reason, number in counts["left_out"].items():
@@ -237,7 +237,7 @@ def _pull(options: argparse.Namespace) -> int:
 
     counts = pull.pull(study)
     print(
-        f"fetched {counts['copied']:,} artifacts ({counts['bytes'] / 1e6:,.1f} MB), {counts['kept']:,} were here already,"
+        f"fetched {counts['copied']:,} artifacts ({counts['bytes'] / 1000000.0:,.1f} MB); {counts['kept']:,} were already here;"
         f" {counts['newer']:,} are newer here"
     )
     for reason, number in counts["left_out"].items():
@@ -245,7 +245,5 @@ def _pull(options: argparse.Namespace) -> int:
     if problem := secret_key.foreign(Path(study.study.store)):
         print_problem("warning", problem)
     if counts["unfinished"]:
-        print_problem(
-            "error", f"{counts['unfinished']:,} artifacts were not pushed to their end. Push again, then pull."
-        )
+        print_problem("error", f"{counts['unfinished']:,} artifacts were only partly pushed. Push again, then pull.")
     return FAILED if counts["unfinished"] else 0

@@ -18,16 +18,16 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "forecast",
         _forecast,
-        "forecast what may follow a typed-in history, or write made-up timelines for clinicians to rate",
+        "forecast what may follow a history that you type, or write synthetic timelines for clinicians to rate",
         "forecast history.csv --sex F --settings my_study.toml",
         "forecast --sheet to_rate --timelines 20 --settings my_study.toml",
-        about="It needs a study with an encoder, and reads no patient's record.",
+        about="It needs a study with an encoder. It reads no patient's record.",
     )
     forecast.add_argument(
         "history",
         nargs="?",
-        help="CSV file of lines 'age,code' or 'date,code' ('-': read from the terminal); instead of a code, a concept"
-        " id or name will do, as in '41,Asthma'",
+        help="CSV file of lines 'age,code' or 'date,code' ('-': read from the terminal); instead of a code, you can give a concept"
+        " id or a name, as in '41,Asthma'",
     )
     forecast.add_argument("--sex", choices=["F", "M"], help="sex of the person; used to say how common each concept is")
     forecast.add_argument("--born", default="", help="date or year of birth; needed if lines begin with dates")
@@ -39,7 +39,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     forecast.add_argument("--top", type=int, default=10, help="number of concepts in each list (default: 10)")
     forecast.add_argument(
-        "--sheet", type=Path, metavar="FOLDER", help="new folder for a sheet of made-up timelines to rate"
+        "--sheet", type=Path, metavar="FOLDER", help="new folder for a sheet of synthetic timelines to rate"
     )
     forecast.add_argument("--timelines", type=int, default=20, help="number of timelines on the sheet (default: 20)")
     forecast.add_argument("--seed", type=int, default=0, help="random seed of the timelines (default: 0)")
@@ -48,18 +48,20 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _forecast(options: argparse.Namespace) -> int:
     study = study_of(options)
     if (options.history is None) == (options.sheet is None):
-        raise UserError("Name a file with a history ('-' reads the terminal), or --sheet FOLDER for made-up timelines.")
+        raise UserError(
+            "No history given. Give a file with a history ('-' reads the terminal), or --sheet FOLDER for synthetic timelines."
+        )
     if options.history is not None and options.sex is None:
-        raise UserError("Say whose history it is: --sex F or --sex M. What is usual depends on it.")
+        raise UserError("The sex is missing: add --sex F or --sex M. How common a concept is depends on it.")
     if not 1 <= options.top <= 1000:
-        raise UserError("--top is a number of concepts from 1 to 1,000.")
+        raise UserError(f"--top {options.top}: must be between 1 and 1,000.")
     from ehr_pipeline.export import forecast, rating_sheet
     from ehr_pipeline.runs.pipeline import Pipeline
 
     opened, horizon = forecast.LoadedStudy.of(Pipeline(study)), HORIZONS[options.within]
     if options.sheet is not None:
         written = rating_sheet.write(opened, options.sheet, options.timelines, options.seed, horizon)
-        print(f"wrote {written:,} made-up timelines to {options.sheet}: print sheet.html, or fill in ratings.csv")
+        print(f"wrote {written:,} synthetic timelines to {options.sheet}: print sheet.html, or fill in ratings.csv")
         return 0
     answer = opened.answer(_lines(options.history), options.sex, options.born, horizon, options.top)
     for line in forecast.text(opened, answer, horizon):
@@ -76,4 +78,4 @@ def _lines(history: str) -> Iterable[str]:
     try:
         return Path(history).read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise UserError(f"{history}: this is no text in UTF-8.") from None
+        raise UserError(f"{history}: not UTF-8 text. Save the file as UTF-8.") from None

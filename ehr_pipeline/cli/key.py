@@ -13,9 +13,9 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "key",
         None,
-        "export, import or replace the key by which a store hashes patient ids",
+        "export, import or replace the key with which a store hashes patient ids",
         "key export key.bin --settings my_study.toml",
-        about="Mirrors do not hold the key.",
+        about="Mirrors do not contain the key.",
         study=False,
     )
     actions = key.add_subparsers(required=True, metavar="COMMAND")
@@ -31,7 +31,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         actions,
         "import",
         _import,
-        "give study.store the key of the store that its artifacts come from",
+        "replace the key of study.store by the key of the store that its artifacts come from",
         "key import key.bin --settings my_study.toml",
     )
     imported.add_argument("file", type=Path, help="the file that `key export` wrote")
@@ -39,7 +39,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         actions,
         "new",
         _new,
-        "draw a new key, if the store's key is lost for good",
+        "generate a new key, if the store's key is lost for good",
         "key new --settings my_study.toml",
     )
 
@@ -48,7 +48,7 @@ def _export(options: argparse.Namespace) -> int:
     from ehr_pipeline.store import secret_key
 
     key = secret_key.export(_store(options), options.file)
-    print(f"wrote the key {key.name} to {options.file}: carry it as safely as the records, then remove the file")
+    print(f"wrote the key {key.name} to {options.file}: transport it as safely as the records, then delete the file")
     return 0
 
 
@@ -56,7 +56,7 @@ def _import(options: argparse.Namespace) -> int:
     from ehr_pipeline.store import secret_key
 
     store = _store(options)
-    print(f"{store} has the key {secret_key.bring(store, options.file).name}")
+    print(f"{store} now has the key {secret_key.bring(store, options.file).name}")
     return 0
 
 
@@ -65,7 +65,7 @@ def _new(options: argparse.Namespace) -> int:
 
     store = _store(options)
     print(
-        f"{store} has the new key {secret_key.draw_new(store).name}; what was hashed with another one can no longer be compared"
+        f"{store} now has the new key {secret_key.draw_new(store).name}; values hashed with another key can no longer be compared"
     )
     return 0
 

@@ -14,7 +14,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "predict",
         _predict,
-        "apply the fitted model of a task to new patients: risks, and the concepts behind the highest ones",
+        "apply the fitted model of a task to new patients: risks, and the concepts behind the highest risks",
         "predict --model DIR --results DIR --task asthma --extract FOLDER --cut days.csv --settings my_study.toml --out risks",
     )
     predict.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
@@ -30,10 +30,10 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--explain",
         type=int,
         default=100,
-        help="how many patients with the highest risks get an explanation (default: 100)",
+        help="number of patients with the highest risks who get an explanation (default: 100)",
     )
     predict.add_argument(
-        "--out", type=Path, required=True, help="new folder to write to; as confidential as the records"
+        "--out", type=Path, required=True, help="new folder to write to; treat it as confidentially as the records"
     )
 
 
@@ -44,11 +44,10 @@ def _predict(options: argparse.Namespace) -> int:
     folders = Folders(options.model, options.results, options.extract)
     counts = predict(study, folders, options.task, options.cut, options.out, explained=options.explain)
     below = study.reports.suppress_below
-    print(f"wrote {counts['rows_in']:,} rows, one for each of {options.cut}, to {options.out}")
+    print(f"wrote {counts['rows_in']:,} rows, one for each row of {options.cut}, to {options.out}")
     without = counts["rows_in"] - counts["with_risk"]
     print(
-        f"without a risk: {count_text(without, below)}, of whom {count_text(counts['not_in_extract'], below)}"
-        " are not in the extract;"
-        " the others have no history by then"
+        f"rows without a risk: {count_text(without, below)}; in {count_text(counts['not_in_extract'], below)} of them, the"
+        " patient is not in the extract; in the others, there is no history by that date"
     )
     return 0

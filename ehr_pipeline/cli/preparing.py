@@ -113,8 +113,13 @@ def _plan(options: argparse.Namespace) -> int:
     from ehr_pipeline.planning import Machines, plan, rows_in_files
 
     machines = Machines.read(options.machines)
-    if (options.rows is not None and options.rows < 1) or options.speed <= 0 or not 0 < options.kept <= 1:
-        raise UserError("--rows and --speed are above 0, --kept lies between 0 and 1")
+    for problem, is_so in (
+        ("--rows must be at least 1", options.rows is not None and options.rows < 1),
+        ("--speed must be greater than 0", options.speed <= 0),
+        ("--kept must be greater than 0 and at most 1", not 0 < options.kept <= 1),
+    ):
+        if is_so:
+            raise UserError(f"{problem}.")
     given = {name: getattr(options, name) for name in ("gpu_tokens", "speed", "kept")}
     study = study_of(options)
     found = None if options.rows else rows_in_files.estimated(study)
@@ -137,7 +142,7 @@ def _synth(options: argparse.Namespace) -> int:
     plans = options.plan or list(DEMO_PLANS)
     if "first" in plans:
         if set(plans) != {"first"}:
-            raise UserError("--plan first combines with no other plan")
+            raise UserError("--plan first cannot be combined with another plan")
         from ehr_pipeline.synthetic import generate
 
         generate.generate(options.out, options.patients, options.seed, options.cohort_share)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DAYS = {"d": 1, "m": 365 / 12, "y": 365}
 
-NOT_COMPARED = "not compared by itself: [relations] leaves it out, or it counts with a concept recorded in its place"
+NOT_COMPARED = "not compared: either [relations] leaves it out, or it is counted as one with another concept"
 
 
 def add(commands: "Commands[Any]") -> None:
@@ -25,10 +25,10 @@ def add(commands: "Commands[Any]") -> None:
         commands,
         "relations",
         _relations,
-        "list the concepts that occur together with a disease, and those that come after it",
+        "list the concepts that occur together with a disease, or that follow it",
         'relations "psoriatic arthritis" --after 2y --settings my_study.toml',
     )
-    command.add_argument("name", help="a concept id, or words of a concept's name")
+    command.add_argument("name", help="a concept id, or words from the name of a concept")
     command.add_argument(
         "--after",
         metavar="TIME",
@@ -59,8 +59,8 @@ def _relations(options: argparse.Namespace) -> int:
     within = int(made.manifest["settings"]["after_days"])
     if options.after and days(options.after) != within:
         raise InputError(
-            f"The relations were made for {within} days. Set relations.after_days = {days(options.after)}, and make"
-            " concept_relations again."
+            f"concept_relations was built for {within} days. Set relations.after_days = {days(options.after)}, and rebuild it:"
+            " ehr-pipeline run --select concept_relations"
         )
     disclosure = Disclosure(study.reports.suppress_below)
     naming = Naming(disclosure.below, split.manifest["settings"]["key"])
@@ -99,8 +99,8 @@ def _matching_concepts(typed: str, names: dict[str, str], study: "Study", pipeli
     if found := [concept for concept in names if concept in called]:
         return found
     near = nearest(typed, names.values())
-    hint = f" Names that resemble it: {printable('; '.join(near))}." if near else ""
-    raise InputError(f"No concept that may be named is called {printable(typed)}.{hint}")
+    hint = f" Similar names: {printable('; '.join(near))}." if near else ""
+    raise InputError(f"No concept that may be shown is called {printable(typed)}.{hint}")
 
 
 def lines(name: str, listed: "list[Partner]", within: int, after: bool = False) -> list[str]:
@@ -120,6 +120,6 @@ def lines(name: str, listed: "list[Partner]", within: int, after: bool = False) 
             )
         said.append(text)
     if after and listed and not shown:
-        number = f"{len(listed)} concept{'s go' if len(listed) > 1 else ' goes'}"
-        said.append(f"  nothing that is recorded later than it with certainty; {number} with it: leave out --after")
+        number = f"{len(listed)} concept{'s occur' if len(listed) > 1 else ' occurs'}"
+        said.append(f"  nothing is shown to be recorded later; {number} with it: leave out --after")
     return said if len(said) > 1 else [*said, "  nothing that can be shown"]

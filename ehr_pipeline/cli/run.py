@@ -30,33 +30,32 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "demo",
         _demo,
-        "write a synthetic extract and run the whole chain on it",
+        "write a synthetic extract and run the whole pipeline on it",
         "demo",
-        about="It needs no data, no account and no GPU, and takes about three minutes on two cores. A second run makes nothing"
-        " again.",
+        about="It needs no data, no account and no GPU, and takes about three minutes on two cores. A second run rebuilds nothing.",
         study=False,
     )
     run = add_command(
         commands,
         "run",
         _run,
-        "materialise assets, checks included",
+        "build assets, and run their checks",
         "run --settings my_study.toml",
         'run --settings my_study.toml --select "clusters+"',
-        about="Unchanged assets are not made again. After Ctrl-C, the same command resumes the run, and a training from its"
-        " last checkpoint.",
+        about="Unchanged assets are not rebuilt. After Ctrl-C, the same command resumes the run; training resumes from its last"
+        " checkpoint.",
     )
     run.add_argument(
         "--select",
-        help="which assets, in the syntax of Dagster's UI: 'clusters', '+clusters' (with everything upstream),"
-        " 'vocabulary+' (with everything downstream), '1+clusters' (one layer upstream), 'cohort,clusters'; '*'"
-        " is the same as '+' (default: all)",
+        help="assets to build, in the syntax of Dagster's UI: 'clusters', '+clusters' (with everything upstream), 'vocabulary+'"
+        " (with everything downstream), '1+clusters' (one layer upstream), 'cohort,clusters'; '*' is the same as '+'"
+        " (default: all)",
     )
     add_command(
         commands,
         "check",
         _check,
-        "validate the settings and the inputs that they name",
+        "validate the settings, and the input files in them",
         "check --settings my_study.toml",
         about="It reports all problems at once, each with its setting and what to do, before any long work starts.",
     )
@@ -64,7 +63,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "verify",
         _verify,
-        "read every file of the store again, and compare it with what was published",
+        "read every file of the store again, and compare it with the published version",
         "verify --settings my_study.toml",
         about="It finds files that a disk has damaged.",
     )
@@ -72,7 +71,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "ci-check",
         _ci_check,
-        "make everything on a small synthetic slice, and fail on any failed check",
+        "run the whole pipeline on a small synthetic slice, and fail on any failed check",
         "ci-check",
         about="For your CI: it shows whether everything still works on this machine after an upgrade.",
         study=False,
@@ -88,7 +87,7 @@ def _add_ui(commands: "Commands[argparse.ArgumentParser]") -> None:
         "start the Dagster UI",
         "ui --settings my_study.toml",
         "ui --settings my_study.toml --port 3001",
-        about="Open the address that it prints in a browser; Ctrl-C ends it.",
+        about="Open the printed address in a browser; Ctrl-C ends the UI.",
     )
     ui.add_argument("--port", type=int, default=3000, help="port to listen on (default: 3000)")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
@@ -97,7 +96,7 @@ def _add_ui(commands: "Commands[argparse.ArgumentParser]") -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="additional host name under which browsers may reach the UI, such as that of a proxy; may be repeated",
+        help="additional host name for which browsers may reach the UI, such as that of a proxy; may be repeated",
     )
 
 
@@ -171,7 +170,7 @@ def _study_with_extracts(options: argparse.Namespace) -> "Study":
         near = [str(path) for pattern in ("study.toml", "*/study.toml") for path in sorted(Path().glob(pattern))]
         named = " or ".join(near[:SHOWN]) or "my_study/study.toml"
         raise UserError(
-            f"the demo is not made yet: `ehr-pipeline demo` makes it. For your own study, add --settings {named}"
+            f"the demo has not been run yet: run `ehr-pipeline demo`. For another study, add --settings {named}"
             + ("." if near else "; `ehr-pipeline init my_study --from FILE ...` writes that file.")
         )
     return study
@@ -181,7 +180,7 @@ def _check(options: argparse.Namespace) -> int:
     study = _study_with_extracts(options)
     from ehr_pipeline.planning import preflight
 
-    print(printable(f"checked {os.environ[ENVIRONMENT_VARIABLE]} and the inputs that it names"))
+    print(printable(f"checked {os.environ[ENVIRONMENT_VARIABLE]} and its input files"))
     findings = preflight.inspect(study)
     for fact in findings.facts:
         print(printable(fact))
@@ -190,7 +189,9 @@ def _check(options: argparse.Namespace) -> int:
     if findings.problems:
         raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], findings.problems)
     if findings.warnings:
-        print(f"settings and inputs can be used; warnings: {len(findings.warnings)}")
+        print(
+            f"settings and inputs can be used; {len(findings.warnings)} warning{'s' if len(findings.warnings) > 1 else ''}"
+        )
     else:
         print("settings and inputs are in order")
     return 0
@@ -204,8 +205,8 @@ def _verify(options: argparse.Namespace) -> int:
     for problem in verification.verify(Path(study_of(options).study.store), ASSETS, counts):
         print_problem("error", problem)
     print(
-        f"compared {counts.files:,} files ({counts.bytes / 1e6:,.1f} MB) of {counts.artifacts:,} artifacts:"
-        f" {f'damaged: {counts.damaged:,}' if counts.damaged else 'all are what was published'}"
+        f"compared {counts.files:,} files ({counts.bytes / 1000000.0:,.1f} MB) of {counts.artifacts:,} artifacts:"
+        f" {f'damaged: {counts.damaged:,}' if counts.damaged else 'all match the published version'}"
     )
     return FAILED if counts.damaged else 0
 
@@ -216,11 +217,13 @@ def _ci_check(options: argparse.Namespace) -> int:
     outcome = ci.ci_check()
     print_table(outcome.rows, Guard(FEWEST, 1))  # the patients are synthetic
     for warning in outcome.warnings:
-        print_problem("not counted on so few patients", warning)
+        print_problem("ignored, because there are so few patients", warning)
     for problem in outcome.problems:
         print_problem("error", problem)
     verdict = (
-        f"{len(outcome.problems)} problems" if outcome.problems else "every asset made, every check that counts passed"
+        f"{len(outcome.problems)} problems"
+        if outcome.problems
+        else "every asset was built, and every check that counts passed"
     )
     print(f"\nci-check: {verdict}")
     return FAILED if outcome.problems else 0

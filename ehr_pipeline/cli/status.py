@@ -23,7 +23,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         _status,
         "show which assets exist, which are stale and why, and what a run would do",
         "status --settings my_study.toml",
-        about="It changes nothing. Times are those that each asset took when it was last made.",
+        about="It changes nothing. Times are those of the last build of each asset.",
     )
     report = add_command(
         commands,
@@ -37,20 +37,22 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands,
         "find-codes",
         _find_codes,
-        "find codes by words in their names, with their descendants, for a concept list",
+        "find codes by words in their names, with their descendants, to make a concept list",
         "find-codes asthma --settings my_study.toml",
         "find-codes atopic dermatitis --settings my_study.toml --out atopic_dermatitis.csv",
-        about="Names come from events.mrconso, events.descriptions, events.dictionaries, events.omop_vocabulary and the"
-        " mapped extracts; the hierarchy from events.relationships; counts from the mapped extracts. The list is a draft: have"
-        " a clinician read it.",
+        about="Names come from events.mrconso, events.descriptions, events.dictionaries, events.omop_vocabulary and the mapped"
+        " extracts; the hierarchy from events.relationships; counts from the mapped extracts. The list is a draft: have it"
+        " reviewed by a clinician.",
     )
-    codes.add_argument("words", nargs="+", help="words that must all occur in a name, in upper or lower case")
+    codes.add_argument(
+        "words", nargs="+", help="words that must all occur in a name; upper and lower case do not matter"
+    )
     codes.add_argument("--out", type=Path, metavar="FILE", help="new CSV file: a concept list of all codes found")
     completion = add_command(
         commands,
         "completion",
         _completion,
-        "print a script that completes commands and options in your shell",
+        "print a script with which your shell completes commands and options",
         "completion bash >> ~/.bashrc",
         "completion zsh >> ~/.zshrc",
         study=False,
@@ -65,21 +67,19 @@ def _status(options: argparse.Namespace) -> int:
     from ehr_pipeline.work.progress import duration
 
     print(printable(f"study {study.study.name}: {os.environ[ENVIRONMENT_VARIABLE]}, store {study.study.store}"))
-    print(f"\n{'asset':<22}{'extract':<13}{'state':<10}{'last took':>10}  why it would be made")
+    print(f"\n{'asset':<22}{'extract':<13}{'state':<10}{'last took':>10}  why a run would build it")
     found = list(dry_run.states(Pipeline(study)))
     for one in found:
         took = "" if one.seconds is None else duration(one.seconds)
         print(printable(f"{one.asset:<22}{one.extract:<12} {one.state:<10}{took:>10}  {one.why}"))
     coming = [one for one in found if one.state != dry_run.MADE]
     if not coming:
-        print("\nEverything is made: a run would change nothing.")
+        print("\nEverything is up to date: a run would build nothing.")
         return 0
     known = [one.seconds for one in coming if one.seconds is not None]
-    about = f", about {duration(sum(known))} by the times before" if known else ""
-    new = (
-        f"; {len(coming) - len(known)} were never made, so their time is not known" if len(known) < len(coming) else ""
-    )
-    print(f"\nA run would make {len(coming)} of {len(found)}{about}{new}.")
+    about = f", in about {duration(sum(known))}, judging by the last builds" if known else ""
+    new = f"; {len(coming) - len(known)} were never built, so their time is unknown" if len(known) < len(coming) else ""
+    print(f"\nA run would build {len(coming)} of {len(found)} assets{about}{new}.")
     return FAILED if any(one.state == dry_run.BLOCKED for one in coming) else 0
 
 
@@ -90,7 +90,7 @@ def _report(options: argparse.Namespace) -> int:
     link = link_of_report(study)
     if link is None:
         raise MissingArtifact(
-            f"There is no report in {study.study.store} yet. Make it: ehr-pipeline run --settings"
+            f"There is no report in {study.study.store} yet. Build it: ehr-pipeline run --settings"
             f" {os.environ[ENVIRONMENT_VARIABLE]}"
         )
     print(printable(str(link)))
@@ -152,12 +152,12 @@ def _find_codes(options: argparse.Namespace) -> int:
         print(printable(f"{row['code']:<19}{counted}  {row['name']}"))
     if rows.height > MOST_SHOWN:
         print(f"… and {rows.height - MOST_SHOWN:,} more")
-    print(f"{rows.height:,} codes, by names in {', '.join(found.looked_in)}")
+    print(f"{rows.height:,} codes, found by names in {', '.join(found.looked_in)}")
     if not study.events.relationships:
-        print("Codes below these were not looked for: events.relationships names no hierarchy.")
+        print("Descendants of these codes were not searched: events.relationships gives no hierarchy.")
     if mapped is None:
         print('No counts: no extract has been mapped yet (run --select "+mapped_events").')
     if options.out and rows.height:
         found.write(options.out)
-        print(printable(f"wrote {options.out}: have a clinician read it, then name it in the settings"))
+        print(printable(f"wrote {options.out}: have it reviewed by a clinician, then give its path in the settings"))
     return 0 if rows.height else FAILED

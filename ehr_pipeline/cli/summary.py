@@ -68,7 +68,7 @@ def print_table(rows: list[Any], guard: Guard) -> None:
             )
         )
     if guard.step > 1:
-        print(f"counts are rounded to multiples of {guard.step}; the store's manifests hold exact ones")
+        print(f"counts are rounded to multiples of {guard.step}; the store's manifests contain the exact counts")
 
 
 def _text(count: int | None, shown: float | None, guard: Guard) -> str:

@@ -55,8 +55,8 @@ def build_automation(study: Study) -> dg.Definitions:
         target=dg.AssetSelection.all(),
         default_status=_sensor_status(study.operation.watch != "off"),
         run_tags=run_tags(study),
-        description="When the last new extract has been read and has passed its checks, makes everything that depends"
-        " on changed data again, in one run. Whether the model is retrained: encoder.on_new_extract.",
+        description="When the last new extract has been read and has passed its checks, rebuilds everything that depends on changed"
+        " data, in one run. encoder.on_new_extract decides whether the model is retrained.",
     )
     return dg.Definitions(
         jobs=[job, dagster_jobs.whole_study(study), dagster_jobs.new_extract(study)],
@@ -70,7 +70,7 @@ def _registering(study: Study) -> dg.SensorDefinition:
         name="register_new_extracts",
         minimum_interval_seconds=study.operation.watch_seconds,
         default_status=_sensor_status(True),
-        description="Lists new extracts of the landing folder (records.landing) as partitions of raw_records; starts nothing."
+        description="Lists new extracts in the landing folder (records.landing) as partitions of raw_records; starts nothing."
         f" {LOOKS}",
     )
     def register_new_extracts(
@@ -93,7 +93,7 @@ def _reading(study: Study, job: Any) -> dg.SensorDefinition:
         minimum_interval_seconds=study.operation.watch_seconds,
         default_status=_sensor_status(study.operation.watch == "sensor"),
         description="Looks for new and corrected extracts in the landing folder (records.landing), registers their partitions, and"
-        f" starts {dagster_jobs.READING} for each. {LOOKS} On from the start with operation.watch = 'sensor'.",
+        f" starts {dagster_jobs.READING} for each. {LOOKS} Switched on from the start if operation.watch = 'sensor'.",
     )
     def read_new_extracts(context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.SensorResult:
         return sensor_result(context.instance, pipeline, context.cursor, time.time())
@@ -110,8 +110,8 @@ def _reading_on_schedule(study: Study, job: Any) -> dg.ScheduleDefinition:
         cron_schedule=study.operation.cron,
         execution_timezone=study.operation.timezone,
         default_status=running[study.operation.watch != "schedule"],
-        description="Does what the sensor read_new_extracts does, at the times of operation.cron; use one of the two. On from the"
-        " start with operation.watch = 'schedule'.",
+        description="Does the same as the sensor read_new_extracts, at the times of operation.cron; use one of the two. Switched on"
+        " from the start if operation.watch = 'schedule'.",
     )
     def on_schedule(
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
@@ -207,10 +207,10 @@ def _why_quiet(landing: Path, landed: list[Landed]) -> str:
     """Return the reason why nothing is started, with the names of incomplete extracts."""
     waiting = [printable(f"{folder.extract}: {folder.waits_for}") for folder in landed if folder.waits_for]
     if not landing.is_dir():
-        return f"{landing} (records.landing) is no folder"
+        return f"{landing} (records.landing) is not a folder"
     if not landed:
-        return f"{landing} holds no extract"
+        return f"{landing} contains no extract"
     if not waiting:
-        return f"all {len(landed)} extracts are as they were when they were read, or asked to be"
+        return f"none of the {len(landed)} extracts has changed since it was read or queued"
     more = f"; and {len(waiting) - 5} others" if len(waiting) > 5 else ""
     return f"waiting for {len(waiting)} of {len(landed)} extracts to be complete: {'; '.join(waiting[:5])}{more}"

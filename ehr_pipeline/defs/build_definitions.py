@@ -19,7 +19,7 @@ class NoValues(dg.IOManager):
     def handle_output(self, context: dg.OutputContext, obj: object) -> None:
         """Do nothing for None. Raises TypeError for a value."""
         if obj is not None:
-            raise TypeError("assets write their artifacts into the store, and return no value")
+            raise TypeError("assets write their artifacts to the store, and return no value")
 
     def load_input(self, context: dg.InputContext) -> object:
         """Raise TypeError: there are no values to load."""
@@ -33,7 +33,8 @@ def no_io_manager(_: dg.InitResourceContext) -> dg.IOManager:
 
 
 @dg.resource(
-    required_resource_keys={"pipeline"}, description="Where heavy jobs of a run are sent: `[launcher]` in the settings."
+    required_resource_keys={"pipeline"},
+    description="Where heavy jobs of a run are executed: `[launcher]` in the settings.",
 )
 def launcher(context: dg.InitResourceContext) -> Engine:
     """Return the library's engine, which starts heavy jobs. It has no field in Dagster's launchpad: a run's overrides are in its

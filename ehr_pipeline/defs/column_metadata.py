@@ -12,7 +12,7 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 MEANING = {
-    "patient_id": "The patient, by the source's id.",
+    "patient_id": "The id of the patient in the source.",
     "date": "The day of the event.",
     "code": "The code as recorded in the source.",
     "concept": "UMLS concept (CUI), or the code itself if it has none and is kept.",
@@ -30,31 +30,30 @@ MEANING = {
     "diseases": "All diseases of interest of the patient.",
     "first_date": "cohort: the first day with the disease; patient_trajectories: the first day of the window.",
     "last_date": "The last day of the window with a visit.",
-    "vector": "The vector, single precision; its width is the number `dimensions` of patient_embeddings.",
+    "vector": "The vector, single precision; `dimensions` of patient_embeddings gives its width.",
     "chunks": "Number of chunks into which the record was cut for the encoder.",
     "tokens": "Number of tokens that were pooled.",
     "window": "Number of the window of time, from 0.",
     "cluster": "The number of the cluster.",
     "cluster_baseline": "The cluster by the baseline, which uses no model.",
     "stability": (
-        "Share of random halves of the patients in which the patient stays in the cluster; empty for a"
-        " patient in no half."
+        "Share of random halves of the patients in which the patient stays in the cluster; empty if the patient was in no half."
     ),
     "assigned": "Whether the patient was assigned to an existing cluster instead of being clustered.",
-    "vector_hash": "Hash of the vector, by which a change is noticed.",
+    "vector_hash": "Hash of the vector, used to notice changes.",
     "age": "Age at the last visit, in whole years.",
     "mean_age": "Mean age over the record, in years.",
     "concepts": "Number of concepts in the record, each counted once per visit.",
     "extract": "Name of the extract: its folder.",
     "data_version": "Hash of everything that was read from the extract.",
-    "scope": "Whether neighbours were sought among the concepts of interest or in the whole vocabulary.",
+    "scope": "Whether neighbours were searched among the concepts of interest or in the whole vocabulary.",
     "rank": "1 is the nearest.",
     "neighbour": "A UMLS concept with a similar vector.",
     "neighbour_name": "Its preferred name.",
     "cosine": "Cosine similarity of the two input vectors.",
     "support": "Share of the nearest neighbours that agree on the cluster.",
-    "x": "Place on the map.",
-    "y": "Place on the map.",
+    "x": "Position on the map.",
+    "y": "Position on the map.",
     "token_id": "Integer id that the encoder reads; ids are only ever appended.",
     "name": "Preferred name of the concept.",
     "semantic_types": "UMLS semantic types.",
@@ -67,7 +66,7 @@ MEANING = {
     "death_date": "Day of death; empty if no death is recorded.",
 }
 """The meaning of a column, in every table. A study's attributes have other names, and are described by `ATTRIBUTE`."""
-ATTRIBUTE = "An attribute that the settings carry along."
+ATTRIBUTE = "An attribute listed in the settings."
 _METHOD = "The cluster by another method."
 _SECOND = "In the table of patients: "
 

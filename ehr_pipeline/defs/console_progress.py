@@ -36,7 +36,7 @@ class Console(logging.Handler):
         super().__init__()
         self._stages, self._usual, self.verbose = stages, usual, verbose
         self._number, self._step, self._since = 0, "", time.monotonic()
-        self._between, self._waits = "preparing what comes next", ""
+        self._between, self._waits = "preparing the next step", ""
         self._last, self._ended = time.monotonic(), threading.Event()
         self._rich = _rich_console()
         self._status: Any = None
@@ -64,7 +64,9 @@ class Console(logging.Handler):
         elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and step in ASSETS:
             metadata = event.event_specific_data.materialization.metadata
             unchanged = bool(metadata["skipped"].value) if "skipped" in metadata else False
-            self._write(f"{self._title()} {'is unchanged' if unchanged else f'was made in {self._spent()}'}", ends=True)
+            self._write(
+                f"{self._title()} {'is unchanged' if unchanged else f'was built in {self._spent()}'}", ends=True
+            )
         elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
             if error_kind(event.event_specific_data.error) in INTERRUPTIONS:
                 self._write(f"{self._title()} was stopped after {self._spent()}", logging.WARNING)

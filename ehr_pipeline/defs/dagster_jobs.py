@@ -18,8 +18,8 @@ def whole_study(study: Study) -> Any:
     return dg.define_asset_job(
         WHOLE_STUDY,
         selection=_with_checks([asset for asset in of_study(study) if asset != RAW_RECORDS]),
-        description="Reads every extract in the landing folder, then makes the whole study, with all checks."
-        " Unchanged assets are not made again.",
+        description="Reads every extract in the landing folder, then builds the whole study, with all checks. Unchanged assets are"
+        " not rebuilt.",
     )
 
 
@@ -28,8 +28,7 @@ def new_extract(study: Study) -> Any:
     return dg.define_asset_job(
         NEW_EXTRACT,
         selection=_with_checks(of_study(study)),
-        description="Reads one extract (choose it as the partition), then makes everything downstream, with all"
-        " checks.",
+        description="Reads one extract (choose it as the partition), then builds everything downstream, with all checks.",
     )
 
 

@@ -76,4 +76,7 @@ def send_report(study: Study, report: dict[str, Any]) -> None:
             with urllib.request.urlopen(request, timeout=TIMEOUT):  # noqa: S310
                 pass
         except OSError as error:
-            _log.warning("operation.webhook cannot be reached: %s", type(error).__name__)
+            _log.warning(
+                "operation.webhook cannot be reached (%s): failed runs are not reported there. Check its address",
+                type(error).__name__,
+            )

@@ -65,7 +65,7 @@ def end_ghosts(instance: dg.DagsterInstance, now: float | None = None, grace: fl
         time.sleep(PAUSE)
         ghosts = _ghosts(instance, folder, now, grace)
     for run in ghosts:
-        message = "The process of this run is gone: its server or its machine was killed. What it had finished is kept."
+        message = "The process of this run is gone: the server or the machine was stopped. Finished assets are kept."
         if run.status == dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, message)
         else:
@@ -84,7 +84,7 @@ def _free_places(instance: dg.DagsterInstance, folder: Path) -> list[str]:
         run = instance.get_run_by_id(run_id)
         if run is not None and run.is_finished and not _is_held(folder / f"{run_id}.lock"):
             storage.free_concurrency_slots_for_run(run_id)
-            done.append(f"run {run_id[:8]} had ended, but kept its place in a pool: freed")
+            done.append(f"run {run_id[:8]} had ended, but still occupied a place in a pool: freed")
     return done
 
 
@@ -111,7 +111,7 @@ def _end_processes(instance: dg.DagsterInstance) -> list[str]:
             pid = int(path.read_text() or 0)
             if pid and pid != os.getpid():
                 os.kill(pid, signal.SIGTERM)
-                done.append(f"run {path.stem[:8]} had ended, but its process went on: ended too")
+                done.append(f"run {path.stem[:8]} had ended, but its process was still running: ended it")
     return done
 
 

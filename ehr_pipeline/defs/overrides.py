@@ -15,9 +15,8 @@ from ehr_pipeline.study.settings import Study
 FIXED = ("study", "operation", "governance", "patients.split.key")
 """Sections and settings that a run cannot override. Dagster stores and shows overrides in clear text, so keys are among these."""
 TEXT = (
-    "Settings that this run alone has, as in the settings file: {clusters: {n: 6}}. They are checked like the file, and are part"
-    " of the artifacts' fingerprints. Runs that start by themselves never have any. Not for [study], [operation], [governance] and"
-    " patients.split.key."
+    "Settings for this run only, as in the settings file: {clusters: {n: 6}}. They are checked like the file, and are part of the"
+    " artifacts' fingerprints. Automatic runs never use any. Not for [study], [operation], [governance] and patients.split.key."
 )
 _SCALARS = {str: dg.String, int: dg.Int, float: dg.Float, bool: dg.Bool}
 

@@ -52,7 +52,7 @@ def described(asset: Asset, study: Study) -> str:
     description = "".join(f"<p>{escape(part)}</p>" for part in asset.description.split("\n\n"))
     read = ", ".join(f'<a href="{name}">{name}</a>' for name in asset.reads) or "the extracts"
     checks = [
-        (check.name, check.description, "stops what follows" if check.blocking else "warns")
+        (check.name, check.description, "stops the run" if check.blocking else "warns")
         for check in asset.all_checks
         if check.applies(study)
     ]
@@ -60,9 +60,9 @@ def described(asset: Asset, study: Study) -> str:
     parts = [
         f"<!doctype html><html lang='en'><title>{asset.name}</title><style>{STYLE}</style><h1>{asset.name}</h1>",
         description,
-        f"<p>Made from: {read}. Code: <code>ehr_pipeline.{room_of(asset.name)}</code>.</p>",
-        *_table(f"Settings: [{asset.section}]", ("Setting", "Value", "What it sets"), _settings(asset, study)),
-        *_table("Checks", ("Check", "What must hold", "If it fails"), checks),
+        f"<p>Built from: {read}. Code: <code>ehr_pipeline.{room_of(asset.name)}</code>.</p>",
+        *_table(f"Settings: [{asset.section}]", ("Setting", "Value", "Meaning"), _settings(asset, study)),
+        *_table("Checks", ("Check", "Condition", "If it fails"), checks),
         *_table("Columns", ("Column", "Type", "Meaning"), columns),
     ]
     return "\n".join([*parts, "</html>"])

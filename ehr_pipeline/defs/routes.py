@@ -21,7 +21,7 @@ SANDBOX = (
 OPEN_GROUPS = "asset-graph-open-graph-nodes-global-__GLOBAL__"
 """Key under which Dagster's UI stores, in the browser, which groups of the graph are open."""
 
-NOT_SHOWN = PlainTextResponse("There is no such file, or it may not be shown.", 404)
+NOT_SHOWN = PlainTextResponse("This file does not exist, or may not be shown.", 404)
 
 
 def routes(prefix: str = "") -> list[Route]:
@@ -68,7 +68,7 @@ async def about(request: Request) -> Response:
     from ehr_pipeline.defs import pages
 
     text = pages.about(request.path_params["asset"])
-    return PlainTextResponse("There is no such asset.", 404) if text is None else HTMLResponse(text)
+    return PlainTextResponse("This asset does not exist.", 404) if text is None else HTMLResponse(text)
 
 
 async def file(request: Request) -> Response:

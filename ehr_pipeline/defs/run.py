@@ -102,12 +102,12 @@ def _selected(select: str | None, study: Study) -> set[str]:
         keys = reduce(operator.or_, parts).resolve(build_assets(study))
     except dg.DagsterError as error:
         raise UserError(
-            f"--select {select!r} is not a selection of assets ({str(error).splitlines()[0]}). Assets: {', '.join(ASSETS)}."
+            f"--select {select!r} is not a valid selection of assets ({str(error).splitlines()[0]}). Assets: {', '.join(ASSETS)}."
         ) from None
     if not keys:
         raise UserError(
-            f"--select {select!r} selects no asset. Assets: {', '.join(ASSETS)}."
-            " With all that comes before: '+clusters'; after: 'clusters+'; with one layer before: '1+clusters'."
+            f"--select {select!r} selects no asset. Assets: {', '.join(ASSETS)}. With everything upstream: '+clusters'; downstream:"
+            " 'clusters+'; with one layer upstream: '1+clusters'."
         )
     return {key.to_user_string() for key in keys}
 
@@ -168,7 +168,7 @@ def _materialise(
         if step in assets and error_kind(error) not in INTERRUPTIONS
     ]
     if not result.success and not outcome.problems and not outcome.interrupted:
-        outcome.problems.append(f"the run {result.run_id} failed; its log is in the Dagster UI")
+        outcome.problems.append(f"run {result.run_id} failed; the Dagster UI shows its log")
     made = {
         event.asset_key.to_user_string(): event
         for event in result.get_asset_materialization_events()

@@ -43,7 +43,8 @@ def _serve(home: Path, port: int, host: str, allow: Sequence[str] = ()) -> int:
     workspace = home / "workspace.yaml"
     if not workspace.is_file():
         raise UserError(
-            f"DAGSTER_HOME is {home}, but it holds no workspace.yaml, which names our assets. Copy ours there."
+            f"DAGSTER_HOME is {home}, but this folder has no workspace.yaml, which Dagster needs to find the assets. Copy"
+            " workspace.yaml of ehr_pipeline there."
         )
     # A script may start Python with interrupts ignored; Dagster would then never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -69,4 +70,7 @@ def look_for_ghosts() -> None:
         with dg.DagsterInstance.get() as instance:
             log_cleanup(liveness.end_ghosts(instance))
     except Exception as error:  # a full disk, an unreachable database: the server keeps running, and so does this check
-        _log.warning("the state of Dagster cannot be put in order now (%s)", type(error).__name__)
+        _log.warning(
+            "could not clean up orphaned runs in Dagster's database (%s); will try again. Check its disk or connection",
+            type(error).__name__,
+        )

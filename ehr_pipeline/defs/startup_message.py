@@ -18,8 +18,8 @@ def free_address(host: str, port: int) -> tuple[str, int]:
     address = ("localhost" if host in EVERYWHERE else host), port
     if _answers(address):
         raise UserError(
-            f"something answers at port {port} of {address[0]} already. If it is the UI of this study, open {_link(address)}; if"
-            f" not, choose another port, such as --port {port + 1}."
+            f"port {port} of {address[0]} is already in use. If it is the UI of this study, open {_link(address)}; if not, choose"
+            f" another port, such as --port {port + 1}."
         )
     return address
 

@@ -43,7 +43,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
                 asked = _hash_when_requested(instance, run)
                 if asked != loaded:
                     raise UserError(
-                        f"The settings were edited after this run was asked for (settings {asked} then, {loaded} now), so nothing"
+                        f"The settings were edited after this run was queued (settings {asked} then, {loaded} now), so nothing"
                         " was run. Reload the code location in the UI (Deployment, Reload), then start the run again."
                     )
                 instance.add_run_tags(run.run_id, {TAG: loaded} | ({OVERRIDDEN: "true"} if overrides else {}))
@@ -60,7 +60,7 @@ def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
         raise SettingsError(
             "overrides",
             [
-                f"{name if '.' in name else f'[{name}]'} cannot be other for one run. Change the settings file."
+                f"{name if '.' in name else f'[{name}]'} cannot be overridden for a single run. Change it in the settings file."
                 for name in fixed
             ],
         )

@@ -36,8 +36,8 @@ def allowed(host: str, named: Sequence[str] = ()) -> list[str]:
     for name in named:
         if not _NAME.fullmatch(name):
             raise UserError(
-                f"{name!r} is no name of a host. Name it as it stands in the address of the browser, without a port, such as"
-                " pipeline.example.org, or *.example.org for all below it."
+                f"{name!r} is not a host name. Give the host as in the address of the browser, without a port, such as"
+                " pipeline.example.org, or *.example.org for all hosts below it."
             )
     names = [f"[{name}]" if ":" in name and not name.startswith("[") else name for name in (*names_here, *named)]
     return list(dict.fromkeys([*LOOPBACK, *(name.lower() for name in names)]))

@@ -227,7 +227,7 @@ def history(records: Shard, end: NDArray[np.integer], size: int) -> History:
     owner = np.repeat(np.arange(people), np.diff(records.patient_tokens))
     day = np.repeat(records.visit_day, np.diff(records.visit_start)).astype(np.int64)
     if (day > np.asarray(end)[owner]).any():
-        raise ValueError("a history reaches beyond its end")
+        raise ValueError("a history extends beyond its last day")
     known = records.tokens < size
     owner, day, token = owner[known], day[known], records.tokens[known].astype(np.int64)
     ago = np.asarray(end, np.int64)[owner] - day

@@ -14,8 +14,7 @@ class ForecastsSettings:
         ge=0,
     )
     counted_patients: int = option(
-        "Largest number of training patients from whom popularity and the weight of a patient's own history are"
-        " counted.",
+        "Largest number of training patients used to count popularity and to set the weight of a patient's own history.",
         20_000,
         ge=100,
     )

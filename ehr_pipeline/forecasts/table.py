@@ -138,7 +138,9 @@ class SavedCounting:
             }
             return cls(tables, mixed, int(saved["gap_days"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Damaged(f"{folder / _RATES}: it cannot be read. Make forecasts again (ehr-pipeline run).") from error
+            raise Damaged(
+                f"{folder / _RATES}: not readable. Rebuild it: ehr-pipeline run --select forecasts"
+            ) from error
 
 
 def _weights(values: Mapping[str, Any]) -> Weights:

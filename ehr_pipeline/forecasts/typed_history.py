@@ -75,7 +75,7 @@ def read(lines: Iterable[str], known: TypedTexts, born: str = "") -> Shard:
         if not isinstance(day, str) and token is not None:
             visits.setdefault(day, set()).add(token)
     if {"age", "date"} <= kinds:
-        problems.append("some lines begin with an age, others with a date: write all of them in one way")
+        problems.append("some lines begin with an age, others with a date. Use only ages, or only dates")
     if problems:
         more = [f"and {len(problems) - _PROBLEMS:,} more problems"] * (len(problems) > _PROBLEMS)
         raise UserError("The history cannot be read:\n  " + "\n  ".join([*problems[:_PROBLEMS], *more]))
@@ -110,18 +110,18 @@ def _day(when: str, birth: int | None) -> tuple[int | str, str]:
         pass
     else:
         if not 0 <= age <= OLDEST:
-            return f"the age {when} is not between 0 and {OLDEST} years", "age"
+            return f"the age {when} must be between 0 and {OLDEST} years", "age"
         return round(age * DAYS_IN_YEAR), "age"
     try:
         day = (date.fromisoformat(when) - _EPOCH).days
     except ValueError:
         return f"'{printable(when)}' is neither an age in years nor a date such as 2019-04-01", ""
     if birth is None:
-        return "a date needs the date of birth: add --born 1980-05-01, or its year", "date"
+        return "dates need the date of birth: add --born 1980-05-01, or only the year", "date"
     if day < birth:
-        return f"{when} is before the birth", "date"
+        return f"{when} is before the date of birth", "date"
     if day > birth + OLDEST * DAYS_IN_YEAR:
-        return f"{when} is more than {OLDEST} years after the birth", "date"
+        return f"{when} is more than {OLDEST} years after the date of birth", "date"
     return day, "date"
 
 
@@ -136,7 +136,7 @@ def _birth(born: str) -> int:
 
 def _unknown(what: str, known: TypedTexts) -> str:
     if not what:
-        return "there is no code or name: write 'age,code'"
+        return "no code or name: write 'age,code'"
     near = known.nearest(what)
     hint = f"; nearest: {', '.join(map(printable, near))}" if near else ""
-    return f"'{printable(what)}' is no code, concept or name that the encoder knows{hint}"
+    return f"the encoder knows no code, concept or name '{printable(what)}'{hint}"

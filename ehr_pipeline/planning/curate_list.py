@@ -76,7 +76,10 @@ def candidates(
     """
     known = [one for one in vocabulary.concepts if one.concept in listed]
     if not known:
-        raise InputError("No concept of the list is in the vocabulary, so it has no neighbours. Is it the right list?")
+        raise InputError(
+            "None of the listed concepts is in the vocabulary, so there are no neighbours. Check that this is the right list, or"
+            " lower vocabulary.min_appearances."
+        )
     known.sort(key=lambda one: (-one.patients, one.token_id))
     everything = np.arange(FIRST_CONCEPT, vocabulary.size)
     found, cosines = nearest(np.array([one.token_id for one in known], np.int64), everything, vectors, neighbours)
@@ -119,8 +122,8 @@ def read_reviews(paths: Sequence[Path]) -> list[Decision]:
         before = decided.setdefault(one.concept, one)
         if before.accepted != one.accepted:
             raise InputError(
-                f"{one.concept} is accepted at one place and refused at another: {before.place}, and {one.place}."
-                " Settle it, and correct one of them."
+                f"{one.concept} is accepted in one place and refused in another: {before.place}, and {one.place}. Decide which is"
+                " right, and correct the other."
             )
     return list(decided.values())
 
@@ -130,8 +133,8 @@ def _decisions(path: Path) -> Iterator[Decision]:
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     if missing := [name for name in DECIDED if name not in header]:
         raise InputError(
-            f"{named_file}, line 1: a review has the columns {', '.join(REVIEW.names)}. Missing: {', '.join(missing)}."
-            f"{other_delimiter(header)}"
+            f"{named_file}, line 1: a review needs the columns {', '.join(REVIEW.names)}. Missing:"
+            f" {', '.join(missing)}.{other_delimiter(header)}"
         )
     places = {name: header.index(name) for name in DECIDED}
     for line, row in rows[1:]:
@@ -171,12 +174,12 @@ def _date(text: str) -> datetime.date | None:
 def _problem(cell: dict[str, str], date: datetime.date | None) -> str:
     """Return what is wrong with a decision; empty when nothing is."""
     if not cell["concept"]:
-        return "it names no concept"
+        return "it contains no concept"
     if cell["decision"].lower() not in (ACCEPT, REFUSE):
-        return f"the decision is '{ACCEPT}', '{REFUSE}', or left empty"
+        return f"the decision must be '{ACCEPT}', '{REFUSE}', or empty"
     if not cell["reviewer"]:
         return "it has a decision, but no reviewer"
-    return "" if date else "it has a decision, but no date of the form 2026-03-31"
+    return "" if date else "it has a decision, but no date such as 2026-03-31"
 
 
 def write_list(path: Path, listed: Iterable[ListedConcept], accepted: Iterable[Decision]) -> None:

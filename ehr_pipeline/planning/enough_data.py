@@ -30,7 +30,7 @@ from ehr_pipeline.work.progress import Progress
 LARGEST, BLOCK = 1 << 25, 1 << 22
 """Extracts are read only if all together have at most LARGEST bytes; they are read in blocks of BLOCK bytes."""
 ID_DIFFERENCES = {
-    "zeros in front": pl.col("patient").str.strip_chars_start("0"),
+    "leading zeros": pl.col("patient").str.strip_chars_start("0"),
     "upper and lower case": pl.col("patient").str.to_lowercase(),
 }
 """How the ids of the same patients often differ between files, each with an expression that removes the difference."""
@@ -134,17 +134,17 @@ def _unknown_patients(held: Extracts, limits: Limits) -> tuple[list[str], bool]:
     if not stops and not alike:
         return [], False
     text = (
-        f"{count_text(unknown.height)} of {count_text(rows.height)} rows of events are of patients without a"
-        " usable patient row, and "
+        f"{count_text(unknown.height)} of {count_text(rows.height)} rows of events belong to patients without a"
+        " usable patient row"
         + (
-            f"a run stops from {limits.rejected_error:.0%} on (records.limits.rejected_error)"
+            f". A run stops at {limits.rejected_error:.0%} or more (records.limits.rejected_error)"
             if stops
-            else "are rejected (unknown_patient)"
+            else ", and are rejected (unknown_patient)"
         )
         + f": {cure('unknown_patient')}."
     )
     return [
-        text + "".join(f" Most of their ids differ from one in the patient files only by {what}." for what in alike)
+        text + "".join(f" Most of these ids differ from an id in the patient files only in {what}." for what in alike)
     ], stops
 
 
@@ -152,8 +152,8 @@ def _clusters(study: Study, findings: Preflight, patients: int) -> None:
     most = most_clusters(patients)
     if study.embeddings.cohort and isinstance(study.clusters.n, int) and patients < max(study.clusters.n, 3):
         findings.warnings.append(
-            f"clusters.n is {study.clusters.n}, but the extracts hold {count_text(patients)} patients with a birth"
-            " and an event." + (f" Set it to at most {most}." if most else " Too few for clusters.")
+            f"clusters.n is {study.clusters.n}, but the extracts contain only {count_text(patients)} patients with a birth and an"
+            " event." + (f" Set it to at most {most}." if most else " That is too few for clusters.")
         )
 
 
@@ -166,10 +166,10 @@ def _vocabulary(study: Study, findings: Preflight, codes: pl.DataFrame) -> None:
     if len(ranked) >= settings.min_size:
         cure = f"Set vocabulary.min_appearances to at most {ranked[settings.min_size - 1]}"
     else:
-        cure = f"The extracts hold {len(ranked):,} codes in all. Lower vocabulary.min_size"
+        cure = f"The extracts contain only {len(ranked):,} codes. Lower vocabulary.min_size"
     findings.warnings.append(
-        f"only {often:,} codes appear {settings.min_appearances} times or more (vocabulary.min_appearances), and a vocabulary of"
-        f" fewer than {settings.min_size} concepts is refused (vocabulary.min_size). {cure}."
+        f"only {often:,} codes appear at least {settings.min_appearances} times (vocabulary.min_appearances), but the vocabulary"
+        f" needs at least {settings.min_size} concepts (vocabulary.min_size). {cure}."
     )
 
 
@@ -180,24 +180,24 @@ def _test_side(study: Study, findings: Preflight, patients: int) -> None:
         return
     of = round(share * patients)
     setting = f"patients.split.test_share = {share:g}"
-    text = f"tasks: {count_text(of)} of {count_text(patients)} patients are on the test side ({setting})"
+    text = f"tasks: {count_text(of)} of {count_text(patients)} patients are in the test set ({setting})"
     if of < FEWEST_CASES:
         findings.warnings.append(
-            f"{text}, but a task needs {FEWEST_CASES} cases there. Raise the share, or use more patients."
+            f"{text}, but a task needs {FEWEST_CASES} cases there. Raise this share, or use more patients."
         )
     else:
-        findings.facts.append(f"{text}; a task needs {FEWEST_CASES} cases there to be scored")
+        findings.facts.append(f"{text}; to be scored, a task needs {FEWEST_CASES} cases there")
 
 
 def _without(where: str) -> str:
     """Return the consequence if no code of a list is recorded."""
     consequences = {
         "outcome": "the task has no cases",
-        "entry": "nobody is at risk in the task",
-        "exclude": "nobody is left out of the task by it",
-        "death": "nobody dies by it",
+        "entry": "the task has no patients at risk",
+        "exclude": "the list excludes no patient from the task",
+        "death": "no death is found",
     }
-    return consequences.get(where.rpartition(".")[2], "nobody is in the cohort by it")
+    return consequences.get(where.rpartition(".")[2], "this list matches no patient")
 
 
 def _listed(study: Study, findings: Preflight, codes: pl.DataFrame) -> None:
@@ -216,7 +216,7 @@ def _listed(study: Study, findings: Preflight, codes: pl.DataFrame) -> None:
         for where, rows in resolved.items()
         if not known & (resolve_lists.concepts(rows) | {row.row.code for row in rows})
     ]
-    problem = "no code of the list is recorded in the extracts, so"
+    problem = "the extracts contain no code of this list, so"
     for where, rows in resolved.items():
         if where not in empty:
             for level, text in unrecorded_rows.notes(f"{named[where]} ({where})", rows, set(recorded), known):

@@ -27,13 +27,13 @@ def look_at_all(study: Study, findings: Preflight) -> None:
     extracts = catalog.extracts_in(landing)
     if not landing.is_dir():
         findings.problems.append(
-            f"{landing} (records.landing): there is no such folder. Correct the setting, or make the folder: each extract"
-            " is a folder of its own in it."
+            f"{landing} (records.landing): this folder does not exist. Correct the setting, or create the folder, with a"
+            " subfolder for each extract."
         )
     elif not extracts:
         findings.problems.append(
-            f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
-            f"{_outside_extracts(landing)}"
+            f"{landing} (records.landing): no extract found. Each extract needs a separate subfolder with its date as the name"
+            f" (YYYY-MM-DD).{_outside_extracts(landing)}"
         )
     findings.problems += findings.look(misplaced, landing) or []
     store = Store(study.study.store)
@@ -41,7 +41,7 @@ def look_at_all(study: Study, findings: Preflight) -> None:
     for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:
         if problem := partition_problem(extract):
             findings.problems.append(
-                f"{landing}: the folder {extract!r} cannot be an extract, since {problem}. Rename it."
+                f"{landing}: the folder {extract!r} cannot be an extract, because {problem}. Rename it."
             )
             continue
         findings.look(records.latest_date, extract, study.records)
@@ -58,7 +58,7 @@ def look_at_all(study: Study, findings: Preflight) -> None:
 def _outside_extracts(landing: Path) -> str:
     """Return advice on files that lie directly in the landing folder, and so in no extract; empty if there are none."""
     names = sorted(path.name for path in landing.iterdir() if path.is_file() and not path.name.startswith("."))
-    return f" Files lie directly in it ({listed(names)}): move them into such a folder." if names else ""
+    return f" It contains files outside subfolders ({listed(names)}): move them into such a subfolder." if names else ""
 
 
 def _attributes(study: Study, findings: Preflight) -> None:
@@ -74,7 +74,8 @@ def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, findings
     lacking = [set(findings.look(extract_files.absent, tree, kinds) or ()) for tree in trees]
     if len(lacking) > 1 and (nowhere := set.intersection(*lacking)):
         findings.problems.append(
-            f"{landing} (records.landing): no extract has a file for {', '.join(sorted(nowhere))}. One of them has to."
+            f"{landing} (records.landing): no extract has a file for {', '.join(sorted(nowhere))}. Add such a file to an extract,"
+            " or correct `files` in the settings."
         )
 
 
@@ -121,11 +122,13 @@ def look_at(
                 findings.look(files.read_header, path, kind)
     if not events and not lacking:
         looked_for = ", ".join(kind.where for kind in kinds.events)
-        findings.problems.append(f"{folder}: no file of events ({looked_for}).")
+        findings.problems.append(
+            f"{folder}: no file of events ({looked_for}). Add one, or correct `files` in the settings."
+        )
     findings.facts.append(f"extract {folder.name}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
     if absent:
         nothing = ", ".join(kind.where for kind in absent)
-        findings.facts.append(f"extract {folder.name}: nothing there for {nothing}")
+        findings.facts.append(f"extract {folder.name}: no files for {nothing}")
     others = unread.look(tree, sizes, read_later)
     findings.problems += unread.misnamed(folder, absent, others)
     if others.names:
@@ -160,7 +163,7 @@ def _without_rows(
             empty = [kind for kind in empty if kind not in kinds]
     if empty:
         where = ", ".join(dict.fromkeys(kind.where for kind in empty))
-        findings.facts.append(f"extract {folder.name}: no row in the files of {where}")
+        findings.facts.append(f"extract {folder.name}: the files of {where} have no rows")
 
 
 def _tells_nothing(kind: Kind, seen: FirstRows) -> bool:
@@ -173,5 +176,5 @@ def _missing_kind(what: str, kinds: Sequence[Kind]) -> str:
     where = ", ".join(kind.where for kind in kinds)
     births = [kind.births for kind in kinds if isinstance(kind, PatientKind) and kind.births]
     if births:
-        return f"no row of the files ({where}) tells a birth, without which nobody is a patient: {' '.join(births)}"
-    return f"the files of {what} ({where}) hold no row. Copy them again."
+        return f"no row of the files ({where}) contains a birth, and patients without a birth are left out: {' '.join(births)}"
+    return f"the files of {what} ({where}) have no rows. Copy them again."

@@ -20,9 +20,9 @@ MOST_STEPS = 30
 
 
 NAMELESS = (
-    "No code has a name. For SNOMED codes, name SNOMED's description files under events.descriptions, or MRCONSO.RRF under"
-    " events.mrconso; for other codes, their table under [events.dictionaries], with its name_column; for OMOP, the folder of"
-    " CONCEPT.csv as events.omop_vocabulary."
+    "No code has a name. Set a source of names: for SNOMED codes, events.descriptions (SNOMED’s description files) or"
+    " events.mrconso (MRCONSO.RRF); for other codes, their table under [events.dictionaries] with its name_column; for OMOP,"
+    " events.omop_vocabulary (the folder of CONCEPT.csv)."
 )
 
 

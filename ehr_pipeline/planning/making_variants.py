@@ -84,7 +84,7 @@ def make(variants: Sequence[Variant]) -> Iterator[VariantResult]:
             try:
                 yield pool.submit(one, variant).result()
             except BrokenProcessPool:
-                yield VariantResult(variant.name, problem="its process was killed; perhaps there was not enough memory")
+                yield VariantResult(variant.name, problem="its process was killed, perhaps because memory ran out")
 
 
 def one(variant: Variant) -> VariantResult:
@@ -101,7 +101,7 @@ def one(variant: Variant) -> VariantResult:
             skipped = all(artifact.skipped for artifact in all_of_it)
             reused += skipped
             seconds += sum(float(artifact.manifest["seconds"]) for artifact in all_of_it)
-            _log.info("%s %s", title, "is reused" if skipped else f"was made in {duration(time.monotonic() - begun)}")
+            _log.info("%s %s", title, "is reused" if skipped else f"was built in {duration(time.monotonic() - begun)}")
     except UserError as error:
         problem = str(error)
     found = variant_figures.of(made, variant.study.guard)

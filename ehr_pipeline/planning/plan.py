@@ -237,9 +237,12 @@ def _run_facts(
         f"{patients:,.0f} patients, {rows / patients:,.0f} rows each (the published study has {ROWS_PER_PATIENT:,});"
         f" {kept:.0%} of the rows become tokens (--kept)",
         f"a core is {speed:g} times as fast as those measured (--speed)",
-        f"training: all {study.encoder.epochs} epochs, at a vocabulary of {VOCABULARY:,}",
-        f"embedding: {_cohort_share(study):.0%} of the patients, each whole and in two halves",
-        f"{buckets:,} buckets of {rows / buckets:,.0f} rows, {_gigabytes(rows, buckets):.2f} GB each in work; the disk keeps up",
+        f"training: all {study.encoder.epochs} epochs, with a vocabulary of {VOCABULARY:,}",
+        f"embedding: {_cohort_share(study):.0%} of the patients, each as a whole record and as two halves",
+        (
+            f"{buckets:,} buckets of {rows / buckets:,.0f} rows, {_gigabytes(rows, buckets):.2f} GB of memory each; the disk is"
+            " assumed to be fast enough"
+        ),
     ):
         yield Basis.GIVEN, each
 
@@ -249,19 +252,19 @@ def _measured() -> Iterator[tuple[Basis, str]]:
     for asset, rate in measured():
         yield (
             Basis.MEASURED,
-            f"{asset}: {rate.seconds:g} s for {rate.rows:,.0f} rows on {rate.workers} cores ({rate.source});"
-            f" {rate.alone:.0%} of that (backends.py) in one process whatever the backend",
+            f"{asset}: {rate.seconds:g} s for {rate.rows:,.0f} rows on {rate.workers} cores ({rate.source}); {rate.alone:.0%} of"
+            " that (backends.py) runs in one process with every backend",
         )
     sending = ", ".join(f"{seconds:g} s with {name}" for name, seconds in rates.OVERHEAD.items())
     for each in (
         f"training: {rates.CPU_TOKENS:,.0f} tokens/s of {rates.CPU_TOKEN_MFLOP:g} MFLOP on {rates.CPU_TOKENS_CORES} cores"
         " in float32 (training.py)",
-        f"embedding: {rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES:,.0f} tokens/s of a core (embedding.py)",
+        f"embedding: {rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES:,.0f} tokens/s per core (embedding.py)",
         f"clustering: {rates.CLUSTER_SECONDS:g} s on {rates.CLUSTER_CORES} cores for {rates.CLUSTER_PATIENTS:,} patients"
         " (clustering.py)",
-        f"memory: {rates.RUN_GIGABYTES:g} GB for the run itself (data_scale.py), beside what each worker takes",
-        f"sending a piece of work and starting its processes: {sending} (backends.py)",
-        f"disk: {BYTES_PER_ROW_IN_STORE} bytes a row for records and events, {rates.BYTES_PER_EVENT} a token (data_scale.py)",
+        f"memory: {rates.RUN_GIGABYTES:g} GB for the run itself (data_scale.py), in addition to the memory of each worker",
+        f"time to submit work and start its processes: {sending} (backends.py)",
+        f"disk: {BYTES_PER_ROW_IN_STORE} bytes per row for records and events, {rates.BYTES_PER_EVENT} per token (data_scale.py)",
     ):
         yield Basis.MEASURED, each
 
@@ -272,22 +275,28 @@ def _reckoned(
     found = [
         "times grow in proportion to rows, and fall in proportion to the workers on buckets: "
         + ", ".join(f"{count} with {name}" for name, count in workers.items())
-        + "; the waiting time in a site's queue is not in it",
-        f"a token needs {mflop(study.encoder):.0f} MFLOP to train; rates grow in proportion to cores, and to fewer operations",
-        f"clustering grows by the square up to {QUADRATIC_UP_TO:,} patients",
+        + "; waiting time in the queue of a cluster is not included",
+        (
+            f"training needs {mflop(study.encoder):.0f} MFLOP per token; rates grow in proportion to cores, and inversely"
+            " to MFLOP per token"
+        ),
+        f"clustering grows with the square of the patients, up to {QUADRATIC_UP_TO:,} patients",
         "the catalog, the split, the concept check and the report take under a minute each",
     ]
     if machines.gpus:
         found.append(
-            f"{gpu_tokens:,.0f} tokens/s of one GPU with the preset 'published' (--gpu-tokens) add up over GPUs; embedding takes a"
-            " third of the work of training"
+            f"{gpu_tokens:,.0f} tokens/s of one GPU with the preset 'published' (--gpu-tokens), multiplied by the number of GPUs;"
+            " embedding takes a third of the work of training"
             if gpu_tokens
-            else "no GPU was measured: run benchmarks/gpu_training.py on one of yours, and give its tokens a second as --gpu-tokens"
+            else (
+                "no GPU was measured: run benchmarks/gpu_training.py on a GPU like those you will use, and give its tokens per"
+                " second as --gpu-tokens"
+            )
         )
     if study.launcher.backend == "kubernetes":
         found.append(
-            "nothing was measured on Kubernetes: with as many pods as tasks, work on buckets takes about what the column of slurm"
-            " says; a training has the GPUs of one machine, as with processes"
+            "nothing was measured on Kubernetes: with as many pods as tasks, work on buckets takes about as long as in the column"
+            " for slurm; training uses the GPUs of one machine, as with processes"
         )
     yield from ((Basis.RECKONED, each) for each in found)
 
@@ -299,34 +308,34 @@ def _problems(
     together = per_bucket * workers["processes"] + rates.RUN_GIGABYTES
     if backend in ("inline", "processes") and together > first.gigabytes:
         yield (
-            f"records.workers = {study.records.workers} takes {together:.0f} GB in work on buckets, the machine has"
-            f" {first.gigabytes:g}: fewer workers, or more records.buckets"
+            f"records.workers = {study.records.workers} takes {together:.0f} GB in work on buckets, but the machine has"
+            f" {first.gigabytes:g}: use fewer workers, or more records.buckets"
         )
     if backend == "processes" and study.records.workers < first.cores // 2:
         yield f"records.workers = {study.records.workers} leaves most of {first.cores} cores idle"
     if backend in ("inline", "processes") and len(machines.each) > 1:
-        yield f"launcher.backend = {backend!r} uses one of {len(machines.each)} machines: 'ray', 'slurm' and 'kubernetes' use all"
+        yield f"launcher.backend = {backend!r} uses one of {len(machines.each)} machines; 'ray', 'slurm' and 'kubernetes' use all"
     reach = machines.gpus if backend in ("ray", "slurm") else first.gpus
     if reach and study.launcher.processes != reach:
-        yield f"launcher.processes = {study.launcher.processes}, but there are {reach} GPUs within reach: one process for each"
+        yield f"launcher.processes = {study.launcher.processes}, but {reach} GPUs can be used: set one process per GPU"
     if backend == "ray" and machines.gpus and not study.launcher.ray.job_gpus:
-        yield "launcher.ray.job_gpus = 0, so the training asks Ray for no GPU"
+        yield "launcher.ray.job_gpus = 0, so training asks Ray for no GPU"
     if backend == "ray" and 0 < study.launcher.ray.bucket_gigabytes < per_bucket:
         yield f"launcher.ray.bucket_gigabytes = {study.launcher.ray.bucket_gigabytes:g}, but a bucket takes {per_bucket:.2f} GB"
     cluster = study.launcher.kubernetes
     if backend == "kubernetes" and machines.gpus and not cluster.job_gpus:
-        yield "launcher.kubernetes.job_gpus = 0, so the training asks the cluster for no GPU"
+        yield "launcher.kubernetes.job_gpus = 0, so training asks the cluster for no GPU"
     if backend == "kubernetes" and 0 < cluster.bucket_gigabytes < per_bucket:
         yield f"launcher.kubernetes.bucket_gigabytes = {cluster.bucket_gigabytes:g}, but a bucket takes {per_bucket:.2f} GB"
     store = Path(study.study.store)
     existing = next(path for path in (store, *store.parents) if path.exists())
     free, needed = shutil.disk_usage(existing).free / 1e9, sum(need.disk for need in made.needs)
     if free < needed:
-        yield f"study.store: {needed:,.0f} GB are needed, {free:,.0f} are free where this runs"
+        yield f"study.store: needs {needed:,.0f} GB, but {free:,.0f} GB are free on this machine"
     total, limit = made.total(backend), study.operation.max_runtime_hours * 3600
     if total and total > limit:
         hours = f"operation.max_runtime_hours = {limit / 3600:g}"
-        yield f"the chain takes {duration(total)}, but runs that start by themselves end after {hours}"
+        yield f"a run takes {duration(total)}, but automatic runs end after {hours}"
 
 
 def _time(seconds: float | None) -> str:

@@ -30,7 +30,7 @@ from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
 
 WITHOUT = {
     rrf.MRCONSO: "no SNOMED code is mapped to the UMLS",
-    rrf.MRSTY: "concepts have no semantic types, so that none is dropped or pooled by its type",
+    rrf.MRSTY: "concepts have no semantic types, so none is dropped or pooled by type",
 }
 """The consequence of a missing file, by the columns of the file."""
 
@@ -72,15 +72,15 @@ def _acceptable(study: Study, findings: Preflight) -> None:
 def _terminology(study: Study, findings: Preflight) -> None:
     for path, columns in ((study.events.mrconso, rrf.MRCONSO), (study.vocabulary.mrsty, rrf.MRSTY)):
         if not path:
-            findings.facts.append(f"{rrf.SETTINGS[columns]} names no file: {WITHOUT[columns]}")
+            findings.facts.append(f"{rrf.SETTINGS[columns]} is not set: {WITHOUT[columns]}")
         elif Path(path).is_file() and not Path(path).stat().st_size and _of_other_systems(study):
             findings.facts.append(f"{path} ({rrf.SETTINGS[columns]}) is empty: {WITHOUT[columns]}")
         else:
             findings.look(_umls, Path(path), columns)
     if study.events.mrconso and not study.vocabulary.mrsty:
         findings.problems.append(
-            "vocabulary.mrsty names no file, but events.mrconso does: the semantic types of UMLS concepts stand in MRSTY.RRF of the"
-            " same release. Name it."
+            "vocabulary.mrsty is not set, but events.mrconso is. Set it to MRSTY.RRF of the same release, which contains the"
+            " semantic types of UMLS concepts."
         )
     if study.events.mrsab:
         findings.look(rrf.source_version, Path(study.events.mrsab), study.events.source)
@@ -113,7 +113,7 @@ def _names(study: Study, findings: Preflight) -> None:
         metadata = sorted(Path(study.records.landing).glob("*/metadata/codes.parquet"))
         if metadata and names_of_codes.is_there(metadata[-1]):
             findings.facts.append(
-                f'{metadata[-1]} has names of codes: to show them, set {names_of_codes.SETTING} = ["{metadata[-1]}"]'
+                f'{metadata[-1]} contains names of codes: to show them, set {names_of_codes.SETTING} = ["{metadata[-1]}"]'
             )
 
 
@@ -154,7 +154,7 @@ def _transfer(study: Study, findings: Preflight) -> None:
         why = training_patients.cannot_be_checked(folder.parent, secret_key.read(Path(study.study.store)))
         if why:
             findings.warnings.append(
-                f"{shape_check.SETTING}: {folder}: {why}. Some of its patients may be on the test side here."
+                f"{shape_check.SETTING}: {folder}: {why}. Some patients whom it has seen may be in the test set here."
             )
 
 
@@ -169,20 +169,20 @@ def _systems(study: Study, findings: Preflight) -> None:
             if study.events.omop_vocabulary:
                 continue
             problem = (
-                "events.omop_vocabulary is missing: the folder with CONCEPT.csv and, where you have them,"
-                " CONCEPT_RELATIONSHIP.csv and CONCEPT_ANCESTOR.csv, which tell what OMOP's concept ids mean."
+                "events.omop_vocabulary is not set. It is the folder with CONCEPT.csv and, if you have them,"
+                " CONCEPT_RELATIONSHIP.csv and CONCEPT_ANCESTOR.csv, which give the meaning of OMOP's concept ids."
             )
-            kept = "Each id is a concept of its own, without a name (events.unmapped)."
+            kept = "Each id is a separate concept, without a name (events.unmapped)."
         else:
             known = ", ".join(study.events.dictionaries) or "none"
             problem = (
-                f"{layouts.setting(kind.where, 'code_system')}: the codes are of {system!r}, but [events.dictionaries] has no table"
-                f" of that name (it has: {known})."
+                f"{layouts.setting(kind.where, 'code_system')}: the codes belong to {system!r}, but [events.dictionaries] has no"
+                f" table of that name (it has: {known})."
             )
-            kept = "Each code is a concept of its own (events.unmapped)." + (
+            kept = "Each code is a separate concept (events.unmapped)." + (
                 "" if study.events.names else " Tables with names of such codes belong under events.names."
             )
-        advice = 'Name it, or keep each code as a concept of its own (events.unmapped = "keep").'
+        advice = 'Set it, or keep each code as a separate concept (events.unmapped = "keep").'
         (findings.facts if keeps else findings.problems).append(f"{problem} {kept if keeps else advice}")
 
 
@@ -193,7 +193,10 @@ def _consistency(study: Study, findings: Preflight) -> None:
         getattr(findings, level).append(text)
     habits, usual = study.embeddings.vectors.habits, VectorSettings().habits
     if habits == usual and usual not in study.attributes:
-        findings.facts.append(f"patients carry no {usual!r}: codes that it records instead of one another stay apart")
+        findings.facts.append(
+            f"patients have no attribute {usual!r} (embeddings.vectors.habits): codes that different values of it use for the"
+            " same thing are not joined"
+        )
     audited = study.reports.audited if study.reports.audited != ReportsSettings().audited else ()
     asked = {
         "reports.audited": audited,
@@ -203,14 +206,15 @@ def _consistency(study: Study, findings: Preflight) -> None:
     for setting, names in asked.items():
         if missing := [name for name in names if name not in study.attributes]:
             findings.problems.append(
-                f"{setting} names {', '.join(missing)}, but the patient files carry no such attribute"
-                f" (records.patients.attributes and patients.derived have: {', '.join(study.attributes) or 'none'})."
+                f"{setting} contains {', '.join(missing)}, but the patient files have no such attribute"
+                f" (records.patients.attributes and patients.derived have: {', '.join(study.attributes) or 'none'}). Correct the"
+                " name, or add the attribute."
             )
     findings.problems += _predicted(study)
     if study.vocabulary.min_patients < study.reports.suppress_below:
         findings.facts.append(
-            f"vocabulary.min_patients is {study.vocabulary.min_patients}: the model will name concepts of fewer than"
-            f" {study.reports.suppress_below} patients, if there are any, and then cannot be handed on (`export model`)"
+            f"vocabulary.min_patients is {study.vocabulary.min_patients}: the model may contain names of concepts that fewer than"
+            f" {study.reports.suppress_below} patients have; then it cannot be shared (`export model`)"
         )
     if study.clusters.truth and (problem := planted.problem(Path(study.clusters.truth))):
         findings.problems.append(problem)
@@ -227,16 +231,19 @@ def _predicted(study: Study) -> Iterator[str]:
             continue
         if name not in study.attributes:
             known = ", ".join(("sex", BIRTH_DECADE, *(each for each in study.attributes if each not in DATED)))
-            yield f"{where} names {name!r}, but the patient files carry no such attribute (there are: {known})."
+            yield (
+                f"{where} contains {name!r}, but the patient files have no such attribute (there are: {known}). Correct the name,"
+                " or remove it."
+            )
         elif name in DATED or name == study.tasks.death_attribute:
             yield (
-                f"{where} names {name!r}, which holds dates: an encoder that learned when somebody leaves or dies could not be"
-                " tested on it. Remove it."
+                f"{where} contains {name!r}, which is a date. An encoder trained to predict when patients leave or die could not"
+                " be tested on that. Remove it."
             )
         elif name in study.patients.derived and study.tasks.any:
             yield (
-                f"{where} names {name!r}, which is derived from codes of the whole record (patients.derived), but tasks are tested"
-                " on what is recorded later. Remove it, or [tasks]."
+                f"{where} contains {name!r}, which is derived from codes of the whole record (patients.derived), but tasks test"
+                " predictions of later records. Remove it, or remove [tasks]."
             )
 
 
@@ -249,19 +256,19 @@ def _tasks(study: Study, findings: Preflight) -> None:
         findings.problems.append(study_rules.NO_TEST_SIDE)
     if tasks.death_attribute and tasks.death_attribute not in study.attributes:
         findings.problems.append(
-            f"tasks.death_attribute names {tasks.death_attribute!r}, but the patient files carry no such attribute (they have:"
-            f" {', '.join(study.attributes) or 'none'})."
+            f"tasks.death_attribute is {tasks.death_attribute!r}, but the patient files have no such attribute (they have:"
+            f" {', '.join(study.attributes) or 'none'}). Correct the name, or add the attribute."
         )
     if not study.records_deaths:
         findings.facts.append(
             "tasks: no deaths are known (tasks.death, tasks.death_attribute, columns.death of the patient files), so patients who"
-            " died count as those who left"
+            " died are treated as patients who left"
         )
     fewest = study.patients.min_visits  # landmark number n has n visits up to and including it
     if fewest > 1 and any(task.aces or task.index != "landmark" or task.from_visit < fewest for task in tasks.task):
         findings.facts.append(
-            f"patients.min_visits is {fewest}: who has fewer visits in the whole record gets no label, although"
-            " nobody knows that on the index day. Set it to 1 for tasks"
+            f"patients.min_visits is {fewest}: patients with fewer visits in the whole record get no label, although this is"
+            " unknown on the index date. For tasks, set it to 1"
         )
     for task in tasks.task:
         if task.aces:
@@ -275,7 +282,9 @@ def _store(study: Study, findings: Preflight) -> None:
     folder = Path(study.study.store)
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
-        findings.problems.append(f"{folder} (study.store): {existing} is not a folder that can be written to.")
+        findings.problems.append(
+            f"{folder} (study.store): {existing} is not a writable folder. Correct the setting, or its permissions."
+        )
 
 
 def _keys(study: Study, findings: Preflight) -> None:
@@ -284,6 +293,7 @@ def _keys(study: Study, findings: Preflight) -> None:
         findings.facts.append(problem)
     if study.patients.split.key == PUBLIC_KEY and not study.clusters.truth:
         findings.facts.append(
-            "patients.split.key is that of the demo, which everybody knows: who has the ids can tell who was held out. Leave it out"
-            " of a new study; where a model was trained with it, keep it, or the split is another"
+            "patients.split.key is the key of the demo, which is public: anyone with the patient ids can find out which patients"
+            " are in the test set. In a new study, remove this setting. If a model was trained with this key, keep it, because"
+            " another key gives another split"
         )

@@ -15,8 +15,8 @@ Seconds = dict[str, float | None]
 class Basis(StrEnum):
     """The basis of a figure."""
 
-    MEASURED = "Measured, on two cores of a 2.8 GHz Xeon (benchmarks/RESULTS.md names the script)"
-    RECKONED = "Reckoned, not measured"
+    MEASURED = "Measured on two cores of a 2.8 GHz Xeon (the scripts are listed in benchmarks/RESULTS.md)"
+    RECKONED = "Calculated, not measured"
     GIVEN = "Given by the options of this command, by the settings, or taken from the published study"
 
 

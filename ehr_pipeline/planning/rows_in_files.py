@@ -46,9 +46,9 @@ def estimated(study: Study) -> RowEstimate:
         patients = max(patients, sum(_rows(_files_of(tree, kind)) for kind in of_patients))
     if rows < 1:
         raise UserError(
-            f"{landing} (records.landing): no row of events is there yet, so give --rows: rows of events, such as 3e9."
+            f"{landing} (records.landing): contains no rows of events yet. Give their number as --rows, such as 3e9."
         )
-    how = f"rows: by line ends in the beginnings of {number:,} files of events, and by their sizes (--rows says otherwise)"
+    how = f"rows: estimated from line ends at the beginning of {number:,} event files, and from file sizes (--rows overrides this)"
     return RowEstimate(rows, patients or None, how)
 
 
@@ -80,7 +80,9 @@ def _rows_of_parquet(path: Path) -> int:
     try:
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowInvalid):
-        raise UserError(f"{path}: this is no Parquet file, or it is cut off.") from None
+        raise UserError(
+            f"{path}: not a Parquet file, or truncated. Copy it again, or exclude it from `files`."
+        ) from None
 
 
 def _line_ends(path: Path) -> tuple[int, int]:

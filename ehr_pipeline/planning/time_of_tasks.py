@@ -38,19 +38,20 @@ class TimeOfTasks:
             return
         yield (
             Basis.MEASURED,
-            f"tasks: {rates.TASKS_SECONDS:g} s for {rates.TASKS} tasks of {rates.TASKS_PATIENTS:,} patients, all models but"
-            " fine-tuned ones (demo.py)",
+            f"tasks: {rates.TASKS_SECONDS:g} s for {rates.TASKS} tasks of {rates.TASKS_PATIENTS:,} patients, with all models"
+            " except fine-tuned ones (demo.py)",
         )
         yield (
             Basis.RECKONED,
             f"{self.tasks:,} tasks of {self.rows:,.0f} patients, as if each had a label (at most predictions.patients ="
-            f" {study.predictions.patients:,} on a side); time grows in proportion to tasks and patients",
+            f" {study.predictions.patients:,} in each set); time grows in proportion to tasks and patients",
         )
         if self.histories:
             yield (
                 Basis.RECKONED,
-                f"fine-tuning ({', '.join(study.predictions.fine_tuning.heads)}): the encoder reads {self.histories:,.0f} histories"
-                f" of {self.tokens / self.histories:,.0f} tokens, at the rate of embedding; training on one counts as three",
+                f"fine-tuning ({', '.join(study.predictions.fine_tuning.heads)}): the encoder reads {self.histories:,.0f}"
+                f" histories of {self.tokens / self.histories:,.0f} tokens, at the rate of embedding; training on a history costs"
+                " three times as much",
             )
 
 

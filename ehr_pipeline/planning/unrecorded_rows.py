@@ -30,7 +30,7 @@ def notes(place: str, rows: Rows, recorded: AbstractSet[str], known: AbstractSet
         much = len(others) > MOST_UNRECORDED * sum(map(_unexplained, rows))
         yield (
             "warnings" if much else "facts",
-            f"{place}: {len(absent):,} of its {len(rows):,} rows are recorded nowhere in the extracts ({_lines(absent)})"
+            f"{place}: {len(absent):,} of its {len(rows):,} rows do not occur in the extracts ({_lines(absent)})"
             + (". Compare their codes with those of the event files." if much else ""),
         )
     if wrong:
@@ -46,9 +46,9 @@ def miswritten(absent: Iterable[Resolved], recorded: AbstractSet[str]) -> list[R
 def warning(place: str, rows: Rows, wrong: list[Resolved]) -> str:
     """Return a message about miswritten rows of a list."""
     return (
-        f"{place}: {len(wrong):,} of its {len(rows):,} rows are recorded nowhere, but a code is that differs only in upper"
-        " and lower case, in a letter O for a zero, in dots, or by the name of its system before a colon"
-        f" ({_lines(wrong)}). Write them as the event files do."
+        f"{place}: {len(wrong):,} of its {len(rows):,} rows do not occur in the extracts, but a similar code does. The codes"
+        " differ only in upper and lower case, in a letter O for a zero, in dots, or in the name of the system before a colon"
+        f" ({_lines(wrong)}). Write them as in the event files."
     )
 
 

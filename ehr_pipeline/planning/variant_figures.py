@@ -40,7 +40,7 @@ def _encoder(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float]]:
     yield "parameters", artifact.counts["parameters"]
     yield "epochs", artifact.counts["epochs"]
     if "transfer" in metrics:
-        yield "share of events that the other study does not know", metrics["transfer"]["share_of_events"]
+        yield "share of events with concepts that the other study does not have", metrics["transfer"]["share_of_events"]
     loss, by_frequency = of_concepts(metrics)
     yield "validation loss", loss
     yield "loss by frequency alone", by_frequency

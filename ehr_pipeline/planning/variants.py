@@ -30,11 +30,11 @@ def variants(base: Study | None, given: Sequence[str], store: Path) -> list[Vari
     if base is None and given:
         base, name, given = settings.load(Path(given[0])), Path(given[0]).stem, given[1:]
     else:
-        name = "as it is"
+        name = "unchanged"
     if base is None or not given:
         raise UserError(
-            "compare needs a study and at least one variant: two settings files, or --settings FILE and a variant such as"
-            " clusters.n=6"
+            "compare needs a study and at least one variant. Give two settings files, or --settings FILE and a variant such as"
+            " clusters.n=6."
         )
     found = [Variant(name, _stored(base, store))]
     for text in given:
@@ -49,13 +49,13 @@ def _variant(base: Study, text: str) -> tuple[str, Study]:
     if not path.is_file():
         if "=" not in text:
             raise UserError(
-                f"{text}: there is no such file. A variant is a TOML file, or settings such as clusters.n=6."
+                f"{text}: this file does not exist. A variant is a TOML file, or settings such as clusters.n=6."
             )
         return text, settings.with_overrides(base, typed(text))
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(text, [f"it is not TOML: {error}"]) from None
+        raise SettingsError(text, [f"not valid TOML: {error}"]) from None
     whole = "store" in values.get("study", {})
     return path.stem, settings.load(path) if whole else settings.with_overrides(base, values)
 

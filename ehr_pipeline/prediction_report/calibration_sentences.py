@@ -17,10 +17,10 @@ MISTAKES = (
 def lead(raw: Sequence[str]) -> Statement:
     """Say how to read the picture. `raw`: tasks with too few cases on the validation side to recalibrate."""
     return say(
-        "How many of those with a predicted risk have the outcome, after recalibration on the validation side (Platt 1999).{raw} On"
-        " the diagonal, predictions are right. Slope below 1: too extreme; intercept below 0: too high. Neighbouring tenths of"
-        " patients are joined where too few have the outcome, or do not.",
-        raw=markup(" Not recalibrated, for too few cases: {tasks}.", tasks=listed(raw)) if raw else "",
+        "The share with the outcome at each predicted risk, after recalibration on the validation set (Platt 1999).{raw} On the"
+        " diagonal, predictions are right. A slope below 1 means that predictions are too extreme; an intercept below 0, that"
+        " they are too high. Neighbouring tenths of patients are joined where too few have the outcome, or too few do not.",
+        raw=markup(" Not recalibrated, because there are too few cases: {tasks}.", tasks=listed(raw)) if raw else "",
     )
 
 
@@ -43,8 +43,8 @@ def miscalibrated(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Statement 
         return None
     if not even_after and not only_after:
         return say(
-            "After recalibration, no error is shown for any of {tasks}: the 95 % intervals of slope and intercept, over patients,"
-            " include 1 and 0. A wide interval can hide an error.",
+            "After recalibration, no error is shown in any of {tasks}: the 95 % intervals include 1 for each slope and 0 for each"
+            " intercept. A wide interval can hide an error.",
             Rate.PREDICTIONS,
             tasks=counted(len(judged), "task"),
         )
@@ -55,7 +55,7 @@ def miscalibrated(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Statement 
         wrong=_wrong(only_after),
     )
     return say(
-        "{even}{only}In brackets, 95 % intervals over patients, which do not allow for the number of tasks. Otherwise no error is"
+        "{even}{only}The brackets give 95 % intervals over patients, not adjusted for the number of tasks. No other error is"
         " shown; a wide interval can hide one.",
         Rate.PREDICTIONS,
         even=even if even_after else "",
@@ -73,4 +73,4 @@ def alt(panels: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> str:
     shares = "; ".join(
         f"{name}: {percent(points[-1][1])} where {percent(points[-1][0])} was predicted" for name, points in panels
     )
-    return f"Share with the outcome by predicted risk, one panel for each task. At the highest risk, {shares}."
+    return f"Share with the outcome by predicted risk, one panel per task. At the highest risk, {shares}."

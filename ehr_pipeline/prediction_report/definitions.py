@@ -21,16 +21,16 @@ def sentences(definition: Definition, names: Mapping[str, str], died: str = "") 
     `names`: names of the concepts that may be shown, the most frequent first. `died`: in words, for how many predictions the
     patient died within the window without the outcome; empty if there are none."""
     rule = definition.rule
-    question = f"{_day(definition, names)}, from {_history(rule)}: {_outcome(definition)} {_window(rule)}?"
+    question = f"{_day(definition, names)}, using {_history(rule)}: {_outcome(definition)} {_window(rule)}?"
     of = "" if definition.outcome == (DEATH,) else f"The outcome is {_concepts(definition.outcome, names)}. "
     whom = ", ".join(_risk(definition, names))
     left = (
-        "Patients who leave within the window are made up for by weights."
+        "Weights make up for patients who leave within the window."
         if rule.get("censor")
-        else "Patients who leave within the window without the outcome are left out."
+        else "Patients who leave within the window without the outcome are excluded."
     )
     dead = f" Patients who die within the window without the outcome count as free of it: {died}." if died else ""
-    return f"{question} {of if definition.outcome else ''}{f'Of patients {whom}. ' if whom else ''}{left}{dead}"
+    return f"{question} {of if definition.outcome else ''}{f'Only patients {whom}. ' if whom else ''}{left}{dead}"
 
 
 def _concepts(concepts: Iterable[str], names: Mapping[str, str]) -> str:
@@ -54,7 +54,7 @@ def _day(definition: Definition, names: Mapping[str, str]) -> str:
     match definition.index:
         case "landmark":
             days = rule.get("per_patient", 1)
-            return f"On {'a visit' if days == 1 else f'{days} visits'} drawn at random (visit {rule.get('from_visit', 1)} or later)"
+            return f"At {'a random visit' if days == 1 else f'{days} random visits'} (visit {rule.get('from_visit', 1)} or later)"
         case "first_entry":
             nth = rule.get("entry_days", 1)
             return (
@@ -64,16 +64,16 @@ def _day(definition: Definition, names: Mapping[str, str]) -> str:
             dates = [str(EPOCH + datetime.timedelta(days=day)) for day in rule.get("dates", ())]
             return f"On {_first(dates, len(dates))}"
         case "file":
-            return "On the days of a file"
-    return f"On each day with the trigger of the task file ({_concepts(definition.entry, names)})"
+            return "On the dates given in a file"
+    return f"On each day with a trigger event of the task file ({_concepts(definition.entry, names)})"
 
 
 def _history(rule: Mapping[str, Any]) -> str:
     last, lookback = rule.get("last", -1), rule.get("lookback", 0)
     until = {-1: "before that day", 0: "up to and including that day"}.get(last) or f"up to day {last} after it"
     if not lookback:
-        return f"all that was recorded {until}"
-    return f"what was recorded in the {lookback:,} days {'that end with it' if last == 0 else until}"
+        return f"everything recorded {until}"
+    return f"what was recorded in the {lookback:,} days {'that end on that day' if last == 0 else until}"
 
 
 def _outcome(definition: Definition) -> str:
@@ -94,7 +94,7 @@ def _window(rule: Mapping[str, Any]) -> str:
     days = f"{closes - opens + 1:,} days"
     if opens == 1:
         return f"in the {days} after it"
-    return f"in the {days} from {'that day' if opens == 0 else f'day {opens} after it'} on"
+    return f"in the {days} that start on {'that day' if opens == 0 else f'day {opens} after it'}"
 
 
 def _risk(definition: Definition, names: Mapping[str, str]) -> Iterator[str]:

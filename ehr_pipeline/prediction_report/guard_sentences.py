@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ehr_pipeline.disclosure.figures import FEWEST
 from ehr_pipeline.predictions.table import NEARLY
-from ehr_pipeline.reports.statements.statement import Statement, are, counted, listed, markup, say
+from ehr_pipeline.reports.statements.statement import Statement, counted, listed, markup, say
 
 FEW_NAMED = 3
 """Most tasks that are named where a guard found something; more are counted."""
@@ -14,16 +14,17 @@ def concepts(shown: int, of: int) -> Statement:
     """Say what the listed concepts are, how many are not shown because too few patients have them, or that there is none."""
     if not of:
         return say(
-            "No concept is always, nearly always or never followed by an outcome, beyond what chance gives. Concepts of under"
-            " {fewest} patients, and the outcome’s own, are not looked at.",
+            "No concept was found that the outcome always, nearly always or never follows, beyond chance. Concepts of fewer than"
+            " {fewest} patients, and those of the outcome itself, were not examined.",
             fewest=FEWEST,
         )
     return say(
-        "On the training side, the outcome always, nearly always or never follows {which}. Always and never: chance would list a"
-        " concept in one task of a hundred (Bonferroni). Nearly always: with as much confidence, in more than {nearly:.0f} % of"
-        " histories. A concept that it always or nearly always follows may be the outcome under another name, its work-up, or what"
-        " was recorded because of it: it may belong into the list of the outcome, or before a gap; until then, the task’s AUROC may"
-        " show this alone. A concept that it never follows may tell of patients who cannot have the outcome.{hidden}",
+        "In the training set, the outcome always, nearly always or never follows {which}. “Always” and “never”: chance would list"
+        " a concept in at most one of a hundred tasks (Bonferroni). “Nearly always”: with the same confidence, in more than"
+        " {nearly:.0f} % of histories with the concept. A concept that the outcome always or nearly always follows may be the"
+        " outcome under another name, its work-up, or something recorded because of it. Add it to the list of the outcome, or"
+        " leave a gap between history and window; until then, the AUROC of the task may show this alone. A concept that the"
+        " outcome never follows may mark patients who cannot have the outcome.{hidden}",
         which="these concepts" if shown else "some concepts",
         nearly=100 * NEARLY,
         hidden=f" Not shown, because too few patients have them: {counted(of - shown, 'concept')}."
@@ -41,7 +42,9 @@ def failed_guards(found: Mapping[str, Sequence[str]]) -> Statement | None:
     if not parts:
         return None
     return say(
-        "<b>Not so, in the guards below:</b> {parts}. Read there what was found before any figure.", parts=listed(parts)
+        "<b>Some conditions of valid results are not met:</b> {parts}. Read what the guards below found before you read any"
+        " figure.",
+        parts=listed(parts),
     )
 
 
@@ -52,7 +55,7 @@ def _in_tasks(names: Sequence[str]) -> str:
 def guards(failed: int, unknown: int, of: int) -> Statement:
     """Say how many of the guards (`of` in all) found something in any task (`failed`), and how many others could not be checked."""
     if not failed and not unknown:
-        return say("Each of {of} against results that are too good was passed.", of=counted(of, "guard"))
+        return say("All guards ({of}) against results that are too good to be true were passed.", of=f"{of:,}")
     parts = [f"{failed:,} found something"] if failed else []
-    parts += [f"{unknown:,} {are(unknown)} open"] if unknown else []
+    parts += [f"{unknown:,} could not be checked"] if unknown else []
     return say("Of {of}, {parts}: read these first.", of=counted(of, "guard"), parts=listed(parts))

@@ -13,7 +13,7 @@ SECTIONS: tuple[Section[Findings], ...] = (
     Section("models", sections.models, "All models"),
     Section("calibration", sections.calibration, "Calibration"),
     Section("subgroups", sections.subgroups, "Subgroups"),
-    Section("forecasts", next_concepts.forecasts, "What comes next"),
+    Section("forecasts", next_concepts.forecasts, "Forecasts"),
     Section("excluded", sections.excluded, "Who was excluded"),
     Section("guards", sections.guards, "Guards"),
     Section("methods", sections.methods, "Methods"),

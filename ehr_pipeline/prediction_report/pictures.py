@@ -44,7 +44,7 @@ def curves(path: Path, found: Curves) -> None:
             if name in banded:
                 low, high = zip(*(point.interval for _, point in drawn), strict=True)
                 axes.fill_between([place for place, _ in drawn], low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set(xscale="log", xlabel="labels", ylabel="mean AUROC", title="What labels are worth")
+        axes.set(xscale="log", xlabel="labels", ylabel="mean AUROC", title="Mean AUROC by number of labels")
         axes.set_xticks(numbers, [*(f"{number:,}" for number in found.labels), f"all ({found.all:,})"], rotation=30)
         axes.minorticks_off()
         axes.axhline(0.5, color=plots.NEUTRAL, linewidth=0.7)

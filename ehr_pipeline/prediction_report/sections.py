@@ -24,11 +24,11 @@ from ehr_pipeline.tasks.assign_labels import REASONS
 
 GUARDS = {
     "no_future": "Nothing after the day of the prediction is read",
-    "test_side_unseen": "The encoder has seen no patient of the test side",
-    "index_rule": "The rule for the index day does not read the outcome",
+    "test_side_unseen": "The encoder has seen no patient of the test set",
+    "index_rule": "The rule for the index date does not read the outcome",
     "rule_of_thumb": "A rule of thumb is not enough (if the model is above chance)",
-    "deciding_concepts": "No concept decides the outcome alone",
-    "groups_have_cases": "Cases are recorded in every group of the audited attributes",
+    "deciding_concepts": "No single concept decides the outcome",
+    "groups_have_cases": "Every group of the audited attributes has cases",
     "permuted_labels": "Permuted labels are not predicted",
     "enough_cases": "There are enough cases",
 }
@@ -256,7 +256,7 @@ def _flow(findings: Findings, row: Row) -> tuple[str, Markup]:
     joined = Guard(findings.disclosure.below).joined(lost)
     steps = (
         Step(
-            "patients and days looked at",
+            "patients and days examined",
             show(counts["rows_in"]),
             tuple((" or ".join(names), show(figure.number)) for names, figure in joined),
         ),

@@ -46,7 +46,7 @@ def head(found: LabelsSaved | None, curves: Curves | None) -> Statement:
         return say("<b>Nothing can be said of what the model predicts:</b> no task has enough cases.", Rate.PREDICTIONS)
     beginning = f"With {labels(found.labels)}, the model"
     aurocs = markup(
-        "mean AUROC {model:.3f} against {baseline:.3f} over {tasks}",
+        "its mean AUROC over {tasks} is {model:.3f}; that of counting is {baseline:.3f}",
         model=_value(curves, found.model, found.labels),
         baseline=_value(curves, found.baseline, found.labels),
         tasks=counted(len(curves.tasks), "task"),
@@ -54,7 +54,7 @@ def head(found: LabelsSaved | None, curves: Curves | None) -> Statement:
     certain = found.verdict == "better" and found.low > (curves.all if found.labels is None else found.labels)
     if certain:
         return say(
-            "<b>{beginning} is {worth}</b>{interval}: {aurocs} with as many labels.",
+            "<b>{beginning} is {worth}</b>{interval}. With the same labels, {aurocs}.",
             Rate.PREDICTIONS,
             beginning=beginning,
             worth=_label_range(found.equals, found.low),
@@ -62,8 +62,8 @@ def head(found: LabelsSaved | None, curves: Curves | None) -> Statement:
             aurocs=aurocs,
         )
     return say(
-        "<b>{beginning} is {word} counting</b> with as many ({aurocs}; difference {difference:+.3f}, 95 % interval {low:+.3f} to"
-        " {high:+.3f}).{hardly}",
+        "<b>{beginning} is {word} counting</b> with the same labels: {aurocs} (difference {difference:+.3f}, 95 % interval"
+        " {low:+.3f} to {high:+.3f}).{hardly}",
         Rate.PREDICTIONS,
         beginning=beginning,
         word={"better": "better than", "level": "not shown to be better than", "worse": "worse than"}[found.verdict],
@@ -81,8 +81,8 @@ def _hardly(found: LabelsSaved, curves: Curves) -> str:
     least = f"{about(fewest)} or fewer" if found.low <= fewest else about(found.low)
     most = f"more than all, about {about(curves.all)}" if math.isinf(found.high) else about(found.high)
     return (
-        f" How many labels counting needs to be as good can hardly be told (95 % interval {least} to {most}): a difference that is"
-        " only just found is often too large by chance."
+        f" How many labels counting needs to be as good is uncertain (95 % interval {least} to {most}): chance often inflates a"
+        " difference that is only just significant."
     )
 
 
@@ -117,8 +117,8 @@ def without_labels(curves: Curves | None) -> Statement | None:
     elif most <= fewest:
         worth, interval = f"no better than counting with {about(fewest)} labels", ""
     return say(
-        "Without a single label, its masked-token probability has a mean AUROC of {auroc:.3f} (95 % interval {low:.3f} to"
-        " {high:.3f}, over {tasks}): {worth}{interval}.",
+        "Without any labels, the encoder’s masked-token probability of the outcome has a mean AUROC of {auroc:.3f} (95 % interval"
+        " {low:.3f} to {high:.3f}, over {tasks}): {worth}{interval}.",
         Rate.PREDICTIONS,
         auroc=found.value,
         low=low,
@@ -150,7 +150,9 @@ def verdicts(counts: Mapping[str, int], also_worse: int = 0, chance: int = 0) ->
         Rate.PREDICTIONS,
         tasks=counted(sum(counts.values()), "task"),
         parts=listed(parts),
-        chance=f" In {chance:,}, neither is shown to predict better than chance." if chance else "",
+        chance=f" In {chance:,}, neither the model nor the best baseline is shown to predict better than chance."
+        if chance
+        else "",
     )
 
 
@@ -162,7 +164,8 @@ def at_chance(curves: Curves | None) -> Statement | None:
     if best is None or best.interval[0] > CHANCE:
         return None
     return say(
-        "<b>Neither is shown to predict better than chance:</b> with all labels, the best mean AUROC is {auroc}; chance is 0.5.",
+        "<b>Neither the model nor counting is shown to predict better than chance:</b> with all labels, the best mean AUROC is"
+        " {auroc}; chance is 0.5.",
         Rate.PREDICTIONS,
         auroc=cells.point(best),
     )
@@ -171,9 +174,9 @@ def at_chance(curves: Curves | None) -> Statement | None:
 def baselines() -> Statement:
     """Say what counting is."""
     return say(
-        "Counting is the best of the baselines that read no encoder: age and sex, a rule of thumb (also how much is recorded, and"
-        " when), the outcome’s own history, and counts of concepts with and without their recency. The model is the best of those"
-        " that read the encoder. At each number of labels, the best of either side counts."
+        "Counting is the best of the baselines, which do not use the encoder: age and sex; a rule of thumb (age and sex, and how"
+        " much is recorded and when); the history of the outcome; counts of concepts, with and without their recency. The model"
+        " is the best of those that use the encoder. At each number of labels, the best model is compared with the best baseline."
     )
 
 
@@ -182,9 +185,9 @@ def index_may_know(tasks: Sequence[str]) -> Statement | None:
     if not tasks:
         return None
     return say(
-        "<b>Index days of {tasks} come from a file.</b> If they were chosen by the outcome (cases on the day of their diagnosis,"
-        " others on any day), every model learns how they were chosen, and no figure means anything. Read the rule of thumb first:"
-        " if it alone predicts well, the file is the reason.",
+        "<b>The index dates of {tasks} come from a file.</b> If the outcome influenced their choice (for cases, the day of"
+        " diagnosis; for others, any day), every model learns how they were chosen, and no figure means anything. Look at the"
+        " rule of thumb first: if it alone predicts well, the choice of the dates is the likely reason.",
         tasks=listed(tasks),
     )
 
@@ -194,7 +197,7 @@ def not_needed(tasks: Sequence[str], also_worse: Sequence[str]) -> Statement | N
     tasks need it."""
     if not tasks:
         return None
-    worse = markup(" In {tasks} the model is also worse than the best baseline.", tasks=listed(also_worse))
+    worse = markup(" In {tasks}, the model is also worse than the best baseline.", tasks=listed(also_worse))
     return say(
         "{tasks} {do} not need the model: a rule of thumb reaches at least 95 % of the model’s gain over chance (with 95 %"
         " confidence, at least 80 %).{worse}",
@@ -212,13 +215,13 @@ def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
         return None
     named = listed(markup("{name} ({share})", name=name, share=share) for name, share in tasks)
     return say(
-        "<b>Many patients left during the prediction window.</b> They had no outcome before they left, and are excluded. Their"
-        " share of those who would have a label: {tasks}. This selects patients by their future: those who had the outcome stay"
-        " in, however soon they left after it, so the share with the outcome is too high, unless leavers would have had it far more"
-        " often. Figures hold for patients who stay."
-        " Where no end of observation is recorded, the last event counts as leaving (<code>tasks.observed_until</code>)."
-        " <code>follow_up = “censor”</code> weights the others to make up for them (inverse probability of censoring), as if"
-        " leaving had nothing to do with the outcome.",
+        "<b>Many patients left during the prediction window.</b> They left without the outcome, and are excluded. Their share of"
+        " all who would otherwise have a label: {tasks}. Excluding them selects patients by their future: patients with the"
+        " outcome are kept even if they left soon after it. So the share with the outcome is too high, unless patients who left"
+        " would have had the outcome far more often. The figures hold for patients who stay. If no end of observation is"
+        " recorded, the last event counts as leaving (<code>tasks.observed_until</code>). <code>follow_up = “censor”</code> gives"
+        " the other patients weights that make up for those who left (inverse probability of censoring); it assumes that leaving"
+        " has nothing to do with the outcome.",
         tasks=named,
     )
 
@@ -256,21 +259,23 @@ def table(tests: Mapping[str, int], unchosen: Sequence[str], weighted: Sequence[
     baseline. `unchosen`: tasks with too few cases to choose by. `weighted`: tasks in which weights make up for leavers."""
     tests_by_model = listed(f"{title(model)}: {counted(number, 'task')}" for model, number in tests.items())
     return say(
-        "On patients of the test side, whom neither the encoder nor any model has seen. A patient can have several predictions,"
-        " on different days; cases and shares are those of predictions{weights}. Model and baseline of a task are chosen on the"
-        " validation side{unchosen}. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and"
-        " “worse”: the false discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests};"
-        " for “better”, the AUROC is also above that of every other baseline. Everything else is “level”. “Does not need the"
-        " model” is about the rule of thumb, whatever the difference is. Rule of thumb: the baseline of this name, or age and sex"
-        " alone, whichever is better on the validation set (age and sex, where this has under 20 cases). “At chance”: the"
-        " interval of the AUROC does not lie above 0.5.",
+        "Results on the test set: neither the encoder nor any model has seen these patients. A patient can have several"
+        " predictions, on different days; cases and shares count predictions, not patients{weights}. The model and the baseline of"
+        " a task are chosen on the validation set{unchosen}. Difference: AUROC of the model minus that of the baseline, on the same"
+        " patients, with its 95 % interval. “Better” and “worse”: the false discovery rate over the tasks of the same model"
+        " (Benjamini and Hochberg 1995) is below 5 %{tests}; “better” also requires an AUROC above that of every other baseline."
+        " Everything else is “level”. “Does not need the model”: the rule of thumb is enough, whatever the difference from the best"
+        " baseline. Rule of thumb: the baseline of this name, or age and sex alone, whichever is better on the validation set (age"
+        " and sex, if this set has fewer than 20 cases). “At chance”: the 95 % interval of the AUROC does not lie above 0.5.",
         tests=markup(" ({tests_by_model})", tests_by_model=tests_by_model) if tests else "",
-        unchosen=markup(", or, with under 20 cases there, by a fixed order ({tasks})", tasks=listed(unchosen))
+        unchosen=markup(
+            " (in a fixed order if the validation set has fewer than 20 cases: {tasks})", tasks=listed(unchosen)
+        )
         if unchosen
         else "",
         weights=markup(
-            ". They are without weights; AUROC and average precision are weighted where weights make up for patients who left"
-            " ({tasks}), so the share is then not the average precision that chance gives",
+            ". They are unweighted. In tasks with weights for patients who left ({tasks}), the AUROC and the average precision"
+            " are weighted; there, the share of cases is not the average precision expected by chance",
             tasks=listed(weighted),
         )
         if weighted
@@ -281,16 +286,16 @@ def table(tests: Mapping[str, int], unchosen: Sequence[str], weighted: Sequence[
 def curve(found: Curves) -> Statement:
     """Say what the learning curves show."""
     return say(
-        "Mean AUROC over {tasks}, by the number of labels that a model is fitted with (half of them cases, as far as there are"
-        " enough). Bands, of the model and the baseline that the first sentence compares: 95 % intervals over test patients and"
-        " over samples of labels. The best of either side is chosen on the test side here, so both curves are a little too"
+        "Mean AUROC over {tasks}, by the number of labels used to fit a model (half of them cases, if there are enough). Bands:"
+        " 95 % intervals, over test patients and samples of labels, for the model and the baseline that the first sentence"
+        " compares. Here, the best model and the best baseline are chosen on the test set, so both curves are slightly too"
         " high.{left_out}{untrained}",
         tasks=counted(len(found.tasks), "task"),
-        left_out=f" Not in the curves nor in the means of the first sentences, because they have too few labels for one of these"
-        f" numbers: {counted(found.left_out, 'scored task')}."
+        left_out=" Left out of the curves and of the means in the first sentences, because they have too few labels for one of"
+        f" these numbers: {counted(found.left_out, 'scored task')}."
         if found.left_out
         else "",
-        untrained=" The models of untrained weights show what comes of the architecture and the counting alone."
+        untrained=" Models with untrained weights show how much comes from the architecture and the counting alone."
         if any(BY_NAME[name].kind == "control" for name in found.points)
         else "",
     )
@@ -300,21 +305,21 @@ def curve_alt(found: Curves) -> str:
     """Describe the learning curves: the best model and the best baseline, each with all labels."""
     best = [(kind, found.best(kind, None)) for kind in KINDS]
     text = "; ".join(f"best {kind} ({title(one[0])}) {one[1].value:.3f}" for kind, one in best if one)
-    return f"Mean AUROC by the number of labels, one line for each model. With all labels: {text}. The table below has all figures."
+    return f"Mean AUROC by the number of labels, one line per model. With all labels: {text}. The table below has all figures."
 
 
 def no_subgroups() -> Statement:
     """Say that no subgroup is shown."""
-    return say("Subgroups are shown for tasks with at least 200 cases on the test side; there is no such task.")
+    return say("Subgroups are shown for tasks with at least 200 cases in the test set; there is no such task.")
 
 
 def subgroups() -> Statement:
     """Say how to read the table of subgroups."""
     return say(
-        "For tasks with at least 200 cases on the test side: AUROC of the best model within each group, with its 95 % interval,"
-        " which does not allow for how many groups there are; mean predicted risk (after recalibration) beside the share that has"
-        " the outcome. A group’s AUROC can be lower because its patients are more alike, and not because the model treats them"
-        " worse. Fifth 1 has the least in the record."
+        "For tasks with at least 200 cases in the test set: the AUROC of the best model within each group, with its 95 % interval"
+        " (not adjusted for the number of groups); and the mean predicted risk after recalibration, next to the share with the"
+        " outcome. A lower AUROC in a group need not mean that the model is worse there: its patients may be more similar to each"
+        " other. By amount of record, fifth 1 has the least recorded."
     )
 
 
@@ -323,9 +328,10 @@ def excluded(until: str) -> Statement:
     (`tasks.observed_until`)."""
     end = "the day of the newest extract" if until == "extract" else "the patient’s last record"
     return say(
-        "How many of the patients and days have a label, and why others have none. Numbers are rounded, and reasons with few"
-        " patients stand together. Who leaves observation within the window without the outcome has no label; the definitions of"
-        " the tasks say whether weights make up for this. Where the end of a patient’s observation is unknown, it is {end}.",
+        "How many pairs of patient and day have a label, and why the others have none. Numbers are rounded; reasons with few"
+        " patients are combined. A patient who leaves observation within the window without the outcome has no label; the"
+        " definitions of the tasks say whether weights make up for this. If the end of a patient’s observation is unknown, the"
+        " pipeline uses {end}.",
         end=end,
     )
 

@@ -56,9 +56,9 @@ def not_trained_on(checkpoint: Artifact, key: Key | None, patients: pl.Series) -
     assert key is not None
     seen = training_patients.overlap(checkpoint.path, key, patients)
     message = (
-        "the encoder learned from patients of the test side"
+        "the encoder was trained on patients of the test set"
         if seen
-        else "the encoder has seen no patient of the test side"
+        else "the encoder has seen no patient of the test set"
     )
     return row(result_schemas.UNSEEN, "", not seen, message)
 

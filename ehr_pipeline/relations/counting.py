@@ -57,7 +57,7 @@ def count(occurrences: Occurrences, after_days: int) -> Pairs:
     strata, controls, entries = _strata(occurrences), _controls(occurrences), _index_entries(occurrences, after_days)
     practices = _practices(occurrences, strata)
     blocks = [(begin, min(begin + ROWS, n)) for begin in range(0, n, ROWS)]
-    progress = Progress("comparing patients alike", len(blocks))
+    progress = Progress("comparing similar patients", len(blocks))
     with ThreadPoolExecutor(2) as threads:  # the compiled loops release the interpreter lock
         for begin, end in blocks:
             rows = begin, end

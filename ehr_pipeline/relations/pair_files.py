@@ -57,7 +57,7 @@ def read_scores(path: str, where: str, concept_of_code: Mapping[str, str]) -> li
             score = math.nan
         if not math.isfinite(score):
             raise InputError(
-                f"{path} ({where}): line {line} has no number in the column {SCORE}. Write one, or remove the line."
+                f"{path} ({where}): line {line} has no number in the column {SCORE}. Add one, or remove the line."
             )
         found.append((one, other, score))
     return found
@@ -73,10 +73,13 @@ def _rows(
             missing = [name for name in columns if name not in (table.fieldnames or ())]
             if missing:
                 raise InputError(
-                    f"{path} ({where}): it has no column {', '.join(missing)}. Name the columns {', '.join(columns)}."
+                    f"{path} ({where}): the column {', '.join(missing)} is missing. The file needs the columns"
+                    f" {', '.join(columns)}."
                 )
             for row in table:
                 one, other = ((row[name] or "").strip() for name in columns[:2])
                 yield concept_of_code.get(one, one), concept_of_code.get(other, other), row.get(SCORE) or ""
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} ({where}): it cannot be read as CSV in UTF-8. Name another file.") from error
+        raise InputError(
+            f"{path} ({where}): not readable as CSV in UTF-8. Save it as CSV (UTF-8), or give another file."
+        ) from error

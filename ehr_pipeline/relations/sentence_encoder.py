@@ -41,7 +41,7 @@ def files(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     if not found:
         raise InputError(
-            f"{folder}: there is no sentence encoder here. relations.sentence_encoder names a folder with config.json,"
+            f"{folder}: this folder contains no sentence encoder. Set relations.sentence_encoder to a folder with config.json,"
             " model.safetensors and tokenizer.json."
         )
     return found
@@ -57,5 +57,6 @@ def load(folder: Path) -> SentenceEncoder:
         return SentenceEncoder(tokenizer, AutoModel.from_pretrained(folder, local_files_only=True).eval())
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"{folder} (relations.sentence_encoder): transformers cannot load it as a sentence encoder: {error}"
+            f"{folder} (relations.sentence_encoder): transformers cannot load this as a sentence encoder ({error}). Check that"
+            " the folder is complete."
         ) from error

@@ -30,9 +30,7 @@ class RelationsSettings:
     after_days: int = option(
         "Longest time, in days, from one concept to another that is treated as following it.", 730, ge=1
     )
-    fewest_patients: int = option(
-        "Pairs that fewer patients have are flagged as suppressed and have no values.", 10, ge=1
-    )
+    fewest_patients: int = option("Pairs that fewer patients have are flagged as suppressed, without values.", 10, ge=1)
     best: int = option("Number of partners listed for each concept and measure.", 100, ge=1)
     edges_per_concept: int = option("Edges of each graph, as a multiple of the number of concepts.", 5, ge=1)
     max_q: float = option(
@@ -60,13 +58,14 @@ class RelationsSettings:
     )
     sentence_encoder: str = option(
         "Folder of a sentence encoder in the format of transformers (config.json, model.safetensors, tokenizer.json), such as one"
-        " trained on names of concepts. Its similarity of names is compared as a graph too. Nothing is downloaded.",
+        " trained on names of concepts. The similarity of names that this encoder finds is compared as a further graph. Nothing"
+        " is downloaded.",
         "",
         role="input",
         later=True,
     )
     scores: tuple[ScoresSettings, ...] = option(
-        "Scores from other sources, one [[relations.scores]] table each, such as the answers of a language model. Each is compared"
-        " as a graph of its own.",
+        "Scores from other sources, one [[relations.scores]] table each, such as the answers of a language model. Each is"
+        " compared as a separate graph.",
         (),
     )

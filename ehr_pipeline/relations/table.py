@@ -40,8 +40,7 @@ def read(folder: Path, *columns: str) -> pa.Table:
         return pq.read_table(folder / RELATIONS, schema=CONCEPT_RELATIONS, columns=list(columns) or None)
     except (OSError, pa.ArrowException) as error:
         raise Damaged(
-            f"{folder / RELATIONS}: it cannot be read. Make the asset again (ehr-pipeline run), or copy its whole folder again from"
-            " where it was made."
+            f"{folder / RELATIONS}: not readable. Rebuild the asset (ehr-pipeline run), or copy its whole folder again."
         ) from error
 
 

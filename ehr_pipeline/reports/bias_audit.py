@@ -108,14 +108,16 @@ def effect(
     measure, size = ("η²", eta_squared) if numeric else ("Cramér's V", cramers_v)
     if numeric and not (known := np.isfinite(values.astype(float))).all():
         if known.sum() < fewest:
-            return Effect(attribute, measure, None, why="it is given for too few patients")
+            return Effect(attribute, measure, None, why="too few patients have a value")
         values, labels, points, diseases = values[known], labels[known], points[known], diseases[known]
     coded = values.astype(float) if numeric else np.unique(values, return_inverse=True)[1]
     value = size(coded, labels)
     place = on_the_map(coded, points, numeric)
     if value is None:
         why = "it does not vary in this cohort" if len(np.unique(coded)) < 2 else "the clusters are too small for it"
-        return Effect(attribute, measure, None, place=place, why=why if values.astype(str).any() else "it is not given")
+        return Effect(
+            attribute, measure, None, place=place, why=why if values.astype(str).any() else "no patient has a value"
+        )
     kinds, strata = np.unique(diseases, return_inverse=True)  # as numbers: the resamples below look for them again
     within = within_strata(coded, labels, strata, numeric) if attribute != "disease" and len(kinds) > 1 else None
     drawn, inside, permuted = [], [], 1

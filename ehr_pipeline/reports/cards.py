@@ -21,8 +21,8 @@ P_BOUNDS = ((-20 * math.log(10), "<10⁻²⁰"), (-5 * math.log(10), "<10⁻⁵"
 SMALLEST_P = -300  # power of ten below which p values are not distinguished
 AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 TITLE = 3  # concepts that name a cluster
-UNMARKED = "nothing marks it"
-UNLIFTED = "marked only among patients alike"
+UNMARKED = "no mark"
+UNLIFTED = "marks only among similar patients"
 """Title of a cluster whose marks are frequent only in comparison with patients alike, not with all other patients."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -223,9 +223,9 @@ def _sexes(own: list[str], people: pa.Table, disclosure: Disclosure) -> str:
     """Return, as text, the share of female patients among a cluster's patients whose sex is known."""
     unknown = people.column("sex").to_pylist().count("")
     if unknown == people.num_rows:
-        return "sex not given"
+        return "sex unknown"
     known = [sex for sex in own if sex]
-    of_known = " of those whose sex is known" if unknown >= disclosure.below else ""
+    of_known = " of those with known sex" if unknown >= disclosure.below else ""
     return f"female {disclosure.coarse(known.count('F'), len(known))}{of_known}"
 
 

@@ -14,10 +14,10 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 
 STABILITY = {
     "stable": "other samples of patients find it again",
-    "doubtful": "other samples find it in part: which patients belong to it is open",
+    "doubtful": "other samples find part of it: which patients belong to it is uncertain",
     "unstable": "other samples of patients do not find it",
 }
-IN_PART, PARTLY_FOUND = 0.3, "other samples of patients find only a part of it"
+IN_PART, PARTLY_FOUND = 0.3, "other samples of patients find only part of it"
 """The Jaccard coefficient from which an unstable cluster counts as found in part, and the words for this."""
 
 
@@ -188,11 +188,11 @@ SHORT = {
         "says little or nothing of a patient beyond disease, age, sex and amount of record",
         "say little or nothing of a patient beyond disease, age, sex and amount of record",
     ),
-    "weak": ("has weak evidence only", "have weak evidence only"),
+    "weak": ("has only weak evidence", "have only weak evidence"),
     "clear": ("is not the same in other samples of the patients", "are not the same in other samples of the patients"),
     "too few": (
-        "is left open, since small counts may not be shown",
-        "are left open, since small counts may not be shown",
+        "is left open, because small counts are not shown",
+        "are left open, because small counts are not shown",
     ),
 }
 """Why clusters cannot be relied on, by their evidence: words for one cluster, and for several."""
@@ -226,7 +226,7 @@ def standing(
 
 def limits(unstable_below: float) -> str:
     """Return the limits from which a cluster is called stable and below which it is called unstable, in words."""
-    return f"stable from {max(STABLE, unstable_below):.2f}, unstable below {unstable_below:.2f}, doubtful between"
+    return f"stable at {max(STABLE, unstable_below):.2f} or more, unstable below {unstable_below:.2f}, doubtful between"
 
 
 def counted(described: Sequence[Mapping[str, Any]], patients: Sequence[int], disclosure: Disclosure) -> str:

@@ -72,7 +72,7 @@ def map_of_courses(
     are indices of its entries. A cluster without a centre gets no arrow.
     """
     colours = _rgb(plots.colours(len(courses)))
-    titles = ("Mean place, window after window", "More patients this way than expected")[: 2 if moves else 1]
+    titles = ("Mean position, window after window", "More patients moved this way than expected")[: 2 if moves else 1]
     with plots.figure(path, width=5.5 * len(titles), height=4.8) as figure:
         for side, title in enumerate(titles):
             axes = _map_axes(figure, title, place=(1, len(titles), side + 1))
@@ -110,7 +110,7 @@ def agreement_by_number(
         for (name, curve), colour in zip(others.items(), CURVES, strict=False):
             axes.plot(list(curve), list(curve.values()), color=colour, label=name, **style)
         axes.axvline(chosen, color=plots.OVER, linestyle="--", lw=1, label=f"{chosen} clusters, as on this page")
-        axes.set(xlabel="number of clusters", ylabel="agreement", title="Do halves agree?")
+        axes.set(xlabel="number of clusters", ylabel="agreement", title="Agreement of random halves")
         axes.set_ylim(min(0.0, float(mean.min())), 1.05)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(loc="lower left", fontsize="small")
@@ -150,8 +150,8 @@ def _scatter(axes: Any, marks: Marks, colours: Colours, pale: bool = False) -> N
         *marks.places[order].T, c=fill, edgecolors=line, s=size, linewidths=size**0.5 / 8, alpha=faint, rasterized=True
     )
     if marks.fewest > 1:
-        notes = [f"each mark: {marks.fewest} patients or more"]
-        notes += ["rings: they lie far apart"] * bool(marks.apart.any())
+        notes = [f"each dot: at least {marks.fewest} patients"]
+        notes += ["rings: these patients are far apart"] * bool(marks.apart.any())
         notes += ["dark: others"] * bool((marks.group == OTHERS).any())
         axes.set_xlabel("; ".join(notes), fontsize=7, color="#5b6773")
 

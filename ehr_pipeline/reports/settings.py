@@ -28,9 +28,7 @@ class ReportsSettings:
         gt=0,
         le=1,
     )
-    suppress_below: int = option(
-        "Counts of patients below this number are shown nowhere except in the data artifacts.", 10, ge=1
-    )
+    suppress_below: int = option("Counts of patients below this number appear only in the data artifacts.", 10, ge=1)
     audited: tuple[str, ...] = option(
         "Attributes that are audited for bias and can colour the map, in addition to age, sex, disease and number of concepts."
         " Default attributes that the data lack are skipped.",
@@ -43,8 +41,8 @@ class ReportsSettings:
         later=True,
     )
     map_points: int = option(
-        "Approximate largest number of points on a map in each colour. With more patients, each point stands for more"
-        " neighbours than suppress_below requires. The page grows by about 0.1 MB for each 1,000.",
+        "Approximate largest number of points on a map in each colour. With more patients, each point stands for more neighbours"
+        " than suppress_below requires. Each 1,000 points add about 0.1 MB to the page.",
         6000,
         role="tuning",
         ge=100,

@@ -118,7 +118,7 @@ def _cells(axes: Any, found: Overlap) -> None:
         axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=7, color=colour)
     axes.axhline(len(found.numbers) - 0.5, color="#333333", lw=1)
     axes.set_yticks(range(len(shares)), [*map(str, found.numbers), "all"])
-    axes.set(ylabel="cluster", title="Diseases of the patients of each cluster (about % of its patients)")
+    axes.set(ylabel="cluster", title="Diseases of the patients in each cluster (% of patients, approximate)")
     axes.tick_params(length=0, labelbottom=False)
 
 

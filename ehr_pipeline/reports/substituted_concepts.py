@@ -29,26 +29,26 @@ class Substituted:
         """The result, and what it means for the patients' vectors, in words."""
         if not self.column:
             return (
-                "not examined, since no column of the patients is set that may show them (embeddings.vectors.habits)."
+                "not examined, because the settings name no patient column, such as the practice, for this"
+                " (embeddings.vectors.habits)."
             )
         if self.sets is None:
             return (
-                f"not examined. The patients have no column of text “{self.column}” with two values or more that several of them"
-                " share, or no two concepts are frequent enough."
+                f"not examined. Either the patients have no text column “{self.column}” with at least two values that several"
+                " patients share, or no two concepts are frequent enough."
             )
         if not self.sets:
             return (
-                f"no two concepts were found that occur beside the same others, but seldom at the same {self.column}."
-                " A pair of which little is recorded beside it is missed."
+                f"no two concepts were found that occur with the same other concepts, but seldom at the same {self.column}. Pairs"
+                " with few other records are missed."
             )
         count, sets = sum(map(len, self.sets)), len(self.sets)
         return (
-            f"{count:,} concepts, in {sets:,} set{'s' if sets > 1 else ''}, occur in similar records, but seldom in those of"
-            f" the same {self.column}: one {self.column} habitually uses one code, another {self.column} another. The"
-            f" patients’ vectors divide what"
-            " is recorded of each evenly among those that replace it, so that patients are not separated by where they are"
-            " recorded; the tables of concepts on this page do not. Check that the concepts of each set mean the same;"
-            ' embeddings.vectors.habits = "" keeps them apart.'
+            f"{count:,} concepts, in {sets:,} set{'s' if sets > 1 else ''}, occur in similar records, but seldom in those of the"
+            f" same {self.column}: one {self.column} habitually uses one code, another {self.column} another. In the patients’"
+            " vectors, each record of such a concept is divided evenly among the concepts of its set, so patients are not"
+            " separated by where they are recorded; the tables of concepts on this page do not do this. Check that the concepts"
+            ' of each set mean the same; to keep them apart, set embeddings.vectors.habits = "".'
         )
 
     @property
@@ -57,10 +57,10 @@ class Substituted:
         if self.sets is None:
             return ""
         return (
-            f"Concepts count as one where two records of them come from the same {self.column} at most {MAX_SHARED:.2f} times as"
-            f" often as by chance (and that by {DEVIATIONS} standard deviations), and the cosine of their contexts is at least"
-            f" {MIN_COSINE}: the positive pointwise mutual information with other concepts of the same visit, at its lower bound of"
-            f" {BOUND} standard deviations (Harris 1954; Church & Hanks 1990)."
+            f"Concepts count as one if records of the two come from the same {self.column} at most {MAX_SHARED:.2f} times as"
+            f" often as expected by chance (by at least {DEVIATIONS} standard deviations), and the cosine of their contexts is at"
+            f" least {MIN_COSINE}. Context: the positive pointwise mutual information with other concepts of the same visit, at"
+            f" its lower bound of {BOUND} standard deviations (Harris 1954; Church & Hanks 1990)."
         )
 
 

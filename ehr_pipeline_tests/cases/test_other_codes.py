@@ -167,7 +167,7 @@ def test_codes_that_name_no_concept_are_dropped_and_told_though_codes_are_kept(
     of_all = coverage.report(counted)
     monkeypatch.setattr(checks.data, "read_coverage", lambda _: of_all)
     _, message, _ = checks.data.mapping_coverage(artifacts["mapped_events"], Store(""), pipeline.study)
-    assert "mistyped codes are no concepts, and are dropped also where codes are kept" in message
+    assert "mistyped codes do not identify concepts; they are dropped even if unmapped codes are kept" in message
     of_all = coverage.report(counted.filter(pl.col("code") == "24079001"))
     _, message, _ = checks.data.mapping_coverage(artifacts["mapped_events"], Store(""), pipeline.study)
     assert "dropped" not in message
@@ -177,7 +177,7 @@ def test_what_is_kept_counts_but_hides_no_wrong_terminology(made: tuple[Pipeline
     pipeline, artifacts = made
     (passed,) = (one for one in pipeline.check("mapped_events") if one.name == "mapping_coverage")
     assert passed.passed
-    assert "0.0% of events are mapped, 100.0% kept" in passed.message
+    assert "0.0% of events are mapped; 100.0% are kept" in passed.message
     report = coverage.report(Mapping.read(artifacts["mapped_events"].path).table)
     international = {"events": 100, "mapped_events": 1, "kept_events": 99}
     wrong = {"kept_events": 99, "by_namespace": {"international": international}}

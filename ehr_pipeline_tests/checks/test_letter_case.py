@@ -49,7 +49,8 @@ def test_each_system_and_half_met_list_is_told_and_no_code(check: Any) -> None:
     assert "1 of the system 'own' (about 180 events in less frequent spellings)" in message
     assert "1 of rare systems (fewer than 10 events in less frequent spellings)" in message
     assert (
-        "events.overrides. Lists that name only one spelling, so that the other finds nobody: one (1 code)" in message
+        "events.overrides. These lists contain only one spelling, so they miss patients with the other: one (1 code)"
+        in message
     )
     assert not any(hidden in message for hidden in ("b1", "B1", "odd", "c2"))
     assert figures["codes_in_two_spellings"].number == 2

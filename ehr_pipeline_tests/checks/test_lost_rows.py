@@ -78,14 +78,15 @@ def test_lines_without_a_row_do_not_hide_the_share_of_the_others(study: Study) -
 def test_the_largest_reason_is_named_with_its_cure(study: Study) -> None:
     found = outcome(artifact({"unparsable_date": 80, "missing_code": 30}, {}), study)
     assert found.message.startswith(
-        "events: about 110 of about 1,000 rows (11.0%) are rejected, above all rows with an unreadable date (set `date_formats`"
+        "events: about 110 of about 1,000 rows (11.0%) were rejected; most frequent reason: rows with an"
+        " unreadable date (set `date_formats`"
     )
     assert found.figures["rejected_events"] == Share(Events(110), Events(1000))
 
 
 def test_few_rows_are_not_counted_in_the_message(study: Study) -> None:
     found = outcome(artifact({"unparsable_date": 3}, {"missing_birth": 4}, rows=12), study)
-    assert found.message.count("fewer than 10 rows are rejected") == 2
+    assert found.message.count("fewer than 10 rows were rejected") == 2
     assert {Guard(10).number(figure) for figure in found.figures.values()} == {None}, "shares tell how many"
 
 
@@ -95,7 +96,10 @@ def test_lines_longer_than_rows_count_as_the_rows_that_they_may_hold(study: Stud
     few.manifest["counts"]["like_rows"] = 100
     warning = outcome(few, study)
     assert _gravity(warning) == 1
-    assert "rows are rejected, in lines as long as about 100 rows, above all rows with NUL bytes" in warning.message
+    assert (
+        "rows were rejected; the rejected lines are as long as about 100 rows; most frequent reason: rows with NUL bytes"
+        in warning.message
+    )
     few.manifest["counts"]["like_rows"] = 400
     assert _gravity(outcome(few, study)) == 2
 
@@ -103,15 +107,15 @@ def test_lines_longer_than_rows_count_as_the_rows_that_they_may_hold(study: Stud
 @pytest.mark.parametrize(
     ("name", "counts", "of_patients", "message"),
     [
-        ("files_ended", {"unended_files": 2, "files": 9}, {}, "2 of 9 files end within a line"),
+        ("files_ended", {"unended_files": 2, "files": 9}, {}, "2 of 9 files end in the middle of a line"),
         ("tables_joined", {}, {"with_table": 900, "not_in_table": 9}, "9 rows of patients"),
         (
             "tables_joined",
             {},
             {"with_table": 900, "not_in_table": 90},
-            "about 90 of about 900 rows (10.0%) of patients have no row",
+            "about 90 of about 900 rows (10.0%) of patients have no match",
         ),
-        ("columns_filled", {}, {"without_values": ["region", "sex"]}, "no patient has a value of region, sex"),
+        ("columns_filled", {}, {"without_values": ["region", "sex"]}, "no patient has a value for region, sex"),
     ],
 )
 def test_other_losses_warn(

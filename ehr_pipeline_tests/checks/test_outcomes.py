@@ -26,14 +26,14 @@ from ehr_pipeline_tests.prediction_report.invented import definition, results, r
         (
             "clear",
             True,
-            "clear evidence that patients differ, and conditions go together: subgroups, or one gradient such as severity",
+            "clear evidence that patients differ and conditions go together, as with subgroups or a gradient such as severity",
         ),
         (
             "weak",
             True,
-            "weak evidence that patients differ, and conditions go together: subgroups, or one gradient such as severity",
+            "weak evidence that patients differ and conditions go together, as with subgroups or a gradient such as severity",
         ),
-        ("differ", True, "patients differ persistently; not shown to form subgroups"),
+        ("differ", True, "patients differ persistently, but are not shown to form subgroups"),
         ("none", False, "no evidence of subgroups"),
         ("untested", False, "too few patients have enough records to test for subgroups"),
     ],
@@ -47,9 +47,21 @@ def test_the_verdict_of_the_split_half_test_in_words(verdict: str, passed: bool,
 @pytest.mark.parametrize(
     ("updates", "stopped", "told"),
     [
-        (60, False, "60 updates in 2 epochs: make more (raise encoder.max_epochs, or lower encoder.tokens_per_step)"),
-        (900, False, "900 updates in 2 epochs: make more (raise encoder.max_epochs, or lower encoder.tokens_per_step)"),
-        (900, True, "900 updates in 2 epochs: make more (raise encoder.patience, or lower encoder.tokens_per_step)"),
+        (
+            60,
+            False,
+            "60 updates in 2 epochs. Allow more updates (raise encoder.max_epochs, or lower encoder.tokens_per_step)",
+        ),
+        (
+            900,
+            False,
+            "900 updates in 2 epochs. Allow more updates (raise encoder.max_epochs, or lower encoder.tokens_per_step)",
+        ),
+        (
+            900,
+            True,
+            "900 updates in 2 epochs. Allow more updates (raise encoder.patience, or lower encoder.tokens_per_step)",
+        ),
     ],
 )
 def test_an_encoder_that_learnt_too_little_is_told_with_what_to_do(
@@ -84,7 +96,7 @@ def test_a_task_that_leaves_out_many_by_the_future_says_how_many(
     passed, message, _ = tasks.few_leave(Artifact(tmp_path, {"counts": counts}), named(tmp_path), study)
     assert passed == (not told)
     assert told in message
-    assert ('follow_up = "censor" weights the others' in message) == bool(told)
+    assert ('follow_up = "censor" to weight the other' in message) == bool(told)
 
 
 def test_a_task_that_does_not_need_a_model_that_is_worse_says_both(tmp_path: Path) -> None:
@@ -138,7 +150,7 @@ def test_planted_groups_are_compared_with_what_counts_find(index: float, passed:
     nothing: Any = None
     found, message, numbers = patients.planted_groups(Artifact(tmp_path, {}), nothing, nothing)
     assert found is passed
-    assert "counts without a model: 0.100), within a disease 0.050 (0.040)" in message
+    assert "counts without a model: 0.100); within a disease 0.050 (0.040)" in message
     assert set(numbers) == {"adjusted_rand_index", "homogeneity", "baseline_adjusted_rand_index"}
     (tmp_path / planted.AGREEMENT).write_text('{"groups": 0}')
     assert patients.planted_groups(Artifact(tmp_path, {}), nothing, nothing) == (True, "no group was planted", {})

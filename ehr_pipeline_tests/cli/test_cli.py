@@ -69,8 +69,8 @@ def test_every_problem_with_inputs_is_told_at_once(
         "nothing.RRF (events.mrconso): there is no such file",
         "18 fields end in '|', but this UMLS file has 6",
         "list.csv (concepts.concepts_of_interest), line 1: a concept list has the columns code, cui, name, source",
-        "reports.audited names region, treatment, ethnicity",
-        "reports.attribute_types names bmi",
+        "reports.audited contains region, treatment, ethnicity",
+        "reports.attribute_types contains bmi",
         "clusters.truth",
     ):
         assert part in told
@@ -84,9 +84,15 @@ def test_every_problem_with_inputs_is_told_at_once(
             "pracid",
             {"practice": "practice"},
             2,
-            "embeddings.vectors.habits names pracid, but the patient files carry no such",
+            "embeddings.vectors.habits contains pracid, but the patient files have no such",
         ),
-        ("practice", {}, 0, "patients carry no 'practice': codes that it records instead of one another stay apart"),
+        (
+            "practice",
+            {},
+            0,
+            "patients have no attribute 'practice' (embeddings.vectors.habits): codes that different values of it use for the same"
+            " thing are not joined",
+        ),
         ("practice", {"practice": "practice"}, 0, ""),
         ("sex", {}, 0, ""),
         ("", {}, 0, ""),
@@ -112,7 +118,7 @@ def test_a_column_with_habits_that_is_not_there_is_told(
     )
     found, printed = check(path, capsys)
     assert (found, told in printed) == (code, True), printed
-    assert ("stay apart" in printed, "vectors.habits" in printed) == ("stay apart" in told, "vectors.habits" in told)
+    assert ("not joined" in printed, "vectors.habits" in printed) == ("not joined" in told, "vectors.habits" in told)
 
 
 def test_a_missing_landing_folder_is_told_from_an_empty_one(
@@ -120,7 +126,7 @@ def test_a_missing_landing_folder_is_told_from_an_empty_one(
 ) -> None:
     landing = tmp_path / "landing"
     path = write_settings(tmp_path / "s.toml", extract, tmp_path / "store", records={"landing": str(landing)})
-    assert f"{landing} (records.landing): there is no such folder" in check(path, capsys)[1]
+    assert f"{landing} (records.landing): this folder does not exist" in check(path, capsys)[1]
     landing.mkdir()
     assert f"{landing} (records.landing): no extract" in check(path, capsys)[1]
 
@@ -143,7 +149,7 @@ def test_a_local_code_system_needs_its_dictionary(
     )
     assert code == 2
     assert (
-        "records.events[0].code_system: the codes are of 'medcode', but [events.dictionaries] has no table of that name"
+        "records.events[0].code_system: the codes belong to 'medcode', but [events.dictionaries] has no table of that name"
         " (it has: none)" in told
     )
 
@@ -165,13 +171,13 @@ def test_every_problem_with_a_source_is_told_at_once(
         "cprd_aurum": (
             "no column 'patid' (records.cprd_aurum.observations); 'obsdate'",
             "no file matches '*[Ee]xtract_[Pp]atient*.txt*' (records.cprd_aurum.patients)",
-            "records.cprd_aurum.observations: the codes are of 'medcodeid', but [events.dictionaries] has no table",
-            "nothing there for records.cprd_aurum.practices, records.cprd_aurum.drug_issues",
+            "records.cprd_aurum.observations: the codes belong to 'medcodeid', but [events.dictionaries] has no table",
+            "no files for records.cprd_aurum.practices, records.cprd_aurum.drug_issues",
         ),
         "omop": (
             "no file matches 'person.csv*' (records.omop: person)",
             "no column 'person_id'",
-            "events.omop_vocabulary is missing: the folder with CONCEPT.csv",
+            "events.omop_vocabulary is not set. It is the folder with CONCEPT.csv",
         ),
         "meds": ("data/0.parquet: this is no Parquet file",),
     }
@@ -294,7 +300,7 @@ def test_without_a_study_and_a_demo_the_cure_is_to_name_a_study(
         monkeypatch.delenv(settings.ENVIRONMENT_VARIABLE, raising=False)
         assert cli.main([command]) == 2
         told = capsys.readouterr().err
-        assert "`ehr-pipeline demo` makes it" in told
+        assert "run `ehr-pipeline demo`" in told
         assert "add --settings my_study/study.toml; `ehr-pipeline init my_study --from FILE ...`" in told
         assert "problem" not in told
     (tmp_path / "mine").mkdir()
@@ -321,7 +327,7 @@ def test_an_interrupted_command_says_how_to_go_on(
         assert cli.main(["check", "--settings", "my study.toml"]) == 130
         told = capsys.readouterr().err
         assert told.splitlines() == [
-            "stopped. What was published before stays as it was. To go on: ehr-pipeline check --settings 'my study.toml'"
+            "stopped. Everything published before is unchanged. To continue: ehr-pipeline check --settings 'my study.toml'"
         ]
 
 

@@ -71,7 +71,7 @@ FAILURES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "a worker that is killed": (killed, ("raw_records", "memory ran out", "Set fewer workers")),
     "a blocking check": (
         settings_of(events={"coverage_floor": 0.99}),
-        ("check mapping_coverage failed", "events.coverage_floor = 99.0%", "See whether events.mrconso is whole"),
+        ("check mapping_coverage failed", "events.coverage_floor = 99.0%", "Check that events.mrconso is complete"),
     ),
     "a vocabulary that is too small": (
         settings_of(vocabulary={"min_size": 100_000}),

@@ -78,7 +78,7 @@ MISTAKES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "wrong column": (columns(patient="PatientID"), ("no column 'PatientID'", "columns.patient", "The header has")),
     "wrong landing": (
         lambda folder: {"records": {"landing": str(folder / "nowhere")}},
-        ("nowhere", "there is no such folder", "records.landing"),
+        ("nowhere", "this folder does not exist", "records.landing"),
     ),
     "misspelt key": (
         lambda folder: {"vocabulary": {"min_apperances": 5}},
@@ -88,12 +88,12 @@ MISTAKES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "wrong date format": (events(date_formats=["%Y-%m-%d"]), ("date", "%Y-%m-%d", "date_formats")),
     "wrong delimiter": (events(delimiter=","), ("delimiter",)),
     "missing terminology": (missing, ("MRCONSO.RRF", "there is no such file", "events.mrconso")),
-    "empty landing": (emptied, ("no extract", "named by its date")),
-    "files directly in the landing folder": (moved, ("folder", "named by its date", EVENTS)),
+    "empty landing": (emptied, ("no extract", "with its date as the name")),
+    "files directly in the landing folder": (moved, ("folder", "with its date as the name", EVENTS)),
     "random bytes": (random_bytes, (EVENTS, "line 1: NUL bytes. The file is no text", "encoding")),
     "workbook": (workbook, (EVENTS, "Excel", "CSV")),
     "list with other columns": (other_list, ("list.csv", "code, cui, name, source")),
-    "a cohort of nobody": (nobody, ("embeddings.cohort", "nobody is in the cohort", "Compare its codes")),
+    "a cohort of nobody": (nobody, ("embeddings.cohort", "this list matches no patient", "Compare its codes")),
     "more clusters than patients": (
         lambda folder: {"clusters": {"n": 500}},
         ("clusters.n", "500", "at most"),

@@ -34,7 +34,7 @@ def test_status_and_report_before_and_after_a_run(
     assert cli.main(["status", "--settings", str(none)]) == 0
     assert "was never made" in capsys.readouterr().out
     assert cli.main(["report", "--settings", str(none)]) == 2
-    assert f"Make it: ehr-pipeline run --settings {none}" in capsys.readouterr().err
+    assert f"Build it: ehr-pipeline run --settings {none}" in capsys.readouterr().err
     link = link_of_report(tiny.study)
     assert link == tiny.store.root / "report.html"
     assert link.resolve() == tiny.store.current("cluster_reports").file("report.html")

@@ -139,7 +139,7 @@ def test_too_few_concepts_say_nothing() -> None:
 @pytest.mark.slow
 def test_the_page_tells_it(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
     page = tiny.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8")
-    assert "was not measured: no ontology is set (concepts.ontology)" in page
+    assert "was not measured, because no ontology is set (concepts.ontology)" in page
     with tiny.store.current("mapped_events").file("mapping.csv").open(encoding="utf-8") as stream:
         codes = [row["snomed"] for row in csv.DictReader(stream) if row["concept"]]
     isa = {"typeId": rf2.IS_A, "active": "1"}
@@ -166,7 +166,7 @@ def test_the_page_tells_it(tiny: Pipeline, extract: Path, tmp_path: Path) -> Non
         assert tiny.concept_relations().data_version == relations.data_version
         assert tiny.concept_embeddings().data_version == before.data_version
         tiny.cluster_reports()
-    assert "belong to one of its groups; by chance it would be" in page
+    assert "belong to one of the groups of the concept;" in page
     assert "Ontology: similarity of Lin" in page
 
 

@@ -75,7 +75,7 @@ def test_ten_extracts_at_once_are_each_read_once(watcher: Watcher) -> None:
         watcher.land(name)
     assert watcher.tick() == (names, "")
     assert sorted(watcher.partitions) == names
-    assert watcher.tick() == ([], "all 10 extracts are as they were when they were read, or asked to be")
+    assert watcher.tick() == ([], "none of the 10 extracts has changed since it was read or queued")
 
 
 def test_an_extract_that_lands_twice_is_read_once(watcher: Watcher) -> None:
@@ -147,12 +147,12 @@ def test_with_a_marker_an_extract_waits_for_it_however_old_it_is(tmp_path: Path,
 
 
 def test_every_quiet_path_says_why(watcher: Watcher) -> None:
-    assert watcher.tick()[1].endswith("holds no extract")
+    assert watcher.tick()[1].endswith("contains no extract")
     (watcher.landing / "2030-01-01").mkdir()
     assert watcher.tick()[1].endswith("2030-01-01: it holds no file")
     (watcher.landing / "2030-01-01").rmdir()
     watcher.landing.rmdir()
-    assert watcher.tick()[1].endswith("(records.landing) is no folder")
+    assert watcher.tick()[1].endswith("(records.landing) is not a folder")
 
 
 def test_of_snapshots_the_newest_alone_is_read_and_known(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -253,7 +253,7 @@ def sensor_and_schedule(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     with dg.build_schedule_context(
         instance, instance_ref=instance.get_ref(), repository_def=repository, resources=needed
     ) as context:
-        assert "holds no extract" in str(schedule.evaluate_tick(context).skip_message)
+        assert "contains no extract" in str(schedule.evaluate_tick(context).skip_message)
     watcher.land("2030-01-01")
     with dg.build_sensor_context(
         instance, instance_ref=instance.get_ref(), repository_def=repository, resources=needed

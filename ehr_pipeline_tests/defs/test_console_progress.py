@@ -60,7 +60,7 @@ def test_stages_start_and_end_with_a_line(clock: list[float], capsys: pytest.Cap
     lines = [text.split(" ", 1)[1] for text in capsys.readouterr().err.splitlines()]
     assert lines == [
         "[1/3] vocabulary starts, about 65 s as last time",
-        "[1/3] vocabulary was made in 20 s",
+        "[1/3] vocabulary was built in 20 s",
         "[2/3] cohort starts",
         "[2/3] cohort failed after 0 s",
         "[3/3] clusters starts",
@@ -122,7 +122,7 @@ def test_a_silence_ends_with_what_is_being_done(
 
     monkeypatch.setattr(shown, "_ended", Ended())
     shown._beat()
-    assert capsys.readouterr().err.count("preparing what comes next: working for 0 s") == 2
+    assert capsys.readouterr().err.count("preparing the next step: working for 0 s") == 2
     waited.clear()
     event(shown, dg.DagsterEventType.STEP_START, "clusters")
     shown._beat()

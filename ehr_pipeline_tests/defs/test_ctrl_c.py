@@ -62,7 +62,8 @@ def test_a_training_ends_with_one_line_that_says_how_to_go_on(
     assert "KeyboardInterrupt" not in shown
     after = [line.strip() for line in shown.split("^C")[-1].splitlines() if line.strip()]
     assert (
-        after[-1] == f"stopped. What was published before stays as it was. To go on: ehr-pipeline run --settings {file}"
+        after[-1]
+        == f"stopped. Everything published before is unchanged. To continue: ehr-pipeline run --settings {file}"
     )
     assert any("encoder_checkpoint was stopped after" in line for line in after)
     assert all("encoder_checkpoint" in line or " stopping: " in line for line in after[:-1]), after

@@ -60,10 +60,12 @@ def test_a_server_puts_in_order_what_the_last_one_left_before_it_starts(
     monkeypatch.setenv("DAGSTER_HOME", str(ROOT))
     monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path))
     order: list[str] = []
-    monkeypatch.setattr(dev.liveness, "reap", lambda instance: order.append("put in order") or ["a run was ended"])
+    monkeypatch.setattr(
+        dev.liveness, "reap", lambda instance: order.append("could not clean up") or ["a run was ended"]
+    )
     monkeypatch.setattr(dev, "start_servers", lambda: order.append("started"))
     dev.main()
-    assert order == ["put in order", "started"]
+    assert order == ["could not clean up", "started"]
     assert "a run was ended" in caplog.text
 
 

@@ -181,8 +181,8 @@ def test_a_run_with_overrides_says_so_and_is_stale_until_it_is_made_with_the_fil
     [
         ({"clusters": {"m": 5}}, "clusters.m is not a setting"),
         ({"clusters": {"n": "five"}}, "clusters.n"),
-        ({"study": {"store": "/elsewhere"}}, "[study] cannot be other for one run"),
-        ({"patients": {"split": {"key": "a secret"}}}, "patients.split.key cannot be other for one run"),
+        ({"study": {"store": "/elsewhere"}}, "[study] cannot be overridden for a single run"),
+        ({"patients": {"split": {"key": "a secret"}}}, "patients.split.key cannot be overridden for a single run"),
         ({"encoder": {"preset": "demo"}}, "encoder.preset: name the settings that differ themselves"),
     ],
 )
@@ -206,7 +206,7 @@ def test_a_file_edited_after_the_run_was_asked_for_ends_it_before_it_begins(made
     result = execute_run(InMemoryJob(jobs["found"]), run, made.instance, raise_on_error=False)
     assert not result.success
     told = [str(entry.dagster_event) for entry in made.instance.all_logs(run.run_id) if entry.dagster_event]
-    assert any("The settings were edited after this run was asked for" in text for text in told)
+    assert any("The settings were edited after this run was queued" in text for text in told)
     assert Pipeline(made.study()).store.current("clusters").counts["clusters"] == 8
     unchanged = made.instance.create_run_for_job(jobs["asked"])
     assert execute_run(InMemoryJob(jobs["asked"]), unchanged, made.instance).success

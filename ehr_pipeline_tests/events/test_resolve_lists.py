@@ -183,9 +183,7 @@ def test_an_empty_cohort_is_said_before_anything_is_read(
     study: Callable[..., Pipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mrconso(tmp_path / "MRCONSO", **{f"_{CURRENT}": "C0030805"})
-    unknown = (
-        "(embeddings.cohort[0].concepts): none of its 1 rows stands for a concept, so nobody is in the cohort by it"
-    )
+    unknown = "(embeddings.cohort[0].concepts): none of its 1 rows matches a concept, so this list matches no patient"
     assert not any(unknown in text for text in preflight.inspect(study(CURRENT, CURRENT).study).problems)
     wrong = study(CURRENT, OLD).study
     assert sum(unknown in text for text in preflight.inspect(wrong).problems) == 1
@@ -202,7 +200,7 @@ def test_an_empty_cohort_stops_the_training_and_nothing_before_it(
     made = pipeline.make(EXTRACT, until="patient_dataset")
     (check,) = (one for one in pipeline.check("mapped_events") if one.name == "cohort_recorded")
     assert (check.passed, check.blocking) == (False, False)
-    assert check.message == "no event of the lists of Pemphigoid: nobody is in the cohort by them"
+    assert check.message == "the lists of Pemphigoid match no event, so they match no patient. Check their codes"
     with pytest.raises(InputError, match=r"The cohort would be empty, so no encoder was trained\..*Pemphigoid"):
         lists.refuse_empty_cohort(made["mapped_events"], pipeline.study)
     everybody = settings.validate(

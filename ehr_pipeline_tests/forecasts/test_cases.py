@@ -61,7 +61,7 @@ def test_what_a_history_holds() -> None:
 
 
 def test_a_history_that_goes_on_after_its_end_is_refused() -> None:
-    with pytest.raises(ValueError, match="beyond its end"):
+    with pytest.raises(ValueError, match="beyond its last day"):
         cases.history(shard_of([RECORD]), np.array([720]), SIZE)
 
 

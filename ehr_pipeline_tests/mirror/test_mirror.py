@@ -224,7 +224,7 @@ def test_the_commands(
         put(studies["here"], "vocabulary", {"mapped_events": store.current("mapped_events").data_version})
         kill(studies["here"], "push", "put", 1)
         assert cli.main(["pull", "--settings", "there"]) == 1
-        assert "1 artifacts were not pushed to their end. Push again, then pull." in capsys.readouterr().err
+        assert "1 artifacts were only partly pushed. Push again, then pull." in capsys.readouterr().err
     finally:
         os.umask(before)
 

@@ -199,13 +199,18 @@ def catalog(folder: Path, understood: int, of: int, differing: int = 0, unassign
 @pytest.mark.parametrize(
     ("numbers", "passes", "only_warns", "says"),
     [
-        ({"understood": 0, "of": 1000}, True, True, "every given side is understood"),
+        ({"understood": 0, "of": 1000}, True, True, "every value is understood"),
         ({"understood": 9, "of": 100}, False, True, "fewer than 10"),
         ({"understood": 20, "of": 10_000}, False, True, "('Leeds')"),
         ({"understood": 200, "of": 10_000}, False, False, "(2.0%)"),
-        ({"understood": 0, "of": 10_000, "differing": 100}, False, False, "extracts give different sides"),
-        ({"understood": 0, "of": 1_000, "unassigned": 200}, False, True, "have no side, and are not used for training"),
-        ({"understood": 0, "of": 1_000, "unassigned": 5}, True, True, "every given side"),
+        ({"understood": 0, "of": 10_000, "differing": 100}, False, False, "extracts assign"),
+        (
+            {"understood": 0, "of": 1_000, "unassigned": 200},
+            False,
+            True,
+            "are in no set of the split, and are not used for training",
+        ),
+        ({"understood": 0, "of": 1_000, "unassigned": 5}, True, True, "every value"),
     ],
 )
 def test_sides_in_doubt_warn_and_stop_from_the_limit_on(

@@ -72,7 +72,7 @@ def test_the_list_and_all_its_neighbours_are_what_pooling_takes_unseen() -> None
 
 
 def test_a_list_outside_the_vocabulary_is_refused() -> None:
-    with pytest.raises(InputError, match="No concept of the list is in the vocabulary"):
+    with pytest.raises(InputError, match="None of the listed concepts is in the vocabulary"):
         curate_list.candidates(frozenset({"C9999999"}), vocabulary([100, 100]), on_a_circle([0, 1]), 2, NAMING)
 
 
@@ -100,10 +100,10 @@ def test_only_what_was_accepted_enters_the_list_with_who_and_when(tmp_path: Path
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ("C0000001,Itch,Eczema,0.9,120,perhaps,Dr A,2026-03-31,", "line 3: the decision is 'accept', 'refuse'"),
+        ("C0000001,Itch,Eczema,0.9,120,perhaps,Dr A,2026-03-31,", "line 3: the decision must be 'accept', 'refuse'"),
         ("C0000001,Itch,Eczema,0.9,120,accept,,2026-03-31,", "line 3: it has a decision, but no reviewer"),
         ("C0000001,Itch,Eczema,0.9,120,accept,Dr A,31/03/2026,", "line 3: it has a decision, but no date"),
-        (",Itch,Eczema,0.9,120,accept,Dr A,2026-03-31,", "line 3: it names no concept"),
+        (",Itch,Eczema,0.9,120,accept,Dr A,2026-03-31,", "line 3: it contains no concept"),
         ("C0000001,Itch", "line 3: 2 fields, but the header has 9"),
     ],
 )
@@ -118,7 +118,7 @@ def test_reviewers_who_disagree_have_to_settle_it(tmp_path: Path) -> None:
     other = review(tmp_path / "other.csv", "C0000001,Itch,Eczema,0.9,120,refuse,Dr B,2026-04-01,")
     assert len(curate_list.read_reviews([one, one])) == 1
     with pytest.raises(
-        InputError, match=r"accepted at one place and refused at another: .*one.csv.* line 2.*other.csv"
+        InputError, match=r"accepted in one place and refused in another: .*one.csv.* line 2.*other.csv"
     ):
         curate_list.read_reviews([one, other])
     (tmp_path / "list.csv").write_text("code,cui,name,source\n")

@@ -36,21 +36,21 @@ def test_contradictions_are_told_by_column_in_one_file_or_in_two(tmp_path: Path)
     for number, files in enumerate(([[*others, "p1,1951,M,1"]], [others, ["p1,1951,M,1"]])):
         (told,) = warnings(tmp_path / str(number), *files)
         assert told.startswith(
-            "extract 2024-01-01: patients have rows with different values, of which one is kept:"
-            " birth (fewer than 10); patients have rows with different values, which count as not known: sex (fewer than 10);"
-            " where births differ, one id perhaps"
+            "extract 2024-01-01: some patients have rows with different values; one value is kept:"
+            " birth (fewer than 10); some patients have rows with different values; the values are treated as unknown: sex (fewer"
+            " than 10); if births differ, one id may"
         )
         assert "p1" not in told
         assert "1951" not in told
     (told,) = warnings(tmp_path / "many", [*others, *(f"{row[:-1]}2" for row in others)])
-    assert told.endswith("which count as not known: practice (about 20).")
+    assert told.endswith("the values are treated as unknown: practice (about 20).")
 
 
 def test_of_large_files_the_beginning_is_read_which_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(differing_rows, "BLOCK", 64)
     rows = [f"p{number // 2},19{50 + number % 2},F,1" for number in range(4_000)]
     (told,) = warnings(tmp_path, rows)
-    assert told.startswith("extract 2024-01-01 (of the first 0 MB of the patient files): patients have rows")
+    assert told.startswith("extract 2024-01-01 (of the first 0 MB of the patient files): some patients have rows")
     assert "birth (fewer than 10)" in told, "of 2,000"
 
 

@@ -57,18 +57,18 @@ def test_what_fits_is_not_reported(tmp_path: Path) -> None:
 
 def test_more_clusters_than_patients(tmp_path: Path) -> None:
     (problem,) = looked(study(tmp_path, clusters={"n": 30})).warnings
-    assert problem.startswith("clusters.n is 30, but the extracts hold about 30 patients with a birth and an event."), (
-        problem
-    )
+    assert problem.startswith(
+        "clusters.n is 30, but the extracts contain only about 30 patients with a birth and an event."
+    ), problem
     assert problem.endswith("Set it to at most 9.")
 
 
 @pytest.mark.parametrize(
     ("appearances", "size", "told"),
     [
-        (30, 4, "only 0 codes appear 30 times or more"),
+        (30, 4, "only 0 codes appear at least 30 times"),
         (30, 4, "Set vocabulary.min_appearances to at most 29."),
-        (1, 50, "The extracts hold 5 codes in all. Lower vocabulary.min_size."),
+        (1, 50, "The extracts contain only 5 codes. Lower vocabulary.min_size."),
     ],
 )
 def test_too_small_a_vocabulary(tmp_path: Path, appearances: int, size: int, told: str) -> None:
@@ -82,7 +82,7 @@ def test_a_cohort_of_lists_that_match_no_recorded_code(tmp_path: Path) -> None:
         (tmp_path / f"{name}.csv").write_text(f"code,cui,name,source\n{code},,a name,a source\n")
     none, some = ({"name": name, "concepts": str(tmp_path / f"{name}.csv")} for name in ("none", "some"))
     (problem,) = looked(study(tmp_path, embeddings={"cohort": [none]})).warnings
-    assert "none.csv (embeddings.cohort[0].concepts): no code of the list is recorded in the extracts" in problem
+    assert "(embeddings.cohort[0].concepts): the extracts contain no code of this list, so the" in problem
     found = looked(study(tmp_path, embeddings={"cohort": [none, some]}))
     assert (found.problems, len(found.warnings)) == ([], 1)
 
@@ -103,30 +103,30 @@ def test_rows_of_a_list_that_are_miswritten_are_told_with_their_lines(tmp_path: 
     recorded = ["ICD10CM:L40.0", "ICD10CM:L40.1", "ICD10CM:L40.5"]
     found = listed(tmp_path / "some", recorded, ["ICD10CM:L40.0", "icd10cm:L40.0", "ICD10CM:L4O.1", "L40.5"])
     (miswritten,) = found.warnings
-    assert (
-        "list.csv (embeddings.cohort[0].concepts): 3 of its 4 rows are recorded nowhere, but a code is that"
-        in miswritten
-    )
-    assert "(lines 3, 4, 5). Write them as the event files do." in miswritten
+    assert "(embeddings.cohort[0].concepts): 3 of its 4 rows do not occur in the" in miswritten
+    assert "(lines 3, 4, 5). Write them as in the event files." in miswritten
     found = listed(tmp_path / "most", recorded, [recorded[0], *(f"ICD10CM:M{number}" for number in range(10, 14))])
     (much,) = found.warnings
-    assert "4 of its 5 rows are recorded nowhere in the extracts (first in lines 3, 4, 5). Compare their codes" in much
+    assert "4 of its 5 rows do not occur in the extracts (first in lines 3, 4, 5). Compare their codes" in much
     found = listed(tmp_path / "one", recorded, [*recorded, "ICD10CM:L40.9"])
     assert found.warnings == []
-    assert [fact for fact in found.facts if "1 of its 4 rows are recorded nowhere in the extracts (line 5)" in fact]
+    assert [fact for fact in found.facts if "1 of its 4 rows do not occur in the extracts (line 5)" in fact]
     found = listed(tmp_path / "all", recorded, recorded)
     assert (found.warnings, found.facts) == ([], [])
 
 
 def test_a_list_of_which_every_row_is_miswritten_has_the_cause(tmp_path: Path) -> None:
     (problem,) = listed(tmp_path, ["ICD10CM:L40.0", "ICD10CM:L40.1"], ["ICD10CM:L400", "ICD10CM:L401"]).warnings
-    assert "2 of its 2 rows are recorded nowhere, but a code is that differs only" in problem
+    assert "2 of its 2 rows do not occur in the extracts, but a similar code does. The codes differ only" in problem
 
 
 @pytest.mark.parametrize(
     ("codes", "told"),
     [
-        (["ICD10:L40.0", "ICD10:L40.1"], "its codes are of 'ICD10', but those of the event files of 'icd10'"),
+        (
+            ["ICD10:L40.0", "ICD10:L40.1"],
+            "its codes belong to 'ICD10', but the codes in the event files belong to 'icd10'",
+        ),
         (["icd10:L40.0", "ICD10:L40.1"], ""),
         (["ICD10:L40.0", "59393003"], ""),
         (["L40.0"], "or write a code of another system as icd10:L40.0."),
@@ -145,19 +145,19 @@ def test_a_list_of_another_system_than_the_event_files_has_names_for_both(
     assert len(problems) == bool(told)
     assert told in " ".join(problems)
     if "ICD10" in told:
-        assert "Write codes as the event files have them: as icd10:L40." in problems[0]
+        assert "Write the codes as the event files do: as icd10:L40." in problems[0]
 
 
-@pytest.mark.parametrize(("ids", "hint"), [("00p{}", "zeros in front"), ("P{}", "upper and lower case"), ("x{}", "")])
+@pytest.mark.parametrize(("ids", "hint"), [("00p{}", "leading zeros"), ("P{}", "upper and lower case"), ("x{}", "")])
 def test_events_of_people_whom_the_patient_files_name_otherwise(ids: str, hint: str, tmp_path: Path) -> None:
     """That there are too few patients for clusters was the only message, or none."""
     made = study(tmp_path)
     events = tmp_path / "landing/2024-01-01/events.csv"
     events.write_text(events.read_text().replace("\np", "\n" + ids.format("")))
     (problem,) = looked(made).warnings
-    assert "rows of events are of patients without a usable patient row, and a run stops from 20% on" in problem
+    assert "rows of events belong to patients without a usable patient row. A run stops at 20% or" in problem
     assert "check that event files and patient files use the same ids" in problem
-    assert problem.endswith(f"only by {hint}." if hint else "no patient file is missing.")
+    assert problem.endswith(f"only in {hint}." if hint else "no patient file is missing.")
 
 
 def test_a_few_ids_in_another_case_are_told_too(tmp_path: Path) -> None:
@@ -193,18 +193,18 @@ def test_lists_of_tasks_that_find_nothing_are_told(tmp_path: Path) -> None:
     warnings = " ".join(found.warnings)
     for where, told in (
         ("tasks.task[0].outcome", "so the task has no cases. Compare"),
-        ("tasks.task[0].entry", "so nobody is at risk in the task. Compare"),
-        ("tasks.death", "so nobody dies by it. Compare"),
+        ("tasks.task[0].entry", "so the task has no patients at risk. Compare"),
+        ("tasks.death", "so no death is found. Compare"),
     ):
-        assert f"none.csv ({where}): no code of the list is recorded in the extracts, {told}" in warnings
-    assert "are on the test side (patients.split.test_share = 0.4), but a task needs 50 cases there" in warnings
+        assert f"none.csv ({where}): the extracts contain no code of this list, {told}" in warnings
+    assert "are in the test set (patients.split.test_share = 0.4), but a task needs 50 cases there" in warnings
 
 
 def test_most_codes_of_a_clinical_list_of_snomed_are_rare_which_is_no_warning(tmp_path: Path) -> None:
     rare = ["57092006", "27520001", "86142006", "394659003", "43116000"]
     found = listed(tmp_path, [], [CODES[0], *rare])
     assert found.warnings == []
-    assert "5 of its 6 rows are recorded nowhere in the extracts (first in lines 3, 4, 5)" in found.facts[0]
+    assert "5 of its 6 rows do not occur in the extracts (first in lines 3, 4, 5)" in found.facts[0]
 
 
 def test_large_extracts_are_left_to_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

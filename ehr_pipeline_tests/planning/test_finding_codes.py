@@ -67,7 +67,7 @@ def test_the_list_can_be_read_as_one(study: Study, tmp_path: Path) -> None:
 
 def test_without_any_name_the_message_names_the_right_setting(study: Study, tiny: Pipeline) -> None:
     bare = replace(study, events=replace(study.events, mrconso=""))
-    told = r"description files under events\.descriptions.* with its name_column; .* events\.omop_vocabulary"
+    told = r"events\.descriptions .*description files.* with its name_column; .* events\.omop_vocabulary"
     with pytest.raises(InputError, match=told):
         finding_codes.find("asthma", bare, None)
     assert finding_codes.find("psoriasis", bare, tiny.store.current("mapped_events")).table.height

@@ -118,7 +118,7 @@ def test_what_is_reckoned_is_not_called_measured() -> None:
         ("1x64x16", {"records": {"workers": 64, "buckets": 64}}, "records.workers = 64 takes"),
         ("1x64x256", {"records": {"workers": 2}}, "leaves most of 64 cores idle"),
         ("4x2x16", {}, "launcher.backend = 'processes' uses one of 4 machines"),
-        ("2x8x64x4", {"launcher": {"backend": "slurm"}}, "launcher.processes = 1, but there are 8 GPUs"),
+        ("2x8x64x4", {"launcher": {"backend": "slurm"}}, "launcher.processes = 1, but 8 GPUs can be used"),
         ("2x8x64x1", {"launcher": {"backend": "ray", "processes": 2}}, "asks Ray for no GPU"),
         (
             "2x8x64",
@@ -131,7 +131,7 @@ def test_what_is_reckoned_is_not_called_measured() -> None:
             {"launcher": KUBERNETES | {"kubernetes": {"image": "x", "bucket_gigabytes": 0.01}}},
             "launcher.kubernetes.bucket_gigabytes = 0.01",
         ),
-        ("1x2x16", {}, "the chain takes"),
+        ("1x2x16", {}, "a run takes"),
     ],
 )
 def test_what_does_not_fit_is_told(machines: str, overrides: dict[str, object], told: str) -> None:
@@ -184,7 +184,7 @@ def test_rows_are_counted_in_the_files_where_none_are_given(tmp_path: Path, caps
     own = study(records={"landing": str(tmp_path / "landing")})
     found = rows_in_files.estimated(own)
     assert found.rows == pytest.approx(80_000, rel=0.1)
-    assert (found.patients, "of 2 files of events" in found.how) == (None, True), "there is no file of patients yet"
+    assert (found.patients, "of 2 event files" in found.how) == (None, True), "there is no file of patients yet"
     (extract / "patients.txt").write_text("patient_id\tsex\n" + 5_000 * "patient-1\tF\n")
     assert rows_in_files.estimated(own).patients == 5001
     made = plan(own, found.rows, Machines.read(["1x2x16"]), patients=1000, counted=found.how)
@@ -192,7 +192,7 @@ def test_rows_are_counted_in_the_files_where_none_are_given(tmp_path: Path, caps
     assert any("1,000 patients, 80 rows each" in text for _, text in made.assumptions)
     (extract / "events_1.txt").unlink()
     (extract / "events_2.txt.gz").unlink()
-    with pytest.raises(UserError, match="so give --rows"):
+    with pytest.raises(UserError, match="as --rows"):
         rows_in_files.estimated(own)
 
 

@@ -21,8 +21,8 @@ def test_attributes_that_an_encoder_may_learn_to_predict() -> None:
     assert problems("sex", "birth_decade", "region", "practice") == []
     (unknown,) = problems("sex", "regoin")
     assert unknown == (
-        "encoder.metadata.attributes names 'regoin', but the patient files carry no such attribute (there are: sex, birth_decade,"
-        " ethnicity, practice, region, treatment)."
+        "encoder.metadata.attributes contains 'regoin', but the patient files have no such attribute (there are: sex,"
+        " birth_decade, ethnicity, practice, region, treatment). Correct the name, or remove it."
     )
 
 
@@ -32,7 +32,7 @@ def test_nothing_that_a_task_tests_is_learned_beside_it() -> None:
     assert "'smoking', which is derived from codes of the whole record" in told
     assert problems("smoking", **derived, tasks={"task": [], "screen": 0, "death": ""}) == []
     (death,) = problems("region", tasks={"death_attribute": "region"})
-    assert "'region', which holds dates" in death
+    assert "'region', which is a date" in death
 
 
 def test_a_weight_without_attributes_is_refused_at_once() -> None:

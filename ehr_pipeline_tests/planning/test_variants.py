@@ -42,14 +42,14 @@ def test_a_variant_is_a_settings_file_or_what_differs(extract: Path, tmp_path: P
     some.write_text("[clusters]\nn = 4\n")
     shared = tmp_path / "shared"
     found = variants(base, [str(whole), str(some), "clusters.n=3", str(some)], shared)
-    assert [one.name for one in found] == ["as it is", "whole", "some", "clusters.n=3", "some (2)"]
+    assert [one.name for one in found] == ["unchanged", "whole", "some", "clusters.n=3", "some (2)"]
     assert [one.study.clusters.n for one in found] == [base.clusters.n, 5, 4, 3, 4]
     assert {one.study.study.store for one in found} == {str(shared)}
     assert [one.name for one in variants(None, [str(whole), "clusters.n=3"], shared)] == ["whole", "clusters.n=3"]
     for given in ([], [str(whole)]):
         with pytest.raises(UserError, match="at least one variant"):
             variants(None, given, shared)
-    with pytest.raises(UserError, match="there is no such file"):
+    with pytest.raises(UserError, match="this file does not exist"):
         variants(base, ["nothing.toml"], shared)
 
 
@@ -66,7 +66,7 @@ def test_equal_work_is_done_once_and_the_store_of_the_study_stays(
     assert {file: file.stat().st_mtime_ns for file in store.rglob("*") if file.is_file()} == before
     with (out / writing.CSV).open(encoding="utf-8") as stream:
         rows = {row[0]: row[1:] for row in csv.reader(stream)}
-    assert rows["figure"] == ["as it is", "clusters.n=5"]
+    assert rows["figure"] == ["unchanged", "clusters.n=5"]
     assert rows["clusters"] == ["8", "5"]
     assert rows["validation loss"][0] == rows["validation loss"][1]
     assert float(rows["validation loss"][0]) == pytest.approx(

@@ -43,14 +43,14 @@ def test_the_page_and_its_first_sentences(tiny: Pipeline, tmp_path: Path) -> Non
     assert head[0].startswith("With 100 labels, the model is as good as counting with 1,000")
     assert "as good as counting with 1,000" in html
     assert "no better than counting, as far as can be shown" in head[-1]
-    assert "What comes next" in html
+    assert "Forecasts of the next concepts" in html
 
 
 def test_forecasts_of_another_encoder_are_not_said_of_this_one(tiny: Pipeline, tmp_path: Path) -> None:
     artifacts = made_of(tiny, tmp_path, ("a", "b"))
     artifacts["forecasts"] = Artifact(tmp_path / "forecasts", {"inputs": {"encoder_checkpoint": "m0"}})
     build(artifacts, Naming(10, "key"), "study", {}, tmp_path / "page")
-    assert "What comes next" not in (tmp_path / "page" / PAGE).read_text()
+    assert "Forecasts of the next concepts" not in (tmp_path / "page" / PAGE).read_text()
     assert "forecast" not in (tmp_path / "page" / HEAD).read_text()
 
 

@@ -85,7 +85,7 @@ def test_tasks_that_lack_a_number_of_labels_are_left_out_of_all_points() -> None
     found = curves(replace(whole, results=fewer))
     assert found is not None
     assert (found.tasks, found.labels, found.left_out) == (("a", "b", "c"), (10, 100), 0)
-    assert "Not in the curves" not in str(statements.curve(found))
+    assert "Left out of the curves" not in str(statements.curve(found))
 
 
 @pytest.mark.parametrize(("common", "own", "lucky"), [(0.02, 0.0, 0.01), (0.01, 0.02, 0.02), (0.0, 0.01, 0.04)])

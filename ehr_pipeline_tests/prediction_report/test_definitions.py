@@ -7,7 +7,7 @@ from ehr_pipeline.tasks.table import Definition
 
 NAMES = {"C9": "Asthma", "C1": "Eczema", "C3": "Hay fever", "C2": "Wheeze"}
 OF = "The outcome is “Eczema”. "
-LEFT = "Patients who leave within the window without the outcome are left out."
+LEFT = "Patients who leave within the window without the outcome are excluded."
 
 
 def defined(
@@ -21,8 +21,8 @@ def defined(
     [
         (
             defined("MEDS_DEATH", incident=True, from_visit=3, ages=[50, 150], opens=1, closes=730),
-            "On a visit drawn at random (visit 3 or later), from all that was recorded before that day: does the patient die in the"
-            f" 730 days after it? Of patients aged 50 or over. {LEFT}",
+            "At a random visit (visit 3 or later), using everything recorded before that day: does the patient die in the"
+            f" 730 days after it? Only patients aged 50 or over. {LEFT}",
         ),
         (
             defined(
@@ -35,8 +35,8 @@ def defined(
                 sex="F",
                 ages=(16, 44),
             ),
-            "On the first day with “Asthma”, “Hay fever”, “Wheeze” and 2 more, from all that was recorded before that day: is the"
-            f" outcome recorded for the first time ever in the 365 days from day 31 after it on? {OF}Of patients aged 16"
+            "On the first day with “Asthma”, “Hay fever”, “Wheeze” and 2 more, using everything recorded before that day: is the"
+            f" outcome recorded for the first time ever in the 365 days that start on day 31 after it? {OF}Only patients aged 16"
             f" to 44, of sex F, without the outcome before. {LEFT}",
         ),
         (
@@ -51,14 +51,14 @@ def defined(
                 censor=True,
                 dates=[14610, 14975, 15340, 15706],
             ),
-            "On 2010-01-01, 2011-01-01, 2012-01-01 and 1 more, from what was recorded in the 365 days that end with it:"
+            "On 2010-01-01, 2011-01-01, 2012-01-01 and 1 more, using what was recorded in the 365 days that end on that day:"
             " does the treatment end (no record of it for 270 days) in the 90 days after it?"
-            f" {OF}Patients who leave within the window are made up for by weights.",
+            f" {OF}Weights make up for patients who leave within the window.",
         ),
         (
             defined(index="file", outcome_days=2, opens=0, closes=364, per_patient=2, min_visits=2, min_observed=365),
-            "On the days of a file, from all that was recorded before that day: is the outcome recorded on at least 2 days in the"
-            f" 365 days from that day on? {OF}Of patients with at least 2 visits before,"
+            "On the dates given in a file, using everything recorded before that day: is the outcome recorded on at least 2 days in"
+            f" the 365 days that start on that day? {OF}Only patients with at least 2 visits before,"
             f" observed for at least 365 days before. {LEFT}",
         ),
     ],
@@ -71,7 +71,7 @@ def test_who_is_at_risk_is_named_by_concepts_that_may_be_shown() -> None:
     task = defined("C7", "C8", "C9", entry=("C1",), exclude=["C2", "C7"], from_visit=1)
     words = sentences(task, NAMES, "about 160 of 790 predictions")
     assert (
-        "The outcome is “Asthma” and 2 more. Of patients with “Eczema” before, without “Wheeze” and 1 more before."
+        "The outcome is “Asthma” and 2 more. Only patients with “Eczema” before, without “Wheeze” and 1 more before."
         in words
     )
     assert words.endswith(

@@ -47,21 +47,22 @@ def first_sentence(found: TaskResults, folder: Path) -> str:
 @pytest.mark.parametrize(
     ("curves", "told"),
     [
-        (BETTER, "With 100 labels, the model is as good as counting with 1,000 (95 % interval 750 to 1,300): mean AUROC 0.760"
-         " against 0.680 over 2 tasks with as many labels."),
+        (BETTER, "With 100 labels, the model is as good as counting with 1,000 (95 % interval 750 to 1,300). With the"
+         " same labels, its mean AUROC over 2 tasks is 0.760; that of counting is 0.680."),
         ({**BETTER, "vectors": rising(0.88, 0.01)},
-         "With 100 labels, the model is better than counting with all labels: mean AUROC 0.890"),
+         "With 100 labels, the model is better than counting with all labels. With the same labels, its mean AUROC over 2"
+         " tasks is 0.890"),
         ({**BETTER, "vectors": rising(0.808, 0.01)},
          "With 100 labels, the model is at least as good as counting with 4,000 (95 % interval 4,000 to more than all, about"
-         " 5,000): mean AUROC 0.818"),
+         " 5,000). With the same labels, its mean AUROC over 2 tasks is 0.818"),
         ({**BETTER, "vectors": rising(0.50, 0.01), "masked": 0.692},
-         "With 100 labels, the model is better than counting with as many (mean AUROC 0.692 against 0.680 over 2 tasks; difference"
-         " +0.012, 95 % interval +0.002 to +0.022). How many labels counting needs to be as good can hardly be told (95 % interval"
-         " 35 to 180): a difference that is only just found is often too large by chance."),
+         "With 100 labels, the model is better than counting with the same labels: its mean AUROC over 2 tasks is 0.692; that of"
+         " counting is 0.680 (difference +0.012, 95 % interval +0.002 to +0.022). How many labels counting needs to be as good is"
+         " uncertain (95 % interval 35 to 180): chance often inflates a difference that is only just significant."),
         ({**BETTER, "vectors": rising(0.50, 0.01), "masked": 0.68},
-         "With 100 labels, the model is not shown to be better than counting with as many (mean AUROC 0.680 against 0.680 over 2"
-         " tasks; difference +0.000, 95 % interval -0.010 to +0.010)."),
-        ({**BETTER, "vectors": rising(0.50, 0.01), "masked": 0.55}, "With 100 labels, the model is worse than counting with as"),
+         "With 100 labels, the model is not shown to be better than counting with the same labels: its mean AUROC over 2 tasks is"
+         " 0.680; that of counting is 0.680 (difference +0.000, 95 % interval -0.010 to +0.010)."),
+        ({**BETTER, "vectors": rising(0.50, 0.01), "masked": 0.55}, "With 100 labels, the model is worse than counting with the"),
     ],
 )  # fmt: skip
 def test_the_first_sentence_says_what_the_model_is_worth(curves: dict[str, Any], told: str, tmp_path: Path) -> None:
@@ -101,14 +102,15 @@ def test_the_page_says_where_nothing_predicts(tmp_path: Path) -> None:
     found = findings(results(["a", "b"], curves, width=0.1, verdict="level"), tmp_path)
     _, chance, without, verdicts = (str(each) for each in sections.head(found))
     best = "with all labels, the best mean AUROC is 0.517 (0.467–0.567); chance is 0.5."
-    assert chance == f"Neither is shown to predict better than chance: {best}"
+    assert chance == f"Neither the model nor counting is shown to predict better than chance: {best}"
     assert (
         without
-        == "Without a single label, its masked-token probability has a mean AUROC of 0.500 (95 % interval 0.450 to 0.550,"
-        " over 2 tasks): not shown to be better than chance."
+        == "Without any labels, the encoder’s masked-token probability of the outcome has a mean AUROC of 0.500 (95 % interval"
+        " 0.450 to 0.550, over 2 tasks): not shown to be better than chance."
     )
     assert verdicts.endswith(
-        "in 2 no difference from the best baseline is shown. In 2, neither is shown to predict better than chance."
+        "in 2 no difference from the best baseline is shown. In 2, neither the model nor the best baseline is shown to"
+        " predict better than chance."
     )
     assert text_of(page.render(found)).count("level, both at chance") == 2
     better = findings(results(["a"], BETTER), tmp_path)
@@ -121,7 +123,7 @@ def test_guards_that_found_the_same_stand_together(tmp_path: Path) -> None:
     one = {"guard": "index_rule", "task": "a", "passed": None, "message": "not known"}
     told = sections.guards(findings(replace(results(["a", "b"], BETTER), guards=(one, *few)), tmp_path))
     assert [row["task"] for row in told["open"]] == ["Task a <, Task b <", "Task a <"]
-    assert str(told["lead"]).startswith("Of 2 guards, 1 found something and 1 is open")
+    assert str(told["lead"]).startswith("Of 2 guards, 1 found something and 1 could not be checked")
 
 
 def test_guards_that_found_something_are_named_at_the_top(tmp_path: Path) -> None:
@@ -133,8 +135,8 @@ def test_guards_that_found_something_are_named_at_the_top(tmp_path: Path) -> Non
     found += [{"guard": "permuted_labels", "task": "b", "passed": True, "message": "fine"}]
     told = findings(replace(results(names, BETTER), guards=tuple(found)), tmp_path)
     (caution,) = (str(each) for each in sections.worth(told)["cautions"])
-    assert "“No concept decides the outcome alone” (Task a &lt;)" in caution
-    assert "“Cases are recorded in every group of the audited attributes” (in 4 tasks)" in caution
+    assert "“No single concept decides the outcome” (Task a &lt;)" in caution
+    assert "“Every group of the audited attributes has cases” (in 4 tasks)" in caution
     assert "enough cases" not in caution
     assert not sections.worth(findings(results(names, BETTER), tmp_path))["cautions"]
 
@@ -198,14 +200,14 @@ def test_the_page_is_whole_and_suppresses_small_counts(tmp_path: Path) -> None:
     assert "Not shown, because too few patients have them: 1 concept." in told
     assert "too few visits in the history or left within the window" in told
     assert "cannot be checked" in told
-    assert "Of 2 guards, 1 is open: read these first" in told
+    assert "Of 2 guards, 1 could not be checked: read these first" in told
     assert "0.0123" in told
     assert html.count("data:image/png;base64,") == 2
 
 
 def test_predictions_are_called_wrong_only_where_the_interval_says_so(tmp_path: Path) -> None:
     right = text_of(page.render(findings(whole(), tmp_path)))
-    assert "After recalibration, no error is shown for any of 2 tasks" in right
+    assert "After recalibration, no error is shown in any of 2 tasks" in right
     assert "0.90 0.70 to 1.10 0.00 -0.20 to 0.20" in right, "no minus zero"
     bent = {"slope_after": 0.62, "slope_after_high": 0.8} | {"intercept_after_low": 0.1, "intercept_after": 0.15}
     rows = tuple(row | bent if (row["task"], row["model"]) == ("a", "vectors") else row for row in whole().results)
@@ -222,7 +224,7 @@ def test_predictions_are_called_wrong_only_where_the_interval_says_so(tmp_path: 
     assert "After recalibration, but not before, predictions of the best model are too extreme for Task a" in harmed
     none = {"slope_after": None, "intercept_after": None}
     rows = tuple(row | none if row["task"] == "a" else row for row in whole().results)
-    assert "Not recalibrated, for too few cases: Task a &lt;." in text_of(
+    assert "Not recalibrated, because there are too few cases: Task a &lt;." in text_of(
         page.render(findings(replace(whole(), results=rows), tmp_path))
     )
 
@@ -233,9 +235,11 @@ def test_fine_tuned_models_stand_beside_the_others_and_are_explained(tmp_path: P
     told = findings(tuned, tmp_path / "own")
     text = text_of(page.render(told))
     assert "Fine-tuned, outcome’s tokens at the mask" in text
-    assert "the encoder itself is trained on for each task" in text
+    assert "the encoder itself is trained further for each task" in text
     assert first_sentence(tuned, tmp_path).startswith("With 100 labels, the model is as good as counting with 4,200 ")
-    assert "trained on for each task" not in text_of(page.render(findings(results(["a"], BETTER), tmp_path / "own")))
+    assert "trained further for each task" not in text_of(
+        page.render(findings(results(["a"], BETTER), tmp_path / "own"))
+    )
 
 
 def test_exact_counts_where_nothing_is_suppressed(tmp_path: Path) -> None:
@@ -251,8 +255,8 @@ def test_a_file_of_index_days_is_a_red_warning(tmp_path: Path) -> None:
     html = page.render(findings(results(["a"], BETTER, index_may_know_outcome=True), tmp_path))
     warning = re.search(r'<div class="banner none">(.*?)</div>', html)
     assert warning
-    assert "Index days of Task a &lt; come from a file." in warning[1]
-    assert "Read the rule of thumb first" in warning[1]
+    assert "The index dates of Task a &lt; come from a file." in warning[1]
+    assert "Look at the rule of thumb first" in warning[1]
 
 
 def test_tasks_that_do_not_need_the_model_are_named(tmp_path: Path) -> None:
@@ -274,7 +278,7 @@ def test_that_a_model_which_is_not_needed_is_worse_too_is_told_everywhere(tmp_pa
     )
     html = text_of(page.render(own))
     assert "in 3 the task does not need the model (in 1 of them the model is also worse than the best baseline)" in html
-    assert "In Task a &lt; the model is also worse than the best baseline." in html
+    assert "In Task a &lt;, the model is also worse than the best baseline." in html
     for cell in ("the model, and the model is worse", "the model; level", "the model; the model is better"):
         assert f"does not need {cell}" in html
 
@@ -288,16 +292,18 @@ def test_where_all_that_do_not_need_the_model_are_worse_no_part_is_counted(tmp_p
 
 def test_tasks_whose_models_could_not_be_chosen_are_named(tmp_path: Path) -> None:
     told = findings(whole(), tmp_path)
-    assert "by a fixed order" not in text_of(page.render(told))
+    assert "in a fixed order" not in text_of(page.render(told))
     few = told.counts["b"] | {"by_side": {"validation": {"cases": 19}}}
     html = text_of(page.render(replace(told, counts={**told.counts, "b": few})))
-    assert "on the validation side, or, with under 20 cases there, by a fixed order (Task b &lt;)." in html
-    assert "500 draws of patients" in text_of(page.render(replace(told, draws=500)))
+    assert (
+        "on the validation set (in a fixed order if the validation set has fewer than 20 cases: Task b &lt;)." in html
+    )
+    assert "500 bootstrap samples of patients" in text_of(page.render(replace(told, draws=500)))
 
 
 def test_the_number_of_tests_stands_beside_the_false_discovery_rate(tmp_path: Path) -> None:
     html = text_of(page.render(findings(results(["a", "b"], BETTER), tmp_path)))
-    assert "is below 5 % (vectors, logistic regression: 2 tasks); for “better”, the AUROC is also above" in html
+    assert "is below 5 % (vectors, logistic regression: 2 tasks); “better” also requires an AUROC above" in html
 
 
 def test_a_choice_by_the_future_is_a_warning_with_its_share(tmp_path: Path) -> None:
@@ -311,14 +317,14 @@ def test_a_choice_by_the_future_is_a_warning_with_its_share(tmp_path: Path) -> N
     html = page.render(many)
     warning = re.search(r'<div class="banner weak"><b>Many patients left(.*?)</div>', html)
     assert warning
-    assert "would have a label: Task b &lt; (30–32 %)." in warning[1]
-    assert "<code>follow_up = “censor”</code> weights the others" in warning[1]
+    assert "have a label: Task b &lt; (30–32 %)." in warning[1]
+    assert "<code>follow_up = “censor”</code> gives the other patients weights" in warning[1]
     weighted = replace(
         many, definitions=tuple(replace(each, rule=each.rule | {"censor": True}) for each in many.definitions)
     )
     assert weighted.leavers == [], "weights make up for them"
-    assert "those of predictions. They are without weights; AUROC and average" in page.render(weighted)
-    assert "They are without weights" not in html
+    assert "not patients. They are unweighted. In tasks with weights" in page.render(weighted)
+    assert "They are unweighted" not in html
 
 
 def test_deaths_that_count_as_free_of_the_outcome_are_said(tmp_path: Path) -> None:

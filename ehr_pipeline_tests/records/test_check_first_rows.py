@@ -140,8 +140,8 @@ def test_long_numbers_that_end_in_zeros_are_a_warning(landing: Landing, digits: 
 def test_files_without_a_row_are_told_where_nothing_else_tells_of_events_or_patients(landing: Landing) -> None:
     folder = landing(EVENTS, "id\tyear\n")
     assert [told.partition(": ")[2] for told in problems(folder)] == [
-        "the files of events (records.events[0]) hold no row. Copy them again.",
-        "the files of patients (records.patients[0]) hold no row. Copy them again.",
+        "the files of events (records.events[0]) have no rows. Copy them again.",
+        "the files of patients (records.patients[0]) have no rows. Copy them again.",
     ]
     (folder / "events_2.txt").write_text(EVENTS + rows(1))
     (folder / "patients_2.txt").write_text("id\tyear\n1\t1950\n")

@@ -73,7 +73,7 @@ def test_an_effect_has_an_interval_and_a_permutation_test() -> None:
     assert found.p == pytest.approx(1 / 201)
     by_chance = effect("region", rng.choice(["a", "b"], 300), LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
     assert by_chance.words == "by chance"
-    assert str(meaning(by_chance)) == "No association with region is shown."
+    assert str(meaning(by_chance)) == "No association with region was found."
 
 
 def test_a_place_on_the_map_counts_however_the_map_is_turned() -> None:
@@ -113,7 +113,7 @@ def test_every_strong_effect_is_warned_of_the_large_ones_first() -> None:
     first, second = map(str, warnings([amount, none, age]))
     assert "age at the last visit" in first
     assert "habits" not in first
-    assert "habits of recording" in second
+    assert "recording habits" in second
 
 
 def test_why_nothing_can_be_said() -> None:
@@ -123,7 +123,7 @@ def test_why_nothing_can_be_said() -> None:
         )
         return str(meaning(found))
 
-    assert told([""] * 6, [0, 0, 0, 1, 1, 1]).endswith("it is not given.")
+    assert told([""] * 6, [0, 0, 0, 1, 1, 1]).endswith("no patient has a value.")
     assert told(["F"] * 6, [0, 0, 0, 1, 1, 1]).endswith("it does not vary in this cohort.")
     assert told(["F", "M", "F", "M"], [0, 1, 2, 3]).endswith("the clusters are too small for it.")
 
@@ -139,15 +139,15 @@ def test_what_comes_with_the_diseases_alone_is_not_left_within_one() -> None:
         found = effect("age", values, labels, points, diseases=diseases, seed=0)
         assert (found.value or 0) > 0.5
         assert found.within == pytest.approx(0, abs=0.1)
-        assert "comes with the diseases." in str(remaining(found))
+        assert "comes from the diseases." in str(remaining(found))
         assert str(remaining(found)) in str(warnings([found])[0])
 
 
 def test_an_effect_most_of_which_is_left_does_not_come_with_the_diseases() -> None:
     medium = Effect("age", "η²", 0.068, 0.06, 0.08, 0.001, within=0.046, within_low=0.04, within_high=0.05)
     assert medium.words == "medium"
-    assert "does not come with the diseases alone" in str(remaining(medium))
-    assert "most of it comes with the diseases" in str(remaining(replace(medium, within=0.02)))
+    assert "effect: the diseases alone" in str(remaining(medium))
+    assert "most of it comes from the diseases" in str(remaining(replace(medium, within=0.02)))
 
 
 def test_what_divides_one_disease_is_left_within_it() -> None:
@@ -160,7 +160,7 @@ def test_what_divides_one_disease_is_left_within_it() -> None:
     assert f"{found.within:.2f}, 95 % interval {found.within_low:.2f}–{found.within_high:.2f}, still" in str(
         remaining(found)
     )
-    assert "still large: it does not come with the diseases alone." in str(remaining(found))
+    assert "still large: the diseases alone" in str(remaining(found))
     assert effect("disease", diseases, labels, np.zeros((600, 2)), diseases=diseases, seed=0).within is None
     alone = effect("age", ages, labels, np.zeros((600, 2)), diseases=np.repeat("a", 600), seed=0)
     assert alone.within is None, "in a cohort of one disease, it is the effect itself"
@@ -209,5 +209,5 @@ def test_patients_without_a_number_are_left_out() -> None:
     assert found == expected
     few = np.where(np.arange(300) < 9, values, np.nan)
     assert str(meaning(effect("bmi", few, LABELS, POINTS, diseases=ALL_ALIKE, seed=0))) == (
-        "Nothing can be said of bmi: it is given for too few patients."
+        "The association with bmi could not be tested: too few patients have a value."
     )

@@ -13,7 +13,7 @@ def test_a_sex_that_nobody_gave_is_not_male() -> None:
         people = pa.table({"age": np.arange(size), "concepts": np.arange(size), "sex": sexes, "disease": ["x"] * size})
         return cards.describe(people, np.arange(size) < 20, size, [], Disclosure(10))["sex"]
 
-    assert told([""] * 40) == "sex not given"
+    assert told([""] * 40) == "sex unknown"
     assert told(["F", "M"] * 20) == "female about 50 %"
 
 

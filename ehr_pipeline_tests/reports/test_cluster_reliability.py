@@ -29,7 +29,7 @@ def test_stability_in_words() -> None:
     assert cluster_reliability.varies(spread)
     assert not cluster_reliability.varies(spread | {"between": [0.75, 0.9]})
     assert not cluster_reliability.varies(spread | {"words": "doubtful"})
-    assert "find only a part of it" in cluster_reliability.stability({"jaccard": 0.58, "words": "unstable"})
+    assert "find only part of it" in cluster_reliability.stability({"jaccard": 0.58, "words": "unstable"})
 
 
 def recognition(own: float | None, by_chance: float, tested: int, *interval: float) -> cluster_reliability.Recognition:
@@ -133,14 +133,14 @@ def test_the_verdict_tells_how_many_clusters_can_be_relied_on_and_why_not_the_ot
     )
     assert (found.usable, found.total, found.share, found.colour) == (9, 20, "89.2 %", "weak")
     assert found.others == (
-        "1 says little or nothing of a patient beyond disease, age, sex and amount of record;"
-        " 10 are left open, since small counts may not be shown"
+        "1 says little or nothing of a patient beyond disease, age, sex and amount of record; 10 are left open, because small"
+        " counts are not shown"
     )
     good = cluster_reliability.standing([card("clear", "stable")] * 3, [100] * 3, RULE)
     assert (good.usable, good.share, good.others, good.colour) == (3, "100.0 %", "", "clear")
     doubtful = cluster_reliability.standing([card("clear", "doubtful"), card("weak", "stable")], [100, 100], RULE)
     assert doubtful.usable == 0
-    assert doubtful.others == "1 has weak evidence only; 1 is not the same in other samples of the patients"
+    assert doubtful.others == "1 has only weak evidence; 1 is not the same in other samples of the patients"
 
 
 def test_a_group_of_clusters_counts_once_and_can_be_relied_on_if_one_of_its_parts_can() -> None:
@@ -163,5 +163,5 @@ def test_a_group_of_clusters_counts_once_and_can_be_relied_on_if_one_of_its_part
 
 
 def test_the_limits_of_stability_are_those_of_the_settings() -> None:
-    assert cluster_reliability.limits(0.6).startswith("stable from 0.75, unstable below 0.60, doubtful between")
-    assert cluster_reliability.limits(0.8).startswith("stable from 0.80, unstable below 0.80")
+    assert cluster_reliability.limits(0.6).startswith("stable at 0.75 or more, unstable below 0.60, doubtful between")
+    assert cluster_reliability.limits(0.8).startswith("stable at 0.80 or more, unstable below 0.80")

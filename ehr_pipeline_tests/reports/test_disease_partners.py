@@ -138,12 +138,12 @@ def test_the_command_reads_times_and_prints_what_comes_after() -> None:
     assert relations.lines("one", few, 730)[1].endswith("; recorded later, too few cases for a relative risk")
     without_order = [replace(listed[0], order="", risk=HIDDEN)]
     assert relations.lines("one", without_order, 730, after=True)[1:] == [
-        "  nothing that is recorded later than it with certainty; 1 concept goes with it: leave out --after"
+        "  nothing is shown to be recorded later; 1 concept occurs with it: leave out --after"
     ]
 
 
 def test_a_dash_is_explained_by_what_the_list_shows() -> None:
-    assert say.number(72, 134, 0).text.endswith("The records show for none of them which comes first.")
+    assert say.number(72, 134, 0).text.endswith("The records show which concept comes first in none of them.")
     assert "the records do not show which comes first" in say.doubts(ordered=True, within=True).text
     assert "comes first" not in say.doubts(ordered=False, within=True).text
     assert "practices" not in say.doubts(ordered=False, within=True).text

@@ -42,16 +42,16 @@ def test_what_differs_is_found_and_what_does_not_is_not_said_to() -> None:
     assert age.low < 0 < age.high
     told = str(say.differ(list(rows.values()), 10, 3))
     assert told.startswith(
-        "They differ from those in clusters, with 95 % intervals: fewer recorded concepts (standardised difference -"
+        "They differ from the patients in clusters (95 % intervals in brackets): fewer recorded concepts (standardised difference -"
     )
     assert told.endswith(
-        "The data set asks for 3 visits, so that short records are left out. The clusters say nothing about them."
+        "The data set requires 3 visits, so patients with short records are left out. The clusters say nothing about them."
     )
     assert "because the data set asks" not in str(say.differ(list(rows.values()), 10, 1)), "there is no such rule"
     assert "older" not in told
     assert "younger" not in told
     same = compare(people(100, numbers={"age": people(100).numbers["age"]}), RULE)
-    assert str(say.differ(same, 10, 3)).startswith("In none of the attributes compared do they differ")
+    assert str(say.differ(same, 10, 3)).startswith("In none of the attributes compared is the standardised difference")
 
 
 def test_the_difference_is_that_of_the_textbook() -> None:
@@ -105,7 +105,7 @@ def test_cells_and_sentences() -> None:
     assert str(say.who("about 2,760", "51–80", nobody=False, everybody=False)).startswith(
         "Of about 2,760 patients with one of the diseases, 51–80 are in no cluster"
     )
-    assert "nobody is left out" in str(say.who("2,760", "0", nobody=True, everybody=False))
+    assert "there are no others to compare with" in str(say.who("2,760", "0", nobody=True, everybody=False))
     told = str(say.who("2,760", "51–80", nobody=False, everybody=True))
     assert told.startswith("Of 2,760 patients, 51–80 are in no cluster"), "a cohort of everybody has no disease"
 

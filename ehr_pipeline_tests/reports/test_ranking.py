@@ -76,7 +76,7 @@ def test_a_mark_whose_lift_may_be_1_gives_no_cluster_its_name(found: Enrichment)
     assert [row.name for row in table if row.over] == ["concept 6", "concept 5"]
     assert cards.marks(table) == []
     assert cards.title(table, "") == cards.UNLIFTED
-    assert cards.title(table, "Psoriasis") == "Psoriasis: marked only among patients alike"
+    assert cards.title(table, "Psoriasis") == "Psoriasis: marks only among similar patients"
 
 
 def test_the_published_ranking_fills_the_cards_of_a_random_division(found: Enrichment) -> None:

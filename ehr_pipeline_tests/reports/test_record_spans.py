@@ -34,6 +34,6 @@ def test_a_practice_that_dates_everything_on_1_january_is_told() -> None:
     name, share = replace(spans, by_day=by_day).day_that_stands_out() or ("", 0.0)
     assert (name, share) == ("1 January", pytest.approx(310 / 3950))
     assert str(day_that_stands_out((name, share))).startswith(
-        "8 % of what is recorded of these patients is dated 1 January,"
+        "8 % of the records of these patients are dated 1 January;"
     )
     assert day_that_stands_out(None) is None

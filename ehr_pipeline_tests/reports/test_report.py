@@ -74,20 +74,20 @@ def test_the_page_tells_the_whole_story(tiny: Pipeline, text: Text) -> None:
         "Clusters",
         "Bias audit",
         "Concept check",
-        "Who was lost: from raw rows to clusters",
-        "Published against this run",
+        "Patients left out: from raw rows to clusters",
+        "Comparison with the published study",
     ):
         assert part in words
     assert {f"cluster-{number}" for number in range(1, 9)} <= set(text.ids)
     assert len(set(text.ids)) == len(text.ids)
     assert "36,058" in words
     assert re.search(r"p < 0\.05: a weaker test than “recognised”\); (8|as many) were asked for\. Among 2 to ", words)
-    assert "From half a record it is recognised for" in words
+    assert "From half of the record, the cluster is recognised for" in words
     assert re.search(
-        r"Of (?:about )?[\d,]+ rows of events, (?:about )?[\d,]+ \([\d.]+ %\) are in the patient data set. The largest losses",
+        r"Of (?:about )?[\d,]+ rows of events, (?:about )?[\d,]+ \([\d.]+ %\) are in the patient data set. Largest losses",
         words,
     )
-    assert re.search(r"Visits that a patient has at least\s+3\b", words)
+    assert re.search(r"Minimum visits per patient\s+3\b", words)
     assert "placeholder date" in words
     assert words.index("These patients are invented.") < re.search("evidence of (subgroups|lasting)", words).start()
     said = json.loads(tiny.store.current("clusters").file("evidence.json").read_text())["verdict"]
@@ -96,18 +96,18 @@ def test_the_page_tells_the_whole_story(tiny: Pipeline, text: Text) -> None:
     assert "unstable below 0.60" in words
     for question in (
         "Who is in each cluster",
-        "How sure are we",
+        "How certain is this",
         "artefact",
         "How many patients and events were lost",
-        "What came in, and was all of it read",
-        "With which settings",
+        "What was read, and is it complete",
+        "Which settings and versions were used",
         "May this page be released",
     ):
         assert question in words
     assert re.search(rf"Read: extract {EXTRACT} \(\d files; every file in its folder\)\. \d\d\.\d % of the rows", words)
     assert re.search(r"Of [\w, ]+ rows of patients read, [\w, ]+ are in clusters\. Left out: ", words)
     assert re.search(
-        r"recognised for [<>]?[\d.]+ % of its patients \((about |[<>])\d+ were tested\); by chance it would be for [\d.]+ %",
+        r"recognised for [<>]?[\d.]+ % of its patients \((about |[<>])\d+ were tested\); by chance, it would be [\d.]+ %",
         words,
     )
     assert re.search(r"over all concepts and clusters \([\d,]+ tests\)", words)
@@ -131,7 +131,7 @@ def test_p_values_say_when_they_are_bounds_and_what_they_count(tiny: Pipeline, e
     rules = {"ranking": "published"}
     study = tiny_settings(extract, study={"store": tiny.study.study.store}, reports=rules)
     html = Pipeline(study).cluster_reports().file("report.html").read_text(encoding="utf-8")
-    assert "it cannot say that a concept marks the cluster" in html
+    assert "it does not show that a concept marks the cluster" in html
     rows = re.findall(r'<td class="n">([^<]*)</td><td class="n">([^<]*)</td><td class="n part">[^<]*</td>', html)
     shown = {p for row in rows for p in row}
     assert any(p.endswith(" †") for p in shown), "otherwise this tests nothing"
@@ -149,7 +149,7 @@ def test_the_cards_show_what_passes_the_half_test(tiny: Pipeline, html: str, tex
     more = {row["cluster"] for row in passed if int(row["patients"]) >= 10}
     silent = " ".join(text.words).count("Nothing marks this cluster beyond disease, age, sex")
     assert silent >= 8 - len(more)
-    assert "it cannot say that a concept marks the cluster" not in html
+    assert "it does not show that a concept marks the cluster" not in html
 
 
 def test_the_page_needs_no_network(text: Text) -> None:
@@ -317,7 +317,7 @@ def test_a_cohort_without_evidence_is_told_as_such(
     assert "No evidence of subgroups in this cohort" in html
     assert "invented" not in html, "real patients, as far as the page knows"
     assert "division 1 (not a finding)" in html
-    assert html.index("Show how the cohort was divided nevertheless") < html.index('id="cluster-1"')
+    assert html.index("Show the division of the cohort all the same") < html.index('id="cluster-1"')
 
 
 def test_cards_without_stability_or_evidence_are_folded(
@@ -356,7 +356,7 @@ def test_words_are_explained_and_a_short_training_has_no_curve(html: str, text: 
         "sentinel date",
     ):
         assert phrase not in words
-    epochs = html.count('alt="Learning curve') + words.count("A learning curve is not drawn")
+    epochs = html.count('alt="Learning curve') + words.count("No learning curve is drawn")
     assert epochs == 1
     assert "concepts from which the patients’ vectors are made" in words
     assert "A patient can have several of the diseases" in words
@@ -374,7 +374,7 @@ def test_a_cluster_of_one_disease_is_called_by_it() -> None:
     assert cards.title(rows, "") == "one, two"
     assert cards.title(rows, "Psoriasis") == "Psoriasis: one, two"
     assert cards.title(rows, "two") == "two: one"
-    assert cards.title([], "Psoriasis") == "Psoriasis: nothing marks it"
+    assert cards.title([], "Psoriasis") == "Psoriasis: no mark"
     assert cards.title([], "") == cards.UNMARKED
 
 

@@ -42,9 +42,9 @@ def test_what_few_patients_have_is_not_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("habits", "counts", "told"),
     [
-        ("practice", {"substitutes": 0}, "no two concepts were found that occur beside the same others"),
-        ("home_region", {}, "no column of text “home region” with two values or more"),
-        ("", {}, "no column of the patients is set"),
+        ("practice", {"substitutes": 0}, "no two concepts were found that occur with the same other concepts"),
+        ("home_region", {}, "no text column “home region” with at least two values"),
+        ("", {}, "the settings name no patient column"),
     ],
 )
 def test_what_was_not_found_and_what_was_not_looked_for(
@@ -69,6 +69,6 @@ def test_what_counts_as_one_is_pooled_with_the_chosen(tiny: Pipeline, tmp_path: 
 def test_the_page_says_it(tiny: Pipeline) -> None:
     page = tiny.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8")
     assert (
-        "Habits of recording: no two concepts were found that occur beside the same others, but seldom at the same practice. A"
-        " pair of which little is recorded beside it is missed." in page
+        "Recording habits: no two concepts were found that occur with the same other concepts, but seldom at the same practice."
+        " Pairs with few other records are missed." in page
     )

@@ -47,6 +47,7 @@ def test_small_clusters_and_single_practices_name_nobody() -> None:
 def test_how_it_is_told() -> None:
     assert of_some_practices([]) is None
     assert str(of_some_practices([8])).startswith(
-        "Cluster 8 takes its patients from other practices than the rest: at least 20 % of them, beyond what chance gives, would"
+        "Cluster 8 takes its patients from different practices than the other clusters: at least 20 % of these patients, beyond"
+        " chance, would"
     )
-    assert str(of_some_practices([4, 8])).startswith("Clusters 4 and 8 take their patients from other practices")
+    assert str(of_some_practices([4, 8])).startswith("Clusters 4 and 8 take their patients from different practices")

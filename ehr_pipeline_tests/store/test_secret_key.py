@@ -373,7 +373,7 @@ def test_a_new_study_gets_a_split_of_its_own_and_an_old_one_keeps_its_key(
 
 def test_check_says_that_a_key_is_public(tiny: Pipeline) -> None:
     real = dataclasses.replace(tiny.study, clusters=dataclasses.replace(tiny.study.clusters, truth=""))
-    told = "which everybody knows"
+    told = "which is public"
     assert any(told in fact for fact in preflight.inspect(real).facts)
     assert not any(told in fact for fact in preflight.inspect(tiny.study).facts)
     assert not any(told in fact for fact in preflight.inspect(without_key(real)).facts)

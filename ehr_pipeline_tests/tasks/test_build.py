@@ -279,7 +279,7 @@ def test_a_file_of_case_onsets_and_random_dates_is_a_warning(
     )
     outcome = checked(of_file(made, rows, tmp_path))["index_before_outcome"]
     assert (outcome.passed, outcome.blocking) == (False, False)
-    assert "visits of the cases" in outcome.message
+    assert "visits for cases" in outcome.message
 
 
 BAD: list[tuple[dict[str, list[Any]], str]] = [

@@ -59,7 +59,7 @@ def content(findings: Findings) -> dict[str, Any]:
         **_compare_left_out(findings),
         "cases": say.cases(everybody=any(not disease["digest"] for disease in named)),
         "lists": named,
-        "no_list": "no list: everybody",
+        "no_list": "no list: all patients",
         "codes": [(disease["name"], say.codes(disease)) for disease in named if disease["rows"]],
         "mapped": say.mapped(coverage),
         "mapped_so_far": say.mapped_so_far(coverage),
@@ -164,10 +164,10 @@ def sides_in_words(counted: StageCounts) -> str:
     if not sides:
         return ""
     words = (
-        f"the network learned from {person(sides[TRAIN])}, and was validated on {person(sides[VALIDATION])};"
-        f" {person(sides[TEST])} are on the test side"
+        f"{person(sides[TRAIN])} are in the training set, {person(sides[VALIDATION])} in the validation set,"
+        f" {person(sides[TEST])} in the test set"
     )
-    return f"{words}, {person(sides[UNASSIGNED])} on none" if sides[UNASSIGNED] else words
+    return f"{words}, {person(sides[UNASSIGNED])} in none of these" if sides[UNASSIGNED] else words
 
 
 def _within(dropped: Mapping[str, Figure]) -> dict[str, Figure]:
@@ -198,7 +198,7 @@ def patients(counted: StageCounts) -> list[Step]:
         Step(
             "patients",
             show(raw["kept"]),
-            _between("without an event of the vocabulary", raw["kept"], dataset["rows_in"], counted),
+            _between("without an event in the vocabulary", raw["kept"], dataset["rows_in"], counted),
         ),
         Step(
             "patients with events",
@@ -208,9 +208,9 @@ def patients(counted: StageCounts) -> list[Step]:
         Step(
             f"patients in the data set: {sides}"
             if sides
-            else "patients in the data set, from whose records the network learned",
+            else "patients in the data set, on whose records the encoder was trained",
             show(dataset["kept"]),
-            _between("who have none of the diseases", dataset["kept"], cohort["kept"], counted),
+            _between("with none of the diseases", dataset["kept"], cohort["kept"], counted),
         ),
         Step(
             "patients in the cohort",
@@ -240,7 +240,7 @@ def events(counted: StageCounts) -> list[Step]:
         Step("rows of events read", show(raw["rows_in"]), lost[RAW_RECORDS]),
         Step("usable events", show(raw["kept"]), delivered),
         Step("events mapped to concepts", show(mapped["kept"]), lost[VOCABULARY]),
-        Step("events of the vocabulary", show(vocabulary["kept"]), within),
+        Step("events in the vocabulary", show(vocabulary["kept"]), within),
         Step("events in the data set", show(counts[PATIENT_DATASET]["kept"])),
     ]
 
@@ -259,7 +259,7 @@ def summary(counted: StageCounts) -> str:
     largest = [f"{event(number)} ({event.share(number, read)}) {reason}" for reason, number in _largest(counted)]
     if not largest:
         return reached(counted)
-    return f"{reached(counted)} The largest loss{'es' if len(largest) > 1 else ''}, in % of all rows: {'; '.join(largest)}."
+    return f"{reached(counted)} Largest loss{'es' if len(largest) > 1 else ''}, in % of all rows: {'; '.join(largest)}."
 
 
 def reached(counted: StageCounts) -> str:
@@ -304,15 +304,15 @@ def _lost_events(counted: StageCounts) -> dict[str, tuple[int, Mapping[str, Figu
 def reconciled(counted: StageCounts) -> str:
     """Explain why the diagram and the table of stages show different losses before the cohort, although both are right."""
     dataset, cohort, show = counted.counts[PATIENT_DATASET]["patients"], counted.counts[COHORT], counted.person
-    ends = "Events are followed to the data set; after it, patients are chosen, not events."
+    ends = "This table follows events up to the data set; from there on, patients are selected, not events."
     if not cohort["dropped"]["not_in_patient_dataset"]:
         return ends
     outside = counted.person.difference(cohort["rows_in"], cohort["kept"])
     without = counted.person.difference(dataset["kept"], cohort["kept"])
     return (
-        f"{ends} The table begins the cohort with everybody who has a code of the diseases ({show(cohort['rows_in'])}), of whom"
-        f" {outside} are not in the data set; the diagram begins it with the data set ({show(dataset['kept'])}), of whom"
-        f" {without} have no such code: both ways {show(cohort['kept'])} are left."
+        f"{ends} The table and the diagram count the cohort ({show(cohort['kept'])}) in different orders. The table starts with"
+        f" all patients who have a code of the diseases ({show(cohort['rows_in'])}); {outside} of them are not in the data set."
+        f" The diagram starts with the data set ({show(dataset['kept'])}); {without} of its patients have no such code."
     )
 
 
@@ -331,7 +331,7 @@ def summary_of_codes(counted: StageCounts) -> str:
     if disclosure.small(lost[most]) or disclosure.small(total - lost[most]) or lost[most] == total:
         return f"{sentence}."
     kind = in_words(most).removesuffix(" without a UMLS concept")
-    return f"{sentence}; above all {kind} ({counted.event.share(lost[most], mapped['rows_in'])} of the usable rows)."
+    return f"{sentence}; most of them are {kind} ({counted.event.share(lost[most], mapped['rows_in'])} of the usable rows)."
 
 
 def ladder(coverage: dict[str, Any], counted: StageCounts) -> Iterator[dict[str, str]]:

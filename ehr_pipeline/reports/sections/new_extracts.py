@@ -35,7 +35,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
     if not sentences and not overlap:
         return None
     return {
-        "heading": "New extracts" if sentences else "Beside the clusters before",
+        "heading": "New extracts" if sentences else "Compared with the previous clusters",
         "extracts": sentences,
         "overlap": overlap,
         "agreement": overlap and say.overlap(overlap),

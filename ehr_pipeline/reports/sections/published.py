@@ -79,7 +79,7 @@ def of_the_data(run: Run) -> Iterator[Row]:
     yield "rows of the raw table", "more than 3 billion", counted.event(counts[assets.RAW_RECORDS]["rows_in"])
     yield "codes in the records", "270,000", show(counts[assets.MAPPED_EVENTS]["codes"])
     yield "concepts kept", "36,058", show(counts[assets.VOCABULARY]["kept"])
-    yield "concepts in a visit: median, 90th percentile", "2, 21", quantiles(run, (0.5, 0.9))
+    yield "concepts per visit: median, 90th percentile", "2, 21", quantiles(run, (0.5, 0.9))
     yield "visits removed for their size", "0.00005 %", _large_visits(counted)
     yield "patients before short records were removed", "2,691,123", person(patients["rows_in"])
     yield "patients removed for few visits", "about 6,000 (0.2 %)", _few_visits(counted)
@@ -88,7 +88,7 @@ def of_the_data(run: Run) -> Iterator[Row]:
     yield "validation patients", "about 50,000 (2 %)", held_out
     for side, number in on_sides(counts).items():
         if side not in LEARNED_FROM and number:
-            yield f"patients that nothing is learned from ({side})", "–", person(number)
+            yield f"patients not used for training ({side})", "–", person(number)
 
 
 def quantiles(run: Run, shares: Iterable[float]) -> str:
@@ -127,11 +127,11 @@ def of_the_encoder(run: Run) -> Iterator[Row]:
     epochs = str(run.metrics["epochs"][-1]["epoch"])
     yield "parameters of the encoder", "12.6 million", f"{run.metrics['parameters'] / 1e6:.2f} million"
     yield "width of its hidden layers", "256", f"{encoder['hidden_size']:,}"
-    yield "concepts that it reads at once (context)", "256", f"{encoder['context']:,}"
-    yield "concepts that are hidden from it (masked)", "15 %", percent(encoder["mask_share"])
+    yield "concepts read at once (context)", "256", f"{encoder['context']:,}"
+    yield "concepts hidden from it (masked)", "15 %", percent(encoder["mask_share"])
     yield "epochs", "18", epochs
     yield "concepts of interest", "about 150", f"{run.counted.counts[assets.CONCEPT_EMBEDDINGS]['kept']:,}"
-    yield "neighbours listed of each", "10", str(concepts["neighbours"])
+    yield "neighbours listed per concept", "10", str(concepts["neighbours"])
 
 
 def of_the_clusters(run: Run) -> Iterator[Row]:
@@ -141,7 +141,7 @@ def of_the_clusters(run: Run) -> Iterator[Row]:
     pooled = OF_POOLING[vectors["pooling"]].format(chosen=vectors["selected_concepts"])
     published_ranking = f"the first {run.top_concepts} with p below {run.max_p:g}"
     marked = f"those that pass the half test (BH value below {MAX_Q:g})" if run.is_tested else published_ranking
-    yield "concepts that are pooled: listed → with their neighbours", "250 → 1,294", pooled
+    yield "pooled concepts: listed → with neighbours", "250 → 1,294", pooled
     yield "cohort patients", "53,228", run.counted.person(counts[assets.COHORT]["kept"])
     yield "clusters", "20", str(counts[assets.CLUSTERS]["clusters"])
-    yield "concepts that are named for a cluster", "the first 50 with p below 0.1", marked
+    yield "concepts named per cluster", "the first 50 with p below 0.1", marked

@@ -61,9 +61,9 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
     ]
     return [
         ("Cohort: patients with a code of", ", ".join(cohort)),
-        ("Visits that a patient has at least", f"{dataset['min_visits']:,}"),
-        ("Concepts that a visit has at most", f"{dataset['max_concepts_per_visit']:,}"),
-        ("Appearances (patient and day) that a concept has at least", f"{vocabulary['min_appearances']:,}"),
+        ("Minimum visits per patient", f"{dataset['min_visits']:,}"),
+        ("Maximum concepts per visit", f"{dataset['max_concepts_per_visit']:,}"),
+        ("Minimum visits containing a concept", f"{vocabulary['min_appearances']:,}"),
         (
             "Encoder",
             f"preset {encoder['preset']}: {counted(encoder['layers'], 'layer')} of width"
@@ -77,12 +77,12 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
         ("Clusters", f"{number}, by the method {clusters['method']}, {clusters['neighbours']} neighbours"),
         (
             "Map (UMAP)",
-            f"2 dimensions, by cosine, {clusters['neighbours']} neighbours, least distance 0.1, seed {inputs.seed};"
-            " all else as the library has it",
+            f"2 dimensions, cosine distance, {clusters['neighbours']} neighbours, minimum distance 0.1, seed {inputs.seed}; other"
+            " parameters at their defaults",
         ),
         ("Source of the concepts", _source(inputs)),
-        ("Counts of patients that are not shown", f"under {reports.suppress_below}"),
-        ("Seed of all that is random", str(inputs.seed)),
+        ("Counts of patients that are suppressed", f"fewer than {reports.suppress_below}"),
+        ("Random seed", str(inputs.seed)),
     ]
 
 
@@ -108,7 +108,7 @@ def _source(inputs: Inputs) -> str:
     source: str = read_coverage(inputs.artifacts[assets.MAPPED_EVENTS].path)["source"]
     if source != inputs.settings[assets.MAPPED_EVENTS]["source"]:
         return source
-    return f"{source}, of an unknown release (to have it recorded, name the file MRSAB in events.mrsab)"
+    return f"{source}, release unknown (to record it, set events.mrsab to the path of MRSAB)"
 
 
 def _public(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -21,12 +21,12 @@ def content(findings: Findings) -> dict[str, Any]:
     """Return who is in the clusters, how reliable that is, what may be an artefact of recording, and what was lost."""
     answers = [
         ("Who is in each cluster, and why?", _who(findings)),
-        ("How sure are we?", _how_sure(findings)),
+        ("How certain is this?", _how_sure(findings)),
         ("What may be an artefact?", _artefacts(findings)),
-        ("What came in, and was all of it read?", _came_in(findings)),
+        ("What was read, and is it complete?", _came_in(findings)),
         ("How many patients and events were lost, and where?", _lost(findings)),
         (
-            "With which settings and versions, and can it be made again?",
+            "Which settings and versions were used, and can the result be reproduced?",
             [say.reproduction(__version__, findings.inputs.seed)],
         ),
         (

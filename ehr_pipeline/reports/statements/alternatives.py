@@ -22,14 +22,18 @@ def how_many(agreement: Mapping[int, float], asked: int, halves: int) -> Stateme
     agreed = f"Among {min(agreement)} to {max(agreement)} clusters, {halves} random halves of the patients"
     best = max(agreement, key=lambda n: agreement[n])
     if best == asked:
-        return say("{agreed} agree best on {best} as well (adjusted Rand index {index:.2f}).", agreed=agreed, best=best,
-                   index=agreement[best])  # fmt: skip
+        return say(
+            "{agreed} agree best on {best}, the number on this page (adjusted Rand index {index:.2f}).",
+            agreed=agreed,
+            best=best,
+            index=agreement[best],
+        )
     most = max(n for n, mean in agreement.items() if mean >= agreement[best] - AS_GOOD)
-    alike = f"; on up to {most} about as well" if most > best else ""
+    alike = f"; almost as well on up to {most}" if most > best else ""
     own = ""
     if asked in agreement and asked != most:
         above = sum(mean > agreement[asked] for mean in agreement.values())
-        own = f"; {agreement[asked]:.2f} with {asked}, which {above} of the {len(agreement)} numbers exceed"
+        own = f"; {agreement[asked]:.2f} with {asked}, less than with {above} of the {len(agreement)} numbers"
     return say(
         "{agreed} agree best on {best} (adjusted Rand index {index:.2f}{alike}{own}).",
         agreed=agreed,
@@ -47,25 +51,25 @@ def supported(tried: Sequence[int], largest: int, asked: int, *, chosen: bool) -
     """
     if not tried:
         return say(
-            "How many clusters the records support was not examined{made}.",
-            made="; there is one" if chosen else f": {asked} {'was' if asked == 1 else 'were'} asked for",
+            "The largest number of clusters that the records support was not examined{made}.",
+            made="; there is one cluster" if chosen else f": the settings ask for {asked}",
         )
     halves = markup(
-        "of 2 to {most} tried, with which the two halves of a record agree overall and, against its nearest rival, on every"
-        " single cluster (kappa of {least:.1f} or more, p &lt; 0.05: a weaker test than “recognised”)",
+        "(of 2 to {most} tried) for which the two halves of a record agree overall, and also on each cluster against its nearest"
+        " rival (kappa at least {least:.1f}, p &lt; 0.05; this is a weaker test than “recognised”)",
         most=max(tried),
         least=LEAST,
     )
     if largest == 1:
-        number = say("There is no number of clusters, {halves}", Rate.CLUSTER, halves=halves)
+        number = say("No number of clusters was found {halves}", Rate.CLUSTER, halves=halves)
     else:
         number = say(
-            "{largest} is the largest number of clusters, {halves}", Rate.CLUSTER, largest=largest, halves=halves
+            "{largest} is the largest number of clusters {halves}", Rate.CLUSTER, largest=largest, halves=halves
         )
     if chosen:
-        so = "so the patients are not divided" if largest == 1 else "so the patients were divided into as many"
+        so = "so the patients are not divided" if largest == 1 else "so the patients were divided into this number"
     else:
-        so = "as many were asked for" if asked == largest else f"{asked} {'was' if asked == 1 else 'were'} asked for"
+        so = "the settings ask for this number" if asked == largest else f"the settings ask for {asked}"
     return say("{number}; {so}.", Rate.CLUSTER, number=number.text, so=so)
 
 
@@ -73,20 +77,21 @@ def how_supported(most: int) -> list[Statement]:
     """Explain the agreement of the halves of a record, and prediction strength. `most`: largest number of patients examined."""
     return [
         say(
-            "Halves of a record: one random half of a patient’s visits gets a cluster, and so does the other. Kappa is how often"
-            " the two agree beyond chance, which is what the halves of two patients alike in disease, sex, age and amount of"
-            " record give. Weakest: the same for the cluster that is least well told apart from its rival, the cluster that takes"
-            " most of the halves that it loses. It can be above the kappa over all clusters, since it compares only patients with"
-            " both halves in one of the two: a half in a third cluster counts as disagreement over all clusters alone. A number is"
-            " supported if all its clusters reach {least:.1f} there, beyond chance (p &lt; 0.05), and the halves agree over all"
-            " clusters (p &lt; 0.05 for all numbers tried together). At most {most:,} patients are examined, drawn at random.",
+            "Halves of a record: the visits of each patient are divided at random into two halves, and each half is assigned to a"
+            " cluster. Kappa: how often the two halves agree beyond chance; chance is how often the halves of two similar"
+            " patients agree (same disease and sex, similar age and amount of record). Weakest: the kappa of the cluster that is"
+            " hardest to distinguish from its rival, that is, the cluster that receives most of the halves it loses. It can be"
+            " above the kappa over all clusters, because it compares only patients with both halves in one of the two clusters;"
+            " halves in a third cluster count as disagreement only over all clusters. A number is supported if the kappa of every"
+            " cluster is at least {least:.1f} and beyond chance (p &lt; 0.05), and the halves agree over all clusters (p &lt;"
+            " 0.05 for all numbers tried together). At most {most:,} patients are examined, drawn at random.",
             least=LEAST,
             most=most,
         ),
         say(
-            "Prediction strength (Tibshirani & Walther 2005): of the pairs of patients whom one half of the patients puts into one"
-            " cluster, the share that the clusters of the other half put together too; the smallest of all clusters. From 0.8 or"
-            " 0.9 on, clusters are well separated."
+            "Prediction strength (Tibshirani & Walther 2005): the patients are divided into two halves, and each half is"
+            " clustered. Of the pairs of patients that one clustering puts into the same cluster, it is the share that the other"
+            " clustering also puts together; the smallest of all clusters. From 0.8 or 0.9, clusters are well separated."
         ),
     ]
 
@@ -94,9 +99,9 @@ def how_supported(most: int) -> list[Statement]:
 def how_tried() -> Statement:
     """Explain the agreement of halves."""
     return say(
-        "The patients are divided at random into halves, each half is clustered by itself, and the two divisions are compared (mean"
-        " over repetitions; bars: standard deviation). 1 is the same division, 0 what chance gives. Few clusters agree easily;"
-        " where the line falls, it depends on who was drawn which clusters there are."
+        "The patients are divided at random into halves, each half is clustered, and the two divisions are compared (mean over"
+        " repetitions; bars: standard deviation). 1: the same division; 0: agreement expected by chance. Few clusters agree"
+        " easily. Where the line falls, the clusters depend on which patients were drawn."
     )
 
 
@@ -104,11 +109,11 @@ def columns(limits: str) -> list[Statement]:
     """Explain the comparison of methods. `limits`: the limits of the words for stability (`cluster_reliability.limits`)."""
     return [
         say(
-            "Agreement: adjusted Rand index. Stability: mean Jaccard coefficient with the clusters of random halves of the patients"
-            " (Hennig 2007). On the cards, a single cluster is called {limits}.",
+            "Agreement: adjusted Rand index with the clusters of this page. Stability: mean Jaccard coefficient with the clusters"
+            " of random halves of the patients (Hennig 2007). On the cards, a single cluster is called {limits}.",
             limits=limits,
         ),
-        say("A stable cluster need not mean anything; the split-half test above is about that."),
+        say("A stable cluster may still be meaningless; the split-half test above examines that."),
     ]
 
 
@@ -120,12 +125,12 @@ def steadier(methods: Sequence[tuple[str, str]], method: str, own: str) -> State
     if not methods:
         return None
     return say(
-        "Other samples of the patients give the clusters of {others} again clearly better ({names}; those of this page, by"
-        " {method}, {own}; mean Jaccard coefficient over three halves, on the cards over more). A stable cluster need not be a"
-        " true one: a division by age alone would be stable as well. But what only one method finds, above all small clusters, may"
-        " come from the method.",
+        "{others} clearly more stable clusters than the method of this page ({names}; {method}, on this page, {own}). The values"
+        " are mean Jaccard coefficients over three random halves of the patients; the cards use more halves. A stable cluster"
+        " need not be meaningful: a division by age alone would be stable as well. But a cluster that only one method finds,"
+        " above all a small one, may come from the method.",
         Rate.CLUSTER,
-        others="another method" if len(methods) == 1 else "other methods",
+        others="Another method gives" if len(methods) == 1 else "Other methods give",
         names=listed(f"{NAMES.get(name, name)} {value}" for name, value in methods),
         method=NAMES.get(method, method),
         own=own,
@@ -138,7 +143,8 @@ def other_divisions(agreements: Sequence[float]) -> Statement | None:
         return None
     low, high = (f"{end(agreements):.2f}" for end in (min, max))
     return say(
-        "With as many clusters of the same vectors by {others}, these agree at an adjusted Rand index of {index}.",
+        "The same number of clusters, made from the same vectors by {others}, agrees with the clusters of this page at an"
+        " adjusted Rand index of {index}.",
         others="another method" if len(agreements) == 1 else "other methods",
         index=low if low == high else f"{low} to {high}",
     )

@@ -25,16 +25,16 @@ TELLS = {"negligible": "next to nothing", "small": "little", "medium": "a good d
 def meaning(effect: Effect) -> Statement:
     """Say what an effect means."""
     if effect.value is None:
-        return say("Nothing can be said of {name}: {why}.", name=effect.name, why=effect.why)
+        return say("The association with {name} could not be tested: {why}.", name=effect.name, why=effect.why)
     if effect.chance:
-        return say("No association with {name} is shown.", Rate.AUDIT, name=effect.name)
+        return say("No association with {name} was found.", Rate.AUDIT, name=effect.name)
     if effect.measure == "η²":
         share = f"{100 * effect.value:.0f} %"
         return say(
-            "{share} of the variation in {name} lies between the clusters.", Rate.AUDIT, share=share, name=effect.name
+            "{share} of the variation in {name} is between the clusters.", Rate.AUDIT, share=share, name=effect.name
         )
     return say(
-        "Knowing a patient’s cluster says {much} about {name}.", Rate.AUDIT, much=TELLS[effect.words], name=effect.name
+        "The cluster of a patient says {much} about {name}.", Rate.AUDIT, much=TELLS[effect.words], name=effect.name
     )
 
 
@@ -44,14 +44,12 @@ def by_construction(effect: Effect, *, diseases: bool, ages: bool, predicted: Co
     if effect.value is None:
         return None
     if diseases and effect.attribute == "disease":
-        return say(
-            "This is so by construction: codes of the diseases are among the concepts of which the vectors are made."
-        )
+        return say("This is so by construction: the vectors contain codes of the diseases.")
     if ages and effect.attribute == "age":
         return say("This is so by construction: the vectors contain the mean age at which concepts were recorded.")
     if effect.attribute in predicted or (effect.attribute == "age" and BIRTH_DECADE in predicted):
         return say(
-            "This is so by construction: the encoder was trained to predict it, and the vectors are made with it."
+            "This is so by construction: the encoder, which makes part of the vectors, was trained to predict it."
         )
     return None
 
@@ -62,13 +60,11 @@ def remaining(effect: Effect) -> Statement | None:
         return None
     size = in_words(effect.within, effect.measure, effect.freedom)
     if size in ("negligible", "small") and 2 * effect.within <= effect.value:
-        text = "Among patients of one disease little of it is left ({within}): most of it comes with the diseases."
+        text = "Among patients of one disease, little of it is left ({within}): most of it comes from the diseases."
     elif size in ("negligible", "small"):
-        text = (
-            "Among patients of one disease it is {within}, a {size} effect: it does not come with the diseases alone."
-        )
+        text = "Among patients of one disease, it is {within}, a {size} effect: the diseases alone do not explain it."
     else:
-        text = "Among patients of one disease it is {within}, still {size}: it does not come with the diseases alone."
+        text = "Among patients of one disease, it is {within}, still {size}: the diseases alone do not explain it."
     within = f"{effect.within:.2f}"
     if effect.within_low is not None and effect.within_high is not None:
         within += f", 95 % interval {effect.within_low:.2f}–{effect.within_high:.2f}"
@@ -79,14 +75,14 @@ def warnings(effects: Sequence[Effect]) -> list[Statement]:
     """Return a warning for each medium or large effect, except that of disease."""
     return [
         say(
-            "The clusters are associated with {name} ({measure} {value:.2f}, a {words} effect): they may reflect {what} rather"
+            "The clusters are associated with {name} ({measure} {value:.2f}, a {words} effect), so they may reflect {what} rather"
             " than kinds of disease. {left}",
             Rate.AUDIT,
             name=effect.name,
             measure=effect.measure,
             value=effect.value,
             words=effect.words,
-            what="habits of recording" if effect.attribute in RECORDING else "this",
+            what="recording habits" if effect.attribute in RECORDING else "this",
             left=remaining(effect) or "",
         )
         for effect in strong(effects)
@@ -99,9 +95,9 @@ def of_some_practices(numbers: Sequence[int]) -> Statement | None:
         return None
     one = len(numbers) == 1
     return say(
-        "{clusters} {take} patients from other practices than the rest: at least {least} of them, beyond what chance gives, would"
-        " have to be of another practice to be like all others (p &lt; 0.05 over all clusters, by permutation). {it} may show how"
-        " those practices record, rather than a kind of disease.",
+        "{clusters} {take} patients from different practices than the other clusters: at least {least} of these patients, beyond"
+        " chance, would have to come from another practice to match the rest (p &lt; 0.05 over all clusters, by permutation)."
+        " {it} may show how those practices record, rather than a kind of disease.",
         Rate.AUDIT,
         clusters=_clusters(numbers),
         take="takes its" if one else "take their",
@@ -112,13 +108,14 @@ def of_some_practices(numbers: Sequence[int]) -> Statement | None:
 
 def except_for(numbers: Sequence[int]) -> Statement | None:
     """Say that single clusters are exceptions to an effect over all clusters (`of_some_practices`); None if there are none."""
-    return say("Single clusters stand out: see above.", Rate.AUDIT) if numbers else None
+    return say("Single clusters differ from the rest: see above.", Rate.AUDIT) if numbers else None
 
 
 def comes_from_some_practices() -> Statement:
     """Say on the card of a cluster that its patients come from other practices than the rest."""
     return say(
-        'others than those of the rest: the cluster may show how they record (see the <a href="#audit">bias audit</a>)',
+        "different from those of the other clusters: the cluster may show how these practices record (see the <a"
+        ' href="#audit">bias audit</a>)',
         Rate.AUDIT,
     )
 
@@ -129,8 +126,8 @@ def day_that_stands_out(day: tuple[str, float] | None) -> Statement | None:
     if day is None:
         return None
     return say(
-        "{share} of what is recorded of these patients is dated {name}, where a usual day of the year has 0.3 %: such dates may"
-        " stand for days that are not known. Ages, what counts as one visit, and changes over time rest on them.",
+        "{share} of the records of these patients are dated {name}; for an ordinary day of the year, it would be 0.3 %. Such"
+        " dates may stand for unknown days. Ages, visits and changes over time depend on them.",
         share=percent(day[1]),
         name=day[0],
     )
@@ -146,33 +143,32 @@ def purpose(attributes: int, *, several_diseases: bool) -> list[Statement]:
     limits = " or ".join(f"{listed(f'{value:g}' for value in bands)} ({measure})" for measure, bands in BANDS.items())
     return [
         say(
-            "{disease}A large effect of age, of the number of concepts, or of where and when"
-            " patients were recorded suggests that clusters mirror who is old, or who is recorded more, rather than kinds of"
-            " disease.",
+            "{disease}A large effect of age, of the number of concepts, or of where and when patients were recorded suggests that"
+            " the clusters reflect age or the amount of recording rather than kinds of disease.",
             disease="A large effect of disease is expected. " if several_diseases else "",
         ),
         say(
-            "Effects are called small, medium and large from {limits} upwards (Cohen 1988). The limits of Cramér's V are for"
-            " two categories or two clusters; for more, they are divided by the square root of the smaller of the two numbers, less"
-            " one.",
+            "Effects are called small, medium or large if they are at least {limits} (Cohen 1988). The limits for Cramér's V"
+            " apply to two categories or two clusters; with more, they are divided by the square root of (m − 1), where m is the"
+            " smaller of the two numbers.",
             limits=limits,
         ),
         say(
-            "Region, practice, ethnicity and treatment are what the patient file says, or the codes from which they were"
-            " derived: one value per patient, without a date."
+            "Region, practice, ethnicity and treatment come from the patient file, or are derived from codes: one value per"
+            " patient, without a date."
         ),
         say(
-            "{within}Cramér's V is never below 0, so its interval can begin above 0 by chance alone: only p"
-            " tells whether there is an association.",
-            within="“Within a disease” is the same effect among patients of one disease, over all diseases: what is left there does"
-            " not come with the diseases. "
+            "{within}Cramér's V is never below 0, so its interval can start above 0 by chance alone: only p shows whether there"
+            " is an association.",
+            within="“Within a disease” is the same effect among patients of one disease, combined over all diseases: the diseases"
+            " do not explain this part. "
             if several_diseases
             else "",
         ),
         say(
-            "p is of {permutations} permutations. Each of the {tests} is tested by itself, without a correction: where it is not"
-            " associated, it would have p &lt; 0.05 in one of twenty studies. The patients are all those in clusters, without"
-            " those for whom a number is missing.",
+            "p comes from {permutations} permutations. Each of the {tests} stands alone, without correction: without any"
+            " association, one in twenty has p &lt; 0.05. All patients in clusters are included, except those without a value for"
+            " a number.",
             permutations=RESAMPLES,
             tests=counted(attributes, "attribute"),
         ),
@@ -197,8 +193,8 @@ def read_as(kinds: Mapping[str, str], given: Mapping[str, str]) -> Statement | N
         for kind, named in groupby(ordered, key=lambda pair: pair[1])
     )
     return say(
-        "Read as {parts}. Patients without a number are left out of its row. <code>reports.attribute_types</code> says otherwise"
-        " where a guess is wrong.",
+        "Attributes were read as {parts}. Patients without a number are left out of its row. If a guess is wrong, correct it in"
+        " <code>reports.attribute_types</code>.",
         parts="; as ".join(parts),
     )
 
@@ -208,7 +204,7 @@ def without_map(names: Sequence[str], fewest: int) -> Statement | None:
     if not names:
         return None
     return say(
-        "Without a map, since fewer than two groups of them have {fewest} patients: {names}.",
+        "No map is shown for these attributes, because fewer than two of their groups have {fewest} patients: {names}.",
         fewest=fewest,
         names=listed(names),
     )

@@ -20,7 +20,7 @@ DOUBTED = ("unstable", "doubtful")
 
 def undivided() -> Statement:
     """Say why there are no cards."""
-    return say("All patients are in one cluster. There is nothing to compare it with, so there are no cards.")
+    return say("All patients are in one cluster, and there is no other to compare it with, so there are no cards.")
 
 
 def is_folded(card: Card, verdict: str) -> bool:
@@ -91,7 +91,7 @@ def carried(card: Card) -> Statement:
     """Say that patients of one disease also carry the marks of another cluster."""
     other = card["carried"]
     return say(
-        "{disease} patients who also carry the marks of {link}: {marks}",
+        "{disease} patients who also have distinguishing concepts of {link}: {marks}",
         Rate.MARKS,
         disease=other.disease,
         link=cluster_link(other.other, "cluster {number}"),
@@ -102,10 +102,10 @@ def carried(card: Card) -> Statement:
 def how_sure(card: Card, verdict: str) -> Statement:
     """Say whether half of a record identifies the cluster better than by chance, and whether other samples find it again."""
     if verdict == "untested":
-        half = markup("Untested: too few patients.")
+        half = markup("Not tested: too few patients.")
     else:
         half = markup(
-            "From half a record it is recognised for {recognised} of its patients{tested}; by chance it would be for"
+            "From half of the record, the cluster is recognised for {recognised} of its patients{tested}; by chance, it would be"
             " {by_chance}{beyond}{excess}.",
             recognised=card["recognised"],
             tested=f" ({card['tested']} were tested)" if card["tested"] else "",
@@ -138,13 +138,13 @@ def _beyond(evidence: str) -> Markup:
         "clear": ": clearly more than disease, age, sex and amount of record explain",
         "weak": ": a little more than disease, age, sex and amount of record explain",
         "none": ': <b class="over">hardly more than disease, age, sex and amount of record explain, if at all</b>',
-        "too few": ': <b class="over">too few are recognised, or are not, to show whether this is more than chance</b>',
+        "too few": ': <b class="over">too few are recognised, or too few are not, to show whether this is more than chance</b>',
     }
     return Markup(words[evidence])  # noqa: S704  # our own words
 
 
 SIDES = {
-    True: {"over": "More frequent than among patients alike", "under": "Less frequent than among patients alike"},
+    True: {"over": "More frequent than among similar patients", "under": "Less frequent than among similar patients"},
     False: {"over": "Recorded more often than elsewhere", "under": "Recorded less often than elsewhere"},
 }
 """Headings of the tables of a card, by whether concepts passed the half test: it compares patients alike, not with all others."""
@@ -165,7 +165,7 @@ def tables(card: Card) -> str:
 def cloud_alt(card: Card) -> str:
     """Describe the word cloud of a card by its first words."""
     first = ", ".join(row.name for row in (*card["over"], *card["under"])[:CLOUD_WORDS])
-    return f"Word cloud of cluster {card['number']}: {first}; the tables below hold all of its concepts"
+    return f"Word cloud of cluster {card['number']}: {first}; the tables below list all of its concepts"
 
 
 def closest(card: Card, verdict: str) -> Statement | None:
@@ -174,7 +174,7 @@ def closest(card: Card, verdict: str) -> Statement | None:
     if not near:
         return None
     link = cluster_link(card["nearest_number"], "cluster {number}")
-    first = markup("Closest: {link} (cosine of the mean vectors {cosine:.2f}).", link=link, cosine=near.cosine)
+    first = markup("Closest cluster: {link} (cosine of the mean vectors {cosine:.2f}).", link=link, cosine=near.cosine)
     apart = [
         markup("{where} – {names}", where=where, names=", ".join(names))
         for where, names in (("here", near.here), ("there", near.there))
@@ -182,13 +182,13 @@ def closest(card: Card, verdict: str) -> Statement | None:
     ]
     if verdict == "none" or not apart:
         return say("{first}", first=first)
-    return say("{first} Clearest differences: {apart}.", Rate.MARKS, first=first, apart=Markup("; ").join(apart))
+    return say("{first} Largest differences: {apart}.", Rate.MARKS, first=first, apart=Markup("; ").join(apart))
 
 
 def small(numbers: Sequence[int], fewest: int) -> Statement:
     """Say why clusters with too few patients are not described. The sentence begins with their numbers."""
     return say(
-        "fewer than {fewest} patients{each}: too few to be described without risk to them. They are left out of all comparisons"
+        "fewer than {fewest} patients{each}: too few to describe without risk to them. They are left out of all comparisons"
         " above.",
         fewest=fewest,
         each=" each" if len(numbers) > 1 else "",
@@ -214,13 +214,13 @@ def how_sure_columns(halves: int) -> list[Statement]:
     """Explain the last two columns of the list on the first screen. `halves`: random halves of the patients."""
     return [
         say(
-            "Recognised: whether half a record tells that a patient belongs to the cluster, beyond disease, sex, age and amount of"
-            " record (clear, weak, none); with the excess over chance (0 is chance, 1 is certain) and its 95 % interval over the"
-            " patients tested."
+            "Recognised: whether half of a record shows that a patient belongs to the cluster, beyond what disease, sex, age and"
+            " amount of record show (clear, weak, none); with the excess over chance (0 is chance, 1 is certain) and its 95 %"
+            " interval over the patients tested."
         ),
         say(
             "Stable: whether other samples of the patients give the same cluster (stable, doubtful, unstable); with the mean"
-            " Jaccard coefficient over {halves} random halves of the patients, and the range of 95 % of them.",
+            " Jaccard coefficient over {halves} random halves of the patients, and the range of 95 % of these halves.",
             halves=halves,
         ),
     ]
@@ -231,52 +231,53 @@ def glance(fewest: int, pairs: int, halves: int, limits: str) -> list[Statement]
     the patients; `limits`: the limits of the words for stability (`cluster_reliability.limits`)."""
     return [
         say(
-            "What marks it: a share in brackets stands where fewer than half of the cluster’s patients have the concept; the"
-            " concepts named need not occur in the same patients. Age at the last visit: median (quartiles).{ranges}",
-            ranges=" A range of percentages, such as 33–35 %, contains the share, and hides small counts: it is no confidence"
+            "What marks it: a share in brackets is given if fewer than half of the patients in the cluster have the concept; the"
+            " concepts listed need not occur in the same patients. Age at the last visit: median (quartiles).{ranges}",
+            ranges=" A range of percentages, such as 33–35 %, contains the share and hides small counts; it is not a confidence"
             " interval."
             if fewest > 1
             else "",
         ),
         say(
-            "Recognised: for how many of its patients the cluster is recognised from half a record, and (by chance) for how many"
-            " it would be recognised from the record of another patient with the same disease and sex and of similar age and amount"
-            " of record."
+            "Recognised: the share of the patients whose cluster is recognised from half of the record. In brackets (by chance):"
+            " the share for whom this cluster would be recognised from the record of another patient with the same disease and"
+            " sex, and of similar age and amount of record."
         ),
         say(
-            "Rests most on: the concept (or the mean age) without which the vectors of its patients lose most of their lead over"
-            " the nearest other cluster, with the part that they lose. This put the patients together. What marks a cluster can"
-            " be something else: what its patients have more of than patients alike."
+            "Depends most on: the concept (or the mean age) that matters most for the vectors of the cluster. Without it, the"
+            " patients lose the largest part of their lead over the nearest other cluster; the percentage is this part. It"
+            " brought the patients together. What marks a cluster can be something else: a concept that its patients have more"
+            " often than similar patients."
         ),
         say(
-            "Evidence: how far the first is above the second, as a share of what chance leaves to be gained (the excess): clear"
-            " from {clear}, none below {none}. In brackets: its 95 % interval over the patients tested, who have both halves and"
-            " somebody alike; their number stands below that of all. The word goes by the excess, not by the lower end of the"
-            " interval, since its error rate was measured so: where the interval reaches past a limit, the word of the other side"
-            " is possible too."
-            " “Too few” stands where only a bound may be shown, because fewer than {fewest} patients are recognised, or not"
-            " recognised, and the bound leaves it open. “None” is a limit too: the cluster says little or nothing about a patient"
-            " that these four do not, as a cluster that is simply one disease or one age.",
+            "Evidence: the excess, that is, how far the first share is above the second, as a part of the distance from chance to"
+            " 100 %: clear if at least {clear}, none if below {none}. In brackets: its 95 % interval over the patients tested."
+            " These are patients with both halves of a record and at least one similar patient; their number is given below that"
+            " of all patients. The word depends on the excess, not on the lower end of the interval, because its error rate was"
+            " measured in this way; if the interval crosses a limit, the word on the other side is possible too. “Too few”: fewer"
+            " than {fewest} patients are recognised, or not recognised, so only a bound may be shown, and the bound leaves the"
+            " answer open. “None” has limits too: the cluster says little or nothing about a patient beyond these four"
+            " attributes, for example because it is simply one disease or one age.",
             clear=f"{WEAK_BELOW:.2f}",
             none=f"{NONE_BELOW:.2f}",
             fewest=fewest,
         ),
         say(
-            "Clusters that are parts of one group stand together, and count once where this page says how many can be relied on."
-            " Two clusters are parts of one group if they have the same main disease, share at least half of their marks, and no"
-            " concept passes the half test between the two. {pairs}",
+            "Clusters that are parts of one group are listed together, and count once where this page says how many can be relied"
+            " on. Two clusters are parts of one group if they have the same main disease, share at least half of their marks, and"
+            " no concept passes the half test between the two. {pairs}",
             Rate.ONE_GROUP,
-            pairs=f"Compared here: {counted(pairs, 'pair')}; in at most one cohort in twenty is any of them told apart by mistake."
+            pairs=f"Compared here: {counted(pairs, 'pair')}; in at most one cohort in twenty, any of them is separated by mistake."
             if pairs
-            else "No pair came into question here.",
+            else "No pair met the first two conditions here.",
         ),
         say(
-            "Stability: whether other samples of the patients give the same cluster: the mean Jaccard coefficient between the"
-            " cluster and the most similar one of each of {halves} random halves of the patients, and in brackets between which"
-            " values 95 % of the halves lie. That is how far halves differ, and no confidence interval, since halves share"
-            " patients. The word goes by the mean: {limits}. To two"
-            " decimals, means are cut off and ranges widened. The two are different things: an age band can be found again in every"
-            " sample and yet say no more about a patient than age does.",
+            "Stability: whether other samples of the patients give the same cluster. It is the mean Jaccard coefficient between"
+            " the cluster and the most similar cluster of each of {halves} random halves of the patients. In brackets: the range"
+            " of 95 % of these halves. The range shows how much the halves differ; it is not a confidence interval, because"
+            " halves share patients. The word depends on the mean: {limits}. Means are cut off after two decimals, and ranges are"
+            " widened. Stability and evidence are different things: an age band can be found in every sample and still say no"
+            " more about a patient than age does.",
             halves=halves,
             limits=limits,
         ),
@@ -290,7 +291,7 @@ def parts(cards: Sequence[Card], beyond: str) -> Statement:
         for card in cards
     )
     return say(
-        "One group in {n} parts, {links}: no concept marks one of them against another beyond {beyond}.",
+        "One group in {n} parts, {links}: no concept distinguishes one from another beyond {beyond}.",
         Rate.ONE_GROUP,
         n=len(cards),
         links=listed(links),
@@ -307,21 +308,21 @@ def how_to_read(fewest: int, beyond: str, tests: int) -> list[Statement]:
     sentences = [
         say(
             '<span class="over">Red</span> concepts are {more}, <span class="under">blue</span> ones less {how}{cloud}. Ages and'
-            " records: median (quartiles).",
-            more="more frequent here than among patients alike"
+            " amounts of record: median (quartiles).",
+            more="more frequent here than among similar patients"
             if beyond
             else "recorded more often here than elsewhere",
             how="frequent" if beyond else "often",
-            cloud="" if beyond else "; in the word cloud, the larger a name, the smaller its p value",
+            cloud="" if beyond else "; in the word cloud, a larger name has a smaller p value",
         ),
-        say("Disease: a patient with several counts once, under the one recorded on most days."),
+        say("Disease: a patient with several diseases is counted once, under the one recorded on most days."),
         *(marker_concepts.tested(beyond, tests) if beyond else marker_concepts.published()),
         say(
-            "Patients who have it at least once: their number and share here, their share elsewhere, and the lift: the share here"
-            " divided by the share elsewhere, so that 2 means twice as many patients. Long records contain most common concepts at"
-            " least once, so the two parts may differ: a concept that more patients have here can still take up a smaller part of"
-            " their records.{alike}",
-            alike=" And “elsewhere” is everybody else, alike or not." if beyond else "",
+            "Patients who have it at least once: their number and share here, their share elsewhere, and the lift. The lift is"
+            " the share here divided by the share elsewhere: 2 means twice as many patients. Long records contain most common"
+            " concepts at least once, so the two parts of the table may differ: a concept that more patients have here can still"
+            " be a smaller part of their records.{alike}",
+            alike=" “Elsewhere” means all other patients, similar or not." if beyond else "",
         ),
     ]
     return sentences + suppressed(fewest) if fewest > 1 else sentences
@@ -331,18 +332,18 @@ def suppressed(fewest: int) -> list[Statement]:
     """Explain the signs that stand for small counts."""
     return [
         say(
-            "“&lt;{fewest}” stands for fewer than {fewest} patients, but for at least one: a 0 is shown, since it is nobody. A"
+            "“&lt;{fewest}” means at least one and fewer than {fewest} patients; a 0 is shown, because it concerns no patient. A"
             " share of few patients, or of none, may be a bound.",
             fewest=fewest,
         ),
         say(
-            "† stands where a p value is given as a bound only, since a small count could be computed from it: the value itself may"
-            " be far smaller, and is not to be compared with its neighbours."
+            "† marks a p value that is given only as a bound, because a small count could be computed from it. The value may be"
+            " far smaller, so do not compare it with the values next to it."
         ),
         say(
-            "Concepts that mark a cluster through fewer than {fewest} of its patients are left out; “&gt;” stands where fewer than"
-            " {fewest} lack one; “about” is rounded, a range such as 29–48 % contains the share, and “–” stands for what is"
-            " left out because a small count could be computed from it.",
+            "Concepts that fewer than {fewest} patients in the cluster have are left out. “&gt;”: fewer than {fewest} do not have"
+            " the concept; “about”: rounded; a range such as 29–48 % contains the share; “–”: left out, because a small count"
+            " could be computed from it.",
             fewest=fewest,
         ),
     ]

@@ -43,7 +43,7 @@ class TypeAgreement:
 
 def purpose() -> Statement:
     """Say what is checked, and why."""
-    return say("If the network understood the records, the neighbours of a concept should make sense to a clinician.")
+    return say("If the encoder understood the records, the neighbours of a concept should make sense to a clinician.")
 
 
 def recorded_together(found: JointVisits | None, patients: str) -> Statement:
@@ -53,19 +53,17 @@ def recorded_together(found: JointVisits | None, patients: str) -> Statement:
     """
     if found is None:
         return say(
-            "Whether neighbours are recorded together is not known here: too few patients were held out when the network learned,"
-            " or they have too few visits with these concepts."
+            "It is not known whether neighbours are recorded together: too few patients were held out from the training of the"
+            " encoder, or they have too few visits with these concepts."
         )
-    meaning = "That is no more than chance allows: do not rely on these neighbours."
+    meaning = "That is no more than expected by chance: do not rely on these neighbours."
     if found.p < MAX_P and found.low > 1:
         part = "" if found.ratio >= TWICE else ", in part,"
-        meaning = (
-            f"So the neighbours reflect{part} what is recorded together; read the rows before you trust single ones."
-        )
+        meaning = f"So the neighbours reflect{part} what is recorded together; look at the rows before you trust single neighbours."
     return say(
-        "In the visits of {patients} patients who were held out when the network learned, concepts and their neighbours"
-        " ({pairs}) are recorded together {ratio:.2f} times as often as other pairs of concepts that are as frequent (95 %"
-        " interval {low:.2f}–{high:.2f} over patients; permutation p {sign} {p:.3f}, {permutations} permutations). {meaning}",
+        "In the visits of {patients} patients who were held out from the training of the encoder, concepts and their neighbours"
+        " ({pairs}) are recorded together {ratio:.2f} times as often as other pairs of equally frequent concepts (95 % interval"
+        " {low:.2f}–{high:.2f} over patients; permutation p {sign} {p:.3f}, {permutations} permutations). {meaning}",
         Rate.NEIGHBOURS,
         patients=patients,
         pairs=counted(found.pairs, "pair"),
@@ -86,13 +84,13 @@ def types(interest: TypeAgreement | None, own: TypeAgreement | None) -> Statemen
         return None
     sentence = (
         f"Of the nearest neighbours of {interest.concepts:,} concepts of interest in the whole vocabulary,"
-        f" {percent(interest.share)} are of the same semantic type (such as “disease” or “laboratory test”); by chance it"
-        f" would be {percent(interest.chance)}{_points_between(interest)}. {_of_types(interest)}"
+        f" {percent(interest.share)} have the same semantic type as the concept (such as “disease” or “laboratory test”);"
+        f" {percent(interest.chance)} are expected by chance{_points_between(interest)}. {_of_types(interest)}"
     )
     if own is not None:
         sentence += (
-            f" For the cohort’s own diseases ({own.concepts:,}; the first rows below) it is {percent(own.share)}, and by chance"
-            f" {percent(own.chance)}{_points_between(own)}. {_of_own_types(own)}"
+            f" For the diseases of the cohort ({own.concepts:,} concepts; the first rows below), it is {percent(own.share)};"
+            f" {percent(own.chance)} are expected by chance{_points_between(own)}. {_of_own_types(own)}"
         ).rstrip()
     return say("{sentence}", Rate.NEIGHBOURS, sentence=sentence)
 
@@ -106,14 +104,16 @@ def _points_between(agreement: TypeAgreement) -> str:
 def _of_types(interest: TypeAgreement) -> str:
     """Return an interpretation of the shares, or why they have none."""
     if interest.concepts < FEWEST_CONCEPTS:
-        return "This measure cannot tell whether neighbours mean something: there are too few concepts."
+        return "This measure cannot show whether neighbours are meaningful: there are too few concepts."
     if not interest.can_tell:
-        return "This measure cannot tell whether neighbours mean something: too much of the vocabulary is of the same types."
+        return (
+            "This measure cannot show whether neighbours are meaningful: most of the vocabulary has the same few types."
+        )
     if interest.low <= 0:
-        return "That is no more than chance: semantic types do not support these neighbours."
+        return "That is no more than expected by chance: semantic types do not support these neighbours."
     if interest.share < TWICE * interest.chance:
-        return "That is more than chance, but less than twice as much."
-    return "That is at least twice as much as by chance, but a type is coarse."
+        return "That is more than expected by chance, but less than twice as much."
+    return "That is at least twice what is expected by chance, but semantic types are broad."
 
 
 def _of_own_types(own: TypeAgreement) -> str:
@@ -122,33 +122,34 @@ def _of_own_types(own: TypeAgreement) -> str:
         return "These are too few concepts to rely on."
     if not own.can_tell:
         return ""
-    return "That is more than chance." if own.low > 0 else "That is no more than chance."
+    return "That is more than expected by chance." if own.low > 0 else "That is no more than expected by chance."
 
 
 def ontology(found: Mapping[str, Any] | None) -> Statement:
     """Say whether neighbours belong to the same group of a disease ontology. `found` is None if no ontology is set."""
     if not found:
         return say(
-            "Whether neighbours belong to the same group of a disease ontology was not measured: no ontology is set"
+            "Whether neighbours belong to the same group of a disease ontology was not measured, because no ontology is set"
             " (concepts.ontology)."
         )
     if "share" not in found:
         return say(
-            "Only {concepts:,} concepts have a group of the disease ontology: too few to say whether neighbours belong to the"
-            " same.",
+            "Only {concepts:,} concepts have a group in the disease ontology: too few to test whether neighbours belong to the"
+            " same group.",
             concepts=found["concepts"],
         )
     low, high = found["excess_interval"]
     if low > 0:
         meaning = (
-            "The network has learned something of these groups, which it was never given:"
-            f" {_points(found['excess'])} points ({_points(low)}–{_points(high)}) above chance."
+            f"The encoder has learned something about these groups, although it never saw them: {_points(found['excess'])} points"
+            f" ({_points(low)}–{_points(high)}) above chance."
         )
     else:
-        meaning = "That is no more than chance allows."
+        meaning = "That is no more than expected by chance."
     return say(
-        "Of the {neighbours} nearest neighbours of each of {concepts:,} concepts that have a group of the disease ontology, {share}"
-        " (95 % interval {from_share}–{to_share}) belong to one of its groups; by chance it would be {chance}. {meaning}",
+        "{concepts:,} concepts have a group in the disease ontology. Of their {neighbours} nearest neighbours, {share} (95 %"
+        " interval {from_share}–{to_share}) belong to one of the groups of the concept; {chance} are expected by chance."
+        " {meaning}",
         Rate.NEIGHBOURS,
         neighbours=found["neighbours"],
         concepts=found["concepts"],
@@ -166,7 +167,7 @@ def _points(share: float) -> str:
 
 def habits(sentence: str) -> Statement:
     """Say whether some concepts are recorded in place of others. `sentence` comes from `substituted_concepts`."""
-    return say("Habits of recording: {sentence}", sentence=sentence)
+    return say("Recording habits: {sentence}", sentence=sentence)
 
 
 def more_sets(number: int) -> Statement | None:
@@ -174,7 +175,7 @@ def more_sets(number: int) -> Statement | None:
     if number <= 0:
         return None
     return say(
-        "{number:,} more {sets} in substitutes.csv of the asset patient_embeddings.",
+        "substitutes.csv of the asset patient_embeddings lists {number:,} more {sets}.",
         number=number,
-        sets="set is" if number == 1 else "sets are",
+        sets="set" if number == 1 else "sets",
     )

@@ -13,26 +13,26 @@ from ehr_pipeline.reports.statements.statement import percent as percent_of
 
 NAMES = {
     THIS_RUN: "Patient vectors of this run",
-    NETWORK: "Network alone",
-    PROFILE: "Concept profile alone, with kinship from the network",
-    NO_NETWORK: "No network at all: the concept profile alone",
+    NETWORK: "Encoder alone",
+    PROFILE: "Concept profile alone, with similarities from the encoder",
+    NO_NETWORK: "Concept profile alone, without any encoder",
     COUNTS: "Concept counts and truncated SVD (the baseline)",
 }
 
 
 def rows() -> Statement:
     """Explain the rows of the table."""
-    return say("Each row makes the vectors of the same patients in another way.")
+    return say("Each row makes the vectors of the same patients in a different way.")
 
 
 def compared(found: Contributions, patients: str, step: int) -> Statement:
     """Say which patients were compared, and how."""
     return say(
-        "Compared: {patients} patients with a vector for both halves of their visits (at most {most}, drawn at random). Other half"
-        " found: for how many of them the vector of one half of their visits lies nearest to that of their own other half, among"
-        " up to {alike} patients alike in disease, sex, age and amount of record; by chance {chance}. It is not the share of"
-        " patients whose cluster is recognised. Among these patients, age still has a standard deviation of {years} years,"
-        " which helps vectors that hold the age.",
+        "Compared: {patients} patients with a vector for both halves of their visits (at most {most}, drawn at random). Other"
+        " half found: the share of patients for whom the vector of one half is nearest to the vector of the other half of the"
+        " same patient, among up to {alike} similar patients (same disease and sex, similar age and amount of record); by chance"
+        " {chance}. This is not the share of patients whose cluster is recognised. Among these patients, age still has a standard"
+        " deviation of {years} years, which helps vectors that contain the age.",
         patients=patients,
         most=f"{SAMPLED:,}",
         alike=HALVED,
@@ -50,12 +50,12 @@ def adds(found: Contributions, step: int, *, by_network: bool) -> Statement | No
     own, gain = found.rows[0], bare.gain
     if not by_network:
         return say(
-            "The network decides 0 %: the vectors of this run are those with no network at all, and there is no difference to test."
+            "The encoder accounts for 0 %: the vectors of this run contain no encoder at all, so there is no difference to test."
         )
     return say(
-        "With no network at all the other half is found for {bare} of these patients, with the vectors of this run for {own}: a"
-        " difference of {gain} percentage points (95 % interval {low} to {high}). An interval that includes 0 shows no contribution"
-        " of the network.",
+        "Without any encoder, the other half is found for {bare} of these patients; with the vectors of this run, for {own}: a"
+        " difference of {gain} percentage points (95 % interval {low} to {high}). An interval that includes 0 shows no"
+        " contribution of the encoder.",
         bare=f"{percent(bare.retrieved.value, step)} %",
         own=f"{percent(own.retrieved.value, step)} %",
         gain=f"{100 * gain.value:+.1f}",
@@ -71,16 +71,16 @@ def share(chosen: ChosenShare | None) -> Statement | None:
     adds = chosen.adds
     if adds is None:
         return say(
-            "The vectors have no part of the network: fewer than {fewest} patients have both halves of their visits, too few to"
-            " tell whether it adds anything.",
+            "The vectors contain no part from the encoder: fewer than {fewest} patients have both halves of their visits, too few"
+            " to test whether it adds anything.",
             fewest=FEWEST,
         )
     return say(
-        "The network’s share of the vectors was chosen from the data: {share}{reason}. With {tried}, the network adds {gain}"
+        "The share of the encoder in the vectors was chosen from the data: {share}{reason}. With {tried}, the encoder adds {gain}"
         " percentage points (95 % interval {low} to {high}) to how often the two halves of a patient’s visits fall into the same"
-        " group, beyond what patients alike have in common.",
+        " group, beyond what similar patients have in common.",
         share=percent_of(chosen.share),
-        reason="" if chosen.share else ", since no share was reliably better than none",
+        reason="" if chosen.share else ", because no share was reliably better than none",
         tried=percent_of(adds.share),
         gain=f"{100 * adds.gain.value:+.1f}",
         low=f"{100 * adds.gain.low:+.1f}",
@@ -93,18 +93,18 @@ def chosen_by_network(chosen: bool) -> Statement | None:
     if not chosen:
         return None
     return say(
-        "All rows use the same concepts. The network chose some of them, as neighbours of the concepts of the list; so in this"
-        " choice it has a part in every row."
+        "All rows use the same concepts. Some of them were chosen by the encoder, as neighbours of the concepts on the list; in"
+        " this choice, it has a part in every row."
     )
 
 
 def measures(found: Contributions) -> Statement:
     """Say what the other columns measure."""
     return say(
-        "Distance of the halves: mean squared distance between the vectors of a patient’s two halves (0 when equal, 2 when"
-        " unrelated). Uniformity: the lower, the more evenly the vectors cover the sphere (Wang and Isola 2020). Collapse: rank"
-        " correlation of the distance to the centre with age and with the amount of record; 0 is best. Ranks tell nothing of how"
-        " small differences are: with the vectors of this run, this distance varies by {spread} of its mean.",
+        "Distance of the halves: mean squared distance between the vectors of a patient’s two halves (0: equal; 2: unrelated)."
+        " Uniformity: the lower, the more evenly the vectors cover the sphere (Wang and Isola 2020). Collapse: rank correlation"
+        " of the distance to the centre with age and with the amount of record; 0 is best. Ranks do not show how small the"
+        " differences are: with the vectors of this run, this distance varies by {spread} of its mean.",
         spread=percent_of(found.rows[0].collapse["spread"], 1),
     )
 
@@ -128,12 +128,12 @@ def clusters_of_this_run(planted: dict[str, Any], patients: str) -> Statement:
     """Say how far the clusters of the page agree with the planted groups; `patients`: how many have a group, as it may be shown."""
     own, counts = planted["vectors"][THIS_RUN], planted["vectors"][COUNTS]
     return say(
-        "This extract is synthetic: {groups} groups were planted, each with companions of its own. The {n} clusters of this page"
-        " have a homogeneity of {own} (1 where each cluster holds patients of one group only, 0 where it says nothing of the"
-        " group); with {groups} clusters by the same method, the adjusted Rand index is {index}. With concept counts in place of"
-        " the patient vectors, these are {counts} and {counts_index}. The disease alone, which the cohort names, has an index of"
-        " {disease}. Among patients of one disease, the mean index is {within}; with concept counts, {counts_within}. Each figure"
-        " is of one division of {patients} patients, without an interval.",
+        "This extract is synthetic: {groups} groups were planted, each with companion concepts. The {n} clusters of this page"
+        " have a homogeneity of {own} (1: each cluster contains patients of one group only; 0: clusters say nothing about the"
+        " group). With {groups} clusters by the same method, the adjusted Rand index is {index}. With concept counts instead of"
+        " the patient vectors, these values are {counts} and {counts_index}. The disease alone, which the cohort defines, has an"
+        " index of {disease}. Among patients of one disease, the mean index is {within}; with concept counts, {counts_within}."
+        " Each figure comes from one division of {patients} patients, without an interval.",
         patients=patients,
         n=planted["n"],
         groups=planted["groups"],
@@ -150,9 +150,9 @@ def clusters_of_this_run(planted: dict[str, Any], patients: str) -> Statement:
 def by_starts(compared: Contributions) -> Statement:
     """Say how the rows on the planted groups were made."""
     return say(
-        "By k-means, whatever method made the clusters of the page, so that these figures differ from those above; for the"
-        " patients compared under “What makes the patient vectors”: the mean of {starts} random starts, and the"
-        " lowest and the highest of them in brackets. Rows whose ranges overlap are not told apart.",
+        "These clusters are made by k-means, whatever method made the clusters of the page, so these figures differ from those"
+        " above. Patients: those compared under “What makes the patient vectors”. Each figure is the mean over {starts} random"
+        " starts, with the lowest and the highest in brackets. Rows with overlapping ranges cannot be distinguished.",
         starts=compared.starts,
     )
 

@@ -16,8 +16,9 @@ def windows(facts: Mapping[str, Any]) -> list[Statement]:
     few = facts["too_few"]
     sentences = [
         say(
-            "The records were cut into windows of {years} years, counted from {counted_from}. Each window was embedded as if"
-            " it were a record of its own, and was given the cluster of the nearest whole records, the patient’s own left out.",
+            "The records were cut into windows of {years} years, starting at {counted_from}. Each window was embedded like a"
+            " whole record, and was assigned the cluster of the nearest whole records; the patient’s whole record was left out of"
+            " this comparison.",
             years=facts["years"],
             counted_from=facts["counted_from"],
         ),
@@ -26,14 +27,14 @@ def windows(facts: Mapping[str, Any]) -> list[Statement]:
     if few not in ("…", "0"):
         sentences.append(
             say(
-                "The other {few} have one window or none: their record is shorter, or too few of the chosen concepts are in the"
-                " rest of it. How they change is not known.",
+                "The other {few} have one window or none: their record is shorter, or the rest of it contains too few of the"
+                " chosen concepts. How they change is not known.",
                 few=few,
             )
         )
     if facts["stayed"] != "–":
         sentences.append(
-            say("In their first and in their last window, {stayed} are in the same cluster.", stayed=facts["stayed"])
+            say("{stayed} are in the same cluster in the first window and in the last.", stayed=facts["stayed"])
         )
     return sentences
 
@@ -45,15 +46,15 @@ def picture(facts: Mapping[str, Any]) -> list[Statement]:
     moves = bool(facts["moves"])
     sentences = [
         say(
-            "The same map as above. {where} the windows of each cluster’s patients lie on average, from the first to the last"
-            " (arrow).",
-            where="Left: where" if moves else "It shows where",
+            "The same map as above. {where} the mean position of the windows of the patients in each cluster, from the first"
+            " window to the last (arrow).",
+            where="Left:" if moves else "It shows",
         )
     ]
     if moves:
         sentences.append(
             say(
-                "Right: an arrow for each pair of clusters between which more patients went one way than expected.",
+                "Right: an arrow for each pair of clusters between which more patients moved in one direction than expected.",
                 Rate.CHANGE,
             )
         )
@@ -63,27 +64,26 @@ def picture(facts: Mapping[str, Any]) -> list[Statement]:
 def picture_alt(facts: Mapping[str, Any]) -> str:
     """Return the alternative text of the picture of courses."""
     moves = ", and moves between them," if facts["moves"] else ""
-    return f"Mean courses of the clusters{moves} on the map of patients"
+    return f"Mean paths of the clusters{moves} on the map of patients"
 
 
 def limits(fewest: int) -> list[Statement]:
     """Say which moves count as a change, which causes of moves cannot be distinguished, and what stands for hidden numbers."""
     hidden = say(
-        "“…” stands for numbers that are not shown: those of fewer than {fewest} patients, unless it is nobody (0), and those"
-        " from which such a number could be computed.",
+        "“…” replaces numbers of fewer than {fewest} patients (except 0), and numbers from which such a number could be computed.",
         fewest=fewest,
     )
     return [
         say(
             "A window contains less than a whole record, so some patients change their cluster by chance. Others do because they"
-            " grow older: diagnoses begin, and the first window holds the history that was entered at registration. So a move is"
-            " shown here only if more patients made it, less those who went back, than expected of patients of the same disease"
-            " and sex, of similar age, calendar year and amount of record, whose records change as those of the others like"
-            " them do."
+            " grow older: diagnoses begin, and the first window contains the history that was entered at registration. So a move"
+            " is shown only if more patients made it, minus those who moved back, than expected. The expectation comes from"
+            " patients of the same disease and sex, and of similar age, calendar year and amount of record: it assumes that"
+            " records change as theirs do."
         ),
         say(
-            "What happens to everybody alike is therefore no change, and neither is traffic that is equal in both directions. A"
-            " change that only patients of one cluster go through is shown whatever its cause: their condition, their care, or"
+            "So what happens to all patients is not a change, and neither are moves that are equally frequent in both directions."
+            " A change that only patients of one cluster go through is shown, whatever its cause: their condition, their care, or"
             " a new way of recording it."
         ),
         *([hidden] if fewest > 1 else []),
@@ -93,7 +93,7 @@ def limits(fewest: int) -> list[Statement]:
 def transitions() -> Statement:
     """Say what the table of transitions counts."""
     return say(
-        "Patients by the cluster of their first window and that of their last. These moves include growing older, and chance."
+        "Patients by the cluster of their first window and of their last. These moves include ageing and chance."
     )
 
 
@@ -117,7 +117,7 @@ def tested(pairs: int, of: int, max_q: float) -> list[Statement]:
         return []
     return [
         say(
-            "Tested: {pairs} of {of}, those between which at least {fewest} patients moved; a move is shown with a BH value below"
+            "Tested: {pairs} of {of}, between which at least {fewest} patients moved; a move is shown if its BH value is below"
             " {max_q:g} over the pairs tested.{rest}",
             Rate.CHANGE,
             pairs=f"{pairs:,}",
@@ -131,7 +131,7 @@ def tested(pairs: int, of: int, max_q: float) -> list[Statement]:
 
 def _untested(pairs: int, of: int) -> str:
     """Say that nothing is known of the pairs that were not tested; empty if all were."""
-    return "" if pairs == of else " Nothing is said of the other pairs."
+    return "" if pairs == of else " The other pairs were not examined."
 
 
 def no_moves(pairs: int, of: int, fewest: int, max_q: float) -> Statement:
@@ -140,9 +140,9 @@ def no_moves(pairs: int, of: int, fewest: int, max_q: float) -> Statement:
     if not pairs:
         return say("Too few patients moved between any two clusters to test whether they changed.")
     return say(
-        "No change is shown beyond growing older and chance. {pairs} of {of} {have} enough moves to be tested: {none} more patients"
-        " go one way than expected (BH value below {max_q:g}, and at least {fewest} patients).{rest} A change that few patients go"
-        " through can be missed.",
+        "No change is shown beyond ageing and chance. {pairs} of {of} {have} enough moves to test: {none} more patients move in"
+        " one direction than expected (BH value below {max_q:g}, and at least {fewest} patients).{rest} A change that few"
+        " patients go through can be missed.",
         Rate.CHANGE,
         max_q=max_q,
         pairs=f"{pairs:,}",
@@ -159,8 +159,8 @@ def planted(agreement: Mapping[str, Any] | None) -> Statement | None:
     if not agreement or not agreement["changed"]:
         return None
     return say(
-        "This extract is synthetic: {found} of the planted changes that the windows can show were found with both groups right (by"
-        " chance {chance}), and {unchanged} of the patients who do not change keep their group.",
+        "This extract is synthetic. Of the planted changes that the windows can show, {found} were found, with the right group"
+        " before and after (by chance {chance}); of the patients who do not change, {unchanged} keep their group.",
         found=percent(agreement["changed_found"]),
         chance=percent(agreement["changed_found_by_chance"]),
         unchanged=percent(agreement["unchanged_found"]),

@@ -9,7 +9,7 @@ from ehr_pipeline.reports.statements.statement import Statement, percent, say
 def sides() -> Statement:
     """Say where the diagrams show patients, events and losses."""
     return say(
-        "The drawing follows the patients, with those lost beside the arrows; the drawing of events is folded below it."
+        "The diagram follows the patients; those left out are next to the arrows. The diagram of events is folded below it."
     )
 
 
@@ -20,21 +20,20 @@ def rounding(fewest: int, *, rounded: bool) -> list[Statement]:
         sentences.append(
             say(
                 "Numbers of patients are rounded to a multiple of {fewest}, because two of them differ by fewer than {fewest}"
-                " patients. A number that is hardly larger than that of the patients in clusters, whose sizes are exact, is"
-                " shown as a bound (“&gt;”); what was lost between rounded numbers is a range that follows from them; “–”"
-                " stands for what would, together with these, reveal small numbers.",
+                " patients. Three signs hide small counts. “&gt;” is a bound, for a number hardly larger than the number of"
+                " patients in clusters (cluster sizes are exact). A range is the loss between two rounded numbers. “–” replaces a"
+                " number from which, together with these, a small count could be computed.",
                 fewest=fewest,
             )
         )
-    sentences.append(say("Reasons with fewer than {fewest} rows are joined with the next (“a or b”).", fewest=fewest))
+    sentences.append(say("Reasons with fewer than {fewest} rows are combined with the next (“a or b”).", fewest=fewest))
     return sentences
 
 
 def cohort(by_disease: Sequence[tuple[str, str]], not_embedded: str) -> Statement:
     """Say how many patients of each disease are in the cohort, and how many of them have no vector."""
     return say(
-        "Cohort by disease: {diseases}. Patients of the cohort without a chosen concept, who therefore have no vector:"
-        " {not_embedded}.",
+        "Cohort by disease: {diseases}. Patients of the cohort without a chosen concept, and so without a vector: {not_embedded}.",
         diseases=" · ".join(f"{name} {number}" for name, number in by_disease),
         not_embedded=not_embedded,
     )
@@ -44,12 +43,12 @@ def cases(*, everybody: bool) -> list[Statement]:
     """Say who is a case; `everybody`: whether a disease has no list, so that all patients are cases of it."""
     sentences = [
         say(
-            "A patient is a case of a disease when a concept of its list was recorded on as many days as the table says. A"
-            " patient can have several of the diseases, but is counted once: under the one recorded on most days, or, if that"
-            " is a tie, under the one that comes first in the table. So the diseases of the cohort add up to all of its patients."
+            "A patient is a case of a disease if a concept of its list was recorded on at least the number of days in the table."
+            " A patient can have several of the diseases, but is counted once: under the disease recorded on most days or, in a"
+            " tie, under the one that comes first in the table. So the diseases of the cohort add up to all of its patients."
         ),
         say(
-            "Each code of a list was mapped as the codes of the records were, so a retired code, or the id of a description,"
+            "Each code of a list was mapped in the same way as the codes of the records, so a retired code or a description id"
             " finds the same patients as the current code."
         ),
     ]
@@ -68,7 +67,7 @@ def mapped(coverage: Mapping[str, Any]) -> list[Statement]:
     """Say which share of events and codes has a UMLS concept, and what became of the others."""
     sentences = [
         say(
-            "{events} of events and {codes} of codes were mapped to the UMLS by way of {source}.",
+            "{events} of events and {codes} of codes were mapped to the UMLS, using {source}.",
             events=percent(coverage["events_share"], 1),
             codes=percent(coverage["codes_share"], 1),
             source=coverage["source"],
@@ -77,14 +76,14 @@ def mapped(coverage: Mapping[str, Any]) -> list[Statement]:
     if coverage["kept_events"]:
         sentences.append(
             say(
-                "{kept} of events were kept as concepts of their own, one for each code (events.unmapped): they have no UMLS"
-                " concept and no semantic type, and are named as the extract, a table of names or SNOMED’s description files name"
-                " them, if at all.",
+                "{kept} of events were kept unmapped, each code as a separate concept (events.unmapped). These concepts have no"
+                " UMLS concept and no semantic type. Their names come from the extract, a table of names or SNOMED’s description"
+                " files, if any of these has one.",
                 kept=percent(coverage["kept_events"] / coverage["events"], 1),
             )
         )
     if coverage["events_share"]:
-        joined = "The UMLS joins the terminologies of medicine by concept: codes of the same meaning become one."
+        joined = "The UMLS joins medical terminologies by concept: codes with the same meaning become one concept."
         sentences.append(say(joined))
     return sentences
 

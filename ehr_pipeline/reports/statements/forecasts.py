@@ -27,10 +27,10 @@ def verdict(row: Mapping[str, Any], patients: str) -> Statement:
     """Say whether the forecast of a list is better than counting (a row of `verdicts.csv`), for so many `patients`."""
     where = {"kind": KIND[row["list"]], "within": WITHIN[row["horizon"]]}
     if row["verdict"] == "too few":
-        return say("Of {kind}, {within}: too few patients of the test side had one to judge the forecast by.", **where)
+        return say("For {kind}, {within}: too few patients in the test set had one to judge the forecast.", **where)
     return say(
-        "Of {kind}, {within}: the forecast is <b>{verdict}</b>. Of those that were recorded, {recall} are among the ten that it"
-        " names, and {other} among the ten of {baseline} alone (difference {low} to {high} points, 95 % interval over {patients}"
+        "For {kind}, {within}, the forecast is <b>{verdict}</b>. Its ten concepts include {recall} of those that were recorded;"
+        " the ten concepts of {baseline} alone include {other} (difference {low} to {high} points, 95 % interval over {patients}"
         " patients).{easy}",
         Rate.PREDICTIONS,
         patients=patients,
@@ -38,7 +38,7 @@ def verdict(row: Mapping[str, Any], patients: str) -> Statement:
         recall=percent(row["recall"], 1),
         other=percent(row["baseline_recall"], 1),
         baseline=BASELINE[row["baseline"]],
-        easy=" Ten concepts are nearly all that there are to choose from, so this says little."
+        easy=" There are hardly more than ten concepts to choose from, so this says little."
         if row["baseline_recall"] >= NEARLY_ALL
         else "",
         low=f"{100 * row['low']:+.1f}",
@@ -54,8 +54,8 @@ def foresight(shares: Mapping[str, tuple[float, float]]) -> Statement:
         for name, (share, popularity) in shares.items()
     )
     return say(
-        "By Foresight’s own metric, which gives away the semantic type of the answer and whether the patient had it, the forecast"
-        " finds {found}.",
+        "By the metric of the Foresight study, which reveals the semantic type of the answer and whether the patient had it"
+        " before, the forecast finds {found}.",
         found=found,
     )
 
@@ -63,8 +63,8 @@ def foresight(shares: Mapping[str, tuple[float, float]]) -> Statement:
 def no_verdict() -> Statement:
     """Say why there is no verdict on forecasts."""
     return say(
-        "The forecasts were not judged: nobody is on the test side (<code>patients.split.test_share</code>) with a history that is"
-        " long enough."
+        "The forecasts were not evaluated: no patient in the test set (<code>patients.split.test_share</code>) has a history that"
+        " is long enough."
     )
 
 
@@ -75,12 +75,13 @@ def lead(verdicts: int, recurring: float, new: float) -> Statement:
     new ones.
     """
     return say(
-        "On patients of the test side, from whom nothing was learned, a visit was drawn, and ten concepts were named that may"
-        " follow: of those that the patient never had (new), and of those that the patient had (recurring). Recall at ten: of what"
-        " was recorded, the share among the ten. The baselines are counted on the training side; no side knows the day of the next"
-        " visit. “Better” needs an interval above zero and a gain that a reader would notice: {recurring:.0f} points of recurring"
-        " concepts, {new:g} times as many new ones. “Hardly better”: the interval lies above zero, but the gain is smaller. The"
-        " {verdicts} are not adjusted for their number.",
+        "Nothing was learned from patients in the test set. For each of them, a visit was drawn at random, and ten concepts were"
+        " forecast to follow, separately among concepts that the patient never had (new) and concepts that the patient had before"
+        " (recurring). Recall at ten: the share of the recorded concepts that are among the ten. The baselines are counted in the"
+        " training set. Neither the forecast nor a baseline knows the day of the next visit. “Better” requires an interval above"
+        " zero and a gain that matters to a reader: {recurring:.0f} percentage points for recurring concepts, {new:g} times as"
+        " many new concepts. “Hardly better”: the interval lies above zero, but the gain is smaller. The {verdicts} are not"
+        " adjusted for their number.",
         recurring=100 * recurring,
         new=new,
         verdicts=counted(verdicts, "verdict"),

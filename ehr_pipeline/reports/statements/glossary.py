@@ -3,117 +3,138 @@
 WORDS = (
     (
         "95 % interval",
-        "Made so that it contains the true value in 95 of 100 such samples of patients: the narrower, the surer.",
+        (
+            "An interval made so that it contains the true value in 95 of 100 such samples of patients. A narrower interval is more"
+            " certain."
+        ),
     ),
     (
         "Adjusted Rand index",
-        "How far two divisions of the same patients agree: 1 is the same division, 0 what chance gives.",
+        "How well two divisions of the same patients agree: 1 is the same division, 0 is what chance gives.",
     ),
     (
         "Benjamini-Hochberg (BH) value",
-        "A p value made larger, because many tests were made at once. Of the results with a value below 0.05, about 5 % at most"
-        " are expected to be false (the false discovery rate), where the p values themselves are valid.",
+        "A p value made larger, because many tests were made at once. Of the results with a value below 0.05, at most about 5 %"
+        " are expected to be false (the false discovery rate), if the p values themselves are valid.",
     ),
-    ("Chunk", "A piece of a record, of at most as many concepts as the network reads at once."),
+    ("Chunk", "A piece of a record, with at most as many concepts as the encoder reads at once."),
     (
         "Concept",
-        "A clinical meaning of the UMLS, for which many codes may stand, or, where a code is kept without a mapping to the UMLS,"
-        " this code.",
+        "A clinical meaning in the UMLS; many codes can have the same meaning. A code that is kept without a mapping to the UMLS"
+        " is a concept as well.",
     ),
-    ("Concept profile", "Which share of a patient’s record each concept takes."),
-    ("Cosine", "How alike two vectors are in direction: 1 the same, 0 nothing in common."),
+    ("Concept profile", "The share of each concept in a patient’s record."),
+    ("Cosine", "How similar the directions of two vectors are: 1 is the same, 0 is nothing in common."),
     (
         "Cramér's V, η² (eta squared)",
-        "How strongly an attribute and the clusters are associated, from 0 (not at all) to 1 (fully): V for"
-        " categories such as sex, η² for numbers such as age.",
+        "How strongly an attribute and the clusters are associated, from 0 (not at all) to 1 (completely): V for categories such"
+        " as sex, η² for numbers such as age.",
     ),
     ("Embedded", "Turned into a vector."),
     ("Encoder", "The neural network that learned from all records which concepts go together."),
     (
         "Excess",
-        "How far the share of patients whose cluster is recognised is above chance, as a part of what chance leaves: 0 is"
-        " chance, 1 is certain.",
+        "How far the share of patients whose cluster is recognised is above chance, divided by the distance from chance to 100 %:"
+        " 0 is chance, 1 is certain.",
     ),
-    ("Held-out", "Set aside when the network learned, to see how it does on patients it does not know."),
-    ("Homogeneity", "Whether each cluster contains patients of one planted group only: 1 yes, 0 no more than chance."),
+    ("Held-out", "Not used to train the encoder, to see how well it works for patients it does not know."),
+    (
+        "Homogeneity",
+        "Whether each cluster contains patients of only one planted group: 1 is yes, 0 is no more than chance.",
+    ),
     (
         "Jaccard coefficient",
-        "Of the patients who are in either of two clusters, the share who are in both: 1 the same patients,"
-        " 0 none in common.",
+        "Of the patients who are in at least one of two clusters, the share who are in both: 1 is the same patients, 0 is none in"
+        " common.",
     ),
     (
         "Kinship",
-        "The part of a recorded concept that counts for concepts like it, so that two patients with similar"
-        " diagnoses are similar.",
+        "The part of a recorded concept that is credited to similar concepts, so that two patients with similar diagnoses are"
+        " similar.",
     ),
     (
         "Lift",
-        "The share of the cluster’s patients with a concept, divided by the share of the other patients: 2"
-        " is twice as many.",
+        "The share of the cluster’s patients with a concept, divided by the share among the other patients: 2 is twice as many.",
+    ),
+    (
+        "Mark",
+        "A concept that the patients of a cluster have more, or less, often than similar patients, according to the half test.",
     ),
     (
         "Naive Bayes",
-        "A simple way to recognise a cluster from the concepts of a record: each concept speaks for the"
-        " clusters that have it often.",
+        "A simple way to recognise a cluster from the concepts of a record: each concept counts in favour of the clusters in"
+        " which it is frequent.",
     ),
     (
         "Nats",
-        "A unit of surprise: 0 where the network is sure and right; the less it expected the concept, the larger.",
+        "A unit of surprise: 0 if the encoder is certain and right; the less it expected the concept, the larger.",
     ),
     (
         "Permutation test",
-        "The same computed after an exchange at random, to see what chance alone gives: clusters are exchanged among patients, in"
-        " the test of subgroups diseases among patients alike, in the concept check neighbours among concepts.",
+        "The same figure, computed after a random exchange, to see what chance alone gives. The bias audit exchanges the clusters"
+        " of patients; the test of subgroups, the diseases of similar patients; the concept check, the neighbours of concepts.",
     ),
     (
         "Pooled, chosen concepts",
-        "The concepts of a record that decide the patient’s vector; the network reads the others too.",
+        "The concepts of a record from which the patient’s vector is made; the encoder also reads the others.",
     ),
     (
         "Preset",
-        "A set of choices in the settings, under one name. “recommended” is the default; “published” is the method of"
-        " the published study.",
+        "A named set of choices in the settings. “recommended” is the default; “published” is the method of the published study.",
     ),
     (
         "Projection, UMAP",
-        "A drawing in two dimensions of vectors that have many: near ones stay near, large distances mean nothing.",
+        "A drawing of many-dimensional vectors in two dimensions: near vectors stay near; large distances have no meaning.",
     ),
-    ("Quartiles", "The middle half of the patients lies between them; the median is the middle one."),
-    ("Resamples", "The same computed again on random draws of the patients, to see how much depends on chance."),
+    ("Quartiles", "The middle half of the patients lies between them. The median is the value in the middle."),
+    (
+        "Resamples",
+        "The same figure, computed again on random draws of the patients, to see how much depends on chance.",
+    ),
     ("Semantic type", "The kind of thing that a concept is in the UMLS, such as a disease, a finding or a drug."),
     (
         "sif_constant",
-        "Where rare concepts count more than frequent ones, how much so (smaller: more); no effect where all"
-        " count alike.",
+        "A way to give rare concepts more weight than frequent ones. The smaller the value, the stronger the effect; there is no"
+        " effect if all concepts count equally.",
     ),
     (
         "Silhouette",
-        "How much nearer patients lie to their own cluster than to the next: 1 apart, 0 touching, below 0 mixed.",
+        "How much nearer patients are to their cluster than to the next one: 1 is far apart, 0 is touching, below 0 is mixed.",
     ),
-    ("SNOMED CT", "A terminology in which general practices record. Its codes can be mapped to concepts of the UMLS."),
+    (
+        "Similar patients",
+        "In comparisons: patients with the same disease and sex, and of similar age and amount of record (number of concepts).",
+    ),
+    ("SNOMED CT", "A terminology used to record in general practice. Its codes can be mapped to concepts of the UMLS."),
     (
         "Spatial median",
         "The middle of the patients’ vectors: the point from which the directions to all of them cancel out.",
     ),
     (
         "Spectral clustering",
-        "Divides a network of patients, each linked to those most like them, where the fewest links are cut.",
+        (
+            "Clustering of a network in which each patient is linked to the most similar patients: it cuts the network where the"
+            " fewest links are cut."
+        ),
     ),
     (
         "Split-half test",
-        "Whether the cluster of one random half of a patient’s visits can be recognised from the other half,"
-        " and better than from the record of somebody alike in disease, age, sex and amount of record.",
+        "A test of whether the cluster of one random half of a patient’s visits can be recognised from the other half, better"
+        " than from the record of a similar patient.",
     ),
-    ("Token", "One recorded concept of a record, as the network reads it."),
+    ("Token", "One recorded concept of a record, as the encoder reads it."),
     (
         "Treatment, region, ethnicity, practice",
-        "What the patient file says, or the codes from which it was derived: one value per patient, without a date.",
+        "Taken from the patient file, or derived from codes: one value per patient, without a date.",
     ),
     (
         "UMLS",
         "The Unified Medical Language System of the US National Library of Medicine, which joins"
         " terminologies by concept.",
     ),
-    ("Vector", "A row of numbers that stands for a patient or a concept; similar ones have similar numbers."),
+    (
+        "Vector",
+        "A row of numbers that represents a patient or a concept; similar patients or concepts have similar numbers.",
+    ),
 )
 """Words, and what they mean on this page."""

@@ -7,8 +7,8 @@ from ehr_pipeline.reports.statements.statement import Statement, listed, say
 
 NAMES = {
     "age": "Age at the last record",
-    "sex": "Female, of those whose sex is known",
-    "concepts": "Recorded concepts, each once a day",
+    "sex": "Female, where the sex is known",
+    "concepts": "Recorded concepts, each counted once a day",
     "visits": "Days with a record",
     "years": "Years from first to last record",
     "practice": "Practice",
@@ -32,7 +32,7 @@ def who(cases: str, left_out: str, *, nobody: bool, everybody: bool) -> Statemen
     whether all of them are in a cluster."""
     one = "" if everybody else " with one of the diseases"
     if nobody:
-        return say("Everybody{one} is in a cluster: nobody is left out to compare with.", one=one)
+        return say("All patients{one} are in a cluster, so there are no others to compare with.", one=one)
     return say(
         "Of {cases} patients{one}, {left_out} are in no cluster (not in the data set, or without a chosen concept).",
         cases=cases,
@@ -50,13 +50,14 @@ def differ(rows: Sequence[Row], fewest: int, visits: int) -> Statement:
     apart = [(name, found) for name, found in known if abs(found.value) >= LARGE and (found.low > 0 or found.high < 0)]
     if not apart:
         return say(
-            "In none of the attributes compared do they differ by a standardised difference of {large:g} or more, beyond chance.",
+            "In none of the attributes compared is the standardised difference at least {large:g} and beyond chance.",
             large=LARGE,
         )
     apart.sort(key=lambda pair: -abs(pair[1].value))
     return say(
-        "They differ from those in clusters, with 95 % intervals: {named}.{rule} The clusters say nothing about them.",
-        rule=f" The data set asks for {visits} visits, so that short records are left out."
+        "They differ from the patients in clusters (95 % intervals in brackets): {named}.{rule} The clusters say nothing about"
+        " them.",
+        rule=f" The data set requires {visits} visits, so patients with short records are left out."
         if visits > 1 and any(name in RECORD and found.value < 0 for name, found in apart)
         else "",
         named=listed(
@@ -82,10 +83,10 @@ def cells(row: Row) -> tuple[str, str, str, str]:
 def explained() -> Statement:
     """Explain the table."""
     return say(
-        "Medians (quartiles), or shares. Standardised difference: of means, in standard deviations, of those left out minus those"
-        " in clusters, with its 95 % interval (Hedges and Olkin 1985); for recorded concepts and days, of their logarithms. From"
-        " {large:g} on, groups differ (Austin 2009). It is computed from rounded counts; “–” stands where a small count could be"
-        " computed from it. Amounts are counted before any concept or visit is left out. Practice: how strongly practices are"
-        " associated with being left out, corrected for chance.",
+        "Medians (quartiles), or shares. Standardised difference: the mean of the patients left out minus the mean of those in"
+        " clusters, in standard deviations, with its 95 % interval (Hedges and Olkin 1985); recorded concepts and days are"
+        " compared by their logarithms. At {large:g} or more, groups differ (Austin 2009). It is computed from rounded counts;"
+        " “–” appears where a small count could be computed from it. Concepts and days are counted before any concept or visit is"
+        " left out. Practice: the association between practice and being left out, corrected for chance.",
         large=LARGE,
     )

@@ -22,14 +22,13 @@ def rests_on(
     used = _named(found, number, disclosure, verdict)
     if _leads_nowhere(found, number, verdict):
         return say(
-            "What its vectors rest on: nothing. On average, its patients are no nearer to the centre of this cluster than to that"
-            " of"
-            " another: it holds whom no other cluster fits."
+            "What its vectors depend on: nothing. On average, its patients are no nearer to the centre of this cluster than to"
+            " that of another: it contains patients who fit no other cluster."
         )
     if not used:
         return None
     names = [f"{_name(one, vocabulary)} ({_part(one.lost)})" for one in used[:SHOWN]]
-    return say("What its vectors rest on (part of the lead lost without it): {names}.", names=listed(names, ", "))
+    return say("What its vectors depend on (part of the lead lost without it): {names}.", names=listed(names, ", "))
 
 
 def _named(found: Occlusion | None, number: int, disclosure: Disclosure, verdict: str) -> list[ConceptUse]:
@@ -53,7 +52,7 @@ def first(
 ) -> Statement | None:
     """Name the concept that a cluster's vectors rest on most, and the part of the lead lost without it; None as in `rests_on`."""
     if _leads_nowhere(found, number, verdict):
-        return say("nothing: it holds whom no other cluster fits")
+        return say("nothing: it contains patients who fit no other cluster")
     used = _named(found, number, disclosure, verdict)
     return say("{name} ({part})", name=_name(used[0], vocabulary), part=_part(used[0].lost)) if used else None
 
@@ -80,7 +79,7 @@ def one_concept(resting: Mapping[int, str]) -> Statement | None:
         return None
     names = listed(markup("{link} ({name})", link=cluster_link(number), name=name) for number, name in resting.items())
     return say(
-        "If only {single} were left out, {names} would lose {part} or more of what sets {whose} patients apart from the nearest"
+        "If just {single} were left out, {names} would lose at least {part} of what separates {whose} patients from the nearest"
         " other cluster.",
         Rate.CLUSTER,
         single=_in_words(resting),
@@ -95,8 +94,8 @@ def how_many_rest_on_one(resting: Mapping[int, str], clusters: int) -> Statement
     if not resting:
         return None
     return say(
-        "If only {single} were left out, {some} of the {clusters} clusters would lose {part} or more of what sets {whose}"
-        ' patients apart from the nearest other cluster. Which one: see the column <a href="#glance">Rests most on</a>.',
+        "If just {single} were left out, {some} of the {clusters} clusters would lose at least {part} of what separates {whose}"
+        ' patients from the nearest other cluster. The column <a href="#glance">Depends most on</a> shows which one.',
         Rate.CLUSTER,
         single=_in_words(resting),
         some=len(resting),
@@ -109,9 +108,9 @@ def how_many_rest_on_one(resting: Mapping[int, str], clusters: int) -> Statement
 def one_concept_means() -> Statement:
     """Say what it means for the reader that a cluster rests on one concept."""
     return say(
-        "Without that item, such a cluster would hardly differ from its neighbour, so who is in it depends largely on this one"
-        " item of the record. Another concept can do the same for the same cluster. Not all of its patients need have the concept,"
-        " and patients of other clusters have it too. How this was measured: see “How to read the cards”."
+        "Without that item, such a cluster would hardly differ from its neighbour, so membership depends largely on this one item"
+        " of the record. Another concept can have the same role in the same cluster. Not all of its patients need have the"
+        " concept, and patients of other clusters have it too. “How to read the cards” explains how this was measured."
     )
 
 
@@ -125,15 +124,15 @@ def explained(found: Occlusion | None) -> Statement | None:
     if found is None:
         return None
     return say(
-        "What its vectors rest on: each concept in turn was left out of the records of up to {members} patients of the cluster,"
-        " and their vectors were made again. The percentage is the part of their lead (how much nearer they are to the centre of"
-        " their cluster than to that of the nearest other one) that is lost on average; “all” means that without the concept they"
-        " are no nearer to their own; not all of them need have it. It says what the model used to put them together, not what"
-        " is more frequent here; concepts"
-        " that go together can stand in for one another, so that the parts do not add up.{profile}",
+        "What its vectors depend on: each concept in turn was left out of the records of up to {members} patients of the cluster,"
+        " and their vectors were computed again. The percentage is the part of their lead that they lose on average; the lead is"
+        " how much nearer they are to the centre of this cluster than to that of the nearest other one. “All”: without the"
+        " concept, they are no nearer to the centre of this cluster. Not all of the patients need have the concept. The"
+        " percentage shows what the model used to put the patients together, not what is more frequent here. Concepts that go"
+        " together can replace one another, so the parts do not add up.{profile}",
         members=MEMBERS,
         profile=""
         if found.decides >= 1
-        else f" Only the concept profile was made again, which decides {percent(found.decides)} of the squared distance; the part"
-        " of the network was left as it is.",
+        else f" Only the concept profile was recomputed; it accounts for {percent(found.decides)} of the squared distance. The"
+        " encoder’s part was not changed.",
     )

@@ -33,17 +33,17 @@ def map_hint(title: str, name: str, share: str) -> str:
 def map_caption(fewest: int) -> Statement:
     """Say what a mark of the map is."""
     if fewest == 1:
-        return say("Map of patients: who lies close together has a similar record. Each mark is a patient.")
+        return say("Map of patients: patients close together have similar records. Each dot is a patient.")
     return say(
-        "Map of patients: those close together have similar records. Each mark stands for {fewest} patients or more; rings lie far"
-        " apart. Each colour has marks of its own.",
+        "Map of patients: patients close together have similar records. Each dot stands for at least {fewest} patients of one"
+        " colour; in a ring, they are far apart.",
         fewest=fewest,
     )
 
 
 def choose(clusters: int) -> str:
     """Say how to choose a cluster, and whether the list continues below the first screen."""
-    more = f" It holds {clusters}: scroll it for all." if clusters > FIRST else ""
+    more = f" The list contains {clusters}: scroll to see all." if clusters > FIRST else ""
     return f"Choose a cluster in the list or on the map.{more}"
 
 
@@ -56,26 +56,27 @@ def lift_hint(row: ConceptRow) -> str:
 def lifts_alt(number: int, rows: Sequence[ConceptRow]) -> str:
     """Describe the dot plot of a cluster: its first concepts with their lifts."""
     first = "; ".join(f"{row.name} {row.lift}" for row in rows[:NAMED_IN_ALT])
-    return f"Lift of concepts in cluster {number}: {first}. The tables below hold all figures."
+    return f"Lift of concepts in cluster {number}: {first}. The tables below contain all figures."
 
 
 def _colours(*, is_tested: bool) -> str:
     """Explain red and blue. Concepts that passed the half test were compared among similar patients, not with all others."""
     if is_tested:
-        return "Red: more frequent here than among patients alike; blue: less frequent"
+        return "Red: more frequent here than among similar patients; blue: less frequent"
     return "Red: recorded more often here than elsewhere; blue: less often"
 
 
 def lifts_caption(rows: Sequence[ConceptRow], of: int, *, is_tested: bool) -> Statement:
     """Say what the dots are, and how many of the concepts are drawn."""
-    which = f" The first {len(rows)} of {of} concepts." if len(rows) < of else ""
+    which = f" The picture shows the first {len(rows)} of {of} concepts." if len(rows) < of else ""
     if not any(row.interval for row in rows):
         return say(
-            "Share of patients with the concept. The lift would reveal a small count, and is not shown.{which}",
+            "Share of patients with the concept. The lift would reveal a small count, so it is not shown.{which}",
             which=which,
         )
     return say(
-        "Lift: share of patients with the concept here over the share of all others, with 95 % interval. {colours}.{which}",
+        "Lift: the share of patients with the concept here, divided by the share of all others, with 95 % interval."
+        " {colours}.{which}",
         colours=_colours(is_tested=is_tested),
         which=which,
     )
@@ -99,15 +100,15 @@ def strips_alt(titles: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]])
         f"{name}: " + ", ".join(f"{title.lower()} {text}" for title, text in zip(titles, texts, strict=True) if text)
         for name, texts in rows[:NAMED_IN_ALT]
     )
-    return f"Clusters side by side, medians and quartiles. {first}. The table below holds all figures."
+    return f"Comparison of clusters, medians and quartiles. {first}. The table below contains all figures."
 
 
 def strips_caption(at_start: str) -> Statement:
     """Say what the strips show. `at_start`: how many patients have the disease on the first day of their record; empty if few."""
     return say(
-        "Dots are medians; bars reach from the lower to the upper quartile, where enough patients allow them.{first}",
-        first=f" For {at_start} of all patients in clusters, the first record of a disease is of the first day of their record:"
-        " that age says when the record began, not when the disease did."
+        "Dots are medians; bars reach from the lower to the upper quartile if there are enough patients.{first}",
+        first=f" For {at_start} of all patients in clusters, the first record of a disease is on the first day of their record:"
+        " this age shows when the record began, not when the disease did."
         if at_start
         else "",
     )
@@ -116,11 +117,11 @@ def strips_caption(at_start: str) -> Statement:
 def heat_caption(*, is_tested: bool) -> Statement:
     """Say what the table of clusters and concepts shows."""
     return say(
-        "The first marks of each cluster, and where else they are on a card. Numbers are lifts: the share of patients with the"
-        " concept in the cluster over the share elsewhere, with the 95 % interval. Where a lift may not be shown, since too few"
-        " patients elsewhere have the concept or too few here, the share of the cluster’s patients stands in its place, or"
-        " “less” or “more” where that may not be shown either. {colours};"
-        " grey: so by the test, but the lift’s interval includes 1 or is on the other side; empty: not on the card.",
+        "The first marks of each cluster, and other clusters for which a card lists them. Numbers are lifts: the share of"
+        " patients with the concept in the cluster, divided by the share elsewhere, with the 95 % interval. If too few patients"
+        " here or elsewhere have the concept to show the lift, the share of the cluster’s patients is given instead, or “less” or"
+        " “more” if that cannot be shown either. {colours}; grey: the test says so, but the lift’s interval includes 1 or is on"
+        " the other side; empty: not on the card.",
         colours=_colours(is_tested=is_tested),
     )
 

@@ -10,8 +10,8 @@ FLOW = "“Who was lost”"
 def purpose() -> Statement:
     """Say what the checklist is."""
     return say(
-        "What the guideline for studies of routinely collected health data asks for (Benchimol et al. 2015), and where this page"
-        " answers it. Items in italics are for the authors of a study."
+        "What the guideline for studies of routinely collected health data requires (Benchimol et al. 2015), and where this page"
+        " answers it. The authors of a study must answer the items in italics."
     )
 
 
@@ -30,7 +30,7 @@ def items(extracts: int, attributes: Sequence[str], sides: str) -> Iterator[tupl
     yield "RECORD 6.1", "Codes and algorithms that select the population", population()
     validation = "Validation of codes and algorithms"
     yield "RECORD 6.2", validation, _yours("Cite studies that validated the lists of codes.")
-    linkage = "No data are linked by this pipeline; draw what was linked before."
+    linkage = "This pipeline links no data; draw any linkage done before."
     yield "RECORD 6.3", "Flow diagram of linkage", _yours(linkage)
     yield "RECORD 7.1", "Complete lists of codes for exposures, outcomes, confounders", codes(attributes)
     access = "Describe who had access to which data."
@@ -52,7 +52,7 @@ def _yours(text: str) -> Statement:
 def population() -> Statement:
     """Say where the reader finds the codes that select the cohort."""
     return say(
-        "{flow}: the list of codes of each disease, with the SHA-256 of its file, how many of its codes the extract contains,"
+        "{flow}: for each disease, the list of codes with the SHA-256 of its file, how many of its codes the extract contains,"
         " and the rule that makes a patient a case.",
         flow=FLOW,
     )
@@ -61,8 +61,8 @@ def population() -> Statement:
 def codes(attributes: Sequence[str]) -> Statement:
     """Say where the reader finds all other codes."""
     return say(
-        "Concepts, and how vectors are made from them: In short, Methods and Settings; every code with its concept is in"
-        " mapping.csv. Attributes: {attributes}.",
+        "Concepts, and how vectors are made from them: In short, Methods and Settings. Every code and its concept: mapping.csv."
+        " Attributes: {attributes}.",
         attributes=", ".join(attributes),
     )
 

@@ -11,9 +11,9 @@ NAMES = {
     "jaccard_by_patient": "Same patient: Jaccard index",
     "phi_by_patient": "Same patient: phi",
     "log_odds_by_patient": "Same patient: log odds ratio",
-    "odds_ratio_of_patients_alike": "Patients alike: odds ratio",
+    "odds_ratio_of_patients_alike": "Similar patients: odds ratio",
     "relative_risk_after": "Relative risk after the first",
-    "model_pair": "Encoder: probability beside the other",
+    "model_pair": "Encoder: probability given the other",
     "model_lift": "Encoder: lift over the mean",
     "model_cosine": "Encoder: cosine of vectors",
     "names": "Names: pieces of letters",
@@ -31,15 +31,15 @@ def rule(max_q: float, fewest: int, concepts: int, *, within: bool) -> Statement
     """State the rule by which two of the compared concepts are listed as occurring together. `within`: whether the habits of
     practices are taken into account."""
     return say(
-        "A pair is listed if patients alike in age, sex and amount of record have both concepts more often than chance{habits}"
-        " gives, at a false discovery rate of {q:g} over all {pairs} of {concepts} (binomial test over strata), and at least"
-        " {fewest} patients have both. Listed pairs are ordered by three kinds of evidence together: the same visit, patients"
-        " alike, and the encoder.",
+        "A pair is listed if at least {fewest} patients have both concepts, and if similar patients (age, sex, amount of record)"
+        " have both more often than expected by chance{habits}, at a false discovery rate of {q:g} over all {pairs} of {concepts}"
+        " (binomial test over strata). Listed pairs are ranked by three kinds of evidence together: the same visit, similar"
+        " patients, and the encoder.",
         q=max_q,
         pairs=counted(concepts * (concepts - 1) // 2, "pair"),
         concepts=counted(concepts, "concept"),
         fewest=fewest,
-        habits=" and the habits of their practices" if within else "",
+        habits=" and the recording habits of their practices" if within else "",
     )
 
 
@@ -47,13 +47,13 @@ def number(pairs: int, concepts: int, ordered: int) -> Statement:
     """Say how many pairs are shown."""
     if concepts < FEWEST:
         return say(
-            "There is no pair to compare: {number} of the concepts to compare is in the vocabulary, and a pair needs two.",
+            "No pair can be compared: the vocabulary contains {number} of the concepts to compare, and a pair needs two.",
             number="one" if concepts else "none",
         )
     if not pairs:
         return say("No pair of the {concepts} compared can be shown.", concepts=counted(concepts, "concept"))
     return say(
-        "{pairs} of {concepts} can be shown. The records show for {ordered} which comes first.",
+        "{pairs} of {concepts} can be shown. The records show which concept comes first in {ordered}.",
         pairs=counted(pairs, "pair"),
         concepts=counted(concepts, "concept"),
         ordered=f"{ordered:,} of them" if ordered else "none of them",
@@ -62,7 +62,7 @@ def number(pairs: int, concepts: int, ordered: int) -> Statement:
 
 def population(patients: str) -> Statement:
     """Say in whom pairs were counted."""
-    return say("Counted are the {patients} patients of the data set, in clusters or not.", patients=patients)
+    return say("All patients of the data set ({patients}) are counted, in clusters or not.", patients=patients)
 
 
 def same_disease(name: str) -> str:
@@ -73,12 +73,12 @@ def same_disease(name: str) -> str:
 def order(days: int, max_q: float, concepts: int) -> Statement:
     """Say what the order and the relative risk mean. `max_q`: the false discovery rate over pairs of the compared concepts."""
     return say(
-        "Later, earlier: which of the two is first recorded after the other, in more patients than in the reverse order, and in"
-        " more than expected (each at a false discovery rate of {q:g} over all {pairs}). The relative"
-        " risk compares how many patients have the later one for the first time within {days:,} days after the first record of"
-        " the earlier one with how many have it after a visit of patients without the earlier one, alike in age, sex, visits of"
-        " the year before and time since their records began. Records of the first year are left out, since they may repeat"
-        " older history.",
+        "Later, earlier: one of the two is first recorded after the other in more patients than in the reverse order, and in more"
+        " than expected (each at a false discovery rate of {q:g} over all {pairs}). The relative risk compares two shares of"
+        " patients who have the later concept for the first time within {days:,} days: after the first record of the earlier"
+        " concept, and after a visit of patients without the earlier concept who are similar in age, sex, visits of the year"
+        " before and time since their records began. Records of the first year are left out, because they may repeat older"
+        " history.",
         days=days,
         q=max_q,
         pairs=counted(concepts * (concepts - 1) // 2, "pair"),
@@ -89,12 +89,11 @@ def doubts(ordered: bool, *, within: bool) -> Statement:
     """Say which conclusions do not follow, and what a dash stands for. `ordered`: whether the list shows an order; `within`:
     whether the habits of practices are taken into account."""
     return say(
-        "None of this says that one causes the other: a common cause, or care for the one in which the other is noticed, gives the"
-        " same figures. {habits} “–” stands where {untold}a figure would reveal fewer patients"
-        " than the threshold.",
-        habits="A few pairs may only show who attends often."
+        "None of this shows that one causes the other: a common cause, or care for one in which the other is noticed, gives the"
+        " same figures. {habits} “–” appears where {untold}a figure would reveal fewer patients than the threshold.",
+        habits="A few pairs may only show which patients attend often."
         if within
-        else "Some pairs may only show who attends often, or which codes the same practices use: the practices are not known.",
+        else "Some pairs may only show which patients attend often, or which codes a practice uses: the practices are not known.",
         untold="the records do not show which comes first, or where " if ordered else "",
     )
 
@@ -107,22 +106,23 @@ def hidden_partners(concepts: int, more: int) -> Statement | None:
     sentences = []
     if concepts:
         sentences.append(
-            f"{counted(concepts, 'concept')} on the lists of the cohort’s diseases that may be named"
-            f" {'has' if concepts == 1 else 'have'} no row of {'its' if concepts == 1 else 'their'} own:"
-            " not compared (too rare, or counted as one with another), or without a partner that can be shown. A disease can have"
-            " several concepts on its list."
+            f"{counted(concepts, 'concept')} on the lists of the cohort’s diseases (of those that may be shown)"
+            f" {'is' if concepts == 1 else 'are'} not in the table: not compared (too rare, or counted as one with another"
+            " concept), or without a partner that can be shown. A disease can have several concepts on its list."
         )
     if more:
-        sentences.append(f"{counted(more, 'further concept')} with partners {are(more)} left out for length.")
+        sentences.append(
+            f"{counted(more, 'further concept')} with partners {are(more)} left out to keep the table short."
+        )
     return say("{sentences}", sentences=" ".join(sentences))
 
 
 def legend(drawn: int, ordered: bool) -> Statement:
     """Say what the network shows. `ordered`: whether it has arrows."""
     return say(
-        "The {drawn} with the most evidence. {arrows}Colours are communities. Rest the pointer on a line or a name for more.",
+        "The {drawn} with the most evidence. {arrows}Colours are communities. Point at a line or a name for more.",
         drawn=counted(drawn, "pair"),
-        arrows="An arrow points to the one that is recorded later. " if ordered else "",
+        arrows="An arrow points to the concept that is recorded later. " if ordered else "",
     )
 
 
@@ -130,16 +130,15 @@ def graphs(edges: int, new: bool, known: int) -> Statement:
     """Say how the ways to find pairs are compared. `new`: whether they are compared with an ontology; `known`: how many pairs are
     known from elsewhere."""
     return say(
-        "Each way to find pairs is taken as a graph of its {edges} heaviest edges, because graphs of different density cannot be"
-        " compared; the consensus may have fewer. A graph without any sense is the most diverse, so a random one stands beside"
-        " them."
+        "Each way to find pairs is a graph of its {edges} heaviest edges, because graphs of different density cannot be compared;"
+        " the consensus may have fewer. A random graph is shown for comparison: a meaningless graph has the most varied partners."
         " Hubs: the Gini coefficient of the numbers of partners. Outside: the share of partners of another semantic type. In the"
-        " consensus: edges in common with it, of those in either.{new}{known}",
+        " consensus: the share of edges in common with the consensus, out of the edges in either graph.{new}{known}",
         edges=f"{edges:,}",
-        new=" New: the share of edges whose concepts are further apart in the ontology than two steps, of those that it has."
+        new=" New: of the edges whose concepts are in the ontology, the share with concepts more than two steps apart."
         if new
         else "",
-        known=f" Known: the average precision with which a way ranks the {known:,} pairs that the study knows from elsewhere."
+        known=f" Known: the average precision with which a graph ranks the {known:,} pairs that the study knows from other sources."
         if known
         else "",
     )

@@ -19,13 +19,13 @@ def machines(decided: Sequence[tuple[str, str]]) -> Statement | None:
     if not decided:
         return None
     each = (markup("<code>{asset}</code> {what}", asset=asset, what=what) for asset, what in decided)
-    return say("Decided by the machines that computed: {each}.", each=Markup("; ").join(each))
+    return say("These settings depended on the machines: {each}.", each=Markup("; ").join(each))
 
 
 def version(version: str) -> Statement:
     """Say which version of the package made the page; the versions of the data follow."""
     return say(
-        "The page has no date of its own, so that the same results give the same page: the manifest beside it says when it was"
-        " made. Made by ehr_pipeline {version} from these versions of the data:",
+        "The page has no date, so that the same results give the same page; the manifest next to it says when it was made. Made"
+        " by ehr_pipeline {version} from these versions of the data:",
         version=version,
     )

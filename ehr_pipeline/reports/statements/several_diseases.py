@@ -13,7 +13,7 @@ def several(found: Overlap, disclosure: Disclosure) -> Statement:
     pairs = zip(found.sets, found.patients, found.combined, strict=True)
     combined = [(each, count) for each, count, several in pairs if several and each != OTHERS]
     return say(
-        "{count} of {of} patients have several of the cohort’s diseases; most often, without a further one, {together}.",
+        "{count} of {of} patients have several of the cohort’s diseases; most often, with no further one, {together}.",
         count=disclosure.about(found.several, found.of).capitalize(),
         of=disclosure.about(found.of),
         together=listed(f"{' with '.join(each)} (about {count:,} patients)" for each, count in combined[:NAMED]),
@@ -23,15 +23,16 @@ def several(found: Overlap, disclosure: Disclosure) -> Statement:
 def explained(disclosure: Disclosure) -> Statement:
     """Say how to read the picture."""
     few = (
-        f" Numbers are made of counts rounded to a multiple of {disclosure.below}; an empty cell has too few patients to be"
-        " shown, or none."
+        f" Percentages are computed from counts rounded to a multiple of {disclosure.below}; an empty cell has no patients, or"
+        " too few to show."
         if disclosure.below > 1
         else ""
     )
     return say(
-        "Each patient is in one column: the diseases with a dot are those whose lists of codes the record fits, on enough days. A"
-        " cluster’s row says which part of its patients is in each column, in percent; the last column has all with several"
-        " diseases. On the cards, these count under one of them, so a share there can be larger.{few}",
+        "Each patient is in one column. A dot marks the diseases that the patient has: the record contains their codes on enough"
+        " days. The row of a cluster shows the percentage of its patients in each column; the last column is for all patients"
+        " with several diseases. On the cards, these patients are counted under one of their diseases, so a share there can be"
+        " larger.{few}",
         few=few,
     )
 

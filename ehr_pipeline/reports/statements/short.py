@@ -29,11 +29,11 @@ def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> 
             )
         ]
     if all(card["hidden"] for card in cards):
-        return [say("No cluster has {fewest} patients, so none is described.", fewest=fewest)]
+        return [say("No cluster has {fewest} patients, so no cluster is described.", fewest=fewest)]
     sentences = [
         say(
-            'The <a href="#glance">table of all clusters</a> says what marks each one, and gives {what}. Patients were'
-            " put together because {why}.",
+            'The <a href="#glance">table of all clusters</a> shows what marks each one, and gives {what}. Patients were put'
+            " together because {why}.",
             what="its patients, their ages and their most frequent disease"
             if any(card.get("diseases") for card in cards)
             else "its patients and their ages",
@@ -59,14 +59,14 @@ def why_clustered(*, profile: bool, ages: bool) -> str:
     """Return, in words, why patients are in the same cluster. `profile` and `ages`: whether vectors hold a profile, and mean
     ages."""
     if not profile:
-        return "the network takes their records to be alike"
+        return "the encoder finds their records similar"
     shares = "their records contain similar concepts in similar shares"
     return f"{shares}, recorded at similar ages" if ages else shares
 
 
 def undivided() -> Statement:
     """Say that there is only one cluster."""
-    return say("All patients are in one cluster: nobody is set apart from others.")
+    return say("All patients are in one cluster: none is set apart from the others.")
 
 
 def _named(parts: Cards) -> Markup:
@@ -83,7 +83,7 @@ def subgroups(verdict: str, *, compared: bool) -> Statement:
     """Say whether patients differ and their conditions go together. `compared`: whether conditions could be compared with those of
     other patients."""
     if verdict == "untested":
-        return say("It could not be tested.")
+        return say("This could not be tested.")
     if verdict == "none":
         return say("There is no evidence of subgroups.", Rate.SUBGROUPS)
     if verdict == "differ" and not compared:
@@ -91,8 +91,8 @@ def subgroups(verdict: str, *, compared: bool) -> Statement:
     if verdict == "differ":
         return say("Patients differ persistently, but there is no evidence of subgroups.", Rate.SUBGROUPS)
     return say(
-        "{word} evidence of lasting differences between patients. Their conditions go together beyond chance: that may be"
-        " subgroups, or one gradient such as severity, which the test cannot tell apart.",
+        "{word} evidence of lasting differences between patients. Their conditions go together beyond chance, as with subgroups"
+        " or with one gradient such as severity; the test cannot distinguish these two.",
         Rate.SUBGROUPS,
         word=verdict.capitalize(),
     )
@@ -127,8 +127,8 @@ def relied_on(verdict: str, sure: Groups, clusters: int, groups: int) -> Stateme
             )
         )
     return say(
-        "Of the {of}, {which} {are} both stable and supported by clear evidence beyond disease, age, sex and amount of"
-        " record; do not build on the others by themselves.",
+        "Of the {of}, {which} {are} both stable and supported by clear evidence beyond disease, age, sex and amount of record; do"
+        " not rely on any of the others alone.",
         Rate.CLUSTER,
         of=of,
         which=which if sure else "none",
@@ -140,8 +140,8 @@ def _shared(which: str, of: str, number: int) -> Statement:
     """Say in which clusters patients share lasting features, if these do not amount to subgroups."""
     return say(
         "Of the {of}, {which} {are} stable and clearly recognised from half a record, beyond disease, age, sex and amount of"
-        " record: what the records there hold, or lack, lasts, as chronic conditions do. That alone shows no subgroup of a"
-        " disease.",
+        " record: what is, or is not, in these records persists, as chronic conditions do. That alone does not show a subgroup of"
+        " a disease.",
         Rate.CLUSTER,
         of=of,
         which=which,
@@ -160,14 +160,14 @@ def wavering(verdict: str, cards: Cards) -> Statement | None:
     parts = [
         markup(words, links=listed(map(cluster_link, numbers)))
         for words, numbers in (
-            ("by the interval of its excess, {links} may be less than clearly recognised", excess),
-            ("in some halves of the patients, {links} came out less than stable", halves),
+            ("given the interval of the excess, {links} may be less than clearly recognised", excess),
+            ("in some halves of the patients, {links} were less than stable", halves),
         )
         if numbers
     ]
     if not parts:
         return None
-    return say("The words go by estimates: {parts}.", Rate.CLUSTER, parts=listed(parts, "; "))
+    return say("These words depend on estimates: {parts}.", Rate.CLUSTER, parts=listed(parts, "; "))
 
 
 def headline(standing: Standing, verdict: str) -> str:
@@ -190,7 +190,7 @@ def followed(verdict: str, strong: Sequence[Effect]) -> Statement:
         return say("The clusters are associated with {names}: see the {audit}.", Rate.AUDIT, names=names, audit=audit)
     if verdict == "untested":
         return say(
-            "There are too few patients to tell: even a large effect may be chance (see the {audit}).", audit=audit
+            "There are too few patients to know: even a large effect may be chance (see the {audit}).", audit=audit
         )
     return say("Except for disease, the {audit} shows small effects at most.", Rate.AUDIT, audit=audit)
 
@@ -201,7 +201,7 @@ def divided(verdict: str, groups: Groups) -> Statement | None:
     if verdict == "none" or not several:
         return None
     return say(
-        '{groups} {are} cut into several clusters, by age or by how much is recorded: see the <a href="#glance">list</a>.',
+        '{groups} {are} divided into several clusters, by age or by amount of record: see the <a href="#glance">list</a>.',
         Rate.ONE_GROUP,
         groups=counted(several, "group"),
         are=are(several),
@@ -213,11 +213,12 @@ def mixed(verdict: str, cards: Cards) -> Statement | None:
     numbers = [card["number"] for card in cards if card["carried"]]
     if verdict == "none" or not numbers:
         return None
-    text = "Clusters {numbers} each hold patients mostly of one disease who also carry the marks of another: see their cards."
+    text = (
+        "Each of the clusters {numbers} contains mostly patients of one disease who also have the marks of another cluster: see"
+        " their cards."
+    )
     if len(numbers) == 1:
-        text = (
-            "Cluster {numbers} holds patients mostly of one disease who also carry the marks of another: see its card."
-        )
+        text = "Cluster {numbers} contains mostly patients of one disease who also have the marks of another cluster: see its card."
     return say(text, Rate.MARKS, numbers=listed(numbers))
 
 
@@ -226,29 +227,28 @@ def by_construction(concepts: DiseaseConcepts | None, *, ages: bool) -> Statemen
     or (`ages`) the age at recording. None if they contain neither."""
     if concepts and concepts.names:
         codes = markup(
-            "{some} of the {pooled:,} concepts from which the patients’ vectors are made {are} of the cohort’s own diseases",
+            "{some} of the {pooled:,} concepts from which the patients’ vectors are made {are} of the cohort’s diseases",
             some=len(concepts.names),
             pooled=concepts.pooled,
             are="is a code" if len(concepts.names) == 1 else "are codes",
         )
         if ages:
             return say(
-                "That clusters follow disease and age is so by construction: {codes}, and the age at which concepts were"
-                " recorded is one of the vectors’ directions.",
+                "Clusters follow disease and age by construction: {codes}, and the age at which concepts were recorded is one of"
+                " the vectors’ directions.",
                 codes=codes,
             )
-        return say("That clusters follow disease is so by construction: {codes}.", codes=codes)
+        return say("Clusters follow disease by construction: {codes}.", codes=codes)
     if ages:
         return say(
-            "That clusters follow age is so by construction: the age at which concepts were recorded is one of the vectors’"
-            " directions."
+            "Clusters follow age by construction: the age at which concepts were recorded is one of the vectors’ directions."
         )
     return None
 
 
 def without_concept(codes_lost: str) -> Statement | None:
     """Say that codes without a concept are not used. `codes_lost` is their number as text; empty if there are none."""
-    return say("What was recorded in codes without a concept plays no part in the clusters.") if codes_lost else None
+    return say("Records in codes without a concept are not part of the clusters.") if codes_lost else None
 
 
 def never_recorded() -> Statement:
@@ -265,10 +265,10 @@ def came_in(extracts: Sequence[str], files: int, unread: int, usable: str) -> St
     rest = f"every file in {folders}"
     if unread:
         verb = are(unread)
-        rest = f"{counted(unread, 'other file')} in {folders} {verb} named by no setting, and {verb} not read"
+        rest = f"{counted(unread, 'other file')} in {folders} {verb} in no setting, and {verb} not read"
     return say(
-        "Read: {which} ({files}; {rest}). {usable} of the rows of events have a usable patient, date and code; how many of the"
-        " codes stand for a concept is told below.",
+        "Read: {which} ({files}; {rest}). {usable} of the rows of events have a usable patient, date and code; the flow below"
+        " shows how many of the codes have a concept.",
         which=which,
         files=counted(files, "file"),
         rest=rest,
@@ -279,15 +279,17 @@ def came_in(extracts: Sequence[str], files: int, unread: int, usable: str) -> St
 def years(span: str) -> Statement:
     """Say which calendar years the records cover; `span` is empty if that may not be shown."""
     if not span:
-        return say("In no calendar year have enough patients a visit for it to be shown here.")
-    return say("Records of the years {span} (first and last calendar year with visits of enough patients).", span=span)
+        return say("In no calendar year did enough patients have a visit to be shown here.")
+    return say(
+        "Records of the years {span} (first and last calendar year in which enough patients had a visit).", span=span
+    )
 
 
 def checks_passed() -> Statement:
     """Say what the checks of the stages mean for this page."""
     return say(
-        "Every check that stops a run was passed. Checks that only warn are in the log of the run and in Dagster, not on this"
-        " page."
+        "Every check that can stop a run was passed. Checks that only warn are shown in the log of the run and in Dagster, not on"
+        " this page."
     )
 
 
@@ -299,10 +301,10 @@ def see_flow() -> Statement:
 def reproduction(version: str, seed: int) -> Statement:
     """Say which version and seed made the page, where the rest is listed, and what gives the same results again."""
     return say(
-        "Made by ehr_pipeline {version} with seed {seed}. The main settings, all others, the versions of the libraries, and the"
-        ' version of the data of each stage are under <a href="#settings">Settings and versions</a>. The same extracts in the same'
-        " order, with the same settings (the key of the split included) and versions, give the same results on the same kind of CPU"
-        " with as many threads; elsewhere, rounding differs.",
+        'Made by ehr_pipeline {version} with seed {seed}. <a href="#settings">Settings and versions</a> lists the settings, the'
+        " versions of the libraries, and the version of the data of each stage. The same extracts in the same order, with the"
+        " same settings (including the key of the split) and versions, give the same results on the same kind of CPU with the"
+        " same number of threads; elsewhere, rounding differs.",
         version=version,
         seed=seed,
     )
@@ -310,16 +312,16 @@ def reproduction(version: str, seed: int) -> Statement:
 
 def index_explained() -> Statement:
     """Explain the adjusted Rand index in one sentence."""
-    return say("An index of 1 means the same division, 0 what chance gives.")
+    return say("An index of 1 means the same division, 0 what is expected by chance.")
 
 
 def suppressed(fewest: int) -> Statement:
     """Say which counts the page does not show."""
     if fewest <= 1:
-        return say("All counts are shown on this page: nothing is suppressed, so do not let it leave.")
+        return say("All counts are shown on this page: nothing is suppressed, so do not share it.")
     return say(
-        "No row of a patient and no patient’s id is on this page. Counts of fewer than {fewest} patients are not shown; only a"
-        " 0 is, since it is nobody. It may be released after output checking, best by <code>ehr-pipeline release</code>.",
+        "This page contains no patient’s rows and no patient ids. Counts of fewer than {fewest} patients are not shown, except 0."
+        " It may be released after output checking, preferably by <code>ehr-pipeline release</code>.",
         fewest=fewest,
     )
 
@@ -328,6 +330,6 @@ def under_terms(terms: Mapping[str, str]) -> Statement:
     """Say under which terms the data are used: licence, protocol, last day."""
     if not terms:
         return say(
-            "The settings name no licence, protocol or last day of use (<code>[governance]</code>): ask the data’s owner."
+            "The settings (<code>[governance]</code>) contain no licence, protocol or last day of use: ask the owner of the data."
         )
     return say("Terms: {terms}.", terms="; ".join(f"{name} {value}" for name, value in terms.items()))

@@ -38,7 +38,7 @@ class VectorMethod:
 def concepts(made: VectorMethod) -> str:
     """Return, in words, the recorded concepts from which a vector is made. Where no concept has a semantic type, all are chosen."""
     chosen = f"{made.chosen:,} of {made.vocabulary:,} concepts"
-    near = " or are nearest to one that is" if made.neighbours else ""
+    near = " or are nearest to a concept that is" if made.neighbours else ""
     over = {
         "all": "all recorded concepts",
         "types": f"the recorded concepts of chosen semantic types ({chosen})",
@@ -53,7 +53,7 @@ def what_decides(made: VectorMethod) -> list[Statement]:
     if not settings["profile"]:
         return [
             say(
-                "Each patient’s vector is the mean of what the encoder, a neural network, makes of {over}.",
+                "Each patient’s vector is the mean of the vectors that the encoder, a neural network, computes for {over}.",
                 over=concepts(made),
             )
         ]
@@ -63,8 +63,8 @@ def what_decides(made: VectorMethod) -> list[Statement]:
     if made.confirmed and share < 1:
         sentences.append(
             say(
-                "Of the concept profile, only features count that agree between two random halves of a patient’s visits,"
-                " weighted by how well they agree."
+                "The concept profile uses only features that agree between two random halves of a patient’s visits, weighted by"
+                " how well they agree."
             )
         )
     return sentences
@@ -73,18 +73,19 @@ def what_decides(made: VectorMethod) -> list[Statement]:
 def profile(made: VectorMethod) -> Statement:
     """Say what the concept profile contains, and how much it decides."""
     settings = made.settings
-    holds = ["the share that each of them has in the record"]
+    holds = ["their shares in the record"]
     if settings["course"]:
         holds.append("how these shares changed from the earlier half of the record to the later half")
     if settings["ages"]:
         holds.append("the mean age at which they were recorded")
     similar = (
-        " Similar concepts count in part as the same; the encoder says which are similar."
+        " Similar concepts are treated as partly the same, using the encoder’s similarities."
         if settings["kinship"]
         else ""
     )
     return say(
-        "The concept profile decides {share} of the squared distance between two patients. It is made of {over}: {holds}.{similar}",
+        "The concept profile accounts for {share} of the squared distance between two patients. It is made from {over}:"
+        " {holds}.{similar}",
         share=percent(1 - settings["encoder_share"]),
         over=concepts(made),
         holds=listed(holds, ", and "),
@@ -95,7 +96,7 @@ def profile(made: VectorMethod) -> Statement:
 def encoder(made: VectorMethod) -> Statement:
     """Say how much the encoder decides."""
     return say(
-        "The encoder, a neural network, decides {share}: the mean of what it makes of the same concepts.",
+        "The encoder, a neural network, accounts for {share}: the mean of the vectors that it computes for the same concepts.",
         share=percent(made.settings["encoder_share"]),
     )
 
@@ -103,7 +104,7 @@ def encoder(made: VectorMethod) -> Statement:
 def learned(made: VectorMethod) -> Statement:
     """Say what the encoder learned from, or that it has no part in the vectors."""
     return no_part(made) or say(
-        "The encoder learned which concepts go together and at what age, without knowing who has which disease."
+        "The encoder learned which concepts go together and at what age, without knowing which patient has which disease."
     )
 
 
@@ -112,7 +113,7 @@ def no_part(made: VectorMethod) -> Statement | None:
     if made.by_network:
         return None
     return say(
-        "The encoder, a neural network, decides 0 % of the distances between patients: the clusters do not rest on it."
+        "The encoder, a neural network, accounts for 0 % of the distances between patients: the clusters do not depend on it."
     )
 
 

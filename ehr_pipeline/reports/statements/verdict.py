@@ -20,20 +20,20 @@ def invented(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> Stateme
     whether the `evidence` misses them."""
     if not planted["groups"]:
         return say(
-            "<b>These patients are invented.</b> A program drew their records; ages, diseases and numbers have no clinical meaning."
-            " It planted no groups of patients: if conditions go together, no subgroups are behind it."
+            "<b>These patients are invented.</b> A program generated their records; ages, diseases and numbers have no clinical"
+            " meaning. It planted no groups of patients: if conditions go together, there are no subgroups behind it."
         )
     (own, within), (counts, counts_within) = (
         (found["adjusted_rand_index"], found["within_diseases"])
         for found in (planted["vectors"][name] for name in (THIS_RUN, COUNTS))
     )
     return say(
-        "<b>These patients are invented.</b> A program drew their records; ages, diseases and numbers have no clinical meaning. It"
-        ' planted {groups} groups of patients. <a href="#truth">Held against this truth</a>, as many clusters by this page’s method'
-        " {match} (adjusted Rand index {own:.2f}; 1 is a full match, 0 is chance; {counts:.2f} by concept counts without a model,"
-        " {disease:.2f} by the disease alone). Among patients of one disease it is {within:.2f}, and {counts_within:.2f} by"
-        " concept counts.{missed}",
-        missed=" The answer below, no evidence of subgroups, is a miss." if _missed(planted, evidence) else "",
+        "<b>These patients are invented.</b> A program generated their records; ages, diseases and numbers have no clinical"
+        ' meaning. It planted {groups} groups of patients. <a href="#truth">Compared with this truth</a>, the same number of'
+        " clusters by this page’s method {match} (adjusted Rand index {own:.2f}; 1 is a full match, 0 is chance; {counts:.2f} by"
+        " concept counts without a model, {disease:.2f} by the disease alone). Among patients of one disease, it is {within:.2f},"
+        " and {counts_within:.2f} by concept counts.{missed}",
+        missed=" The answer below, no evidence of subgroups, misses them." if _missed(planted, evidence) else "",
         groups=planted["groups"],
         match=_match(own),
         own=own,
@@ -74,8 +74,8 @@ def undivided(tried: int) -> Statement:
     """Say that all patients are in one cluster. `tried`: the largest number of clusters tried, 0 if no other number was."""
     if not tried:
         return say(
-            "<b>These patients are not divided.</b> One cluster was asked for, or there are too few patients to try more. Whether"
-            " there are subgroups was not tested."
+            "<b>These patients are not divided.</b> Either the settings ask for one cluster, or there are too few patients to try"
+            " more. Whether there are subgroups was not tested."
         )
     return say(
         "<b>The records support no division of these patients.</b> Divisions into 2 to {tried} clusters were tried. In each, the"
@@ -93,13 +93,18 @@ def relation(word: str, listed_clusters: int, *, tested: bool) -> Statement:
     """
     clusters = counted(listed_clusters, "cluster")
     sorts = (
-        f"The {clusters} in the list sort{'s' if listed_clusters == 1 else ''} the patients by what their records hold"
+        f"The {clusters} in the list sort{'s' if listed_clusters == 1 else ''} the patients by what is in their records"
     )
     if word in ("clear", "weak"):
-        return say("{sorts}; that conditions go together makes none of them a subgroup.", Rate.SUBGROUPS, sorts=sorts)
-    rest = " The test of subgroups misses many, so this does not rule them out." if tested else ""
+        return say(
+            "{sorts}; the fact that conditions go together does not make any of them a subgroup.",
+            Rate.SUBGROUPS,
+            sorts=sorts,
+        )
+    rest = " The test of subgroups misses many, so this does not exclude them." if tested else ""
     return say(
-        "{sorts}, as clustering always does; that is no evidence that a disease has subgroups, which is another question.{rest}",
+        "{sorts}, as clustering always does. Whether a disease has subgroups is another question, and the clusters are no"
+        " evidence for it.{rest}",
         Rate.SUBGROUPS,
         sorts=sorts,
         rest=rest,
@@ -118,19 +123,21 @@ def recognised(evidence: Mapping[str, Any]) -> str:
     within = f" (95 % interval {low:.2f} to {high:.2f})" if low is not None and high is not None else ""
     return (
         f"Of {evidence['tested']} patients tested, the cluster of one random half of the record is recognised from the other half"
-        f" for {percent(evidence['recognised'])}; from the record of another patient with the same disease and sex and of similar"
-        f" age and amount of record, for {percent(evidence['expected'])}: an excess of {evidence['excess']:.2f}{within}, where 0"
+        f" for {percent(evidence['recognised'])}, and from the record of a similar patient (same disease and sex, similar age and"
+        f" amount of record) for {percent(evidence['expected'])}. This is an excess of {evidence['excess']:.2f}{within}, where 0"
         " is chance and 1 is certain"
     )
 
 
 def none(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
     """Say that there is no evidence of subgroups."""
-    mirror = markup(" (above all, they mirror {names}; see the bias audit)", names=listed(mirrored)) if mirrored else ""
+    mirror = (
+        markup(" (above all, they reflect {names}; see the bias audit)", names=listed(mirrored)) if mirrored else ""
+    )
     return say(
-        "<b>No evidence of subgroups in this cohort.</b> {recognised}. Any method of clustering divides any cohort; these clusters"
-        " were not shown to say more about a patient than disease, age, sex and amount of record do{mirror}. They should not be"
-        " given names or meanings.",
+        "<b>No evidence of subgroups in this cohort.</b> {recognised}. Any clustering method divides any cohort; these clusters"
+        " were not shown to say more about a patient than disease, age, sex and amount of record do{mirror}. Do not give them"
+        " names or meanings.",
         Rate.SUBGROUPS,
         recognised=recognised(evidence),
         mirror=mirror,
@@ -143,22 +150,22 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
     if traits["p"] is None:
         head = "Patients differ persistently; whether there are subgroups could not be tested."
         compared = Markup(
-            "There are too few patients of the same sex, and of similar age and amount of record, who do not have the disease:"
-            " a group of everybody leaves none."
+            "To test this, other patients of the same sex, and of similar age and amount of record, without the disease are"
+            " needed. There are too few of them; in a cohort of all patients, there are none."
         )
     else:
         head = "Patients differ persistently, but there is no evidence of subgroups."
         compared = markup(
-            "Here they were not found to, compared with {others} of the same sex and of similar age and amount of record ({p}). The"
-            " test misses many subgroups, above all where a disease has few patients.",
+            "Conditions were not found to go together more than in {others} of the same sex and of similar age and amount of"
+            " record ({p}). The test misses many subgroups, above all where a disease has few patients.",
             others=_comparison_patients(traits),
             p=_permutation_p(traits["p"], evidence),
         )
     differing = say(
-        "<b>{head}</b> {recognised}. So patients differ in more than these, as everybody with a chronic condition does."
-        " In subgroups with conditions of their own, conditions would go together more than in other patients. {compared} Groups"
-        " that differ only in the order of events are not looked for. Read the clusters as patients with similar lasting"
-        " conditions, or without them, not as kinds of the disease.",
+        "<b>{head}</b> {recognised}. So patients differ beyond disease, age, sex and amount of record, as all patients with"
+        " chronic conditions do. If there were subgroups, each with conditions that are typical of it, conditions would go"
+        " together more than in other patients. {compared} Groups that differ only in the order of events are not examined. Read"
+        " the clusters as patients with, or without, similar lasting conditions, not as kinds of the disease.",
         Rate.SUBGROUPS,
         head=head,
         recognised=recognised(evidence),
@@ -172,9 +179,9 @@ def by_recording(evidence: Mapping[str, Any]) -> Statement:
     name = evidence["explained"][0]
     left, exchanged = (f"{evidence['again'][name][key]:.2f}" for key in ("excess", "exchanged"))
     return say(
-        "<b>No evidence of subgroups: recording by {name} explains the clusters.</b> {recognised}. Among patients who are alike in"
-        " {name} too, this excess is {left}; if they are matched to others as closely, whatever their {name}, it is {exchanged}."
-        " Recording is enough to explain it; whether the patients differ too cannot be told.",
+        "<b>No evidence of subgroups: recording by {name} explains the clusters.</b> {recognised}. Among patients who also have"
+        " the same {name}, this excess is {left}; if patients are matched equally closely, but regardless of {name}, it is"
+        " {exchanged}. Recording is enough to explain the clusters; whether the patients differ as well is unknown.",
         Rate.SUBGROUPS,
         name=name,
         recognised=recognised(evidence),
@@ -197,8 +204,10 @@ def matched(evidence: Mapping[str, Any]) -> Statement | None:
     if not loose:
         return None
     words = {"age": "age", "amount": "amount of record"}
-    left = listed(f"{words[name]} varies {percent(evidence['balance'][name])} as much as among all" for name in loose)
-    return say("There are too few patients for a close match: among those compared, {left}.", left=left)
+    left = listed(
+        f"{words[name]} varies {percent(evidence['balance'][name])} as much as among all patients" for name in loose
+    )
+    return say("There are too few patients for a close match: in the groups compared, {left}.", left=left)
 
 
 def untested() -> Statement:
@@ -227,8 +236,8 @@ def _permutation_p(p: float, evidence: Mapping[str, Any]) -> str:
 def trait_correlations(evidence: Mapping[str, Any]) -> Statement:
     """Say that conditions are correlated more strongly in these patients than in others."""
     return say(
-        "And their conditions go together more than in {others} of the same sex and of similar age and amount of record ({p}). This"
-        " test cannot tell subgroups from one gradient, such as severity.",
+        "Also, their conditions go together more than in {others} of the same sex and of similar age and amount of record ({p})."
+        " This test cannot distinguish subgroups from one gradient, such as severity.",
         Rate.SUBGROUPS,
         others=_comparison_patients(evidence["traits"]),
         p=_permutation_p(evidence["traits"]["p"], evidence),
@@ -259,7 +268,7 @@ def headline(verdict: str, standing: Standing) -> Statement:
 
 def only_some(verdict: str) -> Statement | None:
     """Warn that weak evidence does not apply to every patient; None if the evidence is clear."""
-    return say("The division holds for some patients only: look at each cluster below.") if verdict == "weak" else None
+    return say("The division holds only for some patients: look at each cluster below.") if verdict == "weak" else None
 
 
 def also_follow(mirrored: Sequence[str]) -> Statement | None:
@@ -267,9 +276,8 @@ def also_follow(mirrored: Sequence[str]) -> Statement | None:
     if not mirrored:
         return None
     return say(
-        "The clusters also follow {names}, and may in part show that rather than kinds of disease: see the <a"
-        ' href="#audit">'
-        "bias audit</a>.",
+        "The clusters also follow {names}, so in part they may reflect that rather than kinds of disease: see the <a"
+        ' href="#audit">bias audit</a>.',
         Rate.AUDIT,
         names=listed(mirrored),
     )

@@ -123,7 +123,7 @@ def test_codes_of_one_subject_that_contradict_each_other_are_counted_and_the_che
         artifact = Artifact(out, unpublished(out).manifest | {"counts": counts})
         passed, message, _ = data_checks.patients_consistent(artifact, None, tiny_settings(tmp_path))  # type: ignore[arg-type]
         assert not passed
-        assert "rows with different values, which count as not known: " in message
+        assert "rows with different values; the values are treated as unknown: " in message
         assert "sex (about 30)" in message
 
 
@@ -172,7 +172,7 @@ def test_subjects_without_a_birth_are_counted_and_named(tmp_path: Path) -> None:
     artifact = Artifact(tmp_path / "out", unpublished(tmp_path / "out").manifest | {"counts": counts})
     passed, message, _ = lost_rows.rejected_rows(artifact, None, study)  # type: ignore[arg-type]
     assert not passed
-    assert "Patients with events but without a usable row: about 40, beside about 60 who have one." in message
+    assert "about 40 patients have events but no usable patient row; about 60 patients have one." in message
     assert "Name the code of a birth there" in message
 
 
@@ -190,7 +190,9 @@ def test_columns_that_nobody_named_may_be_empty(tmp_path: Path) -> None:
         artifact = Artifact(out, unpublished(out).manifest | {"counts": counts})
         passed, message, _ = lost_rows.columns_filled(artifact, None, study)  # type: ignore[arg-type]
         assert not passed
-        assert message.startswith(f"no patient has a value of {', '.join(told)}: see whether codes of the sex begin as")
+        assert message.startswith(
+            f"no patient has a value for {', '.join(told)}. Check that the codes for sex begin with"
+        )
 
 
 def test_the_value_of_a_code_stands_after_its_prefix(tmp_path: Path) -> None:

@@ -115,4 +115,4 @@ def test_no_moves_at_all(tmp_path: Path, drawn: list[Any]) -> None:
     found = described(tmp_path, [[200, 0, 0], [0, 150, 0], [0, 0, 90]])
     assert found["moves"] == []
     assert found["stayed"] == ">97 %"
-    assert [axes.get_title() for axes in drawn] == ["Mean place, window after window"]
+    assert [axes.get_title() for axes in drawn] == ["Mean position, window after window"]

@@ -94,7 +94,7 @@ def test_a_reason_with_few_rows_cannot_be_reckoned_from_the_others() -> None:
 def test_the_largest_losses_of_all_steps_are_named() -> None:
     told = "Of 100,000 rows of events, 50,000 (50.0 %) are in the patient data set."
     assert flow.summary(counted()) == (
-        f"{told} The largest losses, in % of all rows: 39,000 (39.0 %) Read codes without a UMLS concept; 1,000 (1.0 %) of"
+        f"{told} Largest losses, in % of all rows: 39,000 (39.0 %) Read codes without a UMLS concept; 1,000 (1.0 %) of"
         " concepts that are too"
         " rare; 990 (1.0 %) with a placeholder date (such as 01/01/1900) instead of a real one; 900 (0.9 %) in visits"
         " with too many concepts; 100 (0.1 %) of patients with too few visits."
@@ -111,7 +111,7 @@ def test_a_loss_of_the_quarantine_is_named_before_the_codes() -> None:
     """In an extract whose rows are mostly rejected, codes without a concept are the smallest of the losses."""
     lost = counted(raw_records={"rows_in": 399_000, "dropped": {"unparsable_date": 300_000}})
     assert (
-        "The largest losses, in % of all rows: 300,000 (75.2 %) with an unreadable date; 39,000 (9.8 %) Read codes"
+        "Largest losses, in % of all rows: 300,000 (75.2 %) with an unreadable date; 39,000 (9.8 %) Read codes"
         in flow.summary(lost)
     )
     few = counted(raw_records={"rows_in": 99_003, "dropped": {"unparsable_date": 3}})
@@ -120,19 +120,21 @@ def test_a_loss_of_the_quarantine_is_named_before_the_codes() -> None:
 
 def test_the_two_ways_of_counting_the_cohort_are_reconciled() -> None:
     told = flow.reconciled(counted())
-    assert "(2,040), of whom 40 are not in the data set" in told
-    assert "(4,900), of whom 2,900 have no such code: both ways 2,000 are left." in told
+    assert "(2,040); 40 of them are not in the data set" in told
+    assert "(4,900); 2,900 of its patients have no such code." in told
     rounded = flow.reconciled(counted(cohort={"rows_in": 2_003, "dropped": {"not_in_patient_dataset": 3}}))
-    assert "of whom <10 are not" in rounded
+    assert "<10 of them are not" in rounded
     assert "2,003" not in rounded
-    assert "The table begins" not in flow.reconciled(counted(cohort={"dropped": {"not_in_patient_dataset": 0}}))
+    assert "The table and the diagram" not in flow.reconciled(
+        counted(cohort={"dropped": {"not_in_patient_dataset": 0}})
+    )
 
 
 def test_rows_with_codes_without_a_concept_are_told_with_their_kind() -> None:
     told = "39,000 of 99,000 usable rows of events (39.4 %) have a code without a UMLS concept, and were left out"
     assert flow.summary_of_codes(counted()) == f"{told}."
     two = counted(mapped_events={"dropped": {"unmapped_read": 9_000, "unmapped_uk_extension": 30_000, "other": 5}})
-    assert flow.summary_of_codes(two) == f"{told}; above all UK extension codes (30.3 % of the usable rows)."
+    assert flow.summary_of_codes(two) == f"{told}; most of them are UK extension codes (30.3 % of the usable rows)."
     few = counted(mapped_events={"dropped": {"unmapped_read": 5, "unmapped_uk_extension": 38_995}})
     assert flow.summary_of_codes(few) == f"{told}.", "the few others would follow from the largest"
     assert flow.summary_of_codes(counted(mapped_events={"dropped": {"unmapped_read": 5}})) == ""

@@ -74,7 +74,7 @@ def test_a_study_that_was_made_at_once_tells_nothing_of_extracts() -> None:
         "clusters": artifact("clusters", {"continues": "older"}),
     }
     words = " ".join(map(str, new_extracts.statements(kept, clustered, Disclosure(10))))
-    assert "no part in the vectors: 1.2 %" in words
+    assert "not part of the vectors: 1.2 %" in words
     assert "<10 new or changed patients were assigned" in words
     went_on = made | {
         "encoder_checkpoint": artifact("e", {"patient_dataset": "patient_dataset", "continues": "x"}, tokens_added=7)

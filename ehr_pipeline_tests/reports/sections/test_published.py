@@ -43,8 +43,8 @@ def test_every_quantity_of_the_published_text_is_there() -> None:
     assert {"more than 3 billion", "270,000", "36,058", "0.00005 %", "about 6,000 (0.2 %)", "2,685,031"} <= told
     assert {"about 50,000 (2 %)", "10"} <= told
     assert found["width of its hidden layers"] == ("256", "128")
-    assert found["concepts that are hidden from it (masked)"] == ("15 %", "15 %")
-    assert found["concepts that are pooled: listed → with their neighbours"] == ("250 → 1,294", "a list → 649")
+    assert found["concepts hidden from it (masked)"] == ("15 %", "15 %")
+    assert found["pooled concepts: listed → with neighbours"] == ("250 → 1,294", "a list → 649")
     assert found["patients before short records were removed"] == ("2,691,123", "4,950")
     assert found["concepts of interest"] == ("about 150", "129")
     assert found["epochs"] == ("18", "3")
@@ -77,7 +77,7 @@ def test_a_small_share_of_rounded_numbers_follows_from_the_rounded_ones() -> Non
 
 
 def test_quantiles_of_visits() -> None:
-    found = "concepts in a visit: median, 90th percentile"
+    found = "concepts per visit: median, 90th percentile"
     assert rows()[found][1] == "2, 21"
     assert rows({3: 1})[found][1] == "3, 3"
     few = {"patients": COUNTS["patient_dataset"]["patients"] | {"kept": 9}}
@@ -92,7 +92,7 @@ def test_visits_are_counted_by_their_concepts(tiny: Pipeline) -> None:
 
 
 def test_the_concepts_named_are_those_that_pass_or_the_published_ranking() -> None:
-    quantity = "concepts that are named for a cluster"
+    quantity = "concepts named per cluster"
     published_ranking = "the first 50 with p below 0.1"
     assert rows()[quantity] == (published_ranking, published_ranking)
     assert rows(tested=True)[quantity] == (published_ranking, "those that pass the half test (BH value below 0.05)")

@@ -77,12 +77,12 @@ def test_concepts_without_a_row_are_not_called_diseases(findings: Findings) -> N
     vars(findings)["disease_concepts"] = DiseaseConcepts((), 9, frozenset({"C1", "C3", "C4", "C9"}))
     told = str(relations.content(findings)["without"])
     assert told.startswith(
-        "2 concepts on the lists of the cohort’s diseases that may be named have no row of their own: not compared"
+        "2 concepts on the lists of the cohort’s diseases (of those that may be shown) are not in the table: not compared"
     ), "C9 is unnamed"
     assert "further disease" not in told
     vars(findings)["disease_concepts"] = DiseaseConcepts((), 9, frozenset({"C1", "C2"}))
     assert relations.content(findings)["without"] is None
-    assert "1 further concept with partners is left out for length." in str(say.hidden_partners(0, 1))
+    assert "1 further concept with partners is left out to keep the table short." in str(say.hidden_partners(0, 1))
 
 
 def test_a_code_of_the_same_disease_is_no_comorbidity(findings: Findings) -> None:
@@ -101,7 +101,7 @@ def test_a_code_of_the_same_disease_is_no_comorbidity(findings: Findings) -> Non
 
 def test_it_is_said_in_whom_pairs_were_counted(findings: Findings) -> None:
     told = str(relations.content(findings)["lead"][-1])
-    assert told == f"Counted are the about {WHOLE:,} patients of the data set, in clusters or not."
+    assert told == f"All patients of the data set (about {WHOLE:,}) are counted, in clusters or not."
 
 
 def test_the_number_of_tests_stands_beside_the_false_discovery_rate(findings: Findings) -> None:
@@ -132,7 +132,7 @@ def test_new_edges_and_known_pairs_stand_beside_the_graphs(findings: Findings, p
     assert found["head"][4:] == head
     assert all(len(row) == 1 + len(found["head"]) for row in found["graphs"])
     assert found["graphs"][0][5:] == ("0.50", "0.75")[: len(head)]
-    assert ("knows from elsewhere" in str(found["graphs_are"])) == ("Known" in head)
+    assert ("knows from other sources" in str(found["graphs_are"])) == ("Known" in head)
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_the_facts_of_a_card() -> None:
     assert str(facts["Who"]) == "120 patients (4.8 %) · female 50–60 %"
     assert str(facts["Disease"]) == "Psoriasis < 90 % · Eczema 10 %"
     assert "Psoriasis &lt; <span" in facts["Disease"].text
-    assert str(facts["Perhaps"]) == "Psoriasis patients who also carry the marks of cluster 7: a, b"
+    assert str(facts["Perhaps"]) == "Psoriasis patients who also have distinguishing concepts of cluster 7: a, b"
     assert list(dict(clusters.facts(card(diseases=[]), "none"))) == ["Who", "Age", "Records", "How sure"]
 
 
@@ -60,13 +60,12 @@ def test_the_facts_of_a_card() -> None:
     [
         (
             "clear",
-            "by chance it would be for 40 %: clearly more than disease, age, sex and amount of record explain; excess 0.35 (0.22"
-            " to",
+            "by chance, it would be 40 %: clearly more than disease, age, sex and amount of record explain; excess 0.35 (0.22 to",
         ),
         ("weak", ": a little more than disease, age, sex and amount of record explain; excess"),
         ("none", ": hardly more than disease, age, sex and amount of record explain, if at all; excess"),
-        ("too few", ": too few are recognised, or are not, to show whether this is more than chance; excess"),
-        ("", "by chance it would be for 40 %; excess"),
+        ("too few", "%: too few are recognised, or too few are not, to show whether this is more than chance; excess"),
+        ("", "by chance, it would be 40 %; excess"),
     ],
 )
 def test_how_sure(evidence: str, told: str) -> None:
@@ -103,7 +102,7 @@ def test_every_verdict_on_a_cluster_has_its_figure_and_its_interval() -> None:
 def test_what_is_doubtful_is_printed_as_a_warning() -> None:
     assert 'class="over"' not in clusters.how_sure(card(), "clear").text
     assert 'class="over"' in clusters.how_sure(card(stability={"words": "unstable", "jaccard": 0.4}), "clear").text
-    assert str(clusters.how_sure(card(), "untested")).startswith("Untested: too few patients. Stable")
+    assert str(clusters.how_sure(card(), "untested")).startswith("Not tested: too few patients. Stable")
 
 
 @pytest.mark.parametrize(
@@ -127,10 +126,10 @@ def test_what_tells_the_nearest_cluster_apart() -> None:
     near = Closest(2, 0.734, ("a", "<b>"), ("c",))
     told = str(clusters.closest(card(nearest=near), "clear"))
     assert told == (
-        "Closest: cluster 3 (cosine of the mean vectors 0.73). Clearest differences: here – a, <b>; there – c."
+        "Closest cluster: cluster 3 (cosine of the mean vectors 0.73). Largest differences: here – a, <b>; there – c."
     )
     one = clusters.closest(card(nearest=Closest(2, 0.7, (), ("c",))), "clear")
-    assert str(one).endswith("Clearest differences: there – c.")
+    assert str(one).endswith("Largest differences: there – c.")
     assert "marks" not in str(clusters.closest(card(nearest=near), "none"))
     assert clusters.closest(card(), "clear") is None
 
@@ -156,14 +155,14 @@ def test_ages_are_told_in_words_and_without_ranges_side_by_side() -> None:
 
 
 def test_no_heading_says_more_than_the_half_test() -> None:
-    """It compares patients alike: a concept that passes it may be no more frequent than among all others."""
+    """It compares similar patients: a concept that passes it may be no more frequent than among all others."""
     headings = [heading for _, heading, _ in clusters.sides(card(over=["a"], under=["b"]), is_tested=True)]
-    assert headings == ["More frequent than among patients alike", "Less frequent than among patients alike"]
+    assert headings == ["More frequent than among similar patients", "Less frequent than among similar patients"]
     for is_tested in (True, False):
         words = str(pictures.lifts_caption([row("Gout", "2.00", "1.50–2.70")], 1, is_tested=is_tested)) + str(
             pictures.heat_caption(is_tested=is_tested)
         )
-        assert words.count("among patients alike") == (2 if is_tested else 0)
+        assert words.count("among similar patients") == (2 if is_tested else 0)
         assert words.count("recorded more often here than elsewhere") == (0 if is_tested else 2)
     assert "a concept can pass the test although the interval of its lift includes 1" in " ".join(
         map(str, clusters.how_to_read(10, "disease", 300))
@@ -175,7 +174,7 @@ def test_how_sure_a_cluster_is_has_two_columns() -> None:
     recognised, stable = map(str, clusters.how_sure_columns(20))
     assert "95 % interval over the patients tested" in recognised
     assert "over 20 random halves" in stable
-    assert recognised.startswith("Recognised: whether half a record tells")
+    assert recognised.startswith("Recognised: whether half of a record shows")
     assert stable.startswith("Stable: whether other samples")
     assert all(word in recognised for word in ("clear", "weak", "none"))
     assert all(word in stable for word in ("stable", "doubtful", "unstable"))
@@ -191,7 +190,7 @@ def test_clusters_of_too_few_patients() -> None:
 def test_parts_of_one_group() -> None:
     told = clusters.parts([card(number=number) for number in (5, 2, 9)], "disease, age, sex and amount of record")
     assert str(told) == (
-        "One group in 3 parts, 5 (median age 54), 2 (median age 54) and 9 (median age 54): no concept marks one of them against"
+        "One group in 3 parts, 5 (median age 54), 2 (median age 54) and 9 (median age 54): no concept distinguishes one from"
         " another beyond disease, age, sex and amount of record."
     )
     assert told.rate == "one group"

@@ -20,9 +20,9 @@ ROW = {
 def test_hardly_better_than_counting_is_said_with_its_figures() -> None:
     said = forecasts.verdict(ROW, "about 1,180")
     assert str(said) == (
-        "Of concepts that a patient never had, within a year: the forecast is hardly better than counting. Of those that were"
-        " recorded, 16.4 % are among the ten that it names, and 15.6 % among the ten of popularity by age and sex alone (difference"
-        " +0.4 to +1.1 points, 95 % interval over about 1,180 patients)."
+        "For concepts that a patient never had, within a year, the forecast is hardly better than counting. Its ten concepts"
+        " include 16.4 % of those that were recorded; the ten concepts of popularity by age and sex alone include 15.6 %"
+        " (difference +0.4 to +1.1 points, 95 % interval over about 1,180 patients)."
     )
     assert "is no better than counting, as far as can be shown" in str(
         forecasts.verdict({**ROW, "low": -0.001}, "about 1,180")
@@ -34,7 +34,7 @@ def test_hardly_better_than_counting_is_said_with_its_figures() -> None:
 def test_other_verdicts(verdict: str, words: str) -> None:
     said = str(forecasts.verdict({**ROW, "verdict": verdict, "list": "recurring", "baseline": "counting"}, "about 900"))
     assert words in said
-    assert "among the ten of the patient's own history and popularity alone" in said.replace("&#39;", "'")
+    assert "the ten concepts of the patient's own history and popularity alone" in said.replace("&#39;", "'")
 
 
 def test_of_too_few_patients_no_figure_is_shown() -> None:
@@ -53,6 +53,6 @@ def test_foresights_metric_stands_beside_what_popularity_gets_on_it() -> None:
 def test_the_rule_of_the_verdicts_and_their_number_are_told() -> None:
     """“No better” beside an interval of +0.1 to +1.0 points looked like a mistake."""
     told = str(forecasts.lead(6, 0.02, 1.15))
-    assert "from whom nothing was learned" in told
-    assert "2 points of recurring concepts, 1.15 times as many new ones" in told
+    assert "Nothing was learned" in told
+    assert "2 percentage points for recurring concepts, 1.15 times as many new concepts" in told
     assert "The 6 verdicts are not adjusted for their number." in told

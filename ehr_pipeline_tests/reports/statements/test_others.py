@@ -34,23 +34,24 @@ def test_how_the_encoder_was_trained() -> None:
     assert str(encoder.trained(metrics(1, True))[0]) == (
         "527,728 parameters, trained on 990,546 tokens for 1 epoch (stopped when both losses were flat)."
     )
-    assert "4 epochs (the most that the settings allow)" in str(encoder.trained(metrics(4))[0])
-    assert "1 epoch shows no course" in str(encoder.no_curve(metrics(1)))
+    assert "4 epochs (the largest number that the settings allow)" in str(encoder.trained(metrics(4))[0])
+    assert "training had only 1 epoch." in str(encoder.no_curve(metrics(1)))
     untrained = metrics(1)
     untrained["epochs"][-1] |= {"epoch": 0, "updates": 0}
-    assert "none of them trained in this study" in str(encoder.trained(untrained)[0])
-    assert "nothing was trained in this study" in str(encoder.no_curve(untrained))
-    assert "2 epochs show no course. Training loss at the end 4.610, on held-out patients 4.570." in str(
-        encoder.no_curve(metrics(2))
+    assert "not trained in this study" in str(encoder.trained(untrained)[0])
+    assert "this study trained nothing" in str(encoder.no_curve(untrained))
+    assert (
+        "training had only 2 epochs. At the end, the training loss is 4.610, and the loss on held-out patients 4.570."
+        in str(encoder.no_curve(metrics(2)))
     )
-    assert "of the about 470 patients on the validation side" in str(encoder.held_out("about 470"))
-    assert encoder.scores(metrics(1))[1] == ("right at the first guess", "14.8 %", "4.7 %")
+    assert "from the validation set (about 470 patients)" in str(encoder.held_out("about 470"))
+    assert encoder.scores(metrics(1))[1] == ("first guess correct", "14.8 %", "4.7 %")
 
 
 def test_how_many_clusters() -> None:
     assert str(alternatives.how_many({1: 1.0, 2: 0.5}, 1, 20)).startswith("Among 1 to 2 clusters")
     told = str(alternatives.steadier([("a", "0.74"), ("b", "0.80")], "c", "0.5"))
-    assert "clusters of other methods again clearly better (a 0.74 and b 0.80; those of this page, by c, 0.5;" in told
+    assert "clusters than the method of this page (a 0.74 and b 0.80; c, on this page, 0.5)." in told
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_what_an_effect_says(words: float, told: str) -> None:
     value = 0.05 if told == "next to nothing" else words
     assert (
         str(audit.meaning(Effect("practice", "Cramér's V", value, p=0.005)))
-        == f"Knowing a patient’s cluster says {told} about practice."
+        == f"The cluster of a patient says {told} about practice."
     )
     assert "6 % of the variation in age at the last visit" in str(audit.meaning(Effect("age", "η²", 0.06, p=0.005)))
 
@@ -74,11 +75,11 @@ def test_what_the_vectors_are_made_of_is_followed_by_construction() -> None:
     assert audit.by_construction(age, diseases=True, ages=False) is None
     assert audit.by_construction(disease, diseases=False, ages=True) is None
     told = audit.by_construction(sex, diseases=True, ages=True, predicted=("sex", "birth_decade"))
-    assert "the encoder was trained to predict it" in str(told)
+    assert "the vectors, was trained to predict it" in str(told)
     assert audit.by_construction(age, diseases=True, ages=False, predicted=("birth_decade",)) == told
-    limits = "from 0.01, 0.06 and 0.14 (η²) or 0.1, 0.3 and 0.5 (Cramér's V) upwards"
+    limits = "0.01, 0.06 and 0.14 (η²) or 0.1, 0.3 and 0.5 (Cramér's V)"
     assert limits in str(audit.purpose(9, several_diseases=True)[1])
-    assert "p is of 200 permutations. Each of the 9 attributes is tested by itself, without a correction" in str(
+    assert "p comes from 200 permutations. Each of the 9 attributes stands alone, without correction" in str(
         audit.purpose(9, several_diseases=True)[-1]
     )
 
@@ -91,7 +92,7 @@ def test_p_values_of_the_audit() -> None:
 def test_how_attributes_were_read() -> None:
     kinds = {"bmi": "number", "region": "category", "practice": "category"}
     assert str(audit.read_as(kinds, {"region": "category"})).startswith(
-        "Read as categories: region, practice (guessed); as numbers: bmi (guessed). Patients"
+        "Attributes were read as categories: region, practice (guessed); as numbers: bmi (guessed). Patients"
     )
     assert audit.read_as({}, {}) is None
     assert audit.without_map([], 10) is None
@@ -121,13 +122,13 @@ def test_how_numbers_of_the_flow_are_shown() -> None:
 def test_how_codes_were_mapped() -> None:
     coverage = {"events_share": 0.456, "codes_share": 0.5, "source": "<UMLS>", "kept_events": 0, "events": 1000}
     told = flow.mapped(coverage)
-    assert str(told[0]) == "45.6 % of events and 50.0 % of codes were mapped to the UMLS by way of <UMLS>."
+    assert str(told[0]) == "45.6 % of events and 50.0 % of codes were mapped to the UMLS, using <UMLS>."
     assert "<UMLS>" not in told[0].text
     assert (len(told), flow.mapped_so_far(coverage)) == (2, "Events mapped so far")
     kept = coverage | {"kept_events": 123}
     assert "12.3 % of events were kept" in str(flow.mapped(kept)[1])
     assert "a table of names" in str(flow.mapped(kept)[1])
-    assert not any("codes of the same meaning" in str(each) for each in flow.mapped(kept | {"events_share": 0.0}))
+    assert not any("codes with the same meaning" in str(each) for each in flow.mapped(kept | {"events_share": 0.0}))
     assert flow.mapped_so_far(kept) == "Events mapped or kept so far"
 
 
@@ -157,8 +158,8 @@ def test_how_vectors_are_made() -> None:
         "two random halves",
     ):
         assert part in words
-    assert "The profile decides 90 % of the squared distance between two patients, the encoder 10 %." in words
-    assert "the middle (spatial median) of all patients is taken out." in words
+    assert "The profile accounts for 90 % of the squared distance between two patients, the encoder for 10 %." in words
+    assert "the spatial median of all patients is subtracted." in words
     plain = VECTORS | {"profile": 0, "attention": "plain", "common_components": 0, "weighting": "sif"}
     (alone,) = methods.vectors(plain, 128, substitutes=False, confirmed=False)
     assert "within chunks of 128" in str(alone)
@@ -172,12 +173,12 @@ def test_what_follows_by_construction() -> None:
     assert "so clusters follow age by construction" in str(methods.ages(VECTORS))
     assert methods.ages(VECTORS | {"ages": False}) is None
     assert methods.disease_concepts(None) is None
-    assert "no concept of the lists" in str(methods.disease_concepts(DiseaseConcepts((), 1200, frozenset())))
-    assert "1 of the 1,200 concepts that decide a patient’s vector is on the lists" in str(
+    assert "none of the 1,200 concepts" in str(methods.disease_concepts(DiseaseConcepts((), 1200, frozenset())))
+    assert "1 of the 1,200 concepts from which patients’ vectors are made is on the lists" in str(
         methods.disease_concepts(DiseaseConcepts(("a",), 1200, frozenset()))
     )
     many = str(methods.disease_concepts(DiseaseConcepts(tuple("abcdefghijklmn"), 1200, frozenset())))
-    assert "14 of the 1,200 concepts that decide a patient’s vector are on the lists" in many
+    assert "14 of the 1,200 concepts from which patients’ vectors are made are on the lists" in many
     assert "l and others)" in many
 
 
@@ -222,11 +223,17 @@ def test_what_a_lift_of_nobody_is_made_of_is_said() -> None:
     [
         (
             [0.184, 0.171],
-            "With as many clusters of the same vectors by other methods, these agree at an adjusted Rand index of 0.17 to 0.18.",
+            (
+                "The same number of clusters, made from the same vectors by other methods, agrees with the clusters of this page"
+                " at an adjusted Rand index of 0.17 to 0.18."
+            ),
         ),
         (
             [0.5],
-            "With as many clusters of the same vectors by another method, these agree at an adjusted Rand index of 0.50.",
+            (
+                "The same number of clusters, made from the same vectors by another method, agrees with the clusters of this page"
+                " at an adjusted Rand index of 0.50."
+            ),
         ),
     ],
 )
@@ -271,22 +278,19 @@ def test_what_marks_a_cluster_stable_is_said_once() -> None:
 
 def test_the_glossary_tells_what_a_false_discovery_rate_is() -> None:
     words = dict(WORDS)
-    assert (
-        "about 5 % at most are expected to be false (the false discovery rate)"
-        in words["Benjamini-Hochberg (BH) value"]
-    )
-    assert "diseases among patients alike" in words["Permutation test"]
+    assert "about 5 % are expected to be false (the false discovery rate)" in words["Benjamini-Hochberg (BH) value"]
+    assert "the diseases of similar patients" in words["Permutation test"]
 
 
 def test_the_checklist() -> None:
-    items = list(record_checklist.items(2, ["age", "<sex>"], "the network learned from 90"))
+    items = list(record_checklist.items(2, ["age", "<sex>"], "90 are in the training set"))
     assert [number for number, _, _ in items][:4] == ["RECORD 1.1", "RECORD 1.2", "RECORD 1.3", "RECORD 6.1"]
     assert len(items) == 13
     words = " ".join(str(answer) for _, _, answer in items)
     for part in (
         "every row of 2 extracts that",
         "Attributes: age, <sex>.",
-        "in the data set, the network learned from 90.",
+        "in the data set, 90 are in the training set.",
     ):
         assert part in words
     assert "every row of 1 extract that" in str(record_checklist.cleaning(1))
@@ -296,7 +300,7 @@ def test_the_checklist() -> None:
 def test_with_what_the_page_was_made() -> None:
     assert settings.machines([]) is None
     assert settings.machines([("a", "device cpu"), ("b", "<x>")]).text == (  # type: ignore[union-attr]
-        "Decided by the machines that computed: <code>a</code> device cpu; <code>b</code> &lt;x&gt;."
+        "These settings depended on the machines: <code>a</code> device cpu; <code>b</code> &lt;x&gt;."
     )
     assert str(settings.installed([("Python", "3.12"), ("numpy", "2")])).endswith("made: Python 3.12, numpy 2.")
 
@@ -313,7 +317,7 @@ def test_what_was_learned_beside_the_objective_stands_apart() -> None:
     summed["best"] = summed["best"] | {"validation_masked_loss": 4.1, "validation_loss": 4.4}
     summed["baseline"] = summed["baseline"] | {"masked_loss": 5.0}
     assert encoder.scores(summed)[0][1:] == ("4.100", "5.000")
-    assert "nearer to each other than to those of other patients (weight 0.1)" in str(encoder.trained(summed)[-1])
+    assert "be more similar than pieces of different patients (weight 0.1)" in str(encoder.trained(summed)[-1])
     assert encoder.scores(metrics(4))[0][1:] == ("4.565", "5.096")
     assert len(encoder.trained(metrics(4))) == 2
 
@@ -322,7 +326,7 @@ def test_a_first_record_on_the_first_day_is_no_beginning_of_a_disease() -> None:
     """Where history is entered at registration, patients of 39 had a "first record" of an asthma that began at 13."""
     told = str(pictures.strips_caption("83–84 %"))
     assert (
-        "For 83–84 % of all patients in clusters, the first record of a disease is of the first day of their record"
+        "For 83–84 % of all patients in clusters, the first record of a disease is on the first day of their record"
         in told
     )
     assert "first day" not in str(pictures.strips_caption(""))

@@ -36,7 +36,7 @@ def test_who_is_in_the_clusters() -> None:
         who(cards, "none", [[1]])
         == "The cohort was divided into 3 clusters, but there is no evidence that they mean anything."
     )
-    assert who([card(3, hidden=True)], "clear", []) == "No cluster has 10 patients, so none is described."
+    assert who([card(3, hidden=True)], "clear", []) == "No cluster has 10 patients, so no cluster is described."
     told = who(cards, "clear", [[2], [3]])
     assert told.endswith("by themselves: 2 <2> (120 patients, median age 54).")
     assert "similar concepts in similar shares, recorded at similar ages" in told
@@ -45,7 +45,7 @@ def test_who_is_in_the_clusters() -> None:
     assert "ages" not in who([card(1)], "clear", [], ages=False).replace("their ages", "")
     assert who(cards, "clear", [[1, 2, 3]]).endswith("by themselves: 1 and 2 <1> (2 parts).")
     assert "relied on" not in who(cards, "clear", [])
-    assert "the network takes their records to be alike" in who(cards, "clear", [], profile=False)
+    assert "the encoder finds their records similar" in who(cards, "clear", [], profile=False)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_which_can_be_relied_on(sure: list[list[int]], told: str) -> None:
 def test_clusters_that_hold_what_lasts_are_not_called_subgroups() -> None:
     told = str(short.relied_on("differ", [[1], [4]], 20, 20))
     assert told.startswith("Of the 20 clusters, 2 (numbers 1 and 4) are stable")
-    assert told.endswith("That alone shows no subgroup of a disease.")
+    assert told.endswith("That alone does not show a subgroup of a disease.")
     assert str(short.relied_on("differ", [], 20, 20)).startswith("None of the 20 clusters is both stable")
     assert "relied on" not in told + who([card(1), card(4)], "differ", [[1], [4]])
 
@@ -92,7 +92,7 @@ def test_how_strong_the_evidence_is() -> None:
     assert told.startswith(
         "Clear evidence of lasting differences between patients. Their conditions go together beyond chance"
     )
-    assert "or one gradient such as severity, which the test cannot tell apart" in told
+    assert "with one gradient such as severity; the test cannot distinguish" in told
     assert str(short.subgroups("none", compared=True)) == "There is no evidence of subgroups."
     assert "no evidence of subgroups" in str(short.subgroups("differ", compared=True))
     assert "could not be tested" in str(short.subgroups("differ", compared=False)), "as the verdict says"
@@ -104,22 +104,22 @@ def test_what_the_clusters_go_with() -> None:
     assert str(short.followed("clear", strong)).startswith(
         "The clusters are associated with age at the last visit (large effect) and practice (medium effect): see"
     )
-    assert "too few patients to tell" in str(short.followed("untested", []))
+    assert "too few patients to know" in str(short.followed("untested", []))
     assert "small effects at most" in str(short.followed("clear", []))
 
 
 def test_groups_that_are_cut_into_several_clusters() -> None:
     assert short.divided("clear", [[1], [2]]) is None
     assert short.divided("none", [[1, 2]]) is None
-    assert str(short.divided("clear", [[1, 2], [3]])).startswith("1 group is cut into several clusters, by age")
-    assert str(short.divided("weak", [[1, 2], [3, 4]])).startswith("2 groups are cut into several")
+    assert str(short.divided("clear", [[1, 2], [3]])).startswith("1 group is divided into several clusters, by age")
+    assert str(short.divided("weak", [[1, 2], [3, 4]])).startswith("2 groups are divided into several")
 
 
 def test_clusters_that_carry_the_marks_of_another() -> None:
     carrying = [card(n, carried=Carried("Psoriasis", 1, ("a", "b"))) for n in (3, 5)]
     assert short.mixed("clear", [card(1)]) is None
-    assert str(short.mixed("clear", carrying[:1])).startswith("Cluster 3 holds patients")
-    assert str(short.mixed("clear", carrying)).startswith("Clusters 3 and 5 each hold patients")
+    assert str(short.mixed("clear", carrying[:1])).startswith("Cluster 3 contains mostly patients")
+    assert str(short.mixed("clear", carrying)).startswith("Each of the clusters 3 and 5 contains mostly patients")
 
 
 def test_what_is_so_by_construction() -> None:
@@ -128,26 +128,22 @@ def test_what_is_so_by_construction() -> None:
         short.by_construction(one, ages=False)
     )
     told = str(short.by_construction(two, ages=True))
-    assert told.startswith("That clusters follow disease and age is so by construction: 2 of the 1,200 concepts")
-    assert "are codes of the cohort’s own diseases" in told
-    assert str(short.by_construction(None, ages=True)).startswith("That clusters follow age is so by construction")
+    assert told.startswith("Clusters follow disease and age by construction: 2 of the 1,200 concepts")
+    assert "are codes of the cohort’s diseases" in told
+    assert str(short.by_construction(None, ages=True)).startswith("Clusters follow age by construction")
     assert short.by_construction(DiseaseConcepts((), 1200, frozenset()), ages=False) is None
 
 
 def test_what_came_in() -> None:
     told = str(short.came_in(["2019-04-01"], 6, 0, "99.3 %"))
     assert (
-        told == "Read: extract 2019-04-01 (6 files; every file in its folder). 99.3 % of the rows of events have a"
-        " usable patient, date and code; how many of the codes stand for a concept is told below."
+        told
+        == "Read: extract 2019-04-01 (6 files; every file in its folder). 99.3 % of the rows of events have a usable patient,"
+        " date and code; the flow below shows how many of the codes have a concept."
     )
     told = str(short.came_in(["2019-04-01", "2019-07-01", "2019-10-01"], 1, 2, "50.0 %"))
-    assert (
-        "3 extracts, 2019-04-01 to 2019-10-01 (1 file; 2 other files in their folders are named by no setting, and"
-        in told
-    )
-    assert "1 other file in its folder is named by no setting, and is not read" in str(
-        short.came_in(["a"], 1, 1, "1 %")
-    )
+    assert "3 extracts, 2019-04-01 to 2019-10-01 (1 file; 2 other files in their folders are in no setting, and" in told
+    assert "1 other file in its folder is in no setting, and is not read" in str(short.came_in(["a"], 1, 1, "1 %"))
     assert "2000 to 2019" in str(short.years("2000 to 2019"))
     assert "In no calendar year" in str(short.years(""))
 
@@ -155,8 +151,8 @@ def test_what_came_in() -> None:
 def test_whether_it_may_be_released() -> None:
     assert "fewer than 10 patients" in str(short.suppressed(10))
     assert "after output checking" in str(short.suppressed(10))
-    assert "do not let it leave" in str(short.suppressed(1))
-    assert "ask the data’s owner" in str(short.under_terms({}))
+    assert "do not share it" in str(short.suppressed(1))
+    assert "ask the owner of the data" in str(short.under_terms({}))
     assert str(short.under_terms({"protocol": "24-001", "expires": "2030-01-01"})) == (
         "Terms: protocol 24-001; expires 2030-01-01."
     )
@@ -170,12 +166,12 @@ def made(**settings: Any) -> vectors.VectorMethod:
 
 def test_what_decides_most_is_said_first() -> None:
     told = " ".join(map(str, vectors.what_decides(made())))
-    assert told.startswith("The concept profile decides 90 % of the squared distance")
+    assert told.startswith("The concept profile accounts for 90 % of the squared distance")
     assert (
-        "the record, how these shares changed from the earlier half of the record to the later half, and the mean age"
-        in told
+        "their shares in the record, how these shares changed from the earlier half of the record to the later half, and the mean"
+        " age" in told
     )
-    assert told.index("profile decides") < told.index("The encoder, a neural network, decides 10 %")
+    assert told.index("profile accounts") < told.index("The encoder, a neural network, accounts for 10 %")
     assert "agree between two random halves" in told
     assert "how these shares changed" not in str(vectors.profile(made(course=False)))
     assert "Similar concepts" not in str(vectors.profile(made(kinship=0)))
@@ -191,19 +187,17 @@ def test_concepts_without_types_are_not_said_to_be_chosen_by_type() -> None:
 
 def test_an_encoder_that_decides_more_is_said_first() -> None:
     told = list(map(str, vectors.what_decides(made(encoder_share=0.8))))
-    assert told[0].startswith("The encoder, a neural network, decides 80 %")
-    assert told[1].startswith("The concept profile decides 20 %")
+    assert told[0].startswith("The encoder, a neural network, accounts for 80 %")
+    assert told[1].startswith("The concept profile accounts for 20 %")
     assert not [said for said in map(str, vectors.what_decides(made(encoder_share=0.0))) if "neural network" in said]
 
 
 def test_clusters_in_which_the_network_has_no_part_are_said_not_to_rest_on_it() -> None:
     bare = {"encoder_share": 0.0, "kinship": 0.0, "neighbours": False}
-    told = (
-        "The encoder, a neural network, decides 0 % of the distances between patients: the clusters do not rest on it."
-    )
+    told = "The encoder, a neural network, accounts for 0 % of the distances between patients: the clusters do not depend on it."
     assert str(vectors.no_part(made(**bare))) == str(vectors.learned(made(**bare))) == told
     assert "concepts that are on a list (649 of 1,387 concepts)" in str(vectors.profile(made(**bare)))
-    assert "on a list or are nearest to one that is (649" in str(vectors.profile(made()))
+    assert "on a list or are nearest to a concept that is (649" in str(vectors.profile(made()))
     for part in ({"encoder_share": 0.1}, {"kinship": 0.3}, {"neighbours": True}, {"profile": 0}):
         assert vectors.no_part(made(**bare | part)) is None
         assert str(vectors.learned(made(**bare | part))).startswith("The encoder learned")
@@ -212,7 +206,7 @@ def test_clusters_in_which_the_network_has_no_part_are_said_not_to_rest_on_it() 
 def test_vectors_of_the_network_alone() -> None:
     (told,) = vectors.what_decides(made(profile=0))
     assert str(told).startswith(
-        "Each patient’s vector is the mean of what the encoder, a neural network, makes of those recorded"
+        "Each patient’s vector is the mean of the vectors that the encoder, a neural network, computes for those recorded"
     )
     assert "(649 of 1,387 concepts)" in str(told)
 
@@ -229,8 +223,8 @@ def test_a_reliable_cluster_whose_figures_may_be_worse_is_named() -> None:
         short.wavering("differ", [*sure, card(3, evidence="weak", at_least="none", stability={"words": "stable"})])
     )
     assert told == (
-        "The words go by estimates: by the interval of its excess, 8 may be less than clearly recognised; in some halves of the"
-        " patients, 11 came out less than stable."
+        "These words depend on estimates: given the interval of the excess, 8 may be less than clearly recognised; in some halves"
+        " of the patients, 11 were less than stable."
     )
     assert short.wavering("clear", sure[:1]) is None
     assert short.wavering("none", sure) is None

@@ -27,7 +27,7 @@ def evidence(word: str, p: float = 0.02) -> dict[str, Any]:
     }
 
 
-GOOD = Standing(9, 12, "84.1 %", "3 have weak evidence only")
+GOOD = Standing(9, 12, "84.1 %", "3 have only weak evidence")
 NOBODY = Standing(0, 12, "–", "")
 
 
@@ -38,7 +38,7 @@ def test_no_evidence_is_said_with_what_the_clusters_mirror() -> None:
     )
     assert "recognised from the other half for 50 %" in told
     assert "an excess of 0.38 (95 % interval 0.35 to 0.41), where 0 is chance and 1 is certain" in told
-    assert "sex and amount of record do (above all, they mirror age and <year>; see the bias audit)." in told
+    assert "sex and amount of record do (above all, they reflect age and <year>; see the bias audit)." in told
     assert "mirror" not in str(verdict.banner(evidence("none"), NOBODY, []))
     assert "<year>" not in verdict.banner(evidence("none"), NOBODY, ["<year>"]).text, "names are escaped"
 
@@ -46,14 +46,16 @@ def test_no_evidence_is_said_with_what_the_clusters_mirror() -> None:
 def test_what_clusters_are_where_there_is_no_evidence_of_subgroups() -> None:
     for word in ("differ", "untested"):
         told = verdict.relation(word, 9, tested=word == "differ")
-        assert ("does not rule them out" in str(told)) == (word == "differ")
-        assert str(told).startswith("The 9 clusters in the list sort the patients by what their records hold")
-        assert "no evidence that a disease has subgroups, which is another question" in str(told)
+        assert ("does not exclude them" in str(told)) == (word == "differ")
+        assert str(told).startswith("The 9 clusters in the list sort the patients by what is in their records")
+        assert "Whether a disease has subgroups is another question, and the clusters are no evidence for it" in str(
+            told
+        )
         assert told.rate == "subgroups"
     for word in ("clear", "weak"):
         assert str(verdict.relation(word, 1, tested=True)) == (
-            "The 1 cluster in the list sorts the patients by what their records hold; that conditions go together makes none"
-            " of them a subgroup."
+            "The 1 cluster in the list sorts the patients by what is in their records; the fact that conditions go together does"
+            " not make any of them a subgroup."
         )
 
 
@@ -66,15 +68,15 @@ def test_where_groups_were_planted_the_first_lines_say_whether_they_were_found(i
         "counts": {"adjusted_rand_index": 0.171, "within_diseases": 0.031},
     }
     told = str(verdict.invented({"groups": 10, "disease": 0.5, "vectors": vectors}, evidence("clear")))
-    assert f"as many clusters by this page’s method {match} (adjusted Rand index {index:.2f};" in told
+    assert f"the same number of clusters by this page’s method {match} (adjusted Rand index {index:.2f};" in told
     assert "0.17 by concept counts without a model, 0.50 by the disease alone)" in told
-    assert told.endswith("Among patients of one disease it is 0.05, and 0.03 by concept counts.")
+    assert told.endswith("Among patients of one disease, it is 0.05, and 0.03 by concept counts.")
 
 
 def test_planted_groups_of_which_the_tests_find_no_evidence_are_called_a_miss() -> None:
     found = {"adjusted_rand_index": 0.04, "within_diseases": 0.04}
     planted = {"groups": 10, "disease": 0.5, "vectors": {"this_run": found, "counts": found}}
-    told = "The answer below, no evidence of subgroups, is a miss."
+    told = "The answer below, no evidence of subgroups, misses them."
     for word in ("none", "differ"):
         assert str(verdict.invented(planted, evidence(word))).endswith(told)
         assert told not in str(verdict.invented(planted | {"disease": 1.0}, evidence(word))), (
@@ -111,9 +113,9 @@ def test_some_evidence(word: str, standing: Standing, told: str) -> None:
     said = verdict.banner(evidence(word), standing, [])
     gradient = "Conditions go together within a disease beyond chance, as with subgroups or with one gradient such as severity. "
     assert str(said).startswith(gradient + told)
-    assert "This test cannot tell subgroups from one gradient, such as severity." in str(said)
+    assert "This test cannot distinguish subgroups from one gradient, such as severity." in str(said)
     assert said.rate == "subgroups"
-    assert ("for some patients only" in str(said)) == (word == "weak")
+    assert ("only for some patients" in str(said)) == (word == "weak")
 
 
 @pytest.mark.parametrize(
@@ -143,11 +145,11 @@ def test_patients_who_differ_make_no_subgroups_by_themselves() -> None:
         "Patients differ persistently, but there is no evidence of subgroups. Of about 1,200 patients"
     )
     assert (
-        "Here they were not found to, compared with patients with another of the diseases, or with none of them, of the same sex"
+        "were not found to go together more than in patients with another of the diseases, or with none of them, of the same sex"
         in told
     )
     assert "The test misses many subgroups" in told
-    assert "Groups that differ only in the order of events are not looked for." in told
+    assert "Groups that differ only in the order of events are not examined." in told
     assert "The clusters also follow practice," in told
 
 
@@ -167,7 +169,7 @@ def test_recording_that_explains_the_clusters_is_named() -> None:
     told = str(verdict.banner(evidence("none") | {"explained": ["practice"]}, NOBODY, []))
     assert told.startswith("No evidence of subgroups: recording by practice explains the clusters.")
     assert (
-        "alike in practice too, this excess is 0.02; if they are matched to others as closely, whatever their practice, it is 0.09"
+        "same practice, this excess is 0.02; if patients are matched equally closely, but regardless of practice, it is 0.09"
         in told
     )
 
@@ -181,6 +183,6 @@ def test_nobody_to_compare_traits_with() -> None:
 def test_a_loose_match_is_said_with_what_was_achieved() -> None:
     assert "close match" not in str(verdict.banner(evidence("clear"), GOOD, []))
     loose = evidence("clear") | {"balance": {"age": 0.84, "amount": 0.3}}
-    assert "too few patients for a close match: among those compared, age varies 84 % as much as among all." in str(
+    assert "too few patients for a close match: in the groups compared, age varies 84 % as much as among all" in str(
         verdict.banner(loose, GOOD, [])
     )
