@@ -122,9 +122,7 @@ def look_at(
                 findings.look(files.read_header, path, kind)
     if not events and not lacking:
         looked_for = ", ".join(kind.where for kind in kinds.events)
-        findings.problems.append(
-            f"{folder}: no file of events ({looked_for}). Add one, or correct `files` in the settings."
-        )
+        findings.problems.append(f"{folder}: no file of events ({looked_for}). Add one, or correct `files`.")
     findings.facts.append(f"extract {folder.name}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
     if absent:
         nothing = ", ".join(kind.where for kind in absent)

@@ -82,7 +82,10 @@ def test_a_cohort_of_lists_that_match_no_recorded_code(tmp_path: Path) -> None:
         (tmp_path / f"{name}.csv").write_text(f"code,cui,name,source\n{code},,a name,a source\n")
     none, some = ({"name": name, "concepts": str(tmp_path / f"{name}.csv")} for name in ("none", "some"))
     (problem,) = looked(study(tmp_path, embeddings={"cohort": [none]})).warnings
-    assert "(embeddings.cohort[0].concepts): the extracts contain no code of this list, so the" in problem
+    assert (
+        "(embeddings.cohort[0].concepts): the extracts contain no code of this list, so this list matches no patient."
+        in problem
+    )
     found = looked(study(tmp_path, embeddings={"cohort": [none, some]}))
     assert (found.problems, len(found.warnings)) == ([], 1)
 
@@ -167,7 +170,7 @@ def test_a_few_ids_in_another_case_are_told_too(tmp_path: Path) -> None:
     events.write_text(events.read_text().replace("\np1", "\nP1", 12))
     (problem,) = looked(made).warnings
     assert "are rejected (unknown_patient)" in problem
-    assert problem.endswith("only by upper and lower case.")
+    assert problem.endswith("only in upper and lower case.")
 
 
 def test_ids_that_one_file_writes_with_a_fraction_of_zeros_are_the_same(tmp_path: Path) -> None:
