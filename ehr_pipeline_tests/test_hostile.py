@@ -22,7 +22,7 @@ from ehr_pipeline.drawing import plots
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError, invisible_character, printable, undirected
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import build
-from ehr_pipeline.records.landing_folder import look
+from ehr_pipeline.records.landing_folder import check_folders
 from ehr_pipeline.records.operation_settings import OperationSettings
 from ehr_pipeline.reports import layout
 from ehr_pipeline.runs import extracts
@@ -121,7 +121,10 @@ def test_a_folder_that_cannot_be_an_extract_is_told_and_holds_up_no_other(
     for own in ("2019-04-01", name):
         (landing / own).mkdir(parents=True)
         (landing / own / "events.txt").touch()
-    found = {one.extract: one.waits_for for one in look(landing, OperationSettings(quiet_minutes=0), time.time() + 60)}
+    found = {
+        one.extract: one.waits_for
+        for one in check_folders(landing, OperationSettings(quiet_minutes=0), time.time() + 60)
+    }
     assert found["2019-04-01"] == ""
     assert "it must be renamed first, since its name holds" in found[name]
     study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, records={"landing": str(landing)})
@@ -161,10 +164,10 @@ def test_links_that_go_round_in_circles_are_looked_at_once(tmp_path: Path) -> No
             (folder / name / f"to_{other}").symlink_to(folder / other)
         (folder / name / "up").symlink_to(tmp_path)
     settings = OperationSettings(quiet_minutes=0)
-    (before,) = look(tmp_path / "landing", settings, time.time() + 60)
+    (before,) = check_folders(tmp_path / "landing", settings, time.time() + 60)
     assert before.waits_for == ""
     os.utime(folder / "h" / "events.txt", ns=(1, 1))
-    (after,) = look(tmp_path / "landing", settings, time.time() + 60)
+    (after,) = check_folders(tmp_path / "landing", settings, time.time() + 60)
     assert after.state != before.state, "every file counts all the same"
 
 

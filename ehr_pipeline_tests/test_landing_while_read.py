@@ -68,7 +68,7 @@ def test_archived_text_that_comes_back_meanwhile(study: settings.Study, monkeypa
     folder = Path(study.records.landing) / EXTRACT
     kept = folder.rename(folder.parent.parent / "archive")
     Path(study.records.withdrawals).write_text("somebody\n")
-    monkeypatch.setattr(withdrawals, "can_follow", lambda applied, ids: False)
+    monkeypatch.setattr(withdrawals, "can_reuse", lambda applied, ids: False)
 
     def back() -> None:
         shutil.copytree(kept, folder)

@@ -15,7 +15,7 @@ from ehr_pipeline.tables import drop_reasons, schemas
 
 PAGE = (Path(__file__).parents[1] / "docs/rows.md").read_text(encoding="utf-8")
 NAMED = {
-    *(ids.INEXACT, *build.UNFIT, *text.ODD.values(), finish_bucket.ORPHAN, text.CHANGED_HEADER),
+    *(ids.INEXACT, *build.EVENT_REASONS, *text.ODD.values(), finish_bucket.ORPHAN, text.CHANGED_HEADER),
     *(chunks.TOO_LONG, chunks.UNCLOSED, chunks.AFTER_UNCLOSED),
 }
 """Reasons that have a name in the code."""
@@ -76,18 +76,20 @@ def test_the_reasons_of_the_reader_are_found() -> None:
 @pytest.mark.parametrize("reason", sorted(used()))
 def test_every_reason_has_words_and_a_cure(reason: str) -> None:
     assert reason in drop_reasons.IN_WORDS, f"add {reason!r} to IN_WORDS in tables/drop_reasons.py: 'rows …'"
-    assert reason in drop_reasons.CURES, (
+    assert reason in drop_reasons.REMEDIES, (
         f"add {reason!r} to CURES in tables/drop_reasons.py: what to do about such rows"
     )
 
 
 def test_every_cure_is_of_a_reason_that_there_is() -> None:
-    assert set(drop_reasons.CURES) - used() - {"withdrawn"} == set()
+    assert set(drop_reasons.REMEDIES) - used() - {"withdrawn"} == set()
 
 
 def test_the_table_of_reasons_is_complete_and_true() -> None:
     lines = PAGE.splitlines()
-    table = [f"| `{name}` | rows {drop_reasons.IN_WORDS[name]} | {cure} |" for name, cure in drop_reasons.CURES.items()]
+    table = [
+        f"| `{name}` | rows {drop_reasons.IN_WORDS[name]} | {cure} |" for name, cure in drop_reasons.REMEDIES.items()
+    ]
     lacking = [line for line in table if line not in lines]
     assert not lacking, "\n".join(["docs/rows.md lacks these lines in its table of reasons:", *lacking])
     begin = lines.index("| Reason | Which rows | What to do |") + 2
@@ -100,7 +102,7 @@ def test_the_table_of_reasons_is_complete_and_true() -> None:
 
 def test_every_setting_that_a_cure_names_is_one() -> None:
     settings = (Path(__file__).parents[1] / "docs/settings.md").read_text(encoding="utf-8")
-    names = {name for cure in drop_reasons.CURES.values() for name in re.findall(r"`([a-z_.]+)`", cure)}
+    names = {name for cure in drop_reasons.REMEDIES.values() for name in re.findall(r"`([a-z_.]+)`", cure)}
     assert len(names) > 10
     last = {name.rpartition(".")[2] for name in names}
     assert [

@@ -191,7 +191,7 @@ def test_what_cannot_be_checked_says_which_file_would_allow_it(both: tuple[Pipel
     ):
         passed, message, _ = checks.test_side_unseen(artifact, pipeline.store, pipeline.study)
         assert not passed
-        assert "it cannot be checked whom it learned from" in message
+        assert "its training patients are unknown" in message
         assert says in message
         assert checks.cannot_be_checked(artifact, pipeline.study)
         model = artifact.path / "checkpoint"

@@ -13,10 +13,17 @@ from ehr_pipeline.patients.settings import SIDES, SplitSettings
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Store, hash_of
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import DATA_SPLIT, ENCODER_CHECKPOINT, PATIENT_DATASET, STAGES, VOCABULARY, room_of
+from ehr_pipeline.tables.asset_names import (
+    DATA_SPLIT,
+    ENCODER_CHECKPOINT,
+    PATIENT_DATASET,
+    STAGES,
+    VOCABULARY,
+    package_of,
+)
 
 PACKAGE = Path(__file__).parents[1]
-COUNTED_IN = tuple(f"{room}/__init__.py" for room in dict.fromkeys(map(room_of, STAGES)))
+COUNTED_IN = tuple(f"{room}/__init__.py" for room in dict.fromkeys(map(package_of, STAGES)))
 """The modules that describe each stage's counts; the report page shows these descriptions."""
 _IMPORT = re.compile(r"^ *from ehr_pipeline\.([\w.]+) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
 

@@ -11,7 +11,7 @@ from ehr_pipeline.disclosure.figures import Guard, count_text
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Plain, Score, Share
 from ehr_pipeline.events.coverage import are_snomed
 from ehr_pipeline.events.coverage import read as read_coverage
-from ehr_pipeline.patients.identical_records import identical
+from ehr_pipeline.patients.identical_records import count_identical
 from ehr_pipeline.patients.settings import EVERY_SIDE, LEARNED_FROM
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
@@ -265,7 +265,7 @@ def no_record_on_two_sides(artifact: Artifact, store: Store, study: Study) -> Re
         column = schemas.read(artifact.file(f"split/{name}"), ["side"]).column("side").to_pylist()
         sides.append(np.array([numbers[side] for side in column], np.int8))
     dataset = store.intact(PATIENT_DATASET)
-    found = identical([dataset.file(f"patients/{name}") for name in names], sides)
+    found = count_identical([dataset.file(f"patients/{name}") for name in names], sides)
     below = study.reports.suppress_below
     message = (
         f"{count_text(found.patients, below)} patients have the same record (birth, days and concepts) as another patient; for"
@@ -274,4 +274,8 @@ def no_record_on_two_sides(artifact: Artifact, store: Store, study: Study) -> Re
         if found.patients
         else "no two patients have the same record"
     )
-    return not found.apart, message, {"identical": People(found.patients), "on_two_sides": People(found.apart)}
+    return (
+        not found.across,
+        message,
+        {"identical": People(found.patients), "on_two_sides": People(found.across)},
+    )

@@ -21,7 +21,7 @@ def compared_with_previous(kind: str, measure: str) -> Check:
             return True, "there is no extract before this one", {}
         before, newest = sorted(listed)[-2:]
         old, new = (drift.profile(store.intact(RAW_RECORDS, name).path) for name in (before, newest))
-        if min(old.patients, new.patients) < max(drift.SMALLEST, study.reports.suppress_below):
+        if min(old.patients, new.patients) < max(drift.MIN_PATIENTS, study.reports.suppress_below):
             return True, f"too few patients in the bucket to compare {newest} with {before}", {}
         difference = drift.differences(new, old, _mapped_codes(artifact.path)).get(kind)
         if difference is None:

@@ -19,7 +19,7 @@ from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tasks import study_rules
 from ehr_pipeline.terminology import code_lists
-from ehr_pipeline.terminology.spelling import one_spelling, spelled
+from ehr_pipeline.terminology.spelling import normalise_code, normalise_codes
 
 LARGEST = 1 << 28
 """The command `check` reads the files that map codes only if they have at most this many bytes together, which takes seconds."""
@@ -133,7 +133,7 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
     lists = cohort(study)
     rows = {where: code_lists.read(Path(path), where) for where, path in lists.items()}
     concepts = {
-        where: {spelled(row.cui) for row in each} - {""}
+        where: {normalise_code(row.cui) for row in each} - {""}
         | set(mapping.filter(_is_of([row.code for row in each]))["concept"])
         for where, each in rows.items()
     }
@@ -152,7 +152,9 @@ def _patients(mapping: pl.DataFrame) -> int | None:
 
 
 def _is_of(codes: list[str]) -> pl.Expr:
-    return one_spelling(pl.col("code")).is_in([spelled(code) for code in codes]) | pl.col("snomed").is_in(codes)
+    return normalise_codes(pl.col("code")).is_in([normalise_code(code) for code in codes]) | pl.col("snomed").is_in(
+        codes
+    )
 
 
 @check(blocking=False, applies=lambda study: bool(cohort(study)))

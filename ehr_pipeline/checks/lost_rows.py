@@ -8,14 +8,14 @@ from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import FEWEST, HIDDEN, Guard, count_text
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Plain, Share
 from ehr_pipeline.records import values
-from ehr_pipeline.records.catalog import WAITING as FATE
+from ehr_pipeline.records.catalog import SET_ASIDE as FATE
 from ehr_pipeline.records.events_without_patient import KEPT, UNKNOWN, WAITING
 from ehr_pipeline.records.finish_bucket import ORPHAN, UNKNOWN_PATIENTS
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import json_files
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
-from ehr_pipeline.tables.drop_reasons import cure, in_words, lost_of
+from ehr_pipeline.tables.drop_reasons import in_words, lost_rows
 
 MOST_NAMED = 10
 """How many values a message names at most."""
@@ -69,7 +69,7 @@ def losses(artifact: Artifact, study: Study) -> Iterator[Loss]:
     for kind in ("events", "patients", "linked"):
         counts = artifact.counts if kind == "events" else artifact.counts.get(kind, {})
         dropped = counts.get("dropped", {})
-        rejected = lost_of(dropped)
+        rejected = lost_rows(dropped)
         no_rows = sum(dropped.values()) - sum(rejected.values())
         if kind == "events" and counts.get(WAITING) and _is_one_of_several(study):
             rejected = Counter(rejected) - Counter({UNKNOWN: counts[WAITING]})
@@ -266,7 +266,7 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Result:
             f"{name}: {count_text(number, below)}{share} values are not understood, and are treated as unknown"
         )
     if "sex" in found:
-        counted = values.written(artifact.path)
+        counted = values.read_unknown(artifact.path)
         often = [value for value, number in counted.items() if number >= below][:MOST_NAMED]
         named = f" ({', '.join(map(repr, often))})" if often else ""
         where, of_files = study.records.sex_values

@@ -17,9 +17,9 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import PATIENT_DATASET
 from ehr_pipeline.tasks import names
-from ehr_pipeline.tasks.censoring import MANY, left_in_window, many
+from ehr_pipeline.tasks.censoring import is_excessive, left_in_window
 from ehr_pipeline.tasks.records import count, key
-from ehr_pipeline.tasks.table import Definition, definitions, of_task, shards
+from ehr_pipeline.tasks.table import Definition, definitions, rows_of_task, shards
 
 FEWEST_CASES = 50
 """A score is informative only with at least this many cases among test patients."""
@@ -97,7 +97,7 @@ def few_leave(artifact: Artifact, store: Store, study: Study) -> Result:
     guard, leaving = Guard(study.reports.suppress_below), dict[str, str]()
     for definition in definitions(artifact.path):
         gone, of = left_in_window(artifact.counts[definition.slug])
-        if many(gone, of) and not definition.rule.get("censor"):
+        if is_excessive(gone, of) and not definition.rule.get("censor"):
             leaving[definition.name] = guard.percent(Share(People(gone), People(of)))
     if not leaving:
         return (
@@ -141,7 +141,7 @@ def _knows(artifact: Artifact, store: Store, definition: Definition) -> str:
         seen = count(visits, patient[here], day, day) > 0
         cases, others = cases + int(label.sum()), others + int((~label).sum())
         at_visit, others_at_visit = at_visit + int(seen[label].sum()), others_at_visit + int(seen[~label].sum())
-        after.update(of_task(table, definition).column("followed_days").to_numpy()[label].tolist())
+        after.update(rows_of_task(table, definition).column("followed_days").to_numpy()[label].tolist())
     dropped = artifact.counts[definition.slug]["dropped"]
     onset = dropped["outcome_on_index_day"]
     if onset >= FEWEST_TO_JUDGE and onset > MOST_ALIKE * (cases + onset):

@@ -23,7 +23,7 @@ from ehr_pipeline.clusters.methods import Labels, Vectors
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.transform import Transform
-from ehr_pipeline.patients.histories import without
+from ehr_pipeline.patients.histories import without_token
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import json_files
 
@@ -177,7 +177,7 @@ class _Part:
         for begin in range(0, len(asked), BLOCK):
             some = asked[begin : begin + BLOCK]
             owner, tokens = self.owner[some], self.tokens[some]
-            features = transform.profile(without(self.shard.take(self.rows[owner]), tokens), np.arange(len(some)))
+            features = transform.profile(without_token(self.shard.take(self.rows[owner]), tokens), np.arange(len(some)))
             nothing = ~features.any(axis=1, keepdims=True)  # the profile held only this concept
             yield self.places[owner], tokens, np.where(nothing, np.float32(0), transform.centred(features))
         if transform.settings.ages and "whole_centre" in transform.arrays:

@@ -1,4 +1,4 @@
-"""Make `concept_embeddings`: the encoder's input vectors of all concepts, and a check that they are plausible.
+"""Build `concept_embeddings`: the encoder's input vectors of all concepts, and a check that they are plausible.
 
 The artifact holds `vectors.npy` (V, D) by token id, `neighbours.csv` (nearest neighbours of the concepts of interest, among
 themselves and in the whole vocabulary), `ontology.json` (how often neighbours share a group of a disease ontology, if one is set),
@@ -28,7 +28,7 @@ from ehr_pipeline.tables import json_files, schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 MOST_FREQUENT = 100
-"""Number of concepts shown with their neighbours when no list names concepts of interest."""
+"""Number of concepts shown with their neighbours if there is no list of concepts of interest."""
 
 
 def input_vectors(folder: Path, vocabulary: Vocabulary) -> NDArray[np.float32]:
@@ -55,7 +55,7 @@ def build(
     vectors = input_vectors(encoder, vocabulary)
     np.save(out / VECTORS, vectors)
     frequent = sorted(vocabulary.concepts, key=lambda concept: (-concept.patients, concept.token_id))
-    # Without a list in the study, show the concepts that the most patients have.
+    # Without a list in the study, show the concepts of the most patients.
     listed = concepts_of(interest) or frozenset(concept.concept for concept in frequent[:MOST_FREQUENT])
     known = np.array(
         sorted(vocabulary.token_of[concept] for concept in listed if concept in vocabulary.token_of), np.int64
@@ -84,7 +84,7 @@ def build(
         **({"lists": {"concepts_of_interest": facts(interest)}} if interest else {}),
         "vectors": len(everything),
         "dimensions": int(vectors.shape[1]),
-        # Names of groups come from the data, so only the file holds them, with the numbers of patients that decide which may be
+        # Names of groups come from the data, so they are only in the file, with the numbers of patients that determine which may be
         # shown.
         **({"ontology": {k: v for k, v in grouped.items() if k != "by_group"}} if grouped is not None else {}),
     }
@@ -114,7 +114,7 @@ def _grouped(
         return None
     known = ontology.Ontology.read(settings.ontology, concept_of_code)
     groups = known.groups(settings.groups_below)
-    # A relationship file holds no names, so groups that are in the vocabulary take its names.
+    # A relationship file has no names, so groups that are in the vocabulary take its names.
     names = {
         code: vocabulary.name(vocabulary.token_of[concept])
         for code, concept in concept_of_code.items()

@@ -1,4 +1,4 @@
-"""Measure whether concepts with similar vectors belong to the same group of a disease ontology more often than by chance.
+"""Measure whether concepts with similar vectors are in the same group of a disease ontology more often than by chance.
 
 Groups are the children of a node, such as 'disorder of body system' of SNOMED; a concept belongs to all groups above it. Concepts
 without a group are ignored, both as concepts and as neighbours. Chance is the result expected for neighbours drawn at random from
@@ -26,11 +26,11 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class Ontology:
-    """The edges of one or more ontologies, and the concepts that their nodes stand for."""
+    """The edges of one or more ontologies, and the concepts of their nodes."""
 
     children: dict[str, set[str]]
     concepts: dict[str, set[str]]
-    """The concepts that each node stands for."""
+    """The concepts of each node."""
     names: dict[str, str]
     """Names of nodes, where known."""
 
@@ -141,12 +141,12 @@ def agreement(
 
 
 def _within(belongs: NDArray[np.bool_], place: NDArray[np.int64], own: NDArray[np.bool_], number: int) -> float:
-    """Return the share of the neighbours of a group's concepts that belong to the same group."""
+    """Return the share of the neighbours of a group's concepts that are in the same group."""
     return round(float(belongs[place[own], number].mean()), 4)
 
 
 def _share_of_all(belongs: NDArray[np.bool_], block: int = 2048) -> NDArray[np.float64]:
-    """Return, for each concept (N,), the share of all other concepts that have a group in common with it."""
+    """Return the share of all other concepts with which each concept (N,) has a group in common."""
     flat = belongs.astype(np.float32)
     alike = [((flat[start : start + block] @ flat.T) > 0).sum(1) - 1 for start in range(0, len(flat), block)]
     return np.concatenate(alike) / max(len(flat) - 1, 1)

@@ -25,7 +25,7 @@ DRAWS = 400
 """Number of permutations, and of resamples of patients."""
 BLOCK = 10_000
 MOST_VISITS = 200_000
-"""Largest number of visits examined, to bound memory and time; they are those of the first patients of each shard."""
+"""Maximum number of visits, to bound memory and time: those of the first patients of each shard."""
 FEWEST_PATIENTS, FEWEST_EXPECTED = 50, 30.0
 """The test needs this many held-out patients, and this many visits expected by chance with both concepts of a pair."""
 
@@ -43,7 +43,7 @@ class JointVisits:
     high: float
     """Upper end of the 95 % interval of the ratio; `low` is the lower end."""
     p: float
-    """Share of the permutations, with the observed pairs as one of them, in which pairs are recorded together at least as often."""
+    """P value: the share of permutations, including the observed pairs, with pairs recorded together at least as often."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _matched(
 
 
 def _around(order: NDArray[np.int64], place: int, but: set[int]) -> list[int]:
-    """Return MATCHED token ids around a place in `order`, nearest first, without the ids in `but`; ids repeat if too few remain."""
+    """Return the MATCHED token ids nearest to a position in `order`, without those in `but`; ids repeat if too few remain."""
     left, right, given = place, place + 1, list[int]()
     while len(given) < MATCHED and (left >= 0 or right < len(order)):
         given += [int(order[at]) for at in (left, right) if 0 <= at < len(order) and int(order[at]) not in but]

@@ -1,4 +1,4 @@
-"""Find substitutes: concepts recorded in place of each other, such as synonymous codes of which each practice uses its favourite.
+"""Find substitutes: concepts recorded in place of each other, such as synonymous codes, of which each practice prefers one.
 
 Concept counts, and vectors learned from them, mistake a practice's habit for a difference between patients. Two concepts are
 substitutes when both conditions hold:
@@ -32,14 +32,14 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work.progress import Progress
 
 SAMPLED_PATIENTS = 50_000
-"""Largest sample, drawn from the whole extract: the records of a cohort alone may not show what a code means."""
+"""Maximum sample size, from the whole extract: the records of a cohort alone may not show what a code means."""
 FEWEST_PATIENTS, MOST_CANDIDATES = 50, 8192
-"""Smallest number of sampled patients with a candidate (rarer ones show no habit); largest number of candidates."""
+"""Minimum number of sampled patients with a candidate (rarer ones show no habit); maximum number of candidates."""
 MAX_SHARED, MIN_COSINE, DEVIATIONS = 2 / 3, 0.5, 5
 BOUND = 3
-"""Standard deviations subtracted from the number of two concepts' common visits, to allow for chance."""
+"""Standard deviations subtracted from the number of two concepts' shared visits, to allow for chance."""
 MOST_HABITS = 4096
-"""Largest number of practices used: those with the most patients. A practice with a single patient shows no habit."""
+"""Maximum number of practices: those with the most patients. A practice with a single patient shows no habit."""
 BLOCK, HELD = 1024, 1 << 22
 FILE = "substitutes.csv"
 """Name of the file of substitutes."""
@@ -140,7 +140,7 @@ def habits_of(patients: pa.Table, attribute: str) -> list[str | None] | None:
 
 
 def _habits(dataset: list[Path], attribute: str, learns: Learns) -> list[str]:
-    """Return the values of a text column that at least two patients have, most frequent first; [] if there is no such column."""
+    """Return the values of at least two patients in a text column, most frequent first; [] if there is no such column."""
     patients = Counter[str]()
     for path in dataset:
         own = habits_of(schemas.read(path), attribute)
@@ -174,7 +174,7 @@ def _attribute(path: Path, name: str) -> list[str | None]:
 
 
 def _tokens(shard: Shard) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return patient rows and the token ids they have, as two parallel arrays; each pair occurs once."""
+    """Return the distinct pairs of patient row and token id, as two arrays."""
     owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_tokens))
     wide = int(shard.tokens.max(initial=0)) + 1
     both = np.unique(owner * wide + shard.tokens)
@@ -210,8 +210,8 @@ class _SharedPractices:
         every = self._records.astype(np.float64)
         share = every.sum(1) / max(every.sum(), 1)  # each practice's share of all records
         total, own = np.maximum(every.sum(0), 1), slice(begin, begin + BLOCK)
-        # For a random record of the first concept, the mean number of records of the second in the same practice: `seen`; by
-        # chance: `mean`.
+        # The mean number of records of the second concept in the practice of a random record of the first: observed `seen`; by
+        # chance `mean`.
         seen = every[:, own].T @ every / total[own, None]
         mean = share @ every
         spread = np.sqrt(np.maximum(share @ every**2 - mean**2, 0) / np.maximum(self._patients[own, None], 1))

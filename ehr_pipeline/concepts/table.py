@@ -1,4 +1,4 @@
-"""Read vectors and neighbours of concepts, for later stages."""
+"""Read vectors and neighbours of concepts."""
 
 from pathlib import Path
 from typing import Any

@@ -14,7 +14,7 @@ import dagster as dg
 from ehr_pipeline.defs import dagster_jobs
 from ehr_pipeline.defs.dagster_jobs import EXTRACTS
 from ehr_pipeline.errors import printable
-from ehr_pipeline.records.landing_folder import Landed, look
+from ehr_pipeline.records.landing_folder import ExtractFolder, check_folders
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
@@ -163,7 +163,7 @@ def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str 
     unchanged is read once, and an extract is read again when it is corrected, or when its correction is undone.
     """
     landing, snapshot = Path(pipeline.study.records.landing), pipeline.study.records.mode == "snapshot"
-    landed = look(landing, pipeline.study.operation, now)
+    landed = check_folders(landing, pipeline.study.operation, now)
     complete = [folder for folder in landed if not folder.waits_for]
     counting = complete[-1:] if snapshot else complete
     before: Requested = {name: (state, number) for name, (state, number) in json.loads(cursor or "{}").items()}
@@ -203,7 +203,7 @@ def _partitions(
     return requests
 
 
-def _why_quiet(landing: Path, landed: list[Landed]) -> str:
+def _why_quiet(landing: Path, landed: list[ExtractFolder]) -> str:
     """Return the reason why nothing is started, with the names of incomplete extracts."""
     waiting = [printable(f"{folder.extract}: {folder.waits_for}") for folder in landed if folder.waits_for]
     if not landing.is_dir():

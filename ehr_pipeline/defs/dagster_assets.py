@@ -16,7 +16,7 @@ from ehr_pipeline.disclosure.governance import GovernanceSettings, label
 from ehr_pipeline.engines.base import Engine
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS, room_of
+from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS, package_of
 
 
 def build_assets(study: Study) -> list[dg.AssetsDefinition]:
@@ -27,7 +27,9 @@ def build_assets(study: Study) -> list[dg.AssetsDefinition]:
 def _definition(asset: Asset, study: Study) -> dg.AssetsDefinition:
     """Return the Dagster asset. Raw records have one partition per extract; heavy assets are made one at a time."""
     name, read = asset.name, asset.name == RAW_RECORDS
-    about = f"[Documentation]({link_about(name)}). Settings: `[{asset.section}]`. Code: `ehr_pipeline.{room_of(name)}`."
+    about = (
+        f"[Documentation]({link_about(name)}). Settings: `[{asset.section}]`. Code: `ehr_pipeline.{package_of(name)}`."
+    )
 
     def make(
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], launcher: dg.ResourceParam[Engine]

@@ -9,7 +9,7 @@ import dagster as dg
 
 from ehr_pipeline.defs.dagster_jobs import EXTRACTS
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.records.landing_folder import look
+from ehr_pipeline.records.landing_folder import check_folders
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
@@ -22,7 +22,7 @@ def register_watched(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
     if pipeline.study.operation.watch == "off":
         register_extracts(instance, pipeline)
         return
-    landed = look(Path(pipeline.study.records.landing), pipeline.study.operation, time.time())
+    landed = check_folders(Path(pipeline.study.records.landing), pipeline.study.operation, time.time())
     complete = {found.extract for found in landed if not found.waits_for}
     extracts = sorted(complete | set(pipeline.store.partitions(RAW_RECORDS)))
     counting = extracts[-1:] if pipeline.study.records.mode == "snapshot" else extracts

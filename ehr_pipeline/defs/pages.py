@@ -19,7 +19,6 @@ from ehr_pipeline.patients.settings import SplitSettings, shown_key
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import room_of
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em}td,th{text-align:left;padding:.2em .8em"

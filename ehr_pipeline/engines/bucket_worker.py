@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.work.buckets import let_go_of_all
+from ehr_pipeline.work.buckets import release_all
 from ehr_pipeline.work.jobs import ERROR, USER_ERROR_CODE, types
 from ehr_pipeline.work.progress import Progress
 
@@ -102,7 +102,7 @@ def work(folder: Path, task: int, tasks: int) -> None:
             beside = folder / f".{number}-{os.uname().nodename}-{os.getpid()}"
             beside.write_bytes(result.dump_json(function(jobs[number])))
             beside.replace(target)
-    let_go_of_all()
+    release_all()
 
 
 def main(folder: Path, task: int, tasks: int) -> int:

@@ -22,7 +22,7 @@ from ehr_pipeline.engines import bucket_worker, job_folder
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
-from ehr_pipeline.work.buckets import let_go_of_all
+from ehr_pipeline.work.buckets import release_all
 from ehr_pipeline.work.progress import Progress, StatusLog
 
 Job = TypeVar("Job")
@@ -183,7 +183,7 @@ def _work(software: dict[str, str], function: Callable[[Any], Any], jobs: list[A
     except UserError as error:
         return str(error), []
     finally:
-        let_go_of_all()
+        release_all()
     return "", results
 
 

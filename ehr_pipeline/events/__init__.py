@@ -1,4 +1,4 @@
-"""Stage `mapped_events`: each recorded code becomes a UMLS concept or a concept of its own, or is counted as lost."""
+"""Stage `mapped_events`: each recorded code becomes a UMLS concept or a separate concept, or is counted as lost."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, Plain, Score, ShareOf
 from ehr_pipeline.tables.asset_names import MAPPED_EVENTS

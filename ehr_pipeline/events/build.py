@@ -1,10 +1,10 @@
 """Build `mapped_events`: the records of all extracts, mapped to concepts, one shard per bucket, sorted by patient, date, concept.
 
-For each bucket, the artifact holds three shards (Arrow): the events in `events/`, and in `concepts/` and `codes/` how often each
-concept and each code occurs, and in how many patients. It also holds `mapping.csv` (every code with its concept, step, events and
+For each bucket, the artifact contains three shards (Arrow): the events in `events/`, and in `concepts/` and `codes/` the number of
+events and patients of each concept and each code. It also contains `mapping.csv` (every code with its concept, step, events and
 patients), `unmapped.csv` (the lost codes, most frequent first) and `coverage.json`.
 
-If several extracts hold the same event (patient, date, code), the number kept is that of the extract with the most copies. So an
+If several extracts contain the same event (patient, date, code), as many copies are kept as in the extract with the most. So an
 extract that was delivered twice, or that overlaps with another, adds no duplicates.
 """
 
@@ -29,7 +29,7 @@ from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.records.codes import distinct
 from ehr_pipeline.store.artifacts import Artifact, Counts
-from ehr_pipeline.store.bucket_cache import Done, Memory, key_of, remember, total
+from ehr_pipeline.store.bucket_cache import FinishedBucket, Memory, key_of, remember, total
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.tables.hashing import hash_of
@@ -42,7 +42,7 @@ FILE = "file "
 
 @dataclass(frozen=True)
 class MappingJob:
-    """The inputs of the work on one bucket: its shards in all extracts, the hashes of their bytes, and the mapping."""
+    """The input for one bucket: its shards in all extracts, the hashes of their bytes, and the mapping."""
 
     name: str
     shards: tuple[Path, ...]
@@ -52,13 +52,13 @@ class MappingJob:
     memory: Memory
 
     @property
-    def counted(self) -> Path:
-        """Scratch file (3, n): for each code that occurs, its position in the mapping, its events and its patients."""
+    def counts_file(self) -> Path:
+        """Scratch file (3, n): position in the mapping, events and patients of each code that occurs."""
         return self.out / f".counted_{self.name}.npy"
 
 
 def inputs(settings: EventsSettings) -> list[Path]:
-    """Return the large files that the stage reads in addition to the records."""
+    """Return the large files that the stage reads besides the records."""
     tables = [*settings.dictionaries.values(), *settings.migrations.values()]
     releases = (
         *settings.descriptions,
@@ -67,8 +67,8 @@ def inputs(settings: EventsSettings) -> list[Path]:
         *(one.file for one in settings.names),
     )
     vocabulary = omop.files(Path(settings.omop_vocabulary)).values() if settings.omop_vocabulary else ()
-    named = (settings.mrconso, settings.mrsab, *(table.file for table in tables), *releases, *vocabulary)
-    return [Path(path) for path in named if path]
+    given = (settings.mrconso, settings.mrsab, *(table.file for table in tables), *releases, *vocabulary)
+    return [Path(path) for path in given if path]
 
 
 def states(files: Watched) -> dict[str, str]:
@@ -110,7 +110,7 @@ def build(
         raise InputError(_nothing_maps(report, settings))
     tied_codes = mapping["runners_up"].str.contains("SCT:", literal=True).sum()
     Mapping(mapping).write(out)
-    spreadsheet.table(coverage.most_frequent_lost(mapping, settings.report_codes)).write_csv(out / "unmapped.csv")
+    spreadsheet.table(coverage.top_unmapped(mapping, settings.report_codes)).write_csv(out / "unmapped.csv")
     (out / coverage.FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return {
         "rows_in": report["events"] + (repeated := total(finished)["repeated"]),
@@ -128,22 +128,22 @@ def build(
 
 
 def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
-    """Return the message for the case that no event has a concept: why, and which settings to change."""
+    """Return the message if no event has a concept: why, and which settings to change."""
     kinds = {name: row["events"] for name, row in report["by_namespace"].items() if row["events"]}
     listed = ", ".join(f"{name} {count_text(events)}" for name, events in kinds.items())
     if settings.mrconso:
-        told_of = (
+        message = (
             f"{settings.mrconso} (events.mrconso): of {count_text(report['events'])} events none has a code of source"
         )
-        told_of += f" {settings.source!r} (events.source) in this file."
+        message += f" {settings.source!r} (events.source) in this file."
     else:
-        told_of = f"Of {count_text(report['events'])} events none has a concept: events.mrconso names no file."
+        message = f"Of {count_text(report['events'])} events none has a concept: events.mrconso is not set."
     advice, systems = [], report["systems"]
     if systems:
-        advice.append('keep codes of other systems as concepts of their own (events.unmapped = "keep")')
+        advice.append('keep codes of other systems as separate concepts (events.unmapped = "keep")')
     if omop.CODE_SYSTEM in systems and not settings.omop_vocabulary:
         advice.append(
-            "name the folder of OMOP's vocabulary (events.omop_vocabulary), which tells what its concept ids mean"
+            "set events.omop_vocabulary to the folder of OMOP's vocabulary, which has the meanings of its concept ids"
         )
     if set(systems) & set(settings.dictionaries):
         advice.append("compare the codes with the tables of [events.dictionaries]")
@@ -151,73 +151,78 @@ def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
         files = (
             "check events.mrconso, events.source"
             if settings.mrconso
-            else "name MRCONSO.RRF of the UMLS (events.mrconso)"
+            else "set events.mrconso to MRCONSO.RRF of the UMLS"
         )
         advice.append(f"{files}, and check which column the codes were read from")
-    return f"{told_of} Events by kind of code: {listed}. To mend it: {'; or '.join(advice)}."
+    return f"{message} Events by kind of code: {listed}. To fix this: {'; or '.join(advice)}."
 
 
 def _summed(jobs: list[MappingJob], size: int) -> NDArray[np.int64]:
     """Return the numbers of events and of patients (2, size) of each code of the mapping, over all buckets."""
     total = np.zeros((2, size), np.int64)
     for job in jobs:
-        place, events, patients = np.load(job.counted)
+        place, events, patients = np.load(job.counts_file)
         total[0, place] += events  # row by row: numpy takes ten times as long for both at once
         total[1, place] += patients
-        job.counted.unlink()
+        job.counts_file.unlink()
     return total
 
 
 @dataclass(frozen=True)
 class _Lookup:
-    """The mapping in the form that the work on a bucket needs."""
+    """The mapping as arrays, for work on a bucket."""
 
     codes: pa.Array
-    places: codes.Places
+    index: codes.CodeIndex
     concept_of_code: NDArray[np.int32]
-    """For each code an index into `concepts`, or -1 if it has no concept."""
+    """The index in `concepts` of each code's concept, or -1."""
     concepts: pa.Array
     """The distinct concepts, sorted."""
     hashes: NDArray[np.uint64]
-    """Hashes of `concepts`, followed by a 0, to which the index -1 (no concept) leads."""
+    """Hashes of `concepts`, then a 0 for the index -1 (no concept)."""
 
 
 @read_once()
 def _load_mapping(path: Path) -> _Lookup:
     table = schemas.read(path)
-    own_codes, concept = (table.column(name).combine_chunks() for name in ("code", "concept"))
+    codes_column, concept = (table.column(name).combine_chunks() for name in ("code", "concept"))
     names = pc.unique(concept.drop_null())
     names = names.take(pc.sort_indices(names))
     place = pc.index_in(concept, value_set=names).fill_null(-1).to_numpy()
     hashes = np.append(hash_of(pl.Series(names.cast(pa.string()))), np.uint64(0))
-    return _Lookup(own_codes, codes.Places(own_codes), place.astype(np.int32), names, hashes)
+    return _Lookup(codes_column, codes.CodeIndex(codes_column), place.astype(np.int32), names, hashes)
 
 
-def map_bucket(job: MappingJob) -> Done:
+def map_bucket(job: MappingJob) -> FinishedBucket:
     """Write the mapped events of one bucket, and the counts of its concepts and codes."""
     lookup = _load_mapping(job.mapping)
     parts = [row_keys.from_table(schemas.read(path), "code") for path in job.shards]
-    places = [lookup.places.of(own_codes) for *_, own_codes in parts]
+    places = [lookup.index.positions(shard_codes) for *_, shard_codes in parts]
     meanings = [lookup.hashes[lookup.concept_of_code[place]] for place in places]
     described = zip(parts, job.digests, meanings, strict=True)
     key = key_of([(digest, hashlib.sha256(meaning).hexdigest()) for part, digest, meaning in described if len(part[0])])
     files = tuple(f"{folder}/{job.name}" for folder in ("events", "concepts", "codes"))
     if recalled := job.memory.recall(job.name, key, job.out):
-        again = schemas.read(job.out / "codes" / job.name)
-        place = lookup.places.of(again.column("code").combine_chunks())
-        np.save(job.counted, np.stack([place, *(again.column(name).to_numpy() for name in ("events", "patients"))]))
-        return Done(job.name, key, files, recalled, recalled=True)
+        recalled_codes = schemas.read(job.out / "codes" / job.name)
+        place = lookup.index.positions(recalled_codes.column("code").combine_chunks())
+        np.save(
+            job.counts_file,
+            np.stack([place, *(recalled_codes.column(name).to_numpy() for name in ("events", "patients"))]),
+        )
+        return FinishedBucket(job.name, key, files, recalled, recalled=True)
     ids, patient, day, code, place_of_code = _merged(parts, places)
     keys = row_keys.sort_within_visits(row_keys.translated(patient, day, code, lookup.concept_of_code[place_of_code]))
     schemas.write(job.out / "events" / job.name, row_keys.to_table(keys, ids, lookup.concepts, "concept"))
-    schemas.write(job.out / "concepts" / job.name, counts.of_concepts(keys, lookup.concepts))
-    counted = counts.of_codes(patient, code, len(place_of_code))
+    schemas.write(job.out / "concepts" / job.name, counts.count_concepts(keys, lookup.concepts))
+    counted = counts.count_codes(patient, code, len(place_of_code))
     present = np.flatnonzero(counted[0])
     place, (events, patients) = place_of_code[present], counted[:, present]
-    np.save(job.counted, np.stack([place, events, patients]))
+    np.save(job.counts_file, np.stack([place, events, patients]))
     codes_table = pa.table({"code": lookup.codes.take(pa.array(place)), "events": events, "patients": patients})
     schemas.write(job.out / "codes" / job.name, codes_table)
-    return Done(job.name, key, files, {"repeated": sum(len(part[0]) for part in parts) - len(code)}, recalled=False)
+    return FinishedBucket(
+        job.name, key, files, {"repeated": sum(len(part[0]) for part in parts) - len(code)}, recalled=False
+    )
 
 
 Part = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], pa.Array, pa.Array]
@@ -226,20 +231,20 @@ Part = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], pa.Array, 
 def _merged(
     parts: list[Part], places: list[NDArray[np.int64]]
 ) -> tuple[pa.Array, NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """Merge the shards of all extracts. `places` holds, for each shard, the positions of its codes in the mapping.
+    """Merge the shards of all extracts. `places` are the positions of each shard's codes in the mapping.
 
-    Returns the patient ids; for each event (n,) the patient (an index into these ids), the day and the code; and the positions in
-    the mapping of the codes that occur, ascending. The code of an event is an index into these positions.
+    Returns the patient ids; the patient (an index into these ids), day and code of each event (n,); and the ascending positions in
+    the mapping of the codes that occur. The code of an event is an index into these positions.
     """
     if len(parts) == 1:
         patient, day, code, ids, _ = parts[0]
         return ids.cast(pa.string()), patient, day, code, places[0]
     ids = pc.unique(pa.concat_arrays([part[3].cast(pa.string()) for part in parts]))
     ids = ids.take(pc.sort_indices(ids))
-    every = np.unique(np.concatenate(places))
+    present = np.unique(np.concatenate(places))
     keys = []
-    for (patient, day, code, own_ids, _), place in zip(parts, places, strict=True):
-        place_of_patient = pc.index_in(own_ids.cast(pa.string()), value_set=ids).to_numpy()
-        keys.append(row_keys.pack(place_of_patient[patient], day, np.searchsorted(every, place)[code]))
+    for (patient, day, code, shard_ids, _), place in zip(parts, places, strict=True):
+        place_of_patient = pc.index_in(shard_ids.cast(pa.string()), value_set=ids).to_numpy()
+        keys.append(row_keys.pack(place_of_patient[patient], day, np.searchsorted(present, place)[code]))
     events = row_keys.union(keys)
-    return ids, row_keys.patients(events), row_keys.days(events), row_keys.items(events), every
+    return ids, row_keys.patients(events), row_keys.days(events), row_keys.items(events), present

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from ehr_pipeline.tables import plain_numbers
 
 
-class Places:
-    """Finds codes in a list of distinct codes: plain numbers by binary search, all others in a dictionary."""
+class CodeIndex:
+    """Finds codes in a list of distinct codes: plain numbers by binary search, others in a dictionary."""
 
     def __init__(self, codes: pa.Array):
         series = pl.Series(codes.cast(pa.string()))
@@ -19,12 +19,12 @@ class Places:
         others = np.flatnonzero(~is_plain).tolist()
         self._others = {series[place]: place for place in others}
 
-    def of(self, codes: pa.Array) -> NDArray[np.int64]:
+    def positions(self, codes: pa.Array) -> NDArray[np.int64]:
         """Return the positions (n,) of codes (n,) in the list. All codes must be in the list."""
         series = pl.Series(codes.cast(pa.string()))
         number, is_plain = plain_numbers.numbers(series)
-        found = np.empty(len(series), np.int64)
-        found[is_plain] = self._places[np.searchsorted(self._numbers, number[is_plain])]
+        positions = np.empty(len(series), np.int64)
+        positions[is_plain] = self._places[np.searchsorted(self._numbers, number[is_plain])]
         for place in np.flatnonzero(~is_plain).tolist():
-            found[place] = self._others[series[place]]
-        return found
+            positions[place] = self._others[series[place]]
+        return positions

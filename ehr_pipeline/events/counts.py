@@ -15,42 +15,42 @@ from ehr_pipeline.tables.row_keys import DAY_BITS, ITEM_BITS
 ROWS_AT_ONCE = 1 << 20  # rows added up at once, so that memory does not grow with the number of buckets
 
 
-def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
-    """Count the concepts that occur. Columns: concept; and, as int64, events, appearances (visits with the concept) and patients.
+def count_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
+    """Count the concepts that occur. Columns: concept; and (int64) events, appearances (visits with the concept) and patients.
 
     `keys` (n,) are sorted events, whose items are indices into `concepts`.
     """
     counts = np.zeros((len(concepts), 4), np.int64)
     counts[:, 3] = -1
-    _count(keys, counts)
+    _add_concepts(keys, counts)
     occur = np.flatnonzero(counts[:, 0])
     columns = dict(zip(("events", "appearances", "patients"), counts[occur, :3].T, strict=True))
     return pa.table({"concept": concepts.take(pa.array(occur)), **columns})
 
 
-def of_codes(patient: NDArray[np.int32], code: NDArray[np.int32], size: int) -> NDArray[np.int64]:
+def count_codes(patient: NDArray[np.int32], code: NDArray[np.int32], size: int) -> NDArray[np.int64]:
     """Count events and patients (2, size) by code. The events (n,) are grouped by patient; codes are below `size`.
 
     Each patient is in exactly one bucket, so the numbers of patients in all buckets can be added up.
     """
     counts = np.zeros((size, 3), np.int64)
     counts[:, 2] = -1
-    _count_codes(patient, code, counts)
+    _add_codes(patient, code, counts)
     return counts[:, :2].T
 
 
 @compiled
-def _count_codes(patient: NDArray[np.int32], code: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
-    """Add up events and patients in rows of codes (codes, 3), which also hold the last patient seen with the code."""
+def _add_codes(patient: NDArray[np.int32], code: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+    """Add up the events and patients of each code (codes, 3). The third column is the last patient seen with the code."""
     for place in range(len(patient)):
-        own, who = code[place], patient[place]
-        counts[own, 0] += 1
-        counts[own, 1] += counts[own, 2] != who
-        counts[own, 2] = who
+        item, owner = code[place], patient[place]
+        counts[item, 0] += 1
+        counts[item, 1] += counts[item, 2] != owner
+        counts[item, 2] = owner
 
 
 @compiled
-def _count(keys: row_keys.Keys, counts: NDArray[np.int64]) -> None:
+def _add_concepts(keys: row_keys.Keys, counts: NDArray[np.int64]) -> None:
     """Count events, visits and patients by concept, from sorted events (n,) that may contain repeats.
 
     Adds to `counts` (concepts, 4); its last column is the last patient seen with the concept.
@@ -58,30 +58,30 @@ def _count(keys: row_keys.Keys, counts: NDArray[np.int64]) -> None:
     before = np.int64(-1)
     for each in keys:
         key = np.int64(each)
-        patient, own = key >> (DAY_BITS + ITEM_BITS), key & (2**ITEM_BITS - 1)
-        counts[own, 0] += 1
-        counts[own, 1] += key != before
+        patient, item = key >> (DAY_BITS + ITEM_BITS), key & (2**ITEM_BITS - 1)
+        counts[item, 0] += 1
+        counts[item, 1] += key != before
         before = key
-        counts[own, 2] += counts[own, 3] != patient
-        counts[own, 3] = patient
+        counts[item, 2] += counts[item, 3] != patient
+        counts[item, 3] = patient
 
 
-def summed(counted: list[Path], of: str) -> pl.DataFrame:
-    """Sum the tables of all buckets by the column `of`; the result is sorted by that column."""
+def sum_buckets(paths: list[Path], column: str) -> pl.DataFrame:
+    """Sum the tables of all buckets by the column `column`; the result is sorted by that column."""
     parts: list[pa.Table] = []
-    for path in counted:
+    for path in paths:
         parts.append(schemas.read(path))
-        if path == counted[-1] or sum(part.num_rows for part in parts[1:]) > ROWS_AT_ONCE:
-            parts = [_sum(pa.concat_tables(parts).combine_chunks(), of)]
-    return pl.DataFrame(parts[0]).sort(of)
+        if path == paths[-1] or sum(part.num_rows for part in parts[1:]) > ROWS_AT_ONCE:
+            parts = [_sum(pa.concat_tables(parts).combine_chunks(), column)]
+    return pl.DataFrame(parts[0]).sort(column)
 
 
-def _sum(table: pa.Table, of: str) -> pa.Table:
-    """Add up the rows with the same text in the column `of`."""
-    texts = table.column(of).combine_chunks().dictionary_encode()
-    sums = {of: texts.dictionary}
+def _sum(table: pa.Table, column: str) -> pa.Table:
+    """Add up the rows with the same text in the column `column`."""
+    texts = table.column(column).combine_chunks().dictionary_encode()
+    sums = {column: texts.dictionary}
     for name in table.column_names:
-        if name != of:
+        if name != column:
             sums[name] = np.zeros(len(texts.dictionary), np.int64)
             np.add.at(sums[name], texts.indices.to_numpy(), table.column(name).to_numpy())
     return pa.table(sums)

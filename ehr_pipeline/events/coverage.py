@@ -12,21 +12,21 @@ from ehr_pipeline.terminology import snomed
 
 FILE = "coverage.json"
 FEWEST_OF_PATTERN = 2
-"""If fewer codes of a system than this look like SNOMED ids, the likeness counts as chance."""
+"""If fewer codes of a system than this look like SNOMED ids, it is taken for chance."""
 
 
 def read(folder: Path) -> dict[str, Any]:
     """Read the report (`report`, and the `source` of the concepts) from the folder of a `mapped_events` artifact."""
-    found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    return content
 
 
 def report(mapping: pl.DataFrame) -> dict[str, Any]:
     """Return the coverage of a mapping table that has a column `events`.
 
-    The result has the numbers of events and codes (all, mapped, and kept as concepts of their own) and the mapped shares, in total
-    and by namespace; and events and codes by step. A code that is kept counts as neither lost nor mapped, since no other code
-    shares its concept.
+    The result has the numbers of events and codes (all, mapped, and kept as separate concepts) and the mapped shares, in total and
+    by namespace; and events and codes by step. A kept code counts as neither lost nor mapped, since no other code shares its
+    concept.
     """
     kept = (pl.col("step") == "kept").fill_null(value=False)
     mapped = pl.col("concept").is_not_null() & ~kept
@@ -58,8 +58,8 @@ def report(mapping: pl.DataFrame) -> dict[str, Any]:
 def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
     """Return the recorded code systems other than SNOMED, each with its counts.
 
-    The counts are: `events`, how many of these were `translated` to SNOMED, the number of `codes`, and how many of these look like
-    a SNOMED concept id with a right check digit (`like_snomed`).
+    They are: `events`; those `translated` to SNOMED; `codes`; and those of the codes that look like a SNOMED concept id with a
+    correct check digit (`like_snomed`).
     """
     parts = (
         mapping["code"].str.extract_groups(r"^([^:]+):(.*)$").struct.rename_fields(["system", "own"]).struct.unnest()
@@ -71,11 +71,11 @@ def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
         codes=pl.len(),
         own="own",
     )
-    found = {}
+    by_system = {}
     for row in counted.sort("events", "system", descending=[True, False]).iter_rows(named=True):
         like = snomed.classify(pl.Series(row.pop("own"), dtype=pl.String))["kind"] == "concept"
-        found[row.pop("system")] = row | {"like_snomed": int(like.sum())}
-    return found
+        by_system[row.pop("system")] = row | {"like_snomed": int(like.sum())}
+    return by_system
 
 
 def are_snomed(row: dict[str, int]) -> bool:
@@ -109,7 +109,7 @@ def lost_events(mapping: pl.DataFrame) -> dict[str, int]:
     return {f"unmapped_{namespace}": events for namespace, events in sorted(lost.iter_rows())}
 
 
-def most_frequent_lost(mapping: pl.DataFrame, count: int) -> pl.DataFrame:
+def top_unmapped(mapping: pl.DataFrame, count: int) -> pl.DataFrame:
     """Return the lost codes with the most events (code, namespace, events)."""
     lost = mapping.filter(pl.col("concept").is_null(), pl.col("events") > 0)
     return lost.sort("events", "code", descending=[True, False]).head(count).select("code", "namespace", "events")

@@ -1,9 +1,8 @@
-"""Resolve concept lists: each code of a list gets the concept that the mapping ladder gives it, whether or not an extract holds the
-code.
+"""Resolve concept lists: map each code of a list by the steps of the mapping, whether or not the code occurs in an extract.
 
-So a list finds the same patients whether a current code, a retired code, or a description id was recorded. To do this, the ladder's
-files are read again. They must be the files with which the events were mapped, so every artifact made from a list has the ladder as
-an input.
+So a list finds the same patients whether a current code, a retired code, or a description id was recorded. The files of the mapping
+are read again for this. They must be those with which the events were mapped, so the ladder is an input of every artifact made from
+a list.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,13 +21,13 @@ from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.terminology.code_lists import ListedConcept
-from ehr_pipeline.terminology.spelling import spelled
+from ehr_pipeline.terminology.spelling import normalise_code
 from ehr_pipeline.typed_settings import identity
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """Everything that determines which concept a code gets: the settings of the mapping, and the files that they name."""
+    """What determines the concept of a code: the settings of the mapping, and its files."""
 
     settings: EventsSettings
     mapped: Artifact
@@ -50,8 +49,8 @@ class Ladder:
         files = Watched.of(build.inputs(self.settings))
         if (identity(self.settings), build.states(files)) != self._used():
             raise InputError(
-                "The settings or the files under [events] are not those with which the events were mapped, so that concept lists"
-                " would be read in another way. Make mapped_events again."
+                "The settings or files of [events] have changed since the events were mapped, so lists would match other events."
+                " Rebuild mapped_events (ehr-pipeline run --select mapped_events)."
             )
         rows = resolve({where: Path(path) for where, path in lists.items()}, self.settings)
         if changed := files.changed():
@@ -60,38 +59,38 @@ class Ladder:
 
 
 @dataclass(frozen=True)
-class Resolved:
-    """A row of a concept list, with the concept that the ladder gave its code; empty if it gave none."""
+class ResolvedRow:
+    """A row of a concept list, with the concept of its code; empty if it has none."""
 
     row: ListedConcept
     mapped: str
 
     @property
     def concepts(self) -> frozenset[str]:
-        """Return the concepts that the row stands for: its CUI, and the concept of its code."""
-        return frozenset({spelled(self.row.cui), self.mapped} - {""})
+        """The concepts of the row: its CUI, and the concept of its code."""
+        return frozenset({normalise_code(self.row.cui), self.mapped} - {""})
 
 
-Rows = tuple[Resolved, ...]
+Rows = tuple[ResolvedRow, ...]
 
 
 def resolve(lists: Mapping[str, Path], settings: EventsSettings) -> dict[str, Rows]:
-    """Resolve lists (files by the settings that name them). Raises InputError for a list or table that cannot be used."""
+    """Resolve lists (files by setting). Raises InputError for an unusable list or table."""
     read = {where: code_lists.read(path, where) for where, path in lists.items()}
     codes = sorted({row.code for rows in read.values() for row in rows} - {""})
     mapped: dict[str, str] = {}
     if codes:
         mapped = dict(map_by_files(pl.Series(codes), settings).select("code", "concept").drop_nulls().iter_rows())
-    return {where: tuple(Resolved(row, mapped.get(row.code, "")) for row in rows) for where, rows in read.items()}
+    return {where: tuple(ResolvedRow(row, mapped.get(row.code, "")) for row in rows) for where, rows in read.items()}
 
 
-def concepts(rows: Iterable[Resolved]) -> frozenset[str]:
-    """Return all concepts that a list stands for."""
+def concepts(rows: Iterable[ResolvedRow]) -> frozenset[str]:
+    """Return all concepts of a list."""
     return frozenset[str]().union(*(row.concepts for row in rows))
 
 
 def facts(rows: Rows) -> dict[str, int]:
-    """Return the numbers of rows of a list, of the concepts they stand for, and of rows that stand for no concept."""
+    """Count the rows of a list, their concepts, and the rows without a concept."""
     return {
         "codes": len(rows),
         "concepts": len(concepts(rows)),
@@ -100,33 +99,33 @@ def facts(rows: Rows) -> dict[str, int]:
 
 
 def problems(rows: Iterable[ListedConcept], settings: EventsSettings, systems: Sequence[str] = ()) -> list[str]:
-    """Return which rows of a list can match nothing under these settings, whatever the files hold: one text per reason.
+    """Return why rows of a list cannot match under these settings, whatever the files contain: one message per reason.
 
     `systems` are the code systems of the event files, as far as they are known.
     """
     rows = [row for row in rows if row.code and not row.cui]
     overrides = code_lists.read_overrides(Path(settings.overrides)) if settings.overrides else []
-    overridden = {spelled(row.code) for row in overrides}
-    rows = [row for row in rows if spelled(row.code) not in overridden]
-    found = []
+    overridden = {normalise_code(row.code) for row in overrides}
+    rows = [row for row in rows if normalise_code(row.code) not in overridden]
+    messages = []
     if not settings.migrations and (read := [row for row in rows if code_lists.is_read(row.code)]):
-        own = next((name for name in systems if name != "snomed"), "")
-        found.append(
-            f"{_lines(read)}: codes of the form of Read codes, but [events.migrations] names no table that translates them."
-            f" Name one, or write a code of another system as {f'{own}:{read[0].code}' if own else 'system:code'}"
+        system = next((name for name in systems if name != "snomed"), "")
+        messages.append(
+            f"{_lines(read)}: these look like Read codes, but [events.migrations] has no table that translates them."
+            f" Add one, or write a code of another system as {f'{system}:{read[0].code}' if system else 'system:code'}"
         )
-    foreign = [row for row in rows if code_lists.OF_A_SYSTEM.fullmatch(row.code)]
-    unknown = [row for row in foreign if row.code.split(":")[0] not in translated_systems(settings)]
+    with_system = [row for row in rows if code_lists.WITH_SYSTEM.fullmatch(row.code)]
+    unknown = [row for row in with_system if row.code.split(":")[0] not in translated_systems(settings)]
     if settings.unmapped == "drop" and unknown:
-        found.append(
-            f"{_lines(unknown)}: codes of systems for which [events.dictionaries] has no table. They are concepts of their own"
-            ' only with events.unmapped = "keep"'
+        messages.append(
+            f"{_lines(unknown)}: codes of systems without a table in [events.dictionaries]. They are separate concepts only with"
+            ' events.unmapped = "keep"'
         )
-    return found
+    return messages
 
 
 def _lines(rows: list[ListedConcept]) -> str:
     """Return the line numbers of rows, as words for a message."""
     lines = [str(row.line) for row in rows]
-    more = f" and {len(lines) - code_lists.SHOWN} more" if len(lines) > code_lists.SHOWN else ""
-    return f"line{'s' if len(lines) > 1 else ''} {', '.join(lines[: code_lists.SHOWN])}{more}"
+    more = f" and {len(lines) - code_lists.MAX_LINES} more" if len(lines) > code_lists.MAX_LINES else ""
+    return f"line{'s' if len(lines) > 1 else ''} {', '.join(lines[: code_lists.MAX_LINES])}{more}"

@@ -164,12 +164,12 @@ class EventsSettings:
         )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield problems with these values, other than wrong types."""
         for name, table in self.dictionaries.items():
             chain = [name]
             while table.then:
                 if table.then in chain or table.then not in self.dictionaries:
-                    wrong = "leads in a circle" if table.then in chain else "is no table of [events.dictionaries]"
+                    wrong = "leads in a circle" if table.then in chain else "is not a table of [events.dictionaries]"
                     yield f"dictionaries.{name}: then = {table.then!r} {wrong}."
                     break
                 chain.append(table.then)

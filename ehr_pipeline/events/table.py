@@ -13,21 +13,20 @@ from ehr_pipeline.errors import Damaged
 FILE = "mapping.csv"
 _COUNTS = ("events", "patients")
 _COLUMNS = {"code", "snomed", "concept", "events"}
-"""The columns that artifacts of all versions have; older ones have no `patients`."""
+"""The columns of artifacts of all versions; older ones have no `patients`."""
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """Every distinct code of the extracts, with its concept (null if it has none); columns: `mapping.COLUMNS`, events, patients."""
+    """Every distinct code of the extracts, with its concept or null. Columns: `mapping.COLUMNS`, events, patients."""
 
     table: pl.DataFrame
 
     @classmethod
     def read(cls, folder: Path, *columns: str) -> "Mapping":
-        """Read the table in the folder of a `mapped_events` artifact. Raises Damaged when it is not valid.
+        """Read the table of a `mapped_events` artifact. Raises Damaged if it is not valid.
 
-        If `columns` are named, only these are read; a named column is left out if it is optional and the artifact lacks
-        it. Reading all columns of 200,000 codes takes 100 MB.
+        Reads only `columns`, if given, without optional ones that the artifact lacks: all columns of 200,000 codes take 100 MB.
         """
         try:
             wanted = selectors.by_name(*columns, require_all=False) if columns else selectors.all()
@@ -42,17 +41,17 @@ class Mapping:
         return cls(table)
 
     def write(self, folder: Path) -> None:
-        """Write the table to `folder`, as `read` expects it."""
+        """Write the table to `folder`; `read` reads it."""
         spreadsheet.table(self.table).write_csv(folder / FILE)
 
     @property
     def counts_patients(self) -> bool:
-        """Whether the table records how many patients have each code."""
+        """Whether the table has the number of patients with each code."""
         return "patients" in self.table.columns
 
     @cached_property
     def mapped(self) -> pl.DataFrame:
-        """Return the codes that have a concept."""
+        """The codes with a concept."""
         return self.table.filter(pl.col("concept").is_not_null())
 
     def concept_of_code(self) -> dict[str, str]:
@@ -61,6 +60,4 @@ class Mapping:
 
 
 def _damaged(folder: Path, problem: str) -> str:
-    return (
-        f"{folder / FILE}: {problem}. Make mapped_events again, or copy its whole folder again from where it was made."
-    )
+    return f"{folder / FILE}: {problem}. Rebuild mapped_events, or copy its whole folder again from where it was built."

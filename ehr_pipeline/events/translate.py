@@ -1,4 +1,4 @@
-"""Translate codes of other systems to SNOMED, by the user's dictionaries or OMOP's vocabulary; the others stay as they are."""
+"""Translate codes of other systems to SNOMED, by the user's dictionaries or OMOP's vocabulary. Codes in neither are unchanged."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from ehr_pipeline.records import text
 from ehr_pipeline.records.layouts import DelimitedText
 from ehr_pipeline.tables.drop_reasons import in_words
 from ehr_pipeline.terminology import omop, reading, snomed
-from ehr_pipeline.terminology.reading import named
-from ehr_pipeline.terminology.spelling import one_spelling
+from ehr_pipeline.terminology.reading import label
+from ehr_pipeline.terminology.spelling import normalise_codes
 from ehr_pipeline.work.progress import Progress
 
 BLOCK_BYTES = 16 << 20
 READ_BYTES = 5
 """Length of a Read code without its term code."""
-TELLING = ("is_assured", "mapstatus", "effectivedate")
+RANKING_COLUMNS = ("is_assured", "mapstatus", "effectivedate")
 NO_ROWS = ("empty_line", "repeated_header")
 
 
 def translated_systems(settings: EventsSettings) -> frozenset[str]:
-    """Return the code systems for which the study has a table."""
+    """Return the code systems with a table in the study."""
     omops = [omop.CODE_SYSTEM] if settings.omop_vocabulary else []
     return frozenset([*settings.dictionaries, *omops])
 
@@ -31,37 +31,39 @@ def translated_systems(settings: EventsSettings) -> frozenset[str]:
 def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     """Translate distinct codes; the result is sorted by code.
 
-    Columns:
+        Columns:
 
-    - code: as recorded; codes of ICD-10 are translated in upper case, whatever their case in the records;
-    - snomed: the recorded SNOMED code, or the translation of another code; empty if there is none;
-    - system: that of a code whose system has no table, or whose vocabulary, according to OMOP, is not SNOMED; otherwise null;
-    - token: the name of the code as a concept of its own, if it was not translated to SNOMED;
-    - label: its name in OMOP, in a dictionary or in a table of names;
-    - also: runners-up, which are other meanings that a table gives;
-    - kind, namespace: what kind of code `snomed` is (`snomed.classify`).
+        - code: as recorded; ICD-10 codes are looked up in upper case, whatever their case in the records;
+        - snomed: the recorded SNOMED code, or the translation of another code; empty if there is none;
+        - system: the code's system, if it has no table, or OMOP assigns the code to a vocabulary other than SNOMED; otherwise null;
+        - token: the name of the code as a separate concept, if it was not translated to SNOMED;
+        - label: its name in OMOP, in a dictionary or in a table of names;
+        - also: runners-up, that is, other translations in a table;
+    - kind, namespace: the kind of the code in `snomed` (`snomed.classify`).
     """
-    recorded = pl.DataFrame({"code": codes.cast(pl.String).sort()}).with_columns(spelled=one_spelling(pl.col("code")))
+    recorded = pl.DataFrame({"code": codes.cast(pl.String).sort()}).with_columns(
+        spelled=normalise_codes(pl.col("code"))
+    )
     table = _translated(recorded["spelled"].unique().sort(), settings)
     return recorded.join(table, left_on="spelled", right_on="code", how="left", maintain_order="left").drop("spelled")
 
 
 def _translated(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
-    """Translate sorted codes, each of which is in one spelling: see `to_snomed`."""
+    """Translate sorted, normalised codes: see `to_snomed`."""
     table = codes.to_frame("code")
     system = table["code"].str.extract(r"^([^:]+):")
     nothing = pl.lit(None, pl.String)
-    own = system.is_not_null() & ~system.is_in([*settings.dictionaries, omop.CODE_SYSTEM])
+    no_table = system.is_not_null() & ~system.is_in([*settings.dictionaries, omop.CODE_SYSTEM])
     table = table.with_columns(
         snomed=pl.when(system.is_null()).then("code").otherwise(pl.lit("")),
-        system=pl.when(own).then(system),
+        system=pl.when(no_table).then(system),
         token=nothing,
         label=nothing,
         also=pl.lit(""),
     )
     for name in settings.dictionaries:
         translations = _chain(name, settings).select(
-            one_spelling(pl.format("{}:{}", pl.lit(name), "code")).alias("code"),
+            normalise_codes(pl.format("{}:{}", pl.lit(name), "code")).alias("code"),
             found="snomed",
             called="name",
             ties=tied(pl.col("others")),
@@ -85,15 +87,15 @@ def _translated(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
 
 def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
-    """Return a dictionary (code, snomed, name, others) after applying the tables that its `then` settings name.
+    """Return a dictionary (code, snomed, name, others) after applying the tables in its `then` settings.
 
     A code that the next table lacks keeps its translation.
     """
     dictionary = settings.dictionaries[name]
-    table = read_dictionary(dictionary, place(name))
+    table = read_dictionary(dictionary, file_setting(name))
     while dictionary.then:
         name, dictionary = dictionary.then, settings.dictionaries[dictionary.then]
-        following = read_dictionary(dictionary, place(name))
+        following = read_dictionary(dictionary, file_setting(name))
         following = following.rename({"code": "snomed", "snomed": "next", "name": "called", "others": "more"})
         table = table.join(following, on="snomed", how="left", maintain_order="left")
         both = pl.concat_str("others", pl.col("more").fill_null(""), separator=" ").str.strip_chars()
@@ -112,23 +114,23 @@ def names(settings: EventsSettings) -> pl.DataFrame:
     parts = [pl.DataFrame(schema={"code": pl.String, "name": pl.String})]
     for system, dictionary in settings.dictionaries.items():
         if dictionary.name_column:
-            own = one_spelling(pl.format("{}:{}", pl.lit(system), "code"))
-            code = pl.coalesce(pl.col("snomed").replace("", None), own)
+            with_system = normalise_codes(pl.format("{}:{}", pl.lit(system), "code"))
+            code = pl.coalesce(pl.col("snomed").replace("", None), with_system)
             parts.append(_chain(system, settings).drop_nulls("name").select(code=code, name="name"))
     return pl.concat(parts)
 
 
 def code_of_concept(system: str, code: str) -> pl.Expr:
-    """Return the code by which records and lists name an OMOP concept: SNOMED's own code, or system:code.
+    """Return the code of an OMOP concept in records and lists: SNOMED's own code, or system:code.
 
-    `system` and `code` name the columns with the vocabulary and the code of the concept.
+    `system` and `code` are the columns with the vocabulary and the code of the concept.
     """
     plain = pl.concat_str([pl.col(system).str.replace_all(r"[\s:]+", "_"), code], separator=":")
     return pl.when(pl.col(system) == omop.SNOMED).then(code).otherwise(plain).alias("code")
 
 
 def tied(others: pl.Expr) -> pl.Expr:
-    """Turn the other SNOMED codes that a table gives for the same code, separated by blanks, into runners-up: 'SCT:<id>'."""
+    """Turn a table's other SNOMED codes for a code, separated by blanks, into runners-up: 'SCT:<id>'."""
     return pl.when(others == "").then(others).otherwise(pl.lit("SCT:") + others.str.replace_all(" ", " SCT:"))
 
 
@@ -147,38 +149,40 @@ def _with_concepts(table: pl.DataFrame, folder: Path) -> pl.DataFrame:
         own_also=others.list.join(" "),
     )
     table = table.join(concepts, on="code", how="left", maintain_order="left")
-    found = pl.col("own_system").is_not_null()
+    known = pl.col("own_system").is_not_null()
     return table.select(
         "code",
-        snomed=pl.when(found & is_snomed).then("own_code").otherwise("snomed"),
-        system=pl.when(found & ~is_snomed).then(name).otherwise("system"),
-        token=pl.when(found & ~is_snomed).then(pl.concat_str([name, "own_code"], separator=":")).otherwise("token"),
-        label=pl.when(found).then("own_label").otherwise("label"),
-        also=pl.when(found).then("own_also").otherwise("also"),
+        snomed=pl.when(known & is_snomed).then("own_code").otherwise("snomed"),
+        system=pl.when(known & ~is_snomed).then(name).otherwise("system"),
+        token=pl.when(known & ~is_snomed).then(pl.concat_str([name, "own_code"], separator=":")).otherwise("token"),
+        label=pl.when(known).then("own_label").otherwise("label"),
+        also=pl.when(known).then("own_also").otherwise("also"),
     )
 
 
-def place(name: str, table: str = "dictionaries") -> str:
-    """Return the setting that names the file of a dictionary."""
+def file_setting(name: str, table: str = "dictionaries") -> str:
+    """Return the setting of a dictionary's file."""
     return f"events.{table}.{name}.file"
 
 
 def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
     """Read a table from local codes to SNOMED: one row per code (code, snomed, name, others).
 
-    `others` are SNOMED codes that rank equally with `snomed`. If the table has names, codes without a SNOMED code are kept too, for
-    the sake of their names.
+    `others` are SNOMED codes ranked equally with `snomed`. If the table has names, codes without a SNOMED code are kept for their
+    names.
 
-    Of several SNOMED codes, the table's assured and current ones come first, then the latest (by columns IS_ASSURED,
-    MAPSTATUS and EFFECTIVEDATE of the NHS's migration tables), then the lowest. `where` is the setting that names the
-    file. Raises InputError for a file that cannot be used or is cut off.
+    Of several SNOMED codes, the table's assured and current ones come first, then the latest (by columns IS_ASSURED, MAPSTATUS and
+    EFFECTIVEDATE of the NHS's migration tables), then the lowest. `where` is the file's setting. Raises InputError for a file that
+    cannot be used or is cut off.
     """
     path = Path(dictionary.file)
     if not path.is_file():
-        raise InputError(f"{named(path, where)}: this dictionary cannot be read: there is no such file.")
+        raise InputError(
+            f"{label(path, where)}: this dictionary does not exist. Correct the setting, or put the file there."
+        )
     frame, names = _rows(path, dictionary, where)
-    code, own_term = pl.col("code"), [name for name in frame.columns if name == "term"]
-    if own_term:
+    code, has_term = pl.col("code"), [name for name in frame.columns if name == "term"]
+    if has_term:
         code = (
             pl.when(pl.col("code").str.len_bytes() == READ_BYTES).then(pl.concat_str("code", "term")).otherwise("code")
         )
@@ -204,13 +208,13 @@ def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
 
 
 def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFrame, list[str]]:
-    """Return the wanted columns of a dictionary, and which of the columns in TELLING it has: those that rank its rows."""
+    """Return the wanted columns of a dictionary, and those of RANKING_COLUMNS that it has."""
     layout = DelimitedText(
         files=path.name, delimiter=dictionary.delimiter, quote=dictionary.quote, encoding=dictionary.encoding
     )
     section = where.removesuffix(".file")
     columns = {name.lower(): name for name in text.names(path, layout)}
-    names = [name for name in TELLING if name in columns]
+    names = [name for name in RANKING_COLUMNS if name in columns]
     wanted = {"code": dictionary.code_column, "snomed": dictionary.snomed_column}
     wanted |= {"name": dictionary.name_column} if dictionary.name_column else {}
     wanted |= {"term": dictionary.term_column} if dictionary.term_column else {}
@@ -222,13 +226,13 @@ def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFr
         wrong = block.rejected.filter(~pl.col("reason").is_in(NO_ROWS)).sort("line")
         if wrong.height:
             raise InputError(
-                f"{named(path, where)}, line {wrong['line'][0] + line}: a row {in_words(wrong['reason'][0])}. The file is cut off"
+                f"{label(path, where)}, line {wrong['line'][0] + line}: a row {in_words(wrong['reason'][0])}. The file is cut off"
                 f" or damaged: copy it again. Or correct {section}.delimiter and {section}.quote."
             )
         parts.append(block.rows)
         line += block.lines
     if not parts:
-        raise InputError(f"{named(path, where)}: this dictionary holds no row. Copy it again.")
+        raise InputError(f"{label(path, where)}: this dictionary has no row. Copy it again.")
     frame = pl.concat(parts)
     _refuse_cut(path, where, frame)
     return frame, names
@@ -238,11 +242,11 @@ def _refuse_cut(path: Path, where: str, frame: pl.DataFrame) -> None:
     """Raise InputError if the text ends within a SNOMED id: it has no last line end, and only its last id is invalid."""
     targets = frame["snomed"].tail(1000)
     targets = targets.filter(targets != "")
-    if targets.is_empty() or not reading.unended(path).rstrip().endswith(targets[-1].encode()):
+    if targets.is_empty() or not reading.unended_line(path).rstrip().endswith(targets[-1].encode()):
         return
     is_wrong = ~snomed.classify(targets)["kind"].is_in(["concept", "description"])
     if is_wrong[-1] and is_wrong.sum() == 1 and len(is_wrong) > 1:
         raise InputError(
-            f"{named(path, where)}: the text ends in the middle of its last line, in a SNOMED id. The file is cut off: copy it"
+            f"{label(path, where)}: the text ends in the middle of its last line, in a SNOMED id. The file is cut off: copy it"
             " again."
         )

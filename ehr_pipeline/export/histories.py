@@ -88,7 +88,7 @@ def embed(study: Study, folders: tuple[Path, Path, Path], file: Path, out: Path)
     with build_lock.scratch(Path(study.study.store)) as work:
         records, counts = apply.patients(whole, model, extract, work)
         width = transform.width(int(configuration.read(model)["hidden_size"]))
-        columns = Columns.empty(work / "vectors", len(given.who), width)
+        columns = Columns.empty(work / "vectors", len(given.ids), width)
         seen = pa.concat_arrays([_ages(columns, given, schemas.read(path), key) for path in records.files("patients")])
         with apply.model_at_work(study, model, vocabulary) as (encoder, how):
             for path in apply.shards(work):
@@ -102,7 +102,7 @@ def embed(study: Study, folders: tuple[Path, Path, Path], file: Path, out: Path)
         with publishing.whole(out, replace=True) as part:
             _write(part, given, columns)
         return {
-            "rows_in": len(given.who),
+            "rows_in": len(given.ids),
             "with_vector": int((columns.pooled > 0).sum()),
             "without": {name: int(flags.sum()) for name, flags in columns.without().items()},
             **apply.whom_it_knows(study, model, pa.chunked_array([seen])),
@@ -147,15 +147,15 @@ def _ages(columns: Columns, given: PredictionTimes, people: pa.Table, key: Key |
 
 def _write(path: Path, given: PredictionTimes, columns: Columns) -> None:
     """Write the result, a block of rows at a time."""
-    schema = schemas.histories(given.who.type, columns.vector.shape[1])
+    schema = schemas.histories(given.ids.type, columns.vector.shape[1])
     absent = columns.without()["not_in_extract"]
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for start in range(0, len(given.who), AT_ONCE):
+        for start in range(0, len(given.ids), AT_ONCE):
             rows = slice(start, start + AT_ONCE)
             none = columns.pooled[rows] == 0
             flat = pa.array(columns.vector[rows].reshape(-1))
             arrays = [
-                given.who[rows],
+                given.ids[rows],
                 pa.array(given.last_day[rows]).cast(pa.date32()),
                 pa.FixedSizeListArray.from_arrays(flat, type=schema.field("vector").type, mask=pa.array(none)),
                 pa.array(columns.tokens[rows]),

@@ -27,7 +27,7 @@ from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.export import apply
 from ehr_pipeline.export.histories import blocks, ids_of, names_of
-from ehr_pipeline.patients.histories import ALWAYS, cut, without
+from ehr_pipeline.patients.histories import ALWAYS, cut, without_token
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.predictions.answers_job import mean_vectors
 from ehr_pipeline.predictions.compare import Case, as_written
@@ -189,7 +189,7 @@ def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *,
             _write(part, given, scored, rests_on, vocabulary)
             json_files.write(part / "task.json", _facts(verdict, results, model.name))
     return {
-        "rows_in": len(given.who),
+        "rows_in": len(given.ids),
         "with_risk": int(np.isfinite(scored.odds).sum()),
         "not_in_extract": int((scored.shard < 0).sum()),
         "explained": len(highest),
@@ -228,7 +228,7 @@ def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
 
 def _scores(scorer: Scorer, given: PredictionTimes, paths: list[Path], study: Study) -> ScoredRows:
     """Score all rows, shard by shard, a block at a time."""
-    count, key = len(given.who), secret_key.read(Path(study.study.store))
+    count, key = len(given.ids), secret_key.read(Path(study.study.store))
     none = np.full(count, -1)
     found = ScoredRows(np.full(count, np.nan), np.zeros(count, np.int64), np.zeros(count, bool), none, none.copy())
     outcome = np.array(scorer.fitted.facts.tokens, np.int64)
@@ -260,7 +260,7 @@ def _explained(
         again = one.take(np.zeros(len(tokens), np.int64))
         copies = cut(history, np.zeros(len(tokens), np.int64), again.first, again.last)
         female = np.repeat(People.read([path], one, ()).female, len(tokens))
-        adds = scored.odds[number] - scorer.log_odds(without(copies, tokens), again, female)
+        adds = scored.odds[number] - scorer.log_odds(without_token(copies, tokens), again, female)
         for place in np.argsort(-np.abs(adds), kind="stable")[:SHOWN].tolist():
             yield number, int(tokens[place]), float(adds[place])
 
@@ -276,7 +276,7 @@ def _write(
     day = pa.array(given.last_day).cast(pa.date32())
     absent = ~np.isfinite(scored.odds)
     columns = {
-        who: given.who,
+        who: given.ids,
         "cut": day,
         "tokens": pa.array(scored.tokens),
         "had_outcome_before": pa.array(scored.had_before),
@@ -286,7 +286,7 @@ def _write(
     rows = np.array([number for number, _, _ in rests_on], np.int64)
     concepts = [vocabulary.concepts[token - FIRST_CONCEPT] for _, token, _ in rests_on]
     table = {
-        who: given.who.take(pa.array(rows)),
+        who: given.ids.take(pa.array(rows)),
         "cut": day.take(pa.array(rows)),
         "concept": pa.array([one.concept for one in concepts], pa.string()),
         "name": pa.array([one.name for one in concepts], pa.string()),

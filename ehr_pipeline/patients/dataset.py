@@ -1,4 +1,4 @@
-"""`patient_dataset`: one row for each patient, in Arrow, ready to be mapped into memory.
+"""Build `patient_dataset`: one row per patient, in Arrow, for mapping into memory.
 
 Columns: see `schemas.patient_dataset`. A visit is a day with at least one concept of the vocabulary, or a window of days that
 begins with such a day. Visits are sorted by date; the concepts of a visit are token ids, sorted, each listed once.
@@ -21,28 +21,28 @@ from ehr_pipeline.patients import derived_attributes, windows
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.records import events_without_patient
 from ehr_pipeline.store.artifacts import Artifact, Counts
-from ehr_pipeline.store.bucket_cache import Done, Memory, content_hash, key_of, remember
+from ehr_pipeline.store.bucket_cache import FinishedBucket, Memory, content_hash, key_of, remember
 from ehr_pipeline.store.bucket_cache import total as summed
 from ehr_pipeline.tables import align, row_keys, schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work.buckets import Spread, map_buckets, read_once
 
-FOLLOWED, LONGEST = "followed_for_", 120
-"""Counts of patients by whole years from first visit to last; the count for LONGEST includes all longer times."""
+FOLLOW_UP_YEARS, LONGEST = "followed_for_", 120
+"""Prefix of the counts of patients by whole years from first to last visit; LONGEST and more are counted together."""
 
 
 @dataclass(frozen=True)
 class DatasetJob:
-    """Input of the work on one bucket."""
+    """The input for one bucket."""
 
     name: str
     events: Path
     digest: str
     """Hash of the bytes of the mapped events in `events`."""
     records: tuple[Path, ...]
-    """Event shards of all extracts, from which attributes are derived."""
+    """Event shards of all extracts, to derive attributes from."""
     patients: tuple[Path, ...]
-    """Patient shards of all extracts, the newest last: where extracts differ about a patient, the newest wins."""
+    """Patient shards of all extracts, the newest last: where extracts differ about a patient, the newest takes precedence."""
     vocabulary: Path
     settings: PatientsSettings
     out: Path
@@ -59,7 +59,7 @@ def build(
     previous: Artifact | None = None,
     spread: Spread = map_buckets,
 ) -> Counts:
-    """Write the data set into `out/patients`. Returns row counts. Raises InputError when no patient is left.
+    """Write the data set into `out/patients`. Returns row counts. Raises InputError if no patient is left.
 
     `records` are the records of all extracts, the newest last, and the catalog if it holds events. Unchanged buckets are linked
     from the artifact `previous`.
@@ -83,9 +83,9 @@ def build(
     finished = spread(build_bucket, jobs, settings.workers, "building patients")
     remember(out, finished)
     total = summed(finished)
-    followed = [total.get(f"{FOLLOWED}{years}", 0) for years in range(LONGEST + 1)]
+    follow_up = [total.get(f"{FOLLOW_UP_YEARS}{years}", 0) for years in range(LONGEST + 1)]
     (out / data_stages.FOLLOW_UP).parent.mkdir(exist_ok=True)
-    (out / data_stages.FOLLOW_UP).write_text(json.dumps(followed) + "\n", encoding="utf-8")
+    (out / data_stages.FOLLOW_UP).write_text(json.dumps(follow_up) + "\n", encoding="utf-8")
     if not total["patients"]:
         raise InputError(
             f"No patient is left: {count_text(total['patients_in'])} have events of the vocabulary,"
@@ -93,7 +93,7 @@ def build(
             f" of them fewer than {settings.min_visits} visits. Lower patients.min_visits, or check the vocabulary."
         )
     return {
-        **_reported(total),
+        **_row_counts(total),
         "patients_without_events": total["patients_without_events"],
         "shards": len(jobs),
         "buckets_unchanged": sum(done.recalled for done in finished),
@@ -101,8 +101,8 @@ def build(
     }
 
 
-def _reported(total: dict[str, int]) -> Counts:
-    """Return the numbers of rows, visits and patients that came in, were kept, and were dropped, by reason."""
+def _row_counts(total: dict[str, int]) -> Counts:
+    """Return the numbers of rows, visits and patients: all, kept, and dropped by reason."""
     return {
         "rows_in": total["rows_in"],
         "kept": total["kept"],
@@ -136,22 +136,22 @@ def _tokens(folder: Path) -> tuple[pa.Array, NDArray[np.int32]]:
     )
 
 
-def build_bucket(job: DatasetJob) -> Done:
+def build_bucket(job: DatasetJob) -> FinishedBucket:
     """Write the patients of one bucket, and count what was kept, collapsed and dropped."""
     concepts, token_ids = _tokens(job.vocabulary)
     patient, day, concept, ids, names = row_keys.from_table(schemas.read(job.events), "concept")
     place = pc.index_in(names.cast(pa.string()), value_set=concepts).fill_null(-1).to_numpy()
     token_of = np.where(place >= 0, token_ids[place], -1) if len(token_ids) else np.full(len(names), -1)
-    people = derived_attributes.fill(_people(job.patients), job.records, job.settings.derived)
+    people = derived_attributes.fill(_newest_rows(job.patients), job.records, job.settings.derived)
     file = f"patients/{job.name}"
     parts = job.digest, content_hash(people), content_hash(pa.array(token_of)), typed_settings.identity(job.settings)
-    key = key_of(*parts, FOLLOWED)
+    key = key_of(*parts, FOLLOW_UP_YEARS)
     if recalled := job.memory.recall(job.name, key, job.out):
-        return Done(job.name, key, (file,), recalled, recalled=True)
+        return FinishedBucket(job.name, key, (file,), recalled, recalled=True)
     keys = row_keys.sort_within_visits(row_keys.translated(patient, day, concept, token_of))
     distinct = keys[row_keys.starts(keys)]
     if job.settings.visit_window_days:
-        distinct = windows.joined(distinct, job.settings.visit_window_days)
+        distinct = windows.merge_days(distinct, job.settings.visit_window_days)
         distinct = distinct[row_keys.starts(distinct)]
     counts = {
         "rows_in": len(patient),
@@ -163,33 +163,33 @@ def build_bucket(job: DatasetJob) -> Done:
     schemas.write(job.out / file, table)
     counts |= {
         **fate,
-        **_followed(kept),
+        **_count_follow_up(kept),
         "kept": len(kept),
         "patients": table.num_rows,
         "patients_without_events": people.num_rows - fate["patients_in"],
         "bytes": (job.out / file).stat().st_size,
     }
-    return Done(job.name, key, (file,), counts, recalled=False)
+    return FinishedBucket(job.name, key, (file,), counts, recalled=False)
 
 
-def _followed(keys: row_keys.Keys) -> dict[str, int]:
+def _count_follow_up(keys: row_keys.Keys) -> dict[str, int]:
     """Count patients by whole years (of 365.25 days) from their first visit to their last."""
     first = np.flatnonzero(row_keys.starts(row_keys.patients(keys)))
     last = np.append(first[1:], len(keys)) - 1 if len(first) else first
     years = np.minimum((row_keys.days(keys[last]) - row_keys.days(keys[first])) / 365.25, LONGEST).astype(np.int64)
     counts = np.bincount(years, minlength=1)
-    return {f"{FOLLOWED}{year}": int(count) for year, count in enumerate(counts) if count}
+    return {f"{FOLLOW_UP_YEARS}{year}": int(count) for year, count in enumerate(counts) if count}
 
 
-def _people(shards: tuple[Path, ...]) -> pa.Table:
-    """Return one row for each patient of the bucket, from the newest extract that has the patient, sorted by id."""
+def _newest_rows(shards: tuple[Path, ...]) -> pa.Table:
+    """Return one row per patient of the bucket, from the newest extract with the patient, sorted by id."""
     if len(shards) == 1:
         return schemas.read(shards[0])
     return events_without_patient.newest(shards).to_arrow().cast(schemas.read(shards[0]).schema)
 
 
 def _nest(keys: row_keys.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:
-    """Convert sorted keys to one row for each patient. The list offsets are computed directly, without grouping."""
+    """Convert sorted keys to one row per patient. The list offsets are computed directly, without grouping."""
     patient_start = np.flatnonzero(row_keys.starts(row_keys.patients(keys)))
     visit_start = np.flatnonzero(row_keys.starts(row_keys.visits(keys)))
     first_visit = np.searchsorted(visit_start, patient_start)
@@ -215,7 +215,7 @@ def _drop(keys: row_keys.Keys, job: DatasetJob) -> tuple[row_keys.Keys, dict[str
     visits_left = np.bincount(visit_patient[~large], minlength=int(visit_patient.max(initial=-1)) + 1)
     few = (visits_left < job.settings.min_visits)[visit_patient] & ~large
     stays = ~large & ~few
-    seen = visit_patient[row_keys.starts(visit_patient)]
+    distinct = visit_patient[row_keys.starts(visit_patient)]
     fate = {
         "visits_in": len(visit_start),
         "visits": int(stays.sum()),
@@ -223,8 +223,10 @@ def _drop(keys: row_keys.Keys, job: DatasetJob) -> tuple[row_keys.Keys, dict[str
         "large_visit_rows": int(visit_size[large].sum()),
         "few_visits": int(few.sum()),
         "few_visits_rows": int(visit_size[few].sum()),
-        "patients_in": len(seen),
-        "only_large_visits_patients": int((visits_left[seen] == 0).sum()),
-        "few_visits_patients": int(((visits_left[seen] > 0) & (visits_left[seen] < job.settings.min_visits)).sum()),
+        "patients_in": len(distinct),
+        "only_large_visits_patients": int((visits_left[distinct] == 0).sum()),
+        "few_visits_patients": int(
+            ((visits_left[distinct] > 0) & (visits_left[distinct] < job.settings.min_visits)).sum()
+        ),
     }
     return keys[np.repeat(stays, visit_size)], fate

@@ -1,5 +1,4 @@
-"""Histories: what is known about patients by the end of a day. A history is stored as if it were a patient, and is read in the
-same way.
+"""Histories: the records of patients up to the end of a day, stored and read like patients.
 
 No polars here: GPU workers use this module. Axes: H histories.
 """
@@ -12,16 +11,15 @@ from numpy.typing import NDArray
 from ehr_pipeline.patients.shard import Shard, starts_of
 
 ALWAYS = -(1 << 30)
-"""First day of a history that has all visits up to its last day."""
+"""First day of a history with all visits up to its last day."""
 _OFFSET, _PATIENT = 1 << 31, 32
 
 
 def cut(shard: Shard, patients: NDArray[np.integer], first: NDArray[np.integer], last: NDArray[np.integer]) -> Shard:
-    """Return a shard whose rows are histories: the visits of `patients` (H,) from day `first` (H,) to day `last` (H,), both
-    included.
+    """Return a shard of histories: the visits of `patients` (H,) from day `first` (H,) to day `last` (H,), both included.
 
-    `patients` are rows of the shard, in any order and as often as wanted. Days are counted from 1970-01-01; ALWAYS as first day
-    leaves no early visit out. A history without a visit has no tokens. Only what is kept is copied.
+    `patients` are rows of the shard, in any order, repeats allowed. Days are counted from 1970-01-01; with ALWAYS as first day, a
+    history starts at the first visit. A history without a visit has no tokens. Only the selected visits are copied.
     """
     owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_start))
     visits = _key(owner, shard.visit_day)  # ascending: patient by patient, and sorted by day within each
@@ -31,7 +29,7 @@ def cut(shard: Shard, patients: NDArray[np.integer], first: NDArray[np.integer],
 
 
 def with_visit(shard: Shard, token: int, day: NDArray[np.integer]) -> Shard:
-    """Return the shard with a further visit of one `token` at the end of every record, on the given days (one for each row)."""
+    """Return the shard with another visit, of one `token`, at the end of every record, on the given day of each row."""
     at_visit, at_token = shard.patient_start[1:], shard.visit_start[shard.patient_start[1:]]
     sizes = np.insert(np.diff(shard.visit_start), at_visit, 1)
     return replace(
@@ -43,11 +41,11 @@ def with_visit(shard: Shard, token: int, day: NDArray[np.integer]) -> Shard:
     )
 
 
-def without(shard: Shard, token: NDArray[np.integer]) -> Shard:
-    """Return the shard without one token in each record (H,); visits that held no other token are removed."""
+def without_token(shard: Shard, token: NDArray[np.integer]) -> Shard:
+    """Return the shard without one token per record (H,), and without visits that had no other token."""
     return shard.keep_tokens(shard.tokens != np.repeat(token, np.diff(shard.patient_tokens)))
 
 
 def _key(patients: NDArray[np.integer], day: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return numbers (n,) that hold patient and day, and sort by patient, then day."""
+    """Pack patient and day into numbers (n,) that sort by patient, then day."""
     return (patients.astype(np.int64) << _PATIENT) + day.astype(np.int64) + _OFFSET

@@ -1,7 +1,6 @@
-"""Find patients whose records are identical: as a rule one person under two ids, as after a change of practice or a merger.
+"""Find patients with identical records: usually one person with two ids, for example after a change of practice.
 
-If one of them is on the training side and the other on the test side, the encoder has seen a test patient's record, although it has
-seen no test patient's id.
+If one is in the training set and the other in the test set, the encoder has seen the record of a test patient.
 """
 
 from collections.abc import Sequence
@@ -14,23 +13,23 @@ from numpy.typing import NDArray
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables.compiled_loops import compiled
 
-FEWEST_CONCEPTS = 10
+MIN_CONCEPTS = 10
 """Records with fewer concepts are not compared: two patients can have the same short record by chance."""
 
 
 @dataclass(frozen=True)
-class Identical:
-    """Numbers of patients whose record another patient has as well."""
+class IdenticalRecords:
+    """Numbers of patients with the same record as another patient."""
 
     patients: int
-    apart: int
-    """Those of them whose record is on more than one side of the split."""
+    across: int
+    """Those of them with a record that occurs in more than one set of the split."""
 
 
-def identical(dataset: Sequence[Path], sides: Sequence[NDArray[np.int8]]) -> Identical:
+def count_identical(dataset: Sequence[Path], sides: Sequence[NDArray[np.int8]]) -> IdenticalRecords:
     """Count patients with identical records (same birth, days and concepts) of at least FEWEST_CONCEPTS concepts.
 
-    `sides` holds the number of each patient's side, for each shard of the data set. Memory grows by nine bytes a patient.
+    `sides` has, per shard of the data set, the number of each patient's set. Memory: nine bytes per patient.
     """
     parts = [record_digests(Shard.read(path)) for path in dataset]
     digests = np.concatenate(parts) if parts else np.zeros(0, np.uint64)
@@ -41,7 +40,7 @@ def identical(dataset: Sequence[Path], sides: Sequence[NDArray[np.int8]]) -> Ide
     np.minimum.at(lowest, place, side)
     np.maximum.at(highest, place, side)
     twice = times > 1
-    return Identical(int(times[twice].sum()), int(times[twice & (lowest < highest)].sum()))
+    return IdenticalRecords(int(times[twice].sum()), int(times[twice & (lowest < highest)].sum()))
 
 
 def record_digests(shard: Shard) -> NDArray[np.uint64]:
@@ -59,10 +58,10 @@ def _digest(
     patient_start: NDArray[np.int32],
     digests: NDArray[np.uint64],
 ) -> None:
-    """Replace births by digests: mix in days and tokens, one after the other, much as SplitMix64 does (Steele 2014)."""
+    """Replace births by digests: mix in days and tokens in turn, much as SplitMix64 does (Steele 2014)."""
     for patient in range(len(digests)):
         begin, end = patient_start[patient], patient_start[patient + 1]
-        if visit_start[end] - visit_start[begin] < FEWEST_CONCEPTS:
+        if visit_start[end] - visit_start[begin] < MIN_CONCEPTS:
             digests[patient] = np.uint64(0)
             continue
         value = digests[patient]

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from ehr_pipeline.records.values import plainly
+from ehr_pipeline.records.values import comparable
 from ehr_pipeline.typed_settings import option, settings
 
 TRAIN, VALIDATION, TEST, UNASSIGNED = "train", "validation", "test", "unassigned"
-"""The sides. Nothing is learned from patients on the last two; UNASSIGNED patients have no side in the column."""
+"""The sets of the split. Nothing is learned from patients in the last two; UNASSIGNED patients have no value in the column."""
 LEARNED_FROM = (TRAIN, VALIDATION)
 EVERY_SIDE = (*LEARNED_FROM, TEST, UNASSIGNED)
 USUAL_SIDES = {
@@ -16,15 +16,15 @@ USUAL_SIDES = {
     **dict.fromkeys(("held out", "heldout", "hold out", "holdout", "test", "testing", "test set"), TEST),
     **dict.fromkeys(("", "none", "null", "na", "n/a", "nan", "unassigned"), UNASSIGNED),
 }
-"""Usual spellings of sides, in lower case with blanks between words; without the ambiguous 'development', 'evaluation'."""
+"""Usual names of the sets, in lower case with blanks between words; without the ambiguous 'development' and 'evaluation'."""
 SIDES = "sides"
 """Key in the settings of an asset that learns from only some patients. Its value is the hash of the split."""
 PUBLIC_KEY = "ehr-pipeline-split-1"
-"""The public key of the demo, and of older studies that set no key, made before each store had a key of its own."""
+"""The public key of the demo, and of older studies without a key, from before each store had its own."""
 
 
 def shown_key(key: str) -> str:
-    """Return a split's key if it is public, otherwise a placeholder: a key and the ids reveal which side each patient is on."""
+    """Return a split's key if it is public, otherwise a placeholder: with the key, ids reveal each patient's set."""
     return key if key in ("", PUBLIC_KEY) else "(not shown)"
 
 
@@ -70,26 +70,26 @@ class SplitSettings:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether there may be patients from whom nothing is learned. If so, sides are determined before the vocabulary is made."""
+        """Whether there may be patients from whom nothing is learned. If so, the split is made before the vocabulary."""
         return bool(self.column or self.test_share)
 
     @property
     def meanings(self) -> dict[str, str]:
-        """The side that each value listed in `values` means; empty for an unknown side."""
-        return {value: USUAL_SIDES.get(plainly(meant), "") for value, meant in self.values.items()}
+        """The set of each value listed in `values`; empty if unknown."""
+        return {value: USUAL_SIDES.get(comparable(meant), "") for value, meant in self.values.items()}
 
     def problems(self) -> Iterator[str]:
         """Yield problems with these values, other than wrong types."""
         for value, side in self.meanings.items():
             if not side:
                 yield (
-                    f"values: {value!r} is to be read as {self.values[value]!r}, which is no side. Use 'train', 'validation',"
+                    f"values: {value!r} is to be read as {self.values[value]!r}, which is not a set. Use 'train', 'validation',"
                     " 'test' or 'unassigned'."
                 )
         if self.column and self.test_share:
-            yield "give either column or test_share, not both: the column says who is on the test side."
+            yield "give either column or test_share, not both: the column determines the test set."
         if not self.column and (self.values or self.draw_validation):
-            yield "values and draw_validation belong to column, which is empty: name it, or remove them."
+            yield "values and draw_validation need column, which is empty: set it, or remove them."
 
 
 @settings

@@ -1,4 +1,4 @@
-"""The patient data set as later stages read it: the visits of a shard as flat arrays. No polars here: GPU workers use this module.
+"""Read the patient data set: the visits of a shard as flat arrays. No polars here: GPU workers use this module.
 
 The file is mapped and nothing is copied, so memory does not grow with the data set. Axes: C chunks of tokens.
 """
@@ -62,20 +62,17 @@ class Shard:
         return np.asarray(days / np.maximum(sizes, 1), np.float64)
 
     def tokens_of(self, patients: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Return the tokens of some patients (rows), one patient after the other, each with the patient's place in `patients`."""
+        """Return the tokens of some patients (rows), patient by patient, each with the patient's position in `patients`."""
         starts = self.patient_tokens
         begin, end = starts[patients], starts[patients + 1]
         return np.repeat(np.arange(len(patients)), end - begin), self.tokens[ranges(begin, end)]
 
     def take(self, patients: NDArray[np.integer]) -> "Shard":
-        """Return a shard of some patients (rows), in any order and as often as wanted."""
+        """Return a shard of some patients (rows), in any order, repeats allowed."""
         return self.between(patients, self.patient_start[patients], self.patient_start[patients + 1])
 
     def between(self, patients: NDArray[np.integer], begin: NDArray[np.integer], end: NDArray[np.integer]) -> "Shard":
-        """Return a shard of some patients (rows, as in `take`) with their visits from `begin` to before `end`.
-
-        Only what is kept is copied.
-        """
+        """Return a shard of some patients (rows, as in `take`) with a copy of their visits from `begin` to before `end`."""
         visit = ranges(begin, end)
         first, last = self.visit_start[visit], self.visit_start[visit + 1]
         return Shard(
@@ -88,23 +85,23 @@ class Shard:
         )
 
     def keep_visits(self, kept: NDArray[np.bool_]) -> "Shard":
-        """Return the shard with only the flagged visits (one flag each); patients without a visit stay, with no tokens."""
+        """Return the shard with only the flagged visits; patients without a visit stay, with no tokens."""
         return self.keep_tokens(np.repeat(kept, np.diff(self.visit_start)))
 
     def keep_tokens(self, kept: NDArray[np.bool_]) -> "Shard":
-        """Return the shard with only the flagged tokens (one flag each), without visits that have none left."""
+        """Return the shard with only the flagged tokens, without visits that have none left."""
         starts = starts_of(kept)[self.visit_start]
-        some = np.diff(starts) > 0
+        has_tokens = np.diff(starts) > 0
         return replace(
             self,
             tokens=self.tokens[kept],
-            visit_start=np.append(starts[:-1][some], starts[-1]),
-            visit_day=self.visit_day[some],
-            patient_start=starts_of(some)[self.patient_start],
+            visit_start=np.append(starts[:-1][has_tokens], starts[-1]),
+            visit_day=self.visit_day[has_tokens],
+            patient_start=starts_of(has_tokens)[self.patient_start],
         )
 
     def below(self, tokens: int) -> "Shard":
-        """Return the shard without token ids of `tokens` or more: an encoder trained before these were added lacks them."""
+        """Return the shard without token ids of `tokens` or more, which an older encoder lacks."""
         known = self.tokens < tokens
         return self if known.all() else self.keep_tokens(known)
 
@@ -115,10 +112,10 @@ class Shard:
         patients: NDArray[np.int64],
         unit: Literal["year", "quarter"],
     ) -> NDArray[np.int64]:
-        """Return the age, in whole units, at which each token of some chunks was recorded, one chunk after the other.
+        """Return the age, in whole units, at which each token of some chunks was recorded, chunk by chunk.
 
-        Chunks (C,) begin at token `starts`, hold `lengths` tokens and belong to `patients`. Ages are computed once for each visit.
-        If only the birth year is known, an age is the difference of calendar years.
+        Chunks (C,) begin at token `starts`, have `lengths` tokens and belong to `patients`. Ages are computed once per visit. If
+        only the birth year is known, an age is the difference of calendar years.
         """
         visit, visits, tokens = self._visits(starts, lengths)
         owner = np.repeat(patients, visits)
@@ -126,7 +123,7 @@ class Shard:
         return np.repeat(age, tokens)
 
     def visit_numbers(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the index of each token's visit, from 0 in each chunk (see `ages`), one chunk after the other."""
+        """Return the index of each token's visit, from 0 in each chunk (see `ages`), chunk by chunk."""
         visit, visits, tokens = self._visits(starts, lengths)
         first = visit[np.cumsum(visits) - visits]
         return np.repeat(visit - np.repeat(first, visits), tokens)
@@ -134,12 +131,12 @@ class Shard:
     def _visits(
         self, starts: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return the visits of some chunks, how many there are in each chunk, and how many of its tokens each visit holds."""
+        """Return the visits of some chunks, the number of visits per chunk, and the number of a chunk's tokens in each visit."""
         ends = starts + lengths
         # Cast to the type of `visit_start`: otherwise numpy would convert the whole of `visit_start` on every call.
-        asked = starts.astype(self.visit_start.dtype), ends.astype(self.visit_start.dtype)
-        first = np.searchsorted(self.visit_start, asked[0], side="right") - 1
-        visits = np.searchsorted(self.visit_start, asked[1], side="left") - first
+        bounds = starts.astype(self.visit_start.dtype), ends.astype(self.visit_start.dtype)
+        first = np.searchsorted(self.visit_start, bounds[0], side="right") - 1
+        visits = np.searchsorted(self.visit_start, bounds[1], side="left") - first
         visit = ranges(first, first + visits)
         tokens = np.minimum(self.visit_start[visit + 1], np.repeat(ends, visits)) - np.maximum(
             self.visit_start[visit], np.repeat(starts, visits)
@@ -148,14 +145,14 @@ class Shard:
 
 
 def ranges(begin: NDArray[np.integer], end: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the integers from each begin to before its end, one range after the other."""
+    """Return the integers from each begin to before its end, range by range."""
     sizes = (end - begin).astype(np.int64)
-    found: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(begin - (np.cumsum(sizes) - sizes), sizes)
-    return found
+    indices: NDArray[np.int64] = np.arange(int(sizes.sum())) + np.repeat(begin - (np.cumsum(sizes) - sizes), sizes)
+    return indices
 
 
 def starts_of(sizes: NDArray[np.generic]) -> NDArray[np.int32]:
-    """Return where each part begins if parts of these sizes follow one another, and, as the last value, where the last one ends."""
+    """Return where each of consecutive parts of these sizes begins, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
 
 

@@ -1,9 +1,8 @@
-"""`data_split`: which patients are held out. Once a patient has a side (training, validation or test), new extracts do not change
-it.
+"""Build `data_split`: each patient is in the training, validation or test set, and new extracts do not change that.
 
-The side is a keyed hash of the patient id (BLAKE2b, RFC 7693; keyed as in its section 2.5), compared with the shares in the
-settings. So the vocabulary and the machine have no influence on it. If the settings allow a test side, sides were already
-determined when the catalog was made (`train_test_sides`), and this stage only copies them."""
+A keyed hash of the patient id (BLAKE2b, RFC 7693; keyed as in its section 2.5) is compared with the shares in the settings, so
+neither the vocabulary nor the machine has any influence. If there may be a test set, the split was already made with the catalog
+(`train_test_sides`), and this stage only copies it."""
 
 import hashlib
 from pathlib import Path
@@ -21,8 +20,7 @@ from ehr_pipeline.tables import schemas
 def side(patient_id: str, settings: SplitSettings) -> str:
     """Return 'train', 'validation' or 'test', by the hash. The settings must have a key: see `identity.split_settings`.
 
-    Validation patients have the lowest hashes, test patients the highest: so changing a share moves no patient between these two
-    sides.
+    Validation patients have the lowest hashes, test patients the highest, so changing a share moves no patient between the two.
     """
     number = _hash(patient_id, settings)
     if settings.test_share and number >= (1 - settings.test_share) * 2**64:
@@ -31,26 +29,26 @@ def side(patient_id: str, settings: SplitSettings) -> str:
 
 
 def side_by_hash(patient_id: str, settings: SplitSettings) -> str:
-    """Return 'train' or 'validation', by the hash, for a patient whom a column puts on the training side."""
+    """Return 'train' or 'validation', by the hash, for a patient in the training set of a column."""
     return VALIDATION if _hash(patient_id, settings) < settings.validation_share * 2**64 else TRAIN
 
 
 def _hash(patient_id: str, settings: SplitSettings) -> int:
-    assert settings.key, "a split without a key would be the same for everybody"
+    assert settings.key, "a split without a key would be the same in every store"
     digest = hashlib.blake2b(patient_id.encode(), digest_size=8, key=settings.key.encode()[:64]).digest()
     return int.from_bytes(digest, "big")
 
 
-def build(dataset: Artifact, settings: SplitSettings, out: Path, known: Path | None = None) -> Counts:
-    """Write the side of every patient into `out/split`: one shard for each shard of the data set, with rows in the same order.
+def build(dataset: Artifact, settings: SplitSettings, out: Path, folder: Path | None = None) -> Counts:
+    """Write the set of every patient into `out/split`: one shard per shard of the data set, with rows in the same order.
 
-    `known` is the folder of the sides that were made with the catalog; without it, the hash decides. Raises InputError if the
-    training or the validation side is empty.
+    `folder` has the split made with the catalog; without it, the hash is used. Raises InputError if the training or the validation
+    set is empty.
     """
-    counted = dict.fromkeys(LEARNED_FROM if known is None else EVERY_SIDE, 0)
+    counted = dict.fromkeys(LEARNED_FROM if folder is None else EVERY_SIDE, 0)
     for shard in dataset.files("patients"):
         ids = schemas.read(shard, ["patient_id"]).column("patient_id").to_pylist()
-        sides = _looked_up(ids, known / shard.name) if known else [side(patient_id, settings) for patient_id in ids]
+        sides = _look_up(ids, folder / shard.name) if folder else [side(patient_id, settings) for patient_id in ids]
         for name in counted:
             counted[name] += sides.count(name)
         schemas.write(
@@ -58,22 +56,22 @@ def build(dataset: Artifact, settings: SplitSettings, out: Path, known: Path | N
             pa.table([pa.array(ids, pa.string()), pa.array(sides, pa.string())], schema=schemas.SPLIT),
         )
     if not all(counted[name] for name in LEARNED_FROM):
-        held = f"{count_text(counted[TRAIN])} training and {count_text(counted[VALIDATION])} validation patients"
+        counts_text = f"{count_text(counted[TRAIN])} training and {count_text(counted[VALIDATION])} validation patients"
         raise InputError(
-            f"The split leaves {held}; both need at least one."
+            f"The split leaves {counts_text}; both need at least one."
             " Raise patients.split.validation_share for so small a data set."
         )
     return {"rows_in": sum(counted.values()), "kept": sum(counted.values()), **counted}
 
 
-def _looked_up(ids: list[str], sides: Path) -> list[str]:
-    """Look up the sides of patients in the folder `sides`. Raises UserError for a patient without one."""
+def _look_up(ids: list[str], sides: Path) -> list[str]:
+    """Look up the sets of patients in the folder `sides`. Raises UserError for a patient without one."""
     known = pl.DataFrame(schemas.read(sides))
-    found: list[str] = (
+    found_sides: list[str] = (
         pl.DataFrame({"patient_id": pl.Series(ids, dtype=pl.String)})
         .join(known, on="patient_id", how="left", maintain_order="left")["side"]
         .to_list()
     )
-    if None in found:
-        raise UserError("patient_dataset was made of another extract_catalog than there is now. Make it again first.")
-    return found
+    if None in found_sides:
+        raise UserError("extract_catalog has changed since patient_dataset was built. Rebuild patient_dataset first.")
+    return found_sides

@@ -1,9 +1,8 @@
-"""The side of every patient, when there may be a test side. Sides are determined with the catalog, so that they are known before
-the vocabulary.
+"""Split the patients if there may be a test set. This is done with the catalog, since the vocabulary needs the split.
 
-A side is a function of the patient's id and the key (`split.side`), or is read from a column of the patients. The column may give
-different sides in different extracts. The oldest extract that gives one decides, because what was learned from a patient cannot be
-unlearned. Patients without a side in any extract are UNASSIGNED; the first extract that gives them one decides.
+A patient's set is a function of the id and the key (`split.side`), or is read from a column of the patients. If extracts differ,
+the oldest one with a value takes precedence, because what was learned from a patient cannot be unlearned. Patients without a value
+are UNASSIGNED, until an extract has one.
 
 `sides/` has one row (patient_id, side) for each patient of any extract, in a shard for each bucket.
 """
@@ -33,7 +32,7 @@ _VALUE = "value:"
 
 @dataclass(frozen=True)
 class SideJob:
-    """Input of the work on one bucket."""
+    """The input for one bucket."""
 
     name: str
     patients: tuple[Path, ...]
@@ -47,9 +46,8 @@ def build(
 ) -> Counts:
     """Write `sides/` into `out`; `records` are the records of all extracts, the oldest first.
 
-    Returns how many patients are on each side (`sides`), how many have a value that is not understood (`not_understood`), and how
-    many have different sides in different extracts (`differing`). Raises InputError if the training or the validation side is
-    empty.
+    Returns the numbers of patients in each set (`sides`), with a value that is not understood (`not_understood`), and with
+    different sets in different extracts (`differing`). Raises InputError if the training or the validation set is empty.
     """
     with_patients = [record for record in records if record.files("patients")]
     jobs = [
@@ -58,8 +56,8 @@ def build(
     ]
     if settings.column and settings.column not in schemas.read(jobs[0].patients[0]).column_names:
         raise InputError(
-            f"patients.split.column names {settings.column!r}, but the patient files carry no such attribute: name its column in"
-            " `attributes` of the patient files (for MEDS in records.meds.splits)."
+            f"patients.split.column is {settings.column!r}, but the patient files have no such attribute: add its column to"
+            " `attributes` of the patient files (for MEDS, set records.meds.splits)."
         )
     total = Counter[str]()
     for counts in spread(build_bucket, jobs, workers, "looking up sides"):
@@ -71,33 +69,33 @@ def build(
         (out / VALUES).write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
     sides = {side: total[side] for side in EVERY_SIDE}
     if not all(sides[side] for side in LEARNED_FROM):
-        raise InputError(_nobody(sides, total["not_understood"], settings))
+        raise InputError(_empty_side_message(sides, total["not_understood"], settings))
     return {"sides": sides, "not_understood": total["not_understood"], "differing": total["differing"]}
 
 
-def _nobody(sides: dict[str, int], unread: int, settings: SplitSettings) -> str:
-    """Return the message for an empty training or validation side, with what to do."""
+def _empty_side_message(sides: dict[str, int], unread: int, settings: SplitSettings) -> str:
+    """Return the message for an empty training or validation set, with what to do."""
     counted = ", ".join(f"{side} {count_text(number)}" for side, number in sides.items())
     if not settings.column:
-        return f"The split leaves nobody on one side ({counted}). Raise patients.split.validation_share, or lower test_share."
+        return (
+            f"The split leaves one set empty ({counted}). Raise patients.split.validation_share, or lower test_share."
+        )
     advice = (
-        f"; of {count_text(unread)} the value cannot be read: say what it means in patients.split.values"
-        if unread
-        else ""
+        f"; {count_text(unread)} have an unknown value: give its meaning in patients.split.values" if unread else ""
     )
     if sides[TRAIN] and not settings.draw_validation:
         advice += (
-            ". Where the data set tells only train and test, patients.split.draw_validation = true draws the validation patients"
-            " from those to train on"
+            ". If the data set has only train and test, set patients.split.draw_validation = true to draw validation patients from"
+            " the training patients"
         )
     return (
-        f"The column {settings.column!r} (patients.split.column) puts nobody on the training or on the validation side: {counted}"
+        f"The column {settings.column!r} (patients.split.column) leaves the training or the validation set empty: {counted}"
         f"{advice}."
     )
 
 
 def build_bucket(job: SideJob) -> dict[str, int]:
-    """Write the sides of one bucket, and return the counts."""
+    """Write the sets of the patients of one bucket, and return the counts."""
     settings, counts = job.settings, Counter[str]()
     if settings.column:
         people, counts = _by_column(job)
@@ -113,8 +111,8 @@ def build_bucket(job: SideJob) -> dict[str, int]:
 
 
 def _by_column(job: SideJob) -> tuple[pl.DataFrame, Counter[str]]:
-    """Return the side of each patient from the oldest extract that gives one, sorted by id; and the counts of values that are not
-    understood and of patients whose sides differ."""
+    """Return each patient's set in the oldest extract with a value, sorted by id; and counts of values that are not understood and
+    of patients with different sets."""
     settings = job.settings
     rows = pl.concat(
         [
@@ -122,29 +120,29 @@ def _by_column(job: SideJob) -> tuple[pl.DataFrame, Counter[str]]:
             for number, path in enumerate(job.patients)
         ]
     )
-    meant = values.understood(pl.col(settings.column).fill_null(""), settings.meanings, USUAL_SIDES)
+    meant = values.meanings(pl.col(settings.column).fill_null(""), settings.meanings, USUAL_SIDES)
     rows = rows.select("patient_id", "extract", side=meant)
     unread = pl.col("side").str.starts_with(values.NOT_UNDERSTOOD)
     other, known = rows.filter(unread), rows.filter(~unread & (pl.col("side") != UNASSIGNED))
     by_value = other.group_by(value=pl.col("side").str.strip_prefix(values.NOT_UNDERSTOOD))
     most = by_value.agg(pl.col("patient_id").n_unique()).sort("patient_id", "value", descending=[True, False])
-    counts = Counter({f"{_VALUE}{value}": number for value, number in most.head(values.MOST_VALUES).iter_rows()})
+    counts = Counter({f"{_VALUE}{value}": number for value, number in most.head(values.MAX_VALUES).iter_rows()})
     counts["not_understood"] = other["patient_id"].n_unique()
     counts["differing"] = int(known.group_by("patient_id").agg(pl.col("side").n_unique() > 1)["side"].sum())
     first = known.sort("extract", maintain_order=True).unique("patient_id", keep="first", maintain_order=True)
-    everybody = rows.select(pl.col("patient_id").unique()).sort("patient_id")
-    people = everybody.join(first.select("patient_id", "side"), on="patient_id", how="left", maintain_order="left")
+    every_patient = rows.select(pl.col("patient_id").unique()).sort("patient_id")
+    people = every_patient.join(first.select("patient_id", "side"), on="patient_id", how="left", maintain_order="left")
     people = people.with_columns(pl.col("side").fill_null(UNASSIGNED))
     if settings.draw_validation:
-        drawn = [
+        drawn_sides = [
             split.side_by_hash(patient_id, settings) if side == TRAIN else side
             for patient_id, side in people.iter_rows()
         ]
-        people = people.with_columns(side=pl.Series(drawn, dtype=pl.String))
+        people = people.with_columns(side=pl.Series(drawn_sides, dtype=pl.String))
     return people, counts
 
 
 def left_out(catalog: Artifact) -> pl.Series:
-    """Return the ids of the patients from whom nothing may be learned."""
+    """Return the ids of the patients from whom nothing may be learned, because they are held out."""
     shards = [pl.DataFrame(schemas.read(path)) for path in catalog.files(FOLDER)]
     return pl.concat(shards).filter(~pl.col("side").is_in(LEARNED_FROM))["patient_id"]

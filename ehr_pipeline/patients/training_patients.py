@@ -1,10 +1,10 @@
-"""The training patients of an artifact, as keyed hashes: evidence that it was not trained on patients of the test side.
+"""The training patients of an artifact, as keyed hashes: evidence that it was not trained on test patients.
 
     notes/learned_from.arrow     patient_hash, sorted, each once; its schema names the store's key (`secret_key.marked`)
     notes/learned_elsewhere.txt  if the artifact started from another encoder with unknown training patients: why they are unknown
 
-The Arrow file is written only if there may be a test side. Only hashes made with the same key can be compared. To check a
-checkpoint from another store, import that store's key, and copy this file, which is not part of a published model.
+The Arrow file is written only if there may be a test set. Only hashes with the same key can be compared. To check a checkpoint from
+another store, import that store's key and copy this file, which is not part of a published model.
 """
 
 from collections.abc import Iterable
@@ -22,15 +22,15 @@ from ehr_pipeline.tables.hashing import hash_of
 
 FILE = "notes/learned_from.arrow"
 UNKNOWN = "notes/learned_elsewhere.txt"
-"""Says why some training patients are unknown, such as those of another study's encoder; `FILE` then holds only the others."""
+"""Why some training patients are unknown, such as those of another study's encoder; `FILE` then has only the others."""
 _SCHEMA = pa.schema([("patient_hash", pa.uint64())])
 
 
 def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
     """Write keyed hashes of the training patients: those in `plain` (unkeyed hashes), and those of an `earlier` artifact.
 
-    The `earlier` artifact is the one from which this artifact starts. If its training patients are unknown, this is written down
-    too, since it then holds for the new artifact as well.
+    This artifact starts from the `earlier` one. If the training patients of that are unknown, so are some of this one, and the
+    reason is written down.
     """
     hashes = key.hashes(np.concatenate([np.zeros(0, np.uint64), *plain]))
     (out / FILE).parent.mkdir(parents=True, exist_ok=True)
@@ -43,8 +43,8 @@ def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Pat
 
 def read(artifact: Path) -> NDArray[np.uint64]:
     """Read the keyed hashes of an artifact's training patients."""
-    found: NDArray[np.uint64] = schemas.read(artifact / FILE).column("patient_hash").to_numpy()
-    return found
+    hashes: NDArray[np.uint64] = schemas.read(artifact / FILE).column("patient_hash").to_numpy()
+    return hashes
 
 
 def cannot_be_checked(artifact: Path, key: Key | None) -> str:
@@ -53,14 +53,14 @@ def cannot_be_checked(artifact: Path, key: Key | None) -> str:
         return (artifact / UNKNOWN).read_text(encoding="utf-8").strip()
     if not (artifact / FILE).is_file():
         return (
-            f"it cannot be checked whom it learned from: {FILE} of the artifact would allow it, which is written where"
-            " patients.split has a test side. Copy it from the store where it was trained, or train it again"
+            f"its training patients are unknown: it has no {FILE}, which is written if patients.split has a test set. Copy this"
+            " file from the store where it was trained, or train it again"
         )
-    name = secret_key.name_in(artifact / FILE)
-    if key is None or name != key.name:
+    key_name = secret_key.name_in(artifact / FILE)
+    if key is None or key_name != key.name:
         return (
-            f"it cannot be checked whom it learned from: {FILE} was hashed with the key {name} of another store. The file that"
-            " `ehr-pipeline key export` writes there would allow it (`ehr-pipeline key import` here)"
+            f"its training patients are unknown: {FILE} was hashed with the key {key_name} of another store. Run"
+            " `ehr-pipeline key export` there, and `ehr-pipeline key import` here"
         )
     return ""
 

@@ -1,15 +1,15 @@
-"""Visits longer than a day, for records without links to visits: a visit takes in all events within some days of its first day."""
+"""Visits longer than a day, for records without visit ids: a visit includes all events within some days of its first day."""
 
 import numpy as np
 
 from ehr_pipeline.tables import row_keys
 
 
-def joined(keys: row_keys.Keys, days: int) -> row_keys.Keys:
+def merge_days(keys: row_keys.Keys, days: int) -> row_keys.Keys:
     """Move every event to the first day of its visit. Takes sorted distinct keys (n,), and returns sorted keys with duplicates.
 
-    A visit begins on a patient's first day; each next visit begins on the first day more than `days` after the start of the
-    previous one. The starts are found by jumping from each day to the first day after its window, by 1, 2, 4, … visits at once.
+    A visit begins on a patient's first day; the next visit begins on the first day more than `days` after that, and so on. Starts
+    are found by jumping from each day to the first day after its window, by 1, 2, 4, … visits at a time.
     """
     if not days or not len(keys):
         return keys
@@ -22,11 +22,11 @@ def joined(keys: row_keys.Keys, days: int) -> row_keys.Keys:
     jump = np.append(np.searchsorted(day, np.minimum(day + np.uint64(days), last), side="right"), len(day))
     begins = np.append(row_keys.starts(patient), False)
     while True:
-        reached = jump[begins.nonzero()[0]]
-        reached = reached[reached < len(day)]
-        if begins[reached].all():
+        next_starts = jump[begins.nonzero()[0]]
+        next_starts = next_starts[next_starts < len(day)]
+        if begins[next_starts].all():
             break
-        begins[reached] = True
+        begins[next_starts] = True
         jump = jump[jump]
     place = np.flatnonzero(begins[:-1])
     first = day[place[np.cumsum(begins[:-1]) - 1]]

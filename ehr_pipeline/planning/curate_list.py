@@ -21,7 +21,7 @@ from ehr_pipeline.store import publishing
 from ehr_pipeline.tables.schemas import INTEGER, TEXT, schema_of
 from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.terminology.code_lists import ListedConcept
-from ehr_pipeline.terminology.reading import named, other_delimiter, read_rows
+from ehr_pipeline.terminology.reading import label, other_delimiter, read_rows
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 ACCEPT, REFUSE = "accept", "refuse"
@@ -129,7 +129,7 @@ def read_reviews(paths: Sequence[Path]) -> list[Decision]:
 
 
 def _decisions(path: Path) -> Iterator[Decision]:
-    named_file, rows, problems = named(path, "--review"), read_rows(path, "--review", "review"), list[str]()
+    named_file, rows, problems = label(path, "--review"), read_rows(path, "--review", "review"), list[str]()
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     if missing := [name for name in DECIDED if name not in header]:
         raise InputError(
@@ -159,9 +159,9 @@ def _decisions(path: Path) -> Iterator[Decision]:
                 f"{named_file}, line {line}",
             )
     if problems:
-        more = len(problems) - code_lists.SHOWN
+        more = len(problems) - code_lists.MAX_LINES
         tail = f"; and {more} more lines" if more > 0 else ""
-        raise InputError(f"{named_file}, {'; '.join(problems[: code_lists.SHOWN])}{tail}.")
+        raise InputError(f"{named_file}, {'; '.join(problems[: code_lists.MAX_LINES])}{tail}.")
 
 
 def _date(text: str) -> datetime.date | None:

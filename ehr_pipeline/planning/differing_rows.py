@@ -33,7 +33,7 @@ def look(study: Study, findings: Preflight) -> None:
         blocks, whole = _read(folder, study.records)
     except (UserError, OSError, pl.exceptions.PolarsError):
         return  # another check reports what cannot be read
-    differing = merge_patients.one_row_each(pl.concat(blocks)).differing if blocks else {}
+    differing = merge_patients.merge_rows(pl.concat(blocks)).differing if blocks else {}
     if differing:
         where = "" if whole else f" (of the first {BLOCK * BLOCKS >> 20} MB of the patient files)"
         findings.warnings.append(
@@ -64,5 +64,5 @@ def _typed(
     rows: pl.DataFrame, path: Path, kind: PatientKind, attributes: tuple[str, ...], rules: DateRules
 ) -> pl.DataFrame:
     """Return usable rows as the run reads them, but without the values of joined tables."""
-    layout = replace(files.as_read(path, kind.files), linked=())
+    layout = replace(files.file_layout(path, kind.files), linked=())
     return patients.parse(rows, layout, attributes, (), rules, partial=kind.partial)[0]

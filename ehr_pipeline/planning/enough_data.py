@@ -23,7 +23,7 @@ from ehr_pipeline.records import catalog, dates, events, extract_files, files, i
 from ehr_pipeline.records.kinds import EventKind, PatientKind
 from ehr_pipeline.records.settings import Limits
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.drop_reasons import cure
+from ehr_pipeline.tables.drop_reasons import remedy
 from ehr_pipeline.tasks import study_rules
 from ehr_pipeline.work.progress import Progress
 
@@ -141,7 +141,7 @@ def _unknown_patients(held: Extracts, limits: Limits) -> tuple[list[str], bool]:
             if stops
             else ", and are rejected (unknown_patient)"
         )
-        + f": {cure('unknown_patient')}."
+        + f": {remedy('unknown_patient')}."
     )
     return [
         text + "".join(f" Most of these ids differ from an id in the patient files only in {what}." for what in alike)

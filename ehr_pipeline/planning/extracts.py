@@ -6,7 +6,7 @@ from pathlib import Path
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, check_first_rows, extract_files, files, numeric, unread
-from ehr_pipeline.records.check_first_rows import FirstRows, tells
+from ehr_pipeline.records.check_first_rows import FirstRows, has_dates
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.runs.extracts import is_one_of_several, terminology
@@ -151,7 +151,7 @@ def _without_rows(
     # One file may hold events and patients: compare kinds as objects, not by the settings section that describes them.
     empty = [kind for kind, looks in seen if looks and all(one and _tells_nothing(kind, one) for one in looks)]
     needed = {
-        what: [kind for kind, looks in seen if isinstance(kind, of) and looks and tells(kind)]
+        what: [kind for kind, looks in seen if isinstance(kind, of) and looks and has_dates(kind)]
         for what, of in (("events", EventKind), ("patients", PatientKind))
     }
     without = {what: kinds for what, kinds in needed.items() if kinds and all(kind in empty for kind in kinds)}
@@ -166,7 +166,7 @@ def _without_rows(
 
 def _tells_nothing(kind: Kind, seen: FirstRows) -> bool:
     """Return whether a file has no rows of its kind or, for a kind in which only some rows give births, none that does."""
-    return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.told)
+    return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.dated)
 
 
 def _missing_kind(what: str, kinds: Sequence[Kind]) -> str:

@@ -17,7 +17,7 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import guess_format
 from ehr_pipeline.planning.guess_format import ALMOST, Sniffed, is_date, plain, share, without_accents
 from ehr_pipeline.records import dates
-from ehr_pipeline.records.values import FEMALE, MALE, SEX_WORDS, USUAL, plainly
+from ehr_pipeline.records.values import FEMALE, MALE, SEX_WORDS, USUAL, comparable
 
 Named = Mapping[str, Sequence[str]]
 """The columns that the user named, by role. There may be several for a role, since files may use different names."""
@@ -146,7 +146,7 @@ def _sex_by_values(one: Sniffed) -> str:
 
 def _are_sexes(values: pl.Series) -> bool:
     """Return whether values are words for the sex, both sexes among them."""
-    words = {plainly(value) for value in values.unique().head(MOST_SEXES)}
+    words = {comparable(value) for value in values.unique().head(MOST_SEXES)}
     return (
         values.n_unique() < MOST_SEXES
         and {MALE, FEMALE} <= {USUAL.get(word) for word in words}

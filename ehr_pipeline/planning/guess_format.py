@@ -21,7 +21,7 @@ import polars as pl
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import dates, events, files
 from ehr_pipeline.records.sample import FORMATS
-from ehr_pipeline.records.values import LIKELY, STANDARD, USUAL, plainly
+from ehr_pipeline.records.values import LIKELY, STANDARD, USUAL, comparable
 from ehr_pipeline.terminology import snomed
 
 HEAD = 1 << 18
@@ -57,7 +57,7 @@ SHAPES = {
     "atc": r"^[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}$",
     "icd10": r"(?i)^[A-Z][0-9][0-9A-Z](?:\.?[0-9A-Z]{1,4})?$",
     "loinc": r"^[0-9]{1,5}-[0-9]$",
-    events.SELF_TOLD: r"^[A-Za-z][A-Za-z0-9_.-]{0,39}:[^\s:]+$",
+    events.NAMES_SYSTEM: r"^[A-Za-z][A-Za-z0-9_.-]{0,39}:[^\s:]+$",
 }
 """Codes of systems by their shape; the first that fits counts."""
 SYSTEMS = {
@@ -66,7 +66,7 @@ SYSTEMS = {
     "atc": "ATC",
     "loinc": "LOINC",
     "read": "the Read Clinical Terms",
-    events.SELF_TOLD: "systems that they name themselves",
+    events.NAMES_SYSTEM: "systems that they name themselves",
 }
 """Systems that are recognised, as messages call them."""
 NAMED_SYSTEMS = {"icd10": "icd10 cim10", "icd9": "icd9", "atc": "atc", "loinc": "loinc", "read": "readcode readv2 ctv3"}
@@ -215,8 +215,10 @@ def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
     """Return the meanings of 1 and 2, or of words in other languages, among the values; and whether all others are understood."""
     words = set(values.unique())
     meant = {"1": "M", "2": "F"} if words & {"1", "2"} else {}
-    meant |= {word: LIKELY[plainly(word)] for word in sorted(words) if plainly(word) in LIKELY and word not in STANDARD}
-    unclear = {word for word in words - meant.keys() if plainly(word) not in USUAL and word not in ("0", "9", "3")}
+    meant |= {
+        word: LIKELY[comparable(word)] for word in sorted(words) if comparable(word) in LIKELY and word not in STANDARD
+    }
+    unclear = {word for word in words - meant.keys() if comparable(word) not in USUAL and word not in ("0", "9", "3")}
     more = dict.fromkeys(sorted(words & {"0", "3", "9"}), "") if "1" in meant else {}
     return meant | more, not unclear
 

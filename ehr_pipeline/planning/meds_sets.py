@@ -15,7 +15,7 @@ from ehr_pipeline.planning.settings_text import Extract, inline, quoted
 from ehr_pipeline.records import files
 from ehr_pipeline.records.sources.meds import Meds
 from ehr_pipeline.records.sources.meds_codes import BIRTH, DEATH, Proposed, proposed
-from ehr_pipeline.records.values import plainly
+from ehr_pipeline.records.values import comparable
 from ehr_pipeline.store.file_listing import walk
 
 MEDS_COLUMNS = {"subject_id", "time", "code"}
@@ -47,7 +47,7 @@ def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> 
     if root and links.keys() & {"", "data"} and (split := _split(root, doubts)):
         own.append(f'splits = "{SPLIT}"')
     events: tuple[str, ...] = ()
-    if codes and names_of_codes.is_there(codes):
+    if codes and names_of_codes.is_names_table(codes):
         events = (f"names = [{quoted(str(codes.resolve()))}] # names of codes",)
         facts.append(f"{codes}: names of codes")
     lines = ['source = "meds"', *(["", "[records.meds]", *own] if own else [])]
@@ -158,7 +158,7 @@ def _split(root: Path, doubts: list[str]) -> list[str]:
     if not path.is_file():
         return []
     values = pl.scan_parquet(path).select(pl.col("split").cast(pl.String).unique()).collect()["split"].drop_nulls()
-    sides = {USUAL_SIDES.get(plainly(value)) for value in values}
+    sides = {USUAL_SIDES.get(comparable(value)) for value in values}
     if not {TRAIN, TEST} <= sides:
         doubts.append(
             f"{path}: no split into train and held_out is in it, so patients are split by a hash of their ids."

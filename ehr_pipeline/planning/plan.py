@@ -196,7 +196,7 @@ def mflop(encoder: EncoderSettings, vocabulary: int = VOCABULARY, passes: int = 
 
 def _buckets(rows: float) -> int:
     wanted = max(int(-(-rows * BYTES_PER_ROW_OF_TEXT // sizing.BYTES_PER_BUCKET)), 1)
-    return min(max(1 << (wanted - 1).bit_length(), sizing.SMALLEST), sizing.LARGEST)
+    return min(max(1 << (wanted - 1).bit_length(), sizing.MIN_BUCKETS), sizing.MAX_BUCKETS)
 
 
 def _gigabytes(rows: float, buckets: int) -> float:

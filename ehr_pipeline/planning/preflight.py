@@ -13,7 +13,7 @@ from ehr_pipeline.encoder import shape_check
 from ehr_pipeline.encoder.settings import BIRTH_DECADE
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.events import names as names_of_codes
-from ehr_pipeline.events.translate import place, read_dictionary
+from ehr_pipeline.events.translate import file_setting, read_dictionary
 from ehr_pipeline.patients import derived_attributes, preview, training_patients
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.planning import differing_rows, enough_data, extracts, guess_format, known_layouts
@@ -86,9 +86,9 @@ def _terminology(study: Study, findings: Preflight) -> None:
         findings.look(rrf.source_version, Path(study.events.mrsab), study.events.source)
     for table in ("dictionaries", "migrations"):
         for name, dictionary in getattr(study.events, table).items():
-            findings.look(read_dictionary, dictionary, place(name, table))
+            findings.look(read_dictionary, dictionary, file_setting(name, table))
     if study.events.omop_vocabulary:
-        findings.look(omop.look, folder := Path(study.events.omop_vocabulary))
+        findings.look(omop.check_columns, folder := Path(study.events.omop_vocabulary))
         findings.facts += findings.look(lambda: links_outside(walk(folder, deep=False), folder, omop.SETTING)) or []
     _names(study, findings)
     for where, paths, wanted in (
@@ -108,10 +108,10 @@ def _terminology(study: Study, findings: Preflight) -> None:
 
 def _names(study: Study, findings: Preflight) -> None:
     for table in study.events.names:
-        findings.look(names_of_codes.look, table)
+        findings.look(names_of_codes.has_names, table)
     if study.records.source == "meds" and not study.events.names:
         metadata = sorted(Path(study.records.landing).glob("*/metadata/codes.parquet"))
-        if metadata and names_of_codes.is_there(metadata[-1]):
+        if metadata and names_of_codes.is_names_table(metadata[-1]):
             findings.facts.append(
                 f'{metadata[-1]} contains names of codes: to show them, set {names_of_codes.SETTING} = ["{metadata[-1]}"]'
             )
@@ -126,7 +126,7 @@ def _of_other_systems(study: Study) -> bool:
 def _umls(path: Path, columns: tuple[str, ...]) -> None:
     """Check the beginning of a large UMLS file. Raises InputError."""
     rrf.scan(path, columns, ends_only=True)
-    reading.look(path, rrf.SETTINGS[columns])
+    reading.check_gzip(path, rrf.SETTINGS[columns])
 
 
 def _lists(study: Study, findings: Preflight) -> None:
@@ -253,7 +253,7 @@ def _tasks(study: Study, findings: Preflight) -> None:
     if not tasks.any:
         return
     if not study.patients.split.leaves_out:
-        findings.problems.append(study_rules.NO_TEST_SIDE)
+        findings.problems.append(study_rules.NO_TEST_SET)
     if tasks.death_attribute and tasks.death_attribute not in study.attributes:
         findings.problems.append(
             f"tasks.death_attribute is {tasks.death_attribute!r}, but the patient files have no such attribute (they have:"

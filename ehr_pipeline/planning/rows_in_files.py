@@ -42,7 +42,7 @@ def estimated(study: Study) -> RowEstimate:
         events = [_files_of(tree, kind) for kind in records.kinds.events]
         number += sum(map(len, events))
         rows += sum(map(_rows, events))
-        of_patients = [kind for kind in records.kinds.patients if kind.files.columns.tell_birth and not kind.births]
+        of_patients = [kind for kind in records.kinds.patients if kind.files.columns.has_birth and not kind.births]
         patients = max(patients, sum(_rows(_files_of(tree, kind)) for kind in of_patients))
     if rows < 1:
         raise UserError(

@@ -8,7 +8,7 @@ such as codes of other systems without a dictionary.
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 
-from ehr_pipeline.events.resolve_lists import Resolved, Rows
+from ehr_pipeline.events.resolve_lists import ResolvedRow, Rows
 
 MOST_UNRECORDED = 0.5
 """If more than this share of a list's unexplained codes is not recorded, the message is a warning."""
@@ -37,13 +37,13 @@ def notes(place: str, rows: Rows, recorded: AbstractSet[str], known: AbstractSet
         yield "warnings", warning(place, rows, wrong)
 
 
-def miswritten(absent: Iterable[Resolved], recorded: AbstractSet[str]) -> list[Resolved]:
+def miswritten(absent: Iterable[ResolvedRow], recorded: AbstractSet[str]) -> list[ResolvedRow]:
     """Return the unrecorded rows whose code is recorded, but written in another way."""
     alike = {form for code in recorded if not code.isdigit() for form in _forms(code)}
     return [row for row in absent if _unexplained(row) and _plain(row.row.code) in alike]
 
 
-def warning(place: str, rows: Rows, wrong: list[Resolved]) -> str:
+def warning(place: str, rows: Rows, wrong: list[ResolvedRow]) -> str:
     """Return a message about miswritten rows of a list."""
     return (
         f"{place}: {len(wrong):,} of its {len(rows):,} rows do not occur in the extracts, but a similar code does. The codes"
@@ -52,7 +52,7 @@ def warning(place: str, rows: Rows, wrong: list[Resolved]) -> str:
     )
 
 
-def _unexplained(row: Resolved) -> bool:
+def _unexplained(row: ResolvedRow) -> bool:
     """Return whether the row's code is not SNOMED's, and no file says what concept it stands for."""
     return bool(row.row.code) and not row.row.code.isdigit() and not row.concepts - {row.row.code}
 
@@ -66,7 +66,7 @@ def _plain(code: str) -> str:
     return code.casefold().replace("o", "0").replace(".", "").replace(" ", "")
 
 
-def _lines(rows: list[Resolved]) -> str:
+def _lines(rows: list[ResolvedRow]) -> str:
     lines = ", ".join(str(row.row.line) for row in rows[:SHOWN])
     first = "first in lines" if len(rows) > SHOWN else "line" if len(rows) == 1 else "lines"
     return f"{first} {lines}"

@@ -93,7 +93,7 @@ class Findings:
         found = []
         for each in self.definitions:
             died, of = self.counts[each.slug].get("died", 0), self.counts[each.slug]["kept"]
-            if each.slug in self.named and each.outcome != (DEATH,) and censoring.many(died, of):
+            if each.slug in self.named and each.outcome != (DEATH,) and censoring.is_excessive(died, of):
                 found.append((self.named[each.slug], self.disclosure.coarse(died, of)))
         return found
 
@@ -104,6 +104,6 @@ class Findings:
         found = []
         for each in self.definitions:
             left, of = censoring.left_in_window(self.counts[each.slug])
-            if each.slug in self.named and not each.rule.get("censor") and censoring.many(left, of):
+            if each.slug in self.named and not each.rule.get("censor") and censoring.is_excessive(left, of):
                 found.append((self.named[each.slug], self.disclosure.coarse(left, of)))
         return found

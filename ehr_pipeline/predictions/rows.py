@@ -16,7 +16,7 @@ from ehr_pipeline.patients.settings import TEST, TRAIN, VALIDATION
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.align import one_chunk
 from ehr_pipeline.tables.hashing import hash_of_column, hash_of_numbers
-from ehr_pipeline.tasks.table import Definition, of_task, shards, weights
+from ehr_pipeline.tasks.table import Definition, rows_of_task, shards, weights
 
 FIT, TUNE, JUDGE = range(3)
 SIDES = (TRAIN, VALIDATION, TEST)
@@ -71,7 +71,8 @@ def read(folder: Path, definition: Definition, most: int, seed: int) -> Rows:
     patients with the outcome are drawn first, up to half of all patients drawn.
     """
     parts = [
-        _of_shard(number, of_task(table, definition), definition) for number, (_, table) in enumerate(shards(folder))
+        _of_shard(number, rows_of_task(table, definition), definition)
+        for number, (_, table) in enumerate(shards(folder))
     ]
     names = [name for name in Rows.__annotations__ if name != "prevalence"]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in names}

@@ -1,6 +1,6 @@
-"""Find events entered in bulk: many events of one patient, entered on one day far from their own dates, as at registration.
+"""Find events entered in bulk: many events of a patient, entered on the same day long after their dates, as at registration.
 
-The dates of such events were remembered or copied. They can be found only in files that contain the date of entry.
+The dates of such events were remembered or copied. They can be found only if the files have dates of entry.
 """
 
 import numpy as np
@@ -21,9 +21,9 @@ class BulkEntry:
 def entered_in_bulk(
     patient: NDArray[np.integer], day: NDArray[np.integer], entered: NDArray[np.integer], rule: BulkEntry
 ) -> NDArray[np.bool_]:
-    """Return which events (n,) were entered in bulk. `patient` (n,) are numbers; `day` and `entered` (n,) days, or `NEVER`."""
-    known = entered != NEVER
-    far = known & (np.abs(day.astype(np.int64) - entered) >= rule.days)
+    """Return flags (n,) of the events entered in bulk. `patient` (n,) are numbers; `day` and `entered` (n,) are days or `NEVER`."""
+    dated = entered != NEVER
+    far = dated & (np.abs(day.astype(np.int64) - entered) >= rule.days)
     entries = (patient.astype(np.int64) << 32) | (entered.astype(np.int64) - int(NEVER))
     _, entry, size = np.unique(entries[far], return_inverse=True, return_counts=True)
     flagged = np.zeros(len(patient), bool)

@@ -14,15 +14,14 @@ from ehr_pipeline.records import quoting
 from ehr_pipeline.records.quoting import Quoting
 
 LINE_LIMIT = 1 << 17
-"""Bytes of the longest row, the limit for a field in Python's csv module. Longer rows are rejected unread, with all
-their lines."""
-SHORTEST = 16
-"""Bytes per line that blocks are planned for: a block with shorter lines is split. Each line costs some 100 bytes of
-memory, and a line can be a newline alone."""
+"""Maximum bytes of a row: the limit for a field in Python's csv module. Longer rows are rejected unread, with all their lines."""
+MIN_LINE = 16
+"""Minimum mean bytes per line of a block: with shorter lines, it is split. A line takes about 100 bytes of memory, and can be just
+a newline."""
 CHUNK_BYTES = 1 << 20
 TOO_LONG, UNCLOSED, AFTER_UNCLOSED = "line_too_long", "unclosed_quote", "after_unclosed_quote"
-"""Reasons for rejecting a line: the line is too long; the line has a quote that does not close, or that closes in the middle of
-a field; the line follows such a line in the same row."""
+"""Reasons for rejecting a line: it is too long; it has a quote that does not close, or closes in the middle of a field; it follows
+such a line in the same row."""
 
 
 class Readable(Protocol):
@@ -34,11 +33,11 @@ class Readable(Protocol):
 
 @dataclass(frozen=True)
 class Unread:
-    """Lines of a row that was not read, because it is longer than `LINE_LIMIT`."""
+    """Lines of a row that was not read because it is longer than `LINE_LIMIT`."""
 
     lines: int
     first: str
-    """Why the first line is rejected; the reason for the others is `AFTER_UNCLOSED`."""
+    """The reason for the first line; for the others it is `AFTER_UNCLOSED`."""
     size: int
     """Size of these lines in bytes."""
 
@@ -46,18 +45,17 @@ class Unread:
 def whole_rows(stream: Readable, block_bytes: int, quoted: Quoting | None = None) -> Iterator[bytes | Unread]:
     """Yield blocks of about `block_bytes` with a limited number of rows, and rows that are too long as `Unread`.
 
-    Every line of a block ends in a newline, and none of its rows is longer than `LINE_LIMIT`. `quoted` says how fields
-    are quoted, if they are.
+    Every line of a block ends in a newline, and no row is longer than `LINE_LIMIT`. `quoted` is given if fields may be quoted.
     """
-    most = max(block_bytes // SHORTEST, 1)
+    max_rows = max(block_bytes // MIN_LINE, 1)
     if quoted:
-        rows = _Rows(quoted, most)
+        rows = _Rows(quoted, max_rows)
         while block := stream.read(block_bytes):
             yield from rows.add(block if block.endswith(b"\n") else block + stream.readline(LINE_LIMIT + 1))
         yield from rows.end()
         return
     for whole in _whole_lines(stream, block_bytes):
-        yield from [whole] if isinstance(whole, Unread) else _of_few_lines(whole, most)
+        yield from [whole] if isinstance(whole, Unread) else _split_lines(whole, max_rows)
 
 
 def _whole_lines(stream: Readable, block_bytes: int) -> Iterator[bytes | Unread]:
@@ -82,14 +80,14 @@ def _whole_lines(stream: Readable, block_bytes: int) -> Iterator[bytes | Unread]
             yield block if block.endswith(b"\n") else block + b"\n"
 
 
-def _of_few_lines(block: bytes, most: int) -> Iterator[bytes]:
-    """Yield the block, or parts of it with about `most` lines each."""
-    if quoting.count_lines(block) <= most:
+def _split_lines(block: bytes, max_lines: int) -> Iterator[bytes]:
+    """Yield the block, or parts of it with about `max_lines` lines each."""
+    if quoting.count_lines(block) <= max_lines:
         yield block
         return
     begin = 0
     while begin < len(block):  # about `most` bytes, and so at most about `most` lines
-        end = block.find(b"\n", min(begin + most, len(block)) - 1) + 1 or len(block)
+        end = block.find(b"\n", min(begin + max_lines, len(block)) - 1) + 1 or len(block)
         yield block[begin:end]
         begin = end
 
@@ -124,12 +122,12 @@ class _Rows:
         """Yield the rows that end in `more`."""
         is_plain = self._quoted.quote not in more and more.endswith(b"\n") and _long_line(more, 0) is None
         if is_plain and not self._rest and not self._is_long:
-            yield from _of_few_lines(more, self._most)
+            yield from _split_lines(more, self._most)
             return
         block, self._rest, is_full = self._rest + more, b"", True
         while is_full:
             state = self._state if self._is_long else quoting.ROW
-            rows, self._state = quoting.ended(block, self._quoted, state, self._most)
+            rows, self._state = quoting.ended_rows(block, self._quoted, state, self._most)
             yield from self._ended(block, rows.ends)
             is_full = len(rows.ends) == self._most
             if len(rows.ends):
@@ -140,7 +138,7 @@ class _Rows:
             self._rest = block
 
     def end(self) -> Iterator[bytes | Unread]:
-        """Yield what is left at the end of the stream."""
+        """Yield the remaining rows at the end of the stream."""
         if self._rest:
             yield self._rest if self._rest.endswith(b"\n") else self._rest + b"\n"
         if self._is_long and self._is_cut:

@@ -1,4 +1,4 @@
-"""Give numbers to distinct codes. Plain numbers, such as SNOMED codes, become strings only once, in the sorted table."""
+"""Number distinct codes. Numeric codes, such as SNOMED's, become strings only once, in the sorted table."""
 
 import numpy as np
 import polars as pl
@@ -11,19 +11,19 @@ from ehr_pipeline.tables import plain_numbers
 from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.tables.row_keys import ITEM_BITS
 
-FEWEST_SLOTS = 1 << 12
+MIN_SLOTS = 1 << 12
 
 
 def places(numbers: NDArray[np.int64], known: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return the place (n,) of each number (n,) among the known ones (m,), distinct where they are usable; -1 if not there."""
+    """Return the position (n,) in `known` (m,) of each number (n,), or -1. Usable known numbers are distinct."""
     number_of = np.append(np.int64(0), known)
     slots, place = np.zeros(1 << (4 * len(known)).bit_length(), np.uint32), np.empty(len(numbers), np.int32)
-    _seat(1 + np.flatnonzero(usable).astype(np.uint32), slots, number_of)
+    _insert(1 + np.flatnonzero(usable).astype(np.uint32), slots, number_of)
     _look_up(numbers, slots, number_of, place)
     return place
 
 
-class Interned:
+class CodeNumbers:
     """Numbers for distinct codes, from 1 in order of first appearance. A prefix names the code system; SNOMED has none."""
 
     def __init__(self) -> None:
@@ -31,17 +31,17 @@ class Interned:
         self._texts: dict[str, int] = {}
         self._count = 1
 
-    def of_numbers(self, codes: NDArray[np.int64], prefix: str = "") -> NDArray[np.uint32]:
+    def from_numbers(self, codes: NDArray[np.int64], prefix: str = "") -> NDArray[np.uint32]:
         """Return the numbers (n,) of codes (n,) that are plain positive numbers."""
-        found, count = self._plain.setdefault(prefix, _Numbers()).of(codes, self._count)
-        self._go_on_from(count)
-        return found
+        numbers, count = self._plain.setdefault(prefix, _Numbers()).find(codes, self._count)
+        self._set_count(count)
+        return numbers
 
-    def of_texts(self, codes: pl.Series, prefix: str = "") -> NDArray[np.uint32]:
+    def from_texts(self, codes: pl.Series, prefix: str = "") -> NDArray[np.uint32]:
         """Return the numbers (n,) of codes (n,) given as text, each with its prefix."""
         number, is_plain = plain_numbers.numbers(codes.str.slice(len(prefix)))
         result = np.empty(len(codes), np.uint32)
-        result[is_plain] = self.of_numbers(number[is_plain], prefix)
+        result[is_plain] = self.from_numbers(number[is_plain], prefix)
         if not is_plain.all():
             texts = (
                 codes.filter(pl.Series(~is_plain)).to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
@@ -49,66 +49,66 @@ class Interned:
             for text in texts.dictionary.to_pylist():
                 if text not in self._texts:
                     self._texts[text] = self._count
-                    self._go_on_from(self._count + 1)
+                    self._set_count(self._count + 1)
             known = np.array([self._texts[text] for text in texts.dictionary.to_pylist()], np.uint32)
             result[~is_plain] = known[texts.indices.to_numpy()]
         return result
 
     def sorted_table(self) -> pa.Table:
-        """Return the distinct codes, sorted (`code`). In `rank`, row i holds the place of the code with number i + 1."""
+        """Return the distinct codes, sorted (`code`). Row i of `rank` is the position of the code with number i + 1."""
         texts = [pa.array(self._texts, pa.string())]
         numbers = [np.fromiter(self._texts.values(), np.uint32, len(self._texts))]
         for prefix, known in self._plain.items():
-            own = np.flatnonzero(known.code_of).astype(np.uint32)
-            texts.append((prefix + pl.Series(known.code_of[own]).cast(pl.String)).to_arrow().cast(pa.string()))
-            numbers.append(own)
+            used = np.flatnonzero(known.code_of).astype(np.uint32)
+            texts.append((prefix + pl.Series(known.code_of[used]).cast(pl.String)).to_arrow().cast(pa.string()))
+            numbers.append(used)
         text, number = pa.concat_arrays(texts), np.concatenate(numbers)
         order = pc.sort_indices(text)
         rank = np.empty(len(text), np.int32)
         rank[number[order.to_numpy()] - 1] = np.arange(len(text), dtype=np.int32)
         return pa.table({"code": text.take(order), "rank": pa.array(rank)})
 
-    def _go_on_from(self, count: int) -> None:
+    def _set_count(self, count: int) -> None:
         if count > 2**ITEM_BITS:
             raise UserError(
-                f"The events hold more than {2**ITEM_BITS:,} different codes."
-                " The column of the code (records.events.columns.code) is perhaps another one."
+                f"The events have more than {2**ITEM_BITS:,} different codes."
+                " Check the column of the code (records.events.columns.code)."
             )
         self._count = count
 
 
 class _Numbers:
-    """Codes that are plain numbers, in a hash table that grows with their number, so that it stays in the processor's cache."""
+    """Numeric codes, in a hash table that grows with their number, so it stays in the processor's cache."""
 
     def __init__(self) -> None:
-        self.code_of = np.zeros(FEWEST_SLOTS, np.int64)
-        """The code of each number. 0 is no code: the number then belongs to a code of another list, or to no code yet."""
-        self._slots = np.zeros(FEWEST_SLOTS, np.uint32)
+        self.code_of = np.zeros(MIN_SLOTS, np.int64)
+        """The code of each number; 0 if the number belongs to a code of another list, or to no code yet."""
+        self._slots = np.zeros(MIN_SLOTS, np.uint32)
         self._known = 0
 
-    def of(self, codes: NDArray[np.int64], count: int) -> tuple[NDArray[np.uint32], int]:
+    def find(self, codes: NDArray[np.int64], count: int) -> tuple[NDArray[np.uint32], int]:
         """Return the numbers (n,) of codes (n,), and the next free number. New codes get numbers from `count` on."""
-        found, done = np.empty(len(codes), np.uint32), 0
+        numbers, done = np.empty(len(codes), np.uint32), 0
         while done < len(codes):
             if 2 * self._known >= len(self._slots):
                 self._grow()
             room = len(self._slots) // 2 - self._known
-            self._reach(count + room)
+            self._reserve(count + room)
             next_free = np.array([count, count + room])
-            done += _number(codes[done:], next_free, self._slots, self.code_of, found[done:])
+            done += _number(codes[done:], next_free, self._slots, self.code_of, numbers[done:])
             self._known += int(next_free[0]) - count
             count = int(next_free[0])
-        return found, count
+        return numbers, count
 
-    def _reach(self, count: int) -> None:
+    def _reserve(self, count: int) -> None:
         """Make room for the codes of all numbers below `count`."""
         if len(self.code_of) < count:
             self.code_of = np.concatenate([self.code_of, np.zeros(max(len(self.code_of), count), np.int64)])
 
     def _grow(self) -> None:
-        """Quadruple the slots. At most half of them are ever in use, so that a free one is always near."""
+        """Quadruple the slots. At most half of them are ever in use, so a free one is always near."""
         self._slots = np.zeros(4 * len(self._slots), np.uint32)
-        _seat(np.flatnonzero(self.code_of).astype(np.uint32), self._slots, self.code_of)
+        _insert(np.flatnonzero(self.code_of).astype(np.uint32), self._slots, self.code_of)
 
 
 @compiled
@@ -117,12 +117,13 @@ def _number(
     free: NDArray[np.int64],
     slots: NDArray[np.uint32],
     code_of: NDArray[np.int64],
-    found: NDArray[np.uint32],
+    numbers: NDArray[np.uint32],
 ) -> int:
-    """Fill in the number of each code (both n,) until the free numbers are used up; returns how many codes were done.
+    """Write the number of each code (n,) to `numbers` (n,) until the free numbers are used up. Returns how many codes were
+    numbered.
 
-    `free` holds the first free number, and the number after the last free one; each new code gets the next free number. The search
-    for a code starts at the slot given by its hash: multiplicative hashing (Knuth, volume 3, section 6.4).
+    `free` has the first free number, and the number after the last; each new code gets the next one. The search for a code starts
+    at the slot given by its hash: multiplicative hashing (Knuth, volume 3, section 6.4).
     """
     following, last = free[0], len(slots) - 1
     for place in range(len(codes)):
@@ -137,13 +138,13 @@ def _number(
             slots[slot] = following
             code_of[following] = code
             following += 1
-        found[place] = slots[slot]
+        numbers[place] = slots[slot]
     free[0] = following
     return len(codes)
 
 
 @compiled
-def _seat(numbers: NDArray[np.uint32], slots: NDArray[np.uint32], code_of: NDArray[np.int64]) -> None:
+def _insert(numbers: NDArray[np.uint32], slots: NDArray[np.uint32], code_of: NDArray[np.int64]) -> None:
     """Put known numbers (n,) into empty slots, where `_number` will find them."""
     last = len(slots) - 1
     for number in numbers:
@@ -157,7 +158,7 @@ def _seat(numbers: NDArray[np.uint32], slots: NDArray[np.uint32], code_of: NDArr
 def _look_up(
     numbers: NDArray[np.int64], slots: NDArray[np.uint32], number_of: NDArray[np.int64], place: NDArray[np.int32]
 ) -> None:
-    """Fill in the place of each number (both n,): one less than what its slot holds, so -1 if it has none."""
+    """Write the place of each number (both n,): the value of its slot minus one, so -1 if it has none."""
     last = len(slots) - 1
     for row in range(len(numbers)):
         slot = np.int64((np.uint64(numbers[row]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & last

@@ -14,8 +14,7 @@ SHARDS_AT_ONCE = 64  # shards whose codes are read at once
 
 
 def write_used(names: pa.ChunkedArray, used: list[Path], out: Path) -> None:
-    """Write those of the sorted codes `names` that occur in any bucket. Each file in `used` has a bucket's bits, one for each
-    name."""
+    """Write those of the sorted codes `names` that occur in any bucket. Each file in `used` has one bit per name for a bucket."""
     occurs = np.zeros(len(names), bool)
     for path in used:
         occurs |= np.unpackbits(np.load(path), count=len(names)).astype(bool)
@@ -23,13 +22,13 @@ def write_used(names: pa.ChunkedArray, used: list[Path], out: Path) -> None:
 
 
 def rewrite(out: Path) -> None:
-    """Write the codes of an extract anew from its shards, after rows were removed."""
-    found, shards = pl.Series("code", [], pl.String), sorted((out / "events").iterdir())
+    """Rewrite the codes of an extract from its shards, after rows were removed."""
+    all_codes, shards = pl.Series("code", [], pl.String), sorted((out / "events").iterdir())
     for first in range(0, len(shards), SHARDS_AT_ONCE):
         dictionaries = [_codes(path).dictionary.cast(pa.string()) for path in shards[first : first + SHARDS_AT_ONCE]]
-        found = pl.concat([found, *(pl.Series("code", own) for own in dictionaries)]).unique()
+        all_codes = pl.concat([all_codes, *(pl.Series("code", codes) for codes in dictionaries)]).unique()
     (out / FILE).unlink(missing_ok=True)
-    schemas.write(out / FILE, pa.table({"code": found.sort().to_arrow().cast(pa.string())}))
+    schemas.write(out / FILE, pa.table({"code": all_codes.sort().to_arrow().cast(pa.string())}))
 
 
 def _codes(shard: Path) -> pa.DictionaryArray:

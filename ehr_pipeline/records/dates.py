@@ -1,4 +1,4 @@
-"""Convert dates in text to days from 1970-01-01: in any form (`parse`), or faster if all digits are written (`days_at_once`)."""
+"""Convert dates in text to days from 1970-01-01: in any form (`parse`), or faster for plain digits (`days_of_plain_dates`)."""
 
 import datetime
 from dataclasses import dataclass
@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from ehr_pipeline.tables.compiled_loops import compiled
 
 FIRST_YEAR, YEARS = 1800, 700
-LAST_YEAR = FIRST_YEAR + YEARS - 1  # packed row keys can hold later days too
+LAST_YEAR = FIRST_YEAR + YEARS - 1  # packed row keys have room for later days too
 ISO = "iso"
-"""Name of a format that is accepted besides strftime formats. It reads the day of any ISO 8601 date, with or without a time of
-day, fraction and zone."""
+"""A format besides those of strftime: the day of any ISO 8601 date, with or without time of day, fraction and zone."""
 _ISO_DAYS = {  # calendar dates, extended and basic; ordinal dates; week dates
     "%Y-%m-%d": r"-",
     "%Y%m%d": r"^[0-9]{8}$",
@@ -64,7 +63,7 @@ class DateRules:
 
 
 def parse(text: pl.Expr, formats: tuple[str, ...], latest: datetime.date | None = None) -> pl.Expr:
-    """Parse dates by the first format that fits; null if none fits. Years before 1800 do not count as dates.
+    """Parse dates by the first format that fits; null if none fits or the year is before 1800.
 
     If `latest` is given, a two-digit year ('%y') is read such that the date is not later: '05/06/50' is 1950 in an extract of
     2020.
@@ -83,8 +82,8 @@ def _read_one(text: pl.Expr, form: str) -> pl.Expr:
         day = text.str.replace(_TIME, "")
         return pl.coalesce(
             [
-                pl.when(day.str.contains(shape)).then(day.str.to_date(own, strict=False, exact=True))
-                for own, shape in _ISO_DAYS.items()
+                pl.when(day.str.contains(shape)).then(day.str.to_date(day_form, strict=False, exact=True))
+                for day_form, shape in _ISO_DAYS.items()
             ]
         )
     form = form.replace(".%f", "%.f").replace("%f", "%.f")  # as polars writes fractions of a second
@@ -95,7 +94,7 @@ def _read_one(text: pl.Expr, form: str) -> pl.Expr:
 
 
 def _not_after(date: pl.Expr, form: str, latest: datetime.date | None) -> pl.Expr:
-    """Move two-digit years that are in the future to the century before; null for a 29 February that then does not exist."""
+    """Move two-digit years in the future back by a century; null for a 29 February that then does not exist."""
     if latest is None or "%y" not in form:
         return date
     before = date.dt.offset_by("-100y")
@@ -106,8 +105,8 @@ def _not_after(date: pl.Expr, form: str, latest: datetime.date | None) -> pl.Exp
 def partial(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     """Read dates without a day, such as '2001', '03/2001', '2001-03' and 'Mar-2001'.
 
-    Returns the middle of the month (the 15th) or of the year (1 July), and how much is known: the 'month', or only the 'year'. Both
-    results are null for every other text, and for years before 1800.
+    Returns the middle of the month (the 15th) or of the year (1 July), and the precision: 'month' or 'year'. Both are null for any
+    other text, and for years before 1800.
     """
     year = _valid_year(text.str.extract(_YEAR))
     months = []
@@ -137,9 +136,9 @@ def ambiguous(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
 
 @lru_cache(maxsize=64)
 def _conflicts(formats: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of formats that contradict each other: one reads a date that was written in the other as a different day.
+    """Return the pairs of formats that contradict each other: one reads a date written in the other as a different day.
 
-    They are found by trying them on some days.
+    They are found by trials on some days.
     """
     days = [
         datetime.datetime(2003, 1, 2, 10, 9),
@@ -149,9 +148,9 @@ def _conflicts(formats: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     date = pl.Series([day.date() for day in days])
 
     def misread(writer: str, reader: str) -> bool:
-        for own in _ISO_DAYS if writer == ISO else (writer,):
+        for written_form in _ISO_DAYS if writer == ISO else (writer,):
             # Written by Python: without a zone, and without letters that depend on the polars version.
-            texts = pl.Series([day.replace(tzinfo=datetime.UTC).strftime(own) for day in days])
+            texts = pl.Series([day.replace(tzinfo=datetime.UTC).strftime(written_form) for day in days])
             read = pl.select(_since_1800(_read_one(pl.lit(texts), reader))).to_series()
             if ((read != date) & read.is_not_null()).any():
                 return True
@@ -160,24 +159,29 @@ def _conflicts(formats: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((a, b) for a, b in combinations(formats, 2) if misread(a, b) or misread(b, a))
 
 
-def days_at_once(texts: pl.Series, formats: tuple[str, ...], rules: DateRules) -> NDArray[np.int32]:
-    """Return the day (n,) of each text (n,) that has all its digits, such as '01/02/2003' for '%d/%m/%Y'.
+def days_of_plain_dates(texts: pl.Series, formats: tuple[str, ...], rules: DateRules) -> NDArray[np.int32]:
+    """Return the day (n,) of each text (n,) written with all digits, such as '01/02/2003' for '%d/%m/%Y'.
 
-    `NEVER` where `parse` has to decide: dates written in other ways, texts that are no dates, sentinel dates, dates
-    after the latest, and formats that contradict another format.
+    `NEVER` for what only `parse` can judge: dates written in other ways, texts that are not dates, sentinel dates, dates after the
+    latest, and formats that contradict another format.
     """
     view = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
     assert view.type == pa.string_view()
     raw = np.frombuffer(view.buffers()[1], np.uint64)[2 * view.offset :][: 2 * len(view)].reshape(-1, 2)
     day = np.full(len(raw), NEVER, np.int32)
-    calendar, seen = _calendar(rules), set()
+    calendar, shapes = _calendar(rules), set()
     contradicted = {form for pair in _conflicts(formats) for form in pair}
-    plain = [own for form in formats if form not in contradicted for own in (_PLAIN_ISO if form == ISO else (form,))]
+    plain = [
+        plain_form
+        for form in formats
+        if form not in contradicted
+        for plain_form in (_PLAIN_ISO if form == ISO else (form,))
+    ]
     for form in plain:
         shape = _shape(form)
-        if shape is None or shape[0] in seen:  # an earlier format reads these texts
+        if shape is None or shape[0] in shapes:  # an earlier format reads these texts
             continue
-        seen.add(shape[0])
+        shapes.add(shape[0])
         _read(raw, np.frombuffer(shape[0].encode(), np.uint8), shape[1], calendar, day)
     return day
 
@@ -190,7 +194,7 @@ def _read(
     calendar: NDArray[np.int32],
     day: NDArray[np.int32],
 ) -> None:
-    """Fill in the day (n,) of each string view (n, 2) that fits the picture: a digit for each '0', all else unchanged."""
+    """Write to `day` (n,) the day of each string view (n, 2) that fits the picture: a digit per '0', all else identical."""
     for row in range(len(views)):
         if views[row, 0] & np.uint64(0xFFFFFFFF) != len(picture):
             continue
@@ -219,13 +223,13 @@ def usable_days(days: pl.Series, rules: DateRules) -> NDArray[np.int32]:
 
 
 def _shape(form: str) -> tuple[str, NDArray[np.int32]] | None:
-    """Return what a date looks like in a format, such as '00/00/0000', and the weight of each digit in yyyymmdd; None if dates vary
-    in length."""
+    """Return the picture of a format, such as '00/00/0000', and the weight of each digit in yyyymmdd; None if dates vary in
+    length."""
     picture, weights, rest = "", list[int](), form
     while rest:
         if rest[:2] in _DIGITS:
-            own = _DIGITS[rest[:2]]
-            picture, weights, rest = picture + "0" * len(own), [*weights, *own], rest[2:]
+            digit_weights = _DIGITS[rest[:2]]
+            picture, weights, rest = picture + "0" * len(digit_weights), [*weights, *digit_weights], rest[2:]
         elif rest[0] == "%" or rest[0].isalnum() or not rest[0].isascii():
             return None
         else:
@@ -234,7 +238,7 @@ def _shape(form: str) -> tuple[str, NDArray[np.int32]] | None:
 
 
 def _last(rules: DateRules) -> datetime.date:
-    """Return the last day that counts."""
+    """Return the last valid day."""
     return rules.latest or datetime.date(LAST_YEAR, 12, 31)
 
 

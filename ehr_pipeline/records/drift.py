@@ -1,7 +1,7 @@
 """Compare an extract with the one before it: volume, mix of codes, ages, and share of events with a concept.
 
-Only one bucket is compared, the same in both: a hash assigns patients to it, so it holds the same random part of all
-patients in every extract. The comparison therefore costs about the same for any size of extract.
+Only one bucket is compared, the same in both: a hash assigns patients to it, so it is the same random part of the patients of every
+extract. The comparison therefore takes about the same time for any size of extract.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,15 @@ from ehr_pipeline.records.events_without_patient import WAITING
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.work.buckets import shard_name
 
-# Differences above these limits are reported as drift. They are chosen to stay quiet on the increments of the synthetic
-# study, and to catch a missing file, an exchanged code system, a reduced population, and a terminology that does not
-# fit.
+# Differences above these limits are reported as drift. They are above the increments of the synthetic study, and below the effects
+# of a missing file, an exchanged code system, a reduced population, and a wrong terminology.
 LIMITS = {"volume": 0.5, "codes": 0.25, "ages": 3.0, "coverage": 0.05}
-SMALLEST = 50  # patients in the bucket; with fewer, differences are chance
+MIN_PATIENTS = 50  # patients in the bucket; with fewer, differences may be due to chance
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The figures of one bucket by which extracts are compared."""
+    """Figures of one bucket, for comparing extracts."""
 
     patients: int
     events: int
@@ -56,18 +55,18 @@ def differences(new: Profile, old: Profile, mapped: frozenset[str]) -> dict[str,
     1 (none in common); ages: years between the mean years of birth; coverage: difference of the shares of events whose
     code has a concept.
     """
-    found = {
+    values = {
         "volume": abs(1 - (new.events / max(new.patients, 1)) / (old.events / max(old.patients, 1))),
         "codes": sum(abs(_share(new, code) - _share(old, code)) for code in {*new.codes, *old.codes}) / 2,
         "coverage": abs(_mapped(new, mapped) - _mapped(old, mapped)),
     }
     if new.birth_year is not None and old.birth_year is not None:
-        found["ages"] = abs(new.birth_year - old.birth_year)
-    return found
+        values["ages"] = abs(new.birth_year - old.birth_year)
+    return values
 
 
 def _first(folder: Path, columns: list[str]) -> pl.DataFrame:
-    """Return columns of the first bucket in a folder; empty if the folder has no shards, because no events were set aside."""
+    """Return columns of the first bucket in a folder; empty if it has no shards because no events were set aside."""
     path = folder / shard_name(0)
     if not path.is_file():
         return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))

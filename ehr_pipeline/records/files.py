@@ -15,24 +15,23 @@ from ehr_pipeline.records.layouts import DelimitedText, setting
 from ehr_pipeline.store.file_listing import Tree
 from ehr_pipeline.work.progress import Progress
 
-AS_WRITTEN = "%Y-%m-%d"
+PARQUET_DATE = "%Y-%m-%d"
 Layout = TypeVar("Layout", bound=DelimitedText)
 
 
 def find(tree: Tree, kind: Kind) -> list[Path]:
     """Return the files of a kind among those of an extract, sorted.
 
-    Raises InputError if a required kind has none, for a link that leads nowhere, and for a name with characters that
-    cannot be displayed or written down.
+    Raises InputError if a required kind has none, for a broken link, and for a name with characters that cannot be displayed.
     """
     globs = patterns(kind)
     paths = tree.matching([_any_case(glob) if kind.any_case else glob for glob in globs])
     for path in paths:
         if character := invisible_character(path.relative_to(tree.folder).as_posix()):
-            raise InputError(f"{tree.folder}: the name of the file {path.name!r} holds {character}. Rename it.")
+            raise InputError(f"{tree.folder}: the name of the file {path.name!r} contains {character}. Rename it.")
     if not paths and kind.required:
         raise InputError(
-            f"{tree.folder}: no file matches {globs[0]!r} ({setting(kind.where, 'files')}). {_present(tree.folder)}"
+            f"{tree.folder}: no file matches {globs[0]!r} ({setting(kind.where, 'files')}). {_folder_content(tree.folder)}"
         )
     return paths
 
@@ -51,9 +50,9 @@ def _any_case(glob: str) -> str:
     )
 
 
-def _present(folder: Path) -> str:
+def _folder_content(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
-    return f"It holds: {', '.join(names[:10])}." if names else "The folder is empty or missing."
+    return f"It contains: {', '.join(names[:10])}." if names else "The folder is empty or missing."
 
 
 def is_parquet(path: Path) -> bool:
@@ -62,14 +61,14 @@ def is_parquet(path: Path) -> bool:
 
 
 def first_line(path: Path, kind: Kind) -> int:
-    """Return the number of the first line of a file that holds a row; rows of Parquet files count from 1."""
+    """Return the number of the first line with a row; rows of Parquet files are numbered from 1."""
     return parquet.FIRST_LINE if is_parquet(path) else text.first_line(kind.files)
 
 
-def as_read(path: Path, layout: Layout) -> Layout:
-    """Return the layout in which a file is read. For Parquet, dates may also be YYYY-MM-DD, since date columns become such text."""
-    if is_parquet(path) and not {AS_WRITTEN, ISO} & set(layout.date_formats):
-        return replace(layout, date_formats=(*layout.date_formats, AS_WRITTEN))
+def file_layout(path: Path, layout: Layout) -> Layout:
+    """Return the layout for reading a file. In Parquet, dates may also be YYYY-MM-DD, since date columns become such text."""
+    if is_parquet(path) and not {PARQUET_DATE, ISO} & set(layout.date_formats):
+        return replace(layout, date_formats=(*layout.date_formats, PARQUET_DATE))
     return layout
 
 
@@ -82,8 +81,8 @@ def read(
     numbers: tuple[str, ...] = (),
     unended: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], text.Block]]:
-    """Yield the rows of a file, block by block (see `text.read`). `Block.plain` still contains words for 'no value'."""
-    columns = spelled(path, kind)
+    """Yield the rows of a file in blocks (see `text.read`). Words for 'no value' are removed, except in `Block.plain`."""
+    columns = columns_in_file(path, kind)
     if is_parquet(path):
         blocks = parquet.read(path, columns, kind.where, block_bytes=block_bytes, progress=progress, numbers=numbers)
     else:
@@ -96,28 +95,28 @@ def read(
 def _with_values(split: Callable[[], text.Block], no_value: tuple[str, ...]) -> text.Block:
     """Return a block in which words for 'no value' are replaced by empty texts."""
     block = split()
-    return replace(block, rows=values.emptied(block.rows, no_value))
+    return replace(block, rows=values.without_words(block.rows, no_value))
 
 
 def read_header(path: Path, kind: Kind) -> None:
-    """Read only the columns of a file, and raise InputError unless it has the wanted ones."""
-    columns = spelled(path, kind)
+    """Raise InputError unless a file has the wanted columns. Reads no rows."""
+    columns = columns_in_file(path, kind)
     if is_parquet(path):
         parquet.read_header(path, columns, kind.where)
     else:
         text.read_header(path, kind.files, columns, kind.where)
 
 
-def spelled(path: Path, kind: Kind) -> dict[str, str]:
+def columns_in_file(path: Path, kind: Kind) -> dict[str, str]:
     """Return the wanted columns, spelled as in this file if its kind does not distinguish upper and lower case."""
     columns = kind.wanted
     if not kind.any_case:
         return columns
-    own = {name.lower(): name for name in _names(path, kind.files)}
+    in_file = {name.lower(): name for name in _names(path, kind.files)}
     return {
-        role: own.get(name.lower(), name)
+        role: in_file.get(name.lower(), name)
         for role, name in columns.items()
-        if role not in kind.optional or name.lower() in own
+        if role not in kind.optional or name.lower() in in_file
     }
 
 
@@ -127,4 +126,4 @@ def _names(path: Path, layout: DelimitedText) -> list[str]:
     try:
         return text.names(path, layout)
     except InputError:
-        return []  # reading the file will report what is wrong with it
+        return []  # reported when the file is read

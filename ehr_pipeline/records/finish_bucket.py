@@ -1,4 +1,4 @@
-"""Finish one bucket of an extract: join events to patients, reject what does not fit, sort both and write them."""
+"""Finish one bucket of an extract: join events to patients, reject events that do not fit, sort and write both."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +23,15 @@ from ehr_pipeline.work.buckets import read_once, shard_name
 BULK = "bulk_entered"
 """Folder of the events that were entered in bulk; they are in `events` too."""
 ORPHAN = "adds_to_no_patient"
-"""Why a row without a birth is rejected in a patient file: no other row gives the patient's birth."""
+"""The reason to reject a row of a patient file without a birth, if no other row gives the patient's birth."""
 UNKNOWN_PATIENTS = "unknown_patients"
-"""Name of the count of patients whose events are rejected because no row describes them."""
+"""Name of the count of patients without a row, whose events are rejected."""
 KNOWN = "known:"
-"""Prefix of the name of a count: `known:<column>` counts the patients who have a value in the column."""
+"""Prefix of counts: `known:<column>` is the number of patients with a value in the column."""
 DIFFERING = "differing:"
-"""Prefix of the name of a count: `differing:<column>` counts the patients whose rows have several values in the column."""
+"""Prefix of counts: `differing:<column>` is the number of patients with several values in the column."""
 OTHER_SEX = "sex:"
-"""Prefix of the name of a count: `sex:<value>` counts the patients whose sex has this value, which is not understood."""
+"""Prefix of counts: `sex:<value>` is the number of patients with this value, which is not understood."""
 Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.uint64]]
 """File number, line, reason and patient hash (n,) of rejected rows."""
 
@@ -57,7 +57,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
     names, rank = _codes(job.shuffled / "codes")
     first = np.append(patients.earliest_day(people["birth_date"], people["birth_precision"]), NEVER)  # of nobody (-1)
     bulk: list[row_keys.Keys] = []
-    waiting: list[events_without_patient.Aside] = []
+    waiting: list[events_without_patient.EventsAside] = []
     keys, outside = [np.empty(0, np.uint64)], {"kept_before_observation": 0, "kept_after_observation": 0}
     for name in (NUMBERED, NAMED):
         bucket = read_bucket(job.shuffled / name, job.bucket)
@@ -72,7 +72,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
             counts[UNKNOWN_PATIENTS] += pc.count_distinct(table.column("patient").filter(pa.array(~known))).as_py()
         alive = known & (day >= first[patient])
         early, late = patients.outside(people, patient, day, alive)
-        unfit = ~alive
+        not_alive = ~alive
         if job.settings.outside_observation == "reject":
             alive = alive & ~early & ~late
         else:
@@ -86,7 +86,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
             else:
                 bulk.append(row_keys.translated(patient[in_bulk], day[in_bulk], code[in_bulk], rank))
         if not alive.all():
-            tests = {events_without_patient.UNKNOWN: ~known, "before_birth": unfit}
+            tests = {events_without_patient.UNKNOWN: ~known, "before_birth": not_alive}
             if job.settings.outside_observation == "reject":
                 tests |= {"before_observation": early, "after_observation": late}
             reason = np.select(list(tests.values()), list(tests), "entered_in_bulk")[~alive]
@@ -112,23 +112,23 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
 
 @read_once()
 def _codes(path: Path) -> tuple[pa.Array, NDArray[np.int32]]:
-    """Return all codes of the extract, sorted, and the index of each code by its number (0 is no code). Reads the file once."""
+    """Return all codes of the extract, sorted, and the index of each code by its number (0: no code). Reads the file only once."""
     table = schemas.read(path)
     return table.column("code").combine_chunks(), np.append(np.int32(-1), table.column("rank").to_numpy())
 
 
 def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:
-    """Write the patients of a bucket. Returns the patients, the counts, and the rejected rows: those without a birth whose patient
-    has no row with a birth."""
+    """Write the patients of a bucket. Returns the patients, the counts, and the rejected rows: of patients without a birth in any
+    row."""
     schema = schemas.patients(job.settings.attributes)
     bucket = read_bucket(job.shuffled / "patients", job.bucket)
     frame = pl.DataFrame(bucket.rows.drop_columns(["line"]))
     if frame.height >= 2**row_keys.PATIENT_BITS:
         raise UserError(
-            f"A bucket holds {frame.height:,} rows of patients, more than it can number. Raise records.buckets."
+            f"A bucket has {frame.height:,} rows of patients, too many for one bucket. Raise records.buckets."
         )
-    frame, others, with_others = values.not_understood(frame)
-    merged = merge_patients.one_row_each(frame)
+    frame, others, with_others = values.clear_unknown(frame)
+    merged = merge_patients.merge_rows(frame)
     people, orphans = merged.people, merged.orphans
     schemas.write(job.out / "patients" / shard_name(job.bucket), people.to_arrow().cast(schema))
     counts = {
@@ -149,7 +149,7 @@ def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], l
 
 
 def _find(ids: pa.Array, people: pl.DataFrame) -> NDArray[np.int32]:
-    """Return the row in `people` (n,) of each patient id (n,); -1 if it is not there."""
+    """Return the row in `people` (n,) of each patient id (n,), or -1."""
     names = people["patient_id"]
     if pa.types.is_integer(ids.type):
         numbers, is_plain = plain_numbers.numbers(names)  # no plain number equals another id
@@ -164,7 +164,7 @@ def _hash(ids: pa.Array) -> NDArray[np.uint64]:
 
 
 def _quarantine(job: FinishingJob, rejected: list[Rejected]) -> dict[str, int]:
-    """Write the rejected rows of a bucket, ordered by file and line. Returns how many there are by reason."""
+    """Write the rejected rows of a bucket, ordered by file and line. Returns their number by reason."""
     if not rejected:
         return {}
     names = schemas.read(job.shuffled / "files").column("file").combine_chunks()

@@ -1,4 +1,4 @@
-"""Read the first line of a file: which columns there are, and the places of the wanted ones."""
+"""Read the header of a file: its columns, and the positions of the wanted ones."""
 
 import csv
 import re
@@ -15,12 +15,12 @@ DATA = re.compile(r"^[0-9]|[0-9]{3}")
 
 @dataclass(frozen=True)
 class Shape:
-    """The columns of one file, and which of them are read."""
+    """The columns of a file, and which of them are read."""
 
     names: tuple[str, ...]
     """Names of all columns, in their order."""
     places: dict[str, int]
-    """The place of each wanted column."""
+    """The position of each wanted column."""
 
     @property
     def width(self) -> int:
@@ -29,7 +29,7 @@ class Shape:
 
     @property
     def file_names(self) -> dict[str, str]:
-        """The names of the wanted columns in the file, by their names here."""
+        """The names of the wanted columns in the file, by their names in the settings."""
         return {role: self.names[place] for role, place in self.places.items()}
 
 
@@ -39,15 +39,15 @@ def from_settings(path: Path, layout: DelimitedText, columns: Mapping[str, str],
 
 
 def read(path: Path, line: str, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape:
-    """Return the shape of a file from its header line (without the line end). Raises InputError unless each wanted column is there
-    once."""
+    """Return the shape of a file from its header line (without the line end). Raises InputError unless each wanted column occurs
+    exactly once."""
     if "\0" in line:
         if has_setting(where, "encoding"):
-            then = f"set {setting(where, 'encoding')} to 'utf-16-le'"
+            advice = f"set {setting(where, 'encoding')} to 'utf-16-le'"
         else:
-            then = f"write it anew in {layout.encoding}, in which files of this layout ({where}) are read"
+            advice = f"convert it to {layout.encoding}, the encoding of this layout ({where})"
         raise InputError(
-            f"{path}, line 1: NUL bytes. The file is no text, or UTF-16 without its byte order mark: then {then}."
+            f"{path}, line 1: NUL bytes. The file is not text, or UTF-16 without a byte order mark; in that case, {advice}."
         )
     return _shape(path, names(line, layout), layout, columns, where)
 
@@ -70,23 +70,23 @@ def fields(line: str, layout: DelimitedText) -> list[str] | None:
 def _shape(path: Path, names: list[str], layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape:
     missing = {role: name for role, name in columns.items() if name not in names}
     if unnamed := [role for role, name in missing.items() if name == UNNAMED]:
-        asked = ", ".join(_setting(where, role) for role in unnamed)
+        wanted = ", ".join(_setting(where, role) for role in unnamed)
         raise InputError(
-            f"{path}, line {_line(layout)}: which column is the {', '.join(unnamed)}? {asked} says {UNNAMED!r}: put its name there."
+            f"{path}, line {_line(layout)}: which column is the {', '.join(unnamed)}? Replace {UNNAMED!r} in {wanted} by its name."
             f" {_header_hint(names, where)}"
         )
     if missing:
-        asked = "; ".join(f"{name!r} ({_setting(where, role)})" for role, name in missing.items())
+        wanted = "; ".join(f"{name!r} ({_setting(where, role)})" for role, name in missing.items())
         raise InputError(
-            f"{path}, line {_line(layout)}: no column {asked}. {_header_hint(names, where)}{_other_delimiter(names, layout, where)}"
-            f"{_comes_later(names, where)}"
+            f"{path}, line {_line(layout)}: no column {wanted}. {_header_hint(names, where)}"
+            f"{_other_delimiter(names, layout, where)}{_comes_later(names, where)}"
             f"{_in_quotes(names, missing, layout, where)}"
         )
     for role, name in columns.items():
         if names.count(name) > 1:
             raise InputError(
                 f"{path}, line {_line(layout)}: {names.count(name)} columns are named {name!r} ({_setting(where, role)}), and"
-                " nobody can know which one is meant. Give them different names, or write the file anew without the others."
+                " it is unclear which one is meant. Give them different names, or export the file without the others."
             )
     return Shape(tuple(names), {role: names.index(name) for role, name in columns.items()})
 
@@ -99,18 +99,18 @@ def _comes_later(names: list[str], where: str) -> str:
     """Return a hint if the first line looks like a title or a comment."""
     if not has_setting(where, "lines_before_header") or not (names[0].startswith("#") or len(names) == 1):
         return ""
-    return f" If the header comes later, say after how many lines: {setting(where, 'lines_before_header')}."
+    return f" If the header comes later, set {setting(where, 'lines_before_header')}."
 
 
 def _header_hint(names: list[str], where: str) -> str:
     parts = [part.strip() for name in names for part in re.split(r"[\t,;| \"]", name)]
     if any(DATA.search(part) for part in parts):
-        then = (
-            f"If the files have no header line, name their columns in {setting(where, 'header')}."
+        advice = (
+            f"If the files have no header line, list their columns in {setting(where, 'header')}."
             if has_setting(where, "header")
-            else f"Files of this layout ({where}) have a header line: have them written with it."
+            else f"Files of this layout ({where}) have a header line: export them with it."
         )
-        return f"The first line looks like a row of data. {then}"
+        return f"The first line looks like a row of data. {advice}"
     return f"The header has: {', '.join(names[:30])}."
 
 
@@ -118,7 +118,7 @@ def _in_quotes(names: list[str], missing: Mapping[str, str], layout: DelimitedTe
     """Return a hint if the wanted names are in quotes, as base R's write.table writes them."""
     for quote in "\"'":
         if not layout.quote and all(f"{quote}{name}{quote}" in names for name in missing.values()):
-            return f" The names stand in quotes: set {setting(where, 'quote')} to {quote!r}."
+            return f" The names are in quotes: set {setting(where, 'quote')} to {quote!r}."
     return ""
 
 
@@ -128,7 +128,7 @@ def _other_delimiter(names: list[str], layout: DelimitedText, where: str) -> str
     counts = {mark: names[0].count(mark) for mark in "\t,;|" if mark != layout.delimiter}
     best = max(counts, key=lambda mark: counts[mark])
     return (
-        f" The line has one field only: the delimiter is perhaps {best!r} ({setting(where, 'delimiter')})."
+        f" The line has only one field: the delimiter may be {best!r} ({setting(where, 'delimiter')})."
         if counts[best]
         else ""
     )

@@ -1,8 +1,8 @@
-"""Ids and whole numbers as exports write them: '317009.0' is 317009; '1.20E+14' is an id that a spreadsheet rounded.
+"""Ids and whole numbers changed by exports: '317009.0' is 317009; '1.20E+14' is an id that a spreadsheet rounded.
 
-If a column has an empty cell, pandas and R write its whole numbers as floating-point numbers; Oracle and Spark write decimals
-with a fraction of zeros. These are read as the original whole numbers. A number in exponent form was rounded to a few digits, so
-that the ids of several people became the same text: whose id it was cannot be recovered.
+If a column has an empty cell, pandas and R write its whole numbers as floating-point numbers; Oracle and Spark write decimals with
+a fraction of zeros. These are read as the original whole numbers. A number in exponent form was rounded to a few digits, so several
+ids became the same text, and the original cannot be recovered.
 """
 
 import re
@@ -10,7 +10,7 @@ import re
 import polars as pl
 
 INEXACT = "inexact_number"
-"""Why rows with a rounded id are rejected, in text and in Parquet."""
+"""The reason to reject rows with a rounded id, in text and in Parquet."""
 # One digit before the point, as spreadsheets, R, Python and Java write it; or a sign in the exponent. '123e45' may be
 # an id of hexadecimal digits; '1E50' followed by more characters may be a Read code or an ICD-11 code.
 _D = "[0-9]"  # and not \d, which is any digit of Unicode
@@ -20,9 +20,9 @@ EXPONENT = (
 )
 _WHOLE = r"^([+-]?[0-9]{1,19})\.0+$"
 EXACT = 2**53
-"""From here on, a whole number stored as float64 may differ from the one that was meant."""
+"""From this size, a whole number stored as float64 may differ from the original."""
 ROUND_DIGITS = 15
-"""Number of digits that a spreadsheet keeps; it turns all further digits into zeros."""
+"""Number of digits that a spreadsheet keeps; all further digits become zeros."""
 
 
 def whole(text: pl.Expr, digits: int = 1) -> pl.Expr:
@@ -46,8 +46,8 @@ def is_inexact(text: str) -> bool:
 def share_rounded(texts: pl.Series) -> float:
     """Return the share of numbers in which all digits after the 15th are zero, among numbers with more than 15 digits.
 
-    The share is 0 if there are fewer than 10 such numbers. A spreadsheet keeps only the first 15 digits of a number, and turns the
-    others into zeros. By chance, this share would be a tenth for ids of 16 digits, a hundredth for 17, and a thousandth for 18.
+    0 if there are fewer than 10 such numbers. A spreadsheet keeps only 15 digits; the others become zeros. By chance, this share
+    would be a tenth for ids of 16 digits, a hundredth for 17, and a thousandth for 18.
     """
     long = texts.filter(texts.str.contains(rf"^[0-9]{{{ROUND_DIGITS + 1},19}}$"))
     zeros = long.str.slice(ROUND_DIGITS).str.contains(r"^0+$")

@@ -10,10 +10,10 @@ from ehr_pipeline.records import values
 from ehr_pipeline.records.layouts import DelimitedText, EventFiles, LinkedFiles, PatientFiles
 
 Adapter = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
-"""Turns rows as read from a file (line, wanted columns) into rows of events (line, patient, date, code) or of patients,
-and rejected rows (line, reason). Rows in neither result belong to another kind that reads the same file."""
+"""Turns rows of a file (line, wanted columns) into rows of events (line, patient, date, code) or of patients, and rejected rows
+(line, reason). Rows in neither result belong to another kind that reads the same file."""
 Messages = tuple[tuple[str, ...], tuple[str, ...]]
-"""Messages about rows as they are in a file: those that call for an action, and others."""
+"""Messages about rows of a file: those that require action, and others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,37 +23,36 @@ class Kind(ABC):
     files: DelimitedText
     """How the files are written."""
     where: str
-    """The section of the settings that describes this kind, for messages."""
+    """The section of the settings for this kind, for messages."""
     required: bool = True
     """Whether an extract must have such files."""
     any_case: bool = False
-    """Whether upper and lower case are the same in names of files and columns."""
+    """Whether case is ignored in names of files and columns."""
     no_value: tuple[str, ...] = ()
     """Words that mean 'no value' in every column."""
     optional: frozenset[str] = frozenset()
-    """Our names of columns that a file may lack if `any_case` is set; the adapter of the rows works without them."""
+    """Columns, by our names, that a file may lack if `any_case` is set; the adapter of the rows works without them."""
 
     @property
     @abstractmethod
     def wanted(self) -> dict[str, str]:
-        """The columns to read: their names here, each with the name in the file."""
+        """The columns to read: our name of each, and its name in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptedKind(Kind):
-    """A kind of file whose rows may have to be turned into events or patients first."""
+    """A kind of file whose rows may need conversion into events or patients."""
 
     adapt: Adapter | None = None
-    said: Callable[[pl.DataFrame, int], Messages] | None = None
-    """Returns messages about the first rows of a file, as `adapt` gets them; no value is shown that fewer patients have than the
-    number says."""
+    describe: Callable[[pl.DataFrame, int], Messages] | None = None
+    """Returns messages about the first rows of a file, before `adapt`; values of fewer patients than the number are not shown."""
 
     def adapted(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Return rows of events or patients, and rejected rows (line, reason)."""
         if self.adapt is None:
             return rows, pl.DataFrame(schema={"line": pl.Int64, "reason": pl.String})
         rows, rejected = self.adapt(rows)
-        return values.emptied(rows, self.no_value), rejected
+        return values.without_words(rows, self.no_value), rejected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +75,9 @@ class PatientKind(AdaptedKind):
     partial: bool = False
     """Whether a row without a birth adds to the patient's other rows, instead of being rejected."""
     linked_where: str = ""
-    """The setting that describes the joined table, if it is not in the section of these files."""
+    """The setting for the joined table, if it is not in the section of these files."""
     births: str = ""
-    """Words for a message, if only some rows of a file give births: which setting names these rows."""
+    """For a message, if only some rows of a file give births: the setting that selects these rows."""
     columns: Mapping[str, str] | None = None
     """The columns to read, if they differ from `files.columns` because rows are adapted."""
 
@@ -87,9 +86,9 @@ class PatientKind(AdaptedKind):
         """The columns to read: their names here, each with the name in the file."""
         if self.columns is not None:
             return dict(self.columns)
-        own = self.files.columns
-        single = {role: name for role, name in vars(own).items() if name and isinstance(name, str)}
-        ends = {f"observation_ends:{number}": name for number, name in enumerate(own.observation_ends)}
+        columns_ = self.files.columns
+        single = {role: name for role, name in vars(columns_).items() if name and isinstance(name, str)}
+        ends = {f"observation_ends:{number}": name for number, name in enumerate(columns_.observation_ends)}
         keys = {f"linked:{number}": table.patient_key for number, table in enumerate(self.files.linked)}
         return single | ends | keys | {f"attribute:{name}": column for name, column in self.files.attributes.items()}
 
@@ -142,4 +141,4 @@ class Kinds:
     @property
     def attributes(self) -> tuple[str, ...]:
         """Sorted names of the columns that patients have besides id, birth and sex."""
-        return tuple(sorted({name for kind in self.patients for name in kind.files.carried}))
+        return tuple(sorted({name for kind in self.patients for name in kind.files.columns_kept}))

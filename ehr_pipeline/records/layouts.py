@@ -1,4 +1,4 @@
-"""Layout of an extract's files: which files there are, how they are written, what their columns mean."""
+"""Settings for the layout of an extract's files: their names, format, and columns."""
 
 import codecs
 import re
@@ -18,7 +18,7 @@ LONGEST_ID = 100  # bytes of a patient id: a longer value is another column, or 
 # Directives for day, month and year in formats of dates, and for a time of day, which is not used.
 DIRECTIVES = frozenset("dembBhyYHIMSpTRfjz%")
 UNNAMED = "?"
-"""Stands in the settings for a column that `init` could not identify, until a person names it."""
+"""Placeholder in the settings for a column that `init` could not identify."""
 RESERVED = ("patient_id", "birth_date", "birth_precision", "sex", "visits", "line", *DATED)
 
 
@@ -27,7 +27,7 @@ _DESCRIBED = re.compile(r"records\.(events|patients)\[\d+\](\.linked\[\d+\])?")
 
 
 def setting(where: str, name: str) -> str:
-    """Return a setting's name as messages show it: `where`, the section, then `name`; `where` alone if a known layout lacks it."""
+    """Return a setting's name for messages: the section `where`, then `name`; only `where` if a known layout lacks the setting."""
     if _DESCRIBED.fullmatch(where):
         return f"{where}.{name}"
     if where.startswith("events."):  # a dictionary
@@ -40,7 +40,7 @@ def setting(where: str, name: str) -> str:
 
 
 def has_setting(where: str, name: str) -> bool:
-    """Return whether the section `where` has this setting: sections of known layouts have few settings."""
+    """Return whether the section `where` has this setting; sections of known layouts have few."""
     return setting(where, name) != where
 
 
@@ -78,7 +78,7 @@ class DelimitedText:
         if len(self.delimiter) != 1 or not _is_mark(self.delimiter) or self.delimiter == '"':
             yield f"delimiter must be one character (ASCII, no letter or digit), such as '\\t' or ','. Got {self.delimiter!r}."
         if len(self.quote) > 1 or not _is_mark(self.quote or '"') or self.quote in ("\t", " "):
-            yield f"quote must be one ASCII character that is no letter or digit, or empty. Got {self.quote!r}."
+            yield f"quote must be one ASCII character other than a letter or digit, or empty. Got {self.quote!r}."
         if self.quote and self.quote == self.delimiter:
             yield f"quote and delimiter are both {self.quote!r}."
         try:
@@ -88,27 +88,27 @@ class DelimitedText:
         if not is_text or self.encoding.lower() in ("idna", "punycode", "undefined", "mbcs", "oem"):
             yield f"encoding {self.encoding!r} is not known to Python. Use for example 'utf-8', 'latin-1' or 'utf-16'."
         if len(set(self.header)) < len(self.header):
-            yield "header names a column twice."
+            yield "header lists a column twice: remove one."
         if not self.date_formats:
-            yield "date_formats must name at least one format, such as '%d/%m/%Y'."
+            yield "date_formats must have at least one format, such as '%d/%m/%Y'."
         for form in self.date_formats:
             if form == ISO:
                 continue
             used = re.findall(r"%(.|$)", form)
             if not all(set(used) & set(part) for part in ("de", "mbBh", "yY")):
                 yield (
-                    f"date format {form!r} must hold day, month and year, such as '%d/%m/%Y' or '%d-%b-%Y', or be 'iso'"
+                    f"date format {form!r} must contain day, month and year, such as '%d/%m/%Y' or '%d-%b-%Y', or be 'iso'"
                     " for any date of ISO 8601."
                 )
             unknown = [f"%{part}" for part in used if part not in DIRECTIVES]
             if unknown:
-                yield f"date format {form!r} holds {', '.join(unknown)}, which no date is written with."
+                yield f"date format {form!r} contains {', '.join(unknown)}, which is not part of a date."
             if "z" in used[:-1] or (used and used[-1] == "z" and not form.endswith("%z")):
-                yield f"date format {form!r}: %z, the zone, can only stand at the end."
+                yield f"date format {form!r}: %z, the zone, must be at the end."
 
 
 def _is_mark(character: str) -> bool:
-    """Return whether a character can separate or enclose fields: ASCII, no letter or digit, no line end, no NUL."""
+    """Return whether a character can separate or enclose fields: ASCII, but not a letter, digit, line end or NUL."""
     return character.isascii() and not character.isalnum() and character not in "\n\r\0"
 
 
@@ -171,8 +171,8 @@ class PatientColumns:
             yield "birth_month needs birth_year, and birth_day needs birth_month."
 
     @property
-    def tell_birth(self) -> bool:
-        """Whether the file contains births, and so defines who is a patient."""
+    def has_birth(self) -> bool:
+        """Whether the file contains births, and so defines the patients."""
         return bool(self.birth_date or self.birth_year)
 
 
@@ -191,7 +191,7 @@ class LinkedFiles(DelimitedText):
 
 @settings
 class PatientFiles(DelimitedText):
-    """One kind of patient file: a row for each patient."""
+    """One kind of patient file: one row per patient."""
 
     columns: PatientColumns = option("Names of the columns.")
     sex_values: dict[str, str] = option(
@@ -205,14 +205,14 @@ class PatientFiles(DelimitedText):
     linked: tuple[LinkedFiles, ...] = option("Tables that are joined to the patients, such as practices.", ())
 
     @property
-    def carried(self) -> set[str]:
-        """Names of the patients' columns that come from these files, besides id, birth and sex."""
-        own = {OBSERVATION[0]} if self.columns.observation_start else set()
+    def columns_kept(self) -> set[str]:
+        """Names of the columns of patients that come from these files, other than id, birth and sex."""
+        names = {OBSERVATION[0]} if self.columns.observation_start else set()
         if self.columns.death:
-            own.add(DEATH)
+            names.add(DEATH)
         if self.columns.death or self.columns.observation_ends or any(table.observation_ends for table in self.linked):
-            own.add(OBSERVATION[1])
-        return own.union(self.attributes, *(table.attributes for table in self.linked))
+            names.add(OBSERVATION[1])
+        return names.union(self.attributes, *(table.attributes for table in self.linked))
 
     def problems(self) -> Iterator[str]:
         """Yield problems with these values, other than wrong types."""

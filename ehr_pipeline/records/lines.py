@@ -1,4 +1,4 @@
-"""Split files into blocks of whole rows. Their format and encoding are checked, and that they do not change while they are read."""
+"""Split files into blocks of whole rows. Format and encoding are checked, and that the files do not change during reading."""
 
 import codecs
 import errno
@@ -33,14 +33,13 @@ MARKS = {
 
 
 def encoding_of_blocks(encoding: str) -> str:
-    """Return the encoding in which the blocks of a file are delivered.
+    """Return the encoding of the blocks of a file.
 
-    Encodings in which each byte is one character, and ASCII is unchanged, stay as they are; text in any other is converted to
-    UTF-8."""
+    Single-byte encodings that extend ASCII stay as they are; text in any other is converted to UTF-8."""
     name = codecs.lookup(encoding).name
     if name in UTF_8:
         return "utf-8"
-    # Every byte is one character, whatever precedes it (some encodings switch tables), and ASCII stays as it is.
+    # Every byte is one character, whatever precedes it (some encodings switch tables), and ASCII is unchanged.
     every = bytes(range(256)) + b"\x1b$B0l~{0l"
     single_byte = len(every.decode(name, errors="replace")) == len(every)
     return name if single_byte and every[:128].decode(name, errors="replace").encode() == every[:128] else "utf-8"
@@ -79,7 +78,7 @@ def blocks(
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 _check_unchanged(path, before)
                 raise InputError(
-                    f"{path}: the gzip stream is damaged or cut off ({error}). Nothing of the file can be trusted: copy it again."
+                    f"{path}: the gzip stream is damaged or cut off ({error}). None of its content can be trusted: copy it again."
                 ) from None
             _check_unchanged(path, before)
             advance(before[0] - position)
@@ -109,7 +108,7 @@ def _check_unchanged(path: Path, before: tuple[int, int, int]) -> None:
 
 
 def _stream(path: Path, raw: BinaryIO, encoding: str, where: str) -> BinaryIO:
-    """Return the text of a file, from its beginning, as bytes whose lines end in newlines."""
+    """Return the text of a file, from its beginning, as bytes with newlines at line ends."""
     packed = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
     stream: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
@@ -171,30 +170,30 @@ class _Recoded(io.RawIOBase):
 
 
 def _check_format(path: Path, head: bytes) -> None:
-    found = next((told for magic, told in FORMATS.items() if head.startswith(magic)), None)
+    advice = next((text for magic, text in FORMATS.items() if head.startswith(magic)), None)
     if head[257:262] == b"ustar":
-        found = "a tar archive: unpack it"
-    if found:
-        raise InputError(f"{path}: this is no delimited text. It seems to be {found}.")
+        advice = "a tar archive: unpack it"
+    if advice:
+        raise InputError(f"{path}: not delimited text, but probably {advice}.")
 
 
 def _check_name(path: Path, head: bytes, encoding: str) -> None:
-    """Raise InputError for a binary file that is named .gz but is no gzip file. Unpacked text with such a name is accepted."""
+    """Raise InputError for a binary file named .gz that is not a gzip file. Unpacked text with such a name is accepted."""
     if path.suffix.lower() == ".gz" and NO_TEXT.search(head.decode(encoding, errors="replace")):
-        raise InputError(f"{path}: this is no gzip file, though its name ends in .gz, and no text. Copy it again.")
+        raise InputError(f"{path}: neither a gzip file, though its name ends in .gz, nor text. Copy it again.")
 
 
 def _check_mark(path: Path, head: bytes, encoding: str, where: str) -> None:
-    named = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
+    marked = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
     name = codecs.lookup(encoding).name
-    if named and not (name in UTF_8 if named == "utf-8" else name.startswith(named)):
+    if marked and not (name in UTF_8 if marked == "utf-8" else name.startswith(marked)):
         raise InputError(
-            f"{path}: the byte order mark at its beginning says {named}, but {_read_as(where, encoding)}."
+            f"{path}: its byte order mark is that of {marked}, but {_read_as(where, encoding)}."
             + _to_do(
-                where, encoding, f"Set it to {named!r}; files of different encodings need a [[records…]] table each."
+                where, encoding, f"Set it to {marked!r}; files of different encodings need a [[records…]] table each."
             )
         )
-    if head and not named and name in ("utf-16", "utf-32"):
+    if head and not marked and name in ("utf-16", "utf-32"):
         raise InputError(
             f"{path}: no byte order mark at its beginning, but {_read_as(where, encoding)}."
             + _to_do(where, encoding, f"Set it to '{name}-le' (or '-be').")
@@ -208,4 +207,4 @@ def _read_as(where: str, encoding: str) -> str:
 
 
 def _to_do(where: str, encoding: str, then: str) -> str:
-    return f" {then}" if has_setting(where, "encoding") else f" Write it anew in {encoding}."
+    return f" {then}" if has_setting(where, "encoding") else f" Convert it to {encoding}."

@@ -1,8 +1,7 @@
-"""Decide which columns of patients are numbers: these are carried as they were written, and compared as numbers.
+"""Decide which columns of patients are numbers. They are stored as written, and compared as numbers.
 
-A whole number can be a measure or a code: deciles, practices and regions are numbered too. So whole numbers count as a
-measure only if there are many different ones and these lie close together, as with ages and counts, or hardly repeat,
-as with incomes. Decimal numbers always count as a measure.
+A whole number can be a measure or a code: deciles, practices and regions are numbered too. So whole numbers are a measure only if
+many different ones occur, either close together (ages, counts) or with few repeats (incomes). Decimal numbers are always a measure.
 """
 
 from collections.abc import Iterable
@@ -17,10 +16,10 @@ NUMBER = r"^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
 THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?$"
 """A number with a comma between thousands."""
 CODES = ("practice", "region", "ethnicity", "treatment", "race", "sex", "split")
-"""Names of columns that hold codes, whatever their values look like."""
-MOST_CATEGORIES = 10
+"""Names of columns with codes, whatever their values look like."""
+MAX_CATEGORIES = 10
 """Up to this many different whole numbers are categories: grades, deciles."""
-WIDEST = 1000
+MAX_RANGE = 1000
 """Whole numbers that repeat are codes if the largest and the smallest differ by at least this."""
 REPEATED = 2
 """Whole numbers that lie far apart are codes if, on average, at least this many patients have the same number."""
@@ -43,7 +42,7 @@ def numbers(values: Iterable[str]) -> NDArray[np.float64]:
 
 
 def guess(name: str, values: Iterable[str]) -> Kind:
-    """Guess whether a column of that name holds numbers or categories, from the values of all patients, without empty ones."""
+    """Guess whether a column with this name and these non-empty values has numbers or categories."""
     given = [text for value in values if (text := value.strip())]
     known = sorted(set(given))
     read = numbers(known)
@@ -54,8 +53,8 @@ def guess(name: str, values: Iterable[str]) -> Kind:
     if (read != np.round(read)).any():
         return "number"
     different = len(np.unique(read))
-    close = read.max() - read.min() < WIDEST or len(given) < REPEATED * different
-    return "number" if different > MOST_CATEGORIES and close else "category"
+    close = read.max() - read.min() < MAX_RANGE or len(given) < REPEATED * different
+    return "number" if different > MAX_CATEGORIES and close else "category"
 
 
 def in_words(name: str, values: Iterable[str], given: Kind | None) -> tuple[bool, str]:

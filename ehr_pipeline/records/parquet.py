@@ -19,7 +19,7 @@ from ehr_pipeline.work.progress import Progress
 SUFFIX = ".parquet"
 FIRST_LINE = 1
 EXACT_SHORT = 2**24
-"""From here on, a whole number stored as float32 may differ from the one that was meant."""
+"""From this size, a whole number stored as float32 may differ from the original."""
 ROW_BYTES = 32  # for patient, date and code in memory: turns a block's size in bytes into rows
 
 
@@ -50,7 +50,7 @@ def read(
 
 
 def read_header(path: Path, columns: Mapping[str, str], where: str) -> None:
-    """Read only the schema, and raise InputError unless it has the wanted columns."""
+    """Raise InputError unless the file has the wanted columns. Reads only the schema."""
     _opened(path, columns, where).close()
 
 
@@ -64,19 +64,23 @@ def _opened(path: Path, columns: Mapping[str, str], where: str) -> pq.ParquetFil
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: this is no Parquet file, or it is cut off ({str(error).splitlines()[0]}).") from None
+        raise InputError(
+            f"{path}: not a Parquet file, or truncated ({str(error).splitlines()[0]}). Copy it again, or exclude it from `files`."
+        ) from None
     schema = file.schema_arrow
     missing = [f"{name!r} ({where}: {role})" for role, name in columns.items() if name not in schema.names]
     nested = [name for name in columns.values() if name in schema.names and pa.types.is_nested(schema.field(name).type)]
     if missing:
         raise InputError(f"{path}: no column {'; '.join(missing)}. The file has: {', '.join(schema.names[:30])}.")
     if nested:
-        raise InputError(f"{path}: column {', '.join(nested)} holds lists or structures; one value a row was expected.")
+        raise InputError(
+            f"{path}: column {', '.join(nested)} contains lists or structures; export it with one value per row."
+        )
     return file
 
 
 def _block(batch: pa.RecordBatch, columns: dict[str, str], numbers: tuple[str, ...]) -> Block:
-    """Return a block in which plain numbers stay numbers, and dates stay dates. Rows in which a number is not plain become text."""
+    """Return a block in which plain numbers and dates keep their type. Rows with a number that is not plain become text."""
     frame = pl.DataFrame(pa.table(batch))
     frame = frame.select(_value(frame[name]).alias(role) for role, name in columns.items())
     frame = frame.insert_column(0, pl.Series("line", np.arange(batch.num_rows, dtype=np.int64)))
@@ -117,13 +121,13 @@ def _value(column: pl.Series) -> pl.Series:
 
 
 def _rounded(column: pl.Series) -> pl.Series:
-    """Return float32 numbers as texts. Numbers that may be inexact get an exponent, so that they are not taken for ids."""
+    """Return float32 numbers as texts. Numbers that may be inexact get an exponent, so they are not taken for ids."""
     texts = (None if x is None else f"{x:.7E}" if abs(x) >= EXACT_SHORT else str(x) for x in column.to_list())
     return pl.Series(column.name, texts, pl.String)
 
 
 def _inexact(column: pl.Series) -> NDArray[np.bool_]:
-    """Return flags (n,) of the floating-point numbers that are not whole, or are too large for float64 to hold exactly."""
+    """Return flags (n,) of the floating-point numbers that are not whole, or too large to be exact in float64."""
     values = column.cast(pl.Float64).fill_null(0).fill_nan(0).to_numpy()
     inexact: NDArray[np.bool_] = (np.abs(values) >= ids.EXACT) | (values != np.floor(values))
     return inexact

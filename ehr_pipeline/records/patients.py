@@ -30,10 +30,9 @@ def parse(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows of a patient file into typed patients and rejected lines.
 
-    `linked` holds the rows of the joined tables (`parse_linked`). With `partial`, rows without a birth are accepted:
-    their birth is null, and they add to the patient's other rows. Returns patients (patient_id, birth_date,
-    birth_precision, sex, attributes, line), where a sex that is not understood is marked (`values.sex`), and rejected
-    rows (line, reason, patient).
+    `linked` are the rows of the joined tables (`parse_linked`). With `partial`, rows without a birth are accepted: their birth is
+    null, and they add to the patient's other rows. Returns patients (patient_id, birth_date, birth_precision, sex, attributes,
+    line), where a sex that is not understood is marked (`values.sex`), and rejected rows (line, reason, patient).
     """
     rows = _whole_numbers(rows)
     for number, table in enumerate(linked):
@@ -44,38 +43,40 @@ def parse(
             how="left",
             maintain_order="left",
         )
-    told_birth, precision = birth(files, rules)
+    birth_date, precision = birth(files, rules)
     no_day, _ = dates.partial(pl.col("birth_date")) if files.columns.birth_date else (pl.lit(None, pl.Date), None)
-    told = (
-        pl.col("birth_date" if files.columns.birth_date else "birth_year") if files.columns.tell_birth else pl.lit("")
+    birth_text = (
+        pl.col("birth_date" if files.columns.birth_date else "birth_year") if files.columns.has_birth else pl.lit("")
     )
     conditions = {  # the first that applies is the reason
         "missing_patient": pl.col("patient") == "",
         "undecodable_patient": pl.col("patient").str.contains(REPLACEMENT, literal=True),
         "overlong_patient": pl.col("patient").str.len_bytes() > LONGEST_ID,
         ids.INEXACT: ids.inexact(pl.col("patient")),
-        "missing_birth": pl.lit(False) if partial or not files.columns.tell_birth else told == "",
-        "ambiguous_birth": dates.ambiguous(told, files.date_formats) if files.columns.birth_date else pl.lit(False),
+        "missing_birth": pl.lit(False) if partial or not files.columns.has_birth else birth_text == "",
+        "ambiguous_birth": dates.ambiguous(birth_text, files.date_formats)
+        if files.columns.birth_date
+        else pl.lit(False),
         "partial_birth": pl.col("birth").is_null() & no_day.is_not_null(),
-        "unparsable_birth": pl.col("birth").is_null() & (told != ""),
+        "unparsable_birth": pl.col("birth").is_null() & (birth_text != ""),
         "sentinel_birth": pl.col("birth").is_in(rules.no_dates) & (pl.col("birth_precision") == "day"),
         "future_birth": _earliest_birth() > pl.lit(rules.latest, pl.Date),
     }
     reason = pl.coalesce([pl.when(applies).then(pl.lit(name)) for name, applies in conditions.items()])
-    judged = rows.with_columns(birth=told_birth, birth_precision=precision).with_columns(reason=reason)
+    checked = rows.with_columns(birth=birth_date, birth_precision=precision).with_columns(reason=reason)
     sex = values.sex(pl.col("sex"), files.sex_values) if files.columns.sex else pl.lit("")
-    given = {name: _attribute(name, files) for name in attributes if name not in DATED}
+    other_columns = {name: _attribute(name, files) for name in attributes if name not in DATED}
     known_dates = _dates_of(files, rules)
-    good = judged.filter(pl.col("reason").is_null()).select(
+    good = checked.filter(pl.col("reason").is_null()).select(
         "line",
         patient_id="patient",
         birth_date="birth",
         birth_precision=pl.when(pl.col("birth").is_not_null()).then("birth_precision").otherwise(pl.lit("")),
         sex=sex,
-        **(given | {name: known_dates[name] for name in DATED if name in attributes}),
+        **(other_columns | {name: known_dates[name] for name in DATED if name in attributes}),
     )
     order = ["patient_id", "birth_date", "birth_precision", "sex", *attributes, "line"]
-    return good.select(order), judged.filter(pl.col("reason").is_not_null()).select("line", "reason", "patient")
+    return good.select(order), checked.filter(pl.col("reason").is_not_null()).select("line", "reason", "patient")
 
 
 def parse_linked(rows: pl.DataFrame, files: LinkedFiles, rules: DateRules) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -88,10 +89,10 @@ def parse_linked(rows: pl.DataFrame, files: LinkedFiles, rules: DateRules) -> tu
         .when(ids.inexact(pl.col("key")))
         .then(pl.lit(ids.INEXACT))
     )
-    judged = rows.with_columns(key=ids.whole(pl.col("key"))).with_columns(reason=reason)
+    checked = rows.with_columns(key=ids.whole(pl.col("key"))).with_columns(reason=reason)
     return (
-        judged.filter(pl.col("reason").is_null()).select("key", *attributes, ends.alias(END)),
-        judged.filter(pl.col("reason").is_not_null()).select("line", "reason"),
+        checked.filter(pl.col("reason").is_null()).select("key", *attributes, ends.alias(END)),
+        checked.filter(pl.col("reason").is_not_null()).select("line", "reason"),
     )
 
 
@@ -102,14 +103,14 @@ def _whole_numbers(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def not_in_table(rows: pl.DataFrame, linked: tuple[pl.DataFrame, ...]) -> int:
-    """Count rows whose key is missing, or is not in one of the joined tables: they get no values from that table."""
+    """Count rows whose key is missing, or not in one of the joined tables: they get no values from it."""
     rows = _whole_numbers(rows)
     missing = [~pl.col(f"linked:{number}").is_in(table["key"].implode()) for number, table in enumerate(linked)]
     return int(rows.select(pl.any_horizontal(missing).sum()).item())
 
 
 def unusable_birth_parts(rows: pl.DataFrame) -> int:
-    """Count months and days of birth that are neither empty nor valid numbers: these births are known less precisely."""
+    """Count months and days of birth that are neither empty nor valid: these births are known less precisely."""
     wrong = [
         ((pl.col(name) != "") & _number(name, last).is_null()).sum().alias(name)
         for name, last in (("birth_month", 12), ("birth_day", 31))
@@ -125,7 +126,7 @@ def _number(name: str, last: int) -> pl.Expr:
 
 
 def _earliest_birth() -> pl.Expr:
-    """Return the earliest day on which a patient can have been born."""
+    """Return the earliest possible day of birth."""
     birth, precision = pl.col("birth"), pl.col("birth_precision")
     return (
         pl.when(precision == "year")
@@ -137,20 +138,20 @@ def _earliest_birth() -> pl.Expr:
 
 
 def unusable_dates(rows: pl.DataFrame, files: PatientFiles | LinkedFiles) -> int:
-    """Count dates of observation and of death that cannot be read; they count as unknown."""
+    """Count dates of observation and of death that cannot be read, and so are unknown."""
     names = [name for name in rows.columns if name in (START, "death") or name.startswith("observation_ends:")]
     wrong = [((pl.col(name) != "") & dates.parse(pl.col(name), files.date_formats).is_null()).sum() for name in names]
     return int(sum(rows.select(wrong_dates).item() for wrong_dates in wrong))
 
 
 def undecodable_values(rows: pl.DataFrame, columns: Mapping[str, str]) -> Counter[str]:
-    """Count values with undecodable bytes in columns that are carried unchanged, by the name of the column in the file.
+    """Count values with undecodable bytes in columns that are copied unchanged, by the name of the column in the file.
 
-    `columns` holds the names of columns in the file, by their names in the settings. Patient ids with such bytes are rejected;
-    dates with them cannot be read."""
+    `columns` maps names in the settings to names in the file. Patient ids with such bytes are rejected; dates with them cannot be
+    read."""
     names = [name for name in rows.columns if name in ("sex", "key") or name.startswith(("attribute:", "linked:"))]
-    found = rows.select(pl.col(names).str.contains(REPLACEMENT, literal=True).sum())
-    return Counter({columns.get(name, name.rpartition(":")[2]): found[name].item() for name in names})
+    counts = rows.select(pl.col(names).str.contains(REPLACEMENT, literal=True).sum())
+    return Counter({columns.get(name, name.rpartition(":")[2]): counts[name].item() for name in names})
 
 
 def _attribute(name: str, files: PatientFiles) -> pl.Expr:
@@ -175,8 +176,8 @@ def _dates_of(files: PatientFiles, rules: DateRules) -> dict[str, pl.Expr]:
 
 
 def _earliest(files: DelimitedText, columns: int, rules: DateRules) -> pl.Expr:
-    found = [_date(f"observation_ends:{number}", files, rules) for number in range(columns)]
-    return pl.min_horizontal(found) if found else pl.lit(None, pl.Date)
+    ends = [_date(f"observation_ends:{number}", files, rules) for number in range(columns)]
+    return pl.min_horizontal(ends) if ends else pl.lit(None, pl.Date)
 
 
 def _date(name: str, files: DelimitedText, rules: DateRules, latest: datetime.date | None = None) -> pl.Expr:
@@ -188,7 +189,7 @@ def _date(name: str, files: DelimitedText, rules: DateRules, latest: datetime.da
 def birth(files: PatientFiles, rules: DateRules) -> tuple[pl.Expr, pl.Expr]:
     """Return birth date and precision. An unknown day becomes the middle of the month or year, as usual with UK data."""
     columns = files.columns
-    if not columns.tell_birth:
+    if not columns.has_birth:
         return pl.lit(None, pl.Date), pl.lit("")
     if columns.birth_date:
         date = dates.parse(pl.col("birth_date"), files.date_formats, rules.latest)
@@ -214,7 +215,7 @@ def birth(files: PatientFiles, rules: DateRules) -> tuple[pl.Expr, pl.Expr]:
 
 
 def earliest_day(birth_date: pl.Series, precision: pl.Series) -> NDArray[np.int32]:
-    """Return the first day (n,), from 1970-01-01, that an event can have, given how precisely the birth (n,) is known."""
+    """Return the earliest day (n,), from 1970-01-01, of an event of each patient, given the precision (n,) of the birth."""
     birth = birth_date.to_numpy().astype("datetime64[D]")
     first = birth.copy()
     for name, unit in (("year", "Y"), ("month", "M")):
@@ -226,10 +227,9 @@ def earliest_day(birth_date: pl.Series, precision: pl.Series) -> NDArray[np.int3
 def outside(
     people: pl.DataFrame, patient: NDArray[np.integer], day: NDArray[np.integer], among: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which events (n,) lie before, and which after, their patient's observation window; none where its start or end is
-    unknown.
+    """Return flags (n,) of the events before, and of those after, the patient's observation; unknown starts and ends flag none.
 
-    `patient` holds the place of each event's patient in `people`; only events in `among` are checked.
+    `patient` is the row of each event's patient in `people`; only events flagged in `among` are checked.
     """
     before, after = np.zeros(len(day), bool), np.zeros(len(day), bool)
     extreme = np.iinfo(np.int32)

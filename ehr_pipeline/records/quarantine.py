@@ -1,9 +1,8 @@
-"""File, line and reason of rejected rows: all are counted, and the first million per reason and file are listed.
+"""Record file, line and reason of rejected rows: all are counted, and the first million per reason and file are listed.
 
-Without this limit, a file of nothing but empty lines could fill the disk: gzip packs such a file a thousandfold. The
-content of rejected rows stays in the extract. A hash of the patient, made with the store's key (`secret_key`), is
-listed too, so that the lines of a patient who withdraws can be removed. While an extract is read the hash has no key,
-and ids could be recovered from it; `with_key` replaces it.
+Without this limit, a gzip file of empty lines could fill the disk: it can expand a thousandfold. The content of rejected rows is
+not copied. A hash of the patient with the store's key (`secret_key`) is listed, so the lines of a patient who withdraws can be
+removed. While an extract is read, the hash has no key, and ids could be recovered from it; `with_key` replaces it.
 """
 
 import logging
@@ -23,20 +22,20 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.tables.hashing import hash_of
 
-MOST_LISTED = 1_000_000
+MAX_LISTED = 1_000_000
 WITHOUT_KEY = "withdrawn.npy"
 """File in records of earlier versions: hashes, without a key, of the patients who were removed."""
 _log = logging.getLogger("ehr_pipeline")
 
 
 class Quarantine:
-    """Rows rejected while files are read; rows that do not fit their patients are added later, bucket by bucket."""
+    """Rows rejected while files are read. Rows that do not fit their patients are added later, bucket by bucket."""
 
     def __init__(self, folder: Path, files: list[str]):
         self.files = files
         self.reasons: dict[str, Counter[str]] = {"events": Counter(), "patients": Counter()}
         self.not_listed = 0
-        """Number of rejected rows that are counted, but not listed."""
+        """Number of rejected rows that are counted but not listed."""
         self._of_file: dict[tuple[str, str], Counter[str]] = {}
         folder.mkdir()
         self._writer = pa.ipc.new_file(str(folder / "text.arrow"), schemas.QUARANTINE)
@@ -50,27 +49,27 @@ class Quarantine:
             changed = rejected.filter(pl.col("reason") == CHANGED_HEADER)["line"]
             if len(changed):
                 raise InputError(
-                    f"{file}, line {changed[0] + first_line}: a second header line names the columns in another order, so files of"
+                    f"{file}, line {changed[0] + first_line}: a second header line has the columns in another order, so files of"
                     " different layouts were joined. Split the file there: each file may have its own order."
                 )
-            found = dict(rejected["reason"].value_counts().iter_rows())
-            self.reasons[kind].update(found)
-            rejected = self._listed(rejected, found, self._of_file.setdefault((kind, file), Counter()))
+            counts = dict(rejected["reason"].value_counts().iter_rows())
+            self.reasons[kind].update(counts)
+            rejected = self._listed(rejected, counts, self._of_file.setdefault((kind, file), Counter()))
             patient = rejected["patient"].fill_null("") if "patient" in rejected.columns else pl.Series([""])
-            told = rejected.select(
+            rows = rejected.select(
                 pl.lit(kind).alias("kind"),
                 pl.lit(file).alias("file"),
                 pl.col("line") + first_line,
                 "reason",
                 patient_hash=pl.when(patient != "").then(pl.Series(hash_of(patient))),
             )
-            self._writer.write_table(told.to_arrow().cast(schemas.QUARANTINE))
+            self._writer.write_table(rows.to_arrow().cast(schemas.QUARANTINE))
 
-    def _listed(self, rejected: pl.DataFrame, found: dict[str, int], before: Counter[str]) -> pl.DataFrame:
-        """Return the lines to list. `found` counts the new lines by reason, `before` the earlier lines of the same file."""
-        room = {reason: max(0, MOST_LISTED - before[reason]) for reason in found}
-        before.update(found)
-        if all(number <= room[reason] for reason, number in found.items()):
+    def _listed(self, rejected: pl.DataFrame, counts: dict[str, int], before: Counter[str]) -> pl.DataFrame:
+        """Return the lines to list. `counts` counts the new lines by reason, `before` the earlier lines of the same file."""
+        room = {reason: max(0, MAX_LISTED - before[reason]) for reason in counts}
+        before.update(counts)
+        if all(number <= room[reason] for reason, number in counts.items()):
             return rejected
         kept = pl.concat([rejected.filter(pl.col("reason") == reason).head(number) for reason, number in room.items()])
         self.not_listed += rejected.height - kept.height
@@ -82,7 +81,7 @@ class Quarantine:
 
 
 def with_key(folder: Path, key: Key, work: Path | None = None) -> None:
-    """Hash the patients in every file of a quarantine with the store's key, unless this was done before.
+    """Hash the patients in every file of a quarantine with the store's key, unless this was done already.
 
     No file is written through a link. `work` is the folder to write in, by default the quarantine itself.
     """
@@ -109,7 +108,7 @@ def bring_up_to_date(artifact: Artifact, store: Path) -> None:
 
 
 def is_without_key(records: Path) -> bool:
-    """Return whether a folder of records has patient hashes without a key, or a quarantine that cannot be read."""
+    """Return whether records have patient hashes without a key, or a quarantine that cannot be read."""
     try:
         named = [secret_key.name_in(path) for path in records.glob("quarantine/*.arrow")]
     except (UserError, OSError):
@@ -128,7 +127,7 @@ def _remove_superseded(records: Path, store: Store, extract: str) -> None:
 def rewrite(
     path: Path, change: Callable[[pa.RecordBatch], pa.RecordBatch], schema: pa.Schema, work: Path | None = None
 ) -> None:
-    """Rewrite a file batch by batch, each through `change`. Processes that are reading the old file can go on reading it."""
+    """Rewrite a file, passing each batch through `change`. Processes that are reading the old file can continue."""
     part = (work or path.parent) / f".{path.name}"
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as old, pa.ipc.new_file(part, schema) as new:
         for number in range(old.num_record_batches):

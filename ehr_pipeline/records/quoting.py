@@ -1,7 +1,7 @@
-"""Find where the rows of quoted text end: a line break inside quotes belongs to its field (RFC 4180, section 2).
+"""Find the ends of rows in quoted text: a line break inside quotes belongs to its field (RFC 4180, section 2).
 
-A quote opens a field only at its beginning, and two quotes inside mean one. Text after a closing quote is an error, but
-the row ends with its line. These are the rules of Python's csv module, which splits each row that holds a quote.
+A quote opens a field only at its beginning, and two quotes inside mean one. Text after a closing quote is an error, but the row
+ends with its line. These are the rules of Python's csv module, which splits each row with a quote.
 """
 
 import re
@@ -18,14 +18,16 @@ quote in them."""
 NEWLINE = 10
 QUOTE = '"'
 """The usual quoting character."""
-AT_ONCE = 1 << 16
+BYTES_AT_ONCE = 1 << 16
 """Newlines are counted in this many bytes at a time."""
 
 
 def count_lines(block: bytes) -> int:
     """Count newlines. If lines are short, this is faster than `bytes.count`, which starts a new search for each newline."""
     characters = np.frombuffer(block, np.uint8)
-    parts = (characters[begin : begin + AT_ONCE] for begin in range(0, len(block), AT_ONCE))  # each fits in a cache
+    parts = (
+        characters[begin : begin + BYTES_AT_ONCE] for begin in range(0, len(block), BYTES_AT_ONCE)
+    )  # each fits in a cache
     return sum(int(np.count_nonzero(part == NEWLINE)) for part in parts)
 
 
@@ -37,7 +39,7 @@ def field_in_quotes(delimiter: str) -> re.Pattern[str]:
 
 @dataclass(frozen=True)
 class Quoting:
-    """How rows are written; delimiter and quote are each a single byte of the text."""
+    """The delimiter and the quoting character, each a single byte of the text."""
 
     delimiter: bytes
     quote: bytes
@@ -61,7 +63,7 @@ class Rows:
         return Rows(ends, np.arange(len(ends), dtype=np.int64))
 
     def chosen(self, rows: NDArray[np.int64], block: bytes) -> "tuple[bytes, Rows]":
-        """Return the text of the rows at these indices, and where each of them ends in that text."""
+        """Return the text of the rows at these indices, and the end of each in that text."""
         begins = np.where(rows > 0, self.ends[rows - 1], 0)
         ends = self.ends[rows]
         text = b"".join(block[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True))
@@ -69,22 +71,22 @@ class Rows:
 
 
 def rows(block: bytes, quoting: Quoting) -> Rows:
-    """Return the rows of a text that begins with a row; if the last one has open quotes, it ends with the text."""
-    found, _ = ended(block, quoting)
-    last = int(found.ends[-1]) if len(found.ends) else 0
+    """Return the rows of a text that begins with a row. A last row with open quotes ends with the text."""
+    whole, _ = ended_rows(block, quoting)
+    last = int(whole.ends[-1]) if len(whole.ends) else 0
     if last == len(block):
-        return found
+        return whole
     line = block.count(b"\n", 0, last)
-    return Rows(np.append(found.ends, len(block)), np.append(found.lines, line))
+    return Rows(np.append(whole.ends, len(block)), np.append(whole.lines, line))
 
 
-def ended(block: bytes, quoting: Quoting, state: int = ROW, most: int | None = None) -> tuple[Rows, int]:
-    """Return the rows that end in a text, at most the first `most`, and the state after the last byte that was read.
+def ended_rows(block: bytes, quoting: Quoting, state: int = ROW, max_rows: int | None = None) -> tuple[Rows, int]:
+    """Return the rows that end in a text, at most the first `max_rows`, and the state after the last byte read.
 
     `state` is the state before the text.
     """
     size = block.count(b"\n")
-    size = size if most is None else min(size, most)
+    size = size if max_rows is None else min(size, max_rows)
     ends, lines = np.empty(size, np.int64), np.empty(size, np.int64)
     signs = np.uint8(quoting.delimiter[0]), np.uint8(quoting.quote[0])
     last = np.array([state])

@@ -1,5 +1,5 @@
-"""Read files and write runs (see `shuffle`): blocks of text are split into fields, checked and sorted by bucket on two threads, and
-written in order."""
+"""Read files and write runs (see `shuffle`): on two threads, blocks of text are split into fields, checked and sorted by bucket;
+they are written in order."""
 
 import datetime
 from collections import Counter
@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.records import events, files, patients, text, values
-from ehr_pipeline.records.code_numbers import Interned
+from ehr_pipeline.records.code_numbers import CodeNumbers
 from ehr_pipeline.records.dates import NEVER, DateRules
 from ehr_pipeline.records.extract_files import Listing
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, LinkedKind
@@ -28,12 +28,12 @@ from ehr_pipeline.work.buckets import ahead
 from ehr_pipeline.work.progress import Progress
 
 NUMBERED, NAMED = "events_numbered", "events_named"
-"""Folders of shuffled events: patient ids that are plain numbers, and others."""
+"""Folders of shuffled events: those with numeric patient ids, and others."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One extract that is being read: its files, the settings, the quarantine for rejected rows, and the progress."""
+    """State of reading one extract: its files, settings, quarantine and progress."""
 
     listing: Listing
     settings: RecordsSettings
@@ -43,9 +43,9 @@ class Reading:
     undecodable: Counter[str] = field(default_factory=Counter)
     """Number of patients' values with undecodable bytes, by kind of file and column."""
     partial_dates: Counter[str] = field(default_factory=Counter)
-    """Number of dates without a day that were read as the middle of their month or year, for events and births."""
+    """Number of dates without a day, read as the middle of their month or year, for events and births."""
     extents: dict[str, text.Extent] = field(default_factory=dict)
-    """How much text was read, for 'events', 'patients' and 'linked' tables."""
+    """Amount of text read, for 'events', 'patients' and 'linked' tables."""
     unended: set[str] = field(default_factory=set)
     """Names of text files whose last line has no line end."""
 
@@ -61,11 +61,11 @@ class Reading:
 
     def note_undecodable(self, kind: Kind, rows: pl.DataFrame) -> None:
         """Count the values with undecodable bytes in rows of a kind of file."""
-        found = patients.undecodable_values(rows, kind.wanted)
-        self.undecodable.update({f"{kind.where}: {column}": number for column, number in found.items() if number})
+        counts = patients.undecodable_values(rows, kind.wanted)
+        self.undecodable.update({f"{kind.where}: {column}": number for column, number in counts.items() if number})
 
     def note_partial(self, what: str, is_partial: pl.Series) -> None:
-        """Count the dates of which only the month or the year is known."""
+        """Count the dates with only the month or the year."""
         if number := int(is_partial.sum()):
             self.partial_dates[what] += number
 
@@ -77,7 +77,7 @@ class Reading:
         self, kind: Kind, numbers: tuple[str, ...] = ()
     ) -> Iterator[tuple[Path, str, Iterator[Callable[[], text.Block]]]]:
         """Yield path, name, and blocks of each file of a kind."""
-        for path in self.listing.of(kind):
+        for path in self.listing.files_of(kind):
             size, name = self.settings.block_megabytes << 20, self.listing.name(path)
             note = partial(self.unended.add, name)
             yield (
@@ -88,7 +88,7 @@ class Reading:
 
 
 def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
-    """Shuffle the rows of all patient files. Returns the number of rows (`rows`), and counts of problems in them by name."""
+    """Shuffle the rows of all patient files. Returns the number of rows (`rows`), and counts of problems by name."""
     settings, count = reading.settings, Counter({"rows": 0})
     attributes = reading.kinds.attributes
     schema = patient_schema(attributes)
@@ -97,7 +97,7 @@ def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
             linked = tuple(_linked(reading, table, count) for table in kind.linked)
             for path, name, blocks in reading.blocks(kind):
                 file, line = reading.quarantine.files.index(name), files.first_line(path, kind)
-                layout = files.as_read(path, kind.files)
+                layout = files.file_layout(path, kind.files)
                 for split in blocks:
                     block = split()
                     reading.note_extent("patients", block.extent)
@@ -122,16 +122,16 @@ def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
 
 
 def patient_schema(attributes: tuple[str, ...]) -> pa.Schema:
-    """Return the schema of shuffled patients: their columns, and the line, counted from the beginning of the block."""
+    """Return the schema of shuffled patients: their columns, and the line within the block."""
     return schemas.patients(attributes).append(pa.field("line", pa.uint32()))
 
 
 def _linked(reading: Reading, kind: LinkedKind, count: Counter[str]) -> pl.DataFrame:
-    """Return the rows of a table that is joined to patients, one per key: the first in order of their values."""
+    """Return the rows of a table that is joined to patients, one per key: the first in sorted order."""
     none = pl.DataFrame(schema=dict.fromkeys(kind.wanted, pl.String))
     parts = [patients.parse_linked(none.insert_column(0, pl.Series("line", [], pl.Int64)), kind.files, DateRules())[0]]
     for path, name, blocks in reading.blocks(kind):
-        line, layout = files.first_line(path, kind), files.as_read(path, kind.files)
+        line, layout = files.first_line(path, kind), files.file_layout(path, kind.files)
         for split in blocks:
             block = split()
             good, rejected = patients.parse_linked(block.rows, layout, reading.rules)
@@ -150,7 +150,7 @@ def _linked(reading: Reading, kind: LinkedKind, count: Counter[str]) -> pl.DataF
 
 def shuffle_events(reading: Reading, into: Path) -> int:
     """Shuffle the rows of all event files. Returns the number of rows."""
-    settings, count, codes = reading.settings, 0, Interned()
+    settings, count, codes = reading.settings, 0, CodeNumbers()
     entered = any(kind.files.columns.entered for kind in reading.kinds.events)
     with (
         Shuffle(into / NUMBERED, settings.buckets, _schema(pa.int64(), entered)) as numbered,
@@ -160,15 +160,15 @@ def shuffle_events(reading: Reading, into: Path) -> int:
             prefix = events.prefix(kind.files.code_system)
             for path, name, blocks in reading.blocks(kind, numbers=("patient", "code")):
                 file, line = reading.quarantine.files.index(name), files.first_line(path, kind)
-                own = replace(kind, files=files.as_read(path, kind.files))
-                for block in ahead(partial(_parse, kind=own, reading=reading, entered=entered), blocks):
+                file_kind = replace(kind, files=files.file_layout(path, kind.files))
+                for block in ahead(partial(_parse, kind=file_kind, reading=reading, entered=entered), blocks):
                     reading.quarantine.add("events", name, block.rejected, line)
                     reading.note_extent("events", block.extent)
                     if block.plain is not None:
                         numbered.add(_numbered(block.plain, codes, prefix), file, line)
                     if block.others.height:
                         reading.note_partial("events", block.others["middle"])
-                        number = codes.of_texts(block.others["code"], prefix)
+                        number = codes.from_texts(block.others["code"], prefix)
                         for shuffle, run in zip(
                             (numbered, named), _text_runs(block.others, number, settings.buckets, entered), strict=True
                         ):
@@ -182,10 +182,10 @@ def shuffle_events(reading: Reading, into: Path) -> int:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """The rows of one block, accepted or rejected. Lines count from the beginning of the block."""
+    """The rows of one block, accepted or rejected. Lines are numbered within the block."""
 
     plain: Run | None
-    """Rows of plain numbers, whose codes are not replaced by our numbers yet."""
+    """Numeric rows; their codes are not yet replaced by our numbers."""
     others: pl.DataFrame
     """Other good rows."""
     rejected: pl.DataFrame
@@ -196,14 +196,14 @@ class _Parsed:
 
 
 def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, entered: bool) -> _Parsed:
-    """Split one block into rows, and accept or reject each. Has no side effects: blocks are processed in parallel."""
+    """Split one block into rows, and accept or reject each. Has no side effects, as blocks are processed in parallel."""
     settings, block = reading.settings, split()
-    rest, typed, run, rows_met = block.rows, block.plain, None, block.count
+    rest, typed, run, row_count = block.rows, block.plain, None, block.count
     unusable = block.rejected
     if kind.adapt:
         rest, more = kind.adapted(rest)
         unusable = pl.concat([unusable, more])
-        rows_met = rest.height + unusable.height + (typed.height if typed is not None else 0)
+        row_count = rest.height + unusable.height + (typed.height if typed is not None else 0)
     if typed is not None:
         day, usable = events.plain_days(typed, kind.files, reading.rules)
         if words := values.with_digits(kind.no_value):
@@ -213,7 +213,7 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
                 pl.col(name) if name == "line" else pl.col(name).cast(pl.String).fill_null("").str.strip_chars()
                 for name in rest.columns
             )
-            rest = pl.concat([rest, values.emptied(to_judge, kind.no_value)])
+            rest = pl.concat([rest, values.without_words(to_judge, kind.no_value)])
             typed, day = typed.filter(pl.Series(usable)), day[usable]
         patient, line = typed["patient"].to_numpy(), typed["line"].to_numpy().astype(np.uint32)
         columns = {"patient": patient, "day": day, "code": typed["code"].to_numpy(), "line": line}
@@ -226,15 +226,15 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
         if rest.height
         else _no_rows(kind.files, reading.rules, tuple(rest.schema.items()))
     )
-    return _Parsed(run, others, _all(unusable, rejected), block.lines, rows_met, block.extent)
+    return _Parsed(run, others, _all(unusable, rejected), block.lines, row_count, block.extent)
 
 
 @lru_cache(maxsize=64)
 def _no_rows(
     layout: EventFiles, rules: DateRules, columns: tuple[tuple[str, pl.DataType], ...]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the result of `events.parse` for no rows. The result is cached: most blocks need it, and a call takes as long as a
-    thousand rows."""
+    """Return the result of `events.parse` for no rows. Cached, since most blocks need it, and a call takes as long as a thousand
+    rows."""
     return events.parse(pl.DataFrame(schema=dict(columns)), layout, rules)
 
 
@@ -243,15 +243,15 @@ def _all(*rejected: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(rejected, how="diagonal")
 
 
-def _numbered(run: Run, codes: Interned, prefix: str) -> Run:
+def _numbered(run: Run, codes: CodeNumbers, prefix: str) -> Run:
     """Replace the codes of a run by their numbers."""
     place = run.rows.schema.get_field_index("code")
-    number = pa.array(codes.of_numbers(run.rows.column(place).to_numpy(), prefix))
+    number = pa.array(codes.from_numbers(run.rows.column(place).to_numpy(), prefix))
     return replace(run, rows=run.rows.set_column(place, pa.field("code", pa.uint32()), number))
 
 
 def _text_runs(others: pl.DataFrame, code: NDArray[np.uint32], buckets: int, entered: bool) -> tuple[Run, Run]:
-    """Split rows that were read as text into two runs: those whose patient ids are plain numbers, and the others."""
+    """Split rows that were read as text into two runs: those with numeric patient ids, and the others."""
     told = [others.get_column("entered", default=pl.lit(int(NEVER), pl.Int32).alias("entered"))] if entered else []
     table = others.select("patient", "day", pl.Series("code", code), pl.col("line").cast(pl.UInt32), *told)
     _, is_plain = plain_numbers.numbers(table["patient"])

@@ -1,4 +1,4 @@
-"""The record of patients who left: how many, when, and why. It does not identify anybody."""
+"""The record of removed patients: how many, when, and why. It does not identify anyone."""
 
 import datetime
 import json
@@ -20,7 +20,7 @@ Removal = dict[str, Any]
 
 
 def recorded(store: Store) -> list[Removal]:
-    """Return the removals that the current catalog has on record."""
+    """Return the removals recorded in the current catalog."""
     known = store.usable(EXTRACT_CATALOG)
     if known is None or not known.file(FILE).is_file():
         return []
@@ -28,26 +28,26 @@ def recorded(store: Store) -> list[Removal]:
     return listed
 
 
-def all_of(store: Store, found: dict[str, Artifact]) -> list[Removal]:
-    """Return the removals on record, followed by new ones; `found` holds the records of the extracts in use now."""
+def all_removals(store: Store, artifacts: dict[str, Artifact]) -> list[Removal]:
+    """Return the recorded removals, then new ones. `artifacts` are the records of the extracts in use now."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     known, removals = recorded(store), []
-    for extract, artifact in found.items():
+    for extract, artifact in artifacts.items():
         counts = artifact.counts
-        told = {
+        totals = {
             "patients": counts["patients"]["dropped"].get("withdrawn", 0),
             "events": counts["dropped"].get("withdrawn", 0),
         }
         before = [removal for removal in known if (removal["extract"], removal["reason"]) == (extract, WITHDREW)]
-        new = {name: number - sum(removal[name] for removal in before) for name, number in told.items()}
+        new = {name: number - sum(removal[name] for removal in before) for name, number in totals.items()}
         if any(new.values()):
             removals.append({"at": now, "extract": extract, "reason": WITHDREW, **new})
-    replaced = [extract for extract in store.partitions(RAW_RECORDS) if extract not in found]
+    replaced = [extract for extract in store.partitions(RAW_RECORDS) if extract not in artifacts]
     if replaced:
-        newest, older = found[max(found)], store.intact(RAW_RECORDS, replaced[-1])
+        newest, older = artifacts[max(artifacts)], store.intact(RAW_RECORDS, replaced[-1])
         absent = _absent(older, newest)
         if absent["patients"]:
-            removals.append({"at": now, "extract": max(found), "reason": ABSENT, **absent})
+            removals.append({"at": now, "extract": max(artifacts), "reason": ABSENT, **absent})
     return known + removals
 
 
@@ -55,11 +55,11 @@ def _absent(older: Artifact, newer: Artifact) -> dict[str, int]:
     """Count the patients of one extract who are not in another, and their events."""
     patients = events = 0
     same = len(older.files("patients")) == len(newer.files("patients"))
-    everybody = None if same else _ids(newer.files("patients"))
+    all_newer = None if same else _ids(newer.files("patients"))
     for shard in older.files("patients"):
-        there = _ids([newer.file(f"patients/{shard.name}")]) if everybody is None else everybody
-        own = _ids([shard])
-        gone = own.filter(pc.invert(pc.is_in(own, value_set=there)))
+        newer_ids = _ids([newer.file(f"patients/{shard.name}")]) if all_newer is None else all_newer
+        ids = _ids([shard])
+        gone = ids.filter(pc.invert(pc.is_in(ids, value_set=newer_ids)))
         patients += len(gone)
         if len(gone):
             recorded_by = schemas.read(older.file(f"events/{shard.name}"), ["patient_id"]).column("patient_id")

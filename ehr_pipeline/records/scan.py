@@ -1,4 +1,4 @@
-"""Turn plain rows of delimited text into numbers and short texts, in one pass over the bytes; others are left to `text`.
+"""Parse plain rows of delimited text into numbers and short texts, in one pass over the bytes; `text` parses the others.
 
 A row is plain if it has as many fields as the header, no quote and no control character, and if its wanted fields have
 a canonical form: numbers without sign, blank or leading zero, of at most 18 digits, and texts of at most 12 bytes.
@@ -19,11 +19,11 @@ from ehr_pipeline.records.quoting import Quoting, Rows
 from ehr_pipeline.tables.compiled_loops import compiled, part
 
 SKIPPED, NUMBER, TEXT = 0, 1, 2
-MOST_DIGITS, LONGEST = 18, 12
+MAX_DIGITS, MAX_TEXT = 18, 12
 """Limits of a number (below 10**18), and of a text (which Arrow's string view holds in place)."""
 NEWLINE, LAST_CONTROL, ZERO = 10, 31, 48
 ONES = np.uint64(0x0101010101010101)
-"""A word of eight bytes, each of which is 1. The next four words repeat another byte in the same way."""
+"""A word of eight bytes that are all 1. The next four words repeat another byte in the same way."""
 HIGHEST, BLANKS, ZEROS, NO_DIGIT = (
     ONES << np.uint64(7),
     ONES * np.uint64(32),
@@ -32,26 +32,26 @@ HIGHEST, BLANKS, ZEROS, NO_DIGIT = (
 )
 PAIRS, FOURS = np.uint64(0x00FF00FF00FF00FF), np.uint64(0x0000FFFF0000FFFF)
 SAMPLE = 1 << 16
-"""Bytes of a block in which lines are counted, to estimate how many there are."""
+"""Lines are counted in this many bytes of a block, to estimate their number."""
 REACH = 40
-"""Bytes from the beginning of a field that may be looked at, eight at a time."""
+"""Maximum number of bytes read from the beginning of a field, eight at a time."""
 POWERS = np.array([10**digits for digits in range(9)], np.uint64)
 
 
 @dataclass(frozen=True)
-class Scanned:
+class ScannedRows:
     """The result of scanning n rows."""
 
     rows: pl.DataFrame
-    """`line`, numbers as int64, texts as written; values in rows that are not plain are meaningless."""
+    """`line`, numbers as int64, texts as written; meaningless in rows that are not plain."""
     plain: NDArray[np.bool_]
     """Which rows (n,) are plain."""
     where: Rows
     """Where the rows are in the text."""
 
 
-def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, ...]) -> Scanned:
-    """Scan whole rows of UTF-8 that end in newlines; `shape` gives their number of fields and the wanted places."""
+def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, ...]) -> ScannedRows:
+    """Scan whole rows of UTF-8 that end in newlines. `shape` has the number of fields and the positions of the wanted ones."""
     places, width, quote = shape.places, shape.width, layout.quote.encode()
     kinds, slots = np.full(width, SKIPPED, np.uint8), np.zeros(width, np.int64)
     texts = [role for role in places if role not in numbers]
@@ -61,7 +61,7 @@ def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, 
     kinds_and_slots, signs = (kinds, slots), (np.uint8(ord(layout.delimiter)), np.uint8(quote[0] if quote else NEWLINE))
     text = np.frombuffer(block, np.uint8), np.frombuffer(block, np.uint64, len(block) // 8)
     rows = quoting.rows(block, Quoting(layout.delimiter.encode(), quote)) if quote and quote in block else None
-    room, count, done = len(rows.ends) if rows else _about(block), 0, False
+    room, count, done = len(rows.ends) if rows else _estimate_lines(block), 0, False
     while not done:
         ends = rows.ends if rows else np.empty(room, np.int64)
         values, views = np.empty((len(numbers), room), np.int64), np.zeros((len(texts), room, 2), np.uint64)
@@ -73,11 +73,11 @@ def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, 
     columns = {"line": pl.Series(where.lines)}
     columns |= {role: pl.Series(values[slot, :count]) for slot, role in enumerate(numbers)}
     columns |= {role: _texts(views[slot, :count]) for slot, role in enumerate(texts)}
-    return Scanned(pl.DataFrame(columns), plain[:count], where)
+    return ScannedRows(pl.DataFrame(columns), plain[:count], where)
 
 
-def _about(block: bytes) -> int:
-    """Estimate how many lines a block has, from its beginning, plus a margin. It can be too low; counting would take time."""
+def _estimate_lines(block: bytes) -> int:
+    """Estimate the number of lines of a block from its beginning, plus a margin. May be too low; counting would take longer."""
     if len(block) <= SAMPLE:
         return quoting.count_lines(block)
     return int(1.1 * quoting.count_lines(block[:SAMPLE]) * len(block) / SAMPLE) + SAMPLE // 100
@@ -118,7 +118,7 @@ def _scan(
             if kind == NUMBER:
                 value, at = _number(block, words, at, safe)
                 values[slot, row] = value
-                good = 0 < at - begin <= MOST_DIGITS and block[begin] != ZERO
+                good = 0 < at - begin <= MAX_DIGITS and block[begin] != ZERO
             else:
                 low, high = np.uint64(0), np.uint64(0)
                 if at <= safe:
@@ -128,11 +128,11 @@ def _scan(
                     place = at - begin
                     if place < 4:
                         low |= np.uint64(block[at]) << np.uint64(32 + 8 * place)
-                    elif place < LONGEST:
+                    elif place < MAX_TEXT:
                         high |= np.uint64(block[at]) << np.uint64(8 * (place - 4))
                     at += 1
                 if kind == TEXT:
-                    good = at - begin <= LONGEST
+                    good = at - begin <= MAX_TEXT
                     if good:
                         views[slot, row, 0], views[slot, row, 1] = low | np.uint64(at - begin), high
             if block[at] != stop or not good:
@@ -154,7 +154,7 @@ def _scan(
 def _number(block: NDArray[np.uint8], words: NDArray[np.uint64], at: Any, safe: Any) -> tuple[Any, Any]:
     """Read digits from `at` on. Returns their number (meaningless beyond 18 digits), and where they end."""
     begin, value, digits = at, np.uint64(0), np.uint64(8)
-    while digits == 8 and at <= safe and at - begin <= MOST_DIGITS:
+    while digits == 8 and at <= safe and at - begin <= MAX_DIGITS:
         word = _word(words, at) ^ ZEROS  # digits become their values; all other bytes are 10 or more
         digits = _before((word + NO_DIGIT) | word)
         if digits:  # pairs, fours and eights of digits are put together at once

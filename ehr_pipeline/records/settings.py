@@ -1,4 +1,4 @@
-"""Settings of the raw extract: where it comes from, which files, which columns, which dates count as no date."""
+"""Settings of the raw extract: its folder, files, columns, and dates that mean 'no date'."""
 
 import datetime
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ class Limits:
         """Yield problems with these values, other than wrong types."""
         if self.rejected_warning > self.rejected_error:
             yield (
-                f"rejected_warning is {self.rejected_warning}, above rejected_error, which is {self.rejected_error}: exchange them."
+                f"rejected_warning is {self.rejected_warning}, above rejected_error, which is {self.rejected_error}: swap them."
             )
 
 
@@ -170,23 +170,20 @@ class RecordsSettings:
 
     @property
     def sex_values(self) -> tuple[str, str]:
-        """Name of the setting that says what values of the sex mean, and words that say where this setting is.
-
-        The words are empty unless there may be several such settings.
-        """
+        """Name of the setting for the meanings of the sex, and where it is (in words) if there may be several such settings."""
         if self.source == "delimited":
             return "sex_values", " (of the patient files)"
         return f"records.{self.source}.sex_values", ""
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Sorted names of the columns that patients have besides id, birth and sex."""
+        """Sorted names of the columns of patients other than id, birth and sex."""
         return self.kinds.attributes
 
     @property
     def implied_columns(self) -> frozenset[str]:
-        """Columns that patients have although the settings do not name them, because the layout may have them."""
+        """Columns of patients that come from the layout's defaults rather than from the settings."""
         if self.source not in ("omop", "meds"):
             return frozenset()
-        own, usual = (each.attributes for each in (getattr(self, self.source), type(getattr(self, self.source))()))
-        return frozenset([DEATH, OBSERVATION[1], *(name for name, told in own.items() if usual.get(name) == told)])
+        ours, usual = (each.attributes for each in (getattr(self, self.source), type(getattr(self, self.source))()))
+        return frozenset([DEATH, OBSERVATION[1], *(name for name, told in ours.items() if usual.get(name) == told)])

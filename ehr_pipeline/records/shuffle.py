@@ -1,8 +1,7 @@
-"""Distribute rows to buckets: the only shuffle of the chain. Everything after it works on one bucket at a time.
+"""Distribute rows to buckets: the only shuffle. All later stages work on one bucket at a time.
 
-Every block of rows is sorted by bucket and appended to one file as one Arrow batch (a "run"); an index records where
-the rows of each bucket begin in each batch. So only one file is open however many buckets there are, and reading a bucket
-touches only its own slices.
+Every block of rows is sorted by bucket and appended to one file as an Arrow batch (a "run"); an index has the beginning of each
+bucket in each batch. So only one file is open, however many buckets there are, and reading a bucket touches only its own slices.
 """
 
 import mmap
@@ -32,8 +31,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Bucket:
-    """The rows of one bucket as a table; and for each run (sorted block, see `Run`): how many of its rows are in the bucket, its
-    file number, its first line."""
+    """The rows of one bucket; and for each run (see `Run`): how many of them it has, its file number, and its first line."""
 
     rows: pa.Table
     sizes: NDArray[np.int64]
@@ -41,7 +39,7 @@ class Bucket:
     first_lines: NDArray[np.int64]
 
     def places(self, line: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return file number and line (n,) of the rows; `line` (n,) counts from the beginning of the block of each row."""
+        """Return file number and line (n,) of the rows; `line` (n,) is counted within each row's block."""
         return np.repeat(self.files, self.sizes), np.repeat(self.first_lines, self.sizes) + line
 
 
@@ -58,16 +56,14 @@ def by_bucket(rows: pa.RecordBatch, bucket: NDArray[np.int32], buckets: int) -> 
 
 @compiled
 def _order(bucket: NDArray[np.int32], order: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
-    """Fill in `order`, the places (n,) of rows sorted by their bucket (n,), and `ends`, where each bucket (buckets,) ends.
-
-    This is a counting sort.
-    """
+    """Counting sort: fill `order` (n,), the positions of rows sorted by bucket (n,), and `ends` (buckets,), where each bucket
+    ends."""
     for each in range(len(ends)):
         ends[each] = 0
     for each in bucket:
         ends[each] += 1
     begin = 0
-    for each in range(len(ends)):  # where the next row of each bucket goes; in the end, behind its last
+    for each in range(len(ends)):  # the position of each bucket's next row, and at last its end
         ends[each], begin = begin, begin + ends[each]
     for place in range(len(bucket)):
         order[ends[bucket[place]]] = place
@@ -75,7 +71,7 @@ def _order(bucket: NDArray[np.int32], order: NDArray[np.int64], ends: NDArray[np
 
 
 class Shuffle:
-    """Appends runs to a folder. A context manager: the index is written on exit."""
+    """Appends runs to a folder. A context manager that writes the index on exit."""
 
     def __init__(self, folder: Path, buckets: int, schema: pa.Schema):
         self.folder, self.buckets, self.schema = folder, buckets, schema
@@ -102,7 +98,7 @@ class Shuffle:
 
 
 @dataclass(frozen=True)
-class _Opened:
+class _OpenRuns:
     """The runs of a folder, mapped into memory."""
 
     mapped: mmap.mmap
@@ -112,25 +108,25 @@ class _Opened:
 
 
 @read_once(3)
-def _open(folder: Path) -> _Opened:
-    """Open a folder once for all of its buckets: reading every run's head for each bucket would take longer than the rows."""
+def _open(folder: Path) -> _OpenRuns:
+    """Open a folder once for all its buckets: reading every run's header per bucket would take longer than reading its rows."""
     with (folder / RUNS).open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     reader = pa.ipc.open_file(pa.py_buffer(mapped))
     runs = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    return _Opened(mapped, reader.schema, runs, np.load(folder / INDEX, mmap_mode="r"))
+    return _OpenRuns(mapped, reader.schema, runs, np.load(folder / INDEX, mmap_mode="r"))
 
 
 def read_bucket(folder: Path, bucket: int) -> Bucket:
     """Return the rows of a bucket, in order of the runs."""
     opened = _open(folder)
     begins, ends = opened.index[2 + bucket], opened.index[3 + bucket]
-    there = np.flatnonzero(ends > begins)
-    sizes = (ends - begins)[there]
+    runs_with_rows = np.flatnonzero(ends > begins)
+    sizes = (ends - begins)[runs_with_rows]
     parts: list[pa.Table] = []
     slices: list[pa.RecordBatch] = []
     gathered = 0
-    for run, begin, size in zip(there.tolist(), begins[there].tolist(), sizes.tolist(), strict=True):
+    for run, begin, size in zip(runs_with_rows.tolist(), begins[runs_with_rows].tolist(), sizes.tolist(), strict=True):
         slices.append(opened.runs[run].slice(begin, size))
         gathered += size
         if gathered >= ROWS_AT_ONCE:
@@ -139,11 +135,11 @@ def read_bucket(folder: Path, bucket: int) -> Bucket:
     if slices:
         parts.append(_copied(slices, opened))
     rows = pa.concat_tables(parts).combine_chunks() if parts else opened.schema.empty_table()
-    return Bucket(rows, sizes, opened.index[0, there], opened.index[1, there])
+    return Bucket(rows, sizes, opened.index[0, runs_with_rows], opened.index[1, runs_with_rows])
 
 
-def _copied(slices: list[pa.RecordBatch], opened: _Opened) -> pa.Table:
-    """Copy slices to new memory: otherwise, pages read from the mapped file count as memory of the process until it ends."""
-    copied = pa.Table.from_batches(slices).combine_chunks()
+def _copied(slices: list[pa.RecordBatch], opened: _OpenRuns) -> pa.Table:
+    """Copy slices to new memory: otherwise, pages of the mapped file would count as memory of the process until it ends."""
+    table = pa.Table.from_batches(slices).combine_chunks()
     opened.mapped.madvise(mmap.MADV_DONTNEED)
-    return copied
+    return table

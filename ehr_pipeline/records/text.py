@@ -20,7 +20,7 @@ from ehr_pipeline.work.progress import Progress
 
 REPLACEMENT = "\ufffd"  # replaces undecodable bytes; ids that contain it are rejected, never guessed
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-CHANGED_HEADER = "changed_header"  # a header line with columns in other places: rows after it would be misread
+CHANGED_HEADER = "changed_header"  # a header line with columns in other positions: rows after it would be misread
 # Bytes that no clean row contains, and why rows with them are rejected. A carriage return in quotes is text.
 NUL, RETURN = 0, 13
 ODD = {NUL: "nul_byte", RETURN: "stray_carriage_return"}
@@ -28,7 +28,7 @@ ODD = {NUL: "nul_byte", RETURN: "stray_carriage_return"}
 
 @dataclass(frozen=True)
 class Extent:
-    """How much text was read. A line that cannot be split into fields may hold many rows, if line ends were lost."""
+    """The amount of text read. A line that cannot be split into fields may contain many rows, if line ends were lost."""
 
     rows: int = 0
     size: int = 0
@@ -38,14 +38,14 @@ class Extent:
     lost: int = 0
     """Size of these lines in bytes."""
     quoted: int = 0
-    """Number of these lines with a field in quotes, though the settings name no quoting character."""
+    """Number of these lines with a field in quotes, though the settings have no quoting character."""
 
     def __add__(self, other: "Extent") -> "Extent":
         return Extent(*(mine + more for mine, more in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def like_rows(self) -> int:
-        """How many rows of average length would fit into these lines; 0 unless at least two per line."""
+        """The number of average rows that would fit into these lines; 0 unless at least two per line."""
         rows = self.lost * self.rows // max(self.size, 1)
         return rows if rows >= 2 * self.lines else 0
 
@@ -64,7 +64,7 @@ class Block:
     plain: pl.DataFrame | None = None
     """More rows, whose numbers are plain: `line`, the numbers as int64, the other columns as written (not stripped)."""
     extent: Extent = Extent()
-    """How much text the block had; nothing for Parquet."""
+    """The amount of text in the block; none for Parquet."""
 
     @property
     def count(self) -> int:
@@ -91,7 +91,7 @@ def read(
     numbers: tuple[str, ...] = (),
     unended: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], Block]]:
-    """Yield the blocks of a file, each as a function that splits the block into rows, and may be called on any thread.
+    """Yield the blocks of a file, each as a function that splits it into rows and may be called on any thread.
 
     `columns` holds the names of columns in the file, by their names in the settings; `where` is the section of the settings to name
     in messages. Columns in `numbers` mostly hold plain numbers; rows in which all of them do take a faster path (`Block.plain`)
@@ -115,12 +115,12 @@ def read(
 
 
 def first_line(layout: DelimitedText) -> int:
-    """Return the number of the first line of a file that holds a row."""
+    """Return the number of the first line with a row."""
     return 1 if layout.header else 2
 
 
 def read_header(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> None:
-    """Read only the first line. Raises InputError unless the file is text of this layout and has the wanted columns."""
+    """Raise InputError unless the file is text of this layout with the wanted columns. Reads only the first line."""
     for block in _head(path, layout, where):
         if not header.from_settings(path, layout, columns, where):
             header.read(path, _first(path, block, layout)[0], layout, columns, where)
@@ -139,8 +139,8 @@ _EMPTY = "{path}: the file is empty; a header line with {columns} was expected."
 
 
 def _head(path: Path, layout: DelimitedText, where: str) -> Iterator[bytes | Unread]:
-    found = partial(lines.blocks, path, layout.encoding, where, lines.HEAD_BYTES)
-    return found(quoted=_quoting(layout), skip=layout.lines_before_header)
+    begin = partial(lines.blocks, path, layout.encoding, where, lines.HEAD_BYTES)
+    return begin(quoted=_quoting(layout), skip=layout.lines_before_header)
 
 
 def _quoting(layout: DelimitedText) -> Quoting | None:
@@ -153,20 +153,21 @@ def _first(path: Path, block: bytes | Unread, layout: DelimitedText) -> tuple[st
     """Return the header without its line end, and the rest of the first block."""
     if isinstance(block, Unread) and block.first != UNCLOSED:
         raise InputError(
-            f"{path}, line 1: no line ends within {LINE_LIMIT:,} bytes, so this is no table of delimited text."
+            f"{path}, line 1: no line end within {LINE_LIMIT:,} bytes, so this is not a text table. Check that `files` matches only"
+            " text tables, and `encoding`."
         )
     encoding, quoted = lines.encoding_of_blocks(layout.encoding), _quoting(layout)
     if not isinstance(block, Unread):
         head = block.find(b"\n") + 1
         if quoted and quoted.quote in block[:head]:
-            ends = quoting.ended(block[: LINE_LIMIT + 1], quoted, most=1)[0].ends
+            ends = quoting.ended_rows(block[: LINE_LIMIT + 1], quoted, max_rows=1)[0].ends
             head = int(ends[0]) if len(ends) else 0
         if head:
             first = utf8(block[:head], encoding).decode().removesuffix("\n")
             return first.rstrip("\r"), block[head:]
     raise InputError(
-        f"{path}, line 1: a quote ({layout.quote}) opens in the header and does not close. Correct the line, or say that the files"
-        " do not quote: quote = ''."
+        f"{path}, line 1: a quote ({layout.quote}) opens in the header and does not close. Correct the line, or set quote = '' if"
+        " the files do not quote."
     )
 
 
@@ -190,7 +191,7 @@ def utf8(block: bytes, encoding: str) -> bytes:
 
 
 def _unread(unread: Unread, shape: header.Shape, more: int) -> Block:
-    """Return a block of rejected lines, for a row too long to be read. `more`: lines of the header before it."""
+    """Return a block of rejected lines, for a row that is too long. `more`: lines of the header before it."""
     rows, _ = _empty(shape.places)
     first, others = _rejects(np.zeros(1, np.int64), unread.first), np.arange(1, unread.lines, dtype=np.int64)
     extent = Extent(lines=unread.lines, lost=unread.size)
@@ -204,18 +205,18 @@ def _split(raw: bytes, shape: header.Shape, layout: DelimitedText, numbers: tupl
         quoted = _quoting(layout)
         where = quoting.rows(block, quoted) if quoted and quoted.quote in block else Rows.of_lines(block)
         return _split_with_care(block, where, shape, layout).after(more)
-    found = scan(block, shape, layout, numbers)
+    scanned = scan(block, shape, layout, numbers)
     has_quotes = layout.quote != "" and layout.quote.encode() in block
-    height = quoting.count_lines(block) if has_quotes else len(found.plain)  # else each row is a line
-    if found.plain.all():
-        extent = Extent(found.rows.height, len(block))
-        return Block(*_empty(shape.places), height, found.rows, extent).after(more)
-    rest = np.flatnonzero(~found.plain)
-    if 2 * len(rest) > len(found.plain):
-        return _split_with_care(block, found.where, shape, layout).after(more)
-    text, where = found.where.chosen(rest, block)
+    height = quoting.count_lines(block) if has_quotes else len(scanned.plain)  # else each row is a line
+    if scanned.plain.all():
+        extent = Extent(scanned.rows.height, len(block))
+        return Block(*_empty(shape.places), height, scanned.rows, extent).after(more)
+    rest = np.flatnonzero(~scanned.plain)
+    if 2 * len(rest) > len(scanned.plain):
+        return _split_with_care(block, scanned.where, shape, layout).after(more)
+    text, where = scanned.where.chosen(rest, block)
     others = _split_with_care(text, where, shape, layout)
-    plain = found.rows.filter(pl.Series(found.plain))
+    plain = scanned.rows.filter(pl.Series(scanned.plain))
     extent = others.extent + Extent(plain.height, len(block) - len(text))
     return Block(others.rows, others.rejected, height, plain, extent).after(more)
 
@@ -226,31 +227,31 @@ def _empty(places: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: DelimitedText) -> Block:
-    """Split whole rows, which end as `where` says; rows that cannot be split are rejected one by one."""
+    """Split whole rows, whose ends are in `where`; rows that cannot be split are rejected one by one."""
     characters = np.frombuffer(block, np.uint8)
     lengths = np.diff(where.ends, prepend=0)
 
-    def holding(character: int) -> NDArray[np.bool_]:
-        held = np.zeros(len(lengths), bool)
-        held[np.searchsorted(where.ends, np.flatnonzero(characters == character), side="right")] = True
-        return held
+    def rows_with(character: int) -> NDArray[np.bool_]:
+        flags = np.zeros(len(lengths), bool)
+        flags[np.searchsorted(where.ends, np.flatnonzero(characters == character), side="right")] = True
+        return flags
 
     quoted = np.zeros(len(lengths), bool)
     if layout.quote and layout.quote.encode() in block:
-        quoted = holding(ord(layout.quote))
+        quoted = rows_with(ord(layout.quote))
     rejected, usable = [], np.ones(len(lengths), bool)
     extent = Extent()
     for mark, reason in ODD.items():
         if mark in block:
-            bad = holding(mark) & usable & ~quoted
+            bad = rows_with(mark) & usable & ~quoted
             rejected.append(_rejects(where.lines[bad], reason))
             extent += _extent_lost(lengths[bad])
             usable &= ~bad
     quoted &= usable
     separators = np.flatnonzero(characters == ord(layout.delimiter))
-    found = np.diff(np.searchsorted(separators, where.ends), prepend=0)
-    empty = (found == lengths - 1) & usable & ~quoted  # nothing but delimiters, as a spreadsheet leaves below its table
-    plain = (found == shape.width - 1) & usable & ~quoted & ~empty
+    delimiters = np.diff(np.searchsorted(separators, where.ends), prepend=0)
+    empty = (delimiters == lengths - 1) & usable & ~quoted  # only delimiters, as left by a spreadsheet below its table
+    plain = (delimiters == shape.width - 1) & usable & ~quoted & ~empty
     if not plain.all():
         text = characters[np.repeat(plain, lengths)].tobytes()
         bare = usable & ~plain & ~quoted & ~empty
@@ -273,7 +274,7 @@ def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: Del
 
 
 def _in_quotes(text: bytes, layout: DelimitedText) -> int:
-    """Return the number of lines with a field in quotes, if the settings name no quoting character."""
+    """Return the number of lines with a field in quotes, if the settings have no quoting character."""
     if layout.quote or QUOTE.encode() not in text:
         return 0
     pattern = field_in_quotes(layout.delimiter)
@@ -302,26 +303,26 @@ def _rejects(numbers: NDArray[np.int64], reason: str) -> pl.DataFrame:
 
 
 def _without_headers(rows: pl.DataFrame, shape: header.Shape) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Separate header lines that occur again, as in joined files, from the other rows.
+    """Separate repeated header lines, as in joined files, from the other rows.
 
-    The reason is `CHANGED_HEADER` if the wanted columns are in other places from there on.
+    The reason is `CHANGED_HEADER` if the wanted columns are in other positions from there on.
     """
-    own = shape.file_names
-    suspect = rows[next(iter(own))].is_in([name for name in shape.names if name and not name.isdigit()])
+    names = shape.file_names
+    suspect = rows[next(iter(names))].is_in([name for name in shape.names if name and not name.isdigit()])
     if not suspect.any():
         return rows, _rejects(np.empty(0, np.int64), "")
-    is_header = pl.all_horizontal(pl.col(role).is_in(shape.names) for role in own)
-    repeated = pl.all_horizontal(pl.col(role) == name for role, name in own.items())
-    found = rows.filter(suspect).filter(is_header)
+    is_header = pl.all_horizontal(pl.col(role).is_in(shape.names) for role in names)
+    repeated = pl.all_horizontal(pl.col(role) == name for role, name in names.items())
+    headers = rows.filter(suspect).filter(is_header)
     reason = pl.when(repeated).then(pl.lit("repeated_header")).otherwise(pl.lit(CHANGED_HEADER))
-    return rows.filter(~rows["line"].is_in(found["line"].to_list())), found.select("line", reason=reason)
+    return rows.filter(~rows["line"].is_in(headers["line"].to_list())), headers.select("line", reason=reason)
 
 
 def _quoted_rows(
     block: bytes, where: Rows, index: NDArray[np.int64], shape: header.Shape, layout: DelimitedText
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split rows that hold a quote, one at a time. If a row's quotes are wrong, each of its lines is rejected for that reason,
-    because the quote may have swallowed other rows."""
+    """Split rows with a quote, one at a time. If a row's quotes are wrong, each of its lines is rejected, because the quote may
+    have swallowed other rows."""
     good: dict[str, list[str]] = {role: [] for role in shape.places}
     lines, bad = [], []
     for i in index.tolist():

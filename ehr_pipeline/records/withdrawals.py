@@ -1,7 +1,7 @@
-"""Patients who withdraw their consent: they are removed from every file of an extract, including its quarantine.
+"""Remove patients who withdraw their consent from every file of an extract, including its quarantine.
 
-The list is a text file with one patient id per line; a first line `patient_id`, empty lines and repeats are ignored. An
-extract that was already read is not read again: files without patients of the list are linked, the others are filtered.
+The list is a text file with one patient id per line; a first line `patient_id`, empty lines and repeats are ignored. An extract is
+not read again for this: its files without patients of the list are linked, the others are filtered.
 """
 
 import json
@@ -25,41 +25,44 @@ from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.tables.hashing import bucket_of, hash_of
-from ehr_pipeline.terminology.reading import named, why
+from ehr_pipeline.terminology.reading import label, why
 from ehr_pipeline.work.buckets import shard_name
 
 APPLIED = "notes/withdrawn.arrow"
-"""File with the sorted keyed hashes of the removed patients. If the list gets shorter, these show that removed rows are needed
-again."""
+"""File with the sorted keyed hashes of the removed patients: if one is taken off the list, the rows are needed again."""
 REMOVED = "withdrawn.json"
-"""File with the number of removed rows. It is part of the data, so that assets that report the number are updated even if rows
-were removed only from the quarantine."""
+"""File with the numbers of removed rows. It is part of the data, so assets that report these numbers are updated even if rows were
+removed only from the quarantine."""
 
 
 def read(path: str) -> pl.Series:
     """Return the sorted distinct patient ids of a list; none if the path is empty. Raises InputError for an unusable list."""
     if not path:
         return pl.Series([], dtype=pl.String)
-    told = named(path, "records.withdrawals")
+    file_label = label(path, "records.withdrawals")
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{told}: the list of withdrawals cannot be read: {why(error)}.") from None
+        raise InputError(
+            f"{file_label}: the list of withdrawals cannot be read ({why(error)}). Check the path and its permissions."
+        ) from None
     ids = sorted({line for line in lines if line} - {"patient_id"})
     wrong = next((number for number, line in enumerate(lines, start=1) if set(line) & set(",;\t|")), None)
     if wrong:
-        raise InputError(f"{told}, line {wrong}: more than one field. A list of withdrawals has one patient id a line.")
+        raise InputError(
+            f"{file_label}, line {wrong}: more than one field. A list of withdrawals has one patient id per line."
+        )
     rounded = next((number for number, line in enumerate(lines, start=1) if is_inexact(line)), None)
     if rounded:
         raise InputError(
-            f"{told}, line {rounded}: a number that a spreadsheet or a program rounded, such as '1.2E+14', is no patient id. Write"
-            " the list anew from its source, with the ids as text."
+            f"{file_label}, line {rounded}: not a patient id, but a number rounded by a spreadsheet, such as '1.2E+14'. Export the"
+            " list again from its source, with the ids as text."
         )
     return pl.select(whole(pl.lit(pl.Series("id", ids, pl.String)))).to_series().unique().sort()
 
 
-def can_follow(previous: Artifact, ids: pl.Series, key: Key | None) -> bool:
-    """Return whether a previous artifact can be filtered, so that the files need not be read again.
+def can_reuse(previous: Artifact, ids: pl.Series, key: Key | None) -> bool:
+    """Return whether a previous artifact can be filtered instead of reading the files again.
 
     That is so if all patients who were removed are still on the list, and all hashes were made with this key, or without one.
     """
@@ -93,10 +96,9 @@ def link(source: Path, out: Path) -> None:
 
 
 def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts, key: Key | None) -> Counts:
-    """Remove patients from the files of an extract that is being made; returns the counts after the removal.
+    """Remove patients from the files of an extract that is being built; returns the counts after the removal.
 
-    Their rows count as dropped for the reason `withdrawn`, whatever happened to them before. No file is written through
-    a link.
+    Their rows are counted as `withdrawn`, even if they were rejected for another reason before. No file is written through a link.
     """
     hashes = hash_of(ids)
     events: Counter[str] = Counter()
@@ -122,8 +124,8 @@ def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts, key: Key | No
         "entered_in_bulk": counts["entered_in_bulk"] - flagged["kept"],
         **({WAITING: counts[WAITING] - waiting["kept"]} if WAITING in counts else {}),
     }
-    told = {"events": counts["dropped"], "patients": counts["patients"]["dropped"]}
-    (out / REMOVED).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    dropped = {"events": counts["dropped"], "patients": counts["patients"]["dropped"]}
+    (out / REMOVED).write_text(json.dumps(dropped, indent=1) + "\n", encoding="utf-8")
     return counts
 
 
@@ -135,17 +137,17 @@ def _write_applied(path: Path, hashes: NDArray[np.uint64], key: Key | None) -> N
 
 def _filter_patients(path: Path, ids: pa.Array, removed: Counter[str]) -> None:
     table = schemas.read(path)
-    left = table.filter(pc.invert(pc.is_in(table.column("patient_id"), value_set=ids)))
-    removed["kept"] += table.num_rows - left.num_rows
-    _replace(path, left)
+    remaining = table.filter(pc.invert(pc.is_in(table.column("patient_id"), value_set=ids)))
+    removed["kept"] += table.num_rows - remaining.num_rows
+    _replace(path, remaining)
 
 
 def _filter_events(path: Path, ids: pa.Array, removed: Counter[str]) -> None:
-    patient, day, code, own_ids, names = row_keys.from_table(schemas.read(path), "code")
-    leaves = pc.is_in(own_ids.cast(pa.string()), value_set=ids).to_numpy(zero_copy_only=False)[patient]
+    patient, day, code, ids_of_shard, names = row_keys.from_table(schemas.read(path), "code")
+    leaves = pc.is_in(ids_of_shard.cast(pa.string()), value_set=ids).to_numpy(zero_copy_only=False)[patient]
     removed["kept"] += int(leaves.sum())
     keys = row_keys.pack(patient[~leaves], day[~leaves], code[~leaves])
-    _replace(path, row_keys.to_table(keys, own_ids, names, "code"))
+    _replace(path, row_keys.to_table(keys, ids_of_shard, names, "code"))
 
 
 def _filter_quarantine(path: Path, hashes: NDArray[np.uint64], events: Counter[str], people: Counter[str]) -> None:

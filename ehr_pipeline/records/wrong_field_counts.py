@@ -1,4 +1,4 @@
-"""Why lines have more or fewer fields than the header: row names, quotes not named in the settings, delimiters in fields."""
+"""Explain why lines have more or fewer fields than the header: row names, quotes missing in the settings, delimiters in fields."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,7 +12,7 @@ IN_QUOTES = "in lines with quotes"
 
 
 def describe(path: Path, kind: Kind, numbers: list[int]) -> str:
-    """Describe lines of a text file: how many fields they have, how many were expected, and what may be the cause."""
+    """Describe lines of a text file: their number of fields, the expected number, and a possible cause."""
     layout = kind.files
     beginning = _lines(path, kind, max(numbers))
     rows = [beginning[number - 1] for number in numbers if number <= len(beginning)]
@@ -21,7 +21,7 @@ def describe(path: Path, kind: Kind, numbers: list[int]) -> str:
     counts = Counter(len(header.fields(row, layout) or row.split(layout.delimiter)) for row in rows)
     count = counts.most_common(1)[0][0]
     width = len(layout.header) or len(header.names(beginning[0], layout))
-    told = f"mostly {count} where the header has {width}"
+    counts_text = f"mostly {count} where the header has {width}"
     quoted = sum(QUOTE in row for row in rows) > len(rows) / 2
     if not layout.quote and quoted:
         to_set = (
@@ -29,16 +29,15 @@ def describe(path: Path, kind: Kind, numbers: list[int]) -> str:
             if has_setting(kind.where, "quote")
             else "leave the quotes out"
         )
-        return f"{told}, {IN_QUOTES} ({to_set})"
+        return f"{counts_text}, {IN_QUOTES} ({to_set})"
     if count == width + 1:
         names = f", or name all columns in {setting(kind.where, 'header')}" if has_setting(kind.where, "header") else ""
-        return f"{told} (row names of R? write the file with row.names = FALSE{names})"
-    return told
+        return f"{counts_text} (row names of R? write the file with row.names = FALSE{names})"
+    return counts_text
 
 
 def first_in_quotes(path: Path, kind: Kind, most: int) -> int:
-    """Return the number of the first line, after the header of a text file, with a field in quotes; 0 if none of the first
-    `most`."""
+    """Return the number of the first line after the header with a field in quotes; 0 if none of the first `most` lines has one."""
     pattern = field_in_quotes(kind.files.delimiter)
     begin = 0 if kind.files.header else 1
     rows = enumerate(_lines(path, kind, most)[begin:most], begin + 1)
@@ -47,12 +46,12 @@ def first_in_quotes(path: Path, kind: Kind, most: int) -> int:
 
 def _lines(path: Path, kind: Kind, most: int) -> list[str]:
     """Return the first lines of a text file, as far as they can be read."""
-    layout, seen = kind.files, list[str]()
+    layout, result = kind.files, list[str]()
     encoding = lines.encoding_of_blocks(layout.encoding)
     for block in lines.blocks(path, layout.encoding, kind.where, lines.HEAD_BYTES):
         if not isinstance(block, bytes):
             break
-        seen += text.utf8(block, encoding).decode().removesuffix("\n").split("\n")
-        if len(seen) >= most:
+        result += text.utf8(block, encoding).decode().removesuffix("\n").split("\n")
+        if len(result) >= most:
             break
-    return seen
+    return result

@@ -172,7 +172,7 @@ class DataAssets(Maker):
 
         settings = self.study.tasks
         if settings.any and not self.study.patients.split.leaves_out:
-            raise InputError(study_rules.NO_TEST_SIDE)
+            raise InputError(study_rules.NO_TEST_SET)
         read = self.read(TASK_LABELS)
         mapped, dataset, split = read[MAPPED_EVENTS], read[PATIENT_DATASET], read[DATA_SPLIT]
         lists = study_rules.lists(settings)
@@ -183,15 +183,15 @@ class DataAssets(Maker):
             if not settings.any:
                 return build.write_empty(out)
             types = self.study.embeddings.pooling.semantic_types
-            screened = study_rules.screen(Vocabulary.read(read[VOCABULARY].path), types, settings.screen)
+            screened = study_rules.screened_concepts(Vocabulary.read(read[VOCABULARY].path), types, settings.screen)
             concepts = Mapping.read(mapped.path, "concept").table["concept"].drop_nulls().unique().to_list()
             resolved = {name: resolve_lists.concepts(rows) for name, rows in ladder.resolve(lists).items()}
             window = self.study.patients.visit_window_days
             rules = study_rules.rules(settings, resolved, screened, concepts, window)
-            how = build.How(
+            how = build.LabelOptions(
                 deaths=study_rules.deaths(settings, resolved),
-                until=study_rules.until(settings, read[EXTRACT_CATALOG]),
-                draw=study_rules.draw(split.manifest["settings"]["key"], self.study.study.seed),
+                until=study_rules.follow_up_end(settings, read[EXTRACT_CATALOG]),
+                draw=study_rules.landmark_key(split.manifest["settings"]["key"], self.study.study.seed),
                 workers=settings.workers,
                 spread=self.engine.spread,
             )

@@ -1,1 +1,1 @@
-"""Artifacts on disk: each is made once, published whole, found again when needed, and checked before it is read."""
+"""Artifacts on disk: built once, published atomically, reused, and checked before reading."""

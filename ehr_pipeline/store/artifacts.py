@@ -1,4 +1,4 @@
-"""Where each asset's artifacts are stored, and how they are published: whole or not at all, and never changed in place.
+"""Store artifacts: each is published completely or not at all, and never changed in place.
 
     <store>/<stage>/<asset>/[<partition>/]<fingerprint>/manifest.json + data files
     <store>/<stage>/<asset>/[<partition>/]current        the fingerprint of the current artifact: readers get this one
@@ -24,20 +24,20 @@ from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, stage_of
 from ehr_pipeline.typed_settings import hash_of as hash_of  # re-exported for callers that hash the inputs of artifacts
 
 KEPT_WITHOUT_CONSENT = (ENCODER_CHECKPOINT,)
-"""Assets that hold no patient's data, so that their older versions are kept when patients leave. A check warns about them."""
+"""Assets without patient data: older versions are kept when patients withdraw. A check warns about them."""
 CONTINUES = "continues"
-"""Name of the input that records, for an asset that continues earlier work, the data version of the artifact it started from."""
+"""Name of the input with the data version of the artifact from which an asset continued."""
 FINGERPRINT = re.compile("[0-9a-f]{16}")
 
 # Counts of a stage: nested JSON of numbers. `rows_in`, `kept`, `collapsed` and `dropped` (by reason) must balance.
 Counts = dict[str, Any]
 Decided = Callable[[Path], Mapping[str, str]]
-"""Reads, from a filled folder, the properties of the result that depended on the machine."""
+"""Returns the properties of the result in a folder that depended on the machine."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines an artifact. All of it except `machine` is known before the artifact is made."""
+    """Everything that determines an artifact. All but `machine` is known before the artifact is built."""
 
     asset: str
     version: str
@@ -48,15 +48,15 @@ class Recipe:
     """Data versions of the inputs."""
     partition: str | None = None
     population: str = ""
-    """Identifies the patients whose data it may hold. It changes when patients withdraw or are missing from a newer snapshot."""
+    """Identifies the patients whose data it may contain. Changes when patients withdraw or are missing from a newer snapshot."""
     origin: str = ""
-    """Hash of how the data were made, whatever the data. Artifacts of equal origin differ only in their extracts."""
+    """Hash of everything but the data. Artifacts of equal origin differ only in their extracts."""
     governance: Mapping[str, str] = field(default_factory=dict)
     """Class and terms of use, for the manifest."""
     machine: Mapping[str, str] = field(default_factory=dict)
     """Properties that depend on the machine, such as the precision. Known only after the work."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """Input files that are links to places outside the landing folder, each with its target."""
+    """Input files that are links to outside the landing folder, each with its target."""
 
     @property
     def fingerprint(self) -> str:
@@ -67,7 +67,7 @@ class Recipe:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The part of the manifest that is known before anything is made."""
+        """The part of the manifest that is known before the artifact is built."""
         return {
             **{name: value for name, value in asdict(self).items() if name != "links" or value},
             "inputs": dict(self.inputs),
@@ -85,7 +85,7 @@ class Artifact:
     path: Path
     manifest: dict[str, Any] = field(repr=False)
     skipped: bool = False
-    """True when the work was skipped, because the artifact already existed."""
+    """Whether the work was skipped because the artifact already existed."""
 
     @property
     def data_version(self) -> str:
@@ -107,7 +107,7 @@ class Artifact:
         return str(self.manifest["files"][name]["sha256"])
 
     def files(self, folder: str) -> list[Path]:
-        """Return the files in one of the artifact's folders, sorted by name. Files that the manifest does not list are ignored."""
+        """Return the files in one of the artifact's folders, sorted by name. Files missing from the manifest are ignored."""
         below = f"{folder}/"
         names = [name for name in integrity.listed(self.manifest) if name.startswith(below)]
         # Older manifests list only the data files, and an artifact that is not published yet has no list.
@@ -121,13 +121,13 @@ class Artifact:
 
 
 class Store:
-    """The folder that holds all the artifacts of a study."""
+    """The folder with all artifacts of a study."""
 
     def __init__(self, root: Path | str):
         self.root = Path(root)
 
     def folder(self, asset: str, partition: str | None = None) -> Path:
-        """Return the folder that holds the versions of an asset. Raises UserError for a partition that leads out of it."""
+        """Return the folder with the versions of an asset. Raises UserError for a partition outside it."""
         folder = self.root / stage_of(asset) / asset
         if partition is None:
             return folder
@@ -140,12 +140,12 @@ class Store:
         return folder / partition
 
     def partitions(self, asset: str) -> list[str]:
-        """Return the partitions of an asset that have a current artifact, sorted."""
+        """Return the partitions of an asset with a current artifact, sorted."""
         folder = self.folder(asset)
         return sorted(path.parent.name for path in folder.glob("*/current")) if folder.is_dir() else []
 
     def current(self, asset: str, partition: str | None = None) -> Artifact:
-        """Return the current artifact, without checking its files. Callers that read more than the manifest use `intact` instead.
+        """Return the current artifact without checking its files. To read more than the manifest, use `intact`.
 
         Raises MissingArtifact if there is none, and Damaged if its manifest has changed since it was written.
         """
@@ -175,7 +175,7 @@ class Store:
         return artifact
 
     def usable(self, asset: str, partition: str | None = None) -> Artifact | None:
-        """Return the current artifact if it exists and is intact, else None: for callers that can do without it."""
+        """Return the current artifact if it exists and is intact, otherwise None."""
         try:
             return self.intact(asset, partition)
         except MissingArtifact:
@@ -185,7 +185,7 @@ class Store:
             return None
 
     def fingerprint(self, asset: str, partition: str | None = None) -> str:
-        """Return the fingerprint of the current artifact, without reading its manifest; empty when there is none."""
+        """Return the fingerprint of the current artifact without reading its manifest; empty if there is none."""
         try:
             return _pointer(self.folder(asset, partition))
         except (FileNotFoundError, UnicodeDecodeError):
@@ -251,7 +251,7 @@ class Store:
         return self._find_intact(recipe, self.folder(recipe.asset, recipe.partition), decided)[0]
 
     def _find_intact(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
-        """Return the fingerprint of a recipe's intact artifact, or '', and what is wrong with a damaged one, or ''.
+        """Return the fingerprint of a recipe's intact artifact, and the problem of a damaged one; each may be empty.
 
         `decided` says that the fingerprint depends on the machine. Then all artifacts of the same recipe are searched.
         """
@@ -268,7 +268,7 @@ class Store:
         return "", damage
 
     def adopt(self, asset: str, partition: str | None, whole: Path) -> None:
-        """Publish an artifact that was made elsewhere, and make it current.
+        """Publish an artifact that was built elsewhere, and make it current.
 
         `whole` is the artifact's folder with its manifest, on this file system; it is moved. After a UserError, nothing is
         published.
@@ -291,14 +291,14 @@ class Store:
             ) from error
 
     def retire(self, asset: str, partition: str) -> None:
-        """Remove a partition permanently. Readers keep the files that they have memory-mapped until they end."""
+        """Remove a partition permanently. Processes keep the files that they have memory-mapped."""
         folder = self.folder(asset, partition)
         (folder / "current").unlink(missing_ok=True)  # first, so that no reader finds a half-removed artifact
         shutil.rmtree(folder)
 
 
 def partition_problem(name: str) -> str:
-    """Return why a name cannot be used for a partition (an extract's folder), in words; empty if it can.
+    """Return why a name cannot be that of a partition (an extract's folder); empty if it can.
 
     The name becomes a folder in the store, and a partition key in Dagster, which reads '...' as a range.
     """
@@ -312,13 +312,13 @@ def partition_problem(name: str) -> str:
 
 
 def _forget(made: Artifact) -> None:
-    """Remove the versions of an asset that were made for another population, such as before some patients left."""
+    """Remove the versions of an asset for another population, such as before some patients withdrew."""
     if made.manifest["asset"] not in KEPT_WITHOUT_CONSENT:
         publishing.forget_other_populations(made.path, made.manifest)
 
 
 def unbalanced(counts: Counts) -> int:
-    """Return how many rows the counts do not account for: in - kept - collapsed - dropped. Zero if no row is lost silently."""
+    """Return the number of unexplained rows: in - kept - collapsed - dropped. It must be zero."""
     return int(
         counts["rows_in"] - counts["kept"] - counts.get("collapsed", 0) - sum(counts.get("dropped", {}).values())
     )

@@ -26,15 +26,15 @@ REMEMBERED = "notes/buckets.json"
 
 @dataclass(frozen=True)
 class Memory:
-    """What an earlier artifact recorded about one bucket, or about all buckets. Empty if there is no earlier artifact."""
+    """What an earlier artifact recorded about its buckets; empty if there is none."""
 
     folder: Path | None = None
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By shard name: the key of its work, its files (relative to the artifact), and the counts that it returned."""
+    """By shard name: the key of the work, the files (relative to the artifact), and the counts."""
 
     @staticmethod
     def of(previous: Artifact | None) -> "Memory":
-        """Read what an artifact recorded about its buckets; empty if it recorded nothing."""
+        """Read what an artifact recorded about its buckets; may be empty."""
         if previous is None or not previous.file(REMEMBERED).is_file():
             return Memory()
         try:
@@ -43,11 +43,11 @@ class Memory:
             return Memory()
 
     def about(self, shard: str) -> "Memory":
-        """Return only what was recorded about one bucket (`shard`), which is small enough to send to another process."""
+        """Return the record of one bucket (`shard`), which is small enough for another process."""
         return Memory(self.folder, {shard: self.known[shard]}) if shard in self.known else Memory()
 
     def recall(self, shard: str, key: str, out: Path) -> dict[str, int] | None:
-        """Link a bucket's files into `out` and return its counts if the same work was done before; else return None."""
+        """If the same work was done before, link the bucket's files into `out` and return its counts; otherwise return None."""
         recorded = self.known.get(shard)
         if self.folder is None or recorded is None or recorded["key"] != key:
             return None
@@ -60,7 +60,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Done:
+class FinishedBucket:
     """Finished work on one bucket."""
 
     shard: str
@@ -71,7 +71,7 @@ class Done:
 
 
 def key_of(*parts: Any) -> str:
-    """Return the key of work that depends only on these parts (JSON values) and on the version of the package."""
+    """Return the key of work that depends only on these parts (JSON values) and the version of the package."""
     return hash_of([__version__, *parts])
 
 
@@ -84,7 +84,7 @@ def content_hash(values: pa.Array | pa.Table) -> str:
     return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
-def remember(out: Path, finished: Sequence[Done]) -> None:
+def remember(out: Path, finished: Sequence[FinishedBucket]) -> None:
     """Record the finished work in `out`, for the next run."""
     known = {done.shard: {"key": done.key, "files": done.files, "counts": done.counts} for done in finished}
     path = out / REMEMBERED
@@ -92,7 +92,7 @@ def remember(out: Path, finished: Sequence[Done]) -> None:
     path.write_text(json.dumps(known, indent=0, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def total(finished: Iterable[Done]) -> dict[str, int]:
+def total(finished: Iterable[FinishedBucket]) -> dict[str, int]:
     """Return the sum of the counts of all buckets."""
     summed: dict[str, int] = {}
     for done in finished:

@@ -1,4 +1,4 @@
-"""Locks and work folders for building things before publication: one process at a time, no leftovers after a kill.
+"""Locks and work folders for building: one process at a time, no leftovers after a kill.
 
     .making-<fingerprint>.lock         held (flock) by the process that makes this artifact; released when it ends
     .making-<fingerprint>-<random>/    the folder that the process fills
@@ -39,7 +39,7 @@ def new(folder: Path, fingerprint: str) -> Path:
 
 
 def sweep(folder: Path, but: str = "") -> None:
-    """Remove what killed processes left in a folder, except work in progress and everything with the fingerprint `but`."""
+    """Remove leftovers of killed processes from a folder, except work in progress and everything with the fingerprint `but`."""
     for other in sorted(_fingerprints(folder) - {but}) if folder.is_dir() else ():
         with suppress(PermissionError):  # it belongs to another user, whose next sweep removes it
             lock = _lock(folder, other, wait=False)
@@ -63,7 +63,7 @@ def scratch(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path, fingerprint: str) -> Iterator[None]:
-    """Wait for the lock for making one artifact, and hold it. First removes leftovers of killed processes."""
+    """Wait for the lock for building one artifact, and hold it. First removes leftovers of killed processes."""
     sweep(folder, but=fingerprint)
     lock = _lock(folder, fingerprint, wait=True)
     try:
@@ -108,7 +108,7 @@ def _lock(folder: Path, fingerprint: str, wait: bool) -> int | None:
 
 
 def try_lock(path: Path, make: bool = True, mode: int = 0o600) -> int | None:
-    """Open and lock a file; the lock ends with the process. Returns None when another process holds the lock.
+    """Open and lock a file; the lock ends with the process. Returns None if another process holds the lock.
 
     Raises FileNotFoundError when there is no such file and `make` is false.
     """

@@ -1,5 +1,4 @@
-"""Look up what each count of an asset counts (patients, events, …), as declared in the package that makes it (`COUNTED`), and show
-it accordingly."""
+"""Look up the unit of each count of an asset (patients, events, …), declared in its package (`COUNTED`), to show it correctly."""
 
 import importlib
 from collections.abc import Mapping
@@ -7,15 +6,15 @@ from typing import Any
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Declared, figures
-from ehr_pipeline.tables.asset_names import room_of
+from ehr_pipeline.tables.asset_names import package_of
 
 
 def declared(asset: str) -> Declared:
     """Return the kind of each count of an asset."""
-    kinds: Declared = importlib.import_module(f"ehr_pipeline.{room_of(asset)}").COUNTED[asset]
+    kinds: Declared = importlib.import_module(f"ehr_pipeline.{package_of(asset)}").COUNTED[asset]
     return kinds
 
 
 def shown_counts(asset: str, counts: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
-    """Return the counts of an artifact, suppressed and rounded so that they may be shown."""
+    """Return the counts of an artifact as they may be shown: suppressed and rounded."""
     return dict(guard.nested(figures(counts, declared(asset))))

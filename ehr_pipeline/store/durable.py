@@ -1,4 +1,4 @@
-"""Write files so that a crash of the machine loses nothing, and explain errors of the disk."""
+"""Write files that survive a crash of the machine, and explain disk errors."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def flush(path: Path) -> None:
-    """Flush a file, or a folder's list of names, to the disk, so that it survives a crash of the machine."""
+    """Flush a file, or a folder's list of names, to the disk, to survive a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -21,7 +21,7 @@ def flush(path: Path) -> None:
 
 
 def write_atomically(path: Path, text: str, part: str | None = None) -> None:
-    """Replace a small file in one step; `part` is the name of the temporary file that is written first."""
+    """Replace a small file atomically; `part` is the name of the temporary file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(part or f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
@@ -35,8 +35,8 @@ def write_atomically(path: Path, text: str, part: str | None = None) -> None:
 
 @contextmanager
 def complete(path: Path) -> Iterator[Path]:
-    """Yield the path of a hidden file, which takes the name of `path` at the end of the block: the file appears complete or not at
-    all. Nothing is flushed to the disk."""
+    """Yield the path of a hidden file that is renamed to `path` at the end of the block: the file appears complete or not at all.
+    Nothing is flushed to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     yield beside
@@ -51,7 +51,7 @@ def why(error: Exception) -> str:
 
 
 def what_to_do(error: OSError) -> str:
-    """Return a message that says what went wrong with the disk, at which file, and what to do."""
+    """Return a message on a disk error: what, at which file, and what to do."""
     about = f" ({error.filename})" if error.filename else ""
     remedy = {
         errno.ENOSPC: ". Make room there, or set study.store to another disk",

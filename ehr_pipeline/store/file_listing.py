@@ -41,9 +41,9 @@ class Tree:
     files: tuple[Path, ...]
     """Sorted. The path of a file below a linked folder goes through the link."""
     links: tuple[Link, ...] = ()
-    """All links that were met, sorted by path; the folder itself may be one."""
+    """All links, sorted by path; the folder itself may be one."""
     elsewhere: dict[Path, Path] = field(default_factory=dict, repr=False)
-    """For each file that was reached through a link, its real path."""
+    """The real path of each file that was reached through a link."""
     special: dict[Path, str] = field(default_factory=dict, repr=False)
     """Named pipes, sockets and devices, each with its kind (`special_files.special`)."""
     hidden: tuple[Path, ...] = ()
@@ -66,18 +66,17 @@ class Tree:
         return sorted(once.values())
 
     def refuse_dangling(self, wanted: Callable[[Sequence[str]], bool]) -> None:
-        """Raise InputError for a link that leads nowhere, if `wanted` returns true for the parts of its path in the folder."""
+        """Raise InputError for a broken link if `wanted` is true for the parts of its path in the folder."""
         for link in self.links:
             if not link.leads and wanted(self._name(link.path)):
                 raise InputError(f"{link.path}: {NOWHERE}")
 
     def itself(self, path: Path) -> Path:
-        """Return the real file to which a path leads: the path itself, unless it goes through a link below the folder."""
+        """Return the real path of a file, which differs only if there is a link in the path."""
         return self.elsewhere.get(path, path)
 
     def outside(self, folder: Path) -> dict[str, str]:
-        """Return the links in this tree that lead out of `folder`, which contains the tree: the target of each link, by the link's
-        path in `folder`."""
+        """Return the links that lead out of `folder`, which contains this tree: targets by path in `folder`."""
         inside = Path(os.path.realpath(folder))
         return {
             link.path.relative_to(folder).as_posix(): str(link.target)
@@ -108,8 +107,8 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
     waiting = deque([_Waiting(folder, None, set())])
     while waiting:
         here = waiting.popleft()
-        own, entries = _look(here.path)
-        if own is None or own in here.seen:
+        inode, entries = _look(here.path)
+        if inode is None or inode in here.seen:
             continue
         linked += here.itself is not None
         if linked > MOST_LINKED:
@@ -117,7 +116,7 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
                 f"{folder}: links lead to more than {MOST_LINKED:,} folders. Remove those that lead to each other."
             )
         if here.itself:
-            here.seen.add(own)
+            here.seen.add(inode)
         for entry in entries:
             if entry.name.startswith(".") and not hidden:
                 left_out += [Path(entry.path)] if entry.name[1:2].isalnum() else []
@@ -133,7 +132,7 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
                 target = links[place].target
                 itself = folder / target.relative_to(root) if target.is_relative_to(root) else target
             if _is(entry.is_dir):
-                waiting += [_Waiting(path, itself, seen if here.itself else {*seen, own})] if deep else []
+                waiting += [_Waiting(path, itself, seen if here.itself else {*seen, inode})] if deep else []
             elif _is(entry.is_file):
                 files.append(path)
                 if itself:
@@ -146,7 +145,7 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A folder that is still to be walked."""
+    """A folder yet to be walked."""
 
     path: Path
     itself: Path | None
@@ -155,7 +154,7 @@ class _Waiting:
 
 
 def _look(folder: Path) -> tuple[tuple[int, int] | None, list["os.DirEntry[str]"]]:
-    """Return the device and inode of a folder, and its entries by name; (None, []) when it is gone."""
+    """Return the device and inode of a folder, and its entries by name; (None, []) if it is gone."""
     try:
         state = folder.stat()
         with os.scandir(folder) as entries:
@@ -192,7 +191,7 @@ def refuse_special(tree: Tree) -> None:
 
 
 def misplaced(landing: Path) -> list[str]:
-    """List what lies beside the extracts in the landing folder and cannot be read: dead links, named pipes, sockets, devices."""
+    """List entries of the landing folder that cannot be read: broken links, named pipes, sockets, devices."""
     tree = walk(landing, deep=False)
     dangling = [f"{link.path}: {NOWHERE}" for link in tree.links if not link.leads and link.path != landing]
     return [*dangling, *_special(tree)]
@@ -215,7 +214,7 @@ def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first MOST_NAMED names, and how many more there are."""
+    """Return the first MOST_NAMED names, and the number of others."""
     more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
     return ", ".join(printable(name) for name in names[:MOST_NAMED]) + more
 
@@ -235,7 +234,7 @@ class Glob:
         return bool(self._used(path))
 
     def _used(self, path: Sequence[str]) -> set[int]:
-        """Return the set of numbers of parts of the glob that the path can have used up; empty if it cannot match."""
+        """Return the possible numbers of the glob's parts that the path matches; empty if it cannot match."""
         at = self._on({0})
         for name in path:
             at = self._on({number for number in at if number < len(self.parts) for number in self._step(number, name)})
@@ -248,7 +247,7 @@ class Glob:
         return (number + 1,) if part.match(name) else ()
 
     def _on(self, at: set[int]) -> set[int]:
-        """Complete the set `at` of numbers of used parts, and return it: a `**` that comes next may also match no folder."""
+        """Add to `at`, numbers of matched parts, those after a following `**`, which may match no folder; return `at`."""
         for number, part in enumerate(self.parts):
             if number in at and part is None:
                 at.add(number + 1)
@@ -257,7 +256,7 @@ class Glob:
 
 @lru_cache(maxsize=256)
 def glob(pattern: str) -> Glob:
-    """Parse a glob relative to a folder. Unlike `Path.glob`, it means the same in every version of Python.
+    """Parse a glob relative to a folder. Unlike with `Path.glob`, its meaning is the same in every version of Python.
 
     A final `**` matches all files below. Raises ValueError for a pattern that is empty or absolute, leads upwards, or
     has `**` within a name.

@@ -1,4 +1,4 @@
-"""Integrity check: compare the files of an artifact with its manifest. Every reader does this first.
+"""Compare the files of an artifact with its manifest. Every reader does this first.
 
     <store>/<stage>/<asset>/[<partition>/]<fingerprint>.verified     the states of the files when their content was compared
 
@@ -42,7 +42,7 @@ _NEEDED = {
     "files": dict,
 }
 SETTLED = 0.1
-"""Seconds after which a change of a file shows in its times."""
+"""Seconds until a change of a file is visible in its times."""
 _log = logging.getLogger("ehr_pipeline")
 Listed = dict[str, dict[str, Any]]
 """Size in bytes and SHA-256 of files, by name relative to the artifact."""
@@ -75,7 +75,7 @@ def read_manifest(folder: Path, asset: str, partition: str | None = None) -> dic
 
 
 def _why_not(manifest: Any, fingerprint: str, asset: str, partition: str | None) -> str:
-    """Return why `manifest` is not a valid manifest of this artifact; empty when it is."""
+    """Return why `manifest` is not a valid manifest of this artifact; empty if it is valid."""
     if not isinstance(manifest, dict) or not all(isinstance(manifest.get(key), of) for key, of in _NEEDED.items()):
         return "it is no manifest"
     rest = {key: value for key, value in manifest.items() if key != CHECKSUM}
@@ -116,7 +116,7 @@ class Hashing:
         self._ended = Event()
 
     def go_on(self) -> None:
-        """Hash and flush the files that nobody wrote to for a while. A file that changes later is hashed again at the end.
+        """Hash and flush the files that have not changed for a while. A file that changes later is hashed again at the end.
 
         Where times are in whole seconds, they may hide a change, so nothing is hashed before the end.
         """
@@ -132,7 +132,7 @@ class Hashing:
                 durable.flush(self._folder / name)
 
     def stop(self) -> None:
-        """Let `go_on` return after the file that it has at hand."""
+        """Let `go_on` return after its current file."""
         self._ended.set()
 
     def of(self, name: str) -> str:
@@ -158,7 +158,7 @@ def measured(folder: Path, hashing: Hashing | None = None) -> tuple[Listed, List
 
 
 def verify(folder: Path, manifest: Mapping[str, Any], *, strays: bool = True, everything: bool = False) -> None:
-    """Raise Damaged unless every file of an artifact matches its manifest. Files that did not change are not read again.
+    """Raise Damaged unless every file of an artifact matches its manifest. Unchanged files are not read again.
 
     With `strays`, files that the manifest does not list are damage too, since a reader of the folder would read them.
     With `everything`, notes are ignored and all files are read again.
@@ -175,7 +175,7 @@ def verify(folder: Path, manifest: Mapping[str, Any], *, strays: bool = True, ev
 
 
 def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, str]:
-    """Return whether an artifact exists with every file that its manifest lists; and what is wrong with a damaged one, or ''."""
+    """Return whether an artifact exists with every file in its manifest; and the problem of a damaged one, or ''."""
     try:
         verify(target, read_manifest(target, asset, partition), strays=False)
     except FileNotFoundError:
@@ -238,7 +238,7 @@ def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False)
 
 
 def unlisted_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Return files among the data that the manifest does not list, except hidden ones, which desktops leave anywhere."""
+    """Return data files that are missing from the manifest, except hidden ones, which desktops leave anywhere."""
     extra = _stats(folder).keys() - listed(manifest).keys() - {MANIFEST}
     return sorted(
         name for name in extra if name.split("/")[0] not in NOT_HASHED and not name.split("/")[-1].startswith(".")
@@ -254,7 +254,7 @@ def _by_size(wanted: Listed, stats: Mapping[str, os.stat_result]) -> Iterator[tu
 
 
 def _content(path: Path, digest: str, from_disk: bool) -> str:
-    """Return why the content of a file does not have this hash; empty when it has."""
+    """Return why a file does not have this hash; empty if it has."""
     try:
         if from_disk:  # drop cached pages: they may be right even if the disk is not
             with path.open("rb") as stream:
@@ -297,7 +297,7 @@ def remember(folder: Path, states: dict[str, State]) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Remove the note of an artifact that is removed or replaced."""
+    """Remove the note of an artifact."""
     _UNCHANGED.pop(folder, None)
     with contextlib.suppress(OSError):
         note_of(folder).unlink()

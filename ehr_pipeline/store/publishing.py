@@ -1,4 +1,4 @@
-"""Publishing: files are built in a separate folder, flushed to the disk, and then revealed to readers by one rename.
+"""Publish artifacts: files are built in a separate folder, flushed to the disk, and revealed to readers by one rename.
 
 `publish` does this for artifacts, and hashes them; `whole` does it for the output of commands (`--out`).
 """
@@ -71,7 +71,7 @@ def publish(
 
 
 def refuse_existing(out: Path, *, replace: bool = False) -> None:
-    """Raise UserError when the path that a command is about to write exists. With `replace`, it may be a file."""
+    """Raise UserError if the output path of a command exists. With `replace`, it may be a file."""
     if kind := special_files.special(out):
         raise UserError(f"{out} is {kind}. Name a file or folder that is written.")
     if replace and out.is_dir():
@@ -100,7 +100,7 @@ def whole(out: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def reveal(work: Path, target: Path) -> None:
-    """Rename a complete folder to where readers look for it. The artifact becomes visible at this moment."""
+    """Rename a complete folder to its final path. This makes the artifact visible."""
     durable.flush(work)
     integrity.forget(target)
     if target.is_dir():  # left by an interrupted removal, or a damaged artifact
@@ -124,7 +124,7 @@ def forget_other_populations(made: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def remove(artifact: Path) -> None:
-    """Remove the folder of an artifact permanently. Readers keep files that they have memory-mapped until they end."""
+    """Remove the folder of an artifact permanently. Processes keep the files that they have memory-mapped."""
     (artifact / MANIFEST).unlink()  # remove it first: a folder without a manifest is not an artifact
     shutil.rmtree(artifact)
     integrity.forget(artifact)

@@ -33,7 +33,7 @@ _log = logging.getLogger("ehr_pipeline")
 
 @dataclass(frozen=True)
 class Key:
-    """A key. Each use of it has a `purpose`, so that hashes made for different purposes cannot be compared."""
+    """A key. Each use has a `purpose`, so hashes for different purposes cannot be compared."""
 
     secret: bytes = field(repr=False)
 
@@ -105,7 +105,7 @@ def _siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64, hashes:
 
 
 def of(store: Path) -> Key:
-    """Return the key of a store, drawn the first time that it is needed.
+    """Return the key of a store, generated on first use.
 
     Raises UserError when it cannot be read or written, or when artifacts of the store name a key that it does not have.
     """
@@ -118,7 +118,7 @@ def of(store: Path) -> Key:
 
 
 def foreign(store: Path) -> str:
-    """Return advice for a store whose records were hashed with a key that it does not have; empty for other stores.
+    """Return advice if a store's records were hashed with a key that it lacks; otherwise empty.
 
     Raises UserError when the store's key cannot be read.
     """
@@ -138,7 +138,7 @@ def foreign(store: Path) -> str:
 
 
 def read(store: Path) -> Key | None:
-    """Return the key of a store; None when there is none. Raises UserError when it cannot be read."""
+    """Return the key of a store, or None. Raises UserError if it cannot be read."""
     path = store / FILE
     if kind := special_files.special(path):
         raise UserError(f"{path} is {kind}, and no key of a store. Restore it from a copy.")
@@ -208,7 +208,7 @@ def bring(store: Path, file: Path) -> Key:
 
 
 def draw_new(store: Path) -> Key:
-    """Draw a new key for a store that has lost its key. Raises UserError when the store has a key."""
+    """Generate a new key for a store that has lost its key. Raises UserError if the store has a key."""
     if (key := read(store)) is not None:
         raise UserError(f"{store} (study.store) has its key ({key.name}). Nothing was changed.")
     return _write(store / FILE, Key(secrets.token_bytes(_BYTES)))
@@ -226,7 +226,7 @@ def _parsed(path: Path) -> Key:
 
 
 def _write(path: Path, key: Key) -> Key:
-    """Write a key, whole or not at all. If another process has written one already, return that key instead."""
+    """Write a key atomically. If another process has already written one, return that key."""
     part = path.with_name(f".{path.name.lstrip('.')}-{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Detect input files that change while they are read: list them with their states before, and compare the states afterwards.
+"""Detect input files that change during reading, by comparing their states before and after.
 
 A `Watched`, made before anything is read, gives the hashes and sizes of the inputs, and also guards the work. So an
 artifact is never made from inputs that differ from those in its fingerprint.
@@ -25,11 +25,11 @@ class Watched:
     files: tuple[Path, ...]
     states: Mapping[Path, State]
     find: Callable[[], Iterable[Path]] | None = field(default=None, repr=False)
-    """Lists the files again, if they were found in a folder; None if settings name each file."""
+    """Lists the files again if they are those of a folder; None if each is given by a setting."""
 
     @classmethod
     def of(cls, files: Iterable[Path], find: Callable[[], Iterable[Path]] | None = None) -> "Watched":
-        """Record the present states of files. Raises InputError for a missing, inaccessible or special file."""
+        """Record the current states of files. Raises InputError for a missing, inaccessible or special file."""
         listed = tuple(files)
         return cls(listed, {path: _state(path) for path in listed}, find)
 
@@ -39,7 +39,7 @@ class Watched:
         return [self.states[path][0] for path in self.files]
 
     def hash(self, root: Path) -> str:
-        """Return a hash of relative name, size and modification time of all files: large files need not be read for it."""
+        """Return a hash of relative name, size and modification time of all files, which need not be read."""
         return hash_of([(path.relative_to(root).as_posix(), *self.states[path]) for path in sorted(self.files)])
 
     def hashes(self) -> list[str]:

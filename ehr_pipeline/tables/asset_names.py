@@ -1,4 +1,4 @@
-"""Constants for the names of assets that several packages use, and the stage whose folder of the store holds each asset.
+"""Names of assets that several packages use, and the stage of each asset, in whose folder of the store it is kept.
 
 An asset is declared in `assets/`, which the packages that need its name must not import.
 """
@@ -53,6 +53,6 @@ def stage_of(asset: str) -> str:
     return STAGES.get(asset, asset)
 
 
-def room_of(asset: str) -> str:
-    """Return the room whose code makes an asset: its stage, except for the cohort, which is stored with another stage."""
+def package_of(asset: str) -> str:
+    """Return the package that builds an asset: its stage, except for the cohort, which is stored with another stage."""
     return asset if asset == COHORT else stage_of(asset)

@@ -1,4 +1,4 @@
-"""The machine code of compiled loops: made by numba once, saved, and called without numba (see `compiled_loops`).
+"""Cache the machine code of loops: compiled by numba once, saved, and called without numba (see `compiled_loops`).
 
 In numba's calling convention, a compiled function takes an array as a series of arguments: two pointers to the owner (not used
 by loops), the number of values, the bytes of each value, the address, the shape and the strides. Before code is saved, the
@@ -27,7 +27,7 @@ ENDING = ".loop"
 PART = "is_part_of_a_loop"
 """Attribute of functions that are parts of loops."""
 OTHER = "other"
-"""The type of an argument that only numba can pass on."""
+"""The type of arguments that only numba can pass."""
 _SCALARS: dict[str, Any] = {
     **{f"int{bits}": getattr(ctypes, f"c_int{bits}") for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": getattr(ctypes, f"c_uint{bits}") for bits in (8, 16, 32, 64)},
@@ -45,9 +45,9 @@ _OWNERS = re.compile(
     r"^define [^\n]*@NRT_(?:in|de)cref\(.*?^}\n|^ +(?:tail )?call void @NRT_(?:in|de)cref\(ptr %arg\.[\w.]+\)\n",
     re.MULTILINE | re.DOTALL,
 )
-"""Patterns for the functions that count an array's owners, and for their calls on arguments. Arguments need no counting, since
-the caller owns them."""
-_LOADED: list[Any] = []  # keeps the engines alive that hold the code of loaded functions
+"""Matches the functions that count references to an array, and their calls on arguments. Arguments need no counting, since the
+caller owns them."""
+_LOADED: list[Any] = []  # keeps the engines with the code of loaded functions alive
 
 
 def _type(value: Any) -> str:
@@ -68,7 +68,7 @@ def _type(value: Any) -> str:
 
 
 def loaded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
-    """Return the function compiled for the types of these arguments, read from a file or made by numba."""
+    """Return the function compiled for the types of these arguments, from a file or by numba."""
     types = tuple(map(_type, arguments))
     name = _name(function, types)
     if name is None:
@@ -76,25 +76,25 @@ def loaded(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable
     places = folders(function)
     for place in places:
         if code := _read(place / name):
-            return _called(code, types) if code["symbol"] else by_numba(function)
+            return _caller(code, types) if code["symbol"] else by_numba(function)
     code = _compile(function, types, arguments)
     for place in places:
         with suppress(OSError):
             _write(place / name, code)
             break
-    return _called(code, types) if code["symbol"] else by_numba(function)
+    return _caller(code, types) if code["symbol"] else by_numba(function)
 
 
 def by_numba(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that numba compiles and calls, with a cache of its own."""
+    """Return a function that numba compiles, caches and calls."""
     import numba
 
     whole = _with_parts(function)
     try:
-        made: Callable[..., Any] = numba.njit(nogil=True, cache=True)(whole)
+        compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True)(whole)
     except RuntimeError:  # no folder for the cache
-        made = numba.njit(nogil=True)(whole)
-    return made
+        compiled = numba.njit(nogil=True)(whole)
+    return compiled
 
 
 def _with_parts(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,14 +112,13 @@ def _with_parts(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def folders(function: Callable[..., Any]) -> list[Path]:
     """Return the folders for a function's code: next to its source, and in the user's cache."""
-    beside, home = Path(function.__code__.co_filename).parent / "__pycache__", os.environ.get("HOME")
+    next_to_source, home = Path(function.__code__.co_filename).parent / "__pycache__", os.environ.get("HOME")
     users = os.environ.get("XDG_CACHE_HOME") or (f"{home}/.cache" if home else "")
-    return [beside, Path(users) / "ehr_pipeline"] if users else [beside]
+    return [next_to_source, Path(users) / "ehr_pipeline"] if users else [next_to_source]
 
 
 def _name(function: Callable[..., Any], types: Types) -> str | None:
-    """Return the name of the file for a function's code: a hash of everything that decides the code. None if only numba can compile
-    and call it."""
+    """Return the file name of a function's code, a hash of everything that determines the code; None if only numba can call it."""
     import llvmlite.binding as llvm
 
     try:
@@ -132,9 +131,9 @@ def _name(function: Callable[..., Any], types: Types) -> str | None:
     numbers = {name: repr(value) for name, value in known.items() if isinstance(value, (int, float, np.generic))}
     machine = llvm.get_process_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
     kind = hashlib.sha256(json.dumps([function.__qualname__, types, machine]).encode()).hexdigest()[:16]
-    made_of = json.dumps([numbers, _versions()]).encode() + source + Path(__file__).read_bytes()
+    hashed = json.dumps([numbers, _versions()]).encode() + source + Path(__file__).read_bytes()
     stem = Path(function.__code__.co_filename).stem
-    return f"{stem}.{function.__name__}-{kind}-{hashlib.sha256(made_of).hexdigest()[:16]}{ENDING}"
+    return f"{stem}.{function.__name__}-{kind}-{hashlib.sha256(hashed).hexdigest()[:16]}{ENDING}"
 
 
 @cache
@@ -167,14 +166,14 @@ def _compile(function: Callable[..., Any], types: Types, arguments: tuple[Any, .
 
 
 def _llvm_types(of: str) -> list[str]:
-    """Return the LLVM types that one argument is passed as."""
+    """Return the LLVM types of one argument."""
     if of in _SCALARS:
         return [_LLVM.get(of, f"i{of.removeprefix('u').removeprefix('int')}")]
     return ["ptr", "ptr", "i64", "i64", "ptr", *["i64"] * (2 * int(of.split()[1]))]
 
 
 def _machine() -> Any:
-    """Return LLVM's description of this computer's processor, which is used to compile code and to load it into this process."""
+    """Return LLVM's description of this processor, to compile code for it and to load the code."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -184,8 +183,8 @@ def _machine() -> Any:
     return target.create_target_machine(cpu=cpu, features=features, opt=3, codemodel="jitdefault", jit=True)
 
 
-def _called(code: dict[str, Any], types: Types) -> Callable[..., Any]:
-    """Return a function that calls loaded code without holding Python's global lock."""
+def _caller(code: dict[str, Any], types: Types) -> Callable[..., Any]:
+    """Return a function that calls loaded code without Python's global lock."""
     import llvmlite.binding as llvm
 
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
@@ -216,7 +215,7 @@ def _called(code: dict[str, Any], types: Types) -> Callable[..., Any]:
 
 
 def _c_types(of: str) -> list[Any]:
-    """Return the C types that one argument is passed as."""
+    """Return the C types of one argument."""
     if of in _SCALARS:
         return [_SCALARS[of]]
     dimensions = int(of.split()[1])
@@ -236,7 +235,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _write(path: Path, code: dict[str, Any]) -> None:
-    """Save code in one step, so that several processes may save the same code. Raises OSError if it cannot be written."""
+    """Save code atomically, as several processes may save the same code. Raises OSError if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {"symbol": code["symbol"], "returns": code["returns"], "sha256": hashlib.sha256(code["code"]).hexdigest()}
     part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")

@@ -1,12 +1,12 @@
-"""Compile loops over bytes and rows with numba, so that several can run in parallel on threads.
+"""Compile loops over bytes and rows with numba, to run in parallel on threads.
 
 numba compiles a loop once; later processes run the machine code without numba, because importing numba and reading its cache
 takes two seconds in each process. The machine code is saved as an object file in `__pycache__` next to the source, or in the
 user's cache, and loaded by llvmlite, numba's interface to LLVM. The file's name is a hash of everything that decides the code:
 source, types, processor, versions. If neither folder is writable, each process compiles again (about a second for each loop).
 
-This works for loops that call no other function, only fill given arrays, and return a number or nothing. Other functions (those
-that make arrays, or take or return tuples) work too, but need numba in every process.
+This works for loops that call no other function, only fill given arrays, and return a number or nothing. Functions that create
+arrays, or take or return tuples, need numba in every process.
 """
 
 from collections.abc import Callable
@@ -25,24 +25,24 @@ def compiled(function: Function) -> Function:
 
     numba and llvmlite are imported at that moment, not by modules that only declare loops.
     """
-    made: dict[tuple[Any, ...], Callable[..., Any]] = {}
+    loops: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
     @wraps(function)
     def call(*arguments: Any) -> Any:
         kinds = tuple([(x.dtype, x.ndim, x.flags.num) if isinstance(x, np.ndarray) else type(x) for x in arguments])
-        loop = made.get(kinds)
+        loop = loops.get(kinds)
         if loop is None:
             from ehr_pipeline.tables import compiled_loop_cache
 
             with _ONE_AT_A_TIME:
-                loop = made.get(kinds) or made.setdefault(kinds, compiled_loop_cache.loaded(function, arguments))
+                loop = loops.get(kinds) or loops.setdefault(kinds, compiled_loop_cache.loaded(function, arguments))
         return loop(*arguments)
 
     return cast(Function, call)
 
 
 def part(function: Function) -> Function:
-    """Mark a function that is called by loops in the same module, so that its code replaces each call.
+    """Mark a function to be inlined into the loops of the same module that call it.
 
     Such a function takes and returns numbers and arrays, and returns several results as a tuple.
     """

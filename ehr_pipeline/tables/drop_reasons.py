@@ -1,4 +1,4 @@
-"""Why rows and patients were left out, and what to do about it, in words for the report page and for error messages.
+"""Reasons why rows and patients were left out, and remedies, in words for the report and for error messages.
 
 A new reason for rejecting rows needs a text, a remedy, and a line in the table of docs/rows.md.
 """
@@ -63,12 +63,12 @@ IN_WORDS = {
     "no_chosen_concept": "without a chosen concept",
 }
 NOT_LOST = ("empty_line", "repeated_header", "before_observation", "after_observation", "entered_in_bulk", "withdrawn")
-"""Lines that hold no row, and rows that the study itself leaves out."""
+"""Lines without a row, and rows that the study itself leaves out."""
 _ENCODING = "set `encoding` to the file's encoding, such as 'latin-1'"
 _DATES = "set `date_formats` to the formats of the dates in the file"
 _CUT = "name the extract's folder after its cut-off date, or set `records.latest_date`"
 _QUOTES = "set `delimiter` and `quote` to those of the file"
-CURES = {
+REMEDIES = {
     "missing_patient": "check that `columns.patient` names the right column",
     "undecodable_patient": _ENCODING,
     "overlong_patient": f"check that `columns.patient` names the right column, and {_QUOTES}",
@@ -107,7 +107,7 @@ CURES = {
     "entered_in_bulk": "nothing: `records.entered_in_bulk` rejects them",
     "withdrawn": "nothing: `records.withdrawals` names these patients",
 }
-"""What to do about rejected rows of an extract, by reason. Settings without a table belong to the kind of file."""
+"""What to do about rejected rows of an extract, by reason. Settings without a table are those of the kind of file."""
 OF_PATIENTS = IN_WORDS | {"few_visits": "with too few visits"}
 """The words for counts of patients instead of rows."""
 
@@ -122,21 +122,21 @@ OF_STEPS = {
     "read_without_term": "Read codes, translated without their term code",
     "replaced": "retired codes, by what replaced them",
     "ancestor": "by the nearest mapped ancestor",
-    "kept": "kept as concepts of their own",
+    "kept": "kept as separate concepts",
 }
 """The steps of the mapping, in words."""
 
 
 def in_words(reason: str, patients: bool = False) -> str:
-    """Return a reason, given by its name in the counts ('few_visits'), in words."""
+    """Return a reason (its name in the counts, such as 'few_visits') in words."""
     return (OF_PATIENTS if patients else IN_WORDS).get(reason, reason.replace("_", " "))
 
 
-def cure(reason: str) -> str:
-    """Return what to do about rows of an extract that were rejected for a reason."""
-    return CURES.get(reason, "see the quarantine")
+def remedy(reason: str) -> str:
+    """Return what to do about rows of an extract that were rejected for this reason."""
+    return REMEDIES.get(reason, "see the quarantine")
 
 
-def lost_of(rejected: Mapping[str, int]) -> dict[str, int]:
-    """Return the counts of rejected rows by reason, without the reasons in NOT_LOST."""
+def lost_rows(rejected: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of rejected rows, without the reasons in NOT_LOST."""
     return {reason: number for reason, number in rejected.items() if number and reason not in NOT_LOST}

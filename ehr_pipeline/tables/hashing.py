@@ -1,4 +1,4 @@
-"""The bucket of each patient, by a hash of the id that is defined here: a library's hash may change with its version."""
+"""Assign patients to buckets by a hash of the id. The hash is defined here, as a library's may change with its version."""
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ def hash_of(patient_ids: pl.Series) -> NDArray[np.uint64]:
 
 
 def hash_of_column(patient_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
-    """Do as `hash_of`, for an Arrow column."""
+    """Like `hash_of`, for an Arrow column."""
     return hash_of(pl.Series(patient_ids.cast(pa.string())))
 
 
@@ -44,8 +44,7 @@ def _split_mix(numbers: NDArray[np.uint64], mixed: NDArray[np.uint64]) -> None:
 def bucket_of(patient_ids: pl.Series, buckets: int) -> NDArray[np.int32]:
     """Return the bucket (n,) of each patient id (n,), a string.
 
-    `buckets` is a power of two. With half as many buckets, each holds exactly the patients of two of the former
-    buckets.
+    `buckets` is a power of two. With half as many, each bucket contains exactly the patients of two of the former.
     """
     return _top_bits(hash_of(patient_ids), buckets)
 
@@ -63,10 +62,10 @@ def _top_bits(hashes: NDArray[np.uint64], buckets: int) -> NDArray[np.int32]:
 
 def _fnv1a(texts: pl.Series) -> NDArray[np.uint64]:
     """Return FNV-1a (Fowler, Noll, Vo) of the UTF-8 bytes of each text."""
-    held = pa.array(texts.to_arrow(), pa.large_string())
-    _, offsets, values = held.buffers()
-    ends = np.frombuffer(offsets, np.int64)[held.offset :][: len(held) + 1]
-    digests = np.full(len(held), _FNV_OFFSET, np.uint64)
+    column = pa.array(texts.to_arrow(), pa.large_string())
+    _, offsets, values = column.buffers()
+    ends = np.frombuffer(offsets, np.int64)[column.offset :][: len(column) + 1]
+    digests = np.full(len(column), _FNV_OFFSET, np.uint64)
     _fnv1a_each(np.frombuffer(values or b"", np.uint8), ends, digests)
     return digests
 

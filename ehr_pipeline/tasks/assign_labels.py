@@ -1,7 +1,7 @@
-"""Decide which index days get a label, which label, and why the others get none.
+"""Label the index dates, and give a reason for each that gets no label.
 
-Each check runs on all places (a patient with an index day) at once. A place that fails several checks gets the reason that comes
-first in `REASONS`.
+Each check runs on all index dates at once. One that fails several checks gets the reason that comes first in `REASONS`. c is the
+number of index dates; a patient may have several.
 """
 
 from dataclasses import dataclass
@@ -9,45 +9,45 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.tasks.index_days import NO_ENTRY, NO_VISIT, Places, ages, entry_day, history
+from ehr_pipeline.tasks.index_dates import NO_ENTRY, NO_VISIT, IndexDates, ages, entry_day, history
 from ehr_pipeline.tasks.records import NEVER, Days, Keys, Records, count, days, key, nth, patients
 from ehr_pipeline.tasks.rule import Rule
 
 Flags = NDArray[np.bool_]
 REASONS = {
-    NO_ENTRY: "never at risk, or not yet on the index day",
+    NO_ENTRY: "never at risk, or not yet on the index date",
     NO_VISIT: "no visit to predict at",
     "not_in_data_set": "not in the data set",
     "other_age_or_sex": "of another age or sex, or not born yet",
-    "not_observed": "not observed on the index day",
+    "not_observed": "not observed on the index date",
     "observed_too_short": "observed for too short a time",
     "few_visits_before": "too few visits in the history",
     "excluded_by_list": "left out by the list of exclusions",
     "condition_not_met": "a condition of the task is not met",
     "window_after_data": "the window ends after the last day of the data",
     "outcome_before": "had the outcome before",
-    "outcome_on_index_day": "the outcome on the index day itself",
-    "outcome_in_gap": "the outcome between index day and window",
+    "outcome_on_index_day": "the outcome on the index date itself",
+    "outcome_in_gap": "the outcome between index date and window",
     "died_before_window": "died before the window",
     "left_before_window": "left before the window",
     "left_in_window": "left within the window, without the outcome",
 }
-"""Reasons why a place has no label, in words, in the order in which they are checked."""
+"""Why an index date has no label, in words, in the order of the checks."""
 ENDS = ("outcome", "window", "died", "left", "file")
 """How follow-up ended: with the outcome, the end of the window, death, or leaving; 'file' if the label comes from a user's file."""
 OUTCOME, WINDOW, DIED, LEFT_OBSERVATION, FILE = range(len(ENDS))
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The result for each place (c,)."""
+class LabelAssignment:
+    """The result for each index date (c,)."""
 
-    places: Places
+    index_dates: IndexDates
     reason: NDArray[np.int64]
-    """Index in REASONS of the reason why the place has no label; -1 if it has one."""
+    """Index in REASONS of the reason for a missing label; -1 if there is a label."""
     label: Flags
     end: NDArray[np.int64]
-    followed: Days
+    followed_days: Days
     """Days from the first day of the window to the end of follow-up."""
     had_before: Flags
     """Whether the outcome was recorded in the history, at any time."""
@@ -56,14 +56,16 @@ class Judged:
     """First and last day of the history. If the whole history is used, the first day is at most -NEVER."""
 
     def dropped(self) -> dict[str, int]:
-        """Return how many places have no label, by reason, including those without an index day."""
+        """Return the number of missing labels by reason, including patients without an index date."""
         names = list(REASONS)
         counted = np.bincount(self.reason[self.reason >= 0], minlength=len(names)).tolist()
-        return {name: number + self.places.without.get(name, 0) for name, number in zip(names, counted, strict=True)}
+        return {
+            name: number + self.index_dates.missing.get(name, 0) for name, number in zip(names, counted, strict=True)
+        }
 
 
 def outcome_days(records: Records, rule: Rule) -> Keys:
-    """Return the days on which the outcome happened."""
+    """Return the days with the outcome."""
     keys = records.days_of(rule.outcome) if rule.outcome else np.zeros(0, np.int64)
     if rule.kind == "first":
         first: Keys = keys[np.diff(patients(keys), prepend=-1) != 0]
@@ -77,9 +79,9 @@ def outcome_days(records: Records, rule: Rule) -> Keys:
     return keys
 
 
-def judge(records: Records, rule: Rule, places: Places) -> Judged:
-    """Decide, for every place, whether it gets a label, and which."""
-    patient, index = places.patient, places.index
+def assign(records: Records, rule: Rule, index_dates: IndexDates) -> LabelAssignment:
+    """Label the index dates, or give a reason why not."""
+    patient, index = index_dates.patient, index_dates.index
     first, last, visits = history(records, rule, patient, index)
     outcomes, every = outcome_days(records, rule), np.full(len(index), -NEVER, np.int64)
     opens, closes = index + rule.opens, index + rule.closes
@@ -108,7 +110,7 @@ def judge(records: Records, rule: Rule, places: Places) -> Judged:
         if rule.exclude
         else np.zeros(len(index), bool),
         "condition_not_met": _unmet(records, rule, patient, index),
-        # For all patients alike, before the outcome is read: of later windows, only those with the outcome would be complete.
+        # For all patients, whether or not they have the outcome: of later windows, only those with the outcome would be complete.
         "window_after_data": index + rule.closes > records.data_end,
         **({name: flag for name, flag in before.items() if rule.incident}),
         "died_before_window": death < opens,
@@ -117,20 +119,20 @@ def judge(records: Records, rule: Rule, places: Places) -> Judged:
     }
     if rule.index in ("trigger", "file"):
         del flags[NO_ENTRY]
-    if places.labels is not None:
+    if index_dates.labels is not None:
         for name in ("window_after_data", "died_before_window", "left_before_window", "left_in_window", *before):
             flags.pop(name, None)
-        label, finish, reached = places.labels, np.full(len(index), FILE), opens - 1
+        label, finish, reached = index_dates.labels, np.full(len(index), FILE), opens - 1
     numbers, reason = list(REASONS), np.full(len(index), -1)
     for name in reversed(flags):
         reason = np.where(flags[name], numbers.index(name), reason)
-    return Judged(places, reason, label, finish, reached - opens, before["outcome_before"], first, last)
+    return LabelAssignment(index_dates, reason, label, finish, reached - opens, before["outcome_before"], first, last)
 
 
 def _unmet(records: Records, rule: Rule, patient: NDArray[np.int64], index: Days) -> Flags:
-    """Return flags (c,) of the places at which a condition of the task is not met."""
+    """Return flags (c,) of the index dates at which a condition of the task is not met."""
     unmet = np.zeros(len(index), bool)
     for condition in rule.conditions:
-        found = count(records.days_of(condition.concepts), patient, index + condition.first, index + condition.last)
-        unmet |= (found < condition.least) | (found > condition.most)
+        number = count(records.days_of(condition.concepts), patient, index + condition.first, index + condition.last)
+        unmet |= (number < condition.minimum) | (number > condition.maximum)
     return unmet

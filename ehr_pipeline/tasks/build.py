@@ -1,6 +1,6 @@
-"""Make `task_labels`: the labels of every task, and the reasons for missing labels, one bucket of patients at a time.
+"""Build `task_labels`: the labels of all tasks, and the reasons for missing labels, one bucket of patients at a time.
 
-The only information about a patient's future in the tables is the label: they hold no events.
+The label is all that the tables reveal of a patient's future: they contain no events.
 """
 
 from collections import Counter
@@ -18,11 +18,11 @@ from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tasks import censoring, label_file, meds
-from ehr_pipeline.tasks.assign_labels import DIED, ENDS, REASONS, Judged, judge
-from ehr_pipeline.tasks.index_days import places
-from ehr_pipeline.tasks.records import NEVER, Deaths, Followed, Records, data_end, read
+from ehr_pipeline.tasks.assign_labels import DIED, ENDS, REASONS, LabelAssignment, assign
+from ehr_pipeline.tasks.index_dates import find_index_dates
+from ehr_pipeline.tasks.records import NEVER, Deaths, FollowUp, Records, data_end, read
 from ehr_pipeline.tasks.rule import Rule
-from ehr_pipeline.tasks.table import LABELS, ROWS, Definition, of_task, shards, write
+from ehr_pipeline.tasks.table import LABELS, ROWS, Definition, rows_of_task, shards, write
 from ehr_pipeline.work.buckets import Spread, map_buckets
 
 _LOCATED = ".given"
@@ -31,7 +31,7 @@ _LEFT = list(REASONS).index("left_in_window")
 
 @dataclass(frozen=True)
 class LabelJob:
-    """Input of the work on one bucket."""
+    """The input for labelling one bucket."""
 
     name: str
     events: Path
@@ -39,7 +39,7 @@ class LabelJob:
     split: Path
     rules: tuple[Rule, ...]
     deaths: Deaths
-    followed: Followed
+    follow_up: FollowUp
     draw: tuple[int, int]
     out: Path
 
@@ -50,13 +50,13 @@ class BucketLabels:
 
     counts: tuple[Counter[str], ...]
     left: tuple[NDArray[np.int64], ...]
-    """Numbers of patients by the days followed: those who left, and (`others`) those whose follow-up ended in another way."""
+    """Number of patients by days of follow-up: those who left, and (`others`) those whose follow-up ended in another way."""
     others: tuple[NDArray[np.int64], ...]
 
 
 @dataclass(frozen=True)
-class How:
-    """Values on which all labels depend, in addition to the tasks."""
+class LabelOptions:
+    """What all labels depend on, besides the tasks."""
 
     deaths: Deaths
     until: int | None
@@ -73,45 +73,47 @@ def write_empty(out: Path) -> Counts:
     return {"tasks": 0}
 
 
-def build(made: tuple[Artifact, Artifact, Artifact], rules: Sequence[Rule], how: How, key: Key, out: Path) -> Counts:
-    """Write the tables (`table`) into `out`. `made` are the mapped events, the data set and its split; `key` is the store's.
+def build(
+    artifacts: tuple[Artifact, Artifact, Artifact], rules: Sequence[Rule], options: LabelOptions, key: Key, out: Path
+) -> Counts:
+    """Write the tables (`table`) into `out`. `artifacts` are the mapped events, the data set and its split; `key` is the store's.
 
     Returns counts by task.
     """
-    events, dataset, split = made
-    total, located = {}, []
+    events, dataset, split = artifacts
+    rows_in_file, bucket_rules = {}, []
     for rule in rules:
         if rule.index == "file":
             path = out / _LOCATED / f"{rule.slug}.arrow"
-            total[rule.slug] = label_file.locate(Path(rule.file), dataset, key, path)
+            rows_in_file[rule.slug] = label_file.locate(Path(rule.file), dataset, key, path)
             rule = replace(rule, file=str(path))
-        located.append(rule)
+        bucket_rules.append(rule)
     shards_of_patients = dataset.files("patients")
-    followed = Followed(how.until, data_end(shards_of_patients))
+    follow_up = FollowUp(options.until, data_end(shards_of_patients))
     jobs = [
         LabelJob(
             shard.name,
             events.file(f"events/{shard.name}"),
             shard,
             split.file(f"split/{shard.name}"),
-            tuple(located),
-            how.deaths,
-            followed,
-            how.draw,
+            tuple(bucket_rules),
+            options.deaths,
+            follow_up,
+            options.draw,
             out,
         )
         for shard in shards_of_patients
     ]
-    finished = how.spread(build_bucket, jobs, how.workers, "labelling patients")
-    _forget(out / _LOCATED)
+    finished = options.spread(build_bucket, jobs, options.workers, "labelling patients")
+    _remove_copies(out / _LOCATED)
     weights = [_weights(number, finished) for number in range(len(rules))]
     definitions = [_definition(rule, number, weights[number]) for number, rule in enumerate(rules)]
     write(out, definitions)
     _write_meds(out, definitions, key)
-    counted: Counts = {"tasks": len(rules)}
+    counts: Counts = {"tasks": len(rules)}
     for number, rule in enumerate(rules):
-        counted[rule.slug] = _counts([found.counts[number] for found in finished], rule, total.get(rule.slug))
-    return counted
+        counts[rule.slug] = _counts([found.counts[number] for found in finished], rule, rows_in_file.get(rule.slug))
+    return counts
 
 
 def _counts(parts: Sequence[Counter[str]], rule: Rule, of_file: int | None) -> Counts:
@@ -134,47 +136,49 @@ def _counts(parts: Sequence[Counter[str]], rule: Rule, of_file: int | None) -> C
 def build_bucket(job: LabelJob) -> BucketLabels:
     """Write the labels of one bucket."""
     listed = frozenset[str]().union(*(rule.concepts for rule in job.rules))
-    records = read(job.events, job.dataset, listed, job.deaths, job.followed)
+    records = read(job.events, job.dataset, listed, job.deaths, job.follow_up)
     sides = schemas.read(job.split).column("side").to_numpy(zero_copy_only=False)
     tables, counts, left, others = [], [], [], []
     for number, rule in enumerate(job.rules):
-        judged = judge(records, rule, places(records, rule, job.draw))
-        kept = judged.reason < 0
-        tables.append(_table(records, rule, judged, number, sides))
-        counts.append(_counted(judged, sides))
+        assignment = assign(records, rule, find_index_dates(records, rule, job.draw))
+        kept = assignment.reason < 0
+        tables.append(_table(records, rule, assignment, number, sides))
+        counts.append(_counted(assignment, sides))
         days = rule.closes - rule.opens + 1
-        ended = (judged.reason == _LEFT, kept) if rule.censor and judged.places.labels is None else ()
-        by_day = [np.bincount(judged.followed[which], minlength=days) for which in ended]
+        ended = (assignment.reason == _LEFT, kept) if rule.censor and assignment.index_dates.labels is None else ()
+        by_day = [np.bincount(assignment.followed_days[which], minlength=days) for which in ended]
         left.append(by_day[0] if by_day else np.zeros(0, np.int64))
         others.append(by_day[1] if by_day else np.zeros(0, np.int64))
     schemas.write(job.out / ROWS / job.name, pa.concat_tables(tables))
     return BucketLabels(tuple(counts), tuple(left), tuple(others))
 
 
-def _counted(judged: Judged, sides: NDArray[np.object_]) -> Counter[str]:
-    kept = judged.reason < 0
-    counts = Counter(judged.dropped())
-    counts["rows_in"] = len(kept) + sum(judged.places.without.values())
+def _counted(assignment: LabelAssignment, sides: NDArray[np.object_]) -> Counter[str]:
+    kept = assignment.reason < 0
+    counts = Counter(assignment.dropped())
+    counts["rows_in"] = len(kept) + sum(assignment.index_dates.missing.values())
     counts["kept"] = int(kept.sum())
-    counts["cases"] = int((kept & judged.label).sum())
-    counts["died"] = int((kept & (judged.end == DIED)).sum())
-    own = sides[judged.places.patient]
+    counts["cases"] = int((kept & assignment.label).sum())
+    counts["died"] = int((kept & (assignment.end == DIED)).sum())
+    label_sides = sides[assignment.index_dates.patient]
     for side in EVERY_SIDE:
-        here = kept & (own == side)
-        counts[f"{side}/labels"], counts[f"{side}/cases"] = int(here.sum()), int((here & judged.label).sum())
+        here = kept & (label_sides == side)
+        counts[f"{side}/labels"], counts[f"{side}/cases"] = int(here.sum()), int((here & assignment.label).sum())
     return counts
 
 
-def _table(records: Records, rule: Rule, judged: Judged, number: int, sides: NDArray[np.object_]) -> pa.Table:
+def _table(
+    records: Records, rule: Rule, assignment: LabelAssignment, number: int, sides: NDArray[np.object_]
+) -> pa.Table:
     """Return the rows of a task: `schemas.TASK_LABELS`."""
-    kept = np.flatnonzero(judged.reason < 0)
-    patient, index = judged.places.patient[kept], judged.places.index[kept]
+    kept = np.flatnonzero(assignment.reason < 0)
+    patient, index = assignment.index_dates.patient[kept], assignment.index_dates.index[kept]
     owner, place = np.unique(patient, return_inverse=True)
 
     def date(day: NDArray[np.int64]) -> pa.Array:
         return pa.array(day.astype(np.int32)).cast(pa.date32())
 
-    first = judged.first[kept]
+    first = assignment.first[kept]
     since = pa.array(np.maximum(first, -NEVER).astype(np.int32), mask=first <= -NEVER).cast(pa.date32())
     side = np.searchsorted(sorted(EVERY_SIDE), sides[patient].astype(str)).astype(np.int8)
     columns = [
@@ -184,28 +188,28 @@ def _table(records: Records, rule: Rule, judged: Judged, number: int, sides: NDA
         pa.DictionaryArray.from_arrays(pa.array(side), pa.array(sorted(EVERY_SIDE))),
         date(index),
         since,
-        date(judged.last[kept]),
+        date(assignment.last[kept]),
         date(index + rule.last),
         date(index + rule.opens),
         date(index + rule.closes),
-        pa.array(judged.label[kept]),
-        pa.DictionaryArray.from_arrays(pa.array(judged.end[kept].astype(np.int8)), pa.array(ENDS)),
-        pa.array(judged.followed[kept].astype(np.int32)),
-        pa.array(judged.had_before[kept]),
+        pa.array(assignment.label[kept]),
+        pa.DictionaryArray.from_arrays(pa.array(assignment.end[kept].astype(np.int8)), pa.array(ENDS)),
+        pa.array(assignment.followed_days[kept].astype(np.int32)),
+        pa.array(assignment.had_before[kept]),
     ]
     return pa.table(columns, schema=schemas.TASK_LABELS)
 
 
 def _weights(number: int, finished: Sequence[BucketLabels]) -> tuple[float, ...]:
-    """Return the weights of labels by the number of days followed; empty if all weights are equal."""
+    """Return the weights of labels by days of follow-up; empty if all weights are equal."""
     left = np.sum([found.left[number] for found in finished], axis=0)
     others = np.sum([found.others[number] for found in finished], axis=0)
     return tuple(censoring.weights(left, others).tolist()) if np.size(left) else ()
 
 
 def _definition(rule: Rule, number: int, weights: tuple[float, ...]) -> Definition:
-    apart = ("name", "outcome", "entry", "exclude", "index", "incident", "conditions", "file")
-    settings = {name: value for name, value in asdict(rule).items() if name not in apart}
+    separate = ("name", "outcome", "entry", "exclude", "index", "incident", "conditions", "file")
+    settings = {name: value for name, value in asdict(rule).items() if name not in separate}
     settings |= {"exclude": sorted(rule.exclude), "conditions": len(rule.conditions)}
     return Definition(
         number=number,
@@ -228,7 +232,7 @@ def _write_meds(out: Path, definitions: Sequence[Definition], key: Key) -> None:
     for _, table in shards(out):
         subjects: dict[str, int] = {}
         for definition, writer in zip(definitions, writers, strict=True):
-            rows = of_task(table, definition)
+            rows = rows_of_task(table, definition)
             for patient in set(rows.column("patient_id").unique().to_pylist()) - subjects.keys():
                 subjects[patient] = meds.subject_id(patient, key)
             subject = [subjects[patient] for patient in rows.column("patient_id").to_pylist()]
@@ -239,8 +243,8 @@ def _write_meds(out: Path, definitions: Sequence[Definition], key: Key) -> None:
         writer.close()
 
 
-def _forget(folder: Path) -> None:
-    """Remove the copy of the user's index days (`label_file.locate`), since it holds patients' data."""
+def _remove_copies(folder: Path) -> None:
+    """Remove the copies of the user's index dates (`label_file.locate`), since they contain patient data."""
     if folder.is_dir():
         for path in folder.iterdir():
             path.unlink()

@@ -1,5 +1,4 @@
-"""Inverse-probability-of-censoring weights: the labels of patients who stayed stand in for those of patients who left
-(Kaplan-Meier)."""
+"""Inverse-probability-of-censoring weights (Kaplan-Meier): patients who stayed represent those who left."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
-MANY = 0.1
-"""The report warns from this share on: patients who left within the window, of those who would otherwise have a label."""
+WARNING_SHARE = 0.1
+"""The report warns if at least this share of the patients who would have a label left within the window."""
 
 
 def left_in_window(counts: Mapping[str, Any]) -> tuple[int, int]:
-    """Return how many patients left within the window without the outcome, and how many would have a label if these patients had
-    stayed.
+    """Return how many patients left within the window without the outcome, and how many would have a label had they stayed.
 
     `counts` are those of a task (`tasks.build`).
     """
@@ -22,14 +20,14 @@ def left_in_window(counts: Mapping[str, Any]) -> tuple[int, int]:
     return gone, int(counts["kept"]) + gone
 
 
-def many(gone: int, of: int) -> bool:
-    """Return whether so many left that the report warns of it."""
-    return gone > 0 and gone >= MANY * of
+def is_excessive(gone: int, of: int) -> bool:
+    """Return whether so many left that the report warns."""
+    return gone > 0 and gone >= WARNING_SHARE * of
 
 
 def weights(left: Counts, others: Counts) -> NDArray[np.float64]:
-    """Return the weights (w,) of labels by the days followed. `left` (w,) counts the patients who left on each day, `others` (w,)
-    all others.
+    """Return the weights (w,) of labels by days of follow-up. Of the patients whose follow-up ended on each day, `count_left`
+    (w,) is the number who left, and `others` (w,) that of all others.
 
     A patient who had the outcome on day t has the weight 1 / P(not having left before day t) (Uno, Cai, Tian and Wei 2007, J Am
     Stat Assoc 102:527). On the same day, outcomes count as earlier than leaving.

@@ -1,4 +1,4 @@
-"""Read a user's file of index days, in the MEDS label schema, and find its patients in the data set."""
+"""Read a user's file of index dates, in the MEDS label schema, and find its patients in the data set."""
 
 from pathlib import Path
 
@@ -13,25 +13,29 @@ from ehr_pipeline.tasks.prediction_times import PredictionTimes
 
 
 def locate(path: Path, dataset: Artifact, key: Key, out: Path) -> int:
-    """Write the rows of a label file whose patients are in the data set: patient_id, last_day, label (false if the file has none).
+    """Write the rows of a label file for the patients in the data set: patient_id, last_day, label (false if the file has none).
 
-    Returns the number of all rows of the file. Raises InputError as `read` does.
+    Returns the number of rows in the file. Raises InputError as `read` does.
     """
-    given, parts = read(path), []
-    label = given.label if given.label is not None else np.zeros(len(given.who), bool)
+    requests, parts = read(path), []
+    label = requests.label if requests.label is not None else np.zeros(len(requests.ids), bool)
     for shard in dataset.files("patients"):
         ids = align.one_chunk(schemas.read(shard, ["patient_id"]).column("patient_id"))
-        row = given.rows(ids, key)
+        row = requests.rows(ids, key)
         here = np.flatnonzero(row >= 0)
-        columns = {"patient_id": ids.take(pa.array(row[here])), "last_day": given.last_day[here], "label": label[here]}
+        columns = {
+            "patient_id": ids.take(pa.array(row[here])),
+            "last_day": requests.last_day[here],
+            "label": label[here],
+        }
         parts.append(pa.table(columns))
     schemas.write(out, pa.concat_tables(parts))
-    return len(given.who)
+    return len(requests.ids)
 
 
 def read(path: Path) -> PredictionTimes:
     """Read a file in the MEDS label schema: subject_id or patient_id, prediction_time, and boolean_value if it has one.
 
-    Raises InputError as `prediction_times.read` does, and for a file that names a patient and day twice.
+    Raises InputError as `prediction_times.read` does, and for a file that has a patient and time twice.
     """
     return prediction_times.read(path, once=True)

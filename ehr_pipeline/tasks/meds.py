@@ -1,7 +1,7 @@
 """Subjects, codes and label schema of MEDS (Medical Event Data Standard 0.4).
 
 The prediction time of a label is the end of the last day of the history. MEDS lets a model read "up to and including" the
-prediction time, and our events are at midnight of their day. So a time on the index day would let a model read that whole day.
+prediction time, and our events are at midnight of their day. So a time on the index date would let a model read that whole day.
 """
 
 import numpy as np
@@ -23,10 +23,10 @@ _DAY = 86_400_000_000
 
 
 def subject_id(patient_id: str, key: Key) -> int:
-    """Return the subject id of a patient: 63 bits of a BLAKE2b hash (RFC 7693) of the patient id, keyed with the store's key.
+    """Return a patient's subject id: 63 bits of the BLAKE2b hash (RFC 7693) of the patient id, keyed with the store's key.
 
-    The subject id is the same in every export of the store. Nobody can compute it from a patient id without the key. This
-    is not anonymisation: the events of a subject are still those of one person.
+    It is the same in every export of the store, and cannot be computed from a patient id without the key. This is not
+    anonymisation: the events of a subject are still those of one person.
     """
     return key.number("meds subject", patient_id) >> 1
 
@@ -45,8 +45,7 @@ def prediction_time(last_day: NDArray[np.int32]) -> pa.Array:
 
 
 def last_day(times: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
-    """Return the last day (n,) that has ended by each of the given times (n,), so that all its events are known, whatever their
-    hour."""
+    """Return the last day (n,) that has ended by each time (n,), so all its events are known, whatever their hour."""
     microseconds = times.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy()
     days: NDArray[np.int32] = ((microseconds + 1) // _DAY - 1).astype(np.int32)
     return days

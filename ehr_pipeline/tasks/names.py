@@ -1,4 +1,4 @@
-"""Names of tasks for people to read: a task of the screen has the name of its concept, if that name may be shown."""
+"""Names of tasks for people to read: a screening task has the name of its concept, if that name may be shown."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def names(vocabulary: Vocabulary, naming: Naming) -> dict[str, str]:
-    """Return the names of the concepts that may be shown, by the name of the screen's task in `task_labels`."""
+    """Return the names of the concepts that may be shown, by the name of their screening task in `task_labels`."""
     may = vocabulary.nameable(naming)
     return {f"{SCREEN}{one.concept}": one.name for one in vocabulary.concepts if one.concept in may}
 
 
-def for_messages(named: Sequence[str], store: Store, below: int) -> list[str]:
-    """Return the names of some tasks for a message, in the same order. `below`: counts below this number are suppressed."""
-    if not named:
+def for_messages(task_names: Sequence[str], store: Store, below: int) -> list[str]:
+    """Return the names of tasks as a message may show them, in the same order. `below`: counts below this number are suppressed."""
+    if not task_names:
         return []
     key = store.current(DATA_SPLIT).manifest["settings"]["key"]
-    found = names(Vocabulary.read(store.current(VOCABULARY).path), Naming(below, key))
-    return [printable(found.get(name, name)) for name in named]
+    shown = names(Vocabulary.read(store.current(VOCABULARY).path), Naming(below, key))
+    return [printable(shown.get(name, name)) for name in task_names]

@@ -25,12 +25,12 @@ Days = NDArray[np.int64]
 Keys = NDArray[np.int64]
 """Sorted keys (k,) of patients and days."""
 NEVER: int = row_keys.LAST_DAY
-"""A day for events that never happen, later than every record."""
+"""A day later than every record, for events that never happen."""
 
 
 @dataclass(frozen=True)
 class Deaths:
-    """How deaths are recorded, in addition to the patients' day of death: as concepts, or as an attribute that holds a date."""
+    """How deaths are recorded, besides the patients' day of death: as concepts, or as an attribute with a date."""
 
     concepts: frozenset[str] = frozenset()
     attribute: str = ""
@@ -39,7 +39,7 @@ class Deaths:
 
 @dataclass(frozen=True)
 class Records:
-    """The patients of a bucket, and the events that tasks ask about."""
+    """The patients of a bucket, and their events with a concept that a task uses."""
 
     ids: pa.Array
     """Patient ids (n,), in the order of the data set."""
@@ -62,22 +62,22 @@ class Records:
     """The last day of the data (`data_end`)."""
 
     def days_of(self, concepts: frozenset[str]) -> Keys:
-        """Return the distinct days with at least one of the concepts. DEATH stands for the day of death, VISIT for every visit."""
+        """Return the distinct days with any of the concepts. DEATH means the day of death, VISIT every visit."""
         wanted = np.array([name in concepts for name in self.names], bool)
         here = wanted[self.concept] if len(self.names) else np.zeros(0, bool)
-        found = key(self.patient[here], self.day[here])
+        keys = key(self.patient[here], self.day[here])
         if DEATH in concepts:
             dead = np.flatnonzero(self.death < NEVER)
-            found = np.concatenate([found, key(dead, self.death[dead])])
+            keys = np.concatenate([keys, key(dead, self.death[dead])])
         if VISIT in concepts:
-            found = np.concatenate([found, self.visits])
-        return np.unique(found)
+            keys = np.concatenate([keys, self.visits])
+        return np.unique(keys)
 
 
 def data_end(dataset: Sequence[Path]) -> int:
-    """Return the day by which all but one in a thousand of the visits in the patient data set have happened.
+    """Return the day by which 99.9 % of the visits in the patient data set have happened, or NEVER if there are none.
 
-    A few dates that were mistyped, and lie after the true end, do not move it. NEVER without visits.
+    So a few mistyped dates after the true end do not move it.
     """
     visits = np.zeros(1 << row_keys.DAY_BITS, np.int64)
     for path in dataset:
@@ -89,7 +89,7 @@ def data_end(dataset: Sequence[Path]) -> int:
 
 
 def key(patient: NDArray[np.integer], day: NDArray[np.integer]) -> Keys:
-    """Return the keys (c,) of patients on days; days outside the calendar count as its first or last day."""
+    """Return the keys (c,) of patients and days; days outside the calendar become its first or last day."""
     inside = np.clip(day.astype(np.int64), row_keys.FIRST_DAY, row_keys.LAST_DAY)
     return (patient.astype(np.int64) << row_keys.DAY_BITS) + (inside - row_keys.FIRST_DAY)
 
@@ -101,8 +101,8 @@ def patients(keys: Keys) -> NDArray[np.int64]:
 
 def days(keys: Keys) -> Days:
     """Return the days of keys."""
-    found: Days = (keys & (2**row_keys.DAY_BITS - 1)) + row_keys.FIRST_DAY
-    return found
+    day: Days = (keys & (2**row_keys.DAY_BITS - 1)) + row_keys.FIRST_DAY
+    return day
 
 
 def count(keys: Keys, patient: NDArray[np.int64], first: Days, last: Days) -> NDArray[np.int64]:
@@ -113,16 +113,15 @@ def count(keys: Keys, patient: NDArray[np.int64], first: Days, last: Days) -> ND
 
 
 def nth(keys: Keys, patient: NDArray[np.int64], first: Days, number: int) -> Days:
-    """Return the day (c,) of each patient's key with this `number` (from 1), counted from day `first` on; NEVER if there are
-    fewer."""
+    """Return the day (c,) of each patient's key number `number` (from 1) on or after day `first`; NEVER if there are fewer."""
     place = np.searchsorted(keys, key(patient, first), side="left") + number - 1
-    found = np.append(keys, np.int64(-1))[np.minimum(place, len(keys))]
-    return np.where((found >= 0) & (patients(found) == patient), days(found), NEVER)
+    candidate = np.append(keys, np.int64(-1))[np.minimum(place, len(keys))]
+    return np.where((candidate >= 0) & (patients(candidate) == patient), days(candidate), NEVER)
 
 
 @dataclass(frozen=True)
-class Followed:
-    """Until when patients are followed."""
+class FollowUp:
+    """How long patients are followed."""
 
     until: int | None
     """Patients without a known end of observation are followed until this day; None: until their last event."""
@@ -130,8 +129,8 @@ class Followed:
     """The last day of the data (`data_end`). No prediction window may end after it."""
 
 
-def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, followed: Followed) -> Records:
-    """Read a bucket of mapped events, and of the patient data set. `listed` are the concepts that tasks ask about."""
+def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, follow_up: FollowUp) -> Records:
+    """Read one bucket of the mapped events and of the patient data set. `listed` are the concepts that tasks use."""
     people, shard = schemas.read(dataset), Shard.read(dataset)
     ids = align.one_chunk(people.column("patient_id"))
     n = len(ids)
@@ -139,19 +138,29 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, fo
     row = align.rows(event_ids.cast(pa.string()), ids).astype(np.int32)
     first, last = extent = np.array([[2**30], [-(2**30)]], np.int64).repeat(n, axis=1)
     _extent(patient, day, row, extent)
-    asked = pc.is_in(names.cast(pa.string()), value_set=pa.array(sorted(listed | deaths.concepts), pa.string()))
-    wanted = asked.to_numpy(zero_copy_only=False)
+    is_listed = pc.is_in(names.cast(pa.string()), value_set=pa.array(sorted(listed | deaths.concepts), pa.string()))
+    wanted = is_listed.to_numpy(zero_copy_only=False)
     here = np.empty(len(patient), np.int64)
     here = here[: _find_events(patient, concept, row, wanted, here)]
     here = here[np.argsort(row[patient[here]], kind="stable")]  # events of a patient are in order of days
-    own, when, what = row[patient[here]].astype(np.int64), day[here].astype(np.int64), concept[here].astype(np.int64)
+    event_patient, event_day, event_concept = (
+        row[patient[here]].astype(np.int64),
+        day[here].astype(np.int64),
+        concept[here].astype(np.int64),
+    )
     kept = tuple(names.cast(pa.string()).filter(pa.array(wanted)).to_pylist())
     place = np.cumsum(wanted) - 1
-    what = place[what] if len(place) else what
-    death = _deaths(people, own, when, np.array([name in deaths.concepts for name in kept], bool)[what], deaths)
+    event_concept = place[event_concept] if len(place) else event_concept
+    death = _deaths(
+        people,
+        event_patient,
+        event_day,
+        np.array([name in deaths.concepts for name in kept], bool)[event_concept],
+        deaths,
+    )
     start = _column(people, schemas.OBSERVATION[0], first)
     end = _column(
-        people, schemas.OBSERVATION[1], np.full(n, followed.until, np.int64) if followed.until is not None else last
+        people, schemas.OBSERVATION[1], np.full(n, follow_up.until, np.int64) if follow_up.until is not None else last
     )
     return Records(
         ids=ids,
@@ -162,16 +171,16 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, fo
         end=np.minimum(end, death),
         death=death,
         visits=key(np.repeat(np.arange(n), np.diff(shard.patient_start)), shard.visit_day),
-        patient=own,
-        day=when,
-        concept=what,
+        patient=event_patient,
+        day=event_day,
+        concept=event_concept,
         names=kept,
-        data_end=followed.data_end,
+        data_end=follow_up.data_end,
     )
 
 
 def _column(people: pa.Table, name: str, otherwise: Days) -> Days:
-    """Return a column of dates as days (n,). Empty values, or a missing column, are replaced by the days in `otherwise` (n,)."""
+    """Return a column of dates as days (n,). Where it is empty or missing, use the days in `otherwise` (n,)."""
     if name not in people.column_names:
         return otherwise
     column = people.column(name).cast(pa.int32())
@@ -181,26 +190,26 @@ def _column(people: pa.Table, name: str, otherwise: Days) -> Days:
 
 def _deaths(people: pa.Table, patient: NDArray[np.int64], day: Days, dead: NDArray[np.bool_], deaths: Deaths) -> Days:
     """Return the earliest recorded day of death (n,), or NEVER. `dead` flags the events (m,) that record a death."""
-    found = _column(people, schemas.DEATH, np.full(people.num_rows, NEVER, np.int64))
-    np.minimum.at(found, patient[dead], day[dead])
+    death = _column(people, schemas.DEATH, np.full(people.num_rows, NEVER, np.int64))
+    np.minimum.at(death, patient[dead], day[dead])
     if deaths.attribute:
         text = pl.Series(people.column(deaths.attribute)).cast(pl.String).str.strip_chars()
         dates = text.str.to_date(deaths.format, strict=False).cast(pl.Int32).fill_null(NEVER)
-        found = np.minimum(found, dates.to_numpy().astype(np.int64))
-    return found
+        death = np.minimum(death, dates.to_numpy().astype(np.int64))
+    return death
 
 
 @compiled
 def _extent(
     patient: NDArray[np.int32], day: NDArray[np.int32], row: NDArray[np.int32], extent: NDArray[np.int64]
 ) -> None:
-    """Widen the extent (2, n), the first and the last day of each patient of the data set, so that it includes all days with an
-    event. `row` gives the row of each patient in the data set."""
+    """Widen `extent` (2, n), the first and last day of each patient in the data set, to include all days with an event. `row` maps
+    each patient to a row of the data set, or to -1."""
     for place in range(len(patient)):
-        own = row[patient[place]]
-        if own >= 0:
-            extent[0, own] = min(extent[0, own], day[place])
-            extent[1, own] = max(extent[1, own], day[place])
+        patient_row = row[patient[place]]
+        if patient_row >= 0:
+            extent[0, patient_row] = min(extent[0, patient_row], day[place])
+            extent[1, patient_row] = max(extent[1, patient_row], day[place])
 
 
 @compiled
@@ -209,13 +218,12 @@ def _find_events(
     concept: NDArray[np.int32],
     row: NDArray[np.int32],
     wanted: NDArray[np.bool_],
-    found: NDArray[np.int64],
+    index: NDArray[np.int64],
 ) -> int:
-    """Find the events that have a wanted concept, and whose patient is in the data set. Writes their indices to `found`, and
-    returns their number."""
+    """Write to `index` the indices of the events with a wanted concept and a patient in the data set. Returns their number."""
     number = 0
     for place in range(len(patient)):
         if wanted[concept[place]] and row[patient[place]] >= 0:
-            found[number] = place
+            index[number] = place
             number += 1
     return number

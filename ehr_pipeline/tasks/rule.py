@@ -1,6 +1,6 @@
-"""A task whose concept lists have been resolved. It holds all that the work on a bucket needs, without files or settings.
+"""A task with resolved concept lists: all that labelling a bucket needs, without files or settings.
 
-Days are counted from the index day, which is 0. The history ends on day `last`; the window is from day `opens` to day `closes`.
+Days are counted from the index date, which is 0. The history ends on day `last`; the window is from day `opens` to day `closes`.
 """
 
 import datetime
@@ -12,23 +12,23 @@ from ehr_pipeline.tasks.meds import DEATH
 from ehr_pipeline.tasks.settings import Task, slug
 
 FOREVER = 1 << 20
-"""A number of days that is larger than any record."""
+"""More days than any record spans."""
 VISIT = "any visit"
-"""In place of a concept, stands for any visit of the data set."""
+"""Used in place of a concept, for any visit of the data set."""
 EPOCH = datetime.date(1970, 1, 1)
 SCREEN = "screen "
-"""Prefix of the names of the screen's tasks; the concept follows."""
+"""Prefix of the names of screening tasks; the concept follows."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A limit on the number of days with one of the concepts, from day `first` to day `last` after the index day (inclusive)."""
+    """A limit on the number of days with one of the concepts, from day `first` to day `last` after the index date (inclusive)."""
 
     concepts: frozenset[str]
     first: int
     last: int
-    least: int = 0
-    most: int = FOREVER
+    minimum: int = 0
+    maximum: int = FOREVER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Rule:
     outcome_days: int = 1
     stop_days: int = 0
     entry: frozenset[str] | None = None
-    """Concepts with which a patient becomes at risk; None: everybody is at risk."""
+    """Concepts that put a patient at risk; None: all patients are at risk."""
     entry_days: int = 1
     exclude: frozenset[str] = frozenset()
     index: str = "landmark"
@@ -63,7 +63,7 @@ class Rule:
     conditions: tuple[Condition, ...] = ()
     censor: bool = False
     visit_window: int = 0
-    """A visit of the data set may include this many days after its date. It is in the history only if all these days are."""
+    """A visit of the data set may include this many days after its date. It is in the history only if all of these days are."""
 
     @property
     def slug(self) -> str:
@@ -77,13 +77,13 @@ class Rule:
 
     @property
     def concepts(self) -> frozenset[str]:
-        """All concepts that the rule asks about."""
+        """All concepts that the rule uses."""
         others = frozenset[str]().union(*(condition.concepts for condition in self.conditions))
         return self.outcome | (self.entry or frozenset()) | self.exclude | others
 
 
-def for_all(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) -> dict[str, Any]:
-    """Return those values of a rule that always come from the task's settings, even if an ACES file gives the other values."""
+def shared_values(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) -> dict[str, Any]:
+    """Return the values of a rule that come from the task's settings even if an ACES file gives all others."""
     return {
         "exclude": lists.get("exclude", frozenset()),
         "min_visits": task.min_visits,
@@ -95,8 +95,8 @@ def for_all(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) 
     }
 
 
-def of_task(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) -> Rule:
-    """Return the rule of a task without an ACES file. `lists` has the concepts of its lists, by the name of the setting."""
+def from_task(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) -> Rule:
+    """Return the rule of a task without an ACES file. `lists` maps the setting of each of its lists to the concepts."""
     day_counts = task.index_day == "outcome"
     opens = task.gap_days + (0 if day_counts else 1)
     death = task.outcome_kind == "death"
@@ -118,12 +118,12 @@ def of_task(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int) 
         closes=opens + task.window_days - 1,
         lookback=task.lookback_days,
         incident=task.incident,
-        **for_all(task, lists, visit_window),
+        **shared_values(task, lists, visit_window),
     )
 
 
-def of_concept(concept: str, visit_window: int) -> Rule:
-    """Return a task of the screen: one concept within 365 days of a landmark, whether or not it was recorded before."""
+def from_concept(concept: str, visit_window: int) -> Rule:
+    """Return the rule of a screening task: one concept within 365 days of a landmark, whether or not it was recorded before."""
     return Rule(
         name=f"{SCREEN}{concept}", outcome=frozenset({concept}), from_visit=3, incident=False, visit_window=visit_window
     )

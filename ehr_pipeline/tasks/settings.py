@@ -8,11 +8,11 @@ from typing import Literal
 from ehr_pipeline.typed_settings import option, settings
 
 RESERVED = "tasks"
-"""A reserved name: a count with this name is stored next to the counts of the tasks, so no task may be called so."""
+"""No task may have this name: a count with this name is stored next to the counts of the tasks."""
 
 
 def list_of(number: int, name: str) -> str:
-    """Return the name of the setting that holds a concept list (`outcome`, `entry` or `exclude`) of the task with this number."""
+    """Return the name of the setting for a concept list (`outcome`, `entry` or `exclude`) of the task with this number."""
     return f"tasks.task[{number}].{name}"
 
 
@@ -110,24 +110,24 @@ class Task:
     def problems(self) -> Iterator[str]:
         """Yield problems with these values, other than wrong types."""
         if not slug(self.name) or slug(self.name) == RESERVED:
-            yield f"name {self.name!r} gives no file name: use letters and digits, and not {RESERVED!r} alone."
+            yield f"name {self.name!r} cannot be a file name: use letters and digits, and not {RESERVED!r} alone."
         if self.aces:
             yield from self._aces_conflicts()
             return
         of_file = self.index == "file" and not self.outcome and self.outcome_kind == "recorded"
         if not self.outcome and self.outcome_kind != "death" and not of_file:
-            yield "outcome must name a concept list, unless outcome_kind = 'death' or the labels are those of index_file."
+            yield "set outcome to a concept list, unless outcome_kind = 'death' or index_file contains the labels."
         if self.outcome and self.outcome_kind == "death":
-            yield "a death has no outcome list: name the codes of deaths in tasks.death, and remove outcome."
+            yield "a death has no outcome list: remove outcome, and list the codes of deaths in tasks.death."
         if self.index == "first_entry" and not self.entry:
             yield "index = 'first_entry' needs entry, the concept list that puts patients at risk."
         if self.min_age > self.max_age:
             yield f"min_age ({self.min_age}) is above max_age ({self.max_age})."
         if self.outcome_kind in ("first", "stop", "death") and self.outcome_days > 1:
-            yield f"outcome_days has no meaning for outcome_kind = {self.outcome_kind!r}, which happens on one day."
-        yield from self._of_index()
+            yield f"outcome_days must be 1 for outcome_kind = {self.outcome_kind!r}, which happens on one day."
+        yield from self._index_problems()
 
-    def _of_index(self) -> Iterator[str]:
+    def _index_problems(self) -> Iterator[str]:
         for kind, name in (("calendar", "index_dates"), ("file", "index_file")):
             if (self.index == kind) != bool(getattr(self, name)):
                 yield f"{name} belongs to index = {kind!r}: give both, or neither."
@@ -135,9 +135,9 @@ class Task:
             try:
                 datetime.date.fromisoformat(date)
             except ValueError:
-                yield f"index_dates are dates as YYYY-MM-DD, not {date!r}."
+                yield f"index_dates must be dates of the form YYYY-MM-DD. Got {date!r}."
         if len(set(self.index_dates)) < len(self.index_dates):
-            yield "index_dates names a date twice."
+            yield "index_dates lists a date twice: remove one of them."
 
     def _aces_conflicts(self) -> Iterator[str]:
         of_aces = (
@@ -146,7 +146,7 @@ class Task:
         )
         plain = Task(name=self.name)
         if others := [name for name in of_aces if getattr(self, name) != getattr(plain, name)]:
-            yield f"aces says this already: remove {', '.join(others)}."
+            yield f"the file in aces replaces {', '.join(others)}: remove these settings."
 
 
 @settings
@@ -185,4 +185,4 @@ class TasksSettings:
         """Yield problems with these values, other than wrong types."""
         slugs = [slug(task.name) for task in self.task]
         if len(set(slugs)) < len(slugs):
-            yield f"the tasks need names that differ as file names. Got {', '.join(repr(task.name) for task in self.task)}."
+            yield f"tasks have the same file name: rename one. Got {', '.join(repr(task.name) for task in self.task)}."

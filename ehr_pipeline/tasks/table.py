@@ -1,8 +1,8 @@
-"""The labels of tasks as later stages read them. GPU workers import this module, so it does not use polars.
+"""Read and write task labels. GPU workers import this module, so it does not use polars.
 
 rows/<bucket>.arrow             schemas.TASK_LABELS: the labels of all tasks for the patients of a shard of the data set
-labels/<task>.parquet           the MEDS label schema, for other programs
-tasks.json                      the tasks: name, definition, concepts, and their weights by the days followed
+labels/<task>.parquet           the MEDS label schema, for other programs tasks.json                      the tasks: name,
+definition, concepts, and weights by days of follow-up
 """
 
 import json
@@ -35,16 +35,16 @@ class Definition:
     entry: tuple[str, ...]
     index: str
     index_may_know_outcome: bool
-    """Whether the index days come from a user's file, so that they may have been chosen by the outcome."""
+    """Whether the index dates come from a user's file: they may have been chosen by the outcome."""
     incident: bool
     rule: dict[str, Any]
     """All numbers of the rule, for people to read."""
     weights: tuple[float, ...] = ()
-    """Weights of labels by the days followed (0, 1, …), which correct for patients who left; empty if all weights are 1."""
+    """Weights of labels by days of follow-up (0, 1, …), which correct for patients who left; empty if all weights are 1."""
 
 
 def write(folder: Path, definitions: Sequence[Definition]) -> None:
-    """Write the definitions of the tasks, as `definitions` reads them."""
+    """Write the definitions of the tasks; `definitions` reads them."""
     text = json.dumps([asdict(each) for each in definitions], indent=1, ensure_ascii=False)
     (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -56,16 +56,18 @@ def definitions(folder: Path) -> tuple[Definition, ...]:
         lists = ("outcome", "entry", "weights")
         return tuple(Definition(**{**each, **{name: tuple(each[name]) for name in lists}}) for each in rows)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise Damaged(f"{folder / FILE}: it cannot be read. Make task_labels again (ehr-pipeline run).") from error
+        raise Damaged(
+            f"{folder / FILE}: cannot be read. Rebuild task_labels (ehr-pipeline run --select task_labels)."
+        ) from error
 
 
 def shards(folder: Path) -> Iterator[tuple[str, pa.Table]]:
-    """Yield, for each shard of the data set, its file name and the labels of all tasks, mapped into memory."""
+    """Yield the file name of each shard of the data set, and the labels of all tasks for it, mapped into memory."""
     for path in sorted((folder / ROWS).glob("[!.]*.arrow")):
         yield path.name, schemas.read_as(path, schemas.TASK_LABELS)
 
 
-def of_task(table: pa.Table, definition: Definition) -> pa.Table:
+def rows_of_task(table: pa.Table, definition: Definition) -> pa.Table:
     """Return the rows of one task."""
     return table.filter(pc.equal(table.column("task"), definition.number))
 
@@ -75,5 +77,5 @@ def weights(table: pa.Table, definition: Definition) -> NDArray[np.float64]:
     followed = table.column("followed_days").to_numpy()
     if not definition.weights:
         return np.ones(len(followed))
-    found: NDArray[np.float64] = np.array(definition.weights)[followed]
-    return found
+    by_row: NDArray[np.float64] = np.array(definition.weights)[followed]
+    return by_row

@@ -1,6 +1,6 @@
 """Concept lists: small CSV files (code, cui, name, source) that a clinician can review and edit.
 
-The steps of the mapping decide which concepts the codes stand for: see `events.resolve_lists`.
+`events.resolve_lists` maps the codes to concepts.
 """
 
 import re
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology.reading import named, other_delimiter, read_rows
+from ehr_pipeline.terminology.reading import label, other_delimiter, read_rows
 
 COLUMNS = ("code", "cui", "name", "source")
-SHOWN = 20
+MAX_LINES = 20
 """How many lines a message lists; the others are only counted."""
-NO_CODE, FIND = "neither a code nor a CUI", " `ehr-pipeline find-codes` finds codes by words of their names."
-OF_A_SYSTEM = re.compile(r"[^\s:/]+:\S.*")
+NO_CODE_OR_CUI, FIND = "neither a code nor a CUI", " `ehr-pipeline find-codes` finds codes by words of their names."
+WITH_SYSTEM = re.compile(r"[^\s:/]+:\S.*")
 _CUI = re.compile(r"C[0-9]{7}")
 _EXPONENT = re.compile(r"[0-9]+([.,][0-9]+)?E\+[0-9]+|[0-9][.,][0-9]+E[0-9]+", re.IGNORECASE)
 _WHOLE = re.compile(r"([0-9]+)\.0+")
@@ -24,7 +24,7 @@ _DIGITS = re.compile(r"[0-9]{6,}")
 WRONG_IDS = {
     "bad_check_digit": "is a mistyped or rounded SNOMED id: its check digit is wrong",
     "other_component": "is the SNOMED id of a relationship or a reference set, not of a concept",
-    "other": "is no SNOMED id, which has 6 to 18 digits and does not begin with 0",
+    "other": "is not a SNOMED id, which has 6 to 18 digits and does not begin with 0",
 }
 """What is wrong with a number that is not a concept or description id, by its kind (`snomed.classify`)."""
 
@@ -33,8 +33,8 @@ WRONG_IDS = {
 class ListedConcept:
     """One row of a concept list. A row has a code, a CUI, or both; all are strings.
 
-    A code is a SNOMED id, a Read code, or `system:code` for any other system. For a concept without a CUI, `cui` holds
-    its name in the vocabulary (`system:code`).
+    A code is a SNOMED id, a Read code, or `system:code` for any other system. For a concept without a CUI, `cui` is its name in the
+    vocabulary (`system:code`).
     """
 
     code: str
@@ -47,18 +47,17 @@ class ListedConcept:
 def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedConcept]:
     """Read a concept list. A fraction of zeros that a spreadsheet added to an id is removed: '123.0' is read as '123'.
 
-    `where` is the setting that names the file, for messages. With `local_codes`, codes of any form are accepted; a
-    table of overrides needs this, since it holds codes as they were recorded. Raises InputError, which names the file
-    and says which lines are wrong, and why.
+    `where` is the file's setting, for messages. With `local_codes`, codes of any form are accepted, as a table of overrides
+    contains codes as recorded. Raises InputError with the file, the wrong lines, and what is wrong with them.
     """
-    named_file, rows = named(path, where), read_rows(path, where, "concept list")
+    file_label, rows = label(path, where), read_rows(path, where, "concept list")
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     missing = [name for name in COLUMNS if name not in header]
     if missing:
-        empty = " A row needs a code or a cui; its other fields may be empty, but all four columns are there."
+        empty = " A row needs a code or a cui; its other fields may be empty, but all four columns are needed."
         by_name = "" if {"code", "cui"} & set(header) else FIND
         raise InputError(
-            f"{named_file}, line 1: a concept list has the columns {', '.join(COLUMNS)}. Missing: {', '.join(missing)}."
+            f"{file_label}, line 1: a concept list has the columns {', '.join(COLUMNS)}. Missing: {', '.join(missing)}."
             f"{other_delimiter(header) or empty + by_name}"
         )
     places = [header.index(name) for name in COLUMNS]
@@ -69,7 +68,7 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
             continue
         if len(row) != len(header):
             problems.append(
-                (line, f"{len(row)} fields, but the header has {len(header)}. Quote names that hold a comma")
+                (line, f"{len(row)} fields, but the header has {len(header)}. Quote names that contain a comma")
             )
             continue
         code, cui, name, source = (row[place].strip() for place in places)
@@ -79,10 +78,10 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
     kinds = _kinds_of_ids(listed)
     problems += [(row.line, problem) for row in listed for problem in _problems(row, kinds, local_codes)]
     if problems:
-        by_name = FIND if NO_CODE in (problem for _, problem in problems) else ""
-        raise InputError(f"{named_file}, {_joined(sorted(problems))}.{by_name}")
+        by_name = FIND if NO_CODE_OR_CUI in (problem for _, problem in problems) else ""
+        raise InputError(f"{file_label}, {_joined(sorted(problems))}.{by_name}")
     if not listed:
-        raise InputError(f"{named_file}: this concept list is empty.")
+        raise InputError(f"{file_label}: this concept list is empty.")
     return listed
 
 
@@ -92,20 +91,20 @@ def read_overrides(path: Path) -> list[ListedConcept]:
     listed = read(path, where, local_codes=True)
     incomplete = [(row.line, "no code" if row.cui else "no CUI") for row in listed if not row.code or not row.cui]
     if incomplete:
-        named_file = f"{named(path, where)}, {_joined(incomplete)}"
-        raise InputError(f"{named_file}. A table of overrides names both in every row.")
+        file_label = f"{label(path, where)}, {_joined(incomplete)}"
+        raise InputError(f"{file_label}. Every row of a table of overrides needs both.")
     return listed
 
 
 def is_read(code: str) -> bool:
-    """Return whether a code has the form of a Read code (v2 or CTV3, with or without a term code) and not of a SNOMED id."""
+    """Return whether a code looks like a Read code (v2 or CTV3, with or without a term code) and not like a SNOMED id."""
     return bool(_READ.fullmatch(code)) and not _DIGITS.fullmatch(code)
 
 
 def _joined(problems: list[tuple[int, str]]) -> str:
-    """Join the problems into one text: the first SHOWN problems with their lines, then how many more lines are wrong."""
-    shown = "; ".join(f"line {line}: {problem}" for line, problem in problems[:SHOWN])
-    left = len(problems) - SHOWN
+    """Join problems into one text: the first MAX_LINES with their lines, then how many more there are."""
+    shown = "; ".join(f"line {line}: {problem}" for line, problem in problems[:MAX_LINES])
+    left = len(problems) - MAX_LINES
     return shown + (f"; and {left} more lines" if left > 0 else "")
 
 
@@ -122,10 +121,10 @@ def _kinds_of_ids(listed: list[ListedConcept]) -> dict[str, str]:
 def _problems(row: ListedConcept, kinds: Mapping[str, str], local_codes: bool) -> Iterator[str]:
     """Yield what is wrong with a row."""
     if not row.code and not row.cui:
-        yield NO_CODE
+        yield NO_CODE_OR_CUI
     if row.code and (problem := _wrong_code(row.code, kinds, local_codes)):
         yield f"code {_quoted(row.code)} {problem}"
-    if row.cui and not _CUI.fullmatch(row.cui) and not OF_A_SYSTEM.fullmatch(row.cui):
+    if row.cui and not _CUI.fullmatch(row.cui) and not WITH_SYSTEM.fullmatch(row.cui):
         yield f"CUI {_quoted(row.cui)} is not a C and seven digits, such as C0011615"
 
 
@@ -139,9 +138,9 @@ def _wrong_code(code: str, kinds: Mapping[str, str], local_codes: bool) -> str:
     if _EXPONENT.fullmatch(code):
         return "is a number that a spreadsheet rounded: its last digits are lost. Export the column as text"
     if code[0] in "'\"=":
-        return "begins with a mark by which spreadsheets tell a text. Leave it out"
+        return "begins with a character by which spreadsheets mark text. Remove it"
     if code in kinds:
         return WRONG_IDS.get(kinds[code], "")
-    if local_codes or OF_A_SYSTEM.fullmatch(code) or is_read(code):
+    if local_codes or WITH_SYSTEM.fullmatch(code) or is_read(code):
         return ""
-    return "is no SNOMED id, which has 6 to 18 digits, and no Read code. Name a code of another system as system:code"
+    return "is neither a SNOMED id (6 to 18 digits) nor a Read code. Write a code of another system as system:code"

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology.reading import named, why
+from ehr_pipeline.terminology.reading import label, why
 
 SETTING = "concepts.ontology"
 UMLS, SNOMED = ("UMLS_CUI", "UMLS"), ("SNOMEDCT", "SCTID")
-"""The system names of references to the UMLS, and the prefixes of those to SNOMED (SNOMEDCT_US_2023_03_01, …)."""
+"""Names of the UMLS in references, and prefixes of the names of SNOMED (SNOMEDCT_US_2023_03_01, …)."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Term:
 def read(path: Path) -> dict[str, Term]:
     """Read the terms of a file, by id. Obsolete terms have no parents. Raises InputError if it is missing or not OBO."""
     terms: dict[str, Term] = {}
-    identifier, inside = "", False
+    identifier, in_term = "", False
     try:
         with path.open(encoding="utf-8-sig") as stream:
             for line in stream:
                 tag, _, value = line.strip().partition(": ")
                 if line.startswith("["):
-                    inside, identifier = line.startswith("[Term]"), ""
-                elif not inside:
+                    in_term, identifier = line.startswith("[Term]"), ""
+                elif not in_term:
                     continue
                 elif tag == "id":
                     identifier = value
@@ -49,11 +49,9 @@ def read(path: Path) -> dict[str, Term]:
                     elif system.startswith(SNOMED):
                         terms[identifier].codes.append(code)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{named(path, SETTING)}: this OBO file cannot be read: {why(error)}.") from None
+        raise InputError(f"{label(path, SETTING)}: this OBO file cannot be read: {why(error)}.") from None
     if not any(term.parents for term in terms.values()):
-        raise InputError(
-            f"{named(path, SETTING)}: no term with a parent (is_a). An ontology in OBO format is wanted here."
-        )
+        raise InputError(f"{label(path, SETTING)}: no term has a parent (is_a). Give an ontology in OBO format.")
     return terms
 
 

@@ -1,9 +1,8 @@
-"""Read the vocabulary tables of OMOP (OHDSI Athena), which say what concept ids mean.
+"""Read the vocabulary tables of OMOP (OHDSI Athena), which give the meanings of concept ids.
 
-The tables are read as streams, and only rows for ids that occur are kept. A non-standard concept is replaced by the
-concept that it 'Maps to'. A drug is replaced by its ingredient, if CONCEPT_ANCESTOR has one. If there are several 'Maps
-to' targets, SNOMED concepts come first, then the lowest concept id; of several ingredients, the lowest id comes first.
-All other candidates are listed as runners-up.
+The tables are streamed, and only rows for ids that occur are kept. A non-standard concept is replaced by the concept that it 'Maps
+to'. A drug is replaced by its ingredient, if CONCEPT_ANCESTOR has one. If there are several 'Maps to' targets, SNOMED concepts come
+first, then the lowest concept id; of several ingredients, the lowest id comes first. All other candidates are listed as runners-up.
 """
 
 import gzip
@@ -15,7 +14,7 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.store.file_listing import refuse_special, walk
-from ehr_pipeline.terminology.reading import named, reading
+from ehr_pipeline.terminology.reading import label, reading
 
 CODE_SYSTEM = "omop"
 SETTING = "events.omop_vocabulary"
@@ -34,7 +33,7 @@ def files(folder: Path) -> dict[str, Path]:
 
     Raises InputError when CONCEPT is missing, for a link that leads nowhere, and for special files.
     """
-    found = {}
+    paths = {}
     tables = {table: [f"{table}{ending}" for ending in (".csv", ".csv.gz", ".parquet")] for table in TABLES}
     tree = walk(folder, deep=False)
     refuse_special(tree)
@@ -44,16 +43,16 @@ def files(folder: Path) -> dict[str, Path]:
             (path for path in tree.files if path.name.lower() in names), key=lambda path: names.index(path.name.lower())
         )
         if present:
-            found[table] = present[0]
-    if "concept" not in found:
+            paths[table] = present[0]
+    if "concept" not in paths:
         raise InputError(
-            f"{named(folder, SETTING)}: no CONCEPT.csv, CONCEPT.csv.gz or CONCEPT.parquet. Download the vocabularies from"
+            f"{label(folder, SETTING)}: no CONCEPT.csv, CONCEPT.csv.gz or CONCEPT.parquet. Download the vocabularies from"
             " Athena (athena.ohdsi.org), or export the table from the database."
         )
-    return found
+    return paths
 
 
-def look(folder: Path) -> None:
+def check_columns(folder: Path) -> None:
     """Raise InputError unless the tables have the columns they should have."""
     for table, path in files(folder).items():
         _scan(path, table)
@@ -62,17 +61,17 @@ def look(folder: Path) -> None:
 def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
     """Look up distinct concept ids (texts). Columns: id, system (vocabulary), code, name, runners_up (concept ids).
 
-    The result has no row for an id that is in no table. Raises InputError for a file that cannot be used.
+    Unknown ids have no row in the result. Raises InputError for a file that cannot be used.
     """
     paths = files(folder)
     wanted = ids.cast(pl.Int64, strict=False).drop_nulls().unique()
     targets = _maps_to(paths.get("concept_relationship"), wanted)
-    own = pl.concat([wanted.alias("target"), targets["target"]]).unique()
-    concepts = _concepts(paths["concept"], own)
+    ids_to_read = pl.concat([wanted.alias("target"), targets["target"]]).unique()
+    concepts = _concepts(paths["concept"], ids_to_read)
     table = pl.DataFrame({"id": wanted}).join(concepts, left_on="id", right_on="concept_id", how="inner")
-    lost = table.filter(pl.col("standard_concept") != "S").select("id")
+    non_standard = table.filter(pl.col("standard_concept") != "S").select("id")
     chosen = pl.concat(
-        [table.filter(pl.col("standard_concept") == "S").select("id", target="id"), targets.join(lost, on="id")]
+        [table.filter(pl.col("standard_concept") == "S").select("id", target="id"), targets.join(non_standard, on="id")]
     )
     chosen = chosen.join(
         concepts.select("concept_id", "vocabulary_id"), left_on="target", right_on="concept_id", how="inner"
@@ -93,15 +92,14 @@ def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
 def search(folder: Path, words: Sequence[str]) -> pl.DataFrame:
     """Return the standard concepts whose name contains all words (in lower case). Columns: system, code, name.
 
-    If the vocabulary has CONCEPT_ANCESTOR, drugs are replaced by their ingredients, so the only drugs that are listed
-    are ingredients.
+    If the vocabulary has CONCEPT_ANCESTOR, drugs are mapped to their ingredients, so the only drugs listed are ingredients.
     """
     paths = files(folder)
     name = pl.col("concept_name").str.to_lowercase()
-    holds = pl.all_horizontal(name.str.contains(word, literal=True) for word in words)
+    matches = pl.all_horizontal(name.str.contains(word, literal=True) for word in words)
     drugs = pl.lit("concept_ancestor" in paths) & (pl.col("domain_id") == "Drug")
     rows = _scan(paths["concept"], "concept").filter(
-        pl.col("standard_concept") == "S", holds, ~drugs | (pl.col("concept_class_id") == "Ingredient")
+        pl.col("standard_concept") == "S", matches, ~drugs | (pl.col("concept_class_id") == "Ingredient")
     )
     with reading(paths["concept"], SETTING):
         return rows.select(system="vocabulary_id", code="concept_code", name="concept_name").collect(engine="streaming")
@@ -153,10 +151,10 @@ def _ingredients(path: Path | None, chosen: pl.DataFrame, concepts: pl.DataFrame
     rows = rows.select(drug=descendant, target=ancestor).unique().sort("drug", "target")
     with reading(path, SETTING):
         pairs = rows.collect(engine="streaming")
-    one = pairs.group_by("drug", maintain_order=True).agg(
+    best = pairs.group_by("drug", maintain_order=True).agg(
         ingredient=pl.col("target").first(), others=pl.col("target").slice(1).cast(pl.String).str.join(" ")
     )
-    joined = chosen.join(one, left_on="target", right_on="drug", how="left")
+    joined = chosen.join(best, left_on="target", right_on="drug", how="left")
     return joined.select(
         "id",
         target=pl.coalesce("ingredient", "target"),
@@ -165,7 +163,7 @@ def _ingredients(path: Path | None, chosen: pl.DataFrame, concepts: pl.DataFrame
 
 
 def _number(name: str) -> pl.Expr:
-    """Return a column of concept ids as integers. Some exports write '4112343.0'; float64 holds ids of this size exactly."""
+    """Return a column of concept ids as integers. Some exports write '4112343.0'; float64 is exact for ids of this size."""
     return pl.col(name).cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
 
 
@@ -186,12 +184,12 @@ def _scan(path: Path, table: str) -> pl.LazyFrame:
         names = frame.collect_schema().names()
     except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"{named(path, SETTING)}: this vocabulary table cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})."
+            f"{label(path, SETTING)}: this vocabulary table cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})."
         ) from None
-    own = {name.lower(): name for name in names}
-    missing = [name for name in TABLES[table] if name not in own]
+    columns = {name.lower(): name for name in names}
+    missing = [name for name in TABLES[table] if name not in columns]
     if missing:
         raise InputError(
-            f"{named(path, SETTING)}, line 1: no column {', '.join(missing)}. The header has: {', '.join(names[:30])}."
+            f"{label(path, SETTING)}, line 1: no column {', '.join(missing)}. The header has: {', '.join(names[:30])}."
         )
-    return frame.select(pl.col(own[name]).cast(pl.String).alias(name) for name in TABLES[table])
+    return frame.select(pl.col(columns[name]).cast(pl.String).alias(name) for name in TABLES[table])

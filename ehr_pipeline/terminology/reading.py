@@ -1,4 +1,4 @@
-"""Functions that all readers of terminology files use: messages that name a file and its setting, and checks for damage."""
+"""What all readers of terminology files share: messages with the file and its setting, and checks for damaged files."""
 
 import csv
 import gzip
@@ -15,7 +15,7 @@ from ehr_pipeline.errors import InputError
 
 HEAD_BYTES, TAIL_BYTES, AT_ONCE = 8 << 20, 1 << 20, 1 << 20
 GZIP = b"\x1f\x8b"
-MOST_NAMES = 10
+MAX_NAMES = 10
 """How many names of files a message lists."""
 # First bytes of formats that are delivered in place of text, and what to do.
 FORMATS = {
@@ -33,7 +33,7 @@ FORMATS = {
 }
 
 
-def opened(path: Path) -> BinaryIO:
+def open_binary(path: Path) -> BinaryIO:
     """Open a file in binary mode, unpacked if it is gzip. Use it as a context manager."""
     with path.open("rb") as raw:
         packed = raw.read(len(GZIP)) == GZIP
@@ -41,17 +41,17 @@ def opened(path: Path) -> BinaryIO:
 
 
 def refuse_other_formats(path: Path, where: str) -> None:
-    """Raise InputError when a file is an archive or a document in place of text."""
+    """Raise InputError if a file is an archive or a document instead of text."""
     with path.open("rb") as raw:
         head = raw.read(16)
-    if found := next((name for magic, name in FORMATS.items() if head.startswith(magic)), None):
-        raise InputError(f"{named(path, where)}: this is no text. It seems to be {found}.")
+    if advice := next((name for magic, name in FORMATS.items() if head.startswith(magic)), None):
+        raise InputError(f"{label(path, where)}: not a text file, but probably {advice}.")
 
 
-def unended(path: Path) -> bytes:
-    """Return the last line of a text file if it lacks a line end, else empty.
+def unended_line(path: Path) -> bytes:
+    """Return the last line of a text file if it lacks a line end; otherwise an empty string.
 
-    For a gzip file it is always empty: that such a file was cut is noticed when it is unpacked.
+    Always empty for a gzip file, which would fail to unpack if it were cut off.
     """
     with path.open("rb") as raw:
         if raw.read(len(GZIP)) == GZIP:
@@ -61,7 +61,7 @@ def unended(path: Path) -> bytes:
 
 
 def refuse_cut(path: Path, where: str, separator: bytes, count: int, *, ends_only: bool = False) -> None:
-    """Raise InputError, naming the line, when a line of a text file does not have `count` separators.
+    """Raise InputError if a line of a text file does not have `count` separators. The message gives the line.
 
     Empty lines are ignored. With `ends_only`, only the beginning and the end of a large file are read.
     """
@@ -72,11 +72,11 @@ def refuse_cut(path: Path, where: str, separator: bytes, count: int, *, ends_onl
         except (EOFError, zlib.error) as error:
             raise InputError(_damaged(path, where, error)) from None
     if wrong:
-        line, found = wrong
+        line, count_found = wrong
         place = f"line {line:,}" if line else "one of its last lines"
         raise InputError(
-            f"{named(path, where)}, {place}: {found} fields end in {separator.decode()!r}, {count} should. The file is cut off or"
-            " damaged: copy it again."
+            f"{label(path, where)}, {place}: {count_found} fields end in {separator.decode()!r}, not {count}. The file is cut off"
+            " or damaged: copy it again."
         )
 
 
@@ -84,18 +84,18 @@ def refuse_cut(path: Path, where: str, separator: bytes, count: int, *, ends_onl
 def _wrong_line(
     path: Path, state: tuple[int, int], separator: bytes, count: int, ends_only: bool
 ) -> tuple[int, int] | None:
-    """Return the first line without exactly `count` separators, and how many it has. `state` is there for the cache: a changed file
-    is read anew."""
-    with opened(path) as stream:
-        packed, line, rest, size = isinstance(stream, gzip.GzipFile), 1, b"", 0
+    """Return the first line without exactly `count` separators, and how many it has. `state` makes the cache miss if the file has
+    changed."""
+    with open_binary(path) as stream:
+        is_gzip, line, rest, size = isinstance(stream, gzip.GzipFile), 1, b"", 0
         while chunk := stream.read(AT_ONCE):  # a chunk needs about ten times its size in memory
             text, size = rest + chunk, size + len(chunk)
             end = text.rfind(b"\n") + 1
             if wrong := _first_wrong(text[:end], separator, count):
                 return line + wrong[0], wrong[1]
             line, rest = line + text.count(b"\n", 0, end), text[end:]
-            if ends_only and size >= HEAD_BYTES and (packed or state[0] > stream.tell() + TAIL_BYTES):
-                if packed:
+            if ends_only and size >= HEAD_BYTES and (is_gzip or state[0] > stream.tell() + TAIL_BYTES):
+                if is_gzip:
                     return None
                 stream.seek(state[0] - TAIL_BYTES)
                 tail = stream.read().partition(b"\n")[2]
@@ -115,26 +115,26 @@ def _first_wrong(text: bytes, separator: bytes, count: int) -> tuple[int, int] |
     ends = np.flatnonzero(characters == ord(b"\n"))
     begins = np.append(0, ends + 1)[:-1]
     before = np.searchsorted(np.flatnonzero(characters == separator[0]), ends)
-    found = np.diff(before, prepend=0)
+    counts = np.diff(before, prepend=0)
     is_empty = (ends == begins) | ((ends == begins + 1) & (characters[begins] == ord(b"\r")))
-    wrong = np.flatnonzero((found != count) & ~is_empty)
-    return (int(wrong[0]), int(found[wrong[0]])) if len(wrong) else None
+    wrong = np.flatnonzero((counts != count) & ~is_empty)
+    return (int(wrong[0]), int(counts[wrong[0]])) if len(wrong) else None
 
 
-def named(path: Path | str, where: str) -> str:
-    """Return a file's path for a message, with the setting that names it in brackets."""
+def label(path: Path | str, where: str) -> str:
+    """Return a file's path as messages show it, followed by its setting in brackets."""
     return f"{path} ({where})" if where else str(path)
 
 
 def why(error: Exception) -> str:
     """Return why a file cannot be read."""
     if isinstance(error, UnicodeDecodeError):
-        return "it is no text in UTF-8"
+        return "it is not text in UTF-8"
     return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
 
 def other_files(path: Path) -> str:
-    """Return a sentence on what else the folder of a missing file holds; empty if the file is there.
+    """Return a sentence on what else is in the folder of a missing file; empty if the file exists.
 
     The text begins with a blank.
     """
@@ -143,22 +143,24 @@ def other_files(path: Path) -> str:
     if not path.parent.is_dir():
         return f" There is no folder {path.parent}."
     names = sorted(one.name for one in path.parent.iterdir() if one.suffix == path.suffix)
-    shown = ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
-    return f" {path.parent} holds {shown}." if names else f" {path.parent} holds no {path.suffix or 'such'} file."
+    shown = ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
+    return f" {path.parent} contains {shown}." if names else f" {path.parent} contains no {path.suffix or 'such'} file."
 
 
 def other_delimiter(header: list[str]) -> str:
-    """Return advice on a header whose columns are divided by another character than a comma; empty for other headers.
+    """Return advice for a header whose columns are separated by semicolons or tabs; empty for other headers.
 
     The text begins with a blank.
     """
     marks = {";": "semicolons", "\t": "tabs"}
-    found = next((name for mark, name in marks.items() if len(header) == 1 and mark in header[0]), "")
-    return f" The header is divided by {found}: save the file with commas between its columns." if found else ""
+    delimiter = next((name for mark, name in marks.items() if len(header) == 1 and mark in header[0]), "")
+    return (
+        f" The header is separated by {delimiter}: save the file with commas between its columns." if delimiter else ""
+    )
 
 
 def read_rows(path: Path, where: str, what: str) -> list[tuple[int, list[str]]]:
-    """Return the rows of a small CSV file, each with the number of its first line. Messages call the file a `what`.
+    """Return the rows of a small CSV file, each with the number of its first line. `what` is the kind of file, for messages.
 
     Raises InputError for a file that cannot be read, and for a quote that does not close, or that closes in the middle of a field.
     """
@@ -171,11 +173,11 @@ def read_rows(path: Path, where: str, what: str) -> list[tuple[int, list[str]]]:
                 begin = reader.line_num + 1
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{named(path, where)}: this {what} cannot be read: {why(error)}.{other_files(path)}"
+            f"{label(path, where)}: this {what} cannot be read: {why(error)}.{other_files(path)}"
         ) from None
     except csv.Error:
         raise InputError(
-            f"{named(path, where)}, line {begin}: a quote in this row does not close, or closes in the middle of a field. Write a"
+            f"{label(path, where)}, line {begin}: a quote in this row does not close, or closes in the middle of a field. Write a"
             ' quote in a quoted field twice ("").'
         ) from None
     return rows
@@ -183,10 +185,10 @@ def read_rows(path: Path, where: str, what: str) -> list[tuple[int, list[str]]]:
 
 @contextmanager
 def reading(path: Path | str, where: str) -> Iterator[None]:
-    """Raise InputError, naming the file and its setting, when polars finds the file damaged or unreadable.
+    """Raise InputError, with the file and its setting, if polars finds the file damaged or unreadable.
 
-    Polars reports a damaged gzip stream as an OSError without an errno. An OSError with an errno may be about the caller's own
-    files, so it passes through, unless it says that a file is missing or may not be read.
+    Polars reports a damaged gzip stream as an OSError without an errno. An OSError with an errno may concern the caller's own
+    files, so it is raised unchanged, unless a file is missing or must not be read.
     """
     from polars.exceptions import PolarsError  # GPU workers read lists, and have no polars
 
@@ -194,16 +196,16 @@ def reading(path: Path | str, where: str) -> Iterator[None]:
         yield
     except OSError as error:
         if isinstance(error, PermissionError | FileNotFoundError):
-            raise InputError(f"{named(path, where)}: the file cannot be read: {why(error)}.") from None
+            raise InputError(f"{label(path, where)}: the file cannot be read: {why(error)}.") from None
         if error.errno is not None:
             raise
         raise InputError(_damaged(path, where, error)) from None
     except PolarsError as error:
-        raise InputError(f"{named(path, where)}: the file cannot be read ({why(error)}). Copy it again.") from None
+        raise InputError(f"{label(path, where)}: the file cannot be read ({why(error)}). Copy it again.") from None
 
 
-def look(path: Path, where: str) -> None:
-    """Raise InputError when the beginning of a gzip file is damaged. Does not check files of other formats."""
+def check_gzip(path: Path, where: str) -> None:
+    """Raise InputError if the beginning of a gzip file is damaged. Other formats are not checked."""
     if not path.is_file():
         return  # the reader of the file reports this
     try:
@@ -214,11 +216,11 @@ def look(path: Path, where: str) -> None:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(_damaged(path, where, error)) from None
     except OSError as error:
-        raise InputError(f"{named(path, where)}: the file cannot be read: {why(error)}.") from None
+        raise InputError(f"{label(path, where)}: the file cannot be read: {why(error)}.") from None
 
 
 def _damaged(path: Path | str, where: str, error: Exception) -> str:
     return (
-        f"{named(path, where)}: the gzip stream is damaged or cut off ({error})."
-        " Nothing of the file can be trusted: copy it again."
+        f"{label(path, where)}: the gzip stream is damaged or cut off ({error})."
+        " None of its content can be trusted: copy it again."
     )

@@ -1,7 +1,7 @@
 """Readers of SNOMED CT Release Format 2: tab separated, a header line, UTF-8 (SNOMED CT Release File Specification, section 5).
 
-For each component, the row with the latest effectiveTime in all files that one setting names is used. So Full and Snapshot
-files, and several releases and editions (international, UK), can be given together. Files may be packed with gzip.
+The row of a component with the latest effectiveTime in all files of a setting is used. So Full and Snapshot files, and several
+releases and editions (international, UK), can be given together. Files may be compressed with gzip.
 """
 
 import zlib
@@ -11,7 +11,7 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.terminology import reading, snomed
-from ehr_pipeline.terminology.reading import named, opened, refuse_other_formats, unended, why
+from ehr_pipeline.terminology.reading import label, open_binary, refuse_other_formats, unended_line, why
 
 DESCRIPTION = ("id", "effectiveTime", "active", "moduleId", "conceptId", "languageCode", "typeId", "term")
 ASSOCIATION = ("id", "effectiveTime", "active", "moduleId", "refsetId", "referencedComponentId", "targetComponentId")
@@ -32,24 +32,24 @@ def read_header(path: Path, where: str) -> list[str]:
     """Return the column names of an RF2 file. Raises InputError when the file cannot be read as text."""
     try:
         refuse_other_formats(path, where)
-        with opened(path) as stream:
+        with open_binary(path) as stream:
             return stream.readline(1 << 20).decode("utf-8-sig").rstrip("\r\n").split("\t")
     except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
-        raise InputError(f"{named(path, where)}: this RF2 file cannot be read: {why(error)}.") from None
+        raise InputError(f"{label(path, where)}: this RF2 file cannot be read: {why(error)}.") from None
 
 
 def refuse_cut(path: Path, where: str, *, ends_only: bool = False) -> None:
     """Raise InputError if a line of an RF2 file has more or fewer fields than the header, or the text ends within an id.
 
-    The last field of each kind of file that is read here is a SNOMED id: if it was cut, its check digit is wrong.
+    In all kinds of files read here, the last field is a SNOMED id: if it was cut, its check digit is wrong.
     """
     reading.refuse_cut(path, where, b"\t", len(read_header(path, where)) - 1, ends_only=ends_only)
-    line = unended(path).decode(errors="replace").strip(" \r\n")
+    line = unended_line(path).decode(errors="replace").strip(" \r\n")
     last = line.rpartition("\t")[2]
     kind = snomed.classify(pl.Series([last]))["kind"][0]
     if line and (not last or last.isdigit()) and kind not in ("concept", "description", "other_component"):
         raise InputError(
-            f"{named(path, where)}: the text ends in the middle of its last line, in a SNOMED id. The file is cut off: copy it"
+            f"{label(path, where)}: the text ends in the middle of its last line, in a SNOMED id. The file is cut off: copy it"
             " again."
         )
 
@@ -63,8 +63,8 @@ def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
     missing = [name for name in columns if name not in header]
     if missing:
         raise InputError(
-            f"{named(path, where)}, line 1: no column {', '.join(missing)}. This RF2 file should have {' '.join(columns)};"
-            " name the file of that kind there."
+            f"{label(path, where)}, line 1: no column {', '.join(missing)}. This RF2 file should have"
+            f" {' '.join(columns)}: set the setting to a file of that kind."
         )
     frame = pl.scan_csv(path, separator="\t", quote_char=None, infer_schema=False, glob=False)
     return frame.rename({frame.collect_schema().names()[0]: header[0]}).select(columns)
@@ -72,24 +72,24 @@ def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
 
 def descriptions(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
     """Return the concept of each wanted description id. Columns: source, target. Inactive descriptions count too."""
-    found = _latest(paths, DESCRIPTION, "events.descriptions", pl.col("id").is_in(wanted.implode()))
-    return _distinct(found.select(source="id", target="conceptId"))
+    rows = _latest(paths, DESCRIPTION, "events.descriptions", pl.col("id").is_in(wanted.implode()))
+    return _distinct(rows.select(source="id", target="conceptId"))
 
 
 def names(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
     """Return the name of each wanted concept. Columns: source, label. Prefers active names, then the fully specified name."""
-    found = _latest(paths, DESCRIPTION, "events.descriptions", pl.col("conceptId").is_in(wanted.implode()))
+    rows = _latest(paths, DESCRIPTION, "events.descriptions", pl.col("conceptId").is_in(wanted.implode()))
     best = [pl.col("active") != "1", pl.col("typeId") != FULLY_SPECIFIED, "id"]
-    ordered = found.sort(best).unique("conceptId", keep="first", maintain_order=True)
+    ordered = rows.sort(best).unique("conceptId", keep="first", maintain_order=True)
     return ordered.select(source="conceptId", label="term")
 
 
 def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame:
     """Return active historical associations. Columns: source, target, rank (the position of its kind in `kinds`)."""
     ranks = {ASSOCIATIONS[kind]: rank for rank, kind in enumerate(kinds)}
-    found = _latest(paths, ASSOCIATION, "events.associations", pl.col("refsetId").is_in(list(ranks)))
+    rows = _latest(paths, ASSOCIATION, "events.associations", pl.col("refsetId").is_in(list(ranks)))
     return _distinct(
-        found.filter(pl.col("active") == "1").select(
+        rows.filter(pl.col("active") == "1").select(
             source="referencedComponentId",
             target="targetComponentId",
             rank=pl.col("refsetId").replace_strict(ranks, return_dtype=pl.Int64),
@@ -99,18 +99,16 @@ def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame
 
 def parents(paths: tuple[str, ...], where: str = "events.relationships") -> pl.DataFrame:
     """Return active IS-A relationships. Columns: source (child), target (parent), rank (0). `where` is the files' setting."""
-    found = _latest(paths, RELATIONSHIP, where, pl.col("typeId") == IS_A)
+    rows = _latest(paths, RELATIONSHIP, where, pl.col("typeId") == IS_A)
     return _distinct(
-        found.filter(pl.col("active") == "1").select(
-            source="sourceId", target="destinationId", rank=pl.lit(0, pl.Int64)
-        )
+        rows.filter(pl.col("active") == "1").select(source="sourceId", target="destinationId", rank=pl.lit(0, pl.Int64))
     )
 
 
 def _latest(paths: tuple[str, ...], columns: tuple[str, ...], where: str, chosen: pl.Expr) -> pl.DataFrame:
-    """Return, for each id, the row with the latest effectiveTime over all files, out of the rows that `chosen` selects.
+    """Of the rows that match `chosen`, return the one with the latest effectiveTime for each id, over all files.
 
-    `chosen` may use only columns that never change for an id (immutable fields in the Release File Specification).
+    `chosen` may use only columns that are immutable for an id (Release File Specification).
     """
     parts = []
     for path in map(Path, paths):
@@ -122,7 +120,7 @@ def _latest(paths: tuple[str, ...], columns: tuple[str, ...], where: str, chosen
 
 
 def _newest(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the latest row of each id. Of two rows with the same time, the active one counts."""
+    """Return the latest row of each id. Of two rows with the same time, the active one is used."""
     return rows.sort("id", "effectiveTime", "active").unique("id", keep="last", maintain_order=True)
 
 
@@ -130,29 +128,29 @@ def _distinct(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.unique().sort(rows.columns)
 
 
-def walk(starts: pl.Series, edges: pl.DataFrame, known: pl.Series, depth: int) -> pl.DataFrame:
+def nearest_known(starts: pl.Series, edges: pl.DataFrame, known: pl.Series, depth: int) -> pl.DataFrame:
     """Return the nearest known code reached from each start along edges (source, target, rank), at most `depth` steps away.
 
-    Columns: source, target, distance. Starts that reach no known code are left out. Of several codes at the same
-    distance, the one with the lowest rank counts, then the lowest id as text. A code is visited once per start: cycles end.
+    Columns: source, target, distance. Starts that reach no known code are left out. Of several codes at the same distance, the one
+    with the lowest rank is used, then the one with the lowest id (as text). Each code is visited once per start, so cycles end.
     """
-    found = []
+    hits_by_distance = []
     begin = starts.cast(pl.String).unique().sort()
-    seen = pl.DataFrame({"start": begin, "node": begin})
-    frontier = seen
+    visited = pl.DataFrame({"start": begin, "node": begin})
+    frontier = visited
     for distance in range(1, depth + 1):
         reached = (
             frontier.join(edges, left_on="node", right_on="source")
             .select("start", "rank", node="target")
-            .join(seen, on=["start", "node"], how="anti")
+            .join(visited, on=["start", "node"], how="anti")
             .sort("start", "rank", "node")
             .unique(["start", "node"], keep="first", maintain_order=True)
         )
         if reached.is_empty():
             break
         hits = reached.filter(pl.col("node").is_in(known.implode())).unique("start", keep="first", maintain_order=True)
-        found.append(hits.select(source="start", target="node", distance=pl.lit(distance, pl.Int64)))
+        hits_by_distance.append(hits.select(source="start", target="node", distance=pl.lit(distance, pl.Int64)))
         frontier = reached.join(hits, on="start", how="anti").select("start", "node")
-        seen = pl.concat([seen, frontier])
+        visited = pl.concat([visited, frontier])
     empty = pl.DataFrame(schema={"source": pl.String, "target": pl.String, "distance": pl.Int64})
-    return pl.concat([empty, *found]).sort("source")
+    return pl.concat([empty, *hits_by_distance]).sort("source")

@@ -5,16 +5,16 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology.reading import named, reading, refuse_cut, refuse_other_formats
+from ehr_pipeline.terminology.reading import label, reading, refuse_cut, refuse_other_formats
 
-# The columns as MRFILES.RRF of the UMLS lists them.
+# The columns as listed in MRFILES.RRF of the UMLS.
 _MRCONSO = "CUI,LAT,TS,LUI,STT,SUI,ISPREF,AUI,SAUI,SCUI,SDUI,SAB,TTY,CODE,STR,SRL,SUPPRESS,CVF"
 _MRSAB = "VCUI,RCUI,VSAB,RSAB,SON,SF,SVER,VSTART,VEND,IMETA,RMETA,SLC,SCC,SRL,TFR,CFR,CXTY,TTYL,ATNL,LAT,CENC,CURVER,SABIN,SSN,SCIT"
 MRCONSO = tuple(_MRCONSO.split(","))
 MRSAB = tuple(_MRSAB.split(","))
 MRSTY = ("CUI", "TUI", "STN", "STY", "ATUI", "CVF")
 SETTINGS = {MRCONSO: "events.mrconso", MRSAB: "events.mrsab", MRSTY: "vocabulary.mrsty"}
-"""The setting that names the file of each layout."""
+"""The setting of the file with each layout."""
 ATOMS = {"code": pl.String, "cui": pl.String, "name": pl.String, "suppress": pl.String, "preferred": pl.Boolean}
 """The columns of `snomed_atoms`."""
 
@@ -27,7 +27,7 @@ def scan(path: Path, columns: tuple[str, ...], *, ends_only: bool = False) -> pl
     """
     if not path.is_file():
         raise InputError(
-            f"{named(path, SETTINGS[columns])}: there is no such file."
+            f"{label(path, SETTINGS[columns])}: there is no such file."
             f" It should be a UMLS file with the fields {' '.join(columns)}."
         )
     check_layout(path, columns)
@@ -54,13 +54,13 @@ def check_layout(path: Path, columns: tuple[str, ...]) -> None:
             )
         except pl.exceptions.PolarsError as error:
             raise InputError(
-                f"{named(path, where)}, line 1: this cannot be read as UMLS text ({type(error).__name__})."
+                f"{label(path, where)}, line 1: not readable as UMLS text ({type(error).__name__}). Copy the file again."
             ) from None
     fields = str(first.item(0, 0)).count("|") if len(first) else 0
     if fields != len(columns):
         raise InputError(
-            f"{named(path, where)}, line 1: {fields} fields end in '|', but this UMLS file has {len(columns)}: {' '.join(columns)}."
-            " Name the file of that kind there."
+            f"{label(path, where)}, line 1: {fields} fields end in '|', but this UMLS file has {len(columns)}: {' '.join(columns)}."
+            " Set the setting to a file of that kind."
         )
 
 
@@ -91,8 +91,8 @@ def snomed_atoms(path: Path, source: str, suppress: tuple[str, ...]) -> pl.DataF
         )
     if atoms.is_empty():
         raise InputError(
-            f"{named(path, SETTINGS[MRCONSO])}: no atom of source {source!r} with SUPPRESS in {list(suppress)}."
-            " Set events.source to a source vocabulary (SAB) that the file holds."
+            f"{label(path, SETTINGS[MRCONSO])}: no atom of source {source!r} with SUPPRESS in {list(suppress)}."
+            " Set events.source to a source vocabulary (SAB) in the file."
         )
     order = ["code", "suppress_rank", pl.col("preferred").not_(), "term_rank", "cui", "name"]
     return atoms.sort(order).select(*ATOMS)
@@ -110,7 +110,7 @@ def source_version(path: Path, source: str) -> str:
         current = scan(path, MRSAB).filter(pl.col("RSAB") == source, pl.col("CURVER") == "Y").select("VSAB").collect()
     if current.is_empty():
         raise InputError(
-            f"{named(path, SETTINGS[MRSAB])}: no current version of source {source!r} (events.source)."
+            f"{label(path, SETTINGS[MRSAB])}: no current version of source {source!r} (events.source)."
             " Is it of the same UMLS release?"
         )
     return str(current.item(0, 0))

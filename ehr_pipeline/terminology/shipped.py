@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def shipped(name: str) -> Path:
-    """Return the path of a shipped file, such as 'lists/psoriasis.csv': in an installed package, or in a checkout's data folder."""
+    """Return the path of a file such as 'lists/psoriasis.csv', in the installed package or in a checkout's data folder."""
     package = Path(__file__).parents[1]
     installed = package / "data" / name
     return installed if installed.exists() else package.parent / "data" / name

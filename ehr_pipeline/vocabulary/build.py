@@ -14,7 +14,7 @@ import polars as pl
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.counts import summed
+from ehr_pipeline.events.counts import sum_buckets
 from ehr_pipeline.events.resolve_lists import Rows, facts
 from ehr_pipeline.events.resolve_lists import concepts as concepts_of
 from ehr_pipeline.store.artifacts import Counts, hash_of
@@ -27,7 +27,7 @@ from ehr_pipeline.vocabulary.table import DROPPED, FILE, FIRST_CONCEPT, HASH
 TABLE = pl.DataFrame(schemas.VOCABULARY.empty_table()).schema
 
 NOT_LEARNED_FROM = "not_learned_from"
-"""Reason for losing events whose concept occurs only in patients that the model does not learn from."""
+"""The reason to drop events of concepts that only held-out patients have."""
 
 # Characters to remove from a name before it reaches a page, picture or terminal: see `errors.invisible_character`.
 INVISIBLE = r"[\p{Cc}\p{Zl}\p{Zp}\x{202a}-\x{202e}\x{2066}-\x{2069}]+"
@@ -50,8 +50,8 @@ def build(
     patients that the model learns from, if these are not all patients: concepts are chosen by these counts alone. Events kept
     and dropped are counted for all patients. Raises InputError when no concept is left.
     """
-    everybody = summed(buckets, "concept")
-    concepts = everybody if learned is None else summed(learned, "concept")
+    everybody = sum_buckets(buckets, "concept")
+    concepts = everybody if learned is None else sum_buckets(learned, "concept")
     concepts = _with_names_and_types(concepts, mapping, _types(concepts["concept"], settings.mrsty))
     before = _earlier(earlier)
     concepts = _with_absent(concepts, before)
@@ -96,7 +96,7 @@ def build(
 
 
 def _events(kept: pl.DataFrame, dropped: pl.DataFrame, everybody: pl.DataFrame) -> Counts:
-    """Count the events of all patients: those kept, and those dropped by the reason for which their concept was dropped.
+    """Count the events of all patients: those kept, and those dropped, by the reason of their concept.
 
     NOT_LEARNED_FROM is the reason if no patient that the model learns from has the concept.
     """
@@ -117,7 +117,7 @@ def _by_reason(dropped: pl.DataFrame) -> str:
 
 
 def _earlier(folder: Path | None) -> pl.DataFrame:
-    """Return the table of the vocabulary to append to; an empty table when there is none."""
+    """Return the table of the vocabulary to append to; may be empty."""
     if folder is None:
         return pl.DataFrame(schema=TABLE)
     table = spreadsheet.plain_table(pl.read_csv(folder / FILE, schema=TABLE))
@@ -125,14 +125,14 @@ def _earlier(folder: Path | None) -> pl.DataFrame:
 
 
 def _with_absent(concepts: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    """Add the concepts of the earlier vocabulary that no longer occur in any event, with counts of zero."""
+    """Add the concepts of the earlier vocabulary that no longer occur, with counts of zero."""
     absent = before.drop("token_id").join(concepts, on="concept", how="anti")
     zero = [pl.lit(0, concepts.schema[name]).alias(name) for name in ("events", "appearances", "patients")]
     return pl.concat([concepts, absent.with_columns(zero).select(concepts.columns).cast(concepts.schema)])
 
 
 def _types(concepts: pl.Series, mrsty: str) -> pl.DataFrame:
-    """Read the semantic types (cui, tui) in the UMLS file `mrsty`. It is not read if no concept comes from the UMLS."""
+    """Read the semantic types (cui, tui) in the UMLS file `mrsty`, if any concept is from the UMLS."""
     if not mrsty or not concepts.str.contains(r"^C[0-9]+$").any():
         return pl.DataFrame(schema={"cui": pl.String, "tui": pl.String})
     return rrf.semantic_types(Path(mrsty))

@@ -15,12 +15,12 @@ Filter = Callable[[VocabularySettings, frozenset[str]], pl.Expr]
 
 
 def semantic_type(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """Select concepts all of whose semantic types are to be dropped. Untyped concepts are kept."""
+    """Select concepts with only semantic types to be dropped. Untyped concepts are kept."""
     return _all_types_in(set(settings.drop_semantic_types))
 
 
 def semantic_group(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """Select concepts all of whose semantic types belong to groups to be dropped."""
+    """Select concepts with only semantic types of groups to be dropped."""
     return _all_types_in({tui for tui, group in GROUP_OF.items() if group in settings.drop_semantic_groups})
 
 
@@ -35,7 +35,7 @@ def rare(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
 
 
 def few_patients(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """Select concepts that so few patients have that the name could reveal something about them."""
+    """Select concepts of too few patients: the name could reveal something about them."""
     return pl.col("patients") < settings.min_patients
 
 

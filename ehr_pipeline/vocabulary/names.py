@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 def with_all_words(words: str, names: Iterable[str]) -> list[str]:
-    """Return the names that contain all the words, in any order and ignoring case, the shortest first; none if there is no word.
+    """Return the names with all words, in any order and case, the shortest first; none without a word.
 
     Terminologies write "Arthritis, Psoriatic" and users "psoriatic arthritis".
     """

@@ -1,4 +1,4 @@
-"""The vocabulary as later stages read it. GPU workers import this module, so it does not use polars."""
+"""Read and write the vocabulary. GPU workers import this module, so it does not use polars."""
 
 import csv
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Concept:
     name: str
     semantic_types: tuple[str, ...]
     appearances: int
-    """How often it occurs, and (`patients`) in how many patients; 0 for a checkpoint, whose vocabulary holds no counts."""
+    """Numbers of occurrences and (`patients`) of patients; 0 for a checkpoint, whose vocabulary has no counts."""
     patients: int
 
 
@@ -59,7 +59,7 @@ class Vocabulary:
         return made
 
     def write(self, folder: Path) -> None:
-        """Write a folder that `read` accepts, without the counts, because it is shipped with a model to third parties."""
+        """Write a folder for `read`, without the counts, since it is shipped with models to third parties."""
         rows = ((one.token_id, one.concept, one.name, " ".join(one.semantic_types)) for one in self.concepts)
         spreadsheet.write(folder / FILE, pa.schema(list(schemas.VOCABULARY)[:4]), rows)
         (folder / HASH).write_text(self.hash + "\n", encoding="ascii")
@@ -79,7 +79,7 @@ class Vocabulary:
         return frozenset(concept.concept for concept in self.concepts if concept.patients >= fewest)
 
     def nameable(self, naming: Naming) -> frozenset[str]:
-        """Return the concepts that may be named because enough patients have them; never those that no patient has."""
+        """Return the concepts of enough patients to be shown by name; never those without a patient."""
         return frozenset(one.concept for one in self.concepts if naming.shows(one.concept, one.patients))
 
     @property

@@ -1,4 +1,4 @@
-"""Count concepts in the records of the patients that the model learns from, if some patients are left out of training."""
+"""Count concepts in the records of training and validation patients, if other patients are held out."""
 
 import shutil
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ class CountJob:
     events: Path
     sides: Path
     learned_from: tuple[str, ...]
-    """The sides of the patients to count."""
+    """The sets of the patients to count."""
     out: Path
 
 
@@ -55,7 +55,7 @@ class TrainingCounts:
 def count(
     events: Artifact, sides: Path, learned_from: tuple[str, ...], out: Path, *, workers: int, spread: Spread
 ) -> TrainingCounts:
-    """Count the concepts in the mapped `events` of patients whose side is in `learned_from`.
+    """Count the concepts in the mapped `events` of patients in the sets `learned_from`.
 
     `sides` is a folder of shards (patient_id, side).
     """
@@ -75,7 +75,7 @@ def count_bucket(job: CountJob) -> int:
     learns = pc.is_in(ids.cast(pa.string()), value_set=own.column("patient_id").combine_chunks())
     kept = learns.to_numpy(zero_copy_only=False)[patient] if len(ids) else np.zeros(0, bool)
     keys = row_keys.pack(patient[kept], day[kept], concept[kept])
-    schemas.write(job.out / job.name, counts.of_concepts(keys, names))
+    schemas.write(job.out / job.name, counts.count_concepts(keys, names))
     seen = np.zeros(len(ids), bool)
     seen[patient[kept]] = True
     hashes = hash_of(pl.Series(ids.cast(pa.string()).filter(pa.array(seen)), dtype=pl.String))

@@ -38,7 +38,7 @@ class Spread(Protocol):
 
 
 def read_once(paths: int = 1) -> Callable[[Callable[[Path], Result]], Callable[[Path], Result]]:
-    """Decorate a function of a path: its results for the last `paths` paths are cached, for all buckets, until `let_go_of_all`.
+    """Cache the results of a function of a path for the last `paths` paths, for all buckets, until `release_all`.
 
     Threads that ask for a path at the same time wait for the first one, so that the file is read only once.
     """
@@ -57,7 +57,7 @@ def read_once(paths: int = 1) -> Callable[[Callable[[Path], Result]], Callable[[
     return decorate
 
 
-def let_go_of_all() -> None:
+def release_all() -> None:
     """Empty the caches of `read_once` and close their files: on a network file system, a folder with an open file cannot be
     removed.
 
@@ -79,8 +79,8 @@ def map_buckets(function: Callable[[Job], Result], jobs: Sequence[Job], workers:
     try:
         with _pool(workers) as pool:
             with _uninterrupted():
-                found = pool.map(function, jobs)
-            for result in found:
+                mapped = pool.map(function, jobs)
+            for result in mapped:
                 results.append(result)
                 progress.advance(1)
     except BrokenProcessPool:
@@ -102,8 +102,8 @@ def _pool(workers: int) -> Executor:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C off. A pool starts its processes while jobs are given to it; interrupted in the middle, it would wait for ever for
-    a process that it has half started."""
+    """Delay Ctrl-C. A pool starts its processes while it receives jobs; if interrupted then, it would wait for ever for a process
+    that is only half started."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -112,7 +112,7 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """Start a thread that ends this worker together with its parent; otherwise it would wait forever, and keep its memory."""
+    """Start a thread that ends this worker if its parent ends; otherwise it would wait for ever, and keep its memory."""
     parent = multiprocessing.parent_process()
     assert parent
 
@@ -126,7 +126,7 @@ def _end_with_parent() -> None:
 def ahead(
     function: Callable[[Job], Result], items: Iterable[Job], threads: int = 2, depth: int | None = None
 ) -> Iterator[Result]:
-    """Apply a function to items on a few threads, up to `depth` items (default: as many as threads) ahead of the consumer.
+    """Apply a function to items on a few threads, at most `depth` items (default: the number of threads) ahead of the consumer.
 
     Results come in the order of the items. An exception is raised in place of the result.
     """

@@ -24,7 +24,7 @@ def test_a_hidden_file_would_be_told_once(case: Callable[[str], Path]) -> None:
     data = folder / "landing" / EXTRACT / "data"
     (data / "._0.parquet").rename(data / "1.parquet")
     problems = preflight.inspect(settings.load(folder / "settings.toml")).problems
-    assert [problem for problem in problems if "this is no Parquet file" in problem] == problems[:1]
+    assert [problem for problem in problems if "not a Parquet file" in problem] == problems[:1]
 
 
 def test_tables_of_spark_and_in_any_case_are_read(case: Callable[[str], Path]) -> None:

@@ -61,7 +61,7 @@ def test_names_in_quotes_are_told_with_the_setting(case: Case) -> None:
     problems = preflight.inspect(settings.load(case("r_quoted") / "settings.toml")).problems
     assert len(problems) == 2
     for problem, section in zip(problems, ("patients", "events"), strict=True):
-        assert f"The names stand in quotes: set records.{section}[0].quote to '\"'." in problem
+        assert f"The names are in quotes: set records.{section}[0].quote to '\"'." in problem
 
 
 def test_words_for_nothing_and_usual_spellings_are_no_warning(case: Case) -> None:

@@ -139,7 +139,7 @@ def test_a_study_without_a_cohort_is_made_to_its_end(made: tuple[Pipeline, dict[
 def test_dropped_codes_are_told_with_what_keeps_them(made: tuple[Pipeline, dict[str, Artifact]]) -> None:
     own = settings.with_overrides(made[0].study, {"events": {"unmapped": "drop"}})
     with pytest.raises(
-        InputError, match=r'events.mrconso names no file.*ICD10CM about 1,800.*events.unmapped = "keep"'
+        InputError, match=r'events.mrconso is not set.*ICD10CM about 1,800.*events.unmapped = "keep"'
     ) as error:
         Pipeline(own).mapped_events()
     assert "{" not in str(error.value)

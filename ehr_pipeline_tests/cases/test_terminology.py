@@ -61,7 +61,7 @@ def test_release_files_are_read_packed_and_archives_named(case: Callable[[str], 
     folder = case("rf2_gz")
     problems = preflight.inspect(settings.load(folder / "settings.toml")).problems
     assert len(problems) == 1
-    assert "desc.zip (events.descriptions): this is no text. It seems to be a zip archive" in problems[0]
+    assert "desc.zip (events.descriptions): not a text file, but probably a zip archive" in problems[0]
     assert mapping(folder, events={"descriptions": []})
 
 

@@ -17,7 +17,7 @@ from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.drop_reasons import CURES, IN_WORDS, NOT_LOST
+from ehr_pipeline.tables.drop_reasons import IN_WORDS, NOT_LOST, REMEDIES
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import tiny_settings
 
@@ -143,8 +143,8 @@ def test_limits_are_settings(study: Study) -> None:
 
 
 def test_every_cure_belongs_to_a_reason_with_words() -> None:
-    assert set(CURES) <= set(IN_WORDS)
-    assert set(NOT_LOST) <= set(CURES)
+    assert set(REMEDIES) <= set(IN_WORDS)
+    assert set(NOT_LOST) <= set(REMEDIES)
 
 
 def test_an_extract_that_is_mostly_rejected_stops_the_chain(

@@ -64,7 +64,7 @@ def test_every_problem_with_inputs_is_told_at_once(
     assert code == 2
     for part in (
         "8 problems",
-        "the delimiter is perhaps '\\t' (records.events[0].delimiter)",
+        "the delimiter may be '\\t' (records.events[0].delimiter)",
         "no file matches 'people.txt' (records.patients[0].files)",
         "nothing.RRF (events.mrconso): there is no such file",
         "18 fields end in '|', but this UMLS file has 6",
@@ -179,7 +179,7 @@ def test_every_problem_with_a_source_is_told_at_once(
             "no column 'person_id'",
             "events.omop_vocabulary is not set. It is the folder with CONCEPT.csv",
         ),
-        "meds": ("data/0.parquet: this is no Parquet file",),
+        "meds": ("data/0.parquet: not a Parquet file",),
     }
     for part in wanted[source]:
         assert part in told

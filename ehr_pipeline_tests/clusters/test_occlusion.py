@@ -12,7 +12,7 @@ from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import transform
 from ehr_pipeline.embeddings.profile import Gram, profiled, profiles, usual
 from ehr_pipeline.embeddings.settings import VectorSettings
-from ehr_pipeline.patients.histories import without
+from ehr_pipeline.patients.histories import without_token
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -39,7 +39,7 @@ def test_a_record_without_a_concept_is_as_if_it_had_never_been_recorded(tmp_path
     whole = Shard.read(write_shard(tmp_path / "a.arrow", PATIENTS))  # type: ignore[arg-type]
     pairs = [(2, 8), (0, 5), (0, 6), (1, 7), (0, 9)]
     rows, tokens = (np.array(side) for side in zip(*pairs, strict=True))
-    copies = without(whole.take(rows), tokens)
+    copies = without_token(whole.take(rows), tokens)
     told: list[Record] = []
     for row, token in pairs:
         born, precision, visits = PATIENTS[row]

@@ -8,7 +8,7 @@ import pytest
 from ehr_pipeline.cohort import build
 from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.resolve_lists import Resolved, Rows
+from ehr_pipeline.events.resolve_lists import ResolvedRow, Rows
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology.code_lists import ListedConcept
@@ -22,7 +22,7 @@ PSORIASIS, ECZEMA = "9014002", "24079001"
 
 def rows_of(*rows: tuple[str, str, str]) -> Rows:
     """Rows of a list: code, CUI, and the concept that the ladder gave the code."""
-    return tuple(Resolved(ListedConcept(code, cui, "x", "x", 2), mapped) for code, cui, mapped in rows)
+    return tuple(ResolvedRow(ListedConcept(code, cui, "x", "x", 2), mapped) for code, cui, mapped in rows)
 
 
 def disease(name: str, min_visits: int = 1) -> Disease:

@@ -68,7 +68,7 @@ def test_an_obo_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"None of X \(concepts\.groups_below\) has children"):
         known.groups(("X",))
     (tmp_path / "e.obo").write_text("id: x\n")
-    with pytest.raises(InputError, match="no term with a parent"):
+    with pytest.raises(InputError, match="no term has a parent"):
         obo.read(tmp_path / "e.obo")
 
 

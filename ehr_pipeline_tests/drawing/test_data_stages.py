@@ -74,7 +74,7 @@ def test_the_follow_up_is_counted_as_it_is(tiny: Pipeline, drawn: list[Any], tmp
     expected = Counter(int(number / 365.25) for number in days)
     assert {year: number for year, number in enumerate(counted) if number} == expected
     assert sum(counted) == artifact.counts["patients"]["kept"]
-    assert not any(name.startswith(dataset.FOLLOWED) for name in artifact.counts)
+    assert not any(name.startswith(dataset.FOLLOW_UP_YEARS) for name in artifact.counts)
     assert data_stages.draw_follow_up(artifact, Naming(BELOW, ""), tmp_path / "picture.png") == "follow-up"
     heights = np.array([bar.get_height() for bar in drawn[0].patches])
     assert ((heights == 0) | (heights >= BELOW)).all()

@@ -95,7 +95,7 @@ def test_a_broken_dictionary_is_told(tmp_path: Path) -> None:
         InputError, match=r"line 1: no column 'MedCodeId' \(events.dictionaries.x.code_column\)\. The header has: a, b"
     ):
         mapped(["x:1"], dictionaries={"x": dictionary})
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="does not exist"):
         mapped(
             ["x:1"],
             dictionaries={"x": CodeDictionary(file=str(tmp_path / "nothing"), code_column="a", snomed_column="b")},
@@ -121,7 +121,7 @@ def test_coverage_by_events_codes_namespace_and_step() -> None:
     assert report["by_namespace"]["international"]["mapped_codes"] == 2
     assert {step: row["events"] for step, row in report["by_step"].items()} == {"lost": 13, "current": 5, "obsolete": 2}
     assert coverage.lost_events(table) == {"unmapped_bad_check_digit": 1, "unmapped_uk_extension": 12}
-    assert coverage.most_frequent_lost(table, 1)["code"].to_list() == [TEXT_MESSAGE]
+    assert coverage.top_unmapped(table, 1)["code"].to_list() == [TEXT_MESSAGE]
 
 
 RETIRED, OLDER, UK_CHILD, ECZEMA = "156331003", "268273004", "1326201000000101", "43116000"

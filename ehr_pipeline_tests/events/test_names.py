@@ -58,10 +58,10 @@ def test_a_file_of_events_can_name_its_codes(tmp_path: Path) -> None:
 def test_a_table_without_names_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("code,meaning\nI10,x\n")
     with pytest.raises(InputError, match=r"a.csv \(events.names\): a table of names has the column 'code' and one of"):
-        names.look(TableOfNames(file=str(tmp_path / "a.csv")))
+        names.has_names(TableOfNames(file=str(tmp_path / "a.csv")))
     with pytest.raises(InputError, match=r"b.csv \(events.names\): there is no such file"):
-        names.look(TableOfNames(file=str(tmp_path / "b.csv")))
-    assert not names.is_there(tmp_path / "a.csv")
+        names.has_names(TableOfNames(file=str(tmp_path / "b.csv")))
+    assert not names.is_names_table(tmp_path / "a.csv")
 
 
 def test_a_table_may_call_its_columns_otherwise_and_hold_codes_of_several_systems(tmp_path: Path) -> None:
@@ -78,4 +78,4 @@ def test_a_table_may_call_its_columns_otherwise_and_hold_codes_of_several_system
     with pytest.raises(
         InputError, match=r"has the column 'DiagCd' and 'Name'. It has: DiagCd, Libellé. If the columns"
     ):
-        names.look(TableOfNames(file=str(tmp_path / "codes.csv"), code_column="DiagCd", name_column="Name"))
+        names.has_names(TableOfNames(file=str(tmp_path / "codes.csv"), code_column="DiagCd", name_column="Name"))

@@ -141,14 +141,14 @@ def test_another_terminology_makes_the_cohort_again_though_no_event_maps_otherwi
         pipeline.cohort()
     row = {"referencedComponentId": OLD, "targetComponentId": CURRENT, "refsetId": rf2.ASSOCIATIONS["replaced_by"]}
     pipeline = study(CURRENT, OLD, associations=rf2_file(tmp_path / "a", rf2.ASSOCIATION, row))
-    with pytest.raises(InputError, match="Make mapped_events again"):
+    with pytest.raises(InputError, match="Rebuild mapped_events"):
         pipeline.cohort()
     after = pipeline.make(EXTRACT, until="patient_dataset")
     assert after["mapped_events"].data_version == before["mapped_events"].data_version
     assert pipeline.cohort().counts["kept"] == 20
     assert pipeline.cohort().skipped
     os.utime(tmp_path / "a", ns=(1, 1))
-    with pytest.raises(InputError, match="Make mapped_events again"):
+    with pytest.raises(InputError, match="Rebuild mapped_events"):
         Ladder(pipeline.study.events, after["mapped_events"]).resolve({"a": str(tmp_path / "list.csv")})
 
 
@@ -157,8 +157,8 @@ def test_rows_that_find_nothing_are_told_before_and_after(study: Callable[..., P
     pipeline = study(CURRENT, CURRENT)
     concept_list(tmp_path / "list.csv", CURRENT, "M161.", "ICD10CM:L12.0", OLD)
     problems = " ".join(preflight.inspect(pipeline.study).problems)
-    assert "line 3: codes of the form of Read codes" in problems
-    assert "line 4: codes of systems for which [events.dictionaries] has no table" in problems
+    assert "line 3: these look like Read codes" in problems
+    assert "line 4: codes of systems without a table in [events.dictionaries]" in problems
     pipeline.make(EXTRACT, until="patient_dataset")
     pipeline.cohort()
     (told,) = (one for one in pipeline.check("cohort") if one.name == "lists_understood")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline.patients.histories import ALWAYS, cut, with_visit, without
+from ehr_pipeline.patients.histories import ALWAYS, cut, with_visit, without_token
 from ehr_pipeline.patients.shard import Shard
 
 Record = list[tuple[int, list[int]]]
@@ -66,7 +66,7 @@ def test_a_token_is_left_out_of_each_record(found: list[dict[int, list[int]]], f
         [(day, kept) for day, tokens in record if (kept := [each for each in tokens if each != token])]
         for record, token in zip(records, left_out, strict=True)
     ]
-    assert records_of(without(shard_of(records), np.array(left_out))) == expected
+    assert records_of(without_token(shard_of(records), np.array(left_out))) == expected
 
 
 def test_nothing_after_the_cut_changes_a_history() -> None:

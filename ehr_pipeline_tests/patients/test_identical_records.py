@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.checks import data
-from ehr_pipeline.patients.identical_records import Identical, identical, record_digests
+from ehr_pipeline.patients.identical_records import IdenticalRecords, count_identical, record_digests
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
@@ -35,10 +35,10 @@ def test_identical_records_are_found_in_all_shards(tmp_path: Path) -> None:
         patient("g", LONG, born=9),
     )
     sides = [np.array([0, 1, 0], np.int8), np.array([0, 0, 1, 1], np.int8)]
-    assert identical([one, two], sides) == Identical(patients=2, apart=0)
+    assert count_identical([one, two], sides) == IdenticalRecords(patients=2, across=0)
     sides[1][0] = 2
-    assert identical([one, two], sides) == Identical(patients=2, apart=2)
-    assert identical([], []) == Identical(0, 0)
+    assert count_identical([one, two], sides) == IdenticalRecords(patients=2, across=2)
+    assert count_identical([], []) == IdenticalRecords(0, 0)
 
 
 def test_concepts_do_not_move_to_another_day_unseen(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_the_check_says_how_many(tiny: Pipeline, monkeypatch: pytest.MonkeyPatch
         True,
         "no two patients have the same record",
     )
-    monkeypatch.setattr(data, "identical", lambda *_: Identical(120, 54))
+    monkeypatch.setattr(data, "count_identical", lambda *_: IdenticalRecords(120, 54))
     passed, message, _ = data.no_record_on_two_sides(artifact, tiny.store, tiny.study)
     assert not passed
     assert "120 patients have a record that another patient has as well" in message

@@ -140,7 +140,7 @@ def test_the_oldest_extract_that_tells_a_side_decides_and_other_ones_are_counted
 
 def test_validation_patients_can_be_drawn_where_the_column_tells_none(tmp_path: Path) -> None:
     people = {patient: "held_out" if int(patient) % 4 == 0 else "train" for patient in IDS[:400]}
-    with pytest.raises(InputError, match=r"draw_validation = true draws the validation patients"):
+    with pytest.raises(InputError, match=r"draw_validation = true to draw validation patients"):
         by_column(tmp_path / "none", people)
     counts, found = by_column(tmp_path, people, draw_validation=True, validation_share=0.2)
     assert {patient for patient, side in found.items() if side == "test"} == {
@@ -150,9 +150,7 @@ def test_validation_patients_can_be_drawn_where_the_column_tells_none(tmp_path: 
 
 
 def test_a_column_of_words_that_nobody_knows_ends_with_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=r"the value cannot be read: say what it means in patients.split.values"
-    ) as said:
+    with pytest.raises(InputError, match=r"have an unknown value: give its meaning in patients.split.values") as said:
         by_column(tmp_path, dict.fromkeys(IDS[:30], "Cambridge"))
     assert "Cambridge" not in str(said.value)
 
@@ -164,16 +162,16 @@ def test_a_patient_of_another_catalog_is_refused(tmp_path: Path) -> None:
         SplitSettings(key=KEY, column="fold"),
         tmp_path / "out",
     )
-    with pytest.raises(UserError, match="another extract_catalog"):
+    with pytest.raises(UserError, match="extract_catalog has changed"):
         split.build(found, SplitSettings(key=KEY), tmp_path / "split", tmp_path / "out" / train_test_sides.FOLDER)
 
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"column": "fold", "values": {"A": "left"}}, "which is no side"),
+        ({"column": "fold", "values": {"A": "left"}}, "which is not a set"),
         ({"column": "fold", "test_share": 0.1}, "give either column or test_share"),
-        ({"draw_validation": True}, "belong to column"),
+        ({"draw_validation": True}, "need column"),
         ({"test_share": 0.5}, "test_share"),
     ],
 )
@@ -239,7 +237,7 @@ def test_check_says_early_that_the_column_is_not_there_or_not_understood(tmp_pat
     known = records_settings(folder.parent, patients=(files,))
     ((level, message),) = noted(known, own)
     assert level == "problems"
-    assert "20 of its first rows the side is not understood ('Leeds')" in message
+    assert "20 of its first rows the set is not understood ('Leeds')" in message
     assert noted(known, SplitSettings(column="fold", values={"Leeds": "train"})) == []
     (folder / "patients.txt").write_text("id\tyear\tfold\n1\t1950\t\n", encoding="utf-8")
     assert [level for level, _ in noted(known, own)] == ["warnings"]

@@ -36,16 +36,16 @@ def unpacked(keys: row_keys.Keys) -> Events:
     st.integers(0, 40),
 )
 def test_windows_are_those_made_by_hand(events: Events, days: int) -> None:
-    keys = windows.joined(packed(events), days)
+    keys = windows.merge_days(packed(events), days)
     assert unpacked(keys) == by_hand(list(set(events)), days)
 
 
 def test_many_visits_one_after_the_other() -> None:
     events = [(patient, day, 0) for patient in range(3) for day in range(0, 5000, patient + 1)]
-    assert unpacked(windows.joined(packed(events), 6)) == by_hand(events, 6)
+    assert unpacked(windows.merge_days(packed(events), 6)) == by_hand(events, 6)
 
 
 @pytest.mark.parametrize("days", [1, 366])
 def test_the_last_days_of_the_calendar_do_not_reach_the_next_patient(days: int) -> None:
     events = [(0, row_keys.LAST_DAY, 1), (1, row_keys.FIRST_DAY, 1), (1, row_keys.FIRST_DAY + 1, 2)]
-    assert unpacked(windows.joined(packed(events), days)) == by_hand(events, days)
+    assert unpacked(windows.merge_days(packed(events), days)) == by_hand(events, days)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.records.quarantine import MOST_LISTED
+from ehr_pipeline.records.quarantine import MAX_LISTED
 from ehr_pipeline.tables import schemas
 
 pytestmark = pytest.mark.slow
@@ -77,6 +77,6 @@ def test_a_gzip_bomb_is_read_in_bounded_memory(
     assert found["rows_in"] == 2 + sum(found["dropped"].values())
     assert found["more"] < ROOM
     told = sum(schemas.read(file).num_rows for file in (out / "quarantine").iterdir())
-    assert told == sum(min(number, MOST_LISTED) for number in found["dropped"].values())
+    assert told == sum(min(number, MAX_LISTED) for number in found["dropped"].values())
     assert found.get("not_listed", 0) == sum(found["dropped"].values()) - told
     assert sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) < 100 << 20, "bytes on disk"

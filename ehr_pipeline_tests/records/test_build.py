@@ -156,7 +156,7 @@ def test_no_usable_row_is_told_with_the_reasons(landing: Landing, tmp_path: Path
 
 def test_files_without_a_row_are_told(landing: Landing, tmp_path: Path) -> None:
     folder = landing("id\tdate\tcode\n")
-    with pytest.raises(InputError, match=r"the files of events \(records.events\[0\]\) hold no row"):
+    with pytest.raises(InputError, match=r"the event files \(records.events\[0\]\) have no row"):
         build.build(folder, records_settings(folder.parent), tmp_path)
 
 

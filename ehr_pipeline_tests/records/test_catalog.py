@@ -29,7 +29,7 @@ def made(store: Store) -> None:
 
 def test_the_catalog_lists_extracts_with_their_versions(landing: Callable[..., Path], tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    with pytest.raises(MissingArtifact, match="raw_records has not been made yet"):
+    with pytest.raises(MissingArtifact, match="raw_records has not been built"):
         catalog.versions(store)
     for extract in ("2021-01-01", "2020-01-01"):
         read(store, landing(ROWS, extract=extract))
@@ -44,7 +44,7 @@ def test_records_that_changed_after_the_catalog_are_refused(landing: Callable[..
     read(store, landing(ROWS))
     made(store)
     read(store, landing(ROWS + "2\t05/03/2001\t9014002\n"), version="2")
-    with pytest.raises(UserError, match="Materialise extract_catalog again"):
+    with pytest.raises(UserError, match="Rebuild extract_catalog"):
         catalog.records(store, store.current("extract_catalog"))
 
 

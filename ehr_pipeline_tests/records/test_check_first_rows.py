@@ -251,8 +251,8 @@ def test_a_single_field_in_quotes_is_a_warning_that_names_the_quote(landing: Lan
     """Whether its row is rejected or not: below the limit of warnings, and where no delimiter stands in the quotes yet."""
     for text, told in (
         (quoted(2_000, 1_999), "2 where"),
-        (quoted(500, 10).replace("seen, and", "seen and"), "fields stand in quotes (first in line 2)"),
-        (quoted(500, 10).replace("seen, and", 'seen ""and""'), "fields stand in quotes (first in line 2)"),
+        (quoted(500, 10).replace("seen, and", "seen and"), "fields are in quotes (first in line 2)"),
+        (quoted(500, 10).replace("seen, and", 'seen ""and""'), "fields are in quotes (first in line 2)"),
     ):
         found = look(landing(text), events=(comma(),))
         (warning,) = found.warnings
@@ -340,14 +340,14 @@ def test_row_names_of_r_are_recognised(landing: Landing) -> None:
 @pytest.mark.parametrize("mark", ['"', "'"])
 def test_names_in_quotes_name_the_setting(landing: Landing, mark: str) -> None:
     (problem,) = problems(landing(f"{mark}id{mark}\t{mark}date{mark}\t{mark}code{mark}\n" + rows(3)))
-    assert f"The names stand in quotes: set records.events[0].quote to {mark!r}." in problem
+    assert f"The names are in quotes: set records.events[0].quote to {mark!r}." in problem
 
 
 def test_ids_in_quotes_under_plain_names_are_a_warning(landing: Landing) -> None:
     found = look(landing(EVENTS + rows(3), "id\tyear\n" + '"1"\t1950\n' * 3))
     assert found.problems == []
     (warning,) = found.warnings
-    assert "patients.txt: values of column 'id' stand in quotes: set records.patients[0].quote to '\"'." in warning
+    assert "patients.txt: values of column 'id' are in quotes: set records.patients[0].quote to '\"'." in warning
 
 
 def people(*sexes: str) -> str:
@@ -360,7 +360,7 @@ def test_a_sex_that_nobody_can_read_is_named_where_enough_have_it(landing: Landi
     found = look(landing(EVENTS + rows(3), people(*["1"] * 12, *["2"] * 12, *["Dona"] * 3)), **own)
     (problem,) = found.problems
     assert "patients.txt: 27 of its first rows have a sex that is not understood" in problem
-    told = "('1', '2', of the shape Aaaa): say what it means in records.patients[0].sex_values, such as"
+    told = "('1', '2', of the shape Aaaa): give its meaning in records.patients[0].sex_values, such as"
     assert f'{told} {{1 = "M", 2 = "F"}}.' in problem
     tenth = look(landing(EVENTS + rows(3), people(*["F"] * 90, *["Dona"] * 10)), **own)
     assert len(tenth.problems) == 1, "the run stops from 1 % and ten patients"
@@ -380,9 +380,9 @@ def test_a_sex_that_nobody_can_read_is_named_where_enough_have_it(landing: Landi
         (["1", "2", "9"], 'sex_values = {1 = "M", 2 = "F", 0 = "", 9 = ""} if 1 is male'),
         (
             ["Mann", "Frau", "unknown"],
-            'say what it means in records.patients[0].sex_values, such as {Frau = "F", Mann = "M"}.',
+            'give its meaning in records.patients[0].sex_values, such as {Frau = "F", Mann = "M"}.',
         ),
-        (["Típus 1", "Tip"], 'sex_values = {Tip = …, "Típus 1" = …}: M, F, or an empty text for not known.'),
+        (["Típus 1", "Tip"], 'sex_values = {Tip = …, "Típus 1" = …}: M, F, or an empty text for unknown.'),
     ],
 )
 def test_the_proposal_for_the_sex_has_the_words_that_were_seen(landing: Landing, sexes: list[str], told: str) -> None:

@@ -15,7 +15,7 @@ FORMATS = ("%d/%m/%Y", "%Y-%m-%d")
 
 
 def at_once(texts: list[str], formats: tuple[str, ...] = FORMATS) -> list[datetime.date | None]:
-    days = dates.days_at_once(pl.Series(texts, dtype=pl.String), formats, DateRules(SENTINELS, LATEST))
+    days = dates.days_of_plain_dates(pl.Series(texts, dtype=pl.String), formats, DateRules(SENTINELS, LATEST))
     epoch = datetime.date(1970, 1, 1)
     return [None if day == dates.NEVER else epoch + datetime.timedelta(int(day)) for day in days]
 
@@ -221,7 +221,7 @@ def test_dates_without_a_day(text: str, day: datetime.date | None, known: str | 
 
 def test_the_years_to_2499_are_days() -> None:
     rules = DateRules((), datetime.date(2499, 12, 31))
-    days = dates.days_at_once(pl.Series(["2262-04-11", "2499-12-31"]), ("iso",), rules)
+    days = dates.days_of_plain_dates(pl.Series(["2262-04-11", "2499-12-31"]), ("iso",), rules)
     assert days.astype("datetime64[D]").astype(str).tolist() == ["2262-04-11", "2499-12-31"]
     assert days.max() <= row_keys.LAST_DAY
 

@@ -127,7 +127,7 @@ def test_events_meet_their_patients_wherever_these_are(
 
 def test_events_that_no_extract_has_a_patient_of_are_told(tmp_path: Path) -> None:
     deliveries: dict[str, Delivery] = {"2024-01-01": ({"1": 1950}, []), "2024-02-01": ({}, [("2", 2001, CODES[0])])}
-    with pytest.raises(InputError, match="no event of a patient whom any of them has a row of"):
+    with pytest.raises(InputError, match="No event belongs to a patient with a patient row"):
         put_together(tmp_path, deliveries, sorted(deliveries))
 
 
@@ -143,7 +143,7 @@ def test_events_only_and_new_patients_only(tmp_path: Path) -> None:
     }
     store, listed = put_together(tmp_path, deliveries, sorted(deliveries))
     assert events_of(store, listed) == {event for _, events in deliveries.values() for event in events}
-    fate = json.loads(listed.file(catalog.WAITING).read_text())
+    fate = json.loads(listed.file(catalog.SET_ASIDE).read_text())
     assert fate == {"2024-02-01": {"kept": 2}, "2024-03-01": {"kept": 1}}
     assert listed.counts["dropped"] == {}
 
@@ -289,5 +289,5 @@ def test_a_delivery_that_holds_nothing_usable_is_told(
 ) -> None:
     folder = landing(f"id\tdate\tcode\n{rows[1]}", f"id\tyear\n{rows[0]}")
     own = records_settings(folder.parent)
-    with pytest.raises(InputError, match=r"none of the event rows can be used|hold no row of an event"):
+    with pytest.raises(InputError, match=r"none of the event rows can be used|have no row"):
         build.build(list_extract(folder, own, may_lack=True), own, tmp_path)

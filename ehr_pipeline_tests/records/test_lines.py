@@ -70,7 +70,7 @@ def _arrow(kind: str) -> bytes:
     ids=lambda value: value if isinstance(value, str) else "",  # some bytes tell the time
 )
 def test_other_formats_are_told(tmp_path: Path, data: bytes, told: str) -> None:
-    with pytest.raises(InputError, match=rf"events.txt: this is no delimited text. It seems to be {told}"):
+    with pytest.raises(InputError, match=rf"events.txt: not delimited text, but probably {told}"):
         blocks(write(tmp_path, data))
 
 
@@ -78,7 +78,7 @@ def test_what_is_called_gzip_and_is_none_is_told(tmp_path: Path) -> None:
     path = tmp_path / "events.csv.gz"
     for size in (200, 100_000):
         path.write_bytes(b"\x8b" + random.Random(size).randbytes(size))
-        with pytest.raises(InputError, match=r"events.csv.gz: this is no gzip file, though its name ends in .gz"):
+        with pytest.raises(InputError, match=r"events.csv.gz: neither a gzip file, though its name ends in .gz"):
             blocks(path)
     for encoding in ("utf-8", "utf-16", "latin-1"):
         path.write_bytes("id\té\x1f\n".encode(encoding))
@@ -110,12 +110,12 @@ def test_encodings_in_which_a_newline_is_not_one_byte(tmp_path: Path, encoding: 
         (
             "id\n".encode("utf-16"),
             "utf-8",
-            r"says utf-16, but records.events\[0\].encoding is 'utf-8'. Set it to 'utf-16'",
+            r"that of utf-16, but records.events\[0\].encoding is 'utf-8'. Set it to 'utf-16'",
         ),
-        ("id\n".encode("utf-16"), "latin-1", "says utf-16"),
-        ("id\n".encode("utf-32"), "utf-16", "says utf-32"),
-        ("id\n".encode("utf-8-sig"), "latin-1", "says utf-8, but .* is 'latin-1'"),
-        ("id\n".encode("utf-8-sig"), "utf-16-le", "says utf-8"),
+        ("id\n".encode("utf-16"), "latin-1", "that of utf-16"),
+        ("id\n".encode("utf-32"), "utf-16", "that of utf-32"),
+        ("id\n".encode("utf-8-sig"), "latin-1", "that of utf-8, but .* is 'latin-1'"),
+        ("id\n".encode("utf-8-sig"), "utf-16-le", "that of utf-8"),
         ("id\n".encode("utf-16-le"), "utf-16", "no byte order mark .* Set it to 'utf-16-le'"),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_block_of_many_short_lines_is_divided(tmp_path: Path, size: int) -> No
     found = blocks(write(tmp_path, data), size=size)
     assert b"".join(block for block in found if isinstance(block, bytes)) == data + b"\n"
     assert all(
-        isinstance(block, bytes) and block.endswith(b"\n") and block.count(b"\n") <= max(size // chunks.SHORTEST, 1)
+        isinstance(block, bytes) and block.endswith(b"\n") and block.count(b"\n") <= max(size // chunks.MIN_LINE, 1)
         for block in found
     )
 

@@ -79,12 +79,12 @@ def test_an_extract_that_is_a_link_to_nowhere_is_a_problem(study: settings.Study
 def test_a_file_that_comes_into_a_linked_folder_is_seen(study: settings.Study, tmp_path: Path) -> None:
     store = Store(study.study.store)
     _, listing = extracts.text_of(EXTRACT, store, study)
-    (before,) = landed.look(Path(study.records.landing), study.operation, 0.0)
+    (before,) = landed.check_folders(Path(study.records.landing), study.operation, 0.0)
     (event,) = sorted((tmp_path / "events").iterdir())
     shutil.copy(event, tmp_path / "disk" / "events_more.txt")
     assert listing is not None
     assert "events_more.txt: the file came while the others were in use" in listing.watched.changed()
-    (after,) = landed.look(Path(study.records.landing), study.operation, 0.0)
+    (after,) = landed.check_folders(Path(study.records.landing), study.operation, 0.0)
     assert before.state != after.state
 
 

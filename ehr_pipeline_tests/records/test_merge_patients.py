@@ -24,7 +24,7 @@ def test_one_row_each_whatever_the_order() -> None:
         *((patient, born, sex, "", None) for patient, sex in (("2", "M"), ("1", "F"), ("2", "F"), ("2", "F")))
     )
     for rows in (frame, frame.reverse()):
-        merged = merge_patients.one_row_each(rows)
+        merged = merge_patients.merge_rows(rows)
         assert list(merged.people.select("patient_id", "sex").iter_rows()) == [("1", "F"), ("2", "")]
         assert (merged.repeated, merged.differing, merged.orphans.sum()) == (2, {"sex": 1}, 0)
 
@@ -42,7 +42,7 @@ def test_rows_without_a_birth_add_what_is_not_known() -> None:
         ("4", None, "M", "Leeds", "2005-05-05"),
     )
     for rows in (frame, frame.reverse()):
-        merged = merge_patients.one_row_each(rows)
+        merged = merge_patients.merge_rows(rows)
         assert merged.people.drop("birth_date", "birth_precision").rows() == [
             ("1", "", datetime.date(2005, 5, 5), "Wales"),
             ("2", "", None, ""),
@@ -66,7 +66,7 @@ def test_patients_whose_rows_differ_are_counted_once_wherever_they_differ() -> N
         ("3", None, "F", "", None),
     )
     for rows in (frame, frame.reverse()):
-        assert merge_patients.one_row_each(rows).differing == {"birth": 1, "sex": 1, "region": 1}
+        assert merge_patients.merge_rows(rows).differing == {"birth": 1, "sex": 1, "region": 1}
 
 
 def test_of_several_deaths_the_earliest_counts() -> None:
@@ -83,7 +83,7 @@ def test_of_several_deaths_the_earliest_counts() -> None:
             "line": [0, 1, 2],
         }
     )
-    merged = merge_patients.one_row_each(people).people
+    merged = merge_patients.merge_rows(people).people
     assert merged.select("death_date", "observation_end").rows() == [(datetime.date(2011, 1, 1),) * 2]
 
 
@@ -102,7 +102,7 @@ def test_periods_of_observation_last_from_the_first_start_to_the_last_end() -> N
     columns = ("patient_id", "birth_date", "birth_precision", "observation_start", "observation_end")
     people = pl.DataFrame(rows, schema=columns, orient="row").with_columns(sex=pl.lit("")).with_row_index("line")
     for frame in (people, people.reverse()):
-        merged = merge_patients.one_row_each(frame.select(*columns[:3], "sex", *columns[3:], "line"))
+        merged = merge_patients.merge_rows(frame.select(*columns[:3], "sex", *columns[3:], "line"))
         assert merged.people.select("patient_id", *columns[3:]).rows() == [
             ("dies", datetime.date(2001, 1, 1), datetime.date(2008, 1, 1)),
             ("ends", datetime.date(2001, 1, 1), datetime.date(2006, 1, 1)),
@@ -124,7 +124,7 @@ def test_a_known_value_beats_an_empty_one_column_by_column() -> None:
         ("4", born, "M", "", None),
     )
     for rows in (frame, frame.reverse(), frame.sample(fraction=1, shuffle=True, seed=3)):
-        merged = merge_patients.one_row_each(rows)
+        merged = merge_patients.merge_rows(rows)
         assert merged.people.select("patient_id", "sex", "region", pl.col("observation_end").dt.year()).rows() == [
             ("1", "F", "London", 2010),
             ("2", "", "", None),
@@ -143,7 +143,7 @@ def test_the_birth_that_is_known_best_is_kept_and_births_differ_only_where_they_
         ("2", "1951-03-04", "", "", None),
     )
     frame = frame.with_columns(birth_precision=pl.Series(["year", "day", "year", "day"]))
-    merged = merge_patients.one_row_each(frame)
+    merged = merge_patients.merge_rows(frame)
     assert merged.people["birth_date"].dt.to_string("%Y-%m-%d").to_list() == ["1950-03-04", "1951-03-04"]
     assert merged.people["birth_precision"].to_list() == ["day", "day"]
     assert merged.differing == {"birth": 1}

@@ -75,7 +75,7 @@ def test_a_death_ends_observation_and_is_kept() -> None:
     files = PatientFiles(
         files="*", columns=PatientColumns(patient="p", birth_year="y", observation_ends=("e",), death="d")
     )
-    assert files.carried == {"death_date", "observation_end"}
+    assert files.columns_kept == {"death_date", "observation_end"}
     rows = pl.DataFrame(
         {
             "line": [0, 1, 2, 3],

@@ -173,7 +173,7 @@ def test_a_header_with_a_line_break_in_any_case(tmp_path: Path) -> None:
     path = write(tmp_path, "1,a,5\n")
     own = EventFiles(files="*", delimiter=",", quote='"', columns=EventColumns(patient="P", date="NO\nTE", code="C"))
     kind = EventKind(where="records.events[0]", files=own, any_case=True)
-    assert files.spelled(path, kind) == {"patient": "p", "date": "no\nte", "code": "c"}
+    assert files.columns_in_file(path, kind) == {"patient": "p", "date": "no\nte", "code": "c"}
 
 
 def test_a_header_whose_quote_stays_open_is_told(tmp_path: Path) -> None:

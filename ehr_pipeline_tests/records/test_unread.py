@@ -57,7 +57,7 @@ def test_omop_tables_in_any_case_and_in_folders_of_parts(tmp_path: Path, name: s
 def test_hidden_files_are_never_read_nor_mentioned(tmp_path: Path, name: str) -> None:
     put(tmp_path, name)
     assert files.find(walk(tmp_path), OMOP["condition_occurrence"]) == []
-    assert unread.look(walk(tmp_path), []).names == ()
+    assert unread.find_unread(walk(tmp_path), []).names == ()
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_a_file_that_bears_the_name_of_a_missing_table_is_a_problem(
 ) -> None:
     put(tmp_path, name)
     absent = [kind for kind in kinds.values() if not kind.required]
-    problems = list(unread.misnamed(tmp_path, absent, unread.look(walk(tmp_path), [])))
+    problems = list(unread.misnamed(tmp_path, absent, unread.find_unread(walk(tmp_path), [])))
     assert len(problems) == 1
-    assert f"nothing there for {kinds[where].where}, but {name} has its name and is not read" in problems[0]
+    assert f"no file for {kinds[where].where}, but unread files with a similar name: {name}." in problems[0]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_a_file_that_bears_the_name_of_a_missing_table_is_a_problem(
 )
 def test_other_files_are_none(tmp_path: Path, name: str) -> None:
     put(tmp_path, name)
-    assert not list(unread.misnamed(tmp_path, OMOP.values(), unread.look(walk(tmp_path), [])))
-    assert unread.look(walk(tmp_path), []).names == (name,)
+    assert not list(unread.misnamed(tmp_path, OMOP.values(), unread.find_unread(walk(tmp_path), [])))
+    assert unread.find_unread(walk(tmp_path), []).names == (name,)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,8 @@ def test_other_files_are_none(tmp_path: Path, name: str) -> None:
 def test_what_may_be_a_part_of_a_table_that_is_there_is_a_warning(tmp_path: Path, name: str) -> None:
     read = [put(tmp_path, "events_1.csv")]
     put(tmp_path, name)
-    (warning,) = unread.unread_candidates(tmp_path, [DELIMITED], unread.look(walk(tmp_path), read))
-    assert f"rows of the extract may be in it: {'.events' if name.startswith('.events/') else name}." in warning
+    (warning,) = unread.unread_candidates(tmp_path, [DELIMITED], unread.find_unread(walk(tmp_path), read))
+    assert f"may contain rows of the extract: {'.events' if name.startswith('.events/') else name}." in warning
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_what_may_be_a_part_of_a_table_that_is_there_is_a_warning(tmp_path: Path
 def test_what_stands_beside_tables_is_none(tmp_path: Path, name: str) -> None:
     read = [put(tmp_path, "events_1.csv")]
     put(tmp_path, name)
-    assert not list(unread.unread_candidates(tmp_path, [DELIMITED], unread.look(walk(tmp_path), read)))
+    assert not list(unread.unread_candidates(tmp_path, [DELIMITED], unread.find_unread(walk(tmp_path), read)))
 
 
 def test_names_of_unfinished_and_former_copies_are_a_warning() -> None:
@@ -144,7 +144,7 @@ def test_names_of_unfinished_and_former_copies_are_a_warning() -> None:
 @given(st.sampled_from(sorted(EVENTS)), st.randoms())
 def test_any_spelling_of_a_table_is_read_or_a_problem(table: str, rng: random.Random) -> None:
     name = "".join(rng.choice((c.upper(), c)) for c in table.replace("_", rng.choice(("_", "-", " ", ""))))
-    problems = unread.misnamed(Path("x"), [OMOP[table]], unread.Unread((f"{name}.dat",), 1))
+    problems = unread.misnamed(Path("x"), [OMOP[table]], unread.UnreadFiles((f"{name}.dat",), 1))
     assert len(list(problems)) == 1
 
 
@@ -164,7 +164,9 @@ def test_a_run_refuses_an_extract_whose_table_was_not_unpacked(tmp_path: Path) -
     put(folder, "observation.csv")
     put(folder, "death.zip")
     found = records_settings(tmp_path, source="omop", events=(), patients=())
-    with pytest.raises(InputError, match=r"nothing there for records.omop: death, but death.zip has its name"):
+    with pytest.raises(
+        InputError, match=r"no file for records.omop: death, but unread files with a similar name: death.zip"
+    ):
         list_extract(folder, found)
 
 

@@ -335,7 +335,7 @@ def test_with_another_key_the_text_is_read_again_and_asked_for_where_it_is_gone(
     secret_key.draw_new(pipeline.store.root)
     gone = copied(tiny, extract, tmp_path, [patient])
     records = dataclasses.replace(gone.study.records, landing=str(tmp_path / "archived"))
-    with pytest.raises(InputError, match=r"this text is needed again.*key of another store"):
+    with pytest.raises(InputError, match=r"this extract must be read again.*key of another store"):
         Pipeline(dataclasses.replace(gone.study, records=records)).raw_records(EXTRACT)
     made = gone.raw_records(EXTRACT)
     assert made.counts["patients"]["dropped"]["withdrawn"] == 1

@@ -117,7 +117,7 @@ def test_a_problem_says_where_and_what_to_do(values: dict[str, Any], told: str) 
     [
         ({"delimiter": "||"}, "delimiter must be one character"),
         ({"encoding": "latin-11"}, "not known to Python"),
-        ({"date_formats": ["%Y"]}, "must hold day, month and year"),
+        ({"date_formats": ["%Y"]}, "must contain day, month and year"),
         ({"date_formats": []}, "at least one format"),
         (
             {"columns": {"patient": "p", "date": "d", "kode": "c"}},

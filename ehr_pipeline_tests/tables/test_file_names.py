@@ -8,7 +8,7 @@ from pathlib import Path
 import ehr_pipeline
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.runs.pipeline import Pipeline
-from ehr_pipeline.tables.asset_names import room_of
+from ehr_pipeline.tables.asset_names import package_of
 
 PACKAGE = Path(ehr_pipeline.__file__).parent
 APART = {
@@ -24,7 +24,7 @@ def written(pipeline: Pipeline) -> dict[str, set[str]]:
     """The names of the data files of all artifacts, buckets left out, with the rooms that write them."""
     rooms: dict[str, set[str]] = {}
     for asset in ASSETS:
-        room = room_of(asset)
+        room = package_of(asset)
         for partition in pipeline.store.partitions(asset) or [None]:
             for path in pipeline.store.current(asset, partition).manifest["files"]:
                 if not BUCKET.fullmatch(name := path.rsplit("/", 1)[-1]):

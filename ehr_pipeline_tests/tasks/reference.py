@@ -150,7 +150,7 @@ def fate(patient: Patient, rule: Rule, index: int, until: Until) -> tuple[str, b
         return "excluded_by_list", False, "", 0
     for condition in rule.conditions:
         days = [day for day in patient.days_of(condition.concepts) if condition.first <= day - index <= condition.last]
-        if not condition.least <= len(days) <= condition.most:
+        if not condition.minimum <= len(days) <= condition.maximum:
             return "condition_not_met", False, "", 0
     if closes > until.data:
         return "window_after_data", False, "", 0

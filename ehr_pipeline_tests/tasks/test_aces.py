@@ -91,24 +91,24 @@ def test_a_death_is_the_outcome(tmp_path: Path) -> None:
 
 
 REFUSED = [
-    (("predicates", "other", "value_min"), 3, "value_min is not read"),
+    (("predicates", "other", "value_min"), 3, "value_min is not supported"),
     (("predicates", "either", "expr"), "and(other, umls)", "or"),
-    (("predicates", "umls", "code"), {"regex": "("}, "pattern"),
+    (("predicates", "umls", "code"), {"regex": "("}, "regular expression"),
     (("predicates", "other", "code"), {"starts": "x"}, "starts"),
-    (("windows", "target", "end"), "start -> other", "is not read"),
-    (("windows", "target", "end"), "other", "no event ends a window"),
-    (("windows", "target", "end"), "start + 36h", "whole days"),
+    (("windows", "target", "end"), "start -> other", "is not supported"),
+    (("windows", "target", "end"), "other", "an event cannot end a window"),
+    (("windows", "target", "end"), "start + 36h", "whole number of days"),
     (("windows", "target", "end"), None, "must end a fixed time"),
-    (("windows", "target", "start"), "trigger - 3d", "begins within the history"),
-    (("windows", "target", "label"), None, "one label"),
-    (("windows", "input", "index_timestamp"), "start", "end of a window only"),
+    (("windows", "target", "start"), "trigger - 3d", "begins before the history ends"),
+    (("windows", "target", "label"), None, "exactly one must have label"),
+    (("windows", "input", "index_timestamp"), "start", "index_timestamp must be 'end'"),
     (("windows", "input", "has"), {"other": "about 3"}, "about 3"),
     (("windows", "input", "has"), {"nobody": "(1, None)"}, "nobody"),
     (("windows", "gap", "start"), "target.end", "depends on itself"),
-    (("windows", "gap", "stop"), "trigger", "stop is not read"),
+    (("windows", "gap", "stop"), "trigger", "stop is not supported"),
     (("patient_demographics",), {"sex": {"code": "F"}}, "patient_demographics"),
     (("trigger",), "_RECORD_START", "_RECORD_START"),
-    (("windows",), [1], "does not have the form"),
+    (("windows",), [1], "not in the format of ACES"),
 ]
 
 
@@ -122,7 +122,7 @@ def test_what_is_not_read_is_refused(tmp_path: Path, path: tuple[str, ...], valu
 @pytest.mark.parametrize("text", ["{", "- 1", "predicates: {}"])
 def test_what_is_no_task_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "task.yaml").write_text(text)
-    with pytest.raises(InputError, match="task file"):
+    with pytest.raises(InputError, match=r"cannot be read as YAML|not a task file"):
         aces.read(tmp_path / "task.yaml", "task", ())
 
 

@@ -178,7 +178,7 @@ def test_the_same_settings_give_the_same_bytes(made: Pipeline, tmp_path: Path) -
 def test_the_task_of_the_guide_is_labelled_as_it_stands_there(made: Pipeline, extract: Path, tmp_path: Path) -> None:
     """Ten lines, with the lists that are shipped."""
     page = (Path(__file__).parents[2] / "docs/tasks.md").read_text(encoding="utf-8")
-    block = page.partition("Ten lines are enough:")[2].partition("```toml\n")[2].partition("```")[0]
+    block = page.partition("This is enough:")[2].partition("```toml\n")[2].partition("```")[0]
     assert len(block.splitlines()) == 10
     (task,) = tomllib.loads(block)["tasks"]["task"]
     places = {"outcome": shipped("tasks") / "lists", "entry": shipped("lists")}
@@ -202,10 +202,10 @@ def test_without_tasks_nothing_is_labelled(made: Pipeline, tmp_path: Path) -> No
 
 def test_tasks_need_a_test_side(made: Pipeline, extract: Path, tmp_path: Path) -> None:
     study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, tasks=TASKS)
-    with pytest.raises(InputError, match="no test side"):
+    with pytest.raises(InputError, match="no test set"):
         Pipeline(study).task_labels()
-    assert study_rules.NO_TEST_SIDE in preflight.inspect(study).problems
-    assert study_rules.NO_TEST_SIDE not in preflight.inspect(made.study).problems
+    assert study_rules.NO_TEST_SET in preflight.inspect(study).problems
+    assert study_rules.NO_TEST_SET not in preflight.inspect(made.study).problems
 
 
 @pytest.fixture(scope="module")
@@ -293,7 +293,7 @@ BAD: list[tuple[dict[str, list[Any]], str]] = [
         {"patient_id": ["1", None], "prediction_time": ["2012-01-01"] * 2},
         "row 2 below the header, column patient_id: it is empty",
     ),
-    ({"subject_id": [1, 1], "prediction_time": ["2012-01-01"] * 2}, "twice"),
+    ({"subject_id": [1, 1], "prediction_time": ["2012-01-01"] * 2}, "same patient and time"),
 ]
 
 
@@ -352,7 +352,7 @@ def test_a_task_takes_from_its_file_what_it_does_not_set(extract: Path, tmp_path
 
 
 PROBLEMS: list[tuple[dict[str, Any], str]] = [
-    ({"name": "x"}, "outcome must name"),
+    ({"name": "x"}, "set outcome to a concept list"),
     ({"name": "Tasks", "outcome": "x"}, "file name"),
     ({"name": "x", "outcome": "x", "index": "first_entry"}, "needs entry"),
     ({"name": "x", "outcome": "x", "index": "calendar"}, "index_dates"),
@@ -375,7 +375,7 @@ def test_settings_that_do_not_fit(extract: Path, task: dict[str, Any], why: str)
 
 def test_two_tasks_of_one_file_name_are_refused(extract: Path) -> None:
     task = {"name": "Asthma", "outcome": PSORIASIS}
-    with pytest.raises(SettingsError, match="differ as file names"):
+    with pytest.raises(SettingsError, match="tasks have the same file name"):
         tiny_settings(extract, patients=SPLIT, tasks={"task": [task, task | {"name": "asthma!"}]})
 
 
@@ -404,10 +404,10 @@ def test_the_screen_takes_the_most_frequent_concepts_of_enough_patients() -> Non
         concept("c", ("T047",), 80),
         concept("d", ("T047",), 49),
     )
-    assert study_rules.screen(Vocabulary(some, ""), {"T047"}, 9) == ["c", "a"]
-    assert study_rules.screen(Vocabulary(some, ""), {"T047"}, 1) == ["c"]
+    assert study_rules.screened_concepts(Vocabulary(some, ""), {"T047"}, 9) == ["c", "a"]
+    assert study_rules.screened_concepts(Vocabulary(some, ""), {"T047"}, 1) == ["c"]
     untyped = tuple(concept(one.concept, (), one.patients) for one in some)
-    assert study_rules.screen(Vocabulary(untyped, ""), {"T047"}, 9) == ["b", "c", "a"]
+    assert study_rules.screened_concepts(Vocabulary(untyped, ""), {"T047"}, 9) == ["b", "c", "a"]
 
 
 def test_labels_of_other_programs_do_not_count_for_the_data_version(made: Pipeline) -> None:

@@ -15,8 +15,8 @@ from ehr_pipeline.tasks import censoring, table
 from ehr_pipeline.tasks.assign_labels import REASONS
 from ehr_pipeline.tasks.build import BucketLabels, LabelJob, build_bucket
 from ehr_pipeline.tasks.meds import DEATH
-from ehr_pipeline.tasks.records import NEVER, Deaths, Followed, data_end
-from ehr_pipeline.tasks.rule import VISIT, Condition, Rule, of_task
+from ehr_pipeline.tasks.records import NEVER, Deaths, FollowUp, data_end
+from ehr_pipeline.tasks.rule import VISIT, Condition, Rule, from_task
 from ehr_pipeline.tasks.settings import Task
 from ehr_pipeline_tests.tasks.reference import ORIGIN, Patient, Until, age, as_tables, draw_patients, fate, index_days
 
@@ -45,7 +45,7 @@ def labelled(
         folder / "split.arrow",
         rules,
         deaths,
-        Followed(None if until.patient is None else ORIGIN + until.patient, ORIGIN + until.data),
+        FollowUp(None if until.patient is None else ORIGIN + until.patient, ORIGIN + until.data),
         DRAW,
         folder,
     )
@@ -286,7 +286,7 @@ def test_weighted_cases_are_as_many_as_without_leaving(tmp_path: Path) -> None:
     definition = table.Definition(
         0, "task", "task", (), (), "", False, True, {}, tuple(censoring.weights(found.left[0], found.others[0]))
     )
-    own = table.of_task(pa.table(rows.to_arrow()), definition)
+    own = table.rows_of_task(pa.table(rows.to_arrow()), definition)
     weights, label = table.weights(own, definition), rows["label"].to_numpy()
     assert weights.sum() == pytest.approx(6000)
     plain, weighted = label.mean(), weights[label].sum() / weights.sum()
@@ -303,12 +303,12 @@ def test_the_settings_of_a_task_are_its_rule() -> None:
         index_day="outcome",
         follow_up="censor",
     )
-    rule = of_task(task, {"outcome": frozenset({"A"})}, 3)
+    rule = from_task(task, {"outcome": frozenset({"A"})}, 3)
     assert (rule.slug, rule.last, rule.opens, rule.closes) == ("asthma_within_2_years", -1, 30, 759)
     assert (rule.censor, rule.visit_window, rule.entry) == (True, 3, None)
-    assert of_task(Task(name="x", outcome="x"), {}, 0).opens == 1
-    assert of_task(Task(name="x", outcome="x", index_day="history"), {}, 0).last == 0
-    assert of_task(Task(name="x", outcome_kind="death"), {}, 0).outcome == {DEATH}
+    assert from_task(Task(name="x", outcome="x"), {}, 0).opens == 1
+    assert from_task(Task(name="x", outcome="x", index_day="history"), {}, 0).last == 0
+    assert from_task(Task(name="x", outcome_kind="death"), {}, 0).outcome == {DEATH}
 
 
 def test_ages_are_those_on_the_index_day(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from ehr_pipeline.synthetic.worlds.write import draw
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tasks import table
 from ehr_pipeline.tasks.build import LabelJob, build_bucket
-from ehr_pipeline.tasks.records import Deaths, Followed
+from ehr_pipeline.tasks.records import Deaths, FollowUp
 from ehr_pipeline.tasks.rule import EPOCH, Rule
 
 PATIENT_DIED = "397709008"
@@ -77,7 +77,7 @@ def labels(
     ]
     paths = [folder / f"{name}.arrow" for name in ("events", "dataset", "split")]
     found = build_bucket(
-        LabelJob("0.arrow", *paths, tuple(rules), Deaths(frozenset({PATIENT_DIED})), Followed(None), (0, 0), folder)  # type: ignore[arg-type]
+        LabelJob("0.arrow", *paths, tuple(rules), Deaths(frozenset({PATIENT_DIED})), FollowUp(None), (0, 0), folder)  # type: ignore[arg-type]
     )
     (rows,) = (rows for _, rows in table.shards(folder))
     return pl.DataFrame(rows).with_columns(pl.col("patient_id", "ended").cast(pl.String)), [

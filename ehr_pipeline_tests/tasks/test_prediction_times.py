@@ -30,7 +30,7 @@ def test_the_columns_of_the_study(tmp_path: Path) -> None:
     found = prediction_times.read(
         written(tmp_path, "event_date,more,person\n02/01/2010,x,007\n2012-05-01,,9\n02/01/2010,,007\n"), NAMES
     )
-    assert found.who.to_pylist() == ["007", "9", "007"]
+    assert found.ids.to_pylist() == ["007", "9", "007"]
     assert found.last_day.tolist() == days("2010-01-02", "2012-05-01", "2010-01-02")
     assert found.label is None
     assert found.rows(pa.array(["9", "7"]), None).tolist() == [-1, 0, -1]
@@ -57,15 +57,15 @@ def test_parquet_of_several_types(tmp_path: Path) -> None:
     for dtype in (pl.Date, pl.Datetime("ns"), pl.String):
         frame.with_columns(pl.col("event_date").str.to_date().cast(dtype)).write_parquet(tmp_path / "asked.parquet")
         found = prediction_times.read(tmp_path / "asked.parquet", NAMES)
-        assert found.who.to_pylist() == ["7", "8"]
+        assert found.ids.to_pylist() == ["7", "8"]
         assert found.last_day.tolist() == days("2012-05-01", "2013-01-01")
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "it is empty. Write a header"),
-        ("person,event_date\n", "it has no row"),
+        ("", "the file is empty. Write a header"),
+        ("person,event_date\n", "the file has no row"),
         ("person\nsecret\n", "needs a column person or patient_id or subject_id, and a column event_date or prediction_time"),
         ("person,event_date\nsecret,2012-01-01\n ,2012-01-01\n", "row 2 below the header, column person: it is empty. Write ids"),
         (

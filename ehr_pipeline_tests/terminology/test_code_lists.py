@@ -53,13 +53,13 @@ WRONG = {
     "1.04E+15": "rounded",
     "1,04e+15": "rounded",
     "24079002": "check digit",
-    "'24079001": "begins with a mark",
+    "'24079001": "begins with a character",
     "L40": "system:code",
     "ICD10CM//L40": "system:code",
     "123": "system:code",
     "0240790010": "6 to 18 digits",
     "٩٠١٤٠٠٢": "6 to 18 digits",
-    "H33..٠٠": "no Read code",
+    "H33..٠٠": "nor a Read code",
 }
 
 
@@ -95,7 +95,9 @@ def test_overrides_take_local_codes_as_recorded_but_no_mangled_ids(tmp_path: Pat
     with pytest.raises(InputError, match=r"events.overrides\), line 2: .*line 3: CUI 'C00338'.*line 4: "):
         code_lists.read_overrides(path)
     path = written(tmp_path, "24079001,C0011615,x,x", "9014002,,x,x", ",C0011615,x,x")
-    with pytest.raises(InputError, match=r"line 3: no CUI; line 4: no code\. A table of overrides names both"):
+    with pytest.raises(
+        InputError, match=r"line 3: no CUI; line 4: no code\. Every row of a table of overrides needs both"
+    ):
         code_lists.read_overrides(path)
 
 
@@ -103,13 +105,13 @@ def test_a_wrong_path_is_told_with_what_the_folder_holds(tmp_path: Path) -> None
     for number in range(3):
         (tmp_path / f"list_{number}.csv").touch()
     with pytest.raises(
-        InputError, match=r"No such file or directory\. .* holds list_0\.csv, list_1\.csv, list_2\.csv\."
+        InputError, match=r"No such file or directory\. .* contains list_0\.csv, list_1\.csv, list_2\.csv\."
     ):
         code_lists.read(tmp_path / "lists.csv")
     with pytest.raises(InputError, match=r"There is no folder .*/list\."):
         code_lists.read(tmp_path / "list" / "list_0.csv")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"empty holds no \.csv file\."):
+    with pytest.raises(InputError, match=r"empty contains no \.csv file\."):
         code_lists.read(tmp_path / "empty" / "list_0.csv")
 
 
@@ -119,8 +121,8 @@ def test_a_wrong_path_is_told_with_what_the_folder_holds(tmp_path: Path) -> None
         ("", "line 1"),
         ("code,name\n1,x\n", "Missing: cui, source"),
         ("code,name\n1,x\n", r"A row needs a code or a cui; its other fields may be empty, but all four"),
-        ("code;cui;name;source\n1;;x;x\n", r"divided by semicolons: save the file with commas"),
-        ("code\tcui\tname\tsource\n1\t\tx\tx\n", r"divided by tabs"),
+        ("code;cui;name;source\n1;;x;x\n", r"separated by semicolons: save the file with commas"),
+        ("code\tcui\tname\tsource\n1\t\tx\tx\n", r"separated by tabs"),
         ("code,cui,name,source\n", "is empty"),
         ("code,cui,name,source\n9014002,,one, two,x\n", "line 2: 5 fields"),
         (

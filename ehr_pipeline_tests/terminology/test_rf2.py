@@ -27,7 +27,7 @@ def edges(*pairs: tuple[str, str, int]) -> pl.DataFrame:
 
 
 def walked(start: str, known: list[str], depth: int, *pairs: tuple[str, str, int]) -> tuple[str, int] | None:
-    found = rf2.walk(pl.Series([start]), edges(*pairs), pl.Series(known), depth)
+    found = rf2.nearest_known(pl.Series([start]), edges(*pairs), pl.Series(known), depth)
     return found.select("target", "distance").row(0) if found.height else None
 
 
@@ -88,7 +88,7 @@ def test_the_shared_association_file() -> None:
 def test_every_start_walks_from_itself() -> None:
     starts = pl.Series([str(number) for number in range(2_000)])
     edges = pl.DataFrame({"source": starts, "target": "to " + starts, "rank": 0})
-    found = rf2.walk(starts, edges, "to " + starts, 1)
+    found = rf2.nearest_known(starts, edges, "to " + starts, 1)
     assert found.filter(pl.col("target") != "to " + pl.col("source")).is_empty()
     assert found.height == 2_000
 
@@ -149,5 +149,5 @@ def test_an_rf2_file_that_ends_in_the_middle_is_refused(tmp_path: Path, columns:
 
 def test_an_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK\x03\x04\x14\0\0\0\x08\0")
-    with pytest.raises(InputError, match=r"x.zip \(x\): this is no text. It seems to be a zip archive"):
+    with pytest.raises(InputError, match=r"x.zip \(x\): not a text file, but probably a zip archive"):
         rf2.scan(tmp_path / "x.zip", rf2.ASSOCIATION, "x")

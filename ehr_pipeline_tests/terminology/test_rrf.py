@@ -101,11 +101,11 @@ def test_the_beginning_of_a_cut_off_file_is_looked_at(tmp_path: Path, setting: s
     whole = gzip.compress("".join(atom("C1", str(number)) for number in range(9000)).encode())
     path.write_bytes(whole[:-100])
     with pytest.raises(InputError, match=rf"MR.RRF.gz \({setting}\): the gzip stream is damaged or cut off"):
-        reading.look(path, setting)
+        reading.check_gzip(path, setting)
     path.write_bytes(whole)
-    reading.look(path, setting)
+    reading.check_gzip(path, setting)
     path.write_text("plain")
-    reading.look(path, setting)
+    reading.check_gzip(path, setting)
 
 
 def test_no_atom_of_the_source_is_told(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from ehr_pipeline.terminology.spelling import one_spelling, spelled
+from ehr_pipeline.terminology.spelling import normalise_code, normalise_codes
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ from ehr_pipeline.terminology.spelling import one_spelling, spelled
     ],
 )
 def test_only_codes_of_icd_10_are_read_in_upper_case(code: str, written: str) -> None:
-    assert spelled(code) == written
-    assert pl.select(one_spelling(pl.lit(code))).item() == written
+    assert normalise_code(code) == written
+    assert pl.select(normalise_codes(pl.lit(code))).item() == written

@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.counts import of_concepts, summed
-from ehr_pipeline.events.resolve_lists import Resolved
+from ehr_pipeline.events.counts import count_concepts, sum_buckets
+from ehr_pipeline.events.resolve_lists import ResolvedRow
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import unbalanced
 from ehr_pipeline.tables import schemas
@@ -32,7 +32,7 @@ def shard(tmp_path: Path, rows: Rows, name: str = "00000.arrow") -> Path:
     schemas.write(tmp_path / "events" / name, mapped)
     patient, day, concept, _, names = from_table(mapped, "concept")
     path = tmp_path / "concepts" / name
-    schemas.write(path, of_concepts(np.sort(pack(patient, day, concept)), names))
+    schemas.write(path, count_concepts(np.sort(pack(patient, day, concept)), names))
     return path
 
 
@@ -64,7 +64,7 @@ def settings_in(tmp_path: Path, types: str, **changes: object) -> VocabularySett
 
 def test_events_appearances_and_patients_are_counted(tmp_path: Path) -> None:
     rows = [("a", 1, "C1"), ("a", 1, "C1"), ("a", 2, "C1"), ("b", 1, "C1"), ("b", 1, "C2")]
-    table = summed([shard(tmp_path, rows)], "concept")
+    table = sum_buckets([shard(tmp_path, rows)], "concept")
     assert list(table.iter_rows()) == [("C1", 4, 3, 2), ("C2", 1, 1, 1)]
 
 
@@ -74,12 +74,12 @@ def test_counts_add_up_over_shards(tmp_path: Path) -> None:
         shard(tmp_path, [("b", 1, "C1")], "00001.arrow"),
         shard(tmp_path, [], "00002.arrow"),
     ]
-    assert list(summed(shards, "concept").iter_rows()) == [("C1", 2, 2, 2), ("C2", 1, 1, 1)]
+    assert list(sum_buckets(shards, "concept").iter_rows()) == [("C1", 2, 2, 2), ("C2", 1, 1, 1)]
 
 
 def test_concepts_are_dropped_for_the_first_reason_that_holds(tmp_path: Path) -> None:
     listed = [ListedConcept(*row, "", "") for row in (("", "C3"), ("5", ""), ("", "C1"))]
-    administrative = tuple(Resolved(row, "C5" if row.code else "") for row in listed)
+    administrative = tuple(ResolvedRow(row, "C5" if row.code else "") for row in listed)
     rows = [
         (f"p{n}", 1, concept)
         for concept, times in {"C1": 9, "C2": 9, "C3": 9, "C4": 1, "C5": 9, "C6": 9, "C7": 9}.items()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.work.buckets import ahead, let_go_of_all, read_once
+from ehr_pipeline.work.buckets import ahead, read_once, release_all
 
 
 @pytest.mark.parametrize(("threads", "depth"), [(1, None), (1, 4), (2, None), (3, 8)])
@@ -69,7 +69,7 @@ def test_what_all_buckets_need_is_read_once_until_it_is_let_go() -> None:
         assert list(pool.map(content, [one, other] * 8)) == ["one", "other"] * 8
     assert sorted(read) == [one, other]
     content(Path("third"))  # in place of one of the two
-    let_go_of_all()
+    release_all()
     content(one)
     content(other)
     assert sorted(read) == [one, one, other, other, Path("third")]

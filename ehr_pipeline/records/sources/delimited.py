@@ -11,7 +11,7 @@ def kinds(events: tuple[EventFiles, ...], patients: tuple[PatientFiles, ...]) ->
     return Kinds(
         tuple(EventKind(where=f"records.events[{number}]", files=files) for number, files in enumerate(events)),
         tuple(
-            PatientKind(where=f"records.patients[{number}]", files=files, partial=not files.columns.tell_birth)
+            PatientKind(where=f"records.patients[{number}]", files=files, partial=not files.columns.has_birth)
             for number, files in enumerate(patients)
         ),
     )
@@ -23,7 +23,7 @@ def problems(events: tuple[EventFiles, ...], patients: tuple[PatientFiles, ...])
         yield "at least one [[records.events]] table is needed."
     if not patients:
         yield "at least one [[records.patients]] table is needed."
-    elif not any(files.columns.tell_birth for files in patients):
+    elif not any(files.columns.has_birth for files in patients):
         yield (
             "no table of [[records.patients]] tells when patients were born: give columns.birth_date or columns.birth_year, so"
             " that ages can be computed."

@@ -74,7 +74,7 @@ class Meds:
                 partial=True,
                 births=_births(self.birth_codes),
                 columns=COLUMNS,
-                said=partial(_messages, self),
+                describe=partial(_messages, self),
             )
         ]
         if self.splits:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ehr_pipeline.records.layouts import RESERVED
 from ehr_pipeline.records.sources.omop import SEX
-from ehr_pipeline.records.values import FEMALE, MALE, SEX_WORDS, USUAL, plainly
+from ehr_pipeline.records.values import FEMALE, MALE, SEX_WORDS, USUAL, comparable
 
 BIRTH, DEATH = "MEDS_BIRTH", "MEDS_DEATH"
 _BIRTHS = re.compile(r"(?i)^(?:.*\W)?(?:3950001|birth|born|dob|date_?of_?birth|birth_?date)$")
@@ -66,7 +66,7 @@ def _splits(code: str) -> Iterator[tuple[str, str]]:
 
 
 def _are_sexes(values: set[str]) -> bool:
-    meant = [SEX.get(value, USUAL.get(plainly(value))) for value in values]
+    meant = [SEX.get(value, USUAL.get(comparable(value))) for value in values]
     return 2 * meant.count(None) < len(meant) and bool({MALE, FEMALE} & set(meant))
 
 

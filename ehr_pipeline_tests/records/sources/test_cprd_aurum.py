@@ -128,7 +128,7 @@ def test_products_become_dmd_ids_and_those_ingredients_where_a_table_has_them(tm
     assert [found[code] for code in codes] == [ingredient, drugs[1], ""]
 
 
-@pytest.mark.parametrize(("then", "told"), [("b", "leads in a circle"), ("c", "is no table")])
+@pytest.mark.parametrize(("then", "told"), [("b", "leads in a circle"), ("c", "is not a table")])
 def test_chains_end(then: str, told: str) -> None:
     def table(following: str) -> CodeDictionary:
         return CodeDictionary(file="x", code_column="a", snomed_column="b", then=following)

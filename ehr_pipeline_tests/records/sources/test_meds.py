@@ -132,7 +132,7 @@ def test_a_word_for_the_sex_is_named_in_the_settings_that_messages_tell(tmp_path
     data: list[Row] = [(number, BORN, "MEDS_BIRTH") for number in range(20)]
     data += [(number, SEEN, "SNOMED//9014002") for number in range(20)]
     shard(extract / "data/0.parquet", data + [(number, None, "GENDER//weiblich") for number in range(20)])
-    told = 'say what it means in records.meds.sex_values, such as {weiblich = "F"}'
+    told = 'give its meaning in records.meds.sex_values, such as {weiblich = "F"}'
     records = RecordsSettings(landing=str(extract.parent), source="meds")
     (kind,) = records.kinds.patients
     (path,) = extract.rglob("*.parquet")
@@ -241,7 +241,7 @@ def test_what_was_exported_can_be_read_again(tiny: Pipeline, tmp_path: Path) -> 
 def test_a_damaged_or_wrong_file_is_told(meds_set: Path, tmp_path: Path) -> None:
     path = meds_set / "data/tuning/0.parquet"
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"tuning/0.parquet: this is no Parquet file, or it is cut off"):
+    with pytest.raises(InputError, match=r"tuning/0.parquet: not a Parquet file, or truncated"):
         read(meds_set, tmp_path / "out", source="meds")
     parquet(path, subject_id=[1], moment=[BORN], code=["x"])
     with pytest.raises(

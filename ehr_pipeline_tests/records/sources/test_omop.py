@@ -126,13 +126,13 @@ def test_concept_alone_will_do(extract: Path) -> None:
 
 def test_a_vocabulary_that_cannot_be_used_is_told(extract: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no CONCEPT.csv, CONCEPT.csv.gz or CONCEPT.parquet"):
-        omop.look(tmp_path)
+        omop.check_columns(tmp_path)
     (extract / "CONCEPT_ANCESTOR.csv").write_text("ancestor,descendant\n1,2\n")
     with pytest.raises(
         InputError,
         match=r"CONCEPT_ANCESTOR.csv \(events.omop_vocabulary\), line 1: no column ancestor_concept_id, descendant_concept_id",
     ):
-        omop.look(extract)
+        omop.check_columns(extract)
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

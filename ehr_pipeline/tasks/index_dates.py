@@ -1,6 +1,6 @@
-"""Find the index days: the days on which predictions are made. No function in this module reads the outcome.
+"""Choose the index dates: the days on which predictions are made. No function in this module reads the outcome.
 
-A place is a patient with an index day; c is the number of places.
+c is the number of index dates; a patient may have several.
 """
 
 from dataclasses import dataclass
@@ -21,41 +21,41 @@ _LARGEST = np.uint64(2**64 - 1)
 
 
 @dataclass(frozen=True)
-class Places:
-    """The patients and index days (c,) at which predictions may be made."""
+class IndexDates:
+    """The patient and the day (c,) of each prediction."""
 
     patient: NDArray[np.int64]
     index: Days
-    without: dict[str, int]
-    """How many patients, or possible landmarks of patients, have no index day, by reason."""
+    missing: dict[str, int]
+    """The number of missing index dates by reason: a patient has one, or as many as the task asks for landmarks."""
     labels: NDArray[np.bool_] | None = None
     """Labels (c,) from the user's file; None if labels do not come from a file."""
 
 
 def entry_day(records: Records, rule: Rule) -> Days:
-    """Return the day (n,) from which each patient is at risk; NEVER for a patient who is never at risk. Without an entry list, it
-    is the first day of the calendar."""
-    everybody = np.arange(len(records.ids))
+    """Return the day (n,) from which each patient is at risk, or NEVER. Without an entry list, all are at risk from the first day
+    of the calendar."""
+    every_patient = np.arange(len(records.ids))
     if rule.entry is None:
-        return np.full(len(everybody), -NEVER, np.int64)
-    return nth(records.days_of(rule.entry), everybody, np.full(len(everybody), -NEVER), rule.entry_days)
+        return np.full(len(every_patient), -NEVER, np.int64)
+    return nth(records.days_of(rule.entry), every_patient, np.full(len(every_patient), -NEVER), rule.entry_days)
 
 
-def places(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
-    """Return the places (patients with an index day) at which to predict. `draw`: two words that key the draw of landmarks."""
+def find_index_dates(records: Records, rule: Rule, draw: tuple[int, int]) -> IndexDates:
+    """Return the index dates of a task. `draw`: two words that key the random draw of landmarks."""
     match rule.index:
         case "first_entry":
             day = entry_day(records, rule)
-            found = np.flatnonzero(day < NEVER)
-            return Places(found, day[found], {NO_ENTRY: len(day) - len(found)})
+            at_risk = np.flatnonzero(day < NEVER)
+            return IndexDates(at_risk, day[at_risk], {NO_ENTRY: len(day) - len(at_risk)})
         case "calendar":
             patient = np.repeat(np.arange(len(records.ids)), len(rule.dates))
-            return Places(patient, np.tile(np.array(rule.dates, np.int64), len(records.ids)), {})
+            return IndexDates(patient, np.tile(np.array(rule.dates, np.int64), len(records.ids)), {})
         case "trigger":
             keys = records.days_of(rule.entry or frozenset())
-            return Places(patients(keys), days(keys), {NO_ENTRY: len(records.ids) - len(np.unique(patients(keys)))})
+            return IndexDates(patients(keys), days(keys), {NO_ENTRY: len(records.ids) - len(np.unique(patients(keys)))})
         case "file":
-            return _of_file(records, rule)
+            return _from_file(records, rule)
         case _:
             return _landmarks(records, rule, draw)
 
@@ -65,8 +65,8 @@ def ages(records: Records, patient: NDArray[np.int64], day: Days) -> NDArray[np.
     return (day - records.birth[patient]) / DAYS_IN_YEAR
 
 
-def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
-    """Draw landmarks at random among the visits at which the patient is at risk, according to what is known on that day.
+def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> IndexDates:
+    """Draw landmarks at random from the visits at which the patient is at risk, by what is known on that day.
 
     Visits are ranked by a keyed hash of the patient and the day, so that an additional visit changes few landmarks.
     """
@@ -90,22 +90,22 @@ def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
     rank = siphash(words, np.uint64(draw[0]), np.uint64(draw[1]))
     rank[~eligible] = _LARGEST
     chosen = np.zeros(len(day), bool)
-    some = np.flatnonzero(np.diff(starts) > 0)  # patients without a visit would get a neighbour's visit
+    with_visits = np.flatnonzero(np.diff(starts) > 0)  # patients without a visit would get a neighbour's visit
     for _ in range(rule.per_patient if len(day) else 0):
-        least = np.minimum.reduceat(rank, starts[some])
+        least = np.minimum.reduceat(rank, starts[with_visits])
         best = np.zeros(len(records.ids), np.uint64)
-        best[some] = least
-        now = (rank == best[patient]) & (rank < _LARGEST)
-        chosen |= now
-        rank[now] = _LARGEST
-    found = np.flatnonzero(chosen)
+        best[with_visits] = least
+        drawn = (rank == best[patient]) & (rank < _LARGEST)
+        chosen |= drawn
+        rank[drawn] = _LARGEST
+    landmarks = np.flatnonzero(chosen)
     never = int((entry >= NEVER).sum()) * rule.per_patient
-    none = len(records.ids) * rule.per_patient - len(found) - never
-    return Places(patient[found], day[found], {NO_ENTRY: never, NO_VISIT: none})
+    none = len(records.ids) * rule.per_patient - len(landmarks) - never
+    return IndexDates(patient[landmarks], day[landmarks], {NO_ENTRY: never, NO_VISIT: none})
 
 
-def _of_file(records: Records, rule: Rule) -> Places:
-    """Return the index days in the user's file for the patients of this bucket, from the copy that `label_file.locate` wrote."""
+def _from_file(records: Records, rule: Rule) -> IndexDates:
+    """Return the index dates in the user's file for the patients of this bucket, from the copy written by `label_file.locate`."""
     table = schemas.read(Path(rule.file))
     row = align.rows(table.column("patient_id"), records.ids)
     here = np.flatnonzero(row >= 0)
@@ -113,7 +113,7 @@ def _of_file(records: Records, rule: Rule) -> Places:
     index = table.column("last_day").to_numpy().astype(np.int64) - rule.last
     order = np.argsort(key(row[here], index), kind="stable")
     labels = table.column("label").to_numpy()[order] if rule.labelled_by_file else None
-    return Places(row[here][order], index[order], {}, labels)
+    return IndexDates(row[here][order], index[order], {}, labels)
 
 
 def history(records: Records, rule: Rule, patient: NDArray[np.int64], index: Days) -> tuple[Days, Days, Keys]:
