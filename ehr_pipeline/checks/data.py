@@ -269,7 +269,7 @@ def no_record_on_two_sides(artifact: Artifact, store: Store, study: Study) -> Re
     below = study.reports.suppress_below
     message = (
         f"{count_text(found.patients, below)} patients have the same record (birth, days and concepts) as another patient; for"
-        f" {count_text(found.apart, below)} of them, the other patient is in a different set of the split. Either one person has"
+        f" {count_text(found.across, below)} of them, the other patient is in a different set of the split. Either one person has"
         " several ids, or the extract contains rows twice: give each person one id"
         if found.patients
         else "no two patients have the same record"

@@ -15,7 +15,7 @@ from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import json_files
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
-from ehr_pipeline.tables.drop_reasons import in_words, lost_rows
+from ehr_pipeline.tables.drop_reasons import in_words, lost_rows, remedy
 
 MOST_NAMED = 10
 """How many values a message names at most."""
@@ -182,7 +182,7 @@ def _text(loss: Loss, below: int) -> str:
         else ""
     )
     rejected = f"{name}: {count_text(loss.total, below)}{share} were rejected{long}"
-    return f"{rejected}; most frequent reason: rows {in_words(largest)} ({cure(largest)})"
+    return f"{rejected}; most frequent reason: rows {in_words(largest)} ({remedy(largest)})"
 
 
 @check(blocking=False)

@@ -17,7 +17,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import PATIENT_DATASET
 from ehr_pipeline.tasks import names
-from ehr_pipeline.tasks.censoring import is_excessive, left_in_window
+from ehr_pipeline.tasks.censoring import WARNING_SHARE, is_excessive, left_in_window
 from ehr_pipeline.tasks.records import count, key
 from ehr_pipeline.tasks.table import Definition, definitions, rows_of_task, shards
 
@@ -102,7 +102,7 @@ def few_leave(artifact: Artifact, store: Store, study: Study) -> Result:
     if not leaving:
         return (
             True,
-            f"in every task, fewer than {MANY:.0%} of the patients leave within the window, or weights make up for them",
+            f"in every task, fewer than {WARNING_SHARE:.0%} of the patients leave within the window, or weights make up for them",
             {"many": Plain(0)},
         )
     listed = map(" ".join, zip(names.for_messages([*leaving], store, guard.below), leaving.values(), strict=True))

@@ -19,6 +19,7 @@ from ehr_pipeline.patients.settings import SplitSettings, shown_key
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import package_of
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em}td,th{text-align:left;padding:.2em .8em"
@@ -59,7 +60,7 @@ def described(asset: Asset, study: Study) -> str:
     parts = [
         f"<!doctype html><html lang='en'><title>{asset.name}</title><style>{STYLE}</style><h1>{asset.name}</h1>",
         description,
-        f"<p>Built from: {read}. Code: <code>ehr_pipeline.{room_of(asset.name)}</code>.</p>",
+        f"<p>Built from: {read}. Code: <code>ehr_pipeline.{package_of(asset.name)}</code>.</p>",
         *_table(f"Settings: [{asset.section}]", ("Setting", "Value", "Meaning"), _settings(asset, study)),
         *_table("Checks", ("Check", "Condition", "If it fails"), checks),
         *_table("Columns", ("Column", "Type", "Meaning"), columns),

@@ -127,7 +127,7 @@ def look_at(
     if absent:
         nothing = ", ".join(kind.where for kind in absent)
         findings.facts.append(f"extract {folder.name}: no files for {nothing}")
-    others = unread.look(tree, sizes, read_later)
+    others = unread.find_unread(tree, sizes, read_later)
     findings.problems += unread.misnamed(folder, absent, others)
     if others.names:
         findings.facts.append(f"extract {folder.name}: {others}")
