@@ -90,7 +90,7 @@ MISTAKES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "missing terminology": (missing, ("MRCONSO.RRF", "there is no such file", "events.mrconso")),
     "empty landing": (emptied, ("no extract", "with its date as the name")),
     "files directly in the landing folder": (moved, ("folder", "with its date as the name", EVENTS)),
-    "random bytes": (random_bytes, (EVENTS, "line 1: NUL bytes. The file is no text", "encoding")),
+    "random bytes": (random_bytes, (EVENTS, "line 1: NUL bytes. The file is not text", "encoding")),
     "workbook": (workbook, (EVENTS, "Excel", "CSV")),
     "list with other columns": (other_list, ("list.csv", "code, cui, name, source")),
     "a cohort of nobody": (nobody, ("embeddings.cohort", "this list matches no patient", "Compare its codes")),

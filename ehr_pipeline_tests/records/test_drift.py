@@ -1,4 +1,4 @@
-"""An extract beside the one before it."""
+"""An extract compared with the one before it."""
 
 import shutil
 from pathlib import Path
@@ -87,4 +87,4 @@ def test_each_kind_of_drift_is_told_by_its_check(extract: Path, two: Path, kind:
     figure = found[f"drift_{kind}"].figures[kind]
     assert isinstance(figure, Score)
     assert figure.value >= drift.LIMITS[kind]
-    assert f"{LATER} beside {EXTRACT}" in found[f"drift_{kind}"].message
+    assert f"{LATER} compared with {EXTRACT}" in found[f"drift_{kind}"].message

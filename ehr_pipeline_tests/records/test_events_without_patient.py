@@ -234,7 +234,7 @@ def test_the_share_that_no_extract_can_use_is_judged_for_each_extract(tmp_path: 
     study = tiny_settings(tmp_path, study={"store": str(tmp_path / "store")})
     passed, message, _ = lost_rows.patients_known(listed, store, study)
     assert not passed
-    assert "2024-02-01: fewer than 10 rows are rejected" in message
+    assert "2024-02-01: fewer than 10 rows were rejected" in message
     assert not lost_rows.unknown_below_the_limit(listed, study), "three quarters of a delivery: nothing is built on it"
     record = store.current("raw_records", "2024-02-01")
     assert lost_rows.rejected_rows(record, store, study)[0], "the extract by itself is not at fault"

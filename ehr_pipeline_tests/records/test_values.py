@@ -88,7 +88,7 @@ def test_values_are_named_only_where_enough_patients_have_them(landing: Landing,
     found, only_warns = outcome(artifact, tmp_path)
     assert not found.passed
     assert not only_warns
-    assert "sex: about 20 (50.0%) are not understood" in found.message
+    assert "sex: about 20 (50.0%) values are not understood" in found.message
     assert "('2'); give its meaning in sex_values, such as {2 = \"F\"} (of the patient files)" in found.message
     assert "Weib" not in found.message
 
@@ -123,7 +123,7 @@ def test_dates_of_observation_that_cannot_be_read_are_told(landing: Landing, tmp
     counts = build.build(folder, settings, tmp_path / "out")
     found, _ = outcome(Artifact(tmp_path / "out", {"counts": counts}), tmp_path)
     assert counts["patients"]["unusable_observation_dates"] == 1
-    assert "dates of observation: fewer than 10 are not understood" in found.message
+    assert "dates of observation: fewer than 10 values are not understood" in found.message
 
 
 WORDS = [*values.NO_VALUE, ""]
