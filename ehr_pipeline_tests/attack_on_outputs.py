@@ -97,11 +97,13 @@ def read(pipeline: Pipeline, released: Path | None = None, log: str = "") -> Att
             attack.texts[f"check {asset}/{outcome.name}"] = f"{outcome.message} {shown(outcome.figures, guard)}"
         counts = artifact.counts
         lost = sum(counts["dropped"].values()) if "dropped" in counts else None
-        rows.append(Row(asset, "", "made", counts.get("rows_in"), counts.get("kept"), lost, 1.0, "", counts=counts))
+        of_stage = {"read": counts.get("rows_in"), "kept": counts.get("kept"), "merged": counts.get("collapsed")}
+        rows.append(Row(asset, "", "made", **of_stage, rejected=lost, seconds=1.0, counts=counts))
     for row in rows:
         dropped = tuple(name for name in known if name.startswith(f"{row.asset}/dropped/"))
         for name, value in summary._suppressed(row, guard).items():
-            of = {"read": (f"{row.asset}/rows_in",), "kept": (f"{row.asset}/kept",), "rejected": dropped}[name]
+            counted = {"read": "rows_in", "kept": "kept", "merged": "collapsed"}
+            of = dropped if name == "rejected" else (f"{row.asset}/{counted[name]}",)
             if value is not None and of and all(each in known for each in of):
                 attack.shown.append(
                     Shown("summary.json", of, str(value), *_around(int(value), guard.step, guard.below))
@@ -168,7 +170,7 @@ def _read_page(attack: Attack, html: str) -> None:
     attack.texts["the page"] = re.sub(r"All settings \{.*?\} \} Installed where|\b[0-9a-f]{16}\b", "", text)
     for table in page.tables:
         head = table[0] if table else []
-        if head[:3] == ["What", "In", "Kept"]:
+        if head[:3] == ["Stage", "Read", "Kept"]:
             for row in table[1:]:
                 _stage(attack, [" ".join(cell.split()) for cell in row])
         elif head[:1] == ["Cluster"] and len(head) > 5:
@@ -244,7 +246,7 @@ def _sentences(attack: Attack, text: str) -> None:
         "rows of events read": "raw_records/rows_in",
         "usable events": "raw_records/kept",
         "events mapped to concepts": "mapped_events/kept",
-        "events of the vocabulary": "vocabulary/events/kept",
+        "events in the vocabulary": "vocabulary/events/kept",
         "events in the data set": "patient_dataset/kept",
         "without an event in the vocabulary": "patient_dataset/patients_without_events",
         "with too few visits": "patient_dataset/patients/dropped/few_visits",
@@ -256,7 +258,7 @@ def _sentences(attack: Attack, text: str) -> None:
         for match in re.finditer(rf"(?<!\S)({NUMBER}) {re.escape(words)}(?! or )", text):
             _add(attack, "diagram or sentence", (name,), match[1])
     if match := re.search(
-        rf"everybody who has a code of the diseases \(({NUMBER})\), of whom ({NUMBER}) are not", text
+        rf"all patients who have a code of the diseases \(({NUMBER})\); ({NUMBER}) of them are not", text
     ):
         _add(attack, "sentence on the cohort", ("cohort/rows_in",), match[1])
         _add(attack, "sentence on the cohort", ("cohort/dropped/not_in_patient_dataset",), match[2])

@@ -118,8 +118,8 @@ def test_an_artifact_tells_of_the_withdrawals_that_its_records_know(study: setti
 
 STAGES = {
     "events.mrconso": ("mapped_events", "ehr_pipeline.events.build.map_by_files"),
-    "vocabulary.mrsty": ("vocabulary", "ehr_pipeline.vocabulary.build.summed"),
-    "vocabulary.administrative_concepts": ("vocabulary", "ehr_pipeline.vocabulary.build.summed"),
+    "vocabulary.mrsty": ("vocabulary", "ehr_pipeline.vocabulary.build.sum_buckets"),
+    "vocabulary.administrative_concepts": ("vocabulary", "ehr_pipeline.vocabulary.build.sum_buckets"),
     "concepts.concepts_of_interest": ("concept_embeddings", "ehr_pipeline.concepts.build.build"),
     "clusters.truth": ("clusters", "ehr_pipeline.clusters.build.build"),
 }

@@ -52,7 +52,7 @@ def test_an_extract_whose_dates_are_day_numbers_stops_the_chain(case: Case) -> N
     chain = pipeline(folder)
     chain.raw_records(EXTRACT)
     with pytest.raises(
-        GateFailed, match=r"rejected_rows: events: about 10 of about 10 rows are rejected.*unreadable date"
+        GateFailed, match=r"rejected_rows: events: about 10 of about 10 rows were rejected.*unreadable date"
     ):
         chain.extract_catalog()
 

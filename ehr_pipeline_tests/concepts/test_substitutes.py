@@ -201,7 +201,7 @@ def test_shares_are_passed_on_so_that_substitutes_count_as_one(tmp_path: Path) -
     assert np.allclose(passed[0], [third, third, 0, 0, third])
     assert np.allclose(passed[1], [0.5, 0.5, 0, 0, 0])
     assert np.array_equal(passed[2:4], np.eye(5)[2:4]), "30 is not profiled"
-    assert np.allclose(Substitutes.none().passed(np.arange(3)), np.eye(3))
+    assert np.allclose(Substitutes.none().exchange(np.arange(3)), np.eye(3))
     (path,) = records(tmp_path, patients=300, shards=1)
     shard, two = Shard.read(path), np.array(SYNONYMS)
     merged = Substitutes(two[None], np.zeros(1), np.ones(1)).exchange(two)

@@ -41,6 +41,7 @@ def test_a_port_in_use_is_told_before_anything_starts() -> None:
     with listening() as server:
         port = server.getsockname()[1]
         with pytest.raises(
-            UserError, match=rf"port {port} of 127.0.0.1 already.* open http://127.0.0.1:{port};.* --port {port + 1}"
+            UserError,
+            match=rf"port {port} of 127.0.0.1 is already in use.* open http://127.0.0.1:{port};.* --port {port + 1}",
         ):
             startup_message.free_address("127.0.0.1", port)

@@ -50,6 +50,7 @@ def test_the_attack_reads_every_place(attack: Attack) -> None:
     places = {one.place for one in attack.shown}
     assert {"Dagster", "counts.json", "summary.json", "table of stages", "diagram or sentence"} <= places
     assert {"list of clusters", "published beside this run", "cohort by disease", "lists of codes"} <= places
+    assert {"sentence on the cohort", "transitions", "change over time"} <= places
     assert len(attack.shown) > 200
     assert attack.pairs > 1000
     small = [name for name, count in attack.secrets.counts.items() if 0 < count < BELOW]

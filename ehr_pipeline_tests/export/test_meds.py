@@ -110,7 +110,7 @@ def test_two_patients_of_one_subject_are_refused(
     tiny: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(meds, "subject_id", lambda patient_id, key: len(patient_id))
-    with pytest.raises(UserError, match="same subject id"):
+    with pytest.raises(UserError, match="same 63-bit subject id"):
         meds.export(artifacts(tiny), "Tiny", Key(bytes(32)), tmp_path / "out")
     assert list(tmp_path.iterdir()) == [], "nothing is left of what failed"
 

@@ -58,5 +58,5 @@ def test_the_check_says_how_many(tiny: Pipeline, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(data, "count_identical", lambda *_: IdenticalRecords(120, 54))
     passed, message, _ = data.no_record_on_two_sides(artifact, tiny.store, tiny.study)
     assert not passed
-    assert "120 patients have a record that another patient has as well" in message
-    assert "about 50 of them on different sides" in message
+    assert "about 120 patients have the same record (birth, days and concepts) as another patient" in message
+    assert "for about 50 of them, the other" in message

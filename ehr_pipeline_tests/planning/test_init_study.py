@@ -323,9 +323,7 @@ def test_two_columns_that_fit_as_well_are_left_to_a_person(tmp_path: Path, capsy
     assert 'columns = { patient = "Kennung", date = "?", code = "?" }' in written.read_text()
     assert 'delimiter = ";"' in written.read_text()
     (problem,) = (one for one in preflight.inspect(settings.load(written)).problems if "which column" in one)
-    assert (
-        "which column is the date, code? records.events[0].columns.date, records.events[0].columns.code says" in problem
-    )
+    assert "records.events[0].columns.date, records.events[0].columns.code by its name" in problem
     assert "The header has: Kennung, Seen, Sent, One, Two." in problem
     assert cli.main([*command, "--column", "date=Seen", "--column", "code=Two"]) == 0
     columns = settings.load(written).records.events[0].columns

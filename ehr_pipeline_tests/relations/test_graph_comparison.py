@@ -104,8 +104,8 @@ def test_files_of_pairs_take_codes_and_name_what_is_wrong(tmp_path: Path) -> Non
     with pytest.raises(InputError, match=r"here.*line 3"):
         pair_files.read_scores(str(path), "here", {})
     path.write_text("first,other\n1,2\n")
-    with pytest.raises(InputError, match="no column second"):
+    with pytest.raises(InputError, match="the column second is missing"):
         pair_files.read_pairs(str(path), "here", {})
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="not readable as CSV"):
         pair_files.read_pairs(str(tmp_path / "none.csv"), "here", {})
     assert pair_files.read_pairs("", "here", {}) == []

@@ -190,7 +190,7 @@ def test_what_rots_below_the_file_system_is_found_by_verify(
     shutil.copytree(tiny.study.study.store, store)
     settings = write_settings(tmp_path / "s.toml", extract, store)
     assert cli.main(["verify", "--settings", str(settings)]) == 0
-    assert "all are what was published" in capsys.readouterr().out
+    assert "all match the published version" in capsys.readouterr().out
     rotten = Store(store).current("cohort").file("cohort.arrow")
     flipped(rotten)
     known = json.loads(integrity.note_of(rotten.parent).read_text())
