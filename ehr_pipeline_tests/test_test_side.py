@@ -186,7 +186,7 @@ def test_what_cannot_be_checked_says_which_file_would_allow_it(both: tuple[Pipel
     nothing, foreign = (Artifact(tmp_path / name, {"asset": "encoder_checkpoint"}) for name in ("nothing", "foreign"))
     training_patients.write(foreign.path, secret_key.of(tmp_path / "other"), [np.arange(3, dtype=np.uint64)])
     for artifact, says in (
-        (nothing, r"notes/learned_from.arrow of the artifact would allow it"),
+        (nothing, r"its training patients are unknown: it has no notes/learned_from.arrow"),
         (foreign, r"ehr-pipeline key import"),
     ):
         passed, message, _ = checks.test_side_unseen(artifact, pipeline.store, pipeline.study)
@@ -195,7 +195,10 @@ def test_what_cannot_be_checked_says_which_file_would_allow_it(both: tuple[Pipel
         assert says in message
         assert checks.cannot_be_checked(artifact, pipeline.study)
         model = artifact.path / "checkpoint"
-        assert "cannot be checked" in whom_it_knows(pipeline.study, model, pa.chunked_array([["1"]]))["training"]
+        assert (
+            "its training patients are unknown"
+            in whom_it_knows(pipeline.study, model, pa.chunked_array([["1"]]))["training"]
+        )
 
 
 def test_embed_says_how_many_of_the_patients_the_model_knows(both: tuple[Pipeline, Pipeline]) -> None:
@@ -237,5 +240,5 @@ def test_forecasts_count_without_the_test_side_and_are_judged_on_it(
     shown = "\n".join(forecast.text(opened, answer, "365_days"))
     assert name in shown
     assert forecast.UNCALIBRATED in shown, "the validation side is too small"
-    with pytest.raises(UserError, match="a test side"):
+    with pytest.raises(UserError, match="a test set"):
         rating_sheet.write(opened, tmp_path / "sheet", 2, 1, "365_days")

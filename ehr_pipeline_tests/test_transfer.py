@@ -89,15 +89,13 @@ def test_it_is_told_if_nobody_knows_whom_the_other_encoder_learned_from(
 ) -> None:
     study = study_of(extract, tmp_path / "store", theirs, test_share=0.2)
     (warning,) = (text for text in inspect(study).warnings if text.startswith("encoder.transfer.checkpoint"))
-    assert (
-        "it cannot be checked whom it learned from: notes/learned_from.arrow of the artifact would allow it" in warning
-    )
+    assert "its training patients are unknown: it has no notes/learned_from.arrow" in warning
     pipeline = Pipeline(study)
     made = encoder(pipeline)
     (told,) = (each for each in pipeline.check(ENCODER_CHECKPOINT) if each.name == "test_side_unseen")
     assert not told.passed
     assert not told.blocking
-    assert told.message.startswith("the one that it began from: it cannot be checked whom it learned from")
+    assert told.message.startswith("the one that it began from: its training patients are unknown")
     # With the list of another study of this store, it can: and nobody of that list is on the test side.
     own = tmp_path / "known" / "checkpoint"
     shutil.copytree(made.file("checkpoint"), own)

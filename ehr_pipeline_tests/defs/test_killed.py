@@ -40,7 +40,7 @@ def version(store: Store, asset: str) -> str:
 @pytest.mark.parametrize(
     ("asset", "moment"),
     [
-        ("raw_records", ("ehr_pipeline.records.build", "let_go_of_all", "1")),
+        ("raw_records", ("ehr_pipeline.records.build", "release_all", "1")),
         ("encoder_checkpoint", ("ehr_pipeline.encoder.train", "_end_epoch", "2")),
     ],
     ids=["reading", "training"],

@@ -179,7 +179,7 @@ def test_a_server_puts_in_order_what_could_not_tell_of_its_end_and_survives_a_st
     monkeypatch.setattr(serve.subprocess, "Popen", Server)  # type: ignore[attr-defined]
     monkeypatch.setattr(dg.DagsterInstance, "get", staticmethod(away))
     assert serve._serve(Path(), 1, "127.0.0.1") == 7
-    assert "cannot be put in order now (OSError)" in caplog.text
+    assert "could not clean up orphaned runs in Dagster's database (OSError)" in caplog.text
     assert status(instance, ghost) == dg.DagsterRunStatus.FAILURE
     assert status(instance, young) == dg.DagsterRunStatus.STARTED
 
