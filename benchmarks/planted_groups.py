@@ -57,10 +57,6 @@ RUN, PUBLISHED, COUNTS = "this run (recommended)", "published", "counts + SVD"
 PARTS = {ablations.NETWORK: "network alone", ablations.NO_NETWORK: "no network"}
 """Rows by the names of `embeddings.ablations`."""
 ROWS = (RUN, PUBLISHED, *PARTS.values(), COUNTS)
-FORMERLY = (
-    "Before the network's share was chosen from the data (commit dcd5d815), every row was within 0.003 of 0 in all worlds but base,"
-    " age and synonyms."
-)
 Floats = NDArray[np.float32]
 Figures = dict[str, dict[str, Any]]
 """Of one extract, by row: the adjusted Rand index of each start, and the share of nearest neighbours of the patient's group."""
@@ -211,7 +207,7 @@ def section(found: dict[str, dict[int, Figures]], options: argparse.Namespace) -
             f"{options.patients:,} patients drawn in each extract, {SHARE:.0%} of them with a skin disease; the demo's encoder,"
             f" {options.epochs} epochs; concepts pooled by semantic type, in `base` by the demo's list. Extracts measured:",
             results.table(("world", "seeds", "members of groups, mean"), members),
-            *([f"Not measured with today's vectors: {', '.join(left)}. {FORMERLY}"] if left else []),
+            *([f"Not measured with today's vectors: {', '.join(left)}."] if left else []),
             f"Adjusted Rand index by k-means, as many clusters as groups, among the members of the groups; {options.starts} starts,"
             " each the best of ten. Mean over seeds, with the 95 % interval of Student's t over seeds (starts averaged in each);"
             " one seed has no interval:",
