@@ -84,26 +84,30 @@ class Findings:
 
     def died(self, slug: str) -> str:
         """Return in words for how many predictions the patient died in the window without the outcome; empty if there are none."""
-        died, of = self.counts[slug].get("died", 0), self.counts[slug]["kept"]
+        died, of = self._died(slug)
         return f"{self.disclosure.about(died, of)} of {self.disclosure.about(of)} predictions" if died else ""
+
+    def _died(self, slug: str) -> tuple[int, int]:
+        return self.counts[slug].get("died", 0), self.counts[slug]["kept"]
 
     @cached_property
     def deaths(self) -> list[tuple[str, str]]:
         """The tasks in which many patients died within the window without the outcome: name, and share of the predictions."""
-        found = []
-        for each in self.definitions:
-            died, of = self.counts[each.slug].get("died", 0), self.counts[each.slug]["kept"]
-            if each.slug in self.named and each.outcome != (DEATH,) and censoring.is_excessive(died, of):
-                found.append((self.named[each.slug], self.disclosure.coarse(died, of)))
-        return found
+        return self._excessive(
+            {each.slug: self._died(each.slug) for each in self.definitions if each.outcome != (DEATH,)}
+        )
 
     @cached_property
     def leavers(self) -> list[tuple[str, str]]:
         """The tasks that leave out many patients who left within the window, without weighting others in their place: name, and
         share left out."""
-        found = []
-        for each in self.definitions:
-            left, of = censoring.left_in_window(self.counts[each.slug])
-            if each.slug in self.named and not each.rule.get("censor") and censoring.is_excessive(left, of):
-                found.append((self.named[each.slug], self.disclosure.coarse(left, of)))
-        return found
+        unweighted = [each.slug for each in self.definitions if not each.rule.get("censor")]
+        return self._excessive({slug: censoring.left_in_window(self.counts[slug]) for slug in unweighted})
+
+    def _excessive(self, parts: Mapping[str, tuple[int, int]]) -> list[tuple[str, str]]:
+        """Return the tasks with an excessive part, and the share of it that may be shown. `parts`: part and whole, by task."""
+        return [
+            (self.named[slug], self.disclosure.coarse(part, of))
+            for slug, (part, of) in parts.items()
+            if slug in self.named and censoring.is_excessive(part, of)
+        ]

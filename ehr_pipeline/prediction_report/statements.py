@@ -213,7 +213,6 @@ def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
     share left out."""
     if not tasks:
         return None
-    named = listed(markup("{name} ({share})", name=name, share=share) for name, share in tasks)
     return say(
         "<b>Many patients left during the prediction window.</b> They left without the outcome, and are excluded. Their share of"
         " all who would otherwise have a label: {tasks}. Excluding them selects patients by their future: patients with the"
@@ -222,7 +221,7 @@ def leavers(tasks: Sequence[tuple[str, str]]) -> Statement | None:
         " recorded, the last event counts as leaving (<code>tasks.observed_until</code>). <code>follow_up = “censor”</code> gives"
         " the other patients weights that make up for those who left (inverse probability of censoring); it assumes that leaving"
         " has nothing to do with the outcome.",
-        tasks=named,
+        tasks=_with_shares(tasks),
     )
 
 
@@ -231,13 +230,16 @@ def deaths(tasks: Sequence[tuple[str, str]]) -> Statement | None:
     with the share of the predictions."""
     if not tasks:
         return None
-    named = listed(markup("{name} ({share})", name=name, share=share) for name, share in tasks)
     return say(
         "<b>Many patients died during the prediction window without the outcome.</b> They count as free of it. Their share of the"
         " predictions: {tasks}. So the predicted risk is the risk that the outcome is recorded before death. It is low for patients"
         " who are likely to die first, although their risk of the disease, while they live, may be high.",
-        tasks=named,
+        tasks=_with_shares(tasks),
     )
+
+
+def _with_shares(tasks: Sequence[tuple[str, str]]) -> Markup:
+    return listed(markup("{name} ({share})", name=name, share=share) for name, share in tasks)
 
 
 def verdict_of(verdict: str, compared: str, *, at_chance: bool = False) -> Markup:
