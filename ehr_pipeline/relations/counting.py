@@ -156,9 +156,8 @@ def narrow(cuts: NDArray[np.float64], amounts: NDArray[np.integer]) -> NDArray[n
 
 def _strata(occurrences: Occurrences) -> _Sorted:
     people = occurrences.people
-    some = (
-        people.concepts > 1
-    )  # patients with one concept have no pair, and cannot show that two concepts avoid each other
+    # Patients with one concept have no pair, and cannot show that two concepts avoid each other.
+    some = people.concepts > 1
     cuts = _cuts(people.concepts[some], parts_for(int(some.sum())))
     if some.any():
         cuts = narrow(cuts, people.concepts[some])

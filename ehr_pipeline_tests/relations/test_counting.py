@@ -224,6 +224,21 @@ def test_within_a_part_amounts_differ_at_most_twofold() -> None:
     assert len(counting.narrow(np.array([39.5, 49.5]), even)) == 2, "nothing is wide here"
 
 
+def counted(has: np.ndarray, work: Path) -> counting.Pairs:
+    """Pairs of patients of one age and sex, who have the concepts `has` (P, n), one a day."""
+    patients, concepts = has.shape
+    work.mkdir()
+    owner, held = np.nonzero(has)
+    first = np.searchsorted(owner, np.arange(patients + 1)).astype(np.int32)
+    days = np.full(len(owner), 9000, np.int32) + np.arange(len(owner), dtype=np.int32) - first[owner]
+    visits = np.arange(len(owner) + 1, dtype=np.int32)
+    birth = np.full(patients, -5000, np.int32)
+    records = Shard(held.astype(np.int32), visits, days.astype(np.int32), first, birth, np.zeros(patients, bool))
+    source = Source(records, *np.zeros((2, patients), np.int64))
+    place = np.arange(concepts, dtype=np.int32)
+    return counting.count(occurrences.read([source], place, WITHIN, seed=1, work=work, total=1), WITHIN)
+
+
 @pytest.mark.parametrize("codes", [1, 3])
 def test_pairs_that_only_show_who_has_hardly_any_record_are_not_told(tmp_path: Path, codes: int) -> None:
     """One patient in sixteen came once, for a vaccination; all others have thirty of a hundred common concepts by chance. Nobody's
@@ -235,18 +250,13 @@ def test_pairs_that_only_show_who_has_hardly_any_record_are_not_told(tmp_path: P
     has[few] = False
     for patient in np.flatnonzero(few):
         has[patient, rng.choice(concepts, codes, replace=False)] = True
-    owner, held = np.nonzero(has)
-    first = np.searchsorted(owner, np.arange(patients + 1)).astype(np.int32)
-    days = np.full(len(owner), 9000, np.int32) + np.arange(len(owner), dtype=np.int32) - first[owner]
-    visits = np.arange(len(owner) + 1, dtype=np.int32)
-    birth = np.full(patients, -5000, np.int32)
-    records = Shard(held.astype(np.int32), visits, days.astype(np.int32), first, birth, np.zeros(patients, bool))
-    source = Source(records, *np.zeros((2, patients), np.int64))
-    place = np.arange(concepts, dtype=np.int32)
-    found = counting.count(occurrences.read([source], place, WITHIN, seed=1, work=tmp_path, total=1), WITHIN)
+    found = counted(has, tmp_path / "all")
     upper = np.triu_indices(concepts, 1)
     sure = measures.benjamini_hochberg(found.odds.tail()[upper]) <= 0.05
     assert (sure & (found.odds.r > found.odds.s)[upper]).sum() <= 2
+    if codes == 1:  # patients with one concept are left out
+        others = counted(has[~few], tmp_path / "others").odds
+        np.testing.assert_array_equal(found.odds.s, others.s)
 
 
 def of_practices(rng: np.random.Generator, together: float) -> Source:
