@@ -27,9 +27,9 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "init my_study --from aurum_2024-03-01 lookups",
         "init my_study --from events.csv patients.csv --column 'patient=NHS no' --column code=Term_ID",
         about="It reads the first rows of each file (delimiter, quotes, encoding, dates, columns, words for the sex), links the"
-        " files into a landing folder, copies concept lists, and writes study.toml with a comment on each choice. Text, gzip and"
-        " Parquet are read, and the layouts of CPRD Aurum, OMOP and MEDS are recognised in a folder. CPRD's dictionaries and OMOP's"
-        " vocabulary are found there, or in further folders after --from.",
+        " files into a landing folder, copies concept lists, and writes study.toml with a comment on each choice. It reads"
+        " text, gzip and Parquet files, and recognises folders in the layouts of CPRD Aurum, OMOP and MEDS. It looks for"
+        " CPRD's dictionaries and OMOP's vocabulary in these folders, and in further folders after --from.",
         study=False,
     )
     init.add_argument("folder", type=Path, help="new folder for the study")
@@ -43,8 +43,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         action="append",
         default=[],
         metavar="ROLE=NAME",
-        help="which column holds what, if its name does not say so: patient=, date=, code=, birth_date=, birth_year=,"
-        " sex= …, or an attribute such as practice=; may be repeated",
+        help="column for a role, if its name does not show the role: patient=, date=, code=, birth_date=, birth_year=, sex= …,"
+        " or an attribute such as practice=; may be repeated",
     )
 
 
@@ -56,12 +56,12 @@ def _init(options: argparse.Namespace) -> int:
     for fact in made.facts:
         print(printable(fact))
     for doubt in made.doubts:
-        print_problem("look at this", doubt)
+        print_problem("please check", doubt)
     print(printable(f"wrote {made.settings}"))
     for question in [*made.open, *made.absent]:
-        print_problem("not known", question)
+        print_problem("unknown", question)
     if made.open or made.absent:
-        print_problem("error", f"say what is not known: {'; '.join(_cures(made, options))}.")
+        print_problem("error", f"give what is missing: {'; '.join(_cures(made, options))}.")
         return USER_ERROR
     if options.sources:
         print(printable(f"next: ehr-pipeline check --settings {made.settings}"))
@@ -69,7 +69,8 @@ def _init(options: argparse.Namespace) -> int:
         place = options.folder / settings_text.LANDING
         print(
             printable(
-                f"next: put files into {place}, each extract in a folder named by its date; name their columns in the settings"
+                f"next: put files into {place}, each extract in a folder with its date as the name; set their columns in the"
+                " settings"
             )
         )
     return 0
@@ -80,9 +81,9 @@ def _cures(made: "NewStudy", options: argparse.Namespace) -> Iterator[str]:
     names, the same command can be given again."""
     if made.absent:
         given = shlex.join(map(str, [options.folder, "--from", *options.sources]))
-        yield f"give all files in one command, as in: ehr-pipeline init {given} FILE"
+        yield f"give all files in one command, for example: ehr-pipeline init {given} FILE"
     if made.open:
         yield (
             "add --column ROLE=NAME to the same command, such as --column patient=NAME --column date=NAME --column code=NAME, or"
-            f" put the names in place of the marks '?' in {made.settings}"
+            f" replace the marks '?' in {made.settings} by the names"
         )

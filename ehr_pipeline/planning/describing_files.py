@@ -1,4 +1,4 @@
-"""Describe delimited files of an unknown layout as settings, and say what was recognised in them and what was not."""
+"""Describe delimited files of an unknown layout as settings, and report what was recognised in them and what was not."""
 
 import datetime
 import re
@@ -42,10 +42,10 @@ def delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named:
         if read := guessed(one, named):
             read |= {role: one.column(role) for role in NEEDED if one in events and one.column(role)}
             said = ", ".join(f"{role} = {read[role]!r}" for role in ROLES if role in read)
-            made.doubts.append(f"{one.path.name}: read as: {said}; change it in {SETTINGS} if wrong.")
+            made.doubts.append(f"{one.path.name}: read as: {said}. If this is wrong, change it in {SETTINGS}.")
     names = [one.path.name for one in used]
     if len(set(names)) < len(names):
-        raise InputError("Two files have the same name. Rename one: an extract is one folder.")
+        raise InputError("Two files have the same name. Rename one of them: both would be linked into the same folder.")
     lines: list[str] = ['source = "delimited"']
     audited = dict[str, None]()
     systems = _systems(events)
@@ -57,9 +57,13 @@ def delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named:
         audited |= dict.fromkeys(attributes)
     for what, sniffed, roles in (("events", events, NEEDED), ("patients", patients, ("patient", "birth_date"))):
         if not sniffed:
-            lines += ["", f"[[records.{what}]]", f'files = "{what}.csv" # none of the files given seems to hold {what}']
+            lines += [
+                "",
+                f"[[records.{what}]]",
+                f'files = "{what}.csv" # none of the given files seems to contain {what}',
+            ]
             lines.append(f"columns = {inline(dict.fromkeys(roles, UNNAMED))}")
-            made.absent.append(f"no file holds {what} ({', '.join(roles)})")
+            made.absent.append(f"no file contains {what} ({', '.join(roles)})")
     people = sum(one.rows for one in patients if not one.is_events)
     people = people or sum(one.values(one.column("patient")).n_unique() for one in patients)
     tables, dictionaries = _meanings(systems, [one for one in found if one not in used], made)
@@ -70,7 +74,7 @@ def delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named:
 
 
 def _systems(events: Sequence[Sniffed]) -> dict[Sniffed, str]:
-    """Return the code system of each file of events. Unknown systems whose codes differ are named by their files."""
+    """Return the code system of each file of events. Unknown systems with different codes are named after their files."""
     systems, locals_ = dict[Sniffed, str](), list[tuple[str, set[str]]]()
     for one in events:
         values = one.values(one.column("code"))
@@ -86,7 +90,7 @@ def _systems(events: Sequence[Sniffed]) -> dict[Sniffed, str]:
 
 
 def _meanings(systems: Mapping[Sniffed, str], others: Sequence[Sniffed], made: NewStudy) -> tuple[list[str], list[str]]:
-    """Return entries of `events.names` and sections of dictionaries for the codes. Say which were found, and what is not read."""
+    """Return entries of `events.names` and sections of dictionaries for the codes. Report those found, and the files not read."""
     tables, dictionaries, used, facts = dict[str, None](), list[str](), set[Path](), dict[str, None]()
     several = len(set(systems.values()) - {"snomed", ""}) > 1
     for one, system in systems.items():
@@ -94,18 +98,16 @@ def _meanings(systems: Mapping[Sniffed, str], others: Sequence[Sniffed], made: N
             used.add(found.path)
             if found.snomed and f"[events.dictionaries.{system}]" not in dictionaries:
                 dictionaries += found.as_dictionary(system)
-                made.facts.append(
-                    f"{found.path}: the SNOMED codes of {system}, in {found.snomed!r} beside {found.code!r}"
-                )
+                made.facts.append(f"{found.path}: the SNOMED codes of {system}, in {found.snomed!r} for {found.code!r}")
             elif not found.snomed:
                 tables[found.as_names(system if several and system != "snomed" else "")] = None
-                facts[f"{found.path}: names of codes, in {found.name!r} beside {found.code!r}"] = None
+                facts[f"{found.path}: names of codes, in {found.name!r} for {found.code!r}"] = None
     made.facts += facts
     for one in others:
         if one.path not in used:
             made.doubts.append(
-                f"{one.path}: neither events, patients nor names of codes were recognised in it, so it is not linked. Its header"
-                f" has {', '.join(one.table.columns)}: name what it holds by --column ROLE=NAME."
+                f"{one.path}: neither events, patients nor names of codes were recognised in it, so it is not linked. The header"
+                f" has {', '.join(one.table.columns)}: give the columns by --column ROLE=NAME."
             )
     return list(tables), dictionaries
 
@@ -127,7 +129,7 @@ def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: NewStud
     unknown = [role for role, name in columns.items() if not name]
     header = ", ".join(one.table.columns)
     if unknown:
-        made.open.append(f"{one.path.name}: which column is the {', '.join(unknown)}? Its header has {header}.")
+        made.open.append(f"{one.path.name}: which column is the {', '.join(unknown)}? The header has {header}.")
     text = inline({role: name or UNNAMED for role, name in columns.items()})
     return f"columns = {text}{f' # put the right name in place of each {UNNAMED}: {header}' if unknown else ''}"
 
@@ -137,21 +139,21 @@ def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date
     form, doubtful = guess_format.date_format(one.values(columns["date"]), today)
     codes = one.values(columns["code"])
     if doubtful:
-        made.doubts.append(f"{one.path.name}: dates could also have the month first. See date_formats.")
+        made.doubts.append(f"{one.path.name}: in its dates, the day or the month could come first. Check date_formats.")
     if guess_format.rewritten_by_excel(codes):
         made.doubts.append(
-            f"{one.path.name}: some codes look as a spreadsheet rewrites long numbers (1.9E+08, 195967001.0). Export them again as"
-            " text: what was rounded is lost."
+            f"{one.path.name}: some codes look like long numbers that a spreadsheet has rewritten (1.9E+08, 195967001.0). Export"
+            " them again as text: the rounded digits are lost."
         )
     lines = ["", "[[records.events]]", *_layout(one)]
     if form:
         lines.append(
-            f"date_formats = [{quoted(form)}]{' # or the month first? nothing in the first rows tells' if doubtful else ''}"
+            f"date_formats = [{quoted(form)}]{' # or the month first? the first rows do not show it' if doubtful else ''}"
         )
     elif columns["date"]:
-        made.doubts.append(f"{one.path.name}: the form of its dates was not recognised. Set date_formats.")
+        made.doubts.append(f"{one.path.name}: the date format was not recognised. Set date_formats.")
     lines.append(_or_open(one, columns, made))
-    called = guess_format.SYSTEMS.get(system, f"a system of their own, called {system!r}")
+    called = guess_format.SYSTEMS.get(system, f"another system, here called {system!r}")
     if system != "snomed":
         lines.append(f"code_system = {quoted(system)} # codes of {called}, not of SNOMED CT")
     made.facts.append(
@@ -173,20 +175,24 @@ def _patient_lines(one: Sniffed, made: NewStudy, today: datetime.date, named: Na
         form, doubtful = guess_format.date_format(values, today)
         forms |= {form: None} if form else {}
         if doubtful:
-            made.doubts.append(f"{one.path.name}: {columns[role]} could also have the month first. See date_formats.")
+            made.doubts.append(
+                f"{one.path.name}: in {columns[role]}, the day or the month could come first. Check date_formats."
+            )
         if len(values) and not form:
-            made.doubts.append(f"{one.path.name}: the form of {columns[role]} was not recognised. Set date_formats.")
+            made.doubts.append(
+                f"{one.path.name}: the date format of {columns[role]} was not recognised. Set date_formats."
+            )
     meant, understood = guess_format.sexes(one.values(columns["sex"])) if "sex" in columns else ({}, True)
     if not understood:
         made.doubts.append(
-            f"{one.path.name}: words for the sex ({columns.pop('sex')}) are not understood, so it is not read. Name the column and"
-            " set sex_values."
+            f"{one.path.name}: the words for sex ({columns.pop('sex')}) are not understood, so the column is not read. Add the"
+            " column, and set sex_values."
         )
         meant = {}
     if meant:
         made.doubts.append(
             f"{one.path.name}: for the sex, {', '.join(f'{word} was taken for {sex}' for word, sex in meant.items() if sex)}"
-            f"{' (as in ISO/IEC 5218 and in the NHS)' if '1' in meant else ''}. Check this, and correct sex_values if it is not so."
+            f"{' (as in ISO/IEC 5218 and in the NHS)' if '1' in meant else ''}. Check this, and correct sex_values if it is wrong."
         )
     event = {one.column("date"), one.column("code"), code_tables.name_beside(one)} if one.is_events else set[str]()
     carried = {role: name for role in named if role not in ROLES for name in named[role] if name in one.table.columns}
@@ -195,8 +201,8 @@ def _patient_lines(one: Sniffed, made: NewStudy, today: datetime.date, named: Na
     carried |= guess_format.attributes(one, [*columns.values(), *event, *carried.values()], today)
     if not columns.keys() & {"observation_start", "observation_ends"}:
         made.doubts.append(
-            f"{one.path.name}: no column was recognised that says when registration starts or ends, so patients are followed to"
-            " their last event. If there is one, name it by --column observation_start=NAME or observation_ends=NAME."
+            f"{one.path.name}: no column was recognised as the start or end of registration, so patients are followed to their"
+            " last event. If there is such a column, give it by --column observation_start=NAME or observation_ends=NAME."
         )
     lines = ["", "[[records.patients]]", *_layout(one)]
     lines += [f"date_formats = [{', '.join(map(quoted, forms))}]"] if forms else []
@@ -204,7 +210,9 @@ def _patient_lines(one: Sniffed, made: NewStudy, today: datetime.date, named: Na
     lines.append(_or_open(one, {**columns, **listed}, made))
     checked = f"sex_values = {inline(meant)} # check this against the source's documentation"
     lines += [checked if meant else NO_SEX_VALUES] if "sex" in columns else []
-    lines += [f"attributes = {inline(carried)} # carried to the page; take out what is not needed"] if carried else []
+    lines += (
+        [f"attributes = {inline(carried)} # shown on the page; remove those that are not needed"] if carried else []
+    )
     made.facts.append(
         f"{one.path.name}: patients, about {one.rows:,} rows; {_described(one)};"
         f" columns {', '.join(filter(None, columns.values()))}"

@@ -71,7 +71,7 @@ def read_names(texts: Iterable[str]) -> dict[str, list[str]]:
         known = role in ROLES or (role.isidentifier() and not difflib.get_close_matches(role, ROLES, 1, ALIKE))
         if not mark or not name or not known:
             raise UserError(
-                f"--column {text}: give ROLE=NAME, where ROLE is one of {', '.join(ROLES)}, or names an attribute to carry"
+                f"--column {text}: must be ROLE=NAME, where ROLE is one of {', '.join(ROLES)}, or names an attribute to carry"
                 " to the page, such as practice."
             )
         named.setdefault(role, []).append(name)

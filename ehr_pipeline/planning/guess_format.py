@@ -73,7 +73,7 @@ NAMED_SYSTEMS = {"icd10": "icd10 cim10", "icd9": "icd9", "atc": "atc", "loinc": 
 NAMED_SYSTEMS |= {
     name: name for name in ("medcodeid", "prodcodeid", "icpc", "opcs", "bnf", "dmd", "ndc", "cpt", "rxnorm")
 }
-"""Words in the names of columns that tell the system of their codes, where their shape does not."""
+"""Words in the names of columns that show the system of the codes, where the shape of the codes does not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +119,7 @@ class Sniffed:
 
     @property
     def tells_birth(self) -> bool:
-        """Whether a column holds births."""
+        """Whether a column has dates or years of birth."""
         return bool(self.column("birth_date") or self.column("birth_year"))
 
     @property
@@ -131,7 +131,7 @@ class Sniffed:
 def sniff(path: Path) -> Sniffed:
     """Guess the format of a file. Raises InputError if it is neither delimited text nor Parquet."""
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file.")
+        raise InputError(f"{path}: this file does not exist.")
     if files.is_parquet(path):
         scan = pl.scan_parquet(path)
         rows = int(scan.select(pl.len()).collect().item())
@@ -142,7 +142,7 @@ def sniff(path: Path) -> Sniffed:
         raise InputError(f"{path}: a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV (UTF-8).")
     encoding, text = _decoded(raw)
     if sum(map(text.count, BINARY)) > MOST_BINARY * len(text):
-        raise InputError(f"{path}: this is no text, and no Parquet file. Give text with a header line, or Parquet.")
+        raise InputError(f"{path}: neither a text file nor a Parquet file. Give text with a header line, or Parquet.")
     lines = text.splitlines(keepends=True)
     if not lines or not text.strip():
         raise InputError(f"{path}: the file is empty.")
@@ -151,8 +151,8 @@ def sniff(path: Path) -> Sniffed:
     delimiter = _delimiter(lines)
     if not delimiter:
         raise InputError(
-            f"{path}: the first line is not divided by tab, comma, semicolon or '|'. A file needs a header line with the names"
-            " of its columns."
+            f"{path}: the first line has no tab, comma, semicolon or '|' as a delimiter. The file needs a header line with the"
+            " names of its columns."
         )
     quoted = delimiter in ",;" or bool(re.search(f'(^|{re.escape(delimiter)})"', text, re.MULTILINE))
     table = _table(text, delimiter, quoted)
@@ -181,7 +181,7 @@ def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
 
 
 def code_system(values: pl.Series, column: str = "") -> str:
-    """Return the system of codes, one of SYSTEMS; otherwise a system of which the name of their column tells, or 'local'."""
+    """Return the system of codes, one of SYSTEMS; otherwise the system that the name of their column suggests, or 'local'."""
     if not len(values):
         return "snomed"
     digits = values.filter(values.str.contains(r"^[0-9]{6,18}$"))
@@ -226,7 +226,7 @@ def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
 def attributes(found: Sniffed, taken: Sequence[str], today: datetime.date) -> dict[str, str]:
     """Return the other columns with few different values, such as the region: columns by their names in the data set.
 
-    Columns of dates are none, nor are columns that differ between the rows of a patient.
+    Columns of dates are left out, and columns that differ between the rows of a patient.
     """
     chosen: dict[str, str] = {}
     patient = found.column("patient")
@@ -260,7 +260,7 @@ def plain(name: str) -> str:
 
 
 def without_accents(name: str) -> str:
-    """Return a name in which letters with accents stand without them."""
+    """Return a name with its accented letters replaced by plain ones."""
     return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
 
 
@@ -269,7 +269,7 @@ def _head(path: Path) -> bytes:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             return stream.read(HEAD)
     except (gzip.BadGzipFile, EOFError) as error:
-        raise InputError(f"{path}: this is no whole gzip file ({error}).") from None
+        raise InputError(f"{path}: not a valid gzip file, or truncated ({error}). Copy it again.") from None
 
 
 def unpacked(head: bytes) -> tuple[bytes, int]:
@@ -278,7 +278,7 @@ def unpacked(head: bytes) -> tuple[bytes, int]:
     try:
         return stream.decompress(head), len(head) - len(stream.unused_data)
     except zlib.error as error:
-        raise InputError(f"this is no whole gzip file ({error}).") from None
+        raise InputError(f"not a valid gzip file, or truncated ({error}). Copy it again.") from None
 
 
 def _share_of_packed(path: Path) -> float:

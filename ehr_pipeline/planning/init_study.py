@@ -29,23 +29,23 @@ def start(
     """Write a study into a folder. `named` holds the columns that the user named, by role.
 
     A column that cannot be identified is marked in the settings. Raises UserError if a file cannot be read, or if the folder has a
-    study already; but settings that still have such a mark are set aside and written anew if files are given.
+    study already; but settings that still have such a mark are set aside and replaced if files are given.
     """
     made = NewStudy(folder / SETTINGS)
     unfinished = bool(sources) and made.settings.is_file() and f'= "{UNNAMED}"' in made.settings.read_text("utf-8")
     if made.settings.exists() and not unfinished:
         raise UserError(
-            f"{made.settings} is there already, and stays as it is. Name another folder, or edit that file."
+            f"{made.settings} already exists, and was not changed. Choose another folder, or edit that file."
         )
     extract = _look(sources, made, today, named or {}) if sources else None
     if unfinished:
-        made.facts.append(f"the settings that were there are kept as {SETTINGS}.before")
+        made.facts.append(f"the previous settings are kept as {SETTINGS}.before")
         made.settings.replace(made.settings.with_name(f"{SETTINGS}.before"))
     terminology = _terminology(umls)
     if not terminology:
         made.doubts.append(
-            "Without --umls DIR, each code is a concept of its own: codes that mean the same stay apart."
-            + ("" if extract and extract.names else " Codes have no names either: the pages show the codes.")
+            "Without --umls DIR, each code is a separate concept: codes with the same meaning are not joined."
+            + ("" if extract and extract.names else " These concepts have no names: the pages show the codes.")
         )
     folder.mkdir(parents=True, exist_ok=True)
     day = _day([extract.links[""]] if extract and "" in extract.links else sources, today)
@@ -73,32 +73,32 @@ def _by_its_rows(
     today: datetime.date,
 ) -> None:
     """Name the extract by the last date in its rows, unless its folder's name has the date, and choose settings by its rows."""
-    told = whole_extract.Told() if made.open or made.absent else whole_extract.told(made.settings, place, today)
-    if told.last and not day:
-        place = place.rename(place.with_name(told.last.isoformat()))
-    by = "the date in the name of its folder" if day else "its last event" if told.last else "today"
-    fact = f"the extract is named by {by}, {place}"
-    if told.shifted:
+    rows = whole_extract.ReadFromRows() if made.open or made.absent else whole_extract.read(made.settings, place, today)
+    if rows.last and not day:
+        place = place.rename(place.with_name(rows.last.isoformat()))
+    by = "the date in the name of its folder" if day else "its last event" if rows.last else "today"
+    fact = f"the extract is named after {by}: {place}"
+    if rows.shifted:
         source, *more = extract.records
         extract = replace(extract, records=[source, whole_extract.SETTING, *more])
         made.doubts.append(
-            "Most dates lie in the future. De-identified records may have shifted dates, so records.latest_date allows them:"
-            " if that is not the reason, take it out, and set date_formats."
+            "Most dates are in the future. De-identified records may have shifted dates, so records.latest_date allows them."
+            " If the dates are not shifted, remove this setting, and set date_formats."
         )
     else:
-        other = "on another day" if day else "later" if told.last else "earlier"
+        other = "on another day" if day else "later" if rows.last else "earlier"
         fact += (
-            f": if it was made {other}, rename the folder to the day that it was made. Events after that day are rejected as in the"
-            " future"
+            f". If the extract was made {other}, rename the folder to the day on which it was made: events after that day are"
+            " rejected"
         )
     made.facts.append(fact)
-    extract = replace(extract, codes=told.codes)
+    extract = replace(extract, codes=rows.codes)
     if extract.few_codes:
         made.doubts.append(
-            f"Only {extract.few_codes} codes appear {extract.min_appearances} times or more, and a vocabulary is usually larger:"
-            " vocabulary.min_size is lowered for it. If the extract has more, look at what is read as the code."
+            f"Only {extract.few_codes} codes appear {extract.min_appearances} times or more. A vocabulary is usually larger, so"
+            " vocabulary.min_size was lowered. If the extract has more codes, check which column is read as the code."
         )
-    if told.shifted or extract.few_codes:
+    if rows.shifted or extract.few_codes:
         made.settings.write_text(settings_text(made.settings.parent, extract, terminology), encoding="utf-8")
 
 
@@ -123,7 +123,7 @@ def _look(sources: Sequence[Path], made: NewStudy, today: datetime.date, named: 
         return known
     own = [path for source in sources for path in _within(source)]
     if not own:
-        raise InputError(f"{sources[0]}: no file lies in this folder.{_extracts_in(sources[0])}")
+        raise InputError(f"{sources[0]}: this folder contains no file.{_extracts_in(sources[0])}")
     stems = {path.name.lower().split(".")[0] for path in own}
     parents = {path.parent for path in own}
     files_of_omop = "person" in stems and len(parents) == 1 and not any(path.is_dir() for path in sources)
@@ -150,9 +150,11 @@ def _within(source: Path) -> list[Path]:
 
 
 def _extracts_in(folder: Path) -> str:
-    """Return advice on a folder that only holds folders."""
+    """Return advice on a folder that contains only folders."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return f" It holds the folders {', '.join(names)}. Each extract is one folder: name one of them." if names else ""
+    return (
+        f" It contains the folders {', '.join(names)}. Each extract is one folder: give one of them." if names else ""
+    )
 
 
 def _terminology(umls: Path | None) -> tuple[Path, Path] | None:
@@ -161,5 +163,7 @@ def _terminology(umls: Path | None) -> tuple[Path, Path] | None:
     found = umls / "MRCONSO.RRF", umls / "MRSTY.RRF"
     for path in found:
         if not path.is_file():
-            raise InputError(f"{path}: there is no such file. --umls names the folder with MRCONSO.RRF and MRSTY.RRF.")
+            raise InputError(
+                f"{path}: this file does not exist. Set --umls to the folder with MRCONSO.RRF and MRSTY.RRF."
+            )
     return found

@@ -1,4 +1,4 @@
-"""Recognise the layouts that `records.source` can name, and the tables beside them that say what their codes mean."""
+"""Recognise the layouts that `records.source` can be set to, and the tables next to them with the meanings of codes."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,15 +29,15 @@ PRACTICE = "care_site_id"
 
 
 NOT_ACCEPTABLE = (
-    "some patients are not `acceptable`, whose records CPRD advises not to use for research. All are read: leave them out of the"
-    " extract, unless the protocol asks for them."
+    "some patients are not `acceptable`: CPRD advises against using their records for research. All are read. Remove them from"
+    " the extract, unless the protocol includes them."
 )
 
 
 def recognise(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[str]) -> Extract | None:
     """Recognise a known layout by the names of its files; None if there is none. Adds sentences to `facts` and `doubts`.
 
-    Tables that say what the codes mean are looked for in the folder, and in `others` (files and folders).
+    Tables with the meanings of codes are looked for in the folder, and in `others` (files and folders).
     """
     names = [path.name.lower() for path in folder.iterdir()]
     if "person" in {name.split(".")[0] for name in names}:
@@ -60,7 +60,7 @@ def _omop(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
         carried["practice"] = PRACTICE
         facts.append(f"practice: {PRACTICE} of PERSON, under [records.omop]")
     if carried != omop.Omop().attributes:
-        own.append(f"attributes = {inline(carried)} # of PERSON: carried to the page")
+        own.append(f"attributes = {inline(carried)} # of PERSON: shown on the page; remove those that are not needed")
     lines += ["", "[records.omop]", *own] if own else []
     within = sorted(path for path in folder.iterdir() if path.is_dir())
     for place in (folder, *within, *(path for path in others if path.is_dir())):
@@ -68,13 +68,13 @@ def _omop(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
             found = vocabulary.files(place)["concept"]
         except InputError:
             continue
-        events.append(f"omop_vocabulary = {quoted(str(place.resolve()))} # what the concept ids mean")
+        events.append(f"omop_vocabulary = {quoted(str(place.resolve()))} # the meaning of the concept ids")
         facts.append(f"{found}: names and codes of OMOP's concepts")
         break
     else:
         doubts.append(
-            "Set events.omop_vocabulary to the folder of Athena's CONCEPT.csv, or give that folder too, after --from: without it,"
-            " each id is a concept without a name."
+            "Set events.omop_vocabulary to the folder of Athena's CONCEPT.csv, or give that folder as well, after --from. Without"
+            " it, each id is a concept without a name."
         )
     return Extract(
         lines, sum(one.rows for one in people), {"": folder}, tuple(carried), events=tuple(events), names=bool(events)
@@ -103,13 +103,15 @@ def _cprd(folder: Path, others: Sequence[Path], facts: list[str], doubts: list[s
         else:
             if system == "medcodeid" or has_drugs:
                 doubts.append(
-                    f"Name CPRD's dictionary as [events.dictionaries.{system}], or give the file too, after --from: without it,"
-                    f" each {system} is a concept without a name."
+                    f"Set [events.dictionaries.{system}] to CPRD's dictionary, or give the file as well, after --from. Without"
+                    f" it, each {system} is a concept without a name."
                 )
     people = [guess_format.sniff(path) for path in _of(folder, "patient")]
     if some_not_acceptable(people):
         doubts.append(NOT_ACCEPTABLE)
-        lines += ["# Patients who are not `acceptable` are read too: leave them out of the extract, as CPRD advises."]
+        lines += [
+            "# Patients who are not `acceptable` are read as well: remove them from the extract, as CPRD advises."
+        ]
     return Extract(lines, sum(one.rows for one in people), {"": folder}, more=tuple(more), names=named)
 
 

@@ -1,6 +1,6 @@
 """Recognise a data set in MEDS, or a part of one, and the settings that fit it.
 
-These settings say which codes describe the subject, where the names of codes are, and how the data set is split.
+These settings list the codes that describe the subject, the tables of code names, and the split of the data set.
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,7 +71,7 @@ def _links(folder: Path) -> dict[str, Path]:
 
 
 def _root(path: Path) -> Path | None:
-    """Return the folder of the data set to which a file or a folder belongs: the nearest one that also holds metadata; None if
+    """Return the folder of the data set to which a file or a folder belongs: the nearest one that also contains metadata; None if
     there is none."""
     folder = path.absolute()
     return next((one for one in (folder, *list(folder.parents)[:ABOVE]) if (one / METADATA).is_dir()), None)
@@ -103,7 +103,7 @@ def _left_out_parts(folder: Path, root: Path | None) -> Iterator[str]:
     if data and data in own.parents:
         others = sorted(path.name for path in own.parent.iterdir() if path.is_dir() and path != own)
         if others:
-            yield f"Only {own.name} is read, not {', '.join(others)} beside it: for all of the data set, name {root}."
+            yield f"Only {own.name} is read, not {', '.join(others)} next to it. For the whole data set, give {root}."
 
 
 def _codes(shards: Sequence[Path], listed: Path | None) -> tuple[Proposed, set[str]]:
@@ -131,7 +131,7 @@ def _described(found: Proposed, seen: set[str], facts: list[str], doubts: list[s
         )
     elif not any(code.startswith(BIRTH) for code in seen):
         doubts.append(
-            f"No code of a birth ({BIRTH}) was found, and without a birth nobody is a patient: set records.meds.birth_codes."
+            f"No code for births ({BIRTH}) was found, and patients without a birth are left out: set records.meds.birth_codes."
         )
     if found.death_codes:
         lines.append(f"death_codes = [{', '.join(map(quoted, found.death_codes))}] # check this")
@@ -144,9 +144,9 @@ def _described(found: Proposed, seen: set[str], facts: list[str], doubts: list[s
     if sexes:
         facts.append(f"the sex is read from codes that begin with {', '.join(sexes)}")
     else:
-        doubts.append("No code seems to give the sex: if there is one, set records.meds.sex_prefixes.")
+        doubts.append("No code seems to give the sex. If there is one, set records.meds.sex_prefixes.")
     if found.attributes != usual.attributes:
-        lines.append(f"attributes = {inline(found.attributes)} # carried to the page; take out what is not needed")
+        lines.append(f"attributes = {inline(found.attributes)} # shown on the page; remove those that are not needed")
     if found.attributes:
         facts.append(f"attributes {', '.join(found.attributes)}")
     return lines
@@ -158,11 +158,11 @@ def _split(root: Path, doubts: list[str]) -> list[str]:
     if not path.is_file():
         return []
     values = pl.scan_parquet(path).select(pl.col("split").cast(pl.String).unique()).collect()["split"].drop_nulls()
-    sides = {USUAL_SIDES.get(comparable(value)) for value in values}
-    if not {TRAIN, TEST} <= sides:
+    sets = {USUAL_SIDES.get(comparable(value)) for value in values}
+    if not {TRAIN, TEST} <= sets:
         doubts.append(
-            f"{path}: no split into train and held_out is in it, so patients are split by a hash of their ids."
+            f"{path}: contains no split into train and held_out, so patients are split by a hash of their ids."
         )
         return []
-    drawn = [] if VALIDATION in sides else ["draw_validation = true # from the patients to train on"]
+    drawn = [] if VALIDATION in sets else ["draw_validation = true # from the training patients"]
     return ["[patients.split]", f'column = "{SPLIT}" # the split of {path.name}', *drawn, ""]

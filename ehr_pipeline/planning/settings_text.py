@@ -12,13 +12,13 @@ FEW, MANY = 2_000, 50_000
 """Below FEW patients the encoder is of the preset 'small', below MANY of 'demo', else 'published'."""
 HUNDREDS = 500
 """Assumed number of patients of a study whose files are not there yet. The settings chosen for it also work with more patients."""
-NO_QUOTE = "# quote = '\"' # if fields stand in quotes"
+NO_QUOTE = "# quote = '\"' # if fields are quoted"
 NO_SEX_VALUES = '# sex_values = { 1 = "M", 2 = "F" } # if the sex is not written as M, female or another usual word'
 
 
 @dataclass(frozen=True)
 class Extract:
-    """What was learned from the files: their part of the settings, and the approximate number of patients."""
+    """What the files showed: their part of the settings, and the approximate number of patients."""
 
     records: list[str]
     """Lines of TOML, from `source` on."""
@@ -64,7 +64,7 @@ def unknown() -> Extract:
         'delimiter = "\\t"',
         NO_QUOTE,
         'columns = { patient = "patient_id", birth_year = "year_of_birth", sex = "sex" }',
-        '# with whole dates of birth: birth_date = "date_of_birth" in place of birth_year',
+        '# with full dates of birth: birth_date = "date_of_birth" instead of birth_year',
         NO_SEX_VALUES,
     ]
     return Extract(lines, HUNDREDS, {})
@@ -88,7 +88,7 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         'store = "store" # results go here: a local disk with room',
         "",
         "[records]",
-        f"landing = {quoted(LANDING)} # a folder for each extract, named by its date: no event may be later",
+        f"landing = {quoted(LANDING)} # a folder for each extract, with its date as the name: no event may be later",
         *extract.records,
         "",
         "[events]",
@@ -96,17 +96,17 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
     if terminology:
         lines += [f"mrconso = {quoted(str(terminology[0].resolve()))}"]
     else:
-        lines += ['# mrconso = "umls/MRCONSO.RRF" # with a UMLS licence; without it, each code is a concept of its own']
-    lines += ['unmapped = "keep" # codes that the UMLS lacks stay, each as a concept of its own', *extract.events]
+        lines += ['# mrconso = "umls/MRCONSO.RRF" # with a UMLS licence; without it, each code is a separate concept']
+    lines += ['unmapped = "keep" # keep codes that the UMLS lacks, each as a separate concept', *extract.events]
     lines += ["", "[vocabulary]"]
     if terminology:
         lines += [f"mrsty = {quoted(str(terminology[1].resolve()))}"]
         lines += [f'administrative_concepts = "{LISTS}/administrative.csv"']
     lines += [
         f"min_appearances = {extract.min_appearances} # of a concept, to be in the vocabulary; 100 in the published run",
-        *([f"min_size = {extract.few_codes} # so many codes appear often enough"] if extract.few_codes else []),
+        *([f"min_size = {extract.few_codes} # this many codes appear often enough"] if extract.few_codes else []),
         "",
-        "# The key of the split into training and validation is drawn at random, and kept in the store.",
+        "# The key of the split into training and validation sets is generated at random, and kept in the store.",
         "",
         "[encoder]",
         f'preset = "{preset_for(patients)}" # small: hundreds of patients, demo: thousands, published: for a GPU',
@@ -115,17 +115,17 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         'backend = "processes"',
         "processes = 1 # one for each GPU",
         "",
-        "# The patients whose clusters are looked for. Everybody, until you name a disease by a list:",
+        "# The patients to cluster: all patients, unless you define a disease by a list:",
         '#   name = "Psoriasis"',
         f'#   concepts = "{LISTS}/psoriasis.csv"',
         "[[embeddings.cohort]]",
         'name = "Everybody"',
         "",
         "[clusters]",
-        'n = "auto" # as many as the two halves of the patients\' records agree on; 20 in the published run',
+        'n = "auto" # the largest number on which the two halves of the patients\' records agree; 20 in the published run',
         "",
         "[reports]",
-        'title = "Patient clusters" # the name of the study stands beside it',
+        'title = "Patient clusters" # shown next to the name of the study',
         *([f"audited = [{audited}]"] if extract.audited else ["audited = []"]),
         "",
         *extract.more,
@@ -136,7 +136,9 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
 
 def _questions(is_split: bool, patients: int) -> list[str]:
     """Return the settings of example tasks, as comments."""
-    share = f"# test_share = {0.4 if patients < FEW else 0.2} # patients that no model learns from; a task needs 50 cases there"
+    share = (
+        f"# test_share = {0.4 if patients < FEW else 0.2} # patients not used for training; a task needs 50 cases there"
+    )
     return [
         "# Questions about the future, for the prediction report (docs/tasks.md): how well the model predicts whether each of the",
         "# 20 most frequent concepts is recorded within a year. Remove the first mark # of each line below.",

@@ -1,4 +1,4 @@
-"""What an extract says beyond its columns: when its data end, whether its dates are shifted, and how many codes it has."""
+"""What all rows of an extract show: when its data end, whether its dates are shifted, and how many codes it has."""
 
 import datetime
 from pathlib import Path
@@ -16,15 +16,13 @@ LARGEST = 1 << 28
 """Bytes of the largest extract whose rows are all read."""
 LOOKED_INTO = 4
 """Most files of each kind whose first rows are read for shifted dates."""
-SETTING = (
-    f'latest_date = "{LAST_YEAR}-12-31" # most dates lie in the future, as de-identified ones do: none is too late'
-)
+SETTING = f'latest_date = "{LAST_YEAR}-12-31" # most dates are in the future, as de-identified dates can be: allow them'
 GAP, STRAY = 90, 1000
 """Dates after a gap of more than GAP days, at most one in STRAY, are mistakes of typing, and not the end of the data."""
 
 
-class Told(NamedTuple):
-    """What an extract says."""
+class ReadFromRows(NamedTuple):
+    """What the rows of an extract show."""
 
     last: datetime.date | None = None
     """The last day of its events; None if not all rows were read."""
@@ -34,8 +32,8 @@ class Told(NamedTuple):
     """Whether most first events are dated after the extract, as where each patient's dates are shifted."""
 
 
-def told(path: Path, folder: Path, today: datetime.date) -> Told:
-    """Read an extract by the settings file `path`. Nothing is told if settings or files cannot be read: `check` says why."""
+def read(path: Path, folder: Path, today: datetime.date) -> ReadFromRows:
+    """Read an extract by the settings file `path`. The result is empty if settings or files cannot be read: `check` says why."""
     try:
         study = settings.load(path)
         records = study.records
@@ -47,19 +45,19 @@ def told(path: Path, folder: Path, today: datetime.date) -> Told:
         ]
         future = sum(one.rows for sample in seen for one in sample.rejects if one.reason == "future_date")
         if future > sum(sample.rows for sample in seen) / 2:
-            return Told(shifted=True)
+            return ReadFromRows(shifted=True)
         held = enough_data.read(study, [folder], LARGEST)
     except (UserError, OSError, pl.exceptions.PolarsError):
-        return Told()
+        return ReadFromRows()
     if held is None or not held.events:
-        return Told()
+        return ReadFromRows()
     days = pl.concat(each["day"] for each in held.events).drop_nulls().sort()
     codes = held.count()[1]["len"].sort(descending=True).to_list()
-    return Told(_last(days.filter(days <= today)), tuple(codes))
+    return ReadFromRows(_last(days.filter(days <= today)), tuple(codes))
 
 
 def _last(days: pl.Series) -> datetime.date | None:
-    """Return the last of sorted days, without strays."""
+    """Return the last of the sorted days, leaving out stray dates; None if there are none."""
     if days.is_empty():
         return None
     gaps = (days.diff().dt.total_days() > GAP).arg_true()

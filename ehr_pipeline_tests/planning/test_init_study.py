@@ -188,7 +188,9 @@ def test_a_study_from_files_passes_check(
     last = tmp_path / "study/landing" / max(day for _, day, _ in EVENTS).isoformat()
     assert last.exists()
     assert [
-        fact for fact in made.facts if f"the extract is named by its last event, {last}: if it was made later" in fact
+        fact
+        for fact in made.facts
+        if f"the extract is named after its last event: {last}. If the extract was made later" in fact
     ]
     assert (tmp_path / "study/lists/psoriasis.csv").is_file()
 
@@ -205,7 +207,7 @@ def test_dates_that_were_shifted_into_the_future_are_allowed(
     made = init_study.start(tmp_path / "study", write(tmp_path), None, TODAY)
     study = settings.load(made.settings, {"vocabulary": {"min_size": len(CODES)}})
     assert study.records.latest_date == "2499-12-31"
-    assert [doubt for doubt in made.doubts if doubt.startswith("Most dates lie in the future")]
+    assert [doubt for doubt in made.doubts if doubt.startswith("Most dates are in the future")]
     found = preflight.inspect(study)
     assert found.problems == found.warnings == []
     assert not [fact for fact in found.facts if "rows are rejected" in fact]
@@ -293,10 +295,10 @@ def test_columns_without_usual_names_are_guessed_and_said(patient: str, tmp_path
     """By words in the name, or by the ids that both files have: a number of the row is not taken for the patient."""
     made = init_study.start(tmp_path / "study", odd_names(tmp_path, patient), None, TODAY)
     assert (
-        f"a.csv: read as: patient = {patient!r}, date = 'Seen on', code = 'What'; change it in study.toml if wrong."
+        f"a.csv: read as: patient = {patient!r}, date = 'Seen on', code = 'What'. If this is wrong, change it in study.toml."
         in made.doubts
     )
-    said = f"b.csv: read as: patient = {patient!r}, birth_date = 'Born', sex = \"Patient's sex\"; change it"
+    said = f"b.csv: read as: patient = {patient!r}, birth_date = 'Born', sex = \"Patient's sex\". If this is wrong"
     assert any(doubt.startswith(said) for doubt in made.doubts)
     study = settings.load(made.settings, {"vocabulary": {"min_size": len(CODES)}})
     found = preflight.inspect(study)
@@ -317,7 +319,7 @@ def test_two_columns_that_fit_as_well_are_left_to_a_person(tmp_path: Path, capsy
     command = ["init", str(tmp_path / "study"), "--from", str(source), str(people)]
     assert cli.main(command) == 2
     told = capsys.readouterr().err
-    assert "a.csv: which column is the date, code? Its header has Kennung, Seen, Sent, One, Two." in told
+    assert "a.csv: which column is the date, code? The header has Kennung, Seen, Sent, One, Two." in told
     assert "--column date=NAME" in told
     written = tmp_path / "study/study.toml"
     assert 'columns = { patient = "Kennung", date = "?", code = "?" }' in written.read_text()
@@ -335,7 +337,7 @@ def test_a_column_that_is_nowhere_is_refused_with_the_headers(tmp_path: Path) ->
     sources = odd_names(tmp_path)
     with pytest.raises(UserError, match=r"--column code=Kode: no file has this column \(a\.csv has Row id, .*; b\.csv"):
         init_study.start(tmp_path / "study", sources, None, TODAY, {"code": ["Kode"]})
-    with pytest.raises(UserError, match="give ROLE=NAME, where ROLE is one of patient, date, code"):
+    with pytest.raises(UserError, match="must be ROLE=NAME, where ROLE is one of patient, date, code"):
         read_names(["birthdate=x"])
     assert not (tmp_path / "study").exists()
 
@@ -347,8 +349,8 @@ def test_a_file_of_events_alone_has_its_part_of_the_settings_and_the_other_may_f
     folder = tmp_path / "study"
     assert cli.main(["init", str(folder), "--from", events]) == 2
     told = capsys.readouterr().err
-    assert "no file holds patients (patient, birth_date)" in told
-    assert f"give all files in one command, as in: ehr-pipeline init {folder} --from {events} FILE." in told
+    assert "no file contains patients (patient, birth_date)" in told
+    assert f"give all files in one command, for example: ehr-pipeline init {folder} --from {events} FILE." in told
     assert "--column" not in told
     written = folder / "study.toml"
     assert 'columns = { patient = "PersonID", date = "EventDate", code = "SnomedCode" }' in written.read_text()
@@ -364,7 +366,7 @@ def test_what_is_not_recognised_is_said_and_nothing_is_overwritten(
     with pytest.raises(UserError, match="Excel workbook"):
         init_study.start(tmp_path / "study", [tmp_path / "book.csv"], None, TODAY)
     (tmp_path / "noise.csv").write_bytes(bytes(range(256)) * 40)
-    with pytest.raises(UserError, match="this is no text"):
+    with pytest.raises(UserError, match="neither a text file nor a Parquet file"):
         init_study.start(tmp_path / "study", [tmp_path / "noise.csv"], None, TODAY)
     assert cli.main(["init", str(tmp_path / "empty")]) == 0
     assert "put files into" in capsys.readouterr().out
@@ -374,7 +376,7 @@ def test_what_is_not_recognised_is_said_and_nothing_is_overwritten(
     for name in ("quote = ", "date_formats = ", "sex_values = ", "birth_date"):  # what a newcomer would look for
         assert f"\n# {name}" in written or f" {name} = " in written
     assert cli.main(["init", str(tmp_path / "empty")]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_the_tables_that_name_the_codes_are_found(tmp_path: Path) -> None:
@@ -487,7 +489,7 @@ def test_nothing_is_said_of_words_in_a_column_that_is_not_read(tmp_path: Path) -
         one for one in init_study.start(tmp_path / "study", [events, patients], None, TODAY).doubts if "sex" in one
     ]
     assert len(doubts) == 1
-    assert "so it is not read" in doubts[0]
+    assert "the column is not read" in doubts[0]
 
 
 def foreign(folder: Path) -> list[Path]:
@@ -553,7 +555,7 @@ def test_a_foreign_layout_is_understood_and_all_that_was_guessed_is_said(tmp_pat
     said = " ".join(made.doubts)
     for guess in ("'ContactDt'", "'DiagCd'", "'Gebdat'", "'Geschl'", "'RegFrom'", "'RegTo'", "'Gestorben_Todesdatum'"):
         assert guess in said
-    assert "README.txt: the first line is not divided" in said
+    assert "README.txt: the first line has no tab" in said
     assert "practice (Surgery)" in " ".join(made.facts)
 
 
@@ -616,12 +618,12 @@ def test_a_folder_of_extracts_and_a_folder_without_readable_files_are_refused_in
         (tmp_path / "landing" / name).mkdir(parents=True)
         quoted_csv(tmp_path / "landing" / name)
     with pytest.raises(
-        UserError, match=r"It holds the folders 2020-01-01, 2021-01-01. Each extract is one folder: name one"
+        UserError, match=r"It contains the folders 2020-01-01, 2021-01-01. Each extract is one folder: give one"
     ):
         init_study.start(tmp_path / "study", [tmp_path / "landing"], None, TODAY)
     (tmp_path / "noise").mkdir()
     (tmp_path / "noise/a.bin").write_bytes(bytes(range(256)) * 40)
-    with pytest.raises(UserError, match=r"no file in this folder can be read. .*a.bin: this is no text"):
+    with pytest.raises(UserError, match=r"no file in this folder can be read. .*a.bin: neither a text file nor"):
         init_study.start(tmp_path / "study", [tmp_path / "noise"], None, TODAY)
     assert not (tmp_path / "study").exists()
 

@@ -32,7 +32,8 @@ def test_omop_is_read_with_its_vocabulary_and_delimiter(tmp_path: Path) -> None:
     assert study.records.omop.attributes == {"race": "race_source_value"}, "person has no column of the ethnicity"
     assert study.reports.audited == ("race",)
     assert (
-        made.doubts[0] == "Without --umls DIR, each code is a concept of its own: codes that mean the same stay apart."
+        made.doubts[0]
+        == "Without --umls DIR, each code is a separate concept: codes with the same meaning are not joined."
     )
     assert not any("omop_vocabulary" in doubt for doubt in made.doubts)
 

@@ -63,9 +63,9 @@ def test_a_meds_data_set_is_described_by_itself(meds: Path, tmp_path: Path) -> N
     assert study.reports.audited == ("race",)
     assert "the sex is read from codes that begin with SEX_AT_BIRTH//" in made.facts
     assert made.doubts == [
-        "Without --umls DIR, each code is a concept of its own: codes that mean the same stay apart.",
-        "Only 4 codes appear 5 times or more, and a vocabulary is usually larger: vocabulary.min_size is lowered for it. If the"
-        " extract has more, look at what is read as the code.",
+        "Without --umls DIR, each code is a separate concept: codes with the same meaning are not joined.",
+        "Only 4 codes appear 5 times or more. A vocabulary is usually larger, so vocabulary.min_size was lowered. If the"
+        " extract has more codes, check which column is read as the code.",
     ]
 
 
@@ -76,7 +76,7 @@ def test_a_part_of_a_meds_data_set_has_its_names_too(meds: Path, tmp_path: Path,
     tree = extract_files.tree_of(next(Path(study.records.landing).iterdir()), study.records)
     shards = sorted(path.parent.name for path in find(tree, study.records.kinds.events[0]))
     assert shards == (["held_out", "train", "tuning"] if part == "data" else ["train"])
-    left_out = [doubt for doubt in made.doubts if "held_out, tuning beside it" in doubt]
+    left_out = [doubt for doubt in made.doubts if "held_out, tuning next to it" in doubt]
     assert bool(left_out) == (part == "data/train")
     assert bool(study.patients.split.column) == (part == "data"), "without held_out, a hash splits"
 
