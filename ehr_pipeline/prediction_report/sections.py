@@ -28,7 +28,7 @@ GUARDS = {
     "index_rule": "The rule for the index date does not read the outcome",
     "rule_of_thumb": "A rule of thumb is not enough (if the model is above chance)",
     "deciding_concepts": "No single concept decides the outcome",
-    "groups_have_cases": "Every group of the audited attributes has cases",
+    "groups_have_cases": "Every group of the audited attributes, and every year, has cases",
     "permuted_labels": "Permuted labels are not predicted",
     "enough_cases": "There are enough cases",
 }

@@ -5,8 +5,9 @@ that memory does not grow with the number of tasks.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -71,9 +72,9 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
         rows, tokens = chosen[number]
         told, people = recorded(dataset, rows, vocabulary.size), People.read(dataset, rows, how.attributes)
         if number not in scored:
-            parts.append(
-                result_tables.too_few(definition, Case(rows, told, people, tokens, {}, how.settings, how.seed))
-            )
+            too_few = result_tables.too_few(definition, Case(rows, told, people, tokens, {}, how.settings, how.seed))
+            # Groups in which the outcome is not recorded may be why there are too few cases.
+            parts.append(replace(too_few, guards=(*too_few.guards, _groups(definition, rows, people))))
             continue
         place = scored.index(number)
         answers = {"": asked.answers(rows, place)}
@@ -138,7 +139,7 @@ def _task(
         guards.index_rule(definition),
         guards.row(result_schemas.DECIDING, slug, not listed, message),
         guards.permuted_labels(slug, rows, table, case.seed),
-        guards.groups_without_cases(slug, rows, {n: of for n, of in case.people.attributes.items() if n != "sex"}),
+        _groups(definition, rows, case.people),
     )
     _write_predictions(definition, rows, found, store, out)
     _write_calibrations(slug, found, out)
@@ -146,6 +147,13 @@ def _task(
     fitted.write(definition, case, found, (vocabulary, job.checkpoint), folder)
     fitted.keep_tuned(job.work, slug, made.verdicts[0]["model"], folder)
     return TaskResults(**vars(made) | {"guards": (*made.guards, *found_guards), "deciding_concepts": tuple(listed)})
+
+
+def _groups(definition: Definition, rows: Rows, people: People) -> dict[str, Any]:
+    """Look for groups of patients, and years, in which no case is recorded. An outcome may well not occur in one sex."""
+    return guards.groups_without_cases(
+        definition.slug, rows, {name: values for name, values in people.attributes.items() if name != "sex"}
+    )
 
 
 def _fitted(definition: Definition, case: Case, progress: "_Progress") -> list[Fit]:

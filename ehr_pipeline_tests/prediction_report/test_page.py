@@ -136,7 +136,7 @@ def test_guards_that_found_something_are_named_at_the_top(tmp_path: Path) -> Non
     told = findings(replace(results(names, BETTER), guards=tuple(found)), tmp_path)
     (caution,) = (str(each) for each in sections.worth(told)["cautions"])
     assert "“No single concept decides the outcome” (Task a &lt;)" in caution
-    assert "“Every group of the audited attributes has cases” (in 4 tasks)" in caution
+    assert "“Every group of the audited attributes, and every year, has cases” (in 4 tasks)" in caution
     assert "enough cases" not in caution
     assert not sections.worth(findings(results(names, BETTER), tmp_path))["cautions"]
 

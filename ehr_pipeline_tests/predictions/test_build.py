@@ -16,6 +16,7 @@ from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, Rows, read
 from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.predictions.table import PREDICTIONS, TaskResults, read_calibrations
 from ehr_pipeline.store import secret_key
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.work.progress import Progress
 from ehr_pipeline_tests.prediction_report import invented
 from ehr_pipeline_tests.predictions.data import SMALL, Planted, definition
@@ -183,6 +184,27 @@ def test_too_few_cases_are_shown_and_not_scored(tmp_path: Path, monkeypatch: pyt
     assert [row["verdict"] for row in results.verdicts] == ["too few", "too few"]
     assert all(row["cases"] > 0 for row in results.verdicts)
     assert guard(results, result_schemas.CASES)["passed"] is False
+
+
+def test_a_practice_without_cases_is_found_even_if_too_few_cases_remain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another code in one of two hospitals is why there are too few."""
+    monkeypatch.setattr("ehr_pipeline.predictions.compare.FEWEST_CASES", 500)
+    study = Planted(tmp_path)
+    for name, (_, _, label) in study.rows.items():
+        practice = schemas.read(study.folder / "dataset/patients" / name).column("practice").to_pylist()
+        label[0] &= np.array(practice) == "a"
+    study.labels()
+    results = study.results(tmp_path / "out", FEW)
+    assert [row["verdict"] for row in results.verdicts] == ["too few", "too few"]
+    assert guard(results, result_schemas.GROUPS)["message"].startswith("no case in 1 of 2 groups by practice")
+    assert guard(results, result_schemas.GROUPS, "null")["passed"] is True
+
+
+def test_a_task_without_labels_has_no_group_without_cases(planted: Planted) -> None:
+    rows = rows_of(planted)
+    assert guards.groups_without_cases("risky", rows.take(np.arange(0)), {"practice": []})["passed"] is True
 
 
 def test_a_rule_of_thumb_is_enough() -> None:
