@@ -63,7 +63,7 @@ DATA = (
         "An extract is a folder in the landing folder (`records.landing`), and a partition of this asset, "
         "registered when the definitions are loaded or by the sensor `register_new_extracts`.",
         reads=(),
-        version="12",
+        version="13",
         section="records",
         without=("mode",),
         also=(lambda study: {"withdrawals": withdrawn_patients.list_of_withdrawals(study)},),
@@ -108,7 +108,7 @@ DATA = (
         description="Events with patient, date and UMLS concept. Each code was mapped, kept as a concept of its own,"
         " or counted as lost.",
         reads=(EXTRACT_CATALOG,),
-        version="8",
+        version="9",
         section="events",
         checks=(
             rows.rows_conserved,
@@ -181,7 +181,7 @@ DATA = (
         name=PATIENT_DATASET,
         description="One row for each patient: visits as lists of concepts, in Arrow.",
         reads=(EXTRACT_CATALOG, MAPPED_EVENTS, VOCABULARY),
-        version="2",
+        version="3",
         section="patients",
         without=("split",),
         checks=(

@@ -13,6 +13,7 @@ from ehr_pipeline.events.coverage import are_snomed
 from ehr_pipeline.events.coverage import read as read_coverage
 from ehr_pipeline.patients.identical_records import count_identical
 from ehr_pipeline.patients.settings import EVERY_SIDE, LEARNED_FROM
+from ehr_pipeline.records.sources.meds import MODIFIED_SYSTEM
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
@@ -139,18 +140,26 @@ def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
 
 @check(blocking=False, applies=lambda study: study.records.source == "meds")
 def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Codes of other systems do not look like SNOMED ids."""
+    """Codes of other systems do not look like SNOMED ids, and no SNOMED id has a modifier."""
     systems = read_coverage(artifact.path).get("systems", {})
     alike = {name: row for name, row in systems.items() if name not in study.events.dictionaries and are_snomed(row)}
     events = sum(row["events"] for row in alike.values())
-    message = "no codes of other systems look like SNOMED ids"
+    modified = systems.get(MODIFIED_SYSTEM, {}).get("events", 0)
+    messages = []
     if alike:
-        message = (
+        messages.append(
             f"{count_text(events, study.reports.suppress_below)} events have codes of other systems that look like SNOMED ids"
             " (with correct check digits), but are not mapped as SNOMED; `systems` in coverage.json counts them. If they are"
             " SNOMED codes, add their prefix to records.meds.snomed_prefixes"
         )
-    return not alike, message, {"events_like_snomed": Events(events)}
+    if modified:
+        messages.append(
+            f"{count_text(modified, study.reports.suppress_below)} events have a SNOMED id with a modifier, such as //NEGATED. They"
+            f" are not events of this id: each is a code of its own, {MODIFIED_SYSTEM}:id//modifier. Where a modifier does not"
+            " change the meaning, map such codes in events.overrides"
+        )
+    message = "; ".join(messages) or "no codes of other systems look like SNOMED ids, and no SNOMED id has a modifier"
+    return not messages, message, {"events_like_snomed": Events(events), "events_with_modifier": Events(modified)}
 
 
 @check(blocking=False)

@@ -1,4 +1,4 @@
-"""Check whether codes differ only in upper and lower case, so that one meaning silently became two concepts."""
+"""Check whether codes differ only in upper and lower case, or in a dot, so that one meaning silently became two concepts."""
 
 from pathlib import Path
 
@@ -15,16 +15,18 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology import code_lists
 
 READ = "(?i)read|ctv|rcd"
-"""Systems with such a name hold Read codes: codes that differ in case differ in meaning."""
+"""Systems with such a name hold Read codes: codes that differ in case or in dots differ in meaning."""
+DOTTED = r"^[0-9]?[A-Za-z][0-9A-Za-z]{2,3}\.?[0-9A-Za-z]{1,4}$|^[0-9]{3}\.?[0-9]{1,2}$"
+"""Codes that a system may write with or without a dot. In others, such as doses, 1.5 and 15 differ in meaning."""
 
 
 @check(blocking=False)
 def one_spelling_of_codes(artifact: Artifact, store: Store, study: Study) -> Result:
-    """No two codes of a system differ only in upper and lower case, unless they are one concept, or Read codes."""
+    """No two codes of a system differ only in upper and lower case, or in a dot, unless they are one concept, or Read codes."""
     below = study.reports.suppress_below
     spellings = _spellings(Mapping.read(artifact.path, "code", "concept", "events", "patients").table)
     if spellings.is_empty():
-        return True, "no two codes for different concepts differ only in upper and lower case", {}
+        return True, "no two codes for different concepts differ only in upper and lower case, or in a dot", {}
     # The most frequent spelling of each code is taken for the usual one.
     by_code = spellings.group_by("system", "plain").agg(others=pl.col("events").sum() - pl.col("events").max())
     # In a MEDS extract the name of a system is read from the data, so it is shown only if many patients have it.
@@ -44,9 +46,9 @@ def one_spelling_of_codes(artifact: Artifact, store: Store, study: Study) -> Res
         f"{where} ({codes:,} code{'s' if codes > 1 else ''})" for where, codes in _met_by_half(spellings, study).items()
     )
     message = (
-        "some codes are recorded in spellings that differ only in upper and lower case, and each spelling is a separate concept:"
-        f" {told}. If case has no meaning in this system, export its codes in one spelling, or map all spellings to one concept"
-        " in events.overrides"
+        "some codes are recorded in spellings that differ only in upper and lower case, or in a dot, and each spelling is a"
+        f" separate concept: {told}. If this has no meaning in the system, export its codes in one spelling, or map all spellings"
+        " to one concept in events.overrides"
     )
     if halves:
         message += f". These lists contain only one spelling, so they miss patients with the other: {halves}"
@@ -58,13 +60,26 @@ def one_spelling_of_codes(artifact: Artifact, store: Store, study: Study) -> Res
 
 
 def _spellings(mapping: pl.DataFrame) -> pl.DataFrame:
-    """Return the codes that another code equals but for case, if the two are not one concept. Columns: those of `mapping`, `plain`
-    (the code in lower case) and `system`. Codes of SNOMED and Read codes are left out."""
-    found = mapping.with_columns(
-        plain=pl.col("code").str.to_lowercase(),
-        system=pl.col("code").str.extract(r"^([^:]+):"),
-        concept=pl.col("concept").fill_null(""),  # a spelling that no table has is lost
-    ).filter(pl.col("system").is_not_null(), ~pl.col("system").str.contains(READ), pl.col("events") > 0)
+    """Return the codes that another code equals but for case or a dot, if the two are not one concept. Columns: those of `mapping`,
+    `plain` (the code in lower case, without a dot that another code lacks) and `system`. Codes of SNOMED and Read codes are left
+    out."""
+    own = pl.col("code").str.replace(r"^[^:]+:", "")
+    without = pl.when(own.str.contains(DOTTED)).then(own.str.replace(".", "", literal=True)).otherwise(own)
+    found = (
+        mapping.with_columns(
+            system=pl.col("code").str.extract(r"^([^:]+):"),
+            own=own.str.to_lowercase(),
+            plain=without.str.to_lowercase(),
+        )
+        .with_columns(
+            plain=pl.when((pl.col("own") == pl.col("plain")).any().over("system", "plain"))
+            .then("plain")
+            .otherwise("own"),
+            concept=pl.col("concept").fill_null(""),  # a spelling that no table has is lost
+        )
+        .drop("own")
+        .filter(pl.col("system").is_not_null(), ~pl.col("system").str.contains(READ), pl.col("events") > 0)
+    )
     return found.filter(pl.col("concept").n_unique().over("system", "plain") > 1)
 
 

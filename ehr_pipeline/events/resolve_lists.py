@@ -110,9 +110,10 @@ def problems(rows: Iterable[ListedConcept], settings: EventsSettings, systems: S
     messages = []
     if not settings.migrations and (read := [row for row in rows if code_lists.is_read(row.code)]):
         system = next((name for name in systems if name != "snomed"), "")
+        other = f"{system}:{read[0].code}" if system else "system:code, as in ICD10CM:E11.9"
         messages.append(
-            f"{_lines(read)}: these look like Read codes, but [events.migrations] has no table that translates them."
-            f" Add one, or write a code of another system as {f'{system}:{read[0].code}' if system else 'system:code'}"
+            f"{_lines(read)}: a code without a system is read as a Read code, but [events.migrations] has no table that translates"
+            f" these. Add one, or write a code of another system as {other}"
         )
     with_system = [row for row in rows if code_lists.WITH_SYSTEM.fullmatch(row.code)]
     unknown = [row for row in with_system if row.code.split(":")[0] not in translated_systems(settings)]

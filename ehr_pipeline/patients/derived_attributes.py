@@ -12,6 +12,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import DerivedAttribute
 from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.terminology.reading import label, other_delimiter, read_rows
+from ehr_pipeline.terminology.spelling import normalise_code
 
 COLUMNS = ("code", "value")
 # How one of several values of a patient is chosen: the columns to sort by, the most important first.
@@ -24,7 +25,8 @@ def setting(name: str) -> str:
 
 
 def read(path: str, where: str) -> dict[str, str]:
-    """Read a table of codes: the attribute's value by code. Raises InputError for a wrong layout, or a code with two values.
+    """Read a table of codes: the attribute's value by normalised code. Raises InputError for a wrong layout, or a code with two
+    values.
 
     `where` is the setting that names the file.
     """
@@ -43,7 +45,7 @@ def read(path: str, where: str) -> dict[str, str]:
         code, value = fields.get("code", "").strip(), fields.get("value", "").strip()
         if not code or not value:
             raise InputError(f"{file_label}, line {line}: a row needs both a code and a value.")
-        if values.setdefault(code, value) != value:
+        if values.setdefault(normalise_code(code), value) != value:
             raise InputError(f"{file_label}, line {line}: code {code} has two values. Remove one of them.")
     return values
 
@@ -69,7 +71,7 @@ def _values(records: tuple[Path, ...], attribute: DerivedAttribute, where: str) 
     parts = []
     for path in records:
         patient, day, code, ids, names = row_keys.from_table(schemas.read(path), "code")
-        value_of = np.array([values.get(name, "") for name in names.to_pylist()], dtype=object)
+        value_of = np.array([values.get(normalise_code(name), "") for name in names.to_pylist()], dtype=object)
         listed = np.flatnonzero(np.isin(code, np.flatnonzero(value_of != "")))
         parts.append(
             pl.DataFrame(

@@ -20,6 +20,8 @@ import yaml
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.tasks import meds
 from ehr_pipeline.tasks.rule import FOREVER, VISIT, Condition, Rule
+from ehr_pipeline.terminology.code_lists import from_meds
+from ehr_pipeline.terminology.spelling import normalise_code
 
 ANY_EVENT = "_ANY_EVENT"
 _BOUND = re.compile(r"(\w+(?:\.(?:start|end))?)\s*(?:([+-])\s*(\d.*))?")
@@ -135,7 +137,13 @@ def _predicate(name: str, how: Any, known: Mapping[str, str], others: Mapping[st
         raise _Unsupported(
             f"predicate {name!r}: a code may be a string, `any` or `regex`, not {', '.join(sorted(code))}"
         )
-    return frozenset(known[each] for each in codes if each in known)
+    by_spelling = {_spelled(code): concept for code, concept in known.items()}
+    return frozenset(by_spelling[_spelled(each)] for each in codes if _spelled(each) in by_spelling)
+
+
+def _spelled(code: str) -> str:
+    """Return a MEDS code as concepts are spelled: ICD10CM//I219 and ICD10CM/I219 are ICD10CM:I21.9."""
+    return normalise_code(from_meds(code))
 
 
 def _concepts_of(predicate: str, predicates: Mapping[str, frozenset[str]]) -> frozenset[str]:

@@ -21,6 +21,8 @@ _EXPONENT = re.compile(r"[0-9]+([.,][0-9]+)?E\+[0-9]+|[0-9][.,][0-9]+E[0-9]+", r
 _WHOLE = re.compile(r"([0-9]+)\.0+")
 _READ = re.compile(r"[A-Za-z0-9][A-Za-z0-9.]{4}([0-9]{2})?")
 _DIGITS = re.compile(r"[0-9]{6,}")
+_OF_MEDS = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,39})(?://?|:)([^/:].*)")
+_SNOMED = re.compile(r"snomed.*|sct(id)?", re.IGNORECASE)
 WRONG_IDS = {
     "bad_check_digit": "is a mistyped or rounded SNOMED id: its check digit is wrong",
     "other_component": "is the SNOMED id of a relationship or a reference set, not of a concept",
@@ -33,8 +35,8 @@ WRONG_IDS = {
 class ListedConcept:
     """One row of a concept list. A row has a code, a CUI, or both; all are strings.
 
-    A code is a SNOMED id, a Read code, or `system:code` for any other system. For a concept without a CUI, `cui` is its name in the
-    vocabulary (`system:code`).
+    A code is a SNOMED id, a Read code, or `system:code` for any other system; a file may write it as in MEDS (`from_meds`). For a
+    concept without a CUI, `cui` is its name in the vocabulary (`system:code`).
     """
 
     code: str
@@ -74,6 +76,8 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
         code, cui, name, source = (row[place].strip() for place in places)
         if whole := _WHOLE.fullmatch(code):
             code = whole[1]
+        if not local_codes:
+            code = from_meds(code)
         listed.append(ListedConcept(code, cui, name, source, line))
     kinds = _kinds_of_ids(listed)
     problems += [(row.line, problem) for row in listed for problem in _problems(row, kinds, local_codes)]
@@ -94,6 +98,15 @@ def read_overrides(path: Path) -> list[ListedConcept]:
         file_label = f"{label(path, where)}, {_joined(incomplete)}"
         raise InputError(f"{file_label}. Every row of a table of overrides needs both.")
     return listed
+
+
+def from_meds(code: str) -> str:
+    """Return a code of MEDS as extracts keep it: 'ICD10CM//I21.9' and 'ICD10CM/I21.9' as 'ICD10CM:I21.9', 'SNOMED//22298006' as its
+    id. Other codes stay as they are."""
+    if not (found := _OF_MEDS.fullmatch(code)):
+        return code
+    system, own = found.groups()
+    return own if _SNOMED.fullmatch(system) and own.isdigit() else system + ":" + re.sub(r"\s+", "_", own)
 
 
 def is_read(code: str) -> bool:

@@ -1,9 +1,12 @@
 """Codes that are not SNOMED's: a study of them needs no terminology, and goes to the report."""
 
 import datetime
+import json
+import tempfile
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -190,6 +193,9 @@ CODES = {
     "SNOMED//24079001": "24079001",
     "SNOMED/168537006.0": "168537006",
     "SNOMED//73211009//_Q_3": "73211009",
+    "SNOMED//22298006//NEGATED": "SNOMED:22298006//NEGATED",
+    "SNOMED/22298006/family history": "SNOMED:22298006/family_history",
+    "SCT//22298006.0//_Q_3//NEGATED": "SNOMED:22298006//_Q_3//NEGATED",
     "SNOMEDCT_US//38341003": "38341003",
     "SCT//24079001": "24079001",
     "snomed:24079001": "24079001",
@@ -217,6 +223,18 @@ def test_codes_that_look_like_snomed_are_told() -> None:
         "LOINC": False,
         "RxNorm": False,
     }
+
+
+def test_a_snomed_id_with_a_modifier_is_another_concept_and_told() -> None:
+    codes = ["22298006", *filter(lambda code: code.startswith("SNOMED:"), CODES.values())]
+    table = map_by_files(pl.Series(codes), EventsSettings(unmapped="keep")).with_columns(events=pl.lit(10))
+    assert table["concept"].n_unique() == len(codes) == 4
+    study: Any = SimpleNamespace(events=EventsSettings(), reports=SimpleNamespace(suppress_below=10))
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / coverage.FILE).write_text(json.dumps({"systems": coverage.systems(table)}))
+        passed, message, _ = checks.data.snomed_recognised(Artifact(Path(folder), {}), None, study)  # type: ignore[arg-type]
+    assert not passed
+    assert message.startswith("about 30 events have a SNOMED id with a modifier, such as //NEGATED.")
 
 
 def test_meds_codes(case: Callable[[str], Path]) -> None:

@@ -1,4 +1,4 @@
-"""The check `one_spelling_of_codes`: codes that differ only in case are told, with the lists that name one of them."""
+"""The check `one_spelling_of_codes`: codes that differ only in case or a dot are told, with the lists that name one of them."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,9 +61,20 @@ def test_a_spelling_that_the_dictionary_lacks_is_told(check: Any) -> None:
     assert not check([("own:A", "C0000001", 50, 20), ("own:a", None, 20, 9)])[0]
 
 
+def test_codes_that_differ_in_a_dot_are_told(check: Any) -> None:
+    for rows in (["icd11:5A11.0", "icd11:5a110"], ["dx:N18.9", "dx:N189"], ["own:410.1", "own:4101"]):
+        passed, message, figures = check([kept(code, 50) for code in rows], one=rows[0])
+        assert not passed
+        assert figures["codes_in_two_spellings"].number == 1
+        assert "miss patients with the other: one (1 code)" in message
+
+
 @pytest.mark.parametrize(
     "rows",
     [
+        [kept("own:37.22", 50), kept("own:372.2", 50)],
+        [kept("drug:insulin_1.5", 50), kept("drug:insulin_15", 50)],
+        [kept("read:G30..", 50), kept("read:G30.", 50)],
         [("icd10:C99", "icd10:C99", 50, 20), ("icd10:c99", "icd10:C99", 20, 9)],
         [kept("ctv3:XE0aa", 50), kept("ctv3:xE0aa", 20)],
         [("own:A", None, 50, 20), ("own:a", None, 20, 9)],

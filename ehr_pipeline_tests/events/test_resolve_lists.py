@@ -157,7 +157,7 @@ def test_rows_that_find_nothing_are_told_before_and_after(study: Callable[..., P
     pipeline = study(CURRENT, CURRENT)
     concept_list(tmp_path / "list.csv", CURRENT, "M161.", "ICD10CM:L12.0", OLD)
     problems = " ".join(preflight.inspect(pipeline.study).problems)
-    assert "line 3: these look like Read codes" in problems
+    assert "line 3: a code without a system is read as a Read code" in problems
     assert "line 4: codes of systems without a table in [events.dictionaries]" in problems
     pipeline.make(EXTRACT, until="patient_dataset")
     pipeline.cohort()

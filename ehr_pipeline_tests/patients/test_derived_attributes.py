@@ -47,6 +47,14 @@ def expected(events: list[Event], who: str, rule: str) -> str:
     return min(days, key=order[rule], default="")
 
 
+def test_icd_codes_are_found_in_any_spelling(tmp_path: Path) -> None:
+    (tmp_path / "codes.csv").write_text("code,value\nICD10CM:Z60.2,alone\n")
+    shard = records(tmp_path / "events.arrow", [("a", 1, "ICD10CM:z602"), ("b", 1, "ICD10CM:Z603")])
+    attribute = {"living": DerivedAttribute(codes=str(tmp_path / "codes.csv"))}
+    filled = derived_attributes.fill(people(a="", b=""), (shard,), attribute)
+    assert filled.column("living").to_pylist() == ["alone", ""]
+
+
 EVENTS = st.lists(
     st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 3), st.sampled_from([*CODES, OTHER])), min_size=1, max_size=12
 )

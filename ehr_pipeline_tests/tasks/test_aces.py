@@ -56,6 +56,14 @@ def read(path: Path, told: Any, concepts: list[str] = CONCEPTS) -> aces.Rule:
     return aces.read(file, "task", concepts)
 
 
+def test_a_predicate_names_a_code_as_the_data_set_has_it(tmp_path: Path) -> None:
+    told = changed(
+        "predicates", "other", to={"code": {"any": ["ICD10CM/n189", "DIAGNOSIS//ICD//10//I219", "SNOMED/1234567"]}}
+    )
+    concepts = [*CONCEPTS, "ICD10CM:N18.9", "ICD10:I21.9"]
+    assert read(tmp_path, told, concepts).outcome == {"ICD10CM:N18.9", "ICD10:I21.9", "SCT:1234567"}
+
+
 def changed(*path: str, to: Any) -> dict[str, Any]:
     copy: dict[str, Any] = yaml.safe_load(yaml.safe_dump(PLAIN, sort_keys=False))
     place = copy

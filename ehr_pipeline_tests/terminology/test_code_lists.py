@@ -35,6 +35,11 @@ def test_what_a_list_may_hold(tmp_path: Path) -> None:
         "M161.,,Read,x",
         "M161.00,,Read with a term number,x",
         "ICD10CM:L40.0,,another system,x",
+        "ICD10CM//L40.0,,as in MEDS,x",
+        "DIAGNOSIS//ICD//10//L400,,as in MIMIC-IV's MEDS,x",
+        "LOINC/2345-7,,as in OMOP's MEDS,x",
+        "SNOMED//9014002,,SNOMED as in MEDS,x",
+        "SNOMED//9014002//NEGATED,,with a modifier,x",
         ",SCT:999,without a CUI,x",
         "",
     )
@@ -45,7 +50,12 @@ def test_what_a_list_may_hold(tmp_path: Path) -> None:
         ("M161.", 5),
         ("M161.00", 6),
         ("ICD10CM:L40.0", 7),
-        ("SCT:999", 8),
+        ("ICD10CM:L40.0", 8),
+        ("DIAGNOSIS:ICD//10//L400", 9),
+        ("LOINC:2345-7", 10),
+        ("9014002", 11),
+        ("SNOMED:9014002//NEGATED", 12),
+        ("SCT:999", 13),
     ]
 
 
@@ -55,7 +65,6 @@ WRONG = {
     "24079002": "check digit",
     "'24079001": "begins with a character",
     "L40": "system:code",
-    "ICD10CM//L40": "system:code",
     "123": "system:code",
     "0240790010": "6 to 18 digits",
     "٩٠١٤٠٠٢": "6 to 18 digits",

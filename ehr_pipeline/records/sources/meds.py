@@ -15,12 +15,14 @@ from ehr_pipeline.typed_settings import option, settings
 
 WHERE = "records.meds"
 COLUMNS = {"patient": "subject_id", "date": "time", "code": "code"}
-# A SNOMED id; some programs add a fraction of zeros, or modifiers such as '//_Q_3'.
-ID = r"^([0-9]{6,18})(?:\.0+)?(?://.*)?$"
+# What may follow a SNOMED id without changing its meaning: a fraction of zeros, and the bin of a value as MEDS-transforms has it.
+AFTER_ID = r"(?:\.0+)?(?://(?:_Q_[0-9]+|value_[\[(].*))?$"
+ID = rf"^([0-9]{{6,18}}){AFTER_ID}"
+MODIFIED, MODIFIED_SYSTEM = r"^([0-9]{6,18})(?:\.0+)?([/|:^].+)$", "SNOMED"
 # The names of SNOMED CT in FHIR, the UMLS, OMOP and local exports, followed by the separator and the id.
 USUAL = (
     r"(?i)^(?:snomed(?:[-_ ]?ct)?(?:[-_](?:us|uk|core|int|intl|international))?|sct(?:id)?|http://snomed\.info/(?:sct|id))"
-    r"(?://?|:|\||\^)([0-9]{6,18})(?:\.0+)?(?://.*)?$"
+    r"(?://?|:|\||\^)(.*)$"
 )
 # A code that already names its system, as in 'ICD10CM:E11.9'.
 NAMED = r"^[A-Za-z][A-Za-z0-9_.-]{0,39}:[^\s/:]+$"
@@ -173,26 +175,29 @@ def _births(codes: tuple[str, ...]) -> str:
 
 
 def _snomed_id(text: pl.Expr) -> pl.Expr:
-    """Return the SNOMED id, without a fraction of zeros and without what follows '//' (such as the bin of a value).
+    """Return the SNOMED id, without a fraction of zeros and without the bin of a value; null if the text does not begin with an id.
 
-    A text that does not begin with an id stays as it is.
+    An id with another modifier is a code of its own, since a modifier may change the meaning: 'SNOMED:22298006//NEGATED'.
     """
-    return pl.coalesce(text.str.extract(ID), text)
+    parts = [text.str.extract(MODIFIED, number).str.replace_all(r"\s+", "_") for number in (1, 2)]
+    return pl.coalesce(text.str.extract(ID), pl.lit(f"{MODIFIED_SYSTEM}:") + parts[0] + parts[1])
 
 
 def event_code(options: Meds) -> pl.Expr:
     """Return SNOMED codes as they are, and others as 'SYSTEM:code'. The system ends at '//', '/' or ':'; without one it is
     'meds'."""
     code = pl.col("code")
-    snomed = [
-        pl.when(code.str.starts_with(prefix)).then(_snomed_id(code.str.strip_prefix(prefix)))
+    snomed: list[pl.Expr] = [
+        pl.when(code.str.starts_with(prefix)).then(pl.coalesce(_snomed_id(own), own))
         for prefix in sorted(options.snomed_prefixes, key=len, reverse=True)
+        for own in (code.str.strip_prefix(prefix),)
     ]
+    snomed.append(_snomed_id(code.str.extract(USUAL)))
     parts = code.str.extract_groups(r"^([^/\s:]{1,40})//?(.*)$").struct
     value = pl.coalesce(parts.field("2"), code).str.replace_all(r"\s+", "_")
     local = pl.coalesce(parts.field("1"), pl.lit("meds")) + ":" + value
     local = pl.when(code.str.contains(NAMED)).then(code).otherwise(local)
-    return pl.coalesce([*snomed, code.str.extract(USUAL), pl.when(code != "").then(local).otherwise(pl.lit(""))])
+    return pl.coalesce([*snomed, pl.when(code != "").then(local).otherwise(pl.lit(""))])
 
 
 def _events(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
