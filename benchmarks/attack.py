@@ -50,7 +50,7 @@ def attack(folder: Path, name: str) -> tuple[Attack, list[str], list[str], int]:
         write.write(folder / "extract", DEMO_PLANS, patients, seed)
     own = {"study": {"store": str(folder / "store")}}
     placed = places(folder / "extract")
-    if name == "demo":  # with its tasks and its test side
+    if name == "demo":  # with its tasks and its test set
         placed = {section: values for section, values in placed.items() if section not in WITHOUT_TASKS}
     study = settings.load(shipped("demo/settings.toml"), settings.merged(*more, placed, own))
     log = io.StringIO()

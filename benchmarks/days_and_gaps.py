@@ -7,7 +7,7 @@ masking, with the same seed, on the same patients, for the same number of update
 What is added is multiplied by a factor. With 1, the layers, which every token trains, outgrow the vectors of rare tokens. 0.03 was
 chosen of 1, 0.1 and 0.03 by the loss in `groups` with seed 100 and 3 epochs: +0.030, +0.003 and -0.003 beside years.
 
-- Loss of masked concepts, on the patients of the test side.
+- Loss of masked concepts, on the patients of the test set.
 - Without labels: AUROC of the outcomes' codes at a mask, exactly as in objectives.py.
 - Probe: a logistic regression on mean-pooled frozen vectors tells a patient's group, in a world with groups by five mechanisms
   (docs/worlds.md, plan `subtle`). Each member is held out in one of five parts. Pooled over all concepts, and over the findings of
@@ -157,7 +157,7 @@ def trained(pipeline: Pipeline, out: Path) -> tuple[PackedEncoder, Figures]:
 
 
 def losses(pipeline: Pipeline, model: PackedEncoder) -> NDArray[np.float64]:
-    """Sum of the losses and number of masked concepts (groups of rows, 2), on the patients of the test side."""
+    """Sum of the losses and number of masked concepts (groups of rows, 2), on the patients of the test set."""
     store, settings = pipeline.store, pipeline.study.encoder
     vocabulary = Vocabulary.read(store.current(VOCABULARY).path)
     shape = (settings.context, settings.age_unit, settings.max_positions)
@@ -302,7 +302,7 @@ def section(found: list[Figures]) -> str:
             "*Years*: age in whole years, the stock encoder. *Days*: age in days and gap as well, times the factor. The demo's"
             f" encoder, trained by masking. World `groups`: {', '.join(PLANS[GROUPS])}. Drawn for each seed: {drawn}; 40 % of them"
             " judged (probes: all members). Differences are days minus years, with the 95 % interval over patients. Loss of masked"
-            " concepts in nats, on the test side; tokens a second of processor time, in training with its evaluations:",
+            " concepts in nats, on the test set; tokens a second of processor time, in training with its evaluations:",
             results.table((*KEYS, "updates", *both, "tokens a second, years", "tokens a second, days"), costs),
             "World `outcomes` without labels, incident cases only: mean AUROC over the outcomes that have a driver:",
             results.table((*KEYS[1:], objectives.BAYES, objectives.AGE, *both), ranks),

@@ -96,7 +96,7 @@ def counts(shard: Shard, rows: NDArray[np.int64], size: int) -> csr_array:
 
 
 def counted(pipeline: Pipeline) -> tuple[list[str], list[Floats]]:
-    """Of the test side, without an encoder: ids and reduced counts, of whole records and both halves."""
+    """Of the test set, without an encoder: ids and reduced counts, of whole records and both halves."""
     store, ids, tables = pipeline.store, [], []
     size = Vocabulary.read(store.current(VOCABULARY).path).size
     for path, shard, rows, names in shards(pipeline):
@@ -111,7 +111,7 @@ def counted(pipeline: Pipeline) -> tuple[list[str], list[Floats]]:
 
 
 def shards(pipeline: Pipeline) -> Iterator[tuple[Path, Shard, NDArray[np.int64], list[str]]]:
-    """Each shard with its file, and the rows and ids of the test side."""
+    """Each shard with its file, and the rows and ids of the test set."""
     store = pipeline.store
     for path in store.current(PATIENT_DATASET).files("patients"):
         sides = schemas.read(store.current(DATA_SPLIT).file(f"split/{path.name}"))
@@ -121,7 +121,7 @@ def shards(pipeline: Pipeline) -> Iterator[tuple[Path, Shard, NDArray[np.int64],
 
 
 def vectors(pipeline: Pipeline) -> Iterator[tuple[list[str], tuple[Floats, Floats, Floats]]]:
-    """Of the test side, shard by shard: ids, and the mean states of the whole record and of its halves, of patients with both."""
+    """Of the test set, shard by shard: ids, and the mean states of the whole record and of its halves, of patients with both."""
     store, study = pipeline.store, pipeline.study
     vocabulary = Vocabulary.read(store.current(VOCABULARY).path)
     model = checkpoint.load(store.current(ENCODER_CHECKPOINT).file("checkpoint"), vocabulary, torch.device("cpu"))

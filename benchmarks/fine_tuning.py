@@ -2,8 +2,8 @@
 
 Each seed is a world and a study of its own: an encoder of the preset `demo` is trained on half of the patients; then, for each
 outcome, all models have the same samples of labels of that half, and are judged on two fifths whom nothing was learned from. The
-index day is a visit drawn at random, the window three years: the outcome recurs or is new. Differences are those of AUROCs on the
-same test side, with the same samples. What is made in the folder of --keep is not made again.
+index date is a visit drawn at random, the window three years: the outcome recurs or is new. Differences are those of AUROCs on the
+same test set, with the same samples. What is made in the folder of --keep is not made again.
 
 Usage: python benchmarks/fine_tuning.py [--patients 6000] [--seeds 1] [--epochs 3] [--outcomes diverticulitis …] [--keep FOLDER]
 """
@@ -101,7 +101,7 @@ def text(runs: dict[int, Found], asked: argparse.Namespace) -> str:
             table,
             "**Differences of AUROC**, in brackets 95 % intervals over samples of labels (t, of the means over outcomes)",
             pairs,
-            "The intervals do not tell how figures differ with other patients on the test side, or with another training of the"
+            "The intervals do not tell how figures differ with other patients in the test set, or with another training of the"
             " encoder: that takes more seeds. With all labels there is one sample of each seed. So small an encoder, after so few"
             " epochs, says nothing of a large one; and outcomes of a generator, whose risks follow from a few findings, nothing of"
             " real ones.",

@@ -2,7 +2,7 @@
 
 A world is a study of one task, with concepts that have nothing to do with its outcome. In some worlds, the outcome follows one more
 concept in a certain share of histories: a strong, but real predictor (70 %), or a leak (97 %). This concept is in 15 to 150
-histories of the training side.
+histories of the training set.
 
 Usage: python benchmarks/guard_rates.py --work FOLDER [--worlds concepts-null …] [--studies 200] [--write]
 """

@@ -2,7 +2,7 @@
 
 For each seed the world is drawn, and encoders that differ in their objective alone are trained on 55 % of its patients: `masked`,
 `next_visit`, and `both` (the sum of the two losses: each token sees the whole record for masking, and earlier visits alone for the
-next visit; in this script alone). The 40 % of the test side are judged on 1 January of several years: patients who are registered,
+next visit; in this script alone). The 40 % of the test set are judged on 1 January of several years: patients who are registered,
 have a visit before, and have not had the outcome (incident cases only). Each encoder is asked by [MASK] at the middle of the year.
 
 - Share: the odds at the mask that a concept is one of the outcome's three codes. An age counts in whole years, so the day within
@@ -10,7 +10,7 @@ have a visit before, and have not had the outcome (incident cases only). Each en
 - Rate: share times the concepts that the patient's record has a year, ones more in both. A share is of what is recorded at a visit;
   who has more visits has more chances within a year.
 - Probe: a logistic regression on frozen vectors (`vectors` of the prediction report: mean of the tokens and state at the mask),
-  learned from the training side's patients with all their years, and the same on untrained weights.
+  learned from the training set's patients with all their years, and the same on untrained weights.
 
 The true risk of each patient and year is known, so that the best AUROC there is stands beside (Bayes); so does that of age alone.
 Patients are the units of the intervals: they are drawn again with all their years.
@@ -152,7 +152,7 @@ def tokens_of(folder: Path, vocabulary: Vocabulary, lists: Sequence[Sequence[str
 
 
 def asked(pipeline: Pipeline, folder: Path, model: PackedEncoder, *, probes: bool = False) -> dict[str, Rows]:
-    """Ask an encoder about the test side; the rows of each outcome. With `probes`, those learned on the training side score too."""
+    """Ask an encoder about the test set; the rows of each outcome. With `probes`, those learned on the training set score too."""
     store = pipeline.store
     vocabulary = Vocabulary.read(store.current(VOCABULARY).path)
     how = Inference(**encoder_shape(pipeline.study) | {"precision": "float32"}, batch_tokens=4096)
@@ -220,7 +220,7 @@ def draws(rows: dict[str, Rows], way: str) -> NDArray[np.float64]:
     everybody = np.unique(np.concatenate([own["person"] for own in rows.values()]))
     found = []
     for own in (own for outcome, own in rows.items() if outcome != NULL):
-        # A row without weight for each patient: the draws then depend on nothing but who is on the test side.
+        # A row without weight for each patient: the draws then depend on nothing but who is in the test set.
         weight = np.append(np.ones(len(own["label"])), np.zeros(len(everybody)))
         drawn = Bootstrap(np.append(own["person"], everybody), weight, DRAWS, 0)
         padded = (np.append(own[name], np.zeros(len(everybody), own[name].dtype)) for name in ("label", way))
@@ -273,7 +273,7 @@ class Seed:
         return found
 
     def loss(self, objective: str, epochs: int) -> str:
-        """The loss on the validation side after the best epoch, and what frequency alone reaches, in nats."""
+        """The loss on the validation set after the best epoch, and what frequency alone reaches, in nats."""
         metrics = read_metrics(self.folder / f"trained/{objective}-{epochs}")
         return f"{metrics['best']['validation_loss']:.3f} ({metrics['baseline']['loss']:.3f})"
 
@@ -323,7 +323,7 @@ def part(seed: Seed, epochs: int, options: argparse.Namespace) -> str:
         (
             f"On {results.machine()}. {options.patients:,} patients drawn, 40 % of them judged; the demo's encoder; 1 January of"
             f" {', '.join(map(str, YEARS))}; incident cases only. Mean AUROC over the outcomes that have a driver, with 95 %"
-            f" intervals over patients. Bayes: {bayes['mean']:.3f}, age alone: {age['mean']:.3f}. Loss: on the validation side, in"
+            f" intervals over patients. Bayes: {bayes['mean']:.3f}, age alone: {age['mean']:.3f}. Loss: on the validation set, in"
             " nats, and by frequency alone; those of different objectives cannot be compared.",
             results.table(("objective", "loss", *heads, *probes), [line(seed, name, epochs, found) for name in names]),
             "AUROC of each outcome without labels:",

@@ -1,6 +1,6 @@
 """Tasks of the world `outcomes` for one seed, and what is kept of it: the world, its encoder, and the scores of all models.
 
-Nothing is learned from patients of the test side: no vocabulary, encoder or model. Rows are patients on 1 January of several years
+Nothing is learned from patients of the test set: no vocabulary, encoder or model. Rows are patients on 1 January of several years
 who have been registered for a year. Tasks are of three kinds: an outcome in those who never had it (INCIDENT), an outcome again in
 those who had it (AGAIN), and a finding that drives an outcome, again in those who had it (FINDING). Labels of incident tasks are
 those of the truth, whatever happens to the record. Labels of the others are those of the records, among patients who stay for the
@@ -72,7 +72,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Judged:
-    """What is kept of a task: the test side's patients (n,), labels (n,) and scores (n,), and AUROCs on the validation side."""
+    """What is kept of a task: the test set's patients (n,), labels (n,) and scores (n,), and AUROCs on the validation set."""
 
     patient: NDArray[np.uint64]
     label: NDArray[np.bool_]
@@ -109,7 +109,7 @@ class Leak:
     """A task with the window in its histories."""
 
     rows: Rows
-    told: RecordedConcepts
+    recorded: RecordedConcepts
     late: RecordedConcepts
     auroc: float
     """Of counts and recency with all labels."""
@@ -171,14 +171,14 @@ class Seed:
             last=index - 1,
             known=index - 1,
             opens=index,
-            asked=index + WINDOW // 2,
+            query_day=index + WINDOW // 2,
             label=np.zeros(len(index), bool),
             weight=np.ones(len(index)),
             prevalence=0.0,
         )
 
     @cached_property
-    def told(self) -> RecordedConcepts:
+    def recorded(self) -> RecordedConcepts:
         """The histories of all rows."""
         return recorded(self.dataset, self.rows, self.vocabulary.size)
 
@@ -203,7 +203,7 @@ class Seed:
 
     def had(self, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Who of all rows has a concept in the history (n,)."""
-        return np.asarray(self.told.counts[:, tokens].sum(1)).ravel() > 0
+        return np.asarray(self.recorded.counts[:, tokens].sum(1)).ravel() > 0
 
     def within(self, tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Who of all rows has a concept in the window (n,)."""
@@ -217,14 +217,16 @@ class Seed:
     @cached_property
     def amount(self) -> Floats:
         """Logarithm of the concepts a year in the record (n,), one more of both."""
-        years = (np.expm1(self.told.amounts[:, 2:4]).sum(1) + 1) / DAYS_IN_YEAR
-        found: Floats = np.log((np.expm1(self.told.amounts[:, 1]) + 1) / (years + 1))
+        years = (np.expm1(self.recorded.amounts[:, 2:4]).sum(1) + 1) / DAYS_IN_YEAR
+        found: Floats = np.log((np.expm1(self.recorded.amounts[:, 1]) + 1) / (years + 1))
         return found
 
     def _plain(self, own: NDArray[np.int64], causes: NDArray[np.int64]) -> dict[str, Floats]:
         """The scores that know nothing but age, amount and causes."""
-        counted = np.asarray(self.told.decayed[:, causes].sum(1)).ravel() if len(causes) else np.zeros(len(self.rows))
-        return {AGE: self.told.age[own], AMOUNT: self.amount[own], RISK: counted[own]}
+        counted = (
+            np.asarray(self.recorded.decayed[:, causes].sum(1)).ravel() if len(causes) else np.zeros(len(self.rows))
+        )
+        return {AGE: self.recorded.age[own], AMOUNT: self.amount[own], RISK: counted[own]}
 
     def _of_outcomes(self) -> Iterator[Task]:
         risk = pl.read_parquet(self.folder / "truth/risk.parquet").with_columns(
@@ -247,7 +249,7 @@ class Seed:
     def _of_findings(self) -> Iterator[Task]:
         for name, code in FINDINGS.items():
             tokens = self.tokens(code)
-            times = np.asarray(self.told.counts[:, tokens].sum(1)).ravel()
+            times = np.asarray(self.recorded.counts[:, tokens].sum(1)).ravel()
             years = (self.people["index"] - self.people["registered"]).to_numpy() / DAYS_IN_YEAR
             # The mean of a patient's rate, given the records: rates are gamma distributed, events of a patient a Poisson process.
             mean = (times + FINDING_SHAPE) / (years + FINDING_SHAPE / FINDING_RATE)
@@ -344,7 +346,7 @@ class Seed:
         rows = self.rows.take(task.own)
         rows = replace(rows, label=task.label, prevalence=float(task.label[rows.side == FIT].mean()))
         told = RecordedConcepts(
-            **{each.name: getattr(self.told, each.name)[task.own] for each in fields(RecordedConcepts)}
+            **{each.name: getattr(self.recorded, each.name)[task.own] for each in fields(RecordedConcepts)}
         )
         settings = PredictionsSettings(models=models, labels=(LABELS,), concepts=1_000, boosted_concepts=100)
         return Case(rows, told, People.read(self.dataset, rows, ()), task.tokens, answers, settings, self.seed)
@@ -354,12 +356,12 @@ class Seed:
         case = self.case(self.tasks[name], ("recency",), {})
         late = recorded(self.dataset, replace(case.rows, last=case.rows.index + WINDOW), self.vocabulary.size)
         settings = replace(case.settings, labels=())
-        (fit,) = fits(replace(case, told=late, settings=settings))
+        (fit,) = fits(replace(case, recorded=late, settings=settings))
         label = case.rows.label[case.rows.on(JUDGE)]
-        return Leak(case.rows, case.told, late, metrics.auroc(label, fit.probability, np.ones(len(label))))
+        return Leak(case.rows, case.recorded, late, metrics.auroc(label, fit.probability, np.ones(len(label))))
 
     def loss(self) -> str:
-        """The loss on the validation side after the best epoch, and that of frequency alone, in nats."""
+        """The loss on the validation set after the best epoch, and that of frequency alone, in nats."""
         found = read_metrics(self.trained)
         return f"{found['best']['validation_loss']:.3f} ({found['baseline']['loss']:.3f})"
 

@@ -75,7 +75,7 @@ def states_of(model: PackedEncoder, rows: Rows, paths: list[Path], how: Inferenc
     for number in np.unique(rows.shard).tolist():
         own = rows.take(rows.shard == number)
         shards.append(cut(Shard.read(paths[number]), own.row, own.first, own.last))
-        days.append(own.asked)
+        days.append(own.query_day)
     sequences = laid(shards, days, how)
     tokens: list[Tensor] = [torch.zeros(0)] * len(rows)
     for group in packing.group_rows(
@@ -183,7 +183,7 @@ def of_task(states: States, rows: Rows, epochs: int, seed: int) -> dict[tuple[st
 
 
 def capped(rows: Rows, most: int, seed: int) -> Rows:
-    """At most so many rows of the training side, cases first."""
+    """At most so many rows of the training set, cases first."""
     fit = rows.on(FIT)
     order = np.random.default_rng(seed).permutation(fit)
     kept = np.concatenate([order[rows.label[order]], order[~rows.label[order]]])[:most]
@@ -263,7 +263,7 @@ def text(
     rows: list[tuple[str, ...]], asked: argparse.Namespace, seconds: dict[str, float], model: PackedEncoder
 ) -> str:
     """The section."""
-    header = ["Task", "Cases on the test side"]
+    header = ["Task", "Cases in the test set"]
     for labels in (*LABELS, None):
         header += [f"vectors, {labels or 'all'} labels", *HEADS[labels]]
     config = model.stock.config
@@ -272,7 +272,7 @@ def text(
         f" frozen. Up to {asked.fitted:,} rows to fit on, cases first. Head: bidirectional GRU, {WIDTH} units a direction, AdamW"
         f" {RATE:g}, at most {asked.epochs} epochs, chosen on a fifth of the sample if that has {FEWEST_HELD_OUT} cases. AUROC of"
         " the logistic regression on the vectors, then the difference of the recurrent head: alone, and beside that regression. In"
-        f" brackets 95 % intervals over patients of the test side ({DRAWS} draws; for the mean, as if each task had its own"
+        f" brackets 95 % intervals over patients of the test set ({DRAWS} draws; for the mean, as if each task had its own"
         f" patients). With 100 labels: mean of {SAMPLES} samples."
     )
     cost = (

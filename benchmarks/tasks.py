@@ -104,7 +104,7 @@ class Figure:
 
 
 class Scores:
-    """The scores of all tasks and seeds, on the test sides."""
+    """The scores of all tasks and seeds, in the test sets."""
 
     def __init__(self, judged: Mapping[int, Mapping[str, Judged]]) -> None:
         self.judged = judged
@@ -128,7 +128,7 @@ class Scores:
         return Figure.mean(self.auroc(task, model, labels) for task in tasks)
 
     def chosen(self, task: str, models: Sequence[str], labels: str) -> Figure:
-        """AUROC of the model that is best on the validation side, chosen in each seed."""
+        """AUROC of the model that is best on the validation set, chosen in each seed."""
         values, moves = [], []
         for number, own in enumerate(self.judged.values()):
             name = max(models, key=lambda model: own[task].tuned[model, labels, 0])
@@ -138,11 +138,11 @@ class Scores:
         return Figure(tuple(values), tuple(moves))
 
     def highest(self, task: str, pairs: Iterable[tuple[str, str]]) -> Figure:
-        """The highest AUROC on the test side of several models and numbers of labels, as a mean over seeds."""
+        """The highest AUROC on the test set of several models and numbers of labels, as a mean over seeds."""
         return max((self.auroc(task, *pair) for pair in pairs), key=lambda figure: figure.value)
 
     def cases(self, task: str) -> str:
-        """Cases and rows on the test sides."""
+        """Cases and rows in the test sets."""
         return ", ".join(f"{int(own[task].label.sum()):,} of {len(own[task].label):,}" for own in self.judged.values())
 
     def tasks(self, kind: str) -> list[str]:
@@ -223,10 +223,10 @@ def reached(scores: Scores, models: tuple[str, ...]) -> str:
                 "yes" if met else "**no**",
             )
         )
-    head = ("outcome", "driver", "cases on each test side", BAYES, *models, "best", "best minus Bayes", "reached")
+    head = ("outcome", "driver", "cases in each test set", BAYES, *models, "best", "best minus Bayes", "reached")
     said = (
         "**With all labels, incident cases**: AUROC, mean over seeds (`history` and `masked` use no labels). Best: of the models"
-        " with counts or with the encoder, the one that is best on the validation side, chosen in each seed. Reached: at most"
+        " with counts or with the encoder, the one that is best on the validation set, chosen in each seed. Reached: at most"
         f" {MOST_BELOW} below Bayes; for the outcome without any cause ({NULL}), within {NEAR} of 0.5."
     )
     return f"{said}\n\n{results.table(head, rows)}"
@@ -255,12 +255,12 @@ def unlabelled(scores: Scores) -> str:
     head = ("outcome", AGE, AMOUNT, "age and sex, all labels", RISK, "share", RATE, *rules)
     said = (
         "**Without labels, incident cases**: AUROC, mean over seeds. Share: the encoder's odds at the mask (`masked`). Rate: share"
-        " times the concepts a year in the record. Best rule: the best on the test side of age, amount, and rates by age and sex"
+        " times the concepts a year in the record. Best rule: the best on the test set of age, amount, and rates by age and sex"
         " (from all labels). Risk concepts: those that the plan makes a cause, counted with a half-life of a year: what somebody"
         " can count who knows the cause."
     )
     own = ("rate minus share", "share minus history", "rate minus history")
-    shown = ("task", "cases on each test side", BAYES, "own history", "share", RATE, *own)
+    shown = ("task", "cases in each test set", BAYES, "own history", "share", RATE, *own)
     more = (
         "**Without labels, recurrent**: outcomes again (`again`), and findings that cause them (`finding`), in patients who had"
         " them. Own history: decayed count (`history`). An outcome happens once, and is recorded again within 200 days: so its own"
@@ -345,7 +345,7 @@ def leak(seed: Seed) -> str:
     name = f"{INCIDENT}: {LEAK[0]}"
     found = seed.leak(name)
     caught = guards.no_future("", found.rows, found.late.latest)["passed"] is False
-    clean = guards.no_future("", found.rows, found.told.latest)["passed"] is True
+    clean = guards.no_future("", found.rows, found.recorded.latest)["passed"] is True
     said = ("catches it" if caught else "**does not catch it**", "passes" if clean else "**refuses**")
     return (
         f"With the year that is predicted in the history, counts and recency reach {found.auroc:.3f} for {LEAK[0]}"
@@ -390,7 +390,7 @@ def about(scores: Scores) -> str:
     """Whom the figures are of."""
     sides = ", ".join(f"{len(people):,}" for people in scores.people)
     return (
-        f"Patients of the test side who have a row: {sides}. Rows: 1 January of {', '.join(map(str, YEARS))}. AUROCs are means over"
+        f"Patients of the test set who have a row: {sides}. Rows: 1 January of {', '.join(map(str, YEARS))}. AUROCs are means over"
         " seeds; in brackets 95 % intervals over patients."
     )
 

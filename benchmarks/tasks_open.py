@@ -246,7 +246,7 @@ def told(records: Records, path: Path) -> tuple[str, str]:
     rows = [_row(found, {**verdict, "name": names.get(verdict["name"], verdict["name"])}) for verdict in found.verdicts]
     counts = Counter(str(row["verdict"]) for row in found.verdicts)
     verdicts = ", ".join(f"{name} {number}" for name, number in counts.most_common())
-    heads = ("Task", "n on the test side", "cases", "best baseline", "AUROC", "model", "AUROC", "verdict")
+    heads = ("Task", "n in the test set", "cases", "best baseline", "AUROC", "model", "AUROC", "verdict")
     return records.name, (
         f"{records.about}. Verdicts: {verdicts}. The page begins:\n\n> {' '.join(sentences)}\n\n{results.table(heads, rows)}"
     )

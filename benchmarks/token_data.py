@@ -57,7 +57,7 @@ class Tokens:
 
 
 def write(data: Tokens, vocabulary_size: int, folder: Path, held_out: int = HELD_OUT) -> dict[str, Any]:
-    """Lay the data out as artifacts. Concepts of one age make one visit; the last patients are the validation side."""
+    """Lay the data out as artifacts. Concepts of one age make one visit; the last patients are the validation set."""
     patients = len(data.offsets) - 1
     sides = np.where(np.arange(patients) < patients - held_out, "train", "validation")
     per_shard = max(1, int(SHARD_TOKENS / max(len(data.tokens) / patients, 1)))

@@ -1,12 +1,12 @@
 """Another site's encoder, on the world `sites`: what of its worth is kept where 30 % of the codes are others.
 
-For each seed a world is drawn and divided by practice into two studies, each with its own vocabulary and test side. The second site
+For each seed a world is drawn and divided by practice into two studies, each with its own vocabulary and test set. The second site
 writes 30 % of the most used codes as other codes, which the first never uses. Those for what the first does not use at all
 (unmapped, administrative) are left out, as they would be there. An encoder is trained at each. What is asked: does a
-vector tell who is frail (above the median of the planted factor of the hazards of many diagnoses), on the second site's test side,
+vector tell who is frail (above the median of the planted factor of the hazards of many diagnoses), on the second site's test set,
 better than age and sex do? `direct`: encoder and classifier of the first site, neither changed; `tuned`: the encoder trained
 further at the second, and a classifier from there; `local`: both from the second site. Site predictability: AUROC of telling the
-site from vectors of both test sides, among patients alike in age, sex, number of visits and frailty.
+site from vectors of both test sets, among patients alike in age, sex, number of visits and frailty.
 
 Direct use begins unknown codes in several ways:
 
@@ -78,7 +78,7 @@ def vectors(model: PackedEncoder, site: Site, without: NDArray[np.bool_] | None 
 
 
 def loss_of(model: PackedEncoder, site: Site) -> float:
-    """The loss on the site's validation side, as its own training computes it."""
+    """The loss on the site's validation set, as its own training computes it."""
     study, store = site.pipeline.study, site.pipeline.store
     chosen = study.encoder
     objective = objective_of(chosen, site.vocabulary, study.study.seed)
@@ -143,7 +143,7 @@ class Probe:
         self.model.fit(columns[site.learning], (site.frailty > median)[site.learning])
 
     def judged(self, site: Site, columns: Floats) -> Floats:
-        """Scores of a site's test side."""
+        """Scores of a site's test set."""
         found: Floats = self.model.decision_function(columns[~site.learning])
         return found
 
@@ -193,7 +193,7 @@ def scored(
     median: float,
     figures: dict[str, Any],
 ) -> tuple[dict[str, Floats], dict[str, Any]]:
-    """Scores of the second site's test side by each way to rank, and how well the site is told from each way's vectors."""
+    """Scores of the second site's test set by each way to rank, and how well the site is told from each way's vectors."""
     chosen, theirs = b.pipeline.study.encoder, a.vocabulary
     place = np.array([theirs.token_of.get(one.concept, -1) for one in own.concepts], np.int64)
     scores = {"age and sex": Probe(b, b.known, median).judged(b, b.known)}
@@ -242,14 +242,14 @@ def _alike(a: Site, b: Site, use: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -
 
 
 def told_apart(a: Site, b: Site, of_a: Floats, of_b: Floats) -> list[float] | None:
-    """Site predictability of both test sides, with its interval and the number of matched patients."""
+    """Site predictability of both test sets, with its interval and the number of matched patients."""
     second, covariates = _alike(a, b, (~a.learning, ~b.learning))
     found = predictability(np.concatenate([of_a[~a.learning], of_b[~b.learning]]), second, covariates, seed=0)
     return None if found is None else [found.auroc, found.low, found.high, found.patients]
 
 
 def removed(a: Site, b: Site, of_a: Floats, of_b: Floats) -> tuple[Floats, Floats]:
-    """Vectors of both sites without the site, which is learned on patients of no test side, without their frailty."""
+    """Vectors of both sites without the site, which is learned on patients of no test set, without their frailty."""
     second, covariates = _alike(a, b, (a.learning, b.learning))
     removal = Removal.fit(np.concatenate([of_a[a.learning], of_b[b.learning]]), second, covariates[:, :3])
     moved = [removal.apply(of, np.full(len(of), site)) for of, site in ((of_a, False), (of_b, True))]
@@ -291,7 +291,7 @@ def section(found: Mapping[int, Mapping[str, Any]], options: argparse.Namespace)
     parts = [
         f"{options.patients:,} patients drawn for each seed, about half at each site, 40 % of each judged; the demo's encoder,"
         f" {options.epochs} epochs for each training. Loss: masked concepts of the second site's validation patients, in nats."
-        " AUROC of who is frail, by age, sex and the way's vectors, on the second site's test side; gain over age and sex; share"
+        " AUROC of who is frail, by age, sex and the way's vectors, on the second site's test set; gain over age and sex; share"
         " of the local encoder's gain that is kept; 95 % intervals over patients. The last column: site predictability of the"
         " vectors."
     ]
@@ -300,7 +300,7 @@ def section(found: Mapping[int, Mapping[str, Any]], options: argparse.Namespace)
         parts += [
             f"Seed {seed}: {told['patients']:,} patients judged; {told['share of events']:.1%} of the second site's events are of"
             f" concepts unknown at the first, {told['unknown, merged']:.1%} where those that mean the same are merged. By frequency"
-            f" alone the loss is {losses['by frequency']:.3f}. At home, on the first site's own test side, its encoder has an AUROC"
+            f" alone the loss is {losses['by frequency']:.3f}. At home, on the first site's own test set, its encoder has an AUROC"
             f" of {told['at home']:.3f}, age and sex {told['age and sex at home']:.3f}. Names explain"
             f" {told['explained by names']:.0%} of how the vectors of concepts left out differ.",
             results.table(

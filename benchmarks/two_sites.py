@@ -32,7 +32,7 @@ class Site:
     pipeline: Pipeline
     shards: list[Shard]
     learning: NDArray[np.bool_]
-    """Whether a patient (P,) is on no test side."""
+    """Whether a patient (P,) is in no test set."""
     known: Floats
     """Age at the last visit and sex (P, 2)."""
     visits: Floats

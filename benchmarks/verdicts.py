@@ -3,7 +3,7 @@
 A study has one task, or a few. The true risk of each patient is known: its log-odds are drawn from a normal distribution. The
 score of a model is these log-odds with noise. The variance of the noise decides the AUROC, and shrinks with the number of labels;
 some noise is common to all models, some to one side. A sample of labels is a lucky or an unlucky one. Only the fits are simulated
-in this way. All else is the code that makes the page: recalibration and choice on the validation side, bootstrap, verdicts,
+in this way. All else is the code that makes the page: recalibration and choice on the validation set, bootstrap, verdicts,
 curves, sentences.
 
 Usage: python benchmarks/verdicts.py --work FOLDER [--kinds tasks-null …] [--studies 200] [--patients 600] [--write]
@@ -144,7 +144,7 @@ def rows_of(label: NDArray[np.bool_]) -> Rows:
         last=nothing - 1,
         known=nothing - 1,
         opens=nothing + 1,
-        asked=nothing + 180,
+        query_day=nothing + 180,
         label=label,
         weight=np.ones(count),
         prevalence=float(label[: SIZES[FIT]].mean()),
@@ -352,7 +352,7 @@ def main() -> None:
     parser.add_argument("--name", default=rates.NOW, help="name of this state of the methods")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--studies", type=int, default=200, help="studies of each kind")
-    parser.add_argument("--patients", type=int, default=SIZES[JUDGE], help="patients on the test side")
+    parser.add_argument("--patients", type=int, default=SIZES[JUDGE], help="patients in the test set")
     parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
     asked = parser.parse_args()
     if asked.write:

@@ -297,7 +297,7 @@ OTHERS_TABLES = {
     "encoder/objectives/next_visit.py",  # the same
     "records/text.py",
     "relations/pair_files.py",  # the user's own pairs
-    "tasks/prediction_times.py",  # the user's own index days
+    "tasks/prediction_times.py",  # the user's own index dates
     "terminology/rrf.py",
     "trajectories/truth.py",  # of synthetic extracts
     "vocabulary/table.py",  # undoes the cells of its names by itself: `spreadsheet.plain`

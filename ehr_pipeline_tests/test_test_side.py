@@ -1,4 +1,4 @@
-"""Nothing that is learned has seen a patient of the test side: a code that only they have changes no byte of what is learned."""
+"""Nothing that is learned has seen a patient of the test set: a code that only they have changes no byte of what is learned."""
 
 import dataclasses
 import json
@@ -72,7 +72,7 @@ def people(source: Path, settings: Study, side: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def both(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Pipeline]:
-    """The tiny study with a test side, up to the vectors; and again where patients of the test side have other records.
+    """The tiny study with a test set, up to the vectors; and again where patients of the test set have other records.
 
     They have a code more that nobody else has, and on the same days one that is a pooled token.
     """
@@ -239,6 +239,6 @@ def test_forecasts_count_without_the_test_side_and_are_judged_on_it(
     assert len(answer.new) == 5
     shown = "\n".join(forecast.text(opened, answer, "365_days"))
     assert name in shown
-    assert forecast.UNCALIBRATED in shown, "the validation side is too small"
+    assert forecast.UNCALIBRATED in shown, "the validation set is too small"
     with pytest.raises(UserError, match="a test set"):
         rating_sheet.write(opened, tmp_path / "sheet", 2, 1, "365_days")

@@ -96,7 +96,7 @@ def test_it_is_told_if_nobody_knows_whom_the_other_encoder_learned_from(
     assert not told.passed
     assert not told.blocking
     assert told.message.startswith("the one that it began from: its training patients are unknown")
-    # With the list of another study of this store, it can: and nobody of that list is on the test side.
+    # With the list of another study of this store, it can: and nobody of that list is in the test set.
     own = tmp_path / "known" / "checkpoint"
     shutil.copytree(made.file("checkpoint"), own)
     (own.parent / "notes").mkdir()
@@ -111,7 +111,7 @@ def test_it_is_told_if_nobody_knows_whom_the_other_encoder_learned_from(
 
 @pytest.mark.slow
 def test_an_encoder_that_learned_from_the_test_side_is_refused(extract: Path, theirs: Path, tmp_path: Path) -> None:
-    """The other study had another test side: some of its training patients are on the test side here."""
+    """The other study had another test set: some of its training patients are in the test set here."""
     first = Pipeline(study_of(extract, tmp_path / "store", theirs, test_share=0.1))
     made = encoder(first)
     known = tmp_path / "known"

@@ -16,7 +16,7 @@ from ehr_pipeline.work.jobs import Launch
 
 
 def _forecasts(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
-    """Forecast the next concepts of the patients on the test side; forecast nothing if the split has no test side."""
+    """Forecast the next concepts of the patients in the test set; forecast nothing if the split has no test set."""
     from ehr_pipeline.forecasts import build
     from ehr_pipeline.predictions.answers_job import AnswersJob
     from ehr_pipeline.predictions.encoder_queries import work_of
@@ -40,7 +40,7 @@ FORECASTS = (
     Asset(
         name=asset_names.FORECASTS,
         description="Which concepts follow after a randomly drawn visit of test patients, forecast by the encoder and"
-        " by counting. Empty without a test side.",
+        " by counting. Empty without a test set.",
         reads=(VOCABULARY, PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT),
         build=_forecasts,
         version="2",

@@ -119,7 +119,7 @@ def of_predictions(study: Study) -> dict[str, Any]:
 
 
 def of_forecasts(study: Study) -> dict[str, Any]:
-    """Return the values beyond their settings that determine forecasts: seed, split, encoder shape; empty without a test side."""
+    """Return the values beyond their settings that determine forecasts: seed, split, encoder shape; empty without a test set."""
     if not study.patients.split.leaves_out:
         return {}
     return {**seed(study), **sides(study), **encoder_shape(study)}

@@ -82,7 +82,7 @@ TASKS = (
             tasks.index_before_outcome,
             Check(
                 "enough_cases",
-                f"Each task has at least {tasks.FEWEST_CASES} cases on the test side.",
+                f"Each task has at least {tasks.FEWEST_CASES} cases in the test set.",
                 tasks.enough_cases,
                 blocking=False,
             ),
@@ -137,7 +137,7 @@ PREDICTIONS = (
             ),
             predictions.of_guard(
                 result_schemas.UNSEEN,
-                "The encoder learned from no patient of the test side, by hashes of whom it learned from.",
+                "The encoder was not trained on any patient of the test set, according to the hashes of its training patients.",
             ),
             predictions.of_guard(result_schemas.PERMUTED, "Labels that are permuted are not predicted."),
             predictions.of_guard(

@@ -1,4 +1,4 @@
-"""Checks of task labels: every label has a history, index days do not depend on the outcome, and there are enough cases."""
+"""Checks of task labels: every label has a history, index dates do not depend on the outcome, and there are enough cases."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ from ehr_pipeline.tasks.table import Definition, definitions, rows_of_task, shar
 FEWEST_CASES = 50
 """A score is informative only with at least this many cases among test patients."""
 FEWEST_TO_JUDGE = 50
-"""A file of index days is checked only if it gives at least this many cases and as many non-cases."""
+"""A file of index dates is checked only if it gives at least this many cases and as many non-cases."""
 MOST_ALIKE, MOST_APART = 0.2, 0.2
-"""Two limits. The first: the largest share of cases that may have the outcome the same number of days after their index day. The
-second: the largest difference between cases and others in the share whose index day is a visit."""
+"""Two limits. The first: the largest share of cases that may have the outcome the same number of days after their index date. The
+second: the largest difference between cases and others in the share whose index date is a visit."""
 
 
 def _visits(artifact: Artifact, store: Store) -> Iterator[tuple[pa.Table, NDArray[np.int64], NDArray[np.int64]]]:
@@ -132,7 +132,7 @@ def index_before_outcome(artifact: Artifact, store: Store, study: Study) -> Resu
 
 
 def _knows(artifact: Artifact, store: Store, definition: Definition) -> str:
-    """Return why the index days of a user's file seem to depend on the outcome; empty if they do not."""
+    """Return why the index dates of a user's file seem to depend on the outcome; empty if they do not."""
     cases = others = at_visit = others_at_visit = 0
     after = Counter[int]()
     for table, visits, patient in _visits(artifact, store):

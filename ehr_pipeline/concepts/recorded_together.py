@@ -62,7 +62,7 @@ class Visits:
 def held_out(shards: Iterable[tuple[Path, Path]], size: int) -> Visits:
     """Return the visits of patients that the encoder was not trained on.
 
-    `shards` yields each shard of the data set with the shard that holds its patients' sides of the split. `size` is the number of
+    `shards` yields each shard of the data set with the shard that contains its patients' sets. `size` is the number of
     token ids. Equally many patients are taken from each shard; their order in a shard is unrelated to anything.
     """
     paths = list(shards)

@@ -168,7 +168,7 @@ def _samples(cohort: "_Cohort") -> list[transform.Sample]:
 
 
 def learners(artifacts: Mapping[str, Artifact]) -> Learns:
-    """Return a function that flags the patients to learn from: with a split, those on the sides LEARNED_FROM, else all."""
+    """Return a function that flags the patients to learn from: with a split, those in the sets LEARNED_FROM, otherwise all."""
     if DATA_SPLIT not in artifacts:
         return substitutes.everybody
     folder = artifacts[DATA_SPLIT].file("split")

@@ -70,7 +70,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Sequences:
-    """A patient data set, or its patients on one side of a split."""
+    """A patient data set, or its patients in one set of a split."""
 
     shards: tuple[Shard, ...]
     chunks: Chunks

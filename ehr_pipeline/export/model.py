@@ -49,7 +49,7 @@ def export(
 
 
 def contribution_of(store: Store, checkpoint: Artifact) -> list[str]:
-    """Return sentences on what the network adds to the patient vectors, if these were made with this checkpoint."""
+    """Return sentences on what the encoder adds to the patient vectors, if these were made with this checkpoint."""
     from ehr_pipeline.embeddings.encoder_share import ChosenShare
     from ehr_pipeline.reports.statements import contributions, methods
 

@@ -99,7 +99,7 @@ class Scorer:
             last=last,
             known=known,
             opens=index + facts.opens,
-            asked=index + (facts.opens + facts.closes) // 2,
+            query_day=index + (facts.opens + facts.closes) // 2,
             label=nothing.astype(bool),
             weight=nothing + 1,
             prevalence=facts.prevalence,
@@ -111,7 +111,7 @@ class Scorer:
         if self.tuned:
             reads = self.tuned.reads_vectors
             vectors = mean_vectors(self.encoder, histories, self.how) if reads else np.zeros((len(rows), 0), np.float32)
-            odds = self.tuned.log_odds(histories, rows.asked, (self.how, facts.tokens_before), vectors)
+            odds = self.tuned.log_odds(histories, rows.query_day, (self.how, facts.tokens_before), vectors)
             return odds_of(self.calibration.apply(as_written(odds)))
         tokens = np.array(facts.tokens, np.int64)
         answers = {"": self._answers(histories, rows, tokens)} if ENCODED & {*self.model.features} else {}
@@ -123,7 +123,7 @@ class Scorer:
     def _answers(self, histories: Shard, rows: Rows, tokens: NDArray[np.int64]) -> Answers:
         mean = mean_vectors(self.encoder, histories, self.how)
         before = self.fitted.facts.tokens_before
-        state, odds = answers_of(self.encoder, histories, rows.asked, self.how, before, lists=[tokens])
+        state, odds = answers_of(self.encoder, histories, rows.query_day, self.how, before, lists=[tokens])
         return Answers(np.hstack([mean, state]), odds[:, 0].astype(np.float64))
 
 

@@ -3,7 +3,7 @@
 The encoder needs no further training and no decoder: a visit that holds only [MASK] is appended to a history, at the age for which
 a forecast is wanted. That day is the last day of the history plus the usual gap to the next visit, or the middle of the forecast
 window. It is never the true day of the next visit, which is unknown when the forecast is made. For the tables see `table`; they are
-empty without a test side, or with `patients = 0`.
+empty without a test set, or with `patients = 0`.
 """
 
 from collections.abc import Mapping
@@ -78,7 +78,7 @@ def build(
 def count_and_mix(
     every: Cases, states: dict[str, EncoderStates], seed: int
 ) -> tuple[dict[str, Tables], dict[str, Mixed]]:
-    """Count on the training side, and fit on the validation side how counts and encoder are combined; both by horizon."""
+    """Count on the training set, and fit on the validation set how counts and encoder are combined; both by horizon."""
     tables, mixed = {}, {}
     for name in HORIZONS:
         counted = counting.count(every, name, every.on(COUNT, name), seed)
@@ -100,7 +100,7 @@ def query_days(index: NDArray[np.int64], gap: int) -> dict[str, NDArray[np.int64
 def encoder_states(
     every: Cases, dataset: list[Path], job: AnswersJob, gap: int, launch: Launch
 ) -> dict[str, EncoderStates]:
-    """Query the encoder about all cases outside the training side. Horizons that ask about the same day share an answer."""
+    """Query the encoder about all cases outside the training set. Horizons that ask about the same day share an answer."""
     some = np.flatnonzero(every.side != COUNT)
     days = query_days(every.index, gap)
     layout, number, questions = {}, np.full((len(HORIZONS), len(every)), -1), 0

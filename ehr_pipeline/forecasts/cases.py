@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 COUNT, TUNE, JUDGE = range(3)
 SIDES = (TRAIN, VALIDATION, TEST)
-"""Baselines are counted on the training side, weights fitted on the validation side, and forecasts evaluated on the test side."""
+"""Baselines are counted on the training set, weights fitted on the validation set, and forecasts evaluated on the test set."""
 NEXT_VISIT, MONTH, YEAR = "next_visit", "30_days", "365_days"
 HORIZONS = (NEXT_VISIT, MONTH, YEAR)
 DAYS = {MONTH: 30, YEAR: 365}
@@ -118,7 +118,7 @@ class DrawnPatients:
     shards: tuple[tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.int64]], ...]
     """For each shard: rows of the patients, their sides, and the number of the drawn visit in the patient's record."""
     counts: dict[str, int]
-    """Counts of patients on the test side: rows_in, few_visits, not_drawn."""
+    """Counts of patients in the test set: rows_in, few_visits, not_drawn."""
 
 
 def draw(dataset: Sequence[Path], split: Sequence[Path], settings: ForecastsSettings, seed: int) -> DrawnPatients:

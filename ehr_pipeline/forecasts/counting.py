@@ -1,6 +1,6 @@
 """Forecast by counting alone: popularity by age and sex, and the patient's own history by count and recency.
 
-Both give the probability that a concept is recorded within a horizon, learned from cases of the training side. Popularity is
+Both give the probability that a concept is recorded within a horizon, learned from cases of the training set. Popularity is
 counted separately for concepts that a patient had before (recurring) and for new ones, each among the patients to whom this
 applies. Axes: P cases, V token ids, S strata of sex and age, n pairs of a case and a concept in its history, F features.
 """

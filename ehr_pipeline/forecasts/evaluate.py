@@ -1,4 +1,4 @@
-"""Evaluate all models on the test side, and make the tables. Axes: P cases, V token ids, G groups of concepts."""
+"""Evaluate all models on the test set, and make the tables. Axes: P cases, V token ids, G groups of concepts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class Groups:
 
     @classmethod
     def of(cls, types: Sequence[tuple[str, ...]], recorded: NDArray[np.integer]) -> "Groups":
-        """Make groups from the semantic types of all token ids, and from how often each was recorded (V,) on the training side.
+        """Make groups from the semantic types of all token ids, and from how often each was recorded (V,) in the training set.
 
         There are three groups by frequency, each with a third of all records: the most frequent concepts, the next, and the rest.
         """

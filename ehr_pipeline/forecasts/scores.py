@@ -31,7 +31,7 @@ _AT_ONCE = 8_000_000
 class Mixed:
     """Combines encoder and counting by a logistic regression on `features_of`, one for new and one for recurring concepts.
 
-    It is fitted on the validation side, on which the encoder was not trained, so its probabilities are also calibrated.
+    It is fitted on the validation set, on which the encoder was not trained, so its probabilities are also calibrated.
     """
 
     new: Weights
@@ -107,7 +107,7 @@ class EncoderStates:
 
 
 def mix(cases: Cases, horizon: str, asked: EncoderStates, tables: Tables, seed: int) -> Mixed | None:
-    """Fit the combination of encoder and counting on the validation side; None if this side has too few cases."""
+    """Fit the combination of encoder and counting in the validation set; None if this set has too few cases."""
     rows = cases.on(TUNE, horizon)
     size = cases.targets[horizon].shape[1]
     rng = np.random.default_rng([seed, 0x31])

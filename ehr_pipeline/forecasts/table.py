@@ -98,7 +98,7 @@ class SavedCounting:
 
     tables: dict[str, Tables]
     mixed: dict[str, Mixed]
-    """By horizon; horizons for which the validation side was too small are missing."""
+    """By horizon; horizons for which the validation set was too small are missing."""
     gap_days: int
     """Usual number of days from a visit to the next one."""
 

@@ -248,7 +248,7 @@ def _predicted(study: Study) -> Iterator[str]:
 
 
 def _tasks(study: Study, findings: Preflight) -> None:
-    """Check what tasks need: a test side, files that can be read, and an attribute with dates of death."""
+    """Check what tasks need: a test set, files that can be read, and an attribute with dates of death."""
     tasks = study.tasks
     if not tasks.any:
         return

@@ -10,7 +10,7 @@ from ehr_pipeline.predictions.tuning_files import FEWEST_TO_CHOOSE, effort
 from ehr_pipeline.study.settings import Study
 
 TEST_SHARE = 0.1
-"""Assumed share of the patients on the test side, if a column decides who is on it."""
+"""Assumed share of the patients in the test set, if a column defines the split."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class TimeOfTasks:
 
     tasks: int
     rows: float
-    """Labelled patients of a task, on all sides."""
+    """Labelled patients of a task, in all sets."""
     seconds: float
     """Time to fit and judge all models but the fine-tuned ones."""
     histories: float

@@ -15,7 +15,7 @@ MISTAKES = (
 
 
 def lead(raw: Sequence[str]) -> Statement:
-    """Say how to read the picture. `raw`: tasks with too few cases on the validation side to recalibrate."""
+    """Say how to read the picture. `raw`: tasks with too few cases in the validation set to recalibrate."""
     return say(
         "The share with the outcome at each predicted risk, after recalibration on the validation set (Platt 1999).{raw} On the"
         " diagonal, predictions are right. A slope below 1 means that predictions are too extreme; an intercept below 0, that"

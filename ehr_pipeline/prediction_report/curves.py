@@ -2,7 +2,7 @@
 
 A curve is the mean AUROC over the tasks that have all of its points (a macro average: every task counts the same). Two sides are
 compared: the best model of the encoder, and the best baseline, each chosen anew for every number of labels. Both are chosen on the
-test side in the same way, so neither has an advantage. Axes: T tasks, N numbers of labels.
+test set in the same way, so neither has an advantage. Axes: T tasks, N numbers of labels.
 """
 
 import math
@@ -34,7 +34,7 @@ class Point:
     samples: NDArray[np.float64]
     """The mean over tasks with each sample of labels (R,)."""
     deviations: NDArray[np.float64]
-    """How far it would move with other patients on the test side: of each sample, in each draw (R, D), the same draws for all
+    """How far it would move with other patients in the test set: of each sample, in each draw (R, D), the same draws for all
     points."""
 
     @property
@@ -44,9 +44,9 @@ class Point:
 
     @property
     def error(self) -> float:
-        """Standard error, over patients of the test side and over samples of labels.
+        """Standard error, over patients of the test set and over samples of labels.
 
-        Samples also differ by chance on the test side: this part of their variance is already in the deviations, and is subtracted.
+        Samples also differ by chance of the test set: this part of their variance is already in the deviations, and is subtracted.
         """
         samples, of_mean = len(self.samples), float(np.mean(self.deviations.mean(0) ** 2))
         if samples == 1:
@@ -76,7 +76,7 @@ class Curves:
     labels: tuple[int, ...]
     """Numbers of labels, ascending, without 'all'."""
     all: int
-    """The median number of labels over the tasks when all are used. A patient with several index days has several labels."""
+    """The median number of labels over the tasks when all are used. A patient with several index dates has several labels."""
     points: Mapping[str, Mapping[int | None, Point]]
     """Points by model and number of labels (ALL: None). A model that needs no labels has one point, at NONE."""
     left_out: int

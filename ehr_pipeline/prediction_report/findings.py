@@ -62,7 +62,7 @@ class Findings:
 
     @property
     def unchosen(self) -> list[str]:
-        """Names of the scored tasks with too few cases on the validation side to choose model and baseline by."""
+        """Names of the scored tasks with too few cases in the validation set to choose model and baseline by."""
         return [
             row["name"]
             for row in self.results.verdicts

@@ -181,7 +181,7 @@ def baselines() -> Statement:
 
 
 def index_may_know(tasks: Sequence[str]) -> Statement | None:
-    """Warn of tasks whose index days come from a file; None if there are no such tasks."""
+    """Warn of tasks whose index dates come from a file; None if there are no such tasks."""
     if not tasks:
         return None
     return say(

@@ -1,6 +1,6 @@
 """Query the encoder about histories: `python -m ehr_pipeline.predictions.answers_job --job job.json`, alone or under torchrun.
 
-The job reads queries from `asked/<shard>.arrow` (QUERIES: a history and a day), and writes a row for each to
+The job reads queries from `queries/<shard>.arrow` (QUERIES: a history and a day), and writes a row for each to
 `answers/<shard>.arrow`: the hidden state at a [MASK] token on that day; with `means`, the vector of the history, pooled over all
 tokens and over chunks by attention as in the published study; and, for each list of concepts, the log-odds that the masked concept
 is on the list. With `untrained`, a model with random weights answers too, for comparison. With N processes, each takes every N-th
@@ -29,9 +29,9 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import Progress
 
-QUERIES = pa.schema([(name, pa.int64()) for name in ("row", "first", "last", "asked")])
-"""Columns of the queries: row in the shard, first and last day of the history, and the day asked about, from 1970-01-01."""
-QUESTIONS, ANSWERS, LISTS = "asked", "answers", "lists.json"
+QUERIES = pa.schema([(name, pa.int64()) for name in ("row", "first", "last", "query_day")])
+"""Columns of the queries: row in the shard, first and last day of the history, and the day of the query, from 1970-01-01."""
+QUESTIONS, ANSWERS, LISTS = "queries", "answers", "lists.json"
 TRAINED, UNTRAINED = "", "_untrained"
 """Suffixes of the columns from the trained weights, and from new random weights."""
 BLOCK = 2_000
@@ -48,9 +48,9 @@ class AnswersJob(EncoderJob):
     untrained: bool
     """Whether a model with new weights, drawn from `seed`, answers as well."""
 
-    def lay_out(self, asked: dict[str, pa.Table], lists: Sequence[Sequence[int]] = ()) -> None:
+    def lay_out(self, queries: dict[str, pa.Table], lists: Sequence[Sequence[int]] = ()) -> None:
         """Write the queries of each shard (QUERIES), and lists of token ids, such as the outcome concepts of each task."""
-        for name, table in asked.items():
+        for name, table in queries.items():
             schemas.write(self.work / QUESTIONS / name, table)
         (self.work / ANSWERS).mkdir(parents=True, exist_ok=True)
         (self.work / LISTS).write_text(json.dumps([list(map(int, tokens)) for tokens in lists]), encoding="utf-8")
@@ -79,9 +79,9 @@ def run(job: AnswersJob) -> None:
             if number % jobs.world_size() == jobs.rank():
                 whole = Shard.read(job.dataset / path.name).below(config.vocab_size)
                 blocks = schemas.read(path).to_batches(BLOCK)
-                asked = (pa.Table.from_batches([block]) for block in blocks)
+                queries = (pa.Table.from_batches([block]) for block in blocks)
                 parts = [
-                    _answer(whole, each, models, lists, (how, job.tokens_before), means=job.means) for each in asked
+                    _answer(whole, each, models, lists, (how, job.tokens_before), means=job.means) for each in queries
                 ]
                 with durable.complete(job.work / ANSWERS / path.name) as beside:
                     schemas.write(beside, pa.concat_tables(parts))
@@ -90,17 +90,17 @@ def run(job: AnswersJob) -> None:
 
 def _answer(
     whole: Shard,
-    asked: pa.Table,
+    queries: pa.Table,
     models: dict[str, PackedEncoder],
     lists: Sequence[NDArray[np.int64]],
     how: tuple[Inference, int],
     *,
     means: bool,
 ) -> pa.Table:
-    row, first, last, day = (asked.column(name).to_numpy() for name in QUERIES.names)
+    row, first, last, day = (queries.column(name).to_numpy() for name in QUERIES.names)
     histories = cut(whole, row, first, last)
     columns: dict[str, NDArray[np.float32]] = {}
-    if means:  # a history may be asked about on several days
+    if means:  # there may be queries of a history on several days
         distinct, place = np.unique(np.stack([row, first, last]), axis=1, return_inverse=True)
         alone = cut(whole, *distinct)
         columns |= {f"mean{name}": mean_vectors(model, alone, how[0])[place.ravel()] for name, model in models.items()}

@@ -60,28 +60,30 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
     labels = artifacts[TASK_LABELS].path
     chosen = [(read(labels, each, how.settings.patients, how.seed), _tokens(each, vocabulary)) for each in tasks]
     scored = [number for number, (rows, _) in enumerate(chosen) if scorable(rows)]
-    asked = AnsweredQueries.run(job, [chosen[number] for number in scored], launch)
+    answered = AnsweredQueries.run(job, [chosen[number] for number in scored], launch)
     if how.settings.fine_tuning.heads and scored:
         to_tune = [
             tuning_inputs.TuningTask(tasks[number].slug, *chosen[number], _stops(tasks[number])) for number in scored
         ]
-        tuning_inputs.tune(job, to_tune, asked, how.settings, how.seed, launch=launch)
+        tuning_inputs.tune(job, to_tune, answered, how.settings, how.seed, launch=launch)
     progress = _Progress.of([len(chosen[number][0]) for number in scored], how.settings)
     parts = []
     for number, definition in enumerate(tasks):
         rows, tokens = chosen[number]
-        told, people = recorded(dataset, rows, vocabulary.size), People.read(dataset, rows, how.attributes)
+        recorded_concepts, people = recorded(dataset, rows, vocabulary.size), People.read(dataset, rows, how.attributes)
         if number not in scored:
-            too_few = result_tables.too_few(definition, Case(rows, told, people, tokens, {}, how.settings, how.seed))
+            too_few = result_tables.too_few(
+                definition, Case(rows, recorded_concepts, people, tokens, {}, how.settings, how.seed)
+            )
             # Groups in which the outcome is not recorded may be why there are too few cases.
             parts.append(replace(too_few, guards=(*too_few.guards, _groups(definition, rows, people))))
             continue
         place = scored.index(number)
-        answers = {"": asked.answers(rows, place)}
+        answers = {"": answered.answers(rows, place)}
         if job.untrained:
-            answers[UNTRAINED] = asked.answers(rows, place, untrained=True)
+            answers[UNTRAINED] = answered.answers(rows, place, untrained=True)
         tuned = tuning_inputs.answers(job.work, definition.slug)
-        case = Case(rows, told, people, tokens, answers, how.settings, how.seed, _stops(definition), tuned)
+        case = Case(rows, recorded_concepts, people, tokens, answers, how.settings, how.seed, _stops(definition), tuned)
         with one_thread():
             parts.append(_task(definition, case, (vocabulary, job), (dataset, how.key), out, progress=progress))
     checkpoint = artifacts[ENCODER_CHECKPOINT]
@@ -113,9 +115,9 @@ def _task(
     progress: "_Progress",
 ) -> TaskResults:
     """Fit and evaluate the models of a task, and write their predictions."""
-    found, rows, slug = _fitted(definition, case, progress), case.rows, definition.slug
+    fits, rows, slug = _fitted(definition, case, progress), case.rows, definition.slug
     vocabulary, job = made_with
-    made = result_tables.tables(definition, case, found)
+    tables = result_tables.tables(definition, case, fits)
     progress.judged(len(rows), definition.name)
     table = Table.of(
         [case.block("counts", case.concepts), case.block("recency", case.concepts)], rows.on(FIT), free=False
@@ -127,26 +129,26 @@ def _task(
             "name": vocabulary.concepts[token - FIRST_CONCEPT].name,
             **counts,
         }
-        for token, counts in guards.deciding(rows, case.told.counts, np.setdiff1d(case.concepts, case.tokens))
+        for token, counts in guards.deciding(rows, case.recorded.counts, np.setdiff1d(case.concepts, case.tokens))
     ]
     message = (
         f"number of concepts after which the outcome always, nearly always or never follows: {len(listed)}"
         if listed
-        else "no concept decides alone"
+        else "no single concept determines the outcome"
     )
-    found_guards = (
-        guards.no_future(slug, rows, case.told.latest),
+    guard_rows = (
+        guards.no_future(slug, rows, case.recorded.latest),
         guards.index_rule(definition),
         guards.row(result_schemas.DECIDING, slug, not listed, message),
         guards.permuted_labels(slug, rows, table, case.seed),
         _groups(definition, rows, case.people),
     )
-    _write_predictions(definition, rows, found, store, out)
-    _write_calibrations(slug, found, out)
+    _write_predictions(definition, rows, fits, store, out)
+    _write_calibrations(slug, fits, out)
     folder = out / fitted.FITTED / slug
-    fitted.write(definition, case, found, (vocabulary, job.checkpoint), folder)
-    fitted.keep_tuned(job.work, slug, made.verdicts[0]["model"], folder)
-    return TaskResults(**vars(made) | {"guards": (*made.guards, *found_guards), "deciding_concepts": tuple(listed)})
+    fitted.write(definition, case, fits, (vocabulary, job.checkpoint), folder)
+    fitted.keep_tuned(job.work, slug, tables.verdicts[0]["model"], folder)
+    return TaskResults(**vars(tables) | {"guards": (*tables.guards, *guard_rows), "deciding_concepts": tuple(listed)})
 
 
 def _groups(definition: Definition, rows: Rows, people: People) -> dict[str, Any]:
@@ -158,11 +160,11 @@ def _groups(definition: Definition, rows: Rows, people: People) -> dict[str, Any
 
 def _fitted(definition: Definition, case: Case, progress: "_Progress") -> list[Fit]:
     """Fit the models of a task."""
-    found: list[Fit] = []
+    fits: list[Fit] = []
     for model in models_of(case):
-        found += fits_of(case, model)
+        fits += fits_of(case, model)
         progress.fitted(model, len(case.rows), definition.name)
-    return found
+    return fits
 
 
 _TO_JUDGE = 1.0
@@ -201,8 +203,8 @@ def _ids(dataset: Sequence[Path], rows: Rows) -> pa.Array:
     """Return the patient ids of some rows (n,)."""
     parts = []
     for number, path in enumerate(dataset):
-        own = pa.array(rows.row[rows.shard == number])
-        parts.append(align.one_chunk(schemas.read(path, ["patient_id"]).column("patient_id").take(own)))
+        shard_rows = pa.array(rows.row[rows.shard == number])
+        parts.append(align.one_chunk(schemas.read(path, ["patient_id"]).column("patient_id").take(shard_rows)))
     return pa.concat_arrays(parts)
 
 
@@ -213,7 +215,7 @@ def _test_side(dataset: Sequence[Path], tasks: Sequence[Rows]) -> pl.Series:
 
 
 def _write_predictions(
-    definition: Definition, rows: Rows, found: Sequence[Fit], store: tuple[Sequence[Path], Key], out: Path
+    definition: Definition, rows: Rows, fits: Sequence[Fit], store: tuple[Sequence[Path], Key], out: Path
 ) -> None:
     """Write the predictions in the test set of every model that was fitted with all labels, or needs none."""
     dataset, key = store
@@ -228,17 +230,17 @@ def _write_predictions(
     ]
     folder = out / PREDICTIONS / definition.slug
     folder.mkdir(parents=True, exist_ok=True)
-    for fit in found:
+    for fit in fits:
         if fit.final:
             probability = pa.array(fit.probability.astype(np.float32))
             pq.write_table(pa.table([*columns, probability], schema=PREDICTED), folder / f"{fit.model.name}.parquet")
 
 
-def _write_calibrations(slug: str, found: Sequence[Fit], out: Path) -> None:
+def _write_calibrations(slug: str, fits: Sequence[Fit], out: Path) -> None:
     """Write the recalibration of the models fitted with all labels, for `read_calibrations`."""
     calibrations = {
         fit.model.name: {"slope": fit.calibration.slope, "intercept": fit.calibration.intercept}
-        for fit in found
+        for fit in fits
         if fit.final and fit.calibration
     }
     path = out / CALIBRATIONS / f"{slug}.json"

@@ -39,13 +39,13 @@ Labelled = tuple[int | None, int, Sample]
 def samples_of(rows: Rows, settings: PredictionsSettings, seed: int) -> tuple[Labelled, ...]:
     """Return the labelled samples of a task, for all sizes and replicates. The last sample has all labels."""
     fit = rows.on(FIT)
-    everything, found = Sample(fit, rows.label[fit], rows.weight[fit], rows.prevalence), list[Labelled]()
+    everything, labelled = Sample(fit, rows.label[fit], rows.weight[fit], rows.prevalence), list[Labelled]()
     for replicate in range(max((replicates(size) for size in settings.labels), default=0)):
         sizes = [size for size in settings.labels if replicate < replicates(size)]
         rng = np.random.default_rng([seed, 0x5A, replicate])
-        for size, own in learners.nested(everything.label, sizes, rng).items():
-            found.append((size, replicate, everything.take(own)))
-    return (*found, (None, 0, everything))
+        for size, chosen in learners.nested(everything.label, sizes, rng).items():
+            labelled.append((size, replicate, everything.take(chosen)))
+    return (*labelled, (None, 0, everything))
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Case:
     """A task with all inputs of its models. `answers` are the encoder's, with trained ('') and new weights ('_untrained')."""
 
     rows: Rows
-    told: RecordedConcepts
+    recorded: RecordedConcepts
     people: People
     tokens: NDArray[np.int64]
     """Token ids of the outcome; none for a death."""
@@ -69,12 +69,12 @@ class Case:
     @cached_property
     def concepts(self) -> NDArray[np.int64]:
         """The concepts (c,) that serve as features."""
-        return counted_concepts(self.told, self.rows, self.settings.concepts)
+        return counted_concepts(self.recorded, self.rows, self.settings.concepts)
 
     @cached_property
     def boosted(self) -> NDArray[np.int64]:
         """The concepts that serve as features of gradient boosting, which uses at most as many as the other models."""
-        return counted_concepts(self.told, self.rows, min(self.settings.boosted_concepts, self.settings.concepts))
+        return counted_concepts(self.recorded, self.rows, min(self.settings.boosted_concepts, self.settings.concepts))
 
     @cached_property
     def samples(self) -> tuple[Labelled, ...]:
@@ -86,18 +86,18 @@ class Case:
         sign = -1.0 if self.stops else 1.0
         match name.partition("_"):
             case ("counts", _, _):
-                return self.told.counts[:, concepts].log1p()
+                return self.recorded.counts[:, concepts].log1p()
             case ("recency", _, _):
-                return self.told.recency[:, concepts]
+                return self.recorded.recency[:, concepts]
             case ("amounts", _, _):
-                return self.told.amounts
+                return self.recorded.amounts
             case ("history", _, _):
-                return sign * history_of(self.told, self.tokens)
+                return sign * history_of(self.recorded, self.tokens)
             case ("masked", _, _):
                 return sign * self.answers[name.removeprefix("masked")].odds[:, None]
             case ("vectors", _, _):
                 return self.answers[name.removeprefix("vectors")].vectors
-        return age_and_sex(self.told, self.people)
+        return age_and_sex(self.recorded, self.people)
 
     def possible(self, model: Model) -> bool:
         """Return whether the model can predict this outcome. Some models need concepts of the outcome, and a death has none."""
@@ -119,8 +119,8 @@ def score(case: Case, model: Model) -> Floats:
 
 def as_written(odds: Floats) -> Floats:
     """Turn log-odds into probabilities (n,), rounded to the single precision in which they are written."""
-    found: Floats = expit(odds).astype(np.float32).astype(np.float64)
-    return found
+    probability: Floats = expit(odds).astype(np.float32).astype(np.float64)
+    return probability
 
 
 @dataclass(frozen=True)
@@ -192,8 +192,8 @@ def _learner(case: Case, model: Model) -> Callable[[int | None, int, Sample], tu
     return lambda labels, replicate, sample: learners.logistic(table, sample, case.seed)
 
 
-def _fit(case: Case, model: Model, labels: int | None, replicate: int, found: tuple[Floats, Floats | None]) -> Fit:
-    rows, (tuned, judged) = case.rows, case.scored(found[0])
+def _fit(case: Case, model: Model, labels: int | None, replicate: int, result: tuple[Floats, Floats | None]) -> Fit:
+    rows, (tuned, judged) = case.rows, case.scored(result[0])
     tune = rows.on(TUNE)
     label, weight = rows.label[tune], rows.weight[tune]
     return Fit(
@@ -203,7 +203,7 @@ def _fit(case: Case, model: Model, labels: int | None, replicate: int, found: tu
         judged,
         metrics.recalibration(label, tuned, weight),
         metrics.auroc(label, tuned, weight) if len(tune) else float("nan"),
-        found[1] if labels is None else None,
+        result[1] if labels is None else None,
     )
 
 
@@ -259,20 +259,20 @@ class TestSet:
         """Return the columns with calibration slope and intercept, and with their intervals if wanted. If everybody has the same
         probability, there is no slope."""
         label, weight = self.label, self.weight
-        found: dict[str, float | None] = {
+        columns: dict[str, float | None] = {
             f"{name}{suffix}{end}": None for name in ("slope", "intercept") for end in ("", "_low", "_high")
         }
         if probability is None:
-            return found
+            return columns
         fitted = metrics.recalibration(label, probability, weight) if np.ptp(probability) > 0 else None
         shift = metrics.calibration_intercept(label, probability, weight)
-        found |= {f"slope{suffix}": fitted.slope if fitted else None, f"intercept{suffix}": shift}
+        columns |= {f"slope{suffix}": fitted.slope if fitted else None, f"intercept{suffix}": shift}
         draws = {"intercept": self.bootstrap.intercepts(label, probability, shift)} if intervals else {}
         if fitted and intervals:
             draws["slope"] = self.bootstrap.slopes(label, probability, fitted)
         for name, values in draws.items():
-            found[f"{name}{suffix}_low"], found[f"{name}{suffix}_high"] = metrics.interval(values)
-        return found
+            columns[f"{name}{suffix}_low"], columns[f"{name}{suffix}_high"] = metrics.interval(values)
+        return columns
 
 
 def scorable(rows: Rows) -> bool:
@@ -281,10 +281,10 @@ def scorable(rows: Rows) -> bool:
     return bool(counted[0] >= FEWEST_FITTED and counted[1] >= FEWEST_CASES)
 
 
-def best(found: Sequence[Fit], kind: str, cases: int, usual: Sequence[str]) -> Fit | None:
-    """Return the model of a kind that is best on the validation set. If that side has too few `cases` to choose by, it is the
+def best(fitted_models: Sequence[Fit], kind: str, cases: int, usual: Sequence[str]) -> Fit | None:
+    """Return the model of a kind that is best on the validation set. If that set has too few `cases` to choose by, it is the
     first model of `usual` that is available."""
-    final = {fit.model.name: fit for fit in found if fit.final and fit.model.kind == kind}
+    final = {fit.model.name: fit for fit in fitted_models if fit.final and fit.model.kind == kind}
     known = [fit for fit in final.values() if np.isfinite(fit.tuned)]
     if cases >= FEWEST_TO_CHOOSE and known:
         return max(known, key=lambda fit: fit.tuned)

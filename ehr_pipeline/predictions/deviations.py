@@ -42,25 +42,25 @@ def table(task: str, patient: NDArray[np.uint64], influences: Mapping[Fitted, ND
     AUROC of each fitted model (`metrics.influence`).
     """
     people, place = np.unique(patient, return_inverse=True)
-    of_people = np.array([np.bincount(place, own, len(people)) for own in influences.values()])
+    of_people = np.array([np.bincount(place, influence, len(people)) for influence in influences.values()])
     of_people = of_people.reshape(len(influences), len(people))
-    found = np.zeros((len(influences), DRAWS))
+    sums = np.zeros((len(influences), DRAWS))
     for start in range(0, len(people), _AT_ONCE):
-        found += of_people[:, start : start + _AT_ONCE] @ _signs(people[start : start + _AT_ONCE])
+        sums += of_people[:, start : start + _AT_ONCE] @ _signs(people[start : start + _AT_ONCE])
     models, labels, replicates = zip(*influences, strict=True) if influences else ((), (), ())
-    deviations = pa.FixedSizeListArray.from_arrays(pa.array(found.astype(np.float32).ravel()), DRAWS)
+    deviations = pa.FixedSizeListArray.from_arrays(pa.array(sums.astype(np.float32).ravel()), DRAWS)
     return pa.table([[task] * len(influences), models, labels, replicates, deviations], schema=SCHEMA)
 
 
-def by_model(found: pa.Table) -> dict[tuple[str, str, int | None], NDArray[np.float32]]:
+def by_model(stored: pa.Table) -> dict[tuple[str, str, int | None], NDArray[np.float32]]:
     """Deviations (R, D) by task, model and number of labels: one row for each sample of labels."""
     names = ("task", "model", "labels")
-    chunks = [chunk.flatten() for chunk in found.column("deviations").chunks]
+    chunks = [chunk.flatten() for chunk in stored.column("deviations").chunks]
     values = pa.concat_arrays(chunks or [pa.array([], pa.float32())]).to_numpy().reshape(-1, DRAWS)
     places: dict[tuple[str, str, int | None], list[int]] = {}
-    for place, key in enumerate(zip(*(found.column(name).to_pylist() for name in names), strict=True)):
+    for place, key in enumerate(zip(*(stored.column(name).to_pylist() for name in names), strict=True)):
         places.setdefault(key, []).append(place)
-    return {key: values[own] for key, own in places.items()}
+    return {key: values[rows] for key, rows in places.items()}
 
 
 def _signs(people: NDArray[np.uint64]) -> NDArray[np.float64]:

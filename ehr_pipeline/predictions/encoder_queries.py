@@ -42,11 +42,11 @@ class AnsweredQueries:
         questions = {}
         for number, name in enumerate(names):
             parts = [_questions(rows.take(rows.shard == number)) for rows, _ in tasks]
-            found = np.unique(np.concatenate(parts), axis=0) if parts else np.zeros((0, 4), np.int64)
-            if len(found):
-                questions[name] = found
-        asked = {name: pa.table(list(found.T), schema=QUERIES) for name, found in questions.items()}
-        job.lay_out(asked, [tokens.tolist() for _, tokens in tasks])
+            queries = np.unique(np.concatenate(parts), axis=0) if parts else np.zeros((0, 4), np.int64)
+            if len(queries):
+                questions[name] = queries
+        tables = {name: pa.table(list(queries.T), schema=QUERIES) for name, queries in questions.items()}
+        job.lay_out(tables, [tokens.tolist() for _, tokens in tasks])
         if questions:
             launch(job)
         return cls(job, names, questions)
@@ -56,14 +56,14 @@ class AnsweredQueries:
         ending = UNTRAINED if untrained else TRAINED
         vectors, odds = [], []
         for number, name in enumerate(self.names):
-            own = rows.take(rows.shard == number)
-            if not len(own):
+            shard_rows = rows.take(rows.shard == number)
+            if not len(shard_rows):
                 continue
-            place = _places(self.questions[name], _questions(own))
+            place = _places(self.questions[name], _questions(shard_rows))
             table = self.job.answers(name)
-            mean, state, told = (schemas.matrix(table, f"{kind}{ending}") for kind in ("mean", "state", "odds"))
+            mean, state, log_odds = (schemas.matrix(table, f"{kind}{ending}") for kind in ("mean", "state", "odds"))
             vectors.append(np.hstack([mean[place], state[place]]))
-            odds.append(told[place, task].astype(np.float64))
+            odds.append(log_odds[place, task].astype(np.float64))
         if not vectors:
             return Answers(np.zeros((0, 2), np.float32), np.zeros(0))
         return Answers(np.concatenate(vectors), np.concatenate(odds))

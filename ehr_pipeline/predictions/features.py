@@ -34,9 +34,9 @@ class RecordedConcepts:
     """2^(-days since the visit / HALF_LIFE), summed over all visits with the concept (n, V). This combines count and recency."""
     amounts: Floats
     """Seven columns (n, 7). As log(1 + x): visits, tokens, days from first to last visit, days since the last visit, visits in the
-    last year, visits in the last 30 days. Then the index day, in years from 1 January 1970."""
+    last year, visits in the last 30 days. Then the index date, in years from 1 January 1970."""
     age: Floats
-    """Age in years on the index day (n,)."""
+    """Age in years on the index date (n,)."""
     latest: NDArray[np.int64]
     """Day of the last visit in each history (n,); the first possible day of a history without a visit."""
 
@@ -45,9 +45,9 @@ def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> RecordedConcepts
     """Read the histories of some rows. `size` is the size V of the vocabulary."""
     parts = []
     for number, path in enumerate(dataset):
-        own = np.flatnonzero(rows.shard == number)
-        if len(own):
-            shard, mine = Shard.read(path), rows.take(own)
+        places = np.flatnonzero(rows.shard == number)
+        if len(places):
+            shard, mine = Shard.read(path), rows.take(places)
             parts.append(of_histories(cut(shard, mine.row, mine.first, mine.last), mine, size))
     return joined(parts, size)
 
@@ -100,25 +100,28 @@ def of_histories(histories: Shard, rows: Rows, size: int) -> RecordedConcepts:
     )
 
 
-def counted_concepts(told: RecordedConcepts, rows: Rows, most: int) -> NDArray[np.int64]:
+def counted_concepts(recorded_concepts: RecordedConcepts, rows: Rows, most: int) -> NDArray[np.int64]:
     """Return the concepts (c,) that serve as features: those that most patients in the training set have. Ignores labels."""
-    own = told.counts[rows.on(FIT)]
-    holders = np.bincount(own.indices, minlength=own.shape[1])
+    counts = recorded_concepts.counts[rows.on(FIT)]
+    holders = np.bincount(counts.indices, minlength=counts.shape[1])
     order = np.argsort(-holders, kind="stable")[:most]
     return np.sort(order[holders[order] >= FEWEST])
 
 
-def history_of(told: RecordedConcepts, tokens: NDArray[np.integer]) -> Floats:
+def history_of(recorded_concepts: RecordedConcepts, tokens: NDArray[np.integer]) -> Floats:
     """Return features of the outcome's earlier records (n, 3): decayed count, log(1 + visits), and recency of the last one."""
     columns = np.asarray(tokens, np.int64)
     if not len(columns):
-        return np.zeros((told.counts.shape[0], 3))
-    decayed, counts = (np.asarray(part[:, columns].sum(axis=1)).ravel() for part in (told.decayed, told.counts))
-    recency = told.recency[:, columns].max(axis=1).toarray().ravel()
+        return np.zeros((recorded_concepts.counts.shape[0], 3))
+    decayed, counts = (
+        np.asarray(part[:, columns].sum(axis=1)).ravel()
+        for part in (recorded_concepts.decayed, recorded_concepts.counts)
+    )
+    recency = recorded_concepts.recency[:, columns].max(axis=1).toarray().ravel()
     return np.stack([decayed, np.log1p(counts), recency], axis=1)
 
 
-def age_and_sex(told: RecordedConcepts, people: People) -> Floats:
+def age_and_sex(recorded_concepts: RecordedConcepts, people: People) -> Floats:
     """Return four columns (n, 4): age, age squared, sex, and age times sex."""
-    decades = (told.age - 50) / 20
+    decades = (recorded_concepts.age - 50) / 20
     return np.stack([decades, decades**2, people.female, decades * people.female], axis=1)

@@ -49,7 +49,7 @@ class Facts:
     last: int
     opens: int
     closes: int
-    """Days from the index day to the last day of the history, and to the first and the last day of the window."""
+    """Days from the index date to the last day of the history, and to the first and the last day of the window."""
     lookback: int
     visit_window: int
     incident: bool
@@ -77,8 +77,8 @@ class Fitted:
         """Read the models of a task, given by its file name, from the folder of a `task_results` artifact. Raises Damaged."""
         path = folder / FITTED / task
         try:
-            told = json.loads((path / FACTS).read_text(encoding="utf-8"))
-            facts = Facts(**{**told, "concepts": tuple(told["concepts"]), "tokens": tuple(told["tokens"])})
+            content = json.loads((path / FACTS).read_text(encoding="utf-8"))
+            facts = Facts(**{**content, "concepts": tuple(content["concepts"]), "tokens": tuple(content["tokens"])})
             tuned = {each.stem: each for each in sorted(path.glob(f"{TUNED}*.safetensors"))}
             return cls(facts, load_file(path / ARRAYS), tuned)
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -95,16 +95,16 @@ class Fitted:
         if model.learner == "none":
             return score(case, model)
         blocks = [case.block(name, np.array(self.facts.concepts, np.int64)) for name in model.features]
-        own, odds, start = self.weights[model.name], np.zeros(len(case.rows)), 0
+        weights, odds, start = self.weights[model.name], np.zeros(len(case.rows)), 0
         for block in blocks:
-            odds += np.asarray(block @ own[start : start + block.shape[1]]).ravel()
+            odds += np.asarray(block @ weights[start : start + block.shape[1]]).ravel()
             start += block.shape[1]
-        found: Floats = odds + own[-1]
-        return found
+        log_odds: Floats = odds + weights[-1]
+        return log_odds
 
 
 def write(
-    definition: Definition, case: Case, found: Sequence[Fit], made_with: tuple[Vocabulary, Path], folder: Path
+    definition: Definition, case: Case, fits: Sequence[Fit], made_with: tuple[Vocabulary, Path], folder: Path
 ) -> None:
     """Write the models of a task that were fitted with all labels, for `Fitted.read`.
 
@@ -112,7 +112,7 @@ def write(
     """
     vocabulary, checkpoint = made_with
     folder.mkdir(parents=True)
-    weights = {fit.model.name: np.ascontiguousarray(fit.weights) for fit in found if fit.weights is not None}
+    weights = {fit.model.name: np.ascontiguousarray(fit.weights) for fit in fits if fit.weights is not None}
     save_file(weights, folder / ARRAYS)
     concepts, tokens = tuple(case.concepts.tolist()), tuple(case.tokens.tolist())
     facts = Facts(

@@ -45,7 +45,7 @@ def no_future(task: str, rows: Rows, latest: NDArray[np.int64]) -> dict[str, Any
     """Check that no history has a visit after its last day, and that this day is before the window. `latest` (n,) is the day of
     each history's last visit."""
     late = int((latest > rows.known).sum()) + int((rows.known >= rows.opens).sum())
-    message = "histories reach into the time that is predicted" if late else "every history ends before its window"
+    message = "some histories reach into the predicted window" if late else "every history ends before its window"
     return row(result_schemas.NO_FUTURE, task, not late, message)
 
 
@@ -66,9 +66,9 @@ def not_trained_on(checkpoint: Artifact, key: Key | None, patients: pl.Series) -
 def index_rule(definition: Definition) -> dict[str, Any]:
     """Check that the rule for the index date does not depend on the outcome, as a user's file of index dates may."""
     if definition.index_may_know_outcome:
-        message = "the index days are those of a file: if they were chosen by the outcome, models learn how"
+        message = "the index dates come from a file: if they were chosen by the outcome, the models learn this choice"
         return row(result_schemas.INDEX_RULE, definition.slug, False, message)
-    return row(result_schemas.INDEX_RULE, definition.slug, True, "the index day is chosen without the outcome")
+    return row(result_schemas.INDEX_RULE, definition.slug, True, "the index date is chosen without the outcome")
 
 
 def rule_is_enough(rule: tuple[float, Floats], model: tuple[float, Floats]) -> bool:
@@ -76,9 +76,11 @@ def rule_is_enough(rule: tuple[float, Floats], model: tuple[float, Floats]) -> b
 
     Each is an AUROC, and its values in the bootstrap draws of patients (B,). At most the share DOUBT of draws may contradict the
     answer."""
-    (ours, ours_B), (best, best_B) = ((auroc - 0.5, draws[np.isfinite(draws)] - 0.5) for auroc, draws in (rule, model))
-    beyond_doubt = (np.quantile(each, DOUBT) for each in (ours_B, ours_B - CERTAIN_OF_GAIN * best_B))
-    return ours >= MOST_OF_GAIN * best and all(low > 0 for low in beyond_doubt)
+    (gain, gain_B), (model_gain, model_gain_B) = (
+        (auroc - 0.5, draws[np.isfinite(draws)] - 0.5) for auroc, draws in (rule, model)
+    )
+    beyond_doubt = (np.quantile(each, DOUBT) for each in (gain_B, gain_B - CERTAIN_OF_GAIN * model_gain_B))
+    return gain >= MOST_OF_GAIN * model_gain and all(low > 0 for low in beyond_doubt)
 
 
 def rule_of_thumb(task: str, is_enough: bool) -> dict[str, Any]:
@@ -96,35 +98,35 @@ def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tup
     they all ended alike.
     """
     fit = rows.on(FIT)
-    label, own = rows.label[fit], held[fit][:, concepts] > 0
+    label, holds = rows.label[fit], held[fit][:, concepts] > 0
     _, patient = np.unique(rows.patient[fit], return_inverse=True)
-    of_patients = sparse.csr_array((np.ones(len(fit)), (patient, np.arange(len(fit))))) @ own
+    of_patients = sparse.csr_array((np.ones(len(fit)), (patient, np.arange(len(fit))))) @ holds
     holders, people, cases = (
-        np.asarray(part.sum(axis=0)).ravel().astype(int) for part in (own, of_patients > 0, own[label])
+        np.asarray(part.sum(axis=0)).ravel().astype(int) for part in (holds, of_patients > 0, holds[label])
     )
     share = float(label.mean()) if len(fit) else 0.0
     common = np.flatnonzero(people >= FEWEST)
     limit = CHANCE / (2 * max(len(common), 1))
     for number in common.tolist():
-        of, found, those = int(holders[number]), int(cases[number]), int(people[number])
+        of, with_outcome, those = int(holders[number]), int(cases[number]), int(people[number])
         kind = ""
-        if found == of and binom.sf(those - 1, those, share) < limit:
+        if with_outcome == of and binom.sf(those - 1, those, share) < limit:
             kind = "always"
-        elif binom.sf(those * found // of - 1, those, max(NEARLY, share)) < limit:
+        elif binom.sf(those * with_outcome // of - 1, those, max(NEARLY, share)) < limit:
             kind = "nearly always"
-        elif found == 0 and binom.cdf(0, those, share) < limit:
+        elif with_outcome == 0 and binom.cdf(0, those, share) < limit:
             kind = "never"
         if kind:
-            yield int(concepts[number]), {"kind": kind, "patients": those, "rows": of, "cases": found}
+            yield int(concepts[number]), {"kind": kind, "patients": those, "rows": of, "cases": with_outcome}
 
 
 def groups_without_cases(task: str, rows: Rows, attributes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """No group of an attribute (practice, region), and no year of the index date, is without any case although some would be
-    expected by chance: the outcome may not be recorded there, or its code may not have been in use.
+    """Check that no group of an attribute (practice, region), and no year of the index date, lacks cases where chance would give
+    some: the outcome may not be recorded there, or its code may not have been in use.
 
-    `attributes`: a value for each row (n,); empty values are no group. Patients of each group of at least FEWEST are compared with
-    all patients of a known group by the hypergeometric distribution. The limit is CHANCE divided by all groups (Bonferroni).
-    For years, one row of each patient is drawn by the patient's hash, since the rows of a patient differ in year.
+    `attributes`: a value for each row (n,); an empty value belongs to no group. Patients of each group of at least FEWEST are
+    compared with all patients of a known group by the hypergeometric distribution. The limit is CHANCE divided by all groups
+    (Bonferroni). For years, one row of each patient is drawn by the patient's hash, since the rows of a patient differ in year.
     """
     patients, place, counts = np.unique(rows.patient, return_inverse=True, return_counts=True)
     case = np.bincount(place, rows.label, len(patients)) > 0
@@ -134,18 +136,18 @@ def groups_without_cases(task: str, rows: Rows, attributes: Mapping[str, Sequenc
     compared = {name: (np.array(values, object)[drawn], case) for name, values in attributes.items()}
     compared[INDEX_YEAR] = year[drawn], rows.label[drawn]
     sizes = dict[str, list[tuple[int, float]]]()
-    for name, (own, case) in compared.items():
-        known = own != ""
-        for value in sorted({*own[known]}):
-            group = own == value
+    for name, (of_patients, case) in compared.items():
+        known = of_patients != ""
+        for value in sorted({*of_patients[known]}):
+            group = of_patients == value
             if group.sum() >= FEWEST:
                 by_chance = hypergeom.cdf(0, known.sum(), case[known].sum(), group.sum())
                 sizes.setdefault(name, []).append((int(case[group].sum()), float(by_chance)))
     limit = CHANCE / max(sum(map(len, sizes.values())), 1)
-    without = {name: sum(not found and p < limit for found, p in groups) for name, groups in sizes.items()}
+    without = {name: sum(not cases and p < limit for cases, p in groups) for name, groups in sizes.items()}
     empty = [f"{number} of {len(sizes[name])} groups by {name}" for name, number in without.items() if number]
     if not empty:
-        return row(result_schemas.GROUPS, task, True, "every group has cases, or too few patients to tell")
+        return row(result_schemas.GROUPS, task, True, "every group has cases, or too few patients to judge")
     message = (
         f"no case in {' and in '.join(empty)}, although chance would give some: the outcome may not be recorded there"
     )
@@ -170,7 +172,7 @@ def permuted_labels(task: str, rows: Rows, table: Table, seed: int) -> dict[str,
     if not cases or not others or not 0 < label[fit].sum() < len(fit):
         return row(result_schemas.PERMUTED, task, None, "too few cases to permute")
     scores, _ = learners.logistic(table, Sample(fit, label[fit], np.ones(len(fit)), 0.5), seed)
-    found = metrics.auroc(label[test], scores[test], np.ones(len(test)))
+    auroc = metrics.auroc(label[test], scores[test], np.ones(len(test)))
     error = np.sqrt((cases + others + 1) / (12 * cases * others))
-    passed = abs(found - 0.5) <= MOST_ERRORS * error
-    return row(result_schemas.PERMUTED, task, bool(passed), f"AUROC of permuted labels {found:.3f}")
+    passed = abs(auroc - 0.5) <= MOST_ERRORS * error
+    return row(result_schemas.PERMUTED, task, bool(passed), f"AUROC of permuted labels {auroc:.3f}")

@@ -70,9 +70,9 @@ def parts(sequences: Sequences, rows: NDArray[np.integer], how: Inference, devic
         masks = np.flatnonzero(batch.tokens_RT == MASK)
         asks = len(masks) == len(np.concatenate(group))  # otherwise only empty histories have a mask
         places = masks if asks else np.flatnonzero(batch.segments_RT)
-        own, owner = np.unique(batch.chunks.reshape(-1)[places], return_inverse=True)
+        chunk_rows, owner = np.unique(batch.chunks.reshape(-1)[places], return_inverse=True)
         arrays = (batch.tokens_RT, batch.positions_RT, batch.segments_RT, batch.order_RT, places, owner)
-        yield Part(own, *(torch.from_numpy(array).to(device) for array in arrays))
+        yield Part(chunk_rows, *(torch.from_numpy(array).to(device) for array in arrays))
 
 
 class Tuned(nn.Module):
@@ -113,10 +113,10 @@ class Tuned(nn.Module):
     def odds(self, sequences: Sequences, rows: NDArray[np.integer], how: Inference) -> Floats:
         """Return the log-odds (m,) of some rows of the task, without offsets. `rows` must be ascending, and give the order."""
         self.eval()
-        found = np.full(len(rows), np.nan)
+        log_odds = np.full(len(rows), np.nan)
         for part in parts(sequences, rows, how, self.tokens.device):
-            found[np.searchsorted(rows, part.rows)] = self(part).cpu().numpy()
-        return found
+            log_odds[np.searchsorted(rows, part.rows)] = self(part).cpu().numpy()
+        return log_odds
 
     def trained(self) -> list[nn.Parameter]:
         """Return the parameters that are not frozen."""
@@ -153,25 +153,25 @@ def fitted_start(odds: Floats, label: NDArray[np.bool_], weight: Floats) -> Star
     Since a > 0, patients keep the encoder's own order, however few labels there are. Uses Newton's method with halved steps.
     """
     centre = float(np.average(odds, weights=weight))
-    x, found = odds - centre, np.zeros(2)  # log a, and the log-odds at the mean
+    x, solution = odds - centre, np.zeros(2)  # log a, and the log-odds at the mean
     share = np.clip(np.average(label, weights=weight), 1e-6, 1 - 1e-6)
-    found[1] = np.log(share / (1 - share))
+    solution[1] = np.log(share / (1 - share))
 
     def loss(tried: Floats) -> float:
         fitted = np.exp(tried[0]) * x + tried[1]
         return float(weight @ np.logaddexp(0, np.where(label, -fitted, fitted)) + (tried[0] / SPREAD) ** 2 / 2)
 
-    now = loss(found)
+    now = loss(solution)
     for _ in range(NEWTON_STEPS):
-        steep = np.exp(found[0]) * x
-        chance = 1 / (1 + np.exp(-np.clip(steep + found[1], -700, 700)))
+        steep = np.exp(solution[0]) * x
+        chance = 1 / (1 + np.exp(-np.clip(steep + solution[1], -700, 700)))
         slope = np.stack([steep, np.ones(len(x))])
-        gradient = slope @ (weight * (chance - label)) + np.array([found[0] / SPREAD**2, 0])
+        gradient = slope @ (weight * (chance - label)) + np.array([solution[0] / SPREAD**2, 0])
         curvature = (slope * (weight * chance * (1 - chance))) @ slope.T + np.diag([1 / SPREAD**2, 1e-6])
         step = np.linalg.solve(curvature, gradient)
-        tried = ((loss(found - step * size), size) for size in 0.5 ** np.arange(20))
+        tried = ((loss(solution - step * size), size) for size in 0.5 ** np.arange(20))
         after, size = next((each for each in tried if each[0] < now), (now, 0.0))
-        found, gain, now = found - step * size, now - after, after
+        solution, gain, now = solution - step * size, now - after, after
         if gain < 1e-10 * max(now, 1e-10):
             break
-    return Start(np.zeros(0), float(found[0]), float(found[1] - np.exp(found[0]) * centre))
+    return Start(np.zeros(0), float(solution[0]), float(solution[1] - np.exp(solution[0]) * centre))

@@ -50,10 +50,10 @@ class Table:
     def of(cls, blocks: Sequence[Block], rows: NDArray[np.int64], *, free: bool) -> "Table":
         """Join blocks (n, p). Scales are learned from some `rows`, without labels. If `free`, the weights of the first block are
         not shrunk by the prior."""
-        found = [_scaled(block, rows) for block in blocks]
-        scaled = [block * FREE if free and not place else block for place, (block, _, _) in enumerate(found)]
-        centre = np.concatenate([np.zeros(0), *(each for _, each, _ in found)])
-        lengths = [each * FREE if free and not place else each for place, (_, _, each) in enumerate(found)]
+        parts = [_scaled(block, rows) for block in blocks]
+        scaled = [block * FREE if free and not place else block for place, (block, _, _) in enumerate(parts)]
+        centre = np.concatenate([np.zeros(0), *(each for _, each, _ in parts)])
+        lengths = [each * FREE if free and not place else each for place, (_, _, each) in enumerate(parts)]
         scale = np.concatenate([np.zeros(0), *lengths])
         if any(sparse.issparse(block) for block in scaled):
             return cls(sparse.csr_array(sparse.hstack(scaled, format="csr")), centre, scale)
@@ -61,16 +61,16 @@ class Table:
 
     def plain(self, weights: Floats) -> Floats:
         """Convert weights and intercept (p + 1,) for scaled columns to those for unscaled columns."""
-        own = weights[:-1] * self.scale
-        return np.append(own, weights[-1] - own @ self.centre)
+        unscaled = weights[:-1] * self.scale
+        return np.append(unscaled, weights[-1] - unscaled @ self.centre)
 
 
 def _scaled(block: Block, rows: NDArray[np.int64]) -> tuple[Block, Floats, Floats]:
     """Return the scaled block, and the centre and scale of each of its columns. Sparse columns are not centred."""
     width = block.shape[1]
     if sparse.issparse(block):
-        own = block[rows]
-        length = np.sqrt(max(float(own.multiply(own).sum()) / max(len(rows), 1), 1e-12))
+        learned = block[rows]
+        length = np.sqrt(max(float(learned.multiply(learned).sum()) / max(len(rows), 1), 1e-12))
         return sparse.csr_array(block / length), np.zeros(width), np.full(width, 1 / length)
     dense = np.asarray(block, np.float64)
     centre = dense[rows].mean(0) if len(rows) else np.zeros(width)
@@ -89,9 +89,9 @@ class Sample:
     prevalence: float
     """Share of cases among patients."""
 
-    def take(self, own: NDArray[np.integer] | NDArray[np.bool_]) -> "Sample":
+    def take(self, kept: NDArray[np.integer] | NDArray[np.bool_]) -> "Sample":
         """Return a part of the sample."""
-        return Sample(self.rows[own], self.label[own], self.weight[own], self.prevalence)
+        return Sample(self.rows[kept], self.label[kept], self.weight[kept], self.prevalence)
 
     @property
     def shift(self) -> float:
@@ -109,12 +109,12 @@ def nested(label: Flags, sizes: Sequence[int], rng: np.random.Generator) -> dict
     which there are too few rows is left out.
     """
     cases, others = (rng.permutation(np.flatnonzero(label == kind)) for kind in (True, False))
-    found = {}
+    samples = {}
     for size in sizes:
         number = min(size // 2, len(cases))
         if number and size - number <= len(others):
-            found[size] = np.sort(np.concatenate([cases[:number], others[: size - number]]))
-    return found
+            samples[size] = np.sort(np.concatenate([cases[:number], others[: size - number]]))
+    return samples
 
 
 def constant(sample: Sample, count: int) -> Floats:
@@ -133,11 +133,13 @@ def logistic(table: Table, sample: Sample, seed: int) -> tuple[Floats, Floats]:
 
     If the sample is large enough, the variance of the prior is chosen by cross-validation within it.
     """
-    own = table.columns[sample.rows]
-    x, back = _coordinates(own) if len(sample.rows) <= SMALL and own.shape[1] > len(sample.rows) else (own, None)
+    columns = table.columns[sample.rows]
+    x, back = (
+        _coordinates(columns) if len(sample.rows) <= SMALL and columns.shape[1] > len(sample.rows) else (columns, None)
+    )
     spread = _chosen(x, sample, seed)
-    found, base = ridge(x, sample.label, sample.weight, spread)
-    weights = found if back is None else np.asarray(back @ found).ravel()
+    fitted, base = ridge(x, sample.label, sample.weight, spread)
+    weights = fitted if back is None else np.asarray(back @ fitted).ravel()
     intercept = base + sample.shift
     return np.asarray(table.columns @ weights).ravel() + intercept, table.plain(np.append(weights, intercept))
 
@@ -158,13 +160,13 @@ def boosting(table: Floats, sample: Sample, seed: int) -> Floats:
     return np.asarray(model.decision_function(table), np.float64) + sample.shift
 
 
-def _coordinates(own: Block) -> tuple[Floats, Block]:
+def _coordinates(rows: Block) -> tuple[Floats, Block]:
     """Return coordinates (n, r) of rows in the space that they span, and the matrix (p, r) that maps weights back to columns."""
-    gram = own @ own.T
+    gram = rows @ rows.T
     values, vectors = np.linalg.eigh(gram.toarray() if sparse.issparse(gram) else gram)
     kept = values > max(values[-1], 1e-12) * 1e-10
     lengths = np.sqrt(values[kept])
-    return vectors[:, kept] * lengths, own.T @ (vectors[:, kept] / lengths)
+    return vectors[:, kept] * lengths, rows.T @ (vectors[:, kept] / lengths)
 
 
 def ridge(x: Block, label: Flags, weight: Floats, spread: float) -> tuple[Floats, float]:
@@ -191,8 +193,8 @@ def ridge(x: Block, label: Flags, weight: Floats, spread: float) -> tuple[Floats
         curvature[np.diag_indices_from(curvature)] += shrunk
         step = np.linalg.solve(curvature, slope)
         tried = ((loss(beta + step * size), size) for size in 0.5 ** np.arange(10))
-        found, size = next((each for each in tried if each[0] < now), (now, 0.0))
-        beta, gain, now = beta + step * size, now - found, found
+        reached, size = next((each for each in tried if each[0] < now), (now, 0.0))
+        beta, gain, now = beta + step * size, now - reached, reached
         if gain < 1e-8 * max(now, 1e-8):
             break
     return beta[:-1], float(beta[-1])
@@ -212,8 +214,8 @@ def _chosen(x: Block, sample: Sample, seed: int) -> float:
     for spread in SPREADS:
         loss = 0.0
         for train, test in parts:
-            found, intercept = ridge(x[few[train]], label[few[train]], sample.weight[few[train]], spread)
-            odds = x[few[test]] @ found + intercept
+            weights, intercept = ridge(x[few[train]], label[few[train]], sample.weight[few[train]], spread)
+            odds = x[few[test]] @ weights + intercept
             loss += float(np.logaddexp(0, np.where(label[few[test]], -odds, odds)) @ sample.weight[few[test]])
         losses.append(loss)
     return SPREADS[int(np.argmin(losses))]

@@ -37,8 +37,8 @@ def influence(label: Flags, score: Floats, weight: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         beaten = np.where(label, (below / others.sum())[place], (above / cases.sum())[place])
         whole = float((cases * below).sum() / (cases.sum() * others.sum()))
-        found: Floats = weight * (beaten - whole) / np.where(label, cases.sum(), others.sum())
-    return found
+        moved: Floats = weight * (beaten - whole) / np.where(label, cases.sum(), others.sum())
+    return moved
 
 
 def average_precision(label: Flags, score: Floats, weight: Floats) -> float:
@@ -135,18 +135,18 @@ def net_benefit(label: Flags, probability: Floats, weight: Floats, threshold: fl
 def bins(probability: Floats) -> NDArray[np.int64]:
     """Return the index (n,) of each row's bin, from 0. There are BINS bins with equally many rows, in order of the probability."""
     order = np.argsort(probability, kind="stable")
-    found = np.empty(len(order), np.int64)
-    found[order] = np.arange(len(order)) * BINS // max(len(order), 1)
-    return found
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order)) * BINS // max(len(order), 1)
+    return places
 
 
 def times_drawn(people: int, draws: int, seed: int) -> NDArray[np.uint8]:
     """Return how often each of P people is in each of B draws with replacement (B, P), at most 255 times (Efron 1979)."""
     rng = np.random.default_rng([seed, 0xB007])
-    found = np.empty((draws, people), np.uint8)
-    for times in found:
+    drawn = np.empty((draws, people), np.uint8)
+    for times in drawn:
         times[:] = np.minimum(np.bincount(rng.integers(0, people, people), minlength=people), 255)
-    return found
+    return drawn
 
 
 class Bootstrap:
@@ -157,27 +157,27 @@ class Bootstrap:
         people, self._place = np.unique(patient, return_inverse=True)
         self._weight, self._times = weight, times_drawn(len(people), draws, seed)
 
-    def slopes(self, label: Flags, probability: Floats, found: Calibration) -> Floats:
-        """Return the calibration slope (B,) in each draw; `found` is the recalibration over all rows.
+    def slopes(self, label: Flags, probability: Floats, whole: Calibration) -> Floats:
+        """Return the calibration slope (B,) in each draw; `whole` is the recalibration over all rows.
 
-        Each is one step of Newton's method away from `found`: the intervals hold the true slope as often as those of whole fits, in
+        Each is one step of Newton's method away from `whole`: the intervals hold the true slope as often as those of whole fits, in
         a hundredth of the time.
         """
         x = log_odds(probability)
         centre = float(np.average(x, weights=self._weight))
-        x, chance = x - centre, found.apply(probability)
+        x, chance = x - centre, whole.apply(probability)
         error, spread = label - chance, chance * (1 - chance)
         up, up_x, one, one_x, one_xx = self._sums(error, error * x, spread, spread * x, spread * x * x)
         with np.errstate(invalid="ignore", divide="ignore"):
-            slopes: Floats = found.slope + (one * up_x - one_x * up) / (one * one_xx - one_x**2)
+            slopes: Floats = whole.slope + (one * up_x - one_x * up) / (one * one_xx - one_x**2)
         return slopes
 
-    def intercepts(self, label: Flags, probability: Floats, found: float) -> Floats:
-        """Return calibration in the large (B,) in each draw: one step of Newton's method from `found`, that of all rows."""
-        chance = Calibration(1.0, found).apply(probability)
+    def intercepts(self, label: Flags, probability: Floats, whole: float) -> Floats:
+        """Return calibration in the large (B,) in each draw: one step of Newton's method from `whole`, that of all rows."""
+        chance = Calibration(1.0, whole).apply(probability)
         up, spread = self._sums(label - chance, chance * (1 - chance))
         with np.errstate(invalid="ignore", divide="ignore"):
-            shifts: Floats = found + up / spread
+            shifts: Floats = whole + up / spread
         return shifts
 
     def _sums(self, *columns: Floats) -> Floats:
@@ -220,5 +220,5 @@ def _aurocs(label: Flags, score: Floats, weights_Bn: Floats) -> Floats:
     others = np.add.reduceat(ordered * ~case, begins, axis=1)
     below = np.cumsum(others, axis=1) - others / 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = (cases * below).sum(1) / (cases.sum(1) * others.sum(1))
-    return found
+        areas: Floats = (cases * below).sum(1) / (cases.sum(1) * others.sum(1))
+    return areas

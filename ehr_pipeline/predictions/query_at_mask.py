@@ -38,14 +38,14 @@ def laid(
     """
     if before < 0:
         raise ValueError(f"before is a number of tokens from 0, not {before}")
-    asked = tuple(with_visit(own, MASK, day) for own, day in zip(histories, days, strict=True))
+    masked = tuple(with_visit(history, MASK, day) for history, day in zip(histories, days, strict=True))
     room, parts = min(before, how.context - 1) if before else how.context - 1, []
-    for number, own in enumerate(asked):
-        end = own.patient_tokens[1:]
-        length = np.minimum(end - own.patient_tokens[:-1], room + 1)
+    for number, history in enumerate(masked):
+        end = history.patient_tokens[1:]
+        length = np.minimum(end - history.patient_tokens[:-1], room + 1)
         shown = length if mask else np.maximum(length - 1, 1)
         parts.append(Chunks(np.full(len(end), number, np.int32), np.arange(len(end)), end - length, shown))
-    return Sequences(asked, concatenate(parts), how.age_unit, how.max_positions)
+    return Sequences(masked, concatenate(parts), how.age_unit, how.max_positions)
 
 
 def at_mask(
@@ -101,11 +101,11 @@ def log_odds(logits_MV: Tensor, lists: Sequence[NDArray[np.integer]]) -> NDArray
     log Σ_{c in list} e^z − log Σ_{c not in list} e^z is the logit of the softmax summed over the list. This form stays exact if
     the sum is near 0 or 1. It is −∞ for an empty list.
     """
-    found = np.full((len(logits_MV), len(lists)), -np.inf, np.float32)
+    odds = np.full((len(logits_MV), len(lists)), -np.inf, np.float32)
     for number, tokens in enumerate(lists):
         if len(tokens):
-            found[:, number] = summed_odds(logits_MV, torch.from_numpy(np.asarray(tokens, np.int64))).cpu().numpy()
-    return found
+            odds[:, number] = summed_odds(logits_MV, torch.from_numpy(np.asarray(tokens, np.int64))).cpu().numpy()
+    return odds
 
 
 def summed_odds(logits_MV: Tensor, tokens: Tensor) -> Tensor:

@@ -36,19 +36,19 @@ def too_few(definition: Definition, case: Case) -> TaskResults:
     return TaskResults((), (), (verdict,), (), (), (), (guard,), ())
 
 
-def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResults:
+def tables(definition: Definition, case: Case, fits: Sequence[Fit]) -> TaskResults:
     """Return the tables of a task with enough cases, without the deciding concepts and most guards, which are made elsewhere."""
     judged, slug = TestSet.of(case), definition.slug
-    final = [fit for fit in found if fit.final]
+    final = [fit for fit in fits if fit.final]
     draws = {id(fit): judged.bootstrap.aurocs(judged.label, fit.probability) for fit in final}
-    results = tuple(judged.row(slug, fit, draws.get(id(fit))) for fit in found)
+    results = tuple(judged.row(slug, fit, draws.get(id(fit))) for fit in fits)
     tuned = int(case.rows.label[case.rows.on(TUNE)].sum())
-    baseline = best(found, "baseline", tuned, USUAL_BASELINES)
-    model = best(found, "model", tuned, USUAL_MODELS)
+    baseline = best(fits, "baseline", tuned, USUAL_BASELINES)
+    model = best(fits, "model", tuned, USUAL_MODELS)
     differences = tuple(
         _difference(slug, judged, fit, baseline, draws) for fit in final if baseline and fit.model.kind != "baseline"
     )
-    verdict = _verdict(definition, case) | _compared(judged, rule_of(found, tuned), model, baseline, draws)
+    verdict = _verdict(definition, case) | _compared(judged, rule_of(fits, tuned), model, baseline, draws)
     shown = [fit for fit in (model, baseline) if fit]
     return TaskResults(
         results,
@@ -57,23 +57,23 @@ def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResu
         tuple(row for fit in final for row in _benefit(slug, judged, fit)),
         tuple(row for fit in shown for row in _subgroups(slug, case, judged, fit)),
         tuple(row for fit in final if fit.model.features for row in _bins(slug, judged, fit)),
-        (guards.row(result_schemas.CASES, slug, True, "enough cases on the test side"),),
+        (guards.row(result_schemas.CASES, slug, True, "enough cases in the test set"),),
         (),
-        deviations.table(slug, judged.patient, _influences(judged, found)),
+        deviations.table(slug, judged.patient, _influences(judged, fits)),
     )
 
 
-def _influences(judged: TestSet, found: Sequence[Fit]) -> dict[deviations.Fitted, Floats]:
+def _influences(judged: TestSet, fits: Sequence[Fit]) -> dict[deviations.Fitted, Floats]:
     """Return the influence (J,) of each row on the AUROC of each fitted model."""
     return {
         (fit.model.name, fit.labels, fit.replicate): metrics.influence(judged.label, fit.probability, judged.weight)
-        for fit in found
+        for fit in fits
     }
 
 
-def rule_of(found: Sequence[Fit], cases: int) -> Fit | None:
+def rule_of(fits: Sequence[Fit], cases: int) -> Fit | None:
     """Return the rule of thumb that is best on the validation set, which has so many `cases`; None if there is none."""
-    return best([fit for fit in found if fit.model.name in RULES_OF_THUMB], "baseline", cases, RULES_OF_THUMB)
+    return best([fit for fit in fits if fit.model.name in RULES_OF_THUMB], "baseline", cases, RULES_OF_THUMB)
 
 
 def _verdict(definition: Definition, case: Case) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _compared(
     aurocs = [
         metrics.auroc(judged.label, fit.probability, judged.weight) if fit else None for fit in (rule, baseline, model)
     ]
-    told: dict[str, Any] = {
+    row: dict[str, Any] = {
         "model": model.model.name if model else "",
         "baseline": baseline.model.name if baseline else "",
         "rule_auroc": aurocs[0],
@@ -114,8 +114,8 @@ def _compared(
         (auroc, draws[id(fit)]) for auroc, fit in ((aurocs[0], rule), (aurocs[2], model)) if fit and auroc is not None
     ]
     if len(pairs) == 2 and guards.rule_is_enough(*pairs):
-        told["verdict"] = "not needed"
-    return told
+        row["verdict"] = "not needed"
+    return row
 
 
 def _difference(slug: str, judged: TestSet, fit: Fit, baseline: Fit, draws: Mapping[int, Floats]) -> dict[str, Any]:
@@ -145,14 +145,14 @@ def with_verdicts(results: TaskResults) -> TaskResults:
     differences = [dict(row) for row in results.differences]
     highest = _highest_baselines(results)
     for name in {row["model"] for row in differences}:
-        own = [row for row in differences if row["model"] == name]
-        adjusted = np.exp(benjamini_hochberg(np.log(np.array([row["p"] for row in own]))))
-        for row, q in zip(own, adjusted.tolist(), strict=True):
+        rows = [row for row in differences if row["model"] == name]
+        adjusted = np.exp(benjamini_hochberg(np.log(np.array([row["p"] for row in rows]))))
+        for row, q in zip(rows, adjusted.tolist(), strict=True):
             row["q"] = q
             certain = q < SIGNIFICANT and row["low"] * row["high"] > 0
             row["verdict"] = ("better" if row["difference"] > 0 else "worse") if certain else "level"
-            found = results.final(row["task"], row["model"])
-            if row["verdict"] == "better" and found and found["auroc"] <= highest[row["task"]]:
+            final = results.final(row["task"], row["model"])
+            if row["verdict"] == "better" and final and final["auroc"] <= highest[row["task"]]:
                 row["verdict"] = "level"
     said = {(row["task"], row["model"]): row["verdict"] for row in differences}
     verdicts = [
@@ -174,11 +174,11 @@ def with_verdicts(results: TaskResults) -> TaskResults:
 
 def _highest_baselines(results: TaskResults) -> dict[str, float]:
     """Return the highest AUROC of any baseline that was fitted with all labels, or needs none, by task."""
-    found: dict[str, float] = {}
+    highest: dict[str, float] = {}
     for row in results.results:
         if row["labels"] in (None, 0) and BY_NAME[row["model"]].kind == "baseline":
-            found[row["task"]] = max(row["auroc"], found.get(row["task"], row["auroc"]))
-    return found
+            highest[row["task"]] = max(row["auroc"], highest.get(row["task"], row["auroc"]))
+    return highest
 
 
 def _benefit(slug: str, judged: TestSet, fit: Fit) -> Iterator[dict[str, Any]]:
@@ -198,17 +198,17 @@ def _bins(slug: str, judged: TestSet, fit: Fit) -> Iterator[dict[str, Any]]:
     after = fit.recalibrated
     place = metrics.bins(fit.probability)
     for number in np.unique(place).tolist():
-        own = place == number
-        weight = judged.weight[own]
+        in_bin = place == number
+        weight = judged.weight[in_bin]
         yield {
             "task": slug,
             "model": fit.model.name,
             "bin": number,
-            "rows": int(own.sum()),
-            "cases": int(judged.label[own].sum()),
-            "predicted": float(np.average(fit.probability[own], weights=weight)),
-            "observed": float(np.average(judged.label[own], weights=weight)),
-            "predicted_after": float(np.average(after[own], weights=weight)),
+            "rows": int(in_bin.sum()),
+            "cases": int(judged.label[in_bin].sum()),
+            "predicted": float(np.average(fit.probability[in_bin], weights=weight)),
+            "observed": float(np.average(judged.label[in_bin], weights=weight)),
+            "predicted_after": float(np.average(after[in_bin], weights=weight)),
         }
 
 
@@ -217,7 +217,7 @@ def groups_of(case: Case) -> Iterator[tuple[str, NDArray[np.str_]]]:
     test = case.rows.on(JUDGE)
     for name, values in case.people.attributes.items():
         yield name, np.array(values, np.str_)[test]
-    age, amount = case.told.age[test], case.told.amounts[test, 1]
+    age, amount = case.recorded.age[test], case.recorded.amounts[test, 1]
     bands = [next((label for low, high, label in AGES if low <= years < high), "") for years in age.tolist()]
     yield "age", np.array(bands, np.str_)
     edges = np.quantile(amount, np.arange(1, QUINTILES) / QUINTILES) if len(amount) else np.zeros(QUINTILES - 1)
@@ -230,14 +230,14 @@ def _subgroups(slug: str, case: Case, judged: TestSet, fit: Fit) -> Iterator[dic
     patient = case.rows.patient[case.rows.on(JUDGE)]
     for attribute, values in groups_of(case):
         for value in np.unique(values).tolist():
-            own = values == value
-            label, weight, probability = judged.label[own], judged.weight[own], fit.recalibrated[own]
+            in_group = values == value
+            label, weight, probability = judged.label[in_group], judged.weight[in_group], fit.recalibrated[in_group]
             enough = min(label.sum(), (~label).sum()) >= FEWEST_IN_SUBGROUP and bool(value)
-            score = fit.probability[own]
+            score = fit.probability[in_group]
             low, high = None, None
             if enough:
                 draws = metrics.Bootstrap(
-                    patient[own], weight, min(case.settings.bootstrap, DRAWS_OF_SUBGROUPS), case.seed
+                    patient[in_group], weight, min(case.settings.bootstrap, DRAWS_OF_SUBGROUPS), case.seed
                 )
                 low, high = metrics.interval(draws.aurocs(label, score))
             if value:
@@ -246,8 +246,8 @@ def _subgroups(slug: str, case: Case, judged: TestSet, fit: Fit) -> Iterator[dic
                     "model": fit.model.name,
                     "attribute": attribute,
                     "value": value,
-                    "patients": len(np.unique(patient[own])),
-                    "rows": int(own.sum()),
+                    "patients": len(np.unique(patient[in_group])),
+                    "rows": int(in_group.sum()),
                     "cases": int(label.sum()),
                     "auroc": metrics.auroc(label, score, weight) if enough else None,
                     "auroc_low": low,

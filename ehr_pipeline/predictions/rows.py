@@ -44,7 +44,7 @@ class Rows:
     """Last day whose events are known when the prediction is made."""
     opens: NDArray[np.int64]
     """First day of the window."""
-    asked: NDArray[np.int64]
+    query_day: NDArray[np.int64]
     """The day in the middle of the window."""
     label: NDArray[np.bool_]
     weight: NDArray[np.float64]
@@ -60,12 +60,12 @@ class Rows:
         return Rows(**arrays, prevalence=self.prevalence)
 
     def on(self, side: int) -> NDArray[np.int64]:
-        """Return the rows (m,) on a side, as indices."""
+        """Return the rows (m,) in a set (FIT, TUNE or JUDGE), as indices."""
         return np.flatnonzero(self.side == side)
 
 
 def read(folder: Path, definition: Definition, most: int, seed: int) -> Rows:
-    """Read the rows of a task from the folder of a `task_labels` artifact, for at most about `most` patients on each side.
+    """Read the rows of a task from the folder of a `task_labels` artifact, for at most about `most` patients in each set.
 
     Patients are drawn by a hash of the id that is the same for all tasks, so tasks share histories. In the training set,
     patients with the outcome are drawn first, up to half of all patients drawn.
@@ -82,8 +82,8 @@ def read(folder: Path, definition: Definition, most: int, seed: int) -> Rows:
     rows = Rows(**columns, prevalence=share)
     kept = np.zeros(len(rows), bool)
     for side in range(len(SIDES)):
-        own = rows.on(side)
-        kept[own] = np.isin(rows.patient[own], _sampled(rows.take(own), most, seed, cases_first=side == FIT))
+        in_set = rows.on(side)
+        kept[in_set] = np.isin(rows.patient[in_set], _sampled(rows.take(in_set), most, seed, cases_first=side == FIT))
     return rows.take(kept)
 
 
@@ -107,7 +107,7 @@ def _of_shard(number: int, table: pa.Table, definition: Definition) -> dict[str,
     ]
     days = {name: table.column(name).cast(pa.int32()).fill_null(ALWAYS).to_numpy().astype(np.int64) for name in _DAYS}
     ids = one_chunk(table.column("patient_id"))
-    found = {
+    columns = {
         "shard": np.full(len(side), number, np.int32),
         "row": table.column("row").to_numpy().astype(np.int64),
         "side": side,
@@ -117,12 +117,12 @@ def _of_shard(number: int, table: pa.Table, definition: Definition) -> dict[str,
         "last": days["history_until"],
         "known": days["prediction_date"],
         "opens": days["window_from"],
-        "asked": (days["window_from"] + days["window_until"]) // 2,
+        "query_day": (days["window_from"] + days["window_until"]) // 2,
         "label": table.column("label").to_numpy(zero_copy_only=False),
         "weight": weights(table, definition),
     }
     kept = np.flatnonzero(side >= 0)
-    return {name: values[kept] for name, values in found.items()}
+    return {name: values[kept] for name, values in columns.items()}
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,14 @@ class People:
     @classmethod
     def read(cls, dataset: Sequence[Path], rows: Rows, attributes: Sequence[str]) -> "People":
         """Read the data of the patients of `rows` from the shards of the data set."""
-        sex, found = [], {name: list[str]() for name in attributes}
+        sex, values_by_name = [], {name: list[str]() for name in attributes}
         for number, path in enumerate(dataset):
-            own = pa.array(rows.row[rows.shard == number])
-            table = schemas.read(path, ["sex", *attributes]).take(own)
+            taken = pa.array(rows.row[rows.shard == number])
+            table = schemas.read(path, ["sex", *attributes]).take(taken)
             sex += table.column("sex").to_pylist()
             for name in attributes:
-                found[name] += [value or "" for value in table.column(name).to_pylist()]
+                values_by_name[name] += [value or "" for value in table.column(name).to_pylist()]
         return cls(
             np.array([{"F": 1.0, "M": 0.0}.get(value or "", 0.5) for value in sex]),
-            {"sex": [s or "" for s in sex], **found},
+            {"sex": [s or "" for s in sex], **values_by_name},
         )

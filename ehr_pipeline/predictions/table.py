@@ -85,8 +85,8 @@ class TaskResults:
 
     def of(self, task: str, model: str, labels: int | None) -> tuple[Row, ...]:
         """Return the rows of all replicates of a model of a task, fitted with this number of labels (None: all)."""
-        asked = (task, model, labels)
-        return tuple(row for row in self.results if (row["task"], row["model"], row["labels"]) == asked)
+        wanted = (task, model, labels)
+        return tuple(row for row in self.results if (row["task"], row["model"], row["labels"]) == wanted)
 
     def final(self, task: str, model: str) -> Row | None:
         """Return the row of a model of a task that was fitted with all labels, or needs none; None if it was not scored."""
@@ -103,13 +103,13 @@ class TaskResults:
         The verdict of a task can be 'not needed' in all three cases.
         """
         model = next((str(row["model"]) for row in self.verdicts if row["task"] == task), "")
-        found = self.difference(task, model)
-        return str(found["verdict"]) if found else ""
+        row = self.difference(task, model)
+        return str(row["verdict"]) if row else ""
 
     def at_chance(self, verdict: Row, kind: Literal["model", "baseline"]) -> bool:
         """Return whether a task's best model, or best baseline, is no better than chance: its AUROC's interval is not above 0.5."""
-        found = self.final(verdict["task"], verdict[kind])
-        return found is not None and found["auroc_low"] is not None and found["auroc_low"] <= CHANCE
+        row = self.final(verdict["task"], verdict[kind])
+        return row is not None and row["auroc_low"] is not None and row["auroc_low"] <= CHANCE
 
 
 def empty() -> TaskResults:
@@ -123,8 +123,8 @@ def read_calibrations(folder: Path, task: str) -> "dict[str, Calibration]":
 
     path = folder / CALIBRATIONS / f"{task}.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return {model: Calibration(**values) for model, values in told.items()}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {model: Calibration(**values) for model, values in content.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise Damaged(f"{path}: it cannot be read. Make task_results again (ehr-pipeline run).") from error
 

@@ -29,8 +29,12 @@ OFFSET = "offset"
 
 def save(path: Path, tuned: Tuned, before: Mapping[str, Tensor], offset: Floats) -> None:
     """Write the parameters that differ from their values `before` fine-tuning: the file appears complete or not at all."""
-    own = dict(tuned.named_parameters())
-    changed = {name: own[name].detach().cpu() for name, plain in before.items() if not torch.equal(own[name], plain)}
+    parameters = dict(tuned.named_parameters())
+    changed = {
+        name: parameters[name].detach().cpu()
+        for name, plain in before.items()
+        if not torch.equal(parameters[name], plain)
+    }
     with durable.complete(path) as beside:
         save_file({**changed, OFFSET: torch.from_numpy(np.ascontiguousarray(offset))}, beside)
 
@@ -72,5 +76,5 @@ class TunedModel:
         self.tuned.precision = how[0].precision
         sequences = laid([histories], [day], *how, mask=self.tuned.head != "sum")
         odds = self.tuned.odds(sequences, np.arange(len(day)), how[0])
-        found: Floats = odds + vectors @ self.offset[:-1] + self.offset[-1]
-        return found
+        log_odds_: Floats = odds + vectors @ self.offset[:-1] + self.offset[-1]
+        return log_odds_

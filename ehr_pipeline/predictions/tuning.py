@@ -55,30 +55,32 @@ def run(job: TuningJob) -> None:
         encoder, how = load(job, device)
         freeze(encoder, job.fine_tuning.frozen_layers)
         tasks = Task.all(job.work)
-        planned = [(task, head, own) for task in tasks for head in task.heads for own in range(task.samples)]
+        planned = [(task, head, which) for task in tasks for head in task.heads for which in range(task.samples)]
         mine = [each for number, each in enumerate(planned) if number % jobs.world_size() == jobs.rank()]
-        progress = Progress("fine-tuning", sum(_effort(task, own, job.fine_tuning) for task, _, own in mine))
+        progress = Progress("fine-tuning", sum(_effort(task, which, job.fine_tuning) for task, _, which in mine))
         for task, head, owns in _grouped(mine):
             data = task.read()
             histories = _histories(job, data, encoder.stock.config.vocab_size, how, mask=head != "sum")
             tuned = Tuned(encoder, head, data.tokens, stops=data.stops, precision=how.precision)
             seed = _seed(job.seed, task.name, head)
             training = _Training(tuned, histories, data, how=how, settings=job.fine_tuning, seed=seed)
-            for own in owns:
-                if not (path := task.answer(head, own)).is_file():  # it may exist if processes were restarted
-                    kept = task.weights(head) if job.fine_tuning.keep_weights and own == task.samples - 1 else None
-                    save(path, training.answered(own, kept))
-                progress.advance(_effort(task, own, job.fine_tuning), f"{task.name}: {head}, {task.description(own)}")
+            for which in owns:
+                if not (path := task.answer(head, which)).is_file():  # it may exist if processes were restarted
+                    kept = task.weights(head) if job.fine_tuning.keep_weights and which == task.samples - 1 else None
+                    save(path, training.answered(which, kept))
+                progress.advance(
+                    _effort(task, which, job.fine_tuning), f"{task.name}: {head}, {task.description(which)}"
+                )
 
 
 def _grouped(planned: list[tuple[Task, str, int]]) -> Iterator[tuple[Task, str, list[int]]]:
     """Yield the training runs with the same task and head together: the task, the head, and the numbers of their samples."""
     for task, head in dict.fromkeys((task, head) for task, head, _ in planned):
-        yield task, head, [own for each, other, own in planned if (each, other) == (task, head)]
+        yield task, head, [number for each, other, number in planned if (each, other) == (task, head)]
 
 
-def _effort(task: Task, own: int, how: FineTuning) -> float:
-    return effort(task.judged, task.sizes[own], how.epochs, chooses=task.choose[own])
+def _effort(task: Task, sample: int, how: FineTuning) -> float:
+    return effort(task.judged, task.sizes[sample], how.epochs, chooses=task.choose[sample])
 
 
 def _seed(seed: int, task: str, head: str) -> list[int]:
@@ -90,10 +92,10 @@ def _histories(job: TuningJob, data: TaskSamples, size: int, how: Inference, *, 
     """Return the histories of a task, each as one chunk, in the order of its rows."""
     paths, shards, days = sorted(job.dataset.glob("[!.]*.arrow")), [], []
     for number in np.unique(data.shard).tolist():
-        own = data.shard == number
+        in_shard = data.shard == number
         whole = Shard.read(paths[number]).below(size)
-        shards.append(cut(whole, data.row[own], data.first[own], data.last[own]))
-        days.append(data.asked[own])
+        shards.append(cut(whole, data.row[in_shard], data.first[in_shard], data.last[in_shard]))
+        days.append(data.query_day[in_shard])
     return laid(shards, days, how, job.tokens_before, mask=mask)
 
 
@@ -116,39 +118,41 @@ class _Training:
         self.plain: Floats | None = None
         """For the heads sum and mask: the encoder's own s (n,) on the training rows, before fine-tuning."""
 
-    def answered(self, own: int, kept: Path | None = None) -> Floats:
+    def answered(self, number: int, kept: Path | None = None) -> Floats:
         """Train on one sample of labels. Returns the log-odds (n,) of the task's rows; NaN in the training set.
 
         `kept`: the file for the weights; None if they are not kept.
         """
-        sample = self.data.sample(own)
+        sample = self.data.sample(number)
         epochs = self.settings.epochs
         if sample.kept is not None and epochs:
-            epochs = self._best(sample, own)
-        self._learn(sample, own, epochs)
-        found = np.full(len(self.data.row), np.nan)
+            epochs = self._best(sample, number)
+        self._learn(sample, number, epochs)
+        log_odds = np.full(len(self.data.row), np.nan)
         judged = self.data.judged
-        found[judged] = self.tuned.odds(self.histories, judged, self.how) + self._offset(sample, judged) + sample.shift
+        log_odds[judged] = (
+            self.tuned.odds(self.histories, judged, self.how) + self._offset(sample, judged) + sample.shift
+        )
         if kept:
             fixed = sample.history if self.tuned.head == "classifier" else np.zeros(1)
             tuned_weights.save(kept, self.tuned, self.before, np.append(fixed[:-1], fixed[-1] + sample.shift))
         self._restore()
-        return found
+        return log_odds
 
-    def _best(self, sample: InitialHead, own: int) -> int:
+    def _best(self, sample: InitialHead, number: int) -> int:
         """Return the number of epochs after which the loss on the held-out patients is lowest."""
         assert sample.kept is not None
         learned, held, losses = sample.part(sample.kept), sample.part(~sample.kept), []
-        for _ in self._epochs(learned, own, self.settings.epochs):
+        for _ in self._epochs(learned, number, self.settings.epochs):
             odds = self.tuned.odds(self.histories, held.rows, self.how) + self._offset(learned, held.rows)
             losses.append(float(held.weight @ np.logaddexp(0, np.where(held.label, -odds, odds))))
         return int(np.argmin(losses))
 
-    def _learn(self, sample: InitialHead, own: int, epochs: int) -> None:
-        for _ in self._epochs(sample, own, epochs):
+    def _learn(self, sample: InitialHead, number: int, epochs: int) -> None:
+        for _ in self._epochs(sample, number, epochs):
             pass
 
-    def _epochs(self, sample: InitialHead, own: int, epochs: int) -> Iterator[None]:
+    def _epochs(self, sample: InitialHead, number: int, epochs: int) -> Iterator[None]:
         """Train from the initial values; yield before the first epoch and after each epoch."""
         self._restore()
         self.tuned.begin(self._start(sample))
@@ -158,10 +162,10 @@ class _Training:
         in_epoch = -(-len(sample.rows) // batch)
         offset = torch.from_numpy(self._offset(sample, sample.rows)).float()
         for epoch in range(epochs):
-            order = np.random.default_rng([*self.seed, own, epoch]).permutation(len(sample.rows))
+            order = np.random.default_rng([*self.seed, number, epoch]).permutation(len(sample.rows))
             for update in range(in_epoch):
                 step = epoch * in_epoch + update
-                torch.manual_seed(int(np.random.SeedSequence([*self.seed, own, step]).generate_state(1)[0]))
+                torch.manual_seed(int(np.random.SeedSequence([*self.seed, number, step]).generate_state(1)[0]))
                 for group in updater.param_groups:
                     group["lr"] = self.settings.learning_rate * rate(step, in_epoch * self.settings.epochs)
                 chosen = np.sort(order[update * batch : (update + 1) * batch])

@@ -27,7 +27,7 @@ FEWEST_TO_CHOOSE = 100
 """The number of epochs is chosen only if a sample has at least this many cases, and as many non-cases."""
 PARTS = ("offset", "weights", "history")
 """The arrays of a `Linear`."""
-COLUMNS = ("shard", "row", "first", "last", "asked", "label", "weight", "fitted", "judged")
+COLUMNS = ("shard", "row", "first", "last", "query_day", "label", "weight", "fitted", "judged")
 
 
 def effort(judged: float, size: float, epochs: int, *, chooses: bool) -> float:
@@ -54,9 +54,11 @@ class InitialHead:
     """Initial classifiers for the whole sample, and for its `kept` rows; None without a classifier."""
     is_part: bool = False
 
-    def part(self, own: NDArray[np.bool_]) -> "InitialHead":
+    def part(self, chosen: NDArray[np.bool_]) -> "InitialHead":
         """Return a part of the sample. It starts from the classifier that was fitted on the `kept` rows."""
-        return InitialHead(self.rows[own], self.label[own], self.weight[own], self.shift, None, self.starts, True)
+        return InitialHead(
+            self.rows[chosen], self.label[chosen], self.weight[chosen], self.shift, None, self.starts, True
+        )
 
     @property
     def weights(self) -> Floats:
@@ -99,7 +101,7 @@ class TaskSamples:
     row: NDArray[np.int64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
-    asked: NDArray[np.int64]
+    query_day: NDArray[np.int64]
     label: NDArray[np.bool_]
     weight: Floats
     fitted: NDArray[np.int64]
@@ -113,18 +115,18 @@ class TaskSamples:
     """Arrays of the samples, by name and number."""
     shifts: tuple[float, ...]
 
-    def sample(self, own: int) -> InitialHead:
+    def sample(self, number: int) -> InitialHead:
         """Return the sample with this number."""
-        found = self.arrays
-        rows = np.asarray(found[f"rows{own}"], np.int64)
+        arrays = self.arrays
+        rows = np.asarray(arrays[f"rows{number}"], np.int64)
         starts = None
-        if f"weights{own}" in found:
+        if f"weights{number}" in arrays:
             starts = tuple(
-                Linear(*(np.asarray(found[f"{part}{own}{of}"]) for part in PARTS))
-                for of in ("", "part" if f"weights{own}part" in found else "")
+                Linear(*(np.asarray(arrays[f"{part}{number}{of}"]) for part in PARTS))
+                for of in ("", "part" if f"weights{number}part" in arrays else "")
             )
-        kept = np.asarray(found[f"kept{own}"], bool) if f"kept{own}" in found else None
-        return InitialHead(rows, self.label[rows], self.weight[rows], self.shifts[own], kept, starts)  # type: ignore[arg-type]
+        kept = np.asarray(arrays[f"kept{number}"], bool) if f"kept{number}" in arrays else None
+        return InitialHead(rows, self.label[rows], self.weight[rows], self.shifts[number], kept, starts)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class Task:
     @classmethod
     def all(cls, work: Path) -> list["Task"]:
         """Return all tasks whose input files are in the folder of a job."""
-        told = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((work / FOLDER).glob("*.json"))]
+        contents = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((work / FOLDER).glob("*.json"))]
         return [
             cls(
                 work / FOLDER,
@@ -157,7 +159,7 @@ class Task:
                 tuple(each["names"]),
                 each["judged"],
             )
-            for each in told
+            for each in contents
         ]
 
     @cached_property
@@ -165,13 +167,13 @@ class Task:
         """Number of samples."""
         return len(self.sizes)
 
-    def description(self, own: int) -> str:
+    def description(self, which: int) -> str:
         """Return a description of a sample, for the log."""
-        return f"{self.names[own].split('-')[0]} labels"
+        return f"{self.names[which].split('-')[0]} labels"
 
-    def answer(self, head: str, own: int) -> Path:
+    def answer(self, head: str, which: int) -> Path:
         """Return the output file of a head and a sample."""
-        return answer_of(self.folder, self.name, head, self.names[own])
+        return answer_of(self.folder, self.name, head, self.names[which])
 
     def weights(self, head: str) -> Path:
         """Return the file with the weights of a head that was trained on all labels."""
@@ -180,11 +182,13 @@ class Task:
     def read(self) -> TaskSamples:
         """Read the rows and samples of the task."""
         with np.load(self.folder / f"{self.name}.npz") as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-        told = json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
-        columns = {name: found.pop(name) for name in COLUMNS}
-        tokens = np.array(told["tokens"], np.int64)
-        return TaskSamples(**columns, tokens=tokens, stops=told["stops"], arrays=found, shifts=tuple(told["shifts"]))
+            stored = {name: arrays[name] for name in arrays.files}
+        content = json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
+        columns = {name: stored.pop(name) for name in COLUMNS}
+        tokens = np.array(content["tokens"], np.int64)
+        return TaskSamples(
+            **columns, tokens=tokens, stops=content["stops"], arrays=stored, shifts=tuple(content["shifts"])
+        )
 
 
 def name_of(labels: int | None, replicate: int) -> str:
@@ -213,5 +217,5 @@ def write(work: Path, name: str, facts: Mapping[str, object], columns: Mapping[s
     folder = work / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / f"{name}.npz", **columns)  # type: ignore[arg-type]
-    told = {"name": name, **facts, "judged": len(columns["judged"])}
-    (folder / f"{name}.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+    content = {"name": name, **facts, "judged": len(columns["judged"])}
+    (folder / f"{name}.json").write_text(json.dumps(content) + "\n", encoding="utf-8")

@@ -38,7 +38,7 @@ class TuningTask:
 def tune(
     job: AnswersJob,
     tasks: Sequence[TuningTask],
-    asked: AnsweredQueries,
+    answered: AnsweredQueries,
     settings: PredictionsSettings,
     seed: int,
     *,
@@ -46,7 +46,7 @@ def tune(
 ) -> None:
     """Fine-tune the encoder for all tasks, in the folder of `job`. Read the results with `answers`."""
     for number, task in enumerate(tasks):
-        vectors = asked.answers(task.rows, number).vectors
+        vectors = answered.answers(task.rows, number).vectors
         write(job.work, task, vectors, settings, seed)
     launch(
         TuningJob(
@@ -66,12 +66,12 @@ def tune(
 def answers(work: Path, task: str) -> Tuned:
     """Return a function that reads the log-odds of a task's rows, given model, number of labels and replicate."""
 
-    def found(model: str, labels: int | None, replicate: int) -> Floats:
+    def log_odds(model: str, labels: int | None, replicate: int) -> Floats:
         head, sample = model.removeprefix("tuned_"), tuning_files.name_of(labels, replicate)
         odds: Floats = np.load(tuning_files.answer_of(work / tuning_files.FOLDER, task, head, sample))
         return odds
 
-    return found
+    return log_odds
 
 
 def write(work: Path, task: TuningTask, vectors: NDArray[np.float32], settings: PredictionsSettings, seed: int) -> None:
@@ -79,7 +79,7 @@ def write(work: Path, task: TuningTask, vectors: NDArray[np.float32], settings: 
     heads = [head for head in dict.fromkeys(settings.fine_tuning.heads) if len(task.tokens) or head == "classifier"]
     rows, samples = task.rows, samples_of(task.rows, settings, seed)
     columns: dict[str, NDArray[np.generic]] = {
-        name: getattr(rows, name) for name in ("shard", "row", "first", "last", "asked", "label", "weight")
+        name: getattr(rows, name) for name in ("shard", "row", "first", "last", "query_day", "label", "weight")
     }
     columns["fitted"], columns["judged"] = rows.on(FIT), np.sort(np.concatenate([rows.on(TUNE), rows.on(JUDGE)]))
     table = Table.of([vectors], rows.on(FIT), free=False)

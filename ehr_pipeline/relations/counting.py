@@ -3,7 +3,7 @@
 A stratum holds patients of the same sex, in the same age band, and in the same part by how much is recorded about them (`amount`).
 For the odds ratio, age is taken at the last visit, and the amount is the number of different concepts in the whole record, in about
 ten parts, in more where amounts differ much (`narrow`); patients with one concept are left out. For the relative risk, age is taken
-on the index day, and the amount is the number of visits in the year before, in thirds. Strata of the relative risk also divide the
+on the index date, and the amount is the number of visits in the year before, in thirds. Strata of the relative risk also divide the
 time since the first visit, in bands that double in length, because first records are most frequent at the beginning of a record.
 The expected number of a pair is multiplied by how often the same practices bring its concepts together (`practices`). Pairs are
 counted stratum by stratum in one matrix, for `ROWS` concepts at a time, so memory grows neither with patients nor with strata.
@@ -115,9 +115,9 @@ def strata_of(
     *,
     since: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int64]:
-    """Return, for each patient or index day (n,), the index of its stratum, by age in years, sex and `amount` (see above).
+    """Return, for each patient or index date (n,), the index of its stratum, by age in years, sex and `amount` (see above).
 
-    The limits `cuts` divide the amount into parts. For index days, `since` holds the days since the patient's first visit.
+    The limits `cuts` divide the amount into parts. For index dates, `since` holds the days since the patient's first visit.
     """
     part, parts = np.searchsorted(cuts, amount, side="left"), len(cuts) + 1
     width = BAND if since is None else BAND_OF_RISK
@@ -275,8 +275,8 @@ def _unexposed(
 
 @compiled
 def _count_with(held: Any, dates: Any, window: Any, with_it: Any, everybody: Any) -> None:
-    """Count the concepts that follow the index day within the window, and those recorded by the index day (inclusive): among
-    patients who have the row's concept by the index day, and among all patients (`everybody`)."""
+    """Count the concepts that follow the index date within the window, and those recorded by the index date (inclusive): among
+    patients who have the row's concept by the index date, and among all patients (`everybody`)."""
     start, place, day = held
     patients, index = dates
     low, high, within = window

@@ -18,13 +18,13 @@ from ehr_pipeline.work.progress import Progress
 
 YEAR = 365
 NEVER = np.iinfo(np.int32).min
-"""The index day of a patient who has none."""
+"""The index date of a patient who has none."""
 FIELDS = {"place": np.int32, "day": np.int32, "recent": np.int16}
 
 
 @dataclass(frozen=True)
 class People:
-    """The attributes by which patients are compared, and their index days (P,)."""
+    """The attributes by which patients are compared, and their index dates (P,)."""
 
     birth: NDArray[np.int32]
     sex: NDArray[np.int64]
@@ -41,7 +41,7 @@ class People:
     index: NDArray[np.int32]
     """The day of a random visit with at least a year of record before and enough time after it; NEVER if there is none."""
     recent: NDArray[np.int16]
-    """Visits in the year before the index day."""
+    """Visits in the year before the index date."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def read(
     """Read shards. `place_of` (V,) holds the index of each token's concept; tokens with -1, or an id of V or more, are not
     chosen.
 
-    A patient must be followed for `after_days` after an index day. `work` is a folder for the files, which must stay as long as
+    A patient must be followed for `after_days` after an index date. `work` is a folder for the files, which must stay as long as
     the result is used. `total` is the number of sources.
     """
     concepts = int(place_of.max(initial=-1)) + 1
@@ -228,7 +228,7 @@ def _people(source: Source, visits_before: NDArray[np.int64], after_days: int, r
 def may_be_index(
     day: NDArray[np.int32], first: NDArray[np.int32], last: NDArray[np.int32], after_days: int
 ) -> NDArray[np.bool_]:
-    """Return whether days may be index days. The patient has to be followed long enough after the day; and the day must not be in
+    """Return whether days may be index dates. The patient has to be followed long enough after the day; and the day must not be in
     the first year of the record, because that year may repeat older history."""
     return (day >= first + YEAR) & (day <= last - after_days)
 

@@ -192,7 +192,7 @@ class StageCounts:
 
 
 def on_sides(counts: Mapping[str, dict[str, Any]]) -> dict[str, int]:
-    """Return the number of patients on each side, if the split has a test side; otherwise an empty mapping."""
+    """Return the number of patients in each set, if the split has a test set; otherwise an empty mapping."""
     split = counts[DATA_SPLIT]
     return {side: split[side] for side in EVERY_SIDE} if TEST in split else {}
 

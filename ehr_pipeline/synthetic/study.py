@@ -27,7 +27,7 @@ WITHOUT_TASKS: dict[str, dict[str, Any]] = {
     "patients": {"split": {"test_share": 0.0}},
     "tasks": {"screen": 0, "death": "", "task": []},
 }
-"""Settings without tasks and test side. The demo has both; studies that test something else have neither."""
+"""Settings without tasks and without a test set. The demo has both; studies that test something else have neither."""
 
 
 def places(folder: Path) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Label the index dates, and give a reason for each that gets no label.
 
-Each check runs on all index dates at once. One that fails several checks gets the reason that comes first in `REASONS`. c is the
-number of index dates; a patient may have several.
+Each check runs on all index dates at once. An index date that fails several checks gets the reason that
+comes first in `REASONS`. c is the number of index dates; a patient may have several.
 """
 
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from ehr_pipeline.tasks.rule import Rule
 
 Flags = NDArray[np.bool_]
 REASONS = {
-    NO_ENTRY: "never at risk, or not yet on the index date",
-    NO_VISIT: "no visit to predict at",
+    NO_ENTRY: "not (yet) at risk on the index date",
+    NO_VISIT: "no visit that could be the index date",
     "not_in_data_set": "not in the data set",
-    "other_age_or_sex": "of another age or sex, or not born yet",
+    "other_age_or_sex": "outside the age limits, of another sex, or not yet born",
     "not_observed": "not observed on the index date",
-    "observed_too_short": "observed for too short a time",
+    "observed_too_short": "not observed for long enough",
     "few_visits_before": "too few visits in the history",
-    "excluded_by_list": "left out by the list of exclusions",
+    "excluded_by_list": "excluded by the list of exclusions",
     "condition_not_met": "a condition of the task is not met",
     "window_after_data": "the window ends after the last day of the data",
-    "outcome_before": "had the outcome before",
-    "outcome_on_index_day": "the outcome on the index date itself",
-    "outcome_in_gap": "the outcome between index date and window",
+    "outcome_before": "outcome before the index date",
+    "outcome_on_index_day": "outcome on the index date itself",
+    "outcome_in_gap": "outcome between index date and window",
     "died_before_window": "died before the window",
     "left_before_window": "left before the window",
     "left_in_window": "left within the window, without the outcome",
@@ -80,7 +80,7 @@ def outcome_days(records: Records, rule: Rule) -> Keys:
 
 
 def assign(records: Records, rule: Rule, index_dates: IndexDates) -> LabelAssignment:
-    """Label the index dates, or give a reason why not."""
+    """Give each index date a label, or the reason why it has none."""
     patient, index = index_dates.patient, index_dates.index
     first, last, visits = history(records, rule, patient, index)
     outcomes, every = outcome_days(records, rule), np.full(len(index), -NEVER, np.int64)

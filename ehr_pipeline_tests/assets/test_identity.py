@@ -37,7 +37,7 @@ DECIDES: dict[str, set[str]] = {
     "vocabulary": {"vocabulary"},
     "patients": {"patient_dataset"},
     "patients.split": {"data_split"},
-    # With a test side, or a column of sides, everything that is learned from a part of the patients depends on the split.
+    # With a test set, or a column of sides, everything that is learned from a part of the patients depends on the split.
     **{
         f"patients.split.{name}": {"extract_catalog", "vocabulary", "data_split", "patient_embeddings", "forecasts"}
         for name in ("test_share", "column")

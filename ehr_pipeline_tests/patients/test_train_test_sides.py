@@ -1,4 +1,4 @@
-"""The side of each patient: by the hash with a test side, or by a column of the patients, known before the vocabulary."""
+"""The side of each patient: by the hash with a test set, or by a column of the patients, known before the vocabulary."""
 
 import json
 from pathlib import Path

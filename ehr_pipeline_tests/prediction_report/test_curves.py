@@ -90,7 +90,7 @@ def test_tasks_that_lack_a_number_of_labels_are_left_out_of_all_points() -> None
 
 @pytest.mark.parametrize(("common", "own", "lucky"), [(0.02, 0.0, 0.01), (0.01, 0.02, 0.02), (0.0, 0.01, 0.04)])
 def test_the_error_counts_each_source_of_chance_once(common: float, own: float, lucky: float) -> None:
-    """Patients of the test side move all samples of labels together (`common`) and each by itself (`own`); samples are lucky."""
+    """Patients of the test set move all samples of labels together (`common`) and each by itself (`own`); samples are lucky."""
     rng, squares, of_labels = np.random.default_rng(0), [], 5
     for _ in range(300):
         samples = common * rng.normal() + np.hypot(own, lucky) * rng.normal(size=of_labels)

@@ -18,7 +18,7 @@ from ehr_pipeline_tests.predictions.data import definition
 def rows_of(label: np.ndarray) -> Rows:
     """Rows of the training set, each of another patient."""
     count, nothing = len(label), np.zeros(len(label), np.int64)
-    days = dict.fromkeys(("index", "first", "last", "known", "opens", "asked"), nothing)
+    days = dict.fromkeys(("index", "first", "last", "known", "opens", "query_day"), nothing)
     own = {"shard": nothing.astype(np.int32), "row": np.arange(count), "side": np.full(count, FIT, np.int8)}
     return Rows(
         **own, **days, patient=np.arange(count).astype(np.uint64), label=label, weight=np.ones(count), prevalence=0.0
@@ -114,7 +114,7 @@ def test_age_and_sex_alone_may_be_the_rule_of_thumb() -> None:
 
 
 def test_all_labels_are_labels_and_not_patients() -> None:
-    """They are an axis of the learning curves: a patient with four index days has four labels."""
+    """They are an axis of the learning curves: a patient with four index dates has four labels."""
     rows = replace(rows_of(np.arange(40) % 4 == 0), patient=np.arange(40).astype(np.uint64) // 4)
     nothing = sparse.csr_array((40, 1))
     told = RecordedConcepts(nothing, nothing, nothing, np.zeros((40, 7)), np.zeros(40), np.zeros(40, np.int64))

@@ -298,7 +298,7 @@ def test_kept_weights_give_new_histories_the_log_odds_of_the_page(
         mine = judged.take(judged.shard == number)
         histories = cut(Shard.read(path), mine.row, mine.first, mine.last)
         vectors = mean_vectors(model, histories, how) if applied.reads_vectors else np.zeros((len(mine), 0), np.float32)
-        found.append(applied.log_odds(histories, mine.asked, (how, 0), vectors))
+        found.append(applied.log_odds(histories, mine.query_day, (how, 0), vectors))
     told = pq.read_table(tmp_path / "out/predictions/risky" / f"tuned_{head}.parquet")
     expected = told.column("predicted_boolean_probability").to_numpy()
     assert np.allclose(as_written(np.concatenate(found)), expected, atol=1e-6)

@@ -116,7 +116,9 @@ def test_label_files_are_of_the_meds_schema(made: Pipeline) -> None:
         ]
         times = pl.Series(file.column("prediction_time"))
         assert (times.dt.date() == own["prediction_date"]).all()
-        assert (times < own["index_date"].cast(pl.Datetime("us"))).all(), "nothing of the index day may be read by then"
+        assert (times < own["index_date"].cast(pl.Datetime("us"))).all(), (
+            "nothing of the index date may be read by then"
+        )
 
 
 def test_its_checks(made: Pipeline) -> None:
@@ -218,7 +220,7 @@ def everybody(made: Pipeline) -> pl.DataFrame:
 
 
 def of_file(made: Pipeline, rows: pl.DataFrame, tmp_path: Path, **changes: Any) -> Pipeline:
-    """The study with one task whose index days are those of a file."""
+    """The study with one task whose index dates are those of a file."""
     rows.write_parquet(tmp_path / "labels.parquet")
     task = {"name": "Mine", "index": "file", "index_file": str(tmp_path / "labels.parquet"), **changes}
     store = shutil.copytree(made.store.root, tmp_path / "store")

@@ -130,7 +130,7 @@ def test_labels_are_those_of_the_reference(
         assert counts["cases"] == sum(label for label, *_ in expected.values())
         assert counts["rows_in"] == counts["kept"] + sum(counts[reason] for reason in REASONS)
         for reason in REASONS:
-            if reason not in ("never_at_risk", "no_visit_to_predict_at"):  # these count those without an index day too
+            if reason not in ("never_at_risk", "no_visit_to_predict_at"):  # these count those without an index date too
                 assert counts[reason] == reasons[reason], reason
         for side in EVERY_SIDE:
             assert counts[f"{side}/labels"] == sum(one[3] == side for one in expected.values())
@@ -142,7 +142,7 @@ def patient(*events: tuple[int, str], **other: int | None) -> Patient:
 
 
 def one(folder: Path, who: Patient, **changes: object) -> str:
-    """How following ended of a patient with index day 50 and a window of 30 days, or the reason why there is no label."""
+    """How following ended of a patient with index date 50 and a window of 30 days, or the reason why there is no label."""
     values = {"name": "task", "outcome": frozenset({"A"}), "index": "calendar", "dates": (ORIGIN + 50,), "closes": 30}
     rule = Rule(**{**values, **changes})  # type: ignore[arg-type]
     found, rows = labelled([who], rule, folder=folder)
@@ -154,7 +154,7 @@ def one(folder: Path, who: Patient, **changes: object) -> str:
 EDGES: list[tuple[Patient, dict[str, object], str]] = [
     (patient((60, "A")), {}, "outcome"),
     (patient(), {}, "window"),
-    # Of the index day itself nobody knows what came first.
+    # Of the index date itself nobody knows what came first.
     (patient((50, "A")), {}, "outcome_on_index_day"),
     (patient((50, "A"), (50, "B"), (50, "C")), {"incident": False}, "window"),
     (patient((50, "A"), (60, "A")), {"incident": False}, "outcome"),
@@ -209,7 +209,7 @@ def test_edges(tmp_path: Path, who: Patient, changes: dict[str, object], expecte
 
 
 def test_a_window_that_ends_after_the_data_is_refused_whatever_the_outcome(tmp_path: Path) -> None:
-    """Otherwise patients with the outcome would keep their label, and others would not: a late index day would mark the cases."""
+    """Otherwise patients with the outcome would keep their label, and others would not: a late index date would mark the cases."""
     rule = Rule(name="task", outcome=frozenset({"A"}), index="calendar", dates=(ORIGIN + 50,), closes=30)
     for who in (patient((60, "A")), patient()):
         for end, kept in ((80, 1), (79, 0)):

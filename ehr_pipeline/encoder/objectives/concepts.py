@@ -122,7 +122,7 @@ def _rate(scores: Mapping[str, float], rate: str) -> str:
 
 def _types(rows: list[dict[str, Any]]) -> str:
     if not rows:
-        return "None: the validation side is too small."
+        return "None: the validation set is too small."
     shown = [
         f"| {row['name']} ({row['type']}) | {count_text(row['masked_tokens'])} | {row['loss']:.3f} | {row['baseline_loss']:.3f}"
         f" | {_rate(row, 'top10')} | {_rate(row, 'baseline_top10')} |"

@@ -1,4 +1,4 @@
-"""What the network, the concept profile and the counts contribute to the patient vectors, row by row."""
+"""What the encoder, the concept profile and the counts contribute to the patient vectors, row by row."""
 
 from typing import Any
 

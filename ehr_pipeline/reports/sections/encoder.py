@@ -1,4 +1,4 @@
-"""How well the network predicts masked concepts, and the course of its training."""
+"""How well the encoder predicts masked concepts, and the course of its training."""
 
 from typing import Any
 

@@ -159,7 +159,7 @@ def patients_lost(dropped: Mapping[str, int], more: int, less: int, counted: Sta
 
 
 def sides_in_words(counted: StageCounts) -> str:
-    """Return how many patients of the data set are on each side of the split, in words; empty if there is no test side."""
+    """Return how many patients of the data set are in each set of the split, in words; empty if there is no test set."""
     sides, person = on_sides(counted.counts), counted.person
     if not sides:
         return ""

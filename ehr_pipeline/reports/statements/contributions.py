@@ -42,7 +42,7 @@ def compared(found: Contributions, patients: str, step: int) -> Statement:
 
 
 def adds(found: Contributions, step: int, *, by_network: bool) -> Statement | None:
-    """Say how much the network adds to finding the other half of a record, with an interval; `by_network`: whether it has a part in
+    """Say how much the encoder adds to finding the other half of a record, with an interval; `by_network`: whether it has a part in
     the vectors of this run. None if the row to compare with is missing."""
     bare = next((row for row in found.rows if row.name == NO_NETWORK), None)
     if bare is None:
@@ -65,7 +65,7 @@ def adds(found: Contributions, step: int, *, by_network: bool) -> Statement | No
 
 
 def share(chosen: ChosenShare | None) -> Statement | None:
-    """Say which share of the vectors was chosen for the network, and how much it adds; None if the share was set by hand."""
+    """Say which share of the vectors was chosen for the encoder, and how much it adds; None if the share was set by hand."""
     if chosen is None:
         return None
     adds = chosen.adds
@@ -89,7 +89,7 @@ def share(chosen: ChosenShare | None) -> Statement | None:
 
 
 def chosen_by_network(chosen: bool) -> Statement | None:
-    """Say that the network contributes to every row, if it chose some of the concepts."""
+    """Say that the encoder contributes to every row, if it chose some of the concepts."""
     if not chosen:
         return None
     return say(

@@ -8,7 +8,7 @@ from ehr_pipeline.reports.statements.statement import Statement, counted, listed
 
 
 def trained(metrics: Mapping[str, Any]) -> list[Statement]:
-    """Say how large the network is, how long it was trained, and on what task."""
+    """Say how large the encoder is, how long it was trained, and on what task."""
     ended = (
         "stopped when both losses were flat"
         if metrics["stopped_early"]

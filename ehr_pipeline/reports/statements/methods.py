@@ -194,7 +194,7 @@ def ages(settings: Mapping[str, Any]) -> Statement | None:
 
 
 def sides(by_side: str) -> Statement | None:
-    """Say what the test side is for; None if there is no test side. `by_side`: patients on each side, in words."""
+    """Say what the test set is for; None if there is no test set. `by_side`: patients in each set, in words."""
     if not by_side:
         return None
     return say(

@@ -18,7 +18,7 @@ def purpose() -> Statement:
 def items(extracts: int, attributes: Sequence[str], sides: str) -> Iterator[tuple[str, str, Statement]]:
     """Yield each item: its number, its request, and where the page answers it or what the authors have to do.
 
-    `sides`: patients on each side of the split, in words; empty if there is no test side.
+    `sides`: patients in each set of the split, in words; empty if there is no test set.
     """
     yield (
         "RECORD 1.1",

@@ -19,7 +19,7 @@ class VectorMethod:
     pooling: str
     """'all', 'types' or 'list': which recorded concepts are pooled."""
     neighbours: bool
-    """Whether, with a list, the network chose further concepts: the neighbours of those on it."""
+    """Whether, with a list, the encoder chose further concepts: the neighbours of those on it."""
     chosen: int
     """Number of pooled concepts."""
     vocabulary: int
@@ -30,7 +30,7 @@ class VectorMethod:
 
     @property
     def by_network(self) -> bool:
-        """Whether the network contributes to the vectors: by a part of its own, the kinship of concepts, or choosing concepts."""
+        """Whether the encoder contributes to the vectors: by a part of its own, the kinship of concepts, or choosing concepts."""
         own = not self.settings["profile"] or bool(self.settings["encoder_share"] or self.settings["kinship"])
         return own or (self.pooling == "list" and self.neighbours)
 

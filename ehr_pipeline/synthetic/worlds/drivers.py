@@ -1,4 +1,4 @@
-"""The eight outcomes of the plan `outcomes`, and their drivers on each index day: findings, pairs of diagnoses, age and sex."""
+"""The eight outcomes of the plan `outcomes`, and their drivers on each index date: findings, pairs of diagnoses, age and sex."""
 
 from dataclasses import dataclass
 
@@ -64,7 +64,7 @@ OUTCOMES = (
 
 @dataclass(frozen=True)
 class Drivers:
-    """The planted events of a block, which determine the state of each driver on each index day."""
+    """The planted events of a block, which determine the state of each driver on each index date."""
 
     findings: dict[str, tuple[Numbers, Numbers]]
     """For each finding, the patient and the day of each event."""
@@ -94,13 +94,13 @@ def draw_drivers(block: Block) -> Drivers:
 
 
 def at_risk(block: Block) -> NDArray[np.bool_]:
-    """Return whether a patient is registered on each index day, and has been for a year (people, years)."""
+    """Return whether a patient is registered on each index date, and has been for a year (people, years)."""
     start, end = block.days("start")[:, None], block.days("end")[:, None]
     return (start + 365 <= INDEX) & (end >= INDEX)
 
 
 def have_both(drivers: Drivers, outcome: Outcome) -> NDArray[np.bool_]:
-    """Return whether a patient has both A and B before each index day (people, years)."""
+    """Return whether a patient has both A and B before each index date (people, years)."""
     if not outcome.pair:
         return np.zeros((BLOCK, len(INDEX)), bool)
     first, second = drivers.begins[outcome.pair]
@@ -108,7 +108,7 @@ def have_both(drivers: Drivers, outcome: Outcome) -> NDArray[np.bool_]:
 
 
 def count_before(person: Numbers, when: Numbers, days: int) -> Floats:
-    """Return the number of events in the `days` days before each index day (people, years)."""
+    """Return the number of events in the `days` days before each index date (people, years)."""
     counted = np.zeros((BLOCK, len(INDEX)))
     for year, index in enumerate(INDEX):
         here = (when < index) & (when >= index - days)
@@ -117,7 +117,7 @@ def count_before(person: Numbers, when: Numbers, days: int) -> Floats:
 
 
 def score(block: Block, drivers: Drivers, outcome: Outcome) -> Floats:
-    """Return the state of the outcome's driver on each index day (people, years). The hazard follows from this state."""
+    """Return the state of the outcome's driver on each index date (people, years). The hazard follows from this state."""
     age = (INDEX - block.days("birth")[:, None]) / YEAR / 25
     woman = block.people["female"].astype(bool)[:, None]
     match outcome.driver:

@@ -159,7 +159,7 @@ class Outcomes(Mechanism):
         block.truth["risk"], block.truth["outcomes"] = pl.concat(risks), pl.concat(outcomes)
 
     def simulate(self, block: Block, drivers: Drivers, outcome: Outcome) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Draw an outcome. Returns a table of the risk on each index day, and a table of who has the outcome, and when."""
+        """Draw an outcome. Returns a table of the risk on each index date, and a table of who has the outcome, and when."""
         rng = block.rng(f"outcomes: {outcome.name}")
         base, strength = self.strengths[outcome.name]
         monthly = _chance(outcome, base, strength, driving.score(block, drivers, outcome))
