@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import code_tables, guess_format
-from ehr_pipeline.planning.guess_columns import NEEDED, PRACTICE, ROLES, Named, called_practice, guessed
+from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, guessed, practice_of
 from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.planning.settings_text import NO_QUOTE, NO_SEX_VALUES, SETTINGS, Extract, inline, quoted
 from ehr_pipeline.records import files
 from ehr_pipeline.records.layouts import UNNAMED
+from ehr_pipeline.records.values import PRACTICE
 
 PATIENT_COLUMNS = tuple(role for role in guess_format.NAMES if role not in ("date", "code"))
 """Names of `PatientColumns`."""
@@ -196,7 +197,7 @@ def _patient_lines(one: Sniffed, made: NewStudy, today: datetime.date, named: Na
         )
     event = {one.column("date"), one.column("code"), code_tables.name_beside(one)} if one.is_events else set[str]()
     carried = {role: name for role in named if role not in ROLES for name in named[role] if name in one.table.columns}
-    if PRACTICE not in carried and (practice := called_practice(one, {*columns.values(), *event, *carried.values()})):
+    if PRACTICE not in carried and (practice := practice_of(one, {*columns.values(), *event, *carried.values()})):
         carried[PRACTICE] = practice
     carried |= guess_format.attributes(one, [*columns.values(), *event, *carried.values()], today)
     if not columns.keys() & {"observation_start", "observation_ends"}:

@@ -15,9 +15,9 @@ import polars as pl
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import guess_format
-from ehr_pipeline.planning.guess_format import ALMOST, Sniffed, is_date, plain, share, without_accents
+from ehr_pipeline.planning.guess_format import ALMOST, Sniffed, is_date, is_of_patients, plain, share, without_accents
 from ehr_pipeline.records import dates
-from ehr_pipeline.records.values import FEMALE, MALE, SEX_WORDS, USUAL, comparable
+from ehr_pipeline.records.values import FEMALE, MALE, SEX_WORDS, USUAL, called_practice, comparable
 
 Named = Mapping[str, Sequence[str]]
 """The columns that the user named, by role. There may be several for a role, since files may use different names."""
@@ -47,8 +47,6 @@ END, END_ALONE = (
     ("austritt", "exitdate", "dereg", "transferout", "dateleft"),
 )
 """Words of a start or an end: beside a word that begins with one of OBSERVED, or those that need no other."""
-PRACTICE, PRACTICES = "practice", ("practice", "pracid", "prac", "surgery", "praxis", "cabinet", "gpid")
-"""The attribute of which the pipeline knows that it records in its own way, and words in its column's name."""
 LIFE = 30
 """Years that the births in a file span at least, to be recognised by their values."""
 UNIQUE = 0.9
@@ -106,11 +104,10 @@ def guessed(one: Sniffed, named: Named) -> dict[str, str]:
     }
 
 
-def called_practice(one: Sniffed, taken: Collection[str]) -> str:
-    """Return the column of the practice of a patient, by the words in its name; empty if there is none, or if there are several."""
-    return _only(
-        [name for name in one.table.columns if name not in taken and _has(name, PRACTICES) and _is_id(one, name)]
-    )
+def practice_of(one: Sniffed, taken: Collection[str]) -> str:
+    """Return the column of the practice, hospital or other site of a patient, by its name; empty if there is none."""
+    free = [name for name in one.table.columns if name not in taken and one.values(name).n_unique() > 1]
+    return called_practice([name for name in free if is_of_patients(one.table, one.column("patient"), name)])
 
 
 def _with(one: Sniffed, roles: Mapping[str, str]) -> Sniffed:

@@ -232,7 +232,7 @@ def attributes(found: Sniffed, taken: Sequence[str], today: datetime.date) -> di
     patient = found.column("patient")
     for column in found.table.columns:
         values = found.values(column)
-        if column in taken or is_date(values, today) or not _is_of_patients(found.table, patient, column):
+        if column in taken or is_date(values, today) or not is_of_patients(found.table, patient, column):
             continue
         name = re.sub(r"\W+", "_", column.strip().lower()).strip("_")
         few = 1 < values.n_unique() <= min(MOST_VALUES, max(len(values) / 3, 2))
@@ -241,7 +241,7 @@ def attributes(found: Sniffed, taken: Sequence[str], today: datetime.date) -> di
     return chosen
 
 
-def _is_of_patients(table: pl.DataFrame, patient: str, column: str) -> bool:
+def is_of_patients(table: pl.DataFrame, patient: str, column: str) -> bool:
     """Return whether nearly every patient has one value in a column."""
     if patient not in table.columns:
         return True

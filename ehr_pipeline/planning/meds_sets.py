@@ -148,7 +148,7 @@ def _described(found: Proposed, seen: set[str], facts: list[str], doubts: list[s
     if found.attributes != usual.attributes:
         lines.append(f"attributes = {inline(found.attributes)} # shown on the page; remove those that are not needed")
     if found.attributes:
-        facts.append(f"attributes {', '.join(found.attributes)}")
+        facts.append(f"attributes {', '.join(f'{name} ({prefix})' for name, prefix in found.attributes.items())}")
     return lines
 
 

@@ -19,6 +19,7 @@ from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.planning import differing_rows, enough_data, extracts, guess_format, known_layouts
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import catalog, extract_files, files, layouts, withdrawals
+from ehr_pipeline.records.values import called_practice
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.file_listing import links_outside, walk
@@ -193,9 +194,11 @@ def _consistency(study: Study, findings: Preflight) -> None:
         getattr(findings, level).append(text)
     habits, usual = study.embeddings.vectors.habits, VectorSettings().habits
     if habits == usual and usual not in study.attributes:
+        serves = called_practice(study.attributes)
         findings.facts.append(
             f"patients have no attribute {usual!r} (embeddings.vectors.habits): codes that different values of it use for the"
-            " same thing are not joined"
+            " same thing are not joined, and patients are not compared within it"
+            + (f". If {serves!r} says who recorded the data, call this attribute {usual!r}" if serves else "")
         )
     audited = study.reports.audited if study.reports.audited != ReportsSettings().audited else ()
     asked = {

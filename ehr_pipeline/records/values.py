@@ -7,7 +7,7 @@ Databases and programs write missing values as words: NULL (SQL), \\N (PostgreSQ
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -35,6 +35,39 @@ LIKELY = STANDARD | {
 """Probable meanings of other words, for a person to confirm."""
 SEX_WORDS = ("sex", "gender", "geschlecht", "sesso", "sexo", "sexe")
 """Words in the names of columns and codes for the sex."""
+PRACTICE = "practice"
+"""The attribute that says who recorded a patient's data: a practice, a hospital or another site."""
+_RECORDERS = (
+    *(
+        "practice",
+        "prac",
+        "praxis",
+        "surgery",
+        "cabinet",
+        "gp",
+        "clinic",
+        "klinik",
+        "hospital",
+        "krankenhaus",
+        "hopital",
+    ),
+    *(
+        "site",
+        "standort",
+        "centre",
+        "center",
+        "facility",
+        "institution",
+        "organisation",
+        "organization",
+        "org",
+        "trust",
+    ),
+)
+_RECORDER = re.compile(
+    r"(?:care|gp|study|registered|registration|main|home|health|medical|usual)*"
+    rf"({'|'.join(_RECORDERS)})(?:id|nr|no|num|number|key|code|name)?"
+)
 NOT_UNDERSTOOD = "\0"
 """Prefix of values that are not understood, until the patients with each such value have been counted."""
 MAX_LENGTH, MAX_VALUES = 40, 100
@@ -102,6 +135,16 @@ def proposal(name: str, words: Collection[str], shown: Collection[str]) -> str:
 
 def _toml(meant: Mapping[str, str]) -> str:
     return "{" + ", ".join(f'{_key(word)} = "{sex}"' for word, sex in meant.items()) + "}"
+
+
+def called_practice(names: Iterable[str]) -> str:
+    """Return which name, if any, is that of the practice, or of another place that records in its own way, such as a hospital."""
+    found = {name: _RECORDER.fullmatch(re.sub(r"[^a-z]", "", name.lower())) for name in names}
+    return min(
+        (name for name, match in found.items() if match),
+        key=lambda name: _RECORDERS.index(found[name][1]),  # type: ignore[index]
+        default="",
+    )
 
 
 def _key(word: str) -> str:

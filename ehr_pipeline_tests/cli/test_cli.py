@@ -91,7 +91,13 @@ def test_every_problem_with_inputs_is_told_at_once(
             {},
             0,
             "patients have no attribute 'practice' (embeddings.vectors.habits): codes that different values of it use for the same"
-            " thing are not joined",
+            " thing are not joined, and patients are not compared within it\n",
+        ),
+        (
+            "practice",
+            {"hospital_id": "practice"},
+            0,
+            "If 'hospital_id' says who recorded the data, call this attribute 'practice'",
         ),
         ("practice", {"practice": "practice"}, 0, ""),
         ("sex", {}, 0, ""),
@@ -118,7 +124,7 @@ def test_a_column_with_habits_that_is_not_there_is_told(
     )
     found, printed = check(path, capsys)
     assert (found, told in printed) == (code, True), printed
-    assert ("not joined" in printed, "vectors.habits" in printed) == ("not joined" in told, "vectors.habits" in told)
+    assert ("not joined" in printed, "vectors.habits" in printed) == (bool(told) and not code, bool(told))
 
 
 def test_a_missing_landing_folder_is_told_from_an_empty_one(

@@ -119,7 +119,7 @@ def test_rows_of_a_list_that_are_miswritten_are_told_with_their_lines(tmp_path: 
 
 
 def test_a_list_of_which_every_row_is_miswritten_has_the_cause(tmp_path: Path) -> None:
-    (problem,) = listed(tmp_path, ["ICD10CM:L40.0", "ICD10CM:L40.1"], ["ICD10CM:L400", "ICD10CM:L401"]).warnings
+    (problem,) = listed(tmp_path, ["ICD11:EA90.0", "ICD11:EA90.1"], ["ICD11:EA900", "ICD11:EA901"]).warnings
     assert "2 of its 2 rows do not occur in the extracts, but a similar code does. The codes differ only" in problem
 
 

@@ -226,6 +226,22 @@ def test_meds_reads_a_sex_alike(tmp_path: Path) -> None:
     assert [row[3] for row in rows(tmp_path / "out", "patients")] == ["F", "M", "", "", ""]
 
 
+@pytest.mark.parametrize(
+    ("names", "practice"),
+    [
+        (("region", "Hospital"), "Hospital"),
+        (("hospital_id", "PracticeID"), "PracticeID"),
+        (("care_site_id",), "care_site_id"),
+        (("GPId",), "GPId"),
+        (("registered_practice",), "registered_practice"),
+        (("tumour_site", "clinical_trial", "previous_practice", "website", "organ"), ""),
+        ((), ""),
+    ],
+)
+def test_the_column_of_the_practice_is_known_by_its_name(names: tuple[str, ...], practice: str) -> None:
+    assert values.called_practice(names) == practice
+
+
 @pytest.mark.parametrize("source", ["cprd_aurum", "omop", "meds"])
 def test_known_layouts_have_the_setting_that_messages_name(source: Any) -> None:
     own = getattr(RecordsSettings(landing="."), source)

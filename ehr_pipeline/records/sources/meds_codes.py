@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ehr_pipeline.records.layouts import RESERVED
 from ehr_pipeline.records.sources.omop import SEX
-from ehr_pipeline.records.values import FEMALE, MALE, SEX_WORDS, USUAL, comparable
+from ehr_pipeline.records.values import FEMALE, MALE, PRACTICE, SEX_WORDS, USUAL, called_practice, comparable
 
 BIRTH, DEATH = "MEDS_BIRTH", "MEDS_DEATH"
 _BIRTHS = re.compile(r"(?i)^(?:.*\W)?(?:3950001|birth|born|dob|date_?of_?birth|birth_?date)$")
@@ -48,8 +48,11 @@ def proposed(codes: Iterable[str], timeless: Iterable[str]) -> Proposed:
     attributes = {
         name: prefix
         for prefix, own in values.items()
-        if 1 < len(own) <= MOST_VALUES and (name := _name(prefix)) and name not in RESERVED
+        if (name := _name(prefix)) and name not in RESERVED
+        if len(own) > 1 and (len(own) <= MOST_VALUES or called_practice([name]))
     }
+    if practice := called_practice(attributes):
+        attributes[PRACTICE] = attributes.pop(practice)
     return Proposed(
         _unless_usual(codes, _BIRTHS, BIRTH),
         _unless_usual(codes, _DEATHS, DEATH),

@@ -13,6 +13,20 @@ def test_sexes_births_and_attributes_are_found() -> None:
     assert (found.birth_codes, found.death_codes) == ((), ()), "the usual codes need no setting"
 
 
+def test_the_site_is_the_practice_however_many_there_are() -> None:
+    static = {f"HOSPITAL//{number}" for number in range(100)} | {
+        "RACE//a",
+        "RACE//b",
+        "TUMOUR_SITE//lung",
+        "TUMOUR_SITE//skin",
+    }
+    assert proposed(EVENTS | static, static).attributes == {
+        "practice": "HOSPITAL//",
+        "race": "RACE//",
+        "tumour_site": "TUMOUR_SITE//",
+    }
+
+
 def test_older_exports_are_understood() -> None:
     """As EHRSHOT's: births and deaths under a SNOMED code, single slashes, concepts of OMOP, times where nothing has one."""
     codes = {
