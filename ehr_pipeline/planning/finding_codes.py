@@ -21,7 +21,8 @@ MOST_STEPS = 30
 
 NAMELESS = (
     "No code has a name. Set a source of names: for SNOMED codes, events.descriptions (SNOMED’s description files) or"
-    " events.mrconso (MRCONSO.RRF); for other codes, their table under [events.dictionaries] with its name_column; for OMOP,"
+    " events.mrconso (MRCONSO.RRF); for other codes, a table of names under events.names (then map the extracts:"
+    " ehr-pipeline run --select '+mapped_events'), or under [events.dictionaries] with its name_column; for OMOP,"
     " events.omop_vocabulary (the folder of CONCEPT.csv)."
 )
 

@@ -1,5 +1,6 @@
 """Check the settings and the inputs that they name before any long work starts, and report all problems at once."""
 
+import datetime
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.encoder import shape_check
 from ehr_pipeline.encoder.settings import BIRTH_DECADE
 from ehr_pipeline.engines import engine_for
+from ehr_pipeline.errors import UserError
 from ehr_pipeline.events import names as names_of_codes
 from ehr_pipeline.events.translate import file_setting, read_dictionary
 from ehr_pipeline.patients import derived_attributes, preview, training_patients
@@ -19,6 +21,7 @@ from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.planning import differing_rows, enough_data, extracts, guess_format, known_layouts
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import catalog, extract_files, files, layouts, withdrawals
+from ehr_pipeline.records.build import latest_date
 from ehr_pipeline.records.values import called_practice
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import secret_key
@@ -27,6 +30,7 @@ from ehr_pipeline.study.dagster_home import refuse_network_disk
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.schemas import DATED
 from ehr_pipeline.tasks import aces, label_file, study_rules
+from ehr_pipeline.tasks.settings import Task
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
 
 WITHOUT = {
@@ -278,7 +282,26 @@ def _tasks(study: Study, findings: Preflight) -> None:
             findings.look(aces.read, Path(task.aces), task.name, ())
         if task.index_file:
             findings.look(label_file.read, Path(task.index_file))
+        if problem := _windows_after_data(study, task):
+            findings.warnings.append(problem)
     findings.facts.append(f"tasks: {len(tasks.task)}" + (f", and {tasks.screen} of the screen" if tasks.screen else ""))
+
+
+def _windows_after_data(study: Study, task: Task) -> str:
+    """Return a sentence on index dates whose windows end after the newest extract, so that they give no label; empty if none do."""
+    try:
+        end = latest_date(max(catalog.extracts_in(Path(study.records.landing))), study.records)
+    except (UserError, ValueError):
+        return ""  # no extract, or one without a date: reported elsewhere
+    days = datetime.timedelta(task.gap_days + task.window_days)
+    late = [date for date in task.index_dates if datetime.date.fromisoformat(date) + days > end]
+    return (
+        f"tasks.task {task.name!r}: the window of {days.days:,} days after {', '.join(late)} ends after the data ({end}), so"
+        f" {'these index dates give' if len(late) > 1 else 'this index date gives'} no label. Choose earlier index_dates, or a"
+        " smaller window_days."
+        if late
+        else ""
+    )
 
 
 def _store(study: Study, findings: Preflight) -> None:

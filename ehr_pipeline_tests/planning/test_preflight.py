@@ -1,5 +1,7 @@
 """Settings of different sections that have to fit each other."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from ehr_pipeline.errors import SettingsError
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.study import settings
+from ehr_pipeline.tasks.settings import Task
 from ehr_pipeline.terminology.shipped import shipped
 
 
@@ -40,3 +43,17 @@ def test_a_weight_without_attributes_is_refused_at_once() -> None:
         problems()
     with pytest.raises(SettingsError, match=r"encoder\.metadata: attributes names one twice"):
         problems("sex", "sex")
+
+
+def test_index_dates_whose_windows_end_after_the_data_are_told(tmp_path: Path) -> None:
+    (tmp_path / "2022-12-31").mkdir()
+    study = settings.load(shipped("demo/settings.toml"), {"records": {"landing": str(tmp_path)}})
+    late = Task(
+        name="Late", index="calendar", index_dates=("2018-12-31", "2019-01-02"), window_days=1461, outcome="list.csv"
+    )
+    assert preflight._windows_after_data(study, late) == (
+        "tasks.task 'Late': the window of 1,461 days after 2019-01-02 ends after the data (2022-12-31), so this index date gives no"
+        " label. Choose earlier index_dates, or a smaller window_days."
+    )
+    assert preflight._windows_after_data(study, replace(late, window_days=1000)) == ""
+    assert preflight._windows_after_data(study, Task(name="Landmark", outcome="list.csv")) == ""

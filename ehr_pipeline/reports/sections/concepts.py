@@ -48,6 +48,7 @@ def content(findings: Findings) -> dict[str, Any]:
             (row["group"], row["concepts"], percent(row["share"], 1), percent(row["chance"], 1))
             for row in (ontology or {}).get("by_group", ())
         ],
+        "scopes_differ": any(everywhere != of_interest for _, everywhere, of_interest in shown),
         "first": shown[:FIRST_SHOWN],
         "others": shown[FIRST_SHOWN:],
         "others_folded": f"The other {counted(len(shown) - FIRST_SHOWN, 'concept')} of interest",

@@ -104,8 +104,11 @@ def changed(inputs: Inputs) -> list[str]:
 
 
 def _source(inputs: Inputs) -> str:
-    """Return the vocabulary from which codes were mapped, with its release if the mapping knows it (MRSAB of the UMLS)."""
-    source: str = read_coverage(inputs.artifacts[assets.MAPPED_EVENTS].path)["source"]
+    """Return the vocabulary to which codes were mapped, with its release if the mapping knows it (MRSAB of the UMLS)."""
+    coverage = read_coverage(inputs.artifacts[assets.MAPPED_EVENTS].path)
+    source: str = coverage["source"]
+    if not coverage["mapped_events"]:
+        return "the codes themselves: each is a separate concept"
     if source != inputs.settings[assets.MAPPED_EVENTS]["source"]:
         return source
     return f"{source}, release unknown (to record it, set events.mrsab to the path of MRSAB)"
