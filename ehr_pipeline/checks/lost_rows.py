@@ -11,6 +11,7 @@ from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import SET_ASIDE as FATE
 from ehr_pipeline.records.events_without_patient import KEPT, UNKNOWN, WAITING
 from ehr_pipeline.records.finish_bucket import ORPHAN, UNKNOWN_PATIENTS
+from ehr_pipeline.records.settings import Limits
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import json_files
@@ -112,12 +113,19 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Result:
     if not many:
         return True, f"fewer than {limits.rejected_warning:.1%} of the rows were rejected", figures
     message = "; ".join(_text(loss, below) for loss in many)
+    judged = [loss.without(ORPHAN) for loss in many]
     unknown = any(UNKNOWN in loss.rejected for loss in many)
     message += (
-        f".{_of_unknown(artifact, study) if unknown else ''} records.limits warns at {limits.rejected_warning:.1%} and stops at"
-        f" {limits.rejected_error:.1%}. The quarantine of the extract lists the file, line and reason of each rejected row"
+        f".{_of_unknown(artifact, study) if unknown else ''} {_limits(limits, judged != many)}. The quarantine of the extract"
+        " lists the file, line and reason of each rejected row"
     )
     return False, message, figures
+
+
+def _limits(limits: Limits, orphans: bool) -> str:
+    """Return the limits in words. `orphans`: whether some rows fit no patient, for which no run stops."""
+    text = f"records.limits warns at {limits.rejected_warning:.1%} and stops at {limits.rejected_error:.1%}"
+    return f"{text}; rows {in_words(ORPHAN)} do not count towards the second limit" if orphans else text
 
 
 def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:

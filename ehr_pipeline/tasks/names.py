@@ -17,9 +17,13 @@ def names(vocabulary: Vocabulary, naming: Naming) -> dict[str, str]:
 
 
 def for_messages(task_names: Sequence[str], store: Store, below: int) -> list[str]:
-    """Return the names of tasks as a message may show them, in the same order. `below`: counts below this number are suppressed."""
+    """Return the names of tasks as a message may show them, in the same order; in quotation marks if they contain a comma.
+
+    `below`: counts below this number are suppressed.
+    """
     if not task_names:
         return []
     key = store.current(DATA_SPLIT).manifest["settings"]["key"]
     shown = names(Vocabulary.read(store.current(VOCABULARY).path), Naming(below, key))
-    return [printable(shown.get(name, name)) for name in task_names]
+    printed = [printable(shown.get(name, name)) for name in task_names]
+    return [f"“{name}”" if ", " in name else name for name in printed]

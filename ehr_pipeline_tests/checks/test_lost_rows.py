@@ -62,6 +62,12 @@ def test_few_rejected_rows_warn_and_many_stop(
     assert _gravity(outcome(artifact(events, patients), study)) == gravity
 
 
+def test_the_message_says_which_rows_stop_no_run(study: Study) -> None:
+    stops = "%; rows of patients whose birth is not in any row do not count towards the second limit."
+    assert stops in outcome(artifact({}, {"adds_to_no_patient": 600}), study).message
+    assert "%. The quarantine" in outcome(artifact({"unparsable_date": 199}, {}), study).message
+
+
 def test_fewer_than_ten_rows_stop_nothing(study: Study) -> None:
     """Of an extract of twelve rows, nine are no share to judge by: the check warns, and what is left is used."""
     assert _gravity(outcome(artifact({"unparsable_date": 9}, {}, rows=12), study)) == 1

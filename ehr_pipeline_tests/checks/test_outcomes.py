@@ -115,7 +115,7 @@ def test_a_task_that_does_not_need_a_model_that_is_worse_says_both(tmp_path: Pat
 
 def named(folder: Path) -> Any:
     """A store with a vocabulary: one concept of many patients, one of few, and one whose name has an escape sequence."""
-    concepts = [("C1", "Asthma", 300), ("C2", "Rare", 3), ("C3", "Cough\x1b[2J", 300)]
+    concepts = [("C1", "Asthma", 300), ("C2", "Rare", 3), ("C3", "Cough, acute\x1b[2J", 300)]
     rows = [
         (FIRST_CONCEPT + number, concept, name, "", False, 400, 400, patients)
         for number, (concept, name, patients) in enumerate(concepts)
@@ -133,7 +133,7 @@ def test_tasks_of_the_screen_have_the_names_of_concepts_of_enough_patients(tmp_p
         "Asthma",
         "Mine",
         "screen C2",
-        "Cough\\x1b[2J",
+        "“Cough, acute\\x1b[2J”",
         "screen C9",
     ]
     nothing: Any = None

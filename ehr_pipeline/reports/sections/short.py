@@ -3,6 +3,7 @@
 from typing import Any
 
 from ehr_pipeline import __version__
+from ehr_pipeline.disclosure.figures import HIDDEN
 from ehr_pipeline.embeddings.vectors import settings_of
 from ehr_pipeline.reports import bias_audit, cluster_reliability
 from ehr_pipeline.reports.findings import Findings
@@ -107,11 +108,12 @@ def _artefacts(findings: Findings) -> list[Any]:
 
 def _came_in(findings: Findings) -> list[Statement]:
     records, event, rows = findings.inputs.records, findings.counted.event, findings.counted.counts[assets.RAW_RECORDS]
+    usable = event.share(rows["kept"], rows["rows_in"])
     read = say.came_in(
         sorted(artifact.manifest["partition"] for artifact in records),
         sum(artifact.counts["files"] for artifact in records),
         sum(artifact.counts.get("unread", {}).get("files", 0) for artifact in records),
-        event.share(rows["kept"], rows["rows_in"]),
+        usable if usable != HIDDEN else "Nearly all" if 2 * rows["kept"] > rows["rows_in"] else "Few",
     )
     covered = years(findings.inputs.artifacts[assets.PATIENT_DATASET], findings.disclosure)
     return [read, say.years(covered), say.checks_passed()]

@@ -92,9 +92,15 @@ def are(number: int) -> str:
 
 
 def listed(names: Iterable[Any], last: str = " and ") -> Markup:
-    """Return names as a list in a sentence: 'a', 'a and b', 'a, b and c'; `last` stands before the last of several."""
+    """Return names as a list in a sentence: 'a', 'a and b', 'a, b and c'; `last` stands before the last of several.
+
+    Names of concepts can contain commas. Then semicolons separate them: 'vaccine, oral; and c'.
+    """
     shown = [markup("{name}", name=name) for name in names]
-    return Markup(", ").join([*shown[:-2], Markup(last).join(shown[-2:])])  # noqa: S704  # our own word
+    between = ", "
+    if len(shown) > 1 and any(", " in name for name in shown):
+        between, last = "; ", f"; {word} " if (word := last.strip(" ,;")) else "; "
+    return Markup(between).join([*shown[:-2], Markup(last).join(shown[-2:])])  # noqa: S704  # our own word
 
 
 def percent(share: float, digits: int = 0) -> str:

@@ -46,6 +46,14 @@ def test_names_in_a_list(names: list[object], told: str) -> None:
     assert listed(names) == told
 
 
+def test_names_with_commas_are_separated_by_semicolons() -> None:
+    vaccine = "tetanus toxoid, adsorbed"
+    assert listed([vaccine]) == vaccine
+    assert listed([vaccine, "b"]) == f"{vaccine}; and b"
+    assert listed(["a", vaccine, "1,200 others"]) == f"a; {vaccine}; and 1,200 others"
+    assert listed(["a", vaccine, "b"], "; ") == f"a; {vaccine}; b"
+
+
 def test_number_and_word_agree() -> None:
     assert [counted(n, "cluster") for n in (0, 1, 2)] == ["0 clusters", "1 cluster", "2 clusters"]
     assert counted(1200, "loss", "losses") == "1,200 losses"
