@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from ehr_pipeline.prediction_report import cells
 from ehr_pipeline.prediction_report.curves import KINDS, NONE, Curves, LabelsSaved, Z
-from ehr_pipeline.predictions.models import BY_NAME, MASKED
+from ehr_pipeline.predictions.models import BOOSTED_FROM, BY_NAME, MASKED
 from ehr_pipeline.predictions.table import CHANCE
 from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, markup, say
 
@@ -291,8 +291,14 @@ def curve(found: Curves) -> Statement:
         "Mean AUROC over {tasks}, by the number of labels used to fit a model (half of them cases, if there are enough). Bands:"
         " 95 % intervals, over test patients and samples of labels, for the model and the baseline that the first sentence"
         " compares. Here, the best model and the best baseline are chosen on the test set, so both curves are slightly too"
-        " high.{left_out}{untrained}",
+        " high.{boosted}{left_out}{untrained}",
         tasks=counted(len(found.tasks), "task"),
+        boosted=f" Models that use gradient boosting have no point below {BOOSTED_FROM} labels, because boosting cannot be fitted"
+        " with fewer; the rule of thumb is one of them."
+        if found.labels
+        and found.labels[0] < BOOSTED_FROM
+        and any(BY_NAME[name].learner == "boosting" for name in found.points)
+        else "",
         left_out=" Left out of the curves and of the means in the first sentences, because they have too few labels for one of"
         f" these numbers: {counted(found.left_out, 'scored task')}."
         if found.left_out

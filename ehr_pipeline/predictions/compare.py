@@ -17,7 +17,7 @@ from ehr_pipeline.predictions.encoder_queries import Answers
 from ehr_pipeline.predictions.features import RecordedConcepts, age_and_sex, counted_concepts, history_of
 from ehr_pipeline.predictions.learners import Block, Sample, Table
 from ehr_pipeline.predictions.metrics import Bootstrap, Calibration
-from ehr_pipeline.predictions.models import BY_NAME, Model
+from ehr_pipeline.predictions.models import BOOSTED_FROM, BY_NAME, Model
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, People, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings, replicates
 from ehr_pipeline.predictions.table import FEWEST_TO_CHOOSE
@@ -27,9 +27,6 @@ FEWEST_CASES = 50
 """A model is scored only with at least this many cases in the test set, and as many non-cases."""
 FEWEST_FITTED = 10
 """Fewest cases, and fewest non-cases, to fit a model on."""
-BOOSTED_FROM = 100
-"""Fewest labels for gradient boosting: with fewer, each tree is a single leaf that holds all patients."""
-
 
 Tuned = Callable[[str, int | None, int], Floats]
 Labelled = tuple[int | None, int, Sample]

@@ -52,6 +52,8 @@ MODELS = (
     Model("masked_untrained", "Masked-token probability, untrained weights", "control", ("masked_untrained",), "none"),
     Model("vectors_untrained", "Vectors of untrained weights", "control", ("vectors_untrained",), "logistic"),
 )
+BOOSTED_FROM = 100
+"""Fewest labels for gradient boosting: with fewer, each tree is a single leaf that holds all patients."""
 BY_NAME = {model.name: model for model in MODELS}
 HEADS = ("classifier", "sum", "mask")
 """The heads with which the encoder is fine-tuned; each gives the model tuned_<head>."""

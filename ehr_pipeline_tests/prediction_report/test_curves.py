@@ -120,6 +120,14 @@ def test_bands_hold_samples_of_labels(shifted: set[str], error: float) -> None:
     assert found.points["vectors"][ALL].error == 0
 
 
+@pytest.mark.parametrize("baselines", [{}, {"rule_of_thumb": rising(0.55, 0.02)}])
+def test_a_missing_point_is_explained(baselines: dict[str, Curve | float]) -> None:
+    """Of boosting, below 100 labels."""
+    found = curves(results(["a"], {**BASELINES, **baselines, "masked": 0.7}))
+    assert found is not None
+    assert ("no point below 100 labels" in str(statements.curve(found))) == bool(baselines)
+
+
 def test_nothing_was_scored() -> None:
     assert curves(empty()) is None
     assert curves(results(["a"], {**BASELINES, "masked": 0.7}, model_auroc=None)) is None
