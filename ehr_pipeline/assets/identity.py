@@ -130,7 +130,7 @@ def of_tasks(study: Study) -> dict[str, Any]:
     if not study.tasks.any:
         return {}
     values: dict[str, Any] = {**seed(study), "split": hash_of(typed_settings.identity(split_settings(study)))}
-    values |= {"visit_window_days": study.patients.visit_window_days}
+    values |= {"visit_window_days": study.patients.visit_window_days, "groups": study.groups}
     if study.tasks.screen:
         values |= {"semantic_types": study.embeddings.pooling.semantic_types}
     return values

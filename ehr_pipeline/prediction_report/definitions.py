@@ -15,11 +15,12 @@ FEW = 3
 """Most concepts of a list, and most index dates, that are named; more are counted."""
 
 
-def sentences(definition: Definition, names: Mapping[str, str], died: str = "") -> str:
+def sentences(definition: Definition, names: Mapping[str, str], died: str = "", on_one_day: str = "") -> str:
     """Return sentences on the question of a task, and on who is at risk.
 
     `names`: names of the concepts that may be shown, the most frequent first. `died`: in words, for how many predictions the
-    patient died within the window without the outcome; empty if there are none."""
+    patient died within the window without the outcome; `on_one_day`: for how many with the outcome the whole record has it on a
+    single day. Empty if there are none."""
     rule = definition.rule
     question = f"{_day(definition, names)}, using {_history(rule)}: {_outcome(definition)} {_window(rule)}?"
     of = "" if definition.outcome == (DEATH,) else f"The outcome is {_concepts(definition.outcome, names)}. "
@@ -30,7 +31,8 @@ def sentences(definition: Definition, names: Mapping[str, str], died: str = "") 
         else "Patients who leave within the window without the outcome are excluded."
     )
     dead = f" Patients who die within the window without the outcome count as free of it: {died}." if died else ""
-    return f"{question} {of if definition.outcome else ''}{f'Only patients {whom}. ' if whom else ''}{left}{dead}"
+    once = f" The outcome is recorded on a single day only: {on_one_day}." if on_one_day else ""
+    return f"{question} {of if definition.outcome else ''}{f'Only patients {whom}. ' if whom else ''}{left}{dead}{once}"
 
 
 def _concepts(concepts: Iterable[str], names: Mapping[str, str]) -> str:

@@ -87,6 +87,13 @@ class Findings:
         died, of = self._died(slug)
         return f"{self.disclosure.about(died, of)} of {self.disclosure.about(of)} predictions" if died else ""
 
+    def on_one_day(self, slug: str) -> str:
+        """Return in words for how many predictions with the outcome it is recorded on one day only; empty if there are none."""
+        single, of = self.counts[slug].get("on_one_day", 0), self.counts[slug]["cases"]
+        return (
+            f"{self.disclosure.about(single, of)} of {self.disclosure.about(of)} predictions with it" if single else ""
+        )
+
     def _died(self, slug: str) -> tuple[int, int]:
         return self.counts[slug].get("died", 0), self.counts[slug]["kept"]
 

@@ -27,6 +27,10 @@ def methods(draws: int) -> list[Statement]:
             " difference, the usual interval would lie too high."
         ),
         say(
+            "An outcome that is recorded on a single day only, in the whole record, may be a suspicion that was ruled out, if the"
+            " disease lasts. <code>outcome_days = 2</code> asks for a second day within the window."
+        ),
+        say(
             "Net benefit, per prediction: true positives minus false positives, where each false positive is weighted by the odds"
             " of the threshold (Vickers and Elkin 2006). Compare average precision with the prevalence, which is its expected"
             " value by chance."

@@ -8,7 +8,14 @@ from markupsafe import Markup
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import People
-from ehr_pipeline.prediction_report import calibration_sentences, cells, definitions, guard_sentences, pictures
+from ehr_pipeline.prediction_report import (
+    calibration_sentences,
+    cells,
+    definitions,
+    exclusion_sentences,
+    guard_sentences,
+    pictures,
+)
 from ehr_pipeline.prediction_report import methods as methods_of
 from ehr_pipeline.prediction_report import statements as say
 from ehr_pipeline.prediction_report.curves import ALL
@@ -50,8 +57,8 @@ def worth(findings: Findings) -> dict[str, Any]:
                 None,
                 [
                     guard_sentences.failed_guards(_failed(findings)),
-                    say.leavers(findings.leavers),
-                    say.deaths(findings.deaths),
+                    exclusion_sentences.leavers(findings.leavers),
+                    exclusion_sentences.deaths(findings.deaths),
                 ],
             )
         ),
@@ -244,7 +251,7 @@ def _subgroup(findings: Findings, row: Row) -> dict[str, str]:
 def excluded(findings: Findings) -> dict[str, Any]:
     """Return, for each task, the flow from patients to labels."""
     return {
-        "lead": say.excluded(findings.observed_until),
+        "lead": exclusion_sentences.excluded(findings.observed_until, findings.counts.get("groups_ending_earlier", 0)),
         "diagrams": [_flow(findings, row) for row in findings.results.verdicts],
     }
 
@@ -311,7 +318,7 @@ def methods(findings: Findings) -> dict[str, Any]:
     rows = [
         (
             findings.named[each.slug],
-            definitions.sentences(each, findings.names, findings.died(each.slug)),
+            definitions.sentences(each, findings.names, findings.died(each.slug), findings.on_one_day(each.slug)),
             len(each.outcome),
         )
         for each in findings.definitions

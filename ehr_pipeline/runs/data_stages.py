@@ -192,6 +192,7 @@ class DataAssets(Maker):
                 deaths=study_rules.deaths(settings, resolved),
                 until=study_rules.follow_up_end(settings, read[EXTRACT_CATALOG]),
                 draw=study_rules.landmark_key(split.manifest["settings"]["key"], self.study.study.seed),
+                attributes=self.study.groups,
                 workers=settings.workers,
                 spread=self.engine.spread,
             )

@@ -92,6 +92,11 @@ class Study:
         return tuple(sorted({*self.records.attributes, *self.patients.derived}))
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the attributes, such as the practice, by which recording may differ: that of habits, and the audited ones."""
+        return tuple(sorted({self.embeddings.vectors.habits, *self.reports.audited} & {*self.attributes}))
+
+    @property
     def records_deaths(self) -> bool:
         """Whether any input says who died: a column of death dates in the patient files, or a setting of the tasks."""
         return bool(self.tasks.death or self.tasks.death_attribute or DEATH in self.records.attributes)

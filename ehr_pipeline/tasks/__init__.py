@@ -3,4 +3,6 @@
 from ehr_pipeline.disclosure.kinds import Declared, People, Plain
 from ehr_pipeline.tables.asset_names import TASK_LABELS
 
-COUNTED: dict[str, Declared] = {TASK_LABELS: {"tasks": Plain, "*": {"concepts": Plain, "*": People}}}
+COUNTED: dict[str, Declared] = {
+    TASK_LABELS: {"tasks": Plain, "groups_ending_earlier": Plain, "*": {"concepts": Plain, "*": People}}
+}

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ehr_pipeline.tasks.data_end import NEVER
 from ehr_pipeline.tasks.index_dates import NO_ENTRY, NO_VISIT, IndexDates, ages, entry_day, history
-from ehr_pipeline.tasks.records import NEVER, Days, Keys, Records, count, days, key, nth, patients
+from ehr_pipeline.tasks.meds import DEATH
+from ehr_pipeline.tasks.records import Days, Keys, Records, count, days, key, nth, patients
 from ehr_pipeline.tasks.rule import Rule
 
 Flags = NDArray[np.bool_]
@@ -51,6 +53,8 @@ class LabelAssignment:
     """Days from the first day of the window to the end of follow-up."""
     had_before: Flags
     """Whether the outcome was recorded in the history, at any time."""
+    single: Flags
+    """Whether the outcome happened, and is recorded on one day only in the whole record; False for other kinds of outcomes."""
     first: Days
     last: Days
     """First and last day of the history. If the whole history is used, the first day is at most -NEVER."""
@@ -111,7 +115,7 @@ def assign(records: Records, rule: Rule, index_dates: IndexDates) -> LabelAssign
         else np.zeros(len(index), bool),
         "condition_not_met": _unmet(records, rule, patient, index),
         # For all patients, whether or not they have the outcome: of later windows, only those with the outcome would be complete.
-        "window_after_data": index + rule.closes > records.data_end,
+        "window_after_data": index + rule.closes > records.data_end[patient],
         **({name: flag for name, flag in before.items() if rule.incident}),
         "died_before_window": death < opens,
         "left_before_window": end < opens,
@@ -126,7 +130,12 @@ def assign(records: Records, rule: Rule, index_dates: IndexDates) -> LabelAssign
     numbers, reason = list(REASONS), np.full(len(index), -1)
     for name in reversed(flags):
         reason = np.where(flags[name], numbers.index(name), reason)
-    return LabelAssignment(index_dates, reason, label, finish, reached - opens, before["outcome_before"], first, last)
+    single = label & (np.bincount(patients(outcomes), minlength=len(records.ids)) == 1)[patient]
+    if rule.kind != "recorded" or rule.outcome == {DEATH}:
+        single[:] = False
+    return LabelAssignment(
+        index_dates, reason, label, finish, reached - opens, before["outcome_before"], single, first, last
+    )
 
 
 def _unmet(records: Records, rule: Rule, patient: NDArray[np.int64], index: Days) -> Flags:

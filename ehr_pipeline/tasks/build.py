@@ -17,10 +17,11 @@ from ehr_pipeline.patients.settings import EVERY_SIDE
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.tasks import censoring, label_file, meds
+from ehr_pipeline.tasks import censoring, data_end, label_file, meds
 from ehr_pipeline.tasks.assign_labels import DIED, ENDS, REASONS, LabelAssignment, assign
+from ehr_pipeline.tasks.data_end import NEVER
 from ehr_pipeline.tasks.index_dates import find_index_dates
-from ehr_pipeline.tasks.records import NEVER, Deaths, FollowUp, Records, data_end, read
+from ehr_pipeline.tasks.records import Deaths, FollowUp, Records, read
 from ehr_pipeline.tasks.rule import Rule
 from ehr_pipeline.tasks.table import LABELS, ROWS, Definition, rows_of_task, shards, write
 from ehr_pipeline.work.buckets import Spread, map_buckets
@@ -63,6 +64,8 @@ class LabelOptions:
     """Patients without a known end of observation are followed until this day; None: until their last event."""
     draw: tuple[int, int]
     """Two 64-bit words that key the random draw of landmarks."""
+    attributes: tuple[str, ...] = ()
+    """Patient columns, such as the practice, whose groups may have data that end earlier."""
     workers: int = 1
     spread: Spread = map_buckets
 
@@ -89,7 +92,7 @@ def build(
             rule = replace(rule, file=str(path))
         bucket_rules.append(rule)
     shards_of_patients = dataset.files("patients")
-    follow_up = FollowUp(options.until, data_end(shards_of_patients))
+    follow_up = FollowUp(options.until, data_end.find(shards_of_patients, options.attributes))
     jobs = [
         LabelJob(
             shard.name,
@@ -110,7 +113,8 @@ def build(
     definitions = [_definition(rule, number, weights[number]) for number, rule in enumerate(rules)]
     write(out, definitions)
     _write_meds(out, definitions, key)
-    counts: Counts = {"tasks": len(rules)}
+    earlier = sum(map(len, follow_up.data_end.groups.values()))
+    counts: Counts = {"tasks": len(rules), "groups_ending_earlier": earlier}
     for number, rule in enumerate(rules):
         counts[rule.slug] = _counts([found.counts[number] for found in finished], rule, rows_in_file.get(rule.slug))
     return counts
@@ -128,6 +132,7 @@ def _counts(parts: Sequence[Counter[str]], rule: Rule, of_file: int | None) -> C
         "dropped": dropped,
         "cases": summed["cases"],
         "died": summed["died"],
+        "on_one_day": summed["single"],
         "by_side": {side: {name: summed[f"{side}/{name}"] for name in ("labels", "cases")} for side in EVERY_SIDE},
         "concepts": len(rule.outcome),
     }
@@ -160,6 +165,7 @@ def _counted(assignment: LabelAssignment, sides: NDArray[np.object_]) -> Counter
     counts["kept"] = int(kept.sum())
     counts["cases"] = int((kept & assignment.label).sum())
     counts["died"] = int((kept & (assignment.end == DIED)).sum())
+    counts["single"] = int((kept & assignment.single).sum())
     label_sides = sides[assignment.index_dates.patient]
     for side in EVERY_SIDE:
         here = kept & (label_sides == side)

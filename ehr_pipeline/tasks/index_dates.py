@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR
 from ehr_pipeline.store.secret_key import siphash
 from ehr_pipeline.tables import align, schemas
-from ehr_pipeline.tasks.records import NEVER, Days, Keys, Records, count, days, key, nth, patients
+from ehr_pipeline.tasks.data_end import NEVER
+from ehr_pipeline.tasks.records import Days, Keys, Records, count, days, key, nth, patients
 from ehr_pipeline.tasks.rule import Rule
 
 NO_ENTRY, NO_VISIT = "never_at_risk", "no_visit_to_predict_at"
@@ -81,7 +82,7 @@ def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> IndexDate
         & (entry[patient] < day)
         & (records.start[patient] + rule.min_observed <= day)
         & (day <= records.end[patient])
-        & (day + rule.closes <= records.data_end)
+        & (day + rule.closes <= records.data_end[patient])
         & (age >= rule.ages[0])
         & (age < rule.ages[1] + 1)
     )

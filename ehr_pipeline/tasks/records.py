@@ -3,8 +3,7 @@
 The days with a concept are stored as sorted keys (patient, day), so that two binary searches count the keys in a range of days.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import align, row_keys, schemas
 from ehr_pipeline.tables.compiled_loops import compiled
 from ehr_pipeline.tables.hashing import hash_of_column
+from ehr_pipeline.tasks.data_end import NEVER, DataEnd
 from ehr_pipeline.tasks.meds import DEATH
 from ehr_pipeline.tasks.rule import VISIT
 
@@ -24,8 +24,6 @@ Days = NDArray[np.int64]
 """Days (c,), from 1970-01-01."""
 Keys = NDArray[np.int64]
 """Sorted keys (k,) of patients and days."""
-NEVER: int = row_keys.LAST_DAY
-"""A day later than every record, for events that never happen."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,8 @@ class Records:
     concept: NDArray[np.int64]
     names: tuple[str, ...]
     """Names of the concepts that occur."""
-    data_end: int = NEVER
-    """The last day of the data (`data_end`)."""
+    data_end: Days
+    """The last day of the data (n,) of the patient's group (`data_end`)."""
 
     def days_of(self, concepts: frozenset[str]) -> Keys:
         """Return the distinct days with any of the concepts. DEATH means the day of death, VISIT every visit."""
@@ -72,20 +70,6 @@ class Records:
         if VISIT in concepts:
             keys = np.concatenate([keys, self.visits])
         return np.unique(keys)
-
-
-def data_end(dataset: Sequence[Path]) -> int:
-    """Return the day by which 99.9 % of the visits in the patient data set have happened, or NEVER if there are none.
-
-    So a few mistyped dates after the true end do not move it.
-    """
-    visits = np.zeros(1 << row_keys.DAY_BITS, np.int64)
-    for path in dataset:
-        visits += np.bincount(Shard.read(path).visit_day - row_keys.FIRST_DAY, minlength=len(visits))
-    if not visits.any():
-        return NEVER
-    end: int = np.searchsorted(visits.cumsum(), 0.999 * visits.sum()).item() + row_keys.FIRST_DAY
-    return end
 
 
 def key(patient: NDArray[np.integer], day: NDArray[np.integer]) -> Keys:
@@ -125,8 +109,7 @@ class FollowUp:
 
     until: int | None
     """Patients without a known end of observation are followed until this day; None: until their last event."""
-    data_end: int = NEVER
-    """The last day of the data (`data_end`). No prediction window may end after it."""
+    data_end: DataEnd = field(default_factory=DataEnd)
 
 
 def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, follow_up: FollowUp) -> Records:
@@ -175,7 +158,7 @@ def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, fo
         day=event_day,
         concept=event_concept,
         names=kept,
-        data_end=follow_up.data_end,
+        data_end=follow_up.data_end.of(people),
     )
 
 

@@ -343,6 +343,18 @@ def test_deaths_that_count_as_free_of_the_outcome_are_said(tmp_path: Path) -> No
     assert replace(many, definitions=dead).deaths == []
 
 
+def test_outcomes_on_one_day_and_groups_that_end_earlier_are_said(tmp_path: Path) -> None:
+    few = findings(results(["a"], BETTER), tmp_path)
+    plain = text_of(page.render(few))
+    assert "the data end earlier" not in plain
+    assert "on a single day only:" not in plain
+    found = text_of(
+        page.render(replace(few, counts={"a": counts(DROPPED) | {"on_one_day": 40}, "groups_ending_earlier": 2}))
+    )
+    assert re.search(r"on a single day only: (about )?40 of (about )?1\d\d predictions with it", found)
+    assert "last day of the data; in 2 groups of patients (such as a practice), the data end earlier" in found
+
+
 def test_bins_are_joined_until_each_has_enough_cases_and_others() -> None:
     bins = list(whole().calibration)
     assert merged(bins, 5) == [

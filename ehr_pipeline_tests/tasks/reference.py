@@ -95,6 +95,11 @@ class Until:
     """Patients without an end of observation; None: until their last event."""
     data: int = 10**6
     """The last day of the data."""
+    women: int = 10**6
+    """The last day of the data of women, as of a hospital."""
+
+    def data_of(self, patient: Patient) -> int:
+        return min(self.data, self.women) if patient.sex == "F" else self.data
 
 
 def index_days(patient: Patient, rule: Rule, draw: tuple[int, int], until: Until, given: list[int]) -> list[int]:
@@ -117,7 +122,7 @@ def index_days(patient: Patient, rule: Rule, draw: tuple[int, int], until: Until
             and place + 1 >= rule.from_visit
             and start + rule.min_observed <= day <= end
             and right_age
-            and day + rule.closes <= until.data
+            and day + rule.closes <= until.data_of(patient)
         ):
             eligible.append(day)
     base = int(hash_of(pl.Series([patient.name]))[0])
@@ -152,7 +157,7 @@ def fate(patient: Patient, rule: Rule, index: int, until: Until) -> tuple[str, b
         days = [day for day in patient.days_of(condition.concepts) if condition.first <= day - index <= condition.last]
         if not condition.minimum <= len(days) <= condition.maximum:
             return "condition_not_met", False, "", 0
-    if closes > until.data:
+    if closes > until.data_of(patient):
         return "window_after_data", False, "", 0
     if rule.incident:
         for day in happened:

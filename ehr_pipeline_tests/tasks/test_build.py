@@ -160,7 +160,7 @@ def test_small_counts_are_not_shown(made: Pipeline) -> None:
     counts = labels(made).counts
     told = shown_counts("task_labels", counts, made.study.guard)
     assert told["tasks"] == 6
-    small = [name for name in counts if name != "tasks" and 0 < counts[name]["cases"] < 10]
+    small = [name for name in counts if isinstance(counts[name], dict) and 0 < counts[name]["cases"] < 10]
     assert small
     assert all(told[name]["cases"] is None for name in small)
 

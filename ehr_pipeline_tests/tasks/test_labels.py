@@ -11,14 +11,25 @@ from hypothesis import strategies as st
 
 from ehr_pipeline.patients.settings import EVERY_SIDE
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.tasks import censoring, table
+from ehr_pipeline.tasks import censoring, data_end, table
 from ehr_pipeline.tasks.assign_labels import REASONS
 from ehr_pipeline.tasks.build import BucketLabels, LabelJob, build_bucket
+from ehr_pipeline.tasks.data_end import NEVER, DataEnd
 from ehr_pipeline.tasks.meds import DEATH
-from ehr_pipeline.tasks.records import NEVER, Deaths, FollowUp, data_end
+from ehr_pipeline.tasks.records import Deaths, FollowUp
 from ehr_pipeline.tasks.rule import VISIT, Condition, Rule, from_task
 from ehr_pipeline.tasks.settings import Task
-from ehr_pipeline_tests.tasks.reference import ORIGIN, Patient, Until, age, as_tables, draw_patients, fate, index_days
+from ehr_pipeline_tests.tasks.reference import (
+    ORIGIN,
+    Patient,
+    Until,
+    age,
+    as_tables,
+    draw_patients,
+    fate,
+    index_days,
+    outcomes,
+)
 
 DRAW = (0x0706050403020100, 0x0F0E0D0C0B0A0908)
 DEATHS = Deaths(attribute="died")
@@ -45,7 +56,10 @@ def labelled(
         folder / "split.arrow",
         rules,
         deaths,
-        FollowUp(None if until.patient is None else ORIGIN + until.patient, ORIGIN + until.data),
+        FollowUp(
+            None if until.patient is None else ORIGIN + until.patient,
+            DataEnd(ORIGIN + until.data, {"sex": {"F": ORIGIN + until.women}}),
+        ),
         DRAW,
         folder,
     )
@@ -99,7 +113,9 @@ def rules(draw: st.DrawFn) -> Rule:
 @given(
     seed=st.integers(0, 2**32 - 1),
     several=st.lists(rules(), min_size=4, max_size=4),
-    until=st.builds(Until, st.sampled_from([None, 125]), st.sampled_from([10**6, 118, 70])),
+    until=st.builds(
+        Until, st.sampled_from([None, 125]), st.sampled_from([10**6, 118, 70]), st.sampled_from([10**6, 80])
+    ),
 )
 @settings(deadline=None, max_examples=60)
 def test_labels_are_those_of_the_reference(
@@ -107,6 +123,7 @@ def test_labels_are_those_of_the_reference(
 ) -> None:
     patients = draw_patients(np.random.default_rng(seed), 40)
     kept = [one for one in patients if one.visits]
+    by_name = {one.name: one for one in patients}
     found, rows = labelled(patients, *several, folder=tmp_path_factory.mktemp("bucket"), until=until)
     for number, rule in enumerate(several):
         expected, reasons = {}, dict.fromkeys(REASONS, 0)
@@ -128,6 +145,8 @@ def test_labels_are_those_of_the_reference(
         counts = found.counts[number]
         assert counts["kept"] == len(expected)
         assert counts["cases"] == sum(label for label, *_ in expected.values())
+        on_one_day = [len(outcomes(by_name[name], rule)) == 1 for (name, _), (label, *_) in expected.items() if label]
+        assert counts["single"] == (sum(on_one_day) if rule.kind == "recorded" and rule.outcome != {DEATH} else 0)
         assert counts["rows_in"] == counts["kept"] + sum(counts[reason] for reason in REASONS)
         for reason in REASONS:
             if reason not in ("never_at_risk", "no_visit_to_predict_at"):  # these count those without an index date too
@@ -222,9 +241,76 @@ def test_the_data_end_where_all_but_a_few_stray_visits_end(tmp_path: Path) -> No
     for number, own in enumerate((days[:20], days[20:] + [[(400 + 900 * n, "A")] for n in range(5)])):
         people = [Patient(f"{number}-{n}", "F", events, None, None, None) for n, events in enumerate(own)]
         schemas.write(tmp_path / f"{number}.arrow", as_tables(people)[1])
-    assert data_end([tmp_path / "0.arrow", tmp_path / "1.arrow"]) == ORIGIN + 399
+    assert data_end.find([tmp_path / "0.arrow", tmp_path / "1.arrow"], ()) == DataEnd(ORIGIN + 399)
     schemas.write(tmp_path / "none.arrow", schemas.read(tmp_path / "0.arrow").slice(0, 0))
-    assert data_end([tmp_path / "none.arrow"]) == NEVER
+    assert data_end.find([tmp_path / "none.arrow"], ()) == DataEnd(NEVER)
+
+
+def hospital(name: str, patients: int, days: range, every: int = 40) -> list[Patient]:
+    """Patients of a hospital, each with a visit in so many days."""
+    rng = np.random.default_rng(len(name))
+    return [
+        Patient(
+            f"{name}{n}",
+            "F",
+            sorted({(int(day), "A") for day in rng.choice(days, len(days) // every)}),
+            None,
+            None,
+            None,
+        )
+        for n in range(patients)
+    ]
+
+
+def ends_of(folder: Path, *hospitals: list[Patient], ends: dict[str, int] | None = None) -> dict[str, int]:
+    """The days, from ORIGIN, on which data of hospitals are found to end earlier than all data, by their order. `ends`: the ends of
+    observation by patient."""
+    tables = []
+    for number, own in enumerate(hospitals):
+        people = as_tables(own)[1]
+        place = people.schema.get_field_index("observation_end")
+        known = [None if ends is None else ORIGIN + ends[name] for name in people.column("patient_id").to_pylist()]
+        people = people.set_column(place, people.schema.field(place), pa.array(known, pa.int32()).cast(pa.date32()))
+        tables.append(people.append_column("hospital", pa.array([str(number)] * people.num_rows)))
+    schemas.write(folder / "0.arrow", pa.concat_tables(tables[:1]))
+    schemas.write(folder / "1.arrow", pa.concat_tables(tables[1:]))
+    found = data_end.find([folder / "0.arrow", folder / "1.arrow"], ("practice", "hospital"))
+    return {name: day - ORIGIN for name, day in found.groups.get("hospital", {}).items()}
+
+
+def test_a_hospital_whose_data_end_earlier_has_its_own_end(tmp_path: Path) -> None:
+    """With a few mistyped later dates; and not if it has few patients, or ends hardly earlier."""
+    long, short = hospital("long", 300, range(3_000)), hospital("short", 200, range(2_200))
+    found = ends_of(tmp_path, long, short)
+    assert 2_190 <= found.pop("1") < 2_200
+    assert not found
+    assert not ends_of(tmp_path, long, hospital("few", 20, range(2_200)))
+    assert not ends_of(tmp_path, long, hospital("nearly", 200, range(2_975)))
+    assert not ends_of(tmp_path, long, hospital("rare", 60, range(2_800), 1_000)), "few visits are no silence"
+    stray = [*short, Patient("stray", "F", [(2_000, "A"), (2_900, "A")], None, None, None)]
+    assert ends_of(tmp_path, long, stray) == ends_of(tmp_path, long, short)
+
+
+def test_a_small_practice_ends_with_the_last_end_of_observation_of_its_patients(tmp_path: Path) -> None:
+    long, small = hospital("long", 300, range(3_000)), hospital("small", 20, range(2_200))
+    ends = {one.name: 3_000 for one in long} | {one.name: 2_210 - n for n, one in enumerate(small)}
+    assert ends_of(tmp_path, long, small, ends=ends) == {"1": 2_210}
+    assert not ends_of(tmp_path, long, small[:9], ends=ends), "too few patients to tell"
+
+
+def test_one_end_of_the_data_stays_one(tmp_path: Path) -> None:
+    """Whatever the number of practices, and how rarely their patients come."""
+    practices = [hospital("x" * n, 60, range(2_000), 20 + 10 * n) for n in range(40)]
+    assert not ends_of(tmp_path, *practices)
+
+
+def test_labels_of_a_hospital_end_with_its_data(tmp_path: Path) -> None:
+    """Otherwise its last index dates would have cases only."""
+    rule = Rule(name="task", outcome=frozenset({"A"}), index="calendar", dates=(ORIGIN + 50,), closes=30)
+    for end, kept in ((80, 2), (79, 1)):
+        both = [patient((60, "A")), Patient("p2", "M", [(0, "D"), (70, "A")], 0, 100, None)]
+        found, _ = labelled(both, rule, folder=tmp_path, until=Until(women=end))
+        assert (found.counts[0]["kept"], found.counts[0]["window_after_data"]) == (kept, 2 - kept)
 
 
 def test_a_list_that_finds_nothing_puts_nobody_at_risk(tmp_path: Path) -> None:
