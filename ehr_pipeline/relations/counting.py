@@ -238,8 +238,8 @@ def _risks_of(
         exposure = exposed[number]
         after, had, first = np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape[0], np.int32)
         _count_after(held, (entries[exposure], owner[exposure]), (rows[0], after_days), (after, had, first))
-        followed, at_risk = _unexposed(held, (patients, people.index), (*rows, after_days), shape)
-        risks.add((after, first[:, None] - had), (followed, at_risk))
+        followed, at_risk, without = _unexposed(held, (patients, people.index), (*rows, after_days), shape)
+        risks.add((after, first[:, None] - had), (followed, at_risk), (first, without))
 
 
 @compiled
@@ -263,14 +263,15 @@ def _count_after(held: Any, index: Any, window: Any, counts: Any) -> None:
 
 def _unexposed(
     held: Any, dates: tuple[Any, Any], window: tuple[int, int, int], shape: tuple[int, int]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Return cases and people at risk (R, n) after the index dates of patients who do not have the row's concept by then."""
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return cases and people at risk (R, n) after the index dates of patients who do not have the row's concept by then, and the
+    number of these patients (R,)."""
     with_it = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     everybody = np.zeros(shape[1], np.int32), np.zeros(shape[1], np.int32)
     _count_with(held, dates, window, with_it, everybody)
     (followed, had), (all_followed, all_had) = with_it, everybody
-    without = len(dates[0]) - all_had[window[0] : window[1], None]
-    return all_followed - followed, without - (all_had - had)
+    without = np.int32(len(dates[0])) - all_had[window[0] : window[1]]
+    return all_followed - followed, without[:, None] - (all_had - had), without
 
 
 @compiled

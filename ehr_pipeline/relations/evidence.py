@@ -67,7 +67,7 @@ class Evidence:
 def counted(occurrences: Occurrences, pairs: Pairs) -> Evidence:
     """Return the measures from counts."""
     followed = pairs.risks.cases.astype(np.int32)
-    order = measures.direction(pairs.risks.cases, pairs.risks.expected)
+    order = measures.direction(pairs.risks.cases, pairs.risks.expected, pairs.risks.unrelated)
     together = [*_of_visits(occurrences), *_of_patients(occurrences, pairs)]
     after = _filled(pairs.risks.ratio(), _risk_of_few(pairs), pairs.risks.cases > 0)
     p = measures.two_sided(measures.calibrated(pairs.risks.deviate()))

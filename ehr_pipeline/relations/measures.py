@@ -21,6 +21,8 @@ LEAST_CHANCE = 1e-9
 """Smallest probability used for a binomial number; below it, the number is practically Poisson."""
 LEAST_P = 1e-300
 """Smallest p value that is turned into a deviate, so that deviates stay finite."""
+EXHAUSTED = 0.1
+"""Share of the cases of unrelated concepts below which too few are at risk to compare the order with its expected cases."""
 POLISHES, FEWEST_CONTROLS = 3, 20
 """Rounds of the median polish; and the fewest deviates of a concept from which its usual deviate is estimated."""
 
@@ -214,21 +216,25 @@ class RiskSums:
     """Patients in whom the second concept followed the first within the window."""
     expected: Floats
     """Number of such patients expected with the risk after the matched index dates of the same strata."""
+    unrelated: Floats
+    """The same, if moreover as many had the second concept before the first as before the matched index dates."""
     others: Floats
     """Patients in whom the second concept followed a matched index date."""
 
     @classmethod
     def zeros(cls, shape: tuple[int, int]) -> "RiskSums":
         """Return sums over no stratum."""
-        return cls(*(np.zeros(shape) for _ in range(6)))
+        return cls(*(np.zeros(shape) for _ in range(7)))
 
-    def add(self, cases: tuple[Any, Any], others: tuple[Any, Any]) -> None:
-        """Add a stratum: cases and people at risk (R, n), after the first concept and after the matched index dates."""
-        _add_risks(cases, others, (self.r, self.s, self.v, self.cases, self.expected, self.others))
+    def add(self, cases: tuple[Any, Any], others: tuple[Any, Any], dates: tuple[Any, Any]) -> None:
+        """Add a stratum: cases and people at risk (R, n), after the first concept and after the matched index dates; and the number
+        of `dates` (R,) of either kind, at risk or not."""
+        sums = self.r, self.s, self.v, self.cases, self.expected, self.unrelated, self.others
+        _add_risks(cases, others, dates, sums)
 
     def multiply_expected(self, times: Floats) -> None:
         """Multiply the number of cases that is expected."""
-        for part in (self.s, self.v, self.expected):
+        for part in (self.s, self.v, self.expected, self.unrelated):
             part[...] *= times
 
     def ratio(self) -> Ratio:
@@ -248,16 +254,17 @@ class RiskSums:
 
 
 @compiled
-def _add_risks(first: Any, second: Any, sums: Any) -> None:
+def _add_risks(first: Any, second: Any, dates: Any, sums: Any) -> None:
     cases, at_risk = first
     cases_of_others, others = second
-    r, s, v, seen, expected, of_others = sums
+    r, s, v, seen, expected, unrelated, of_others = sums
     for i in range(cases.shape[0]):
-        if not at_risk[i].any():
+        if not dates[0][i] or not dates[1][i]:
             continue
         for j in range(cases.shape[1]):
             x, n = float(cases[i, j]), float(at_risk[i, j])
             y, m = float(cases_of_others[i, j]), float(others[i, j])
+            unrelated[i, j] += y * dates[0][i] / dates[1][i]
             if n <= 0 or m <= 0:
                 continue
             t = n + m
@@ -279,15 +286,21 @@ class Direction:
     """One-sided p values (n, n) of the hypothesis that the row's concept does not come first: the larger of two exact tests."""
 
 
-def direction(cases: Floats, expected: Floats) -> Direction:
+def direction(cases: Floats, expected: Floats, unrelated: Floats) -> Direction:
     """Compare the numbers of cases in both orders (n, n), by the exact test of two Poisson counts (Przyborowski & Wilenski 1940).
 
     Given the cases of both orders together, those of one order are binomial, with that order's share of the expected cases as
     the probability. Expected numbers are treated as known. Cases in excess of the expected ones are not enough: if both orders are
     equally frequent, no concept comes first, even if one order was expected less often. So the p value is the larger one of this
     test and of the same test with a probability of one half.
+
+    If (nearly) everybody had one concept before the other, as a disease before its drug, (nearly) nobody was at risk of the
+    reverse order, so no case of it is expected. Then a comparison with the expected cases could not show the order that holds
+    without exception. So it is made with the cases of two `unrelated` concepts, where fewer than EXHAUSTED of them are expected.
     """
     total = cases + cases.T
+    exhausted = expected < EXHAUSTED * unrelated
+    expected = np.where(exhausted | exhausted.T, unrelated, expected)
     either = expected + expected.T
     share = np.where((either > 0) & (total > 0), expected / np.where(either > 0, either, 1), np.nan)
     spread = np.sqrt(total * share * (1 - share))

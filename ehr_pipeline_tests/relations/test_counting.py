@@ -139,7 +139,7 @@ def plainly(read: Occurrences) -> tuple[OddsSums, RiskSums]:
         both = (has[:, :, None] & has[:, None, :]).sum(0).astype(np.int32)
         odds.add(both, has.sum(0), has.sum(0), len(members))
     for key, members in index.items():
-        cells = np.zeros((4, n, n), np.int32)
+        cells, dates = np.zeros((4, n, n), np.int32), np.zeros((2, n), np.int32)
         for p, record in enumerate(firsts):
             for e in range(int(read.start[p]), int(read.start[p + 1])):
                 i, day = int(read.place[e]), int(read.day[e])
@@ -147,6 +147,7 @@ def plainly(read: Occurrences) -> tuple[OddsSums, RiskSums]:
                     continue
                 if on(day, p, int(read.recent[e])) != key:
                     continue
+                dates[0, i] += 1
                 for j in range(n):
                     if record.get(j, day + 1) > day:
                         cells[1, i, j] += 1
@@ -154,11 +155,12 @@ def plainly(read: Occurrences) -> tuple[OddsSums, RiskSums]:
         for p in members:
             day = int(people.index[p])
             for i in range(n):
+                dates[1, i] += firsts[p].get(i, day + 1) > day
                 for j in range(n):
                     if firsts[p].get(i, day + 1) > day and firsts[p].get(j, day + 1) > day:
                         cells[3, i, j] += 1
                         cells[2, i, j] += j in firsts[p] and firsts[p][j] <= day + WITHIN
-        risks.add((cells[0], cells[1]), (cells[2], cells[3]))
+        risks.add((cells[0], cells[1]), (cells[2], cells[3]), (dates[0], dates[1]))
     return odds, risks
 
 

@@ -177,7 +177,7 @@ def risks_of(strata: list[tuple[int, int, int, int]]) -> RiskSums:
     sums = RiskSums.zeros((1, 1))
     for cells in strata:
         x, n, y, m = (np.array([[cell]], np.int32) for cell in cells)
-        sums.add((x, n), (y, m))
+        sums.add((x, n), (y, m), (n[0], m[0]))
     return sums
 
 
@@ -254,7 +254,7 @@ def test_few_partners_calibrate_nothing() -> None:
 def test_no_concept_comes_first_if_both_orders_are_as_frequent() -> None:
     """Even where one order was expected less often: 212 and 211 patients were told as 'later' with a relative risk of 4.5."""
     cases, expected = np.array([[0.0, 212.0], [211.0, 0.0]]), np.array([[0.0, 47.0], [111.0, 0.0]])
-    found = measures.direction(cases, expected)
+    found = measures.direction(cases, expected, expected)
     assert found.deviate[0, 1] > 4
     assert found.p[0, 1] == pytest.approx(stats.binomtest(212, 423, 0.5, alternative="greater").pvalue, rel=1e-9)
     assert found.p[0, 1] > 0.4
@@ -262,9 +262,27 @@ def test_no_concept_comes_first_if_both_orders_are_as_frequent() -> None:
 
 def test_direction_is_an_exact_binomial_test() -> None:
     cases, expected = np.array([[0.0, 30.0], [10.0, 0.0]]), np.array([[0.0, 12.0], [18.0, 0.0]])
-    found = measures.direction(cases, expected)
+    found = measures.direction(cases, expected, expected)
     assert found.p[0, 1] == pytest.approx(stats.binomtest(30, 40, 0.5, alternative="greater").pvalue, rel=1e-9)
     assert found.p[1, 0] == pytest.approx(stats.binomtest(10, 40, 0.6, alternative="greater").pvalue, rel=1e-9)
     assert found.deviate[0, 1] == pytest.approx(-found.deviate[1, 0], rel=1e-12)
     assert found.deviate[0, 1] > 4
     assert np.isnan(found.deviate[0, 0])
+
+
+def test_an_order_without_exception_is_shown_although_nobody_is_at_risk_of_the_reverse() -> None:
+    """A drug follows its disease in 270 of 270 patients: none was without the disease when the drug began. A few exceptions change
+    nothing. Of a disease that nearly everybody has by then, with or without the drug, the order says no more than chance does."""
+    unrelated = np.array([[0.0, 20.0], [30.0, 0.0]])
+    for exceptions, at_risk in ((0.0, 0.0), (3.0, 0.2)):
+        cases, expected = np.array([[0.0, 270.0], [exceptions, 0.0]]), np.array([[0.0, 20.0], [at_risk, 0.0]])
+        found = measures.direction(cases, expected, unrelated)
+        assert found.p[0, 1] < 1e-50
+        assert found.p[1, 0] == pytest.approx(1)
+        assert found.deviate[0, 1] == pytest.approx(-found.deviate[1, 0])
+        assert found.deviate[0, 1] > 10
+    usual = np.array([[0.0, 20.0], [0.5, 0.0]])
+    assert measures.direction(np.array([[0.0, 40.0], [0.0, 0.0]]), usual * [[0, 1], [0, 0]], usual).p[0, 1] > 0.2
+    some = np.array([[0.0, 40.0], [10.0, 0.0]])
+    many = measures.direction(np.array([[0.0, 40.0], [12.0, 0.0]]), some, unrelated)
+    assert many.p[0, 1] > 0.2
