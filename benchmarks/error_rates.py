@@ -29,7 +29,7 @@ import rates
 import results
 from cohorts import LEARNED_FROM, SEED, Cohort, Kind, here
 from numpy.typing import NDArray
-from page_parts import audited, near, traits_again
+from page_parts import audited, near, traits_again, traits_told
 from scipy.special import ndtri
 
 from ehr_pipeline.clusters import build as clusters
@@ -184,7 +184,7 @@ def said(cohort: Cohort) -> dict[str, Any]:
         "clusters": len(findings.numbers),
         "verdict": evidence["verdict"],
         "persistent": evidence.get("persistent"),
-        "together": evidence.get("together"),
+        **traits_told(evidence["traits"]),
         "excess": evidence["excess"],
         "marks": int(own.more.sum() + own.less.sum()),
         "marks of the true groups": len(true),

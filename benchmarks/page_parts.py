@@ -76,12 +76,24 @@ def compared(cohort: Cohort) -> trait_correlations.Records:
     return clusters.compared_records(cohort.choose(), people, people.described(), halves, seed)
 
 
+def traits_told(traits: dict[str, Any]) -> dict[str, int]:
+    """What the page says of conditions that go together, and of those that cannot be compared (of `TraitCorrelations.as_dict`)."""
+    own = traits["own"] or {"p": 1.0, "p_exclude": 1.0}
+    depend = own["p"] <= trait_correlations.MAX_P
+    return {
+        "together": int(traits["found"] is True),
+        "subgroups untold": int(traits["found"] is None),
+        "own traits depend": int(depend),
+        "own traits exclude": int(depend and own["p_exclude"] <= trait_correlations.MAX_P),
+    }
+
+
 def traits_again(cohort: Cohort, known: dict[str, Any]) -> dict[str, Any]:
     """What is known of a cohort with only the test of traits, which the verdict needs, made again."""
     study = cohort.learned.pipeline.study
     permutations, seed = study.clusters.permutations, study.study.seed
     found = trait_correlations.correlation_test(compared(cohort), permutations=permutations, seed=seed)
-    told = known | {"together": found.is_significant, "p of traits": found.p}
+    told = known | traits_told(found.as_dict()) | {"p of traits": found.p}
     if known.get("persistent"):
         told["verdict"] = ("weak" if known["excess"] < WEAK_BELOW else "clear") if found.is_significant else "differ"
     return told

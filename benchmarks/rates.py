@@ -103,6 +103,39 @@ STATEMENTS = (
         SUBGROUPED,
     ),
     Statement(
+        Rate.SUBGROUPS,
+        "the records do not tell whether there are subgroups",
+        "Traits do not go together, but the comparison cannot tell: conditions that are too rare in other patients to be compared"
+        " depend on each other, or traits go together less than in other patients. Before, this was reported as “no evidence of"
+        " subgroups”. The rate is that of the test, whether or not patients differ persistently. Where there are no subgroups,"
+        " the answer is less informative than it could be, but not false. It is given in nearly all draws with groups whose"
+        " conditions only patients of the disease have (*Subgroups by conditions of the disease alone* in RESULTS.md).",
+        lambda told: told["subgroups untold"],
+        "subgroups untold",
+        NUISANCE,
+        SUBGROUPED,
+    ),
+    Statement(
+        Rate.SUBGROUPS,
+        "conditions of the disease alone depend on each other",
+        "Lasting conditions that are too rare in other patients to be compared are not independent among the patients of the"
+        " disease. This counts as false in worlds without subgroups. In some of them, practices use codes of their own for one"
+        " condition; the test compares patients of the same practice.",
+        lambda told: told["own traits depend"],
+        "own traits depend",
+        NUISANCE,
+        (),
+    ),
+    Statement(
+        Rate.SUBGROUPS,
+        "some conditions of the disease alone exclude each other",
+        "As above, and some of these conditions occur together less often than by chance.",
+        lambda told: told["own traits exclude"],
+        "own traits exclude",
+        NUISANCE,
+        (),
+    ),
+    Statement(
         Rate.CLUSTER,
         "a cluster can be relied on",
         "At least one cluster is reliable. Because diagnoses last, this can be true even without planted groups. So it"

@@ -78,7 +78,8 @@ class Patients:
     @classmethod
     def of(cls, records: page.Records, groups: dict[str, list[list[list[int]]]]) -> "Patients":
         """From records, and the tokens of each diagnosis of each group, by disease."""
-        records, allowed = page._of_one_disease(records)
+        records, belongs = page._of_one_disease(records)
+        allowed = ~np.any(list(belongs.values()), axis=0)
         names, disease = np.unique(records.diseases.astype(str), return_inverse=True)
         has = page._present(records.halves)
         one, both, other = (np.asarray(some.sum(axis=0)).ravel() for some in (has[0], has[0].multiply(has[1]), has[1]))

@@ -89,7 +89,7 @@ RESULTS = (
         description="Pairs of concepts that occur together or follow each other, found by counting and by the"
         " encoder. Both are compared as graphs; pairs on which the evidence agrees are kept as edges.",
         reads=(ENCODER_CHECKPOINT, VOCABULARY, MAPPED_EVENTS, PATIENT_DATASET),
-        version="7",
+        version="8",
         section="relations",
         also=(identity.seed, identity.habits),
         checks=(rows.rows_conserved, relations.two_are_compared, relations.few_are_suppressed),
@@ -163,7 +163,7 @@ RESULTS = (
         description="A cluster and a place on the map for each patient of the cohort, and measures of how far the"
         " clusters can be trusted.",
         reads=(PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY),
-        version="11",
+        version="12",
         section="clusters",
         also=(identity.seed,),
         checks=(

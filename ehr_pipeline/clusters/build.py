@@ -183,7 +183,9 @@ def compared_records(
     disease = [*people.column("disease").to_pylist(), *[""] * len(others.cohort)]
     everybody = pa.concat_tables(tables).append_column("disease", pa.array(disease, pa.string()))
     alike = Covariates.of(everybody).among(both)
-    return trait_correlations.Records((counts[0][both], counts[1][both]), alike.disease, alike.whatever_disease)
+    halved = counts[0][both], counts[1][both]
+    blocks = alike.whatever_disease
+    return trait_correlations.Records(halved, alike.disease, blocks, alike.sex, alike.age, alike.practice)
 
 
 def _compare(

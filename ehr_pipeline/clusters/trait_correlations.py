@@ -20,6 +20,11 @@ patients (a one-sided test of equal covariances by the sum of squared difference
 Practices, calendar time and frailty affect both matrices and cancel out, as long as they do not depend on the disease. A gradient
 within the disease, such as its severity, correlates the traits that it makes more frequent; the test cannot tell it from subgroups.
 
+Concepts that belong to a disease, such as its complications, cannot be compared: hardly any similar patient has them. They are
+tested in the patients of the disease alone, against permutations of each concept by itself (`OwnTraits`). But follow-up, severity,
+and two codes or treatments of one condition make them depend on each other as well. So this test never shows subgroups; it shows
+that the comparison, which does not see these concepts, cannot exclude them.
+
 Axes: n patients, V concepts, T traits, D diseases.
 """
 
@@ -30,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters.microaggregation import centred, shuffled
+from ehr_pipeline.clusters.microaggregation import BLOCK_SIZE, centred, nearest_blocks, shuffled
 from ehr_pipeline.embeddings.patient_blocks import Labels
 
 TRAITS = 20
@@ -44,9 +49,25 @@ BELONGS_FROM = 5.0
 """A concept belongs to a disease if it is this many times as frequent in its patients as in similar patients. A trait six times as
 frequent in a third of a disease's patients is less than three times as frequent in all of them, so it does not belong to the
 disease."""
+PERSISTS_FROM = 0.2
+"""Correlation of a concept with itself, between the halves of a record, from which the disease's patients have it lastingly."""
+LEAST_DOUBTFUL_P = 0.95
+"""If p is larger, traits are less strongly correlated than in the others: they differ in some other way, so p excludes nothing."""
 
 Values = NDArray[np.float64]
 Named = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class OwnTraits:
+    """Result of the test of traits that belong to a disease, among its patients alone."""
+
+    traits: int
+    """Number of traits tested, over all diseases."""
+    p: float
+    """p value of the hypothesis that they are independent of each other, given sex, age and the number of other concepts."""
+    p_exclude: float
+    """The same, if only pairs count that occur together less often than by chance. Severity and follow-up make no such pairs."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +75,21 @@ class TraitCorrelations:
     """Result of the test for correlated traits."""
 
     p: float | None
-    """p value of the test; None if there are no similar patients, or too few patients."""
+    """p value of the test; None if there are no similar patients, or too few patients, or no two traits to compare."""
     diseases: dict[str, float]
     """For each disease, the statistic minus its mean by chance, in standard deviations."""
     others: int
     """Number of patients without any of the diseases who were used for comparison."""
+    own: OwnTraits | None = None
+    """Result for traits that cannot be compared; None if no disease has two of them."""
 
     @property
     def is_significant(self) -> bool | None:
-        """Return whether traits are more strongly correlated than in other patients; None if this was not tested."""
-        return None if self.p is None else self.p <= MAX_P
+        """Return whether traits are more strongly correlated than in other patients; None if the comparison cannot tell."""
+        if self.p is not None and self.p <= MAX_P:
+            return True
+        seen = self.p is not None and self.p <= LEAST_DOUBTFUL_P
+        return False if seen and (self.own is None or self.own.p > MAX_P) else None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as a dictionary for JSON."""
@@ -80,16 +106,30 @@ class Records:
     """Disease (n,); '' for a patient with none of them."""
     blocks: Labels
     """Blocks (n,) of similar patients, whatever their disease."""
+    sex: Named
+    age: Values
+    """Sex and mean age over the record (n,)."""
+    practice: Named | None
+    """Practice (n,); None if it is not known."""
+
+    def among(self, kept: NDArray[np.bool_]) -> "Records":
+        """Return the records of some of the patients, flagged in `kept` (n,)."""
+        one, other = (half[kept] for half in self.halves)
+        blocks = np.unique(self.blocks[kept], return_inverse=True)[1]
+        practice = None if self.practice is None else self.practice[kept]
+        return Records((one, other), self.diseases[kept], blocks, self.sex[kept], self.age[kept], practice)
 
 
 def correlation_test(records: Records, *, permutations: int, seed: int) -> TraitCorrelations:
     """Test whether traits are more strongly correlated in patients of the diseases than in similar patients."""
     others = int((records.diseases == "").sum())
-    records, allowed = _of_one_disease(records)
+    records, belongs = _of_one_disease(records)
+    own = _own_traits(records, belongs, permutations, seed)
+    allowed = ~np.any([np.zeros(records.halves[0].shape[1], bool), *belongs.values()], axis=0)
     names, disease = np.unique(records.diseases, return_inverse=True)
     sides, compared = _comparisons(records, allowed)
     if not compared:
-        return TraitCorrelations(None, {}, others)
+        return TraitCorrelations(None, {}, others, own)
     rng = np.random.default_rng([seed, 0x7A17])
 
     def measured(given: Labels) -> Values:
@@ -98,26 +138,79 @@ def correlation_test(records: Records, *, permutations: int, seed: int) -> Trait
     chance = np.array([measured(disease[shuffled(records.blocks, rng)]) for _ in range(permutations)])
     middle, spread = chance.mean(axis=0), np.maximum(chance.std(axis=0), 1e-12)
     deviates = (measured(disease) - middle) / spread
-    by_chance = ((chance - middle) / spread).sum(axis=1)
-    p = float((1 + (by_chance >= deviates.sum()).sum()) / (1 + permutations))
+    p = _p(deviates.sum(), ((chance - middle) / spread).sum(axis=1))
     found = {str(names[number]): round(float(z), 2) for number, z in zip(compared, deviates, strict=True)}
-    return TraitCorrelations(p, found, others)
+    return TraitCorrelations(p, found, others, own)
 
 
-def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
+def _p(observed: float, chance: Values) -> float:
+    """Return the p value of a statistic from its values by chance (permutations,)."""
+    return float((1 + (chance >= observed).sum()) / (1 + len(chance)))
+
+
+def _of_one_disease(records: Records) -> tuple[Records, dict[str, NDArray[np.bool_]]]:
     """Leave out the patients who have a concept that belongs to a disease other than their own. Return the records of the rest, and
-    flags (V,) of the concepts that belong to no disease."""
+    for each disease flags (V,) of the concepts that belong to it."""
     has = _present(records.halves)
-    allowed, apart = np.ones(has[0].shape[1], bool), np.zeros(len(records.diseases), bool)
+    found, apart = {}, np.zeros(len(records.diseases), bool)
     for name in np.unique(records.diseases[records.diseases != ""]):
         inside = records.diseases == name
         here, there = _shares(has, inside, records.blocks)
-        belongs = (here > BELONGS_FROM * there) & (here >= FEWEST_CARRIERS)
-        allowed &= ~belongs
+        belongs = found[str(name)] = (here > BELONGS_FROM * there) & (here >= FEWEST_CARRIERS)
         apart |= ~inside & (np.sum([half @ belongs.astype(float) for half in has], axis=0) > 0)
-    one, other = (half[~apart] for half in records.halves)
-    blocks = np.unique(records.blocks[~apart], return_inverse=True)[1]
-    return Records((one, other), records.diseases[~apart], blocks), allowed
+    return records.among(~apart), found
+
+
+def _own_traits(
+    records: Records, belongs: dict[str, NDArray[np.bool_]], permutations: int, seed: int
+) -> OwnTraits | None:
+    """Test the traits that belong to each disease (flags (V,)) among its patients.
+
+    Patients are matched on practice, sex, age and number of other concepts. Matching on the number of all concepts would make the
+    traits exclude each other, because they are part of it. Without practices, so would codes that practices choose between.
+    """
+    rng = np.random.default_rng([seed, 0x0437])
+    traits, observed, chance = 0, np.zeros(2), np.zeros((permutations, 2))
+    for name, flags in belongs.items():
+        mine = records.among(records.diseases == name)
+        has = _present(mine.halves)
+        chosen = _persistent(has, _lasting(has, flags))
+        if len(chosen) < 2 or len(mine.diseases) < FEWEST_PATIENTS:
+            continue
+        every = np.asarray((has[0] + has[1] > 0).sum(axis=1)).ravel()
+        sides = [half[:, chosen].toarray() for half in has]
+        amount = np.log1p(every - (sides[0] + sides[1] > 0).sum(axis=1))
+        sex = np.unique(mine.sex, return_inverse=True)[1]
+        where = sex * 0 if mine.practice is None else mine.practice
+        blocks = nearest_blocks([where], [mine.age, amount, sex], 2 * BLOCK_SIZE)
+        sides = [centred(side, blocks) for side in sides]
+        drawn = np.array([_dependence(_each_shuffled(sides, blocks, rng)) for _ in range(permutations)])
+        middle, spread = drawn.mean(axis=0), np.maximum(drawn.std(axis=0), 1e-12)
+        observed, chance = observed + (_dependence(sides) - middle) / spread, chance + (drawn - middle) / spread
+        traits += len(chosen)
+    return OwnTraits(traits, _p(observed[0], chance[:, 0]), _p(observed[1], chance[:, 1])) if traits else None
+
+
+def _persistent(has: list[csr_array], concepts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of the `concepts` whose presence in one half is correlated with their presence in the other. The disease's own
+    code is no trait: all patients have it, and whether it is in a half is a matter of chance."""
+    one, other = (side - side.mean(axis=0) for side in (half[:, concepts].toarray() for half in has))
+    itself = np.diag(_correlations(*_moments(one, other, np.ones(len(one)))))
+    return concepts[itself >= PERSISTS_FROM]
+
+
+def _dependence(sides: list[Values]) -> Values:
+    """Return the sums of squares (2,) of the correlations between traits in one half (n, T) and in the other: of all, and of those
+    below 0."""
+    one, other = sides
+    found = np.triu(_correlations(*_moments(one, other, np.ones(len(one)))), 1)
+    return np.array([(found**2).sum(), (np.minimum(found, 0) ** 2).sum()])
+
+
+def _each_shuffled(sides: list[Values], blocks: Labels, rng: np.random.Generator) -> list[Values]:
+    """Permute each trait by itself within blocks, in both halves together."""
+    orders = np.stack([shuffled(blocks, rng) for _ in range(sides[0].shape[1])], axis=1)
+    return [np.take_along_axis(side, orders, axis=0) for side in sides]
 
 
 def _comparisons(records: Records, allowed: NDArray[np.bool_]) -> tuple[list[Values], dict[int, "_Compared"]]:
@@ -133,7 +226,8 @@ def _comparisons(records: Records, allowed: NDArray[np.bool_]) -> tuple[list[Val
         mine, others = _weights(disease == number, records.blocks)
         if mine.sum() >= FEWEST_PATIENTS:
             enough = np.minimum(*_shares(has, disease == number, records.blocks))[chosen] >= FEWEST_CARRIERS
-            compared[number] = _Compared.of(sides, enough, others)
+            if enough.sum() > 1:
+                compared[number] = _Compared.of(sides, enough, others)
     return sides, compared
 
 

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters import trait_correlations
 from ehr_pipeline.clusters.microaggregation import nearest_blocks
-from ehr_pipeline.clusters.trait_correlations import Records, TraitCorrelations, correlation_test
+from ehr_pipeline.clusters.trait_correlations import OwnTraits, Records, TraitCorrelations, correlation_test
 
 CONCEPTS, PATIENTS = 24, 2400
 
@@ -28,7 +30,7 @@ def records(
     has = rng.random((PATIENTS, CONCEPTS)) < chance
     halves = tuple(csr_array(rng.poisson(np.where(has, 1.5, 0.0)).astype(float)) for _ in range(2))
     blocks = nearest_blocks([np.zeros(PATIENTS)], [age], 20)
-    return Records((halves[0], halves[1]), disease, blocks)
+    return Records((halves[0], halves[1]), disease, blocks, np.full(PATIENTS, "F", object), age, None)
 
 
 def found_in(given: Records) -> TraitCorrelations:
@@ -62,6 +64,78 @@ def test_without_anybody_else_nothing_is_said() -> None:
     assert (found.p, found.is_significant, found.diseases, found.others) == (None, None, {}, 0)
 
 
+def of_one_disease_alone(rng: np.random.Generator, *, groups: bool, severity: float = 0.0) -> Records:
+    """Half of the patients have disease a; hardly anybody else has its nine conditions. With `groups`, a patient has three of them
+    more often than the other six; with `severity`, one gradient decides how many a patient has. Everybody has three others."""
+    disease, age = np.repeat(np.array(["a", ""], object), PATIENTS // 2), rng.uniform(20, 80, PATIENTS)
+    chance = np.full((PATIENTS, 9), 0.35)
+    if groups:
+        chance = np.where(rng.integers(0, 3, PATIENTS)[:, None] == np.arange(9) // 3, 0.7, 0.15)
+    odds = chance / (1 - chance) * np.exp(severity * rng.normal(size=PATIENTS))[:, None]
+    chance = np.where((disease == "a")[:, None], odds / (1 + odds), 0.01)
+    has = rng.random((PATIENTS, 12)) < np.column_stack([chance, np.full((PATIENTS, 3), 0.3)])
+    halves = tuple(csr_array(rng.poisson(np.where(has, 1.5, 0.0)).astype(float)) for _ in range(2))
+    blocks = nearest_blocks([np.zeros(PATIENTS)], [age], 20)
+    return Records((halves[0], halves[1]), disease, blocks, np.full(PATIENTS, "F", object), age, None)
+
+
+def test_groups_by_conditions_that_only_the_disease_has_are_not_excluded() -> None:
+    """The comparison with others cannot see them; severity alone makes no conditions that exclude each other."""
+    given = {"groups": (True, 0.0), "gradient": (False, 1.5), "neither": (False, 0.0)}
+    found = {
+        name: [
+            found_in(of_one_disease_alone(np.random.default_rng(seed), groups=groups, severity=severity))
+            for seed in range(4)
+        ]
+        for name, (groups, severity) in given.items()
+    }
+    assert all(one.p is not None and one.p > 0.02 for name in ("groups", "gradient") for one in found[name])
+    own = {name: [one.own for one in some if one.own] for name, some in found.items()}
+    assert {(len(some), *{one.traits for one in some}) for some in own.values()} == {(4, 9)}
+    assert all(one.p <= 0.02 and one.p_exclude <= 0.02 for one in own["groups"])
+    assert all(one.p <= 0.02 and one.p_exclude > 0.05 for one in own["gradient"])
+    assert sum(one.p <= 0.02 or one.p_exclude <= 0.02 for one in own["neither"]) <= 1
+    assert [one.is_significant for some in (found["groups"], found["gradient"]) for one in some] == [None] * 8
+    assert any(one.is_significant is False for one in found["neither"])
+
+
+def test_two_codes_of_which_each_practice_uses_one_do_not_exclude_each_other() -> None:
+    rng = np.random.default_rng(2)
+    given = of_one_disease_alone(rng, groups=False)
+    practice = rng.integers(0, 20, PATIENTS)
+    one, other = (half.toarray() for half in given.halves)
+    for half in (one, other):
+        half[practice < 10, 0], half[practice >= 10, 1] = 0, 0
+    halves = csr_array(one), csr_array(other)
+    unknown, known = (
+        found_in(replace(given, halves=halves, practice=name)).own for name in (None, practice.astype(object))
+    )
+    assert unknown is not None
+    assert known is not None
+    assert unknown.p_exclude <= 0.02 < known.p_exclude
+
+
+def test_the_code_of_the_disease_itself_is_no_trait_of_its_patients() -> None:
+    """Everybody has it; whether it is in a half is a matter of chance. Without a second concept of their own, nothing is tested."""
+    rng = np.random.default_rng(5)
+    given = of_one_disease_alone(rng, groups=False)
+    halves = [half.toarray()[:, 8:] for half in given.halves]
+    codes = [rng.poisson(0.8, PATIENTS) * (given.diseases == "a") for _ in range(2)]
+    with_code = [csr_array(np.column_stack([code, half])) for code, half in zip(codes, halves, strict=True)]
+    assert found_in(replace(given, halves=(with_code[0], with_code[1]))).own is None
+
+
+def test_a_comparison_without_two_conditions_or_with_a_p_near_1_excludes_nothing() -> None:
+    given = of_one_disease_alone(np.random.default_rng(1), groups=True)
+    alone = [csr_array(half.toarray()[:, :10]) for half in given.halves]
+    found = found_in(replace(given, halves=(alone[0], alone[1])))
+    assert (found.p, found.diseases, found.is_significant) == (None, {}, None)
+    assert found.own is not None, "tested in the patients of the disease alone"
+    assert TraitCorrelations(1.0, {"a": -2.4}, 20).is_significant is None
+    assert TraitCorrelations(0.9, {"a": -1.0}, 20).is_significant is False
+    assert TraitCorrelations(0.01, {"a": 3.0}, 20, OwnTraits(9, 0.01, 0.01)).is_significant is True
+
+
 def of_a_disease(*, seed: int) -> Records:
     """Everybody with concept 0 has six others more often. It is rare, but all patients of disease a have it, some unrecorded."""
     rng = np.random.default_rng(seed)
@@ -72,7 +146,8 @@ def of_a_disease(*, seed: int) -> Records:
     chance[:, 1:7] = np.where(carrier, 0.5, 0.1)[:, None]
     has = rng.random((PATIENTS, CONCEPTS)) < chance
     halves = tuple(csr_array(rng.poisson(np.where(has, 1.5, 0.0)).astype(float)) for _ in range(2))
-    return Records((halves[0], halves[1]), disease, nearest_blocks([np.zeros(PATIENTS)], [age], 20))
+    blocks = nearest_blocks([np.zeros(PATIENTS)], [age], 20)
+    return Records((halves[0], halves[1]), disease, blocks, np.full(PATIENTS, "F", object), age, None)
 
 
 def test_comorbidity_of_one_disease_makes_no_subgroup_of_another(monkeypatch: pytest.MonkeyPatch) -> None:

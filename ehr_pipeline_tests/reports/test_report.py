@@ -310,7 +310,7 @@ def test_a_cohort_without_evidence_is_told_as_such(
         "interval_per_cluster": {},
         "persistent": False,
         "explained": [],
-        "traits": {"p": None, "diseases": {}, "others": 0},
+        "traits": {"p": None, "diseases": {}, "others": 0, "own": None, "found": None},
     }
     monkeypatch.setattr(Findings, "evidence", evidence)
     monkeypatch.setattr(truth, "agreement", lambda findings: None)

@@ -73,7 +73,7 @@ def _how_sure(findings: Findings) -> list[Any]:
     if len(findings.numbers) == 1:
         return [supported]
     return [
-        say.subgroups(verdict, compared=findings.evidence["traits"]["p"] is not None),
+        say.subgroups(verdict, told=findings.evidence["traits"]["found"] is not None),
         say.stable(cluster_reliability.counted(findings.cards, findings.sizes.tolist(), findings.disclosure)),
         alternatives.steadier_methods(findings),
         others := alternatives.other_divisions(findings),

@@ -30,7 +30,7 @@ def content(findings: Findings) -> dict[str, Any]:
     answer, rest = statement.halves()
     groups = list_of_groups(findings)
     planted = truth.agreement(findings)
-    tested = evidence["verdict"] == "differ" and evidence["traits"]["p"] is not None
+    tested = evidence["verdict"] == "differ" and evidence["traits"]["found"] is False
     return {
         "invented": verdict.invented(planted, evidence) if planted else None,
         "colour": verdict.colour(evidence, standing),

@@ -246,12 +246,16 @@ def split_half() -> Statement:
         " same sex and of similar age and number of concepts; patients with concepts of another of the diseases are left out. The"
         " statistic is the sum of squares of the amounts by which correlations are higher in the disease; it is compared with"
         " permutations of the disease among similar patients. A p of at most {most:.2f} counts as evidence that conditions go"
-        " together.",
+        " together; a p above {doubtful:.2f} excludes nothing. Lasting concepts that belong to a disease cannot be compared: they"
+        " are correlated in the same way among its patients alone, matched on sex, age and number of other concepts, and compared"
+        " with permutations of each concept by itself. If their p is at most {most:.2f}, the page says that the records do not"
+        " tell whether there are subgroups, unless the comparison finds that conditions go together.",
         alike=microaggregation.BLOCK_SIZE,
         clear=WEAK_BELOW,
         none=NONE_BELOW,
         traits=trait_correlations.TRAITS,
         most=trait_correlations.MAX_P,
+        doubtful=trait_correlations.LEAST_DOUBTFUL_P,
     )
 
 

@@ -79,15 +79,14 @@ def _named(parts: Cards) -> Markup:
     )
 
 
-def subgroups(verdict: str, *, compared: bool) -> Statement:
-    """Say whether patients differ and their conditions go together. `compared`: whether conditions could be compared with those of
-    other patients."""
+def subgroups(verdict: str, *, told: bool) -> Statement:
+    """Say whether patients differ and their conditions go together. `told`: whether the test of conditions could tell."""
     if verdict == "untested":
         return say("This could not be tested.")
     if verdict == "none":
         return say("There is no evidence of subgroups.", Rate.SUBGROUPS)
-    if verdict == "differ" and not compared:
-        return say("Patients differ persistently; whether there are subgroups could not be tested.")
+    if verdict == "differ" and not told:
+        return say("Patients differ persistently; the records do not tell whether there are subgroups.")
     if verdict == "differ":
         return say("Patients differ persistently, but there is no evidence of subgroups.", Rate.SUBGROUPS)
     return say(

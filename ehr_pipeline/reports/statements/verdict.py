@@ -6,6 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
+from ehr_pipeline.clusters.trait_correlations import LEAST_DOUBTFUL_P, MAX_P
 from ehr_pipeline.reports.cluster_reliability import Standing
 from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, joined, listed, markup, percent, say
 
@@ -46,7 +47,7 @@ def invented(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> Stateme
 
 def _missed(planted: Mapping[str, Any], evidence: Mapping[str, Any]) -> bool:
     """Return whether the tests missed planted groups: they could be made, but found no evidence of subgroups within diseases."""
-    untold = evidence["verdict"] == "none" or (evidence["verdict"] == "differ" and evidence["traits"]["p"] is not None)
+    untold = evidence["verdict"] == "none" or (evidence["verdict"] == "differ" and evidence["traits"]["found"] is False)
     return bool(untold and planted["groups"] > 1 and planted["disease"] < 1)
 
 
@@ -89,7 +90,7 @@ def undivided(tried: int) -> Statement:
 def relation(word: str, listed_clusters: int, *, tested: bool) -> Statement:
     """Say how the clusters in the list relate to the evidence of subgroups.
 
-    `word` is the verdict; `tested`: whether the correlations of conditions could be tested.
+    `word` is the verdict; `tested`: whether the test of conditions could tell.
     """
     clusters = counted(listed_clusters, "cluster")
     sorts = (
@@ -147,20 +148,12 @@ def none(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
 def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
     """Say that patients differ persistently, but that their conditions are not correlated, or could not be compared."""
     traits = evidence["traits"]
-    if traits["p"] is None:
-        head = "Patients differ persistently; whether there are subgroups could not be tested."
-        compared = Markup(
-            "To test this, other patients of the same sex, and of similar age and amount of record, without the disease are"
-            " needed. There are too few of them; in a cohort of all patients, there are none."
-        )
-    else:
-        head = "Patients differ persistently, but there is no evidence of subgroups."
-        compared = markup(
-            "Conditions were not found to go together more than in {others} of the same sex and of similar age and amount of"
-            " record ({p}). The test misses many subgroups, above all where a disease has few patients.",
-            others=_comparison_patients(traits),
-            p=_permutation_p(traits["p"], evidence),
-        )
+    head = (
+        "Patients differ persistently; the records do not tell whether there are subgroups."
+        if traits["found"] is None
+        else "Patients differ persistently, but there is no evidence of subgroups."
+    )
+    compared = Markup(" ").join(part for part in (_comparison(evidence), _own_traits(evidence)) if part)
     differing = say(
         "<b>{head}</b> {recognised}. So patients differ beyond disease, age, sex and amount of record, as all patients with"
         " chronic conditions do. If there were subgroups, each with conditions that are typical of it, conditions would go"
@@ -172,6 +165,52 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
         compared=compared,
     )
     return joined(Rate.SUBGROUPS, [differing, matched(evidence), also_follow(mirrored)])
+
+
+def _comparison(evidence: Mapping[str, Any]) -> Markup:
+    """Return, in words, that conditions do not go together more than in other patients, or why this is not known."""
+    traits = evidence["traits"]
+    if traits["p"] is None:
+        return Markup(
+            "To test this, other patients of the same sex, and of similar age and amount of record, without the disease but with"
+            " the same conditions are needed. There are too few of them; in a cohort of all patients, there are none."
+        )
+    others, p = _comparison_patients(traits), _permutation_p(traits["p"], evidence)
+    if traits["p"] > LEAST_DOUBTFUL_P:
+        return markup(
+            "Conditions go together less than in {others} of the same sex and of similar age and amount of record ({p}). So these"
+            " patients differ in some other way too, and the comparison excludes nothing.",
+            others=others,
+            p=p,
+        )
+    return markup(
+        "Conditions were not found to go together more than in {others} of the same sex and of similar age and amount of record"
+        " ({p}). The test misses many subgroups, above all where a disease has few patients.",
+        others=others,
+        p=p,
+    )
+
+
+def _own_traits(evidence: Mapping[str, Any]) -> Markup | None:
+    """Return, in words, what is known of conditions that cannot be compared; None if there are none."""
+    if not (own := evidence["traits"]["own"]):
+        return None
+    left = f"{own['traits']} lasting conditions are too rare in patients without the disease to be compared."
+    if own["p"] > MAX_P:
+        return markup(
+            "{left} They were not found to depend on each other in the patients of the disease ({p}).",
+            left=left,
+            p=_permutation_p(own["p"], evidence),
+        )
+    exclude = own["p_exclude"] <= MAX_P
+    return markup(
+        "{left} In the patients of the disease, they depend on each other ({p}): {how}.",
+        left=left,
+        p=_permutation_p(own["p"], evidence),
+        how="some exclude each other, as they do in subgroups. Two codes, or two treatments, for one condition do so as well"
+        if exclude
+        else "some go together, as they do in subgroups. With severity or a longer follow-up, they do so as well",
+    )
 
 
 def by_recording(evidence: Mapping[str, Any]) -> Statement:

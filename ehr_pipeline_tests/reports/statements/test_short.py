@@ -88,15 +88,15 @@ def test_groups_of_clusters_count_once() -> None:
 
 
 def test_how_strong_the_evidence_is() -> None:
-    told = str(short.subgroups("clear", compared=True))
+    told = str(short.subgroups("clear", told=True))
     assert told.startswith(
         "Clear evidence of lasting differences between patients. Their conditions go together beyond chance"
     )
     assert "with one gradient such as severity; the test cannot distinguish" in told
-    assert str(short.subgroups("none", compared=True)) == "There is no evidence of subgroups."
-    assert "no evidence of subgroups" in str(short.subgroups("differ", compared=True))
-    assert "could not be tested" in str(short.subgroups("differ", compared=False)), "as the verdict says"
-    assert short.subgroups("untested", compared=False).rate == "none: description"
+    assert str(short.subgroups("none", told=True)) == "There is no evidence of subgroups."
+    assert "no evidence of subgroups" in str(short.subgroups("differ", told=True))
+    assert "do not tell whether there are subgroups" in str(short.subgroups("differ", told=False)), "as the verdict"
+    assert short.subgroups("untested", told=False).rate == "none: description"
 
 
 def test_what_the_clusters_go_with() -> None:

@@ -9,7 +9,8 @@ from ehr_pipeline.reports.statements import verdict
 
 
 def evidence(word: str, p: float = 0.02) -> dict[str, Any]:
-    traits = {"p": 0.012, "diseases": {"a": 3.0, "b": 2.0}, "others": 20}
+    found = word in ("clear", "weak")
+    traits = {"p": 0.012, "diseases": {"a": 3.0, "b": 2.0}, "others": 20, "own": None, "found": found}
     return {
         "verdict": word,
         "recognised": 0.504,
@@ -29,6 +30,7 @@ def evidence(word: str, p: float = 0.02) -> dict[str, Any]:
 
 GOOD = Standing(9, 12, "84.1 %", "3 have only weak evidence")
 NOBODY = Standing(0, 12, "–", "")
+UNTOLD = "the records do not tell whether there are subgroups"
 
 
 def test_no_evidence_is_said_with_what_the_clusters_mirror() -> None:
@@ -83,7 +85,7 @@ def test_planted_groups_of_which_the_tests_find_no_evidence_are_called_a_miss() 
             "the groups are the diseases"
         )
         assert told not in str(verdict.invented(planted | {"groups": 1}, evidence(word)))
-    untested = evidence("differ") | {"traits": {"p": None}}
+    untested = evidence("differ") | {"traits": {"p": None, "found": None}}
     for given in (untested, evidence("weak"), evidence("clear"), evidence("untested")):
         assert told not in str(verdict.invented(planted, given))
 
@@ -175,9 +177,38 @@ def test_recording_that_explains_the_clusters_is_named() -> None:
 
 
 def test_nobody_to_compare_traits_with() -> None:
-    nothing = {"p": None, "diseases": {}, "others": 0}
+    nothing = {"p": None, "diseases": {}, "others": 0, "own": None, "found": None}
     told = str(verdict.banner(evidence("differ") | {"traits": nothing}, NOBODY, []))
-    assert told.startswith("Patients differ persistently; whether there are subgroups could not be tested.")
+    assert told.startswith(f"Patients differ persistently; {UNTOLD}. Of about")
+    assert "in a cohort of all patients, there are none" in told
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ((1 / 201, 1 / 201), "they depend on each other (permutation p < 0.005, 200 permutations): some exclude each other"),
+        ((1 / 201, 0.6), "they depend on each other (permutation p < 0.005, 200 permutations): some go together"),
+        ((0.3, 0.02), "They were not found to depend on each other in the patients of the disease (permutation p = 0.300"),
+    ],
+)  # fmt: skip
+def test_conditions_that_cannot_be_compared_leave_the_question_open(own: tuple[float, float], told: str) -> None:
+    """Three planted groups whose conditions only patients of the disease have were told as 'no evidence of subgroups'."""
+    p, p_exclude = own
+    found = None if p <= 0.02 else False
+    given = {"p": 0.4, "own": {"traits": 9, "p": p, "p_exclude": p_exclude}, "found": found}
+    said = str(verdict.banner(evidence("differ") | {"traits": evidence("differ")["traits"] | given}, NOBODY, []))
+    assert "9 lasting conditions are too rare in patients without the disease to be compared." in said
+    assert told in said
+    assert (UNTOLD in said) == (found is None)
+    assert ("no evidence of subgroups" in said) == (found is False)
+
+
+def test_conditions_that_go_together_less_than_in_others_exclude_nothing() -> None:
+    given = evidence("differ")["traits"] | {"p": 1.0, "found": None}
+    said = str(verdict.banner(evidence("differ") | {"traits": given}, NOBODY, []))
+    assert UNTOLD in said
+    assert "Conditions go together less than in patients with another of the diseases" in said
+    assert "no evidence" not in said
 
 
 def test_a_loose_match_is_said_with_what_was_achieved() -> None:
