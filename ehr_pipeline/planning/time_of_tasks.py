@@ -19,7 +19,7 @@ class TimeOfTasks:
 
     tasks: int
     rows: float
-    """Labelled patients of a task, in all sets."""
+    """Predictions of a task, in all sets."""
     seconds: float
     """Time to fit and judge all models but the fine-tuned ones."""
     histories: float
@@ -43,8 +43,8 @@ class TimeOfTasks:
         )
         yield (
             Basis.RECKONED,
-            f"{self.tasks:,} tasks of {self.rows:,.0f} patients, as if each had a label (at most predictions.patients ="
-            f" {study.predictions.patients:,} in each set); time grows in proportion to tasks and patients",
+            f"{self.tasks:,} tasks of {self.rows:,.0f} predictions, as if every patient had a label (at most"
+            f" predictions.patients = {study.predictions.patients:,} in each set); time grows in proportion to both",
         )
         if self.histories:
             yield (
@@ -62,7 +62,8 @@ def of(study: Study, patients: float, tokens_of_patient: float) -> TimeOfTasks:
     shares = (1 - test - split.validation_share, split.validation_share, test)
     fitted, *judged = (min(settings.patients, share * patients) for share in shares)
     tasks = named.screen + len(named.task)
-    rows = fitted + sum(judged)
+    landmarks = named.screen * named.screen_landmarks + sum(task.per_patient for task in named.task)
+    rows = (fitted + sum(judged)) * landmarks / max(tasks, 1)
     seconds = rates.TASKS_SECONDS * tasks / rates.TASKS * rows / rates.TASKS_PATIENTS
     sizes = [min(size, fitted) for size in settings.labels for _ in range(replicates(size))] + [fitted]
     of_head = sum(

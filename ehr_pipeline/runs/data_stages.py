@@ -183,14 +183,14 @@ class DataAssets(Maker):
             if not settings.any:
                 return build.write_empty(out)
             types = self.study.embeddings.pooling.semantic_types
-            screened = study_rules.screened_concepts(Vocabulary.read(read[VOCABULARY].path), types, settings.screen)
             concepts = Mapping.read(mapped.path, "concept").table["concept"].drop_nulls().unique().to_list()
             resolved = {name: resolve_lists.concepts(rows) for name, rows in ladder.resolve(lists).items()}
             window = self.study.patients.visit_window_days
-            rules = study_rules.rules(settings, resolved, screened, concepts, window)
+            rules = study_rules.rules(settings, resolved, concepts, window)
             how = build.LabelOptions(
                 deaths=study_rules.deaths(settings, resolved),
                 until=study_rules.follow_up_end(settings, read[EXTRACT_CATALOG]),
+                screen=study_rules.screen_of(settings, Vocabulary.read(read[VOCABULARY].path), types, window),
                 draw=study_rules.landmark_key(split.manifest["settings"]["key"], self.study.study.seed),
                 attributes=self.study.groups,
                 workers=settings.workers,

@@ -5,7 +5,7 @@ The label is all that the tables reveal of a patient's future: they contain no e
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,32 +17,19 @@ from ehr_pipeline.patients.settings import EVERY_SIDE
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.tasks import censoring, data_end, label_file, meds
+from ehr_pipeline.tasks import censoring, data_end, label_file, meds, screen
 from ehr_pipeline.tasks.assign_labels import DIED, ENDS, REASONS, LabelAssignment, assign
 from ehr_pipeline.tasks.data_end import NEVER
 from ehr_pipeline.tasks.index_dates import find_index_dates
-from ehr_pipeline.tasks.records import Deaths, FollowUp, Records, read
+from ehr_pipeline.tasks.label_job import LabelJob
+from ehr_pipeline.tasks.records import Deaths, FollowUp, Records
 from ehr_pipeline.tasks.rule import Rule
+from ehr_pipeline.tasks.screen import Screen
 from ehr_pipeline.tasks.table import LABELS, ROWS, Definition, rows_of_task, shards, write
 from ehr_pipeline.work.buckets import Spread, map_buckets
 
 _LOCATED = ".given"
 _LEFT = list(REASONS).index("left_in_window")
-
-
-@dataclass(frozen=True)
-class LabelJob:
-    """The input for labelling one bucket."""
-
-    name: str
-    events: Path
-    dataset: Path
-    split: Path
-    rules: tuple[Rule, ...]
-    deaths: Deaths
-    follow_up: FollowUp
-    draw: tuple[int, int]
-    out: Path
 
 
 @dataclass(frozen=True)
@@ -66,6 +53,8 @@ class LabelOptions:
     """Two 64-bit words that key the random draw of landmarks."""
     attributes: tuple[str, ...] = ()
     """Patient columns, such as the practice, whose groups may have data that end earlier."""
+    screen: Screen = field(default_factory=Screen)
+    """Tasks to choose from, in addition to the rules."""
     workers: int = 1
     spread: Spread = map_buckets
 
@@ -99,7 +88,7 @@ def build(
             events.file(f"events/{shard.name}"),
             shard,
             split.file(f"split/{shard.name}"),
-            tuple(bucket_rules),
+            (),
             options.deaths,
             follow_up,
             options.draw,
@@ -107,6 +96,8 @@ def build(
         )
         for shard in shards_of_patients
     ]
+    chosen = screen.choose(options.screen, jobs, options.spread, options.workers)
+    rules, jobs = [*rules, *chosen], [replace(job, rules=(*bucket_rules, *chosen)) for job in jobs]
     finished = options.spread(build_bucket, jobs, options.workers, "labelling patients")
     _remove_copies(out / _LOCATED)
     weights = [_weights(number, finished) for number in range(len(rules))]
@@ -140,9 +131,7 @@ def _counts(parts: Sequence[Counter[str]], rule: Rule, of_file: int | None) -> C
 
 def build_bucket(job: LabelJob) -> BucketLabels:
     """Write the labels of one bucket."""
-    listed = frozenset[str]().union(*(rule.concepts for rule in job.rules))
-    records = read(job.events, job.dataset, listed, job.deaths, job.follow_up)
-    sides = schemas.read(job.split).column("side").to_numpy(zero_copy_only=False)
+    records, sides = job.records(), job.sides()
     tables, counts, left, others = [], [], [], []
     for number, rule in enumerate(job.rules):
         assignment = assign(records, rule, find_index_dates(records, rule, job.draw))

@@ -122,8 +122,13 @@ def from_task(task: Task, lists: Mapping[str, frozenset[str]], visit_window: int
     )
 
 
-def from_concept(concept: str, visit_window: int) -> Rule:
+def from_concept(concept: str, visit_window: int, per_patient: int = 1) -> Rule:
     """Return the rule of a screening task: one concept within 365 days of a landmark, whether or not it was recorded before."""
     return Rule(
-        name=f"{SCREEN}{concept}", outcome=frozenset({concept}), from_visit=3, incident=False, visit_window=visit_window
+        name=f"{SCREEN}{concept}",
+        outcome=frozenset({concept}),
+        from_visit=3,
+        per_patient=per_patient,
+        incident=False,
+        visit_window=visit_window,
     )

@@ -154,11 +154,17 @@ class TasksSettings:
     """Clinical tasks: who is labelled, when, and how. Tasks need a test set (`patients.split.test_share` or `column`)."""
 
     screen: int = option(
-        "Number of tasks to make automatically, one for each of the most frequent concepts of the pooled semantic types:"
-        " whether the concept is recorded within 365 days of a landmark. 0: none.",
+        "Number of tasks to make automatically, each for one frequent concept of the pooled semantic types: whether the concept"
+        " is recorded within 365 days of a landmark. Concepts with enough cases, judged by the training set, come first. 0: none.",
         0,
         ge=0,
         le=1000,
+    )
+    screen_landmarks: int = option(
+        "Number of landmarks for each patient in these tasks. With few patients, more landmarks give more cases.",
+        1,
+        ge=1,
+        le=20,
     )
     death: str = option(
         "Concept list (CSV) of codes that record a death. They are used in addition to dates of death (OMOP, MEDS, CPRD Aurum,"

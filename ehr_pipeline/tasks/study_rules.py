@@ -1,24 +1,23 @@
-"""Build the rules of a study's tasks from its settings, its task files, and the screen (one task per frequent concept)."""
+"""Build the rules of a study's tasks from its settings and its task files."""
 
 import datetime
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import catalog as records
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tasks import aces
+from ehr_pipeline.tasks import aces, screen
 from ehr_pipeline.tasks.records import Deaths
-from ehr_pipeline.tasks.rule import EPOCH, Rule, from_concept, from_task, shared_values
+from ehr_pipeline.tasks.rule import EPOCH, Rule, from_task, shared_values
+from ehr_pipeline.tasks.screen import Screen
 from ehr_pipeline.tasks.settings import TasksSettings, list_of, slug
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 LISTS = ("outcome", "entry", "exclude")
 DEATH = "tasks.death"
-MIN_PATIENTS = 50
-"""The screen takes a concept only if at least this many patients have it, because the name of the task reveals the concept."""
 NO_TEST_SET = (
     "Tasks are scored on patients from whom nothing was learned, but the split has no test set. Set patients.split.test_share"
     " (such as 0.1), or patients.split.column if the data set has its own split; or remove [tasks]."
@@ -33,24 +32,16 @@ def lists(settings: TasksSettings) -> dict[str, str]:
     return {where: path for where, path in paths.items() if path}
 
 
-def screened_concepts(vocabulary: Vocabulary, types: Collection[str], number: int) -> list[str]:
-    """Return the `number` most frequent concepts of these semantic types, by patients; of all concepts, if none has a type."""
-    typed = [one for one in vocabulary.concepts if one.semantic_types]
-    chosen = [one for one in typed if set(one.semantic_types) & set(types)] if typed else list(vocabulary.concepts)
-    ordered = sorted(chosen, key=lambda one: (-one.patients, one.concept))
-    return [one.concept for one in ordered[:number] if one.patients >= MIN_PATIENTS]
-
-
 def rules(
     settings: TasksSettings,
     resolved: Mapping[str, frozenset[str]],
-    screened: Sequence[str],
     concepts: Collection[str],
     visit_window: int,
 ) -> list[Rule]:
-    """Return the rules of all tasks. `resolved` has the concepts of each list, by setting; `concepts` are all recorded concepts.
+    """Return the rules of the study's own tasks. `resolved` has the concepts of each list, by setting; `concepts` are all recorded
+    concepts.
 
-    Raises InputError for a list without concepts, an ACES file that is not supported, and two tasks with the same name.
+    Raises InputError for a list without concepts, and for an ACES file that is not supported.
     """
     for where, concepts_of_list in resolved.items():
         if not concepts_of_list:
@@ -66,11 +57,16 @@ def rules(
             result.append(replace(rule, **shared_values(task, task_lists, visit_window)))
         else:
             result.append(from_task(task, task_lists, visit_window))
-    result += [from_concept(concept, visit_window) for concept in screened]
-    screen_slugs = {rule.slug for rule in result[len(settings.task) :]}
-    if taken := next((task.name for task in settings.task if slug(task.name) in screen_slugs), ""):
-        raise InputError(f"[[tasks.task]] {taken!r} has the same name as a task made by tasks.screen. Rename it.")
     return result
+
+
+def screen_of(settings: TasksSettings, vocabulary: Vocabulary, types: Collection[str], visit_window: int) -> Screen:
+    """Return the tasks from which the screen chooses. Raises InputError if a task of the study has the name of one of them."""
+    found = screen.of(settings, vocabulary, types, visit_window)
+    slugs = {rule.slug for rule in found.candidates}
+    if taken := next((task.name for task in settings.task if slug(task.name) in slugs), ""):
+        raise InputError(f"[[tasks.task]] {taken!r} has the same name as a task made by tasks.screen. Rename it.")
+    return found
 
 
 def deaths(settings: TasksSettings, resolved: Mapping[str, frozenset[str]]) -> Deaths:

@@ -433,6 +433,7 @@ def test_the_tasks_that_are_proposed_can_be_asked(tmp_path: Path) -> None:
     made.settings.write_text(text[:begin] + re.sub(r"(?m)^# ", "", text[begin:]), "utf-8")
     study = settings.load(made.settings)
     assert (study.tasks.screen, study.patients.min_visits, study.patients.split.test_share) == (20, 1, 0.4)
+    assert study.tasks.screen_landmarks == 10, "few patients have few cases"
 
 
 def test_tables_of_cprd_are_known_by_their_columns_where_their_names_are_others(tmp_path: Path) -> None:

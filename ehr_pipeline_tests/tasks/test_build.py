@@ -26,7 +26,7 @@ from ehr_pipeline.tasks import label_file, study_rules, table
 from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline.typed_settings import file_hash
-from ehr_pipeline.vocabulary.table import Concept, Vocabulary
+from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
 
 PSORIASIS = str(shipped("lists/psoriasis.csv"))
@@ -327,7 +327,7 @@ def test_twenty_tasks_are_shipped_and_found_in_the_terminology_of_the_demo(extra
             {where: Path(path) for where, path in study_rules.lists(study.tasks).items()}, study.events
         ).items()
     }
-    rules = study_rules.rules(study.tasks, resolved, [], (), 0)
+    rules = study_rules.rules(study.tasks, resolved, (), 0)
     assert len(rules) == 20
     assert min(len(found) for found in resolved.values()) >= 1
     assert not [text for text in preflight.inspect(study).problems if "tasks" in text]
@@ -394,22 +394,6 @@ def test_a_list_without_concepts_is_an_error(made: Pipeline, tmp_path: Path) -> 
     pipeline = Pipeline(study_of(Path(made.study.records.landing).parent, store, tasks=tasks))
     with pytest.raises(InputError, match=r"task\[0\]\.outcome"):
         pipeline.task_labels()
-
-
-def test_the_screen_takes_the_most_frequent_concepts_of_enough_patients() -> None:
-    def concept(name: str, types: tuple[str, ...], patients: int) -> Concept:
-        return Concept(5, name, name, types, patients, patients)
-
-    some = (
-        concept("a", ("T047",), 60),
-        concept("b", ("T058",), 90),
-        concept("c", ("T047",), 80),
-        concept("d", ("T047",), 49),
-    )
-    assert study_rules.screened_concepts(Vocabulary(some, ""), {"T047"}, 9) == ["c", "a"]
-    assert study_rules.screened_concepts(Vocabulary(some, ""), {"T047"}, 1) == ["c"]
-    untyped = tuple(concept(one.concept, (), one.patients) for one in some)
-    assert study_rules.screened_concepts(Vocabulary(untyped, ""), {"T047"}, 9) == ["b", "c", "a"]
 
 
 def test_labels_of_other_programs_do_not_count_for_the_data_version(made: Pipeline) -> None:

@@ -38,18 +38,13 @@ NO_END = Until()
 SETS = st.sampled_from([frozenset({"A"}), frozenset({"B", "X"}), frozenset({"C"}), frozenset({"X"}), frozenset[str]()])
 
 
-def labelled(
-    patients: list[Patient],
-    *rules: Rule,
-    folder: Path,
-    until: Until = NO_END,
-    deaths: Deaths = DEATHS,
-    visit_window: int = 0,
-) -> tuple[BucketLabels, pl.DataFrame]:
-    """What the stage makes of a bucket."""
+def job_of(
+    patients: list[Patient], rules: tuple[Rule, ...], folder: Path, until: Until = NO_END, deaths: Deaths = DEATHS
+) -> LabelJob:
+    """The job for a bucket of these patients, whose files are written into the folder."""
     for name, one in zip(("events", "dataset", "split"), as_tables(patients), strict=True):
         schemas.write(folder / f"{name}.arrow", one)
-    job = LabelJob(
+    return LabelJob(
         "00000.arrow",
         folder / "events.arrow",
         folder / "dataset.arrow",
@@ -63,6 +58,18 @@ def labelled(
         DRAW,
         folder,
     )
+
+
+def labelled(
+    patients: list[Patient],
+    *rules: Rule,
+    folder: Path,
+    until: Until = NO_END,
+    deaths: Deaths = DEATHS,
+    visit_window: int = 0,
+) -> tuple[BucketLabels, pl.DataFrame]:
+    """What the stage makes of a bucket."""
+    job = job_of(patients, rules, folder, until, deaths)
     found = build_bucket(job)
     (rows,) = (rows for _, rows in table.shards(folder))
     return found, pl.DataFrame(rows).with_columns(pl.col("patient_id", "side", "ended").cast(pl.String))
