@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 SAMPLE_SECONDS = 0.5
@@ -25,7 +26,10 @@ def watched(
     process = subprocess.Popen(command, env=set_up, stdout=subprocess.DEVNULL if quiet else None)
     while process.poll() is None:
         peak = max(peak, memory(_tree(process.pid)))
-        time.sleep(SAMPLE_SECONDS)
+        with suppress(
+            subprocess.TimeoutExpired
+        ):  # not a sleep: it would round the time up to a whole number of samples
+            process.wait(SAMPLE_SECONDS)
         if process.poll() is None and until():
             process.kill()
             process.wait()

@@ -10,6 +10,7 @@ extract that was delivered twice, or that overlaps with another, adds no duplica
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,14 +104,16 @@ def build(
     mapping = mapping.with_columns(events=pl.Series(events), patients=pl.Series(patients))
     lookup.unlink()
     remember(out, finished)
-    report = coverage.report(mapping)
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit(Mapping(mapping).write, out)
+        report = coverage.report(mapping)
+        spreadsheet.table(coverage.top_unmapped(mapping, settings.report_codes)).write_csv(out / "unmapped.csv")
+        written.result()
     report["source"] = rrf.source_version(Path(settings.mrsab), settings.source) if settings.mrsab else settings.source
     stays = report["mapped_events"] + report["kept_events"]
     if not stays:
         raise InputError(_nothing_maps(report, settings))
     tied_codes = mapping["runners_up"].str.contains("SCT:", literal=True).sum()
-    Mapping(mapping).write(out)
-    spreadsheet.table(coverage.top_unmapped(mapping, settings.report_codes)).write_csv(out / "unmapped.csv")
     (out / coverage.FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return {
         "rows_in": report["events"] + (repeated := total(finished)["repeated"]),

@@ -20,11 +20,11 @@ def count_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
 
     `keys` (n,) are sorted events, whose items are indices into `concepts`.
     """
-    counts = np.zeros((len(concepts), 4), np.int64)
+    counts = np.zeros((len(concepts), 4), np.int32)  # no bucket has 2**31 events; half the size stays in the cache
     counts[:, 3] = -1
     _add_concepts(keys, counts)
     occur = np.flatnonzero(counts[:, 0])
-    columns = dict(zip(("events", "appearances", "patients"), counts[occur, :3].T, strict=True))
+    columns = dict(zip(("events", "appearances", "patients"), counts[occur, :3].T.astype(np.int64), strict=True))
     return pa.table({"concept": concepts.take(pa.array(occur)), **columns})
 
 
@@ -33,14 +33,14 @@ def count_codes(patient: NDArray[np.int32], code: NDArray[np.int32], size: int) 
 
     Each patient is in exactly one bucket, so the numbers of patients in all buckets can be added up.
     """
-    counts = np.zeros((size, 3), np.int64)
+    counts = np.zeros((size, 3), np.int32)
     counts[:, 2] = -1
     _add_codes(patient, code, counts)
-    return counts[:, :2].T
+    return counts[:, :2].T.astype(np.int64)
 
 
 @compiled
-def _add_codes(patient: NDArray[np.int32], code: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
+def _add_codes(patient: NDArray[np.int32], code: NDArray[np.int32], counts: NDArray[np.int32]) -> None:
     """Add up the events and patients of each code (codes, 3). The third column is the last patient seen with the code."""
     for place in range(len(patient)):
         item, owner = code[place], patient[place]
@@ -50,7 +50,7 @@ def _add_codes(patient: NDArray[np.int32], code: NDArray[np.int32], counts: NDAr
 
 
 @compiled
-def _add_concepts(keys: row_keys.Keys, counts: NDArray[np.int64]) -> None:
+def _add_concepts(keys: row_keys.Keys, counts: NDArray[np.int32]) -> None:
     """Count events, visits and patients by concept, from sorted events (n,) that may contain repeats.
 
     Adds to `counts` (concepts, 4); its last column is the last patient seen with the concept.

@@ -44,6 +44,8 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     recorded = pl.DataFrame({"code": codes.cast(pl.String).sort()}).with_columns(
         spelled=normalise_codes(pl.col("code"))
     )
+    if recorded["spelled"].equals(recorded["code"]):  # most often
+        return _translated(recorded["code"], settings)
     table = _translated(recorded["spelled"].unique().sort(), settings)
     return recorded.join(table, left_on="spelled", right_on="code", how="left", maintain_order="left").drop("spelled")
 

@@ -159,11 +159,13 @@ def build_bucket(job: DatasetJob) -> FinishedBucket:
         "collapsed": len(keys) - len(distinct),
     }
     kept, fate = _drop(distinct, job)
-    table = _nest(kept, ids, people)
+    visit_start = np.flatnonzero(row_keys.starts(row_keys.visits(kept)))
+    first_visit = np.flatnonzero(row_keys.starts(row_keys.patients(kept[visit_start])))
+    table = _nest(kept, visit_start, first_visit, ids, people)
     schemas.write(job.out / file, table)
     counts |= {
         **fate,
-        **_count_follow_up(kept),
+        **_count_follow_up(row_keys.days(kept[visit_start]), first_visit),
         "kept": len(kept),
         "patients": table.num_rows,
         "patients_without_events": people.num_rows - fate["patients_in"],
@@ -172,11 +174,13 @@ def build_bucket(job: DatasetJob) -> FinishedBucket:
     return FinishedBucket(job.name, key, (file,), counts, recalled=False)
 
 
-def _count_follow_up(keys: row_keys.Keys) -> dict[str, int]:
-    """Count patients by whole years (of 365.25 days) from their first visit to their last."""
-    first = np.flatnonzero(row_keys.starts(row_keys.patients(keys)))
-    last = np.append(first[1:], len(keys)) - 1 if len(first) else first
-    years = np.minimum((row_keys.days(keys[last]) - row_keys.days(keys[first])) / 365.25, LONGEST).astype(np.int64)
+def _count_follow_up(day: NDArray[np.int32], first_visit: NDArray[np.int64]) -> dict[str, int]:
+    """Count patients by whole years (of 365.25 days) from their first visit to their last.
+
+    `day` is the day of each visit; each patient's visits begin at `first_visit`.
+    """
+    last = np.append(first_visit[1:], len(day)) - 1 if len(first_visit) else first_visit
+    years = np.minimum((day[last] - day[first_visit]) / 365.25, LONGEST).astype(np.int64)
     counts = np.bincount(years, minlength=1)
     return {f"{FOLLOW_UP_YEARS}{year}": int(count) for year, count in enumerate(counts) if count}
 
@@ -188,16 +192,18 @@ def _newest_rows(shards: tuple[Path, ...]) -> pa.Table:
     return events_without_patient.newest(shards).to_arrow().cast(schemas.read(shards[0]).schema)
 
 
-def _nest(keys: row_keys.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:
-    """Convert sorted keys to one row per patient. The list offsets are computed directly, without grouping."""
-    patient_start = np.flatnonzero(row_keys.starts(row_keys.patients(keys)))
-    visit_start = np.flatnonzero(row_keys.starts(row_keys.visits(keys)))
-    first_visit = np.searchsorted(visit_start, patient_start)
+def _nest(
+    keys: row_keys.Keys, visit_start: NDArray[np.int64], first_visit: NDArray[np.int64], ids: pa.Array, people: pa.Table
+) -> pa.Table:
+    """Convert sorted keys to one row per patient. The list offsets are computed directly, without grouping.
+
+    Each visit begins at `visit_start` of the keys, and the visits of each patient at `first_visit`.
+    """
     concepts = pa.ListArray.from_arrays(_offsets(visit_start, len(keys)), pa.array(row_keys.items(keys)))
     dates = pa.array(row_keys.days(keys[visit_start])).cast(pa.date32())
     visit = pa.StructArray.from_arrays([dates, concepts], fields=list(schemas.VISITS.value_type))
     visits = pa.ListArray.from_arrays(_offsets(first_visit, len(visit_start)), visit)
-    owners = ids.take(pa.array(row_keys.patients(keys[patient_start]))).cast(pa.string())
+    owners = ids.take(pa.array(row_keys.patients(keys[visit_start[first_visit]]))).cast(pa.string())
     person = people.take(pa.array(align.every_row(owners, people.column("patient_id"))))
     return person.append_column(pa.field("visits", schemas.VISITS), visits.cast(schemas.VISITS))
 

@@ -27,8 +27,8 @@ such a line in the same row."""
 class Readable(Protocol):
     """The part of a stream's interface that is used here."""
 
-    def read(self, size: int, /) -> bytes: ...  # noqa: D102
     def readline(self, size: int, /) -> bytes: ...  # noqa: D102
+    def read_lines(self, size: int, /) -> bytes: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def whole_rows(stream: Readable, block_bytes: int, quoted: Quoting | None = None
     max_rows = max(block_bytes // MIN_LINE, 1)
     if quoted:
         rows = _Rows(quoted, max_rows)
-        while block := stream.read(block_bytes):
-            yield from rows.add(block if block.endswith(b"\n") else block + stream.readline(LINE_LIMIT + 1))
+        while block := stream.read_lines(block_bytes):
+            yield from rows.add(block)
         yield from rows.end()
         return
     for whole in _whole_lines(stream, block_bytes):
@@ -59,9 +59,7 @@ def whole_rows(stream: Readable, block_bytes: int, quoted: Quoting | None = None
 
 
 def _whole_lines(stream: Readable, block_bytes: int) -> Iterator[bytes | Unread]:
-    while block := stream.read(block_bytes):
-        if not block.endswith(b"\n"):
-            block += stream.readline(LINE_LIMIT + 1)
+    while block := stream.read_lines(block_bytes):
         begin = 0
         while (long := _long_line(block, begin)) is not None:
             if long > begin:

@@ -14,13 +14,19 @@ from ehr_pipeline.tables.row_keys import ITEM_BITS
 MIN_SLOTS = 1 << 12
 
 
-def places(numbers: NDArray[np.int64], known: NDArray[np.int64], usable: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Return the position (n,) in `known` (m,) of each number (n,), or -1. Usable known numbers are distinct."""
-    number_of = np.append(np.int64(0), known)
-    slots, place = np.zeros(1 << (4 * len(known)).bit_length(), np.uint32), np.empty(len(numbers), np.int32)
-    _insert(1 + np.flatnonzero(usable).astype(np.uint32), slots, number_of)
-    _look_up(numbers, slots, number_of, place)
-    return place
+class Places:
+    """The positions of known numbers (m,), of which the usable ones are distinct."""
+
+    def __init__(self, known: NDArray[np.int64], usable: NDArray[np.bool_]):
+        self._number_of = np.append(np.int64(0), known)
+        self._slots = np.zeros(1 << (4 * len(known)).bit_length(), np.uint32)
+        _insert(1 + np.flatnonzero(usable).astype(np.uint32), self._slots, self._number_of)
+
+    def of(self, numbers: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Return the position (n,) of each number (n,), or -1."""
+        place = np.empty(len(numbers), np.int32)
+        _look_up(numbers, self._slots, self._number_of, place)
+        return place
 
 
 class CodeNumbers:

@@ -38,4 +38,4 @@ def _codes(shard: Path) -> pa.DictionaryArray:
 def distinct(records: list[Artifact]) -> pl.Series:
     """Return the codes that occur in any of the extracts, as sorted texts."""
     parts = [pl.Series("code", schemas.read(record.file(FILE)).column("code").combine_chunks()) for record in records]
-    return pl.concat(parts).unique().sort()
+    return pl.concat(parts).unique().sort() if len(parts) > 1 else parts[0]

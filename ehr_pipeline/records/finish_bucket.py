@@ -153,7 +153,7 @@ def _find(ids: pa.Array, people: pl.DataFrame) -> NDArray[np.int32]:
     names = people["patient_id"]
     if pa.types.is_integer(ids.type):
         numbers, is_plain = plain_numbers.numbers(names)  # no plain number equals another id
-        return code_numbers.places(ids.to_numpy(), numbers, is_plain)
+        return code_numbers.Places(numbers, is_plain).of(ids.to_numpy())
     known = names.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     place: NDArray[np.int32] = pc.index_in(ids, value_set=known).fill_null(-1).to_numpy()
     return place

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.records.chunks import CHUNK_BYTES, Unread, whole_rows
+from ehr_pipeline.records.chunks import CHUNK_BYTES, LINE_LIMIT, Unread, whole_rows
 from ehr_pipeline.records.layouts import has_setting, setting
 from ehr_pipeline.records.quoting import Quoting
 from ehr_pipeline.terminology.reading import FORMATS
@@ -66,7 +66,7 @@ def blocks(
         with path.open("rb") as raw:
             before, position = _state(os.fstat(raw.fileno())), 0
             try:
-                stream = _Ending(_stream(path, raw, encoding, where))
+                stream = LineStream(_stream(path, raw, encoding, where), raw)
                 for _ in range(skip):
                     stream.readline(CHUNK_BYTES)
                 for block in whole_rows(stream, block_bytes, quoted):
@@ -132,17 +132,27 @@ def _stream(path: Path, raw: BinaryIO, encoding: str, where: str) -> BinaryIO:
     return io.BufferedReader(_Recoded(stream, recode), CHUNK_BYTES)  # type: ignore[type-var]
 
 
-class _Ending:
-    """A stream that remembers the last byte it read."""
+class LineStream:
+    """A stream that reads whole lines and remembers the last byte it read. `raw` is the file, unless the text is in memory."""
 
-    def __init__(self, stream: BinaryIO):
-        self._stream, self.last = stream, b""
-
-    def read(self, size: int) -> bytes:
-        return self._noted(self._stream.read(size))
+    def __init__(self, stream: BinaryIO, raw: BinaryIO | None = None):
+        self._stream, self._is_raw, self.last = stream, stream is raw, b""
 
     def readline(self, size: int) -> bytes:
+        """Read the rest of a line, at most `size` bytes of it."""
         return self._noted(self._stream.readline(size))
+
+    def read_lines(self, size: int) -> bytes:
+        """Read `size` bytes, and the rest of the last line, at most `LINE_LIMIT` + 1 bytes of it."""
+        if not self._is_raw:
+            block = self._noted(self._stream.read(size))
+            return block if not block or block.endswith(b"\n") else block + self.readline(LINE_LIMIT + 1)
+        # The end of the last line is looked for first: adding it to the block would copy the block.
+        begin = self._stream.tell()
+        self._stream.seek(begin + size - 1)
+        rest = self._stream.readline(LINE_LIMIT + 2)
+        self._stream.seek(begin)
+        return self._noted(self._stream.read(size - 1 + len(rest)))
 
     def _noted(self, text: bytes) -> bytes:
         self.last = text[-1:] or self.last

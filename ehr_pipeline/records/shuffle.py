@@ -5,9 +5,11 @@ bucket in each batch. So only one file is open, however many buckets there are, 
 """
 
 import mmap
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -48,10 +50,23 @@ def by_bucket(rows: pa.RecordBatch, bucket: NDArray[np.int32], buckets: int) -> 
     order, ends = np.empty(len(bucket), np.int64), np.empty(buckets, np.int64)
     _order(bucket, order, ends)
     columns = [
-        pa.array(column.to_numpy().take(order)) if pa.types.is_integer(column.type) else column.take(pa.array(order))
+        pa.array(_taken(column.to_numpy(), order)) if pa.types.is_integer(column.type) else column.take(pa.array(order))
         for column in rows.columns
     ]
     return Run(pa.record_batch(columns, schema=rows.schema), ends)
+
+
+def _taken(values: NDArray[np.integer], order: NDArray[np.int64]) -> NDArray[np.integer]:
+    """Return the values (n,) in this order (n,), in half the time of numpy, which checks each index."""
+    taken = np.empty_like(values)
+    _take(values, order, taken)
+    return taken
+
+
+@compiled
+def _take(values: NDArray[np.integer], order: NDArray[np.int64], taken: NDArray[np.integer]) -> None:
+    for place in range(len(order)):
+        taken[place] = values[order[place]]
 
 
 @compiled
@@ -101,20 +116,29 @@ class Shuffle:
 class _OpenRuns:
     """The runs of a folder, mapped into memory."""
 
+    stream: BinaryIO
     mapped: mmap.mmap
     schema: pa.Schema
     runs: list[pa.RecordBatch]
     index: NDArray[np.int64]
+    begins: NDArray[np.int64]
+    """Where each column of each run (runs, columns) begins in the file, if all columns are integers."""
+
+    def __del__(self) -> None:
+        self.stream.close()
 
 
 @read_once(3)
 def _open(folder: Path) -> _OpenRuns:
     """Open a folder once for all its buckets: reading every run's header per bucket would take longer than reading its rows."""
-    with (folder / RUNS).open("rb") as stream:
-        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    reader = pa.ipc.open_file(pa.py_buffer(mapped))
+    stream = (folder / RUNS).open("rb")
+    mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    reader = pa.ipc.open_file(buffer := pa.py_buffer(mapped))
     runs = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    return _OpenRuns(mapped, reader.schema, runs, np.load(folder / INDEX, mmap_mode="r"))
+    is_plain = all(pa.types.is_integer(kind) for kind in reader.schema.types)
+    begins = [[column.buffers()[1].address - buffer.address for column in run.columns] for run in runs if is_plain]
+    index = np.load(folder / INDEX, mmap_mode="r")
+    return _OpenRuns(stream, mapped, reader.schema, runs, index, np.array(begins, np.int64))
 
 
 def read_bucket(folder: Path, bucket: int) -> Bucket:
@@ -123,6 +147,9 @@ def read_bucket(folder: Path, bucket: int) -> Bucket:
     begins, ends = opened.index[2 + bucket], opened.index[3 + bucket]
     runs_with_rows = np.flatnonzero(ends > begins)
     sizes = (ends - begins)[runs_with_rows]
+    places = opened.index[0, runs_with_rows], opened.index[1, runs_with_rows]
+    if len(opened.begins):
+        return Bucket(_read_columns(opened, runs_with_rows, begins, sizes), sizes, *places)
     parts: list[pa.Table] = []
     slices: list[pa.RecordBatch] = []
     gathered = 0
@@ -135,7 +162,26 @@ def read_bucket(folder: Path, bucket: int) -> Bucket:
     if slices:
         parts.append(_copied(slices, opened))
     rows = pa.concat_tables(parts).combine_chunks() if parts else opened.schema.empty_table()
-    return Bucket(rows, sizes, opened.index[0, runs_with_rows], opened.index[1, runs_with_rows])
+    return Bucket(rows, sizes, *places)
+
+
+def _read_columns(
+    opened: _OpenRuns, runs: NDArray[np.int64], begins: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> pa.Table:
+    """Read the rows of a bucket if all columns are integers: into place, so that nothing is mapped or copied twice."""
+    columns, file = list[pa.Array](), opened.stream.fileno()
+    for number, kind in enumerate(opened.schema.types):
+        column = np.empty(sizes.sum(), kind.to_pandas_dtype())
+        part, width = column.view(np.uint8).data, column.itemsize
+        starts = opened.begins[runs, number] + begins[runs] * width
+        for start, size in zip(starts.tolist(), (sizes * width).tolist(), strict=True):
+            done = 0
+            while done < size:
+                done += (read := os.preadv(file, [part[done:size]], start + done))
+                assert read, "the file of runs has become shorter"
+            part = part[size:]
+        columns.append(pa.array(column))
+    return pa.table(columns, schema=opened.schema)
 
 
 def _copied(slices: list[pa.RecordBatch], opened: _OpenRuns) -> pa.Table:

@@ -6,6 +6,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ehr_pipeline.tables.compiled_loops import compiled
+
 UK_NAMESPACE = "1000000"
 
 # The dihedral group D5 and its permutation: the Verhoeff scheme (Verhoeff 1969), as SNOMED applies it from the right.
@@ -52,11 +54,24 @@ def with_check_digit(stems: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _checksum(numbers: NDArray[np.int64], first_position: int) -> NDArray[np.int64]:
     check = np.zeros(len(numbers), np.int64)
-    rest = numbers.astype(np.int64)
-    for position in range(first_position, first_position + 18):
-        check = np.where(rest > 0, _MULTIPLY[check, _PERMUTE[position % 8, rest % 10]], check)
-        rest //= 10
+    _check(numbers.astype(np.int64), first_position, _MULTIPLY, _PERMUTE, check)
     return check
+
+
+@compiled
+def _check(
+    numbers: NDArray[np.int64],
+    first_position: int,
+    multiply: NDArray[np.int64],
+    permute: NDArray[np.int64],
+    check: NDArray[np.int64],
+) -> None:
+    """Write the checksum of each number (n,) to `check` (n,), which is zero at first."""
+    for row in range(len(numbers)):
+        rest, position = numbers[row], first_position
+        while rest > 0:
+            check[row] = multiply[check[row], permute[position % 8, rest % 10]]
+            rest, position = rest // 10, position + 1
 
 
 def classify(codes: pl.Series) -> pl.DataFrame:

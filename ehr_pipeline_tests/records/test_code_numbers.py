@@ -55,5 +55,5 @@ def test_places_of_numbers_are_those_of_a_dictionary() -> None:
         known = 1 + random.choice(10**6, size, replace=False).astype(np.int64)
         usable, asked = random.random(size) < 0.7, random.integers(0, 10**6, 3000)
         expected = {number: place for place, number in enumerate(known.tolist()) if usable[place]}
-        found = code_numbers.places(asked, known, usable)
+        found = code_numbers.Places(known, usable).of(asked)
         assert found.tolist() == [expected.get(number, -1) for number in asked.tolist()]

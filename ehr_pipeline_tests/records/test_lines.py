@@ -169,9 +169,9 @@ class Endless(io.RawIOBase):
 @pytest.mark.parametrize("is_quoted", [False, True])
 def test_a_gigabyte_without_a_newline_takes_no_memory(is_quoted: bool) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    stream = io.BufferedReader(Endless(1 << 30), 1 << 20)  # type: ignore[type-var]
+    stream = lines.LineStream(io.BufferedReader(Endless(1 << 30), 1 << 20))  # type: ignore[type-var]
     quoted = Quoting(b",", b'"') if is_quoted else None
-    assert list(chunks.whole_rows(stream, 16 << 20, quoted)) == [Unread(1, chunks.TOO_LONG, 1 << 30)]  # type: ignore[arg-type]
+    assert list(chunks.whole_rows(stream, 16 << 20, quoted)) == [Unread(1, chunks.TOO_LONG, 1 << 30)]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10, "in KB"
 
 

@@ -17,6 +17,7 @@ from ehr_pipeline.records import chunks, files, text
 from ehr_pipeline.records.chunks import Unread
 from ehr_pipeline.records.kinds import EventKind
 from ehr_pipeline.records.layouts import DelimitedText, EventColumns, EventFiles
+from ehr_pipeline.records.lines import LineStream
 from ehr_pipeline.records.quoting import Quoting
 from ehr_pipeline.work.progress import Progress
 
@@ -158,8 +159,8 @@ class Endless(io.RawIOBase):
 def test_a_quote_that_nobody_closes_takes_no_memory_and_every_line_is_counted() -> None:
     size = 900_000 * 200
     quoted, before = Quoting(b",", b'"'), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    stream = io.BufferedReader(Endless(size), 900_000)  # type: ignore[type-var]
-    blocks: Iterator[bytes | Unread] = chunks.whole_rows(stream, 9_000_000, quoted)  # type: ignore[arg-type]
+    stream = LineStream(io.BufferedReader(Endless(size), 900_000))  # type: ignore[type-var]
+    blocks: Iterator[bytes | Unread] = chunks.whole_rows(stream, 9_000_000, quoted)
     lines = 0
     for block in blocks:
         assert isinstance(block, Unread)
