@@ -178,8 +178,8 @@ def _comparison(evidence: Mapping[str, Any]) -> Markup:
     others, p = _comparison_patients(traits), _permutation_p(traits["p"], evidence)
     if traits["p"] > LEAST_DOUBTFUL_P:
         return markup(
-            "Conditions go together less than in {others} of the same sex and of similar age and amount of record ({p}). So these"
-            " patients differ in some other way too, and the comparison excludes nothing.",
+            "Conditions go together less than in {others} of the same sex and of similar age and amount of record ({p}). That may"
+            " be chance, or the patients compared differ in some other way; it does not exclude subgroups.",
             others=others,
             p=p,
         )
