@@ -25,6 +25,7 @@ from ehr_pipeline.records.settings import Limits
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.drop_reasons import remedy
 from ehr_pipeline.tasks import study_rules
+from ehr_pipeline.terminology.spelling import normalise_codes
 from ehr_pipeline.work.progress import Progress
 
 LARGEST, BLOCK = 1 << 25, 1 << 22
@@ -52,7 +53,9 @@ class Extracts:
         if not self.events:
             return 0, pl.DataFrame(schema={"code": pl.String, "len": pl.UInt32})
         people = pl.Series("patient", sorted(self.people), dtype=pl.String)
-        held = pl.concat(self.events).filter(pl.col("code") != "", pl.col("patient").is_in(people.implode())).unique()
+        held = pl.concat(self.events).filter(pl.col("code") != "", pl.col("patient").is_in(people.implode()))
+        spelled = held.select(pl.col("code").unique()).with_columns(spelled=normalise_codes(pl.col("code")))
+        held = held.join(spelled, on="code").select("patient", "day", code="spelled").unique()
         return held["patient"].n_unique(), held.group_by("code").len()
 
 

@@ -44,9 +44,18 @@ class Extract:
 
     @property
     def few_codes(self) -> int:
-        """The number of codes that appear often enough, if there are fewer than a vocabulary needs; otherwise 0."""
+        """The number of codes that appear often enough, if the half of them may be fewer than a vocabulary needs; otherwise 0.
+
+        The vocabulary is made from the training set, in which a code appears less often.
+        """
         often = sum(number >= self.min_appearances for number in self.codes)
-        return often if often < Vocabulary().min_size else 0
+        return often if often // 2 < Vocabulary().min_size else 0
+
+    @property
+    def smallest_vocabulary(self) -> list[str]:
+        """The line of the vocabulary's smallest size, if there are few codes."""
+        few = self.few_codes
+        return [f"min_size = {max(few // 2, 1)} # half of the codes that appear often enough"] if few else []
 
 
 def unknown() -> Extract:
@@ -106,7 +115,7 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         lines += [f'administrative_concepts = "{LISTS}/administrative.csv"']
     lines += [
         f"min_appearances = {extract.min_appearances} # of a concept, to be in the vocabulary; 100 in the published run",
-        *([f"min_size = {extract.few_codes} # this many codes appear often enough"] if extract.few_codes else []),
+        *extract.smallest_vocabulary,
         "",
         "# The key of the split into training and validation sets is generated at random, and kept in the store.",
         "",

@@ -34,6 +34,7 @@ class ReadFromRows(NamedTuple):
 
 def read(path: Path, folder: Path, today: datetime.date) -> ReadFromRows:
     """Read an extract by the settings file `path`. The result is empty if settings or files cannot be read: `check` says why."""
+    shifted = False
     try:
         study = settings.load(path)
         records = study.records
@@ -44,16 +45,15 @@ def read(path: Path, folder: Path, today: datetime.date) -> ReadFromRows:
             for file in files.find(tree, kind)[:LOOKED_INTO]
         ]
         future = sum(one.rows for sample in seen for one in sample.rejects if one.reason == "future_date")
-        if future > sum(sample.rows for sample in seen) / 2:
-            return ReadFromRows(shifted=True)
+        shifted = future > sum(sample.rows for sample in seen) / 2
         held = enough_data.read(study, [folder], LARGEST)
     except (UserError, OSError, pl.exceptions.PolarsError):
-        return ReadFromRows()
+        return ReadFromRows(shifted=shifted)
     if held is None or not held.events:
-        return ReadFromRows()
+        return ReadFromRows(shifted=shifted)
     days = pl.concat(each["day"] for each in held.events).drop_nulls().sort()
     codes = held.count()[1]["len"].sort(descending=True).to_list()
-    return ReadFromRows(_last(days.filter(days <= today)), tuple(codes))
+    return ReadFromRows(None if shifted else _last(days.filter(days <= today)), tuple(codes), shifted)
 
 
 def _last(days: pl.Series) -> datetime.date | None:

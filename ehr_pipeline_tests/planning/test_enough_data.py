@@ -1,12 +1,14 @@
 """`check` says what only a run found before: too few patients, too small a vocabulary, an empty cohort."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from ehr_pipeline.checks import lists
-from ehr_pipeline.planning import enough_data
+from ehr_pipeline.planning import enough_data, settings_text
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.study import settings
 
@@ -75,6 +77,21 @@ def test_too_small_a_vocabulary(tmp_path: Path, appearances: int, size: int, tol
     """A code that a patient has twice on a day, and events of a patient without a birth, do not count."""
     (problem,) = looked(study(tmp_path, vocabulary={"min_appearances": appearances, "min_size": size})).warnings
     assert told in problem
+
+
+def test_spellings_of_a_code_count_once() -> None:
+    rows = pl.DataFrame(
+        {"patient": ["a", "a", "b"], "day": [1, 1, 2], "code": ["icd10:N189", "icd10:N18.9", "icd10:n189"]}
+    )
+    held = enough_data.Extracts({"a", "b"}, [rows])
+    assert held.count()[1].rows() == [("icd10:N18.9", 2)]
+
+
+@pytest.mark.parametrize(("often", "smallest"), [(45, 22), (99, 49), (100, None), (1, 1)])
+def test_a_small_vocabulary_leaves_room_for_codes_that_the_training_set_lacks(often: int, smallest: int | None) -> None:
+    extract = settings_text.Extract([], 1000, {}, codes=(10,) * often + (9,) * 30)
+    written = tomllib.loads(settings_text.settings_text(Path("study"), extract, None))["vocabulary"]
+    assert written.get("min_size") == smallest
 
 
 def test_a_cohort_of_lists_that_match_no_recorded_code(tmp_path: Path) -> None:
