@@ -108,7 +108,7 @@ DATA = (
         description="Events with patient, date and UMLS concept. Each code was mapped, kept as a concept of its own,"
         " or counted as lost.",
         reads=(EXTRACT_CATALOG,),
-        version="9",
+        version="10",
         section="events",
         checks=(
             rows.rows_conserved,
@@ -122,6 +122,7 @@ DATA = (
             data.mapping_coverage,
             lists.cohort_recorded,
             letter_case.one_spelling_of_codes,
+            letter_case.one_edition_of_icd,
             data.snomed_recognised,
             *(
                 drift.compared_with_previous(kind, measure)

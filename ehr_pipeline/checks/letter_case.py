@@ -1,4 +1,5 @@
-"""Check whether codes differ only in upper and lower case, or in a dot, so that one meaning silently became two concepts."""
+"""Check whether one meaning silently became two concepts: by codes that differ only in upper and lower case or in a dot, or by two
+editions of the ICD."""
 
 from pathlib import Path
 
@@ -18,6 +19,32 @@ READ = "(?i)read|ctv|rcd"
 """Systems with such a name hold Read codes: codes that differ in case or in dots differ in meaning."""
 DOTTED = r"^[0-9]?[A-Za-z][0-9A-Za-z]{2,3}\.?[0-9A-Za-z]{1,4}$|^[0-9]{3}\.?[0-9]{1,2}$"
 """Codes that a system may write with or without a dot. In others, such as doses, 1.5 and 15 differ in meaning."""
+
+
+SMALL_EDITION = 0.01
+"""An edition of the ICD with a smaller share of the ICD's events is not warned of."""
+
+
+@check(blocking=False)
+def one_edition_of_icd(artifact: Artifact, store: Store, study: Study) -> Result:
+    """Diagnoses are not recorded partly in ICD-9 and partly in ICD-10."""
+    mapping = Mapping.read(artifact.path, "concept", "events").mapped
+    system = pl.col("concept").str.extract(r"(?i)^([^:]*icd[-_ ]?(?:9|10)[^:]*):", 1)
+    diagnoses = mapping.with_columns(system=system).filter(~pl.col("system").str.contains("(?i)proc|pcs"))
+    edition = diagnoses.group_by(pl.col("system").str.extract(r"(?i)icd[-_ ]?(9|10)")).agg(pl.col("events").sum())
+    events = dict(edition.drop_nulls().iter_rows())
+    figures: dict[str, Figure] = {f"events_in_icd_{name}": Events(number) for name, number in sorted(events.items())}
+    if len(events) < 2 or min(events.values()) < SMALL_EDITION * sum(events.values()):
+        return True, "diagnoses are in one edition of the ICD, or in none", figures
+    below = study.reports.suppress_below
+    return (
+        False,
+        f"{count_text(events['9'], below)} events have a diagnosis in ICD-9, and {count_text(events['10'], below)} in"
+        " ICD-10. A diagnosis in both is two concepts, so clusters, pairs of concepts and tasks may follow the edition that was in"
+        " use, and a list with codes of one edition misses patients with the other. Name both in lists, or map one edition to the"
+        " other in events.overrides",
+        figures,
+    )
 
 
 @check(blocking=False)

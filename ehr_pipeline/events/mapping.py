@@ -84,7 +84,7 @@ def map_translated(translated: pl.DataFrame, atoms: pl.DataFrame, settings: Even
             name=pl.when(kept).then(pl.coalesce("name", "label")).otherwise("name"),
             step=pl.when(kept).then(pl.lit("kept")).otherwise("step"),
         )
-        table = _name_kept(table, settings)
+        table = _tell_apart(_name_kept(table, settings))
     runners_up = pl.concat_str([pl.col("runners_up").fill_null(""), "also"], separator=" ").str.strip_chars()
     table = table.with_columns(runners_up=pl.when(pl.col("also") != "").then(runners_up).otherwise("runners_up"))
     return table.select(COLUMNS)
@@ -152,6 +152,14 @@ def _name_kept(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
     table = table.join(names, left_on="target", right_on="source", how="left", maintain_order="left")
     name = pl.when(pl.col("step") == "kept").then(pl.coalesce("name", "described")).otherwise("name")
     return table.with_columns(name=name).drop("described")
+
+
+def _tell_apart(table: pl.DataFrame) -> pl.DataFrame:
+    """Add its code to the name of a kept concept whose name another concept has too, as a diagnosis in ICD-9 and in ICD-10, or a
+    result and its specimen."""
+    shared = pl.col("name").is_not_null() & (pl.col("concept").n_unique().over("name") > 1)
+    full = pl.format("{} ({})", "name", "concept")
+    return table.with_columns(name=pl.when((pl.col("step") == "kept") & shared).then(full).otherwise("name"))
 
 
 def _migrations(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:

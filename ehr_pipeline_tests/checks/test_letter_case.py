@@ -17,7 +17,7 @@ Row = tuple[str, str | None, int, int]
 
 @pytest.fixture
 def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    def run(rows: list[Row], **listed: str) -> Result:
+    def run(rows: list[Row], by: Any = letter_case.one_spelling_of_codes, **listed: str) -> Result:
         table = pl.DataFrame(rows, schema=["code", "concept", "events", "patients"], orient="row")
         Mapping(table.with_columns(snomed=pl.lit(""))).write(tmp_path)
         for name, codes in listed.items():
@@ -25,7 +25,8 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             (tmp_path / name).write_text("code,cui,name,source\n" + "".join(lines))
         monkeypatch.setattr(lists, "named", lambda study: {name: str(tmp_path / name) for name in listed})
         study: Any = SimpleNamespace(reports=SimpleNamespace(suppress_below=10))
-        return letter_case.one_spelling_of_codes(Artifact(tmp_path, {}), None, study)  # type: ignore[arg-type]
+        found: Result = by(Artifact(tmp_path, {}), None, study)
+        return found
 
     return run
 
@@ -55,6 +56,22 @@ def test_each_system_and_half_met_list_is_told_and_no_code(check: Any) -> None:
     assert not any(hidden in message for hidden in ("b1", "B1", "odd", "c2"))
     assert figures["codes_in_two_spellings"].number == 2
     assert figures["events_in_rarer_spelling"].number == 183
+
+
+@pytest.mark.parametrize(
+    ("rows", "passed"),
+    [
+        ([kept("ICD9CM:401.9", 60), kept("ICD10CM:I10", 100)], False),
+        ([kept("ICD9CM:401.9", 60), ("ICD10CM:I10", "ICD9CM:401.9", 100, 50)], True),
+        ([kept("ICD9Proc:37.22", 60), kept("ICD10CM:I10", 100)], True),
+        ([kept("ICD9:401.9", 1), kept("ICD10:I10", 1000)], True),
+        ([kept("icd10:I10", 100), kept("atc:A10BA02", 100)], True),
+    ],
+)
+def test_two_editions_of_the_icd_are_told(check: Any, rows: list[Row], passed: bool) -> None:
+    found, message, _ = check(rows, by=letter_case.one_edition_of_icd)
+    assert found == passed
+    assert passed or message.startswith("about 60 events have a diagnosis in ICD-9, and about 100 in ICD-10.")
 
 
 def test_a_spelling_that_the_dictionary_lacks_is_told(check: Any) -> None:

@@ -33,6 +33,24 @@ def test_codes_of_a_meds_data_set_have_the_names_of_its_metadata(tmp_path: Path)
     }
 
 
+def test_concepts_of_the_same_name_are_told_apart_by_their_codes(tmp_path: Path) -> None:
+    codes = [
+        "LAB//RESULT//1//mg/dL",
+        "LAB//SPECIMEN_COLLECTED//1",
+        "DIAGNOSIS//ICD//9//4019",
+        "DIAGNOSIS//ICD//10//I10",
+    ]
+    description = ["Creatinine", "Creatinine", "Hypertension", "Essential hypertension"]
+    pl.DataFrame({"code": codes, "description": description}).write_parquet(tmp_path / "codes.parquet")
+    recorded = [*(code.replace("//", ":", 1) for code in codes), "DIAGNOSIS:ICD//9//401.9"]
+    assert named(recorded, tmp_path / "codes.parquet") == {
+        "LAB:RESULT//1//mg/dL": "Creatinine (LAB:RESULT//1//mg/dL)",
+        "LAB:SPECIMEN_COLLECTED//1": "Creatinine (LAB:SPECIMEN_COLLECTED//1)",
+        "ICD9:401.9": "Hypertension",
+        "ICD10:I10": "Essential hypertension",
+    }
+
+
 def test_a_file_of_events_can_name_its_codes(tmp_path: Path) -> None:
     """The name that most of a code's rows have. A column of remarks names nothing: they may tell of patients."""
     rows = [

@@ -91,9 +91,10 @@ def doubts(ordered: bool, *, within: bool) -> Statement:
     return say(
         "None of this shows that one causes the other: a common cause, or care for one in which the other is noticed, gives the"
         " same figures. {habits} “–” appears where {untold}a figure would reveal fewer patients than the threshold.",
-        habits="A few pairs may only show which patients attend often."
+        habits="A few pairs may only show which patients attend often, or which codes were in use at a time."
         if within
-        else "Some pairs may only show which patients attend often, or which codes a practice uses: the practices are not known.",
+        else "Some pairs may only show which patients attend often, or which codes a practice or a time uses: the practices are not"
+        " known.",
         untold="the records do not show which comes first, or where " if ordered else "",
     )
 
