@@ -7,10 +7,13 @@ closed, SQLite copies its write-ahead log into the database. So each statement w
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+
+_ONCE = Lock()
 
 
 @contextmanager
@@ -18,8 +21,11 @@ def quick_commits() -> Iterator[None]:
     """Until the end of the block, keep a connection to each SQLite database open, and flush only when its log is copied into it.
 
     A database cannot be damaged by this. If the machine itself fails, the last events of the run may be missing from Dagster's log;
-    artifacts are flushed by themselves, so they stay.
+    artifacts are flushed by themselves, so they stay. Inside another such block, this does nothing.
     """
+    if not _ONCE.acquire(blocking=False):
+        yield
+        return
     kept: dict[str, sqlite3.Connection] = {}
 
     def connected(connection: Any, _record: Any) -> None:
@@ -42,3 +48,4 @@ def quick_commits() -> Iterator[None]:
         event.remove(Engine, "connect", connected)
         for connection in kept.values():
             connection.close()
+        _ONCE.release()

@@ -13,6 +13,7 @@ import dagster as dg
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.defs import liveness
 from ehr_pipeline.defs import overrides as launchpad
+from ehr_pipeline.defs.quick_commits import quick_commits
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
@@ -39,6 +40,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
         overrides = context.resource_config["overrides"]
         with ExitStack() as stack:
             if run is not None and instance is not None:
+                stack.enter_context(quick_commits())
                 stack.enter_context(liveness.running(instance, run.run_id))
                 asked = _hash_when_requested(instance, run)
                 if asked != loaded:

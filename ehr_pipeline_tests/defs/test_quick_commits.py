@@ -3,12 +3,14 @@
 import sqlite3
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import sqlalchemy as db
 from sqlalchemy.pool import NullPool
 
 from ehr_pipeline.defs import run
 from ehr_pipeline.defs.quick_commits import quick_commits
+from ehr_pipeline.defs.study import build_study
 from ehr_pipeline.runs.run_outcome import RunOutcome
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
@@ -60,3 +62,20 @@ def test_a_run_commits_quickly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     run.run(study, "vocabulary")
     assert found == [NORMAL]
+
+
+def test_a_run_of_the_ui_commits_quickly_until_it_ends(tmp_path: Path) -> None:
+    study = settings.load(shipped("demo/settings.toml"), {"study": {"store": str(tmp_path / "store")}})
+
+    @dg.op(required_resource_keys={"pipeline"})
+    def ask() -> int:
+        with quick_commits():  # as in a run from the command line, which has begun it before
+            pass
+        return waits(tmp_path / "events.db")
+
+    @dg.job(resource_defs={"pipeline": build_study(study)})
+    def job() -> None:
+        ask()
+
+    assert job.execute_in_process().output_for_node("ask") == NORMAL
+    assert waits(tmp_path / "events.db") != NORMAL
