@@ -94,7 +94,7 @@ def ours(options: argparse.Namespace) -> None:
             marks.append(time.perf_counter())
             own.append(time.process_time())
             tokens.append(update.real_tokens)
-            losses.append(done.loss / done.asked)
+            losses.append(done.loss / done.targets)
             if options.tokens and sum(tokens) >= options.tokens:
                 break
         facts = {

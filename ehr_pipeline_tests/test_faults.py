@@ -189,7 +189,7 @@ def test_a_damaged_manifest_is_told(tmp_path: Path) -> None:
     made = Store(tmp_path).make(Recipe("vocabulary", "1", {}, {}), lambda out: {"rows_in": 0, "kept": 0})
     made.file("manifest.json").write_text("{")
     with pytest.raises(
-        UserError, match=r"manifest.json: .* \(it is torn or damaged\), so vocabulary is not used. To make it again"
+        UserError, match=r"manifest.json: .* \(it is torn or damaged\), so vocabulary is not used. To rebuild it"
     ):
         Store(tmp_path).current("vocabulary")
 

@@ -32,7 +32,7 @@ def version_of_page(room: str, *more: str, package: Path = PACKAGE) -> str:
     """Return a version of a page: a hash of all the code files that determine it.
 
     These are the files of the package folder `room`, the modules that these import, and `more`. A change in any of them makes the
-    page anew, which is quick.
+    page again, which is quick.
     """
     sources = [path for path in (package / room).rglob("*") if path.suffix in (".py", ".j2", ".css", ".js")]
     imported = [each for path in sources if path.suffix == ".py" for each in _imported(path, package)]

@@ -67,8 +67,8 @@ class Model:
         flags = here.to_numpy(zero_copy_only=False)
         if not flags.any():
             raise UserError(
-                "None of the clustered patients is in the data any more, so nobody can be assigned to their clusters. Cluster anew:"
-                " run patient_embeddings and clusters with encoder.on_new_extract = 'retrain'."
+                "No clustered patient is in the data any more, so no new patient can be assigned to a cluster. Rebuild"
+                " patient_embeddings and clusters with encoder.on_new_extract = 'retrain'."
             )
         return Model(self.unit[flags], self.numbers[flags], self.points[flags], self.ids.filter(here))
 
@@ -84,15 +84,15 @@ class Model:
         schemas.write(out / VOTERS, pa.table({"patient_id": self.ids}))
 
 
-def vote(found: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, NDArray[np.float32]]:
+def vote(nearest: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, NDArray[np.float32]]:
     """Return, for m patients, the most frequent label (m,) among their k neighbours, and its share of the votes (m,).
 
-    `found` (m, k) are the neighbours' rows in `labels` (n,), -1 where there is none. All labels are below `count`. In a tie, the
+    `nearest` (m, k) are the neighbours' rows in `labels` (n,), -1 where there is none. All labels are below `count`. In a tie, the
     lowest label wins.
     """
-    votes = np.zeros((len(found), count), np.float32)
-    voters = found >= 0
-    np.add.at(votes, (np.nonzero(voters)[0], labels[found[voters]]), 1)
+    votes = np.zeros((len(nearest), count), np.float32)
+    voters = nearest >= 0
+    np.add.at(votes, (np.nonzero(voters)[0], labels[nearest[voters]]), 1)
     share = votes.max(1) / np.maximum(votes.sum(1), 1)
     return votes.argmax(1).astype(np.int64), share
 
@@ -103,8 +103,8 @@ def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) ->
     The voters are each new vector's nearest neighbours among the clustered unit vectors (n, D).
     """
     names, labels = np.unique(numbers, return_inverse=True)
-    found = nearest_of(unit_length(vectors), unit, min(neighbours, len(unit)))
-    label, share = vote(found, labels, len(names))
+    nearest = nearest_of(unit_length(vectors), unit, min(neighbours, len(unit)))
+    label, share = vote(nearest, labels, len(names))
     return names[label], share
 
 
@@ -115,10 +115,10 @@ def nearest_clustered(vectors: Vectors, unit: Vectors, rows: NDArray[np.int64], 
     clustered. At most k of the k + 1 entries are neighbours; the other entries are -1.
     """
     count = min(neighbours, len(unit) - 1)
-    found = nearest_of(unit_length(vectors), unit, count + 1)
-    others = found != rows[:, None]
+    nearest = nearest_of(unit_length(vectors), unit, count + 1)
+    others = nearest != rows[:, None]
     others &= np.cumsum(others, axis=1) <= count
-    return np.where(others, found, -1)
+    return np.where(others, nearest, -1)
 
 
 def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts:

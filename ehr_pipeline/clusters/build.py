@@ -158,10 +158,10 @@ def _marks(
     both, (one, other) = evidence.votes(vectors, divided.labels, halves, neighbours)
     roots = [root_shares(half.counts[both]) for half in halves]
     tested, alike = Halves((one, other), (roots[0], roots[1])), Matching.of(people).among(both)
-    found = marker_concepts.test(tested, alike.blockings(), counts, divided.labels, divided.numbers)
-    found.write(out)
+    markers = marker_concepts.test(tested, alike.blockings(), counts, divided.labels, divided.numbers)
+    markers.write(out)
     diseases = np.array(people.column("disease").to_pylist())
-    groups.find(found, tested, alike, groups.main_diseases(diseases, divided.labels, len(divided.numbers))).write(out)
+    groups.find(markers, tested, alike, groups.main_diseases(diseases, divided.labels, len(divided.numbers))).write(out)
 
 
 def compared_records(
@@ -204,7 +204,7 @@ def _compare(
     if groups and not groups.companions:
         json_files.write(out / planted.AGREEMENT, {"groups": 0})
     elif groups:
-        found = truth.agreement(
+        agreement = truth.agreement(
             groups,
             people.column("patient_id").to_pylist(),
             np.array(people.column("disease").to_pylist()),
@@ -214,8 +214,8 @@ def _compare(
             neighbours=settings.neighbours,
             seed=seed,
         )
-        main = {group: int(divided.numbers[label]) for group, label in found["main_cluster"].items()}
-        json_files.write(out / planted.AGREEMENT, found | {"main_cluster": main})
+        main = {group: int(divided.numbers[label]) for group, label in agreement["main_cluster"].items()}
+        json_files.write(out / planted.AGREEMENT, agreement | {"main_cluster": main})
     compared = contributions.of_sample(
         embeddings,
         spaces[planted.THIS_RUN],

@@ -81,16 +81,16 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
         seed = sampling.seed + number
         graph = neighbour_graph(unit[rows], sampling.neighbours, seed)
         wanted = min(count, len(rows) - 1)
-        own = spectrum(graph, wanted, seed, max(most - count, 0))
-        sizes = range(2, min(most, own.coordinates.shape[1]) + 1)
-        divided = rows, [own.labels(k) for k in sizes]
+        of_subset = spectrum(graph, wanted, seed, max(most - count, 0))
+        sizes = range(2, min(most, of_subset.coordinates.shape[1]) + 1)
+        divided = rows, [of_subset.labels(k) for k in sizes]
         over_n.append(
             [adjusted_rand_score(everybody[rows], again) for everybody, again in zip(by_n, divided[1], strict=False)]
         )
         if number % 2 and before:
             strength.append(_strength(unit, before, divided, sampling.neighbours))
         before = divided
-        again = own.labels(wanted) if method == "spectral" else METHODS[method](unit[rows], graph, wanted, seed)
+        again = of_subset.labels(wanted) if method == "spectral" else METHODS[method](unit[rows], graph, wanted, seed)
         overlap = jaccard(labels[rows], again, count)
         there = np.bincount(labels[rows], minlength=count) > 0
         jaccards.append(np.where(there, overlap.max(axis=1), np.nan))
@@ -115,10 +115,10 @@ def _strength(unit: Vectors, one: Divided, other: Divided, neighbours: int) -> l
     smallest of these shares (Tibshirani & Walther 2005, Journal of Computational and Graphical Statistics 14).
     """
     new = ~np.isin(other[0], one[0])
-    found = nearest_of(unit[other[0][new]], unit[one[0]], min(neighbours, len(one[0])))
+    nearest = nearest_of(unit[other[0][new]], unit[one[0]], min(neighbours, len(one[0])))
     return [
-        least_pair_agreement(theirs[new], vote(found, labels, int(labels.max()) + 1)[0])
-        for labels, theirs in zip(one[1], other[1], strict=False)
+        least_pair_agreement(other_labels[new], vote(nearest, labels, int(labels.max()) + 1)[0])
+        for labels, other_labels in zip(one[1], other[1], strict=False)
     ]
 
 

@@ -65,8 +65,8 @@ def divide(
     graph = neighbour_graph(unit, settings.neighbours, seed, settings.index)
     whole = spectrum(graph, n, seed, max(settings.examine_up_to - n, 0) + 1)
     spectral = settings.method == "spectral"
-    found = whole.labels(n) if spectral else METHODS[settings.method](unit, graph, n, seed)
-    labels, numbers, numbering = _numbered(by_size(found), ids, earlier if settings.keep_numbers else None)
+    unsorted = whole.labels(n) if spectral else METHODS[settings.method](unit, graph, n, seed)
+    labels, numbers, numbering = _numbered(by_size(unsorted), ids, earlier if settings.keep_numbers else None)
     json_files.write(out / stable_numbers.FILE, numbering)
     sampling = cluster_stability.Sampling(settings.resamples, settings.resample_patients, settings.neighbours, seed)
     tested = cluster_stability.examine(unit, labels, settings.method, _without_last(whole), sampling)
@@ -136,12 +136,12 @@ def _write_trust(
             "jaccard": _rounded(value),
             "between": [_rounded(end) for end in ends],
             "words": cluster_stability.words(value, settings.unstable_below),
-            "patients_mean": _rounded(np.nanmean(own)) if np.isfinite(own).any() else None,
+            "patients_mean": _rounded(np.nanmean(values)) if np.isfinite(values).any() else None,
         }
         for label, (number, value, ends) in enumerate(
             zip(numbers.tolist(), tested.clusters, tested.spread.T, strict=True)
         )
-        for own in [tested.patients[labels == label]]
+        for values in [tested.patients[labels == label]]
     }
     rules = {"resamples": settings.resamples, "unstable_below": settings.unstable_below}
     json_files.write(path, rules | {"clusters": table})
@@ -153,15 +153,15 @@ def _choice(whole: Spectrum, tested: cluster_stability.ClusterStability) -> Iter
     for n in range(2, _without_last(whole).coordinates.shape[1] + 1):
         seen = tested.over_n[:, n - 2] if n - 2 < tested.over_n.shape[1] else np.zeros(0)
         agreement = (f"{seen.mean():.4f}", f"{seen.std():.4f}") if len(seen) else ("", "")
-        found = whole.leading
-        values = (f"{found.values[n - 1]:.6f}", f"{whole.gap(n):.6f}", f"{found.residuals[n - 1]:.1e}")
-        yield (n, *values, str(bool(found.converged[n - 1])).lower(), *agreement)
+        eigen = whole.leading
+        values = (f"{eigen.values[n - 1]:.6f}", f"{whole.gap(n):.6f}", f"{eigen.residuals[n - 1]:.1e}")
+        yield (n, *values, str(bool(eigen.converged[n - 1])).lower(), *agreement)
 
 
 def read_trust(folder: Path) -> dict[str, Any]:
     """Read the stability of each cluster (key `clusters`, by number) from the folder of a `clusters` artifact."""
-    found: dict[str, Any] = json_files.read(folder / TRUST)
-    return found
+    stability: dict[str, Any] = json_files.read(folder / TRUST)
+    return stability
 
 
 def read_choice(folder: Path) -> list[dict[str, Any]]:

@@ -68,14 +68,14 @@ def _stability(unit: Vectors, labels: Labels, method: str, sampling: Sampling, n
     if len(unit) < FEWEST or labels.max() < 0:
         return None
     few = Sampling(min(SUBSETS, sampling.count), sampling.patients, sampling.neighbours, sampling.seed)
-    found, n = [], min(n, len(unit) // 2 - 1)
+    overlaps, n = [], min(n, len(unit) // 2 - 1)
     for number, rows in enumerate(subsets(len(unit), few)):
         part = unit[rows]
         again = METHODS[method](part, neighbour_graph(part, few.neighbours, few.seed + number), n, few.seed + number)
         if again.max() >= 0:
             there = np.unique(labels[rows][labels[rows] >= 0])
-            found.append(float(jaccard(labels[rows], again, int(labels.max()) + 1)[there].max(axis=1).mean()))
-    return float(np.mean(found)) if found else None
+            overlaps.append(float(jaccard(labels[rows], again, int(labels.max()) + 1)[there].max(axis=1).mean()))
+    return float(np.mean(overlaps)) if overlaps else None
 
 
 def _silhouette(unit: Vectors, labels: Labels, seed: int) -> float | None:

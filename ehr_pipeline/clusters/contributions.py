@@ -98,9 +98,9 @@ class Contributions:
         path = folder / FILE
         if not path.is_file():
             return None
-        found: dict[str, Any] = json_files.read(path)
-        rows = [Row(**{name: _estimate(value) for name, value in row.items()}) for row in found.pop("rows")]
-        return cls(rows=rows, **found)
+        content: dict[str, Any] = json_files.read(path)
+        rows = [Row(**{name: _estimate(value) for name, value in row.items()}) for row in content.pop("rows")]
+        return cls(rows=rows, **content)
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,10 @@ def of_sample(
     `halves` and `people` cover all n patients; `components` is the number of components in the baseline. Returns None if there are
     no variants, or if too few of their patients have both halves.
     """
-    found = ablations.read(embeddings)
-    if not found:
+    variants = ablations.read(embeddings)
+    if not variants:
         return None
-    ids = next(iter(found.values())).ids
+    ids = next(iter(variants.values())).ids
     row = align.rows(ids, people.column("patient_id"))
     some = np.flatnonzero((row >= 0) & halves[0].there[row] & halves[1].there[row])
     row = row[some]
@@ -141,7 +141,7 @@ def of_sample(
         return None
     parts = halves[0].counts[row], halves[1].counts[row]
     spaces = {THIS_RUN: Space(vectors[row], (halves[0].vectors[row], halves[1].vectors[row]))}
-    spaces |= {name: Space(of.whole[some], (of.halves[0][some], of.halves[1][some])) for name, of in found.items()}
+    spaces |= {name: Space(of.whole[some], (of.halves[0][some], of.halves[1][some])) for name, of in variants.items()}
     spaces[COUNTS] = counted((parts[0] + parts[1]).tocsr(), parts, components, seed)
     people = people.take(pa.array(row))
     numbers = {"age": people.column("mean_age").to_numpy(), "concepts": people.column("concepts").to_numpy()}
@@ -174,13 +174,13 @@ def compare(
         return None
     block = blocks[comparable]
     hits = {name: retrieved(*space.halves, blocks)[comparable] for name, space in spaces.items()}
-    own = next(iter(hits.values()))
+    hits_of_run = next(iter(hits.values()))
     rows = [
         Row(
             name,
             space.whole.shape[1],
             mean_over_blocks(hits[name], block),
-            mean_over_blocks(own - hits[name], block),
+            mean_over_blocks(hits_of_run - hits[name], block),
             float(((unit_length(space.halves[0]) - unit_length(space.halves[1])) ** 2).sum(1).mean()),
             measures.uniformity(space.whole),
             quality.collapse(space.whole, numbers),
@@ -199,13 +199,13 @@ def retrieved(one: Vectors, other: Vectors, blocks: Labels) -> NDArray[np.float6
     """
     first, second = unit_length(one), unit_length(other)
     order = np.argsort(blocks, kind="stable")
-    found = np.zeros(len(blocks))
+    shares = np.zeros(len(blocks))
     for rows in np.split(order, np.flatnonzero(np.diff(blocks[order])) + 1):
         cosines = first[rows] @ second[rows].T
         for table in (cosines, cosines.T):
             best = table >= table.max(1, keepdims=True) - TIED
-            found[rows] += best.diagonal() / best.sum(1) / 2
-    return found
+            shares[rows] += best.diagonal() / best.sum(1) / 2
+    return shares
 
 
 def agreement(vectors: Vectors, truth: Truth, seed: int) -> dict[str, Estimate]:
@@ -230,11 +230,11 @@ def counted(whole: csr_array, halves: tuple[csr_array, csr_array], components: i
     used = np.flatnonzero(np.diff(rooted[0].tocsc().indptr))
     size = min(components, len(used) - 1, whole.shape[0] - 1)
     if size < 2:
-        found = [np.asarray(counts[:, used].todense(), np.float32) for counts in rooted]
+        tables = [np.asarray(counts[:, used].todense(), np.float32) for counts in rooted]
     else:
         axes = TruncatedSVD(size, random_state=seed).fit(rooted[0][:, used])
-        found = [axes.transform(counts[:, used]).astype(np.float32) for counts in rooted]
-    return Space(found[0], (found[1], found[2]))
+        tables = [axes.transform(counts[:, used]).astype(np.float32) for counts in rooted]
+    return Space(tables[0], (tables[1], tables[2]))
 
 
 def _within(values: NDArray[Any], block: Labels) -> float:

@@ -67,15 +67,15 @@ class Covariates:
     def repeated_blocks(self) -> dict[str, Labels]:
         """Return the blocks of each repeat, by name: within a practice, and with similar dates and lengths of records."""
         # The numbers on which a repeat adds matching are entered twice, because four numbers cannot all be matched closely.
-        found = {
+        by_name = {
             TIME: nearest_blocks(
                 [self.disease, self.sex], [self.age, self.amount, self.length, self.middle, self.middle]
             )
         }
         if self.practice is not None:
             woman = np.unique(self.sex, return_inverse=True)[1]  # a number: few patients of a practice have one disease
-            found[PRACTICE] = nearest_blocks([self.disease, self.practice], [self.age, self.amount, woman])
-        return found
+            by_name[PRACTICE] = nearest_blocks([self.disease, self.practice], [self.age, self.amount, woman])
+        return by_name
 
     def exchanged(self, blocks: Labels, rng: np.random.Generator) -> "Covariates":
         """Return a copy with practices and times permuted within blocks: as coarse for matching as the true ones, but

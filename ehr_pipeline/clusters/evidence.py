@@ -85,7 +85,7 @@ class Evidence:
     def explained(self) -> list[str]:
         """Return the repeats (practice, time) that explain the result: those whose excess is below the bound with the true
         practices or times, but not with permuted ones."""
-        return [name for name, found in self.again.items() if found["excess"] < NONE_BELOW <= found["exchanged"]]
+        return [name for name, repeat in self.again.items() if repeat["excess"] < NONE_BELOW <= repeat["exchanged"]]
 
     @property
     def persistent(self) -> bool | None:
@@ -105,18 +105,18 @@ class Evidence:
 
     def as_dict(self, numbers: NDArray[np.int64], traits: TraitCorrelations) -> dict[str, Any]:
         """Return the result as a dictionary for JSON, with clusters identified by their `numbers` (clusters,)."""
-        found = asdict(self)
+        content = asdict(self)
         for name in ("per_cluster", "expected_per_cluster", "patients_per_cluster", "interval_per_cluster"):
-            found[name] = {str(numbers[label]): share for label, share in found[name].items()}
-        found["balance"] = {name: spread if np.isfinite(spread) else None for name, spread in self.balance.items()}
+            content[name] = {str(numbers[label]): share for label, share in content[name].items()}
+        content["balance"] = {name: spread if np.isfinite(spread) else None for name, spread in self.balance.items()}
         verdicts = {"persistent": self.persistent, "together": traits.is_significant, "verdict": self.verdict(traits)}
-        return found | verdicts | {"explained": self.explained, "traits": traits.as_dict()}
+        return content | verdicts | {"explained": self.explained, "traits": traits.as_dict()}
 
 
 def read(folder: Path) -> dict[str, Any]:
     """Read the result of the tests (`Evidence.as_dict`) from the folder of a `clusters` artifact."""
-    found: dict[str, Any] = json_files.read(folder / FILE)
-    return found
+    content: dict[str, Any] = json_files.read(folder / FILE)
+    return content
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def split_half(
     recognised, expected = float(hits.mean()), float(chance.mean())
     drawn = [predictions.exchanged(shuffled(blocks, rng))[there].mean() for _ in range(permutations)]
     p = float((1 + (np.array(drawn) >= recognised).sum()) / (1 + permutations))
-    own, by_chance = ({k: _mean(shares[members[there] == k]) for k in clusters} for shares in (hits, chance))
+    by_cluster, by_chance = ({k: _mean(shares[members[there] == k]) for k in clusters} for shares in (hits, chance))
     again, exchanged = covariates.repeated_blocks(), covariates.exchanged(blocks, rng).repeated_blocks()
     compared = {name: (predictions.excess(again[name]), predictions.excess(exchanged[name])) for name in again}
     left = {
@@ -194,7 +194,9 @@ def split_half(
     tested = {k: int(part.sum()) for k, part in parts.items()}
     between = {k: excess_interval(hits[part], chance[part]) for k, part in parts.items()}
     interval, balance = excess_interval(hits, chance), covariates.balance(blocks)
-    return Evidence(recognised, expected, excess, p, patients, interval, own, by_chance, tested, between, balance, left)
+    return Evidence(
+        recognised, expected, excess, p, patients, interval, by_cluster, by_chance, tested, between, balance, left
+    )
 
 
 def excess_interval(hits: NDArray[np.float64], chance: NDArray[np.float64]) -> Interval:
@@ -234,5 +236,5 @@ def votes(vectors: Vectors, labels: Labels, halves: tuple[Half, Half], neighbour
 
 def _assign(vectors: Vectors, labels: Labels, halves: Vectors, rows: NDArray[np.int64], neighbours: int) -> Labels:
     """Return the most frequent cluster among the whole records nearest to each half; a patient's own record does not vote."""
-    found = nearest_clustered(halves, unit_length(vectors), rows, neighbours)
-    return vote(found, labels, int(labels.max()) + 1)[0]
+    nearest = nearest_clustered(halves, unit_length(vectors), rows, neighbours)
+    return vote(nearest, labels, int(labels.max()) + 1)[0]

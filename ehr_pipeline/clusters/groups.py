@@ -57,9 +57,9 @@ class Groups:
     @classmethod
     def read(cls, folder: Path) -> "Groups":
         """Read the folder of a `clusters` artifact."""
-        found = json_files.read(folder / FILE)
-        pairs = {(pair["pair"][0], pair["pair"][1]): tuple(pair["tokens"]) for pair in found["compared"]}
-        return cls(tuple(map(tuple, found["groups"])), pairs)
+        content = json_files.read(folder / FILE)
+        pairs = {(pair["pair"][0], pair["pair"][1]): tuple(pair["tokens"]) for pair in content["compared"]}
+        return cls(tuple(map(tuple, content["groups"])), pairs)
 
 
 def find(marks: Marks, halves: Halves, matched_on: Matching, main: list[str]) -> Groups:
@@ -86,11 +86,11 @@ def find(marks: Marks, halves: Halves, matched_on: Matching, main: list[str]) ->
 
 def main_diseases(diseases: NDArray[np.str_], labels: Labels, count: int) -> list[str]:
     """Return, for each cluster, the disease of more than half of its patients; empty if there is none."""
-    found = []
+    names_of_clusters = []
     for label in range(count):
         names, counted = np.unique(diseases[labels == label], return_counts=True)
-        found.append(str(names[counted.argmax()]) if 2 * counted.max(initial=0) > counted.sum() else "")
-    return found
+        names_of_clusters.append(str(names[counted.argmax()]) if 2 * counted.max(initial=0) > counted.sum() else "")
+    return names_of_clusters
 
 
 def _may_be_one(marks: Marks, pair: Pair, main: list[str]) -> bool:
@@ -105,11 +105,11 @@ def _between(halves: Halves, matched_on: Matching, pair: Pair) -> tuple[NDArray[
     """Compare two clusters by the half test, on the patients who have no half in any other cluster. Return normal deviates (V,) and
     adjusted p values as natural logarithms (V,)."""
     inside = np.isin(halves.votes[0], pair) & np.isin(halves.votes[1], pair)
-    own = np.flatnonzero(inside)
-    votes = [(vote[own] == pair[1]).astype(np.int64) for vote in halves.votes]
-    two = Halves((votes[0], votes[1]), (halves.roots[0][own], halves.roots[1][own]))
+    rows = np.flatnonzero(inside)
+    votes = [(vote[rows] == pair[1]).astype(np.int64) for vote in halves.votes]
+    two = Halves((votes[0], votes[1]), (halves.roots[0][rows], halves.roots[1][rows]))
     deviate = (
-        deviates(two, matched_on.among(own).blockings(MOST), 2)[0] if len(own) else np.zeros(halves.roots[0].shape[1])
+        deviates(two, matched_on.among(rows).blockings(MOST), 2)[0] if len(rows) else np.zeros(halves.roots[0].shape[1])
     )
     return deviate, benjamini_hochberg(log_p_of(deviate))
 

@@ -60,8 +60,8 @@ def deviates(halves: Halves, blockings: Sequence[Labels], clusters: int) -> Tabl
     `blockings` are one or more sets of block numbers (m,). A deviate is positive where the cluster's patients have more of the
     concept.
     """
-    found = [_within(halves, np.unique(blocks, return_inverse=True)[1], clusters) for blocks in blockings]
-    size, sign = np.abs(found).min(axis=0), np.sign(found)
+    tables = [_within(halves, np.unique(blocks, return_inverse=True)[1], clusters) for blocks in blockings]
+    size, sign = np.abs(tables).min(axis=0), np.sign(tables)
     return np.where((sign == sign[0]).all(axis=0), sign[0] * size, 0.0)
 
 
@@ -122,8 +122,8 @@ def _counted(blocks: Labels, vote: Labels, shape: tuple[int, int]) -> Table:
 
 def _product(weights: Table, values: csr_array) -> Table:
     """Return sums over blocks (K, V) of weights (B, K) times values (B, V)."""
-    found: Table = (values.T @ weights).T
-    return found
+    sums: Table = (values.T @ weights).T
+    return sums
 
 
 def _second(inside: Table, size: NDArray[np.float64]) -> Table:

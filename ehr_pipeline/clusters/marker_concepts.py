@@ -111,9 +111,9 @@ def test(
     if not len(tokens):
         nothing = np.zeros((len(numbers), 0))
         return Marks(numbers, tokens, nothing, nothing.astype(bool))
-    found = deviates(halves.columns(tokens), blockings, len(numbers))
+    deviate = deviates(halves.columns(tokens), blockings, len(numbers))
     member = csr_array((np.ones(len(labels)), (labels, np.arange(len(labels)))), shape=(len(numbers), len(labels)))
     inside, size = (member @ has[:, tokens]).toarray(), np.bincount(labels, minlength=len(numbers))[:, None]
     share = inside / np.maximum(size, 1)
     elsewhere = (inside.sum(axis=0) - inside) / np.maximum(size.sum() - size, 1)
-    return Marks(numbers, tokens, found, np.sign(share - elsewhere) == np.sign(found))
+    return Marks(numbers, tokens, deviate, np.sign(share - elsewhere) == np.sign(deviate))

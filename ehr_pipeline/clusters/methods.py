@@ -57,12 +57,12 @@ def leiden(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
     edges = np.stack([upper.row[once], upper.col[once]], axis=1)
     igraph.set_random_number_generator(random.Random(seed))
     try:
-        found = igraph.Graph(len(unit), edges).community_leiden(
+        communities = igraph.Graph(len(unit), edges).community_leiden(
             objective_function="modularity", weights=upper.data[once].astype(float), n_iterations=10
         )
     finally:
         igraph.set_random_number_generator(random)
-    return np.array(found.membership, np.int64)
+    return np.array(communities.membership, np.int64)
 
 
 def hdbscan(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:

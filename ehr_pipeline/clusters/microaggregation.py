@@ -81,11 +81,11 @@ def balance(blocks: Labels, numbers: Mapping[str, NDArray[Any]]) -> dict[str, fl
 def _neighbours(places: NDArray[np.float64], size: int) -> list[Labels]:
     """Divide rows of `places` (n, d) into blocks of `size` to 2 `size` - 1 near ones, or one block of fewer rows."""
     left = np.arange(len(places))
-    found = []
+    blocks = []
     while len(left) >= 2 * size:
         here = places[left]
         outer = here[((here - here.mean(axis=0)) ** 2).sum(axis=1).argmax()]
         near = np.argpartition(((here - outer) ** 2).sum(axis=1), size - 1)[:size]
-        found.append(left[near])
+        blocks.append(left[near])
         left = np.delete(left, near)
-    return [*found, left]
+    return [*blocks, left]

@@ -42,9 +42,9 @@ def neighbour_graph(unit: Vectors, neighbours: int, seed: int = 0, index: Index 
     n = len(unit)
     k = max(min(neighbours, n - 1) - 1, 1)
     exact = index == "exact" or (index == "auto" and n <= EXACT_UP_TO)
-    found = exact_neighbours(unit, k)[0] if exact else approximate_neighbours(unit, k, seed)
+    nearest = exact_neighbours(unit, k)[0] if exact else approximate_neighbours(unit, k, seed)
     directed = csr_array(
-        (np.full(found.size, 0.5, np.float32), found.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n)
+        (np.full(nearest.size, 0.5, np.float32), nearest.ravel(), np.arange(0, n * k + 1, k)), shape=(n, n)
     )
     links = csr_array(directed + directed.T)
     parts, part = connected_components(links, directed=False)
@@ -73,8 +73,8 @@ def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32
     true = _without_self(nearest_of(unit[sample], unit, k + 1), sample, k)
     index.nprobe = 8
     while True:
-        found = _without_self(index.search(unit[sample], k + 1)[1], sample, k)
-        recall = float((found[:, :, None] == true[:, None, :]).any(1).mean())
+        nearest = _without_self(index.search(unit[sample], k + 1)[1], sample, k)
+        recall = float((nearest[:, :, None] == true[:, None, :]).any(1).mean())
         if index.nprobe >= index.nlist or recall >= RECALL:
             break
         index.nprobe = min(2 * index.nprobe, index.nlist)
@@ -85,11 +85,11 @@ def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32
     return _without_self(all_found, np.arange(n), k).astype(np.int32)
 
 
-def _without_self(found: NDArray[np.int64], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """Return the first k of the k + 1 `found` neighbours (m, k + 1) of `rows` (m,) that are not the row itself."""
-    others = found != rows[:, None]
+def _without_self(nearest: NDArray[np.int64], rows: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """Return the first k of the k + 1 `nearest` neighbours (m, k + 1) of `rows` (m,) that are not the row itself."""
+    others = nearest != rows[:, None]
     others &= np.cumsum(others, axis=1) <= k
-    first: NDArray[np.int64] = found[others].reshape(len(rows), k)
+    first: NDArray[np.int64] = nearest[others].reshape(len(rows), k)
     return first
 
 

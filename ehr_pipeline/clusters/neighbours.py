@@ -119,8 +119,8 @@ def _first_thresholds(scores: Scores, n: int, k: int, pool: Executor) -> Integer
 
 def _limits(threshold: Integers, start: int, count: int) -> NDArray[np.int32]:
     limit = np.full(count, np.iinfo(np.int32).max, np.int32)  # padding never reaches its limit
-    own = threshold[start : start + count]
-    limit[: len(own)] = own
+    part = threshold[start : start + count]
+    limit[: len(part)] = part
     return limit
 
 
@@ -201,8 +201,8 @@ class _Best:
 
     def _score(self, keys: Integers) -> Integers:
         """Scores, rounded down to whole steps."""
-        found: Integers = 2**23 - ((keys >> self.bits & (2**SCORE_BITS - 1)) + 1 << DROPPED)
-        return found
+        rounded: Integers = 2**23 - ((keys >> self.bits & (2**SCORE_BITS - 1)) + 1 << DROPPED)
+        return rounded
 
 
 def _nearest(
@@ -228,7 +228,7 @@ def nearest_of(queries: Vectors, unit: Vectors, k: int) -> Integers:
     """Return the k rows (m, k) of unit vectors (n, D) nearest to unit queries (m, D), nearest first. Exact, in float32."""
     n, count = len(unit), max(2**24 // max(len(unit), 1), 16)
     against = torch.from_numpy(np.ascontiguousarray(unit)).T
-    found = np.empty((len(queries), k), np.int64)
+    nearest = np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), count):
         scores = torch.from_numpy(np.ascontiguousarray(queries[start : start + count])) @ against
         wide = n // GROUP * GROUP
@@ -239,7 +239,7 @@ def nearest_of(queries: Vectors, unit: Vectors, k: int) -> Integers:
             rest = torch.arange(wide, n).expand(len(scores), -1)
             candidates = torch.cat([inside, rest], dim=1)
             chosen = scores.gather(1, candidates).topk(k, dim=1).indices
-            found[start : start + count] = candidates.gather(1, chosen).numpy()
+            nearest[start : start + count] = candidates.gather(1, chosen).numpy()
         else:
-            found[start : start + count] = scores.topk(k, dim=1).indices.numpy()
-    return found
+            nearest[start : start + count] = scores.topk(k, dim=1).indices.numpy()
+    return nearest

@@ -149,7 +149,7 @@ def examine(
     each, tried = float(-ndtri(MAX_P)), []
     for n in range(2, most + 1):
         labels = divide(n)
-        votes = [vote(found, labels, n)[0] for found in near]
+        votes = [vote(nearest, labels, n)[0] for nearest in near]
         overall = _least(agreement(votes[0], votes[1], blocks) for blocks in blockings)
         pairs = list(_with_rivals(votes, among, n))
         known = [one for one in pairs if one is not None and one.patients]
@@ -165,17 +165,17 @@ def _with_rivals(votes: Sequence[Labels], matched_on: Matching, n: int) -> Itera
     crossed = crossed + crossed.T
     for cluster in range(n):
         lost = np.where(np.arange(n) == cluster, -1, crossed[cluster])
-        found = _between(votes, matched_on, (cluster, int(lost.argmax())))
-        yield found if found.patients or crossed[cluster].sum() >= 2 * FEWEST_PATIENTS else None
+        agreement_of_pair = _between(votes, matched_on, (cluster, int(lost.argmax())))
+        yield agreement_of_pair if agreement_of_pair.patients or crossed[cluster].sum() >= 2 * FEWEST_PATIENTS else None
 
 
 def _between(votes: Sequence[Labels], matched_on: Matching, pair: tuple[int, int]) -> Agreement:
     """Return how well two halves agree on which of two clusters a patient is in, for patients with no half in another one."""
-    own = np.flatnonzero(np.isin(votes[0], pair) & np.isin(votes[1], pair))
-    one, other = ((vote[own] == pair[1]).astype(np.int64) for vote in votes)
-    if not len(own):
+    rows = np.flatnonzero(np.isin(votes[0], pair) & np.isin(votes[1], pair))
+    one, other = ((vote[rows] == pair[1]).astype(np.int64) for vote in votes)
+    if not len(rows):
         return NOBODY
-    return _least(agreement(one, other, blocks) for blocks in _blockings(matched_on.among(own)))
+    return _least(agreement(one, other, blocks) for blocks in _blockings(matched_on.among(rows)))
 
 
 def _coded(matched_on: Matching) -> Matching:
@@ -202,10 +202,10 @@ def in_order(categories: Sequence[NDArray[Any]], number: NDArray[Any]) -> Labels
     return blocks
 
 
-def _least(found: Iterator[Agreement]) -> Agreement:
+def _least(agreements: Iterator[Agreement]) -> Agreement:
     """Return the smallest kappa, the smallest deviate and the smallest number of patients over several sets of blocks, without sets
     in which nobody could be compared."""
-    known = [one for one in found if one.patients]
+    known = [one for one in agreements if one.patients]
     if not known:
         return NOBODY
     least = (min(getattr(one, name) for one in known) for name in ("kappa", "deviate", "patients"))

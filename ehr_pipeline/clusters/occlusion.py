@@ -76,10 +76,12 @@ class Occlusion:
         path = folder / FILE
         if not path.is_file():
             return None
-        found = json_files.read(path)
-        sampled, lead = ({int(number): value for number, value in found[name].items()} for name in ("sampled", "lead"))
-        used = {int(number): [ConceptUse(**one) for one in rows] for number, rows in found["used"].items()}
-        return cls(found["decides"], sampled, lead, used)
+        content = json_files.read(path)
+        sampled, lead = (
+            {int(number): value for number, value in content[name].items()} for name in ("sampled", "lead")
+        )
+        used = {int(number): [ConceptUse(**one) for one in rows] for number, rows in content["used"].items()}
+        return cls(content["decides"], sampled, lead, used)
 
 
 def measure(
@@ -104,8 +106,8 @@ def measure(
     if not share or len(numbers) < 2:
         return None
     unit = unit_length(vectors)
-    member = labels == np.arange(len(numbers))[:, None]
-    centres = unit_length(np.stack([unit[own].mean(0) for own in member]))
+    of_cluster = labels == np.arange(len(numbers))[:, None]
+    centres = unit_length(np.stack([unit[members].mean(0) for members in of_cluster]))
     sampled = _sample(labels, len(numbers), seed)
     parts = [_Part.of(transform, path, *_placed(cohort, path, sampled)) for path in dataset]
     having = _having(parts, labels, (len(numbers), len(transform.weights) + 1))  # AGE is the last column
@@ -115,31 +117,31 @@ def measure(
         for places, tokens, left in part.without(transform, wanted, labels):
             joined = unit[places]
             joined[:, joined.shape[1] - left.shape[1] :] = np.sqrt(share) * left
-            own = labels[places]
-            taken = lead(unit[places], centres, own) - lead(joined, centres, own)
-            np.add.at(lost, (own, tokens), taken)
-            np.add.at(squares, (own, tokens), taken**2)
+            cluster = labels[places]
+            taken = lead(unit[places], centres, cluster) - lead(joined, centres, cluster)
+            np.add.at(lost, (cluster, tokens), taken)
+            np.add.at(squares, (cluster, tokens), taken**2)
     leads = [
-        lead(unit[own], centres, labels[own]) for own in (sampled[labels[sampled] == k] for k in range(len(numbers)))
+        lead(unit[rows], centres, labels[rows]) for rows in (sampled[labels[sampled] == k] for k in range(len(numbers)))
     ]
     used = [_used(*rows) for rows in zip(leads, having, lost, squares, strict=True)]
     names = numbers.tolist()
     return Occlusion(
         share,
-        {number: len(own) for number, own in zip(names, leads, strict=True)},
-        {number: float(own.mean()) for number, own in zip(names, leads, strict=True)},
+        {number: len(values) for number, values in zip(names, leads, strict=True)},
+        {number: float(values.mean()) for number, values in zip(names, leads, strict=True)},
         dict(zip(names, used, strict=True)),
     )
 
 
 def lead(unit: Vectors, centres: Vectors, cluster: Labels) -> NDArray[np.float64]:
-    """Return the cosine (P,) of unit vectors (P, D) with their `own` cluster's centre, minus that with the nearest other centre."""
+    """Return the cosine (P,) of unit vectors (P, D) with the centre of their `cluster`, minus that with the nearest other one."""
     cosines = (unit @ centres.T).astype(np.float64)
     rows = np.arange(len(cluster))
     mine = cosines[rows, cluster].copy()
     cosines[rows, cluster] = -np.inf
-    found: NDArray[np.float64] = mine - cosines.max(axis=1)
-    return found
+    leads: NDArray[np.float64] = mine - cosines.max(axis=1)
+    return leads
 
 
 @dataclass(frozen=True)
@@ -161,9 +163,9 @@ class _Part:
         shard = Shard.read(path).below(len(transform.weights))
         owner, tokens = shard.tokens_of(rows)
         pairs = np.unique(owner * len(transform.weights) + tokens)
-        owner, own = np.divmod(pairs, len(transform.weights))
-        profiled = np.isin(own, transform.arrays["concepts"])
-        return cls(shard, rows, places, owner[profiled], own[profiled])
+        owner, tokens_of_pairs = np.divmod(pairs, len(transform.weights))
+        profiled = np.isin(tokens_of_pairs, transform.arrays["concepts"])
+        return cls(shard, rows, places, owner[profiled], tokens_of_pairs[profiled])
 
     def without(
         self, transform: Transform, wanted: NDArray[np.bool_], labels: Labels
@@ -173,9 +175,9 @@ class _Part:
 
         `wanted` (K, V + 1) flags the concepts to leave out in each cluster.
         """
-        asked = np.flatnonzero(wanted[labels[self.places][self.owner], self.tokens])
-        for begin in range(0, len(asked), BLOCK):
-            some = asked[begin : begin + BLOCK]
+        pairs = np.flatnonzero(wanted[labels[self.places][self.owner], self.tokens])
+        for begin in range(0, len(pairs), BLOCK):
+            some = pairs[begin : begin + BLOCK]
             owner, tokens = self.owner[some], self.tokens[some]
             features = transform.profile(without_token(self.shard.take(self.rows[owner]), tokens), np.arange(len(some)))
             nothing = ~features.any(axis=1, keepdims=True)  # the profile held only this concept
@@ -228,7 +230,7 @@ def _used(
     part = lost / len(leads) / mean
     spread = np.sqrt(np.maximum(squares / len(leads) - (lost / len(leads)) ** 2, 0) / max(len(leads) - 1, 1)) / mean
     low = part - NORMAL_95 * spread
-    found = np.flatnonzero((low > 0) & (having > 0))
-    order = found[np.argsort(-part[found], kind="stable")]
+    chosen = np.flatnonzero((low > 0) & (having > 0))
+    order = chosen[np.argsort(-part[chosen], kind="stable")]
     last = len(lost) - 1
     return [ConceptUse(AGE if k == last else k, int(having[k]), float(part[k]), float(low[k])) for k in order.tolist()]

@@ -55,11 +55,11 @@ def divide(
     points = before.points[row]
     new = np.flatnonzero(~kept)
     if len(new):
-        found = nearest_of(unit_length(vectors[new]), model.unit, min(neighbours, len(model.unit)))
+        nearest = nearest_of(unit_length(vectors[new]), model.unit, min(neighbours, len(model.unit)))
         voted = np.searchsorted(numbers, model.numbers)
-        labels[new], _ = vote(found, voted, len(numbers))
-        agree = (voted[found] == labels[new][:, None])[:, :, None]
-        points[new] = (model.points[found] * agree).sum(1) / agree.sum(1)
+        labels[new], _ = vote(nearest, voted, len(numbers))
+        agree = (voted[nearest] == labels[new][:, None])[:, :, None]
+        points[new] = (model.points[nearest] * agree).sum(1) / agree.sum(1)
     for name in COPIED_FILES:
         if (earlier.path / name).is_file():
             shutil.copyfile(earlier.file(name), out / name)

@@ -27,14 +27,14 @@ def overlap(ids: pa.Array, numbers: NDArray[np.int64], earlier: Artifact) -> dic
     both = place >= 0
     if not both.any():
         return None
-    theirs = before.numbers[place[both]]
+    earlier_numbers = before.numbers[place[both]]
     now, row = np.unique(numbers[both], return_inverse=True)
-    then, column = np.unique(theirs, return_inverse=True)
+    then, column = np.unique(earlier_numbers, return_inverse=True)
     table = np.bincount(row * len(then) + column, minlength=len(now) * len(then)).reshape(len(now), len(then))
     return {
         "with": earlier.data_version,
         "patients": int(both.sum()),
-        "adjusted_rand_index": round(float(adjusted_rand_score(theirs, numbers[both])), 4),
+        "adjusted_rand_index": round(float(adjusted_rand_score(earlier_numbers, numbers[both])), 4),
         "now": now.tolist(),
         "before": then.tolist(),
         "table": table.tolist(),

@@ -71,9 +71,9 @@ def rounded(unit: NDArray[np.float32], group: int) -> Scores:
     longest = float(squares.max().sqrt())
     scale = min(HIGHEST / max(float(turned.abs().max()), 1e-6), LONGEST / max(longest, 1e-6))
     low, ones, fine = _digits((squares - squares.mean()).mul_(-(scale**2) / 2).round_())
-    own = turned.mul_(scale).round_().to(torch.int8)
-    rows = torch.cat([own, low, fine, ones, ones[:, :1] * 0 + 1], dim=1)
-    columns = torch.cat([own, ones, ones[:, :1] * 0 + 1, low, fine], dim=1)
+    bytes_ = turned.mul_(scale).round_().to(torch.int8)
+    rows = torch.cat([bytes_, low, fine, ones, ones[:, :1] * 0 + 1], dim=1)
+    columns = torch.cat([bytes_, ones, ones[:, :1] * 0 + 1, low, fine], dim=1)
     margin = int(np.ceil(DEVIATIONS * scale * longest * np.sqrt(2 / 12))) + 1
     return Scores(_filled(rows, group), _filled(columns, group), margin)
 

@@ -38,8 +38,8 @@ def spectrum(graph: Graph, n: int, seed: int, more: int = 0) -> Spectrum:
     root[root == 0] = 1
     links.data = (links.data / np.repeat(root, np.diff(links.indptr)) / root[links.indices]).astype(np.float32)
     size = min(n + more, links.shape[0])
-    found = eigenvectors.leading(links, size, seed, wanted=n)
-    return Spectrum(found.vectors / root[:, None], found)
+    pairs = eigenvectors.leading(links, size, seed, wanted=n)
+    return Spectrum(pairs.vectors / root[:, None], pairs)
 
 
 def cluster_qr(coordinates: NDArray[np.float64]) -> Labels:
@@ -64,11 +64,11 @@ def pivots(coordinates: NDArray[np.float64]) -> NDArray[np.int64]:
     left = np.einsum("pk,pk->p", coordinates, coordinates)
     for number in range(k):
         chosen[number] = left.argmax()
-        own = coordinates[chosen[number]]
+        point = coordinates[chosen[number]]
         for _ in range(2):  # once more, against rounding
-            own = own - axes[:number].T @ (axes[:number] @ own)
-        length = np.linalg.norm(own)
-        axes[number] = own / length if length > 0 else 0.0
+            point = point - axes[:number].T @ (axes[:number] @ point)
+        length = np.linalg.norm(point)
+        axes[number] = point / length if length > 0 else 0.0
         left -= (coordinates @ axes[number]) ** 2
         left[chosen[: number + 1]] = -np.inf
     return chosen

@@ -35,15 +35,15 @@ def numbers(labels: Labels, ids: pa.Array, earlier: Artifact | None) -> tuple[ND
     names, old = np.unique(before.numbers, return_inverse=True)
     overlap = np.zeros((count, len(names)))
     if known.any():
-        theirs = old[row[known]]
-        part = jaccard(labels[known], theirs, count)
+        earlier_labels = old[row[known]]
+        part = jaccard(labels[known], earlier_labels, count)
         overlap[:, : part.shape[1]] = part
     given = np.zeros(count, np.int64)
     kept = {}
-    for own, other in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
-        if overlap[own, other] >= SAME:
-            given[own] = names[other]
-            kept[str(names[other])] = round(float(overlap[own, other]), 4)
+    for cluster, earlier_cluster in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+        if overlap[cluster, earlier_cluster] >= SAME:
+            given[cluster] = names[earlier_cluster]
+            kept[str(names[earlier_cluster])] = round(float(overlap[cluster, earlier_cluster]), 4)
     new = np.flatnonzero(given == 0)
     given[new] = saved["highest"] + 1 + np.arange(len(new))
     highest = int(max(given.max(), saved["highest"]))

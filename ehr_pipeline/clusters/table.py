@@ -38,8 +38,8 @@ class Clusters:
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
         """Cluster number of each patient (n,), from 1."""
-        found: NDArray[np.int64] = self.table.column("cluster").to_numpy().astype(np.int64)
-        return found
+        numbers_: NDArray[np.int64] = self.table.column("cluster").to_numpy().astype(np.int64)
+        return numbers_
 
     @property
     def points(self) -> NDArray[np.float32]:

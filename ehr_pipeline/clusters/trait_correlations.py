@@ -258,9 +258,9 @@ def _weights(inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]
     """Return the weight (n,) of each patient as a patient of the disease, and as one of the others. In each block, both kinds have
     the same sum of weights; in a block with only one kind, all weights are 0."""
     size = np.bincount(blocks)
-    own = np.bincount(blocks, inside, len(size))
-    both = ((own > 0) & (own < size))[blocks]
-    others = (own / np.maximum(size - own, 1))[blocks]
+    inside_size = np.bincount(blocks, inside, len(size))
+    both = ((inside_size > 0) & (inside_size < size))[blocks]
+    others = (inside_size / np.maximum(size - inside_size, 1))[blocks]
     return np.where(both, 1.0, 0.0) * inside, np.where(both, others, 0.0)
 
 

@@ -17,7 +17,11 @@ def within_diseases(groups: NDArray[Any], diseases: NDArray[Any], labels: Labels
     disease they have an index of 0.
     """
     of_each = [diseases == disease for disease in np.unique(diseases)]
-    indices = [adjusted_rand_score(groups[own], labels[own]) for own in of_each if len(np.unique(groups[own])) > 1]
+    indices = [
+        adjusted_rand_score(groups[members], labels[members])
+        for members in of_each
+        if len(np.unique(groups[members])) > 1
+    ]
     return float(np.mean(indices)) if indices else 0.0
 
 
@@ -43,9 +47,9 @@ def agreement(
     count = len(truth.companions)
     n = int(labels.max()) + 1
     table = {}
-    for name, own in vectors.items():
-        as_many = cluster(own, method, count, neighbours, seed)
-        as_set = labels if name == next(iter(vectors)) else cluster(own, method, n, neighbours, seed)
+    for name, space in vectors.items():
+        as_many = cluster(space, method, count, neighbours, seed)
+        as_set = labels if name == next(iter(vectors)) else cluster(space, method, n, neighbours, seed)
         table[name] = {
             "adjusted_rand_index": float(adjusted_rand_score(groups, as_many[known])),
             "within_diseases": within_diseases(groups, diseases[known], as_many[known]),

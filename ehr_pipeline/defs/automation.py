@@ -1,4 +1,4 @@
-"""Run automatically: extracts are read once they are complete; downstream assets are made again when the data changed.
+"""Run automatically: extracts are read once they are complete; downstream assets are rebuilt when the data have changed.
 
 The sensor and the schedule only start the reading, in one run for each extract. Once the last new extract has been read, Dagster's
 automation conditions request everything downstream in a single run.

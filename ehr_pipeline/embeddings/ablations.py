@@ -56,15 +56,15 @@ def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transf
         if without
         else fit(replace(base, kinship=0.0, encoder_share=0.0, attention="none", common_components=0), few)
     )
-    made: dict[str, Callable[[Part], Vectors]] = {
+    variants: dict[str, Callable[[Part], Vectors]] = {
         NO_NETWORK: lambda part: bare.centred_profile(part.shard, part.patients)
     }
     if learned.settings.profile:
-        made[NETWORK] = lambda part: learned.network(part).vectors_PD
+        variants[NETWORK] = lambda part: learned.network(part).vectors_PD
     if learned.settings.kinship and learned.settings.profile:
-        made[PROFILE] = lambda part: learned.centred_profile(part.shard, part.patients)
+        variants[PROFILE] = lambda part: learned.centred_profile(part.shard, part.patients)
     shown = sampled(few, SAMPLED)
-    for name, vectors in made.items():
+    for name, vectors in variants.items():
         schemas.write(out / FOLDER / f"{name}.arrow", _table(dataset, shown, vectors))
 
 
@@ -78,14 +78,14 @@ def take_over(earlier: Artifact, out: Path, unchanged: pa.Array) -> None:
 
 def read(artifact: Artifact) -> dict[str, Variant]:
     """Read the variants of a `patient_embeddings` artifact, by name; {} if it was made before there were any."""
-    found = {}
+    variants = {}
     for name in (NETWORK, PROFILE, NO_NETWORK):
         path = artifact.file(f"{FOLDER}/{name}.arrow")
         if path.is_file():
             table = schemas.read(path)
             whole, one, other = (schemas.matrix(table, name) for name in COLUMNS)
-            found[name] = Variant(one_chunk(table.column("patient_id")), whole, (one, other))
-    return found
+            variants[name] = Variant(one_chunk(table.column("patient_id")), whole, (one, other))
+    return variants
 
 
 def sampled(samples: list[Sample], most: int) -> list[Sample]:
@@ -94,16 +94,16 @@ def sampled(samples: list[Sample], most: int) -> list[Sample]:
     share = min(most / max(sum(len(sample.whole.patients) for sample in samples), 1), 1.0)
     if share == 1:
         return samples
-    found = []
+    drawn = []
     for sample in samples:
         count = len(sample.whole.patients)
-        own = np.sort(rng.permutation(count)[: int(np.ceil(share * count))])
-        whole, one, other = (some_of(part, own) for part in (sample.whole, *sample.halves))
+        kept = np.sort(rng.permutation(count)[: int(np.ceil(share * count))])
+        whole, one, other = (some_of(part, kept) for part in (sample.whole, *sample.halves))
         wanted = np.zeros(len(sample.whole.shard.birth_day), bool)
         wanted[whole.patients] = True
         first, second = (view.keep_visits(np.repeat(wanted, np.diff(view.patient_start))) for view in sample.views)
-        found.append(Sample(whole, (one, other), (first, second)))
-    return found
+        drawn.append(Sample(whole, (one, other), (first, second)))
+    return drawn
 
 
 def _table(dataset: list[Path], samples: list[Sample], vectors: Callable[[Part], Vectors]) -> pa.Table:
@@ -111,7 +111,9 @@ def _table(dataset: list[Path], samples: list[Sample], vectors: Callable[[Part],
     parts = []
     for path, sample in zip(dataset, samples, strict=True):
         ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(sample.whole.patients))
-        made = (np.where(part.there[:, None], vectors(part), 0) for part in (sample.whole, *sample.halves))
-        columns = {name: schemas.vectors(each.astype(np.float32)) for name, each in zip(COLUMNS, made, strict=True)}
+        vectors_of_parts = (np.where(part.there[:, None], vectors(part), 0) for part in (sample.whole, *sample.halves))
+        columns = {
+            name: schemas.vectors(each.astype(np.float32)) for name, each in zip(COLUMNS, vectors_of_parts, strict=True)
+        }
         parts.append(pa.table({"patient_id": ids, **columns}).filter(pa.array(sample.whole.there)))
     return pa.concat_tables(parts)

@@ -86,13 +86,13 @@ def _fit(
     trained = [parameter for parameter in (query, key, head) if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.01)
     rng = np.random.default_rng([seed, 0xA67])
-    own, others = order[held:], order[:held]
+    learning, others = order[held:], order[:held]
     best = _Fitted(query.detach().numpy().copy(), key.detach().numpy().copy(), math.nan, math.inf, 0)
     waiting: list[NDArray[np.int64]] = []
     for look in range(1, LOOKS + 1):
         losses = []
         for _ in range(LOOK_EVERY):
-            waiting = waiting or _batches(rng.permutation(own))
+            waiting = waiting or _batches(rng.permutation(learning))
             if not waiting:
                 return best
             loss = _loss(sides, waiting.pop(), query, key, head)

@@ -191,8 +191,8 @@ def learned_from(artifacts: Mapping[str, Artifact]) -> Iterator[NDArray[np.uint6
 
 def read_width(out: Path) -> int:
     """Return the length of each vector of the artifact in a folder."""
-    found: int = schemas.read(next(iter(sorted((out / WHOLE).iterdir())))).schema.field("vector").type.list_size
-    return found
+    width: int = schemas.read(next(iter(sorted((out / WHOLE).iterdir())))).schema.field("vector").type.list_size
+    return width
 
 
 def _nobody(count: int) -> InputError:
@@ -231,13 +231,13 @@ def _write_vectors(
         for number, path in enumerate(cohort.dataset):
             before = earlier.file(f"{folder}/{path.name}") if earlier else None
             if len(cohort.members) or before is None:
-                made = table_of(cohort.ids(path), learned.apply(cohort.part(name, number)))
+                table = table_of(cohort.ids(path), learned.apply(cohort.part(name, number)))
             else:
-                made = schemas.read(before).slice(0, 0)
+                table = schemas.read(before).slice(0, 0)
             if before is not None:
-                made = merged[path.name].table(before, made)
-            schemas.write(out / folder / path.name, made)
-            embedded += made.num_rows if name == "whole" else 0
+                table = merged[path.name].table(before, table)
+            schemas.write(out / folder / path.name, table)
+            embedded += table.num_rows if name == "whole" else 0
     return embedded
 
 
@@ -296,10 +296,10 @@ class _Cohort:
         """Return how often each token id (V,) occurs in the records of the patients from whom the transform is learned."""
         counts = np.zeros(size, np.int64)
         for path in self.dataset:
-            shard, own = self.shard(path), np.zeros(schemas.read(path, ["patient_id"]).num_rows, bool)
-            own[self.rows(path)] = True
-            own &= self.learns(path)
-            counts += np.bincount(shard.tokens[np.repeat(own, np.diff(shard.patient_tokens))], minlength=size)
+            shard, flags = self.shard(path), np.zeros(schemas.read(path, ["patient_id"]).num_rows, bool)
+            flags[self.rows(path)] = True
+            flags &= self.learns(path)
+            counts += np.bincount(shard.tokens[np.repeat(flags, np.diff(shard.patient_tokens))], minlength=size)
         return counts
 
     def kinds(self, number: int, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -317,8 +317,8 @@ class _Cohort:
             parts = [self.part(name, number) for name in PARTS]
             learning = np.flatnonzero(self.learns(path)[parts[0].patients])
             count = len(learning)
-            own = np.sort(learning[rng.permutation(count)[: int(np.ceil(share * count))]])
-            whole, one, other = (transform.some_of(part, own) for part in parts)
+            drawn = np.sort(learning[rng.permutation(count)[: int(np.ceil(share * count))]])
+            whole, one, other = (transform.some_of(part, drawn) for part in parts)
             # The random division into halves is drawn only for the visits of the sampled patients.
             half = half_to_learn_from(len(whole.shard.visit_day), number, self.seed)
             views = (whole.shard.keep_visits(half), whole.shard.keep_visits(~half))

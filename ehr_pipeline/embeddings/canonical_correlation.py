@@ -64,13 +64,13 @@ def fit(one: Vectors, other: Vectors, most: int, seed: int) -> Canonical | None:
     rng = np.random.default_rng([seed, 0xCA40])
     shuffled = np.array([agreement(b[rng.permutation(len(b))])[0][-1] for _ in range(PERMUTATIONS)])
     chance = float(shuffled.mean() + DEVIATIONS * shuffled.std())
-    correlations, found = agreement(b)
+    correlations, rotation = agreement(b)
     order = np.argsort(-correlations, kind="stable")
     kept = order[: min(most, int((correlations > chance).sum()))]
     if len(kept) < min(most, 2):
         return None
     reliabilities = correlations[kept]
-    directions = whitening @ found[:, kept]
+    directions = whitening @ rotation[:, kept]
     largest = directions[np.abs(directions).argmax(0), np.arange(len(kept))]
     directions = directions * np.where(largest < 0, -1, 1) * reliabilities
     return Canonical(centre.astype(np.float32), directions.astype(np.float32), reliabilities, chance)

@@ -77,8 +77,8 @@ def _parts(
 ) -> Iterator[tuple[str, Shard, NDArray[np.int64]]]:
     """Yield the parts of a shard (from the file `path`) to embed: the part's name, its shard, and the rows to embed."""
     if job.windows:
-        found = windows.split(whole, patients, job.windows.divided, job.windows.years)
-        yield WINDOWS, found.shard, found.rows
+        divided = windows.split(whole, patients, job.windows.divided, job.windows.years)
+        yield WINDOWS, divided.shard, divided.rows
         return
     for name in PARTS:
         yield name, part_of(path, whole, patients, name, job.seed), patients

@@ -87,12 +87,12 @@ class ChosenShare:
     @classmethod
     def of(cls, embeddings: Artifact) -> "ChosenShare | None":
         """Read the choice from the counts of a `patient_embeddings` artifact; None if its share was set by hand."""
-        found = embeddings.counts.get(SHARE)
-        if found is None:
+        counts = embeddings.counts.get(SHARE)
+        if counts is None:
             return None
-        columns = (found[name] for name in ("tried", "agreement", "gain", "low", "high"))
+        columns = (counts[name] for name in ("tried", "agreement", "gain", "low", "high"))
         tried = (TriedShare(at, agreed, Estimate(*gain)) for at, agreed, *gain in zip(*columns, strict=True))
-        return cls(found["share"], found["patients"], tuple(tried))
+        return cls(counts["share"], counts["patients"], tuple(tried))
 
 
 def choose(

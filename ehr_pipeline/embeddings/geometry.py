@@ -49,5 +49,5 @@ def spatial_median(points: Vectors) -> Vectors:
         before, centre = centre, weights @ given / weights.sum()
         if np.linalg.norm(centre - before) < NEAR:
             break
-    found: Vectors = centre.astype(np.float32)
-    return found
+    median: Vectors = centre.astype(np.float32)
+    return median

@@ -24,11 +24,11 @@ def of_space(whole: Vectors, halves: tuple[Vectors, Vectors]) -> dict[str, dict[
     In the result, 'centred' means after subtracting the mean vector, 'raw' before.
     """
     middle = unit_length(whole).mean(axis=0)
-    found = {}
+    measures = {}
     for name, centre in (("raw", np.zeros_like(middle)), ("centred", middle)):
         unit = unit_length(unit_length(whole) - centre)
         one, other = (unit_length(unit_length(half) - centre) for half in halves)
-        found[name] = {
+        measures[name] = {
             "alignment": float(((one - other) ** 2).sum(axis=1).mean()) if len(one) else 2.0,
             "dimensions": unit.shape[1],
             "uniformity": uniformity(unit),
@@ -36,7 +36,7 @@ def of_space(whole: Vectors, halves: tuple[Vectors, Vectors]) -> dict[str, dict[
             "hubness": hubness(unit),
             **{f"retrieved_{k}": share for k, share in retrieved(one, other).items()},
         }
-    return found
+    return measures
 
 
 def uniformity(vectors: Vectors) -> float:
@@ -82,17 +82,17 @@ def hubness(unit: Vectors, count: int = NEIGHBOURS) -> float:
 def retrieved(one: Vectors, other: Vectors) -> dict[int, float]:
     """Return how often one half of a record finds the other: for each k of RETRIEVED, the share of patients whose second half is
     among the k second halves nearest to their first, averaged with the same share from second to first."""
-    found = dict.fromkeys(RETRIEVED, 0.0)
+    shares = dict.fromkeys(RETRIEVED, 0.0)
     for first, second in ((one, other), (other, one)):
         for start in range(0, len(first), BLOCK):
             similar = first[start : start + BLOCK] @ second.T
             same = similar[np.arange(len(similar)), np.arange(start, start + len(similar))]
             nearer = (similar > same[:, None]).sum(axis=1)
-            for k in found:
-                found[k] += float((nearer < k).sum()) / (2 * len(first))
-    return found
+            for k in shares:
+                shares[k] += float((nearer < k).sum()) / (2 * len(first))
+    return shares
 
 
-def rounded(found: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
+def rounded(measures: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
     """Round the measures to four decimals: further ones are rounding error."""
-    return {name: {measure: round(value, 4) for measure, value in each.items()} for name, each in found.items()}
+    return {name: {measure: round(value, 4) for measure, value in each.items()} for name, each in measures.items()}

@@ -28,15 +28,15 @@ COPIED_FILES = (vectors.ARRAYS, vectors.FACTS, vectors.SELECTED, vectors.SELECTE
 
 def input_hashes(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa.Table:
     """Return a 64-bit hash of the encoder's input for each patient (rows of the shard): columns patient_id, content."""
-    sizes, found = np.diff(shard.visit_start), np.zeros(len(patients), np.uint64)
+    sizes, hashes = np.diff(shard.visit_start), np.zeros(len(patients), np.uint64)
     for place, patient in enumerate(patients.tolist()):
         first, last = shard.patient_start[patient : patient + 2]
         digest = hashlib.blake2b(digest_size=8)
         digest.update(shard.birth_day[patient].tobytes() + shard.birth_year_only[patient].tobytes())
         digest.update(shard.visit_day[first:last].tobytes() + sizes[first:last].tobytes())
         digest.update(shard.tokens[shard.visit_start[first] : shard.visit_start[last]].tobytes())
-        found[place] = int.from_bytes(digest.digest(), "big")
-    return pa.table({"patient_id": ids, "content": pa.array(found)})
+        hashes[place] = int.from_bytes(digest.digest(), "big")
+    return pa.table({"patient_id": ids, "content": pa.array(hashes)})
 
 
 def unchanged(now: pa.Table, earlier: Artifact, shard: str) -> NDArray[np.bool_]:

@@ -98,10 +98,10 @@ def pool_chunks(
         # In the last layer, only the chosen tokens are computed; the others are not used.
         with autocast(device, how.precision):
             hidden_MD = model.hidden(tokens, positions, segments, places, order)
-        own, weight = owner.reshape(-1)[places], weighed[places]
-        sums_CD.index_add_(0, own, hidden_MD.float() * weight[:, None])
-        weights_C.index_add_(0, own, weight)
-        tokens_C.index_add_(0, own, torch.ones_like(own))
+        chunk, weight = owner.reshape(-1)[places], weighed[places]
+        sums_CD.index_add_(0, chunk, hidden_MD.float() * weight[:, None])
+        weights_C.index_add_(0, chunk, weight)
+        tokens_C.index_add_(0, chunk, torch.ones_like(chunk))
     chosen = (tokens_C > 0).cpu().numpy()
     sums, totals = sums_CD.cpu().numpy()[chosen], weights_C.cpu().numpy()[chosen]
     patient = np.searchsorted(patients, chunks.patient[chosen])
@@ -123,6 +123,6 @@ def over_chunks(chunks: ChunkVectors, patients: int, attention: Attention | None
     alone = np.flatnonzero(count == 1)  # attention has no effect on a single chunk
     vectors[alone] = chunks.vectors_CD[last[alone] - 1]
     for index in np.flatnonzero(count > 1).tolist():
-        own = torch.from_numpy(chunks.vectors_CD[last[index] - count[index] : last[index]])
-        vectors[index] = attention(own).mean(0).numpy()
+        of_patient = torch.from_numpy(chunks.vectors_CD[last[index] - count[index] : last[index]])
+        vectors[index] = attention(of_patient).mean(0).numpy()
     return Pooled(vectors, count, tokens)

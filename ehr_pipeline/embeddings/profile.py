@@ -38,18 +38,18 @@ def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: fl
     if size < 2 or not given:
         return np.eye(size, dtype=np.float32)
     moved = (vectors[concepts] - vectors[concepts].mean(0)).astype(np.float32)
-    found, cosines = nearest(np.arange(size), np.arange(size), moved, RELATIVES)
+    relatives, cosines = nearest(np.arange(size), np.arange(size), moved, RELATIVES)
     weights = np.maximum(cosines, 1e-6) ** 2
     passed = np.zeros((size, size), np.float32)
-    passed[np.arange(size)[:, None], found] = given * weights / weights.sum(1, keepdims=True)
+    passed[np.arange(size)[:, None], relatives] = given * weights / weights.sum(1, keepdims=True)
     passed[np.arange(size), np.arange(size)] = 1 - given
     return passed
 
 
 def usual(concepts: NDArray[np.int64], tokens: NDArray[np.integer], smoothing: float) -> NDArray[np.float32]:
     """Return the shares (S,) that smoothing adds: `smoothing` times the cohort's shares, from its token counts `tokens` (V,)."""
-    own = tokens[concepts]
-    return (smoothing * own / max(int(own.sum()), 1)).astype(np.float32)
+    counts = tokens[concepts]
+    return (smoothing * counts / max(int(counts.sum()), 1)).astype(np.float32)
 
 
 def profiles(
@@ -63,7 +63,7 @@ def profiles(
 
     `passed` (S, S) spreads values over related concepts (see `kinship`); `added` (S,) is added to the shares (see `usual`).
     """
-    own = 1 - added.sum()
+    kept = 1 - added.sum()
     highest = int(max(shard.tokens.max(initial=0), concepts.max(initial=0)))
     place = np.full(highest + 1, len(concepts))
     place[concepts] = np.arange(len(concepts))
@@ -74,7 +74,7 @@ def profiles(
         counts = np.bincount(owner * wide + place[tokens], minlength=len(rows) * wide)
         counts = counts.reshape(len(rows), wide)[:, :-1]
         total = counts.sum(1, keepdims=True)
-        smoothed = np.where(total > 0, own * (counts / np.maximum(total, 1)) + added, 0)
+        smoothed = np.where(total > 0, kept * (counts / np.maximum(total, 1)) + added, 0)
         yield np.sqrt(smoothed.astype(np.float32) @ passed)
 
 
@@ -90,9 +90,9 @@ def later(shard: Shard) -> NDArray[np.bool_]:
 def mean_age(shard: Shard, patients: NDArray[np.int64], concepts: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return the mean age (P, 1), in centuries, at which patients' profiled concepts were recorded; 0 without any."""
     highest = int(max(shard.tokens.max(initial=0), concepts.max(initial=0)))
-    own = np.zeros(highest + 1, bool)
-    own[concepts] = True
-    cumulated = np.concatenate([[0], np.cumsum(own[shard.tokens])])[shard.visit_start]
+    chosen = np.zeros(highest + 1, bool)
+    chosen[concepts] = True
+    cumulated = np.concatenate([[0], np.cumsum(chosen[shard.tokens])])[shard.visit_start]
     count = np.diff(cumulated)
     owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_start))
     centuries = (shard.visit_day - shard.birth_day[owner]) / (100 * DAYS_IN_YEAR)

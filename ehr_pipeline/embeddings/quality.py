@@ -115,12 +115,12 @@ def nearest(vectors: Vectors, count: int) -> NDArray[np.int64]:
     """Return the `count` nearest neighbours (P, count) of each vector by cosine, without the vector itself."""
     unit = unit_length(vectors)
     count = min(count, len(unit) - 1)
-    found = [np.zeros((0, max(count, 0)), np.int64)]
+    blocks = [np.zeros((0, max(count, 0)), np.int64)]
     for start in range(0, len(unit), 512):
         similar = unit[start : start + 512] @ unit.T
         similar[np.arange(len(similar)), np.arange(start, start + len(similar))] = -np.inf
-        found.append(np.argsort(-similar, axis=1, kind="stable")[:, :count] if count > 0 else found[0])
-    return np.concatenate(found)
+        blocks.append(np.argsort(-similar, axis=1, kind="stable")[:, :count] if count > 0 else blocks[0])
+    return np.concatenate(blocks)
 
 
 def components(neighbours: NDArray[np.int64]) -> int:
@@ -140,7 +140,7 @@ def _describe(path: Path, cohort: Cohort, ids: pa.Array, chosen: NDArray[np.bool
     """Return a table of the patients `ids` of a shard: the columns CORRELATED, and the disease."""
     shard = Shard.read(path).below(vocabulary.size)
     members = cohort.of(ids).table
-    own = members.column("row").to_numpy().astype(np.int64)
+    rows = members.column("row").to_numpy().astype(np.int64)
     tokens = np.array([0] * FIRST_CONCEPT + [concept.appearances for concept in vocabulary.concepts], float)
     rare = np.where(chosen, np.log(max(tokens.sum(), 1) / np.maximum(tokens, 1)), 0)
     start = shard.patient_tokens
@@ -148,14 +148,14 @@ def _describe(path: Path, cohort: Cohort, ids: pa.Array, chosen: NDArray[np.bool
     kept = np.concatenate([[0], np.cumsum(chosen[shard.tokens])])
     size = np.diff(shard.visit_start)
     days = np.concatenate([[0], np.cumsum(shard.visit_day.astype(float) * size)])
-    first, last = shard.patient_start[own], shard.patient_start[own + 1]
-    count = np.maximum(start[own + 1] - start[own], 1)
+    first, last = shard.patient_start[rows], shard.patient_start[rows + 1]
+    count = np.maximum(start[rows + 1] - start[rows], 1)
     return pa.table(
         {
-            "age": ((days[last] - days[first]) / count - shard.birth_day[own]) / DAYS_IN_YEAR,
-            "concepts": (start[own + 1] - start[own]).astype(np.int64),
-            "inverse_frequency": (sums[start[own + 1]] - sums[start[own]])
-            / np.maximum(kept[start[own + 1]] - kept[start[own]], 1),
+            "age": ((days[last] - days[first]) / count - shard.birth_day[rows]) / DAYS_IN_YEAR,
+            "concepts": (start[rows + 1] - start[rows]).astype(np.int64),
+            "inverse_frequency": (sums[start[rows + 1]] - sums[start[rows]])
+            / np.maximum(kept[start[rows + 1]] - kept[start[rows]], 1),
             "disease": members.column("disease"),
         }
     )
@@ -168,9 +168,9 @@ def _read(path: Path) -> tuple[pa.Array, Vectors]:
 
 def _by_id(folder: Path, dataset: list[Path]) -> dict[str, Vectors]:
     """Return vectors of about COMPARED patients from a folder, by patient id: the same number from the beginning of each shard."""
-    found: dict[str, Vectors] = {}
+    by_id: dict[str, Vectors] = {}
     for path in dataset:
         ids, vectors = _read(folder / path.name)
         share = -(-COMPARED // max(len(dataset), 1))
-        found |= dict(zip(ids.to_pylist()[:share], vectors[:share], strict=True))
-    return found
+        by_id |= dict(zip(ids.to_pylist()[:share], vectors[:share], strict=True))
+    return by_id

@@ -43,8 +43,8 @@ def by_list(
     chosen = np.zeros(vocabulary.size, bool)
     chosen[tokens] = True
     if settings.neighbours and len(tokens):
-        found, _ = nearest(tokens, np.arange(FIRST_CONCEPT, vocabulary.size), vectors, settings.neighbours)
-        chosen[found.ravel()] = True
+        neighbours, _ = nearest(tokens, np.arange(FIRST_CONCEPT, vocabulary.size), vectors, settings.neighbours)
+        chosen[neighbours.ravel()] = True
     return chosen
 
 

@@ -100,11 +100,11 @@ class Removal:
     @classmethod
     def fit(cls, vectors: NDArray[np.floating], second: NDArray[np.bool_], covariates: Floats) -> "Removal":
         """Learn the difference from vectors (P, D), sites (P,) and covariates (P, C), whose cells are regressed out as well."""
-        cell, own = cells(covariates), second.astype(np.float64)
+        cell, site = cells(covariates), second.astype(np.float64)
         sizes = np.bincount(cell).astype(np.float64)
         # Vectors and site are centred within cells before the regression (Frisch-Waugh-Lovell).
-        rest = own - (np.bincount(cell, own) / sizes)[cell]
-        return cls(rest @ vectors.astype(np.float64) / max(float(rest @ own), 1e-30))
+        rest = site - (np.bincount(cell, site) / sizes)[cell]
+        return cls(rest @ vectors.astype(np.float64) / max(float(rest @ site), 1e-30))
 
     def apply(self, vectors: NDArray[np.floating], second: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return vectors (P, D) with half of the difference subtracted at the second site and added at the first."""

@@ -56,19 +56,19 @@ class Part:
         return np.bincount(self.chunks.patient, minlength=len(self.patients)) > 0
 
 
-def some_of(part: Part, own: NDArray[np.int64]) -> Part:
-    """Return a copy of a part with only some of its patients and their visits; `own` (p,) are ascending indices of its patients."""
+def some_of(part: Part, rows: NDArray[np.int64]) -> Part:
+    """Return a copy of a part with only some of its patients and their visits; `rows` (p,) are ascending indices of patients."""
     place = np.full(len(part.patients), -1)
-    place[own] = np.arange(len(own))
+    place[rows] = np.arange(len(rows))
     chunks = part.chunks
     kept = np.flatnonzero(place[chunks.patient] >= 0)
     fewer = ChunkVectors(
         chunks.vectors_CD[kept], place[chunks.patient[kept]], chunks.weights[kept], chunks.tokens[kept]
     )
     wanted = np.zeros(len(part.shard.birth_day), bool)
-    wanted[part.patients[own]] = True
+    wanted[part.patients[rows]] = True
     visits = np.repeat(wanted, np.diff(part.shard.patient_start))
-    return Part(part.shard.keep_visits(visits), part.patients[own], fewer)
+    return Part(part.shard.keep_visits(visits), part.patients[rows], fewer)
 
 
 @dataclass(frozen=True)
@@ -227,13 +227,13 @@ def fit(
         patients = sum(len(sample.whole.patients) for sample in samples)
         arrays["basis"] = gram.components(max(2, min(settings.profile, patients // PATIENTS_PER_COMPONENT)))
     if settings.profile and settings.reliable:
-        found = canonical_correlation.fit(*_views(transform, samples), settings.reliable, seed)
-        facts["reliable"] = _reliability(found)
-        if found is not None:
+        canonical = canonical_correlation.fit(*_views(transform, samples), settings.reliable, seed)
+        facts["reliable"] = _reliability(canonical)
+        if canonical is not None:
             # Centre at the mean of whole records: halves are sparser, and long records would all lie on one side of the halves'
             # centre.
             whole = [transform.profile(s.whole.shard, s.whole.patients)[s.whole.there] for s in samples]
-            arrays |= {"whole_centre": np.concatenate(whole).mean(0), "directions": found.directions}
+            arrays |= {"whole_centre": np.concatenate(whole).mean(0), "directions": canonical.directions}
     if settings.profile:
         # Patients without a chosen token do not influence the centre.
         confirmed = [
@@ -249,16 +249,16 @@ def _views(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vector
     for sample in samples:
         profiles = [transform.profile(view, sample.whole.patients) for view in sample.views]
         both = profiles[0].any(1) & profiles[1].any(1)
-        for side, own in zip(sides, profiles, strict=True):
-            side.append(own[both])
+        for side, part in zip(sides, profiles, strict=True):
+            side.append(part[both])
     return np.concatenate(sides[0]), np.concatenate(sides[1])
 
 
-def _reliability(found: canonical_correlation.Canonical | None) -> dict[str, object]:
-    if found is None:
+def _reliability(canonical: canonical_correlation.Canonical | None) -> dict[str, object]:
+    if canonical is None:
         return {"directions": 0}
     return {
-        "directions": len(found.reliabilities),
-        "correlations": [round(float(value), 3) for value in found.reliabilities],
-        "chance": round(found.chance, 3),
+        "directions": len(canonical.reliabilities),
+        "correlations": [round(float(value), 3) for value in canonical.reliabilities],
+        "chance": round(canonical.chance, 3),
     }

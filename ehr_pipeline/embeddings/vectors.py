@@ -49,11 +49,11 @@ class Vectors:
         order = np.argsort(row, kind="stable")
         starts = np.cumsum([0, *(shard.num_rows for shard in self.shards)])
         bounds = np.searchsorted(row[order], starts)
-        found = np.empty((len(row), self.width), np.float32)
+        vectors = np.empty((len(row), self.width), np.float32)
         for shard, start, begin, end in zip(self.shards, starts[:-1], bounds[:-1], bounds[1:], strict=True):
             rows = order[begin:end]
-            found[rows] = schemas.matrix(shard)[row[rows] - start]
-        return found
+            vectors[rows] = schemas.matrix(shard)[row[rows] - start]
+        return vectors
 
     @property
     def width(self) -> int:
@@ -69,5 +69,5 @@ def settings_of(embeddings: Artifact) -> dict[str, Any]:
 
 def pooled_tokens(folder: Path) -> list[int]:
     """Read the token ids whose vectors are pooled into an artifact's patient vectors, in ascending order."""
-    found: list[int] = json_files.read(folder / SELECTED)
-    return found
+    tokens: list[int] = json_files.read(folder / SELECTED)
+    return tokens

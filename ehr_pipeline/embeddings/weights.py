@@ -44,8 +44,10 @@ def token_weights(
 
     `tokens` (V,) counts occurrences of each concept, `patients` (V,) the patients who have it. A count of 0 is treated as 1.
     """
-    own = [np.maximum(counts[FIRST_CONCEPT:], 1).astype(float) for counts in (tokens, patients)]
-    most = max(float(own[1].max(initial=1)), 1.0)
+    frequencies = [np.maximum(counts[FIRST_CONCEPT:], 1).astype(float) for counts in (tokens, patients)]
+    most = max(float(frequencies[1].max(initial=1)), 1.0)
     weights = np.zeros(len(chosen), np.float32)
-    weights[FIRST_CONCEPT:] = WEIGHTINGS[settings.weighting](settings, own[0] / own[0].sum(), own[1] / (most + 1))
+    weights[FIRST_CONCEPT:] = WEIGHTINGS[settings.weighting](
+        settings, frequencies[0] / frequencies[0].sum(), frequencies[1] / (most + 1)
+    )
     return np.where(chosen, weights, np.float32(0))

@@ -74,11 +74,11 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEn
     shape in the configuration, or changed since it was written.
     """
     values = configuration.read(folder)
-    found = values["vocabulary_hash"]
-    if found != vocabulary.first(values["vocab_size"]).hash:
+    trained_with = values["vocabulary_hash"]
+    if trained_with != vocabulary.first(values["vocab_size"]).hash:
         raise UserError(
-            f"The checkpoint in {folder} was trained with vocabulary {printable(found)}, but the current one is {vocabulary.hash}:"
-            " its token ids would mean other concepts. Materialise encoder_checkpoint again."
+            f"The checkpoint in {folder} was trained with vocabulary {printable(trained_with)}, but the current one is"
+            f" {vocabulary.hash}: its token ids would mean other concepts. Rebuild encoder_checkpoint (ehr-pipeline run)."
         )
     _as_written(folder)
     weights = _weights(folder)

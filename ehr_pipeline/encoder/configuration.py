@@ -87,7 +87,7 @@ def unusable(folder: Path, problem: str) -> UserError:
     """Return an error that says what is wrong with a checkpoint, and what to do."""
     return UserError(
         f"The checkpoint in {folder} cannot be used: {printable(problem)}. Copy the whole folder again from where it was made, or"
-        " materialise encoder_checkpoint again."
+        " rebuild encoder_checkpoint (ehr-pipeline run)."
     )
 
 
@@ -101,8 +101,8 @@ def read(folder: Path) -> dict[str, Any]:
         raise unusable(folder, f"its {FILE} is damaged ({str(error).splitlines()[0]})") from None
     if problem := _problem(values):
         raise unusable(folder, f"its {FILE} {problem}")
-    found: dict[str, Any] = values
-    return found
+    configuration: dict[str, Any] = values
+    return configuration
 
 
 def _problem(values: Any) -> str:

@@ -97,9 +97,9 @@ def from_first(number: int, device: torch.device) -> int:
     """Return, in all processes of the job, the number that the first process passed."""
     if not dist.is_initialized():
         return number
-    told = torch.tensor([number], device=device)
-    dist.broadcast(told, 0)
-    return int(told.item())
+    shared = torch.tensor([number], device=device)
+    dist.broadcast(shared, 0)
+    return int(shared.item())
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
@@ -145,7 +145,7 @@ def fast_bfloat16(device: torch.device) -> bool:
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory instead of returning it to the system, on Linux with glibc.
 
-    The arrays of a training run are large. Otherwise the kernel would map and zero each one anew at every update, which takes a
+    The arrays of a training run are large. Otherwise the kernel would map and zero each one again at every update, which takes a
     tenth of the time of a training run on a CPU.
     """
     mallopt(M_MMAP_MAX, 0)

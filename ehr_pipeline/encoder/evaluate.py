@@ -39,15 +39,15 @@ def evaluate(
     model.eval()
     sums = torch.from_numpy(objective.no_sums()).to(device)
 
-    def own(part: Part) -> torch.Tensor:
-        found = torch.zeros_like(sums)
+    def score_part(part: Part) -> torch.Tensor:
+        summed = torch.zeros_like(sums)
         with torch.no_grad(), autocast(device, precision):  # a thread begins with gradients on
-            objective.score(model, found, *part.tensors(device))
-        return found
+            objective.score(model, summed, *part.tensors(device))
+        return summed
 
     mine = islice(parts, jobs.rank(), None, jobs.world_size())
-    for found in threads.each(own, mine) if threads else map(own, mine):
-        sums += found
+    for summed in threads.each(score_part, mine) if threads else map(score_part, mine):
+        sums += summed
     if jobs.world_size() > 1:
         dist.all_reduce(sums)
     return sums.cpu().numpy()

@@ -56,8 +56,8 @@ def precision_of(wish: str, config: Any) -> str:
     """Return the precision for the vectors of a checkpoint: that of its training, unless the settings name one."""
     if wish != "auto":
         return wish
-    found = getattr(config, "precision", None)
-    return found if found in PRECISIONS else UNRECORDED
+    precision = getattr(config, "precision", None)
+    return precision if precision in PRECISIONS else UNRECORDED
 
 
 def note(work: Path, machine: Machine) -> None:

@@ -106,17 +106,17 @@ class PackedEncoder(nn.Module):
         return hidden
 
     def _attention(self, attention: Any, x_RTD: Tensor, bias_R1TT: Tensor, chosen_M: Tensor | None) -> Tensor:
-        own, width = attention.self, x_RTD.shape[2]
+        layers, width = attention.self, x_RTD.shape[2]
         normed_RTD = attention.LayerNorm(x_RTD)
         places_M = chosen_M
         if chosen_M is None or not _shapes_may_vary(x_RTD):
-            query, key, value = self._heads(normed_RTD, own.query, own.key, own.value)
+            query, key, value = self._heads(normed_RTD, layers.query, layers.key, layers.value)
         else:
             rows = _Rows.of(chosen_M, x_RTD)
-            key, value = self._heads(normed_RTD, own.key, own.value)
-            (query,) = self._heads(rows.filled(normed_RTD), own.query)
+            key, value = self._heads(normed_RTD, layers.key, layers.value)
+            (query,) = self._heads(rows.filled(normed_RTD), layers.query)
             bias_R1TT, places_M = rows.filled(bias_R1TT[:, 0]).unsqueeze(1), rows.places_M
-        mixed = attend(query, key, value, bias_R1TT, own.dropout.p if self.training else 0.0)
+        mixed = attend(query, key, value, bias_R1TT, layers.dropout.p if self.training else 0.0)
         mixed = mixed.transpose(1, 2).reshape(-1, width)
         if chosen_M is not None and places_M is not None:
             mixed, x_RTD = mixed.index_select(0, places_M), x_RTD.reshape(-1, width).index_select(0, chosen_M)
@@ -127,8 +127,8 @@ class PackedEncoder(nn.Module):
         """Return some linear layers of hidden states, by layer and head (L, R, H, T, d)."""
         # One product instead of several: the weights are joined here, and are separate in the checkpoint.
         weight, bias = (torch.cat([getattr(each, name) for each in linear]) for name in ("weight", "bias"))
-        found = F.linear(x_RTD, weight, bias)
-        return found.view(*x_RTD.shape[:2], len(linear), self.stock.config.num_attention_heads, -1).permute(
+        outputs = F.linear(x_RTD, weight, bias)
+        return outputs.view(*x_RTD.shape[:2], len(linear), self.stock.config.num_attention_heads, -1).permute(
             2, 0, 3, 1, 4
         )
 

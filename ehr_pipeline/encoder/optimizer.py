@@ -59,7 +59,7 @@ class UpdateResult:
 
     loss: float
     """Sum of the losses of all predictions."""
-    asked: int
+    targets: int
     """Number of predictions."""
     finite: bool
     """Whether loss and gradients are finite; if not, no weight was changed."""
@@ -90,8 +90,8 @@ def gradients(
                 loss = (loss / divisors_K).sum()
             loss.backward()
         loss_sum += loss.detach()
-    asked = sum(part.count for part in update.parts) if divisors_K is None else 1 if jobs.rank() == 0 else 0
-    total = torch.stack([loss_sum, torch.full_like(loss_sum, asked)])
+    targets = sum(part.count for part in update.parts) if divisors_K is None else 1 if jobs.rank() == 0 else 0
+    total = torch.stack([loss_sum, torch.full_like(loss_sum, targets)])
     if jobs.world_size() > 1:
         torch.distributed.all_reduce(total)
     return total
@@ -100,10 +100,10 @@ def gradients(
 def _divisors(update: Update, device: torch.device) -> Tensor:
     """Return the number of predictions of each loss (K,) of a weighted sum in an update, over all processes; at least 1."""
     counts = [sum(each) for each in zip(*(part.counts for part in update.parts), strict=True)]
-    found = torch.stack([torch.full((), count, dtype=torch.float32, device=device) for count in counts])
+    totals = torch.stack([torch.full((), count, dtype=torch.float32, device=device) for count in counts])
     if jobs.world_size() > 1:
-        torch.distributed.all_reduce(found)
-    return found.clamp(min=1)
+        torch.distributed.all_reduce(totals)
+    return totals.clamp(min=1)
 
 
 def step(
@@ -115,15 +115,15 @@ def step(
     clipping, so each gradient is read and written only once. All values needed from the device are read at once, so
     the host waits for the device only once in an update.
     """
-    own = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    loss, asked, length = torch.cat([total, torch.nn.utils.get_total_norm(own).to(total).view(1)]).tolist()
-    scale = jobs.world_size() / max(asked, 1)
+    gradients_ = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    loss, targets, length = torch.cat([total, torch.nn.utils.get_total_norm(gradients_).to(total).view(1)]).tolist()
+    scale = jobs.world_size() / max(targets, 1)
     norm = length * scale
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        return UpdateResult(loss, int(asked), finite=False)
-    torch._foreach_mul_(own, scale * min(1.0, settings.clip_norm / (norm + 1e-6)))
+        return UpdateResult(loss, int(targets), finite=False)
+    torch._foreach_mul_(gradients_, scale * min(1.0, settings.clip_norm / (norm + 1e-6)))
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return UpdateResult(loss, int(asked), finite=True)
+    return UpdateResult(loss, int(targets), finite=True)

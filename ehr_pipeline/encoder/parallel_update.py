@@ -44,8 +44,8 @@ class UpdateThreads:
                 loss = (loss / divisors_K).sum()
             return loss.detach(), torch.autograd.grad(loss, learning, allow_unused=True)
 
-        for loss, found in self.each(one, parts):
-            for parameter, gradient in zip(learning, found, strict=True):
+        for loss, of_part in self.each(one, parts):
+            for parameter, gradient in zip(learning, of_part, strict=True):
                 if gradient is not None:
                     parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
             yield loss

@@ -39,13 +39,13 @@ class Traits:
         values, counts = {}, {}
         for name in names:
             columns = [_column(path, name) for path in paths]
-            found: Counter[str] = Counter()
+            patients: Counter[str] = Counter()
             for column, trained in zip(columns, sides, strict=True):
                 for each in pc.value_counts(column.filter(pa.array(trained))).to_pylist():
-                    found[each["values"] or ""] += each["counts"]
-            kept = sorted(value for value, count in found.items() if value and count >= FEWEST)
+                    patients[each["values"] or ""] += each["counts"]
+            kept = sorted(value for value, count in patients.items() if value and count >= FEWEST)
             values[name] = np.concatenate([_numbers(column, kept) for column in columns] or [np.zeros(0, np.int16)])
-            counts[name] = np.array([found[value] for value in kept], np.int64)
+            counts[name] = np.array([patients[value] for value in kept], np.int64)
         return cls(values, counts)
 
     def of(self, name: str, patients: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -65,6 +65,6 @@ def _column(path: Path, name: str) -> pa.ChunkedArray:
 
 
 def _numbers(column: pa.ChunkedArray, kept: list[str]) -> NDArray[np.int16]:
-    found = pc.fill_null(pc.index_in(column, pa.array(kept, pa.string())), UNKNOWN)
-    numbers: NDArray[np.int16] = found.to_numpy().astype(np.int16)
+    indices = pc.fill_null(pc.index_in(column, pa.array(kept, pa.string())), UNKNOWN)
+    numbers: NDArray[np.int16] = indices.to_numpy().astype(np.int16)
     return numbers

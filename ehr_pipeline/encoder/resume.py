@@ -146,11 +146,11 @@ class Checkpoints:
     def _paths(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("update-*") if path.is_dir())
 
-    def _must_agree(self, path: Path, found: Mapping[str, Any]) -> None:
+    def _must_agree(self, path: Path, stored: Mapping[str, Any]) -> None:
         differences = [
-            f"{name} is {found.get(name)!r} there and {self.identity.get(name)!r} here"
-            for name in sorted({*found, *self.identity})
-            if found.get(name) != self.identity.get(name)
+            f"{name} is {stored.get(name)!r} there and {self.identity.get(name)!r} here"
+            for name in sorted({*stored, *self.identity})
+            if stored.get(name) != self.identity.get(name)
         ]
         if differences:
             raise UserError(
@@ -196,11 +196,11 @@ def _flat(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str,
 
 def _restore(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     weights, moments = load_file(path / MODEL), load_file(path / OPTIMIZER)
-    own = _distinct_parameters(model)
-    assert weights.keys() == own.keys()
+    parameters = _distinct_parameters(model)
+    assert weights.keys() == parameters.keys()
     with torch.no_grad():
-        for name, parameter in own.items():
+        for name, parameter in parameters.items():
             parameter.copy_(weights[name])
     for key, value in moments.items():
         name, kind = key.rsplit("/", 1)
-        optimizer.state[own[name]][kind] = value.to(device)
+        optimizer.state[parameters[name]][kind] = value.to(device)

@@ -58,8 +58,8 @@ class StockWeights(nn.Module):
     def output_bias(self) -> nn.Parameter:
         """The bias (V,) of the output layer."""
         bias: Any = self.lm_head.bias
-        found: nn.Parameter = bias
-        return found
+        parameter: nn.Parameter = bias
+        return parameter
 
 
 def _parts(**modules: nn.Module) -> nn.Module:

@@ -126,8 +126,8 @@ class Sequences:
         ordered = chunks[order]
         numbers, firsts = np.unique(ordered.shard, return_index=True)
         parts: list[tuple[NDArray[np.integer], ...]] = [(np.zeros(0, np.int64),) * 3]
-        for number, own in zip(numbers, np.split(np.arange(len(order)), firsts[1:]), strict=True):
-            shard, part = self.shards[number], ordered[own]
+        for number, places in zip(numbers, np.split(np.arange(len(order)), firsts[1:]), strict=True):
+            shard, part = self.shards[number], ordered[places]
             begins = np.cumsum(part.length) - part.length
             tokens = shard.tokens[np.arange(part.length.sum()) + np.repeat(part.start - begins, part.length)]
             ages = shard.ages(part.start, part.length, part.patient, self.age_unit)
@@ -148,7 +148,7 @@ class Sequences:
         for number, shard in enumerate(self.shards):
             patients = np.unique(self.chunks.patient[self.chunks.shard == number])
             sizes = np.diff(shard.patient_tokens)
-            own = np.zeros(len(sizes), bool)
-            own[patients] = True
-            counts += np.bincount(shard.tokens[np.repeat(own, sizes)], minlength=vocabulary_size)
+            counted = np.zeros(len(sizes), bool)
+            counted[patients] = True
+            counts += np.bincount(shard.tokens[np.repeat(counted, sizes)], minlength=vocabulary_size)
         return counts

@@ -45,9 +45,9 @@ def look(folder: Path, settings: EncoderSettings) -> dict[str, Any]:
 
 def _differences(values: dict[str, Any], settings: EncoderSettings) -> Iterator[str]:
     """Yield the settings that would have to change, in the form of a settings file."""
-    for name, theirs in _SHAPE.items():
-        if getattr(settings, name) != values[theirs]:
-            yield f"encoder.{name} = {json.dumps(values[theirs])}"
+    for name, key in _SHAPE.items():
+        if getattr(settings, name) != values[key]:
+            yield f"encoder.{name} = {json.dumps(values[key])}"
     if configuration.model_type_for(settings.objective) != values["model_type"]:
         names = get_args(get_type_hints(EncoderSettings)["objective"])
         fitting = [f'"{name}"' for name in names if configuration.model_type_for(name) == values["model_type"]]

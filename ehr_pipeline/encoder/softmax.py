@@ -104,8 +104,8 @@ class _InChunks(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        found = (gradients[0].to(each.dtype) * each for each in ctx.saved_tensors)
-        return (*(each.to(kind) for each, kind in zip(found, ctx.kinds, strict=True)), None, None)
+        scaled = (gradients[0].to(each.dtype) * each for each in ctx.saved_tensors)
+        return (*(each.to(kind) for each, kind in zip(scaled, ctx.kinds, strict=True)), None, None)
 
 
 def _chunk(tokens: int) -> int:

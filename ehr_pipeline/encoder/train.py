@@ -124,11 +124,11 @@ class _Training:
         flatness = Flatness(settings.min_improvement, settings.patience)
         position = self.checkpoints.restore(flatness, self.model, updater, self.device)
         rows = evaluate.AT_ONCE[self.device.type]
-        asked = partial(evaluate.evaluation_parts, objective, self.validation, settings.context, seed, rows)
+        validation_parts = partial(evaluate.evaluation_parts, objective, self.validation, settings.context, seed, rows)
         scored = partial(
             evaluate.evaluate, self.model, objective, device=self.device, precision=settings.precision, threads=threads
         )
-        baseline = objective.baseline(asked() if first else iter(()), self.counts)
+        baseline = objective.baseline(validation_parts() if first else iter(()), self.counts)
         self._log_beginning(steps_per_epoch)
         epochs, steps = settings.epochs, steps_per_epoch * settings.epochs
         reporter = Reporter(self.checkpoints.folder, steps, position)
@@ -149,15 +149,15 @@ class _Training:
                     raise UserError(_not_finite(position, self.checkpoints))
                 _count(position, update, done)
                 save.if_due()
-                reporter.update(position, update.real_tokens, update.slots, done.loss / max(done.asked, 1))
-            sums = scored(asked())
+                reporter.update(position, update.real_tokens, update.slots, done.loss / max(done.targets, 1))
+            sums = scored(validation_parts())
             scores = objective.scores(sums)
             reporter.epoch(_end_epoch(position, flatness, scores), objective.headline(scores))
             if position.history[-1]["validation_loss"] == position.best and first:
                 self._save_best(objective.details(sums, baseline))
             save.now()
         if not epochs:  # used unchanged
-            sums = scored(asked())
+            sums = scored(validation_parts())
             scores = objective.scores(sums)
             position.history.append(_row(0, 0, None, scores))
             _log.info(
@@ -293,7 +293,7 @@ def _not_finite(position: Position, checkpoints: Checkpoints) -> str:
 
 def _count(position: Position, update: loader.Update, done: optimizer.UpdateResult) -> None:
     position.step, position.update = position.step + 1, position.update + 1
-    position.loss_sum, position.chosen = position.loss_sum + done.loss, position.chosen + done.asked
+    position.loss_sum, position.chosen = position.loss_sum + done.loss, position.chosen + done.targets
     if position.epoch == 0:
         position.real_tokens, position.slots = position.real_tokens + update.real_tokens, position.slots + update.slots
         position.clipped += update.clipped

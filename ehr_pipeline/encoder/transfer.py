@@ -29,18 +29,18 @@ def begin(folder: Path, vocabulary: Vocabulary, settings: EncoderSettings, out: 
     Raises InputError as `shape_check.look` does, and also if no concept is in both vocabularies. Raises UserError for a damaged
     checkpoint.
     """
-    if (made := Facts.of(out)) is not None:  # by an earlier run, which was interrupted
-        return made
+    if (earlier := Facts.of(out)) is not None:  # by an earlier run, which was interrupted
+        return earlier
     shape_check.look(folder, settings)
-    theirs = Vocabulary.read(folder)
-    known = np.array([theirs.token_of.get(one.concept, -1) for one in vocabulary.concepts], np.int64)
+    other = Vocabulary.read(folder)
+    known = np.array([other.token_of.get(one.concept, -1) for one in vocabulary.concepts], np.int64)
     if not (known >= 0).any():
         raise InputError(
             f"{shape_check.SETTING}: no concept of this study is in the vocabulary of {folder}. Concepts are matched by id, such as"
-            f" {_example(theirs)} there and {_example(vocabulary)} here: both studies must map codes to the same terminology."
+            f" {_example(other)} there and {_example(vocabulary)} here: both studies must map codes to the same terminology."
         )
-    learned = checkpoint.load(folder, theirs, torch.device("cpu")).stock
-    model, explained = carried(learned, theirs, vocabulary, known, settings)
+    learned = checkpoint.load(folder, other, torch.device("cpu")).stock
+    model, explained = carried(learned, other, vocabulary, known, settings)
     facts = Facts(
         use=settings.transfer.use,
         unknown=settings.transfer.unknown,
@@ -59,7 +59,7 @@ def begin(folder: Path, vocabulary: Vocabulary, settings: EncoderSettings, out: 
 
 def carried(
     learned: StockWeights,
-    theirs: Vocabulary,
+    other: Vocabulary,
     vocabulary: Vocabulary,
     known: NDArray[np.int64],
     settings: EncoderSettings,
@@ -71,9 +71,9 @@ def carried(
     """
     before = dict(learned.named_parameters())
     model = new_model(config_for(settings, vocabulary.size, vocabulary.hash), seed=0)
-    rows = torch.cat([before[name][FIRST_CONCEPT:].detach().reshape(len(theirs.concepts), -1) for name in GROWING], 1)
+    rows = torch.cat([before[name][FIRST_CONCEPT:].detach().reshape(len(other.concepts), -1) for name in GROWING], 1)
     new = [one.name for one, token in zip(vocabulary.concepts, known.tolist(), strict=True) if token < 0]
-    begun, explained = _unknown(rows.double().numpy(), theirs, new, settings.transfer.unknown)
+    begun, explained = _unknown(rows.double().numpy(), other, new, settings.transfer.unknown)
     place = torch.from_numpy(known)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -81,28 +81,28 @@ def carried(
                 parameter.copy_(before[name])
         first = 0
         for name in GROWING:
-            own, width = dict(model.named_parameters())[name], before[name][0].numel()
-            own[:FIRST_CONCEPT] = before[name][:FIRST_CONCEPT]
-            own[FIRST_CONCEPT:][place >= 0] = before[name][place[place >= 0]]
-            part = torch.from_numpy(begun[:, first : first + width]).to(own)
-            own[FIRST_CONCEPT:][place < 0] = part.reshape(-1, *own.shape[1:])
+            new_values, width = dict(model.named_parameters())[name], before[name][0].numel()
+            new_values[:FIRST_CONCEPT] = before[name][:FIRST_CONCEPT]
+            new_values[FIRST_CONCEPT:][place >= 0] = before[name][place[place >= 0]]
+            part = torch.from_numpy(begun[:, first : first + width]).to(new_values)
+            new_values[FIRST_CONCEPT:][place < 0] = part.reshape(-1, *new_values.shape[1:])
             first += width
     return model, explained
 
 
 def _unknown(
-    rows: NDArray[np.float64], theirs: Vocabulary, new: list[str], unknown: str
+    rows: NDArray[np.float64], other: Vocabulary, new: list[str], unknown: str
 ) -> tuple[NDArray[np.float64], float]:
     """Predict rows (n, D + 1), each a vector and a bias, for concepts with the names `new` from the learned rows (m, D + 1) of
-    `theirs`. Also return the share of the variance of learned rows that names explain."""
+    `other`. Also return the share of the variance of learned rows that names explain."""
     if unknown == "mean" or not new:
         return np.tile(rows.mean(0), (len(new), 1)), 0.0
     # Sorted by name and id, so the order of the vocabularies does not matter.
-    theirs_in_order = sorted(range(len(rows)), key=lambda n: (theirs.concepts[n].name, theirs.concepts[n].concept))
-    asked = sorted(set(new))
-    found = vectors_from_names.predict([theirs.concepts[n].name for n in theirs_in_order], rows[theirs_in_order], asked)
-    place = {name: number for number, name in enumerate(asked)}
-    return found.rows[[place[name] for name in new]], found.explained
+    in_order = sorted(range(len(rows)), key=lambda n: (other.concepts[n].name, other.concepts[n].concept))
+    distinct = sorted(set(new))
+    predicted = vectors_from_names.predict([other.concepts[n].name for n in in_order], rows[in_order], distinct)
+    place = {name: number for number, name in enumerate(distinct)}
+    return predicted.rows[[place[name] for name in new]], predicted.explained
 
 
 def _share(vocabulary: Vocabulary, missing: NDArray[np.bool_]) -> float:

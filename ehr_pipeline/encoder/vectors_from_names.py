@@ -41,8 +41,8 @@ def vectors(names: Sequence[str]) -> NDArray[np.float64]:
     width = min(WIDTH, min(pieces.shape) - 1)
     if width < 1:
         return np.asarray(pieces.toarray())
-    found: NDArray[np.float64] = TruncatedSVD(width, random_state=0).fit_transform(pieces)
-    return found
+    reduced: NDArray[np.float64] = TruncatedSVD(width, random_state=0).fit_transform(pieces)
+    return reduced
 
 
 def predict(learned: Sequence[str], rows: NDArray[np.float64], unknown: Sequence[str]) -> Predicted:
@@ -52,9 +52,9 @@ def predict(learned: Sequence[str], rows: NDArray[np.float64], unknown: Sequence
     mean = rows.mean(0)
     if len(learned) < FEWEST or not unknown:
         return Predicted(np.tile(mean, (len(unknown), 1)), 0.0)
-    found = vectors([*learned, *unknown])
-    known, asked = found[: len(learned)], found[len(learned) :]
+    vectors_of_names = vectors([*learned, *unknown])
+    known, queries = vectors_of_names[: len(learned)], vectors_of_names[len(learned) :]
     ridge = RidgeCV(PENALTIES).fit(known, rows)
     error = -ridge.best_score_  # mean squared error of each value, for left-out concepts
     explained = max(1 - error / max(float(((rows - mean) ** 2).mean()), 1e-30), 0.0)
-    return Predicted(np.asarray(ridge.predict(asked)), explained)
+    return Predicted(np.asarray(ridge.predict(queries)), explained)

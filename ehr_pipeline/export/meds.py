@@ -73,7 +73,9 @@ def export(
     for artifact, upstream in ((dataset, events), (split, dataset)):
         what, source = artifact.manifest["asset"], upstream.manifest["asset"]
         if artifact.manifest["inputs"].get(source) != upstream.data_version:
-            raise UserError(f"{what} was made from another version of {source}. Materialise {what} again first.")
+            raise UserError(
+                f"{what} was made from another version of {source}. Rebuild {what} first (ehr-pipeline run)."
+            )
     subject_of = partial(subject_id, key=key)
     try:
         with publishing.whole(out) as work:

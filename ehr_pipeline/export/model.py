@@ -34,9 +34,9 @@ def export(
     few = len(concepts - Vocabulary.read(vocabulary.path).of_patients(fewest))
     if few:
         raise UserError(
-            f"This model cannot be handed on: its vocabulary names {few:,} concepts of fewer than {fewest} patients"
-            f" (reports.suppress_below), which tells of them. Set vocabulary.min_patients to {fewest} or more, another value than"
-            " before, and train it again: materialise vocabulary and all that follows."
+            f"This model cannot be exported: its vocabulary contains {few:,} concepts of fewer than {fewest} patients"
+            f" (reports.suppress_below), and so reveals something about them. Set vocabulary.min_patients to {fewest} or more,"
+            " but not to its present value, then rebuild vocabulary and everything after it (ehr-pipeline run)."
         )
     with publishing.whole(out) as part:
         shutil.copytree(checkpoint.file("checkpoint"), part)

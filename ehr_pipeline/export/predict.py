@@ -222,7 +222,7 @@ def _applied(fitted: Fitted, verdict: Row, results: TaskResults) -> Model:
     raise InputError(
         f"--task: the model of {verdict['task']!r} is fine-tuned, and its weights were not kept. Set"
         " predictions.fine_tuning.keep_weights = true, or add one of"
-        f" {', '.join(INSTEAD)} to predictions.models. Then make task_results again."
+        f" {', '.join(INSTEAD)} to predictions.models. Then rebuild task_results (ehr-pipeline run)."
     )
 
 

@@ -92,8 +92,8 @@ def _refuse_uncounted(mapping: Mapping) -> None:
     """Raise UserError if the mapping does not record how many patients have each code."""
     if not mapping.counts_patients:
         raise UserError(
-            "mapped_events was made by an earlier version of this package, which counted no patients by code. Materialise it"
-            " again, with all that follows (ehr-pipeline run), then release."
+            "mapped_events was made by an earlier version of this package, which did not count patients by code. Rebuild it"
+            " and everything after it (ehr-pipeline run), then release."
         )
 
 

@@ -49,7 +49,7 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
         if own and own["place"] == mirror.name:
             raise UserError(
                 f"{mirror.name} (study.mirror) is empty, but was filled from this store before: is the right disk mounted, and the"
-                f" bucket the right one? To begin it anew, remove {store.root / STORE_MARK}, then push."
+                f" bucket the right one? To start it from scratch, remove {store.root / STORE_MARK}, then push."
             )
         if not mirror.is_empty():
             raise UserError(f"{mirror.name} (study.mirror) holds files, but no mirror. Name an empty place.")

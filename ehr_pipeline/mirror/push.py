@@ -60,7 +60,7 @@ def _push(asset: str, store: Store, mirror: Mirror, terms: copy_checks.Terms, co
         partition = partition_of(folder) or None
         artifact = store.current(asset, partition)
         if folder_of(artifact, store.root) != folder:
-            raise UserError(f"{asset} was made anew while it was copied. Push again when the run has ended.")
+            raise UserError(f"{asset} was rebuilt while it was being copied. Push again when the run has ended.")
         _copy(artifact, folder, mirrored.get(folder, {}), mirror, counts, indexed=indexed.get(folder, ("", ""))[0])
     for folder in sorted(mirrored.keys() - own.keys()):
         _remove(mirror, folder, counts)

@@ -1,8 +1,8 @@
 """Learning curves over tasks, and how many labels the best baseline needs to match a model.
 
-A curve is the mean AUROC over the tasks that have all of its points (a macro average: every task counts the same). Two sides are
-compared: the best model of the encoder, and the best baseline, each chosen anew for every number of labels. Both are chosen on the
-test set in the same way, so neither has an advantage. Axes: T tasks, N numbers of labels.
+A curve is the mean AUROC over the tasks that have all of its points (a macro average: every task counts the same). Two curves are
+compared: that of the best model with the encoder, and that of the best baseline. Each is chosen separately for every number of
+labels; both are chosen on the test set in the same way, so neither has an advantage. Axes: T tasks, N numbers of labels.
 """
 
 import math

@@ -83,7 +83,7 @@ class Fitted:
             return cls(facts, load_file(path / ARRAYS), tuned)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise Damaged(
-                f"{path}: the fitted models cannot be read. Make task_results again (ehr-pipeline run)."
+                f"{path}: the fitted models cannot be read. Rebuild task_results (ehr-pipeline run)."
             ) from error
 
     def applies(self, model: str) -> bool:

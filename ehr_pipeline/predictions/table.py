@@ -126,7 +126,7 @@ def read_calibrations(folder: Path, task: str) -> "dict[str, Calibration]":
         content = json.loads(path.read_text(encoding="utf-8"))
         return {model: Calibration(**values) for model, values in content.items()}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise Damaged(f"{path}: it cannot be read. Make task_results again (ehr-pipeline run).") from error
+        raise Damaged(f"{path} cannot be read. Rebuild task_results (ehr-pipeline run).") from error
 
 
 def joined(parts: Iterable[TaskResults]) -> TaskResults:

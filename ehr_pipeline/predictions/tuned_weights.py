@@ -55,9 +55,13 @@ class TunedModel:
             offset = arrays.pop(OFFSET).numpy()
             wrong = tuned.load_state_dict(arrays, strict=False).unexpected_keys
         except (OSError, SafetensorError, KeyError, RuntimeError) as error:
-            raise Damaged(f"{path}: the fine-tuned weights cannot be read. Make task_results again.") from error
+            raise Damaged(
+                f"{path}: the fine-tuned weights cannot be read. Rebuild task_results (ehr-pipeline run)."
+            ) from error
         if wrong:
-            raise Damaged(f"{path}: the fine-tuned weights are those of another encoder. Make task_results again.")
+            raise Damaged(
+                f"{path}: the fine-tuned weights belong to another encoder. Rebuild task_results (ehr-pipeline run)."
+            )
         return cls(tuned.eval(), offset)
 
     @property

@@ -92,8 +92,8 @@ def build(
         patients, visits = int((read.people.visits > 0).sum()), read.visits
         del read  # unmaps its files
     every = _with_model(counted, encoder, compared)
-    found = _write(every, compared, settings, records.seed, out, given=given)
-    return {**kept, "patients": patients, "visits": visits, table.PRACTICES: pairs.practices, **found}
+    written = _write(every, compared, settings, records.seed, out, given=given)
+    return {**kept, "patients": patients, "visits": visits, table.PRACTICES: pairs.practices, **written}
 
 
 def _without_pairs(records: Records, out: Path) -> dict[str, int]:
@@ -120,9 +120,9 @@ def graphs_of(every: Evidence, settings: RelationsSettings, seed: int) -> list[G
     """Return the graph of each measure, and one of random weights, all with the same number of edges."""
     n = len(every.measures[0].value)
     most = settings.edges_per_concept * n
-    found = [Graph(measure.name, measure.weights, most, seed) for measure in every.measures]
+    graphs = [Graph(measure.name, measure.weights, most, seed) for measure in every.measures]
     random = np.random.default_rng([seed, 0x9A4D]).random((n, n))
-    return [*found, Graph("random", np.maximum(random, random.T), most, seed)]
+    return [*graphs, Graph("random", np.maximum(random, random.T), most, seed)]
 
 
 def _write(
@@ -162,8 +162,8 @@ def _brought(
 
 def _weights(compared: Chosen, rows: list[tuple[str, str, float]]) -> NDArray[np.float64]:
     """Turn the user's scores into symmetric weights (n, n). Of two scores of a pair, the larger counts; NaN if there is none."""
-    found = np.full((len(compared), len(compared)), np.nan)
+    weights = np.full((len(compared), len(compared)), np.nan)
     for one, other, score in rows:
         for i, j in compared.places([(one, other)]).tolist():
-            found[i, j] = found[j, i] = np.fmax(found[i, j], score)
-    return found
+            weights[i, j] = weights[j, i] = np.fmax(weights[i, j], score)
+    return weights

@@ -43,20 +43,20 @@ def _moved(level: list[dict[int, float]], rng: np.random.Generator) -> NDArray[n
     for _ in range(ROUNDS if whole else 0):
         moved = False
         for place in rng.permutation(len(level)).tolist():
-            own = community[place]
-            total[own] -= degree[place]
+            current = community[place]
+            total[current] -= degree[place]
             toward: dict[int, float] = defaultdict(float)
             for other, weight in level[place].items():
                 if other != place:
                     toward[community[other]] += weight
-            best, gain = own, toward.get(own, 0.0) - degree[place] * total[own] / whole
+            best, gain = current, toward.get(current, 0.0) - degree[place] * total[current] / whole
             for candidate, weight in sorted(toward.items()):
                 better = weight - degree[place] * total[candidate] / whole
                 if better > gain + 1e-12:
                     best, gain = candidate, better
             community[place] = best
             total[best] += degree[place]
-            moved |= best != own
+            moved |= best != current
         if not moved:
             break
     return np.array(community, np.int64)
@@ -64,8 +64,8 @@ def _moved(level: list[dict[int, float]], rng: np.random.Generator) -> NDArray[n
 
 def _joined(level: list[dict[int, float]], community: list[int], number: int) -> list[dict[int, float]]:
     """Return the graph whose nodes are the communities. Links within a community become a loop."""
-    found: list[dict[int, float]] = [defaultdict(float) for _ in range(number)]
+    joined: list[dict[int, float]] = [defaultdict(float) for _ in range(number)]
     for place, row in enumerate(level):
         for other, weight in row.items():
-            found[community[place]][community[other]] += weight
-    return found
+            joined[community[place]][community[other]] += weight
+    return joined

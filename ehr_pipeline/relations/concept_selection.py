@@ -31,10 +31,10 @@ class Chosen:
     @cached_property
     def place_of(self) -> NDArray[np.int32]:
         """The index (V,) of the group that each token id belongs to; -1 for a token that is not compared."""
-        found = np.full(self.vocabulary.size, -1, np.int32)
+        index = np.full(self.vocabulary.size, -1, np.int32)
         for place, group in enumerate(self.groups):
-            found[list(group)] = place
-        return found
+            index[list(group)] = place
+        return index
 
     @cached_property
     def types(self) -> NDArray[np.int64]:
@@ -45,8 +45,8 @@ class Chosen:
     def places(self, pairs: Iterable[tuple[str, str]]) -> NDArray[np.int64]:
         """Return the group indices (m, 2) of pairs of concepts. Leaves out pairs within a group, or with a concept not compared."""
         token, place = self.vocabulary.token_of, self.place_of
-        found = [tuple(int(place[token[one]]) if one in token else -1 for one in pair) for pair in pairs]
-        kept = [pair for pair in found if min(pair) >= 0 and pair[0] != pair[1]]
+        indices = [tuple(int(place[token[one]]) if one in token else -1 for one in pair) for pair in pairs]
+        kept = [pair for pair in indices if min(pair) >= 0 and pair[0] != pair[1]]
         return np.array(kept, np.int64).reshape(-1, 2)
 
 

@@ -42,10 +42,10 @@ def qualified(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.boo
     patients."""
     alike = evidence[SIMILAR]
     assert alike.q is not None
-    found: NDArray[np.bool_] = (
+    flags: NDArray[np.bool_] = (
         (alike.value > 1) & (alike.q <= settings.max_q) & (alike.patients >= settings.fewest_patients)
     )
-    return found
+    return flags
 
 
 def fused(tables: list[NDArray[Any]], among: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -61,9 +61,9 @@ def fused(tables: list[NDArray[Any]], among: NDArray[np.bool_]) -> NDArray[np.fl
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(1, len(order) + 1)
         score += 1 / (SMOOTHING + rank)
-    found = np.full(among.shape, -np.inf)
-    found[rows, columns] = found[columns, rows] = score
-    return found
+    ranks = np.full(among.shape, -np.inf)
+    ranks[rows, columns] = ranks[columns, rows] = score
+    return ranks
 
 
 def agree(evidence: Evidence, settings: RelationsSettings, seed: int, kinds: tuple[str, ...] = KINDS) -> Consensus:
@@ -122,8 +122,8 @@ def edges_with_evidence(consensus: Consensus, evidence: Evidence, chosen: Chosen
 
 def _likelier(evidence: Evidence, edges: NDArray[np.int64]) -> NDArray[np.bool_]:
     one, other = edges.T
-    found: NDArray[np.bool_] = np.nan_to_num(evidence.comes_first.deviate[one, other]) >= 0
-    return found
+    likelier: NDArray[np.bool_] = np.nan_to_num(evidence.comes_first.deviate[one, other]) >= 0
+    return likelier
 
 
 def _parts(measure: Any) -> list[tuple[str, NDArray[Any]]]:
@@ -143,12 +143,12 @@ def compared(
         for place, one in enumerate(graphs_)
         for other in graphs_[:place]
     ]
-    found: dict[str, Any] = {"graphs": described, "agreement": agreement}
+    content: dict[str, Any] = {"graphs": described, "agreement": agreement}
     if len(known):
-        found["known"] = {
+        content["known"] = {
             "pairs": len(known),
             "average_precision": {
                 graph.name: graph_comparison.average_precision(graph.weights, known) for graph in graphs_
             },
         }
-    return found
+    return content

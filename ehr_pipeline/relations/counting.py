@@ -75,11 +75,11 @@ def count(occurrences: Occurrences, after_days: int) -> Pairs:
 
 
 def _practices(occurrences: Occurrences, strata: "_Sorted") -> Practices:
-    found = Practices.of_patients(occurrences.people.practice, occurrences.concepts)
-    if found.number:
+    practices = Practices.of_patients(occurrences.people.practice, occurrences.concepts)
+    if practices.number:
         for _, patients in strata.each():
-            found.add((occurrences.start, occurrences.place), patients)
-    return found
+            practices.add((occurrences.start, occurrences.place), patients)
+    return practices
 
 
 def _rows(sums: Any, begin: int, end: int) -> Any:
@@ -121,18 +121,18 @@ def strata_of(
     """
     part, parts = np.searchsorted(cuts, amount, side="left"), len(cuts) + 1
     width = BAND if since is None else BAND_OF_RISK
-    found: NDArray[np.int64] = (np.maximum(years, 0) // width).astype(np.int64) * parts * SEXES + sex * parts + part
+    strata: NDArray[np.int64] = (np.maximum(years, 0) // width).astype(np.int64) * parts * SEXES + sex * parts + part
     if since is None:
-        return found
+        return strata
     band = np.floor(np.log2(np.maximum(since, YEAR) / YEAR)).astype(np.int64)
-    return found * OLDEST_BANDS + np.minimum(band, OLDEST_BANDS - 1)
+    return strata * OLDEST_BANDS + np.minimum(band, OLDEST_BANDS - 1)
 
 
 def parts_for(patients: int) -> int:
     """Return the number of parts, k, by `amount` for the odds ratio. The bias that k parts leave falls as 1 / k²; it should fall as
     fast as the standard errors, with the square root of the number of patients. So k grows as its fourth root."""
-    found: int = max(round(PARTS * (patients / PARTS_FOR) ** 0.25), 1)
-    return found
+    parts: int = max(round(PARTS * (patients / PARTS_FOR) ** 0.25), 1)
+    return parts
 
 
 def _cuts(amounts: NDArray[np.integer], parts: int) -> NDArray[np.float64]:

@@ -137,9 +137,9 @@ def _small(values: NDArray[Any]) -> Table:
 
 def _off_diagonal(values: Table) -> Table:
     """Return the values with NaN on the diagonal."""
-    found = values.copy()
-    np.fill_diagonal(found, np.nan)
-    return found
+    copied = values.copy()
+    np.fill_diagonal(copied, np.nan)
+    return copied
 
 
 def _of_all(p: NDArray[np.float64]) -> Table:
@@ -152,6 +152,6 @@ def _of_all(p: NDArray[np.float64]) -> Table:
 def _of_pairs(p: NDArray[np.float64]) -> Table:
     """Return false discovery rates over unordered pairs, each of which is tested once."""
     rows, columns = np.triu_indices(len(p), 1)
-    found = np.full(p.shape, np.nan, np.float32)
-    found[rows, columns] = found[columns, rows] = measures.benjamini_hochberg(p[rows, columns])
-    return found
+    rates = np.full(p.shape, np.nan, np.float32)
+    rates[rows, columns] = rates[columns, rows] = measures.benjamini_hochberg(p[rows, columns])
+    return rates

@@ -65,19 +65,19 @@ def fisher(both: NDArray[Any], one: NDArray[Any], other: NDArray[Any], total: in
     one-sided)."""
     shape = np.broadcast_shapes(both.shape, one.shape, other.shape)
     cells = [np.ascontiguousarray(np.broadcast_to(part, shape), np.int64).ravel() for part in (both, one, other)]
-    found = np.empty(len(cells[0]))
-    _tails(cells[0], cells[1], cells[2], total, found)
-    return found.reshape(shape)
+    p = np.empty(len(cells[0]))
+    _tails(cells[0], cells[1], cells[2], total, p)
+    return p.reshape(shape)
 
 
 @compiled
-def _tails(both: Any, one: Any, other: Any, total: int, found: Any) -> None:
+def _tails(both: Any, one: Any, other: Any, total: int, out: Any) -> None:
     """Sum the upper tail of the hypergeometric distribution, or one minus the lower tail if that tail is the smaller one."""
     for place in range(len(both)):
         a, m, k = both[place], one[place], other[place]
         least, most = max(0, m + k - total), min(m, k)
         if a <= least:
-            found[place] = 1.0
+            out[place] = 1.0
             continue
         upper = a * total >= m * k  # at or above the mean: the upper tail falls from here
         start = a if upper else a - 1
@@ -102,7 +102,7 @@ def _tails(both: Any, one: Any, other: Any, total: int, found: Any) -> None:
                 x -= 1
             tail += term
         p = math.exp(log) * tail
-        found[place] = min(p, 1.0) if upper else max(1.0 - p, 0.0)
+        out[place] = min(p, 1.0) if upper else max(1.0 - p, 0.0)
 
 
 def benjamini_hochberg(p: Floats) -> Floats:
@@ -111,9 +111,9 @@ def benjamini_hochberg(p: Floats) -> Floats:
     tested = np.flatnonzero(~np.isnan(flat))
     order = tested[np.argsort(flat[tested], kind="stable")]
     ranked = flat[order] * len(order) / np.arange(1, len(order) + 1)
-    found = np.full(len(flat), np.nan)
-    found[order] = np.minimum(np.minimum.accumulate(ranked[::-1])[::-1], 1)
-    return found.reshape(p.shape)
+    rates = np.full(len(flat), np.nan)
+    rates[order] = np.minimum(np.minimum.accumulate(ranked[::-1])[::-1], 1)
+    return rates.reshape(p.shape)
 
 
 def upper_tail(number: Floats, mean: Floats, variance: Floats) -> Floats:
@@ -320,26 +320,26 @@ def calibrated(deviate: Floats) -> Floats:
     median polish (1977); nothing is subtracted for a concept with fewer than FEWEST_CONTROLS deviates. If the quartiles of the
     rest lie further apart than those of a normal deviate (Efron 2004), the rest is divided by the ratio of the two distances.
     """
-    found: Floats = deviate.copy()
+    values: Floats = deviate.copy()
     known = np.isfinite(deviate)
-    found[~known] = np.nan
+    values[~known] = np.nan
     enough = [known.sum(axis, keepdims=True) >= FEWEST_CONTROLS for axis in (1, 0)]
     if not any(part.any() for part in enough):
-        return found
+        return values
     for _ in range(POLISHES):
         for axis, many in zip((1, 0), enough, strict=True):
             usual = np.zeros(many.shape)
-            lines = found[many[:, 0]] if axis else found[:, many[0]]
+            lines = values[many[:, 0]] if axis else values[:, many[0]]
             usual[many] = np.nanmedian(lines, axis=axis)
-            found = found - usual
-    low, high = np.quantile(found[known], (0.25, 0.75))
-    return np.asarray(found / max((high - low) / QUARTILES_APART, 1))
+            values = values - usual
+    low, high = np.quantile(values[known], (0.25, 0.75))
+    return np.asarray(values / max((high - low) / QUARTILES_APART, 1))
 
 
 def two_sided(deviate: Floats) -> Floats:
     """Return the probability of a deviate this far from 0 or further."""
-    found: Floats = 2 * special.ndtr(-np.abs(deviate))
-    return found
+    p: Floats = 2 * special.ndtr(-np.abs(deviate))
+    return p
 
 
 def _over(part: Floats, whole: Floats, otherwise: float = 0.0) -> Floats:

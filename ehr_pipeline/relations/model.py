@@ -50,27 +50,27 @@ def pairs(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
     scale, device = UNITS_IN_YEAR[config.age_unit], model.stock.device
     n = len(tokens.first)
     every, place = (torch.from_numpy(array).to(device) for array in (tokens.every, tokens.place))
-    asked = np.stack([np.repeat(tokens.first, len(AGES)), np.full(n * len(AGES), MASK)], axis=1)
+    queries = np.stack([np.repeat(tokens.first, len(AGES)), np.full(n * len(AGES), MASK)], axis=1)
     positions = np.repeat(np.tile(np.array(AGES) * scale + 1, n)[:, None], 2, axis=1)
     positions = np.minimum(positions, config.max_position_embeddings - 1)
-    found = np.zeros((n, n), np.float32)
-    for begin in range(0, len(asked), ROWS):
+    probabilities = np.zeros((n, n), np.float32)
+    for begin in range(0, len(queries), ROWS):
         rows = slice(begin, begin + ROWS)
-        inputs = [torch.from_numpy(array[rows]).to(device) for array in (asked, positions)]
+        inputs = [torch.from_numpy(array[rows]).to(device) for array in (queries, positions)]
         masks = torch.arange(1, 2 * len(inputs[0]), 2, device=device)
         with torch.no_grad():
             hidden = model.hidden(inputs[0], inputs[1], torch.zeros_like(inputs[0]), masks)
             likely = model.logits(hidden).float().softmax(1)[:, every]
         summed = torch.zeros((len(likely), n), device=device).index_add_(1, place, likely).cpu().numpy()
-        np.add.at(found, np.arange(begin, begin + len(summed)) // len(AGES), summed / len(AGES))
-    return found
+        np.add.at(probabilities, np.arange(begin, begin + len(summed)) // len(AGES), summed / len(AGES))
+    return probabilities
 
 
 def lift(likely: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the logarithm of the ratio of each probability (n, n) to its column's mean: how much likelier the column's concept is
     next to the row's concept than next to others."""
-    found: NDArray[np.float32] = np.log(np.maximum(likely, 1e-12)) - np.log(np.maximum(likely.mean(0), 1e-12))
-    return found
+    log_ratio: NDArray[np.float32] = np.log(np.maximum(likely, 1e-12)) - np.log(np.maximum(likely.mean(0), 1e-12))
+    return log_ratio
 
 
 def cosine(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
@@ -80,5 +80,5 @@ def cosine(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
     mean = np.zeros((len(tokens.first), vectors.shape[1]), np.float32)
     np.add.at(mean, tokens.place, centred)
     unit = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
-    found: NDArray[np.float32] = unit @ unit.T
-    return found
+    cosines: NDArray[np.float32] = unit @ unit.T
+    return cosines

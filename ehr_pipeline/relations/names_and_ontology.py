@@ -26,12 +26,12 @@ def name_cosines(
 ) -> NDArray[np.float64]:
     """Return cosines (n, n) of the vectors of names; NaN where a concept has no name but its code."""
     named = np.array([bool(one.name) and one.name != one.concept for one in concepts])
-    found = np.full((len(concepts), len(concepts)), np.nan)
+    cosines = np.full((len(concepts), len(concepts)), np.nan)
     if named.sum() > 1:
         vectors = vectors_of([one.name for one, has in zip(concepts, named, strict=True) if has])
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        found[np.ix_(named, named)] = unit @ unit.T
-    return found
+        cosines[np.ix_(named, named)] = unit @ unit.T
+    return cosines
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Near:
     @property
     def known(self) -> NDArray[np.bool_]:
         """Flags (n,) of the concepts that are in the ontology."""
-        found: NDArray[np.bool_] = self.steps.diagonal() == 0
-        return found
+        flags: NDArray[np.bool_] = self.steps.diagonal() == 0
+        return flags
 
 
 def near(ontology: Ontology, concepts: Sequence[Concept], patients: NDArray[np.integer]) -> Near:
@@ -65,7 +65,9 @@ def near(ontology: Ontology, concepts: Sequence[Concept], patients: NDArray[np.i
             members[node].append((place, up))
     weight = np.maximum(np.asarray(patients, np.float64), 1)
     whole = weight[[bool(nodes) for nodes in above]].sum()
-    information = {node: -float(np.log(weight[[p for p, _ in own]].sum() / whole)) for node, own in members.items()}
+    information = {
+        node: -float(np.log(weight[[p for p, _ in shares]].sum() / whole)) for node, shares in members.items()
+    }
     shared = np.full((len(concepts), len(concepts)), np.nan)
     steps = np.full(shared.shape, FAR, np.int16)
     for node in sorted(members, key=lambda one: (information[one], one)):  # the most informative one is written last
@@ -75,9 +77,9 @@ def near(ontology: Ontology, concepts: Sequence[Concept], patients: NDArray[np.i
         steps[both] = np.minimum(steps[both], ups[:, None] + ups[None])
     in_it = np.array([bool(nodes) for nodes in above])
     shared[np.ix_(in_it, in_it)] = np.nan_to_num(shared[np.ix_(in_it, in_it)])
-    own = shared.diagonal()
+    shares = shared.diagonal()
     with np.errstate(invalid="ignore"):
-        total = own[:, None] + own[None]
+        total = shares[:, None] + shares[None]
         similarity = np.where(total > 0, 2 * shared / np.where(total > 0, total, 1), shared)
     return Near(similarity, steps)
 
@@ -94,7 +96,7 @@ def _above(ontology: Ontology, concepts: Sequence[str]) -> list[Mapping[str, int
         if node in in_tree:
             for concept in named:
                 nodes_of[concept].append(node)
-    found: list[Mapping[str, int]] = []
+    levels: list[Mapping[str, int]] = []
     for concept in concepts:
         seen: dict[str, int] = {}
         level, steps = nodes_of.get(concept, []), 0
@@ -102,14 +104,14 @@ def _above(ontology: Ontology, concepts: Sequence[str]) -> list[Mapping[str, int
             new = [node for node in dict.fromkeys(level) if node not in seen]
             seen.update(dict.fromkeys(new, steps))
             level, steps = [parent for node in new for parent in parents.get(node, ())], steps + 1
-        found.append(seen)
-    return found
+        levels.append(seen)
+    return levels
 
 
-def new_edges(edges: NDArray[np.int64], found: Near) -> dict[str, float | int]:
+def new_edges(edges: NDArray[np.int64], nearness: Near) -> dict[str, float | int]:
     """Return how many of the edges (m, 2) have both concepts in the ontology, and the share of these whose concepts are more than
     NEAR steps apart."""
     one, other = edges.T
-    both = found.known[one] & found.known[other]
-    far = found.steps[one, other][both] > NEAR
+    both = nearness.known[one] & nearness.known[other]
+    far = nearness.steps[one, other][both] > NEAR
     return {"edges_in_ontology": int(both.sum()), "new_to_ontology": float(far.mean()) if both.any() else 0.0}

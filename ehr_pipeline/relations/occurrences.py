@@ -135,18 +135,18 @@ def _entries(
     """Count a shard's visits. Returns the first visit of each patient with each concept, in order of time, and the patient of each
     of these visits."""
     records = shard.tokens, shard.visit_start, shard.patient_start
-    found = np.empty((3, len(shard.tokens)), np.int64)
-    place, visit, owner = found[:, : _walk(records, place_of, seen, counts, found)]
+    entries = np.empty((3, len(shard.tokens)), np.int64)
+    place, visit, owner = entries[:, : _walk(records, place_of, seen, counts, entries)]
     return {"place": place, "day": shard.visit_day[visit], "recent": recent[visit]}, owner
 
 
 @compiled
-def _walk(records: Any, place_of: Any, seen: Any, counts: Any, found: Any) -> int:
+def _walk(records: Any, place_of: Any, seen: Any, counts: Any, out: Any) -> int:
     """Walk through visits: count pairs of their concepts, and note the first visit of each patient with each concept.
 
     `seen` holds the number of earlier patients, the last patient with each concept (n,), and the last patient with each pair in a
     visit (n, n). If several tokens of a visit stand for one concept, the concept counts once. Returns the number of first visits
-    that were noted in `found` (3, tokens).
+    that were noted in `out` (3, tokens).
     """
     tokens, visit_start, patient_start = records
     before, last, stamps = seen
@@ -167,7 +167,7 @@ def _walk(records: Any, place_of: Any, seen: Any, counts: Any, found: Any) -> in
                 size += 1
                 if last[i] != number:
                     last[i] = number
-                    found[0, entries], found[1, entries], found[2, entries] = i, visit, patient
+                    out[0, entries], out[1, entries], out[2, entries] = i, visit, patient
                     entries += 1
             for one in range(size):
                 for other in range(size):
@@ -190,20 +190,20 @@ def _recent(shard: Shard) -> NDArray[np.int64]:
 
 def _different(shard: Shard) -> NDArray[np.int32]:
     """Return the number of different concepts of each patient (P,)."""
-    found = np.zeros(len(shard.birth_day), np.int32)
+    counted = np.zeros(len(shard.birth_day), np.int32)
     last = np.full(int(shard.tokens.max(initial=0)) + 1, -1, np.int64)
-    _count_different(shard.tokens, shard.patient_tokens, last, found)
-    return found
+    _count_different(shard.tokens, shard.patient_tokens, last, counted)
+    return counted
 
 
 @compiled
-def _count_different(tokens: Any, start: Any, last: Any, found: Any) -> None:
+def _count_different(tokens: Any, start: Any, last: Any, out: Any) -> None:
     """Count each patient's different tokens. `last` holds the last patient with each token (V,)."""
-    for patient in range(len(found)):
+    for patient in range(len(out)):
         for at in range(start[patient], start[patient + 1]):
             if last[tokens[at]] != patient:
                 last[tokens[at]] = patient
-                found[patient] += 1
+                out[patient] += 1
 
 
 def _people(source: Source, visits_before: NDArray[np.int64], after_days: int, rng: np.random.Generator) -> People:

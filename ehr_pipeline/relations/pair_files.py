@@ -49,7 +49,7 @@ def read_pairs(path: str, where: str, concept_of_code: Mapping[str, str]) -> lis
 
 def read_scores(path: str, where: str, concept_of_code: Mapping[str, str]) -> list[tuple[str, str, float]]:
     """Read pairs of concepts, each with a score. Raises InputError if the file cannot be used."""
-    found = []
+    scores = []
     for line, (one, other, text) in enumerate(_rows(path, where, (FIRST, SECOND, SCORE), concept_of_code), start=2):
         try:
             score = float(text)
@@ -59,8 +59,8 @@ def read_scores(path: str, where: str, concept_of_code: Mapping[str, str]) -> li
             raise InputError(
                 f"{path} ({where}): line {line} has no number in the column {SCORE}. Add one, or remove the line."
             )
-        found.append((one, other, score))
-    return found
+        scores.append((one, other, score))
+    return scores
 
 
 def _rows(

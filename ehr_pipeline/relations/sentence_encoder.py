@@ -25,26 +25,26 @@ class SentenceEncoder:
         """Return vectors (n, D) of names. Each is the mean over the tokens of the name (Reimers & Gurevych 2019)."""
         import torch
 
-        found = []
+        blocks = []
         for begin in range(0, len(names), BATCH):
             some = list(names[begin : begin + BATCH])
-            asked = self.tokenizer(some, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
+            inputs = self.tokenizer(some, padding=True, truncation=True, max_length=LONGEST, return_tensors="pt")
             with torch.inference_mode():
-                hidden = self.model(**asked).last_hidden_state.float()
-            real = asked["attention_mask"][:, :, None].float()
-            found.append(((hidden * real).sum(1) / real.sum(1).clamp(min=1)).numpy())
-        return np.concatenate(found)
+                hidden = self.model(**inputs).last_hidden_state.float()
+            real = inputs["attention_mask"][:, :, None].float()
+            blocks.append(((hidden * real).sum(1) / real.sum(1).clamp(min=1)).numpy())
+        return np.concatenate(blocks)
 
 
 def files(folder: Path) -> list[Path]:
     """Return the files of the encoder, in order. Raises InputError if the folder holds none."""
-    found = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
-    if not found:
+    paths = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    if not paths:
         raise InputError(
             f"{folder}: this folder contains no sentence encoder. Set relations.sentence_encoder to a folder with config.json,"
             " model.safetensors and tokenizer.json."
         )
-    return found
+    return paths
 
 
 def load(folder: Path) -> SentenceEncoder:

@@ -110,7 +110,7 @@ def encoder(case: Case) -> Choice:
 
 
 def space(case: Case, *apart: str) -> Choice:
-    """Choose what vectors or clusters continue: add to the previous ones if new extracts are only embedded, else start anew."""
+    """Choose what vectors or clusters continue from: the previous ones if new extracts are only embedded, otherwise nothing."""
     if case.does != "embed":
         return case.inputs, None
     again = case.same_recipe(CONTINUES, *apart)

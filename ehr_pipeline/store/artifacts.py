@@ -216,7 +216,7 @@ class Store:
         `build` fills an empty folder and returns the counts. If it raises, nothing is published and the current
         artifact stays. The properties that `machine` returns become part of the fingerprint. But an existing artifact of
         the same recipe is used whichever machine made it, even if no machine was recorded, so that another machine
-        rebuilds nothing. A damaged artifact is made again.
+        rebuilds nothing. A damaged artifact is rebuilt.
         """
         folder, damage = self.folder(recipe.asset, recipe.partition), ""
 
@@ -237,7 +237,7 @@ class Store:
                 durable.write_atomically(folder / "current", fingerprint, build_lock.part_of(recipe.fingerprint))
                 _forget(Artifact(target, manifest))
         except UserError as error:
-            raise (Damaged(f"{damage}. To make it again failed: {error}") if damage else error) from error
+            raise (Damaged(f"{damage}. Rebuilding it failed: {error}") if damage else error) from error
         except OSError as error:
             raise UserError(
                 f"{recipe.asset} could not be made in {folder}: {durable.what_to_do(error)}. Nothing was published; what was there"

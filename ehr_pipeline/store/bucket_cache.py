@@ -5,7 +5,7 @@
     remember(out, finished)                          # for the next run
 
 The key of a bucket is a hash of everything that affects its files. So when a new extract arrives or patients withdraw,
-only the buckets that hold patients with changed data are made again.
+only the buckets of patients with changed data are rebuilt.
 """
 
 import hashlib

@@ -97,7 +97,7 @@ def message(asset: str, partition: str | None, path: Path, why: str) -> str:
     """Return the message about a damaged file: its path, what is wrong with it, and what to do."""
     of = f"{asset} of extract {partition}" if partition else asset
     return (
-        f"{path}: the file is not what was published ({why}), so {of} is not used. To make it again:"
+        f"{path}: the file is not what was published ({why}), so {of} is not used. To rebuild it:"
         f" ehr-pipeline run --settings FILE --select {asset}; to copy it back out of a mirror: ehr-pipeline pull --settings FILE"
     )
 
@@ -137,7 +137,9 @@ class Hashing:
 
     def of(self, name: str) -> str:
         """Return the SHA-256 of a file of the folder."""
-        with (self._folder / name).open("rb") as stream:  # opened, so that a network file system tells its state anew
+        with (self._folder / name).open(
+            "rb"
+        ) as stream:  # opened, so that a network file system reports its current state
             state, digest = self._known.get(name, ([], ""))
             return digest if state == _state(os.fstat(stream.fileno())) else file_hash(self._folder / name)
 
@@ -212,7 +214,7 @@ def verify_copy(folder: Path) -> None:
 
 
 def warn(damage: Damaged) -> None:
-    """Warn, once per process, about damage to an artifact that is not needed or is made again."""
+    """Warn, once per process, about damage to an artifact that is not needed or is rebuilt."""
     if str(damage) not in _LOGGED:
         _LOGGED.add(str(damage))
         _log.warning("%s", damage)

@@ -171,7 +171,9 @@ def name_in(path: Path) -> str:
         with pa.memory_map(str(path)) as source:
             metadata = pa.ipc.open_file(source).schema.metadata or {}
     except pa.ArrowInvalid as error:
-        raise UserError(f"{path} is damaged ({error}). Remove the folder of the artifact, and make it again.") from None
+        raise UserError(
+            f"{path} is damaged ({error}). Remove the folder of the artifact, and rebuild it (ehr-pipeline run)."
+        ) from None
     return str(metadata.get(METADATA, b"").decode())
 
 

@@ -115,6 +115,6 @@ def _concept(row: dict[str, str]) -> Concept:
 
 def _damaged(folder: Path, problem: str) -> UserError:
     return UserError(
-        f"The vocabulary in {folder} is damaged: {problem}. Copy the whole folder again from where it was made, or materialise"
-        " vocabulary again."
+        f"The vocabulary in {folder} is damaged: {problem}. Copy the whole folder again from where it was made, or rebuild"
+        " vocabulary (ehr-pipeline run)."
     )

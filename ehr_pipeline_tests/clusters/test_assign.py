@@ -67,7 +67,7 @@ def test_what_is_kept_is_bounded_and_names_nobody(tmp_path: Path, monkeypatch: p
     assert model.numbers.tolist() == [row % 7 + 1 for row in rows]
     some = model.only(model.ids.slice(10, 5))
     assert np.array_equal(some.unit, model.unit[10:15])
-    with pytest.raises(UserError, match="Cluster anew"):
+    with pytest.raises(UserError, match="No clustered patient is in the data any more"):
         model.only(pa.array(["a stranger"]))
 
 

@@ -211,7 +211,7 @@ def test_codes_in_the_release_are_known(released: Path, tiny: Pipeline) -> None:
 
 def test_a_mapping_without_patients_is_not_released(tmp_path: Path) -> None:
     (tmp_path / "mapping.csv").write_text("code,snomed,concept,events\n1,1,C1,30\n")
-    with pytest.raises(UserError, match="earlier version of this package, which counted no patients by code"):
+    with pytest.raises(UserError, match="earlier version of this package, which did not count patients by code"):
         release._refuse_uncounted(Mapping.read(tmp_path))
 
 

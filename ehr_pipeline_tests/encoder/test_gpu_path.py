@@ -346,7 +346,7 @@ with process_group(1) as device:
     for update in loader.updates(sequences, objective, plan, seed=0, epoch=0):
         parts.append(len(update.parts))
         done = optimizer.step(own, updater, optimizer.gradients(trained, update, device, "float32"), 0.01, settings)
-        losses.append(done.loss / done.asked)
+        losses.append(done.loss / done.targets)
     total = float(sum(parameter.double().sum() for parameter in own.parameters()))
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     with open(f"{sys.argv[2]}/{jobs.rank()}", "w") as stream:

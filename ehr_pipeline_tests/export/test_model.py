@@ -79,7 +79,7 @@ def test_a_concept_that_the_vocabulary_has_lost_counts_as_of_nobody(tiny: Pipeli
         model.export(tiny.store.current("encoder_checkpoint"), vocabulary, 10, tmp_path / "model")
 
 
-@pytest.mark.parametrize(("below", "code", "told"), [(1, 0, "wrote a model of"), (10**6, 2, "cannot be handed on")])
+@pytest.mark.parametrize(("below", "code", "told"), [(1, 0, "wrote a model of"), (10**6, 2, "cannot be exported")])
 def test_the_command(
     tiny: Pipeline, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], below: int, code: int, told: str
 ) -> None:

@@ -73,5 +73,5 @@ def test_plain_weights_give_the_log_odds_of_the_fit(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
-    with pytest.raises(Damaged, match="Make task_results again"):
+    with pytest.raises(Damaged, match="Rebuild task_results"):
         Fitted.read(tmp_path, "asthma")

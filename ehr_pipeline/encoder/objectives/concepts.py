@@ -57,13 +57,13 @@ class PredictsConcepts(Objective):
         size = len(training_counts)
         smoothed = training_counts + 1.0
         smoothed[:FIRST_CONCEPT] = 1e-9
-        asked = np.zeros(size, np.int64)
+        targets = np.zeros(size, np.int64)
         for part in parts:
-            asked += np.bincount(part.arrays[-1], minlength=size)
+            targets += np.bincount(part.arrays[-1], minlength=size)
         ranking = np.argsort(-smoothed, kind="stable")
         first, ten = np.zeros(size), np.zeros(size)
         first[ranking[0]], ten[ranking[:TOP]] = 1, 1
-        return np.stack([-np.log(smoothed / smoothed.sum()) * asked, first * asked, ten * asked, asked])
+        return np.stack([-np.log(smoothed / smoothed.sum()) * targets, first * targets, ten * targets, targets])
 
     def scores(self, sums: NDArray[np.float64], tokens: Sequence[int] | slice = slice(None)) -> dict[str, float]:
         """Return, for all or some token ids: mean cross-entropy in nats, shares found first and in the top ten, number of

@@ -73,17 +73,17 @@ class Contrastive(Loss):
         0 if unknown), and whether the spans of all other patients are negatives, whatever their age and sex.
         """
         uniform, lengths, shifts = draws
-        found = spans.pairs(batch, uniform, lengths, self.own)
+        pairs = spans.pairs(batch, uniform, lengths, self.own)
         rows = batch.tokens_RT.shape[0]
-        begin, end = found.begin.T.reshape(-1), found.end.T.reshape(-1)  # an anchor, its partner, the next anchor …
-        row = np.repeat(found.row, 2)
-        slot = 2 * np.repeat(found.slot, 2) + np.tile([0, 1], len(found.row))
+        begin, end = pairs.begin.T.reshape(-1), pairs.end.T.reshape(-1)  # an anchor, its partner, the next anchor …
+        row = np.repeat(pairs.row, 2)
+        slot = 2 * np.repeat(pairs.slot, 2) + np.tile([0, 1], len(pairs.row))
         size = end - begin
         place = ranges(begin, end)
         positions = batch.positions_RT.reshape(-1)
         # Ages of a record ascend, so the first and the last decide how far they can move within the table.
         low, high = 1 - positions[begin], self.settings.max_positions - 1 - positions[end - 1]
-        shift = np.clip(shifts[found.row, found.slot].reshape(-1), low, high)
+        shift = np.clip(shifts[pairs.row, pairs.slot].reshape(-1), low, high)
         spans_RT = _laid(batch, place, np.repeat(slot + 1, size))
         inside = spans_RT > 0
         positions_RT = np.where(inside, batch.positions_RT, 0) + _laid(batch, place, np.repeat(shift, size))
@@ -148,9 +148,9 @@ class Contrastive(Loss):
 
     def scores(self, sums: NDArray[np.float64]) -> dict[str, float]:
         """Return the mean loss in nats, the share of spans whose partner is found first, and the number of spans."""
-        loss, found, count = sums.tolist()
+        loss, first, count = sums.tolist()
         divisor = max(count, 1.0)
-        return {"loss": loss / divisor, "found": found / divisor, "spans": int(count)}
+        return {"loss": loss / divisor, "found": first / divisor, "spans": int(count)}
 
     def headline(self, scores: Mapping[str, float]) -> str:
         """Return the share of partners found, for the log."""

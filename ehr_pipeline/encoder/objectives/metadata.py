@@ -127,14 +127,14 @@ class Metadata(Loss):
 
     def scores(self, sums: NDArray[np.float64]) -> dict[str, float]:
         """Return the mean loss in nats, and for each attribute the share of correct predictions and the number of predictions."""
-        losses, right, asked = sums
-        found = {"loss": float(losses.sum() / max(asked.sum(), 1.0))}
+        losses, right, targets = sums
+        values = {"loss": float(losses.sum() / max(targets.sum(), 1.0))}
         for number, name in enumerate(self.names):
-            found |= {
-                f"right_{name}": float(right[number] / max(asked[number], 1.0)),
-                f"asked_{name}": int(asked[number]),
+            values |= {
+                f"right_{name}": float(right[number] / max(targets[number], 1.0)),
+                f"asked_{name}": int(targets[number]),
             }
-        return found
+        return values
 
     def headline(self, scores: Mapping[str, float]) -> str:
         """Return the shares of correct predictions, for the log."""

@@ -48,11 +48,11 @@ class WeightedSum(Objective):
     def prepare(self, batch: Batch, draws: Draws) -> Part:
         """Prepare the rows for each loss, and put the parts together."""
         pieces = zip(self._each(), _pieces(draws, self.drawn), strict=True)
-        return _joined([loss.prepare(batch, own) for loss, own in pieces])
+        return _joined([loss.prepare(batch, own_draws) for loss, own_draws in pieces])
 
     def padded(self, part: Part) -> Part:
         """Pad the arrays of each loss."""
-        return _joined([loss.padded(own) for loss, own in zip(self._each(), self._parts(part), strict=True)])
+        return _joined([loss.padded(piece) for loss, piece in zip(self._each(), self._parts(part), strict=True)])
 
     def _parts(self, part: Part) -> list[Part]:
         """Return the part that each loss had prepared."""
@@ -62,7 +62,7 @@ class WeightedSum(Objective):
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
         """Return the summed losses times their weights (K,)."""
         pieces = zip(self.weights, self.losses, _pieces(arrays, self.arrays), strict=True)
-        return torch.stack([weight * loss(encoder, *own) for weight, loss, own in pieces])
+        return torch.stack([weight * loss(encoder, *piece) for weight, loss, piece in pieces])
 
     def no_sums(self) -> NDArray[np.float64]:
         """Return the zeros of all losses, one after the other."""
@@ -76,24 +76,24 @@ class WeightedSum(Objective):
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
         """Add the results of each loss to its part of `sums`."""
-        for loss, own, piece in zip(self._each(), self._sums(sums), _pieces(arrays, self.arrays), strict=True):
-            loss.score(encoder, own, *piece)
+        for loss, part, piece in zip(self._each(), self._sums(sums), _pieces(arrays, self.arrays), strict=True):
+            loss.score(encoder, part, *piece)
 
     def baseline(self, parts: Iterable[Part], training_counts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the sums for predictions without a model, of each loss."""
         sums = self.no_sums()
         for part in parts:
-            for loss, own, piece in zip(self._each(), self._sums(sums), self._parts(part), strict=True):
-                own += loss.baseline([piece], training_counts)
+            for loss, sums_of_loss, piece in zip(self._each(), self._sums(sums), self._parts(part), strict=True):
+                sums_of_loss += loss.baseline([piece], training_counts)
         return sums
 
     def scores(self, sums: NDArray[np.float64]) -> dict[str, float]:
         """Return the scores of all losses (see the module)."""
-        each = [loss.scores(own) for loss, own in zip(self._each(), self._sums(sums), strict=True)]
+        each = [loss.scores(part) for loss, part in zip(self._each(), self._sums(sums), strict=True)]
         total = sum(weight * scores["loss"] for weight, scores in zip(self.weights, each, strict=True))
         first, *others = zip(self.names, each, strict=True)
-        found = {**first[1], "loss": total, f"{first[0]}_loss": first[1]["loss"]}
-        return found | {f"{name}_{key}": value for name, scores in others for key, value in scores.items()}
+        joined = {**first[1], "loss": total, f"{first[0]}_loss": first[1]["loss"]}
+        return joined | {f"{name}_{key}": value for name, scores in others for key, value in scores.items()}
 
     def _scores_of(self, number: int, scores: Mapping[str, Any], before: str = "") -> dict[str, Any]:
         """Return the scores of one loss under its own names, from scores of the sum whose names begin with `before`."""

@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 INDEX = np.array([day(f"{year}-01-01") for year in range(2003, 2019)])
-"""Index days, on each of which the hazard is set anew (years,)."""
+"""Index dates (years,); the hazard is set again on each of them."""
 # Recurrent findings with their codes. Each patient's rate is gamma-distributed with this mean (events a year) and shape.
 FINDINGS = {"heartburn": "16331000", "hoarseness": "50219008", "swollen ankle": "267039000", "ankle sprain": "44465007"}
 FINDING_RATE, FINDING_SHAPE = 0.8, 0.7
