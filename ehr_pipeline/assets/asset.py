@@ -1,4 +1,4 @@
-"""Define what a declaration says of an asset: everything that the runs, Dagster, the mirror and the plan need."""
+"""Define the declaration of an asset: everything that the runs, Dagster, the mirror and the plan need to know about it."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -50,7 +50,8 @@ class Asset:
     reads_for_sides: tuple[str, ...] = ()
     """Names of assets that it reads only if the study keeps some patients out of training."""
     version: str = "1"
-    """To be raised when the same settings and inputs give another result; ehr_pipeline_tests/test_versions.py notices when."""
+    """Raise it when the same settings and inputs give another result; ehr_pipeline_tests/test_versions.py notices when this is
+    due."""
     build: Build | None = None
     """The function that makes the asset from the settings and the assets in `reads`. If it needs more than these, this is None, and
     the method of `Pipeline` with the asset's name makes it."""

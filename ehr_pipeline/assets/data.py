@@ -105,7 +105,7 @@ DATA = (
     ),
     Asset(
         name=MAPPED_EVENTS,
-        description="Events with patient, date and UMLS concept. Each code was mapped, kept as a concept of its own,"
+        description="Events with patient, date and UMLS concept. Each code was mapped, kept as a separate concept,"
         " or counted as lost.",
         reads=(EXTRACT_CATALOG,),
         version="10",
@@ -205,7 +205,7 @@ DATA = (
     ),
     Asset(
         name=DATA_SPLIT,
-        description="The side (training, validation or test) of each patient, by a keyed hash of the patient id or a"
+        description="The set (training, validation or test) of each patient, by a keyed hash of the patient id or a"
         " column of the patient file. New extracts do not change it.",
         reads=(PATIENT_DATASET,),
         reads_for_sides=(EXTRACT_CATALOG,),

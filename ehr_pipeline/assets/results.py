@@ -103,8 +103,8 @@ RESULTS = (
             "low": "The lower end of its 95 % interval, by which partners are ranked.",
             "high": "The upper end.",
             "q": "False discovery rate over all pairs.",
-            "patients": "Patients of whom the value is, at least.",
-            "suppressed": "Whether they are too few; there is then no value.",
+            "patients": "Number of patients behind the value, at least.",
+            "suppressed": "Whether these are too few; there is then no value.",
         },
         lineage=lambda study: {
             **dict.fromkeys(("concept", "partner"), ((VOCABULARY, "concept"),)),

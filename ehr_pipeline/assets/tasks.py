@@ -94,12 +94,12 @@ TASKS = (
             "index_date": "The day on which the prediction is made.",
             "history_from": "The first day of the history; empty: all of it is used.",
             "history_until": "The last date of visits of the data set that belong to the history.",
-            "prediction_date": "The last day of which anything is known.",
+            "prediction_date": "The last day whose events are known.",
             "window_from": "The first day of the window.",
             "window_until": "The last day of the window.",
             "label": "Whether the outcome happened within the window.",
-            "ended": "How following ended: with the outcome, the end of the window, death; or the label is from a file.",
-            "followed_days": "Days from the first of the window to that end.",
+            "ended": "How follow-up ended: with the outcome, the end of the window, death; or the label is from a file.",
+            "followed_days": "Days from the first day of the window to the end of follow-up.",
             "had_before": "Whether the outcome was recorded in the history.",
         },
         lineage=lambda study: {
@@ -132,17 +132,17 @@ PREDICTIONS = (
         checks=(
             predictions.of_guard(
                 result_schemas.NO_FUTURE,
-                "No history holds a visit after its last day, which lies before the window.",
+                "No history contains a visit after its last day, which is before the window.",
                 name="nothing_after_the_cut",
             ),
             predictions.of_guard(
                 result_schemas.UNSEEN,
                 "The encoder was not trained on any patient of the test set, according to the hashes of its training patients.",
             ),
-            predictions.of_guard(result_schemas.PERMUTED, "Labels that are permuted are not predicted."),
+            predictions.of_guard(result_schemas.PERMUTED, "Permuted labels cannot be predicted."),
             predictions.of_guard(
                 result_schemas.INDEX_RULE,
-                "Index days are chosen by a rule that does not read the outcome.",
+                "Index dates are chosen by a rule that does not read the outcome.",
                 blocking=False,
             ),
             predictions.of_guard(
@@ -157,7 +157,7 @@ PREDICTIONS = (
             ),
             predictions.of_guard(
                 result_schemas.GROUPS,
-                "No group of an audited attribute (such as a practice) is without cases where chance would give some.",
+                "No group of an audited attribute (such as a practice) lacks cases where chance would give some.",
                 blocking=False,
             ),
             predictions.of_guard(result_schemas.CASES, "Each task has enough cases to be judged by.", blocking=False),

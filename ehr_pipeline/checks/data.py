@@ -75,10 +75,10 @@ def contradictions(differing: Mapping[str, int], below: int) -> Iterator[str]:
 
 @check()
 def mapping_coverage(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Enough of the events are mapped, or kept as concepts of their own (events.coverage_floor).
+    """Enough of the events are mapped, or kept as separate concepts (events.coverage_floor).
 
-    Unmapped events that are kept could hide that a terminology file is wrong. So codes that the UMLS or a dictionary should contain
-    must reach this share by mapping alone.
+    If unmapped events are kept, a wrong terminology file could go unnoticed. So among the codes that the UMLS or a dictionary
+    should contain, this share must be mapped.
     """
     report = read_coverage(artifact.path)
     share, kept = artifact.counts["coverage_of_events"], report["kept_events"] / max(report["events"], 1)

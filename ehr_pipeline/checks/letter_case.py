@@ -16,7 +16,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology import code_lists
 
 READ = "(?i)read|ctv|rcd"
-"""Systems with such a name hold Read codes: codes that differ in case or in dots differ in meaning."""
+"""Systems whose names match this contain Read codes, in which upper and lower case, and dots, differ in meaning."""
 DOTTED = r"^[0-9]?[A-Za-z][0-9A-Za-z]{2,3}\.?[0-9A-Za-z]{1,4}$|^[0-9]{3}\.?[0-9]{1,2}$"
 """Codes that a system may write with or without a dot. In others, such as doses, 1.5 and 15 differ in meaning."""
 
@@ -87,9 +87,9 @@ def one_spelling_of_codes(artifact: Artifact, store: Store, study: Study) -> Res
 
 
 def _spellings(mapping: pl.DataFrame) -> pl.DataFrame:
-    """Return the codes that another code equals but for case or a dot, if the two are not one concept. Columns: those of `mapping`,
-    `plain` (the code in lower case, without a dot that another code lacks) and `system`. Codes of SNOMED and Read codes are left
-    out."""
+    """Return the codes that equal another code except for case or a dot, if the two are not one concept. Columns: those of
+    `mapping`, `plain` (the code in lower case, without a dot that another code lacks) and `system`. Codes of SNOMED and Read codes
+    are left out."""
     own = pl.col("code").str.replace(r"^[^:]+:", "")
     without = pl.when(own.str.contains(DOTTED)).then(own.str.replace(".", "", literal=True)).otherwise(own)
     found = (
@@ -111,7 +111,8 @@ def _spellings(mapping: pl.DataFrame) -> pl.DataFrame:
 
 
 def _met_by_half(spellings: pl.DataFrame, study: Study) -> dict[str, int]:
-    """Return how many codes each concept list names in only some of their spellings, by setting; without lists that name none."""
+    """Return, by setting, how many codes each concept list contains in only some of their spellings; lists without such codes are
+    left out."""
     found = {}
     for where, path in lists.named(study).items():
         try:

@@ -69,7 +69,7 @@ def takes_everybody(study: Study) -> bool:
 
 
 def _unknown(study: Study) -> dict[str, str]:
-    """Return messages, by setting, about the cohort lists of which no row can match any event. Empty if the files that map codes
+    """Return messages, by setting, about those lists of the cohort that cannot match any event. Empty if the files that map codes
     are too large or cannot be read."""
     lists = {where: Path(path) for where, path in cohort(study).items()}
     try:
@@ -126,8 +126,8 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
     """Count the mapped events, and the patients, that each list of the cohort matches, by disease. Raises InputError for an
     unreadable list.
 
-    The number of patients is a lower bound: that of the listed code which most patients have. The files that map codes are read
-    only for a list none of whose codes or concepts is recorded exactly as written.
+    The number of patients is a lower bound: the number of those who have the most common listed code. For most lists, the files
+    that map codes are not needed: they are read only if none of the list's codes or concepts is recorded exactly as written.
     """
     mapping = Mapping.read(mapped.path, "code", "snomed", "concept", "events", "patients").mapped
     lists = cohort(study)

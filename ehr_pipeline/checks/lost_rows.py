@@ -19,7 +19,7 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.tables.drop_reasons import in_words, lost_rows, remedy
 
 MOST_NAMED = 10
-"""How many values a message names at most."""
+"""Maximum number of values that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Loss:
     kind: str
     """'events', 'patients' or 'linked'; or the name of an extract."""
     rows: int
-    """Number of rows read; lines that hold no row are not counted."""
+    """Number of rows read; lines without a row are not counted."""
     rejected: dict[str, int]
     """Number of rejected rows, by reason."""
     like_rows: int = 0

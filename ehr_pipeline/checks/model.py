@@ -11,7 +11,7 @@ from ehr_pipeline.study.settings import Study
 Result = tuple[bool, str, dict[str, Figure]]
 """Whether the check passed; its message; and its figures, which are shown only through `figures.Guard`."""
 UNEXPECTED = ". This should not happen: rebuild the asset, and report this if it recurs"
-"""What to do if a check fails that only an error of the pipeline, or a changed file, can make fail."""
+"""What to do if a check fails that can fail only through an error of the pipeline, or a changed file."""
 Test = Callable[[Artifact, Store, Study], Result]
 
 

@@ -14,14 +14,15 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG
 
 
 def _problems(artifact: Artifact) -> tuple[dict[str, int], int]:
-    """Return how many patients have a side that is not understood, how many have differing sides, and how many there are."""
+    """Return how many patients have a value for their set that is not understood, how many have differing values, and how many
+    patients there are."""
     counts = artifact.counts.get("split", {})
     found = {name: counts.get(name, 0) for name in ("not_understood", "differing")}
     return found, sum(counts.get("sides", {}).values())
 
 
 def few_misunderstood(artifact: Artifact, study: Study) -> bool:
-    """Return whether the share of doubtful sides is below records.limits.not_understood_error; fewer than FEWEST always pass."""
+    """Return whether the share of doubtful values is below records.limits.not_understood_error; fewer than FEWEST always pass."""
     found, of = _problems(artifact)
     limit = study.records.limits.not_understood_error
     return not any(number >= FEWEST and number >= limit * of for number in found.values())

@@ -15,7 +15,7 @@ from ehr_pipeline.typed_settings import file_hash
 
 
 def population(asset: str, store: Store, study: Study) -> str:
-    """Return a hash that identifies which patients a new artifact may hold. It changes with the list of withdrawals and with a
+    """Return a hash that identifies which patients a new artifact may contain. It changes with the list of withdrawals and with a
     newer snapshot.
 
     It is empty if the artifact may hold every patient who was ever in an extract.

@@ -129,14 +129,16 @@ def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts
     """
     publishing.refuse_existing(out, replace=True)
     if not vectors.is_file():
-        raise InputError(f"{vectors}: there is no such file. --vectors names what `ehr-pipeline embed` wrote.")
+        raise InputError(
+            f"{vectors}: this file does not exist. Set --vectors to a file written by `ehr-pipeline embed`."
+        )
     model = schemas.read(clusters.file(MODEL))
     # A copy, because torch needs writable arrays.
     known, table = schemas.matrix(model).copy(), _embedded(vectors)
     new = schemas.matrix(table).copy()
     if new.shape[1] != known.shape[1]:
         raise InputError(
-            f"{vectors}: vectors of {new.shape[1]} numbers, but the clusters were made of {known.shape[1]}."
+            f"{vectors}: vectors of {new.shape[1]} numbers, but the clusters were made from {known.shape[1]}."
             " Embed with the checkpoint and the settings of this study."
         )
     finite = np.isfinite(new).all(axis=1)
@@ -157,9 +159,12 @@ def _embedded(path: Path) -> pa.Table:
             " `ehr-pipeline embed` wrote: copy it again, or embed again."
         ) from None
     if not {"patient_id", "vector"} <= set(table.column_names):
-        raise InputError(f"{path}: no columns patient_id and vector. --vectors names what `ehr-pipeline embed` wrote.")
+        raise InputError(
+            f"{path}: no columns patient_id and vector. Set --vectors to a file written by `ehr-pipeline embed`."
+        )
     if not pa.types.is_fixed_size_list(table.schema.field("vector").type):
         raise InputError(
-            f"{path}: column vector holds no vectors of one size. --vectors names what `ehr-pipeline embed` wrote."
+            f"{path}: column vector does not contain vectors of one length. Set --vectors to a file written by"
+            " `ehr-pipeline embed`."
         )
     return table

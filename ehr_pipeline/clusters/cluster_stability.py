@@ -28,7 +28,8 @@ FEWEST = 30
 
 @dataclass(frozen=True)
 class Sampling:
-    """How subsets are drawn and clustered: number of subsets, most patients in each, and number of neighbours in the graph."""
+    """How subsets are drawn and clustered: number of subsets, largest number of patients in each, and number of neighbours in the
+    graph."""
 
     count: int
     patients: int

@@ -114,7 +114,7 @@ def _convergence(whole: Spectrum, n: int) -> dict[str, Any]:
     if not right.all():
         _log.warning(
             "%d of %d eigenvectors did not converge (largest residual %.1e): the graph has no clear gap after %d clusters."
-            " Look at choice.csv for a better number.",
+            " See choice.csv for a better number.",
             int((~right).sum()),
             n,
             residuals.max(),

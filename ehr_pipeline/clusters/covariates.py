@@ -50,7 +50,7 @@ class Covariates:
         return cls(disease, sex, practice, age, np.log1p(concepts), middle, length)
 
     def among(self, rows: NDArray[np.int64]) -> "Covariates":
-        """Return those of the patients `rows` (m,) only."""
+        """Return the attributes of only the patients `rows` (m,)."""
         changed = {name: value[rows] for name, value in vars(self).items() if value is not None}
         return replace(self, **changed)
 

@@ -26,7 +26,7 @@ class Matching:
     """The attributes on which patients are matched; arrays are (n,)."""
 
     categories: tuple[tuple[NDArray[Any], ...], ...]
-    """The categories of each set of blocks."""
+    """For each set of blocks, the attributes in which the patients of a block are equal."""
     numbers: tuple[NDArray[Any], ...]
 
     @classmethod
@@ -39,7 +39,7 @@ class Matching:
         return cls(((disease, sex), (disease, category(people, PRACTICE))), numbers)
 
     def among(self, rows: NDArray[np.int64]) -> "Matching":
-        """Return those of the patients `rows` (m,) only."""
+        """Return the attributes of only the patients `rows` (m,)."""
         categories = tuple(tuple(one[rows] for one in some) for some in self.categories)
         return Matching(categories, tuple(number[rows] for number in self.numbers))
 

@@ -50,7 +50,7 @@ def leiden(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
         import igraph
     except ImportError:
         raise UserError(
-            "clusters.compare names leiden, which needs igraph. Install it: pip install 'ehr-pipeline[clusters]'"
+            "clusters.compare contains leiden, which needs igraph. Install it: pip install 'ehr-pipeline[clusters]'"
         ) from None
     upper = graph.links.tocoo()
     once = upper.row < upper.col
@@ -99,8 +99,8 @@ def checked(vectors: Vectors, n: int) -> Vectors:
     bad = int((~np.isfinite(vectors)).any(axis=1).sum())
     if bad:
         raise UserError(
-            f"{count_text(bad).capitalize()} of {count_text(len(vectors))} patient vectors hold NaN or infinity."
-            " Look at the checks of encoder_checkpoint and patient_embeddings: the encoder may have diverged (lower"
+            f"{count_text(bad).capitalize()} of {count_text(len(vectors))} patient vectors contain NaN or infinity."
+            " See the checks of encoder_checkpoint and patient_embeddings: the encoder may have diverged (lower"
             " encoder.learning_rate)."
         )
     unit = unit_length(vectors)
@@ -110,7 +110,7 @@ def checked(vectors: Vectors, n: int) -> Vectors:
         raise UserError(
             f"The {count_text(len(vectors))} patients have only {kinds} different vectors, which cannot be divided"
             f" into {n} clusters."
-            " Lower clusters.n, or look at what is pooled (embeddings.pooling): all records may have the same one concept."
+            " Lower clusters.n, or check which concepts are pooled (embeddings.pooling)."
         )
     return unit
 

@@ -52,7 +52,7 @@ def exact_neighbours(unit: Vectors, k: int) -> tuple[NDArray[np.int32], Vectors]
         try:
             return _search(unit, k, scores.rounded(unit, GROUP))
         except _Crowded:
-            _log.debug("neighbours lie close together: float32 products")
+            _log.debug("many neighbours are about equally near: using float32 products")
     return _search(unit, k, scores.plain(unit, GROUP), crowds=True)
 
 

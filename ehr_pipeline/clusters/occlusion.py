@@ -64,7 +64,7 @@ class Occlusion:
     lead: dict[int, float]
     """Mean lead of the sampled members; if it is not above 0, `used` is empty."""
     used: dict[int, list[ConceptUse]]
-    """The concepts that each cluster rests on, the largest loss of lead first."""
+    """The concepts that each cluster's vectors depend on, the largest loss of lead first."""
 
     def write(self, folder: Path) -> None:
         """Write the file FILE."""

@@ -32,7 +32,7 @@ def start_servers() -> None:
         elif not guarded:  # the web server is the first to be started
             raise RuntimeError(
                 "The installed version of Dagster starts its web server in a way that bypasses the check of the Host header,"
-                " so the UI was not started. Install the version that pyproject.toml names."
+                " so the UI was not started. Install a version that pyproject.toml allows."
             )
         return start([OURS if part == THEIRS else part for part in command], **options)
 

@@ -1,6 +1,6 @@
 """Commit to Dagster's SQLite databases without waiting for the disk each time.
 
-Dagster opens and closes a connection for each of its some thousand statements in a run. When the last connection to a database is
+Dagster opens and closes a connection for each of the thousands of statements in a run. When the last connection to a database is
 closed, SQLite copies its write-ahead log into the database. So each statement waited several times until the disk had written.
 """
 

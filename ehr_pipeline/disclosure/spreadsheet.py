@@ -74,7 +74,7 @@ def read(path: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
                 yield {name: of(row[name]) for name, of in kinds.items()}
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise Damaged(
-            f"{path}: {problem}. Make the asset again (ehr-pipeline run), or copy its whole folder again from where it was made."
+            f"{path}: {problem}. Rebuild the asset (ehr-pipeline run), or copy its whole folder again from where it was made."
         ) from error
 
 

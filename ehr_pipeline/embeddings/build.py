@@ -197,7 +197,7 @@ def read_width(out: Path) -> int:
 
 def _nobody(count: int) -> InputError:
     return InputError(
-        f"Of {count_text(count)} cohort patients none has a chosen concept. Choose other concepts under [embeddings.pooling]."
+        f"None of the {count_text(count)} cohort patients has a chosen concept. Choose other concepts under [embeddings.pooling]."
     )
 
 

@@ -132,8 +132,8 @@ def choose(
     adds = chosen.adds
     if adds:
         _log.info(
-            "The network decides %.0f %% of the distance. With %.0f %%, halves of records agree on groups by %+.3f (%+.3f to %+.3f)"
-            " more than without it",
+            "The encoder accounts for %.0f %% of the squared distance between patients. With %.0f %%, halves of records agree on"
+            " groups by %+.3f (%+.3f to %+.3f) more than without it",
             *(100 * chosen.share, 100 * adds.share, adds.gain.value, adds.gain.low, adds.gain.high),
         )
     return chosen

@@ -42,7 +42,7 @@ class PoolingSettings:
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values beyond their types."""
         if self.select == "list" and not self.concepts:
-            yield "concepts must name a concept list when select = 'list'."
+            yield "concepts must be a concept list when select = 'list'."
 
 
 @settings
@@ -144,8 +144,8 @@ class EmbeddingsSettings:
         for number, disease in enumerate(self.cohort):
             if not disease.concepts and disease.min_visits > 1:
                 yield (
-                    f"cohort[{number}] names no list, so that everybody is a case: min_visits has no meaning there. Set"
-                    " patients.min_visits, or name a list."
+                    f"cohort[{number}] has no list, so every patient is a case, and min_visits has no effect. Set"
+                    " patients.min_visits, or add a list."
                 )
         names = [disease.name for disease in self.cohort]
         if len(set(names)) < len(names):

@@ -128,7 +128,7 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
         others = sorted(
             other.name for other in folder.glob("*") if other.suffix in (".bin", ".pt", ".pth", ".h5", ".msgpack")
         )
-        instead = f"; {others[0]} beside it is of a kind that is never read, since it can hold code" if others else ""
+        instead = f"; {others[0]} has a format that is never read, because it can contain code" if others else ""
         raise configuration.unusable(folder, f"it has no {WEIGHTS}{instead}")
     try:
         weights: dict[str, torch.Tensor] = load_file(path)
@@ -137,14 +137,14 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     for name, tensor in weights.items():
         if tensor.dtype != torch.float32:
             kind = str(tensor.dtype).removeprefix("torch.")
-            raise configuration.unusable(folder, f"{name} in its {WEIGHTS} is {kind}, where float32 was written")
+            raise configuration.unusable(folder, f"{name} in its {WEIGHTS} is {kind}, not float32")
         if not tensor.isfinite().all():
-            raise configuration.unusable(folder, f"{name} in its {WEIGHTS} holds values that are not finite")
+            raise configuration.unusable(folder, f"{name} in its {WEIGHTS} contains values that are not finite")
     return weights
 
 
 def _parameters(model: StockWeights) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters that a checkpoint holds, by name."""
+    """Return the parameters that a checkpoint contains, by name."""
     return dict(model.named_parameters())
 
 
@@ -154,7 +154,7 @@ def _difference(expected: dict[str, torch.Size], weights: dict[str, torch.Tensor
     if missing:
         return f"{len(missing)} of its weights are missing from {WEIGHTS} (the first is {missing[0]})"
     if superfluous:
-        return f"{WEIGHTS} holds {len(superfluous)} weights that its configuration does not have (the first is {superfluous[0]})"
+        return f"{WEIGHTS} contains {len(superfluous)} weights that its configuration does not have (the first is {superfluous[0]})"
     for name, shape in expected.items():
         if weights[name].shape != shape:
             return f"{name} has the shape {tuple(weights[name].shape)}, by its configuration {tuple(shape)}"

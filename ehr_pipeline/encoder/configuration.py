@@ -108,25 +108,29 @@ def read(folder: Path) -> dict[str, Any]:
 def _problem(values: Any) -> str:
     """Return what is wrong with a configuration, in words; empty if nothing is."""
     if not isinstance(values, dict):
-        return "holds no names with values"
+        return "is not an object of names and values"
     if values.get("model_type") not in CLASSES:
-        return f"is of a model of the type {values.get('model_type')!r}, not {MODEL_TYPE!r} or {CAUSAL_MODEL_TYPE!r}"
+        return (
+            f"describes a model of the type {values.get('model_type')!r}, not {MODEL_TYPE!r} or {CAUSAL_MODEL_TYPE!r}"
+        )
     for name, why in FORBIDDEN.items():
         if values.get(name):
             return f"{why} ({name})"
     for name in NUMBERS:
         if not isinstance(values.get(name), int) or isinstance(values[name], bool) or values[name] < 1:
-            return f"says {values.get(name)!r} for {name}, which is a whole number from 1"
+            return f"says {values.get(name)!r} for {name}, which must be a whole number of at least 1"
     for name, meant in FIXED.items():
         if values.get(name, meant) != meant:
-            return f"says {values[name]!r} for {name}, which is {meant!r} in an encoder"
+            return f"says {values[name]!r} for {name}, which must be {meant!r}"
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps"):
         if not isinstance(values.get(name), float | int):
-            return f"says {values.get(name)!r} for {name}, which is a number"
+            return f"says {values.get(name)!r} for {name}, which must be a number"
     if values["hidden_size"] % values["num_attention_heads"]:
-        return f"says {values['hidden_size']} for hidden_size, no multiple of its {values['num_attention_heads']} heads"
+        return (
+            f"says {values['hidden_size']} for hidden_size, not a multiple of its {values['num_attention_heads']} heads"
+        )
     if values.get("age_unit") not in ("year", "quarter"):
-        return f"says {values.get('age_unit')!r} for age_unit, which is 'year' or 'quarter'"
+        return f"says {values.get('age_unit')!r} for age_unit, which must be 'year' or 'quarter'"
     if not isinstance(values.get("vocabulary_hash"), str):
         return "does not say with which vocabulary it was trained (vocabulary_hash)"
     return ""

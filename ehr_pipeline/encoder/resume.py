@@ -117,7 +117,7 @@ class Checkpoints:
         flatness.best = (state["flatness"]["best"][0], state["flatness"]["best"][1])
         flatness.flat_epochs = state["flatness"]["flat_epochs"]
         position = Position(**state["position"])
-        _log.info("going on from update %d of epoch %d", position.update, position.epoch + 1)
+        _log.info("resuming from update %d of epoch %d", position.update, position.epoch + 1)
         return position
 
     def _newest(self) -> int:

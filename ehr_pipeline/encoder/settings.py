@@ -72,7 +72,7 @@ class MetadataSettings:
     def problems(self) -> Iterator[str]:
         """Yield problems with these values, other than wrong types."""
         if self.weight and not self.attributes:
-            yield "weight is set, but attributes names none."
+            yield "weight is set, but attributes is empty."
         if len(set(self.attributes)) < len(self.attributes):
             yield "attributes names one twice."
 

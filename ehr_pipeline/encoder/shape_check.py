@@ -32,13 +32,13 @@ def look(folder: Path, settings: EncoderSettings) -> dict[str, Any]:
     for name in (configuration.FILE, WEIGHTS, VOCABULARY, SUMS):
         if not (folder / name).is_file():
             raise InputError(
-                f"{SETTING}: {folder} has no {name}. Name the folder `checkpoint` of an encoder_checkpoint artifact, or what"
-                " `ehr-pipeline export model` wrote, and copy it whole."
+                f"{SETTING}: {folder} has no {name}. Set it to the folder `checkpoint` of an encoder_checkpoint artifact, or to a"
+                " folder that `ehr-pipeline export model` wrote; if it is a copy, copy the whole folder again."
             )
     values = configuration.read(folder)
     if problems := list(_differences(values, settings)):
         raise InputError(
-            f"{SETTING}: the encoder in {folder} is of another shape than this study's. Set {', '.join(problems)}."
+            f"{SETTING}: the encoder in {folder} has another shape than that of this study. Set {', '.join(problems)}."
         )
     return values
 

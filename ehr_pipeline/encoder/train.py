@@ -175,7 +175,7 @@ class _Training:
         processes = f"{jobs.world_size()} process{'es' * (jobs.world_size() > 1)}"
         _log.info("%s, %s, %s, %s", name_of(self.device), self.settings.precision, compiled, processes)
         _log.info(
-            "training %s parameters on %s tokens, %d updates an epoch",
+            "training %s parameters on %s tokens, %d updates per epoch",
             f"{parameter_count(self.model):,}",
             count_text(self.learned.token_count),
             steps_per_epoch,

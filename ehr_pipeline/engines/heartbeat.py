@@ -51,7 +51,9 @@ class Watch:
             self._seen, self._since = count, time.monotonic()
         if time.monotonic() - self._since <= self._lapse:
             return False
-        print(f"the process that sent this job has not shown itself for {self._lapse:g} s: the job ends", flush=True)
+        print(
+            f"the process that submitted this job has sent no heartbeat for {self._lapse:g} s: the job ends", flush=True
+        )
         if self._folder.is_dir():
             (self._folder / LAPSED).touch()
         return True

@@ -68,7 +68,9 @@ class Kubernetes(Scheduler):
         try:
             return self.cluster.look(job)
         except SchedulerUnavailable as silence:
-            raise SchedulerUnavailable(f"the cluster does not answer; its pods go on without it ({silence})") from None
+            raise SchedulerUnavailable(
+                f"the cluster does not answer; its pods continue without it ({silence})"
+            ) from None
 
     def cancel(self, job: str) -> bool:
         """Remove a Job, which disappears once its pods have ended. Returns whether the cluster accepted the request."""
@@ -179,11 +181,11 @@ class Kubernetes(Scheduler):
         try:
             bodies = [body for body in yaml.safe_load_all(text) if body is not None]
         except yaml.YAMLError as error:
-            raise UserError(f"{where}: what it gives is not YAML: {' '.join(str(error).split())}.") from None
+            raise UserError(f"{where}: its result is not YAML: {' '.join(str(error).split())}.") from None
         kinds = [str(body.get("kind")) if isinstance(body, dict) else "" for body in bodies]
         if kinds.count("Job") != 1 or not set(kinds) <= {"Job", "Service"}:
             raise UserError(
-                f"{where}: what it gives is not one Job, with or without Services. Begin with a copy of {OURS}."
+                f"{where}: its result is not one Job, with or without Services. Begin with a copy of {OURS}."
             )
         services = [body for body, kind in zip(bodies, kinds, strict=True) if kind == "Service"]
         if NODE in text and not services:

@@ -98,7 +98,7 @@ class Cluster:
 
     def _refused(self, refusal: Refusal) -> UserError:
         return UserError(
-            f"Kubernetes does not take the Job in the namespace {self.namespace} ({refusal.status}): {refusal} Look at"
+            f"Kubernetes rejected the Job in the namespace {self.namespace} ({refusal.status}): {refusal} Look at"
             " launcher.kubernetes in the settings, and at `ehr-pipeline job-scripts`."
         )
 
@@ -111,7 +111,7 @@ class Cluster:
             if refusal.status == 404:
                 return State(f"somebody removed the Job {job} from Kubernetes", ended="removed")
             raise UserError(
-                f"Kubernetes does not tell what becomes of a Job in the namespace {self.namespace} ({refusal.status}): {refusal}"
+                f"Kubernetes does not give the state of a Job in the namespace {self.namespace} ({refusal.status}): {refusal}"
                 " The rights that are needed stand in deploy/role.yaml."
             ) from None
         for condition in found.status.conditions or []:
@@ -153,7 +153,7 @@ class Cluster:
                 text = _call(self._core.read_namespaced_pod_log, name, self.namespace, tail_lines=LINES)
                 lines += [f"The last lines of pod {name}{end}:", *(f"    {line}" for line in text.splitlines())]
         except (Refusal, SchedulerUnavailable) as error:
-            lines.append(f"The logs of its pods cannot be had: {error}")
+            lines.append(f"The logs of its pods cannot be read: {error}")
         return "\n".join(lines)
 
     def delete(self, job: str, wait: bool = False) -> bool:

@@ -261,7 +261,7 @@ def _connected(settings: LauncherSettings) -> Iterator[Any]:
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"launcher.ray.address: no Ray cluster answers at {settings.ray.address!r} ({str(error).splitlines()[0]}). Start one"
-            " with `ray start --head`, and give the address that it tells."
+            " with `ray start --head`, and give the address that it prints."
         ) from None
     try:
         for each, handler in handlers.items():
@@ -307,7 +307,7 @@ def _refuse_infeasible(ray: Any, bundles: list[Resources], what: str) -> None:
             )
             asked = ", ".join(f"{amount:g} {name}" for name, amount in bundle.items())
             raise UserError(
-                f"{what}: the Ray cluster cannot hold {len(bundles)} x ({asked}), however long one waits. Its machines have: {has}."
+                f"{what}: the Ray cluster can never run {len(bundles)} x ({asked}) at once. Its machines have: {has}."
                 " Change launcher.processes or launcher.ray, or add machines."
             )
         for name, amount in bundle.items():

@@ -211,7 +211,7 @@ class Scheduler(ABC):
                 restarts -= 1
             else:
                 raise UserError(f"{work.what}: {self.why(job, state, work.folder)}".rstrip())
-            how = "since this process had stood still" if lapsed else f"as {state.text}"
+            how = "because this process had sent no heartbeat" if lapsed else f"as {state.text}"
             _log.info("%s: %s ended %s; submitting the remaining work again", work.what, self.label(job), how)
 
     def _once(self, work: _Work, numbers: list[int]) -> tuple[str, State]:

@@ -84,7 +84,7 @@ class Slurm(Scheduler):
         done = _run("sbatch", "--parsable", str(script))
         if done.returncode:
             raise UserError(
-                f"Slurm does not take the job: {_error_text(done)} Look at launcher.slurm in the settings, and at `ehr-pipeline"
+                f"Slurm rejected the job: {_error_text(done)} Look at launcher.slurm in the settings, and at `ehr-pipeline"
                 " job-scripts`."
             )
         job = done.stdout.strip().split(";")[0]
@@ -96,15 +96,15 @@ class Slurm(Scheduler):
         """Return the state of a job. Raises SchedulerUnavailable when Slurm does not answer."""
         found = states(job)
         if found is None:
-            raise SchedulerUnavailable("Slurm does not answer; its jobs go on without it")
+            raise SchedulerUnavailable("Slurm does not answer; its jobs continue without it")
         if any("launch failed" in reason for _, reason in found):
             self.cancel(job)  # Slurm would hold it until an administrator releases it
             return State("LAUNCH_FAILED", ended="badly")
         never = {reason for state, reason in found if state == "PENDING" and will_never_run(reason)}
         if any(state not in ENDED for state, _ in found):
             stuck = (
-                f"the job waits for what Slurm cannot give it ({', '.join(sorted(never))}). Change launcher.slurm in the settings:"
-                " `ehr-pipeline job-scripts` prints what is asked for."
+                f"the job waits for what Slurm cannot provide ({', '.join(sorted(never))}). Change launcher.slurm in the settings:"
+                " `ehr-pipeline job-scripts` prints what is requested."
             )
             waiting = any(state == "PENDING" for state, _ in found)
             return State(_text(found), waiting, stuck if never else "")

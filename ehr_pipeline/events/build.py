@@ -135,12 +135,10 @@ def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
     kinds = {name: row["events"] for name, row in report["by_namespace"].items() if row["events"]}
     listed = ", ".join(f"{name} {count_text(events)}" for name, events in kinds.items())
     if settings.mrconso:
-        message = (
-            f"{settings.mrconso} (events.mrconso): of {count_text(report['events'])} events none has a code of source"
-        )
+        message = f"{settings.mrconso} (events.mrconso): none of the {count_text(report['events'])} events has a code of source"
         message += f" {settings.source!r} (events.source) in this file."
     else:
-        message = f"Of {count_text(report['events'])} events none has a concept: events.mrconso is not set."
+        message = f"None of the {count_text(report['events'])} events has a concept: events.mrconso is not set."
     advice, systems = [], report["systems"]
     if systems:
         advice.append('keep codes of other systems as separate concepts (events.unmapped = "keep")')

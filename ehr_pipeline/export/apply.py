@@ -68,17 +68,17 @@ def checked(model: Path, vectors: Path, extract: Path, out: Path) -> tuple[Vocab
     publishing.refuse_existing(out, replace=True)
     if not (model / FILE).is_file():
         raise InputError(
-            f"{model}: no vocabulary.csv. --model names the folder `checkpoint` of an encoder_checkpoint artifact,"
-            " or a copy of it."
+            f"{model}: no vocabulary.csv. Set --model to the folder `checkpoint` of an encoder_checkpoint artifact, or to a copy of"
+            " it."
         )
     if not extract.is_dir():
-        raise InputError(f"{extract}: there is no such folder. --extract names the folder of one extract.")
+        raise InputError(f"{extract}: this folder does not exist. Set --extract to the folder of one extract.")
     for folder in (model, vectors):
         integrity.verify_copy(folder)
     vocabulary, transform = Vocabulary.read(model), Transform.read(vectors)
     if len(transform.weights) != vocabulary.size:
         raise InputError(
-            f"{vectors} was made with another vocabulary than {model}. Name the embeddings of this very model."
+            f"{vectors} was made with another vocabulary than {model}. Set --vectors to embeddings made with this model."
         )
     return vocabulary, transform
 

@@ -103,8 +103,8 @@ def text(opened: LoadedStudy, answer: Answer, horizon: str) -> Iterator[str]:
             yield "  none"
         yield ""
     if calibrated:
-        yield "likely: the probability that it is recorded; usual: how often it is, of people of similar age and sex for whom it is"
-        yield "recurring, or new, too."
+        yield "likely: the probability that it is recorded; usual: how often it is in people of similar age and sex, for whom"
+        yield "it is recurring, or new, as well."
     else:
         yield UNCALIBRATED
     yield from opened.verdicts(horizon)

@@ -70,7 +70,7 @@ class Timeline:
 def write(opened: LoadedStudy, out: Path, timelines: int, seed: int, horizon: str) -> int:
     """Write the sheet into a new folder, and return how many timelines it has. Raises UserError."""
     if out.exists():
-        raise UserError(f"{out} is there already: name a new folder.")
+        raise UserError(f"{out} already exists: choose a new folder.")
     if not 1 <= timelines <= MOST_TIMELINES:
         raise UserError(f"A sheet has 1 to {MOST_TIMELINES} timelines, not {timelines:,}.")
     if not opened.forecaster.calibrated(horizon):

@@ -108,8 +108,9 @@ def _remember(store: Path, report: Artifact) -> None:
     others = sorted({each["released_at"] for each in releases if each["report"] != report.data_version})
     if others:
         _log.warning(
-            "Another report of this store was released %s. Who has both can subtract the counts of one from those of the other, and"
-            " so tell of patients who came, left or moved between clusters: have the two checked together before this one leaves.",
+            "Another report of this store was released %s. Anyone who has both can subtract the counts of one from those of the"
+            " other, and so learn of patients who came, left or moved between clusters. Have both checked together before you"
+            " release this one.",
             f"on {others[0]}" if len(others) == 1 else f"{len(others)} times, last on {others[-1]}",
         )
 
@@ -118,7 +119,7 @@ def _code_is_known(row: Row) -> bool:
     """Return whether a terminology knows the code of a row of `mapping.csv`. Other codes may be any typed text, even a patient's
     id.
 
-    A code that was kept as a concept of its own counts as known if a terminology gave it a name.
+    A code that was kept as a separate concept counts as known if a terminology gave it a name.
     """
     return bool(row["concept"]) and row["kind"] != "bad_check_digit" and (row["step"] != "kept" or bool(row["name"]))
 

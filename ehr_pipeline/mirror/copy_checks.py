@@ -25,7 +25,7 @@ MARK = "mirror.json"  # in the mirror
 STORE_MARK = ".mirror.json"  # in the store
 OUTDATED = "made before the last change of who may be in it (withdrawals, a newer snapshot)"
 REPLACED = "there is a newer snapshot"
-EXPIRED = "the licence in its manifest has expired, and governance.expires names no later day"
+EXPIRED = "the licence in its manifest has expired, and governance.expires is not set to a later day"
 
 
 def one_copy_at_a_time(store: Store) -> AbstractContextManager[int]:
@@ -41,10 +41,12 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
     if own and own["pulling"] and theirs is not None:
         raise UserError(
             "The last pull did not end, or left artifacts in the mirror that were not made here since: pushing would remove them."
-            " Pull again, then push; or name an empty place in study.mirror."
+            " Pull again, then push; or set study.mirror to an empty place."
         )
     if not any(store.root.glob("[!.]*/**/current")):
-        raise UserError(f"{store.root} (study.store) holds no artifact: there is nothing to push. Nothing was removed.")
+        raise UserError(
+            f"{store.root} (study.store) contains no artifact: there is nothing to push. Nothing was removed."
+        )
     if theirs is None:
         if own and own["place"] == mirror.name:
             raise UserError(
@@ -52,14 +54,16 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
                 f" bucket the right one? To start it from scratch, remove {store.root / STORE_MARK}, then push."
             )
         if not mirror.is_empty():
-            raise UserError(f"{mirror.name} (study.mirror) holds files, but no mirror. Name an empty place.")
+            raise UserError(
+                f"{mirror.name} (study.mirror) contains files, but is not a mirror. Set study.mirror to an empty place."
+            )
         theirs = own["id"] if own and not own["pulling"] else uuid.uuid4().hex
         mirror.write(MARK, (json.dumps({"id": theirs, "study": study.study.name}) + "\n").encode())
     elif own is None or own["id"] != theirs:
         raise UserError(
             f"{mirror.name} (study.mirror) is the mirror of another store than {store.root}: pushing would remove what that"
-            " one made. Name an empty place; or set study.store to an empty folder and pull first; or, if nobody needs the mirror,"
-            " remove it with the tools of the place."
+            " one made. Set study.mirror to an empty place; or set study.store to an empty folder, and pull first; or, if nobody"
+            " needs the mirror, remove it with the tools of the place."
         )
     _mark(store, theirs, mirror, pulling=False)
 
@@ -74,7 +78,7 @@ def begin_pull(mirror: Mirror, store: Store) -> str:
         )
     if own is None and any(store.root.glob("[!.]*/**/current")):
         raise UserError(
-            f"{store.root} was made apart from {mirror.name} (study.mirror): the two would be mixed. Set study.store to an empty"
+            f"{store.root} was not copied from {mirror.name} (study.mirror): the two would be mixed. Set study.store to an empty"
             " folder, then pull."
         )
     if own is not None and own["id"] != theirs:
@@ -99,7 +103,9 @@ def _theirs(mirror: Mirror) -> str | None:
     try:
         return _id(json.loads(content))
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{mirror.name} (study.mirror): {MARK} is damaged. Name another place.") from None
+        raise UserError(
+            f"{mirror.name} (study.mirror): {MARK} is damaged. Set study.mirror to another place."
+        ) from None
 
 
 def _mark_of_store(store: Store) -> dict[str, Any] | None:
@@ -133,7 +139,7 @@ class Terms:
         withdrawals = study.records.withdrawals
         if withdrawals and not Path(withdrawals).is_file():
             raise InputError(
-                f"{withdrawals} (records.withdrawals) is not there: who withdrew is unknown. Nothing was copied."
+                f"{withdrawals} (records.withdrawals) does not exist, so it is unknown who withdrew. Nothing was copied."
             )
         self.study, self.store = study, store
         self.newest = max(store.partitions(RAW_RECORDS), default="")
@@ -158,7 +164,7 @@ class Terms:
         if name != own:
             raise UserError(
                 f"{self.store.root} (study.store) has the key {own}, but the records in the mirror were hashed with {name}: who"
-                " withdrew cannot be told. Where they were read, run `ehr-pipeline key export FILE`; here, `ehr-pipeline key import"
+                " withdrew is unknown. Where they were read, run `ehr-pipeline key export FILE`; here, `ehr-pipeline key import"
                 " FILE`. Then run this again."
             )
 

@@ -27,22 +27,22 @@ RIGHTS = "s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:Delete
 REMEDIES = (
     (
         "NO_SUCH_BUCKET|NoSuchBucket|Bucket '.*' not found",
-        "There is no such bucket: make it first, or mend its name in study.mirror",
+        "There is no such bucket: create it first, or correct its name in study.mirror",
     ),
     (
         "(?i:certificate)|SSL|curlCode: (35|60)",
-        "Its certificate is not known here: name the file of the authority by ?tls_ca_file_path=… in study.mirror",
+        "Its certificate is not trusted here: give the file of the certificate authority by ?tls_ca_file_path=… in study.mirror",
     ),
     (
         "NETWORK_CONNECTION|curlCode|REQUEST_TIMEOUT",
-        "It cannot be reached: look at the network, at proxies, and at endpoint_override in study.mirror",
+        "It cannot be reached: check the network, proxies, and endpoint_override in study.mirror",
     ),
     (
         "ACCESS_DENIED|(?i:INVALID_?ACCESS_?KEY|EXPIRED_?TOKEN)|SIGNATURE|INVALID_CLIENT_TOKEN|status 40[013]",
         "These credentials are refused: look at those in the environment, ~/.aws or the role of the machine, and at the region;"
         f" they need the rights {RIGHTS}",
     ),
-    ("status 301|REDIRECT|MOVED", "The bucket lies in another region: name it by ?region=… in study.mirror"),
+    ("status 301|REDIRECT|MOVED", "The bucket lies in another region: give it by ?region=… in study.mirror"),
 )
 
 
@@ -59,15 +59,17 @@ class Mirror:
     def at(cls, uri: str) -> "Mirror":
         """Return the mirror at an address (study.mirror). Raises UserError when its bucket or parent folder does not exist."""
         if not uri:
-            raise UserError("study.mirror is not set. Name where the copies are: s3://BUCKET/PREFIX or file:///FOLDER.")
+            raise UserError(
+                "study.mirror is not set. Set it to the place of the copies: s3://BUCKET/PREFIX or file:///FOLDER."
+            )
         mirror = cls(parse(uri))
         above = mirror.root.rpartition("/")[0] if mirror.is_folder else mirror.root.partition("/")[0]
         with mirror.telling():
             found = mirror.system.get_file_info(above or "/")
         if found.type != pafs.FileType.Directory:
-            what = f"no folder {above}: make it" if mirror.is_folder else f"no bucket {above}: make it"
+            what = f"no folder {above}: create it" if mirror.is_folder else f"no bucket {above}: create it"
             raise UserError(
-                f"{mirror.name} (study.mirror): there is {what}, mount it, or mend the setting. Nothing was copied."
+                f"{mirror.name} (study.mirror): there is {what}, mount it, or correct the setting. Nothing was copied."
             )
         return mirror
 
@@ -204,7 +206,7 @@ class Mirror:
             remedy = "Somebody removed it in the meantime: run the command again"
         return UserError(
             f"{self.name} (study.mirror): {remedy or 'It could not be read or written'}. ({text[:300].rstrip('.')}.)"
-            " What was copied whole stays; run the command again to go on."
+            " Completely copied files are kept; run the command again to resume."
         )
 
 

@@ -45,7 +45,7 @@ def pull(study: Study) -> Counts:
             shutil.rmtree(store.root / WORK, ignore_errors=True)
         except OSError as error:
             raise UserError(
-                f"{store.root} (study.store): {durable.what_to_do(error)}. What was fetched whole stays; pull again to go on."
+                f"{store.root} (study.store): {durable.what_to_do(error)}. Completely fetched files are kept; pull again to resume."
             ) from error
         if not counts["unfinished"] and counts["left_out"].keys() <= {copy_checks.REPLACED}:
             copy_checks.end_pull(mirror, store, name)

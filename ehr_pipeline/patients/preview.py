@@ -87,6 +87,6 @@ def _check_values(
         )
         yield (
             "problems" if most else "warnings",
-            f"{path}: of {count_text(len(other), below)} of its first rows the set is not understood ({shown}): give its meaning in"
+            f"{path}: the set is not understood in {count_text(len(other), below)} of its first rows ({shown}): give its meaning in"
             " patients.split.values, such as {A = 'train', B = 'test'}.",
         )

@@ -55,22 +55,22 @@ SHARED = 0.2
 """If two columns hold ids of the same patients, the first rows of both files have at least this share of the ids in common."""
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 MOST_SEXES = 10
-"""A column with so many values gives no sex."""
+"""A column with this many different values is not the sex."""
 ALIKE = 0.75
-"""A role that the user gives is a misspelt one if it is at least so like one (of 1)."""
+"""A word that resembles a role at least this much (0 to 1) is taken for a misspelt role."""
 _YEAR = r"^(?:18|19|20)[0-9]{2}$"
 
 
 def read_names(texts: Iterable[str]) -> dict[str, list[str]]:
-    """Read columns as ROLE=NAME. What is no role, and not like one, names an attribute. Raises UserError for anything else."""
+    """Read columns given as ROLE=NAME. Any other word, unless it resembles a role, is an attribute. Raises UserError otherwise."""
     named: dict[str, list[str]] = {}
     for text in texts:
         role, mark, name = text.partition("=")
         known = role in ROLES or (role.isidentifier() and not difflib.get_close_matches(role, ROLES, 1, ALIKE))
         if not mark or not name or not known:
             raise UserError(
-                f"--column {text}: must be ROLE=NAME, where ROLE is one of {', '.join(ROLES)}, or names an attribute to carry"
-                " to the page, such as practice."
+                f"--column {text}: must be ROLE=NAME, where ROLE is one of {', '.join(ROLES)}, or an attribute to show on"
+                " the page, such as practice."
             )
         named.setdefault(role, []).append(name)
     return named

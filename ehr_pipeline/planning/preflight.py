@@ -159,7 +159,7 @@ def _transfer(study: Study, findings: Preflight) -> None:
         why = training_patients.cannot_be_checked(folder.parent, secret_key.read(Path(study.study.store)))
         if why:
             findings.warnings.append(
-                f"{shape_check.SETTING}: {folder}: {why}. Some patients whom it has seen may be in the test set here."
+                f"{shape_check.SETTING}: {folder}: {why}. Some of its training patients may be in the test set of this study."
             )
 
 

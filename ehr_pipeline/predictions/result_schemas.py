@@ -55,7 +55,7 @@ MEANINGS = {
     "auroc": "Area under the ROC curve, on the test set.",
     "auroc_low": "Lower bound of its 95 % interval, over patients.",
     "auroc_high": "Upper bound of its 95 % interval.",
-    "average_precision": "Area under the curve of precision by recall, to be read beside the prevalence.",
+    "average_precision": "Area under the curve of precision by recall, to be compared with the prevalence.",
     "prevalence": "Share of cases in the test set.",
     "brier": "Mean squared error of the probabilities.",
     "brier_skill": "1 - brier / that of the prevalence.",

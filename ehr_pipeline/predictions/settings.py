@@ -84,7 +84,7 @@ class PredictionsSettings:
         """Yield problems with these values, other than wrong types."""
         for name in self.models:
             if name not in BY_NAME:
-                yield f"models: {name!r} is none. Valid names: {', '.join(FITTED)}."
+                yield f"models: {name!r} is not a model. Valid names: {', '.join(FITTED)}."
             elif name not in FITTED:
                 yield f"models: {name!r} is fine-tuned: name its head under predictions.fine_tuning.heads instead."
         if any(number < 4 for number in self.labels):

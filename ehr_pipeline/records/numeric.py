@@ -62,11 +62,11 @@ def in_words(name: str, values: Iterable[str], given: Kind | None) -> tuple[bool
     known = [text for value in values if (text := value.strip())]
     if given is None:
         kind = guess(name, known)
-        return False, f"attribute {name}: a {kind}, as its first values look (reports.attribute_types)"
+        return False, f"attribute {name}: a {kind}, judging by its first values (reports.attribute_types)"
     unread = float(np.isnan(numbers(known)).mean()) if known and given == "number" else 0.0
     if unread:
         return True, (
             f"attribute {name} is a number (reports.attribute_types), but about {max(100 * unread, 1):.0f} % of its first values"
-            " are none: their patients are left out of the audit."
+            " are not numbers: their patients are left out of the audit."
         )
     return False, f"attribute {name}: a {given} (reports.attribute_types)"

@@ -253,9 +253,9 @@ def _one_birthday(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int)
         first = (day.month, day.day) == (1, 1)
         lost = "" if first else "events of that year before the day are rejected as before birth, and "
         yield (
-            f"all dates of birth fall on one day of the year ({day:%m-%d}), so the day is hardly real: {lost}ages are counted from"
-            " it. If only the year is known, have it exported as a column, and name that in"
-            f" {setting(kind.where, 'columns.birth_year')} in place of birth_date."
+            f"all dates of birth fall on one day of the year ({day:%m-%d}), so it is probably a placeholder: {lost}ages are counted"
+            " from it. If only the year is known, have it exported as a column, and set"
+            f" {setting(kind.where, 'columns.birth_year')} to this column, instead of birth_date."
         )
 
 
@@ -299,7 +299,7 @@ def _unread_sex(kind: PatientKind, rows: pl.DataFrame, below: int) -> tuple[int,
     if not other.height:
         return 0, ""
     message = (
-        f"{_few(other.height, below)} of its first rows have a sex that is not understood, and counts as not known"
+        f"{_few(other.height, below)} of its first rows have a sex that is not understood, and is treated as unknown"
     )
     frequent, shapes = _frequent_values(other, below)
     shown = ", ".join([*map(repr, frequent), *(f"of the shape {each}" for each in shapes)])
@@ -311,8 +311,8 @@ def _unread_dates(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int)
     """Yield a message if dates of observation cannot be read."""
     if wrong := patients.unusable_dates(rows, files.file_layout(path, kind.files)):
         yield (
-            f"{_few(wrong, below)} dates of observation in its first rows cannot be read, and count as not known: set"
-            f" {setting(kind.where, 'date_formats')}, or add what stands there to records.no_value."
+            f"{_few(wrong, below)} dates of observation in its first rows cannot be read, and are treated as unknown: set"
+            f" {setting(kind.where, 'date_formats')}, or add these values to records.no_value."
         )
 
 

@@ -241,7 +241,7 @@ def test_what_an_audited_attribute_is_taken_for_is_said(
     source.write_text("\n".join([f"{names}\tBMI", *lines]) + "\n", "latin-1")
     records = {"landing": str(landing), "patients": [patients | {"attributes": {"bmi": "BMI"}}]}
     for types, code, told in (
-        ({}, 0, "attribute bmi: a number, as its first values look (reports.attribute_types)"),
+        ({}, 0, "attribute bmi: a number, judging by its first values (reports.attribute_types)"),
         ({"bmi": "category"}, 0, "attribute bmi: a category (reports.attribute_types)"),
     ):
         path = write_settings(

@@ -90,7 +90,7 @@ def test_the_command(tiny: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "error" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("width", "words"), [(5, "vectors of 5 numbers"), (0, "no such file")])
+@pytest.mark.parametrize(("width", "words"), [(5, "vectors of 5 numbers"), (0, "does not exist")])
 def test_vectors_of_another_model_are_refused(width: int, words: str, tmp_path: Path) -> None:
     unit, _ = rings(50)
     write_model(tmp_path, unit, np.ones(50, int))
@@ -118,5 +118,5 @@ def test_a_file_of_vectors_that_is_damaged_is_told(tmp_path: Path, damage: str) 
         schemas.write(path, pa.table({"patient_id": ["p0"], "vector": [1.0]}))
     else:
         path.write_bytes(path.read_bytes()[:-100] if damage == "cut off" else b"patient_id\tvector\n" * 9)
-    with pytest.raises(InputError, match=r"new.arrow: .*--vectors names what `ehr-pipeline embed` wrote"):
+    with pytest.raises(InputError, match=r"new.arrow: .*Set --vectors to a file written by `ehr-pipeline embed`"):
         assign.run(Artifact(tmp_path, {}), path, 15, tmp_path / "out.arrow")

@@ -78,7 +78,7 @@ def test_what_cannot_be_divided_is_told(method: str) -> None:
         cluster(same[:1], method, 2, 15, 0)
     broken = same.copy()
     broken[3, 1] = np.nan
-    with pytest.raises(UserError, match="Fewer than 10 of about 50 patient vectors hold NaN"):
+    with pytest.raises(UserError, match="Fewer than 10 of about 50 patient vectors contain NaN"):
         cluster(broken, method, 3, 15, 0)
 
 

@@ -105,10 +105,10 @@ MUTILATIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "other ages": (lambda f: with_values(f, max_position_embeddings=21), "has the shape .* by its configuration"),
     "untied head": (lambda f: with_values(f, tie_word_embeddings=False), "says False for tie_word_embeddings"),
     "no dropout": (lambda f: with_values(f, hidden_dropout_prob="absent"), "says None for hidden_dropout_prob"),
-    "not a number": (lambda f: with_weights(f, nan), "holds values that are not finite"),
+    "not a number": (lambda f: with_weights(f, nan), "contains values that are not finite"),
     "weights in half precision": (
         lambda f: with_weights(f, lambda w: w.update({QUERY: w[QUERY].half()})),
-        "is float16, where float32 was written",
+        "is float16, not float32",
     ),
     "weights cut": (
         lambda f: with_bytes(f, checkpoint.WEIGHTS, lambda data: data[:-1000]),
@@ -122,7 +122,7 @@ MUTILATIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "weights missing": (lambda f: (f / checkpoint.WEIGHTS).unlink(), "it has no model.safetensors. Copy"),
     "pickled weights": (
         pickled,
-        "has no model.safetensors; pytorch_model.bin beside it is of a kind that is never read",
+        "has no model.safetensors; pytorch_model.bin has a format that is never read",
     ),
     "configuration cut": (
         lambda f: with_bytes(f, configuration.FILE, lambda data: data[:50]),
@@ -132,7 +132,10 @@ MUTILATIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda f: with_bytes(f, configuration.FILE, lambda _: b"\xff\xfe"),
         "config.json is damaged",
     ),
-    "configuration a list": (lambda f: (f / configuration.FILE).write_text("[]"), "holds no names with values"),
+    "configuration a list": (
+        lambda f: (f / configuration.FILE).write_text("[]"),
+        "is not an object of names and values",
+    ),
     "configuration missing": (lambda f: (f / configuration.FILE).unlink(), "it has no config.json"),
     "another kind of model": (
         lambda f: with_values(f, model_type="bert"),
@@ -148,7 +151,7 @@ MUTILATIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "another number of heads that does not divide": (
         lambda f: with_values(f, num_attention_heads=3),
-        "no multiple of its 3",
+        "not a multiple of its 3",
     ),
     "a number that is text": (lambda f: with_values(f, hidden_size="16"), "says '16' for hidden_size"),
     "a number that is none": (lambda f: with_values(f, num_hidden_layers=0), "says 0 for num_hidden_layers"),

@@ -80,7 +80,7 @@ def undisturbed(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     run, out = step(tmp_path_factory.mktemp("undisturbed") / "run", data)
     told = run.communicate(timeout=300)[0]
     assert run.returncode == 0, told
-    assert "going on from update" not in told
+    assert "resuming from update" not in told
     return out
 
 
@@ -96,5 +96,5 @@ def test_a_training_that_lost_a_process_goes_on_by_itself_to_the_same_weights(
     os.kill(ranks[0], signal.SIGKILL)
     told = run.communicate(timeout=300)[0]
     assert run.returncode == 0, told
-    assert "going on from update" in told
+    assert "resuming from update" in told
     same(undisturbed, out)

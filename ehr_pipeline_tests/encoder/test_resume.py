@@ -158,7 +158,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     with caplog.at_level(logging.INFO):
         train.run(described)
     assert "update-000000012 is damaged, and skipped" in caplog.text
-    assert "going on from update 8 of epoch 1" in caplog.text
+    assert "resuming from update 8 of epoch 1" in caplog.text
     same(whole, described.out)
 
 
@@ -179,7 +179,7 @@ def test_every_process_goes_back_to_the_checkpoint_that_the_first_sees(
     monkeypatch.setattr(resume, "from_first", lambda step, device: 8)
     with caplog.at_level(logging.INFO):
         train.run(described)
-    assert "going on from update 8 of epoch 1" in caplog.text
+    assert "resuming from update 8 of epoch 1" in caplog.text
     same(whole, described.out)
 
 

@@ -125,7 +125,7 @@ def test_a_failure_shows_the_end_of_the_log(tmp_path: Path, site: Site) -> None:
 
 def test_logs_that_may_not_be_read_hide_no_failure(tmp_path: Path, site: Site) -> None:
     site.logs_may_be_read = False
-    with pytest.raises(UserError, match=r"(?s)BackoffLimitExceeded.*cannot be had: pods/log is forbidden"):
+    with pytest.raises(UserError, match=r"(?s)BackoffLimitExceeded.*cannot be read: pods/log is forbidden"):
         spread(tmp_path, [Bucket(tmp_path, 0, fails="disk")], restarts=0)
 
 
@@ -277,7 +277,7 @@ def test_a_manifest_that_the_cluster_does_not_take_is_told(tmp_path: Path, site:
         engine(tmp_path, template=str(own)).check,
         lambda: spread(tmp_path, [Bucket(tmp_path, 1)], template=str(own)),
     ):
-        with pytest.raises(UserError, match=r"does not take the Job in the namespace research \(422\).*nodeSelecter"):
+        with pytest.raises(UserError, match=r"rejected the Job in the namespace research \(422\).*nodeSelecter"):
             call()
     assert_nothing_left(tmp_path, site)
 

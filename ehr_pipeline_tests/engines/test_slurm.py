@@ -210,9 +210,9 @@ def test_an_interrupted_chain_publishes_nothing(extract: Path, tmp_path: Path, s
 
 
 def test_what_the_site_does_not_have_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"Slurm does not take the job.*invalid partition"):
+    with pytest.raises(UserError, match=r"Slurm rejected the job.*invalid partition"):
         spread(tmp_path, [Bucket(tmp_path, 0)], bucket_options=("--partition=absent",))
-    with pytest.raises(UserError, match=r"waits for what Slurm cannot give it \(PartitionConfig\)"):
+    with pytest.raises(UserError, match=r"waits for what Slurm cannot provide \(PartitionConfig\)"):
         spread(tmp_path, [Bucket(tmp_path, 0)], bucket_options=("--cpus-per-task=64",))
 
 

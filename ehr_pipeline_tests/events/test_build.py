@@ -105,6 +105,6 @@ def test_no_mapped_code_at_all_is_told(landing: Callable[..., Path], tmp_path: P
     record = read(landing, Store(tmp_path / "store"), "2020-01-01", "1\t05/03/2001\t195967001\n")
     with pytest.raises(
         InputError,
-        match=r"of fewer than 10 events none has a code of source 'SNOMEDCT_US'.*international fewer than 10",
+        match=r"none of the fewer than 10 events has a code of source 'SNOMEDCT_US'.*international fewer than 10",
     ):
         build.build([record], settings_in(tmp_path), tmp_path)

@@ -96,11 +96,11 @@ def test_an_extract_is_read_where_links_are_forbidden_unless_it_has_some(
 
 
 def test_a_folder_that_is_no_checkpoint_is_told(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no vocabulary.csv. --model names the folder"):
+    with pytest.raises(InputError, match=r"no vocabulary.csv. Set --model to the folder"):
         embed(tiny.study, tmp_path, tmp_path, extract, tmp_path / "out.arrow")
     model = tiny.store.current("encoder_checkpoint").file("checkpoint")
     vectors = tiny.store.current("patient_embeddings").path
-    with pytest.raises(InputError, match="--extract names the folder"):
+    with pytest.raises(InputError, match="Set --extract to the folder"):
         embed(tiny.study, model, vectors, tmp_path / "nowhere", tmp_path / "out.arrow")
     with pytest.raises(InputError, match="Give the folder of a patient_embeddings artifact"):
         embed(tiny.study, model, tmp_path, extract, tmp_path / "out.arrow")

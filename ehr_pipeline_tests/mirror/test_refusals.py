@@ -84,7 +84,7 @@ def test_a_mirror_is_that_of_one_store(tmp_path: Path, uri: str) -> None:
         push(other)
     with pytest.raises(UserError, match="the two would be mixed"):
         pull(other)
-    with pytest.raises(UserError, match="holds no artifact"):
+    with pytest.raises(UserError, match="contains no artifact"):
         push(study_at(tmp_path, "empty", uri))
     assert objects(uri) == before
 
@@ -93,7 +93,7 @@ def test_a_place_with_other_files_is_refused(tmp_path: Path, uri: str) -> None:
     here = study_at(tmp_path, "here", uri)
     put(here, "clusters", {})
     Mirror.at(uri).write("holiday.jpg", b"?")
-    with pytest.raises(UserError, match="holds files, but no mirror"):
+    with pytest.raises(UserError, match="contains files, but is not a mirror"):
         push(here)
 
 
@@ -146,5 +146,5 @@ def test_no_permission_is_told(tmp_path: Path, bucket: str, server: str) -> None
 def test_a_server_that_dies_in_between_is_told(tmp_path: Path, credentials: None) -> None:
     here = study_at(tmp_path, "here", "s3://bucket/a?endpoint_override=127.0.0.1:9&scheme=http")
     put(here, "clusters", {})
-    with pytest.raises(UserError, match=r"It cannot be reached: look at the network.* run the command again"):
+    with pytest.raises(UserError, match=r"It cannot be reached: check the network.* run the command again"):
         push(here)

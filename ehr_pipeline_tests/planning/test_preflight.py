@@ -39,7 +39,7 @@ def test_nothing_that_a_task_tests_is_learned_beside_it() -> None:
 
 
 def test_a_weight_without_attributes_is_refused_at_once() -> None:
-    with pytest.raises(SettingsError, match=r"encoder\.metadata: weight is set, but attributes names none"):
+    with pytest.raises(SettingsError, match=r"encoder\.metadata: weight is set, but attributes is empty"):
         problems()
     with pytest.raises(SettingsError, match=r"encoder\.metadata: attributes names one twice"):
         problems("sex", "sex")

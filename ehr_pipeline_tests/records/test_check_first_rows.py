@@ -76,9 +76,9 @@ def test_whole_dates_under_birth_year_propose_birth_date(landing: Landing) -> No
         (
             "01/07",
             30,
-            "(07-01), so the day is hardly real: events of that year before the day are rejected as before birth, and",
+            "(07-01), so it is probably a placeholder: events of that year before the day are rejected as before birth, and",
         ),
-        ("01/01", 30, "(01-01), so the day is hardly real: ages are counted from it. If only the year is known"),
+        ("01/01", 30, "(01-01), so it is probably a placeholder: ages are counted from it. If only the year is known"),
         ("01/07", 1, ""),
         ("", 30, ""),
     ],

@@ -50,7 +50,7 @@ def test_commas_are_between_thousands_where_all_look_like_it() -> None:
 def test_what_is_guessed_is_said_and_what_the_settings_say_is_held_against_the_values() -> None:
     assert in_words("bmi", ["27.4", "31"], None) == (
         False,
-        "attribute bmi: a number, as its first values look (reports.attribute_types)",
+        "attribute bmi: a number, judging by its first values (reports.attribute_types)",
     )
     doubtful, text = in_words("bmi", ["27.4", "secret", "", "31"], "number")
     assert doubtful

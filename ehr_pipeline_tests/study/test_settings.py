@@ -103,9 +103,9 @@ def test_all_problems_are_told_at_once() -> None:
         (changed(study={"seed": "0"}), 'study.seed must be a whole number. Got "0"'),
         (
             changed(embeddings={"cohort": [{"name": "Everybody", "min_visits": 2}]}),
-            "cohort[0] names no list, so that everybody",
+            "cohort[0] has no list, so every patient",
         ),
-        (changed(embeddings={"pooling": {"select": "list"}}), "concepts must name a concept list"),
+        (changed(embeddings={"pooling": {"select": "list"}}), "concepts must be a concept list"),
     ],
 )
 def test_a_problem_says_where_and_what_to_do(values: dict[str, Any], told: str) -> None:

@@ -168,7 +168,7 @@ def patient(*events: tuple[int, str], **other: int | None) -> Patient:
 
 
 def one(folder: Path, who: Patient, **changes: object) -> str:
-    """How following ended of a patient with index date 50 and a window of 30 days, or the reason why there is no label."""
+    """How follow-up ended for a patient with index date 50 and a window of 30 days, or the reason why there is no label."""
     values = {"name": "task", "outcome": frozenset({"A"}), "index": "calendar", "dates": (ORIGIN + 50,), "closes": 30}
     rule = Rule(**{**values, **changes})  # type: ignore[arg-type]
     found, rows = labelled([who], rule, folder=folder)

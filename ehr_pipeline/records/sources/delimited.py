@@ -25,6 +25,6 @@ def problems(events: tuple[EventFiles, ...], patients: tuple[PatientFiles, ...])
         yield "at least one [[records.patients]] table is needed."
     elif not any(files.columns.has_birth for files in patients):
         yield (
-            "no table of [[records.patients]] tells when patients were born: give columns.birth_date or columns.birth_year, so"
+            "no table of [[records.patients]] gives births: give columns.birth_date or columns.birth_year, so"
             " that ages can be computed."
         )

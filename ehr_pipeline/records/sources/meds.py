@@ -141,7 +141,7 @@ def _messages(options: Meds, rows: pl.DataFrame, below: int) -> Messages:
     warnings, facts = [], []
     if (unborn := int((~people.is_in(born.implode())).sum())) >= below and len(born):
         warnings.append(
-            f"{unborn:,} of its first {len(people):,} subjects have no row of a birth, and without one nobody is a patient: all"
+            f"{unborn:,} of its first {len(people):,} subjects have no row of a birth, so they do not count as patients: all"
             f" their rows are rejected (unknown_patient). {_births(options.birth_codes)}"
         )
     others = read.filter(pl.col("role").is_null())
@@ -161,7 +161,7 @@ def _messages(options: Meds, rows: pl.DataFrame, below: int) -> Messages:
     if known:
         listed = ", ".join(f'{name} = "{prefix}"' for name, prefix in known.items())
         facts.append(
-            f"codes describe the subject that are not read: to keep them, add to {WHERE}.attributes {{ {listed} }}."
+            f"some codes that describe the subject are not read: to keep them, add to {WHERE}.attributes {{ {listed} }}."
         )
     return tuple(warnings), tuple(facts)
 
@@ -169,8 +169,8 @@ def _messages(options: Meds, rows: pl.DataFrame, below: int) -> Messages:
 def _births(codes: tuple[str, ...]) -> str:
     """Return a sentence that says which setting names the rows that give births."""
     return (
-        f"{WHERE}.birth_codes is {', '.join(codes) or 'empty'}. Name the code of a birth there; where each subject's first"
-        " row is the birth under a SNOMED code, as in older exports, that is 'SNOMED/3950001'."
+        f"{WHERE}.birth_codes is {', '.join(codes) or 'empty'}. Add the code of a birth; if each subject's first"
+        " row is the birth under a SNOMED code, as in older exports, this is 'SNOMED/3950001'."
     )
 
 

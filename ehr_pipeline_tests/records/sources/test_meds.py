@@ -173,7 +173,7 @@ def test_subjects_without_a_birth_are_counted_and_named(tmp_path: Path) -> None:
     passed, message, _ = lost_rows.rejected_rows(artifact, None, study)  # type: ignore[arg-type]
     assert not passed
     assert "about 40 patients have events but no usable patient row; about 60 patients have one." in message
-    assert "Name the code of a birth there" in message
+    assert "Add the code of a birth" in message
 
 
 def test_columns_that_nobody_named_may_be_empty(tmp_path: Path) -> None:
