@@ -49,7 +49,7 @@ def test_a_file_that_lands_while_an_extract_is_read(
     folder = Path(study.records.landing) / EXTRACT
     events = sorted(folder.glob("events*"))[0]
     after(monkeypatch, module, name, lambda: shutil.copy(events, folder / MORE))
-    with pytest.raises(InputError, match=f"{MORE}: the file came while the others were in use"):
+    with pytest.raises(InputError, match=f"{MORE}: the file appeared while the others were in use"):
         Pipeline(study).raw_records(EXTRACT)
     store = Store(study.study.store)
     assert not store.has("raw_records", EXTRACT)

@@ -184,7 +184,7 @@ def test_a_pipe_or_a_device_is_never_replaced(tmp_path: Path, replace: bool) -> 
     for path, kind in ((tmp_path / "pipe", "a named pipe"), (Path("/dev/null"), "a device")):
         with pytest.raises(UserError, match=kind), publishing.whole(path, replace=replace):
             pytest.fail("nothing is to be written")
-    with pytest.raises(UserError, match=r"is a folder|exists already"), publishing.whole(tmp_path, replace=replace):
+    with pytest.raises(UserError, match=r"is a folder|already exists"), publishing.whole(tmp_path, replace=replace):
         pytest.fail("nothing is to be written")
 
 
@@ -196,6 +196,6 @@ def test_who_is_second_overwrites_nothing(tmp_path: Path) -> None:
             part.write_text("second")
             out.write_text("first")
 
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         write()
     assert [path.read_text() for path in tmp_path.iterdir()] == ["first"]

@@ -16,7 +16,7 @@ from ehr_pipeline.store.artifacts import CONTINUES, Artifact, Counts, Decided, R
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 MADE, STALE, MISSING, BLOCKED = "made", "stale", "not made", "blocked"
-RETURNS = "one made before fits, and becomes current again"
+RETURNS = "an earlier one fits, and becomes current again"
 MOST_NAMED = 3
 
 
@@ -107,7 +107,7 @@ def _changes(recipe: Recipe, current: Artifact) -> list[str]:
     """Describe what changed since the current artifact was made."""
     before, changes = current.manifest, list[str]()
     if recipe.version != before["version"]:
-        changes.append("this version of the program makes it in another way")
+        changes.append("this version of the program builds it differently")
     if settings := list(_differing("", recipe.settings, before["settings"])):
         changes.append(f"settings changed: {_some(settings)}")
     names = recipe.inputs.keys() | before["inputs"].keys()
@@ -115,7 +115,7 @@ def _changes(recipe: Recipe, current: Artifact) -> list[str]:
         changes.append(f"inputs changed: {_some(inputs)}")
     if recipe.population != before.get("population", ""):
         changes.append("patients have left")
-    return changes or ["its files are damaged, or what it continues has changed"]
+    return changes or ["its files are damaged, or the artifact that it continues has changed"]
 
 
 def _some(names: Sequence[str]) -> str:

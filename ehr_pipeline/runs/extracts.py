@@ -24,13 +24,13 @@ def names(store: Store, study: Study) -> list[str]:
     for name in landed:
         if problem := partition_problem(name):
             raise InputError(
-                f"{study.records.landing}: the folder {name!r} cannot be an extract, since {problem}. Rename it, or take it out."
+                f"{study.records.landing}: the folder {name!r} cannot be an extract, since {problem}. Rename or move it."
             )
     found = sorted({*landed, *store.partitions(RAW_RECORDS)})
     if not found:
         what = "no extract" if Path(study.records.landing).is_dir() else "there is no such folder"
         raise MissingArtifact(
-            f"{study.records.landing} (records.landing): {what}. Put each extract into a folder of its own there, named by its date"
+            f"{study.records.landing} (records.landing): {what}. Put each extract into a separate subfolder, named by its date"
             " (YYYY-MM-DD); or write a synthetic one with `ehr-pipeline synth`."
         )
     return found[-1:] if study.records.mode == "snapshot" else found

@@ -117,7 +117,7 @@ class Maker:
         now = self.code_version(asset)
         if self._versions_meant.get(asset, now) != now:
             raise UserError(
-                f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
+                f"A list in the settings of {asset} was edited after this run started, so {asset} was not built."
                 " Start the run again."
             )
         recipe = replace(self._recipe(asset, inputs, partition, origin), links=dict(links or {}))

@@ -135,7 +135,7 @@ class Store:
             raise UserError(f"{partition!r} cannot be a partition of {asset}: {problem}.")
         if (folder / partition).is_symlink():
             raise UserError(
-                f"{folder / partition} is a link. Put the folder itself there: what is read and removed in the store lies in it."
+                f"{folder / partition} is a link. Put the folder itself there: the store must not read or remove files elsewhere."
             )
         return folder / partition
 
@@ -150,16 +150,16 @@ class Store:
         Raises MissingArtifact if there is none, and Damaged if its manifest has changed since it was written.
         """
         folder, name = self.folder(asset, partition), f"{asset} of extract {partition}" if partition else asset
-        missing = f"{name} has not been made yet (nothing in {folder})"
+        missing = f"{name} has not been built yet (nothing in {folder})"
         try:
             fingerprint = _pointer(folder)
             if not FINGERPRINT.fullmatch(fingerprint):
                 raise ValueError("`current` names no artifact")
-            missing = f"{name} is gone: {folder / 'current'} names {folder / fingerprint}, and nothing is there"
+            missing = f"{name} is gone: {folder / 'current'} points to {folder / fingerprint}, which does not exist"
             manifest = integrity.read_manifest(folder / fingerprint, asset, partition)
         except FileNotFoundError:
             raise MissingArtifact(
-                f"{missing}. Make it first, with all that it needs:"
+                f"{missing}. Build it first, with everything upstream:"
                 f' ehr-pipeline run --settings FILE --select "+{asset}"'
             ) from None
         except (OSError, ValueError) as error:
@@ -240,8 +240,8 @@ class Store:
             raise (Damaged(f"{damage}. Rebuilding it failed: {error}") if damage else error) from error
         except OSError as error:
             raise UserError(
-                f"{recipe.asset} could not be made in {folder}: {durable.what_to_do(error)}. Nothing was published; what was there"
-                " before stays."
+                f"{recipe.asset} could not be built in {folder}: {durable.what_to_do(error)}. Nothing was published; the previous"
+                " artifact is unchanged."
             ) from error
         return Artifact(target, manifest, skipped)
 
@@ -287,7 +287,7 @@ class Store:
                 _forget(Artifact(folder / fingerprint, manifest))
         except OSError as error:
             raise UserError(
-                f"{asset} could not be published in {folder}: {durable.what_to_do(error)}. What was there before stays."
+                f"{asset} could not be published in {folder}: {durable.what_to_do(error)}. The previous artifact is unchanged."
             ) from error
 
     def retire(self, asset: str, partition: str) -> None:

@@ -100,7 +100,9 @@ def _lock(folder: Path, fingerprint: str, wait: bool) -> int | None:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES) or not wait:
                 os.close(lock)
                 return None
-            _log.warning("another run is making %s; waiting for its end (Ctrl-C leaves it to that run)", folder.name)
+            _log.warning(
+                "another run is building %s; waiting for it to end (Ctrl-C leaves it to that run)", folder.name
+            )
             fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_at(lock, path):
             return lock

@@ -17,7 +17,7 @@ from ehr_pipeline.errors import InputError, printable
 from ehr_pipeline.store import special_files
 
 MOST_NAMED = 10
-NOWHERE = "the link leads to a file or folder that is not there, or not to be seen by this user. Put it in place, or remove it."
+NOWHERE = "the link leads to a file or folder that does not exist, or that this user cannot see. Put it in place, or remove it."
 MOST_LINKED = 100_000
 """How many folders may be entered through links."""
 
@@ -163,7 +163,7 @@ def _look(folder: Path) -> tuple[tuple[int, int] | None, list["os.DirEntry[str]"
         return None, []
     except OSError as error:
         raise InputError(
-            f"{folder}: the folder cannot be read: {error.strerror or error}. Make it readable for this user, or take it out."
+            f"{folder}: the folder cannot be read: {error.strerror or error}. Make it readable for this user, or move it elsewhere."
         ) from None
 
 
@@ -199,7 +199,7 @@ def misplaced(landing: Path) -> list[str]:
 
 def _special(tree: Tree) -> Iterator[str]:
     for path, kind in sorted(tree.special.items()):
-        yield f"{path}: this is {kind}, where files are read. Take it out of the folder, or put a file in its place."
+        yield f"{path}: this is {kind}, not a file. Move it out of the folder, or put a file in its place."
 
 
 def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:
@@ -263,6 +263,6 @@ def glob(pattern: str) -> Glob:
     """
     parts = PurePosixPath(pattern).parts
     if not parts or parts[0].startswith("/") or ".." in parts or any("**" in part and part != "**" for part in parts):
-        raise ValueError(f"{pattern!r} is no glob of files below a folder")
+        raise ValueError(f"{pattern!r} is not a glob of files below a folder")
     parts = (*parts, "*") if parts[-1] == "**" else parts
     return Glob(tuple(None if part == "**" else re.compile(fnmatch.translate(part)) for part in parts))

@@ -252,7 +252,7 @@ def _by_size(wanted: Listed, stats: Mapping[str, os.stat_result]) -> Iterator[tu
         if name not in stats:
             yield name, "it is missing"
         elif stats[name].st_size != each["bytes"]:
-            yield name, f"it has {stats[name].st_size:,} bytes for {each['bytes']:,}"
+            yield name, f"it has {stats[name].st_size:,} bytes instead of {each['bytes']:,}"
 
 
 def _content(path: Path, digest: str, from_disk: bool) -> str:
@@ -261,7 +261,7 @@ def _content(path: Path, digest: str, from_disk: bool) -> str:
         if from_disk:  # drop cached pages: they may be right even if the disk is not
             with path.open("rb") as stream:
                 os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        return "" if file_hash(path) == digest else "its content is another one"
+        return "" if file_hash(path) == digest else "its content differs"
     except OSError as error:
         return durable.why(error)
 

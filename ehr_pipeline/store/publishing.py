@@ -73,11 +73,11 @@ def publish(
 def refuse_existing(out: Path, *, replace: bool = False) -> None:
     """Raise UserError if the output path of a command exists. With `replace`, it may be a file."""
     if kind := special_files.special(out):
-        raise UserError(f"{out} is {kind}. Name a file or folder that is written.")
+        raise UserError(f"{out} is {kind}. Choose another file or folder.")
     if replace and out.is_dir():
-        raise UserError(f"{out} is a folder. Name a file to write.")
+        raise UserError(f"{out} is a folder. Choose a file to write.")
     if not replace and (out.exists() or out.is_symlink()):
-        raise UserError(f"{out} exists already. Name a new one, so that nothing is overwritten.")
+        raise UserError(f"{out} already exists. Choose a new name, so that nothing is overwritten.")
 
 
 @contextmanager

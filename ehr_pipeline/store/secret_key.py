@@ -131,9 +131,9 @@ def foreign(store: Path) -> str:
         problem = f"is {key.name}, but records in it were hashed with {others[0]}"
     return (
         f"{store}: the key of the store {problem}. Where they were read, run `ehr-pipeline key export FILE`; here,"
-        " `ehr-pipeline key import FILE`. A mirror never holds a key. If it is lost for good, `ehr-pipeline key new` draws another:"
-        " then patients who withdraw can be removed only by reading the text of the extracts again, and `export meds` gives other"
-        " subject ids than before."
+        " `ehr-pipeline key import FILE`. A mirror never contains a key. If it is lost for good, `ehr-pipeline key new` generates"
+        " another: then patients who withdraw can be removed only by reading the text of the extracts again, and `export meds`"
+        " gives other subject ids than before."
     )
 
 
@@ -141,7 +141,7 @@ def read(store: Path) -> Key | None:
     """Return the key of a store, or None. Raises UserError if it cannot be read."""
     path = store / FILE
     if kind := special_files.special(path):
-        raise UserError(f"{path} is {kind}, and no key of a store. Restore it from a copy.")
+        raise UserError(f"{path} is {kind}, not the key of a store. Restore it from a copy.")
     try:
         key = _parsed(path)
         if path.stat().st_mode & 0o077:
@@ -151,7 +151,7 @@ def read(store: Path) -> Key | None:
         return None
     except PermissionError:
         raise UserError(
-            f"{path} can be read by the user alone who made the store. Run this as that user, or import the key with them."
+            f"{path} can be read only by the user who made the store. Run this as that user, or import the key with them."
         ) from None
     return key
 
@@ -185,9 +185,9 @@ def marked(schema: pa.Schema, key: Key) -> pa.Schema:
 def export(store: Path, file: Path) -> Key:
     """Write the key of a store to a new file (mode 0600). Raises UserError when the file exists or there is no key."""
     if file.exists():
-        raise UserError(f"{file} is there already. Name a new file.")
+        raise UserError(f"{file} already exists. Choose a new file.")
     if (key := read(store)) is None:
-        raise UserError(f"{store} (study.store) has no key yet: it is drawn when the first extract is read.")
+        raise UserError(f"{store} (study.store) has no key yet: it is generated when the first extract is read.")
     return _write(file, key)
 
 
@@ -202,7 +202,7 @@ def bring(store: Path, file: Path) -> Key:
         return own
     if own is not None and own.name in names_in(store):
         raise UserError(
-            f"{store} (study.store) has a key of its own ({own.name}), with which its records were hashed. Importing another one"
+            f"{store} (study.store) already has another key ({own.name}), with which its records were hashed. Importing another one"
             f" ({key.name}) would make them unreadable for withdrawals. Nothing was changed."
         )
     (store / FILE).unlink(missing_ok=True)
@@ -223,7 +223,7 @@ def _parsed(path: Path) -> Key:
     except ValueError:
         secret = b""
     if len(secret) != _BYTES:
-        raise UserError(f"{path} is no key of a store: {2 * _BYTES} hex digits. Restore it from a copy.")
+        raise UserError(f"{path} is not the key of a store, which has {2 * _BYTES} hex digits. Restore it from a copy.")
     return Key(secret)
 
 

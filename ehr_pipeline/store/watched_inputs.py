@@ -54,11 +54,9 @@ class Watched:
             return str(error)
         for path in sorted(now.keys() | self.states.keys()):
             if path not in self.states:
-                return (
-                    f"{path}: the file came while the others were in use. Wait until all are complete, then run again."
-                )
+                return f"{path}: the file appeared while the others were in use. Wait until all are complete, then run again."
             if path not in now:
-                return f"{path}: the file went while it was in use. Put it in place again, then run again."
+                return f"{path}: the file disappeared while it was in use. Put it in place again, then run again."
             if now[path] != self.states[path]:
                 return f"{path}: the file changed while it was in use. Wait until it is complete, then run again."
         return ""

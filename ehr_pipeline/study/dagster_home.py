@@ -60,9 +60,9 @@ def refuse_network_disk(mounts: str | None = None) -> None:
         place, kind = file_system(folder, mounts)
         if is_network(kind):
             raise UserError(
-                f"Dagster's state is set to lie in {folder}, which is on a network file system ({kind}, mounted at {place})."
+                f"Dagster's state is set to be in {folder}, which is on a network file system ({kind}, mounted at {place})."
                 " It is kept in SQLite, whose files break there. Set EHR_STATE_DIR to a folder on a local disk of this machine, or"
-                f" keep the state in PostgreSQL: `storage` in {home() / CONFIGURATION}, as docs/deployment.md tells."
+                f" keep the state in PostgreSQL: `storage` in {home() / CONFIGURATION}, see docs/deployment.md."
             )
 
 
@@ -128,7 +128,7 @@ def ensure_home() -> Path:
     home = Path(named) if named else default_home()
     if not (home / CONFIGURATION).is_file():
         raise UserError(
-            f"DAGSTER_HOME is {home}, but it holds no {CONFIGURATION}. Copy ours there:"
+            f"DAGSTER_HOME is {home}, but it has no {CONFIGURATION}. Copy ours there:"
             " without it, telemetry is on and state lies elsewhere."
         )
     os.environ["DAGSTER_HOME"] = str(home)

@@ -28,7 +28,7 @@ def parse(uri: str) -> Address:
         raise ValueError("it is not a URI such as s3://BUCKET/PREFIX or file:///FOLDER") from None
     if "@" in parts.netloc:
         raise ValueError(
-            "it holds credentials. Take them out of the settings, and give them by the environment"
+            "it contains credentials. Remove them from the settings, and give them by the environment"
             " (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), ~/.aws, or the role of the machine"
         )
     options, path = dict(given), urllib.parse.unquote(parts.path).strip("/")
@@ -60,10 +60,10 @@ def paths(uri: str) -> list[Path]:
 def _check_s3(options: Mapping[str, str], given: int) -> None:
     if unknown := [name for name in options if name not in S3_OPTIONS]:
         raise ValueError(
-            f"{unknown[0]!r} is not an option of it: there are {', '.join(S3_OPTIONS)}. Credentials come from the environment"
+            f"{unknown[0]!r} is not one of its options, which are {', '.join(S3_OPTIONS)}. Credentials come from the environment"
         )
     if given != len(options) or not all(options.values()):
-        raise ValueError("an option of it is empty, or stands twice")
+        raise ValueError("one of its options is empty, or is given twice")
     endpoint = options.get("endpoint_override", "")
     if "://" in endpoint:
         raise ValueError("endpoint_override is HOST:PORT, without a scheme")
@@ -83,5 +83,5 @@ def problem(uri: str, store: str, landing: str) -> str:
     place = PurePosixPath(address.root)
     for name, folder in (("study.store", PurePosixPath(store)), ("records.landing", PurePosixPath(landing))):
         if address.scheme == "file" and (place == folder or place in folder.parents or folder in place.parents):
-            return f"it lies in {name}, or that in it. Name a folder beside it, on another disk"
+            return f"it is inside {name}, or contains it. Choose a folder outside it, on another disk"
     return ""

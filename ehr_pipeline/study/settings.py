@@ -119,7 +119,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     `overrides`, a nested mapping of the same shape, replaces single values. Raises SettingsError with all problems.
     """
     if kind := special_files.special(path):
-        raise SettingsError(str(path), [f"this is {kind}. Write the settings into a file, and name that."])
+        raise SettingsError(str(path), [f"this is {kind}. Write the settings into a file, and give that file."])
     if not path.exists():
         raise SettingsError(str(path), ["there is no such file. `ehr-pipeline init DIR` starts one, as DIR/study.toml"])
     try:
@@ -163,7 +163,7 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
 def with_overrides(study: Study, overrides: Mapping[str, Any]) -> Study:
     """Return a study with some values replaced. Relative paths are relative to the working directory. Raises SettingsError."""
     if "preset" in overrides.get("encoder", {}):
-        raise SettingsError("overrides", ["encoder.preset: name the settings that differ themselves."])
+        raise SettingsError("overrides", ["encoder.preset: give the differing settings one by one."])
     other = _with_names_of_today(overrides, "overrides")
     return validate(merged(dataclasses.asdict(study), other), where="overrides")
 
@@ -200,9 +200,7 @@ def _with_names_of_today(values: Mapping[str, Any], where: str) -> Mapping[str, 
             continue
         if new in table:
             raise SettingsError(where, [f"{section}.{old} is the old name of {section}.{new}: remove {section}.{old}."])
-        _log.warning(
-            "%s: %s.%s is called %s.%s now; the old name will not be read for ever", where, section, old, section, new
-        )
+        _log.warning("%s: %s.%s is called %s.%s now; the old name will stop working", where, section, old, section, new)
         values = {**values, section: {new if name == old else name: value for name, value in table.items()}}
     return values
 
@@ -216,7 +214,7 @@ def _invisible_characters(values: Any, place: str) -> Iterator[str]:
     if isinstance(values, Mapping):
         for key, value in values.items():
             if character := invisible_character(str(key)):
-                yield f"{place or 'the file'}: the name of a setting holds {character}."
+                yield f"{place or 'the file'}: the name of a setting contains {character}."
             else:
                 yield from _invisible_characters(value, f"{place}.{key}" if place else str(key))
     elif isinstance(values, list | tuple):
@@ -227,7 +225,7 @@ def _invisible_characters(values: Any, place: str) -> Iterator[str]:
         and place.rpartition(".")[2] not in BETWEEN_FIELDS
         and (character := invisible_character(values))
     ):
-        yield f"{place} holds {character}, which is not to be seen. Write it without."
+        yield f"{place} holds {character}, which is invisible. Remove it."
 
 
 def _with_presets(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,7 +269,7 @@ def _fine_tuning(study: Study) -> Iterator[str]:
     """Yield problems with fine-tuning: there is no task, or more layers are to be frozen than the encoder has."""
     asked, layers = study.predictions.fine_tuning, study.encoder.layers
     if asked.heads and not study.tasks.any:
-        yield "predictions.fine_tuning.heads: there is no task to fine-tune the encoder for. Name some under [tasks], or no heads."
+        yield "predictions.fine_tuning.heads: there is no task to fine-tune the encoder for. Add tasks, or remove the heads."
     if asked.frozen_layers > layers:
         yield (
             f"predictions.fine_tuning.frozen_layers is {asked.frozen_layers}, but the encoder has {layers} layers (encoder.layers)."
@@ -282,9 +280,9 @@ def _roots(study: Study) -> Iterator[str]:
     """Yield problems with the locations of the store, the landing folder and the mirror."""
     landing, store = Path(study.records.landing), Path(study.study.store)
     if landing == store or landing in store.parents:
-        yield f"study.store lies in records.landing ({landing}), where each folder is an extract. Name a folder beside it."
+        yield f"study.store lies in records.landing ({landing}), where each folder is an extract. Choose a folder outside it."
     elif store in landing.parents:
-        yield f"records.landing lies in study.store ({store}), which holds artifacts alone. Name a folder beside it."
+        yield f"records.landing lies in study.store ({store}), which contains only artifacts. Choose a folder outside it."
     if study.study.mirror and (problem := mirror.problem(study.study.mirror, str(store), str(landing))):
         yield f"study.mirror: {problem}."
 
@@ -294,7 +292,7 @@ def _special(study: Study) -> Iterator[str]:
     named = [*typed_settings.paths(study), *(("study.mirror", path) for path in mirror.paths(study.study.mirror))]
     for place, path in named:
         if kind := special_files.special(path):
-            yield f"{place}: {path} is {kind}. Name a file or a folder."
+            yield f"{place}: {path} is {kind}. Give a file or a folder."
 
 
 def _explain(detail: Any) -> str:

@@ -12,7 +12,7 @@ def read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise Damaged(f"{path}: it cannot be read. Make its artifact again (ehr-pipeline run).") from error
+        raise Damaged(f"{path} cannot be read. Rebuild its artifact (ehr-pipeline run).") from error
 
 
 def write(path: Path, value: Any) -> None:

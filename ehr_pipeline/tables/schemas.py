@@ -205,7 +205,7 @@ def read_as(path: Path, expected: pa.Schema) -> pa.Table:
         problems = ["there is no such file" if isinstance(error, FileNotFoundError) else "it is no Arrow file"]
     if problems:
         raise Damaged(
-            f"{path}: {'; '.join(problems)}. Make the asset again (ehr-pipeline run), or copy its whole folder again from where it"
+            f"{path}: {'; '.join(problems)}. Rebuild the asset (ehr-pipeline run), or copy its whole folder again from where it"
             " was made."
         )
     return table

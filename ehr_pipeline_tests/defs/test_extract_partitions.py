@@ -19,7 +19,7 @@ from ehr_pipeline_tests.conftest import ROOT, tiny_settings
 
 def test_a_home_without_our_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    with pytest.raises(UserError, match=r"holds no dagster\.yaml\. Copy ours there: without it, telemetry is on"):
+    with pytest.raises(UserError, match=r"has no dagster\.yaml\. Copy ours there: without it, telemetry is on"):
         dagster_home.ensure_home()
 
 

@@ -234,7 +234,7 @@ def test_a_selection_that_is_none_is_told(home: Path, store: Path, extract: Path
 
 def test_what_else_is_wrong_is_not_laid_to_the_selection(home: Path, extract: Path, tmp_path: Path) -> None:
     (tmp_path / ".key").write_text("damaged")
-    with pytest.raises(UserError, match=r"^\S+\.key is no key of a store"):
+    with pytest.raises(UserError, match=r"^\S+\.key is not the key of a store"):
         run(tiny_settings(extract, study={"store": str(tmp_path)}, patients={"split": {"key": ""}}), "clusters")
 
 

@@ -183,7 +183,7 @@ def test_a_run_with_overrides_says_so_and_is_stale_until_it_is_made_with_the_fil
         ({"clusters": {"n": "five"}}, "clusters.n"),
         ({"study": {"store": "/elsewhere"}}, "[study] cannot be overridden for a single run"),
         ({"patients": {"split": {"key": "a secret"}}}, "patients.split.key cannot be overridden for a single run"),
-        ({"encoder": {"preset": "demo"}}, "encoder.preset: name the settings that differ themselves"),
+        ({"encoder": {"preset": "demo"}}, "encoder.preset: give the differing settings one by one"),
     ],
 )
 def test_overrides_are_checked_like_the_file(made: Made, overrides: dict[str, Any], told: str) -> None:
@@ -220,7 +220,7 @@ def test_a_list_edited_while_a_run_goes_on_is_refused(made: Made) -> None:
     text = path.read_text()
     path.write_text(text + "999,,edited,test\n")
     try:
-        with pytest.raises(ValueError, match="A list that the settings of vocabulary name was edited"):
+        with pytest.raises(ValueError, match="A list in the settings of vocabulary was edited"):
             at_load.vocabulary()
     finally:
         path.write_text(text)
@@ -234,7 +234,7 @@ def test_so_it_is_in_a_run(made: Made) -> None:
     with dg.build_resources({"pipeline": studies.build_study(made.study())}) as resources:
         path.write_text(text + "999,,edited,test\n")
         try:
-            with pytest.raises(ValueError, match="A list that the settings of vocabulary name was edited"):
+            with pytest.raises(ValueError, match="A list in the settings of vocabulary was edited"):
                 resources.pipeline.vocabulary()  # type: ignore[attr-defined]
         finally:
             path.write_text(text)

@@ -106,7 +106,7 @@ def test_a_release_holds_what_it_should_and_nothing_else(released: Path, tiny: P
     assert {name: found["sha256"] for name, found in manifest["files"].items()} == {
         name: file_hash(released / name) for name in names - {"manifest.json"}
     }
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         release.release(tiny, released)
 
 

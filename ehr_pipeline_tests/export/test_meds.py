@@ -117,7 +117,7 @@ def test_two_patients_of_one_subject_are_refused(
 
 def test_what_is_there_is_never_overwritten(tiny: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         meds.export(artifacts(tiny), "Tiny", Key(bytes(32)), tmp_path / "out")
 
 

@@ -37,7 +37,7 @@ def test_a_model_of_concepts_that_many_have_is_copied_whole(tiny: Pipeline, tmp_
     assert concepts == len(Vocabulary.read(tmp_path / "model").concepts)
     compared = filecmp.dircmp(checkpoint.file("checkpoint"), tmp_path / "model")
     assert compared.left_only == compared.right_only == compared.diff_files == []
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         model.export(checkpoint, vocabulary, 10, tmp_path / "model")
 
 

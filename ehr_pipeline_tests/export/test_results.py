@@ -77,7 +77,7 @@ def test_figures_and_table_1_are_the_page_s(exported: Path, tiny: Pipeline) -> N
 
 def test_nothing_is_overwritten_and_nothing_half_stays(exported: Path, tiny: Pipeline, tmp_path: Path) -> None:
     found = results.Inputs.of(tiny.store.current)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         results.export(found, exported, seed=0)
     broken = replace(found, reports=tiny.store.current("vocabulary"))  # has no enrichment.csv
     with pytest.raises(FileNotFoundError):

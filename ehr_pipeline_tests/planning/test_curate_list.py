@@ -152,5 +152,5 @@ def test_offer_review_and_list_on_a_study(
     with (tmp_path / "more.csv").open(newline="") as stream:
         assert [row["concept"] for row in csv.DictReader(stream)] == [row["concept"] for row in rows[1:]]
     assert cli.main(["curate", str(start), "--out", str(tmp_path / "x.csv"), *settings]) == 2
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         curate_list.write_offer(offer, [])

@@ -61,7 +61,7 @@ def test_the_list_can_be_read_as_one(study: Study, tmp_path: Path) -> None:
     found.write(tmp_path / "list.csv")
     rows = code_lists.read(tmp_path / "list.csv")
     assert [(row.code, row.cui) for row in rows] == list(found.table.select("code", "cui").iter_rows())
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         found.write(tmp_path / "list.csv")
 
 

@@ -83,7 +83,7 @@ def test_a_file_that_comes_into_a_linked_folder_is_seen(study: settings.Study, t
     (event,) = sorted((tmp_path / "events").iterdir())
     shutil.copy(event, tmp_path / "disk" / "events_more.txt")
     assert listing is not None
-    assert "events_more.txt: the file came while the others were in use" in listing.watched.changed()
+    assert "events_more.txt: the file appeared while the others were in use" in listing.watched.changed()
     (after,) = landed.check_folders(Path(study.records.landing), study.operation, 0.0)
     assert before.state != after.state
 
@@ -94,7 +94,7 @@ def test_linked_folders_of_meds_are_read_and_gone_ones_are_named(tmp_path: Path,
     (folder / place).parent.mkdir(parents=True)
     own = records_settings(tmp_path / "landing", source="meds", events=(), patients=(), meds=Meds())
     (folder / place).symlink_to(tmp_path / "disk")
-    with pytest.raises(InputError, match=f"{place}: the link leads to a file or folder that is not there"):
+    with pytest.raises(InputError, match=f"{place}: the link leads to a file or folder that does not exist"):
         list_extract(folder, own)
     (tmp_path / "disk" / "deep").mkdir(parents=True)
     (tmp_path / "disk" / "deep" / "0.parquet").write_bytes(b"x")
@@ -108,5 +108,7 @@ def test_linked_tables_of_a_vocabulary(tmp_path: Path) -> None:
     (folder / "CONCEPT.csv").symlink_to(tmp_path / "concept")
     assert omop.files(folder) == {"concept": folder / "CONCEPT.csv"}
     (folder / "CONCEPT_ANCESTOR.csv").symlink_to(tmp_path / "ancestor")
-    with pytest.raises(InputError, match=r"CONCEPT_ANCESTOR.csv: the link leads to a file or folder that is not there"):
+    with pytest.raises(
+        InputError, match=r"CONCEPT_ANCESTOR.csv: the link leads to a file or folder that does not exist"
+    ):
         omop.files(folder)

@@ -208,7 +208,7 @@ def test_utf_16(tmp_path: Path) -> None:
 def test_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
     write(tmp_path, "x")
     (tmp_path / "events_2.txt").symlink_to(tmp_path / "gone.txt")
-    with pytest.raises(InputError, match=r"events_2.txt: the link leads to a file or folder that is not there"):
+    with pytest.raises(InputError, match=r"events_2.txt: the link leads to a file or folder that does not exist"):
         files.find(walk(tmp_path), kind("events*"))
 
 

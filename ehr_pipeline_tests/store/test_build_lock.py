@@ -143,7 +143,10 @@ def test_who_asks_for_the_same_artifact_waits_says_so_and_finds_it_made(
     second.start()
     second.join(0.2)
     assert second.is_alive()
-    assert f"another run is making {recipe(1).asset}; waiting for its end (Ctrl-C leaves it to that run)" in caplog.text
+    assert (
+        f"another run is building {recipe(1).asset}; waiting for it to end (Ctrl-C leaves it to that run)"
+        in caplog.text
+    )
     go.set()
     first.join(10)
     second.join(10)

@@ -89,7 +89,7 @@ def test_circles_end(extract: Path, name: str, target: str) -> None:
     before = matching(extract, "data/**/*.parquet")
     (extract / name).symlink_to(target)
     if name == "data/itself":
-        with pytest.raises(InputError, match="data/itself: the link leads to a file or folder that is not there"):
+        with pytest.raises(InputError, match="data/itself: the link leads to a file or folder that does not exist"):
             matching(extract, "data/**/*.parquet")
     else:
         assert matching(extract, "data/**/*.parquet") == before
@@ -130,7 +130,7 @@ def test_links_without_end_are_an_error(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("pattern", ["data/**/*.parquet", "data/*.parquet", "data/0.parquet"])
 def test_a_folder_that_leads_nowhere_is_named_where_files_are_looked_for(tmp_path: Path, pattern: str) -> None:
     (tmp_path / "data").symlink_to(tmp_path / "not_mounted")
-    with pytest.raises(InputError, match="data: the link leads to a file or folder that is not there"):
+    with pytest.raises(InputError, match="data: the link leads to a file or folder that does not exist"):
         matching(tmp_path, pattern)
     assert matching(tmp_path, "events*.txt", "other/**") == []
     assert misplaced(tmp_path) == [f"{tmp_path}/data: {module.NOWHERE}"]

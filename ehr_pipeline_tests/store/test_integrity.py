@@ -117,7 +117,7 @@ def test_every_damage_is_one_message_and_is_mended_by_making_it_again(tmp_path: 
     store.intact("vocabulary")
     HARMS[harm](before.file(file))
     if file == "manifest.json" and harm in ("removed", "a_link_to_nowhere"):
-        with pytest.raises(MissingArtifact, match=r"vocabulary is gone.*Make it first"):
+        with pytest.raises(MissingArtifact, match=r"vocabulary is gone.*Build it first"):
             store.intact("vocabulary")
     else:
         with pytest.raises(Damaged) as told:
@@ -141,7 +141,7 @@ def test_swapped_files_and_manifests_are_noticed(tmp_path: Path) -> None:
     first.rename(tmp_path / "kept")
     second.rename(first)
     (tmp_path / "kept").rename(second)
-    with pytest.raises(Damaged, match=r"00000.arrow.*its content is another one; 1 more of its files too"):
+    with pytest.raises(Damaged, match=r"00000.arrow.*its content differs; 1 more of its files too"):
         store.intact("vocabulary")
     made(store, 2)
     shutil.copy(one.file("manifest.json"), two.file("manifest.json"))
@@ -204,9 +204,7 @@ def test_what_rots_below_the_file_system_is_found_by_verify(
     assert "damaged: 3" in told.out
     lines = told.err.strip().splitlines()
     assert len(lines) == 3
-    assert any(
-        "cohort.arrow: the file is not what was published (its content is another one)" in line for line in lines
-    )
+    assert any("cohort.arrow: the file is not what was published (its content differs)" in line for line in lines)
     assert any("clusters is gone" in line for line in lines)
     assert any("manifest.json" in line and "it is no manifest" in line for line in lines)
     with pytest.raises(Damaged):

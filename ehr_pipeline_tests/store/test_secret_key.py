@@ -78,7 +78,7 @@ def test_a_key_is_drawn_once_closed_to_others_and_has_a_use_of_its_own_each_time
     secret_key.of(tmp_path / "a")
     assert path.stat().st_mode & 0o777 == 0o600
     path.write_text("no key")
-    with pytest.raises(UserError, match=r"a/.key is no key of a store: 64 hex digits"):
+    with pytest.raises(UserError, match=r"a/.key is not the key of a store, which has 64 hex digits"):
         secret_key.of(tmp_path / "a")
 
 
@@ -320,7 +320,7 @@ def test_a_lost_or_foreign_key_is_told_and_never_drawn_anew_by_itself(
     # A key that is in use is not replaced.
     secret_key.of(tmp_path / "third")
     secret_key.export(tmp_path / "third", tmp_path / "x")
-    with pytest.raises(UserError, match="has a key of its own"):
+    with pytest.raises(UserError, match="already has another key"):
         secret_key.bring(store, tmp_path / "x")
     with pytest.raises(UserError, match="Nothing was changed"):
         secret_key.draw_new(store)

@@ -43,10 +43,13 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "grows": (grows, "a.txt: the file changed while it was in use"),
     "replaced": (is_replaced, "a.txt: the file changed while it was in use"),
     "touched": (lambda folder: os.utime(folder / "b.txt", (1, 1)), "b.txt: the file changed"),
-    "removed": (lambda folder: (folder / "a.txt").unlink(), "a.txt: the file went while it was in use"),
-    "landed": (lambda folder: (folder / "c.txt").write_text(""), "c.txt: the file came while the others were in use"),
-    "renamed": (lambda folder: (folder / "a.txt").rename(folder / "c.txt"), "a.txt: the file went"),
-    "folder_gone": (lambda folder: shutil.rmtree(folder), "the file went"),
+    "removed": (lambda folder: (folder / "a.txt").unlink(), "a.txt: the file disappeared while it was in use"),
+    "landed": (
+        lambda folder: (folder / "c.txt").write_text(""),
+        "c.txt: the file appeared while the others were in use",
+    ),
+    "renamed": (lambda folder: (folder / "a.txt").rename(folder / "c.txt"), "a.txt: the file disappeared"),
+    "folder_gone": (lambda folder: shutil.rmtree(folder), "the file disappeared"),
 }
 
 

@@ -34,8 +34,8 @@ def test_addresses(uri: str, root: str) -> None:
         ("s3:///a", "not a URI"),
         ("s3://key:hidden@bucket/a", "holds credentials"),
         ("s3://b/a?access_key=hidden", "'access_key' is not an option .* Credentials come from the environment"),
-        ("s3://b/a?region=", "empty, or stands twice"),
-        ("s3://b/a?region=x&region=y", "empty, or stands twice"),
+        ("s3://b/a?region=", "empty, or is given twice"),
+        ("s3://b/a?region=x&region=y", "empty, or is given twice"),
         ("s3://b/a?hidden", "not a URI"),
         ("s3://b/a/../c", "'..'"),
         ("s3://b/a//c", "'//'"),
@@ -57,7 +57,7 @@ def test_what_no_address_is(tmp_path: Path, uri: str, message: str) -> None:
 
 def test_a_mirror_lies_apart_from_the_store(tmp_path: Path) -> None:
     for folder in ("store", "store/a", ""):
-        with pytest.raises(SettingsError, match=r"it lies in study\.store"):
+        with pytest.raises(SettingsError, match=r"it is inside study\.store"):
             study_at(tmp_path, "store", f"file://{tmp_path}/{folder}")
 
 

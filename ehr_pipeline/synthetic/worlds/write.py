@@ -113,7 +113,7 @@ def _clear(landing: Path, truth: Path) -> None:
         files = [path for path in sorted(folder.iterdir()) if path.is_file()]
         if files and not ours:
             raise UserError(
-                f"{folder}: holds files that are of no synthetic extract; name another folder, or remove them"
+                f"{folder}: contains files that do not belong to a synthetic extract; choose another folder, or remove them"
             )
         for path in files:
             path.unlink()

@@ -104,7 +104,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     landing = tmp_path / "landing" / EXTRACT
     landing.mkdir(parents=True)
     (landing / "events.txt").write_text("real")
-    with pytest.raises(UserError, match="no synthetic extract"):
+    with pytest.raises(UserError, match="do not belong to a synthetic extract"):
         write(tmp_path, ["base"], 10, 1)
     assert (landing / "events.txt").read_text() == "real"
 
