@@ -225,7 +225,7 @@ def _invisible_characters(values: Any, place: str) -> Iterator[str]:
         and place.rpartition(".")[2] not in BETWEEN_FIELDS
         and (character := invisible_character(values))
     ):
-        yield f"{place} holds {character}, which is invisible. Remove it."
+        yield f"{place} contains {character}, which is invisible. Remove it."
 
 
 def _with_presets(values: Mapping[str, Any]) -> dict[str, Any]:
