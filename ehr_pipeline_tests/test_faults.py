@@ -63,7 +63,7 @@ def test_files_that_cannot_grow(extract: Path, tmp_path: Path, size: int, asset:
     if asset != "raw_records":
         Pipeline(tiny_settings(extract, study={"store": str(store)}, records={"workers": 1})).raw_records(EXTRACT)
     told = limited(settings, size)
-    assert told.startswith(f"{asset} could not be made in {store}")
+    assert told.startswith(f"{asset} could not be built in {store}")
     assert "Nothing was published" in told
     assert not Store(store).partitions("raw_records") if asset == "raw_records" else not Store(store).has(asset)
     assert not list(store.rglob(".making-*-*")), "nothing half made is left"
@@ -174,7 +174,7 @@ def test_a_store_that_may_not_be_written_to(extract: Path, tmp_path: Path, monke
 
     monkeypatch.setattr(Path, "mkdir", forbidden)  # tests may run as a user who may write everywhere
     pipeline = Pipeline(tiny_settings(extract, study={"store": str(tmp_path / "store")}))
-    with pytest.raises(UserError, match=r"raw_records could not be made .*Permission denied .*Change the permissions"):
+    with pytest.raises(UserError, match=r"raw_records could not be built .*Permission denied .*Change the permissions"):
         pipeline.raw_records(EXTRACT)
 
 
