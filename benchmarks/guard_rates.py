@@ -10,10 +10,13 @@ Usage: python benchmarks/guard_rates.py --work FOLDER [--worlds concepts-null â€
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import error_rates
 import numpy as np
+import pyarrow as pa
 import rates
 import results
 import verdicts
@@ -22,13 +25,30 @@ from scipy.special import expit
 
 from ehr_pipeline.predictions import guards
 from ehr_pipeline.predictions.learners import Table
-from ehr_pipeline.predictions.rows import FIT, JUDGE, Rows
+from ehr_pipeline.predictions.rows import FIT, JUDGE, Rows, read
+from ehr_pipeline.runs.pipeline import Pipeline
+from ehr_pipeline.study import settings
+from ehr_pipeline.synthetic.extract import EXTRACT
+from ehr_pipeline.synthetic.study import places
+from ehr_pipeline.synthetic.worlds.write import is_there, write
+from ehr_pipeline.tables.asset_names import TASK_LABELS
+from ehr_pipeline.tasks.table import definitions, rows_of_task, shards
+from ehr_pipeline.terminology.shipped import shipped
 
 CONCEPTS = 200
 HOLDERS = (15, 150)
 """Fewest and most histories with the concept that the outcome follows; in between, as many of any order of magnitude."""
 FOLLOWED = {"concepts-null": None, "concepts-strong": 0.7, "concepts-leak": 0.97}
 """The worlds: how often the outcome follows the concept; None: there is no such concept."""
+YEARS = {"years-null": False, "years-midway": True}
+"""The worlds of index years: whether the codes come into use midway."""
+PATIENTS = 2_000
+"""Patients of a study of these worlds."""
+OVERRIDES: dict[str, Any] = {
+    "patients": {"min_visits": 1, "split": {"validation_share": 0.1, "test_share": 0.3}},
+    "tasks": {"screen": 20},
+    "launcher": {"backend": "inline"},
+}
 TITLE = "Error rates of guards"
 
 
@@ -60,12 +80,34 @@ def measure(world: str, number: int) -> dict[str, int]:
     return found
 
 
+def of_years(work: Path, number: int, midway: bool) -> dict[str, int]:
+    """In how many tasks of a study the guard finds years of the index date without a case."""
+    folder = work / "studies" / str(number)
+    if not is_there(folder, ["null"], PATIENTS, number):
+        write(folder, ["null"], PATIENTS, number)
+    overrides = settings.merged(places(folder), OVERRIDES, {"study": {"seed": number}})
+    pipeline = Pipeline(settings.load(shipped("demo/settings.toml"), overrides))
+    pipeline.make(EXTRACT, until=TASK_LABELS)
+    labels, found = pipeline.store.current(TASK_LABELS).path, {"years without cases": 0, "tasks with years": 0}
+    for definition in definitions(labels):
+        rows = read(labels, definition, 10 * PATIENTS, 0)
+        if midway:
+            own = pa.concat_tables([rows_of_task(table, definition) for _, table in shards(labels)])
+            opens, after = own.column("window_from").cast(pa.int32()).to_numpy(), own.column("followed_days").to_numpy()
+            assert len(own) == len(rows)
+            rows = replace(rows, label=rows.label & (opens + after >= np.median(rows.index)))
+        if rows.label.any():
+            found["tasks with years"] += 1
+            found["years without cases"] += guards.groups_without_cases("t", rows, {})["passed"] is False
+    return found
+
+
 def main() -> None:
     """Measure the worlds asked for, or write the tables from what was measured."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for what was measured")
     parser.add_argument("--name", default=rates.NOW, help="name of this state of the methods")
-    parser.add_argument("--worlds", nargs="+", choices=list(FOLLOWED), default=list(FOLLOWED))
+    parser.add_argument("--worlds", nargs="+", choices=[*FOLLOWED, *YEARS], default=list(FOLLOWED))
     parser.add_argument("--studies", type=int, default=200, help="studies of each world")
     parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
     asked = parser.parse_args()
@@ -78,10 +120,12 @@ def main() -> None:
     now = error_rates.commit()
     for world in asked.worlds:
         for number in range(asked.studies):
-            path = asked.work / world / str(verdicts.SIZES[JUDGE]) / str(number) / f"{asked.name}.json"
+            size = PATIENTS if world in YEARS else verdicts.SIZES[JUDGE]
+            path = asked.work / world / str(size) / str(number) / f"{asked.name}.json"
             if not path.is_file():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps(measure(world, number) | {"commit": now}) + "\n", encoding="utf-8")
+                found = of_years(asked.work, number, YEARS[world]) if world in YEARS else measure(world, number)
+                path.write_text(json.dumps(found | {"commit": now}) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from ehr_pipeline.predictions import compare, deviations, metrics, result_tables
 from ehr_pipeline.predictions.compare import Case, Fit
 from ehr_pipeline.predictions.features import RecordedConcepts
 from ehr_pipeline.predictions.metrics import Calibration
-from ehr_pipeline.predictions.models import BY_NAME
+from ehr_pipeline.predictions.models import BY_NAME, RULES_OF_THUMB
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, People, Rows
 from ehr_pipeline.predictions.settings import PredictionsSettings, replicates
 from ehr_pipeline.predictions.table import TaskResults, joined
@@ -53,7 +53,7 @@ OF_LABELS, LUCK = 60.0, 0.3
 COMMON, OF_SIDE = 0.4, 0.3
 """Shares of the noise with all labels that all models have in common, and all of one side."""
 WEAK, USUAL = 6.0, 1.0
-"""Variance of the noise, with all labels, of the rule of thumb, and of the best baselines."""
+"""Variance of the noise, with all labels, of the rules of thumb, and of the best baselines."""
 BEST = ("counts", "counts_boosting", "recency", "recency_boosting")
 ENCODER = ("vectors", "vectors_masked", "masked_recency")
 POPULATION, DRAWS_OF_LUCK = 60_000, 9
@@ -76,18 +76,21 @@ class Kind:
     related: float = 0.0
     """Share of the variance of risks and of noise that all tasks of a study have in common: their AUROCs then move together."""
     rule: float | None = None
-    """Share of the models' gain over chance that the rule of thumb has; None: it is as weak as usual."""
+    """Share of the models' gain over chance that a rule of thumb has; None: both are as weak as usual."""
+    rules: int = 1
+    """How many of the two rules of thumb have it."""
 
     def noise(self, task: int) -> dict[str, float]:
         """The variance of each model's noise with all labels (without any, for models that need none)."""
         of_models = self.models / 2 if task < self.better else self.models
         found = {"rule_of_thumb": WEAK} | dict.fromkeys(BEST, USUAL) | dict.fromkeys(ENCODER, of_models)
         found["masked"] = of_models + OF_LABELS / 100 if self.masked is None else self.masked
+        found["age_sex"] = WEAK
         if self.rule is not None:
             wanted = 0.5 + self.rule * (true_auroc(of_models, None) - 0.5)
             grid = np.geomspace(60, 0.1, 30)
             aurocs = [true_auroc(each, None) for each in grid.tolist()]
-            found["rule_of_thumb"] = float(np.interp(wanted, aurocs, grid))
+            found |= dict.fromkeys(RULES_OF_THUMB[-self.rules :], float(np.interp(wanted, aurocs, grid)))
         return found
 
 
@@ -102,7 +105,7 @@ KINDS = {
         Kind("task-better", better=1),
         Kind("task-worse", models=2 * USUAL),
         Kind("task-no-labels", masked=USUAL),
-        Kind("task-rule-80", rule=0.8),
+        Kind("task-rule-80", rule=0.8, rules=2),
         Kind("task-rule-90", rule=0.9),
         Kind("task-rule-100", rule=1.0),
         Kind("tasks-better", 4, better=4),

@@ -71,16 +71,19 @@ def index_rule(definition: Definition) -> dict[str, Any]:
     return row(result_schemas.INDEX_RULE, definition.slug, True, "the index date is chosen without the outcome")
 
 
-def rule_is_enough(rule: tuple[float, Floats], model: tuple[float, Floats]) -> bool:
-    """Return whether the rule of thumb beats chance, and reaches enough of the model's gain.
+def rule_is_enough(rules: Sequence[tuple[float, Floats]], model: tuple[float, Floats]) -> bool:
+    """Return whether any rule of thumb beats chance, and reaches enough of the model's gain.
 
     Each is an AUROC, and its values in the bootstrap draws of patients (B,). At most the share DOUBT of draws may contradict the
-    answer."""
-    (gain, gain_B), (model_gain, model_gain_B) = (
-        (auroc - 0.5, draws[np.isfinite(draws)] - 0.5) for auroc, draws in (rule, model)
-    )
-    beyond_doubt = (np.quantile(each, DOUBT) for each in (gain_B, gain_B - CERTAIN_OF_GAIN * model_gain_B))
-    return gain >= MOST_OF_GAIN * model_gain and all(low > 0 for low in beyond_doubt)
+    answer, divided by the number of rules (Bonferroni)."""
+    gain, gain_B = model[0] - 0.5, model[1] - 0.5
+    for auroc, draws in rules:
+        known = np.isfinite(draws) & np.isfinite(gain_B)
+        own_B = draws[known] - 0.5
+        doubtful = (np.quantile(each, DOUBT / len(rules)) for each in (own_B, own_B - CERTAIN_OF_GAIN * gain_B[known]))
+        if auroc - 0.5 >= MOST_OF_GAIN * gain and all(low > 0 for low in doubtful):
+            return True
+    return False
 
 
 def rule_of_thumb(task: str, is_enough: bool) -> dict[str, Any]:

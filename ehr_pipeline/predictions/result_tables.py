@@ -48,7 +48,7 @@ def tables(definition: Definition, case: Case, fits: Sequence[Fit]) -> TaskResul
     differences = tuple(
         _difference(slug, judged, fit, baseline, draws) for fit in final if baseline and fit.model.kind != "baseline"
     )
-    verdict = _verdict(definition, case) | _compared(judged, rule_of(fits, tuned), model, baseline, draws)
+    verdict = _verdict(definition, case) | _compared(judged, final, (model, baseline), draws)
     shown = [fit for fit in (model, baseline) if fit]
     return TaskResults(
         results,
@@ -69,11 +69,6 @@ def _influences(judged: TestSet, fits: Sequence[Fit]) -> dict[deviations.Fitted,
         (fit.model.name, fit.labels, fit.replicate): metrics.influence(judged.label, fit.probability, judged.weight)
         for fit in fits
     }
-
-
-def rule_of(fits: Sequence[Fit], cases: int) -> Fit | None:
-    """Return the rule of thumb that is best on the validation set, which has so many `cases`; None if there is none."""
-    return best([fit for fit in fits if fit.model.name in RULES_OF_THUMB], "baseline", cases, RULES_OF_THUMB)
 
 
 def _verdict(definition: Definition, case: Case) -> dict[str, Any]:
@@ -97,23 +92,24 @@ def _verdict(definition: Definition, case: Case) -> dict[str, Any]:
 
 
 def _compared(
-    judged: TestSet, rule: Fit | None, model: Fit | None, baseline: Fit | None, draws: Mapping[int, Floats]
+    judged: TestSet, final: Sequence[Fit], best_of: tuple[Fit | None, Fit | None], draws: Mapping[int, Floats]
 ) -> dict[str, Any]:
-    """Return the models and AUROCs in the row of a verdict. `with_verdicts` adds 'better' or 'worse' once all tasks are known."""
-    aurocs = [
-        metrics.auroc(judged.label, fit.probability, judged.weight) if fit else None for fit in (rule, baseline, model)
-    ]
+    """Return the models and AUROCs in the row of a verdict. `best_of`: the best model, and the best baseline, of the `final` fits.
+
+    `with_verdicts` adds 'better' or 'worse' once all tasks are known."""
+    (model, baseline), rules = best_of, [fit for fit in final if fit.model.name in RULES_OF_THUMB]
+    aurocs = {
+        id(fit): metrics.auroc(judged.label, fit.probability, judged.weight) for fit in (model, baseline, *rules) if fit
+    }
     row: dict[str, Any] = {
         "model": model.model.name if model else "",
         "baseline": baseline.model.name if baseline else "",
-        "rule_auroc": aurocs[0],
-        "baseline_auroc": aurocs[1],
-        "model_auroc": aurocs[2],
+        "rule_auroc": max((aurocs[id(fit)] for fit in rules), default=None),
+        "baseline_auroc": aurocs.get(id(baseline)),
+        "model_auroc": aurocs.get(id(model)),
     }
-    pairs = [
-        (auroc, draws[id(fit)]) for auroc, fit in ((aurocs[0], rule), (aurocs[2], model)) if fit and auroc is not None
-    ]
-    if len(pairs) == 2 and guards.rule_is_enough(*pairs):
+    of_rules = [(aurocs[id(fit)], draws[id(fit)]) for fit in rules]
+    if model and guards.rule_is_enough(of_rules, (aurocs[id(model)], draws[id(model)])):
         row["verdict"] = "not needed"
     return row
 
