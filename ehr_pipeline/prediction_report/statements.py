@@ -232,9 +232,9 @@ def table(tests: Mapping[str, int], unchosen: Sequence[str], weighted: Sequence[
         " a task are chosen on the validation set{unchosen}. Difference: AUROC of the model minus that of the baseline, on the same"
         " patients, with its 95 % interval. “Better” and “worse”: the false discovery rate over the tasks of the same model"
         " (Benjamini and Hochberg 1995) is below 5 %{tests}; “better” also requires an AUROC above that of every other baseline."
-        " Everything else is “level”. “Does not need the model”: the rule of thumb is enough, whatever the difference from the best"
-        " baseline. Rule of thumb: the baseline of this name, or age and sex alone, whichever is better on the validation set (age"
-        " and sex, if this set has fewer than 20 cases). “At chance”: the 95 % interval of the AUROC does not lie above 0.5.",
+        " Everything else is “level”. “Does not need the model”: a rule of thumb is enough, whatever the difference from the best"
+        " baseline. There are two rules: the baseline of this name, and age and sex alone. Each is tested at half the error, and"
+        " the higher AUROC is shown. “At chance”: the 95 % interval of the AUROC does not lie above 0.5.",
         tests=markup(" ({tests_by_model})", tests_by_model=tests_by_model) if tests else "",
         unchosen=markup(
             " (in a fixed order if the validation set has fewer than 20 cases: {tasks})", tasks=listed(unchosen)

@@ -213,10 +213,17 @@ def test_a_rule_of_thumb_is_enough() -> None:
     def drawn(auroc: float, error: float) -> tuple[float, np.ndarray]:
         return auroc, np.append(auroc + error * rng.normal(size=2_000), np.nan)
 
-    assert guards.rule_is_enough(drawn(0.86, 0.02), drawn(0.87, 0.02))
-    assert not guards.rule_is_enough(drawn(0.80, 0.02), drawn(0.87, 0.02))
-    assert not guards.rule_is_enough(drawn(0.52, 0.03), drawn(0.49, 0.03)), "neither predicts anything"
-    assert not guards.rule_is_enough(drawn(0.86, 0.1), drawn(0.87, 0.1)), "too few cases to tell"
+    model = drawn(0.87, 0.02)
+    assert guards.rule_is_enough([drawn(0.86, 0.02)], model)
+    assert guards.rule_is_enough([drawn(0.70, 0.02), drawn(0.86, 0.02)], model), "the other rule"
+    assert not guards.rule_is_enough([drawn(0.80, 0.02)], model)
+    assert not guards.rule_is_enough([drawn(0.80, 0.02), drawn(0.80, 0.02)], model)
+    assert not guards.rule_is_enough([drawn(0.52, 0.03)], drawn(0.49, 0.03)), "neither predicts anything"
+    assert not guards.rule_is_enough([drawn(0.86, 0.1)], drawn(0.87, 0.1)), "too few cases to tell"
+    assert not guards.rule_is_enough([], model)
+    nearly = drawn(0.86, 0.04)
+    assert guards.rule_is_enough([nearly], drawn(0.86, 0.0))
+    assert not guards.rule_is_enough([nearly, nearly], drawn(0.86, 0.0)), "two rules, each at half the doubt"
 
 
 def test_a_model_at_chance_is_not_better_than_a_baseline_below_it() -> None:

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy import sparse
+from scipy.special import expit
 
-from ehr_pipeline.predictions import guards, result_tables
+from ehr_pipeline.predictions import compare, guards, metrics, result_tables
 from ehr_pipeline.predictions.compare import Case, Fit
 from ehr_pipeline.predictions.features import RecordedConcepts
 from ehr_pipeline.predictions.models import BY_NAME
@@ -102,15 +103,27 @@ def test_a_patient_with_several_index_years_is_counted_in_one_of_them() -> None:
     assert found["message"].startswith("no case in 11 of 12 groups")
 
 
-def test_age_and_sex_alone_may_be_the_rule_of_thumb() -> None:
-    """Where they are better on the validation set, and where this has too few cases to choose by: boosting overfits few cases."""
+@pytest.mark.parametrize(
+    ("names", "verdict", "auroc"),
+    [(("age_sex", "rule_of_thumb"), "not needed", 0.8), (("rule_of_thumb",), "", 0.6), ((), "", None)],
+)
+def test_either_rule_of_thumb_may_be_enough(names: tuple[str, ...], verdict: str, auroc: float | None) -> None:
+    """Whichever is better on the validation set: there, boosting is, which overfits the few cases of the training set."""
+    rng = np.random.default_rng(2)
+    label = np.arange(600) < 200
+    apart = {"age_sex": 1.19, "rule_of_thumb": 0.358, "vectors": 1.22}  # of the means: AUROCs of 0.80, 0.60, 0.81
+    common = rng.normal(size=600)
     fits = [
-        Fit(BY_NAME[name], None, 0, np.zeros(2), None, tuned, None)
-        for name, tuned in (("counts", 0.9), ("rule_of_thumb", 0.84), ("age_sex", 0.80))
+        Fit(BY_NAME[name], None, 0, expit(apart[name] * label + common), None, 0.9 - apart[name] / 10, None)
+        for name in (*names, "vectors")
     ]
-    chosen = [result_tables.rule_of(fits, cases) for cases in (100, 5)]
-    assert [fit.model.name for fit in chosen if fit] == ["rule_of_thumb", "age_sex"]
-    assert result_tables.rule_of(fits[:1], 100) is None
+    bootstrap = metrics.Bootstrap(np.arange(600).astype(np.uint64), np.ones(600), 300, 0)
+    judged = compare.TestSet(label, np.ones(600), np.arange(600).astype(np.uint64), bootstrap)
+    draws = {id(fit): bootstrap.aurocs(label, fit.probability) for fit in fits}
+    row = result_tables._compared(judged, fits, (fits[-1], None), draws)
+    assert row.get("verdict", "") == verdict
+    assert row["rule_auroc"] == (auroc if auroc is None else pytest.approx(auroc, abs=0.03))
+    assert row["model_auroc"] == pytest.approx(0.81, abs=0.03)
 
 
 def test_all_labels_are_labels_and_not_patients() -> None:
