@@ -29,7 +29,6 @@ doubt, the model is not needed. With few cases, the first alone often happens by
 DOUBT = 0.05
 CHANCE = 0.01
 """Highest probability that chance lists any concept of a task, or any group."""
-INDEX_YEAR = "year of the index date"
 MOST_ERRORS = 4.0
 """How many standard errors the AUROC of permuted labels may differ from 0.5: one false alarm in 16,000 tasks."""
 MOST_PERMUTED = 1_000
@@ -128,35 +127,55 @@ def groups_without_cases(task: str, rows: Rows, attributes: Mapping[str, Sequenc
     some: the outcome may not be recorded there, or its code may not have been in use.
 
     `attributes`: a value for each row (n,); an empty value belongs to no group. Patients of each group of at least FEWEST are
-    compared with all patients of a known group by the hypergeometric distribution. The limit is CHANCE divided by all groups
-    (Bonferroni). For years, one row of each patient is drawn by the patient's hash, since the rows of a patient differ in year.
+    compared with all patients of a known group by the hypergeometric distribution. The limit is half of CHANCE divided by all
+    groups (Bonferroni); the other half is for years.
     """
     patients, place, counts = np.unique(rows.patient, return_inverse=True, return_counts=True)
     case = np.bincount(place, rows.label, len(patients)) > 0
     by_patient = np.argsort(place, kind="stable")
     drawn = by_patient[np.cumsum(counts) - counts + (patients % counts.astype(np.uint64)).astype(np.int64)]
-    year = rows.index.astype("datetime64[D]").astype("datetime64[Y]").astype(str).astype(object)
-    compared = {name: (np.array(values, object)[drawn], case) for name, values in attributes.items()}
-    compared[INDEX_YEAR] = year[drawn], rows.label[drawn]
     sizes = dict[str, list[tuple[int, float]]]()
-    for name, (of_patients, case) in compared.items():
+    for name, values in attributes.items():
+        of_patients = np.array(values, object)[drawn]
         known = of_patients != ""
         for value in sorted({*of_patients[known]}):
             group = of_patients == value
             if group.sum() >= FEWEST:
                 by_chance = hypergeom.cdf(0, known.sum(), case[known].sum(), group.sum())
                 sizes.setdefault(name, []).append((int(case[group].sum()), float(by_chance)))
-    limit = CHANCE / max(sum(map(len, sizes.values())), 1)
+    limit = CHANCE / 2 / max(sum(map(len, sizes.values())), 1)
     without = {name: sum(not cases and p < limit for cases, p in groups) for name, groups in sizes.items()}
     empty = [f"{number} of {len(sizes[name])} groups by {name}" for name, number in without.items() if number]
+    years, of_years = _years_without_cases(rows.take(drawn))
+    empty += [f"{years} of {of_years} years of the index date"] if years else []
     if not empty:
         return row(result_schemas.GROUPS, task, True, "every group has cases, or too few patients to judge")
     message = (
         f"no case in {' and in '.join(empty)}, although chance would give some: the outcome may not be recorded there"
     )
-    if without.get(INDEX_YEAR):
+    if years:
         message += ", or its code may not have been in use in those years"
     return row(result_schemas.GROUPS, task, False, message)
+
+
+def _years_without_cases(rows: Rows) -> tuple[int, int]:
+    """Return how many years of the index date lack cases where chance would give some, and the number of all years. `rows`: one of
+    each patient, drawn at random, since the rows of a patient differ in year.
+
+    Years are taken together as long as one after the other has no case: a code is in use from one year on, or up to one. The limit
+    is half of CHANCE divided by the number of such ranges of years that are possible (Bonferroni).
+    """
+    years, place = np.unique(rows.index.astype("datetime64[D]").astype("datetime64[Y]"), return_inverse=True)
+    sizes, cases = np.bincount(place), np.bincount(place, rows.label)
+    limit = CHANCE / (len(years) * (len(years) + 1) or 1)
+    found = 0
+    for begins, ends in zip(
+        *np.flatnonzero(np.diff(cases == 0, prepend=False, append=False)).reshape(-1, 2).T, strict=True
+    ):
+        patients = sizes[begins:ends].sum()
+        if patients >= FEWEST and hypergeom.cdf(0, len(rows), rows.label.sum(), patients) < limit:
+            found += int(ends - begins)
+    return found, len(years)
 
 
 def permuted_labels(task: str, rows: Rows, table: Table, seed: int) -> dict[str, Any]:
