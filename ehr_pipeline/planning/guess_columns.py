@@ -192,7 +192,7 @@ def _person(one: Sniffed, today: datetime.date) -> dict[str, str]:
     read = {
         name: one.table.select(days=dates.parse(pl.col(name).str.strip_chars(), (form,), today))["days"]
         for name in one.table.columns
-        if is_date(one.values(name), today)
+        if is_date(one.values(name), today) and not _has(name, DEATH)
         for form in (guess_format.date_format(one.values(name), today)[0],)
     }
     first = [

@@ -20,6 +20,7 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import dates, events, files
+from ehr_pipeline.records.header import DATA
 from ehr_pipeline.records.sample import FORMATS
 from ehr_pipeline.records.values import LIKELY, STANDARD, USUAL, comparable
 from ehr_pipeline.terminology import snomed
@@ -148,6 +149,8 @@ def sniff(path: Path) -> Sniffed:
         raise InputError(f"{path}: the file is empty.")
     before = _before(lines)
     lines, text = lines[before:], "".join(lines[before:])
+    if lines[0].lstrip().startswith(("{", "[{")):
+        raise InputError(f"{path}: JSON, which is not read. Convert it to CSV with a header line, or to Parquet.")
     delimiter = _delimiter(lines)
     if not delimiter:
         raise InputError(
@@ -156,8 +159,20 @@ def sniff(path: Path) -> Sniffed:
         )
     quoted = delimiter in ",;" or bool(re.search(f'(^|{re.escape(delimiter)})"', text, re.MULTILINE))
     table = _table(text, delimiter, quoted)
+    if _is_row(table.columns):  # a message that lists these columns would show data of a patient
+        raise InputError(
+            f"{path}: the first line looks like a row of data, but init needs a header line with the names of the columns. Write"
+            " one above the rows, or set records.events[0].header (or of the patients) in a settings file of your own."
+        )
     size = len(text.encode(encoding if encoding != "utf-16" else "utf-16-le")) * _share_of_packed(path)
     return Sniffed(path, table, size / max(len(lines) - 1, 1), delimiter, '"' if quoted else "", encoding, before)
+
+
+def _is_row(names: Sequence[str]) -> bool:
+    """Return whether a first line is data: most of its cells have digits as data have, and none is the usual name of a column."""
+    usual = {word for words in NAMES.values() for word in words.split()}
+    like_data = sum(bool(DATA.search(name)) for name in names)
+    return 2 * like_data > len(names) and not any(plain(name) in usual for name in names)
 
 
 def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:

@@ -14,8 +14,8 @@ HUNDREDS = 500
 """Assumed number of patients of a study whose files are not there yet. The settings chosen for it also work with more patients."""
 NO_QUOTE = "# quote = '\"' # if fields are quoted"
 NO_SEX_VALUES = '# sex_values = { 1 = "M", 2 = "F" } # if the sex is not written as M, female or another usual word'
-PREDICTIONS = 5_000
-"""Predictions wanted in the test set of each task: with 1 % of cases, 50 cases."""
+PREDICTIONS = 2_500
+"""Predictions wanted in the test set of each task: with 2 % of cases, 50 cases."""
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,11 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
 
 def _questions(is_split: bool, patients: int) -> list[str]:
     """Return the settings of example tasks, as comments."""
-    test_share = 0.4 if patients < FEW else 0.2
+    test_share = 0.1 if is_split else 0.4 if patients < FEW else 0.2
     share = f"# test_share = {test_share} # patients not used for training; a task needs 50 cases there"
     landmarks = min(max(round(PREDICTIONS / (test_share * max(patients, 1))), 1), 10)
     return [
-        "# Questions about the future, for the prediction report (docs/tasks.md): how well the model predicts whether each of the",
+        "# Questions about the future, for the prediction report (docs/tasks.md): how well the model predicts whether each of",
         "# 20 frequent concepts is recorded within a year. Remove the first mark # of each line below.",
         "# [patients]",
         "# min_visits = 1",

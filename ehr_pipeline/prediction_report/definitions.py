@@ -36,19 +36,19 @@ def sentences(definition: Definition, names: Mapping[str, str], died: str = "", 
 
 
 def _concepts(concepts: Iterable[str], names: Mapping[str, str]) -> str:
-    """Return the most frequent concepts of a list by name, and how many more there are."""
+    """Return the most frequent concepts of a list by name, and how many more there are. Any of them is enough."""
     every = set(concepts)
     if every == {VISIT}:
         return VISIT
     shown = [f"“{name}”" for concept, name in names.items() if concept in every]
-    return _first(shown, len(every)) if shown else counted(len(every), "concept")
+    return _first(shown, len(every), "or") if shown else counted(len(every), "concept")
 
 
-def _first(shown: list[str], of: int) -> str:
-    """Return the first FEW of some words as a list in a sentence, and how many more there are."""
+def _first(shown: list[str], of: int, last: str) -> str:
+    """Return the first FEW of some words, and how many more there are, as a list in a sentence. `last` stands before its end."""
     parts = shown[:FEW]
     parts += [f"{of - len(parts):,} more"] if of > len(parts) else []
-    return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
+    return f" {last} ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
 
 
 def _day(definition: Definition, names: Mapping[str, str]) -> str:
@@ -64,7 +64,7 @@ def _day(definition: Definition, names: Mapping[str, str]) -> str:
             )
         case "calendar":
             dates = [str(EPOCH + datetime.timedelta(days=day)) for day in rule.get("dates", ())]
-            return f"On {_first(dates, len(dates))}"
+            return f"On {_first(dates, len(dates), 'and')}"
         case "file":
             return "On the dates given in a file"
     return f"On each day with a trigger event of the task file ({_concepts(definition.entry, names)})"

@@ -196,5 +196,6 @@ def permuted_labels(task: str, rows: Rows, table: Table, seed: int) -> dict[str,
     scores, _ = learners.logistic(table, Sample(fit, label[fit], np.ones(len(fit)), 0.5), seed)
     auroc = metrics.auroc(label[test], scores[test], np.ones(len(test)))
     error = np.sqrt((cases + others + 1) / (12 * cases * others))
-    passed = abs(auroc - 0.5) <= MOST_ERRORS * error
-    return row(result_schemas.PERMUTED, task, bool(passed), f"AUROC of permuted labels {auroc:.3f}")
+    chance = MOST_ERRORS * error
+    message = f"AUROC of permuted labels {auroc:.3f} (by chance, it may be {0.5 - chance:.3f} to {0.5 + chance:.3f})"
+    return row(result_schemas.PERMUTED, task, bool(abs(auroc - 0.5) <= chance), message)

@@ -5,6 +5,7 @@ labels of the test set have no influence on which tasks it is used for.
 """
 
 import hashlib
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,13 +28,16 @@ PER_TASK = 10
 """So many of the most frequent concepts are considered for each task."""
 ENOUGH = 75
 """Expected cases in the test set from which a concept has enough: then 50 or more are found there nearly always."""
+DIAGNOSES = re.compile("ICD|SCT|SNOMED|READ|CTV3|DIAGNOSIS|CONDITION|PHECODE", re.IGNORECASE)
+"""Systems of codes for diagnoses, by the beginning of the concept. Where no concept has a semantic type, their concepts come first:
+in data of a hospital, vital signs and laboratory tests are more frequent, but few people ask for their prediction."""
 SAMPLE = 100_000
 """Cases are counted among about this many patients."""
 
 
 @dataclass(frozen=True)
 class Screen:
-    """Tasks to choose from, the most frequent concept first, and how many to choose."""
+    """Tasks to choose from, in order of preference, and how many to choose."""
 
     candidates: tuple[Rule, ...] = ()
     number: int = 0
@@ -53,16 +57,17 @@ class ScreenCounts:
 
 
 def of(settings: TasksSettings, vocabulary: Vocabulary, types: Collection[str], visit_window: int) -> Screen:
-    """Return the tasks to choose from: frequent concepts of these semantic types; of all types, if no concept has a type."""
+    """Return the tasks to choose from: frequent concepts of these semantic types; if none has a type, of all, diagnoses first."""
     typed = [one for one in vocabulary.concepts if one.semantic_types]
     chosen = [one for one in typed if set(one.semantic_types) & set(types)] if typed else list(vocabulary.concepts)
-    ordered = sorted(chosen, key=lambda one: (-one.patients, one.concept))[: PER_TASK * settings.screen]
+    asked = {one.concept for one in chosen if typed or DIAGNOSES.match(one.concept)}
+    ordered = sorted(chosen, key=lambda one: (one.concept not in asked, -one.patients, one.concept))
     rules = [
         from_concept(one.concept, visit_window, settings.screen_landmarks)
         for one in ordered
         if one.patients >= MIN_PATIENTS
     ]
-    return Screen(tuple(rules), settings.screen)
+    return Screen(tuple(rules[: PER_TASK * settings.screen]), settings.screen)
 
 
 def choose(screen: Screen, jobs: Sequence[LabelJob], spread: Spread, workers: int) -> list[Rule]:

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.errors import UserError
+from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.planning import finding_codes, guess_format, init_study, preflight
 from ehr_pipeline.planning.guess_columns import read_names
 from ehr_pipeline.records import dates
@@ -424,6 +424,39 @@ def test_names_beside_the_codes_of_a_file_are_used(tmp_path: Path) -> None:
     study = settings.load(made.settings)
     assert [one.file for one in study.events.names] == [str(tmp_path / "conditions.csv")]
     assert not [doubt for doubt in made.doubts if "no name" in doubt]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "2022-07-20,982192b6-6843,314529007,Review\n2022-08-24,982192b6-6843,314529008,Review\n",
+            "looks like a row of data",
+        ),
+        ('{"PATIENT": "982192b6-6843", "CODE": "314529007", "DATE": "2022-07-20"}\n', "JSON, which is not read"),
+    ],
+)
+def test_a_file_without_a_header_is_refused_before_a_row_of_it_is_shown(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "patients.csv").write_text("patient,birth_date\np1,1980-01-02\np2,1990-03-04\n")
+    (tmp_path / "events.csv").write_text(text)
+    files = [tmp_path / "events.csv", tmp_path / "patients.csv"]
+    with pytest.raises(InputError, match=words) as refused:
+        init_study.start(tmp_path / "study", files, None, TODAY)
+    assert "982192b6" not in str(refused.value)
+    made = init_study.start(tmp_path / "study", [tmp_path], None, TODAY)
+    said = " ".join([*made.facts, *made.doubts, *made.open, made.settings.read_text("utf-8")])
+    assert words in said
+    assert "982192b6" not in said
+
+
+def test_a_date_of_death_is_no_birth(tmp_path: Path) -> None:
+    rows = "".join(f"p{number},{1950 + number % 60}-01-02\n" for number in range(200))
+    (tmp_path / "patients.csv").write_text(f"patient,DEATHDATE\n{rows}")
+    rows = "".join(f"p{number % 200},2015-01-02,22298006\n" for number in range(400))
+    (tmp_path / "events.csv").write_text(f"patient,date,code\n{rows}")
+    made = init_study.start(tmp_path / "study", [tmp_path / "events.csv", tmp_path / "patients.csv"], None, TODAY)
+    assert [text for text in made.open if "which column is the birth_date?" in text]
+    assert 'birth_date = "DEATHDATE"' not in made.settings.read_text("utf-8")
 
 
 def test_the_tasks_that_are_proposed_can_be_asked(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def defined(
                 sex="F",
                 ages=(16, 44),
             ),
-            "On the first day with “Asthma”, “Hay fever”, “Wheeze” and 2 more, using everything recorded before that day: is the"
+            "On the first day with “Asthma”, “Hay fever”, “Wheeze” or 2 more, using everything recorded before that day: is the"
             f" outcome recorded for the first time ever in the 365 days that start on day 31 after it? {OF}Only patients aged 16"
             f" to 44, of sex F, without the outcome before. {LEFT}",
         ),
@@ -71,7 +71,7 @@ def test_who_is_at_risk_is_named_by_concepts_that_may_be_shown() -> None:
     task = defined("C7", "C8", "C9", entry=("C1",), exclude=["C2", "C7"], from_visit=1)
     words = sentences(task, NAMES, "about 160 of 790 predictions")
     assert (
-        "The outcome is “Asthma” and 2 more. Only patients with “Eczema” before, without “Wheeze” and 1 more before."
+        "The outcome is “Asthma” or 2 more. Only patients with “Eczema” before, without “Wheeze” or 1 more before."
         in words
     )
     assert words.endswith(

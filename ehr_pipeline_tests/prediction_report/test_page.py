@@ -213,7 +213,7 @@ def test_predictions_are_called_wrong_only_where_the_interval_says_so(tmp_path: 
     rows = tuple(row | bent if (row["task"], row["model"]) == ("a", "vectors") else row for row in whole().results)
     wrong = text_of(page.render(findings(replace(whole(), results=rows), tmp_path)))
     assert (
-        "predictions of the best model are too extreme for Task a &lt; (slope 0.62, 0.70 to 0.80) and too low on average for"
+        "predictions of the best model are too extreme for Task a &lt; (slope 0.62, 0.70 to 0.80); and too low on average for"
         " Task a &lt; (intercept 0.15, 0.10 to 0.20)."
     ) in wrong
     assert "Even after recalibration, predictions" in wrong

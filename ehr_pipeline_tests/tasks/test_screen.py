@@ -103,6 +103,8 @@ def test_candidates_are_the_most_frequent_concepts_of_enough_patients() -> None:
     )
     assert asked(some) == ["c", "a"]
     assert asked(tuple(concept(one.concept, (), one.patients) for one in some)) == ["b", "c", "a"]
+    systems = (concept("LAB:1", (), 90), concept("ICD10CM:I21.9", (), 60), concept("SCT:22298006", (), 70))
+    assert asked(systems) == ["SCT:22298006", "ICD10CM:I21.9", "LAB:1"]
     many = tuple(concept(f"{number:02d}", (), 100 - number) for number in range(12))
     assert asked(many) == [one.concept for one in many[:10]]
 
