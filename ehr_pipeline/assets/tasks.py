@@ -72,7 +72,7 @@ TASKS = (
         description="Labels of clinical tasks: who is included and from which day, what happened afterwards, and who"
         " is excluded and why. Empty without `[tasks]`.",
         reads=(EXTRACT_CATALOG, MAPPED_EVENTS, VOCABULARY, PATIENT_DATASET, DATA_SPLIT),
-        version="6",
+        version="7",
         section="tasks",
         also=(identity.of_tasks,),
         checks=(
@@ -124,7 +124,7 @@ PREDICTIONS = (
         description="Predictions of the clinical tasks by the encoder and by simpler models, compared on held-out"
         " patients. Empty without `[tasks]`.",
         reads=(VOCABULARY, PATIENT_DATASET, TASK_LABELS, ENCODER_CHECKPOINT),
-        version="15",
+        version="16",
         build=_task_results,
         heavy=True,
         section="predictions",
