@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import code_tables, guess_format
-from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, guessed, practice_of
+from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, guessed, is_code, practice_of
 from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.planning.settings_text import NO_QUOTE, NO_SEX_VALUES, SETTINGS, Extract, inline, quoted
 from ehr_pipeline.records import files
@@ -139,6 +139,11 @@ def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date
     columns = {role: one.column(role) for role in NEEDED}
     form, doubtful = guess_format.date_format(one.values(columns["date"]), today)
     codes = one.values(columns["code"])
+    if len(several := _columns_of_codes(one, columns)) > 1:
+        made.doubts.append(
+            f"{one.path.name}: {', '.join(several)} all contain codes, but only one column of codes is read of a row"
+            f" ({columns['code'] or 'none yet'}). To read them all, write a file with one row for each code: patient, date, code."
+        )
     if doubtful:
         made.doubts.append(f"{one.path.name}: in its dates, the day or the month could come first. Check date_formats.")
     if guess_format.rewritten_by_excel(codes):
@@ -162,6 +167,17 @@ def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date
         + (f"; codes of {called}" if len(codes) else "")
     )
     return lines
+
+
+def _columns_of_codes(one: Sniffed, columns: Mapping[str, str]) -> list[str]:
+    """Return the columns with codes of the same system, as claims have for several diagnoses."""
+    found = {
+        name: guess_format.code_system(values, name)
+        for name in one.table.columns
+        if name not in (columns["patient"], columns["date"]) and is_code(values := one.values(name))
+    }
+    wanted = found.get(columns["code"], next(iter(found.values()), ""))
+    return [name for name, system in found.items() if system == wanted]
 
 
 def _patient_lines(one: Sniffed, made: NewStudy, today: datetime.date, named: Named) -> tuple[list[str], list[str]]:

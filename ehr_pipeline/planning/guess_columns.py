@@ -245,7 +245,7 @@ def _event(one: Sniffed, today: datetime.date) -> dict[str, str]:
     free = [name for name in one.table.columns if name not in taken and len(one.values(name))]
     days = [name for name in free if is_date(one.values(name), today)] if not one.column("date") else []
     rest = [name for name in free if name not in days]
-    codes = [name for name in rest if _is_code(one.values(name))] or [
+    codes = [name for name in rest if is_code(one.values(name))] or [
         name for name in rest if _has(name, CODE) and one.values(name).n_unique() > 1
     ]
     return {
@@ -286,7 +286,7 @@ def _overlap(ids: pl.Series, theirs: pl.Series) -> bool:
     return len(set(ids) & set(theirs)) >= SHARED * min(ids.n_unique(), theirs.n_unique())
 
 
-def _is_code(values: pl.Series) -> bool:
+def is_code(values: pl.Series) -> bool:
     """Return whether values are codes, and not all the same: SNOMED ids with right check digits, or of another known shape."""
     numbers, system = share(values, r"^[0-9]{6,18}$") >= ALMOST, guess_format.code_system(values)
     return values.n_unique() > 1 and ((numbers and system == "snomed") or system in guess_format.SHAPES)

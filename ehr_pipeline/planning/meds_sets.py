@@ -31,7 +31,8 @@ def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> 
     folder = sources[0] if len(sources) == 1 and sources[0].is_dir() else None
     links = _links(folder) if folder else {f"data/{path.parent.name}/{path.name}": path for path in sources}
     shards = list(_shards(links))
-    if not shards or not all(_is_meds(path) for path in (shards[:1] if folder else shards)):
+    is_csv = bool(shards) and not files.is_parquet(shards[0])
+    if not shards or not all(_is_meds(path) for path in (shards[:1] if folder and not is_csv else shards)):
         return None
     root = links.get("") or next(filter(None, (_root(path) for path in sources)), None)
     if root and "" not in links:
@@ -40,8 +41,9 @@ def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> 
     doubts += _left_out_parts(folder, root) if folder else []
     codes = root / METADATA / "codes.parquet" if root else None
     found, seen = _codes(shards, codes)
-    own = _described(found, seen, facts, doubts)
-    people = pl.concat([pl.scan_parquet(path).select(pl.col("subject_id").cast(pl.Int64)) for path in shards])
+    own = [f'data = "data/**/*{"".join(shards[0].suffixes[-2:])}"'] if is_csv else []
+    own += _described(found, seen, facts, doubts)
+    people = pl.concat([_scan(path).select(pl.col("subject_id").cast(pl.String)) for path in shards])
     number = int(people.select(pl.col("subject_id").n_unique()).collect().item())
     split: list[str] = []
     if root and links.keys() & {"", "data"} and (split := _split(root, doubts)):
@@ -59,7 +61,7 @@ def _links(folder: Path) -> dict[str, Path]:
 
     If the folder is a whole data set, it is linked as it is; otherwise its files are linked as the data of a data set.
     """
-    if _parquet_in(folder / "data"):
+    if _tables_in(folder / "data"):
         return {"": folder}
     root = _root(folder)
     inside = folder.relative_to(root / "data") if root and root / "data" in (folder, *folder.parents) else Path()
@@ -80,19 +82,33 @@ def _root(path: Path) -> Path | None:
 def _shards(links: dict[str, Path]) -> Iterator[Path]:
     for name, target in sorted(links.items()):
         own = target / "data" if not name else target
-        yield from _parquet_in(own) if own.is_dir() else [own]
+        yield from _tables_in(own) if own.is_dir() else [own]
 
 
-def _parquet_in(folder: Path) -> list[Path]:
-    """Return the Parquet files in a folder, also through links; none if there is no such folder."""
-    return sorted(path for path in walk(folder).files if files.is_parquet(path)) if folder.is_dir() else []
+def _tables_in(folder: Path) -> list[Path]:
+    """Return the Parquet files in a folder, also through links; if there are none, its CSV files."""
+    found = sorted(walk(folder).files) if folder.is_dir() else []
+    return [path for path in found if files.is_parquet(path)] or [path for path in found if _is_csv(path)]
+
+
+def _is_csv(path: Path) -> bool:
+    return path.name.lower().endswith((".csv", ".csv.gz"))
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    return pl.scan_parquet(path) if files.is_parquet(path) else pl.scan_csv(path, infer_schema=False)
 
 
 def _is_meds(path: Path) -> bool:
-    if not (files.is_parquet(path) and path.is_file()):
+    """Return whether a file has the columns of MEDS. A CSV file also needs a code of MEDS, since other files have these columns."""
+    if not (path.is_file() and (files.is_parquet(path) or _is_csv(path))):
         return False
     try:
-        return set(pl.read_parquet_schema(path)) >= MEDS_COLUMNS
+        scan = _scan(path)
+        if not set(scan.collect_schema().names()) >= MEDS_COLUMNS:
+            return False
+        codes = scan.select("code").head(ROWS)
+        return files.is_parquet(path) or bool(codes.collect()["code"].str.starts_with("MEDS_").any())
     except (OSError, PolarsError):  # damaged: whoever reads it says so
         return False
 
@@ -111,7 +127,7 @@ def _codes(shards: Sequence[Path], listed: Path | None) -> tuple[Proposed, set[s
 
     These are the codes in the first rows, and those in the data set's own list of codes.
     """
-    heads = [pl.scan_parquet(path).select(*sorted(MEDS_COLUMNS)).head(ROWS) for path in shards[:SHARDS]]
+    heads = [_scan(path).select(*sorted(MEDS_COLUMNS)).head(ROWS) for path in shards[:SHARDS]]
     code = pl.col("code").cast(pl.String)
     rows = pl.concat([head.select(code=code, timeless=pl.col("time").is_null()) for head in heads])
     counted = rows.drop_nulls("code").group_by("code").agg(pl.col("timeless").any()).collect()

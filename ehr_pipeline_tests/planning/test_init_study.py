@@ -594,6 +594,26 @@ def test_a_foreign_layout_is_understood_and_all_that_was_guessed_is_said(tmp_pat
     assert "practice (Surgery)" in " ".join(made.facts)
 
 
+@pytest.mark.parametrize("named", [[], ["code=dx1"]])
+def test_claims_with_several_columns_of_codes_are_told(tmp_path: Path, named: list[str]) -> None:
+    icd = ("E119", "J459", "I10", "M545")
+    rows = [[who, f"{day}", icd[n % 4], icd[(n + 1) % 4], ""] for n, (who, day, _) in enumerate(EVENTS)]
+    claims = text(tmp_path / "claims.csv", ["member_id", "service_date", "dx1", "dx2", "note"], rows, ",")
+    people = text(
+        tmp_path / "members.csv",
+        ["member_id", "dob", "sex"],
+        [[who, f"{year}-02-03", sex] for who, year, sex in PEOPLE],
+        ",",
+    )
+    made = init_study.start(tmp_path / "study", [claims, people], None, TODAY, read_names(named))
+    assert bool(made.open) == (not named)
+    (told,) = (doubt for doubt in made.doubts if "one row for each code" in doubt)
+    assert told.startswith(
+        "claims.csv: dx1, dx2 all contain codes, but only one column of codes is read of a row"
+        f" ({'dx1' if named else 'none yet'})."
+    )
+
+
 def test_a_birth_is_known_by_its_values_where_no_name_tells_it(tmp_path: Path) -> None:
     events, drugs, people, codes = foreign(tmp_path)
     people.write_text(people.read_text().replace("Gebdat", "D1").replace("Surgery", "Wing"))

@@ -5,9 +5,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ehr_pipeline.planning import init_study, preflight
+from ehr_pipeline.planning import init_study, meds_sets, preflight
 from ehr_pipeline.records import extract_files
 from ehr_pipeline.records.files import find
+from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline_tests.planning import test_init_study as files
@@ -67,6 +68,32 @@ def test_a_meds_data_set_is_described_by_itself(meds: Path, tmp_path: Path) -> N
         "Only 4 codes appear 5 times or more. A vocabulary is usually larger, so vocabulary.min_size was lowered. If the"
         " extract has more codes, check which column is read as the code.",
     ]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".csv.gz"])
+def test_a_meds_data_set_as_csv_is_read_like_parquet(meds: Path, tmp_path: Path, ending: str) -> None:
+    made = {}
+    for name in ("parquet", "csv"):
+        if name == "csv":
+            for path in sorted((meds / "data").glob("*/*.parquet")):
+                pl.read_parquet(path).with_columns(pl.col("time").dt.to_string("%Y-%m-%d %H:%M:%S")).write_csv(
+                    path.with_name(f"0{ending}"), compression="gzip" if ending.endswith("gz") else "uncompressed"
+                )
+                path.unlink()
+        _, study = started(tmp_path / name, meds)
+        (extract,) = Path(study.records.landing).iterdir()
+        made[name] = Pipeline(study).raw_records(extract.name)
+    assert study.records.meds.data == f"data/**/*{ending}"
+    assert made["csv"].counts["kept"] == made["parquet"].counts["kept"] > 0
+    for kind in ("events", "patients"):
+        tables = [pl.concat(pl.read_ipc(path) for path in one.files(kind)) for one in made.values()]
+        assert tables[0].equals(tables[1])
+
+
+def test_csv_with_the_columns_of_meds_but_none_of_its_codes_is_no_meds(meds: Path, tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    pl.read_parquet(meds / "data/train/0.parquet").filter(pl.col("code") != "MEDS_BIRTH").write_csv(path)
+    assert meds_sets.recognised([path], [], []) is None
 
 
 @pytest.mark.parametrize("part", ["data", "data/train", "data/train/0.parquet"])

@@ -33,7 +33,7 @@ class Meds:
     """MEDS 0.4. A code names its system before '//' or '/'. SNOMED codes are mapped; others keep their system's name, as in
     'LOINC:8331-1'."""
 
-    data: str = option("Glob of the data files.", "data/**/*.parquet")
+    data: str = option("Glob of the data files: Parquet or, if it contains '.csv', CSV.", "data/**/*.parquet")
     snomed_prefixes: tuple[str, ...] = option(
         "Prefixes of SNOMED codes, in addition to the usual names of SNOMED CT (SNOMED, SNOMEDCT, SNOMEDCT_US, SCT, …).",
         ("SNOMED//", "SNOMED/", "SNOMEDCT//"),
@@ -58,11 +58,16 @@ class Meds:
 
     def kinds(self) -> Kinds:
         """Return the kinds of files of an extract."""
-        columns = EventColumns(**COLUMNS)
-        files = EventFiles(files=self.data, columns=columns, code_system="", date_formats=("iso",))
+        columns, csv = EventColumns(**COLUMNS), ".csv" in self.data.lower()
+        mark, quote = (",", '"') if csv else ("\t", "")
+        files = EventFiles(
+            files=self.data, delimiter=mark, quote=quote, columns=columns, code_system="", date_formats=("iso",)
+        )
         events = EventKind(where=f"{WHERE}.data", files=files, adapt=partial(_events, self))
         told = PatientFiles(
             files=self.data,
+            delimiter=mark,
+            quote=quote,
             columns=PatientColumns(patient="patient", birth_date="birth_date", sex="sex", death="death"),
             sex_values=omop.SEX | self.sex_values,
             attributes={name: name for name in self.attributes},
