@@ -15,6 +15,8 @@ Flags = NDArray[np.bool_]
 BINS = 10
 _BLOCK = 4_000_000
 """Numbers held at once while draws are evaluated."""
+_IN_CACHE = 1 << 17
+"""Numbers held at once for AUROCs: they stay in the processor's cache, which saves a third of the time."""
 _NEAREST = 1e-7
 """Probabilities are kept at least this far from 0 and 1 before taking log-odds."""
 
@@ -22,7 +24,8 @@ _NEAREST = 1e-7
 def auroc(label: Flags, score: Floats, weight: Floats) -> float:
     """Return the area under the ROC curve: the chance that a case scores higher than a non-case; ties count half. NaN without
     cases, or without non-cases."""
-    return float(_aurocs(label, score, weight[None, :])[0])
+    once = np.ones((1, len(label)), np.uint8)
+    return float(_aurocs(label, score, weight, np.arange(len(label)), once)[0])
 
 
 def influence(label: Flags, score: Floats, weight: Floats) -> Floats:
@@ -190,10 +193,7 @@ class Bootstrap:
 
     def aurocs(self, label: Flags, score: Floats) -> Floats:
         """Return the AUROC (B,) in each draw; NaN if a draw has no case or no non-case."""
-        at_once = max(1, _BLOCK // max(len(label), 1))
-        starts = range(0, len(self._times), at_once)
-        parts = (self._times[start : start + at_once][:, self._place] * self._weight for start in starts)
-        return np.concatenate([_aurocs(label, score, part) for part in parts])
+        return _aurocs(label, score, self._weight, self._place, self._times)
 
 
 def interval(draws: Floats) -> tuple[float, float]:
@@ -210,15 +210,21 @@ def two_sided(draws: Floats) -> float:
     return min(1.0, 2 * (tail + 1) / (len(draws) + 1))
 
 
-def _aurocs(label: Flags, score: Floats, weights_Bn: Floats) -> Floats:
+def _aurocs(
+    label: Flags, score: Floats, weight: Floats, place: NDArray[np.integer], times_BP: NDArray[np.uint8]
+) -> Floats:
+    """Return the AUROC (B,) in each draw: the row's patient `place` (n,) is in it so many `times_BP`."""
     order = np.argsort(score, kind="stable")
     begins = np.flatnonzero(np.diff(score[order], prepend=np.nan) != 0)
-    if not len(begins):
-        return np.full(len(weights_Bn), np.nan)
-    ordered, case = weights_Bn[:, order], label[order]
-    cases = np.add.reduceat(ordered * case, begins, axis=1)
-    others = np.add.reduceat(ordered * ~case, begins, axis=1)
-    below = np.cumsum(others, axis=1) - others / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        areas: Floats = (cases * below).sum(1) / (cases.sum(1) * others.sum(1))
+    place, weight, case = place[order], weight[order], label[order]
+    areas = np.full(len(times_BP), np.nan)
+    at_once = max(1, _IN_CACHE // max(len(label), 1))
+    for start in range(0, len(areas) if len(begins) else 0, at_once):
+        drawn = times_BP[start : start + at_once].take(place, axis=1) * weight
+        cases, others = drawn * case, drawn * ~case
+        if len(begins) < len(order):  # rows with the same score count together
+            cases, others = (np.add.reduceat(each, begins, axis=1) for each in (cases, others))
+        below = np.cumsum(others, axis=1) - others / 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            areas[start : start + at_once] = (cases * below).sum(1) / (cases.sum(1) * others.sum(1))
     return areas
