@@ -75,7 +75,7 @@ def test_archived_text_that_comes_back_meanwhile(study: settings.Study, monkeypa
         (folder / MORE).write_bytes(sorted(folder.glob("events*"))[0].read_bytes())
 
     after(monkeypatch, extracts, "text_of", back)
-    with pytest.raises(InputError, match="came while"):
+    with pytest.raises(InputError, match="appeared while"):
         Pipeline(study).raw_records(EXTRACT)
     assert Store(study.study.store).current("raw_records", EXTRACT).path == first.path
 
