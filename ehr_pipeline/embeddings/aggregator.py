@@ -113,8 +113,8 @@ def _fit(
 
 
 def _batches(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Divide rows into batches of BATCH rows. The last may be smaller; it is dropped if it holds a single patient, for whom there
-    is nobody to be distinguished from."""
+    """Divide rows into batches of BATCH rows. The last may be smaller; it is dropped if it has a single patient, because there
+    would be no other patient to tell it from."""
     return [part for start in range(0, len(rows), BATCH) if len(part := rows[start : start + BATCH]) > 1]
 
 

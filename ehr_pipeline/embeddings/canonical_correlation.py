@@ -30,7 +30,7 @@ class Canonical:
 
     centre: Vectors
     directions: Vectors
-    """(D, K), each scaled so that a half has variance 1 along it, times its reliability: unreliable directions count less."""
+    """(D, K), each scaled so that a half has variance 1 along it, times its reliability: unreliable directions have less weight."""
     reliabilities: NDArray[np.float64]
     """Correlation (K,) of the halves along each direction, in descending order."""
     chance: float

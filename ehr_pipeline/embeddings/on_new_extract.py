@@ -1,4 +1,4 @@
-"""Keep vectors comparable when a new extract arrives: unchanged patients keep theirs, others are embedded with the earlier
+"""Keep vectors comparable when a new extract arrives: unchanged patients keep their vectors, others are embedded with the earlier
 transform.
 
 A patient is unchanged if the encoder would read the same input: the same known concepts on the same days, at the same ages. `seen/`

@@ -54,7 +54,8 @@ SELECTIONS: dict[str, Selection] = {"all": all_tokens, "types": by_types, "list"
 def select(
     settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
-    """Return flags (V,) of the chosen token ids; `listed` holds the concepts of the list. Raises InputError if none is chosen."""
+    """Return flags (V,) of the chosen token ids; `listed` contains the concepts of the list. Raises InputError if none is
+    chosen."""
     chosen = SELECTIONS[settings.select](settings, vocabulary, vectors, listed)
     if not chosen.any():
         raise InputError(

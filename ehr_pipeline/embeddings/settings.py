@@ -40,7 +40,7 @@ class PoolingSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield a message for each problem with these values beyond their types."""
         if self.select == "list" and not self.concepts:
             yield "concepts must be a concept list when select = 'list'."
 
@@ -140,7 +140,7 @@ class EmbeddingsSettings:
     batch_tokens: int = option("Number of token slots computed at once.", 16384, role="tuning", ge=256)
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with these values beyond their types."""
+        """Yield a message for each problem with these values beyond their types."""
         for number, disease in enumerate(self.cohort):
             if not disease.concepts and disease.min_visits > 1:
                 yield (

@@ -32,8 +32,8 @@ class Predictability:
 def predictability(
     vectors: NDArray[np.floating], second: NDArray[np.bool_], covariates: Floats, seed: int
 ) -> Predictability | None:
-    """Measure how well a logistic regression recognises from vectors (P, D) who is a patient of the `second` site (P,), among
-    similar patients.
+    """Measure how well a logistic regression tells, from vectors (P, D), patients of the `second` site (P,) from similar patients
+    of the other.
 
     Patients are similar if they are in the same cell of `covariates` (P, C). Each patient is judged by a classifier that was fitted
     without that patient. The penalty is fixed; directions are standardised. Returns None if fewer than FEWEST patients of each site

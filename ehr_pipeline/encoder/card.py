@@ -1,4 +1,4 @@
-"""Write the model card, which is stored beside the weights: what a new user must know before using them."""
+"""Write the model card, which is stored with the weights: what a new user must know before using them."""
 
 from collections.abc import Sequence
 from importlib.metadata import version

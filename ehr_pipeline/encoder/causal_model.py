@@ -16,7 +16,7 @@ from ehr_pipeline.encoder.model import visibility
 
 
 class LookingBackConfig(RobertaPreLayerNormConfig):  # type: ignore[no-untyped-call]
-    """The stock configuration under a `model_type` of its own."""
+    """The stock configuration with a separate `model_type`."""
 
     model_type: ClassVar[str] = CAUSAL_MODEL_TYPE
 
@@ -30,7 +30,7 @@ class LookingBackForMaskedLM(RobertaPreLayerNormForMaskedLM):  # type: ignore[no
         """Compute as the stock class does (see there). `visit_ids` (B, T) number each patient's visits in order, from 0.
 
         `attention_mask` (B, T) is 1 for tokens and 0 for padding. To predict a patient's next visit, append [MASK] at the age in
-        question, as a visit of its own.
+        question, as a separate visit.
         """
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         unseen = visibility(real, self.dtype, 2 * visit_ids + 1)

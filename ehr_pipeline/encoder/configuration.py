@@ -84,7 +84,7 @@ def model_type_for(objective: str) -> str:
 
 
 def unusable(folder: Path, problem: str) -> UserError:
-    """Return an error that says what is wrong with a checkpoint, and what to do."""
+    """Return an error that states the problem with a checkpoint, and what to do."""
     return UserError(
         f"The checkpoint in {folder} cannot be used: {printable(problem)}. Copy the whole folder again from where it was made, or"
         " rebuild encoder_checkpoint (ehr-pipeline run)."
@@ -106,7 +106,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def _problem(values: Any) -> str:
-    """Return what is wrong with a configuration, in words; empty if nothing is."""
+    """Return the problem with a configuration, in words; empty if there is none."""
     if not isinstance(values, dict):
         return "is not an object of names and values"
     if values.get("model_type") not in CLASSES:

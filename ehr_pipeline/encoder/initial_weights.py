@@ -29,7 +29,7 @@ TOKENS = "roberta_prelayernorm.embeddings.word_embeddings.weight"
 GROWING = (TOKENS, "lm_head.bias")
 """Parameters with one row for each token id. The weights of the head are tied to the token embeddings."""
 FACTS = "transfer.json"
-"""A file with `Facts`, beside a checkpoint that was made from another study's encoder and from which a training run starts."""
+"""A file with `Facts`, stored with a checkpoint that was made from another study's encoder and from which a training run starts."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Plan:
     fixed: bool = False
     """Whether all parts are padded to the same shapes, because compiled code is compiled again for each new shape."""
     gpu: torch.device | None = None
-    """The GPU for which parts are placed in pinned memory, from which it copies while the host goes on."""
+    """The GPU for which parts are placed in pinned memory, so that they are copied while the CPU continues."""
 
 
 def updates(

@@ -63,7 +63,7 @@ class StockWeights(nn.Module):
 
 
 def _parts(**modules: nn.Module) -> nn.Module:
-    """Return a module that holds others by name, in this order."""
+    """Return a module that contains others by name, in this order."""
     whole = nn.Module()
     for name, module in modules.items():
         whole.add_module(name, module)

@@ -1,4 +1,4 @@
-"""Decide when training ends: when both the training and the validation loss are flat."""
+"""Decide when training ends: when both the training and the validation loss stop falling."""
 
 import math
 from dataclasses import dataclass

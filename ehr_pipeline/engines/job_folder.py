@@ -24,7 +24,8 @@ CLIENT, JOB = "client", "job.json"
 
 @contextmanager
 def folder(store: Path, name: str) -> Iterator[Path]:
-    """Yield a new folder for one piece of work. Only its owner can open the folder, because it may hold the text of errors."""
+    """Yield a new folder for one piece of work. Only its owner can open the folder, because error messages in it may contain
+    patient data."""
     root = store / ".work"
     root.mkdir(parents=True, exist_ok=True)
     made = root / f".{name}-{uuid.uuid4().hex[:8]}"

@@ -225,7 +225,7 @@ class Rank:
 
 
 def _environment(number: int, hosts: list[str], needs: Resources) -> dict[str, str]:
-    """Return the environment of process `number` of a job. `hosts` names the machine of each of its processes.
+    """Return the environment of process `number` of a job. `hosts` lists the machine of each of its processes.
 
     A process that requested a GPU sees only that one. Ray would show all GPUs of the machine to a process that requested none,
     and all such processes would use the first.

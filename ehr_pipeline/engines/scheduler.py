@@ -125,7 +125,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def tidy(self, job: str) -> None:
-        """Remove what the scheduler still holds of a job whose work is done."""
+        """Remove the scheduler's leftovers of a job whose work is done."""
 
     # What all subclasses share.
 
@@ -258,7 +258,8 @@ class Scheduler(ABC):
 
 
 def fill(path: Path, setting: str, values: dict[str, Any]) -> str:
-    """Fill in a template, which a site can edit. Raises UserError with the problem and its place; `setting` names it."""
+    """Fill in a template, which a site can edit. Raises UserError with the problem and its place; `setting` is the name of its
+    setting."""
     rules = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -15,7 +15,7 @@ from ehr_pipeline.terminology.spelling import normalise_codes
 
 SETTING = "events.names"
 CODE, NAMES = "code", ("description", "name", "term", "label")
-"""The column of the code, and columns that may hold the name, in this order, in upper or lower case."""
+"""The column of the code, and columns that may contain the name, in this order, in upper or lower case."""
 LONGEST_HEADER, HEAD = 1 << 16, 1 << 20
 """Bytes of the longest header, and of the text after it that shows the encoding."""
 MIN_SHARE = 0.5

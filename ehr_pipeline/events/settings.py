@@ -45,8 +45,8 @@ class CodeDictionary:
 
 @settings
 class TableOfNames:
-    """A table with names of codes. It may be a file of events with the name beside each code. A path alone stands for a table whose
-    columns have the usual names."""
+    """A table with names of codes. It may be a file of events that has a column of names. If only a path is given, the columns have
+    the usual names."""
 
     file: str = option("Parquet or delimited text with a header line; .gz is read too.", role="input")
     code_column: str = option("Column of the code, as it is recorded; empty: `code`.", "", later=True)

@@ -1,4 +1,4 @@
-"""Make vectors of histories: for each row of a file with a patient and a day, a vector of what was recorded by the end of this day.
+"""Make vectors of histories: for each row of a file with a patient and a day, a vector of the record up to the end of this day.
 
     ehr-pipeline embed … --cut FILE
 

@@ -85,7 +85,7 @@ class Scorer:
         return cls(fitted, model, calibration, size, *at_work, tuned)
 
     def rows(self, row: NDArray[np.int64], last_day: NDArray[np.int32]) -> Rows:
-        """Return the task's rows for the patients in rows `row` (n,) of a shard, with what was recorded until `last_day` (n,)."""
+        """Return the task's rows for the patients in rows `row` (n,) of a shard, with the records up to `last_day` (n,)."""
         facts, known, nothing = self.fitted.facts, last_day.astype(np.int64), np.zeros(len(row))
         index, last = known - facts.last, known - facts.visit_window
         first = last - facts.lookback + 1 if facts.lookback else np.full(len(row), ALWAYS, np.int64)
@@ -251,7 +251,7 @@ def _scores(scorer: Scorer, given: PredictionTimes, paths: list[Path], study: St
 def _explained(
     scorer: Scorer, scored: ScoredRows, given: PredictionTimes, paths: list[Path], rows: NDArray[np.int64]
 ) -> Iterator[tuple[int, int, float]]:
-    """Yield, for some rows of the file: row, a token id whose removal changes the log-odds most, what it adds to them."""
+    """Yield, for some rows of the file: row, a token id whose removal changes the log-odds most, and its contribution to them."""
     for number in rows.tolist():
         path = paths[scored.shard[number]]
         one = scorer.rows(scored.row[[number]], given.last_day[[number]])

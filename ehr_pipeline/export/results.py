@@ -54,7 +54,7 @@ class Inputs:
 
 
 def export(found: Inputs, out: Path, seed: int) -> Counts:
-    """Write the tables to a new folder; a failure leaves nothing behind. Raises UserError if the folder exists."""
+    """Write the tables to a new folder; after a failure, nothing remains. Raises UserError if the folder exists."""
     with publishing.whole(out) as part:
         part.mkdir()
         clusters = Clusters.read(found.clusters.path)

@@ -1,4 +1,4 @@
-"""Forecast by counting alone: popularity by age and sex, and the patient's own history by count and recency.
+"""Forecast without the encoder: by popularity for age and sex, and by the patient's own history (count and recency).
 
 Both give the probability that a concept is recorded within a horizon, learned from cases of the training set. Popularity is
 counted separately for concepts that a patient had before (recurring) and for new ones, each among the patients to whom this
@@ -27,7 +27,8 @@ NEAREST = 1e-7
 
 @dataclass(frozen=True)
 class Rates:
-    """By stratum and concept (S, V): patients at risk, and those of them who have the concept recorded in the horizon (cases)."""
+    """By stratum and concept (S, V): patients at risk, and cases, that is, those of them who have the concept recorded within the
+    horizon."""
 
     cases: NDArray[np.int32]
     at_risk: NDArray[np.int32]
@@ -38,7 +39,8 @@ class Rates:
 
     @property
     def overall(self) -> Floats:
-        """Return the rates (V,) over all strata; that of a concept nobody had is below one in the number of patients at risk."""
+        """Return the rates (V,) over all strata; for a concept that no patient had, the rate is below one in the number of patients
+        at risk."""
         cases, at_risk = self.cases.sum(0), self.at_risk.sum(0)
         found: Floats = (cases + 0.01) / (at_risk + 1.0)
         return found

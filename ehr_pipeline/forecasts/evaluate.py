@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 FEWEST = 100
-"""A verdict, or the row of a group, needs at least this many patients who have a concept to find."""
+"""A verdict, or the row of a group, needs at least this many patients for whom a concept is to be forecast."""
 
 
 @dataclass(frozen=True)

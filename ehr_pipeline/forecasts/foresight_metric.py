@@ -18,7 +18,7 @@ from ehr_pipeline.forecasts.metrics import NEW, RECURRING, TOP
 
 @dataclass
 class Foresight:
-    """How many concepts next visits have, by status; and how many of them count as found, by status and model. Filled by `add`."""
+    """How many concepts next visits have, by status; and how many of them were forecast, by status and model. Filled by `add`."""
 
     labels: dict[str, int] = field(default_factory=lambda: {NEW: 0, RECURRING: 0})
     found: dict[tuple[str, str], int] = field(default_factory=dict)

@@ -193,7 +193,7 @@ class Mirror:
 
     @contextmanager
     def telling(self) -> Iterator[None]:
-        """Turn errors into a UserError that names the mirror and says what to do."""
+        """Turn errors into a UserError that gives the mirror's address and says what to do."""
         try:
             yield
         except (OSError, pa.ArrowException) as error:

@@ -1,6 +1,6 @@
 """`ehr-pipeline push`: make a mirror equal to the current artifacts of a store.
 
-Whenever it is killed, the mirror holds only complete artifacts, and files without an index. The next push copies the rest.
+If it is killed, the mirror contains only complete artifacts, and files without an index. The next push copies the rest.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ _log = logging.getLogger("ehr_pipeline")
 
 
 def push(study: Study) -> Counts:
-    """Copy missing artifacts, and remove those that are no longer current or hold data of patients who left.
+    """Copy missing artifacts, and remove those that are no longer current or contain data of patients who left.
 
     Returns counts of artifacts: `copied`, `kept` (already in the mirror), `removed` and `left_out` by reason; and the
     `bytes` copied. Raises UserError.

@@ -70,7 +70,7 @@ class SplitSettings:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether there may be patients from whom nothing is learned. If so, the split is made before the vocabulary."""
+        """Whether some patients may be excluded from training. If so, the split is made before the vocabulary."""
         return bool(self.column or self.test_share)
 
     @property

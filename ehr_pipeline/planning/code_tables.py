@@ -1,4 +1,4 @@
-"""Find tables that say what the codes of events mean: beside the codes, or in a file of its own."""
+"""Find tables that give the meaning of the codes of events: in the event file itself, or in a separate file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ NAME = (
 """Words in the name of a column of names."""
 SNOMED = ("snomed", "sct")
 COVERED = 0.5
-"""Share of the codes of events that a table of codes holds at least."""
+"""Smallest share of the codes of events that a table of codes must contain."""
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def _date(text: str) -> datetime.date | None:
 
 
 def _problem(cell: dict[str, str], date: datetime.date | None) -> str:
-    """Return what is wrong with a decision; empty when nothing is."""
+    """Return the problem with a decision; empty if there is none."""
     if not cell["concept"]:
         return "it contains no concept"
     if cell["decision"].lower() not in (ACCEPT, REFUSE):

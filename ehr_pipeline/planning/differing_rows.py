@@ -42,7 +42,7 @@ def look(study: Study, findings: Preflight) -> None:
 
 
 def _read(folder: Path, records: RecordsSettings) -> tuple[list[pl.DataFrame], bool]:
-    """Return typed patients in blocks, and whether these blocks hold all rows of the patient files."""
+    """Read typed patients in blocks; also return whether these blocks contain all rows of the patient files."""
     rules, blocks = check_first_rows.rules(folder.name, records), list[pl.DataFrame]()
     for block in _blocks(folder, records, rules):
         if len(blocks) == BLOCKS:

@@ -60,7 +60,7 @@ class Extracts:
 
 
 def look(study: Study, findings: Preflight) -> None:
-    """Report problems that a run would meet, unless the files are too large, or problems were found before."""
+    """Report problems that would stop a run, unless the files are too large, or problems were found before."""
     landing = Path(study.records.landing)
     extracts = catalog.extracts_in(landing)
     if findings.problems or not extracts:

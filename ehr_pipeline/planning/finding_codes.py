@@ -43,7 +43,7 @@ class Codes:
 
 
 def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
-    """Find codes whose name contains all words (ignoring case), and the codes below them if the settings name a hierarchy.
+    """Find codes whose name contains all words (ignoring case), and, if the settings give a hierarchy, their descendants.
 
     Raises InputError if no file with names is available.
     """

@@ -1,4 +1,4 @@
-"""Guess which columns of a file hold the patient, the date, the code, the birth and the sex, if their names are unusual.
+"""Guess which columns of a file are the patient, the date, the code, the birth and the sex, if their names are unusual.
 
 The user may name a column; then it is not guessed. A column is guessed by the words in its name, or by its values. If two columns
 fit equally well, neither is taken: a wrong column would be worse than a question. A file with one row for each patient whose ids
@@ -46,13 +46,13 @@ END, END_ALONE = (
     ("to", "end", "ends", "until", "out", "stop"),
     ("austritt", "exitdate", "dereg", "transferout", "dateleft"),
 )
-"""Words of a start or an end: beside a word that begins with one of OBSERVED, or those that need no other."""
+"""Words for a start or an end: those that need a word beginning with one of OBSERVED, and those that do not."""
 LIFE = 30
 """Years that the births in a file span at least, to be recognised by their values."""
 UNIQUE = 0.9
-"""In a file with one row for each patient, at least this share of the rows has an id of its own."""
+"""In a file with one row for each patient, at least this share of the rows has a unique id."""
 SHARED = 0.2
-"""If two columns hold ids of the same patients, the first rows of both files have at least this share of the ids in common."""
+"""If two columns contain ids of the same patients, the first rows of both files have at least this share of the ids in common."""
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 MOST_SEXES = 10
 """A column with this many different values is not the sex."""
@@ -277,12 +277,12 @@ def _shares(one: Sniffed, name: str, other: Sniffed) -> bool:
 
 
 def _one_each(ids: pl.Series) -> bool:
-    """Return whether nearly every row has an id of its own."""
+    """Return whether nearly every row has a unique id."""
     return bool(ids.n_unique() >= UNIQUE * len(ids))
 
 
 def _overlap(ids: pl.Series, theirs: pl.Series) -> bool:
-    """Return whether two columns hold ids of the same patients."""
+    """Return whether two columns contain ids of the same patients."""
     return len(set(ids) & set(theirs)) >= SHARED * min(ids.n_unique(), theirs.n_unique())
 
 

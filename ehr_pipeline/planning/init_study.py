@@ -26,7 +26,7 @@ _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}(?![0-9])")
 def start(
     folder: Path, sources: Sequence[Path], umls: Path | None, today: datetime.date, named: Named | None = None
 ) -> NewStudy:
-    """Write a study into a folder. `named` holds the columns that the user named, by role.
+    """Write a study into a folder. `named` has the columns that the user gave, by role.
 
     A column that cannot be identified is marked in the settings. Raises UserError if a file cannot be read, or if the folder has a
     study already; but settings that still have such a mark are set aside and replaced if files are given.
@@ -72,7 +72,7 @@ def _by_its_rows(
     terminology: tuple[Path, Path] | None,
     today: datetime.date,
 ) -> None:
-    """Name the extract by the last date in its rows, unless its folder's name has the date, and choose settings by its rows."""
+    """Name the extract after the last date in its rows, unless its folder's name has the date, and choose settings by its rows."""
     rows = whole_extract.ReadFromRows() if made.open or made.absent else whole_extract.read(made.settings, place, today)
     if rows.last and not day:
         place = place.rename(place.with_name(rows.last.isoformat()))

@@ -224,7 +224,7 @@ def _beyond(size: str, times: float) -> str:
 
 
 def _cohort_share(study: Study) -> float:
-    """Return the share of the patients that are in the cohort: all of them, if any disease names no list."""
+    """Return the share of the patients that are in the cohort: all of them, if any disease has no list."""
     return 1.0 if any(not disease.concepts for disease in study.embeddings.cohort) else COHORT_SHARE
 
 

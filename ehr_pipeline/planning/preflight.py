@@ -63,7 +63,7 @@ def inspect(study: Study) -> Preflight:
 
 
 def _acceptable(study: Study, findings: Preflight) -> None:
-    """Say whether the newest extract of CPRD holds patients who are not acceptable for research."""
+    """Report whether the newest extract of CPRD contains patients who are not acceptable for research."""
     if findings.problems or study.records.source != "cprd_aurum":
         return
     landing = Path(study.records.landing)
@@ -123,7 +123,7 @@ def _names(study: Study, findings: Preflight) -> None:
 
 
 def _of_other_systems(study: Study) -> bool:
-    """Return whether the extracts may hold no SNOMED code at all."""
+    """Return whether the extracts may contain no SNOMED code at all."""
     systems = {kind.files.code_system for kind in study.records.kinds.events}
     return study.records.source == "meds" or not systems & {"", "snomed"}
 

@@ -1,4 +1,4 @@
-"""Estimate how many rows of events the extracts of a study hold, from the sizes of their files and the beginnings of some."""
+"""Estimate how many rows of events the extracts of a study contain, from the sizes of their files and the beginnings of some."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Report the rows of concept lists whose codes are in no extract. Some are miswritten, and would silently match nobody.
+"""Report the rows of concept lists whose codes are in no extract. Some are misspelt, and would silently match no patient.
 
 But most of these rows hold rare codes: clinical lists name every code of a disease, and even in the demo, most SNOMED codes of the
 shipped lists are recorded nowhere. So a list is warned of only if too many codes are unrecorded among those that no file explains,

@@ -11,7 +11,8 @@ MISTAKES = (
     ("slope", 1.0, "too extreme", "too cautious"),
     ("intercept", 0.0, "too high on average", "too low on average"),
 )
-"""A figure, its value where predictions are right, and what they are if its whole 95 % interval lies below or above this value."""
+"""A figure, its value if predictions are right, and how predictions are wrong if the whole 95 % interval is below or above this
+value."""
 
 
 def lead(raw: Sequence[str]) -> Statement:
@@ -64,7 +65,7 @@ def miscalibrated(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Statement 
 
 
 def _wrong(found: Mapping[str, Sequence[Markup]]) -> Markup:
-    """Return in which way predictions are wrong, each with its tasks."""
+    """Return the ways in which predictions are wrong, each with its tasks."""
     return listed(markup("{word} for {names}", word=word, names=listed(names)) for word, names in found.items())
 
 

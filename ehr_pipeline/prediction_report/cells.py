@@ -10,7 +10,7 @@ from ehr_pipeline.prediction_report.curves import Point
 from ehr_pipeline.reports.statements.statement import markup
 
 NONE = "–"
-"""Stands where there is no figure."""
+"""Shown where there is no figure."""
 
 
 def auroc(value: float | None, low: float | None = None, high: float | None = None) -> str:

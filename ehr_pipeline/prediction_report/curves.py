@@ -24,7 +24,7 @@ Z = 1.959964
 KINDS: tuple[Kind, ...] = ("model", "baseline")
 """The two sides that are compared."""
 NONE, ALL = 0, None
-"""Numbers of labels that stand for a model that needs none, and for a model fitted with all."""
+"""Number of labels of a model that needs none, and of a model fitted with all labels."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def verdict(difference: float, error: float) -> str:
 
 
 def selected(difference: float, error: float) -> tuple[float, float]:
-    """Return the 95 % interval of a difference that is reported only because it lies more than Z standard errors above 0.
+    """Return the 95 % interval of a difference that is reported only because it is more than Z standard errors above 0.
 
     If the true difference is small for the number of patients, such a difference is found only if chance adds to it. The usual
     interval then lies too high, and misses far more often than 5 %. This one contains the true difference in 95 % of the reported
@@ -158,7 +158,7 @@ def selected(difference: float, error: float) -> tuple[float, float]:
     """
 
     def exceeded(true: float) -> float:
-        """Return the chance that a reported difference exceeds the one found. It rises with the true difference."""
+        """Return the chance that a reported difference exceeds the observed one. It rises with the true difference."""
         return math.erfc((found - true) / math.sqrt(2)) / math.erfc((Z - true) / math.sqrt(2))
 
     found = difference / error
@@ -201,7 +201,8 @@ def curves(results: TaskResults) -> Curves | None:
 
 
 def labels_saved(found: Curves, labels: int | None) -> LabelsSaved | None:
-    """Return what the encoder's model with so many labels is worth in labels of the best baseline; None if either side has none."""
+    """Return how many labels the best baseline needs to equal the encoder's model with this number of labels; None if either is
+    missing."""
     model, baseline = found.best("model", labels), found.best("baseline", labels)
     if model is None or baseline is None:
         return None

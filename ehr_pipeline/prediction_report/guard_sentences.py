@@ -7,7 +7,7 @@ from ehr_pipeline.predictions.table import NEARLY
 from ehr_pipeline.reports.statements.statement import Statement, counted, listed, markup, say
 
 FEW_NAMED = 3
-"""Most tasks that are named where a guard found something; more are counted."""
+"""Largest number of tasks that are listed for a guard; if there are more, only their number is given."""
 
 
 def concepts(shown: int, of: int) -> Statement:
@@ -34,7 +34,7 @@ def concepts(shown: int, of: int) -> Statement:
 
 
 def failed_guards(found: Mapping[str, Sequence[str]]) -> Statement | None:
-    """Name the guards that found something, each with its tasks (none for a guard of all); None if there is no such guard."""
+    """List the guards that found something, each with its tasks (none for a guard of all tasks); None if there is no such guard."""
     parts = [
         markup("“{guard}”{tasks}", guard=guard, tasks=f" ({listed(of)})" if 0 < len(of) <= FEW_NAMED else _in_tasks(of))
         for guard, of in found.items()

@@ -82,7 +82,8 @@ def head(findings: Findings) -> list[Any]:
 
 
 def _failed(findings: Findings) -> dict[str, list[str]]:
-    """The tasks in which each guard found something, by the guard in words. Too few cases and rules of thumb are told of above."""
+    """Return the tasks in which each guard found something, by the guard in words. Too few cases and rules of thumb are left out,
+    since the page reports them separately."""
     found: dict[str, list[str]] = {}
     for row in findings.results.guards:
         if row["passed"] is False and row["guard"] not in (result_schemas.CASES, result_schemas.RULE_OF_THUMB):

@@ -41,7 +41,7 @@ def about(number: float) -> str:
 
 
 def head(found: LabelsSaved | None, curves: Curves | None) -> Statement:
-    """Say what the model is worth: the first sentence of the page."""
+    """Say how good the model is: the first sentence of the page."""
     if found is None or curves is None:
         return say("<b>Nothing can be said of what the model predicts:</b> no task has enough cases.", Rate.PREDICTIONS)
     beginning = f"With {labels(found.labels)}, the model"
@@ -76,7 +76,7 @@ def head(found: LabelsSaved | None, curves: Curves | None) -> Statement:
 
 
 def _hardly(found: LabelsSaved, curves: Curves) -> str:
-    """Say that a model is better, but that the number of labels to which this corresponds is known only within a wide interval."""
+    """Say that a model is better, but that the number of labels to which this corresponds is uncertain."""
     fewest = curves.baseline[0][0]
     least = f"{about(fewest)} or fewer" if found.low <= fewest else about(found.low)
     most = f"more than all, about {about(curves.all)}" if math.isinf(found.high) else about(found.high)

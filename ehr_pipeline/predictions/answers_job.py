@@ -60,7 +60,7 @@ class AnswersJob(EncoderJob):
         return schemas.read(self.work / ANSWERS / shard)
 
     def remove(self) -> None:
-        """Remove the folder, which holds answers about patients and is not part of an artifact."""
+        """Remove the folder, which contains answers about patients and is not part of an artifact."""
         shutil.rmtree(self.work, ignore_errors=True)
 
 

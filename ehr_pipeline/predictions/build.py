@@ -39,7 +39,7 @@ from ehr_pipeline.work.threads import one_thread
 
 @dataclass(frozen=True)
 class How:
-    """Values that decide the results of all tasks, in addition to the artifacts."""
+    """Values that determine the results of all tasks, in addition to the artifacts."""
 
     settings: PredictionsSettings
     attributes: tuple[str, ...]

@@ -1,6 +1,6 @@
 """Find events entered in bulk: many events of a patient, entered on the same day long after their dates, as at registration.
 
-The dates of such events were remembered or copied. They can be found only if the files have dates of entry.
+The dates of such events were remembered or copied. They can be recognised only if the files have dates of entry.
 """
 
 import numpy as np

@@ -138,7 +138,7 @@ def ambiguous(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
 def _conflicts(formats: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Return the pairs of formats that contradict each other: one reads a date written in the other as a different day.
 
-    They are found by trials on some days.
+    They are determined by trying some days.
     """
     days = [
         datetime.datetime(2003, 1, 2, 10, 9),

@@ -78,7 +78,7 @@ def _inexact_code(code_system: str) -> pl.Expr:
 
 
 def prefix(code_system: str) -> str:
-    """Return the prefix of the codes of a system; none for SNOMED, and for codes with their own system."""
+    """Return the prefix of the codes of a system; empty for SNOMED, and for codes that include their system."""
     return "" if code_system in ("snomed", NAMES_SYSTEM) else f"{code_system}:"
 
 

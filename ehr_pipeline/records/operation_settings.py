@@ -1,4 +1,4 @@
-"""How a study is operated: when the landing folder is checked, how long runs may take, who is notified of failures."""
+"""How a study is run automatically: when the landing folder is checked, how long runs may take, who is notified of failures."""
 
 import re
 from collections.abc import Iterator

@@ -144,8 +144,9 @@ def _cuts(amounts: NDArray[np.integer], parts: int) -> NDArray[np.float64]:
 def narrow(cuts: NDArray[np.float64], amounts: NDArray[np.integer]) -> NDArray[np.float64]:
     """Return the limits `cuts` of parts, with further limits, so that amounts within a part differ at most by the factor WIDEST.
 
-    Parts of equally many patients are wide where amounts are uneven: patients with one visit (a vaccination, an emergency) stand
-    beside patients with dozens. Within such a part any two concepts go together, since some of its patients have few of all.
+    Parts of equally many patients are wide where amounts are uneven: patients with one visit (a vaccination, an emergency) are then
+    in one part with patients with dozens of visits. In such a part any two concepts seem to go together, because some of its
+    patients have few concepts at all.
     """
     ends = np.unique(np.floor([amounts.min() - 1, *cuts, amounts.max()])) + 0.5
     limits = list[float]()

@@ -17,7 +17,8 @@ from ehr_pipeline.relations.communities import louvain
 
 Weights = NDArray[np.floating[Any]]
 PERSISTENCE, DEPTH = 0.9, 20
-"""Parameters of rank-biased overlap: probability that a reader goes on to the next partner, and number of partners compared."""
+"""Parameters of rank-biased overlap: the probability that a reader continues to the next partner, and the number of partners
+compared."""
 MOST_PAIRS = 500_000
 """Pairs drawn for the rank correlation, if there are more."""
 

@@ -1,4 +1,4 @@
-"""Compare pairs of concepts without any record: how alike their names are, and how near they are in a disease ontology.
+"""Compare pairs of concepts without any record: how similar their names are, and how near they are in a disease ontology.
 
 Both are compared with the other measures as separate graphs, and take no part in the consensus. Axes: n concepts.
 """
@@ -18,7 +18,7 @@ NAMES, SENTENCES, ONTOLOGY = "names", "names_by_sentence_encoder", "ontology"
 NEAR = 2
 """A pair at most this many steps apart in the ontology is not new: parent and child, grandparent, or siblings."""
 FAR = np.iinfo(np.int16).max
-"""Stands for the steps between concepts that the ontology does not connect."""
+"""Number of steps between concepts that the ontology does not connect."""
 
 
 def name_cosines(

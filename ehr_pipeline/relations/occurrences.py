@@ -1,4 +1,4 @@
-"""Prepare records for counting: the day when each patient first had each concept, and how many visits hold two concepts.
+"""Prepare records for counting: the day when each patient first had each concept, and how many visits contain two concepts.
 
 Only the chosen concepts are kept. The first days are written to files that are mapped into memory, so memory does not grow with the
 number of patients. Axes: n concepts, P patients, F entries (a patient and a concept that the patient has).
@@ -18,7 +18,7 @@ from ehr_pipeline.work.progress import Progress
 
 YEAR = 365
 NEVER = np.iinfo(np.int32).min
-"""The index date of a patient who has none."""
+"""The index date of patients without one."""
 FIELDS = {"place": np.int32, "day": np.int32, "recent": np.int16}
 
 
@@ -61,9 +61,9 @@ class Occurrences:
     visits: int
     """Number of visits of all patients."""
     in_visits: NDArray[np.int32]
-    """Number of visits that hold both concepts (n, n); the diagonal has the number of visits that hold the concept."""
+    """Number of visits that contain both concepts (n, n); the diagonal has the number of visits that contain the concept."""
     together: NDArray[np.int32]
-    """Number of patients with a visit that holds both concepts (n, n)."""
+    """Number of patients with a visit that contains both concepts (n, n)."""
 
     @property
     def patients(self) -> NDArray[np.int64]:
@@ -198,7 +198,7 @@ def _different(shard: Shard) -> NDArray[np.int32]:
 
 @compiled
 def _count_different(tokens: Any, start: Any, last: Any, out: Any) -> None:
-    """Count each patient's different tokens. `last` holds the last patient with each token (V,)."""
+    """Count the distinct tokens of each patient. `last` has the last patient with each token (V,)."""
     for patient in range(len(out)):
         for at in range(start[patient], start[patient + 1]):
             if last[tokens[at]] != patient:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ehr_pipeline.tables.compiled_loops import compiled
 
 FEWEST, MOST = 50, 4096
-"""Fewest patients of a practice that is told apart (fewer show no habit), and largest number of practices told apart. All others
-count as one practice, together with patients whose practice is not known."""
+"""Smallest number of patients of a practice that is treated separately (fewer do not show how it records), and largest number of
+such practices. All others count as one practice, together with patients of unknown practice."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Practices:
     seen: NDArray[np.float64]
     """Patients who have each concept (H, n)."""
     expected: NDArray[np.float64]
-    """The number of these patients that is expected if all practices record alike (H, n)."""
+    """The number of these patients that is expected if all practices record in the same way (H, n)."""
 
     @classmethod
     def of_patients(cls, given: NDArray[np.int64], concepts: int) -> "Practices":
@@ -47,7 +47,7 @@ class Practices:
 
     @property
     def number(self) -> int:
-        """Number of practices told apart."""
+        """Number of practices that are treated separately."""
         return len(self.patients) - 1
 
     def add(self, held: Any, members: NDArray[np.int64]) -> None:

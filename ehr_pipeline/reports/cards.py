@@ -23,7 +23,7 @@ AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 TITLE = 3  # concepts that name a cluster
 UNMARKED = "no mark"
 UNLIFTED = "marks only among similar patients"
-"""Title of a cluster whose marks are frequent only in comparison with patients alike, not with all other patients."""
+"""Title of a cluster whose marks are frequent only in comparison with similar patients, not with all others."""
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -57,7 +57,7 @@ class ConceptRow:
         return not self.interval
 
     def dagger(self, p: str) -> str:
-        """Return the sign to print beside a p value that is only a bound; empty for exact values, and if no value is shown."""
+        """Return the sign printed after a p value that is only a bound; empty for exact values, and if no value is shown."""
         return " †" if self.bounded and p != "–" else ""
 
 
@@ -220,7 +220,7 @@ def quartiles(values: NDArray[Any], disclosure: Disclosure) -> str:
 
 
 def _sexes(own: list[str], people: pa.Table, disclosure: Disclosure) -> str:
-    """Return, as text, the share of female patients among a cluster's patients whose sex is known."""
+    """Return, as text, the share of female patients among those patients of a cluster whose sex is known."""
     unknown = people.column("sex").to_pylist().count("")
     if unknown == people.num_rows:
         return "sex unknown"

@@ -32,7 +32,7 @@ INK, SOFT, LINE = "#1d2733", "#55616d", "#d9dee4"
 
 
 def lifts(rows: Sequence[ConceptRow], alt: str, hints: Sequence[str]) -> Markup:
-    """Draw a dot for the lift of each concept, with its 95 % interval, on a logarithmic axis; beside it, the shares here and
+    """Draw a dot for the lift of each concept, with its 95 % interval, on a logarithmic axis; next to it, the shares here and
     elsewhere.
 
     If the lift of a row may not be shown, the row has no interval; it is drawn with a name and without a dot. Where no lift may be

@@ -98,7 +98,7 @@ class Halves:
 
 
 def recognition(found: Halves, size: int, disclosure: Disclosure) -> Recognition:
-    """Return how far a cluster's patients are recognised beyond chance, in a word that follows from the numbers.
+    """Return how far a cluster's patients are recognised beyond chance, as a word that follows from the numbers.
 
     `size` is the number of the cluster's patients. Shares have as many digits as a reader needs to derive the word. If the number
     of patients recognised, or of those not recognised, is too small to be shown, only a bound of the share is shown. The word is
@@ -175,7 +175,7 @@ class Standing:
     others: str
     """How many of the other groups fall short, and why; empty if there are none."""
     kind: str = "clusters"
-    """What is counted, in words: 'clusters' if each is a group by itself, otherwise 'groups of clusters'."""
+    """What is counted: 'clusters' if each is a separate group, otherwise 'groups of clusters'."""
 
     @property
     def colour(self) -> str:

@@ -25,7 +25,7 @@ class Partner:
     patients: str
     """Patients with both, rounded."""
     odds_ratio: str
-    """The odds ratio among patients alike, with its interval; '–' where it would reveal a small count."""
+    """The odds ratio among similar patients, with its interval; '–' where it would reveal a small count."""
     order: str
     """'later', 'earlier', or '' where neither comes first."""
     risk: str

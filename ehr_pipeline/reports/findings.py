@@ -167,7 +167,7 @@ class Findings:
 
     @cached_property
     def groups(self) -> list[list[int]]:
-        """For each group, the numbers of its clusters. The clusters of a group hold the same kind of patient, and count once."""
+        """For each group, the numbers of its clusters. The clusters of a group contain the same kind of patient, and count once."""
         numbers = set(self.numbers.tolist())
         found = Groups.read(self.inputs.artifacts[assets.CLUSTERS].path).parts
         return [some for group in found if (some := [number for number in group if number in numbers])]
@@ -188,7 +188,7 @@ class Findings:
 
     @property
     def beyond(self) -> str:
-        """The attributes in which the patients compared by the half test are alike."""
+        """The attributes in which the patients compared by the half test are similar."""
         practice = matching.has_practices(self.clusters.table)
         return (
             "disease, age, sex, amount of record and practice" if practice else "disease, age, sex and amount of record"

@@ -28,7 +28,7 @@ class Section(Generic[Findings]):
     """A part of a page."""
 
     name: str
-    """Names the template, `<name>.html.j2`; if the page links to the section, it is the id of its heading."""
+    """Name of the template, `<name>.html.j2`; if the page links to the section, it is also the id of its heading."""
     content: Callable[[Findings], dict[str, Any] | None] = lambda _: {}
     """Returns the values for the template; None if there is nothing to show and the section is omitted."""
     link: str = ""

@@ -1,4 +1,4 @@
-"""The map of patients: one frame, coloured by cluster and by every audited attribute. Each colour has marks of its own."""
+"""The map of patients: one frame, coloured by cluster and by every audited attribute. Each colouring has separate marks."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,7 +30,7 @@ OTHER_COLOUR, PALE = "#404040", "#c0c4c8"
 
 @dataclass(frozen=True)
 class Group:
-    """The patients whom one colour of a map stands for."""
+    """The patients that one colour of a map represents."""
 
     name: str
     colour: str
@@ -90,7 +90,7 @@ def layers(
 
 
 def _share(coded: NDArray[np.integer], number: int, marks: Marks, disclosure: Disclosure) -> str:
-    """Return the share of a group's patients as text; `OTHERS` stands for all patients whose group has no marks."""
+    """Return the share of a group's patients as text; `OTHERS` is the group of all patients whose own group has no marks."""
     if number == OTHERS:
         shown = [own for own in np.unique(marks.group).tolist() if own != OTHERS]
         return disclosure.part(int((~np.isin(coded, shown)).sum()), len(coded))

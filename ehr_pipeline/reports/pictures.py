@@ -20,7 +20,7 @@ LABEL = np.array([22.0, 16.0])
 FAR_LABEL = 16.0
 """Distance of a label from its centre, in points of type, above which a line connects the two."""
 WORD_MARGIN = 8
-"""Pixels between the names of a word cloud, so that two are not read as one."""
+"""Pixels between the names of a word cloud, so that two names are not read as one."""
 OTHER_COLOUR = (0.25, 0.25, 0.25)
 """The colour of `OTHERS`."""
 CURVES = ("#2f7d4f", "#a86200")

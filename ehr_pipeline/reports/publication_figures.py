@@ -1,4 +1,4 @@
-"""Figures and a Table 1 for a publication: the page's drawings as files, and who is in each cluster, as a table.
+"""Figures and a Table 1 for a publication: the page's drawings as files, and a table of the patients in each cluster.
 
 Both hold what the page shows, with the same suppression.
 """

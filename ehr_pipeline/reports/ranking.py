@@ -1,4 +1,4 @@
-"""Which concepts stand on a cluster's card, in which order, and by which test.
+"""The concepts on a cluster's card: which ones, in which order, and by which test.
 
 The tested ranking shows the concepts that pass the matched half test (`clusters.marker_concepts`), so few of those shown are there
 by chance. The published ranking shows the first concepts by the chi-square test of occurrences (`enrichment`), as in the published

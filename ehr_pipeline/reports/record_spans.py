@@ -1,4 +1,5 @@
-"""When records begin and end, how old patients were at their first record of a disease, and which day of the year stands out."""
+"""When records begin and end, how old patients were at their first record of a disease, and which day of the year is too
+frequent."""
 
 import calendar
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard, ages_at
 
 STANDS_OUT = 0.02
-"""Share of all records from which a day of the year stands out. A usual day has 1 in 365."""
+"""Share of all records from which a day of the year is reported as too frequent. A usual day has 1 in 365."""
 
 
 @dataclass(frozen=True)

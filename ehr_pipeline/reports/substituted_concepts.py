@@ -26,7 +26,7 @@ class Substituted:
 
     @property
     def sentence(self) -> str:
-        """The result, and what it means for the patients' vectors, in words."""
+        """The result, and its meaning for the patients' vectors, in words."""
         if not self.column:
             return (
                 "not examined, because the settings name no patient column, such as the practice, for this"

@@ -65,7 +65,7 @@ def terminology(study: Study) -> list[Path]:
 
 
 def is_one_of_several(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
-    """Return whether an extract is one of several: others may hold its events' patients, or its patients' events."""
+    """Return whether there are further extracts, which may contain the patients of its events, or events of its patients."""
     if study.records.mode == "snapshot":
         return False
     known = store.partitions(RAW_RECORDS) if read is None else read

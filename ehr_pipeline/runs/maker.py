@@ -145,7 +145,7 @@ class Maker:
         return self.store.folder(asset) / f"{name}-{self._recipe(asset, inputs).fingerprint}"
 
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
-        """Return what decides how an asset is made, apart from its inputs: its version and settings."""
+        """Return what determines an artifact apart from its inputs: its version and settings."""
         settings = ASSETS[asset].deciding_settings(self.study)
         return ASSETS[asset].version, previous_artifact.method_of(settings) if asset == RAW_RECORDS else settings
 

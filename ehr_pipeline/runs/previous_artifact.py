@@ -23,16 +23,16 @@ from ehr_pipeline.vocabulary.table import read_hash
 EARLIER = "earlier"
 """Input of the clusters: the previous clusters, from which they take their numbers and with which they are compared."""
 NOT_OF_THE_METHOD = ("withdrawals", "latest_date")
-"""Settings of `raw_records` that decide which patients and dates are kept, but not how records are read."""
+"""Settings of `raw_records` that determine which patients and dates are kept, but not how records are read."""
 
 
 def origin_of(*parts: Any) -> str:
-    """Return a hash of everything that decides how data are made."""
+    """Return a hash of everything that determines the data."""
     return hash_of(parts)
 
 
 def method_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of `raw_records` that decide how records are read."""
+    """Return the settings of `raw_records` that determine how records are read."""
     return {name: value for name, value in settings.items() if name not in NOT_OF_THE_METHOD}
 
 

@@ -1,7 +1,7 @@
 """If nothing has changed since the last run, report the run from the manifests, without starting Dagster.
 
-Dagster must already have recorded the current artifacts. So each whole run writes a note, beside Dagster's state, of what
-was recorded. If there is no note, or artifacts, code versions or check results differ from it, the run goes through Dagster.
+Dagster must already have recorded the current artifacts. So each whole run writes a note, next to Dagster's state, of the recorded
+artifacts. If there is no note, or artifacts, code versions or check results differ from it, the run goes through Dagster.
 """
 
 import json

@@ -203,8 +203,8 @@ def _special(tree: Tree) -> Iterator[str]:
 
 
 def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:
-    """Return a sentence, in a list, about the links that lead out of a folder; an empty list if there are none. `what` names the
-    tree."""
+    """Return a sentence, in a list, about the links that lead out of a folder; an empty list if there are none. `what` is the
+    tree's name in the sentence."""
     found = [f"{name} -> {target}" for name, target in tree.outside(folder).items()]
     if not found:
         return []

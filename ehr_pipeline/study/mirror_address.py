@@ -20,7 +20,7 @@ class Address:
 
 
 def parse(uri: str) -> Address:
-    """Parse a URI. Raises ValueError that says what is wrong but never repeats the URI, which may hold a password."""
+    """Parse a URI. Raises ValueError with the problem, but never repeats the URI, which may contain a password."""
     try:
         parts = urllib.parse.urlsplit(uri)
         given = urllib.parse.parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))

@@ -63,7 +63,7 @@ def _sections(place: str, heading: str, cls: Any) -> Iterator[str]:
 
 
 def _table(place: str, hint: Any) -> tuple[str, Any] | None:
-    """Return the heading and settings class of a field that holds tables; None where it holds plain values."""
+    """Return the heading and settings class of a field with tables; None for a field with plain values."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     heading, cls = f"[{place}]", hint
     if origin is tuple:

@@ -206,11 +206,11 @@ def _with_names_of_today(values: Mapping[str, Any], where: str) -> Mapping[str, 
 
 
 BETWEEN_FIELDS = ("delimiter", "quote")
-"""Settings that may hold invisible characters, such as a tab."""
+"""Settings that may contain invisible characters, such as a tab."""
 
 
 def _invisible_characters(values: Any, place: str) -> Iterator[str]:
-    """Yield problems with settings that hold an invisible character: it could break a line of a log, a path or a script."""
+    """Yield problems with settings that contain an invisible character: it could break a line of a log, a path or a script."""
     if isinstance(values, Mapping):
         for key, value in values.items():
             if character := invisible_character(str(key)):

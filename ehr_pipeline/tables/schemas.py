@@ -108,7 +108,7 @@ OBSERVATION = ("observation_start", "observation_end")
 DEATH = "death_date"
 """Column of the day of death, if the source has it; null where no death is known."""
 DATED = (*OBSERVATION, DEATH)
-"""The columns of patients that hold dates, in addition to the birth."""
+"""The columns of patients that contain dates, in addition to the birth."""
 
 # A birth date known only to the year is set to 1 July, one known only to the month to the 15th.
 _PERSON = schema_of((TEXT, "patient_id"), (DATE, "birth_date"), (TEXT, "birth_precision sex"))

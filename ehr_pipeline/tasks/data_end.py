@@ -21,7 +21,7 @@ from ehr_pipeline.tables import row_keys, schemas
 NEVER: int = row_keys.LAST_DAY
 """A day later than every record, for events that never happen."""
 MOST_VISITS = 0.999
-"""The data end where this share of visits have happened, so that a few mistyped dates after the true end do not move it."""
+"""The data end where this share of visits have happened, so a few mistyped dates after the true end do not move it."""
 FEWEST_IN_SILENCE, GAPS = 50, 100
 """Fewest patients of a group, and fewest days with a visit, to tell a silence from chance: it is compared with the longest of so
 many gaps between such days."""

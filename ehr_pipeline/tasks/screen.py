@@ -27,7 +27,7 @@ MIN_PATIENTS = 50
 PER_TASK = 10
 """So many of the most frequent concepts are considered for each task."""
 ENOUGH = 75
-"""Expected cases in the test set from which a concept has enough: then 50 or more are found there nearly always."""
+"""Expected cases in the test set that are enough for a concept: then the actual number is nearly always 50 or more."""
 DIAGNOSES = re.compile("ICD|SCT|SNOMED|READ|CTV3|DIAGNOSIS|CONDITION|PHECODE", re.IGNORECASE)
 """Systems of codes for diagnoses, by the beginning of the concept. Where no concept has a semantic type, their concepts come first:
 in data of a hospital, vital signs and laboratory tests are more frequent, but few people ask for their prediction."""

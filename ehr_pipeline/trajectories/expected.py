@@ -29,7 +29,7 @@ Assigns = Callable[[Integers, Vectors], Integers]
 DONORS = 10
 """Number of similar patients (donors) whose innovations are added, one at a time, to each patient's prediction."""
 FEWEST = 50
-"""Least number of patients from whom predictions are learned."""
+"""Smallest number of patients from whom predictions are learned."""
 FOLDS, RIDGE = 5, 1.0
 
 
@@ -102,7 +102,7 @@ def _autoregression(ends: Ends) -> tuple[Vectors, Vectors]:
 
 def _donors(ends: Ends) -> Integers:
     """For each patient, return the DONORS patients of the same categories who are nearest in numbers (n, DONORS). If there are
-    fewer, they are repeated; -1 if there is nobody."""
+    fewer, they are repeated; -1 if there are none."""
     numbers, cell = ends.numbers, ends.cell
     found = np.full((len(cell), DONORS), -1)
     for members in np.split(np.argsort(cell, kind="stable"), np.cumsum(np.bincount(cell))[:-1]):

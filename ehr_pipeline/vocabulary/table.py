@@ -26,7 +26,7 @@ class Concept:
 
     token_id: int
     concept: str
-    """CUI, or SCT:<id> for a code that is its own concept."""
+    """CUI, or SCT:<id> for a code that is kept as a separate concept."""
     name: str
     semantic_types: tuple[str, ...]
     appearances: int

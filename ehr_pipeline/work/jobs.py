@@ -34,7 +34,7 @@ DONE, ERROR, LOG = "done", "error", "progress.txt"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Fields that every heavy job has. Each kind adds its own, and names the module that does the work."""
+    """Fields of every heavy job. Each kind adds further fields, and names the module that does the work."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     module: ClassVar[str]

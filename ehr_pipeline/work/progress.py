@@ -1,4 +1,4 @@
-"""Log lines about long work: its progress, and what it waits for."""
+"""Log lines about long work: its progress, and the reason for waiting."""
 
 import logging
 import threading
@@ -53,7 +53,7 @@ class StatusLog:
 
 @contextmanager
 def repeated(every: float, does: Callable[[], object]) -> Iterator[None]:
-    """Call `does` every few seconds, from a thread of its own, until the end of the block."""
+    """Call `does` every few seconds, from a separate thread, until the end of the block."""
     ended = threading.Event()
 
     def repeat() -> None:

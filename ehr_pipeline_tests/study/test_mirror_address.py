@@ -33,7 +33,10 @@ def test_addresses(uri: str, root: str) -> None:
         ("gs://bucket/a", "not a URI"),
         ("s3:///a", "not a URI"),
         ("s3://key:hidden@bucket/a", "contains credentials"),
-        ("s3://b/a?access_key=hidden", "'access_key' is not one of its options.* Credentials come from the environment"),
+        (
+            "s3://b/a?access_key=hidden",
+            "'access_key' is not one of its options.* Credentials come from the environment",
+        ),
         ("s3://b/a?region=", "empty, or is given twice"),
         ("s3://b/a?region=x&region=y", "empty, or is given twice"),
         ("s3://b/a?hidden", "not a URI"),

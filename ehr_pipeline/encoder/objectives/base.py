@@ -77,7 +77,7 @@ class Loss(nn.Module, ABC):
     """Name on the Hugging Face hub."""
     together: int = 1
     """Number of consecutive rows of an update that are compared with each other, a power of two up to `evaluate.ROWS`. These rows
-    are always in one part, so that the result does not depend on how updates are divided."""
+    always stay in the same part, so the result does not depend on how updates are divided."""
 
     @abstractmethod
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:

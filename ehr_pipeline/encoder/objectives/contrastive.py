@@ -39,7 +39,7 @@ ENOUGH = 4
 AGE_STEPS = 100  # an age in a part is a whole number of hundredths of its unit
 SEX = "sex"
 NEVER = -1e4
-"""Replaces the scaled cosine with a span that is not compared, so that it adds nothing to loss and gradient."""
+"""Replaces the scaled cosine with a span that is not to be compared, so it adds nothing to loss and gradient."""
 
 
 class Contrastive(Loss):
@@ -157,7 +157,7 @@ class Contrastive(Loss):
         return f"partners found {scores['found']:.3f}"
 
     def results(self, metrics: Mapping[str, Any]) -> str:
-        """Return how often the partner is found, compared with a random guess."""
+        """Return how often the partner is nearest, compared with a random guess."""
         best, base = {n.removeprefix("validation_"): v for n, v in metrics["best"].items()}, metrics["baseline"]
         rows = [("this model", best), ("a guess", base)]
         shown = "\n".join(f"| {name} | {s['loss']:.4f} | {percent(s['found'], int(s['spans']))} |" for name, s in rows)

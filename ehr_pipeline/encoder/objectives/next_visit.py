@@ -25,11 +25,11 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK
 
 Ints = NDArray[np.int64]
 SLOTS_A_MASK = 4
-"""A row of T slots has room for T / 4 masks, so that shapes are fixed. If a row has more visits, some are drawn at random."""
+"""A row of T slots has room for T / 4 masks, which fixes the shapes. If a row has more visits, some are drawn at random."""
 
 
 class NextVisit(PredictsConcepts):
-    """Predicts the concepts of visits from what was recorded before them."""
+    """Predicts the concepts of each visit from the records before it."""
 
     tag = "next-visit-prediction"
     task = "prediction of the next visit"

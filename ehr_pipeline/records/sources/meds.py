@@ -172,7 +172,7 @@ def _messages(options: Meds, rows: pl.DataFrame, below: int) -> Messages:
 
 
 def _births(codes: tuple[str, ...]) -> str:
-    """Return a sentence that says which setting names the rows that give births."""
+    """Return a sentence on the setting for the rows that give births."""
     return (
         f"{WHERE}.birth_codes is {', '.join(codes) or 'empty'}. Add the code of a birth; if each subject's first"
         " row is the birth under a SNOMED code, as in older exports, this is 'SNOMED/3950001'."
@@ -182,7 +182,7 @@ def _births(codes: tuple[str, ...]) -> str:
 def _snomed_id(text: pl.Expr) -> pl.Expr:
     """Return the SNOMED id, without a fraction of zeros and without the bin of a value; null if the text does not begin with an id.
 
-    An id with another modifier is a code of its own, since a modifier may change the meaning: 'SNOMED:22298006//NEGATED'.
+    An id with another modifier is a separate code, since a modifier may change the meaning: 'SNOMED:22298006//NEGATED'.
     """
     parts = [text.str.extract(MODIFIED, number).str.replace_all(r"\s+", "_") for number in (1, 2)]
     return pl.coalesce(text.str.extract(ID), pl.lit(f"{MODIFIED_SYSTEM}:") + parts[0] + parts[1])

@@ -1,4 +1,4 @@
-"""Recognise codes of a MEDS data set that describe the subject, so that a person can name them in the settings.
+"""Recognise codes of a MEDS data set that describe the subject, so that the user can add them to the settings.
 
 MEDS fixes the codes of a birth and a death only. Sets write the sex as GENDER//F, SEX_AT_BIRTH//F, Gender/F or GENDER//8532, and
 older ones write births under a SNOMED code.
@@ -80,7 +80,7 @@ def _name(prefix: str) -> str:
 
 
 def _unless_usual(codes: list[str], alike: re.Pattern[str], usual: str) -> tuple[str, ...]:
-    """Return the codes that match the pattern `alike`; none if the `usual` code is among the codes."""
+    """Return the codes that match the pattern `alike`; none if the `usual` code is one of the codes."""
     if any(code == usual or code.startswith(f"{usual}//") for code in codes):
         return ()
     return tuple(code for code in codes if alike.match(code))

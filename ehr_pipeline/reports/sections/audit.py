@@ -1,4 +1,4 @@
-"""The bias audit: which attributes the clusters mirror, as a table (`bias_audit`) beside the map's colours."""
+"""The bias audit: which attributes the clusters reflect, as a table (`bias_audit`) next to the map's colours."""
 
 from typing import Any
 

@@ -68,7 +68,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def _with_same_disease(concept: str, found: Sequence[Partner], findings: Findings) -> list[Partner]:
-    """Return the partners of a concept; those on the list of the same disease are said to be so."""
+    """Return the partners of a concept; those on the list of the same disease are marked."""
     own = findings.disease_concepts
     return [
         replace(one, name=say.same_disease(one.name)) if own and own.same(concept, one.concept) else one

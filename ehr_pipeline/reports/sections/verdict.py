@@ -19,7 +19,7 @@ SIZES = ("large", "medium", "small")
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """Return the verdict in one sentence and what it rests on, the figures, the map with its colours, and the list."""
+    """Return the verdict in one sentence and the reasons for it, the figures, the map with its colours, and the list."""
     mirrored = [effect.name for effect in findings.effects if bias_audit.in_banner(effect)]
     evidence, standing, fewest = findings.evidence, findings.standing, findings.settings.suppress_below
     statement = (

@@ -147,7 +147,7 @@ SIDES = {
     True: {"over": "More frequent than among similar patients", "under": "Less frequent than among similar patients"},
     False: {"over": "Recorded more often than elsewhere", "under": "Recorded less often than elsewhere"},
 }
-"""Headings of the tables of a card, by whether concepts passed the half test: it compares patients alike, not with all others."""
+"""Headings of the tables of a card, by whether concepts passed the half test, which compares similar patients, not all others."""
 
 
 def sides(card: Card, *, is_tested: bool) -> Iterator[tuple[str, str, Sequence[ConceptRow]]]:
@@ -300,7 +300,7 @@ def parts(cards: Sequence[Card], beyond: str) -> Statement:
 
 
 def how_to_read(fewest: int, beyond: str, tests: int) -> list[Statement]:
-    """Explain the cards. `beyond`: the attributes in which patients compared by the half test are alike; empty for the published
+    """Explain the cards. `beyond`: the attributes in which patients compared by the half test are similar; empty for the published
     ranking.
 
     `tests`: how many tests the half test makes.
@@ -329,7 +329,7 @@ def how_to_read(fewest: int, beyond: str, tests: int) -> list[Statement]:
 
 
 def suppressed(fewest: int) -> list[Statement]:
-    """Explain the signs that stand for small counts."""
+    """Explain the signs that replace small counts."""
     return [
         say(
             "“&lt;{fewest}” means at least one and fewer than {fewest} patients; a 0 is shown, because it concerns no patient. A"

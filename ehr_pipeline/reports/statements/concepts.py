@@ -42,7 +42,7 @@ class TypeAgreement:
 
 
 def purpose() -> Statement:
-    """Say what is checked, and why."""
+    """Say what is checked, and for what reason."""
     return say("If the encoder understood the records, the neighbours of a concept should make sense to a clinician.")
 
 

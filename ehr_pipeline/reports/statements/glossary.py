@@ -137,4 +137,4 @@ WORDS = (
         "A row of numbers that represents a patient or a concept; similar patients or concepts have similar numbers.",
     ),
 )
-"""Words, and what they mean on this page."""
+"""Words, and their meaning on this page."""

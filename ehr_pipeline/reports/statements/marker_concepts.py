@@ -8,7 +8,8 @@ from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, 
 
 
 def no_marks(beyond: str, fewest: int, tests: int) -> Statement:
-    """Say that no concept passes the half test. `beyond`: in what the compared patients are alike; `tests`: the number of tests."""
+    """Say that no concept passes the half test. `beyond`: the attributes in which the compared patients are similar; `tests`: the
+    number of tests."""
     return say(
         "Nothing marks this cluster beyond {beyond}: of the concepts that at least {fewest} patients have, none passes the half"
         " test (Benjamini-Hochberg value below {max_q:g} over {tests} of clusters and concepts).",
@@ -21,7 +22,7 @@ def no_marks(beyond: str, fewest: int, tests: int) -> Statement:
 
 
 def none_listed(fewest: int, max_p: float) -> Statement:
-    """Say that the published ranking holds no concept."""
+    """Say that the published ranking contains no concept."""
     return say(
         "Of the concepts that at least {fewest} patients have, none has a p value below {max_p:g}.",
         fewest=fewest,

@@ -1,4 +1,4 @@
-"""How everything on the page was computed, and what it cannot tell."""
+"""How everything on the page was computed, and what it cannot show."""
 
 from collections.abc import Mapping
 from typing import Any

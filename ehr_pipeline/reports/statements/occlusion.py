@@ -1,4 +1,5 @@
-"""Sentences about the concepts that the vectors of a cluster's patients rest on, found by leaving concepts out (occlusion)."""
+"""Sentences about the concepts that the vectors of a cluster's patients depend on, determined by leaving concepts out
+(occlusion)."""
 
 from collections.abc import Mapping
 
@@ -18,7 +19,7 @@ SOLE = 0.9
 def rests_on(
     found: Occlusion | None, number: int, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str
 ) -> Statement | None:
-    """Say which concepts the vectors of a cluster rest on; None without evidence of subgroups, or if none may be named."""
+    """List the concepts that the vectors of a cluster depend on; None without evidence of subgroups, or if none may be named."""
     used = _named(found, number, disclosure, verdict)
     if _leads_nowhere(found, number, verdict):
         return say(
@@ -32,7 +33,7 @@ def rests_on(
 
 
 def _named(found: Occlusion | None, number: int, disclosure: Disclosure, verdict: str) -> list[ConceptUse]:
-    """Return the nameable concepts that the vectors of a cluster rest on; empty without evidence of subgroups."""
+    """Return the nameable concepts that the vectors of a cluster depend on; empty without evidence of subgroups."""
     if found is None or verdict == "none":
         return []
     return [one for one in found.used.get(number, ()) if disclosure.named(one.having) and one.lost >= LEAST]
@@ -50,7 +51,7 @@ def _name(one: ConceptUse, vocabulary: Vocabulary) -> str:
 def first(
     found: Occlusion | None, number: int, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str
 ) -> Statement | None:
-    """Name the concept that a cluster's vectors rest on most, and the part of the lead lost without it; None as in `rests_on`."""
+    """Name the concept that a cluster's vectors depend on most, and the part of the lead lost without it; None as in `rests_on`."""
     if _leads_nowhere(found, number, verdict):
         return say("nothing: it contains patients who fit no other cluster")
     used = _named(found, number, disclosure, verdict)
@@ -60,7 +61,7 @@ def first(
 def single_concepts(
     found: Occlusion | None, vocabulary: Vocabulary, disclosure: Disclosure, *, verdict: str
 ) -> dict[int, str]:
-    """For each cluster (by number) that rests on one concept alone, return this concept's name. Empty without evidence of
+    """For each cluster (by number) that depends on one concept alone, return this concept's name. Empty without evidence of
     subgroups."""
     leading = {number: _named(found, number, disclosure, verdict)[:1] for number in (found.used if found else ())}
     return {
@@ -106,7 +107,7 @@ def how_many_rest_on_one(resting: Mapping[int, str], clusters: int) -> Statement
 
 
 def one_concept_means() -> Statement:
-    """Say what it means for the reader that a cluster rests on one concept."""
+    """Explain to the reader what it means that a cluster depends on one concept."""
     return say(
         "Without that item, such a cluster would hardly differ from its neighbour, so membership depends largely on this one item"
         " of the record. Another concept can have the same role in the same cluster. Not all of its patients need have the"
@@ -120,7 +121,7 @@ def _part(lost: float) -> str:
 
 
 def explained(found: Occlusion | None) -> Statement | None:
-    """Explain what it means that vectors rest on a concept, and which parts were never left out."""
+    """Explain what it means that vectors depend on a concept, and which parts were never left out."""
     if found is None:
         return None
     return say(

@@ -1,4 +1,4 @@
-"""What the map of patients shows, and what it does not."""
+"""What the map of patients shows, and what it does not show."""
 
 from ehr_pipeline.reports.statements.statement import Statement, say
 

@@ -26,7 +26,7 @@ def map_alt(groups: Sequence[tuple[str, str]], colours: int) -> str:
 
 
 def map_hint(title: str, name: str, share: str) -> str:
-    """Say what a mark of the map stands for: its group and the group's rounded share."""
+    """Describe a mark of the map: its group and the group's rounded share."""
     return f"{title}: {name}, {share} of the patients"
 
 
@@ -48,7 +48,7 @@ def choose(clusters: int) -> str:
 
 
 def lift_hint(row: ConceptRow) -> str:
-    """Say what a dot stands for, as the table does."""
+    """Describe a dot, with the same figures as the table."""
     shares = f"{row.name}: {row.share} here, {row.elsewhere} elsewhere"
     return f"{shares}; lift {row.lift} ({row.interval})" if row.interval else f"{shares}; lift not shown"
 

@@ -61,7 +61,7 @@ def number(pairs: int, concepts: int, ordered: int) -> Statement:
 
 
 def population(patients: str) -> Statement:
-    """Say in whom pairs were counted."""
+    """Say in which patients pairs were counted."""
     return say("All patients of the data set ({patients}) are counted, in clusters or not.", patients=patients)
 
 

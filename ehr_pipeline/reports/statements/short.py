@@ -56,7 +56,7 @@ def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> 
 
 
 def why_clustered(*, profile: bool, ages: bool) -> str:
-    """Return, in words, why patients are in the same cluster. `profile` and `ages`: whether vectors hold a profile, and mean
+    """Return, in words, why patients are in the same cluster. `profile` and `ages`: whether vectors contain a profile, and mean
     ages."""
     if not profile:
         return "the encoder finds their records similar"
@@ -80,7 +80,7 @@ def _named(parts: Cards) -> Markup:
 
 
 def subgroups(verdict: str, *, told: bool) -> Statement:
-    """Say whether patients differ and their conditions go together. `told`: whether the test of conditions could tell."""
+    """Say whether patients differ and their conditions go together. `told`: whether the test of conditions was conclusive."""
     if verdict == "untested":
         return say("This could not be tested.")
     if verdict == "none":

@@ -1,4 +1,4 @@
-"""Sentences about what the patients' vectors are made of: the parts that decide distances, the most important first."""
+"""Sentences about the parts of the patients' vectors: how much of the distances comes from each, the largest first."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,7 +30,8 @@ class VectorMethod:
 
     @property
     def by_network(self) -> bool:
-        """Whether the encoder contributes to the vectors: by a part of its own, the kinship of concepts, or choosing concepts."""
+        """Whether the encoder contributes to the vectors: as a separate part, by the similarities of concepts, or by choosing
+        concepts."""
         own = not self.settings["profile"] or bool(self.settings["encoder_share"] or self.settings["kinship"])
         return own or (self.pooling == "list" and self.neighbours)
 
@@ -48,7 +49,7 @@ def concepts(made: VectorMethod) -> str:
 
 
 def what_decides(made: VectorMethod) -> list[Statement]:
-    """Say what decides the distance between two patients, the most important part first."""
+    """Say which parts the distance between two patients comes from, the most important first."""
     settings = made.settings
     if not settings["profile"]:
         return [
@@ -71,7 +72,7 @@ def what_decides(made: VectorMethod) -> list[Statement]:
 
 
 def profile(made: VectorMethod) -> Statement:
-    """Say what the concept profile contains, and how much it decides."""
+    """Say what the concept profile contains, and how much of the distance comes from it."""
     settings = made.settings
     holds = ["their shares in the record"]
     if settings["course"]:
@@ -94,7 +95,7 @@ def profile(made: VectorMethod) -> Statement:
 
 
 def encoder(made: VectorMethod) -> Statement:
-    """Say how much the encoder decides."""
+    """Say how much of the distance comes from the encoder."""
     return say(
         "The encoder, a neural network, accounts for {share}: the mean of the vectors that it computes for the same concepts.",
         share=percent(made.settings["encoder_share"]),

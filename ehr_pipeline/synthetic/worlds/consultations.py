@@ -63,7 +63,7 @@ SPECIAL = (
     r"|phimosis|elderly|enuresis|able to eat|asperger|myeloma|graves|end stage|palliative|terminal"
     r"|registered|deregist|notes on|did not attend|new patient|follow-up|solicitor|doctor left"
 )
-"""Other names that do not fit everybody, or do not recur: of one sex or age, administrative, or of a fatal illness."""
+"""Other names that do not fit all patients, or do not recur: of one sex or age, administrative, or of a fatal illness."""
 
 
 def for_everybody(book: Codebook, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -65,7 +65,7 @@ class Diagnosis:
 
     @cached_property
     def reached(self) -> Floats:
-        """Among the people who will ever have the diagnosis: the share who have it by each of AGES (ages,)."""
+        """The share of the people who will ever have the diagnosis who have it by each of AGES (ages,)."""
         ages = np.array(self.onset_ages)
         first, last = (
             (PROBITS[1] - PROBITS[0]) / (ages[1] - ages[0]),

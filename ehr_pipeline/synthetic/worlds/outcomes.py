@@ -28,7 +28,7 @@ MEAN_RISK = 0.03
 """Mean risk of each outcome within a year, over all patients and years."""
 MOST_IN_A_MONTH = 0.2
 REFERENCE_SEED, REFERENCE_BLOCKS = 2026, 8
-"""Seed and number of blocks of the patients on whom the strengths are calibrated; these patients are in no extract."""
+"""Seed and number of blocks of the patients on whom the strengths are calibrated; no extract contains these patients."""
 SHARES = (0.6, 0.3, 0.1)
 """Shares of an outcome's three codes."""
 LEAVING = 0.03

@@ -92,7 +92,7 @@ class Visits:
 
 
 def label(block: Block, group: Numbers, names: list[str]) -> None:
-    """Write groups into the truth of the patients. `group` holds indices into `names`, or NOBODY (BLOCK,)."""
+    """Write groups into the truth of the patients. `group` has indices into `names`, or NOBODY (BLOCK,)."""
     block.people |= {"group": group, "second_group": np.full(BLOCK, NOBODY)}
     labels = pl.Series(np.array([*names, ""])[group])
     block.truth["patients"] = block.truth["patients"].with_columns(group=labels, second_group=pl.lit(""))

@@ -131,7 +131,7 @@ def facts(plans: Sequence[str], patients: int, seed: int, cohort_share: float) -
 
 
 def is_there(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_share: float = 0.5) -> bool:
-    """Return whether `out` already holds this extract. dirt.json is written last, so an extract that has it is complete."""
+    """Return whether `out` already contains this extract. dirt.json is written last, so an extract with this file is complete."""
     path = out / "truth" / "dirt.json"
     if not path.is_file():
         return False
