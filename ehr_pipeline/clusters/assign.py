@@ -155,8 +155,8 @@ def _embedded(path: Path) -> pa.Table:
         table = schemas.read(path)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
-            f"{path}: this is not an Arrow file, or it is damaged or cut off ({str(error).splitlines()[0]}). --vectors names what"
-            " `ehr-pipeline embed` wrote: copy it again, or embed again."
+            f"{path}: this is not an Arrow file, or it is damaged or cut off ({str(error).splitlines()[0]}). Set --vectors to a"
+            " file written by `ehr-pipeline embed`: copy it again, or embed again."
         ) from None
     if not {"patient_id", "vector"} <= set(table.column_names):
         raise InputError(

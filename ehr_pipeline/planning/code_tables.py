@@ -8,8 +8,9 @@ import polars as pl
 
 from ehr_pipeline.events import names
 from ehr_pipeline.planning import guess_format
-from ehr_pipeline.planning.guess_format import ALMOST, Sniffed, plain
+from ehr_pipeline.planning.guess_format import Sniffed, plain
 from ehr_pipeline.planning.settings_text import inline, quoted
+from ehr_pipeline.planning.text_head import ALMOST
 
 LARGEST_WITH_NAMES = 500_000_000
 """Bytes of a file of events from which names of codes are taken."""

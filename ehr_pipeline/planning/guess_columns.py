@@ -15,7 +15,8 @@ import polars as pl
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import guess_format
-from ehr_pipeline.planning.guess_format import ALMOST, Sniffed, is_date, is_of_patients, plain, share, without_accents
+from ehr_pipeline.planning.guess_format import Sniffed, is_date, is_of_patients, plain, share, without_accents
+from ehr_pipeline.planning.text_head import ALMOST
 from ehr_pipeline.records import dates
 from ehr_pipeline.records.values import FEMALE, MALE, SEX_WORDS, USUAL, called_practice, comparable
 

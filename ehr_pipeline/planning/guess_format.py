@@ -4,13 +4,9 @@ Only the first quarter of a megabyte of a text file, or the first rows of a Parq
 leaves this module, except what the settings need: formats, names of columns, and common words for the sex.
 """
 
-import csv
 import datetime
-import gzip
-import io
 import re
 import unicodedata
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +15,14 @@ import numpy as np
 import polars as pl
 
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.planning import text_head
+from ehr_pipeline.planning.text_head import ALMOST, MOST_ROWS
 from ehr_pipeline.records import dates, events, files
 from ehr_pipeline.records.header import DATA
 from ehr_pipeline.records.sample import FORMATS
 from ehr_pipeline.records.values import LIKELY, STANDARD, USUAL, comparable
 from ehr_pipeline.terminology import snomed
 
-HEAD = 1 << 18
-"""How many bytes of a text file are read; of a Parquet file, at most so many rows."""
-MOST_ROWS = 5000
-MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-"""Byte order marks, each with its encoding."""
 BINARY, MOST_BINARY = "\x00\x01\x02\x03\x04\x05\x06\x07\x08", 0.01
 """Characters that text does not contain. A file with more than this share of them is not text; a few are damaged rows, which go
 to the quarantine."""
@@ -49,8 +42,6 @@ NAMES = {
 }
 """Usual names of columns by role, the most usual first. Case and punctuation are ignored."""
 MOST_VALUES, LONGEST_NAME = 40, 30
-ALMOST = 0.9
-"""Share of the values that must fit for a guess to be accepted."""
 READ = r"^[A-Za-z0-9][A-Za-z0-9.]{4}(?:[0-9]{2})?$"
 ONLY_READ, FEW = r"^[0-9a-z]|\.$", 0.1
 """What only Read codes have: a digit or a small letter in front, or a dot at the end. At least the share FEW of them has it."""
@@ -138,33 +129,33 @@ def sniff(path: Path) -> Sniffed:
         rows = int(scan.select(pl.len()).collect().item())
         head = scan.head(MOST_ROWS).collect().select(pl.all().cast(pl.String, strict=False))
         return Sniffed(path, head, path.stat().st_size / max(rows, 1))
-    raw = _head(path)
+    raw = text_head.read(path)
     if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
         raise InputError(f"{path}: a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV (UTF-8).")
-    encoding, text = _decoded(raw)
+    encoding, text = text_head.decoded(raw)
     if sum(map(text.count, BINARY)) > MOST_BINARY * len(text):
         raise InputError(f"{path}: neither a text file nor a Parquet file. Give text with a header line, or Parquet.")
     lines = text.splitlines(keepends=True)
     if not lines or not text.strip():
         raise InputError(f"{path}: the file is empty.")
-    before = _before(lines)
+    before = text_head.lines_before_header(lines)
     lines, text = lines[before:], "".join(lines[before:])
     if lines[0].lstrip().startswith(("{", "[{")):
         raise InputError(f"{path}: JSON, which is not read. Convert it to CSV with a header line, or to Parquet.")
-    delimiter = _delimiter(lines)
+    delimiter = text_head.delimiter(lines)
     if not delimiter:
         raise InputError(
             f"{path}: the first line has no tab, comma, semicolon or '|' as a delimiter. The file needs a header line with the"
             " names of its columns."
         )
     quoted = delimiter in ",;" or bool(re.search(f'(^|{re.escape(delimiter)})"', text, re.MULTILINE))
-    table = _table(text, delimiter, quoted)
+    table = text_head.table(text, delimiter, quoted)
     if _is_row(table.columns):  # a message that lists these columns would show data of a patient
         raise InputError(
             f"{path}: the first line looks like a row of data, but init needs a header line with the names of the columns. Write"
             " one above the rows, or set records.events[0].header (or of the patients) in a settings file of your own."
         )
-    size = len(text.encode(encoding if encoding != "utf-16" else "utf-16-le")) * _share_of_packed(path)
+    size = len(text.encode(encoding if encoding != "utf-16" else "utf-16-le")) * text_head.share_of_packed(path)
     return Sniffed(path, table, size / max(len(lines) - 1, 1), delimiter, '"' if quoted else "", encoding, before)
 
 
@@ -277,81 +268,3 @@ def plain(name: str) -> str:
 def without_accents(name: str) -> str:
     """Return a name with its accented letters replaced by plain ones."""
     return unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            return stream.read(HEAD)
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise InputError(f"{path}: not a valid gzip file, or truncated ({error}). Copy it again.") from None
-
-
-def unpacked(head: bytes) -> tuple[bytes, int]:
-    """Unpack the beginning of a gzip file (`head`). Returns the text, and how many bytes it took. Raises InputError."""
-    stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        return stream.decompress(head), len(head) - len(stream.unused_data)
-    except zlib.error as error:
-        raise InputError(f"not a valid gzip file, or truncated ({error}). Copy it again.") from None
-
-
-def _share_of_packed(path: Path) -> float:
-    """Return the average number of bytes in the file per byte of its text; 1 if the file is not packed."""
-    if path.suffix != ".gz":
-        return 1.0
-    with path.open("rb") as stream:
-        text, taken = unpacked(stream.read(HEAD))
-    return taken / max(len(text), 1)
-
-
-def _decoded(raw: bytes) -> tuple[str, str]:
-    """Return the encoding of a text, and its whole lines.
-
-    The encoding follows from the byte order mark. Without a mark it is UTF-8 if the text can be read so; otherwise it
-    is Latin-1, which reads any byte.
-    """
-    known = next((encoding for mark, encoding in MARKS if raw.startswith(mark)), "")
-    if known == "utf-16":
-        text = raw[: len(raw) // 2 * 2].decode("utf-16", errors="replace")
-    else:
-        whole = raw[: raw.rfind(b"\n") + 1] or raw
-        try:
-            known, text = "utf-8", whole.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            known, text = "latin-1", whole.decode("latin-1")
-    return known, text[: text.rfind("\n") + 1] or text
-
-
-def _before(lines: list[str]) -> int:
-    """Return how many lines come before the header: comments, a title (also in cells: `Report;;;`), Excel's `sep=;`, empty lines. A
-    header may begin with '#', too: then it has as many delimiters as the line below it."""
-    for place, line in enumerate(lines[:-1]):
-        mark = max("\t,;|", key=line.count)
-        filled = [field for field in line.split(mark) if field.strip(' "\r\n')]
-        if len(filled) > 1 and (not line.startswith("#") or line.count(mark) == lines[place + 1].count(mark)):
-            return place
-    return 0
-
-
-def _delimiter(lines: list[str]) -> str:
-    """Return the character that divides the header into the most fields, provided that it divides most other lines into as many."""
-    found = []
-    for mark in "\t,;|":
-        widths = [len(row) for row in csv.reader(lines[:200], delimiter=mark)]
-        alike = sum(width == widths[0] for width in widths) / len(widths)
-        if widths[0] > 1:
-            found.append((alike >= ALMOST / 2, widths[0], mark))
-    return max(found)[2] if found else ""
-
-
-def _table(text: str, delimiter: str, quoted: bool) -> pl.DataFrame:
-    rows = list(
-        csv.reader(io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
-    )
-    names = [name.strip() for name in rows[0]]
-    whole = [row for row in rows[1 : MOST_ROWS + 1] if len(row) == len(names)]
-    return pl.DataFrame(
-        {name: [row[place] for row in whole] for place, name in enumerate(names) if names.count(name) == 1 and name},
-        schema=dict.fromkeys([name for name in names if names.count(name) == 1 and name], pl.String),
-    )

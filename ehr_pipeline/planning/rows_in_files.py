@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.planning import guess_format
+from ehr_pipeline.planning import text_head
 from ehr_pipeline.records import catalog, extract_files, files
 from ehr_pipeline.records.kinds import Kind
 from ehr_pipeline.store.file_listing import Tree
@@ -90,7 +90,7 @@ def _line_ends(path: Path) -> tuple[int, int]:
     with path.open("rb") as stream:
         head = stream.read(HEAD)
     try:
-        text, taken = guess_format.unpacked(head) if path.suffix == ".gz" else (head, len(head))
+        text, taken = text_head.unpacked(head) if path.suffix == ".gz" else (head, len(head))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return text.count(b"\n"), taken

@@ -86,7 +86,7 @@ MUTILATIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a weight less": (lambda f: with_weights(f, lambda w: w.pop(QUERY)), f"1 of its weights are missing .*{QUERY}"),
     "a weight more": (
         lambda f: with_weights(f, lambda w: w.update(extra=torch.ones(2))),
-        r"holds 1 weights that its configuration does not have \(the first is extra\)",
+        r"contains 1 weights that its configuration does not have \(the first is extra\)",
     ),
     "a weight under another name": (
         lambda f: with_weights(f, lambda w: w.update({QUERY + "s": w.pop(QUERY)})),
@@ -139,7 +139,7 @@ MUTILATIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "configuration missing": (lambda f: (f / configuration.FILE).unlink(), "it has no config.json"),
     "another kind of model": (
         lambda f: with_values(f, model_type="bert"),
-        "of a model of the type 'bert', not 'roberta-prelayernorm'",
+        "a model of the type 'bert', not 'roberta-prelayernorm'",
     ),
     "code of its own": (
         lambda f: with_values(f, auto_map={"AutoConfig": "evil.Config"}),

@@ -63,7 +63,7 @@ def test_the_card_says_what_the_network_adds_to_vectors_of_this_checkpoint(tiny:
 def test_a_model_that_names_what_few_have_is_refused(tiny: Pipeline, tmp_path: Path, patients: int) -> None:
     checkpoint, vocabulary = tiny.store.current("encoder_checkpoint"), counted(tiny, tmp_path / "vocabulary", patients)
     with pytest.raises(
-        UserError, match=r"names 1 concepts of fewer than 10 patients.*Set vocabulary\.min_patients to 10"
+        UserError, match=r"contains 1 concepts of fewer than 10 patients.*Set vocabulary\.min_patients to 10"
     ):
         model.export(checkpoint, vocabulary, 10, tmp_path / "model")
     assert [path.name for path in tmp_path.iterdir()] == ["vocabulary"]
@@ -75,7 +75,7 @@ def test_a_concept_that_the_vocabulary_has_lost_counts_as_of_nobody(tiny: Pipeli
     vocabulary.file("vocabulary.csv").write_text("".join(lines[:-1]))
     left = pl.read_csv(vocabulary.file("vocabulary.csv"))["concept"].to_list()
     vocabulary.file("hash.txt").write_text(hash_of(left))
-    with pytest.raises(UserError, match="names 1 concepts"):
+    with pytest.raises(UserError, match="contains 1 concepts"):
         model.export(tiny.store.current("encoder_checkpoint"), vocabulary, 10, tmp_path / "model")
 
 

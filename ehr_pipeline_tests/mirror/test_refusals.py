@@ -104,7 +104,7 @@ def test_a_disk_that_is_not_mounted_is_told(tmp_path: Path) -> None:
     (tmp_path / "a mirror").rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="is the right disk mounted"):
         push(here)
-    with pytest.raises(UserError, match=r"there is no folder .*: make it, mount it"):
+    with pytest.raises(UserError, match=r"there is no folder .*: create it, mount it"):
         push(study_at(tmp_path, "here", f"file://{tmp_path}/no/disk"))
 
 
@@ -122,7 +122,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
 def test_no_bucket_is_told(tmp_path: Path, bucket: str) -> None:
     here = study_at(tmp_path, "here", bucket.replace("s3://bucket", "s3://basket"))
     put(here, "clusters", {})
-    with pytest.raises(UserError, match=r"there is no bucket basket-\w+: make it"):
+    with pytest.raises(UserError, match=r"there is no bucket basket-\w+: create it"):
         push(here)
 
 

@@ -237,7 +237,7 @@ def test_check_says_early_that_the_column_is_not_there_or_not_understood(tmp_pat
     known = records_settings(folder.parent, patients=(files,))
     ((level, message),) = noted(known, own)
     assert level == "problems"
-    assert "the set is not understood in 20 of its first rows ('Leeds')" in message
+    assert "the set is not understood in about 20 of its first rows ('Leeds')" in message
     assert noted(known, SplitSettings(column="fold", values={"Leeds": "train"})) == []
     (folder / "patients.txt").write_text("id\tyear\tfold\n1\t1950\t\n", encoding="utf-8")
     assert [level for level, _ in noted(known, own)] == ["warnings"]

@@ -286,5 +286,5 @@ def test_patients_are_capped_with_cases_first(planted: Planted) -> None:
 
 def test_settings_name_their_problems() -> None:
     assert [*SMALL.problems()] == []
-    assert "models: 'nobody' is none" in " ".join(PredictionsSettings(models=("nobody",)).problems())
+    assert "models: 'nobody' is not a model" in " ".join(PredictionsSettings(models=("nobody",)).problems())
     assert "fewer than 4" in " ".join(PredictionsSettings(labels=(2,)).problems())

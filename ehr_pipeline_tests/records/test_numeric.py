@@ -54,7 +54,7 @@ def test_what_is_guessed_is_said_and_what_the_settings_say_is_held_against_the_v
     )
     doubtful, text = in_words("bmi", ["27.4", "secret", "", "31"], "number")
     assert doubtful
-    assert "about 33 % of its first values are none" in text
+    assert "about 33 % of its first values are not numbers" in text
     assert "secret" not in text
     assert not in_words("bmi", ["27.4", ""], "number")[0]
     assert not in_words("bmi", ["x"], "category")[0]

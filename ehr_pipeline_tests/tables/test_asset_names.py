@@ -37,7 +37,7 @@ WORDS = {
     "reports/page.py": {"clusters": 1},  # a section of the page
     "reports/sections/flow.py": {"cohort": 1},  # a value of a template
     "reports/sections/published.py": {"clusters": 2},  # of the page, and a count
-    "reports/sections/settings.py": {"clusters": 1, "cohort": 1},  # a count, and a setting
+    "reports/sections/settings.py": {"clusters": 1, "cohort": 1, "mapped_events": 1},  # counts, and a setting
     "reports/cluster_reliability.py": {"clusters": 2},  # of the page
     "synthetic/study.py": {"clusters": 2, "vocabulary": 2},  # sections of the settings
 }
