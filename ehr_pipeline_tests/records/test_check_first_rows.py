@@ -94,7 +94,8 @@ def test_births_on_one_day_of_the_year_are_told(landing: Landing, day: str, year
     facts = [fact for fact in found.facts if "probably a placeholder" in fact]
     assert len(facts) == bool(told)
     assert all(
-        told in fact and "records.patients[0].columns.birth_year in place of birth_date" in fact for fact in facts
+        told in fact and "records.patients[0].columns.birth_year to this column, instead of birth_date" in fact
+        for fact in facts
     )
 
 
