@@ -108,7 +108,7 @@ DATA = (
         description="Events with patient, date and UMLS concept. Each code was mapped, kept as a separate concept,"
         " or counted as lost.",
         reads=(EXTRACT_CATALOG,),
-        version="10",
+        version="11",
         section="events",
         checks=(
             rows.rows_conserved,

@@ -17,7 +17,7 @@ def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Result:
     wrong = {name: number for name, number in lost.items() if number}
     return (
         not wrong,
-        f"rows unaccounted for: {wrong}{UNEXPECTED}" if wrong else "rows read = kept + collapsed + dropped",
+        f"rows unaccounted for: {wrong}{UNEXPECTED}" if wrong else "rows read (and added) = kept + collapsed + dropped",
         {"unaccounted": Events(sum(map(abs, lost.values())))},
     )
 

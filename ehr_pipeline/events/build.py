@@ -6,6 +6,9 @@ patients), `unmapped.csv` (the lost codes, most frequent first) and `coverage.js
 
 If several extracts contain the same event (patient, date, code), as many copies are kept as in the extract with the most. So an
 extract that was delivered twice, or that overlaps with another, adds no duplicates.
+
+An event whose code has several concepts (the ingredients of a drug) becomes one event for each; the further ones count as `added`.
+In `mapping.csv`, such a code has a row for each concept, with the events and patients of the code.
 """
 
 import hashlib
@@ -100,26 +103,30 @@ def build(
         for name, group in zip(names, shards, strict=True)
     ]
     finished = spread(map_bucket, jobs, settings.workers, "mapping events")
-    events, patients = _summed(jobs, mapping.height)
-    mapping = mapping.with_columns(events=pl.Series(events), patients=pl.Series(patients))
+    of_code = mapping["code"].rle_id()
+    events, patients = (pl.Series(each)[of_code] for each in _summed(jobs, mapping["code"].n_unique()))
+    mapping = mapping.with_columns(events=events, patients=patients)
     lookup.unlink()
     remember(out, finished)
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(Mapping(mapping).write, out)
-        report = coverage.report(mapping)
-        spreadsheet.table(coverage.top_unmapped(mapping, settings.report_codes)).write_csv(out / "unmapped.csv")
+        recorded = mapping.unique("code", keep="first", maintain_order=True)
+        report = coverage.report(recorded)
+        spreadsheet.table(coverage.top_unmapped(recorded, settings.report_codes)).write_csv(out / "unmapped.csv")
         written.result()
     report["source"] = rrf.source_version(Path(settings.mrsab), settings.source) if settings.mrsab else settings.source
     stays = report["mapped_events"] + report["kept_events"]
     if not stays:
         raise InputError(_nothing_maps(report, settings))
-    tied_codes = mapping["runners_up"].str.contains("SCT:", literal=True).sum()
+    tied_codes = recorded["runners_up"].str.contains("SCT:", literal=True).sum()
+    summed = total(finished)
     (out / coverage.FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return {
-        "rows_in": report["events"] + (repeated := total(finished)["repeated"]),
-        "kept": stays,
-        "collapsed": repeated,
-        "dropped": coverage.lost_events(mapping),
+        "rows_in": report["events"] + summed["repeated"],
+        **({"added": summed["added"]} if summed["added"] else {}),
+        "kept": stays + summed["added"],
+        "collapsed": summed["repeated"],
+        "dropped": coverage.lost_events(recorded),
         "coverage_of_events": report["events_share"],
         "coverage_of_codes": report["codes_share"],
         "codes": report["codes"],
@@ -175,8 +182,8 @@ class _Lookup:
 
     codes: pa.Array
     index: codes.CodeIndex
-    concept_of_code: NDArray[np.int32]
-    """The index in `concepts` of each code's concept, or -1."""
+    concepts_of_code: NDArray[np.int32]
+    """The index in `concepts` of each code's first, second, … concept (m, codes), or -1."""
     concepts: pa.Array
     """The distinct concepts, sorted."""
     hashes: NDArray[np.uint64]
@@ -185,13 +192,19 @@ class _Lookup:
 
 @read_once()
 def _load_mapping(path: Path) -> _Lookup:
-    table = schemas.read(path)
-    codes_column, concept = (table.column(name).combine_chunks() for name in ("code", "concept"))
-    names = pc.unique(concept.drop_null())
-    names = names.take(pc.sort_indices(names))
-    place = pc.index_in(concept, value_set=names).fill_null(-1).to_numpy()
-    hashes = np.append(hash_of(pl.Series(names.cast(pa.string()))), np.uint64(0))
-    return _Lookup(codes_column, codes.CodeIndex(codes_column), place.astype(np.int32), names, hashes)
+    table = pl.DataFrame(schemas.read(path))
+    names = table["concept"].drop_nulls().unique().sort()
+    own = pl.DataFrame({"concept": names}).with_row_index("place")
+    table = table.join(own, on="concept", how="left", maintain_order="left")
+    number = pl.int_range(pl.len()).over("code").alias("number")
+    rows = table.select(number, place=pl.col("place").cast(pl.Int32).fill_null(-1), of=pl.col("code").rle_id())
+    distinct_codes = table["code"].unique(maintain_order=True)
+    most = int(rows["number"].to_numpy().max(initial=0)) + 1
+    concepts_of_code = np.full((most, len(distinct_codes)), -1, np.int32)
+    concepts_of_code[rows["number"], rows["of"]] = rows["place"]
+    hashes = np.append(hash_of(names), np.uint64(0))
+    codes_column = distinct_codes.to_arrow()
+    return _Lookup(codes_column, codes.CodeIndex(codes_column), concepts_of_code, names.to_arrow(), hashes)
 
 
 def map_bucket(job: MappingJob) -> FinishedBucket:
@@ -199,9 +212,11 @@ def map_bucket(job: MappingJob) -> FinishedBucket:
     lookup = _load_mapping(job.mapping)
     parts = [row_keys.from_table(schemas.read(path), "code") for path in job.shards]
     places = [lookup.index.positions(shard_codes) for *_, shard_codes in parts]
-    meanings = [lookup.hashes[lookup.concept_of_code[place]] for place in places]
+    meanings = [lookup.hashes[lookup.concepts_of_code[:, place]] for place in places]
     described = zip(parts, job.digests, meanings, strict=True)
-    key = key_of([(digest, hashlib.sha256(meaning).hexdigest()) for part, digest, meaning in described if len(part[0])])
+    key = key_of(
+        [(digest, hashlib.sha256(meaning.tobytes()).hexdigest()) for part, digest, meaning in described if len(part[0])]
+    )
     files = tuple(f"{folder}/{job.name}" for folder in ("events", "concepts", "codes"))
     if recalled := job.memory.recall(job.name, key, job.out):
         recalled_codes = schemas.read(job.out / "codes" / job.name)
@@ -212,7 +227,11 @@ def map_bucket(job: MappingJob) -> FinishedBucket:
         )
         return FinishedBucket(job.name, key, files, recalled, recalled=True)
     ids, patient, day, code, place_of_code = _merged(parts, places)
-    keys = row_keys.sort_within_visits(row_keys.translated(patient, day, code, lookup.concept_of_code[place_of_code]))
+    first, *others = lookup.concepts_of_code[:, place_of_code]
+    keys = row_keys.translated(patient, day, code, first)
+    more = [_translated_further(patient, day, code, further) for further in others]
+    added = sum(map(len, more))
+    keys = row_keys.sorted_keys(np.concatenate([keys, *more])) if added else row_keys.sort_within_visits(keys)
     schemas.write(job.out / "events" / job.name, row_keys.to_table(keys, ids, lookup.concepts, "concept"))
     schemas.write(job.out / "concepts" / job.name, counts.count_concepts(keys, lookup.concepts))
     counted = counts.count_codes(patient, code, len(place_of_code))
@@ -221,9 +240,16 @@ def map_bucket(job: MappingJob) -> FinishedBucket:
     np.save(job.counts_file, np.stack([place, events, patients]))
     codes_table = pa.table({"code": lookup.codes.take(pa.array(place)), "events": events, "patients": patients})
     schemas.write(job.out / "codes" / job.name, codes_table)
-    return FinishedBucket(
-        job.name, key, files, {"repeated": sum(len(part[0]) for part in parts) - len(code)}, recalled=False
-    )
+    counted_rows = {"repeated": sum(len(part[0]) for part in parts) - len(code), "added": added}
+    return FinishedBucket(job.name, key, files, counted_rows, recalled=False)
+
+
+def _translated_further(
+    patient: NDArray[np.int32], day: NDArray[np.int32], code: NDArray[np.int32], further: NDArray[np.int32]
+) -> row_keys.Keys:
+    """Return the keys of the events (n,) whose code has a `further` concept."""
+    has = np.flatnonzero((further >= 0)[code])
+    return row_keys.translated(patient[has], day[has], code[has], further)
 
 
 Part = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], pa.Array, pa.Array]

@@ -1,4 +1,4 @@
-"""Map distinct codes to concepts, at most one per code, in a table that a clinician can review.
+"""Map distinct codes to concepts, in a table that a clinician can review. Only a drug with several ingredients has more than one.
 
 The steps form a ladder: a code is mapped by the first step that succeeds. Overrides come first, so they can correct all others.
 
@@ -46,7 +46,7 @@ def map_by_files(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
 
 def map_translated(translated: pl.DataFrame, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
-    """Map codes translated to SNOMED by `translate.to_snomed`; the result is sorted by code.
+    """Map codes translated to SNOMED by `translate.to_snomed`; the result is sorted by code, and no code has a concept twice.
 
     `atoms` comes from `terminology.rrf.snomed_atoms`, best atom of a code first. Returns columns code (as recorded), snomed (the
     SNOMED code, translated by the dictionary of its system, see `translate`), kind, namespace, target (the concept id that was
@@ -87,7 +87,16 @@ def map_translated(translated: pl.DataFrame, atoms: pl.DataFrame, settings: Even
         table = _tell_apart(_name_kept(table, settings))
     runners_up = pl.concat_str([pl.col("runners_up").fill_null(""), "also"], separator=" ").str.strip_chars()
     table = table.with_columns(runners_up=pl.when(pl.col("also") != "").then(runners_up).otherwise("runners_up"))
-    return table.select(COLUMNS)
+    return _distinct(table.select(COLUMNS))
+
+
+def _distinct(table: pl.DataFrame) -> pl.DataFrame:
+    """Keep each concept of a code once. If only some of its ingredients have a concept, the others are left out."""
+    if not table["code"].is_duplicated().any():
+        return table
+    has_any = pl.col("concept").is_not_null().any().over("code")
+    found = table.filter(pl.col("concept").is_not_null() | ~has_any)
+    return found.unique(["code", "concept"], keep="first", maintain_order=True)
 
 
 def _step(

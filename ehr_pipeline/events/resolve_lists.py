@@ -5,6 +5,7 @@ are read again for this. They must be those with which the events were mapped, s
 a list.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,15 +61,15 @@ class Ladder:
 
 @dataclass(frozen=True)
 class ResolvedRow:
-    """A row of a concept list, with the concept of its code; empty if it has none."""
+    """A row of a concept list, with the concepts of its code: none, one, or the ingredients of a drug."""
 
     row: ListedConcept
-    mapped: str
+    mapped: tuple[str, ...]
 
     @property
     def concepts(self) -> frozenset[str]:
-        """The concepts of the row: its CUI, and the concept of its code."""
-        return frozenset({normalise_code(self.row.cui), self.mapped} - {""})
+        """The concepts of the row: its CUI, and those of its code."""
+        return frozenset({normalise_code(self.row.cui), *self.mapped} - {""})
 
 
 Rows = tuple[ResolvedRow, ...]
@@ -78,10 +79,15 @@ def resolve(lists: Mapping[str, Path], settings: EventsSettings) -> dict[str, Ro
     """Resolve lists (files by setting). Raises InputError for an unusable list or table."""
     read = {where: code_lists.read(path, where) for where, path in lists.items()}
     codes = sorted({row.code for rows in read.values() for row in rows} - {""})
-    mapped: dict[str, str] = {}
+    mapped = defaultdict[str, list[str]](list)
     if codes:
-        mapped = dict(map_by_files(pl.Series(codes), settings).select("code", "concept").drop_nulls().iter_rows())
-    return {where: tuple(ResolvedRow(row, mapped.get(row.code, "")) for row in rows) for where, rows in read.items()}
+        for code, concept in (
+            map_by_files(pl.Series(codes), settings).select("code", "concept").drop_nulls().iter_rows()
+        ):
+            mapped[code].append(concept)
+    return {
+        where: tuple(ResolvedRow(row, tuple(mapped.get(row.code, ()))) for row in rows) for where, rows in read.items()
+    }
 
 
 def concepts(rows: Iterable[ResolvedRow]) -> frozenset[str]:

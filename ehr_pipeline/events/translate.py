@@ -29,7 +29,7 @@ def translated_systems(settings: EventsSettings) -> frozenset[str]:
 
 
 def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
-    """Translate distinct codes; the result is sorted by code.
+    """Translate distinct codes; the result is sorted by code. An OMOP drug with several ingredients has a row for each.
 
         Columns:
 
@@ -47,13 +47,15 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     if recorded["spelled"].equals(recorded["code"]):  # most often
         return _translated(recorded["code"], settings)
     table = _translated(recorded["spelled"].unique().sort(), settings)
-    return recorded.join(table, left_on="spelled", right_on="code", how="left", maintain_order="left").drop("spelled")
+    return recorded.join(table, left_on="spelled", right_on="code", how="left", maintain_order="left_right").drop(
+        "spelled"
+    )
 
 
 def _translated(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     """Translate sorted, normalised codes: see `to_snomed`."""
     table = codes.to_frame("code")
-    system = table["code"].str.extract(r"^([^:]+):")
+    system = pl.col("code").str.extract(r"^([^:]+):")
     nothing = pl.lit(None, pl.String)
     no_table = system.is_not_null() & ~system.is_in([*settings.dictionaries, omop.CODE_SYSTEM])
     table = table.with_columns(
@@ -150,7 +152,7 @@ def _with_concepts(table: pl.DataFrame, folder: Path) -> pl.DataFrame:
         own_label=pl.col("name"),
         own_also=others.list.join(" "),
     )
-    table = table.join(concepts, on="code", how="left", maintain_order="left")
+    table = table.join(concepts, on="code", how="left", maintain_order="left_right")
     known = pl.col("own_system").is_not_null()
     return table.select(
         "code",

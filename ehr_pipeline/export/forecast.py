@@ -59,10 +59,12 @@ class LoadedStudy:
         forecaster = Forecaster.open(folder, vocabulary, counted, how, study.forecasts.tokens_before)
         naming: Naming = pipeline.naming
         shown = forecaster.vocabulary.nameable(naming)
-        codes: dict[str, str] = {}
+        codes: list[tuple[str, str]] = []
         if pipeline.store.has(MAPPED_EVENTS):
             mapping = Mapping.read(pipeline.require(MAPPED_EVENTS).path, "code", "snomed", "concept")
-            codes = dict(mapping.mapped.select("code", "concept").iter_rows()) | mapping.concept_of_code()
+            known = mapping.concept_of_code()
+            pairs = mapping.mapped.select("code", "concept").iter_rows()
+            codes = [*known.items(), *((code, concept) for code, concept in pairs if code not in known)]
         judged = Forecasts.read(forecasts.path) if forecasts else None
         return cls(
             forecaster,

@@ -103,10 +103,10 @@ def synthetic_timelines(opened: LoadedStudy, many: int, seed: int) -> list[Timel
     world = World.of(seed, 0.0)
     block, events = draw(make(world, ["base"]), world, 0)
     known = [
-        opened.known.token(code) or opened.known.token(world.book.concept(row))
+        opened.known.of_text(code) or opened.known.of_text(world.book.concept(row))
         for row, code in enumerate(world.book.codes)
     ]
-    token = np.array([each or 0 for each in known], np.int64)[events.code]
+    token = np.array([each[0] if each else 0 for each in known], np.int64)[events.code]
     rng = np.random.default_rng([seed, 0x5EE7])
     order = np.lexsort((events.day, events.person))
     order = order[token[order] > 0]

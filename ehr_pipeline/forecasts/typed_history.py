@@ -27,24 +27,28 @@ _PROBLEMS = 20
 
 @dataclass(frozen=True)
 class TypedTexts:
-    """All texts that may be typed: concept ids, codes, and names in lower case, each with its token id."""
+    """All texts that may be typed: concept ids, codes, and names in lower case, each with its token ids (several for a drug with
+    several ingredients)."""
 
-    tokens: Mapping[str, int]
+    tokens: Mapping[str, tuple[int, ...]]
     names: Mapping[str, str]
     """The text to show for each lower-case name."""
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, shown: frozenset[str], codes: Mapping[str, str]) -> "TypedTexts":
-        """Collect them from the concepts that may be `shown`, and the concept of each code."""
-        concepts = {one.concept: one.token_id for one in vocabulary.concepts if one.concept in shown}
+    def of(cls, vocabulary: Vocabulary, shown: frozenset[str], codes: Iterable[tuple[str, str]]) -> "TypedTexts":
+        """Collect them from the concepts that may be `shown`, and from pairs of a code and its concept."""
+        concepts = {one.concept: (one.token_id,) for one in vocabulary.concepts if one.concept in shown}
         names = {one.name.lower(): one.name for one in vocabulary.concepts if one.concept in shown}
-        by_name = {one.name.lower(): one.token_id for one in vocabulary.concepts if one.concept in shown}
-        by_code = {code: concepts[concept] for code, concept in codes.items() if concept in concepts}
+        by_name = {one.name.lower(): (one.token_id,) for one in vocabulary.concepts if one.concept in shown}
+        by_code: dict[str, tuple[int, ...]] = {}
+        for code, concept in codes:
+            if concept in concepts:
+                by_code[code] = by_code.get(code, ()) + concepts[concept]
         return cls({**by_code, **by_name, **concepts}, names)
 
-    def token(self, what: str) -> int | None:
-        """Return the token id of a code, concept or name; None if it is not known."""
-        return self.tokens.get(what, self.tokens.get(what.lower(), self.tokens.get(what.upper())))
+    def of_text(self, what: str) -> tuple[int, ...]:
+        """Return the token ids of a code, concept or name; none if it is not known."""
+        return self.tokens.get(what) or self.tokens.get(what.lower()) or self.tokens.get(what.upper(), ())
 
     def nearest(self, what: str) -> list[str]:
         """Return up to three known names, concepts or codes that resemble a text, first names that contain all of its words."""
@@ -67,13 +71,13 @@ def read(lines: Iterable[str], known: TypedTexts, born: str = "") -> Shard:
     for number, when, what in _split(lines):
         day, kind = _day(when, birth)
         kinds.add(kind)
-        token = known.token(what)
+        tokens = known.of_text(what)
         if isinstance(day, str):
             problems.append(f"line {number}: {day}")
-        if token is None:
+        if not tokens:
             problems.append(f"line {number}: {_unknown(what, known)}")
-        if not isinstance(day, str) and token is not None:
-            visits.setdefault(day, set()).add(token)
+        if not isinstance(day, str) and tokens:
+            visits.setdefault(day, set()).update(tokens)
     if {"age", "date"} <= kinds:
         problems.append("some lines begin with an age, others with a date. Use only ages, or only dates")
     if problems:

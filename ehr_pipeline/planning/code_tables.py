@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.events import names
-from ehr_pipeline.planning import guess_format
+from ehr_pipeline.planning import guess_codes, guess_format
 from ehr_pipeline.planning.guess_format import Sniffed, plain
 from ehr_pipeline.planning.settings_text import inline, quoted
 from ehr_pipeline.planning.text_head import ALMOST
@@ -104,7 +104,7 @@ def _snomed(table: Sniffed, code: str) -> str:
         if name != code
         and any(word in plain(name) for word in SNOMED)
         and len(table.values(name))
-        and guess_format.code_system(table.values(name)) == "snomed"
+        and guess_codes.code_system(table.values(name)) == "snomed"
     ]
     concepts = [name for name in found if "concept" in plain(name)]
     return (concepts or found or [""])[0]

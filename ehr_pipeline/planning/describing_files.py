@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.planning import code_tables, guess_format
+from ehr_pipeline.planning import code_tables, guess_codes, guess_format
 from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, guessed, is_code, practice_of
 from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.planning.settings_text import NO_QUOTE, NO_SEX_VALUES, SETTINGS, Extract, inline, quoted
@@ -79,7 +79,7 @@ def _systems(events: Sequence[Sniffed]) -> dict[Sniffed, str]:
     systems, locals_ = dict[Sniffed, str](), list[tuple[str, set[str]]]()
     for one in events:
         values = one.values(one.column("code"))
-        system = guess_format.code_system(values, one.column("code"))
+        system = guess_codes.code_system(values, one.column("code"))
         if system == "local":
             codes = set(values)
             alike = [name for name, known in locals_ if len(known & codes) >= 0.5 * min(len(known), len(codes))]
@@ -146,7 +146,7 @@ def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date
         )
     if doubtful:
         made.doubts.append(f"{one.path.name}: in its dates, the day or the month could come first. Check date_formats.")
-    if guess_format.rewritten_by_excel(codes):
+    if guess_codes.rewritten_by_excel(codes):
         made.doubts.append(
             f"{one.path.name}: some codes look like long numbers that a spreadsheet has rewritten (1.9E+08, 195967001.0). Export"
             " them again as text: the rounded digits are lost."
@@ -159,7 +159,7 @@ def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date
     elif columns["date"]:
         made.doubts.append(f"{one.path.name}: the date format was not recognised. Set date_formats.")
     lines.append(_or_open(one, columns, made))
-    called = guess_format.SYSTEMS.get(system, f"another system, here called {system!r}")
+    called = guess_codes.SYSTEMS.get(system, f"another system, here called {system!r}")
     if system != "snomed":
         lines.append(f"code_system = {quoted(system)} # codes of {called}, not of SNOMED CT")
     made.facts.append(
@@ -172,7 +172,7 @@ def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date
 def _columns_of_codes(one: Sniffed, columns: Mapping[str, str]) -> list[str]:
     """Return the columns with codes of the same system, as claims have for several diagnoses."""
     found = {
-        name: guess_format.code_system(values, name)
+        name: guess_codes.code_system(values, name)
         for name in one.table.columns
         if name not in (columns["patient"], columns["date"]) and is_code(values := one.values(name))
     }

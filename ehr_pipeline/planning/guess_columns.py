@@ -14,7 +14,7 @@ from dataclasses import replace
 import polars as pl
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.planning import guess_format
+from ehr_pipeline.planning import guess_codes, guess_format
 from ehr_pipeline.planning.guess_format import Sniffed, is_date, is_of_patients, plain, share, without_accents
 from ehr_pipeline.planning.text_head import ALMOST
 from ehr_pipeline.records import dates
@@ -289,8 +289,8 @@ def _overlap(ids: pl.Series, theirs: pl.Series) -> bool:
 
 def is_code(values: pl.Series) -> bool:
     """Return whether values are codes, and not all the same: SNOMED ids with right check digits, or of another known shape."""
-    numbers, system = share(values, r"^[0-9]{6,18}$") >= ALMOST, guess_format.code_system(values)
-    return values.n_unique() > 1 and ((numbers and system == "snomed") or system in guess_format.SHAPES)
+    numbers, system = share(values, r"^[0-9]{6,18}$") >= ALMOST, guess_codes.code_system(values)
+    return values.n_unique() > 1 and ((numbers and system == "snomed") or system in guess_codes.SHAPES)
 
 
 def _has(name: str, words: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Guess the format of an undescribed file: delimiter, quotes, encoding, columns, dates, codes, words for the sex.
+"""Guess the format of an undescribed file: delimiter, quotes, encoding, columns, dates, words for the sex.
 
 Only the first quarter of a megabyte of a text file, or the first rows of a Parquet file, are read. No content of rows
 leaves this module, except what the settings need: formats, names of columns, and common words for the sex.
@@ -11,17 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import text_head
 from ehr_pipeline.planning.text_head import ALMOST, MOST_ROWS
-from ehr_pipeline.records import dates, events, files
+from ehr_pipeline.records import dates, files
 from ehr_pipeline.records.header import DATA
 from ehr_pipeline.records.sample import FORMATS
 from ehr_pipeline.records.values import LIKELY, STANDARD, USUAL, comparable
-from ehr_pipeline.terminology import snomed
 
 BINARY, MOST_BINARY = "\x00\x01\x02\x03\x04\x05\x06\x07\x08", 0.01
 """Characters that text does not contain. A file with more than this share of them is not text; a few are damaged rows, which go
@@ -42,30 +40,6 @@ NAMES = {
 }
 """Usual names of columns by role, the most usual first. Case and punctuation are ignored."""
 MOST_VALUES, LONGEST_NAME = 40, 30
-READ = r"^[A-Za-z0-9][A-Za-z0-9.]{4}(?:[0-9]{2})?$"
-ONLY_READ, FEW = r"^[0-9a-z]|\.$", 0.1
-"""What only Read codes have: a digit or a small letter in front, or a dot at the end. At least the share FEW of them has it."""
-SHAPES = {
-    "atc": r"^[A-Z][0-9]{2}[A-Z]{2}[0-9]{2}$",
-    "icd10": r"(?i)^[A-Z][0-9][0-9A-Z](?:\.?[0-9A-Z]{1,4})?$",
-    "loinc": r"^[0-9]{1,5}-[0-9]$",
-    events.NAMES_SYSTEM: r"^[A-Za-z][A-Za-z0-9_.-]{0,39}:[^\s:]+$",
-}
-"""Codes of systems by their shape; the first that fits counts."""
-SYSTEMS = {
-    "snomed": "SNOMED CT",
-    "icd10": "ICD-10",
-    "atc": "ATC",
-    "loinc": "LOINC",
-    "read": "the Read Clinical Terms",
-    events.NAMES_SYSTEM: "systems that they name themselves",
-}
-"""Systems that are recognised, as messages call them."""
-NAMED_SYSTEMS = {"icd10": "icd10 cim10", "icd9": "icd9", "atc": "atc", "loinc": "loinc", "read": "readcode readv2 ctv3"}
-NAMED_SYSTEMS |= {
-    name: name for name in ("medcodeid", "prodcodeid", "icpc", "opcs", "bnf", "dmd", "ndc", "cpt", "rxnorm")
-}
-"""Words in the names of columns that show the system of the codes, where the shape of the codes does not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,35 +160,9 @@ def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
     return best, any(not read[form].equals(read[best]) for form in same)
 
 
-def code_system(values: pl.Series, column: str = "") -> str:
-    """Return the system of codes, one of SYSTEMS; otherwise the system that the name of their column suggests, or 'local'."""
-    if not len(values):
-        return "snomed"
-    digits = values.filter(values.str.contains(r"^[0-9]{6,18}$"))
-    valid = int(snomed.verhoeff_valid(np.asarray(digits.cast(pl.Int64))).sum())
-    read = int(values.str.contains(READ).sum())
-    if valid >= ALMOST * len(digits) and len(digits) + read >= ALMOST * len(values) and len(digits) >= read:
-        return "snomed"
-    if read >= ALMOST * len(values) and share(values, ONLY_READ) >= FEW:
-        return "read"
-    shape = next((system for system, form in SHAPES.items() if share(values, form) >= ALMOST), None)
-    if shape == "icd10" and values.str.slice(0, 1).str.to_uppercase().n_unique() == 1:
-        shape = None  # ids such as P0001 have this shape too
-    name = next(
-        (system for system, words in NAMED_SYSTEMS.items() if any(word in plain(column) for word in words.split())),
-        "local",
-    )
-    return name if shape is None else shape
-
-
 def share(values: pl.Series, pattern: str) -> float:
     """Return the share of values that match a pattern."""
     return float(values.str.contains(pattern).sum()) / max(len(values), 1)
-
-
-def rewritten_by_excel(values: pl.Series) -> bool:
-    """Return whether some codes look like long numbers that a spreadsheet rewrote: 1.9E+08, or 195967001.0."""
-    return bool(values.str.contains(r"^[0-9](?:[.,][0-9]+)?E\+[0-9]+$|^[0-9]{6,18}\.0$").any())
 
 
 def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:

@@ -154,10 +154,12 @@ class StageCounts:
         small = [size for size in cluster_sizes if disclosure.small(size)]
         exact = counts[CLUSTERS]["kept"] - sum(small)
         person = Scale(disclosure, rounded, exact, len(small), _tight(steps, disclosure) if rounded else frozenset())
-        events = [raw, counts[MAPPED_EVENTS], counts[VOCABULARY]["events"], dataset]
+        added, mapped = counts[MAPPED_EVENTS].get("added", 0), counts[MAPPED_EVENTS]["kept"]
+        before = [raw["rows_in"], raw["kept"], mapped - added]
+        after = [mapped, counts[VOCABULARY]["events"]["kept"], dataset["kept"]]
         # Reasons with few rows are merged, so only the loss of a whole step can be small. But of the events of the data
         # set, the table and the diagram show different parts.
-        few = disclosure.nested_need_rounding([raw["rows_in"], *(stage["kept"] for stage in events)])
+        few = any(map(disclosure.nested_need_rounding, (before, after))) or disclosure.small(added)
         parts = [*found[PATIENT_DATASET]["dropped"].values(), Events(dataset.get("collapsed", 0))]
         of_few = any(Guard(disclosure.below).hidden(part) for part in parts)
         return StageCounts(counts, found, disclosure, person, Scale(disclosure, few or of_few))

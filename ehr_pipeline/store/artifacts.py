@@ -29,7 +29,7 @@ CONTINUES = "continues"
 """Name of the input with the data version of the artifact from which an asset continued."""
 FINGERPRINT = re.compile("[0-9a-f]{16}")
 
-# Counts of a stage: nested JSON of numbers. `rows_in`, `kept`, `collapsed` and `dropped` (by reason) must balance.
+# Counts of a stage: nested JSON of numbers. `rows_in`, `added`, `kept`, `collapsed` and `dropped` (by reason) must balance.
 Counts = dict[str, Any]
 Decided = Callable[[Path], Mapping[str, str]]
 """Returns the properties of the result in a folder that depended on the machine."""
@@ -318,10 +318,9 @@ def _forget(made: Artifact) -> None:
 
 
 def unbalanced(counts: Counts) -> int:
-    """Return the number of unexplained rows: in - kept - collapsed - dropped. It must be zero."""
-    return int(
-        counts["rows_in"] - counts["kept"] - counts.get("collapsed", 0) - sum(counts.get("dropped", {}).values())
-    )
+    """Return the number of unexplained rows: in + added - kept - collapsed - dropped. It must be zero."""
+    came = counts["rows_in"] + counts.get("added", 0)
+    return int(came - counts["kept"] - counts.get("collapsed", 0) - sum(counts.get("dropped", {}).values()))
 
 
 def _pointer(folder: Path) -> str:

@@ -1,8 +1,8 @@
 """Read the vocabulary tables of OMOP (OHDSI Athena), which give the meanings of concept ids.
 
 The tables are streamed, and only rows for ids that occur are kept. A non-standard concept is replaced by the concept that it 'Maps
-to'. A drug is replaced by its ingredient, if CONCEPT_ANCESTOR has one. If there are several 'Maps to' targets, SNOMED concepts come
-first, then the lowest concept id; of several ingredients, the lowest id comes first. All other candidates are listed as runners-up.
+to'. If there are several 'Maps to' targets, SNOMED concepts come first, then the lowest concept id; the others are listed as
+runners-up. A drug is replaced by its ingredients, all of them, if CONCEPT_ANCESTOR has any.
 """
 
 import gzip
@@ -61,7 +61,8 @@ def check_columns(folder: Path) -> None:
 def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
     """Look up distinct concept ids (texts). Columns: id, system (vocabulary), code, name, runners_up (concept ids).
 
-    Unknown ids have no row in the result. Raises InputError for a file that cannot be used.
+    A drug with several ingredients has a row for each, in order of their ids. Unknown ids have no row. Raises InputError for a
+    file that cannot be used.
     """
     paths = files(folder)
     wanted = ids.cast(pl.Int64, strict=False).drop_nulls().unique()
@@ -80,13 +81,18 @@ def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
     rest = table.join(chosen, on="id", how="anti").select("id", target="id", runners_up=pl.lit(""))
     chosen = _ingredients(paths.get("concept_ancestor"), pl.concat([chosen, rest]), concepts)
     result = chosen.join(concepts, left_on="target", right_on="concept_id", how="left")
-    return result.select(
-        pl.col("id").cast(pl.String),
-        system="vocabulary_id",
-        code="concept_code",
-        name="concept_name",
-        runners_up="runners_up",
-    ).sort("id")
+    return (
+        result.select(
+            pl.col("id").cast(pl.String),
+            system="vocabulary_id",
+            code="concept_code",
+            name="concept_name",
+            runners_up="runners_up",
+            target="target",
+        )
+        .sort("id", "target")
+        .drop("target")
+    )
 
 
 def search(folder: Path, words: Sequence[str]) -> pl.DataFrame:
@@ -144,22 +150,15 @@ def _ingredients(path: Path | None, chosen: pl.DataFrame, concepts: pl.DataFrame
     drugs = concepts.filter(pl.col("domain_id") == "Drug")
     ingredients = drugs.filter(pl.col("concept_class_id") == "Ingredient")["concept_id"]
     wanted = chosen.join(drugs, left_on="target", right_on="concept_id", how="semi")["target"].unique()
+    wanted = wanted.filter(~wanted.is_in(ingredients.implode()))
     ancestor, descendant = _number("ancestor_concept_id"), _number("descendant_concept_id")
     rows = _scan(path, "concept_ancestor").filter(
         descendant.is_in(wanted.implode()), ancestor.is_in(ingredients.implode())
     )
-    rows = rows.select(drug=descendant, target=ancestor).unique().sort("drug", "target")
     with reading(path, SETTING):
-        pairs = rows.collect(engine="streaming")
-    best = pairs.group_by("drug", maintain_order=True).agg(
-        ingredient=pl.col("target").first(), others=pl.col("target").slice(1).cast(pl.String).str.join(" ")
-    )
-    joined = chosen.join(best, left_on="target", right_on="drug", how="left")
-    return joined.select(
-        "id",
-        target=pl.coalesce("ingredient", "target"),
-        runners_up=pl.concat_str(["runners_up", pl.col("others").fill_null("")], separator=" ").str.strip_chars(),
-    )
+        pairs = rows.select(drug=descendant, ingredient=ancestor).unique().collect(engine="streaming")
+    joined = chosen.join(pairs, left_on="target", right_on="drug", how="left")
+    return joined.select("id", "runners_up", target=pl.coalesce("ingredient", "target"))
 
 
 def _number(name: str) -> pl.Expr:

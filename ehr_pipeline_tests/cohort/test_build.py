@@ -22,7 +22,9 @@ PSORIASIS, ECZEMA = "9014002", "24079001"
 
 def rows_of(*rows: tuple[str, str, str]) -> Rows:
     """Rows of a list: code, CUI, and the concept that the ladder gave the code."""
-    return tuple(ResolvedRow(ListedConcept(code, cui, "x", "x", 2), mapped) for code, cui, mapped in rows)
+    return tuple(
+        ResolvedRow(ListedConcept(code, cui, "x", "x", 2), (mapped,) if mapped else ()) for code, cui, mapped in rows
+    )
 
 
 def disease(name: str, min_visits: int = 1) -> Disease:

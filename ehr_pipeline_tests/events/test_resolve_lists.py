@@ -61,10 +61,10 @@ def test_every_way_of_writing_a_code_stands_for_the_same_concept(ladder: dict[st
     path = Path(concept_list(tmp_path / "list.csv", *SAME, UK_CHILD, TEXT_MESSAGE, "44054006"))
     rows = resolve_lists.resolve({"a": path}, own)["a"]
     assert {resolved.row.code: resolved.mapped for resolved in rows} == {
-        **dict.fromkeys(SAME, "C0033860"),
-        UK_CHILD: "C0004096",
-        TEXT_MESSAGE: "C0000077",
-        "44054006": "",
+        **dict.fromkeys(SAME, ("C0033860",)),
+        UK_CHILD: ("C0004096",),
+        TEXT_MESSAGE: ("C0000077",),
+        "44054006": (),
     }
     assert resolve_lists.concepts(rows) == {"C0033860", "C0004096", "C0000077"}
     assert resolve_lists.facts(rows) == {"codes": 8, "concepts": 3, "rows_without_concept": 1}

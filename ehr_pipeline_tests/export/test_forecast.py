@@ -22,7 +22,7 @@ def test_concepts_of_few_patients_are_neither_named_nor_taken() -> None:
     how = Inference(SETTINGS.context, SETTINGS.age_unit, SETTINGS.max_positions, 4096, "float32")
     few = vocabulary.concepts[3].concept
     shown = frozenset(one.concept for one in vocabulary.concepts) - {few}
-    opened = LoadedStudy(Forecaster(model, vocabulary, None, how, 0), shown, TypedTexts.of(vocabulary, shown, {}), None)
+    opened = LoadedStudy(Forecaster(model, vocabulary, None, how, 0), shown, TypedTexts.of(vocabulary, shown, []), None)
     before = vocabulary.concepts[0].concept
     answer = opened.answer([f"34,{before}"], "F", "", "365_days", SIZE)
     named = {vocabulary.concepts[one.token - FIRST_CONCEPT].concept for one in answer.new}

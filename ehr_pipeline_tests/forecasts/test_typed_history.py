@@ -15,7 +15,9 @@ CONCEPTS = tuple(
     )
 )
 KNOWN = TypedTexts.of(
-    Vocabulary(CONCEPTS, ""), frozenset({"C0004096", "C0033860", "C0011615"}), {"195967001": "C0004096", "1": "C9"}
+    Vocabulary(CONCEPTS, ""),
+    frozenset({"C0004096", "C0033860", "C0011615"}),
+    [("195967001", "C0004096"), ("1", "C9"), ("omop:7", "C0004096"), ("omop:7", "C0011615")],
 )
 
 
@@ -26,6 +28,10 @@ def test_ages_with_codes_concepts_and_names() -> None:
     assert made.visit_start.tolist() == [0, 2, 3]
     assert made.birth_day.tolist() == [0]
     assert made.visit_day.tolist() == [round(34 * 365.2425), round(41.5 * 365.2425)]
+
+
+def test_a_drug_with_several_ingredients_is_all_of_them() -> None:
+    assert read(["34,omop:7"], KNOWN).tokens.tolist() == [5, 7]
 
 
 def test_dates_with_a_date_of_birth_or_its_year() -> None:

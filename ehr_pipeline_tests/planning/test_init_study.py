@@ -12,7 +12,7 @@ import pytest
 
 from ehr_pipeline import cli
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.planning import finding_codes, guess_format, init_study, preflight
+from ehr_pipeline.planning import finding_codes, guess_codes, guess_format, init_study, preflight
 from ehr_pipeline.planning.guess_columns import read_names
 from ehr_pipeline.records import dates
 from ehr_pipeline.runs import extracts
@@ -268,12 +268,12 @@ def test_dates_as_programs_write_them_are_recognised(day: str, form: str) -> Non
 
 
 def test_codes_and_sexes_are_recognised() -> None:
-    assert guess_format.code_system(pl.Series(CODES)) == "snomed"
-    assert guess_format.code_system(pl.Series(["E11.9", "J45"])) == "icd10"
-    assert guess_format.code_system(pl.Series(["100001", "100002", "100003"])) == "local", "no check digit fits"
-    assert guess_format.rewritten_by_excel(pl.Series(["1.9E+08"]))
-    assert guess_format.rewritten_by_excel(pl.Series(["195967001.0"]))
-    assert not guess_format.rewritten_by_excel(pl.Series(CODES))
+    assert guess_codes.code_system(pl.Series(CODES)) == "snomed"
+    assert guess_codes.code_system(pl.Series(["E11.9", "J45"])) == "icd10"
+    assert guess_codes.code_system(pl.Series(["100001", "100002", "100003"])) == "local", "no check digit fits"
+    assert guess_codes.rewritten_by_excel(pl.Series(["1.9E+08"]))
+    assert guess_codes.rewritten_by_excel(pl.Series(["195967001.0"]))
+    assert not guess_codes.rewritten_by_excel(pl.Series(CODES))
     assert guess_format.sexes(pl.Series(["1", "2", "0"])) == ({"1": "M", "2": "F", "0": ""}, True)
     assert guess_format.sexes(pl.Series(["Male", "f"])) == ({}, True)
     assert guess_format.sexes(pl.Series(["V", "M"])) == ({}, False)
@@ -688,6 +688,11 @@ def test_a_folder_of_extracts_and_a_folder_without_readable_files_are_refused_in
     [
         (["E11.9", "j45.9", "i10"], "c", "icd10"),
         (["A10BA02", "C09AA05"], "c", "atc"),
+        (["A10BA02", "M01A", "C09AA", "N02"], "c", "atc"),
+        (["A10", "M01"], "ATC_code", "atc"),
+        (["A10", "M01"], "c", "icd10"),
+        (["I10X", "E119", "J45X", "N189"], "c", "icd10"),
+        (["I80W", "M06A"], "icd10", "icd10"),
         (["H33..", "C10..", "14B4."], "c", "read"),
         (["718-7", "2345-7"], "c", "loinc"),
         (["ICD10:E11.9", "ICD9:250.0"], "c", ""),
@@ -698,7 +703,7 @@ def test_a_folder_of_extracts_and_a_folder_without_readable_files_are_refused_in
 def test_code_systems_are_known_by_their_shape_or_by_the_name_of_their_column(
     codes: list[str], column: str, system: str
 ) -> None:
-    assert guess_format.code_system(pl.Series(codes), column) == system
+    assert guess_codes.code_system(pl.Series(codes), column) == system
 
 
 def test_a_stray_late_date_is_not_the_end_of_the_data(tmp_path: Path) -> None:

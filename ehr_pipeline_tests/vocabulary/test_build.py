@@ -79,7 +79,7 @@ def test_counts_add_up_over_shards(tmp_path: Path) -> None:
 
 def test_concepts_are_dropped_for_the_first_reason_that_holds(tmp_path: Path) -> None:
     listed = [ListedConcept(*row, "", "") for row in (("", "C3"), ("5", ""), ("", "C1"))]
-    administrative = tuple(ResolvedRow(row, "C5" if row.code else "") for row in listed)
+    administrative = tuple(ResolvedRow(row, ("C5",) if row.code else ()) for row in listed)
     rows = [
         (f"p{n}", 1, concept)
         for concept, times in {"C1": 9, "C2": 9, "C3": 9, "C4": 1, "C5": 9, "C6": 9, "C7": 9}.items()

@@ -236,9 +236,11 @@ def events(counted: StageCounts) -> list[Step]:
     within = tuple(
         (reason.replace(REPEATS, "repeated within a visit"), number) for reason, number in lost[PATIENT_DATASET]
     )
+    added = mapped.get("added", 0)
     return [
         Step("rows of events read", show(raw["rows_in"]), lost[RAW_RECORDS]),
         Step("usable events", show(raw["kept"]), delivered),
+        *([Step("events with a concept, before drugs are divided", show(mapped["kept"] - added))] if added else ()),
         Step("events mapped to concepts", show(mapped["kept"]), lost[VOCABULARY]),
         Step("events in the vocabulary", show(vocabulary["kept"]), within),
         Step("events in the data set", show(counts[PATIENT_DATASET]["kept"])),
@@ -264,10 +266,10 @@ def summary(counted: StageCounts) -> str:
 
 def reached(counted: StageCounts) -> str:
     """Return how many of the event rows reach the data set, in words."""
-    read, kept = counted.counts[RAW_RECORDS]["rows_in"], counted.counts[PATIENT_DATASET]["kept"]
-    event = counted.event
-    share = event.share(kept, read)
-    return f"Of {event(read)} rows of events, {event(kept)} ({share}) are in the patient data set."
+    read, kept, event = counted.counts[RAW_RECORDS]["rows_in"], counted.counts[PATIENT_DATASET]["kept"], counted.event
+    if counted.counts[MAPPED_EVENTS].get("added"):
+        return f"{event(read)} rows became {event(kept)} events in the data set, one for each ingredient of a drug."
+    return f"Of {event(read)} rows of events, {event(kept)} ({event.share(kept, read)}) are in the patient data set."
 
 
 def _largest(counted: StageCounts) -> list[tuple[str, int]]:

@@ -1,6 +1,7 @@
 """OMOP CDM 5.4: a tiny database in its real format, and the Eunomia database, which nobody here generated."""
 
 import importlib.util
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,8 +10,13 @@ import polars as pl
 import pytest
 
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.events import build, resolve_lists
 from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.events.table import Mapping
+from ehr_pipeline.records import build as records
+from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.runs.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import Artifact, Recipe, Store, unbalanced
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import merged
 from ehr_pipeline.terminology import omop
@@ -92,36 +98,73 @@ def test_death_and_periods_may_end_the_record(extract: Path, tmp_path: Path) -> 
     assert counts["dropped"] == {"after_observation": 1} | dropped
 
 
-def mapped(vocabulary: Path, unmapped: str = "keep") -> dict[str, tuple[str | None, ...]]:
+def mapped(vocabulary: Path, unmapped: str = "keep") -> list[tuple[str | None, ...]]:
     atoms = pl.DataFrame([("9014002", "C0033860", "Psoriasis", "N", True)], schema=ATOM, orient="row")
     own = EventsSettings(mrconso="", omop_vocabulary=str(vocabulary), unmapped=unmapped)  # type: ignore[arg-type]
     codes = pl.Series(sorted({code for _, _, code in EVENTS}))
     table = map_codes(codes, atoms, own)
-    return {row[0]: row[1:] for row in table.select("code", "concept", "name", "namespace", "runners_up").iter_rows()}
+    return list(table.select("code", "concept", "name", "namespace", "runners_up").iter_rows())
 
 
 def test_concepts_become_snomed_codes_ingredients_or_tokens_of_their_own(extract: Path, tmp_path: Path) -> None:
-    wanted = {
-        "omop:140168": ("C0033860", "Psoriasis", "international", ""),
-        "omop:35208000": ("C0033860", "Psoriasis", "international", "omop:100001"),
-        "omop:19059056": ("RxNorm:1191", "aspirin", "RxNorm", None),
-        "omop:40162522": ("RxNorm:1191", "aspirin", "RxNorm", "omop:1189596"),
-        "omop:3006322": ("LOINC:8331-1", "Oral temperature", "LOINC", None),
-        "omop:1": ("omop:1", None, "not_in_dictionary", None),
-    }
+    wanted = [
+        ("omop:1", "omop:1", None, "not_in_dictionary", None),
+        ("omop:140168", "C0033860", "Psoriasis", "international", ""),
+        ("omop:19059056", "RxNorm:1191", "aspirin", "RxNorm", None),
+        ("omop:3006322", "LOINC:8331-1", "Oral temperature", "LOINC", None),
+        ("omop:35208000", "C0033860", "Psoriasis", "international", "omop:100001"),
+        ("omop:40162522", "RxNorm:1191", "aspirin", "RxNorm", None),
+        ("omop:40162522", "RxNorm:2670", "codeine", "RxNorm", None),
+    ]
     assert mapped(extract) == wanted
     assert mapped(as_parquet(extract, tmp_path / "parquet")) == wanted
     dropped = mapped(extract, unmapped="drop")
-    assert {code for code, row in dropped.items() if row[0]} == {"omop:140168", "omop:35208000"}
-    assert dropped["omop:3006322"][2] == "LOINC", "what is lost is counted by its system"
+    assert {code for code, concept, *_ in dropped if concept} == {"omop:140168", "omop:35208000"}
+    assert len(dropped) == len(set(EVENTS)) - 1, "a code is lost once, however many ingredients it has"
+    assert next(row[3] for row in dropped if row[0] == "omop:3006322") == "LOINC", (
+        "what is lost is counted by its system"
+    )
+
+
+def test_a_drug_becomes_one_event_for_each_of_its_ingredients(extract: Path, tmp_path: Path) -> None:
+    with (extract / "drug_exposure.csv").open("a") as file:
+        file.write("4,1,40162522,2006-01-01,,38000177,x,0\n5,1,19059056,2006-01-01,,38000177,x,0\n")
+    store, twice = Store(tmp_path / "store"), {"landing": str(extract.parent), "source": "omop", "buckets": 2}
+    own = RecordsSettings(**twice)  # type: ignore[arg-type]
+    record = store.make(Recipe("raw_records", "1", EXTRACT, {}, EXTRACT), lambda to: records.build(extract, own, to))
+    out = tmp_path / "out"
+    counts = build.build([record], EventsSettings(mrconso="", omop_vocabulary=str(extract), unmapped="keep"), out)
+    assert (counts["rows_in"], counts["added"], counts["kept"], unbalanced(counts)) == (9, 2, 11, 0)
+    assert counts["coverage_of_codes"] == 0
+    days = [(patient, day, what) for patient, day, what in rows(out, "events") if what.startswith("RxNorm")]
+    assert days == [
+        ("1", "2005-01-01", "RxNorm:1191"),
+        ("1", "2006-01-01", "RxNorm:1191"),  # from either drug
+        ("1", "2006-01-01", "RxNorm:1191"),
+        ("1", "2006-01-01", "RxNorm:2670"),
+        ("3", "2005-01-01", "RxNorm:1191"),
+        ("3", "2005-01-01", "RxNorm:2670"),
+    ]
+    table = Mapping.read(out).table.filter(pl.col("code") == "omop:40162522")
+    assert table.select("concept", "events", "patients").rows() == [("RxNorm:1191", 2, 2), ("RxNorm:2670", 2, 2)]
+    assert sum(row["events"] for row in json.loads((out / "coverage.json").read_text())["by_step"].values()) == 9
+    listed = tmp_path / "list.csv"
+    listed.write_text("code,cui,name,source\nomop:40162522,,x,x\n")
+    own_events = EventsSettings(mrconso="", omop_vocabulary=str(extract), unmapped="keep")
+    (row,) = resolve_lists.resolve({"list": listed}, own_events)["list"]
+    assert row.concepts == {"RxNorm:1191", "RxNorm:2670"}
+    again = build.build([record], own_events, tmp_path / "again", Artifact(out, {}))
+    assert again["buckets_unchanged"] == again["buckets"]
+    assert again["added"] == 2, "what is linked is counted as well"
 
 
 def test_concept_alone_will_do(extract: Path) -> None:
     for name in ("CONCEPT_RELATIONSHIP", "CONCEPT_ANCESTOR"):
         (extract / f"{name}.csv").unlink()
     found = mapped(extract)
-    assert found["omop:35208000"][0] == "ICD10CM:L40"
-    assert found["omop:19059056"][0] == "RxNorm:243670"
+    concepts = {code: concept for code, concept, *_ in found}
+    assert concepts["omop:35208000"] == "ICD10CM:L40"
+    assert concepts["omop:19059056"] == "RxNorm:243670"
 
 
 def test_a_vocabulary_that_cannot_be_used_is_told(extract: Path, tmp_path: Path) -> None:

@@ -83,6 +83,18 @@ def test_every_difference_of_the_events_is_named() -> None:
         assert int(step.number.replace(",", "")) - lost == int(following.number.replace(",", ""))
 
 
+def test_further_ingredients_of_drugs_are_a_step_of_their_own() -> None:
+    found = counted(
+        mapped_events={"kept": 60_500, "added": 500},
+        vocabulary={"events": {"rows_in": 60_500, "kept": 60_000, "dropped": {"rare": 500}}},
+    )
+    steps = flow.events(found)
+    assert numbers(steps)[:5] == ["100,000", "99,000", "60,000", "60,500", "60,000"]
+    assert "one for each ingredient" in flow.summary(found)
+    few = counted(mapped_events={"kept": 60_003, "added": 3})
+    assert few.event.rounded, "three added events could be computed from exact numbers"
+
+
 def test_a_reason_with_few_rows_cannot_be_reckoned_from_the_others() -> None:
     (first, *_) = flow.events(counted())
     assert dict(first.lost) == {
