@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
+from polars import selectors
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import text_head
 from ehr_pipeline.planning.text_head import ALMOST, MOST_ROWS
-from ehr_pipeline.records import dates, files
+from ehr_pipeline.records import dates, files, parquet
 from ehr_pipeline.records.header import DATA
 from ehr_pipeline.records.sample import FORMATS
 from ehr_pipeline.records.values import LIKELY, STANDARD, USUAL, comparable
@@ -99,9 +100,10 @@ def sniff(path: Path) -> Sniffed:
     if not path.is_file():
         raise InputError(f"{path}: this file does not exist.")
     if files.is_parquet(path):
+        parquet.names(path)  # a damaged file is reported here
         scan = pl.scan_parquet(path)
         rows = int(scan.select(pl.len()).collect().item())
-        head = scan.head(MOST_ROWS).collect().select(pl.all().cast(pl.String, strict=False))
+        head = scan.head(MOST_ROWS).select(~selectors.nested()).collect().select(pl.all().cast(pl.String, strict=False))
         return Sniffed(path, head, path.stat().st_size / max(rows, 1))
     raw = text_head.read(path)
     if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):

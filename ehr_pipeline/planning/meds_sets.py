@@ -12,7 +12,7 @@ from polars.exceptions import PolarsError
 from ehr_pipeline.events import names as names_of_codes
 from ehr_pipeline.patients.settings import TEST, TRAIN, USUAL_SIDES, VALIDATION
 from ehr_pipeline.planning.settings_text import Extract, inline, quoted
-from ehr_pipeline.records import files
+from ehr_pipeline.records import files, parquet
 from ehr_pipeline.records.sources.meds import Meds
 from ehr_pipeline.records.sources.meds_codes import BIRTH, DEATH, Proposed, proposed
 from ehr_pipeline.records.values import comparable
@@ -22,6 +22,8 @@ MEDS_COLUMNS = {"subject_id", "time", "code"}
 METADATA, SPLIT = "metadata", "meds_split"
 SHARDS, ROWS = 4, 200_000
 """Most files of a MEDS data set that are read, and most rows of each."""
+MOST_NAMED = 5
+"""Most files named in a message."""
 ABOVE = 3
 """How many levels above a folder with MEDS files the folder of the whole data set may be."""
 
@@ -30,11 +32,18 @@ def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> 
     """Recognise a folder, or several files, as MEDS; None if they are not. Adds sentences to `facts` and `doubts`."""
     folder = sources[0] if len(sources) == 1 and sources[0].is_dir() else None
     links = _links(folder) if folder else {f"data/{path.parent.name}/{path.name}": path for path in sources}
-    shards = list(_shards(links))
-    is_csv = bool(shards) and not files.is_parquet(shards[0])
-    if not shards or not all(_is_meds(path) for path in (shards[:1] if folder and not is_csv else shards)):
-        return None
+    named = dict(_shards(links))
+    shards = [path for path in named.values() if _columns(path) >= MEDS_COLUMNS]
+    others = [path for path in named.values() if path not in shards]
     root = links.get("") or next(filter(None, (_root(path) for path in sources)), None)
+    is_csv = bool(shards) and not files.is_parquet(shards[0])
+    sure = (root and not is_csv) or not (is_csv or others) or any(map(_has_code_of_meds, shards))
+    if not shards or not sure:
+        return None
+    whole = bool(links.keys() & {"", "data"})
+    if others:
+        doubts.append(_not_read(others))
+        links = {name: path for name, path in named.items() if path in shards}
     if root and "" not in links:
         links |= {METADATA: root / METADATA}
     facts.append(f"{root or sources[0]}: the layout of MEDS; files {len(shards):,}")
@@ -46,7 +55,7 @@ def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> 
     people = pl.concat([_scan(path).select(pl.col("subject_id").cast(pl.String)) for path in shards])
     number = int(people.select(pl.col("subject_id").n_unique()).collect().item())
     split: list[str] = []
-    if root and links.keys() & {"", "data"} and (split := _split(root, doubts)):
+    if root and whole and (split := _split(root, doubts)):
         own.append(f'splits = "{SPLIT}"')
     events: tuple[str, ...] = ()
     if codes and names_of_codes.is_names_table(codes):
@@ -69,7 +78,9 @@ def _links(folder: Path) -> dict[str, Path]:
     if not (folder / METADATA).exists():
         return {place: folder}
     children = (path for path in folder.iterdir() if path.name != METADATA and not path.name.startswith("."))
-    return {f"{place}/{path.name}": path for path in children if path.is_dir() or files.is_parquet(path)}
+    return {
+        f"{place}/{path.name}": path for path in children if path.is_dir() or files.is_parquet(path) or _is_csv(path)
+    }
 
 
 def _root(path: Path) -> Path | None:
@@ -79,10 +90,14 @@ def _root(path: Path) -> Path | None:
     return next((one for one in (folder, *list(folder.parents)[:ABOVE]) if (one / METADATA).is_dir()), None)
 
 
-def _shards(links: dict[str, Path]) -> Iterator[Path]:
+def _shards(links: dict[str, Path]) -> Iterator[tuple[str, Path]]:
+    """Yield the tables of a data set, each with its name in the extract."""
     for name, target in sorted(links.items()):
-        own = target / "data" if not name else target
-        yield from _tables_in(own) if own.is_dir() else [own]
+        own, place = (target, name) if name else (target / "data", "data")
+        if not own.is_dir():
+            yield place, own
+        for path in _tables_in(own):
+            yield f"{place}/{path.relative_to(own).as_posix()}", path
 
 
 def _tables_in(folder: Path) -> list[Path]:
@@ -99,18 +114,32 @@ def _scan(path: Path) -> pl.LazyFrame:
     return pl.scan_parquet(path) if files.is_parquet(path) else pl.scan_csv(path, infer_schema=False)
 
 
-def _is_meds(path: Path) -> bool:
-    """Return whether a file has the columns of MEDS. A CSV file also needs a code of MEDS, since other files have these columns."""
-    if not (path.is_file() and (files.is_parquet(path) or _is_csv(path))):
-        return False
+def _columns(path: Path) -> set[str]:
+    """Return the columns of a table; none for another kind of file, and for CSV that cannot be read, which others report.
+
+    Raises InputError for damaged Parquet.
+    """
+    if not path.is_file():
+        return set()
+    if files.is_parquet(path):
+        return set(parquet.names(path))
     try:
-        scan = _scan(path)
-        if not set(scan.collect_schema().names()) >= MEDS_COLUMNS:
-            return False
-        codes = scan.select("code").head(ROWS)
-        return files.is_parquet(path) or bool(codes.collect()["code"].str.starts_with("MEDS_").any())
-    except (OSError, PolarsError):  # damaged: whoever reads it says so
-        return False
+        return set(_scan(path).collect_schema().names()) if _is_csv(path) else set()
+    except (OSError, PolarsError):
+        return set()
+
+
+def _has_code_of_meds(path: Path) -> bool:
+    """Return whether one of the first codes of a table is one that MEDS fixes, since other files have its columns too."""
+    codes = _scan(path).select(pl.col("code").cast(pl.String)).head(ROWS).collect()["code"]
+    return bool(codes.str.starts_with("MEDS_").any())
+
+
+def _not_read(paths: Sequence[Path]) -> str:
+    return (
+        f"{', '.join(map(str, paths[:MOST_NAMED]))}{f' and {len(paths) - MOST_NAMED:,} more' if len(paths) > MOST_NAMED else ''}:"
+        f" without the columns {', '.join(sorted(MEDS_COLUMNS))} of MEDS, so not linked and not read."
+    )
 
 
 def _left_out_parts(folder: Path, root: Path | None) -> Iterator[str]:
@@ -132,7 +161,7 @@ def _codes(shards: Sequence[Path], listed: Path | None) -> tuple[Proposed, set[s
     rows = pl.concat([head.select(code=code, timeless=pl.col("time").is_null()) for head in heads])
     counted = rows.drop_nulls("code").group_by("code").agg(pl.col("timeless").any()).collect()
     seen = set(counted["code"])
-    if listed and listed.is_file():
+    if listed and "code" in _columns(listed):
         seen |= set(pl.scan_parquet(listed).select(code).collect()["code"].drop_nulls())
     return proposed(seen, counted.filter("timeless")["code"]), seen
 
@@ -171,7 +200,7 @@ def _described(found: Proposed, seen: set[str], facts: list[str], doubts: list[s
 def _split(root: Path, doubts: list[str]) -> list[str]:
     """Return a section of the settings for the split that comes with the data set; empty if it has none."""
     path = root / METADATA / "subject_splits.parquet"
-    if not path.is_file():
+    if "split" not in _columns(path):
         return []
     values = pl.scan_parquet(path).select(pl.col("split").cast(pl.String).unique()).collect()["split"].drop_nulls()
     sets = {USUAL_SIDES.get(comparable(value)) for value in values}

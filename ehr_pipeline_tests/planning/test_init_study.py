@@ -683,6 +683,14 @@ def test_a_folder_of_extracts_and_a_folder_without_readable_files_are_refused_in
     assert not (tmp_path / "study").exists()
 
 
+def test_parquet_with_lists_is_sniffed_and_damaged_parquet_is_said(tmp_path: Path) -> None:
+    pl.DataFrame({"id": [1, 2], "codes": [["a"], ["b"]], "kept": ["x", "y"]}).write_parquet(tmp_path / "a.parquet")
+    assert guess_format.sniff(tmp_path / "a.parquet").table.columns == ["id", "kept"]
+    (tmp_path / "b.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"b.parquet: not a Parquet file, or truncated"):
+        guess_format.sniff(tmp_path / "b.parquet")
+
+
 @pytest.mark.parametrize(
     ("codes", "column", "system"),
     [

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import init_study, meds_sets, preflight
 from ehr_pipeline.records import extract_files
 from ehr_pipeline.records.files import find
@@ -126,3 +127,37 @@ def test_a_sex_below_another_prefix_and_births_under_another_code_are_read_and_s
     assert study.records.meds.sex_prefixes == ("DEMO//SEX//",)
     assert study.records.meds.attributes == {"race": "RACE//"}
     assert any("births are read from SNOMED/3950001. Check records.meds.birth_codes" in doubt for doubt in made.doubts)
+
+
+@pytest.mark.parametrize("name", ["data/subject_splits.parquet", "data/train/aaa.parquet"])
+def test_another_table_among_the_shards_is_left_out_and_said(meds: Path, tmp_path: Path, name: str) -> None:
+    (meds / name).write_bytes((meds / "metadata/subject_splits.parquet").read_bytes())
+    made, study = started(tmp_path / "study", meds)
+    assert [doubt for doubt in made.doubts if "not read" in doubt] == [
+        f"{meds / name}: without the columns code, subject_id, time of MEDS, so not linked and not read."
+    ]
+    (extract,) = Path(study.records.landing).iterdir()
+    shards = find(extract_files.tree_of(extract, study.records), study.records.kinds.events[0])
+    assert [path.relative_to(extract / "data").as_posix() for path in shards] == [
+        f"{side}/0.parquet" for side in ("held_out", "train", "tuning")
+    ]
+    assert study.patients.split.column == "meds_split"
+    assert [one.file for one in study.events.names] == [str(meds / "metadata/codes.parquet")]
+
+
+def test_events_with_the_columns_of_meds_beside_a_table_of_patients_are_no_meds(meds: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    table = pl.read_parquet(meds / "data/train/0.parquet")
+    births = table.filter(pl.col("code") == "MEDS_BIRTH").select("subject_id", birth_date=pl.col("time").dt.date())
+    births.write_parquet(folder / "a_patients.parquet")
+    table.filter(pl.col("code") != "MEDS_BIRTH", pl.col("time").is_not_null()).write_parquet(folder / "events.parquet")
+    study = settings.load(init_study.start(tmp_path / "study", [folder], None, TODAY).settings)
+    assert study.records.source == "delimited"
+    assert study.records.patients[0].columns.birth_date == "birth_date"
+
+
+def test_a_damaged_shard_is_said(meds: Path, tmp_path: Path) -> None:
+    (meds / "data/train/1.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError, match=r"train/1.parquet: not a Parquet file, or truncated"):
+        init_study.start(tmp_path / "study", [meds], None, TODAY)
