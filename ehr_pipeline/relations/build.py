@@ -119,28 +119,31 @@ def _with_model(counted: Evidence, encoder: Path, compared: Chosen) -> Evidence:
 def graphs_of(every: Evidence, settings: RelationsSettings, seed: int) -> list[Graph]:
     """Return the graph of each measure, and one of random weights, all with the same number of edges."""
     n = len(every.measures[0].value)
-    most = settings.edges_per_concept * n
+    most = _most(settings, n)
     graphs = [Graph(measure.name, measure.weights, most, seed) for measure in every.measures]
     random = np.random.default_rng([seed, 0x9A4D]).random((n, n))
     return [*graphs, Graph("random", np.maximum(random, random.T), most, seed)]
 
 
+def _most(settings: RelationsSettings, concepts: int) -> int:
+    """Return the largest number of edges of a graph that is compared. All pairs that qualify are listed, however many."""
+    return settings.edges_per_concept * concepts
+
+
 def _write(
     every: Evidence, compared: Chosen, settings: RelationsSettings, seed: int, out: Path, *, given: UserLists
 ) -> dict[str, int]:
-    agreed = consensus.agree(every, settings, seed)
+    agreed, most = consensus.agree(every, settings, seed), _most(settings, len(compared))
     graphs = graphs_of(every, settings, seed)
     near = names_and_ontology.near(given.ontology, compared.concepts, every.patients) if given.ontology else None
-    brought = [
-        Graph(name, weights, settings.edges_per_concept * len(compared), seed)
-        for name, weights in _brought(compared, settings, given, near)
-    ]
+    brought = [Graph(name, weights, most, seed) for name, weights in _brought(compared, settings, given, near)]
     rows = writing.write(out / table.RELATIONS, every, compared, settings, compared.places(given.pairs))
     edges = consensus.edges_with_evidence(agreed, every, compared, [*graphs, *brought])
     writing.write_consensus(out, edges)
     graphml.write(out / table.NETWORK, edges)
     known = compared.places(given.known)
-    writing.write_graphs(out, consensus.compared([agreed.graph, *graphs, *brought], compared.types, known, near))
+    heaviest = [replace(agreed.graph, most=most), *graphs, *brought]
+    writing.write_graphs(out, consensus.compared(heaviest, compared.types, known, near))
     return {"rows": rows, "edges": edges.num_rows, "with_direction": int((agreed.first != 0).sum())}
 
 

@@ -31,6 +31,7 @@ class Consensus:
     """The edges, their order, and the communities that they form."""
 
     graph: Graph
+    """All pairs that qualify."""
     qualified: NDArray[np.bool_]
     """Pairs that qualify (n, n)."""
     first: NDArray[np.int64]
@@ -67,10 +68,11 @@ def fused(tables: list[NDArray[Any]], among: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def agree(evidence: Evidence, settings: RelationsSettings, seed: int, kinds: tuple[str, ...] = KINDS) -> Consensus:
-    """Find the consensus edges. Without an encoder, pass as `kinds` only the kinds of evidence from counts."""
+    """Find the consensus edges: all pairs that qualify, the best first. Without an encoder, pass as `kinds` only the kinds of
+    evidence from counts."""
     among = qualified(evidence, settings)
     weights = fused([evidence[kind].weights for kind in kinds], among)
-    graph = Graph("consensus", weights, settings.edges_per_concept * len(weights), seed)
+    graph = Graph("consensus", weights, None, seed)
     one, other = graph.edges.T
     risk = evidence[AFTER]
 

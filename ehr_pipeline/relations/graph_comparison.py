@@ -23,8 +23,9 @@ MOST_PAIRS = 500_000
 """Pairs drawn for the rank correlation, if there are more."""
 
 
-def edges_of(weights: Weights, most: int) -> NDArray[np.int64]:
-    """Return the `most` edges (m, 2) with the largest finite weights, the heaviest first. `weights` (n, n) are symmetric."""
+def edges_of(weights: Weights, most: int | None) -> NDArray[np.int64]:
+    """Return the `most` edges (m, 2) with the largest finite weights, or all, the heaviest first. `weights` (n, n) are
+    symmetric."""
     one, other = np.triu_indices(len(weights), 1)
     values = weights[one, other]
     usable = np.flatnonzero(np.isfinite(values))
@@ -39,8 +40,8 @@ class Graph:
     name: str
     weights: Weights
     """Symmetric (n, n)."""
-    most: int
-    """The largest number of edges."""
+    most: int | None
+    """The largest number of edges; None for all pairs with a finite weight."""
     seed: int
 
     @cached_property

@@ -32,7 +32,12 @@ class RelationsSettings:
     )
     fewest_patients: int = option("Pairs that fewer patients have are flagged as suppressed, without values.", 10, ge=1)
     best: int = option("Number of partners listed for each concept and measure.", 100, ge=1)
-    edges_per_concept: int = option("Edges of each graph, as a multiple of the number of concepts.", 5, ge=1)
+    edges_per_concept: int = option(
+        "Most edges of each graph, where graphs are compared, as a multiple of the number of concepts. All pairs that pass the"
+        " test are listed, however many.",
+        5,
+        ge=1,
+    )
     max_q: float = option(
         "False discovery rate for the test whether two concepts occur together more often than by chance among similar patients.",
         0.05,

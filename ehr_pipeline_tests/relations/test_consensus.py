@@ -1,11 +1,17 @@
-"""Pairs, and orders, of too few patients are not among the edges, however strong their evidence is."""
+"""All pairs that qualify are edges. Pairs, and orders, of too few patients are not, however strong their evidence is."""
 
+from pathlib import Path
+
+import networkx as nx
 import numpy as np
 
-from ehr_pipeline.relations import consensus
+from ehr_pipeline.relations import build, consensus, table
+from ehr_pipeline.relations.concept_selection import Chosen
 from ehr_pipeline.relations.evidence import AFTER, PAIR, SIMILAR, VISIT, Evidence, Measure
 from ehr_pipeline.relations.measures import Direction
+from ehr_pipeline.relations.pair_files import UserLists
 from ehr_pipeline.relations.settings import RelationsSettings
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 
 SETTINGS = RelationsSettings()
 
@@ -45,3 +51,23 @@ def test_without_an_encoder_the_kinds_of_counts_make_the_edges() -> None:
         whole.after_others,
     )
     assert consensus.agree(counts, SETTINGS, 1, (VISIT, SIMILAR)).graph.edges.tolist() == [[0, 1]]
+
+
+def test_more_pairs_than_the_edges_of_a_compared_graph_may_qualify(tmp_path: Path) -> None:
+    """Of twelve concepts that all go together, 66 pairs qualify: six of them were nowhere, because a graph had 60 edges."""
+    n = 12
+    value, sure, people = np.full((n, n), 9, np.float32), np.zeros((n, n), np.float32), np.full((n, n), 99, np.int32)
+    no_order = np.ones((n, n), np.float32)
+    measures = tuple(
+        Measure(name, value, people, low=value, high=value, q=sure) for name in (VISIT, SIMILAR, PAIR, AFTER)
+    )
+    dense = Evidence(measures, Direction(no_order - 1, no_order), no_order, np.full(n, 500), people)
+    tokens = range(FIRST_CONCEPT, FIRST_CONCEPT + n)
+    concepts = tuple(Concept(token, f"C{token}", f"name {token}", (), 99, 99) for token in tokens)
+    chosen = Chosen(tuple((token,) for token in tokens), Vocabulary(concepts, ""))
+    counts = build._write(dense, chosen, SETTINGS, 1, tmp_path, given=UserLists(frozenset(), [], [], {}))
+    assert SETTINGS.edges_per_concept * n < n * (n - 1) // 2 == counts["edges"]
+    assert len(table.read_consensus(tmp_path)) == counts["edges"]
+    assert nx.read_graphml(tmp_path / table.NETWORK).number_of_edges() == counts["edges"]
+    graphs = table.read_graphs(tmp_path)["graphs"]
+    assert {name: graph["edges"] for name, graph in graphs.items()} == dict.fromkeys(graphs, 60)

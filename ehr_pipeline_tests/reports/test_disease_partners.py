@@ -150,4 +150,4 @@ def test_a_dash_is_explained_by_what_the_list_shows() -> None:
     assert "the practices are not known" in say.doubts(ordered=False, within=False).text
     assert "habits of their practices" in say.rule(0.05, 10, 134, within=True).text
     assert "practices" not in say.rule(0.05, 10, 134, within=False).text
-    assert "arrow" not in say.legend(3, ordered=False).text
+    assert "arrow" not in say.legend(3, 3, ordered=False).text

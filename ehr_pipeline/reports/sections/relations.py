@@ -1,7 +1,7 @@
 """Which diseases occur together: partners of each disease of interest, the network, and a comparison of the ways to find pairs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ehr_pipeline.reports.disease_partners import Partner
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import relations as say
+from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS
 
 MOST_DISEASES, MOST_PARTNERS, MOST_EDGES = 40, 8, 80
@@ -27,16 +28,10 @@ def content(findings: Findings) -> dict[str, Any]:
     rows = disease_partners.shown_edges(table.read_consensus(artifact.path), findings.named, naming, whole)
     names = {row[side]: row[f"{side}_name"] for row in rows for side in ("first", "second")}
     interest = _interest(findings, names)
-    listed = [
-        (
-            names[one],
-            _with_same_disease(one, disease_partners.partners(one, rows, disclosure, whole)[:MOST_PARTNERS], findings),
-        )
-        for one in interest
-    ]
+    listed = [_partners(one, rows, findings, whole) for one in interest[:MOST_DISEASES]]
     compared = table.read_graphs(artifact.path)
     drawn = rows[:MOST_EDGES]
-    ordered = any(partner.order for _, found in listed[:MOST_DISEASES] for partner in found)
+    ordered = any(partner.order for one in listed for partner in one.partners)
     max_q, concepts = settings["max_q"], int(artifact.counts["kept"])
     within = artifact.counts[table.PRACTICES] > 0
     notes = [
@@ -53,7 +48,7 @@ def content(findings: Findings) -> dict[str, Any]:
             say.number(len(rows), concepts, sum(bool(row["comes_first"]) for row in rows)),
             *([say.population(disclosure.about(whole))] if rows else []),
         ],
-        "listed": listed[:MOST_DISEASES],
+        "listed": [(names[one.concept], one.partners, one.more) for one in listed],
         "ordered": ordered,
         "notes": notes if listed else [],
         "without": say.hidden_partners(
@@ -62,9 +57,25 @@ def content(findings: Findings) -> dict[str, Any]:
         "find": say.FIND,
         "network": _network(drawn, findings) if rows else "",
         "matrix": _matrix(drawn, findings) if rows else "",
-        "legend": say.legend(len(drawn), any(row["comes_first"] for row in drawn)),
+        "legend": say.legend(len(drawn), len(rows), ordered=any(row["comes_first"] for row in drawn)),
         **_compared(compared, disclosure.below),
     }
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A concept of the table."""
+
+    concept: str
+    partners: list[Partner]
+    more: Statement | None
+    """How many further partners it has."""
+
+
+def _partners(concept: str, rows: Sequence[Mapping[str, Any]], findings: Findings, whole: int) -> _Listed:
+    found = disease_partners.partners(concept, rows, findings.disclosure, whole)
+    shown = _with_same_disease(concept, found[:MOST_PARTNERS], findings)
+    return _Listed(concept, shown, say.further_partners(len(found) - len(shown)))
 
 
 def _with_same_disease(concept: str, found: Sequence[Partner], findings: Findings) -> list[Partner]:

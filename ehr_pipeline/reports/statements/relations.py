@@ -118,11 +118,24 @@ def hidden_partners(concepts: int, more: int) -> Statement | None:
     return say("{sentences}", sentences=" ".join(sentences))
 
 
-def legend(drawn: int, ordered: bool) -> Statement:
-    """Say what the network shows. `ordered`: whether it has arrows."""
+def further_partners(number: int) -> Statement | None:
+    """Say how many further partners of a concept the table leaves out; None if there are none."""
+    if not number:
+        return None
+    return say("and {further} with less evidence", further=counted(number, "further concept"))
+
+
+def legend(drawn: int, pairs: int, *, ordered: bool) -> Statement:
+    """Say what the network shows of all `pairs` that can be shown. `ordered`: whether it has arrows."""
+    few = (
+        "The {drawn:,} of {pairs:,} pairs with the most evidence; the command <code>ehr-pipeline relations</code> lists all."
+        if drawn < pairs
+        else "All pairs that can be shown."
+    )
     return say(
-        "The {drawn} with the most evidence. {arrows}Colours are communities. Point at a line or a name for more.",
-        drawn=counted(drawn, "pair"),
+        f"{few} {{arrows}}Colours are communities. Point at a line or a name for more.",
+        drawn=drawn,
+        pairs=pairs,
         arrows="An arrow points to the concept that is recorded later. " if ordered else "",
     )
 

@@ -65,7 +65,7 @@ def test_a_pair_of_few_patients_is_nowhere(findings: Findings, monkeypatch: pyte
 
     monkeypatch.setattr(network, "matrix", noted)
     found = relations.content(findings)
-    assert {name for name, _ in found["listed"]} == {*drawn} == {"Psoriasis", "Uveitis"}
+    assert {name for name, *_ in found["listed"]} == {*drawn} == {"Psoriasis", "Uveitis"}
     told = " ".join(str(value) for name, value in found.items() if name != "matrix")
     assert "Rarity" not in told
     assert "123" not in told, "counts are rounded"
@@ -89,7 +89,7 @@ def test_a_code_of_the_same_disease_is_no_comorbidity(findings: Findings) -> Non
     """Scalp psoriasis was said to go together with psoriasis."""
     lists = (frozenset({"C1", "C2"}), frozenset({"C3"}))
     vars(findings)["disease_concepts"] = DiseaseConcepts((), 9, frozenset({"C1", "C2", "C3"}), lists)
-    partners = [one.name for _, found in relations.content(findings)["listed"] for one in found]
+    partners = [one.name for _, found, _ in relations.content(findings)["listed"] for one in found]
     assert partners == [
         "Uveitis (same disease: on its list of codes)",
         "Psoriasis (same disease: on its list of codes)",
@@ -97,6 +97,25 @@ def test_a_code_of_the_same_disease_is_no_comorbidity(findings: Findings) -> Non
     lists = (frozenset({"C1"}), frozenset({"C2", "C3"}))
     vars(findings)["disease_concepts"] = DiseaseConcepts((), 9, frozenset({"C1", "C2", "C3"}), lists)
     assert "same disease" not in str(relations.content(findings)["listed"])
+
+
+def test_what_is_left_out_of_the_picture_and_of_a_list_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of 8 partners and a picture of 80 pairs looked like all there are."""
+    rows = [pair("C1", "C2", 250), pair("C1", "C3", 200), pair("C1", "C4", 150)]
+    whole = relations.content(made(tmp_path, rows))
+    assert str(whole["legend"]).startswith("All pairs that can be shown.")
+    assert [more for *_, more in whole["listed"]] == [None] * 4
+    monkeypatch.setattr(relations, "MOST_EDGES", 2)
+    monkeypatch.setattr(relations, "MOST_PARTNERS", 1)
+    found = relations.content(made(tmp_path, rows))
+    assert str(found["legend"]).startswith(
+        "The 2 of 3 pairs with the most evidence; the command ehr-pipeline relations lists all."
+    )
+    (name, partners, more), *others = found["listed"]
+    assert (name, [one.name for one in partners]) == ("Psoriasis", ["Uveitis"])
+    assert str(more) == "and 2 further concepts with less evidence"
+    assert not any(further for *_, further in others)
+    assert str(found["lead"][1]).startswith("3 pairs of 3 concepts can be shown.")
 
 
 def test_it_is_said_in_whom_pairs_were_counted(findings: Findings) -> None:
