@@ -18,10 +18,23 @@ value."""
 def lead(raw: Sequence[str]) -> Statement:
     """Say how to read the picture. `raw`: tasks with too few cases in the validation set to recalibrate."""
     return say(
-        "The share with the outcome at each predicted risk, after recalibration on the validation set (Platt 1999).{raw} On the"
-        " diagonal, predictions are right. A slope below 1 means that predictions are too extreme; an intercept below 0, that"
-        " they are too high. Neighbouring tenths of patients are joined where too few have the outcome, or too few do not.",
+        "The share with the outcome at each predicted risk, after recalibration on the validation set (Platt 1999; with a prior"
+        " around no change, so that few cases change little).{raw} On the diagonal, predictions are right. A slope below 1 means"
+        " that predictions are too extreme; an intercept below 0, that they are too high. Neighbouring tenths of predictions are"
+        " joined where too few have the outcome, or too few do not.",
         raw=markup(" Not recalibrated, because there are too few cases: {tasks}.", tasks=listed(raw)) if raw else "",
+    )
+
+
+def at_chance(tasks: Sequence[str]) -> Statement | None:
+    """Say which tasks are left out, because the best model is at chance; None if there are none."""
+    if not tasks:
+        return None
+    return say(
+        "Left out, because the best model is not shown to predict better than chance: {tasks}. If nothing can be predicted, no"
+        " slope is right, and only the same risk for every patient is.",
+        Rate.PREDICTIONS,
+        tasks=listed(tasks),
     )
 
 
@@ -44,10 +57,10 @@ def miscalibrated(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Statement 
         return None
     if not even_after and not only_after:
         return say(
-            "After recalibration, no error is shown in any of {tasks}: the 95 % intervals include 1 for each slope and 0 for each"
+            "After recalibration, no error is shown in {tasks}: the 95 % intervals include 1 for each slope and 0 for each"
             " intercept. A wide interval can hide an error.",
             Rate.PREDICTIONS,
-            tasks=counted(len(judged), "task"),
+            tasks=f"any of {counted(len(judged), 'task')}" if len(judged) > 1 else "the only task that was examined",
         )
     even = markup("Even after recalibration, predictions of the best model are {wrong}. ", wrong=_wrong(even_after))
     only = markup(

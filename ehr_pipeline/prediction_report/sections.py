@@ -175,22 +175,26 @@ def _benefit(findings: Findings, task: str) -> Iterator[dict[str, str]]:
 
 
 def calibration(findings: Findings) -> dict[str, Any] | None:
-    """Return the calibration of the chosen model of each task."""
+    """Return the calibration of the chosen model of each task in which it is better than chance."""
+    chosen = [(row, final) for row in findings.results.verdicts if (final := _final(findings, row, "model"))]
+    chance = [row["name"] for row, _ in chosen if findings.results.at_chance(row, "model")]
+    judged = [(row, final) for row, final in chosen if not findings.results.at_chance(row, "model")]
     panels = []
-    for row in findings.results.verdicts:
+    for row, _ in judged:
         own = (row["task"], row["model"])
         bins = [each for each in findings.results.calibration if (each["task"], each["model"]) == own]
         if joined := merged(sorted(bins, key=lambda each: int(each["bin"])), findings.disclosure.below):
             panels.append((row["name"], joined))
+    told = {"lead": None, "found": None, "left_out": calibration_sentences.at_chance(chance), "picture": None}
     if not panels:
-        return None
+        return told if chance else None
     path = findings.pictures / "calibration.png"
     pictures.calibration(path, panels)
-    judged = [(row["name"], final) for row in findings.results.verdicts if (final := _final(findings, row, "model"))]
-    raw = [name for name, final in judged if final["intercept_after"] is None]
-    return {
+    raw = [row["name"] for row, final in judged if final["intercept_after"] is None]
+    known = [(row["name"], final) for row, final in judged if final["intercept_after"] is not None]
+    return told | {
         "lead": calibration_sentences.lead(raw),
-        "found": calibration_sentences.miscalibrated([pair for pair in judged if pair[0] not in raw]),
+        "found": calibration_sentences.miscalibrated(known),
         "picture": embedded(path),
         "alt": calibration_sentences.alt(panels),
     }

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from ehr_pipeline.predictions import learners, metrics
+from ehr_pipeline.predictions import learners, metrics, recalibration
 from ehr_pipeline.predictions.encoder_queries import Answers
 from ehr_pipeline.predictions.features import RecordedConcepts, age_and_sex, counted_concepts, history_of
 from ehr_pipeline.predictions.learners import Block, Sample, Table
@@ -198,7 +198,7 @@ def _fit(case: Case, model: Model, labels: int | None, replicate: int, result: t
         labels,
         replicate,
         judged,
-        metrics.recalibration(label, tuned, weight),
+        recalibration.learned(label, tuned, weight, None if model.is_probability else rows.prevalence),
         metrics.auroc(label, tuned, weight) if len(tune) else float("nan"),
         result[1] if labels is None else None,
     )
@@ -230,8 +230,7 @@ class TestSet:
         """Return the row of results of a fitted model. `draws` are its AUROCs in the bootstrap draws, for the interval."""
         label, weight, before = self.label, self.weight, fit.probability
         low, high = metrics.interval(draws) if draws is not None else (None, None)
-        # the score of a model without labels is not a probability until it is recalibrated
-        is_probability = fit.model.learner != "none"
+        is_probability = fit.model.is_probability
         return {
             "task": slug,
             "model": fit.model.name,

@@ -108,9 +108,9 @@ def recalibration(label: Flags, probability: Floats, weight: Floats) -> Calibrat
     return Calibration(slope, intercept - slope * centre)
 
 
-def calibration_intercept(label: Flags, probability: Floats, weight: Floats) -> float:
+def calibration_intercept(label: Flags | Floats, probability: Floats, weight: Floats) -> float:
     """Return calibration in the large: the constant that makes the predicted number of cases equal to the observed number (Van
-    Calster 2019).
+    Calster 2019). Labels may also be shares.
 
     The constant is added to the log-odds, and found by Newton's method. It is below 0 if predictions are too high. NaN without
     cases or non-cases.

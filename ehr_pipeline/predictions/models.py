@@ -22,6 +22,11 @@ class Model:
     free: bool = False
     """Whether the first block, the encoder's own log-odds, is hardly shrunk, so with few labels the model is close to it."""
 
+    @property
+    def is_probability(self) -> bool:
+        """Whether its output is a probability before recalibration. The score of a model without labels is not."""
+        return self.learner != "none"
+
 
 MODELS = (
     Model("prevalence", "Prevalence", "baseline", (), "logistic"),

@@ -229,6 +229,28 @@ def test_predictions_are_called_wrong_only_where_the_interval_says_so(tmp_path: 
     )
 
 
+def test_calibration_leaves_out_tasks_whose_best_model_is_at_chance(tmp_path: Path) -> None:
+    """There, recalibrated predictions would be called right or wrong, although none tells patients apart."""
+    chance = {"auroc_low": 0.48, "slope_after": 0.1, "slope_after_low": -0.2, "slope_after_high": 0.4}
+    told = whole()
+    one, every = (
+        replace(told, results=tuple(row | chance if row["task"] in tasks else row for row in told.results))
+        for tasks in ("b", "ab")
+    )
+    html = page.render(findings(one, tmp_path))
+    shown = text_of(html)
+    assert "no error is shown in the only task that was examined:" in shown
+    assert "Left out, because the best model is not shown to predict better than chance: Task b &lt;." in shown
+    assert "At the highest risk, Task a" in html
+    html = page.render(findings(every, tmp_path))
+    shown = text_of(html)
+    assert "better than chance: Task a &lt; and Task b &lt;." in shown
+    assert "no error is shown" not in shown
+    assert "predictions of the best model are" not in shown
+    assert "At the highest risk" not in html
+    assert "Left out, because" not in text_of(page.render(findings(told, tmp_path)))
+
+
 def test_fine_tuned_models_stand_beside_the_others_and_are_explained(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     tuned = results(["a"], {**BETTER, "tuned_mask": rising(0.75, 0.06)})
