@@ -103,8 +103,9 @@ def read(study: Study, folders: list[Path], largest: int | None = None) -> Extra
             rows, _ = kind.adapted(split().rows)
             if isinstance(kind, EventKind):
                 held.events.append(_events(rows, kind))
-            elif not kind.partial or "birth_date" in rows.columns or "birth_year" in rows.columns:
-                held.people |= set(rows.select(ids.whole(pl.col("patient").str.strip_chars())).to_series())
+            elif births := [name for name in ("birth_date", "birth_year") if name in rows.columns]:
+                born = rows.filter(pl.any_horizontal(pl.col(births).str.strip_chars() != ""))
+                held.people |= set(born.select(ids.whole(pl.col("patient").str.strip_chars())).to_series())
     return held
 
 

@@ -74,6 +74,8 @@ def _by_its_rows(
 ) -> None:
     """Name the extract after the last date in its rows, unless its folder's name has the date, and choose settings by its rows."""
     rows = whole_extract.ReadFromRows() if made.open or made.absent else whole_extract.read(made.settings, place, today)
+    if rows.no_births:
+        made.doubts.append(rows.no_births[0].upper() + rows.no_births[1:])
     if rows.last and not day:
         place = place.rename(place.with_name(rows.last.isoformat()))
     by = "the date in the name of its folder" if day else "its last event" if rows.last else "today"

@@ -49,9 +49,9 @@ def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> 
     facts.append(f"{root or sources[0]}: the layout of MEDS; files {len(shards):,}")
     doubts += _left_out_parts(folder, root) if folder else []
     codes = root / METADATA / "codes.parquet" if root else None
-    found, seen = _codes(shards, codes)
+    found = _codes(shards, codes)
     own = [f'data = "data/**/*{"".join(shards[0].suffixes[-2:])}"'] if is_csv else []
-    own += _described(found, seen, facts, doubts)
+    own += _described(found, facts, doubts)
     people = pl.concat([_scan(path).select(pl.col("subject_id").cast(pl.String)) for path in shards])
     number = int(people.select(pl.col("subject_id").n_unique()).collect().item())
     split: list[str] = []
@@ -151,11 +151,8 @@ def _left_out_parts(folder: Path, root: Path | None) -> Iterator[str]:
             yield f"Only {own.name} is read, not {', '.join(others)} next to it. For the whole data set, give {root}."
 
 
-def _codes(shards: Sequence[Path], listed: Path | None) -> tuple[Proposed, set[str]]:
-    """Return which codes of the data set describe the subject, and all codes that were looked at.
-
-    These are the codes in the first rows, and those in the data set's own list of codes.
-    """
+def _codes(shards: Sequence[Path], listed: Path | None) -> Proposed:
+    """Return which codes describe the subject, among those in the first rows and in the data set's own list of codes."""
     heads = [_scan(path).select(*sorted(MEDS_COLUMNS)).head(ROWS) for path in shards[:SHARDS]]
     code = pl.col("code").cast(pl.String)
     rows = pl.concat([head.select(code=code, timeless=pl.col("time").is_null()) for head in heads])
@@ -163,20 +160,16 @@ def _codes(shards: Sequence[Path], listed: Path | None) -> tuple[Proposed, set[s
     seen = set(counted["code"])
     if listed and "code" in _columns(listed):
         seen |= set(pl.scan_parquet(listed).select(code).collect()["code"].drop_nulls())
-    return proposed(seen, counted.filter("timeless")["code"]), seen
+    return proposed(seen, counted.filter("timeless")["code"])
 
 
-def _described(found: Proposed, seen: set[str], facts: list[str], doubts: list[str]) -> list[str]:
+def _described(found: Proposed, facts: list[str], doubts: list[str]) -> list[str]:
     """Return the lines of `[records.meds]` for the codes that describe the subject."""
     usual, lines = Meds(), list[str]()
     if found.birth_codes:
         lines.append(f"birth_codes = [{', '.join(map(quoted, found.birth_codes))}] # check this: no code is {BIRTH}")
         doubts.append(
             f"no code is {BIRTH}: births are read from {', '.join(found.birth_codes)}. Check records.meds.birth_codes."
-        )
-    elif not any(code.startswith(BIRTH) for code in seen):
-        doubts.append(
-            f"No code for births ({BIRTH}) was found, and patients without a birth are left out: set records.meds.birth_codes."
         )
     if found.death_codes:
         lines.append(f"death_codes = [{', '.join(map(quoted, found.death_codes))}] # check this")

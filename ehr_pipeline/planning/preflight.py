@@ -18,7 +18,7 @@ from ehr_pipeline.events import names as names_of_codes
 from ehr_pipeline.events.translate import file_setting, read_dictionary
 from ehr_pipeline.patients import derived_attributes, preview, training_patients
 from ehr_pipeline.patients.settings import PUBLIC_KEY
-from ehr_pipeline.planning import differing_rows, enough_data, extracts, guess_format, known_layouts
+from ehr_pipeline.planning import births, differing_rows, enough_data, extracts, guess_format, known_layouts
 from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import catalog, extract_files, files, layouts, withdrawals
 from ehr_pipeline.records.build import latest_date
@@ -51,6 +51,7 @@ def inspect(study: Study) -> Preflight:
     _tasks(study, findings)
     _store(study, findings)
     _keys(study, findings)
+    births.look(study, findings)
     enough_data.look(study, findings)
     differing_rows.look(study, findings)
     findings.look(_acceptable, study, findings)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.planning import enough_data
+from ehr_pipeline.planning import births, enough_data
 from ehr_pipeline.records import check_first_rows, extract_files, files
 from ehr_pipeline.records.dates import LAST_YEAR
 from ehr_pipeline.study import settings
@@ -30,11 +30,13 @@ class ReadFromRows(NamedTuple):
     """How often each code appears, the most frequent first."""
     shifted: bool = False
     """Whether most first events are dated after the extract, as where each patient's dates are shifted."""
+    no_births: str = ""
+    """A message if no patient has a birth."""
 
 
 def read(path: Path, folder: Path, today: datetime.date) -> ReadFromRows:
     """Read an extract by the settings file `path`. The result is empty if settings or files cannot be read: `check` says why."""
-    shifted = False
+    shifted, no_births = False, ""
     try:
         study = settings.load(path)
         records = study.records
@@ -46,14 +48,16 @@ def read(path: Path, folder: Path, today: datetime.date) -> ReadFromRows:
         ]
         future = sum(one.rows for sample in seen for one in sample.rejects if one.reason == "future_date")
         shifted = future > sum(sample.rows for sample in seen) / 2
+        found = births.missing(records, [folder])
+        no_births = found.message if found else ""
         held = enough_data.read(study, [folder], LARGEST)
     except (UserError, OSError, pl.exceptions.PolarsError):
-        return ReadFromRows(shifted=shifted)
+        return ReadFromRows(shifted=shifted, no_births=no_births)
     if held is None or not held.events:
-        return ReadFromRows(shifted=shifted)
+        return ReadFromRows(shifted=shifted, no_births=no_births)
     days = pl.concat(each["day"] for each in held.events).drop_nulls().sort()
     codes = held.count()[1]["len"].sort(descending=True).to_list()
-    return ReadFromRows(None if shifted else _last(days.filter(days <= today)), tuple(codes), shifted)
+    return ReadFromRows(None if shifted else _last(days.filter(days <= today)), tuple(codes), shifted, no_births)
 
 
 def _last(days: pl.Series) -> datetime.date | None:
