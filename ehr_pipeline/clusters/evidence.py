@@ -89,10 +89,12 @@ class Evidence:
 
     @property
     def persistent(self) -> bool | None:
-        """Return whether patients differ persistently; None if it was not tested."""
+        """Return whether patients differ persistently; None if it was not tested. They are not shown to if the interval of the
+        excess includes 0 in the two decimals in which it is shown."""
         if self.excess is None or self.p is None:
             return None
-        return self.p <= MAX_P and self.excess >= NONE_BELOW and not self.explained
+        above_chance = self.interval is None or round(self.interval[0], 2) > 0
+        return self.p <= MAX_P and self.excess >= NONE_BELOW and above_chance and not self.explained
 
     def verdict(self, traits: TraitCorrelations) -> str:
         """Return the verdict: 'weak' or 'clear' evidence that patients differ, if traits are correlated too; 'differ' if they are

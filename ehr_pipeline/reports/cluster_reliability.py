@@ -64,7 +64,8 @@ class Recognition:
     recognised: str
     by_chance: str
     evidence: str
-    """'clear', 'weak', 'none'; 'too few' if what may be shown leaves it open; empty if it was not tested."""
+    """'clear', 'weak', 'none'; 'too few' if the interval of the excess includes 0, or what may be shown leaves it open; empty if it
+    was not tested."""
     tested: str = ""
     """How many patients were tested, as it may be shown."""
     excess: str = ""
@@ -115,10 +116,11 @@ def recognition(found: Halves, size: int, disclosure: Disclosure) -> Recognition
         words = {_in_a_word(share, chance) for share in (low, high)}
         open_ended = high - low >= 1
         bound = f"<{100 * high:.0f} %" if low == 0 else f">{100 * low:.0f} %"
-        excess, at_least = (
-            ("", "") if open_ended else _bound_of_excess(low, high, chance, disclosure.around(found.tested)[0])
+        excess, least = (
+            ("", None) if open_ended else _bound_of_excess(low, high, chance, disclosure.around(found.tested)[0])
         )
-        word = min(words) if len(words) == 1 else "too few"
+        word = _shown_word(min(words), least) if len(words) == 1 else "too few"
+        at_least = "" if least is None else _word_of(least)
         return Recognition("–" if open_ended else bound, f"{100 * chance:.0f} %", word, tested, excess, at_least)
     word = _in_a_word(own, by_chance)
     texts = [(f"{100 * own:.{digits}f}", f"{100 * by_chance:.{digits}f}") for digits in range(4)]
@@ -128,11 +130,13 @@ def recognition(found: Halves, size: int, disclosure: Disclosure) -> Recognition
         low, high = _down(found.interval[0]), _up(found.interval[1])
         excess += f" ({low:.2f}{'–' if low >= 0 else ' to '}{high:.2f})"
         at_least, at_most = map(_word_of, found.interval)
+        word = _shown_word(word, low)
     return Recognition(f"{shown[0]} %", f"{shown[1]} %", word, tested, excess, at_least, at_most)
 
 
-def _bound_of_excess(low: float, high: float, chance: float, tested: int) -> tuple[str, str]:
-    """Return a bound of the excess that holds for 95 % of samples, and the word for its lower end, using only what the page shows.
+def _bound_of_excess(low: float, high: float, chance: float, tested: int) -> tuple[str, float | None]:
+    """Return a bound of the excess that holds for 95 % of samples, and the bound as a number if it is a lower one, using only what
+    the page shows.
 
     The share lies between `low` and `high`, and at least `tested` patients were tested. Either `low` is 0, or `high` is 1. The
     bound comes from Wilson's interval (1927) of the other end: from the upper limit for `high`, or from the lower limit for `low`.
@@ -140,9 +144,9 @@ def _bound_of_excess(low: float, high: float, chance: float, tested: int) -> tup
     recognised = math.ceil(high * tested) if low == 0 else math.floor(low * tested)
     ends = binomtest(recognised, tested).proportion_ci(method="wilson")
     if low == 0:
-        return f"<{_up(_excess(float(ends.high), chance)):.2f}", ""
+        return f"<{_up(_excess(float(ends.high), chance)):.2f}", None
     least = _down(_excess(float(ends.low), chance))
-    return f">{least:.2f}", _word_of(least)
+    return f">{least:.2f}", least
 
 
 def _excess(own: float, by_chance: float) -> float:
@@ -157,6 +161,11 @@ def _in_a_word(own: float, by_chance: float) -> str:
 
 def _word_of(excess: float) -> str:
     return "none" if excess < NONE_BELOW else "weak" if excess < WEAK_BELOW else "clear"
+
+
+def _shown_word(word: str, least: float | None) -> str:
+    """Return the word for an excess whose interval is shown to begin at `least`: evidence needs an interval above 0."""
+    return "too few" if word != "none" and least is not None and least <= 0 else word
 
 
 def usable(card: Mapping[str, Any]) -> bool:
@@ -191,8 +200,8 @@ SHORT = {
     "weak": ("has only weak evidence", "have only weak evidence"),
     "clear": ("is not the same in other samples of the patients", "are not the same in other samples of the patients"),
     "too few": (
-        "is left open, because small counts are not shown",
-        "are left open, because small counts are not shown",
+        "is left open by small numbers",
+        "are left open by small numbers",
     ),
 }
 """Why clusters cannot be relied on, by their evidence: words for one cluster, and for several."""

@@ -66,6 +66,14 @@ def test_planted_groups_are_clear_evidence() -> None:
     assert found.recognised > found.expected + 0.1
 
 
+def test_patients_are_not_shown_to_differ_if_the_interval_that_is_shown_includes_0() -> None:
+    """A permutation p of 0.05 is one-sided, so the page said “differ” beside an excess of 0.06 (-0.01 to 0.13)."""
+    found = replace(found_in(cohort(planted=True)), excess=0.06, p=0.04, again={})
+    for low, differ in ((-0.01, False), (0.004, False), (0.006, True)):
+        assert replace(found, interval=(low, 0.13)).persistent is differ
+    assert replace(found, interval=None).persistent
+
+
 def test_each_cluster_has_a_chance_of_its_own() -> None:
     """Clusters of planted groups are recognised beyond it, those of age alone are not; together they are the chance of all."""
     given = cohort(planted=True)

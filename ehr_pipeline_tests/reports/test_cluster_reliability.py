@@ -91,6 +91,21 @@ def test_the_excess_has_an_interval_and_the_word_of_its_lower_end() -> None:
     assert recognition(0.53, 0.4, 140).at_least == "", "too few patients for an interval"
 
 
+@pytest.mark.parametrize(("low", "told"), [(-0.1, "too few"), (0.009, "too few"), (0.01, "evidence")])
+def test_no_evidence_is_said_to_be_weak_or_clear_if_its_interval_includes_0(low: float, told: str) -> None:
+    """The list said “clear 0.25 (-0.10 to 0.60)” and “weak 0.16 (0.00–0.33)”."""
+    for own, word in ((0.55, "clear"), (0.5, "weak")):
+        assert recognition(own, 0.4, 30, low, 0.6).evidence == (word if told == "evidence" else "too few")
+    assert recognition(0.41, 0.4, 3000, low, 0.04).evidence == "none"
+
+
+def test_a_bound_of_the_excess_below_0_is_no_evidence_either() -> None:
+    """More than 61 % of 26 patients are recognised: that is more than 52 %, but not for 95 % of samples."""
+    found = recognition(0.9, 0.52, 26)
+    assert (found.recognised, found.excess, found.evidence) == (">61 %", ">-0.24", "too few")
+    assert recognition(0.9, 0.2, 26).evidence == "clear"
+
+
 def test_the_number_tested_does_not_tell_the_few_who_were_not() -> None:
     """The cluster's size is shown exactly, so that an exact number of those tested would be a count of the others."""
     halves = cluster_reliability.Halves(0.6, 0.4, 138, None)
@@ -133,8 +148,8 @@ def test_the_verdict_tells_how_many_clusters_can_be_relied_on_and_why_not_the_ot
     )
     assert (found.usable, found.total, found.share, found.colour) == (9, 20, "89.2 %", "weak")
     assert found.others == (
-        "1 says little or nothing of a patient beyond disease, age, sex and amount of record; 10 are left open, because small"
-        " counts are not shown"
+        "1 says little or nothing of a patient beyond disease, age, sex and amount of record; 10 are left open by small"
+        " numbers"
     )
     good = cluster_reliability.standing([card("clear", "stable")] * 3, [100] * 3, RULE)
     assert (good.usable, good.share, good.others, good.colour) == (3, "100.0 %", "", "clear")

@@ -138,7 +138,7 @@ def _beyond(evidence: str) -> Markup:
         "clear": ": clearly more than disease, age, sex and amount of record explain",
         "weak": ": a little more than disease, age, sex and amount of record explain",
         "none": ': <b class="over">hardly more than disease, age, sex and amount of record explain, if at all</b>',
-        "too few": ': <b class="over">too few are recognised, or too few are not, to show whether this is more than chance</b>',
+        "too few": ': <b class="over">too few patients to show whether this is more than chance</b>',
     }
     return Markup(words[evidence])  # noqa: S704  # our own words
 
@@ -215,8 +215,8 @@ def how_sure_columns(halves: int) -> list[Statement]:
     return [
         say(
             "Recognised: whether half of a record shows that a patient belongs to the cluster, beyond what disease, sex, age and"
-            " amount of record show (clear, weak, none); with the excess over chance (0 is chance, 1 is certain) and its 95 %"
-            " interval over the patients tested."
+            " amount of record show (clear, weak, none; too few patients to tell); with the excess over chance (0 is chance, 1 is"
+            " certain) and its 95 % interval over the patients tested."
         ),
         say(
             "Stable: whether other samples of the patients give the same cluster (stable, doubtful, unstable); with the mean"
@@ -253,11 +253,12 @@ def glance(fewest: int, pairs: int, halves: int, limits: str) -> list[Statement]
             "Evidence: the excess, that is, how far the first share is above the second, as a part of the distance from chance to"
             " 100 %: clear if at least {clear}, none if below {none}. In brackets: its 95 % interval over the patients tested."
             " These are patients with both halves of a record and at least one similar patient; their number is given below that"
-            " of all patients. The word depends on the excess, not on the lower end of the interval, because its error rate was"
-            " measured in this way; if the interval crosses a limit, the word on the other side is possible too. “Too few”: fewer"
-            " than {fewest} patients are recognised, or not recognised, so only a bound may be shown, and the bound leaves the"
-            " answer open. “None” has limits too: the cluster says little or nothing about a patient beyond these four"
-            " attributes, for example because it is simply one disease or one age.",
+            " of all patients. The word depends on the excess, because its error rate was measured in this way; if the interval"
+            " crosses a limit, the word on the other side is possible too. But an interval that includes 0 is no evidence. “Too"
+            " few”: the interval includes 0 although the excess is not below {none}; or fewer than {fewest} patients are"
+            " recognised, or not recognised, so only a bound may be shown, and the bound leaves the answer open. “None” has limits"
+            " too: the cluster says little or nothing about a patient beyond these four attributes, for example because it is"
+            " simply one disease or one age.",
             clear=f"{WEAK_BELOW:.2f}",
             none=f"{NONE_BELOW:.2f}",
             fewest=fewest,

@@ -239,17 +239,17 @@ def split_half() -> Statement:
         " {alike} patients of the same disease and sex who are nearest in age and number of concepts. Evidence is clear if the"
         " excess is at least {clear:.2f} of the possible excess over chance, and none if it is below {none:.2f}. The interval of"
         " the excess is that of a ratio of means over patients (delta method: Cochran 1977, with Student’s t), or Wilson’s (1927)"
-        " if all or none are recognised; it does not affect the word. If there is evidence, patients differ persistently. Test of"
-        " whether conditions go together, as in subgroups or along one gradient such as severity: it uses the {traits} concepts"
-        " that patients most often have in both halves, except those that belong to a disease. Each concept in one half is"
-        " correlated with each concept in the other half, among the patients of each disease, and among other patients of the"
-        " same sex and of similar age and number of concepts; patients with concepts of another of the diseases are left out. The"
-        " statistic is the sum of squares of the amounts by which correlations are higher in the disease; it is compared with"
-        " permutations of the disease among similar patients. A p of at most {most:.2f} counts as evidence that conditions go"
-        " together; a p above {doubtful:.2f} excludes nothing. Lasting concepts that belong to a disease cannot be compared: they"
-        " are correlated in the same way among its patients alone, matched on sex, age and number of other concepts, and compared"
-        " with permutations of each concept by itself. If their p is at most {most:.2f}, the page says that the records do not"
-        " tell whether there are subgroups, unless the comparison finds that conditions go together.",
+        " if all or none are recognised. An interval that includes 0 is no evidence. If there is evidence, patients differ"
+        " persistently. Test of whether conditions go together, as in subgroups or along one gradient such as severity: it uses"
+        " the {traits} concepts that patients most often have in both halves, except those that belong to a disease. Each concept"
+        " in one half is correlated with each concept in the other half, among the patients of each disease, and among other"
+        " patients of the same sex and of similar age and number of concepts; patients with concepts of another of the diseases"
+        " are left out. The statistic is the sum of squares of the amounts by which correlations are higher in the disease; it is"
+        " compared with permutations of the disease among similar patients. A p of at most {most:.2f} counts as evidence that"
+        " conditions go together; a p above {doubtful:.2f} excludes nothing. Lasting concepts that belong to a disease cannot be"
+        " compared: they are correlated in the same way among its patients alone, matched on sex, age and number of other"
+        " concepts, and compared with permutations of each concept by itself. If their p is at most {most:.2f}, the page says that"
+        " the records do not tell whether there are subgroups, unless the comparison finds that conditions go together.",
         alike=microaggregation.BLOCK_SIZE,
         clear=WEAK_BELOW,
         none=NONE_BELOW,

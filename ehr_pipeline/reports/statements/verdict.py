@@ -121,7 +121,7 @@ def colour(evidence: Mapping[str, Any], standing: Standing) -> str:
 def recognised(evidence: Mapping[str, Any]) -> str:
     """Return the result of the split-half test as a sentence without a full stop."""
     low, high = evidence["interval"] or (None, None)
-    within = f" (95 % interval {low:.2f} to {high:.2f})" if low is not None and high is not None else ""
+    within = f" (95 % interval {round(low, 2) + 0.0:.2f} to {high:.2f})" if low is not None and high is not None else ""
     return (
         f"Of {evidence['tested']} patients tested, the cluster of one random half of the record is recognised from the other half"
         f" for {percent(evidence['recognised'])}, and from the record of a similar patient (same disease and sex, similar age and"

@@ -64,7 +64,7 @@ def test_the_facts_of_a_card() -> None:
         ),
         ("weak", ": a little more than disease, age, sex and amount of record explain; excess"),
         ("none", ": hardly more than disease, age, sex and amount of record explain, if at all; excess"),
-        ("too few", "%: too few are recognised, or too few are not, to show whether this is more than chance; excess"),
+        ("too few", "%: too few patients to show whether this is more than chance; excess"),
         ("", "by chance, it would be 40 %; excess"),
     ],
 )
