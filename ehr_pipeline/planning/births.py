@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ from ehr_pipeline.work.progress import Progress
 
 MOST_ROWS, BLOCK = 10_000_000, 1 << 22
 """Rows that are read at most, if none of them has a birth; and bytes of the blocks in which they are read."""
+LARGEST = 1 << 25
+"""Bytes of the largest extract whose rows are all read for subjects without a birth."""
 
 
 class Missing(NamedTuple):
@@ -30,14 +33,17 @@ class Missing(NamedTuple):
 
 
 def look(study: Study, findings: Preflight) -> None:
-    """Report if no patient has a birth, unless problems were found before."""
+    """Report if no patient has a birth, or if some subjects have no row of a birth, unless problems were found before."""
     landing = Path(study.records.landing)
     extracts = catalog.extracts_in(landing)
     if findings.problems or not extracts:
         return
     try:
         names = extracts[-1:] if study.records.mode == "snapshot" else extracts
-        found = missing(study.records, [landing / name for name in names])
+        folders = [landing / name for name in names]
+        found = missing(study.records, folders)
+        if not found:
+            findings.warnings += _some_missing(study.records, folders, findings.below)
     except (UserError, OSError, pl.exceptions.PolarsError):
         return  # what cannot be read is reported elsewhere
     if found:
@@ -88,3 +94,36 @@ def _message(kinds: dict[str, PatientKind], rows: int, reasons: pl.Series) -> st
     columns = [(one, f"columns.{name}") for one in kinds for name in ("birth_date", "birth_year")]
     settings = " or ".join(setting(*each) for each in columns if has_setting(*each))
     return f"{text}{why}. {f'Correct {settings}, or have' if settings else 'Have'} births exported."
+
+
+def _some_missing(records: RecordsSettings, folders: Sequence[Path], below: int) -> Iterator[str]:
+    """Yield a message if subjects have no row of a birth in any file, where only some rows of a file give births.
+
+    Of extracts of more than LARGEST bytes, only the first rows of each file are read. There, a file whose rows are not in order
+    of the subjects does not count, nor does its last subject: further rows may follow.
+    """
+    chosen = [
+        (kind, path)
+        for folder in folders
+        for tree in [extract_files.tree_of(folder, records)]
+        for kind in records.kinds.patients
+        if kind.births and kind.where not in extract_files.absent(tree, records.kinds)
+        for path in files.find(tree, kind)
+    ]
+    whole = sum(path.stat().st_size for _, path in chosen) <= LARGEST
+    people, born = set[str](), set[str]()
+    for kind, path in chosen:
+        blocks = files.read(path, kind, block_bytes=BLOCK, progress=Progress(path.name, 1))
+        for split in blocks if whole else islice(blocks, 1):
+            rows = split().rows.filter(pl.col("patient") != "")
+            told, _ = kind.adapted(rows)
+            born |= set(told.filter(pl.col("birth_date") != "")["patient"])
+            subjects = rows["patient"].filter(rows["patient"].rle_id().diff().fill_null(1) != 0)
+            if whole or subjects.n_unique() == len(subjects):
+                people |= set(subjects if whole else subjects[:-1])
+    if (without := len(people - born)) >= below:
+        first = "" if whole else "first "
+        yield (
+            f"{without:,} of the {first}{len(people):,} subjects have no row of a birth, so they do not count as patients: all"
+            f" their rows are rejected (unknown_patient). {chosen[0][0].births}"
+        )

@@ -59,3 +59,30 @@ def test_meds_without_births_is_said_by_init_and_check(tmp_path: Path) -> None:
     said = f"row of the files (records.meds.data) {LEFT_OUT}: records.meds.birth_codes is MEDS_BIRTH."
     assert [doubt for doubt in made.doubts if f"No {said}" in doubt]
     assert [problem for problem in preflight.inspect(settings.load(made.settings)).problems if f"no {said}" in problem]
+
+
+@pytest.mark.parametrize("largest", [births.LARGEST, 0])
+@pytest.mark.parametrize("order", ["subject_id", "time", "code"])
+def test_a_birth_may_be_in_another_shard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str, largest: int
+) -> None:
+    """Shards may be cut at a number of rows, divide time, or hold a table each; only subjects without any birth are said."""
+    monkeypatch.setattr(births, "LARGEST", largest)
+    root = tmp_path / "set"
+    root.mkdir()
+    files.meds(root)
+    (shard,) = (root / "data").iterdir()
+    table = pl.read_parquet(shard).sort(order, "subject_id")
+    shard.unlink()
+    size = table.height // 3 + 1
+    for number in range(3):
+        table.slice(number * size, size).write_parquet(root / f"data/{number}.parquet")
+    made = settings.load(init_study.start(tmp_path / "study", [root], None, files.TODAY).settings)
+    assert looked(made).warnings == []
+    without = table["subject_id"].unique().sort().head(12).implode()
+    for path in sorted((root / "data").iterdir()):
+        rows = pl.read_parquet(path)
+        rows.filter((pl.col("code") != "MEDS_BIRTH") | ~pl.col("subject_id").is_in(without)).write_parquet(path)
+    people = table["subject_id"].n_unique()
+    told = [f"12 of the {people} subjects have no row of a birth"] if largest else []
+    assert [one[: len(told[0])] for one in looked(made).warnings if largest] == told

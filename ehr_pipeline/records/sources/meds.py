@@ -135,20 +135,12 @@ def _after_prefix(options: Meds) -> pl.Expr:
 
 
 def _messages(options: Meds, rows: pl.DataFrame, below: int) -> Messages:
-    """Return messages about the first rows of a file: on subjects without a birth, and on codes that may describe the
-    subject but are not read in this way.
+    """Return messages about codes in the first rows of a file that may describe the subject but are not read in this way.
 
     Codes that fewer than `below` subjects have are not shown.
     """
     read = _by_code(options, rows.filter(pl.col("patient") != ""))
-    born = read.filter(pl.col("role") == "birth_date", pl.col("date") != "")["patient"].unique()
-    people = read["patient"].unique(maintain_order=True)[:-1]  # the last subject may have more rows that were not read
     warnings, facts = [], []
-    if (unborn := int((~people.is_in(born.implode())).sum())) >= below and len(born):
-        warnings.append(
-            f"{unborn:,} of its first {len(people):,} subjects have no row of a birth, so they do not count as patients: all"
-            f" their rows are rejected (unknown_patient). {_births(options.birth_codes)}"
-        )
     others = read.filter(pl.col("role").is_null())
     common = others.group_by("code").agg(pl.col("patient").n_unique(), timeless=(pl.col("date") == "").any())
     found = meds_codes.proposed(common["code"], common.filter("timeless")["code"])

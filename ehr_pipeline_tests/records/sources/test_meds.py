@@ -11,6 +11,8 @@ import pytest
 from ehr_pipeline.checks import data as data_checks
 from ehr_pipeline.checks import lost_rows
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.planning import births
+from ehr_pipeline.planning.findings import Preflight
 from ehr_pipeline.records import check_first_rows
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.sources.meds import Meds
@@ -150,7 +152,7 @@ def test_a_word_for_the_sex_is_named_in_the_settings_that_messages_tell(tmp_path
 
 
 def test_subjects_without_a_birth_are_counted_and_named(tmp_path: Path) -> None:
-    """By `check`, from the first rows, and by the check of the records, with the setting that could help."""
+    """By `check`, and by the check of the records, with the setting that could help."""
     extract = folder(tmp_path)
     data: list[Row] = [(number, None, f"SEX_AT_BIRTH//{'MF'[number % 2]}") for number in range(100)]
     data += [(number, BORN, "MEDS_BIRTH") for number in range(60)]
@@ -158,10 +160,11 @@ def test_subjects_without_a_birth_are_counted_and_named(tmp_path: Path) -> None:
     shard(extract / "data/0.parquet", sorted(data, key=lambda row: (row[0], str(row[1]))))
     records = RecordsSettings(landing=str(extract.parent), source="meds")
     (kind,), (path,) = records.kinds.patients, extract.rglob("*.parquet")
-    seen = check_first_rows.first_rows(path, kind).sample
-    unborn, sex = seen.notes
-    assert unborn.startswith("39 of its first 99 subjects have no row of a birth")
-    assert "records.meds.birth_codes is MEDS_BIRTH" in unborn
+    (sex,) = check_first_rows.first_rows(path, kind).sample.notes
+    found = Preflight()
+    births.look(dataclasses.replace(tiny_settings(tmp_path), records=records), found)
+    assert found.warnings[0].startswith("40 of the 100 subjects have no row of a birth")
+    assert "records.meds.birth_codes is MEDS_BIRTH" in found.warnings[0]
     assert 'set records.meds.sex_prefixes = ["GENDER//", "SEX//", "SEX_AT_BIRTH//"]' in sex
     own = Meds(sex_prefixes=("SEX_AT_BIRTH//",))
     counts = read(extract, tmp_path / "out", source="meds", meds=own)
