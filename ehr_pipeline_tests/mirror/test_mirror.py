@@ -136,7 +136,7 @@ def test_withdrawn_patients_are_not_pushed_and_not_brought_back(tmp_path: Path, 
     here, there, early = (study_at(tmp_path, name, uri, **records) for name in ("here", "there", "early"))
     fill(here)
     push(here)
-    with pytest.raises(UserError, match=r"it is unknown who withdrew.*`ehr-pipeline key export FILE`"):
+    with pytest.raises(UserError, match=r"who withdrew is unknown.*`ehr-pipeline key export FILE`"):
         pull(early)
     secret_key.export(Path(here.study.store), tmp_path / "key")
     for study in (early, there):
