@@ -63,7 +63,7 @@ DATA = (
         "An extract is a folder in the landing folder (`records.landing`), and a partition of this asset, "
         "registered when the definitions are loaded or by the sensor `register_new_extracts`.",
         reads=(),
-        version="13",
+        version="14",
         section="records",
         without=("mode",),
         also=(lambda study: {"withdrawals": withdrawn_patients.list_of_withdrawals(study)},),

@@ -12,8 +12,8 @@ from ehr_pipeline.typed_settings import option, settings
 # SNOMED identifiers have 6 to 18 digits; Read v2 and CTV3 codes have five characters, with or without a term number.
 # [0-9] and not \d, which is any digit of Unicode, Arabic ones among them.
 CODE_PATTERNS = {"snomed": r"^(?:[0-9]{6,18}|[A-Za-z0-9][A-Za-z0-9.]{4}(?:[0-9]{2})?)$"}
-ANY_CODE = r"^\S{1,40}$"
-ANY_LOCAL_CODE = r"^[^\s:]{1,40}:\S{1,200}$"  # a system and its code
+ANY_CODE = r"^\S(?:.{0,98}\S)?$"  # blanks inside are part of it, as in 'Diabetes mellitus'
+ANY_LOCAL_CODE = r"^[^\s:]{1,40}:\S(?:.{0,198}\S)?$"  # a system and its code
 LONGEST_ID = 100  # bytes of a patient id: a longer value is another column, or text that lost its delimiters
 # Directives for day, month and year in formats of dates, and for a time of day, which is not used.
 DIRECTIVES = frozenset("dembBhyYHIMSpTRfjz%")

@@ -27,8 +27,11 @@ _DOTS = {
 
 
 def normalise_code(code: str) -> str:
-    """Return a code of the ICD or of OPCS-4 in upper case and with its dot: 'icd10:C99.1' for 'icd10:c991'. Others stay as
-    they are."""
+    """Return a code of the ICD or of OPCS-4 in upper case and with its dot: 'icd10:C99.1' for 'icd10:c991'.
+
+    In any code, '_' stands for blanks, since names of concepts have none. Otherwise, other codes stay as they are.
+    """
+    code = "_".join(code.split())
     if found := _IN_CATEGORY.fullmatch(code):
         is_diagnosis, version, edition, own = found.groups()
         code = f"{f'ICD{version}{edition}' if is_diagnosis else _PROCEDURES[version]}:{own}"

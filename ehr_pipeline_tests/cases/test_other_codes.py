@@ -17,9 +17,9 @@ from ehr_pipeline import checks
 from ehr_pipeline.assets import ASSETS, of_study
 from ehr_pipeline.defs import run
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.events import coverage
+from ehr_pipeline.events import coverage, resolve_lists
 from ehr_pipeline.events.mapping import map_by_files
-from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.events.settings import EventsSettings, TableOfNames
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.planning.findings import Preflight
@@ -207,6 +207,16 @@ CODES = {
     "ICD10CM//E11.9//high": "ICD10CM:E11.9//high",
     "plain code": "meds:plain_code",
 }
+
+
+def test_blanks_in_codes_are_underscores_in_concepts_however_they_are_written(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("code,name\nDiabetes mellitus,sugar\n")
+    (tmp_path / "list.csv").write_text("code,cui,name,source\nlocal:Diabetes mellitus,,x,x\n")
+    own = EventsSettings(unmapped="keep", names=(TableOfNames(file=str(tmp_path / "names.csv")),))
+    table = map_by_files(pl.Series(["local:Diabetes mellitus", "local:Diabetes  mellitus"]), own)
+    assert table.select("concept", "name").unique().rows() == [("local:Diabetes_mellitus", "sugar")]
+    (row,) = resolve_lists.resolve({"list": tmp_path / "list.csv"}, own)["list"]
+    assert row.concepts == {"local:Diabetes_mellitus"}
 
 
 def test_snomed_is_recognised_under_its_usual_names() -> None:

@@ -63,6 +63,25 @@ def test_local_codes_carry_the_name_of_their_system() -> None:
     assert parse(code="150381000006115", code_system="medcode")[0][0][3] == "medcode:150381000006115"
 
 
+@pytest.mark.parametrize(
+    ("code", "system", "good"),
+    [
+        ("Diabetes mellitus", "local", "local:Diabetes mellitus"),
+        ("ICD10 E11.9", "local", "local:ICD10 E11.9"),
+        ("LAB:220 45", "", "LAB:220 45"),
+        ("9014002 x", "", None),
+        ("9014002 x", "snomed", None),
+        ("two\nlines", "local", None),
+        ("LAB:two\nlines", "", None),
+        ("x " * 60, "local", None),  # a remark
+    ],
+)
+def test_codes_of_other_systems_may_contain_blanks(code: str, system: str, good: str | None) -> None:
+    events, rejected = parse(code=code.strip(), code_system=system)
+    assert [event[3] for event in events] == ([good] if good else [])
+    assert rejected == ([] if good else ["ill_formed_code"])
+
+
 def test_two_formats_are_read_side_by_side_and_never_guessed_between() -> None:
     both = ("%m/%d/%Y", "%d/%m/%Y")
     fifth_of_march = parse(date="05/03/2001", date_formats=("%d/%m/%Y",))[0][0][2]
