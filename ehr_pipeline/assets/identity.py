@@ -59,6 +59,11 @@ def seed(study: Study) -> dict[str, Any]:
     return {"seed": study.study.seed}
 
 
+def shifted_dates(study: Study) -> dict[str, Any]:
+    """Return whether each patient's dates are shifted; empty if not, as before this could be said."""
+    return {"shifted_dates": True} if study.study.shifted_dates else {}
+
+
 def split_settings(study: Study) -> SplitSettings:
     """Return the settings of the split with its key: from the settings file, else from the store's existing split, else the store's
     own key.
@@ -115,7 +120,7 @@ def of_predictions(study: Study) -> dict[str, Any]:
     """Return the values beyond the prediction settings that determine task results; empty if the study has no tasks."""
     if not study.tasks.any:
         return {}
-    return {**seed(study), **encoder_shape(study), "audited": study.reports.audited}
+    return {**seed(study), **encoder_shape(study), **shifted_dates(study), "audited": study.reports.audited}
 
 
 def of_forecasts(study: Study) -> dict[str, Any]:
@@ -129,7 +134,11 @@ def of_tasks(study: Study) -> dict[str, Any]:
     """Return the values beyond the task settings that determine labels: seed, split, semantic types; empty without tasks."""
     if not study.tasks.any:
         return {}
-    values: dict[str, Any] = {**seed(study), "split": hash_of(typed_settings.identity(split_settings(study)))}
+    values: dict[str, Any] = {
+        **seed(study),
+        **shifted_dates(study),
+        "split": hash_of(typed_settings.identity(split_settings(study))),
+    }
     values |= {"visit_window_days": study.patients.visit_window_days, "groups": study.groups}
     if study.tasks.screen:
         values |= {"semantic_types": study.embeddings.pooling.semantic_types}

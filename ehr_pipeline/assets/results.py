@@ -165,7 +165,7 @@ RESULTS = (
         reads=(PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY),
         version="13",
         section="clusters",
-        also=(identity.seed,),
+        also=(identity.seed, identity.shifted_dates),
         checks=(
             rows.rows_conserved,
             patients.no_empty_cluster,
@@ -188,7 +188,7 @@ RESULTS = (
         heavy=True,
         version="3",
         section="trajectories",
-        also=(identity.encoder_shape, identity.seed),
+        also=(identity.encoder_shape, identity.seed, identity.shifted_dates),
         checks=(rows.rows_conserved, patients.clustered_taken_up, patients.planted_changes),
         columns=lambda study: schemas.trajectories(WIDTH),
         lineage=lambda study: {

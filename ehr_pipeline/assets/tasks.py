@@ -53,7 +53,9 @@ def _task_results(study: Study, read: Mapping[str, Artifact], launch: Launch, ou
         untrained=build.needs_untrained(settings),
     )
     attributes = tuple(name for name in study.reports.audited if name in study.attributes)
-    how = build.How(settings, attributes, study.study.seed, secret_key.of(Store(study.study.store).root))
+    how = build.How(
+        settings, attributes, study.study.seed, secret_key.of(Store(study.study.store).root), study.study.shifted_dates
+    )
     return build.build(read, how, job, out, launch)
 
 

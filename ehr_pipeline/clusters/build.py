@@ -70,12 +70,13 @@ def build(
     *,
     earlier: Artifact | None = None,
     clustered: Artifact | None = None,
+    shifted_dates: bool = False,
 ) -> Counts:
     """Cluster the embedded patients. Return sizes and measures of agreement. Raises UserError if there are too few patients.
 
     A cluster that matches one of the artifact `earlier` keeps its number. With `clustered`, an artifact whose vectors are
     comparable, nothing is clustered again: patients with unchanged vectors keep their cluster, and all others are assigned to one
-    of its clusters.
+    of its clusters. With `shifted_dates`, patients are not compared by calendar time.
     """
     embeddings = artifacts[PATIENT_EMBEDDINGS]
     vectors = (embedded := Vectors.read(embeddings)).all()
@@ -100,7 +101,8 @@ def build(
     both, votes = evidence.votes(vectors, labels, halves, settings.neighbours)
     predictions = evidence.Predictions.of(votes, halves, both, seed)
     drawn = {"permutations": settings.permutations, "seed": seed}
-    tested = evidence.split_half(predictions, labels[both], Covariates.of(people).among(both), **drawn)
+    covariates = Covariates.of(people, shifted_dates=shifted_dates).among(both)
+    tested = evidence.split_half(predictions, labels[both], covariates, **drawn)
     together = trait_correlations.correlation_test(compared_records(artifacts, patients, people, halves, seed), **drawn)
     figures = tested.as_dict(numbers, together)
     json_files.write(out / evidence.FILE, figures)

@@ -82,10 +82,11 @@ def _by_its_rows(
     fact = f"the extract is named after {by}: {place}"
     if rows.shifted:
         source, *more = extract.records
-        extract = replace(extract, records=[source, whole_extract.SETTING, *more])
+        extract = replace(extract, records=[source, whole_extract.SETTING, *more], shifted=True)
         made.doubts.append(
-            "Most dates are in the future. De-identified records may have shifted dates, so records.latest_date allows them."
-            " If the dates are not shifted, remove this setting, and set date_formats."
+            "Most dates are in the future. De-identified records may have shifted dates, so records.latest_date allows them, and"
+            " study.shifted_dates leaves out calendar years. If the dates are not shifted, remove both settings, and set"
+            " date_formats."
         )
     else:
         other = "on another day" if day else "later" if rows.last else "earlier"

@@ -37,6 +37,16 @@ class Extract:
     codes: tuple[int, ...] = ()
     """How often each code appears, the most frequent first; empty if not all rows were read."""
 
+    shifted: bool = False
+    """Whether each patient's dates seem to be shifted."""
+
+    @property
+    def shift(self) -> list[str]:
+        """The line of shifted dates, if they are."""
+        return (
+            ["shifted_dates = true # most dates are in the future: calendar years are left out"] if self.shifted else []
+        )
+
     @property
     def min_appearances(self) -> int:
         """How often a concept has to appear to be in the vocabulary."""
@@ -97,6 +107,7 @@ def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path]
         "[study]",
         f"name = {quoted(folder.resolve().name)}",
         'store = "store" # results go here: a local disk with room',
+        *extract.shift,
         "",
         "[records]",
         f"landing = {quoted(LANDING)} # a folder for each extract, with its date as the name: no event may be later",

@@ -28,10 +28,11 @@ def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: 
     )
     encoders = {artifacts[name].manifest["inputs"][ENCODER_CHECKPOINT] for name in (FORECASTS, TASK_RESULTS)}
     forecasts = Forecasts.read(artifacts[FORECASTS].path) if len(encoders) == 1 else empty()
-    until = labels.manifest.get("settings", {}).get("observed_until", "last_event")
+    how = labels.manifest.get("settings", {})
+    until, shifted = how.get("observed_until", "last_event"), bool(how.get("shifted_dates"))
     draws = artifacts[TASK_RESULTS].manifest.get("settings", {}).get("bootstrap", Findings.draws)
     findings = Findings(
-        results, tasks, labels.counts, naming, study, terms, out / "notes", forecasts, until, draws, concepts
+        results, tasks, labels.counts, naming, study, terms, out / "notes", forecasts, until, draws, concepts, shifted
     )
     if tasks:
         (out / PAGE).write_text(page.render(findings), encoding="utf-8")

@@ -7,19 +7,23 @@ from markupsafe import Markup
 from ehr_pipeline.reports.statements.statement import Statement, counted, listed, markup, say
 
 
-def excluded(until: str, ending_earlier: int = 0) -> Statement:
+def excluded(until: str, ending_earlier: int = 0, *, common_end: bool = True) -> Statement:
     """Say what the flow shows, and until when patients are followed whose end of observation is unknown
-    (`tasks.observed_until`). `ending_earlier`: groups of patients, such as a practice, whose data end earlier than others."""
+    (`tasks.observed_until`). `ending_earlier`: groups of patients, such as a practice, whose data end earlier than others.
+    `common_end`: whether the data have a last day, as they do unless each patient's dates are shifted."""
     end = "the day of the newest extract" if until == "extract" else "the patient’s last record"
+    earlier = (
+        f"; in {counted(ending_earlier, 'group')} of patients (such as a practice), the data end earlier than in others, and their"
+        " windows with them"
+    )
     return say(
         "How many pairs of patient and day have a label, and why the others have none. Numbers are rounded; reasons with few"
         " patients are combined. A patient who leaves observation within the window without the outcome has no label; the"
         " definitions of the tasks say whether weights make up for this. If the end of a patient’s observation is unknown, the"
-        " pipeline uses {end}. No window ends after the last day of the data{earlier}.",
+        " pipeline uses {end}.{windows}",
         end=end,
-        earlier=f"; in {counted(ending_earlier, 'group')} of patients (such as a practice), the data end earlier than in others,"
-        " and their windows with them"
-        if ending_earlier
+        windows=f" No window ends after the last day of the data{earlier if ending_earlier else ''}."
+        if common_end
         else "",
     )
 

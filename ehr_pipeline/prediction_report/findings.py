@@ -39,6 +39,8 @@ class Findings:
     """Bootstrap draws of the intervals, as in the settings."""
     names: Mapping[str, str] = field(default_factory=dict)
     """Names of the concepts that may be shown, the most frequent first."""
+    shifted_dates: bool = False
+    """Whether each patient's dates are shifted, so that the calendar means nothing."""
 
     @cached_property
     def disclosure(self) -> Disclosure:

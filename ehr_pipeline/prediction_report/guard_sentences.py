@@ -6,8 +6,25 @@ from ehr_pipeline.disclosure.figures import FEWEST
 from ehr_pipeline.predictions.table import NEARLY
 from ehr_pipeline.reports.statements.statement import Statement, counted, listed, markup, say
 
+TITLES = {
+    "no_future": "Nothing after the day of the prediction is read",
+    "test_side_unseen": "The encoder has seen no patient of the test set",
+    "index_rule": "The rule for the index date does not read the outcome",
+    "rule_of_thumb": "A rule of thumb is not enough (if the model is above chance)",
+    "deciding_concepts": "No single concept decides the outcome",
+    "groups_have_cases": "Every group of the audited attributes, and every year, has cases",
+    "permuted_labels": "Permuted labels are not predicted",
+    "enough_cases": "There are enough cases",
+}
+"""Guards in words."""
 FEW_NAMED = 3
 """Largest number of tasks that are listed for a guard; if there are more, only their number is given."""
+
+
+def title(guard: str, shifted_dates: bool) -> str:
+    """Return a guard in words. If each patient's dates are shifted, years are not examined."""
+    words = TITLES.get(guard, guard)
+    return words.replace(", and every year, has", " has") if shifted_dates else words
 
 
 def concepts(shown: int, of: int) -> Statement:

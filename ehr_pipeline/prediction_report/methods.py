@@ -38,6 +38,15 @@ def methods(draws: int) -> list[Statement]:
     ]
 
 
+def shifted_dates() -> Statement:
+    """Say what is left out where the calendar means nothing."""
+    return say(
+        "Each patient’s dates are shifted by a random number of days, so calendar years mean nothing. They are no part of the rule"
+        " of thumb, and no year is examined for missing cases. The data have no common last day, so a window may end after the data"
+        " of a patient."
+    )
+
+
 def fine_tuned() -> Statement:
     """Say what a fine-tuned model is."""
     return say(

@@ -29,17 +29,6 @@ from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.tasks.assign_labels import REASONS
 
-GUARDS = {
-    "no_future": "Nothing after the day of the prediction is read",
-    "test_side_unseen": "The encoder has seen no patient of the test set",
-    "index_rule": "The rule for the index date does not read the outcome",
-    "rule_of_thumb": "A rule of thumb is not enough (if the model is above chance)",
-    "deciding_concepts": "No single concept decides the outcome",
-    "groups_have_cases": "Every group of the audited attributes, and every year, has cases",
-    "permuted_labels": "Permuted labels are not predicted",
-    "enough_cases": "There are enough cases",
-}
-"""Guards in words."""
 NOT_NEEDED = "not needed"
 
 
@@ -87,7 +76,7 @@ def _failed(findings: Findings) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for row in findings.results.guards:
         if row["passed"] is False and row["guard"] not in (result_schemas.CASES, result_schemas.RULE_OF_THUMB):
-            named = found.setdefault(GUARDS[str(row["guard"])], [])
+            named = found.setdefault(guard_sentences.title(str(row["guard"]), findings.shifted_dates), [])
             named += [findings.named[str(row["task"])]] if row["task"] else []
     return found
 
@@ -256,7 +245,11 @@ def _subgroup(findings: Findings, row: Row) -> dict[str, str]:
 def excluded(findings: Findings) -> dict[str, Any]:
     """Return, for each task, the flow from patients to labels."""
     return {
-        "lead": exclusion_sentences.excluded(findings.observed_until, findings.counts.get("groups_ending_earlier", 0)),
+        "lead": exclusion_sentences.excluded(
+            findings.observed_until,
+            findings.counts.get("groups_ending_earlier", 0),
+            common_end=not findings.shifted_dates,
+        ),
         "diagrams": [_flow(findings, row) for row in findings.results.verdicts],
     }
 
@@ -287,7 +280,7 @@ def guards(findings: Findings) -> dict[str, Any]:
         found.setdefault((row["guard"], row["passed"], row["message"]), []).append(findings.named.get(task, task))
     rows = [
         {
-            "guard": GUARDS.get(guard, guard),
+            "guard": guard_sentences.title(guard, findings.shifted_dates),
             "task": ", ".join(filter(None, names)),
             "passed": cells.passed(passed),
             "message": message,
@@ -330,7 +323,11 @@ def methods(findings: Findings) -> dict[str, Any]:
     ]
     tuned = any(BY_NAME[row["model"]].learner == "tuned" for row in findings.results.results)
     return {
-        "notes": [*methods_of.methods(findings.draws), *([methods_of.fine_tuned()] if tuned else [])],
+        "notes": [
+            *methods_of.methods(findings.draws),
+            *([methods_of.fine_tuned()] if tuned else []),
+            *([methods_of.shifted_dates()] if findings.shifted_dates else []),
+        ],
         "definitions": rows,
     }
 

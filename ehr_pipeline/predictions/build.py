@@ -47,6 +47,8 @@ class How:
     seed: int
     key: Key
     """The store's key, for subject ids and for the hashes of the encoder's training patients."""
+    shifted_dates: bool = False
+    """Whether each patient's dates are shifted, so that the year of an index date means nothing."""
 
 
 def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Path, launch: Launch) -> Counts:
@@ -71,12 +73,15 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
     for number, definition in enumerate(tasks):
         rows, tokens = chosen[number]
         recorded_concepts, people = recorded(dataset, rows, vocabulary.size), People.read(dataset, rows, how.attributes)
+        if how.shifted_dates:
+            recorded_concepts = recorded_concepts.without_dates()
+        groups = _groups(definition, rows, people, of_years=not how.shifted_dates)
         if number not in scored:
             too_few = result_tables.too_few(
                 definition, Case(rows, recorded_concepts, people, tokens, {}, how.settings, how.seed)
             )
             # Groups in which the outcome is not recorded may be why there are too few cases.
-            parts.append(replace(too_few, guards=(*too_few.guards, _groups(definition, rows, people))))
+            parts.append(replace(too_few, guards=(*too_few.guards, groups)))
             continue
         place = scored.index(number)
         answers = {"": answered.answers(rows, place)}
@@ -85,7 +90,8 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
         tuned = tuning_inputs.answers(job.work, definition.slug)
         case = Case(rows, recorded_concepts, people, tokens, answers, how.settings, how.seed, _stops(definition), tuned)
         with one_thread():
-            parts.append(_task(definition, case, (vocabulary, job), (dataset, how.key), out, progress=progress))
+            made = _task(definition, case, (vocabulary, job), (dataset, how.key), out, progress=progress)
+        parts.append(replace(made, guards=(*made.guards, groups)))
     checkpoint = artifacts[ENCODER_CHECKPOINT]
     seen = guards.not_trained_on(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
     results = result_tables.with_verdicts(joined(parts))
@@ -141,7 +147,6 @@ def _task(
         guards.index_rule(definition),
         guards.row(result_schemas.DECIDING, slug, not listed, message),
         guards.permuted_labels(slug, rows, table, case.seed),
-        _groups(definition, rows, case.people),
     )
     _write_predictions(definition, rows, fits, store, out)
     _write_calibrations(slug, fits, out)
@@ -151,11 +156,10 @@ def _task(
     return TaskResults(**vars(tables) | {"guards": (*tables.guards, *guard_rows), "deciding_concepts": tuple(listed)})
 
 
-def _groups(definition: Definition, rows: Rows, people: People) -> dict[str, Any]:
+def _groups(definition: Definition, rows: Rows, people: People, *, of_years: bool) -> dict[str, Any]:
     """Look for groups of patients, and years, in which no case is recorded. An outcome may well not occur in one sex."""
-    return guards.groups_without_cases(
-        definition.slug, rows, {name: values for name, values in people.attributes.items() if name != "sex"}
-    )
+    attributes = {name: values for name, values in people.attributes.items() if name != "sex"}
+    return guards.groups_without_cases(definition.slug, rows, attributes, of_years=of_years)
 
 
 def _fitted(definition: Definition, case: Case, progress: "_Progress") -> list[Fit]:

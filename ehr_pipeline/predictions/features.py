@@ -4,7 +4,7 @@ Axes: n histories, V vocabulary, c counted concepts.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +33,16 @@ class RecordedConcepts:
     decayed: sparse.csr_array
     """2^(-days since the visit / HALF_LIFE), summed over all visits with the concept (n, V). This combines count and recency."""
     amounts: Floats
-    """Seven columns (n, 7). As log(1 + x): visits, tokens, days from first to last visit, days since the last visit, visits in the
-    last year, visits in the last 30 days. Then the index date, in years from 1 January 1970."""
+    """Seven columns (n, 7), or six `without_dates`. As log(1 + x): visits, tokens, days from first to last visit, days since the
+    last visit, visits in the last year, visits in the last 30 days. Then the index date, in years from 1 January 1970."""
     age: Floats
     """Age in years on the index date (n,)."""
     latest: NDArray[np.int64]
     """Day of the last visit in each history (n,); the first possible day of a history without a visit."""
+
+    def without_dates(self) -> "RecordedConcepts":
+        """Return the same without the index date among the amounts."""
+        return replace(self, amounts=self.amounts[:, :-1])
 
 
 def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> RecordedConcepts:

@@ -122,13 +122,15 @@ def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tup
             yield int(concepts[number]), {"kind": kind, "patients": those, "rows": of, "cases": with_outcome}
 
 
-def groups_without_cases(task: str, rows: Rows, attributes: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def groups_without_cases(
+    task: str, rows: Rows, attributes: Mapping[str, Sequence[str]], *, of_years: bool = True
+) -> dict[str, Any]:
     """Check that no group of an attribute (practice, region), and no year of the index date, lacks cases where chance would give
     some: the outcome may not be recorded there, or its code may not have been in use.
 
-    `attributes`: a value for each row (n,); an empty value belongs to no group. Patients of each group of at least FEWEST are
-    compared with all patients of a known group by the hypergeometric distribution. The limit is half of CHANCE divided by all
-    groups (Bonferroni); the other half is for years.
+    `attributes`: a value for each row (n,); an empty value belongs to no group. `of_years`: whether years are examined. Patients of
+    each group of at least FEWEST are compared with all patients of a known group by the hypergeometric distribution. The limit is
+    half of CHANCE divided by all groups (Bonferroni); the other half is for years.
     """
     patients, place, counts = np.unique(rows.patient, return_inverse=True, return_counts=True)
     case = np.bincount(place, rows.label, len(patients)) > 0
@@ -146,8 +148,8 @@ def groups_without_cases(task: str, rows: Rows, attributes: Mapping[str, Sequenc
     limit = CHANCE / 2 / max(sum(map(len, sizes.values())), 1)
     without = {name: sum(not cases and p < limit for cases, p in groups) for name, groups in sizes.items()}
     empty = [f"{number} of {len(sizes[name])} groups by {name}" for name, number in without.items() if number]
-    years, of_years = _years_without_cases(rows.take(drawn))
-    empty += [f"{years} of {of_years} years of the index date"] if years else []
+    years, examined = _years_without_cases(rows.take(drawn)) if of_years else (0, 0)
+    empty += [f"{years} of {examined} years of the index date"] if years else []
     if not empty:
         return row(result_schemas.GROUPS, task, True, "every group has cases, or too few patients to judge")
     message = (

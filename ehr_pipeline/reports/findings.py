@@ -313,6 +313,8 @@ class Findings:
         attributes = {name: self._column(name) for name in AUDITED}
         for name, kind in self.kinds.items():
             attributes[name] = numeric.numbers(self._texts(name)) if kind == "number" else self._column(name)
+        if self.inputs.shifted_dates:
+            return attributes
         return attributes | {"year": pc.year(self.cohort.table.column("first_date")).to_numpy()}
 
     def _texts(self, name: str) -> list[str]:

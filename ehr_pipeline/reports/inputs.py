@@ -7,7 +7,7 @@ from typing import Any
 
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tables.asset_names import DATA_SPLIT
+from ehr_pipeline.tables.asset_names import CLUSTERS, DATA_SPLIT
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Inputs:
     seed: int
     terms: dict[str, str]
     """Licence, protocol and expiry of the data, those that are known."""
+
+    @property
+    def shifted_dates(self) -> bool:
+        """Whether each patient's dates are shifted, so that the calendar means nothing."""
+        return bool(self.settings.get(CLUSTERS, {}).get("shifted_dates"))
 
     def naming(self, below: int) -> Naming:
         """Return the rule for showing names that come from the data, with the threshold `below`."""

@@ -193,6 +193,7 @@ class DataAssets(Maker):
                 screen=study_rules.screen_of(settings, Vocabulary.read(read[VOCABULARY].path), types, window),
                 draw=study_rules.landmark_key(split.manifest["settings"]["key"], self.study.study.seed),
                 attributes=self.study.groups,
+                shifted_dates=self.study.study.shifted_dates,
                 workers=settings.workers,
                 spread=self.engine.spread,
             )

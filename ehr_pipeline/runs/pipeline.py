@@ -222,7 +222,10 @@ class Pipeline(DataAssets):
         def make(out: Path) -> Counts:
             from ehr_pipeline.clusters import build
 
-            return build.build(artifacts, settings, seed, out, earlier=earlier, clustered=clustered)
+            shifted = self.study.study.shifted_dates
+            return build.build(
+                artifacts, settings, seed, out, earlier=earlier, clustered=clustered, shifted_dates=shifted
+            )
 
         def machine(out: Path) -> Mapping[str, str]:
             from ehr_pipeline.clusters import build
@@ -248,7 +251,8 @@ class Pipeline(DataAssets):
             from ehr_pipeline.trajectories import build
 
             job = self.embedding_job(artifacts, work)
-            return build.build(artifacts, settings, job, out, launch=run, planted=changes)
+            shifted = self.study.study.shifted_dates
+            return build.build(artifacts, settings, job, out, launch=run, planted=changes, shifted_dates=shifted)
 
         artifact = self._make(
             PATIENT_TRAJECTORIES, inputs, files.guard(make), machine=lambda _: hardware_choices.noted(work)

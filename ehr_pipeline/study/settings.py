@@ -34,8 +34,8 @@ from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import special_files
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.study import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
+from ehr_pipeline.study import between_sections, task_files
 from ehr_pipeline.study import mirror_address as mirror
-from ehr_pipeline.study import task_files
 from ehr_pipeline.tables.schemas import DEATH
 from ehr_pipeline.tasks.settings import TasksSettings
 from ehr_pipeline.terminology.shipped import shipped
@@ -61,6 +61,12 @@ class StudySettings:
         role="operation",
     )
     seed: int = option("Seed of everything random.", 0, ge=0)
+    shifted_dates: bool = option(
+        "Whether each patient's dates are shifted by a random number of days, as in MIMIC. Calendar years then mean nothing, and"
+        " are left out: of the map, the audit, the tests of clusters and courses, and the rule of thumb of tasks. The data have no"
+        " common last day.",
+        False,
+    )
 
 
 @settings
@@ -155,7 +161,7 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
     except pydantic.ValidationError as error:
         raise SettingsError(where, [_explain(detail) for detail in error.errors(include_url=False)]) from None
     study: Study = typed_settings.placed(read, base)
-    if problems := [*_cross_checks(study, ""), *_deaths(study), *_fine_tuning(study), *_roots(study), *_special(study)]:
+    if problems := [*_cross_checks(study, ""), *between_sections.problems(study), *_roots(study), *_special(study)]:
         raise SettingsError(where, problems)
     return study
 
@@ -252,28 +258,6 @@ def _cross_checks(settings: Any, where: str) -> list[str]:
                 place = f"{where}.{field.name}" if where else field.name
                 found += _cross_checks(part, f"{place}[{index}]" if isinstance(value, tuple) else place)
     return found
-
-
-def _deaths(study: Study) -> Iterator[str]:
-    """Yield problems with tasks that predict death in a study without any record of deaths."""
-    if not study.records_deaths:
-        for task in study.tasks.task:
-            if task.outcome_kind == "death":
-                yield (
-                    f"tasks: {task.name!r} predicts a death, but nothing says how deaths are recorded: tasks.death,"
-                    " tasks.death_attribute, or columns.death of the patient files."
-                )
-
-
-def _fine_tuning(study: Study) -> Iterator[str]:
-    """Yield problems with fine-tuning: there is no task, or more layers are to be frozen than the encoder has."""
-    asked, layers = study.predictions.fine_tuning, study.encoder.layers
-    if asked.heads and not study.tasks.any:
-        yield "predictions.fine_tuning.heads: there is no task to fine-tune the encoder for. Add tasks, or remove the heads."
-    if asked.frozen_layers > layers:
-        yield (
-            f"predictions.fine_tuning.frozen_layers is {asked.frozen_layers}, but the encoder has {layers} layers (encoder.layers)."
-        )
 
 
 def _roots(study: Study) -> Iterator[str]:

@@ -19,7 +19,7 @@ from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tasks import censoring, data_end, label_file, meds, screen
 from ehr_pipeline.tasks.assign_labels import DIED, ENDS, REASONS, LabelAssignment, assign
-from ehr_pipeline.tasks.data_end import NEVER
+from ehr_pipeline.tasks.data_end import NEVER, DataEnd
 from ehr_pipeline.tasks.index_dates import find_index_dates
 from ehr_pipeline.tasks.label_job import LabelJob
 from ehr_pipeline.tasks.records import Deaths, FollowUp, Records
@@ -53,6 +53,8 @@ class LabelOptions:
     """Two 64-bit words that key the random draw of landmarks."""
     attributes: tuple[str, ...] = ()
     """Patient columns, such as the practice, whose groups may have data that end earlier."""
+    shifted_dates: bool = False
+    """Whether each patient's dates are shifted, so that the data have no common last day."""
     screen: Screen = field(default_factory=Screen)
     """Tasks to choose from, in addition to the rules."""
     workers: int = 1
@@ -81,7 +83,8 @@ def build(
             rule = replace(rule, file=str(path))
         bucket_rules.append(rule)
     shards_of_patients = dataset.files("patients")
-    follow_up = FollowUp(options.until, data_end.find(shards_of_patients, options.attributes))
+    ends = DataEnd() if options.shifted_dates else data_end.find(shards_of_patients, options.attributes)
+    follow_up = FollowUp(options.until, ends)
     jobs = [
         LabelJob(
             shard.name,

@@ -46,12 +46,12 @@ def build(
     *,
     launch: Launch,
     planted: Path | None,
+    shifted_dates: bool = False,
 ) -> Counts:
     """Write the windows of the clustered patients. Returns counts of windows and of patients.
 
-    Chunk vectors are kept in the job's `work` folder until all exist, so a killed job can resume; the caller
-    removes the folder. `planted` is the truth folder of a synthetic extract.
-    """
+    Chunk vectors are kept in the job's `work` folder until all exist, so a killed job can resume; the caller removes the folder.
+    `planted` is the truth folder of a synthetic extract. With `shifted_dates`, expected moves do not depend on the year."""
     if settings.windows == "off":
         return {"rows_in": 0, "kept": 0, "dropped": {}, "windows": "off"}
     clusters = Clusters.read(artifacts[CLUSTERS].path)
@@ -76,7 +76,7 @@ def build(
     table = pa.concat_tables(parts).combine_chunks()
     course = Course.of(table)
     names = np.unique(clusters.numbers)
-    transitions.write(out, course, names, _expected(ends, clusters, known, names))
+    transitions.write(out, course, names, _expected(ends, clusters, known, names, by_year=not shifted_dates))
     measured: Counts = {}
     if planted is not None:
         measured["agreement"] = truth.agreement(planted, table, clusters.table)
@@ -189,7 +189,7 @@ class _Ends:
 
 
 def _expected(
-    parts: list[_Ends], clusters: Clusters, known: _WholeRecords, names: NDArray[np.int64]
+    parts: list[_Ends], clusters: Clusters, known: _WholeRecords, names: NDArray[np.int64], *, by_year: bool
 ) -> NDArray[np.float64] | None:
     """Return how many moves are expected between the clusters `names` (K,), from the first to the last window (K, K)."""
     ids = pa.chunked_array([chunk for part in parts for chunk in part.ids.chunks], pa.string())
@@ -199,7 +199,9 @@ def _expected(
     )
     first, last = (np.concatenate([part.vectors[side] for part in parts]) for side in range(2))
     categories = tuple(np.array(people.column(name).to_pylist(), str) for name in ("disease", "sex"))
-    ends = expected.Ends(first, last, categories, ages, np.column_stack([year, np.log(np.maximum(tokens, 1))]))
+    amounts = np.log(np.maximum(tokens, 1))
+    covariates = np.column_stack([year, amounts]) if by_year else amounts
+    ends = expected.Ends(first, last, categories, ages, covariates)
     own = align.rows(ids, known.ids)
 
     def assign(rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.int64]:

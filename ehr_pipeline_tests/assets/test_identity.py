@@ -30,6 +30,7 @@ SEEDED = {*MODEL, "concept_embeddings", "concept_relations", "patient_trajectori
 DECIDES: dict[str, set[str]] = {
     "study.name": {"cluster_reports", "prediction_report"},
     "study.seed": SEEDED,
+    "study.shifted_dates": {"clusters", "patient_trajectories"},
     "records": {"raw_records"},
     "records.mode": {"extract_catalog"},
     "records.outside_observation": {"raw_records", "extract_catalog"},

@@ -207,6 +207,7 @@ def test_dates_that_were_shifted_into_the_future_are_allowed(
     made = init_study.start(tmp_path / "study", write(tmp_path), None, TODAY)
     study = settings.load(made.settings, {"vocabulary": {"min_size": len(CODES)}})
     assert study.records.latest_date == "2499-12-31"
+    assert study.study.shifted_dates
     assert settings.load(made.settings).vocabulary.min_size == len(CODES) // 2, "codes are counted all the same"
     assert [doubt for doubt in made.doubts if doubt.startswith("Most dates are in the future")]
     found = preflight.inspect(study)

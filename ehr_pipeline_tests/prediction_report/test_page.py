@@ -377,6 +377,20 @@ def test_outcomes_on_one_day_and_groups_that_end_earlier_are_said(tmp_path: Path
     assert "last day of the data; in 2 groups of patients (such as a practice), the data end earlier" in found
 
 
+def test_where_dates_are_shifted_no_year_is_examined(tmp_path: Path) -> None:
+    found = {"guard": "groups_have_cases", "task": "a", "passed": False, "message": "1"}
+    plain = replace(findings(replace(results(["a"], BETTER), guards=(found,)), tmp_path), counts={"a": counts(DROPPED)})
+    shown, shifted = (text_of(page.render(each)) for each in (plain, replace(plain, shifted_dates=True)))
+    said, last = (
+        "Each patient’s dates are shifted by a random number of days",
+        "No window ends after the last day of the data",
+    )
+    assert (shown.count(said), shifted.count(said)) == (0, 1)
+    assert (last in shown, last in shifted) == (True, False)
+    assert ("and every year, has cases" in shown, "every year" in shifted) == (True, False)
+    assert "Every group of the audited attributes has cases" in shifted
+
+
 def test_bins_are_joined_until_each_has_enough_cases_and_others() -> None:
     bins = list(whole().calibration)
     assert merged(bins, 5) == [

@@ -144,7 +144,12 @@ class Planted:
         return {asset: unpublished(self.folder / name) for asset, name in folders.items()}
 
     def results(
-        self, out: Path, settings: PredictionsSettings = SMALL, key: secret_key.Key | None = None
+        self,
+        out: Path,
+        settings: PredictionsSettings = SMALL,
+        key: secret_key.Key | None = None,
+        *,
+        shifted_dates: bool = False,
     ) -> TaskResults:
         """Run the stage."""
         out.mkdir()
@@ -160,7 +165,8 @@ class Planted:
             untrained=build.needs_untrained(settings),
             threads=1,
         )
-        build.build(self.artifacts(), build.How(settings, ("practice",), 0, key or self.key), job, out, _inline)
+        how = build.How(settings, ("practice",), 0, key or self.key, shifted_dates)
+        build.build(self.artifacts(), how, job, out, _inline)
         return TaskResults.read(out)
 
 

@@ -94,6 +94,25 @@ def test_recalibration_comes_from_the_validation_side(made: tuple[Path, TaskResu
     assert masked["brier_after"] < 0.25
 
 
+def test_where_dates_are_shifted_the_index_date_is_no_predictor(
+    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule of thumb learns from amounts of record alone, and no year is looked at."""
+    tables, years = result_tables.tables, guards._years_without_cases
+    seen, asked = list[np.ndarray](), list[int]()
+    monkeypatch.setattr(
+        result_tables, "tables", lambda *given: seen.append(given[1].recorded.amounts) or tables(*given)
+    )
+    monkeypatch.setattr(guards, "_years_without_cases", lambda rows: asked.append(len(rows)) or years(rows))
+    planted.results(tmp_path / "plain", FEW)
+    before = len(asked)
+    planted.results(tmp_path / "shifted", FEW, shifted_dates=True)
+    plain, shifted = seen[0], seen[len(seen) // 2]
+    assert (plain.shape[1], shifted.shape[1]) == (7, 6)
+    np.testing.assert_array_equal(plain[:, :6], shifted)
+    assert len(asked) == before > 0
+
+
 def test_subgroups_need_cases_and_bins_hold_everybody(made: tuple[Path, TaskResults]) -> None:
     _, results = made
     (row,) = results.of("risky", "counts", None)

@@ -90,6 +90,10 @@ def test_years_in_which_a_code_was_not_in_use_are_found() -> None:
     assert found["message"].startswith("no case in 6 of 12 years of the index date, although")
     assert found["message"].endswith("its code may not have been in use in those years")
     assert guards.groups_without_cases("a", replace(rows_of(chance), index=index), {})["passed"] is True
+    shifted = guards.groups_without_cases(
+        "a", replace(rows_of(chance & (year >= 2014)), index=index), {}, of_years=False
+    )
+    assert shifted["passed"] is True
 
 
 def test_years_of_a_rare_outcome_are_taken_together() -> None:

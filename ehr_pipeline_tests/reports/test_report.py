@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ehr_pipeline.clusters import evidence
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.reports import cards, layout, page, ranking
@@ -288,6 +289,26 @@ def test_a_page_of_one_cluster_is_clear(tiny: Pipeline, extract: Path, tmp_path:
     assert 'id="cluster-1"' not in html
     assert 'href="#audit"' not in html
     assert 'href="#glance"' not in html
+
+
+def test_where_dates_are_shifted_the_calendar_is_left_out(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    """Of the audit, the map, the tests of clusters and the expected moves; the page says so once."""
+    store = shutil.copytree(tiny.study.study.store, tmp_path / "store")
+    pipeline = Pipeline(tiny_settings(extract, study={"store": str(store), "shifted_dates": True}))
+    pipeline.clusters()
+    pipeline.patient_trajectories()
+    pipeline.cluster_reports()
+    assert set(evidence.read(pipeline.store.current("clusters").path)["again"]) == {"practice"}
+    report = pipeline.store.current("cluster_reports")
+    audit = json.loads(report.file("audit.json").read_text())
+    assert "year" not in [row["attribute"] for row in audit]
+    shown = report.file("report.html").read_text(encoding="utf-8")
+    before = tiny.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8")
+    said = "Each patient’s dates are shifted by a random number of days"
+    assert (shown.count(said), before.count(said)) == (1, 0)
+    for word in ("Records of the years", "Year of the first", "calendar year of the first", "calendar year and amount"):
+        assert word in before, word
+        assert word not in shown, word
 
 
 def test_a_cohort_without_evidence_is_told_as_such(

@@ -57,6 +57,17 @@ def test_a_share_of_the_encoder_is_one_setting_however_it_is_written(given: floa
     assert repr(study.embeddings.vectors.encoder_share) == repr(share)
 
 
+def test_shifted_dates_refuse_what_needs_the_calendar() -> None:
+    task = {"name": "A", "outcome": "list.csv", "index": "calendar", "index_dates": ["2012-01-01"]}
+    given = {"tasks": {"observed_until": "extract", "task": [task]}, "trajectories": {"windows": "calendar"}}
+    settings.validate(changed(**given))
+    found = problems_of(changed(study={"shifted_dates": True}, **given))
+    assert "tasks.observed_until is 'extract', but study.shifted_dates says that" in found
+    assert "tasks: 'A' has index = 'calendar', but" in found
+    assert "trajectories.windows is 'calendar', but" in found
+    settings.validate(changed(study={"shifted_dates": True}))
+
+
 def test_fine_tuning_needs_tasks_and_layers() -> None:
     said = problems_of(changed(predictions={"fine_tuning": {"heads": ["mask"], "frozen_layers": 5}}))
     assert "predictions.fine_tuning.heads: there is no task to fine-tune the encoder for." in said

@@ -254,6 +254,24 @@ def test_index_days_of_a_file_in_the_meds_schema(made: Pipeline, everybody: pl.D
     assert set(found["ended"]) == {"file"}
 
 
+def test_where_dates_are_shifted_the_data_have_no_common_last_day(
+    made: Pipeline, extract: Path, tmp_path: Path
+) -> None:
+    """A window may end later than nearly all visits; who left within it has no label all the same."""
+    tasks = {"task": [TASKS["task"][1] | {"window_days": 3650}]}
+    found = dict[bool, Any]()
+    for shifted in (False, True):
+        store = shutil.copytree(made.store.root, tmp_path / str(shifted))
+        study = {"store": str(store), "shifted_dates": shifted}
+        pipeline = Pipeline(tiny_settings(extract, study=study, patients=SPLIT, tasks=tasks))
+        pipeline.task_labels()
+        assert shifted is False or labels(pipeline).counts["groups_ending_earlier"] == 0
+        found[shifted] = labels(pipeline).counts["after_psoriasis"]
+    assert found[False]["dropped"]["window_after_data"] > 0
+    assert found[True]["dropped"]["window_after_data"] == 0
+    assert found[True]["dropped"]["left_in_window"] > found[False]["dropped"]["left_in_window"]
+
+
 def test_a_written_label_file_gives_the_same_index_days(made: Pipeline, tmp_path: Path) -> None:
     rows = pl.read_parquet(labels(made).file("labels/asthma.parquet"))
     pipeline = of_file(made, rows, tmp_path, outcome=TASKS["task"][0]["outcome"], window_days=730)

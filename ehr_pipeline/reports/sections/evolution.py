@@ -54,7 +54,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
         "picture_alone": say.picture_alt(facts),
         "picture": say.picture(facts),
         "notes": [
-            *say.limits(fewest),
+            *say.limits(fewest, by_year=not findings.inputs.shifted_dates),
             *say.tested(facts["tests"] if facts["moves"] else 0, pairs, MAX_Q),
         ],
         "moves": [(named[move.left], named[move.entered], move) for move in facts["moves"]],

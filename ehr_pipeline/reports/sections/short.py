@@ -115,6 +115,8 @@ def _came_in(findings: Findings) -> list[Statement]:
         sum(artifact.counts.get("unread", {}).get("files", 0) for artifact in records),
         usable if usable != HIDDEN else "Nearly all" if 2 * rows["kept"] > rows["rows_in"] else "Few",
     )
+    if findings.inputs.shifted_dates:
+        return [read, say.shifted_dates(), say.checks_passed()]
     covered = years(findings.inputs.artifacts[assets.PATIENT_DATASET], findings.disclosure)
     return [read, say.years(covered), say.checks_passed()]
 

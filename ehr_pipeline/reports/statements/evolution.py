@@ -67,8 +67,10 @@ def picture_alt(facts: Mapping[str, Any]) -> str:
     return f"Mean paths of the clusters{moves} on the map of patients"
 
 
-def limits(fewest: int) -> list[Statement]:
-    """Say which moves count as a change, which causes of moves cannot be distinguished, and what stands for hidden numbers."""
+def limits(fewest: int, *, by_year: bool = True) -> list[Statement]:
+    """Say which moves count as a change, which causes of moves cannot be distinguished, and what stands for hidden numbers.
+
+    `by_year`: whether expected moves depend on the calendar year, which means nothing if dates are shifted."""
     hidden = say(
         "“…” replaces numbers of fewer than {fewest} patients (except 0), and numbers from which such a number could be computed.",
         fewest=fewest,
@@ -78,8 +80,8 @@ def limits(fewest: int) -> list[Statement]:
             "A window contains less than a whole record, so some patients change their cluster by chance. Others do because they"
             " grow older: diagnoses begin, and the first window contains the history that was entered at registration. So a move"
             " is shown only if more patients made it, minus those who moved back, than expected. The expectation comes from"
-            " patients of the same disease and sex, and of similar age, calendar year and amount of record: it assumes that"
-            " records change as theirs do."
+            " patients of the same disease and sex, and of similar {alike}: it assumes that records change as theirs do.",
+            alike="age, calendar year and amount of record" if by_year else "age and amount of record",
         ),
         say(
             "So what happens to all patients is not a change, and neither are moves that are equally frequent in both directions."

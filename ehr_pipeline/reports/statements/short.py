@@ -284,6 +284,14 @@ def years(span: str) -> Statement:
     )
 
 
+def shifted_dates() -> Statement:
+    """Say that the calendar is left out."""
+    return say(
+        "Each patient’s dates are shifted by a random number of days, so calendar years mean nothing: they are left out of this"
+        " page and of its tests."
+    )
+
+
 def checks_passed() -> Statement:
     """Say what the checks of the stages mean for this page."""
     return say(

@@ -88,6 +88,9 @@ def test_what_a_move_means_is_said() -> None:
         "of fewer than 10 patients (except 0)",
     ):
         assert word in words
+    shifted = " ".join(map(str, evolution.limits(10, by_year=False)))
+    assert "of similar age and amount of record: it assumes" in shifted
+    assert "calendar" not in shifted
     assert len(evolution.limits(1)) == len(evolution.limits(10)) - 1
     assert "include ageing and chance" in str(evolution.transitions())
 
