@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.planning import code_tables, guess_codes, guess_format
+from ehr_pipeline.planning import code_columns, code_tables, guess_codes, guess_format
 from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, guessed, is_code, practice_of
 from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.planning.settings_text import NO_QUOTE, NO_SEX_VALUES, SETTINGS, Extract, inline, quoted
@@ -15,7 +15,7 @@ from ehr_pipeline.records import files
 from ehr_pipeline.records.layouts import UNNAMED
 from ehr_pipeline.records.values import PRACTICE
 
-PATIENT_COLUMNS = tuple(role for role in guess_format.NAMES if role not in ("date", "code"))
+PATIENT_COLUMNS = tuple(role for role in guess_format.NAMES if role not in ("date", "code", "code_system"))
 """Names of `PatientColumns`."""
 DATES_OF_PATIENTS = ("birth_date", "observation_start", "observation_ends", "death")
 
@@ -51,7 +51,7 @@ def delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named:
     audited = dict[str, None]()
     systems = _systems(events)
     for one in events:
-        lines += _event_lines(one, systems[one], made, today)
+        lines += _event_lines(one, systems[one], made, today, named)
     for one in patients:
         more, attributes = _patient_lines(one, made, today, named)
         lines += more
@@ -79,6 +79,9 @@ def _systems(events: Sequence[Sniffed]) -> dict[Sniffed, str]:
     systems, locals_ = dict[Sniffed, str](), list[tuple[str, set[str]]]()
     for one in events:
         values = one.values(one.column("code"))
+        if by_row := one.column("code_system"):
+            systems[one] = code_columns.ICD if code_columns.is_version(one, by_row) else ""
+            continue
         system = guess_codes.code_system(values, one.column("code"))
         if system == "local":
             codes = set(values)
@@ -135,15 +138,11 @@ def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: NewStud
     return f"columns = {text}{f' # put the right name in place of each {UNNAMED}: {header}' if unknown else ''}"
 
 
-def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date) -> list[str]:
+def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date, named: Named) -> list[str]:
     columns = {role: one.column(role) for role in NEEDED}
     form, doubtful = guess_format.date_format(one.values(columns["date"]), today)
     codes = one.values(columns["code"])
-    if len(several := _columns_of_codes(one, columns)) > 1:
-        made.doubts.append(
-            f"{one.path.name}: {', '.join(several)} all contain codes, but only one column of codes is read of a row"
-            f" ({columns['code'] or 'none yet'}). To read them all, write a file with one row for each code: patient, date, code."
-        )
+    more = _more_columns(one, columns, made, named)
     if doubtful:
         made.doubts.append(f"{one.path.name}: in its dates, the day or the month could come first. Check date_formats.")
     if guess_codes.rewritten_by_excel(codes):
@@ -158,8 +157,10 @@ def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date
         )
     elif columns["date"]:
         made.doubts.append(f"{one.path.name}: the date format was not recognised. Set date_formats.")
-    lines.append(_or_open(one, columns, made))
+    lines.append(_or_open(one, {**columns, **more}, made))
     called = guess_codes.SYSTEMS.get(system, f"another system, here called {system!r}")
+    if one.column("code_system"):
+        called = f"the systems in {one.column('code_system')!r}"
     if system != "snomed":
         lines.append(f"code_system = {quoted(system)} # codes of {called}, not of SNOMED CT")
     made.facts.append(
@@ -167,6 +168,21 @@ def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date
         + (f"; codes of {called}" if len(codes) else "")
     )
     return lines
+
+
+def _more_columns(one: Sniffed, columns: Mapping[str, str], made: NewStudy, named: Named) -> dict[str, str | list[str]]:
+    """Return the columns of further codes, and of their systems. Report columns of codes that are not read."""
+    further = code_columns.further(one, named.get("code", ()))
+    several = [name for name in _columns_of_codes(one, columns) if name not in further]
+    if further:
+        made.facts.append(f"{one.path.name}: each code of a row is an event: {', '.join([columns['code'], *further])}")
+    if len({*several, *filter(None, [columns["code"]])}) > 1:
+        made.doubts.append(
+            f"{one.path.name}: {', '.join(several)} all contain codes, but {columns['code'] or 'none of them'} is read. If each of"
+            " them is an event of its own, list the others under columns.further_codes, or repeat --column code=NAME."
+        )
+    system = one.column("code_system")
+    return {**({"further_codes": further} if further else {}), **({"code_system": system} if system else {})}
 
 
 def _columns_of_codes(one: Sniffed, columns: Mapping[str, str]) -> list[str]:

@@ -31,6 +31,7 @@ NAMES = {
     " startdate diagnosisdate start datetime eventdatetime time",
     "code": "code snomedcode snomed snomedct snomedid snomedctcode snomedctconceptid snomedconceptid conceptid sctid concept"
     " clinicalcode eventcode diagnosiscode medcode readcode ctv3code icd10code icd10 icdcode",
+    "code_system": "",
     "birth_date": "birthdate dateofbirth dob birth",
     "birth_year": "birthyear yearofbirth yob",
     "birth_month": "birthmonth monthofbirth mob",

@@ -137,4 +137,6 @@ def _other_delimiter(names: list[str], layout: DelimitedText, where: str) -> str
 def _setting(where: str, role: str) -> str:
     """Return the setting for a column: 'records.events[0].columns.code', 'records.patients[0].attributes.region'."""
     kind, _, name = role.rpartition(":")
+    if listed := {"code": "further_codes", "observation_ends": "observation_ends"}.get(kind):
+        return setting(where, f"columns.{listed}")
     return setting(where, f"attributes.{name}" if kind else f"columns.{role}")

@@ -64,7 +64,8 @@ class EventKind(AdaptedKind):
     @property
     def wanted(self) -> dict[str, str]:
         """The columns to read: their names here, each with the name in the file."""
-        return {role: name for role, name in vars(self.files.columns).items() if name}
+        columns = {role: name for role, name in vars(self.files.columns).items() if name and isinstance(name, str)}
+        return columns | {f"code:{number}": name for number, name in enumerate(self.files.columns.further_codes)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,10 +119,27 @@ class EventColumns:
     patient: str = option("Column of the patient id.")
     date: str = option("Column of the date of the event.")
     code: str = option("Column of the medical code.")
+    further_codes: tuple[str, ...] = option(
+        "Columns of further codes of the same row, as in claims (icd2, icd3). Each code that is not empty is an event of its own.",
+        (),
+        later=True,
+    )
+    code_system: str = option(
+        "Column of the system of each code, such as 'ICD10CM'. Codes are then kept as 'ICD10CM:E11.9', those of SNOMED CT without"
+        " their system; where the column is empty, as 'unnamed:E11.9'. If `code_system` is set next to the columns, it comes before"
+        " the value: 'icd' and 10 give 'icd10'.",
+        "",
+        later=True,
+    )
     code_fallback: str = option("Column of the code for rows whose `code` column is empty.", "")
     entered: str = option(
         "Column of the date on which the event was entered; it shows which events were entered in bulk.", ""
     )
+
+    def problems(self) -> Iterator[str]:
+        """Yield problems with these values, other than wrong types."""
+        if self.code_fallback and self.further_codes:
+            yield "give either code_fallback or further_codes, not both."
 
 
 @settings

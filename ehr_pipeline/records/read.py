@@ -158,7 +158,9 @@ def shuffle_events(reading: Reading, into: Path) -> int:
     ):
         for kind in reading.kinds.events:
             prefix = events.prefix(kind.files.code_system)
-            for path, name, blocks in reading.blocks(kind, numbers=("patient", "code")):
+            columns = kind.files.columns
+            numbers = () if columns.further_codes or columns.code_system else ("patient", "code")
+            for path, name, blocks in reading.blocks(kind, numbers=numbers):
                 file, line = reading.quarantine.files.index(name), files.first_line(path, kind)
                 file_kind = replace(kind, files=files.file_layout(path, kind.files))
                 for block in ahead(partial(_parse, kind=file_kind, reading=reading, entered=entered), blocks):

@@ -595,24 +595,67 @@ def test_a_foreign_layout_is_understood_and_all_that_was_guessed_is_said(tmp_pat
     assert "practice (Surgery)" in " ".join(made.facts)
 
 
-@pytest.mark.parametrize("named", [[], ["code=dx1"]])
-def test_claims_with_several_columns_of_codes_are_told(tmp_path: Path, named: list[str]) -> None:
-    icd = ("E119", "J459", "I10", "M545")
-    rows = [[who, f"{day}", icd[n % 4], icd[(n + 1) % 4], ""] for n, (who, day, _) in enumerate(EVENTS)]
-    claims = text(tmp_path / "claims.csv", ["member_id", "service_date", "dx1", "dx2", "note"], rows, ",")
-    people = text(
-        tmp_path / "members.csv",
-        ["member_id", "dob", "sex"],
-        [[who, f"{year}-02-03", sex] for who, year, sex in PEOPLE],
-        ",",
+def claims(folder: Path, header: list[str], codes: Callable[[int], list[str]]) -> list[Path]:
+    """A file of claims with further columns of codes, and a file of members."""
+    rows = [[who, f"{day}", *codes(number)] for number, (who, day, _) in enumerate(EVENTS)]
+    people = [[who, f"{year}-02-03", sex] for who, year, sex in PEOPLE]
+    return [
+        text(folder / "claims.csv", ["member_id", "service_date", *header], rows, ","),
+        text(folder / "members.csv", ["member_id", "dob", "sex"], people, ","),
+    ]
+
+
+ICD = ("E119", "J459", "I10", "M545")
+
+
+@pytest.mark.parametrize("named", [[], ["code=dx1"], ["code=dx2", "code=dx1"]])
+def test_each_code_of_claims_with_several_columns_is_read(tmp_path: Path, named: list[str]) -> None:
+    paths = claims(
+        tmp_path, ["dx1", "dx2", "dx3", "note"], lambda n: [ICD[n % 4], ICD[(n + 1) % 4] if n % 2 else "", "", ""]
     )
-    made = init_study.start(tmp_path / "study", [claims, people], None, TODAY, read_names(named))
-    assert bool(made.open) == (not named)
-    (told,) = (doubt for doubt in made.doubts if "one row for each code" in doubt)
-    assert told.startswith(
-        "claims.csv: dx1, dx2 all contain codes, but only one column of codes is read of a row"
-        f" ({'dx1' if named else 'none yet'})."
-    )
+    made = init_study.start(tmp_path / "study", paths, None, TODAY, read_names(named))
+    assert not made.open
+    study = settings.load(made.settings)
+    (kind,) = study.records.events
+    further = ("dx2",) if len(named) > 1 else ("dx2", "dx3")
+    assert (kind.columns.code, kind.columns.further_codes, kind.code_system) == ("dx1", further, "icd10")
+    assert f"claims.csv: each code of a row is an event: dx1, {', '.join(further)}" in made.facts
+    assert not [doubt for doubt in made.doubts if "contain codes" in doubt]
+    assert preflight.inspect(study).problems == []
+
+
+def test_other_columns_of_codes_are_told(tmp_path: Path) -> None:
+    paths = claims(tmp_path, ["main_dx", "cause_icd"], lambda n: [ICD[n % 4], ICD[(n + 1) % 4]])
+    made = init_study.start(tmp_path / "study", paths, None, TODAY, read_names(["code=main_dx"]))
+    (told,) = (doubt for doubt in made.doubts if "contain codes" in doubt)
+    assert told.startswith("claims.csv: main_dx, cause_icd all contain codes, but main_dx is read.")
+    assert settings.load(made.settings).records.events[0].columns.further_codes == ()
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "system", "codes"),
+    [
+        ("vocabulary_id", ["ICD10CM", "RxNorm", "LOINC", "SNOMED CT"], "", ["E11.9", "1191", "718-7", "24079001"]),
+        ("icd_version", ["9", "10", "9", "10"], "icd", ["25000", "E119", "4019", "I10"]),
+    ],
+)
+def test_a_column_with_the_systems_of_codes_is_read(
+    tmp_path: Path, column: str, values: list[str], system: str, codes: list[str]
+) -> None:
+    paths = claims(tmp_path, ["dx_code", column], lambda n: [codes[n % 4], values[n % 4]])
+    made = init_study.start(tmp_path / "study", paths, None, TODAY)
+    study = settings.load(made.settings)
+    (kind,) = study.records.events
+    assert (kind.columns.code, kind.columns.code_system, kind.code_system) == ("dx_code", column, system)
+    assert f"code_system = {column!r}" in " ".join(made.doubts)
+    assert preflight.inspect(study).problems == []
+
+
+def test_places_are_not_taken_for_systems_of_codes(tmp_path: Path) -> None:
+    places = ("Reading", "Reading West", "Readington", "Atcham")
+    paths = claims(tmp_path, ["dx", "town"], lambda n: [ICD[n % 4], places[n % 4]])
+    made = init_study.start(tmp_path / "study", paths, None, TODAY)
+    assert settings.load(made.settings).records.events[0].columns.code_system == ""
 
 
 def test_a_birth_is_known_by_its_values_where_no_name_tells_it(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
+from ehr_pipeline.records.code_columns import event_kind
+from ehr_pipeline.records.kinds import Kinds, PatientKind
 from ehr_pipeline.records.layouts import EventFiles, PatientFiles
 
 
 def kinds(events: tuple[EventFiles, ...], patients: tuple[PatientFiles, ...]) -> Kinds:
     """Return the kinds of files that the tables [[records.events]] and [[records.patients]] describe."""
     return Kinds(
-        tuple(EventKind(where=f"records.events[{number}]", files=files) for number, files in enumerate(events)),
+        tuple(event_kind(f"records.events[{number}]", files) for number, files in enumerate(events)),
         tuple(
             PatientKind(where=f"records.patients[{number}]", files=files, partial=not files.columns.has_birth)
             for number, files in enumerate(patients)

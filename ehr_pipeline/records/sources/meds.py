@@ -58,7 +58,7 @@ class Meds:
 
     def kinds(self) -> Kinds:
         """Return the kinds of files of an extract."""
-        columns, csv = EventColumns(**COLUMNS), ".csv" in self.data.lower()
+        columns, csv = EventColumns(patient="subject_id", date="time", code="code"), ".csv" in self.data.lower()
         mark, quote = (",", '"') if csv else ("\t", "")
         files = EventFiles(
             files=self.data, delimiter=mark, quote=quote, columns=columns, code_system="", date_formats=("iso",)
