@@ -126,7 +126,7 @@ PREDICTIONS = (
         description="Predictions of the clinical tasks by the encoder and by simpler models, compared on held-out"
         " patients. Empty without `[tasks]`.",
         reads=(VOCABULARY, PATIENT_DATASET, TASK_LABELS, ENCODER_CHECKPOINT),
-        version="17",
+        version="18",
         build=_task_results,
         heavy=True,
         section="predictions",

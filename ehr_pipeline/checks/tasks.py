@@ -75,7 +75,7 @@ def test_side_labelled(artifact: Artifact, store: Store, study: Study) -> Result
 
 
 def enough_cases(artifact: Artifact, store: Store, study: Study) -> Result:
-    """Each task has enough cases among test patients for its scores to be informative."""
+    """Each task has enough index dates with the outcome in the test set for its scores to be informative."""
     tasks = definitions(artifact.path)
     few = [each.name for each in tasks if artifact.counts[each.slug]["by_side"][TEST]["cases"] < FEWEST_CASES]
     if not few:
@@ -83,7 +83,7 @@ def enough_cases(artifact: Artifact, store: Store, study: Study) -> Result:
     listed = ", ".join(names.for_messages(few, store, study.reports.suppress_below))
     return (
         False,
-        f"fewer than {FEWEST_CASES} cases in the test set, so a score says little: {listed}",
+        f"fewer than {FEWEST_CASES} index dates with the outcome in the test set, so a score says little: {listed}",
         {"few": Plain(len(few))},
     )
 

@@ -20,7 +20,7 @@ def lead(raw: Sequence[str]) -> Statement:
     return say(
         "The share with the outcome at each predicted risk, after recalibration on the validation set (Platt 1999; with a prior"
         " around no change, so that few cases change little).{raw} On the diagonal, predictions are right. A slope below 1 means"
-        " that predictions are too extreme; an intercept below 0, that they are too high. Neighbouring tenths of predictions are"
+        " that predictions are too extreme; an intercept below 0, that they are too high. Neighbouring tenths of index dates are"
         " joined where too few have the outcome, or too few do not.",
         raw=markup(" Not recalibrated, because there are too few cases: {tasks}.", tasks=listed(raw)) if raw else "",
     )

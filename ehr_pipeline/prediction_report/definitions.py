@@ -18,7 +18,7 @@ FEW = 3
 def sentences(definition: Definition, names: Mapping[str, str], died: str = "", on_one_day: str = "") -> str:
     """Return sentences on the question of a task, and on who is at risk.
 
-    `names`: names of the concepts that may be shown, the most frequent first. `died`: in words, for how many predictions the
+    `names`: names of the concepts that may be shown, the most frequent first. `died`: in words, for how many index dates the
     patient died within the window without the outcome; `on_one_day`: for how many with the outcome the whole record has it on a
     single day. Empty if there are none."""
     rule = definition.rule

@@ -85,15 +85,15 @@ class Findings:
         ]
 
     def died(self, slug: str) -> str:
-        """Return in words for how many predictions the patient died in the window without the outcome; empty if there are none."""
+        """Return in words for how many index dates the patient died in the window without the outcome; empty if there are none."""
         died, of = self._died(slug)
-        return f"{self.disclosure.about(died, of)} of {self.disclosure.about(of)} predictions" if died else ""
+        return f"{self.disclosure.about(died, of)} of {self.disclosure.about(of)} index dates" if died else ""
 
     def on_one_day(self, slug: str) -> str:
-        """Return in words for how many predictions with the outcome it is recorded on one day only; empty if there are none."""
+        """Return in words for how many index dates with the outcome it is recorded on one day only; empty if there are none."""
         single, of = self.counts[slug].get("on_one_day", 0), self.counts[slug]["cases"]
         return (
-            f"{self.disclosure.about(single, of)} of {self.disclosure.about(of)} predictions with it" if single else ""
+            f"{self.disclosure.about(single, of)} of {self.disclosure.about(of)} index dates with it" if single else ""
         )
 
     def _died(self, slug: str) -> tuple[int, int]:
@@ -101,7 +101,7 @@ class Findings:
 
     @cached_property
     def deaths(self) -> list[tuple[str, str]]:
-        """The tasks in which many patients died within the window without the outcome: name, and share of the predictions."""
+        """The tasks in which many patients died within the window without the outcome: name, and share of the index dates."""
         return self._excessive(
             {each.slug: self._died(each.slug) for each in self.definitions if each.outcome != (DEATH,)}
         )

@@ -31,7 +31,7 @@ def methods(draws: int) -> list[Statement]:
             " disease lasts. <code>outcome_days = 2</code> asks for a second day within the window."
         ),
         say(
-            "Net benefit, per prediction: true positives minus false positives, where each false positive is weighted by the odds"
+            "Net benefit, per index date: true positives minus false positives, where each false positive is weighted by the odds"
             " of the threshold (Vickers and Elkin 2006). Compare average precision with the prevalence, which is its expected"
             " value by chance."
         ),

@@ -261,7 +261,7 @@ def _flow(findings: Findings, row: Row) -> tuple[str, Markup]:
     joined = Guard(findings.disclosure.below).joined(lost)
     steps = (
         Step(
-            "patients and days examined",
+            "index dates examined",
             show(counts["rows_in"]),
             tuple((" or ".join(names), show(figure.number)) for names, figure in joined),
         ),

@@ -142,7 +142,7 @@ def verdicts(counts: Mapping[str, int], also_worse: int = 0, chance: int = 0) ->
         "level": "no difference from the best baseline is shown",
         "worse": "the model is worse than the best baseline",
         "not needed": f"the task does not need the model{worse}",
-        "too few": "too few patients have the outcome, or too few are free of it",
+        "too few": "too few index dates have the outcome, or too few have not",
     }
     parts = [f"in {counts[name]:,} {words[name]}" for name in VERDICTS if counts.get(name)]
     return say(
@@ -227,14 +227,15 @@ def table(tests: Mapping[str, int], unchosen: Sequence[str], weighted: Sequence[
     baseline. `unchosen`: tasks with too few cases to choose by. `weighted`: tasks in which weights make up for leavers."""
     tests_by_model = listed(f"{title(model)}: {counted(number, 'task')}" for model, number in tests.items())
     return say(
-        "Results on the test set: neither the encoder nor any model has seen these patients. A patient can have several"
-        " predictions, on different days; cases and shares count predictions, not patients{weights}. The model and the baseline of"
-        " a task are chosen on the validation set{unchosen}. Difference: AUROC of the model minus that of the baseline, on the same"
-        " patients, with its 95 % interval. “Better” and “worse”: the false discovery rate over the tasks of the same model"
-        " (Benjamini and Hochberg 1995) is below 5 %{tests}; “better” also requires an AUROC above that of every other baseline."
-        " Everything else is “level”. “Does not need the model”: a rule of thumb is enough, whatever the difference from the best"
-        " baseline. There are two rules: the baseline of this name, and age and sex alone. Each is tested at half the error, and"
-        " the higher AUROC is shown. “At chance”: the 95 % interval of the AUROC does not lie above 0.5.",
+        "Results on the test set: neither the encoder nor any model has seen these patients. A patient can have several index"
+        " dates, each with its own prediction; cases (index dates with the outcome) and shares count index dates, not"
+        " patients{weights}. The model and the baseline of a task are chosen on the validation set{unchosen}. Difference: AUROC of"
+        " the model minus that of the baseline, on the same patients, with its 95 % interval. “Better” and “worse”: the false"
+        " discovery rate over the tasks of the same model (Benjamini and Hochberg 1995) is below 5 %{tests}; “better” also requires"
+        " an AUROC above that of every other baseline. Everything else is “level”. “Does not need the model”: a rule of thumb is"
+        " enough, whatever the difference from the best baseline. There are two rules: the baseline of this name, and age and sex"
+        " alone. Each is tested at half the error, and the higher AUROC is shown. “At chance”: the 95 % interval of the AUROC does"
+        " not lie above 0.5.",
         tests=markup(" ({tests_by_model})", tests_by_model=tests_by_model) if tests else "",
         unchosen=markup(
             " (in a fixed order if the validation set has fewer than 20 cases: {tasks})", tasks=listed(unchosen)
@@ -254,10 +255,10 @@ def table(tests: Mapping[str, int], unchosen: Sequence[str], weighted: Sequence[
 def curve(found: Curves) -> Statement:
     """Say what the learning curves show."""
     return say(
-        "Mean AUROC over {tasks}, by the number of labels used to fit a model (half of them cases, if there are enough). Bands:"
-        " 95 % intervals, over test patients and samples of labels, for the model and the baseline that the first sentence"
-        " compares. Here, the best model and the best baseline are chosen on the test set, so both curves are slightly too"
-        " high.{boosted}{left_out}{untrained}",
+        "Mean AUROC over {tasks}, by the number of labels used to fit a model (one for each index date; half of them cases, if"
+        " there are enough). Bands: 95 % intervals, over test patients and samples of labels, for the model and the baseline that"
+        " the first sentence compares. Here, the best model and the best baseline are chosen on the test set, so both curves are"
+        " slightly too high.{boosted}{left_out}{untrained}",
         tasks=counted(len(found.tasks), "task"),
         boosted=f" Models that use gradient boosting have no point below {BOOSTED_FROM} labels, because boosting cannot be fitted"
         " with fewer; the rule of thumb is one of them."
@@ -290,10 +291,10 @@ def no_subgroups() -> Statement:
 def subgroups() -> Statement:
     """Say how to read the table of subgroups."""
     return say(
-        "For tasks with at least 200 cases in the test set: the AUROC of the best model within each group, with its 95 % interval"
-        " (not adjusted for the number of groups); and the mean predicted risk after recalibration, next to the share with the"
-        " outcome. A lower AUROC in a group need not mean that the model is worse there: its patients may be more similar to each"
-        " other. By amount of record, fifth 1 has the least recorded."
+        "For tasks with at least 200 cases (index dates with the outcome) in the test set: the AUROC of the best model within each"
+        " group, with its 95 % interval (not adjusted for the number of groups); and the mean predicted risk after recalibration,"
+        " next to the share of cases. A lower AUROC in a group need not mean that the model is worse there: its patients may be"
+        " more similar to each other. By amount of record, fifth 1 has the least recorded."
     )
 
 

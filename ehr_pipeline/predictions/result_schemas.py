@@ -50,7 +50,7 @@ MEANINGS = {
     "model": "The model (predictions.models).",
     "labels": "Number of labels that it was fitted with; empty: all; 0: it needs none.",
     "replicate": "Which sample of labels it was fitted with.",
-    "rows": "Labels in the test set.",
+    "rows": "Index dates with a label in the test set.",
     "cases": "Those of them with the outcome.",
     "auroc": "Area under the ROC curve, on the test set.",
     "auroc_low": "Lower bound of its 95 % interval, over patients.",

@@ -30,7 +30,7 @@ def too_few(definition: Definition, case: Case) -> TaskResults:
     """Return the tables of a task with too few cases: counts, but no scores."""
     verdict = _verdict(definition, case) | {"verdict": "too few"}
     message = (
-        f"fewer than {FEWEST_CASES} predictions with the outcome, or without it, in the test set, or too few to fit on"
+        f"fewer than {FEWEST_CASES} index dates with the outcome, or without it, in the test set, or too few to fit on"
     )
     guard = guards.row(result_schemas.CASES, definition.slug, False, message)
     return TaskResults((), (), (verdict,), (), (), (), (guard,), ())

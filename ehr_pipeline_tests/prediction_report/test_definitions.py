@@ -81,8 +81,8 @@ def test_who_is_at_risk_is_named_by_concepts_that_may_be_shown() -> None:
 
 
 def test_how_many_cases_are_recorded_on_one_day_only() -> None:
-    told = sentences(defined(), NAMES, "about 20 of about 300 predictions", "about 40 of about 60 predictions with it")
+    told = sentences(defined(), NAMES, "about 20 of about 300 index dates", "about 40 of about 60 index dates with it")
     assert told.endswith(
-        "count as free of it: about 20 of about 300 predictions. The outcome is recorded on a single day only: about 40 of about"
-        " 60 predictions with it."
+        "count as free of it: about 20 of about 300 index dates. The outcome is recorded on a single day only: about 40 of about"
+        " 60 index dates with it."
     )

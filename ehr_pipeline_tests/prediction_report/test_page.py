@@ -74,7 +74,7 @@ def test_nothing_to_say(tmp_path: Path) -> None:
     told = findings(replace(empty(), verdicts=few.verdicts), tmp_path)
     assert [str(each) for each in sections.head(told)] == [
         "Nothing can be said of what the model predicts: no task has enough cases.",
-        "With all labels, of 1 task: in 1 too few patients have the outcome, or too few are free of it.",
+        "With all labels, of 1 task: in 1 too few index dates have the outcome, or too few have not.",
     ]
     html = text_of(page.render(told))
     assert "too few with or without the outcome" in html
@@ -350,12 +350,12 @@ def test_a_choice_by_the_future_is_a_warning_with_its_share(tmp_path: Path) -> N
 
 
 def test_deaths_that_count_as_free_of_the_outcome_are_said(tmp_path: Path) -> None:
-    """Of 1,297 predictions, 60 (4.6 %) or 200 (15.4 %) are for patients who died first; those of death as an outcome are not."""
+    """Of 1,297 index dates, 60 (4.6 %) or 200 (15.4 %) are for patients who died first; those of death as an outcome are not."""
     few = findings(results(["a", "b"], BETTER), tmp_path)
     kept = counts(DROPPED)
     some = replace(few, counts={"a": kept, "b": kept | {"died": 60}})
     assert some.deaths == []
-    assert re.search(r"count as free of it: (about )?60 of (about )?[\d,]+ predictions", page.render(some))
+    assert re.search(r"count as free of it: (about )?60 of (about )?[\d,]+ index dates", page.render(some))
     many = replace(few, counts={"a": kept, "b": kept | {"died": 200}})
     assert [name for name, _ in many.deaths] == ["Task b <"]
     warning = re.search(r'<div class="banner weak"><b>Many patients died during(.*?)</div>', page.render(many))
@@ -373,7 +373,7 @@ def test_outcomes_on_one_day_and_groups_that_end_earlier_are_said(tmp_path: Path
     found = text_of(
         page.render(replace(few, counts={"a": counts(DROPPED) | {"on_one_day": 40}, "groups_ending_earlier": 2}))
     )
-    assert re.search(r"on a single day only: (about )?40 of (about )?1\d\d predictions with it", found)
+    assert re.search(r"on a single day only: (about )?40 of (about )?1\d\d index dates with it", found)
     assert "last day of the data; in 2 groups of patients (such as a practice), the data end earlier" in found
 
 
