@@ -29,7 +29,8 @@ def few_are_suppressed(artifact: Artifact, store: Store, study: Study) -> Result
     fewest, rows = study.relations.fewest_patients, table.read(artifact.path)
     few = pc.fill_null(pc.less(rows.column("patients"), fewest), True)
     shown = pc.and_(few, pc.or_(pc.is_valid(rows.column("value")), pc.is_valid(rows.column("low"))))
-    edges = sum(row["patients"] < fewest for row in table.read_consensus(artifact.path))
+    pairs = [*table.read_consensus(artifact.path), *table.read_orders(artifact.path)]
+    edges = sum(row["patients"] < fewest for row in pairs)
     wrong = (pc.sum(shown).as_py() or 0) + edges
     message = (
         f"{wrong:,} pairs of fewer than {fewest} patients have values{UNEXPECTED}"

@@ -68,14 +68,17 @@ def _relations(options: argparse.Namespace) -> int:
     named = vocabulary.nameable(naming)
     names = {one.concept: one.name for one in vocabulary.concepts if one.concept in named}
     found = _matching_concepts(options.name, names, study, pipeline)
-    rows = disease_partners.shown_edges(table.read_consensus(made.path), named, naming, whole)
+    rows, in_order = (
+        disease_partners.shown_edges(read(made.path), named, naming, whole)
+        for read in (table.read_consensus, table.read_orders)
+    )
     compared = table.compared(made.path)
     for concept in found:
         if concept not in compared:
             print(f"{printable(names[concept])}\n  {NOT_COMPARED}")
             continue
-        listed = disease_partners.partners(concept, rows, disclosure, whole)
-        print("\n".join(lines(names[concept], listed, within, bool(options.after))))
+        listed, following = (disease_partners.partners(concept, pairs, disclosure, whole) for pairs in (rows, in_order))
+        print("\n".join(lines(names[concept], listed, following, within, after=bool(options.after))))
     return 0
 
 
@@ -103,23 +106,29 @@ def _matching_concepts(typed: str, names: dict[str, str], study: "Study", pipeli
     raise InputError(f"No concept that may be shown is called {printable(typed)}.{hint}")
 
 
-def lines(name: str, listed: "list[Partner]", within: int, after: bool = False) -> list[str]:
-    """Return the lines to print for one concept; with `after`, only concepts recorded later."""
-    from ehr_pipeline.disclosure.figures import HIDDEN
-
+def lines(
+    name: str, listed: "list[Partner]", in_order: "list[Partner]", within: int, *, after: bool = False
+) -> list[str]:
+    """Return the lines to print for one concept: its partners, and the concepts that only follow or precede it (`in_order`); with
+    `after`, only concepts recorded later."""
     said = [printable(name)]
-    shown = [one for one in listed if not after or one.order == "later"]
+    shown, following = ([one for one in pairs if not after or one.order == "later"] for pairs in (listed, in_order))
     for one in shown:
         text = f"  {printable(one.name)}: {one.patients} patients with both, odds ratio {one.odds_ratio}"
-        if one.order:
-            text += f"; recorded {one.order}, "
-            text += (
-                "too few cases for a relative risk"
-                if one.risk == HIDDEN
-                else f"relative risk within {within} days {one.risk}"
-            )
-        said.append(text)
-    if after and listed and not shown:
+        said.append(f"{text}; {_in_order(one, within)}" if one.order else text)
+    for one in following:
+        figures = f"{one.patients} patients with both, odds ratio {one.odds_ratio}"
+        said.append(f"  {printable(one.name)}: {_in_order(one, within)}; not shown to go together: {figures}")
+    if after and listed and len(said) == 1:
         number = f"{len(listed)} concept{'s occur' if len(listed) > 1 else ' occurs'}"
         said.append(f"  nothing is shown to be recorded later; {number} with it: leave out --after")
     return said if len(said) > 1 else [*said, "  nothing that can be shown"]
+
+
+def _in_order(one: "Partner", within: int) -> str:
+    from ehr_pipeline.disclosure.figures import HIDDEN
+
+    risk = (
+        "too few cases for a relative risk" if one.risk == HIDDEN else f"relative risk within {within} days {one.risk}"
+    )
+    return f"recorded {one.order}, {risk}"

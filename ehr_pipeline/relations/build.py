@@ -1,8 +1,9 @@
 """Make `concept_relations`: find which concepts occur together, by counting and by the encoder, and compare the two as graphs.
 
 The artifact holds `relations.parquet` (the best partners of each concept by each measure, and the pairs that the user listed),
-`consensus.csv` (the edges on which independent evidence agrees, with that evidence), `graphs.json` (the comparison of the graphs)
-and `network.graphml` (the consensus edges, for network viewers).
+`consensus.csv` (the edges on which independent evidence agrees, with that evidence), `orders.csv` (pairs that are no edges, but of
+which one concept follows the other), `graphs.json` (the comparison of the graphs) and `network.graphml` (the consensus edges, for
+network viewers).
 """
 
 import tempfile
@@ -100,7 +101,15 @@ def _without_pairs(records: Records, out: Path) -> dict[str, int]:
     """Write an artifact without pairs, whose files exist but are empty."""
     writing.write_empty(out)
     graphml.write(out / table.NETWORK, table.EDGES.empty_table())
-    counts = {"patients": 0, "visits": 0, table.PRACTICES: 0, "rows": 0, "edges": 0, "with_direction": 0}
+    counts = {
+        "patients": 0,
+        "visits": 0,
+        table.PRACTICES: 0,
+        "rows": 0,
+        "edges": 0,
+        "with_direction": 0,
+        "only_in_order": 0,
+    }
     for source in records.sources():
         counts["patients"] += int((np.diff(source.shard.patient_start) > 0).sum())
         counts["visits"] += len(source.shard.visit_day)
@@ -140,11 +149,14 @@ def _write(
     rows = writing.write(out / table.RELATIONS, every, compared, settings, compared.places(given.pairs))
     edges = consensus.edges_with_evidence(agreed, every, compared, [*graphs, *brought])
     writing.write_consensus(out, edges)
+    orders = consensus.orders_with_evidence(agreed, every, compared)
+    writing.write_orders(out, orders)
     graphml.write(out / table.NETWORK, edges)
     known = compared.places(given.known)
     heaviest = [replace(agreed.graph, most=most), *graphs, *brought]
     writing.write_graphs(out, consensus.compared(heaviest, compared.types, known, near))
-    return {"rows": rows, "edges": edges.num_rows, "with_direction": int((agreed.first != 0).sum())}
+    ordered = {"with_direction": int((agreed.first != 0).sum()), "only_in_order": orders.num_rows}
+    return {"rows": rows, "edges": edges.num_rows, **ordered}
 
 
 def _brought(

@@ -36,17 +36,41 @@ class Consensus:
     """Pairs that qualify (n, n)."""
     first: NDArray[np.int64]
     """For each edge (m,): 1 if its first concept comes before the second, -1 if after it, 0 if the order is not certain."""
+    only_in_order: NDArray[np.int64]
+    """Pairs (k, 2) that do not qualify, but whose second concept follows the first; the largest relative risk first."""
 
 
 def qualified(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.bool_]:
     """Return flags (n, n) of the pairs that qualify: enough patients have both concepts, and more than by chance among similar
-    patients."""
+    patients, by the test and by the interval of the odds ratio."""
     alike = evidence[SIMILAR]
     assert alike.q is not None
+    assert alike.low is not None
     flags: NDArray[np.bool_] = (
-        (alike.value > 1) & (alike.q <= settings.max_q) & (alike.patients >= settings.fewest_patients)
+        (alike.low > 1) & (alike.q <= settings.max_q) & (alike.patients >= settings.fewest_patients)
     )
     return flags
+
+
+def comes_first(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.bool_]:
+    """Return flags (n, n) of the pairs whose first concept (the row's) comes before the second."""
+    risk = evidence[AFTER]
+    assert risk.low is not None
+    enough = risk.patients >= settings.fewest_patients
+    flags: NDArray[np.bool_] = (evidence.direction_q <= settings.max_q) & (risk.low > 1) & enough
+    return flags
+
+
+def only_in_order(
+    evidence: Evidence, among: NDArray[np.bool_], ordered: NDArray[np.bool_], settings: RelationsSettings
+) -> NDArray[np.int64]:
+    """Return the `ordered` pairs (k, 2) that do not qualify (are not `among` those that do), and whose relative risk passes its
+    test, too. If nearly all patients have both concepts at some time, only the order can show that they are related."""
+    risk = evidence[AFTER]
+    assert risk.q is not None
+    first, second = np.nonzero(ordered & ~among & (risk.q <= settings.max_q))
+    order = np.argsort(-risk.rank_by[first, second], kind="stable")
+    return np.stack([first[order], second[order]], axis=1).astype(np.int64)
 
 
 def fused(tables: list[NDArray[Any]], among: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -74,23 +98,34 @@ def agree(evidence: Evidence, settings: RelationsSettings, seed: int, kinds: tup
     weights = fused([evidence[kind].weights for kind in kinds], among)
     graph = Graph("consensus", weights, None, seed)
     one, other = graph.edges.T
-    risk = evidence[AFTER]
-
-    def comes_first(i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
-        assert risk.low is not None
-        enough = risk.patients[i, j] >= settings.fewest_patients
-        return (evidence.direction_q[i, j] <= settings.max_q) & (risk.low[i, j] > 1) & enough
-
-    first = comes_first(one, other).astype(np.int64) - comes_first(other, one)
-    return Consensus(graph, among, first)
+    ordered = comes_first(evidence, settings)
+    first = ordered[one, other].astype(np.int64) - ordered[other, one]
+    return Consensus(graph, among, first, only_in_order(evidence, among, ordered, settings))
 
 
 def edges_with_evidence(consensus: Consensus, evidence: Evidence, chosen: Chosen, others: list[Graph]) -> pa.Table:
     """Return the table of edges with the evidence for each; its columns are `EDGES`."""
-    edges, concepts = consensus.graph.edges, chosen.concepts
+    return _with_evidence((consensus.graph.edges, consensus.first), consensus, evidence, chosen, others)
+
+
+def orders_with_evidence(consensus: Consensus, evidence: Evidence, chosen: Chosen) -> pa.Table:
+    """Return the table of the pairs that are only in order, without scores; its columns are `EDGES`."""
+    pairs = consensus.only_in_order
+    return _with_evidence((pairs, np.ones(len(pairs), np.int64)), consensus, evidence, chosen, [])
+
+
+def _with_evidence(
+    pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
+    consensus: Consensus,
+    evidence: Evidence,
+    chosen: Chosen,
+    others: list[Graph],
+) -> pa.Table:
+    (edges, first), concepts = pairs, chosen.concepts
     one, other = edges.T
     alike, risk, community = evidence[SIMILAR], evidence[AFTER], consensus.graph.communities
-    forward = np.where(consensus.first != 0, consensus.first > 0, _likelier(evidence, edges))
+    forward = np.where(first != 0, first > 0, _likelier(evidence, edges))
+    score = consensus.graph.weights[one, other]
     i, j = np.where(forward, one, other), np.where(forward, other, one)
     heavy = {graph.name: {tuple(edge) for edge in graph.edges.tolist()} for graph in others}
     in_graphs = [" ".join(name for name, some in heavy.items() if tuple(edge) in some) for edge in edges.tolist()]
@@ -102,7 +137,7 @@ def edges_with_evidence(consensus: Consensus, evidence: Evidence, chosen: Chosen
     words = {1: "first", -1: "second", 0: ""}
     values = named | {
         "rank": np.arange(1, len(edges) + 1),
-        "score": consensus.graph.weights[one, other],
+        "score": np.where(np.isfinite(score), score, np.nan),
         "graphs": in_graphs,
         "patients": alike.patients[one, other],
         "patients_in_a_visit": evidence[VISIT].patients[one, other],
@@ -113,7 +148,7 @@ def edges_with_evidence(consensus: Consensus, evidence: Evidence, chosen: Chosen
         "after_others": evidence.after_others[i, j],
         **{f"odds_ratio{suffix}": part[one, other] for suffix, part in _parts(alike)},
         "odds_ratio_q": alike.q[one, other] if alike.q is not None else np.full(len(edges), np.nan),
-        "comes_first": [words[side] for side in consensus.first.tolist()],
+        "comes_first": [words[side] for side in first.tolist()],
         **{f"relative_risk{suffix}": part[i, j] for suffix, part in _parts(risk)},
         "direction_q": evidence.direction_q[i, j],
         "community_of_first": community[one],

@@ -13,6 +13,7 @@ from ehr_pipeline.tables import json_files
 from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS, INTEGER, REAL, TEXT, schema_of
 
 RELATIONS, CONSENSUS, GRAPHS, NETWORK = "relations.parquet", "consensus.csv", "graphs.json", "network.graphml"
+ORDERS = "orders.csv"
 FEWEST = 2
 """Fewest concepts that make a pair."""
 PRACTICES = "practices_compared"
@@ -53,6 +54,11 @@ def compared(folder: Path) -> frozenset[str]:
 def read_consensus(folder: Path) -> list[dict[str, Any]]:
     """Read the consensus edges: `consensus.EDGES`."""
     return list(spreadsheet.read(folder / CONSENSUS, EDGES))
+
+
+def read_orders(folder: Path) -> list[dict[str, Any]]:
+    """Read the pairs that do not qualify as edges, but whose second concept follows the first (columns as in `EDGES`)."""
+    return list(spreadsheet.read(folder / ORDERS, EDGES))
 
 
 def read_graphs(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.relations.concept_selection import Chosen
 from ehr_pipeline.relations.evidence import Evidence, Measure
 from ehr_pipeline.relations.settings import RelationsSettings
-from ehr_pipeline.relations.table import CONSENSUS, EDGES, GRAPHS, RELATIONS
+from ehr_pipeline.relations.table import CONSENSUS, EDGES, GRAPHS, ORDERS, RELATIONS
 from ehr_pipeline.tables import json_files
 from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS
 
@@ -39,6 +39,7 @@ def write_empty(folder: Path) -> None:
     """Write the empty tables of an artifact without pairs."""
     pq.write_table(CONCEPT_RELATIONS.empty_table(), folder / RELATIONS)
     write_consensus(folder, EDGES.empty_table())
+    write_orders(folder, EDGES.empty_table())
     write_graphs(folder, {"graphs": {}, "agreement": []})
 
 
@@ -85,6 +86,11 @@ def _rows(measure: Measure, chosen: Chosen, best: int, fewest: int, listed: NDAr
 def write_consensus(folder: Path, edges: pa.Table) -> None:
     """Write the consensus edges with the evidence for each."""
     spreadsheet.write(folder / CONSENSUS, EDGES, _cells(edges))
+
+
+def write_orders(folder: Path, orders: pa.Table) -> None:
+    """Write the pairs that are only in order, with the evidence for each."""
+    spreadsheet.write(folder / ORDERS, EDGES, _cells(orders))
 
 
 def _cells(edges: pa.Table) -> Iterator[tuple[object, ...]]:

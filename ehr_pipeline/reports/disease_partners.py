@@ -75,8 +75,17 @@ def ratio(row: Mapping[str, Any], name: str) -> str:
     values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
     if any(value is None for value in values):
         return HIDDEN
-    value, low, high = map(two_digits, values)
-    return f"{value} ({low}–{high})"
+    low, high = map(_end, values[1:])
+    return f"{two_digits(values[0])} ({low}–{high})"
+
+
+def _end(value: float) -> str:
+    """Return an end of an interval in two digits; in more, if it would look like 1 although the interval does not include 1."""
+    return (
+        next((text for n in range(2, 6) if float(text := f"{value:.{n}g}") != 1), "1.0")
+        if 1 < value < 1.1
+        else two_digits(value)
+    )
 
 
 def two_digits(value: float) -> str:

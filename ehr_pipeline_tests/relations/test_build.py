@@ -84,7 +84,7 @@ def test_fewer_than_two_concepts_make_an_empty_artifact_and_the_check_says_what_
     assert counts["rows_in"] == counts["kept"] + sum(counts["dropped"].values())
     assert (counts["patients"], counts["visits"]) == (whole["patients"], whole["visits"])
     assert not table.read(tmp_path).num_rows
-    assert table.read_consensus(tmp_path) == []
+    assert table.read_consensus(tmp_path) == table.read_orders(tmp_path) == []
     assert nx.read_graphml(tmp_path / table.NETWORK).number_of_nodes() == 0
     found, message, _ = two_are_compared(Artifact(tmp_path, {"counts": counts}), tiny.store, tiny.study)
     assert not found
@@ -170,5 +170,6 @@ def test_the_asset_of_the_chain_is_made_and_reused(tiny: Pipeline) -> None:
     assert sorted(path.name for path in again.path.iterdir() if path.suffix in (".csv", ".parquet", ".graphml")) == [
         table.CONSENSUS,
         table.NETWORK,
+        table.ORDERS,
         table.RELATIONS,
     ]

@@ -91,6 +91,10 @@ def test_numbers_have_two_digits() -> None:
         "1,400",
     ]
     assert disease_partners.ratio(edge(odds_ratio=None), "odds_ratio") == HIDDEN
+    near = edge(odds_ratio=1.3, odds_ratio_low=1.0004, odds_ratio_high=1.7)
+    assert disease_partners.ratio(near, "odds_ratio") == "1.3 (1.0004–1.7)", (
+        "an interval above 1 does not look as if it included 1"
+    )
 
 
 def test_names_in_the_network_do_not_cover_each_other_and_are_escaped() -> None:
@@ -129,17 +133,22 @@ def test_the_command_reads_times_and_prints_what_comes_after() -> None:
     with pytest.raises(InputError, match="2y"):
         relations.days("two years")
     listed = disease_partners.partners("C1", [edge()], DISCLOSURE, WHOLE)
-    said = relations.lines("one", listed, 730)
+    said = relations.lines("one", listed, [], 730)
     assert said[0] == "one"
     assert "two: about 120 patients with both" in said[1]
     assert "recorded later, relative risk within 730 days" in said[1]
-    assert relations.lines("one", [], 730)[1:] == ["  nothing that can be shown"]
+    assert relations.lines("one", [], [], 730)[1:] == ["  nothing that can be shown"]
     few = [replace(listed[0], risk=HIDDEN)]
-    assert relations.lines("one", few, 730)[1].endswith("; recorded later, too few cases for a relative risk")
+    assert relations.lines("one", few, [], 730)[1].endswith("; recorded later, too few cases for a relative risk")
     without_order = [replace(listed[0], order="", risk=HIDDEN)]
-    assert relations.lines("one", without_order, 730, after=True)[1:] == [
+    assert relations.lines("one", without_order, [], 730, after=True)[1:] == [
         "  nothing is shown to be recorded later; 1 concept occurs with it: leave out --after"
     ]
+    for after in (False, True):
+        (_, *rest, alone) = relations.lines("one", without_order, listed, 730, after=after)
+        assert len(rest) == 1 - after
+        assert alone.startswith("  two: recorded later, relative risk within 730 days ")
+        assert "; not shown to go together: about 120 patients with both, odds ratio " in alone
 
 
 def test_a_dash_is_explained_by_what_the_list_shows() -> None:

@@ -16,8 +16,9 @@ from ehr_pipeline.reports.statements import relations as say
 from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS
 
-MOST_DISEASES, MOST_PARTNERS, MOST_EDGES = 40, 8, 80
-"""Most diseases that the page lists, most partners of each disease, and most edges that it draws."""
+MOST_DISEASES, MOST_PARTNERS, MOST_EDGES, MOST_ORDERS = 40, 8, 80, 40
+"""Most diseases that the page lists, most partners of each disease, most edges that it draws, and most pairs that are only in order
+that it lists."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
@@ -25,7 +26,10 @@ def content(findings: Findings) -> dict[str, Any]:
     artifact, disclosure = findings.inputs.artifacts[CONCEPT_RELATIONS], findings.disclosure
     settings, whole = artifact.manifest["settings"], int(artifact.counts["patients"])
     naming = findings.inputs.naming(disclosure.below)
-    rows = disease_partners.shown_edges(table.read_consensus(artifact.path), findings.named, naming, whole)
+    rows, in_order = (
+        disease_partners.shown_edges(read(artifact.path), findings.named, naming, whole)
+        for read in (table.read_consensus, table.read_orders)
+    )
     names = {row[side]: row[f"{side}_name"] for row in rows for side in ("first", "second")}
     interest = _interest(findings, names)
     listed = [_partners(one, rows, findings, whole) for one in interest[:MOST_DISEASES]]
@@ -46,7 +50,8 @@ def content(findings: Findings) -> dict[str, Any]:
                 else []
             ),
             say.number(len(rows), concepts, sum(bool(row["comes_first"]) for row in rows)),
-            *([say.population(disclosure.about(whole))] if rows else []),
+            *([say.in_order(len(in_order))] if in_order else []),
+            *([say.population(disclosure.about(whole))] if rows or in_order else []),
         ],
         "listed": [(names[one.concept], one.partners, one.more) for one in listed],
         "ordered": ordered,
@@ -58,6 +63,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "network": _network(drawn, findings) if rows else "",
         "matrix": _matrix(drawn, findings) if rows else "",
         "legend": say.legend(len(drawn), len(rows), ordered=any(row["comes_first"] for row in drawn)),
+        **_only_in_order(in_order, findings, whole),
         **_compared(compared, disclosure.below),
     }
 
@@ -76,6 +82,26 @@ def _partners(concept: str, rows: Sequence[Mapping[str, Any]], findings: Finding
     found = disease_partners.partners(concept, rows, findings.disclosure, whole)
     shown = _with_same_disease(concept, found[:MOST_PARTNERS], findings)
     return _Listed(concept, shown, say.further_partners(len(found) - len(shown)))
+
+
+def _only_in_order(rows: Sequence[Mapping[str, Any]], findings: Findings, whole: int) -> dict[str, Any]:
+    """Return the pairs that do not go together but of which one concept follows the other, each as its first concept and the later
+    one as a partner; and the sentences about them. Pairs with a concept on the lists of the cohort's diseases, or all if there are
+    none."""
+    artifact, disclosure = findings.inputs.artifacts[CONCEPT_RELATIONS], findings.disclosure
+    own = findings.disease_concepts.listed if findings.disease_concepts else frozenset[str]()
+    rows = [row for row in rows if {row["first"], row["second"]} & own] or rows
+    pairs = [
+        (row["first_name"], *disease_partners.partners(row["first"], [row], disclosure, whole))
+        for row in rows[:MOST_ORDERS]
+    ]
+    settings, concepts = artifact.manifest["settings"], int(artifact.counts["kept"])
+    said = [
+        say.only_in_order(settings["max_q"], len(rows) - len(pairs)),
+        say.order(settings["after_days"], settings["max_q"], concepts),
+        say.doubts(ordered=False, within=artifact.counts[table.PRACTICES] > 0),
+    ]
+    return {"orders": pairs, "orders_are": said if pairs else []}
 
 
 def _with_same_disease(concept: str, found: Sequence[Partner], findings: Findings) -> list[Partner]:

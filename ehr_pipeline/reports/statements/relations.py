@@ -33,8 +33,8 @@ def rule(max_q: float, fewest: int, concepts: int, *, within: bool) -> Statement
     return say(
         "A pair is listed if at least {fewest} patients have both concepts, and if similar patients (age, sex, amount of record)"
         " have both more often than expected by chance{habits}, at a false discovery rate of {q:g} over all {pairs} of {concepts}"
-        " (binomial test over strata). Listed pairs are ranked by three kinds of evidence together: the same visit, similar"
-        " patients, and the encoder.",
+        " (binomial test over strata), with the whole interval of the odds ratio above 1. Listed pairs are ranked by three kinds"
+        " of evidence together: the same visit, similar patients, and the encoder.",
         q=max_q,
         pairs=counted(concepts * (concepts - 1) // 2, "pair"),
         concepts=counted(concepts, "concept"),
@@ -60,6 +60,14 @@ def number(pairs: int, concepts: int, ordered: int) -> Statement:
     )
 
 
+def in_order(pairs: int) -> Statement:
+    """Say that there are pairs of which one concept follows the other, but that are not shown to go together."""
+    return say(
+        "In {pairs}, one concept follows the other although the two are not shown to go together.",
+        pairs=counted(pairs, "other pair"),
+    )
+
+
 def population(patients: str) -> Statement:
     """Say in which patients pairs were counted."""
     return say("All patients of the data set ({patients}) are counted, in clusters or not.", patients=patients)
@@ -82,6 +90,20 @@ def order(days: int, max_q: float, concepts: int) -> Statement:
         days=days,
         q=max_q,
         pairs=counted(concepts * (concepts - 1) // 2, "pair"),
+    )
+
+
+def only_in_order(max_q: float, more: int) -> Statement:
+    """Say what pairs are that are only in order. `more`: how many further ones are left out."""
+    return say(
+        "These pairs are not shown to go together: similar patients do not have both more often than expected by chance, or not"
+        " clearly. But one of the two is recorded later, and its relative risk passes the test, too (at a false discovery rate of"
+        " {q:g} over both orders of all pairs). That happens where most patients have either concept at some time, as in data on"
+        " patients of one disease, or where patients have one drug or another. {more}",
+        q=max_q,
+        more=f"{counted(more, 'further pair')} {are(more)} left out; the command ehr-pipeline relations lists all."
+        if more
+        else "",
     )
 
 

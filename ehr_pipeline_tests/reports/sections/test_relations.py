@@ -41,6 +41,7 @@ def findings(tmp_path: Path) -> Findings:
 def made(tmp_path: Path, rows: list[dict[str, Any]]) -> Findings:
     """What the section reads of an artifact with these pairs."""
     writing.write_consensus(tmp_path, pa.Table.from_pylist(rows, table.EDGES))
+    writing.write_orders(tmp_path, table.EDGES.empty_table())
     figures = {"hubness": 0.5, "partners_outside_group": 0.5, "modularity": 0.5, "edges": 2}
     writing.write_graphs(tmp_path, {"graphs": {"consensus": figures, "random": figures}, "agreement": []})
     settings = {"max_q": 0.05, "fewest_patients": BELOW, "after_days": 730}
@@ -70,6 +71,26 @@ def test_a_pair_of_few_patients_is_nowhere(findings: Findings, monkeypatch: pyte
     assert "Rarity" not in told
     assert "123" not in told, "counts are rounded"
     assert "about 120 patients with both" in found["network"]
+
+
+def test_a_pair_that_is_only_in_order_is_told_as_that_and_no_pair_of_few(
+    findings: Findings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [pair("C2", "C4", 123), pair("C1", "C3", BELOW), pair("C4", "C1", 99)]
+    writing.write_orders(tmp_path, pa.Table.from_pylist(rows, table.EDGES))
+    found = relations.content(findings)
+    assert [(first, later.name, later.order) for first, later in found["orders"]] == [
+        ("Uveitis", "Gout", "later"),
+        ("Gout", "Psoriasis", "later"),
+    ]
+    assert str(found["orders_are"][0]).startswith("These pairs are not shown to go together")
+    assert "Gout" not in str(found["listed"]) + found["network"]
+    assert "left out" not in str(found["orders_are"][0])
+    assert "In 2 other pairs, one concept follows the other" in " ".join(map(str, found["lead"]))
+    monkeypatch.setattr(relations, "MOST_ORDERS", 1)
+    assert "1 further pair is left out" in str(relations.content(findings)["orders_are"][0])
+    writing.write_orders(tmp_path, table.EDGES.empty_table())
+    assert not relations.content(findings)["orders_are"]
 
 
 def test_concepts_without_a_row_are_not_called_diseases(findings: Findings) -> None:
