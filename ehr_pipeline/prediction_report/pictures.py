@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ehr_pipeline.drawing import plots
-from ehr_pipeline.prediction_report.curves import ALL, KINDS, NONE, Curves, Point, usual
+from ehr_pipeline.prediction_report.curves import ALL, KINDS, NONE, Curves, usual
 from ehr_pipeline.predictions.models import BY_NAME, HEADS, MODELS
 
 DRAWN_MODELS = frozenset(
@@ -19,6 +18,8 @@ DRAWN_MODELS = frozenset(
 LINES = {"baseline": "-", "model": "-", "control": ":"}
 MAPS = {"baseline": "Reds", "model": "Blues", "control": "Greys"}
 """Colours by kind, darker from one model to the next."""
+MARKERS = "os^Dv"
+"""From one model of a kind to the next; a shade alone is hard to recognise."""
 ACROSS, SIDE, LETTERS = 5, 2.1, 30
 
 
@@ -34,13 +35,23 @@ def curves(path: Path, found: Curves) -> None:
         for name in chosen:
             model, points = BY_NAME[name], found.points[name]
             alike = [each for each in chosen if BY_NAME[each].kind == model.kind]
-            colour = colormaps[MAPS[model.kind]](0.45 + 0.5 * (alike.index(name) + 1) / len(alike))
+            shade, last = alike.index(name), len(alike) - 1
+            colour = colormaps[MAPS[model.kind]](0.95 - 0.55 * (last - shade) / max(last, 1))
             if NONE in points:
                 drawn = [(number, points[NONE]) for number in (numbers[0], numbers[-1])]
             else:
                 known = zip(numbers, (*found.labels, ALL), strict=True)
                 drawn = [(place, points[number]) for place, number in known if number in points]
-            _line(axes, drawn, colour, LINES[model.kind], model.title)
+            marker = "" if LINES[model.kind] == ":" else MARKERS[shade % len(MARKERS)]
+            axes.plot(
+                [number for number, _ in drawn],
+                [point.value for _, point in drawn],
+                LINES[model.kind],
+                color=colour,
+                label=model.title,
+                marker=marker,
+                markersize=5,
+            )
             if name in banded:
                 low, high = zip(*(point.interval for _, point in drawn), strict=True)
                 axes.fill_between([place for place, _ in drawn], low, high, color=colour, alpha=0.15, linewidth=0)
@@ -56,19 +67,6 @@ def _models(found: Curves) -> list[str]:
     best = (found.best(kind, number) for kind in KINDS for number in (*found.labels, ALL))
     wanted = DRAWN_MODELS | {each[0] for each in best if each}
     return [model.name for model in MODELS if model.name in wanted and model.name in found.points]
-
-
-def _line(axes: Any, drawn: Sequence[tuple[int, Point]], colour: Any, style: str, name: str) -> None:
-    places = [place for place, _ in drawn]
-    axes.plot(
-        places,
-        [point.value for _, point in drawn],
-        style,
-        color=colour,
-        label=name,
-        marker="o" if style == "-" else None,
-        markersize=3,
-    )
 
 
 def calibration(path: Path, panels: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> None:
