@@ -20,12 +20,12 @@ ICD, VERSIONS = "icd", {"9", "10", "11"}
 
 
 def first_of_series(names: Sequence[str]) -> str:
-    """Return the first of some columns whose names differ only in a number at the end; empty if they are no such series."""
-    return names[0] if len(names) > 1 and len({_stem(name) for name in names}) == 1 else ""
+    """Return the first of some columns, if all belong to one series (dia1, dia2, …, and hdia); empty if they do not."""
+    return next((name for name in names[:1] if len(_series(names, name)) == len(names) - 1 > 0), "")
 
 
 def further(one: Sniffed, named: Sequence[str]) -> list[str]:
-    """Return the columns of further codes: those that the user `named`, or whose names differ from the code's only in their number.
+    """Return the columns of further codes: those that the user `named`, or those of the code's series (`first_of_series`).
 
     Columns of a series may be empty; the others have codes of the same system.
     """
@@ -35,11 +35,7 @@ def further(one: Sniffed, named: Sequence[str]) -> list[str]:
         return own
     system = guess_codes.code_system(one.values(code), code)
     taken = set(one.roles.values())
-    alike = [
-        name
-        for name in one.table.columns
-        if name != code and name not in taken and _stem(name) == _stem(code) and NUMBER.search(plain(name))
-    ]
+    alike = [name for name in _series(one.table.columns, code) if name not in taken]
     same = [name for name in alike if _are_of(one.values(name), name, system)]
     return same if any(len(one.values(name)) for name in same) else []
 
@@ -56,17 +52,31 @@ def is_version(one: Sniffed, name: str) -> bool:
     return ICD in plain(name) and "version" in plain(name) and bool(values) and values <= VERSIONS
 
 
+def _series(names: Sequence[str], code: str) -> list[str]:
+    """Return the other columns of the series of a code: numbered ones, and those without a number that contain its name."""
+    stems = {_stem(name) for name in names if _is_numbered(name)}
+    stem = max((each for each in stems if len(each) > 1 and each in _stem(code)), key=len, default="")
+    if not stem or (_is_numbered(code) and stem != _stem(code)):
+        return []
+    return [
+        name for name in names if name != code and (_stem(name) == stem if _is_numbered(name) else stem in plain(name))
+    ]
+
+
+def _is_numbered(name: str) -> bool:
+    return bool(NUMBER.search(plain(name)))
+
+
 def _stem(name: str) -> str:
     return NUMBER.sub("", plain(name))
 
 
 def _are_of(values: pl.Series, name: str, system: str) -> bool:
+    """Return whether a column has codes of a system. A numbered one may be empty."""
+    if not len(values):
+        return _is_numbered(name)
     shape = guess_codes.SHAPES.get(system)
-    return (
-        not len(values)
-        or guess_codes.code_system(values, name) == system
-        or bool(shape and share(values, shape) >= ALMOST)
-    )
+    return guess_codes.code_system(values, name) == system or bool(shape and share(values, shape) >= ALMOST)
 
 
 def _are_systems(values: pl.Series) -> bool:

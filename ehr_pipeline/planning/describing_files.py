@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import code_columns, code_tables, guess_codes, guess_format
-from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, guessed, is_code, practice_of
+from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, adds_to_patients, guessed, is_code, practice_of
 from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.planning.settings_text import NO_QUOTE, NO_SEX_VALUES, SETTINGS, Extract, inline, quoted
 from ehr_pipeline.records import files
@@ -37,7 +37,7 @@ class NewStudy:
 
 def delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named: Named) -> Extract:
     """Describe delimited files of an unknown layout. A column that cannot be identified is marked in the settings."""
-    events, patients = _likely(found)
+    events, patients = _likely(found, today)
     used = [one for one in found if one in events or one in patients]
     for one in used:
         if read := guessed(one, named):
@@ -53,7 +53,7 @@ def delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named:
     for one in events:
         lines += _event_lines(one, systems[one], made, today, named)
     for one in patients:
-        more, attributes = _patient_lines(one, made, today, named)
+        more, attributes = _patient_lines(one, made, today, named, adds=adds_to_patients(one, found))
         lines += more
         audited |= dict.fromkeys(attributes)
     for what, sniffed, roles in (("events", events, NEEDED), ("patients", patients, ("patient", "birth_date"))):
@@ -116,16 +116,23 @@ def _meanings(systems: Mapping[Sniffed, str], others: Sequence[Sniffed], made: N
     return list(tables), dictionaries
 
 
-def _likely(found: Sequence[Sniffed]) -> tuple[list[Sniffed], list[Sniffed]]:
+def _likely(found: Sequence[Sniffed], today: datetime.date) -> tuple[list[Sniffed], list[Sniffed]]:
     """Return the files of events, and the files of patients. If no file is certainly of one kind, the most likely file is taken."""
     events, patients = [one for one in found if one.is_events], [one for one in found if one.is_patients]
     left = [one for one in found if one not in events and one not in patients]
     if not events and (maybe := [one for one in left if not one.tells_birth]):
         events = [max(maybe, key=lambda one: (sum(bool(one.column(role)) for role in NEEDED), one.rows))]
         left = [one for one in left if one not in events]
+    patients += [one for one in left if adds_to_patients(one, found) and _tells_something(one, today)]
     if not patients and left:
         patients = [max(left, key=lambda one: (one.tells_birth, bool(one.column("patient")), -one.rows))]
     return events, patients
+
+
+def _tells_something(one: Sniffed, today: datetime.date) -> bool:
+    """Return whether a file without births has the sex, a date of observation or death, or an attribute."""
+    known = any(one.column(role) for role in ("sex", *DATES_OF_PATIENTS))
+    return known or bool(guess_format.attributes(one, [one.column("patient")], today))
 
 
 def _or_open(one: Sniffed, columns: Mapping[str, str | list[str]], made: NewStudy) -> str:
@@ -196,8 +203,10 @@ def _columns_of_codes(one: Sniffed, columns: Mapping[str, str]) -> list[str]:
     return [name for name, system in found.items() if system == wanted]
 
 
-def _patient_lines(one: Sniffed, made: NewStudy, today: datetime.date, named: Named) -> tuple[list[str], list[str]]:
-    needed = ("patient",) if one.tells_birth else ("patient", "birth_date")
+def _patient_lines(
+    one: Sniffed, made: NewStudy, today: datetime.date, named: Named, *, adds: bool
+) -> tuple[list[str], list[str]]:
+    needed = ("patient",) if one.tells_birth or adds else ("patient", "birth_date")
     columns = {role: one.column(role) for role in PATIENT_COLUMNS if one.column(role) or role in needed}
     columns.pop("birth_year" if "birth_date" in columns else "", None)
     if "birth_year" not in columns:
@@ -232,7 +241,7 @@ def _patient_lines(one: Sniffed, made: NewStudy, today: datetime.date, named: Na
     if PRACTICE not in carried and (practice := practice_of(one, {*columns.values(), *event, *carried.values()})):
         carried[PRACTICE] = practice
     carried |= guess_format.attributes(one, [*columns.values(), *event, *carried.values()], today)
-    if not columns.keys() & {"observation_start", "observation_ends"}:
+    if not adds and not columns.keys() & {"observation_start", "observation_ends"}:
         made.doubts.append(
             f"{one.path.name}: no column was recognised as the start or end of registration, so patients are followed to their"
             " last event. If there is such a column, give it by --column observation_start=NAME or observation_ends=NAME."
@@ -246,14 +255,10 @@ def _patient_lines(one: Sniffed, made: NewStudy, today: datetime.date, named: Na
     lines += (
         [f"attributes = {inline(carried)} # shown on the page; remove those that are not needed"] if carried else []
     )
+    listed_attributes = ", ".join(name if name == plain else f"{name} ({plain})" for name, plain in carried.items())
     made.facts.append(
         f"{one.path.name}: patients, about {one.rows:,} rows; {_described(one)};"
-        f" columns {', '.join(filter(None, columns.values()))}"
-        + (
-            f"; attributes {', '.join(name if name == plain else f'{name} ({plain})' for name, plain in carried.items())}"
-            if carried
-            else ""
-        )
+        f" columns {', '.join(filter(None, columns.values()))}{f'; attributes {listed_attributes}' if carried else ''}"
     )
     return lines, list(carried)
 

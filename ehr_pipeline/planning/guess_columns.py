@@ -26,7 +26,20 @@ Named = Mapping[str, Sequence[str]]
 ROLES = tuple(guess_format.NAMES)
 NEEDED = ("patient", "date", "code")
 PEOPLE = ("patient", "person", "pseud", "nhs", "subject", "client")
-BIRTH = ("birth", "born", "dob", "geburt", "gebdat", "geb", "naissance", "nacimiento", "nascita")
+BIRTH = (
+    "birth",
+    "born",
+    "dob",
+    "geburt",
+    "gebdat",
+    "geb",
+    "naissance",
+    "nacimiento",
+    "nascita",
+    "fodelse",
+    "fodsel",
+    "geboorte",
+)
 DEATH = (
     "death",
     "died",
@@ -40,7 +53,9 @@ DEATH = (
     "decesso",
     "obito",
     "overlijden",
+    "dods",
 )
+SEX = (*SEX_WORDS, "kon", "kjonn", "geslacht")
 CODE = ("code", "snomed", "sct", "icd", "cim", "read", "concept", "diag", "dx", "atc")
 OBSERVED = ("reg", "enrol", "follow", "observ", "member")
 START, START_ALONE = ("from", "start", "starts", "begin", "since", "date", "dt"), ("eintritt", "entrydate", "joined")
@@ -90,7 +105,9 @@ def assigned(found: Sequence[Sniffed], named: Named, today: datetime.date) -> li
                 raise UserError(f"--column {role}={name}: no file has this column ({headers}).")
     known = [_with(_as_named(one, named), _by_words(one, today)) for one in found]
     known = [_with(one, {"patient": _patient(one, known, today)}) for one in known]
-    known = [_with(one, _person(one, today)) if _of_patients(one, known) else one for one in known]
+    if not any(one.tells_birth for one in known):
+        known = [_with(one, _person(one, today)) if _of_patients(one, known) else one for one in known]
+    known = [_with(one, _added(one, today)) if adds_to_patients(one, known) else one for one in known]
     alone = not any(one.is_events or not one.tells_birth for one in known)
     return [
         _with(one, _event(one, today)) if alone or not (one.tells_birth or _of_patients(one, known)) else one
@@ -127,7 +144,7 @@ def _as_named(one: Sniffed, named: Named) -> Sniffed:
 def _by_words(one: Sniffed, today: datetime.date) -> dict[str, str]:
     """Return columns of the birth and the sex, by words in their names."""
     roles = dict[str, str]()
-    by_word = [name for name in one.table.columns if _has(name, SEX_WORDS)]
+    by_word = [name for name in one.table.columns if _has(name, SEX)]
     named = [name for name in one.table.columns if _has(name, BIRTH)]
     years = [name for name in named if share(one.values(name), _YEAR) >= ALMOST]
     dates = [name for name in named if is_date(one.values(name), today)]
@@ -184,6 +201,22 @@ def _of_patients(one: Sniffed, found: Sequence[Sniffed]) -> bool:
             if other is not one and (theirs := other.values(other.column("patient"))).len()
         )
     )
+
+
+def adds_to_patients(one: Sniffed, found: Sequence[Sniffed]) -> bool:
+    """Return whether a file without births has one row for each of the patients whose births are in another file."""
+    ids = one.values(one.column("patient"))
+    births = [other for other in found if other is not one and other.is_patients]
+    return (
+        bool(len(ids) and births)
+        and not one.tells_birth
+        and _one_each(ids)
+        and any(_overlap(ids, other.values(other.column("patient"))) for other in births)
+    )
+
+
+def _added(one: Sniffed, today: datetime.date) -> dict[str, str]:
+    return {"sex": _sex_by_values(one), **_observed(one, today)}
 
 
 def _person(one: Sniffed, today: datetime.date) -> dict[str, str]:
@@ -253,7 +286,9 @@ def _event(one: Sniffed, today: datetime.date) -> dict[str, str]:
     ]
     return {
         "date": _only(days) or _only([name for name in days if "date" in plain(name)]),
-        "code": _only(codes) or _only(named := [name for name in codes if _has(name, CODE)]) or first_of_series(named),
+        "code": _only(codes)
+        or _only(named := [name for name in codes if _has(name, CODE)])
+        or first_of_series(named or codes),
         "code_system": column_of_systems(one, free),
     }
 

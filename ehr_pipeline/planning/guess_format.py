@@ -42,6 +42,8 @@ NAMES = {
 }
 """Usual names of columns by role, the most usual first. Case and punctuation are ignored."""
 MOST_VALUES, LONGEST_NAME = 40, 30
+COMPACT = r"^(?:18|19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])$"
+"""Dates as YYYYMMDD, as registers have them. Of other numbers with eight digits, few are such dates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,14 +128,14 @@ def sniff(path: Path) -> Sniffed:
             " names of its columns."
         )
     quoted = delimiter in ",;" or bool(re.search(f'(^|{re.escape(delimiter)})"', text, re.MULTILINE))
-    table = text_head.table(text, delimiter, quoted)
+    table, rows = text_head.table(text, delimiter, quoted)
     if _is_row(table.columns):  # a message that lists these columns would show data of a patient
         raise InputError(
             f"{path}: the first line looks like a row of data, but init needs a header line with the names of the columns. Write"
             " one above the rows, or set records.events[0].header (or of the patients) in a settings file of your own."
         )
     size = len(text.encode(encoding if encoding != "utf-16" else "utf-16-le")) * text_head.share_of_packed(path)
-    return Sniffed(path, table, size / max(len(lines) - 1, 1), delimiter, '"' if quoted else "", encoding, before)
+    return Sniffed(path, table, size / max(rows, 1), delimiter, '"' if quoted else "", encoding, before)
 
 
 def _is_row(names: Sequence[str]) -> bool:
@@ -207,8 +209,9 @@ def is_of_patients(table: pl.DataFrame, patient: str, column: str) -> bool:
 
 
 def is_date(values: pl.Series, today: datetime.date) -> bool:
-    """Return whether values are dates, and not only digits: ids and codes read as dates too."""
-    return bool(date_format(values, today)[0]) and share(values, r"^[0-9]+$") < ALMOST
+    """Return whether values are dates. Of digits alone, only YYYYMMDD counts, since ids and codes read as other dates too."""
+    digits = share(values, r"^[0-9]+$") >= ALMOST and share(values, COMPACT) < ALMOST
+    return not digits and bool(date_format(values, today)[0])
 
 
 def plain(name: str) -> str:

@@ -87,14 +87,18 @@ def delimiter(lines: list[str]) -> str:
     return max(found)[2] if found else ""
 
 
-def table(text: str, delimiter: str, quoted: bool) -> pl.DataFrame:
-    """Return the cells of the rows that have as many as the header, as text; columns of the same name are left out."""
+def table(text: str, delimiter: str, quoted: bool) -> tuple[pl.DataFrame, int]:
+    """Return the cells of the rows that have as many as the header, as text, and the number of all rows.
+
+    Columns of the same name are left out.
+    """
     rows = list(
         csv.reader(io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
     )
     names = [name.strip() for name in rows[0]]
     whole = [row for row in rows[1 : MOST_ROWS + 1] if len(row) == len(names)]
-    return pl.DataFrame(
+    cells = pl.DataFrame(
         {name: [row[place] for row in whole] for place, name in enumerate(names) if names.count(name) == 1 and name},
         schema=dict.fromkeys([name for name in names if names.count(name) == 1 and name], pl.String),
     )
+    return cells, len(rows) - 1

@@ -15,6 +15,7 @@ from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.planning import finding_codes, guess_codes, guess_format, init_study, preflight
 from ehr_pipeline.planning.guess_columns import read_names
 from ehr_pipeline.records import dates
+from ehr_pipeline.records.layouts import PatientColumns
 from ehr_pipeline.runs import extracts
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
@@ -622,6 +623,62 @@ def test_each_code_of_claims_with_several_columns_is_read(tmp_path: Path, named:
     assert f"claims.csv: each code of a row is an event: dx1, {', '.join(further)}" in made.facts
     assert not [doubt for doubt in made.doubts if "contain codes" in doubt]
     assert preflight.inspect(study).problems == []
+
+
+def test_a_register_with_a_main_diagnosis_and_numbered_ones_is_read(tmp_path: Path) -> None:
+    """As the Nordic registers are: dates as YYYYMMDD, names of columns in Swedish, drugs as ATC."""
+    codes = [
+        [who, f"{day}".replace("-", ""), ICD[n % 4], ICD[(n + 1) % 4], ""] for n, (who, day, _) in enumerate(EVENTS)
+    ]
+    atc = ("A10BA02", "C09AA05", "M01AE01", "N02B")
+    drugs = [[who, f"{day}", atc[n % 4]] for n, (who, day, _) in enumerate(EVENTS)]
+    people = [
+        [who, f"{year}", "12"[sex == "F"], "20200103" if n % 9 == 0 else ""]
+        for n, (who, year, sex) in enumerate(PEOPLE)
+    ]
+    paths = [
+        text(tmp_path / "diagnoser.csv", ["lopnr", "INDATUM", "HDIA", "DIA1", "DIA2"], codes, ";"),
+        text(tmp_path / "lakemedel.csv", ["lopnr", "EDATUM", "ATC"], drugs, ";"),
+        text(tmp_path / "individer.csv", ["lopnr", "FodelseAr", "Kon", "Dodsdatum"], people, ";"),
+    ]
+    study = settings.load(init_study.start(tmp_path / "study", paths, None, TODAY).settings)
+    diagnoses, dispensed = study.records.events
+    assert (diagnoses.columns.code, diagnoses.columns.further_codes) == ("HDIA", ("DIA1", "DIA2"))
+    assert (diagnoses.columns.date, diagnoses.date_formats, diagnoses.code_system) == ("INDATUM", ("iso",), "icd10")
+    assert (dispensed.columns.code, dispensed.code_system) == ("ATC", "atc")
+    (people_file,) = study.records.patients
+    assert people_file.columns == PatientColumns(patient="lopnr", birth_year="FodelseAr", sex="Kon", death="Dodsdatum")
+    assert preflight.inspect(study).problems == []
+
+
+def test_several_files_of_patients_are_read(tmp_path: Path) -> None:
+    events = [[who, f"{day}", ICD[n % 4]] for n, (who, day, _) in enumerate(EVENTS)]
+    paths = [
+        text(tmp_path / "events.csv", ["nhs", "date", "code"], events, ","),
+        text(tmp_path / "births.csv", ["nhs", "dob"], [[who, f"{year}-02-03"] for who, year, _ in PEOPLE], ","),
+        text(
+            tmp_path / "more.csv",
+            ["nhs", "sex", "region"],
+            [[who, sex, "NS"[n % 2]] for n, (who, _, sex) in enumerate(PEOPLE)],
+            ",",
+        ),
+        text(tmp_path / "deaths.csv", ["nhs", "date_of_death"], [[who, "2020-03-04"] for who, *_ in PEOPLE[:9]], ","),
+        text(tmp_path / "letters.csv", ["nhs", "letter"], [[who, f"L{n}"] for n, (who, *_) in enumerate(PEOPLE)], ","),
+    ]
+    made = init_study.start(tmp_path / "study", paths, None, TODAY)
+    assert not made.open
+    study = settings.load(made.settings)
+    read = {one.files: one for one in study.records.patients}
+    assert set(read) == {"births.csv", "more.csv", "deaths.csv"}, "letters have nothing to read"
+    assert (read["more.csv"].columns.sex, read["more.csv"].attributes) == ("sex", {"region": "region"})
+    assert read["deaths.csv"].columns.death == "date_of_death"
+    assert preflight.inspect(study).problems == []
+
+
+def test_rows_are_counted_and_not_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "patients.csv"
+    path.write_text("pid,address\n" + "".join(f'{n},"1 High St\nTown"\n' for n in range(50)))
+    assert guess_format.sniff(path).rows == 50
 
 
 def test_other_columns_of_codes_are_told(tmp_path: Path) -> None:
