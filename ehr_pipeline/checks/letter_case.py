@@ -93,7 +93,8 @@ def _spellings(mapping: pl.DataFrame) -> pl.DataFrame:
     own = pl.col("code").str.replace(r"^[^:]+:", "")
     without = pl.when(own.str.contains(DOTTED)).then(own.str.replace(".", "", literal=True)).otherwise(own)
     found = (
-        mapping.with_columns(
+        mapping.unique("code", keep="first", maintain_order=True)  # a drug has a row for each of its ingredients
+        .with_columns(
             system=pl.col("code").str.extract(r"^([^:]+):"),
             own=own.str.to_lowercase(),
             plain=without.str.to_lowercase(),

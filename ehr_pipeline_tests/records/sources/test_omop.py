@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ehr_pipeline.checks import letter_case
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import build, resolve_lists
 from ehr_pipeline.events.settings import EventsSettings
@@ -146,6 +147,7 @@ def test_a_drug_becomes_one_event_for_each_of_its_ingredients(extract: Path, tmp
         ("3", "2005-01-01", "RxNorm:2670"),
     ]
     table = Mapping.read(out).table.filter(pl.col("code") == "omop:40162522")
+    assert letter_case._spellings(Mapping.read(out).table).is_empty()
     assert table.select("concept", "events", "patients").rows() == [("RxNorm:1191", 2, 2), ("RxNorm:2670", 2, 2)]
     assert sum(row["events"] for row in json.loads((out / "coverage.json").read_text())["by_step"].values()) == 9
     listed = tmp_path / "list.csv"
