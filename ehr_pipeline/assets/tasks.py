@@ -74,7 +74,7 @@ TASKS = (
         description="Labels of clinical tasks: who is included and from which day, what happened afterwards, and who"
         " is excluded and why. Empty without `[tasks]`.",
         reads=(EXTRACT_CATALOG, MAPPED_EVENTS, VOCABULARY, PATIENT_DATASET, DATA_SPLIT),
-        version="7",
+        version="8",
         section="tasks",
         also=(identity.of_tasks,),
         checks=(

@@ -94,18 +94,19 @@ def few_leave(artifact: Artifact, store: Store, study: Study) -> Result:
 
     Without weights, patients who leave are excluded unless they had the outcome before. Who is excluded then depends on the future.
     """
-    guard, leaving = Guard(study.reports.suppress_below), dict[str, str]()
+    below, leaving = study.reports.suppress_below, dict[str, str]()
     for definition in definitions(artifact.path):
         gone, of = left_in_window(artifact.counts[definition.slug])
         if is_excessive(gone, of) and not definition.rule.get("censor"):
-            leaving[definition.name] = guard.percent(Share(People(gone), People(of)))
+            most = artifact.counts[definition.slug].get("most_per_patient", 1)
+            leaving[definition.name] = Guard(below * most).percent(Share(People(gone), People(of)))
     if not leaving:
         return (
             True,
             f"in every task, fewer than {WARNING_SHARE:.0%} of the patients leave within the window, or weights make up for them",
             {"many": Plain(0)},
         )
-    listed = map(" ".join, zip(names.for_messages([*leaving], store, guard.below), leaving.values(), strict=True))
+    listed = map(" ".join, zip(names.for_messages([*leaving], store, below), leaving.values(), strict=True))
     return (
         False,
         f"in {', '.join(listed)}, many patients leave during the window without the outcome and are excluded. This selects"

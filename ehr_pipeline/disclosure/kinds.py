@@ -71,6 +71,13 @@ class EventsOf:
 
 
 @dataclass(frozen=True)
+class EventsOfAtMost:
+    """Declares a count of events, of which a patient has at most the number at a path in the same counts (1 if it is missing)."""
+
+    each: str
+
+
+@dataclass(frozen=True)
 class SumOf:
     """Declares a sum of patients whose parts are shown exactly. The smallest part is at a path in the same counts."""
 
@@ -90,7 +97,7 @@ def size(number: int) -> Plain:
     return Plain(int(float(f"{number:.2g}")))
 
 
-Kind = Callable[[Any], Figure] | EventsOf | SumOf | ShareOf
+Kind = Callable[[Any], Figure] | EventsOf | EventsOfAtMost | SumOf | ShareOf
 Declared = Mapping[str, Any]
 """The kind of each count of an asset by name, or a nested mapping. Names with '*' are patterns, tried after plain names. A kind
 given for a nested mapping applies to all numbers in it. Counts declared None are never shown."""
@@ -123,6 +130,8 @@ def _figure(value: Any, kind: Any, counts: Mapping[str, Any], matched: str) -> A
         return value
     if isinstance(kind, EventsOf):
         return Events(value, _at(counts, kind.people.replace("*", matched)))
+    if isinstance(kind, EventsOfAtMost):
+        return Events(value, -(-value // (_at(counts, kind.each) or 1)))
     if isinstance(kind, SumOf):
         return People(value, _at(counts, kind.smallest))
     if isinstance(kind, ShareOf):

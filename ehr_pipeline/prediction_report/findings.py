@@ -47,6 +47,13 @@ class Findings:
         """The rules by which counts are shown."""
         return Disclosure(self.naming.below)
 
+    def of_index_dates(self, slug: str) -> Disclosure:
+        """Return the rules by which numbers of a task's index dates are shown.
+
+        A number that is not small belongs to enough patients, even if each has as many index dates as any patient has."""
+        below, most = self.naming.below, self.counts[slug].get("most_per_patient", 1)
+        return Disclosure(below * most if below > 1 else below)
+
     @cached_property
     def curves(self) -> Curves | None:
         """Learning curves over tasks; None if no task was scored."""
@@ -86,15 +93,14 @@ class Findings:
 
     def died(self, slug: str) -> str:
         """Return in words for how many index dates the patient died in the window without the outcome; empty if there are none."""
-        died, of = self._died(slug)
-        return f"{self.disclosure.about(died, of)} of {self.disclosure.about(of)} index dates" if died else ""
+        (died, of), shown = self._died(slug), self.of_index_dates(slug)
+        return f"{shown.about(died, of)} of {shown.about(of)} index dates" if died else ""
 
     def on_one_day(self, slug: str) -> str:
         """Return in words for how many index dates with the outcome it is recorded on one day only; empty if there are none."""
         single, of = self.counts[slug].get("on_one_day", 0), self.counts[slug]["cases"]
-        return (
-            f"{self.disclosure.about(single, of)} of {self.disclosure.about(of)} index dates with it" if single else ""
-        )
+        shown = self.of_index_dates(slug)
+        return f"{shown.about(single, of)} of {shown.about(of)} index dates with it" if single else ""
 
     def _died(self, slug: str) -> tuple[int, int]:
         return self.counts[slug].get("died", 0), self.counts[slug]["kept"]
@@ -116,7 +122,7 @@ class Findings:
     def _excessive(self, parts: Mapping[str, tuple[int, int]]) -> list[tuple[str, str]]:
         """Return the tasks with an excessive part, and the share of it that may be shown. `parts`: part and whole, by task."""
         return [
-            (self.named[slug], self.disclosure.coarse(part, of))
+            (self.named[slug], self.of_index_dates(slug).coarse(part, of))
             for slug, (part, of) in parts.items()
             if slug in self.named and censoring.is_excessive(part, of)
         ]

@@ -95,11 +95,11 @@ def tasks(findings: Findings) -> dict[str, Any]:
 
 
 def _task(findings: Findings, row: Row) -> dict[str, Any]:
-    shown, task = findings.disclosure, row["task"]
+    shown = findings.of_index_dates(task := row["task"])
     content = {
         "name": row["name"],
         "verdict": say.verdict_of(row["verdict"], findings.results.compared(task), at_chance=_at_chance(findings, row)),
-        "patients": shown.about(row["patients"]),
+        "patients": findings.disclosure.about(row["patients"]),
         "rows": shown.about(row["rows"]),
         "cases": shown.about(row["cases"], row["rows"]),
         "share": shown.coarse(row["cases"], row["rows"]),
@@ -172,7 +172,9 @@ def calibration(findings: Findings) -> dict[str, Any] | None:
     for row, _ in judged:
         own = (row["task"], row["model"])
         bins = [each for each in findings.results.calibration if (each["task"], each["model"]) == own]
-        if joined := merged(sorted(bins, key=lambda each: int(each["bin"])), findings.disclosure.below):
+        if joined := merged(
+            sorted(bins, key=lambda each: int(each["bin"])), findings.of_index_dates(row["task"]).below
+        ):
             panels.append((row["name"], joined))
     told = {"lead": None, "found": None, "left_out": calibration_sentences.at_chance(chance), "picture": None}
     if not panels:
@@ -229,11 +231,11 @@ def subgroups(findings: Findings) -> dict[str, Any]:
 
 
 def _subgroup(findings: Findings, row: Row) -> dict[str, str]:
-    shown = findings.disclosure
+    shown = findings.of_index_dates(row["task"])
     return {
         "attribute": row["attribute"],
         "value": row["value"],
-        "patients": shown.about(row["patients"]),
+        "patients": findings.disclosure.about(row["patients"]),
         "rows": shown.about(row["rows"]),
         "cases": shown.about(row["cases"], row["rows"]),
         "auroc": cells.auroc(row["auroc"], row["auroc_low"], row["auroc_high"]),
@@ -255,10 +257,11 @@ def excluded(findings: Findings) -> dict[str, Any]:
 
 
 def _flow(findings: Findings, row: Row) -> tuple[str, Markup]:
-    counts, show = findings.counts[row["task"]], findings.disclosure.about
+    counts, shown = findings.counts[row["task"]], findings.of_index_dates(row["task"])
+    show = shown.about
     words = {**REASONS, "not_in_data_set": "not in the data set"}
     lost = {words.get(name, name): People(number) for name, number in counts["dropped"].items() if number}
-    joined = Guard(findings.disclosure.below).joined(lost)
+    joined = Guard(shown.below).joined(lost)
     steps = (
         Step(
             "index dates examined",

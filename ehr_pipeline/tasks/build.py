@@ -64,7 +64,7 @@ class LabelOptions:
 def write_empty(out: Path) -> Counts:
     """Write the tables of a study without tasks."""
     write(out, ())
-    return {"tasks": 0}
+    return {"tasks": 0, "most_per_patient": 1}
 
 
 def build(
@@ -111,11 +111,12 @@ def build(
     counts: Counts = {"tasks": len(rules), "groups_ending_earlier": earlier}
     for number, rule in enumerate(rules):
         counts[rule.slug] = _counts([found.counts[number] for found in finished], rule, rows_in_file.get(rule.slug))
-    return counts
+    most = max((counts[rule.slug]["most_per_patient"] for rule in rules), default=1)
+    return counts | {"most_per_patient": most}
 
 
 def _counts(parts: Sequence[Counter[str]], rule: Rule, of_file: int | None) -> Counts:
-    """Return the counts of a task."""
+    """Return the counts of a task. They are numbers of index dates; `most_per_patient` bounds those of a patient."""
     summed = sum(parts, Counter[str]())
     dropped = {name: summed[name] for name in REASONS}
     if of_file is not None:
@@ -129,6 +130,7 @@ def _counts(parts: Sequence[Counter[str]], rule: Rule, of_file: int | None) -> C
         "on_one_day": summed["single"],
         "by_side": {side: {name: summed[f"{side}/{name}"] for name in ("labels", "cases")} for side in EVERY_SIDE},
         "concepts": len(rule.outcome),
+        "most_per_patient": max(rule.per_patient, *(part["most"] for part in parts)),
     }
 
 
@@ -155,6 +157,7 @@ def _counted(assignment: LabelAssignment, sides: NDArray[np.object_]) -> Counter
     counts = Counter(assignment.dropped())
     counts["rows_in"] = len(kept) + sum(assignment.index_dates.missing.values())
     counts["kept"] = int(kept.sum())
+    counts["most"] = int(np.bincount(assignment.index_dates.patient).max(initial=1))
     counts["cases"] = int((kept & assignment.label).sum())
     counts["died"] = int((kept & (assignment.end == DIED)).sum())
     counts["single"] = int((kept & assignment.single).sum())

@@ -6,7 +6,19 @@ from typing import Any
 import pytest
 
 from ehr_pipeline.disclosure.figures import Guard, Naming, count_text
-from ehr_pipeline.disclosure.kinds import Events, EventsOf, People, Plain, Score, Share, ShareOf, SumOf, figures, size
+from ehr_pipeline.disclosure.kinds import (
+    Events,
+    EventsOf,
+    EventsOfAtMost,
+    People,
+    Plain,
+    Score,
+    Share,
+    ShareOf,
+    SumOf,
+    figures,
+    size,
+)
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store.count_kinds import declared
 from ehr_pipeline.store.count_kinds import shown_counts as shown_by
@@ -165,6 +177,7 @@ def places(counts: Any, path: str = "") -> Iterator[str]:
 
 
 NEVER_SHOWN = {
+    "task_labels": {"/most_per_patient"},
     "clusters": {"/split_half/excess"},
     "cohort": {"/rows_in", "/kept", "/by_disease", "/dropped"},
     "patient_embeddings": {"/rows_in", "/kept", "/quality/patients", "/encoder_share/patients"},
@@ -187,6 +200,8 @@ def test_paths_of_declarations_lead_somewhere(tiny: Pipeline) -> None:
         if isinstance(kinds, dict):
             for kind in kinds.values():
                 yield from paths(kind)
+        elif isinstance(kinds, EventsOfAtMost):
+            yield kinds.each
         elif isinstance(kinds, EventsOf):
             yield kinds.people
         elif isinstance(kinds, SumOf):

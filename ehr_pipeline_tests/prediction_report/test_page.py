@@ -377,6 +377,25 @@ def test_outcomes_on_one_day_and_groups_that_end_earlier_are_said(tmp_path: Path
     assert "last day of the data; in 2 groups of patients (such as a practice), the data end earlier" in found
 
 
+def test_counts_of_index_dates_need_as_many_patients(tmp_path: Path) -> None:
+    """With three index dates for a patient, 123 cases are 41 patients or more, but 25 may be nine."""
+    plain = findings(whole(), tmp_path)
+    several = replace(plain, counts={slug: own | {"most_per_patient": 3} for slug, own in plain.counts.items()})
+    assert [row["cases"] for row in sections.tasks(several)["rows"]] == ["about 120", "about 120"]
+    of = plain.results.verdicts[0]["rows"]
+    few = tuple(row | {"cases": 25} for row in plain.results.verdicts)
+    (one, other) = (
+        sections.tasks(replace(each, results=replace(each.results, verdicts=few)))["rows"][0]
+        for each in (plain, several)
+    )
+    assert (one["cases"], other["cases"]) == ("about 30", "<30")
+    assert one["patients"] == other["patients"]
+    assert other["share"] == several.of_index_dates("a").coarse(25, of)
+    died = replace(several, counts={"a": several.counts["a"] | {"died": 25, "on_one_day": 25}})
+    assert died.died("a").startswith("<30 of about")
+    assert died.on_one_day("a").startswith("<30 of about")
+
+
 def test_where_dates_are_shifted_no_year_is_examined(tmp_path: Path) -> None:
     found = {"guard": "groups_have_cases", "task": "a", "passed": False, "message": "1"}
     plain = replace(findings(replace(results(["a"], BETTER), guards=(found,)), tmp_path), counts={"a": counts(DROPPED)})

@@ -165,6 +165,22 @@ def test_small_counts_are_not_shown(made: Pipeline) -> None:
     assert all(told[name]["cases"] is None for name in small)
 
 
+def test_counts_of_index_dates_need_as_many_patients(made: Pipeline, extract: Path, tmp_path: Path) -> None:
+    """With five landmarks, 45 index dates can be those of nine patients."""
+    store = shutil.copytree(made.store.root, tmp_path / "store")
+    tasks = {"task": [TASKS["task"][0] | {"per_patient": 5, "window_days": 60}]}
+    pipeline = Pipeline(tiny_settings(extract, study={"store": str(store)}, patients=SPLIT, tasks=tasks))
+    pipeline.task_labels()
+    counts = labels(pipeline).counts
+    assert counts["asthma"]["most_per_patient"] == counts["most_per_patient"] == 5
+    told = shown_counts("task_labels", counts, made.study.guard)
+    few = counts["asthma"] | {"cases": 45, "died": 46}
+    told = shown_counts("task_labels", counts | {"asthma": few}, made.study.guard)
+    assert (told["asthma"]["cases"], told["asthma"]["died"]) == (None, 50)
+    assert "most_per_patient" not in told
+    assert labels(made).counts["asthma"]["most_per_patient"] == 1
+
+
 def test_the_same_settings_give_the_same_bytes(made: Pipeline, tmp_path: Path) -> None:
     first = labels(made)
     store = shutil.copytree(made.store.root, tmp_path / "store")
@@ -197,7 +213,7 @@ def test_without_tasks_nothing_is_labelled(made: Pipeline, tmp_path: Path) -> No
     store = shutil.copytree(made.store.root, tmp_path / "store")
     pipeline = Pipeline(study_of(Path(made.study.records.landing).parent, store, tasks={}))
     artifact = pipeline.task_labels()
-    assert artifact.counts == {"tasks": 0}
+    assert artifact.counts == {"tasks": 0, "most_per_patient": 1}
     assert table.definitions(artifact.path) == ()
     assert all(outcome.passed for outcome in checked(pipeline).values())
 
