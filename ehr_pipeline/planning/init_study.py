@@ -20,6 +20,9 @@ from ehr_pipeline.planning.settings_text import LANDING, LISTS, SETTINGS, Extrac
 from ehr_pipeline.records.layouts import UNNAMED
 from ehr_pipeline.terminology.shipped import shipped
 
+OF_DATA = (".parquet", ".csv", ".tsv", ".txt", ".gz")
+DEPTHS = ("*", "*/*", "*/*/*")
+"""Where `_refuse_data` looks for files of data."""
 _DATE = re.compile(r"(?<![0-9])(?:19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}(?![0-9])")
 
 
@@ -37,6 +40,8 @@ def start(
         raise UserError(
             f"{made.settings} already exists, and was not changed. Choose another folder, or edit that file."
         )
+    if not sources:
+        _refuse_data(folder)
     extract = _look(sources, made, today, named or {}) if sources else None
     if unfinished:
         made.facts.append(f"the previous settings are kept as {SETTINGS}.before")
@@ -61,6 +66,17 @@ def start(
     if extract:
         _by_its_rows(made, extract, place, day=day, terminology=terminology, today=today)
     return made
+
+
+def _refuse_data(folder: Path) -> None:
+    """Raise UserError if the folder for a study has data outside its landing folder: they were probably meant as input."""
+    files = (path for depth in DEPTHS for path in sorted(folder.glob(depth)) if path.name.endswith(OF_DATA))
+    own = (path.relative_to(folder) for path in files)
+    if found := next((path for path in own if path.parts[0] not in (LANDING, LISTS)), None):
+        raise UserError(
+            f"{folder} contains data ({found}). Give a new folder for the study, and the data after --from:"
+            f" ehr-pipeline init my_study --from {folder}"
+        )
 
 
 def _by_its_rows(

@@ -382,6 +382,18 @@ def test_what_is_not_recognised_is_said_and_nothing_is_overwritten(
     assert "already exists" in capsys.readouterr().err
 
 
+def test_a_folder_of_data_does_not_become_a_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shard = tmp_path / "meds/data/train/0.parquet"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(b"")
+    assert cli.main(["init", str(tmp_path / "meds")]) == 2
+    assert f"init my_study --from {tmp_path / 'meds'}" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "meds").iterdir()] == ["data"]
+    (tmp_path / "ready/landing/2024-01-01").mkdir(parents=True)
+    (tmp_path / "ready/landing/2024-01-01/events.csv").write_text("id,date,code\n")
+    assert cli.main(["init", str(tmp_path / "ready")]) == 0
+
+
 def test_the_tables_that_name_the_codes_are_found(tmp_path: Path) -> None:
     """In the extract's folder and in others that were given; CPRD's quotes are no quoting."""
     (lookups := tmp_path / "lookups").mkdir()
