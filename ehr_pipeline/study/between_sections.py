@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ehr_pipeline.encoder.settings import BIRTH_DECADE
+
 if TYPE_CHECKING:
     from ehr_pipeline.study.settings import Study
 
@@ -26,6 +28,8 @@ def _by_the_calendar(study: "Study") -> Iterator[str]:
     for task in study.tasks.task:
         if task.index == "calendar":
             yield f"tasks: {task.name!r} has index = 'calendar', but {shifted}. Choose another index, such as 'landmark'."
+    if BIRTH_DECADE in study.encoder.metadata.attributes:
+        yield f"encoder.metadata.attributes has {BIRTH_DECADE!r}, but {shifted}. Remove it."
     if study.trajectories.windows == "calendar":
         yield f"trajectories.windows is 'calendar', but {shifted}. Set 'record' or 'age'."
 

@@ -60,11 +60,13 @@ def test_a_share_of_the_encoder_is_one_setting_however_it_is_written(given: floa
 def test_shifted_dates_refuse_what_needs_the_calendar() -> None:
     task = {"name": "A", "outcome": "list.csv", "index": "calendar", "index_dates": ["2012-01-01"]}
     given = {"tasks": {"observed_until": "extract", "task": [task]}, "trajectories": {"windows": "calendar"}}
+    given |= {"encoder": {"metadata": {"weight": 0.1, "attributes": ["birth_decade"]}}}
     settings.validate(changed(**given))
     found = problems_of(changed(study={"shifted_dates": True}, **given))
     assert "tasks.observed_until is 'extract', but study.shifted_dates says that" in found
     assert "tasks: 'A' has index = 'calendar', but" in found
     assert "trajectories.windows is 'calendar', but" in found
+    assert "encoder.metadata.attributes has 'birth_decade', but" in found
     settings.validate(changed(study={"shifted_dates": True}))
 
 
