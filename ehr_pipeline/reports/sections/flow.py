@@ -268,7 +268,7 @@ def reached(counted: StageCounts) -> str:
     """Return how many of the event rows reach the data set, in words."""
     read, kept, event = counted.counts[RAW_RECORDS]["rows_in"], counted.counts[PATIENT_DATASET]["kept"], counted.event
     if counted.counts[MAPPED_EVENTS].get("added"):
-        return f"{event(read)} rows became {event(kept)} events in the data set, one for each ingredient of a drug."
+        return f"From {event(read)} rows of events, {event(kept)} events are in the data set: one for each ingredient of a drug."
     return f"Of {event(read)} rows of events, {event(kept)} ({event.share(kept, read)}) are in the patient data set."
 
 
