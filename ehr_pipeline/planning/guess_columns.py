@@ -14,7 +14,7 @@ from dataclasses import replace
 import polars as pl
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.planning import guess_codes, guess_format
+from ehr_pipeline.planning import guess_codes, guess_format, guess_ids
 from ehr_pipeline.planning.code_columns import column_of_systems, first_of_series
 from ehr_pipeline.planning.guess_format import Sniffed, is_date, is_of_patients, plain, share, without_accents
 from ehr_pipeline.planning.text_head import ALMOST
@@ -66,10 +66,6 @@ END, END_ALONE = (
 """Words for a start or an end: those that need a word beginning with one of OBSERVED, and those that do not."""
 LIFE = 30
 """Years that the births in a file span at least, to be recognised by their values."""
-UNIQUE = 0.9
-"""In a file with one row for each patient, at least this share of the rows has a unique id."""
-SHARED = 0.2
-"""If two columns contain ids of the same patients, the first rows of both files have at least this share of the ids in common."""
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 MOST_SEXES = 10
 """A column with this many different values is not the sex."""
@@ -110,9 +106,16 @@ def assigned(found: Sequence[Sniffed], named: Named, today: datetime.date) -> li
     known = [_with(one, _added(one, today)) if adds_to_patients(one, known) else one for one in known]
     alone = not any(one.is_events or not one.tells_birth for one in known)
     return [
-        _with(one, _event(one, today)) if alone or not (one.tells_birth or _of_patients(one, known)) else one
+        _with_event(one, named, today) if alone or not (one.tells_birth or _of_patients(one, known)) else one
         for one in known
     ]
+
+
+def _with_event(one: Sniffed, named: Named, today: datetime.date) -> Sniffed:
+    """Add the columns of an event. A column that has a usual name, but no values, is replaced if another fits."""
+    empty = [role for role in ("date", "code") if role not in named and not len(one.values(one.column(role)))]
+    found = _event(replace(one, roles={**one.roles, **dict.fromkeys(empty, "")}), today)
+    return _with(replace(one, roles={**one.roles, **{role: found[role] for role in empty if found[role]}}), found)
 
 
 def guessed(one: Sniffed, named: Named) -> dict[str, str]:
@@ -194,9 +197,9 @@ def _of_patients(one: Sniffed, found: Sequence[Sniffed]) -> bool:
     ids = one.values(patient := one.column("patient"))
     return (
         bool(patient)
-        and _one_each(ids)
+        and guess_ids.one_each(ids)
         and any(
-            not _one_each(theirs) and _overlap(ids, theirs)
+            not guess_ids.one_each(theirs) and guess_ids.overlap(ids, theirs)
             for other in found
             if other is not one and (theirs := other.values(other.column("patient"))).len()
         )
@@ -210,8 +213,8 @@ def adds_to_patients(one: Sniffed, found: Sequence[Sniffed]) -> bool:
     return (
         bool(len(ids) and births)
         and not one.tells_birth
-        and _one_each(ids)
-        and any(_overlap(ids, other.values(other.column("patient"))) for other in births)
+        and guess_ids.one_each(ids)
+        and any(guess_ids.overlap(ids, other.values(other.column("patient"))) for other in births)
     )
 
 
@@ -249,19 +252,19 @@ def _patient(one: Sniffed, found: Sequence[Sniffed], today: datetime.date) -> st
         name
         for name in one.table.columns
         if name not in taken
-        and _is_id(one, name)
+        and guess_ids.is_id(one, name)
         and not is_date(one.values(name), today)
         and (_has(name, PEOPLE) or not _has(name, CODE))
     ]
-    in_both = [name for name in free if any(_shares(one, name, other) for other in found if other is not one)]
+    in_both = [name for name in free if any(guess_ids.shares(one, name, other) for other in found if other is not one)]
     in_births = [
         name
         for name in in_both
-        if any(_shares(one, name, other) for other in found if other is not one and other.tells_birth)
+        if any(guess_ids.shares(one, name, other) for other in found if other is not one and other.tells_birth)
     ]
     by_word = [name for name in free if _has(name, PEOPLE)]
     by_id = [name for name in free if "id" in _words(name) or plain(name).endswith("id")]
-    shared = [name for name in in_both if _many(one.values(name))]
+    shared = [name for name in in_both if guess_ids.many(one.values(name))]
     ranked = (
         [name for name in by_word if name in in_both],
         by_word,
@@ -291,38 +294,6 @@ def _event(one: Sniffed, today: datetime.date) -> dict[str, str]:
         or first_of_series(named or codes),
         "code_system": column_of_systems(one, free),
     }
-
-
-def _is_id(one: Sniffed, name: str) -> bool:
-    """Return whether values may be ids: short, without blanks, and not all the same."""
-    values = one.values(name)
-    return values.n_unique() > 1 and share(values, r"^[A-Za-z0-9_./+=-]{1,64}$") >= ALMOST
-
-
-def _many(values: pl.Series) -> bool:
-    """Return whether a column has as many different values as ids would have. A region, for example, has too few."""
-    return values.n_unique() >= min(len(values), guess_format.MOST_VALUES // 2) * UNIQUE
-
-
-def _shares(one: Sniffed, name: str, other: Sniffed) -> bool:
-    """Return whether another file has a column with the same ids. In one of the two, nearly every row must have another id."""
-    values = one.values(name)
-    for column in other.table.columns:
-        theirs = other.values(column)
-        one_each = _one_each(values) or _one_each(theirs)
-        if _is_id(other, column) and _many(theirs) and one_each and _overlap(values, theirs):
-            return True
-    return False
-
-
-def _one_each(ids: pl.Series) -> bool:
-    """Return whether nearly every row has a unique id."""
-    return bool(ids.n_unique() >= UNIQUE * len(ids))
-
-
-def _overlap(ids: pl.Series, theirs: pl.Series) -> bool:
-    """Return whether two columns contain ids of the same patients."""
-    return len(set(ids) & set(theirs)) >= SHARED * min(ids.n_unique(), theirs.n_unique())
 
 
 def is_code(values: pl.Series) -> bool:

@@ -106,7 +106,8 @@ def sniff(path: Path) -> Sniffed:
         parquet.names(path)  # a damaged file is reported here
         scan = pl.scan_parquet(path)
         rows = int(scan.select(pl.len()).collect().item())
-        head = scan.head(MOST_ROWS).select(~selectors.nested()).collect().select(pl.all().cast(pl.String, strict=False))
+        head = scan.head(MOST_ROWS).select(~(selectors.nested() | selectors.binary())).collect()
+        head = head.select(pl.all().cast(pl.String, strict=False))
         return Sniffed(path, head, path.stat().st_size / max(rows, 1))
     raw = text_head.read(path)
     if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):

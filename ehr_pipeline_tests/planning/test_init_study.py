@@ -687,6 +687,18 @@ def test_several_files_of_patients_are_read(tmp_path: Path) -> None:
     assert preflight.inspect(study).problems == []
 
 
+@pytest.mark.parametrize("filled", ["VisitStart", ""])
+def test_an_empty_column_with_a_usual_name_is_not_preferred_to_one_with_values(tmp_path: Path, filled: str) -> None:
+    events = [[who, "", f"{day}" if filled else "x", ICD[n % 4]] for n, (who, day, _) in enumerate(EVENTS)]
+    people = [[who, f"{year}", sex] for who, year, sex in PEOPLE]
+    paths = [
+        text(tmp_path / "events.csv", ["patient_id", "date", "VisitStart", "code"], events, ","),
+        text(tmp_path / "people.csv", ["patient_id", "yob", "sex"], people, ","),
+    ]
+    study = settings.load(init_study.start(tmp_path / "study", paths, None, TODAY).settings)
+    assert study.records.events[0].columns.date == (filled or "date")
+
+
 def test_rows_are_counted_and_not_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "patients.csv"
     path.write_text("pid,address\n" + "".join(f'{n},"1 High St\nTown"\n' for n in range(50)))
@@ -797,7 +809,9 @@ def test_a_folder_of_extracts_and_a_folder_without_readable_files_are_refused_in
 
 
 def test_parquet_with_lists_is_sniffed_and_damaged_parquet_is_said(tmp_path: Path) -> None:
-    pl.DataFrame({"id": [1, 2], "codes": [["a"], ["b"]], "kept": ["x", "y"]}).write_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"id": [1, 2], "codes": [["a"], ["b"]], "raw": [b"\xff", b""], "kept": ["x", "y"]}).write_parquet(
+        tmp_path / "a.parquet"
+    )
     assert guess_format.sniff(tmp_path / "a.parquet").table.columns == ["id", "kept"]
     (tmp_path / "b.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"b.parquet: not a Parquet file, or truncated"):
