@@ -40,6 +40,10 @@ def delimited(found: list[Sniffed], made: NewStudy, today: datetime.date, named:
     events, patients = _likely(found, today)
     used = [one for one in found if one in events or one in patients]
     for one in used:
+        if one.alike:
+            made.doubts.append(
+                f"{one.path.name}: several columns are called {', '.join(one.alike)}. They cannot be told apart, so rename them."
+            )
         if read := guessed(one, named):
             read |= {role: one.column(role) for role in NEEDED if one in events and one.column(role)}
             said = ", ".join(f"{role} = {read[role]!r}" for role in ROLES if role in read)

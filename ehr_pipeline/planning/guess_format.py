@@ -4,6 +4,7 @@ Only the first quarter of a megabyte of a text file, or the first rows of a Parq
 leaves this module, except what the settings need: formats, names of columns, and common words for the sex.
 """
 
+import csv
 import datetime
 import re
 import unicodedata
@@ -59,6 +60,8 @@ class Sniffed:
     encoding: str = "utf-8"
     before: int = 0
     """Number of lines before its header."""
+    alike: tuple[str, ...] = ()
+    """Names that several columns have, which are not in the table."""
     roles: Mapping[str, str] = field(default_factory=dict)
     """Columns by role that the user named, or that were guessed."""
 
@@ -136,7 +139,8 @@ def sniff(path: Path) -> Sniffed:
             " one above the rows, or set records.events[0].header (or of the patients) in a settings file of your own."
         )
     size = len(text.encode(encoding if encoding != "utf-16" else "utf-16-le")) * text_head.share_of_packed(path)
-    return Sniffed(path, table, size / max(rows, 1), delimiter, '"' if quoted else "", encoding, before)
+    alike = text_head.called_alike(next(csv.reader(lines, delimiter=delimiter)))
+    return Sniffed(path, table, size / max(rows, 1), delimiter, '"' if quoted else "", encoding, before, alike)
 
 
 def _is_row(names: Sequence[str]) -> bool:

@@ -87,6 +87,12 @@ def delimiter(lines: list[str]) -> str:
     return max(found)[2] if found else ""
 
 
+def called_alike(header: list[str]) -> tuple[str, ...]:
+    """Return the names that several columns have; they are left out of the table."""
+    names = [name.strip() for name in header]
+    return tuple(dict.fromkeys(name for name in names if name and names.count(name) > 1))
+
+
 def table(text: str, delimiter: str, quoted: bool) -> tuple[pl.DataFrame, int]:
     """Return the cells of the rows that have as many as the header, as text, and the number of all rows.
 

@@ -699,6 +699,12 @@ def test_an_empty_column_with_a_usual_name_is_not_preferred_to_one_with_values(t
     assert study.records.events[0].columns.date == (filled or "date")
 
 
+def test_columns_of_the_same_name_are_told(tmp_path: Path) -> None:
+    paths = claims(tmp_path, ["dx", "code", "code"], lambda n: [ICD[n % 4], "x", "y"])
+    made = init_study.start(tmp_path / "study", paths, None, TODAY)
+    assert "claims.csv: several columns are called code. They cannot be told apart, so rename them." in made.doubts
+
+
 def test_rows_are_counted_and_not_their_lines(tmp_path: Path) -> None:
     path = tmp_path / "patients.csv"
     path.write_text("pid,address\n" + "".join(f'{n},"1 High St\nTown"\n' for n in range(50)))
