@@ -101,7 +101,8 @@ def misnamed(folder: Path, absent: Iterable[Kind], unread: UnreadFiles) -> Itera
 def unread_candidates(folder: Path, kinds: Iterable[Kind], unread: UnreadFiles) -> Iterator[str]:
     """Yield a message on unread archives, databases, and files (even hidden) named like the extract's files."""
     tables = [name for name in unread.names if not name.lower().endswith(NO_TABLES)]
-    alike = {name for kind in kinds for name in _similar_names(kind, (*tables, *unread.hidden))}
+    several = [kind for kind in kinds if not all(map(_is_path, files.patterns(kind)))]
+    alike = {name for kind in several for name in _similar_names(kind, (*tables, *unread.hidden))}
     others = sorted(alike.union(name for name in tables if name.lower().endswith(PACKED + DATA)))
     if others:
         yield (
@@ -117,6 +118,11 @@ def unfinished(read: Iterable[Path]) -> Iterator[str]:
             yield (
                 f"{path}: read, although the name suggests an unfinished or old copy. Rename it, or move it out of the folder."
             )
+
+
+def _is_path(glob: str) -> bool:
+    """Return whether a glob is the path of one file in a subfolder, such as MEDS's split: the same name elsewhere is a copy."""
+    return "/" in glob and not set("*?[") & set(glob)
 
 
 def _similar_names(kind: Kind, names: Iterable[str]) -> list[str]:

@@ -157,6 +157,11 @@ def test_events_with_the_columns_of_meds_beside_a_table_of_patients_are_no_meds(
     assert study.records.patients[0].columns.birth_date == "birth_date"
 
 
+def test_a_copy_of_the_split_beside_the_data_is_no_warning(meds: Path, tmp_path: Path) -> None:
+    (meds / "subject_splits.parquet").write_bytes((meds / "metadata/subject_splits.parquet").read_bytes())
+    started(tmp_path / "study", meds)  # `check` has no warning
+
+
 def test_a_damaged_shard_is_said(meds: Path, tmp_path: Path) -> None:
     (meds / "data/train/1.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"train/1.parquet: not a Parquet file, or truncated"):
