@@ -32,6 +32,8 @@ def recognised(sources: Sequence[Path], facts: list[str], doubts: list[str]) -> 
     """Recognise a folder, or several files, as MEDS; None if they are not. Adds sentences to `facts` and `doubts`."""
     folder = sources[0] if len(sources) == 1 and sources[0].is_dir() else None
     links = _links(folder) if folder else {f"data/{path.parent.name}/{path.name}": path for path in sources}
+    if not folder and len(links) < len(set(sources)):  # files of several folders with the same name
+        links = {f"data/{number}/{path.name}": path for number, path in enumerate(dict.fromkeys(sources))}
     named = dict(_shards(links))
     shards = [path for path in named.values() if _columns(path) >= MEDS_COLUMNS]
     others = [path for path in named.values() if path not in shards]

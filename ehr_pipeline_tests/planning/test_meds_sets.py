@@ -162,6 +162,19 @@ def test_a_copy_of_the_split_beside_the_data_is_no_warning(meds: Path, tmp_path:
     started(tmp_path / "study", meds)  # `check` has no warning
 
 
+def test_files_of_the_same_name_are_all_read(meds: Path, tmp_path: Path) -> None:
+    paths = []
+    for number, side in enumerate(("train", "tuning")):
+        path = tmp_path / str(number) / "data/0.parquet"
+        path.parent.mkdir(parents=True)
+        path.write_bytes((meds / "data" / side / "0.parquet").read_bytes())
+        paths.append(path)
+    _, study = started(tmp_path / "study", *paths)
+    (extract,) = Path(study.records.landing).iterdir()
+    found = find(extract_files.tree_of(extract, study.records), study.records.kinds.events[0])
+    assert sorted(path.resolve() for path in found) == paths
+
+
 def test_a_damaged_shard_is_said(meds: Path, tmp_path: Path) -> None:
     (meds / "data/train/1.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"train/1.parquet: not a Parquet file, or truncated"):
