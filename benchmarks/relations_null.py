@@ -7,10 +7,13 @@ thirds or more parts of the amount of record, which is the number of visits or o
 binomial tail. Three ways to test the same relative risks of ordered pairs are compared: by the normal deviate of the logarithm,
 less what is usual for the two concepts; by the binomial tail; and by the tail, less what is usual.
 
+Last, all but the most frequent disorders are removed from the records, as in an extract with few concepts.
+
 Usage: python benchmarks/relations_null.py [--seeds 41 51 52 53 54 55] [--blocks 5] [--large 61:20]; some minutes
 """
 
 import argparse
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +25,7 @@ import results
 from numpy.typing import NDArray
 from world_groups import shard_of
 
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.relations import consensus, counting, evidence, measures, occurrences
 from ehr_pipeline.relations.evidence import AFTER, SIMILAR, VISIT
 from ehr_pipeline.relations.measures import OddsSums
@@ -34,6 +38,7 @@ from ehr_pipeline.synthetic.worlds.relations import Sites
 from ehr_pipeline.synthetic.worlds.write import draw
 
 SETTINGS, FEWEST = RelationsSettings(), 30
+FEW = (15, 30, 60, 120, 240)
 TITLE = "Pairs told where only attendance relates them"
 ORDERED = ("normal, less what is usual", "tail", "tail, less what is usual")
 WAYS = (("visits", 3, "normal"), ("visits", 3, "tail"), ("visits", 0, "tail"), ("concepts", 0, "tail"))
@@ -61,8 +66,9 @@ def relations(care: Care) -> NDArray[np.bool_]:
     return np.asarray((leads.T @ leads) | (frail[:, None] & frail))
 
 
-def drawn(seed: int, blocks: int, work: Path, plans: Sequence[str] = ("null",)) -> Counted:
-    """Draw and read a world. A code that a second site writes in place of another has the meaning of that other one."""
+def drawn(seed: int, blocks: int, work: Path, plans: Sequence[str] = ("null",), *, few: int = 0) -> Counted:
+    """Draw and read a world. A code that a second site writes in place of another has the meaning of that other one. With `few`,
+    the records contain no concepts but so many of the most frequent disorders."""
     world = World.of(seed, 0.5)
     mechanisms = make(world, plans)
     care = next(one for one in mechanisms if isinstance(one, Care))
@@ -80,9 +86,11 @@ def drawn(seed: int, blocks: int, work: Path, plans: Sequence[str] = ("null",)) 
         meant[sites.synonym[own]] = np.flatnonzero(own)
     disorder = np.array([name.endswith("(disorder)") for name in names])
     usual = disorder & disorder[meant] & (patients >= FEWEST)
-    rows = np.flatnonzero(usual)[np.argsort(-patients[usual], kind="stable")][: SETTINGS.most]
+    rows = np.flatnonzero(usual)[np.argsort(-patients[usual], kind="stable")][: few or SETTINGS.most]
     place = np.full(len(names), -1, np.int32)
     place[rows] = np.arange(len(rows))
+    if few:
+        sources = [replace(source, shard=only(source.shard, place >= 0)) for source in sources]
     diagnosis = np.full(len(names), -1)
     diagnosis[care.care_code] = care.care_diagnosis
     for number, codes in enumerate(care.synonyms):
@@ -90,6 +98,13 @@ def drawn(seed: int, blocks: int, work: Path, plans: Sequence[str] = ("null",)) 
     of = diagnosis[meant[rows]]
     related = relations(care)[np.ix_(of, of)] & (of >= 0) & (of >= 0)[:, None]
     return Counted(occurrences.read(sources, place, SETTINGS.after_days, seed=seed, work=work, total=blocks), related)
+
+
+def only(shard: Shard, kept: NDArray[np.bool_]) -> Shard:
+    """The shard with the tokens that are `kept` (V,); visits may be empty."""
+    tokens = kept[shard.tokens]
+    before = np.concatenate([[0], np.cumsum(tokens)])
+    return replace(shard, tokens=shard.tokens[tokens], visit_start=before[shard.visit_start].astype(np.int32))
 
 
 def without_practices(world: Counted) -> Counted:
@@ -132,6 +147,29 @@ def told_in_order(world: Counted) -> Iterator[tuple[int, int]]:
     agreed = consensus.agree(found, SETTINGS, 0, (VISIT, SIMILAR))
     for told in (agreed.graph.edges[agreed.first != 0], agreed.only_in_order):
         yield len(told), int((~world.related)[*told.T].sum())
+
+
+def of_few(seeds: Sequence[int], blocks: int) -> str:
+    """The text of the worlds with few concepts."""
+    rows = list[tuple[str, ...]]()
+    for seed, few in itertools.product(seeds, FEW):
+        with tempfile.TemporaryDirectory() as work:
+            world = without_practices(drawn(seed, blocks, Path(work), few=few))
+            found = counting.count(world.read, SETTINGS.after_days)
+        upper, ratio = np.triu_indices(len(world.related), 1), found.odds.ratio()
+        sure = measures.benjamini_hochberg(found.odds.tail()[upper]) <= SETTINGS.max_q
+        passed = sure & (ratio.low[upper] > 1) & (found.both[upper] >= SETTINGS.fewest_patients)
+        false = int((passed & ~world.related[upper]).sum())
+        related = f"{passed.sum() - false} of {world.related[upper].sum()}"
+        median = f"{np.nanmedian(ratio.value[upper]):.2f}"
+        rows.append((str(seed), str(len(world.related)), median, related, of((int(passed.sum()), false))))
+        print(rows[-1], flush=True)
+    header = ("Seed", "Concepts", "Median odds ratio of all pairs", "Related pairs told", "False of those told")
+    return (
+        f"The same worlds, {blocks * BLOCK:,} patients; records contain no concepts but the most frequent disorders. Among patients"
+        " with equally many of few concepts, any two seem to avoid each other, so few pairs are told. What was tried is in"
+        f" docs/decisions.md.\n\n{results.table(header, rows)}"
+    )
 
 
 def normal(odds: OddsSums) -> NDArray[np.float64]:
@@ -186,6 +224,7 @@ def main() -> None:
     )
     results.write_part("relations_null.py", TITLE, "False pairs", text)
     results.write_part("relations_null.py", TITLE, "False ordered pairs", in_order([row[:3] for row in rows], ordered))
+    results.write_part("relations_null.py", TITLE, "Few concepts", of_few(options.seeds, options.blocks))
 
 
 def in_order(worlds: list[tuple[str, ...]], found: list[list[tuple[int, int]]]) -> str:

@@ -153,6 +153,10 @@ def test_the_command_reads_times_and_prints_what_comes_after() -> None:
 
 def test_a_dash_is_explained_by_what_the_list_shows() -> None:
     assert say.number(72, 134, 0).text.endswith("The records show which concept comes first in none of them.")
+    few = say.few_concepts(25)
+    assert few
+    assert "only 25 concepts" in few.text
+    assert say.few_concepts(100) is None
     assert "the records do not show which comes first" in say.doubts(ordered=True, within=True).text
     assert "comes first" not in say.doubts(ordered=False, within=True).text
     assert "practices" not in say.doubts(ordered=False, within=True).text

@@ -50,6 +50,7 @@ def content(findings: Findings) -> dict[str, Any]:
                 else []
             ),
             say.number(len(rows), concepts, sum(bool(row["comes_first"]) for row in rows)),
+            *([few] if (few := say.few_concepts(int(artifact.counts["rows_in"]))) and compared["graphs"] else []),
             *([say.in_order(len(in_order))] if in_order else []),
             *([say.population(disclosure.about(whole))] if rows or in_order else []),
         ],

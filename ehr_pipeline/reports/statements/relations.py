@@ -21,7 +21,8 @@ NAMES = {
     "ontology": "Ontology: similarity of Lin",
     "random": "Random graph",
 }
-
+ENOUGH_CONCEPTS = 100
+"""Concepts of a vocabulary from which the median odds ratio of unrelated pairs is about 0.9 (benchmarks/relations_null.py)."""
 
 FIND = {"search": "Only the pairs of", "example": "a disease, or click on one", "found": "Pairs shown:"}
 """The words of the choice among the pairs of the network."""
@@ -65,6 +66,17 @@ def in_order(pairs: int) -> Statement:
     return say(
         "In {pairs}, one concept follows the other although the two are not shown to go together.",
         pairs=counted(pairs, "other pair"),
+    )
+
+
+def few_concepts(concepts: int) -> Statement | None:
+    """Say that pairs are missed if the vocabulary has few concepts; None if it has enough."""
+    if concepts >= ENOUGH_CONCEPTS:
+        return None
+    return say(
+        "Pairs are missed, because the vocabulary has only {concepts}: among patients with equally many of few concepts, any two"
+        " seem to avoid each other, so odds ratios are too low.",
+        concepts=counted(concepts, "concept"),
     )
 
 

@@ -45,7 +45,7 @@ def made(tmp_path: Path, rows: list[dict[str, Any]]) -> Findings:
     figures = {"hubness": 0.5, "partners_outside_group": 0.5, "modularity": 0.5, "edges": 2}
     writing.write_graphs(tmp_path, {"graphs": {"consensus": figures, "random": figures}, "agreement": []})
     settings = {"max_q": 0.05, "fewest_patients": BELOW, "after_days": 730}
-    counts = {"patients": WHOLE, "kept": 3, table.PRACTICES: 24}
+    counts = {"patients": WHOLE, "rows_in": 250, "kept": 3, table.PRACTICES: 24}
     artifact = Artifact(tmp_path, {"settings": settings, "counts": counts})
     naming = Naming(BELOW, "key")
     assert not naming.shows("C1 C3", BELOW)
@@ -158,6 +158,12 @@ def test_it_is_said_whether_the_habits_of_practices_are_taken_into_account(findi
     assert told() == (True, False)
     findings.inputs.artifacts[CONCEPT_RELATIONS].manifest["counts"][table.PRACTICES] = 0
     assert told() == (False, True)
+
+
+def test_it_is_said_that_pairs_are_missed_among_few_concepts(findings: Findings) -> None:
+    assert "Pairs are missed" not in str(relations.content(findings)["lead"])
+    findings.inputs.artifacts[CONCEPT_RELATIONS].manifest["counts"]["rows_in"] = 25
+    assert "the vocabulary has only 25 concepts" in str(relations.content(findings)["lead"])
 
 
 @pytest.mark.parametrize(("pairs", "head"), [(BELOW - 1, ["New"]), (BELOW, ["New", "Known"])])
