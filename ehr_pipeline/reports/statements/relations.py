@@ -40,7 +40,7 @@ def rule(max_q: float, fewest: int, concepts: int, *, within: bool) -> Statement
         pairs=counted(concepts * (concepts - 1) // 2, "pair"),
         concepts=counted(concepts, "concept"),
         fewest=fewest,
-        habits=" and the recording habits of their practices" if within else "",
+        habits=" and by the recording habits of their practices" if within else "",
     )
 
 
