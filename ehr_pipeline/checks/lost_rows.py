@@ -1,7 +1,7 @@
 """Checks for rows lost in reading extracts: rejected rows, events whose patient has no row in any extract, unreadable values."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ehr_pipeline.checks.model import Result, check
@@ -260,6 +260,12 @@ def few_not_understood(artifact: Artifact, study: Study) -> bool:
     return not any(number >= FEWEST and number >= limit * of for number, of in _not_understood(artifact).values())
 
 
+def first_values(named: Sequence[str]) -> str:
+    """Return the first MOST_NAMED values, and how many more there are, as a list in a message."""
+    more = f" and {len(named) - MOST_NAMED:,} more" if len(named) > MOST_NAMED else ""
+    return ", ".join(map(repr, named[:MOST_NAMED])) + more
+
+
 @check(only_warns=few_not_understood)
 def values_understood(artifact: Artifact, store: Store, study: Study) -> Result:
     """The values of sex and the dates of observation are understood (records.limits)."""
@@ -275,10 +281,10 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Result:
         )
     if "sex" in found:
         counted = values.read_unknown(artifact.path)
-        often = [value for value, number in counted.items() if number >= below][:MOST_NAMED]
-        named = f" ({', '.join(map(repr, often))})" if often else ""
+        often = [value for value, number in counted.items() if number >= below]
+        named = f" ({first_values(often)})" if often else ""
         where, of_files = study.records.sex_values
-        parts[0] += f"{named}; {values.proposal(where, counted, often)}{of_files}"
+        parts[0] += f"{named}; {values.proposal(where, counted, often[:MOST_NAMED])}{of_files}"
     if "dates of observation" in found:
         parts[-1] += "; set `date_formats`, or add these values to `records.no_value`"
     figures: dict[str, Figure] = {

@@ -9,6 +9,9 @@ from ehr_pipeline.store.artifacts import Artifact, Store, unbalanced
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
 
+MOST_PROBLEMS = 5
+"""Most problems that a message names."""
+
 
 @check()
 def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Result:
@@ -37,7 +40,8 @@ def schema(folder: str, expected: Callable[[Study], Any], name: str = "schema", 
     def test(artifact: Artifact, store: Store, study: Study) -> Result:
         paths, columns = artifact.files(folder), expected(study)
         problems = [problem for path in paths for problem in schemas.differences(path, columns)]
-        message = "; ".join(problems[:5]) or "every shard has the expected columns"
+        more = f"; and {len(problems) - MOST_PROBLEMS:,} more problems" if len(problems) > MOST_PROBLEMS else ""
+        message = "; ".join(problems[:MOST_PROBLEMS]) + more or "every shard has the expected columns"
         return not problems, message, {"shards": Plain(len(paths))}
 
     return Check(name, f"The {of}shards have the expected columns.", test)

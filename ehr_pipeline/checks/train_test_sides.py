@@ -1,6 +1,6 @@
 """Checks of the split: its column in the patient files is understood, and held-out patients were not used for training."""
 
-from ehr_pipeline.checks.lost_rows import MOST_NAMED, percent
+from ehr_pipeline.checks.lost_rows import first_values, percent
 from ehr_pipeline.checks.model import Result, check
 from ehr_pipeline.disclosure.figures import FEWEST, count_text
 from ehr_pipeline.disclosure.kinds import Figure, People, Share
@@ -42,7 +42,7 @@ def sides_understood(artifact: Artifact, store: Store, study: Study) -> Result:
         path = artifact.file(train_test_sides.VALUES)
         values = json_files.read(path) if path.is_file() else {}
         often = [value for value, number in values.items() if number >= below]
-        named = f"({', '.join(map(repr, often[:MOST_NAMED]))}) " if often else ""
+        named = f"({first_values(often)}) " if often else ""
         parts.append(
             f"the values that assign {share(found['not_understood'])} patients to a set of the split are not understood. Set the"
             f" meaning of these values {named}in patients.split.values"

@@ -168,3 +168,9 @@ def test_an_extract_that_is_mostly_rejected_stops_the_chain(
     pipeline.raw_records(folder.name)
     with pytest.raises(UserError, match="rejected_rows"):
         pipeline.extract_catalog()
+
+
+def test_a_list_of_values_says_how_many_it_leaves_out() -> None:
+    """Ten values of twelve were named as if they were all: the run stopped again at the other two."""
+    assert lost_rows.first_values(list("ab")) == "'a', 'b'"
+    assert lost_rows.first_values(list("abcdefghijkl")).endswith("'j' and 2 more")

@@ -29,6 +29,7 @@ def rests_on(
     if not used:
         return None
     names = [f"{_name(one, vocabulary)} ({_part(one.lost)})" for one in used[:SHOWN]]
+    names += [f"and {len(used) - SHOWN} more"] if len(used) > SHOWN else []
     return say("What its vectors depend on (part of the lead lost without it): {names}.", names=listed(names, ", "))
 
 

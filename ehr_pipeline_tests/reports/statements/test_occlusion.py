@@ -20,6 +20,15 @@ def test_concepts_of_enough_members_are_named_in_their_order() -> None:
     assert told(1, 50).endswith(": mean age (20 %).")
 
 
+def test_it_is_said_how_many_concepts_are_left_out() -> None:
+    """Six concepts were named as if the vectors depended on nothing else."""
+    for number, end in ((6, "Gout (90 %)."), (7, "Gout (90 %), and 1 more.")):
+        many = replace(FOUND, used={1: [ConceptUse(5, 40, 0.9, 0.3)] * number})
+        told = str(say.rests_on(many, 1, VOCABULARY, Disclosure(10), verdict="clear"))
+        assert told.endswith(f"Gout (90 %), {end}")
+        assert told.count("Gout") == 6
+
+
 def test_more_than_all_of_the_lead_is_all_of_it() -> None:
     lost = replace(FOUND, used={1: [ConceptUse(5, 40, 1.82, 1.3), ConceptUse(6, 40, 0.99, 0.5)]})
     told = str(say.rests_on(lost, 1, VOCABULARY, Disclosure(10), verdict="clear"))
