@@ -34,10 +34,18 @@ def further(one: Sniffed, named: Sequence[str]) -> list[str]:
     if own or not code:
         return own
     system = guess_codes.code_system(one.values(code), code)
-    taken = set(one.roles.values())
-    alike = [name for name in _series(one.table.columns, code) if name not in taken]
-    same = [name for name in alike if _are_of(one.values(name), name, system)]
+    same = [name for name in _free_series(one) if _are_of(one.values(name), name, system)]
     return same if any(len(one.values(name)) for name in same) else []
+
+
+def unlike(one: Sniffed, further: Sequence[str]) -> list[str]:
+    """Return the columns of the code's series that are not `further` codes, because their values look different."""
+    return [name for name in _free_series(one) if name not in further and _is_numbered(name)] if further else []
+
+
+def _free_series(one: Sniffed) -> list[str]:
+    taken = set(one.roles.values())
+    return [name for name in _series(one.table.columns, one.column("code")) if name not in taken]
 
 
 def column_of_systems(one: Sniffed, free: Sequence[str]) -> str:

@@ -187,6 +187,12 @@ def _more_columns(one: Sniffed, columns: Mapping[str, str], made: NewStudy, name
     several = [name for name in _columns_of_codes(one, columns) if name not in further]
     if further:
         made.facts.append(f"{one.path.name}: each code of a row is an event: {', '.join([columns['code'], *further])}")
+    unlike = [] if named.get("code") else code_columns.unlike(one, further)
+    if others := [name for name in unlike if name not in several]:
+        made.doubts.append(
+            f"{one.path.name}: the values of {', '.join(others)} do not look like the codes of {columns['code']}, so"
+            " they are not read. If they are such codes, list the columns under columns.further_codes."
+        )
     if len({*several, *filter(None, [columns["code"]])}) > 1:
         made.doubts.append(
             f"{one.path.name}: {', '.join(several)} all contain codes, but {columns['code'] or 'none of them'} is read. If each of"

@@ -21,7 +21,7 @@ from ehr_pipeline.planning.text_head import ALMOST, MOST_ROWS
 from ehr_pipeline.records import dates, files, parquet
 from ehr_pipeline.records.header import DATA
 from ehr_pipeline.records.sample import FORMATS
-from ehr_pipeline.records.values import LIKELY, STANDARD, USUAL, comparable
+from ehr_pipeline.records.values import LIKELY, NO_VALUE, STANDARD, USUAL, comparable
 
 BINARY, MOST_BINARY = "\x00\x01\x02\x03\x04\x05\x06\x07\x08", 0.01
 """Characters that text does not contain. A file with more than this share of them is not text; a few are damaged rows, which go
@@ -79,11 +79,11 @@ class Sniffed:
         return next((named[name] for name in usual if name in named), "")
 
     def values(self, column: str) -> pl.Series:
-        """Return the values of a column that are not empty; none if there is no such column."""
+        """Return the values of a column that are neither empty nor a word for no value; none if there is no such column."""
         if column not in self.table.columns:
             return pl.Series(dtype=pl.String)
         values = self.table[column].str.strip_chars()
-        return values.filter(values.is_not_null() & (values != ""))
+        return values.filter(values.is_not_null() & ~values.is_in(["", *NO_VALUE]))
 
     @property
     def is_patients(self) -> bool:

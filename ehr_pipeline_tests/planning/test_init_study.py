@@ -637,6 +637,18 @@ def test_each_code_of_claims_with_several_columns_is_read(tmp_path: Path, named:
     assert preflight.inspect(study).problems == []
 
 
+def test_a_column_of_a_series_is_read_or_named(tmp_path: Path) -> None:
+    """One in three values is the word for an empty cell; those of dx3 are no codes."""
+    paths = claims(
+        tmp_path, ["dx1", "dx2", "dx3"], lambda n: [ICD[n % 4], "nan" if n % 3 else ICD[(n + 1) % 4], f"see note {n}"]
+    )
+    made = init_study.start(tmp_path / "study", paths, None, TODAY)
+    (kind,) = settings.load(made.settings).records.events
+    assert kind.columns.further_codes == ("dx2",)
+    (doubt,) = [doubt for doubt in made.doubts if "further_codes" in doubt]
+    assert "the values of dx3 do not look like the codes of dx1" in doubt
+
+
 def test_a_register_with_a_main_diagnosis_and_numbered_ones_is_read(tmp_path: Path) -> None:
     """As the Nordic registers are: dates as YYYYMMDD, names of columns in Swedish, drugs as ATC."""
     codes = [
