@@ -50,8 +50,10 @@ def miscalibrated(judged: Sequence[tuple[str, Mapping[str, Any]]]) -> Statement 
                 figures = f"({figure} {value:z.2f}, {low:z.2f} to {high:z.2f})"
                 cell = markup("{name} {figures}", name=name, figures=figures)
                 raw_low, raw_high = row[f"{figure}_low"], row[f"{figure}_high"]
-                was_right = raw_low is not None and raw_high is not None and raw_low <= right <= raw_high
-                found = only_after if was_right else even_after
+                known = raw_low is not None and raw_high is not None
+                # Within the interval from before, the error may have been there already, and was not shown.
+                caused = known and raw_low <= right <= raw_high and not raw_low <= value <= raw_high
+                found = only_after if caused else even_after
                 found.setdefault(below if high < right else above, []).append(cell)
     if not judged:
         return None

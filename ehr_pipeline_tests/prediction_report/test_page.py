@@ -217,11 +217,14 @@ def test_predictions_are_called_wrong_only_where_the_interval_says_so(tmp_path: 
         " Task a &lt; (intercept 0.15, 0.10 to 0.20)."
     ) in wrong
     assert "Even after recalibration, predictions" in wrong
-    before = {"slope_low": 0.6, "slope_high": 1.2, "intercept_low": -0.3, "intercept_high": -0.1}
+    before = {"slope_low": 0.7, "slope_high": 1.2, "intercept_low": -0.3, "intercept_high": -0.1}
     rows = tuple(row | before if row["task"] == "a" else row for row in rows)
     harmed = text_of(page.render(findings(replace(whole(), results=rows), tmp_path)))
     assert "Even after recalibration, predictions of the best model are too low on average for" in harmed
     assert "After recalibration, but not before, predictions of the best model are too extreme for Task a" in harmed
+    within = tuple(row | {"slope_low": 0.6} if row["task"] == "a" else row for row in rows)
+    doubtful = text_of(page.render(findings(replace(whole(), results=within), tmp_path)))
+    assert "but not before" not in doubtful, "the same slope was possible before"
     none = {"slope_after": None, "intercept_after": None}
     rows = tuple(row | none if row["task"] == "a" else row for row in whole().results)
     assert "Not recalibrated, because there are too few cases: Task a &lt;." in text_of(
