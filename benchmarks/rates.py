@@ -542,8 +542,8 @@ STATEMENTS = (
     Statement(
         Rate.PREDICTIONS,
         "permuted labels are predicted",
-        "The guard against predictable permuted labels fails, and blocks the results. This is always false: in this"
-        " world, recorded concepts have nothing to do with the outcome.",
+        "The check that permuted labels cannot be predicted raises an alarm, and blocks the results. Each such alarm is false: in"
+        " this world, recorded concepts have nothing to do with the outcome.",
         lambda told: told["permuted labels"],
         "permuted labels",
         ("concepts-null",),

@@ -26,7 +26,8 @@ class Spectrum:
         return cluster_qr(self.coordinates[:, :n])
 
     def gap(self, n: int) -> float:
-        """Return the eigengap after n, which is large if one more cluster would not be well separated; 0 if k is n."""
+        """Return the gap between eigenvalues n and n + 1. If it is large, n clusters are well separated, and n + 1 would not be.
+        0 if only n eigenvalues were computed."""
         values = self.leading.values
         return float(values[n - 1] - values[n]) if n < len(values) else 0.0
 

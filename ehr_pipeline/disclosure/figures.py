@@ -117,11 +117,11 @@ class Guard:
         return any(0 < number < self.below for number in (abs(figure.number), other if figure.number and other else 0))
 
     def joined(self, counts: Mapping[Any, Figure]) -> list[tuple[tuple[Any, ...], People | Events]]:
-        """Merge categories until no count has to be hidden, since a single hidden count could be computed from the total and the
-        others.
+        """Merge categories until no count has to be suppressed, since a single suppressed count could be computed from the total
+        and the others.
 
-        Each hidden count is merged with the smallest other count, until none is hidden or only one is left. The order of the
-        categories is kept. Counts of zero and counts of things are omitted.
+        Each suppressed count is merged with the smallest other count, until none is suppressed or only one category is left. The
+        order of the categories is kept. Counts of zero, and counts that are not about patients (`Plain`), are omitted.
         """
         groups: list[tuple[tuple[Any, ...], People | Events]] = [
             ((name,), value) for name, value in counts.items() if isinstance(value, People | Events) and value.number

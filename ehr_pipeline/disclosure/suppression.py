@@ -73,10 +73,11 @@ class Disclosure:
         return f"{100 * count / of:.1f} %"
 
     def about(self, count: int, of: int | None = None) -> str:
-        """Return a count rounded to a multiple of the threshold, so that no difference of counts reveals a few patients.
+        """Return a count rounded to a multiple of the threshold, so that differences between counts do not reveal a
+        few patients.
 
-        If the rest of a total `of` is below the threshold, or zero, a lower bound is returned: with a total of 16 and a threshold
-        of 10, 'about 20' would reveal that the count is 15 or 16.
+        If the remainder of the total, `of - count`, is below the threshold (also if it is 0), a lower bound is returned: with
+        a total of 16 and a threshold of 10, 'about 20' would reveal that the count is 15 or 16.
         """
         if self.small(count):
             return f"<{self.below}"

@@ -310,7 +310,7 @@ class _Cohort:
         return np.array([f"{disease}|{sex}" for disease, sex in zip(diseases, sexes, strict=True)])
 
     def samples(self) -> Iterator[transform.Sample]:
-        """Yield samples to learn from, shard by shard: about FITTED_PATIENTS in all, the same share of every shard."""
+        """Yield the training samples, one for each shard: the same share of its patients, about FITTED_PATIENTS in total."""
         rng = np.random.default_rng([self.seed, 0x5A3])
         share = min(FITTED_PATIENTS / max(self.learning, 1), 1.0)
         for number, path in enumerate(self.dataset):

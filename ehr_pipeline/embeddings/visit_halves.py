@@ -27,7 +27,8 @@ def first_half(path: Path, shard: Shard, patients: NDArray[np.int64], seed: int)
 
 
 def half_to_learn_from(visits: int, shard: int, seed: int) -> NDArray[np.bool_]:
-    """Return flags (visits,) of a half in a second division, independent of `first_half`, by seed and the shard's index."""
+    """Flag the visits (visits,) in one half of a second random split, used for fitting and independent of `first_half`. It depends
+    only on the seed and the shard's index."""
     return np.random.default_rng([seed, shard, 0x4A20]).random(visits) < 0.5
 
 

@@ -1,4 +1,6 @@
-"""Pack chunks of several patients into one row, so little padding is computed. Attention never crosses between chunks.
+"""Pack chunks of several patients into one row, so that little computation is spent on padding.
+
+Attention never crosses between chunks.
 
 Axes: R rows, T token slots of a row.
 """

@@ -38,7 +38,7 @@ def look(folder: Path, settings: EncoderSettings) -> dict[str, Any]:
     values = configuration.read(folder)
     if problems := list(_differences(values, settings)):
         raise InputError(
-            f"{SETTING}: the encoder in {folder} has another shape than that of this study. Set {', '.join(problems)}."
+            f"{SETTING}: the encoder in {folder} has a different shape from that of this study. Set {', '.join(problems)}."
         )
     return values
 

@@ -31,7 +31,7 @@ WORDS = (
         " as sex, η² for numbers such as age.",
     ),
     ("Embedded", "Turned into a vector."),
-    ("Encoder", "The neural network that learned from all records which concepts go together."),
+    ("Encoder", "The neural network that was trained to predict each concept of a record from the others."),
     (
         "Excess",
         "How far the share of patients whose cluster is recognised is above chance, divided by the distance from chance to 100 %:"

@@ -173,9 +173,9 @@ def disease_concepts(concepts: DiseaseConcepts | None) -> Statement | None:
     named = [*concepts.names[:MOST_NAMED], *(["others"] if len(concepts.names) > MOST_NAMED else [])]
     return say(
         "Diseases of the cohort: {some} of the {pooled:,} concepts from which patients’ vectors are made {are} on the lists that"
-        " define the cohort ({named}). The name of a patient’s disease is not used to make the vectors, but its codes are"
-        " recorded, so clusters follow the disease by construction. This is not a discovery; a division among the patients of one"
-        " disease may be one.",
+        " define the cohort ({named}). The name of a patient’s disease is not used to make the vectors, but the codes"
+        " of the disease are, so clusters follow it by construction. This is not a discovery; a division among the patients of one"
+        " disease may be a discovery.",
         some=len(concepts.names),
         pooled=concepts.pooled,
         are="is" if len(concepts.names) == 1 else "are",

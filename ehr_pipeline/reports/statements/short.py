@@ -309,8 +309,8 @@ def reproduction(version: str, seed: int) -> Statement:
     """Say which version and seed made the page, where the rest is listed, and what gives the same results again."""
     return say(
         'Made by ehr_pipeline {version} with seed {seed}. <a href="#settings">Settings and versions</a> lists the settings, the'
-        " versions of the libraries, and the version of the data of each stage. The same extracts in the same order, with the"
-        " same settings (including the key of the split) and versions, give the same results on the same kind of CPU with the"
+        " versions of the libraries, and the data version of each stage. The same extracts in the same order, with the same"
+        " settings (including the secret key of the split) and versions, give the same results on the same kind of CPU with the"
         " same number of threads; elsewhere, rounding differs.",
         version=version,
         seed=seed,

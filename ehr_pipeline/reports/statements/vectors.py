@@ -105,7 +105,8 @@ def encoder(made: VectorMethod) -> Statement:
 def learned(made: VectorMethod) -> Statement:
     """Say what the encoder learned from, or that it has no part in the vectors."""
     return no_part(made) or say(
-        "The encoder learned which concepts go together and at what age, without knowing which patient has which disease."
+        "The encoder learned which concepts occur in the same records, and at what age, without knowing which"
+        " patient has which disease."
     )
 
 
