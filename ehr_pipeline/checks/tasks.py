@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.checks.model import UNEXPECTED, Result, check
 from ehr_pipeline.disclosure.figures import Guard, count_text
-from ehr_pipeline.disclosure.kinds import People, Plain, Share
+from ehr_pipeline.disclosure.kinds import People, Plain, Share, below_for_events
 from ehr_pipeline.patients.settings import TEST
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact, Store
@@ -99,7 +99,7 @@ def few_leave(artifact: Artifact, store: Store, study: Study) -> Result:
         gone, of = left_in_window(artifact.counts[definition.slug])
         if is_excessive(gone, of) and not definition.rule.get("censor"):
             most = artifact.counts[definition.slug].get("most_per_patient", 1)
-            leaving[definition.name] = Guard(below * most).percent(Share(People(gone), People(of)))
+            leaving[definition.name] = Guard(below_for_events(below, most)).percent(Share(People(gone), People(of)))
     if not leaving:
         return (
             True,

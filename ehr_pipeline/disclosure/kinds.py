@@ -70,6 +70,13 @@ class EventsOf:
     people: str
 
 
+def below_for_events(below: int, most: int) -> int:
+    """Return the threshold for counts of events, of which a patient has at most `most`, from the threshold `below` for patients.
+
+    A count that reaches it belongs to enough patients. Nothing is suppressed with thresholds up to 1."""
+    return below * most if below > 1 else below
+
+
 @dataclass(frozen=True)
 class EventsOfAtMost:
     """Declares a count of events, of which a patient has at most the number at a path in the same counts (1 if it is missing)."""

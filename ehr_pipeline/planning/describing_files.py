@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.planning import code_columns, code_tables, guess_codes, guess_format
+from ehr_pipeline.planning import code_tables, guess_code_columns, guess_codes, guess_format
 from ehr_pipeline.planning.guess_columns import NEEDED, ROLES, Named, adds_to_patients, guessed, is_code, practice_of
 from ehr_pipeline.planning.guess_format import Sniffed
 from ehr_pipeline.planning.settings_text import NO_QUOTE, NO_SEX_VALUES, SETTINGS, Extract, inline, quoted
@@ -84,7 +84,7 @@ def _systems(events: Sequence[Sniffed]) -> dict[Sniffed, str]:
     for one in events:
         values = one.values(one.column("code"))
         if by_row := one.column("code_system"):
-            systems[one] = code_columns.ICD if code_columns.is_version(one, by_row) else ""
+            systems[one] = guess_code_columns.ICD if guess_code_columns.is_version(one, by_row) else ""
             continue
         system = guess_codes.code_system(values, one.column("code"))
         if system == "local":
@@ -183,11 +183,11 @@ def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date
 
 def _more_columns(one: Sniffed, columns: Mapping[str, str], made: NewStudy, named: Named) -> dict[str, str | list[str]]:
     """Return the columns of further codes, and of their systems. Report columns of codes that are not read."""
-    further = code_columns.further(one, named.get("code", ()))
+    further = guess_code_columns.further(one, named.get("code", ()))
     several = [name for name in _columns_of_codes(one, columns) if name not in further]
     if further:
         made.facts.append(f"{one.path.name}: each code of a row is an event: {', '.join([columns['code'], *further])}")
-    unlike = [] if named.get("code") else code_columns.unlike(one, further)
+    unlike = [] if named.get("code") else guess_code_columns.unlike(one, further)
     if others := [name for name in unlike if name not in several]:
         made.doubts.append(
             f"{one.path.name}: the values of {', '.join(others)} do not look like the codes of {columns['code']}, so"

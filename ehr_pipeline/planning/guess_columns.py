@@ -15,7 +15,7 @@ import polars as pl
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import guess_codes, guess_format, guess_ids
-from ehr_pipeline.planning.code_columns import column_of_systems, first_of_series
+from ehr_pipeline.planning.guess_code_columns import column_of_systems, first_of_series
 from ehr_pipeline.planning.guess_format import Sniffed, is_date, is_of_patients, plain, share, without_accents
 from ehr_pipeline.planning.text_head import ALMOST
 from ehr_pipeline.records import dates
@@ -282,8 +282,8 @@ def _event(one: Sniffed, today: datetime.date) -> dict[str, str]:
     taken = {one.column(role) for role in ROLES}
     free = [name for name in one.table.columns if name not in taken and len(one.values(name))]
     days = [name for name in free if is_date(one.values(name), today)] if not one.column("date") else []
-    rest = [name for name in free if name not in days]
-    rest = [name for name in rest if name != column_of_systems(one, free)]
+    systems = column_of_systems(one, free)
+    rest = [name for name in free if name not in days and name != systems]
     codes = [name for name in rest if is_code(one.values(name))] or [
         name for name in rest if _has(name, CODE) and one.values(name).n_unique() > 1
     ]
@@ -292,7 +292,7 @@ def _event(one: Sniffed, today: datetime.date) -> dict[str, str]:
         "code": _only(codes)
         or _only(named := [name for name in codes if _has(name, CODE)])
         or first_of_series(named or codes),
-        "code_system": column_of_systems(one, free),
+        "code_system": systems,
     }
 
 

@@ -4,7 +4,6 @@ Only the first quarter of a megabyte of a text file, or the first rows of a Parq
 leaves this module, except what the settings need: formats, names of columns, and common words for the sex.
 """
 
-import csv
 import datetime
 import re
 import unicodedata
@@ -132,14 +131,13 @@ def sniff(path: Path) -> Sniffed:
             " names of its columns."
         )
     quoted = delimiter in ",;" or bool(re.search(f'(^|{re.escape(delimiter)})"', text, re.MULTILINE))
-    table, rows = text_head.table(text, delimiter, quoted)
+    table, rows, alike = text_head.table(text, delimiter, quoted)
     if _is_row(table.columns):  # a message that lists these columns would show data of a patient
         raise InputError(
             f"{path}: the first line looks like a row of data, but init needs a header line with the names of the columns. Write"
             " one above the rows, or set records.events[0].header (or of the patients) in a settings file of your own."
         )
     size = len(text.encode(encoding if encoding != "utf-16" else "utf-16-le")) * text_head.share_of_packed(path)
-    alike = text_head.called_alike(next(csv.reader(lines, delimiter=delimiter)))
     return Sniffed(path, table, size / max(rows, 1), delimiter, '"' if quoted else "", encoding, before, alike)
 
 

@@ -87,17 +87,9 @@ def delimiter(lines: list[str]) -> str:
     return max(found)[2] if found else ""
 
 
-def called_alike(header: list[str]) -> tuple[str, ...]:
-    """Return the names that several columns have; they are left out of the table."""
-    names = [name.strip() for name in header]
-    return tuple(dict.fromkeys(name for name in names if name and names.count(name) > 1))
-
-
-def table(text: str, delimiter: str, quoted: bool) -> tuple[pl.DataFrame, int]:
-    """Return the cells of the rows that have as many as the header, as text, and the number of all rows.
-
-    Columns of the same name are left out.
-    """
+def table(text: str, delimiter: str, quoted: bool) -> tuple[pl.DataFrame, int, tuple[str, ...]]:
+    """Return the cells of the rows that have as many as the header, as text; the number of all rows; and the names that several
+    columns have, which are left out."""
     rows = list(
         csv.reader(io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
     )
@@ -107,4 +99,4 @@ def table(text: str, delimiter: str, quoted: bool) -> tuple[pl.DataFrame, int]:
         {name: [row[place] for row in whole] for place, name in enumerate(names) if names.count(name) == 1 and name},
         schema=dict.fromkeys([name for name in names if names.count(name) == 1 and name], pl.String),
     )
-    return cells, len(rows) - 1
+    return cells, len(rows) - 1, tuple(dict.fromkeys(name for name in names if name and names.count(name) > 1))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.disclosure.kinds import below_for_events
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.forecasts.table import Forecasts
 from ehr_pipeline.forecasts.table import empty as no_forecasts
@@ -48,11 +49,8 @@ class Findings:
         return Disclosure(self.naming.below)
 
     def of_index_dates(self, slug: str) -> Disclosure:
-        """Return the rules by which numbers of a task's index dates are shown.
-
-        A number that is not small belongs to enough patients, even if each has as many index dates as any patient has."""
-        below, most = self.naming.below, self.counts[slug].get("most_per_patient", 1)
-        return Disclosure(below * most if below > 1 else below)
+        """Return the rules by which numbers of a task's index dates are shown."""
+        return Disclosure(below_for_events(self.naming.below, self.counts[slug].get("most_per_patient", 1)))
 
     @cached_property
     def curves(self) -> Curves | None:

@@ -17,14 +17,16 @@ TITLES = {
     "enough_cases": "There are enough cases",
 }
 """Guards in words."""
+WITHOUT_YEARS = {"groups_have_cases": "Every group of the audited attributes has cases"}
+"""The same, if each patient's dates are shifted: years are not examined."""
 FEW_NAMED = 3
 """Largest number of tasks that are listed for a guard; if there are more, only their number is given."""
 
 
 def title(guard: str, shifted_dates: bool) -> str:
-    """Return a guard in words. If each patient's dates are shifted, years are not examined."""
-    words = TITLES.get(guard, guard)
-    return words.replace(", and every year, has", " has") if shifted_dates else words
+    """Return a guard in words."""
+    words = TITLES | WITHOUT_YEARS if shifted_dates else TITLES
+    return words.get(guard, guard)
 
 
 def concepts(shown: int, of: int) -> Statement:
