@@ -36,7 +36,7 @@ EMBEDDED_TOKENS = 25200.0
 EMBEDDED_CORES = 2
 CLUSTER_SECONDS, CLUSTER_CORES, CLUSTER_PATIENTS = 7.7, 2, 53228
 """Seconds to cluster this number of patients on this number of cores (clustering.py)."""
-TASKS_SECONDS, TASKS, TASKS_PATIENTS = 14.0, 7, 5000
-"""Seconds to compare all models but fine-tuned ones, for this number of tasks and patients (demo.py, between two processors)."""
+TASKS_SECONDS, TASKS, TASKS_PATIENTS = 11.0, 7, 5000
+"""Seconds to compare all models but fine-tuned ones, for this number of tasks and patients (demo.py)."""
 OVERHEAD = {"ray": 1.45, "slurm": 4.41}
 """Seconds to send a piece of work, by backend (backends.py)."""

@@ -70,11 +70,11 @@ def in_order(pairs: int) -> Statement:
 
 
 def few_concepts(concepts: int) -> Statement | None:
-    """Say that pairs are missed if the vocabulary has few concepts; None if it has enough."""
+    """Say that pairs are easily missed if the vocabulary has few concepts; None if it has enough."""
     if concepts >= ENOUGH_CONCEPTS:
         return None
     return say(
-        "Pairs are missed, because the vocabulary has only {concepts}: among patients with equally many of few concepts, any two"
+        "Related pairs are easily missed, because the vocabulary has only {concepts}: among patients with equally many of few concepts, any two"
         " seem to avoid each other, so odds ratios are too low.",
         concepts=counted(concepts, "concept"),
     )
