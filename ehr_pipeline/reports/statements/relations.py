@@ -74,8 +74,8 @@ def few_concepts(concepts: int) -> Statement | None:
     if concepts >= ENOUGH_CONCEPTS:
         return None
     return say(
-        "Related pairs are easily missed, because the vocabulary has only {concepts}: among patients with equally many of few concepts, any two"
-        " seem to avoid each other, so odds ratios are too low.",
+        "Related pairs are easily missed, because the vocabulary has only {concepts}: among patients with equally many of few"
+        " concepts, any two seem to avoid each other, so odds ratios are too low.",
         concepts=counted(concepts, "concept"),
     )
 
