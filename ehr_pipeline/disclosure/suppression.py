@@ -202,11 +202,10 @@ class Disclosure:
             places_of_group = points[group == number].astype(np.float64)
             if len(places_of_group) >= self.below:
                 marks, away = _joined(places_of_group @ turned if salt else places_of_group, fewest)
-                if salt and fewest > 1:
+                if salt:
                     marks = (marks + rng.uniform(-0.5, 0.5, marks.shape) * away[:, None]) @ turned.T
-                if fewest > 1:
-                    order = np.lexsort(marks.T)
-                    marks, away = marks[order], away[order]
+                order = np.lexsort(marks.T)
+                marks, away = marks[order], away[order]
                 places.append(marks)
                 drawn.append(np.full(len(marks), number))
                 apart.append(away > FAR * np.ptp(points, axis=0).max())

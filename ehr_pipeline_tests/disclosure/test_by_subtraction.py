@@ -49,6 +49,15 @@ def test_an_attacker_with_totals_and_texts_cannot_narrow_a_small_count(seed: int
     small = (counts > 0) & (counts < 10)
     few_lack = (sizes[:, None] - counts > 0) & (sizes[:, None] - counts < 10)
     assert not (shown & (small | few_lack)).any()
+    elsewhere_have = counts.sum(0) - counts
+    elsewhere_lack = (sizes.sum() - sizes)[:, None] - elsewhere_have
+    for others in (elsewhere_have, elsewhere_lack):
+        assert not (shown & (others > 0) & (others < 10)).any(), "a shown cell also states the number elsewhere"
+
+
+def test_few_patients_elsewhere_who_lack_a_concept_hide_the_cell() -> None:
+    counts, sizes = np.array([[20], [95], [100]]), np.array([100, 100, 100])
+    assert hidden(counts, sizes, np.ones_like(counts, bool), RULE)[0, 0], "5 of 200 elsewhere lack it"
 
 
 def test_that_one_patient_lacks_a_concept_cannot_be_reckoned() -> None:

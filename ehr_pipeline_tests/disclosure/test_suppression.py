@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from ehr_pipeline.disclosure.suppression import Disclosure
@@ -12,6 +13,10 @@ def test_counts(count: int, shown: str) -> None:
 
 def test_a_name_from_the_data_needs_enough_who_bear_it() -> None:
     assert [count for count in range(20) if not RULE.named(count)] == list(range(10))
+
+
+def test_a_group_needs_as_many_patients_as_a_count() -> None:
+    assert RULE.large_enough(np.array([0, 9, 10, 11])).tolist() == [False, False, True, True]
 
 
 def test_shares_are_left_out_where_a_number_is_small() -> None:
@@ -50,10 +55,23 @@ def test_coarse_shares_have_steps_of_as_many_patients_as_must_not_be_told_of() -
     assert RULE.coarse(15, 15) == "–", "no share in steps of more than half is one"
 
 
+@pytest.mark.parametrize("below", [1, 5, 10])
+def test_the_truth_lies_within_what_a_share_of_rounded_counts_says(below: int) -> None:
+    rule = Disclosure(below)
+    for of in (60, 230, 2000):
+        texts = {rule.part(of - few, of) for few in range(below)}
+        assert len(texts) == 1, "any small rest gives the same text"
+        low, high = bounds(texts.pop())
+        assert 90 * (1 - below / of) < low <= 100 * (of - below + 1) / of
+        assert high >= 100
+    assert RULE.part(437, 2000) == "about 22 %"
+    assert Disclosure(1).part(437, 2000) == "22 %"
+
+
 def bounds(text: str) -> tuple[float, float]:
     """What a share may be by its text, in percent."""
-    if text.startswith("about"):
-        value = float(text.split()[1])
+    if text.startswith("about") or (text[0].isdigit() and "–" not in text):
+        value = float(text.removeprefix("about ").split()[0])
         return value - 0.5, value + 0.5
     if text[0] in "<>":
         value = float(text[1:-2])

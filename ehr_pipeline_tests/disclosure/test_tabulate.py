@@ -69,6 +69,9 @@ def test_hidden_cells_of_a_line_do_not_add_up_to_a_small_number() -> None:
         for cells in ([(line, 0), (line, 1)], [(0, line), (1, line)]):
             least, most = bounds(full, hide, *cells)
             assert most - least > 10
+    assert np.argwhere(hide).tolist() == [[i, j] for i in (0, 1) for j in (0, 1, 4)] + [[4, 0], [4, 1]], (
+        "totals are hidden rather than further cells"
+    )
 
 
 def all_but(shown: np.ndarray) -> list[tuple[int, int]]:

@@ -147,7 +147,9 @@ def test_a_fine_tuned_model_is_applied_with_its_calibration(tiny: Pipeline, extr
     assert risks.n_unique() > 10
     rests_on = pl.DataFrame(pq.read_table(tmp_path / "out/concepts.parquet"))
     assert rests_on["patient_id"].n_unique() == 3
-    assert rests_on["adds_to_log_odds"].abs().max() > 1e-5  # in float32, a tiny encoder's answers hardly depend on a concept
+    assert (
+        rests_on["adds_to_log_odds"].abs().max() > 1e-5
+    )  # in float32, a tiny encoder's answers hardly depend on a concept
 
 
 def test_another_encoder_and_damaged_weights_are_told(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:

@@ -74,12 +74,20 @@ def test_islands_stay_apart() -> None:
     assert ((x < 5) | (x > 15)).all()
 
 
-def test_without_a_threshold_every_patient_is_a_mark() -> None:
+@pytest.mark.parametrize("salt", ["", "sex"])
+def test_without_a_threshold_every_patient_is_a_mark_where_the_patient_is(salt: str) -> None:
     points, group = islands([5, 1])
-    marks = Disclosure(1).marks(points, group, MANY)
-    assert np.array_equal(marks.places, points)
-    assert np.array_equal(marks.group, group)
+    marks = Disclosure(1).marks(points, group, MANY, salt)
+    assert sorted(marks.places.round(9).tolist()) == sorted(points.round(9).tolist())
+    assert np.bincount(marks.group).tolist() == [5, 1]
     assert marks.fewest == 1
+
+
+def test_a_patient_far_from_all_others_is_no_mark_of_his_own() -> None:
+    points = np.vstack([np.random.default_rng(0).normal(0, 1, (24, 2)), [[100.0, 0.0]]])
+    marks = RULE.marks(points, np.zeros(25, int), MANY)
+    assert 1 <= len(marks.group) <= 2
+    assert (marks.places[:, 0] < 50).all()
 
 
 def test_marks_are_as_few_as_asked_for() -> None:
