@@ -59,14 +59,14 @@ def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, 
         for slot, role in enumerate(roles):
             kinds[places[role]], slots[places[role]] = kind, slot
     kinds_and_slots, signs = (kinds, slots), (np.uint8(ord(layout.delimiter)), np.uint8(quote[0] if quote else NEWLINE))
-    text = np.frombuffer(block, np.uint8), np.frombuffer(block, np.uint64, len(block) // 8)
+    text = np.frombuffer(block, np.uint8)
     rows = quoting.rows(block, Quoting(layout.delimiter.encode(), quote)) if quote and quote in block else None
     room, count, done = len(rows.ends) if rows else _estimate_lines(block), 0, False
     while not done:
         ends = rows.ends if rows else np.empty(room, np.int64)
         values, views = np.empty((len(numbers), room), np.int64), np.zeros((len(texts), room, 2), np.uint64)
         plain = np.empty(room, np.bool_)
-        count = _scan(*text, *signs, *kinds_and_slots, values, views, ends, rows is not None, plain)
+        count = _scan(text, *signs, *kinds_and_slots, values, views, ends, rows is not None, plain)
         done = rows is not None or not block or (count > 0 and int(ends[count - 1]) == len(block))
         room = room if done else quoting.count_lines(block)
     where = rows or Rows(ends[:count], np.arange(count, dtype=np.int64))
@@ -92,7 +92,6 @@ def _texts(views: NDArray[np.uint64]) -> pl.Series:
 @compiled
 def _scan(
     block: NDArray[np.uint8],
-    words: NDArray[np.uint64],
     delimiter: np.uint8,
     quote: np.uint8,
     kinds: NDArray[np.uint8],
@@ -108,7 +107,7 @@ def _scan(
     If rows may have several lines, `ends` is already filled in (`known`). `words` is the same text in units of eight bytes; near
     its end, bytes are taken one by one.
     """
-    width, at, row, safe = len(kinds), 0, 0, 8 * len(words) - REACH
+    width, at, row, safe = len(kinds), 0, 0, len(block) - REACH
     delimiters, quotes = ONES * np.uint64(delimiter), ONES * np.uint64(quote)
     while row < len(ends) and at < len(block):
         good = True
@@ -116,13 +115,13 @@ def _scan(
             begin, kind, slot = at, kinds[column], slots[column]
             stop = delimiter if column + 1 < width else np.uint8(NEWLINE)
             if kind == NUMBER:
-                value, at = _number(block, words, at, safe)
+                value, at = _number(block, at, safe)
                 values[slot, row] = value
                 good = 0 < at - begin <= MAX_DIGITS and block[begin] != ZERO
             else:
                 low, high = np.uint64(0), np.uint64(0)
                 if at <= safe:
-                    low, high, at = _text(words, at, delimiters, quotes)
+                    low, high, at = _text(block, at, delimiters, quotes)
                 # Texts longer than two words, and those near the end of the block, byte by byte.
                 while block[at] != delimiter and block[at] != quote and block[at] > LAST_CONTROL:
                     place = at - begin
@@ -151,11 +150,11 @@ def _scan(
 
 
 @part
-def _number(block: NDArray[np.uint8], words: NDArray[np.uint64], at: Any, safe: Any) -> tuple[Any, Any]:
+def _number(block: NDArray[np.uint8], at: Any, safe: Any) -> tuple[Any, Any]:
     """Read digits from `at` on. Returns their number (meaningless beyond 18 digits), and where they end."""
     begin, value, digits = at, np.uint64(0), np.uint64(8)
     while digits == 8 and at <= safe and at - begin <= MAX_DIGITS:
-        word = _word(words, at) ^ ZEROS  # digits become their values; all other bytes are 10 or more
+        word = _word(block, at) ^ ZEROS  # digits become their values; all other bytes are 10 or more
         digits = _before((word + NO_DIGIT) | word)
         if digits:  # pairs, fours and eights of digits are put together at once
             word <<= np.uint64(64) - (digits << np.uint64(3))
@@ -171,14 +170,14 @@ def _number(block: NDArray[np.uint8], words: NDArray[np.uint64], at: Any, safe: 
 
 
 @part
-def _text(words: NDArray[np.uint64], at: Any, delimiters: Any, quotes: Any) -> tuple[Any, Any, Any]:
+def _text(block: NDArray[np.uint8], at: Any, delimiters: Any, quotes: Any) -> tuple[Any, Any, Any]:
     """Read up to 16 bytes from `at` on, until a delimiter, a quote or a control character. Returns the two words of a string
     view, without the length and with at most 12 bytes of the text, and where the text ends."""
-    first = _word(words, at)
+    first = _word(block, at)
     taken = _before(_ends(first, delimiters, quotes))
     second = np.uint64(0)
     if taken == 8:
-        second = _word(words, at + 8)
+        second = _word(block, at + 8)
         more = _before(_ends(second, delimiters, quotes))
         taken += more
         if more < 8:
@@ -189,10 +188,18 @@ def _text(words: NDArray[np.uint64], at: Any, delimiters: Any, quotes: Any) -> t
 
 
 @part
-def _word(words: NDArray[np.uint64], at: Any) -> Any:
-    """Return the eight bytes from `at` on, the first as the lowest."""
-    shift, place = np.uint64((at & 7) << 3), np.uint64(at >> 3)
-    return (words[place] >> shift) | ((words[place + np.uint64(1)] << np.uint64(1)) << (np.uint64(63) - shift))
+def _word(block: NDArray[np.uint8], at: Any) -> Any:
+    """Return the eight bytes from `at` on, the first as the lowest. LLVM reads them at once."""
+    place, word = np.uint64(at), np.uint64(0)
+    word = np.uint64(block[place])
+    word |= np.uint64(block[place + np.uint64(1)]) << np.uint64(8)
+    word |= np.uint64(block[place + np.uint64(2)]) << np.uint64(16)
+    word |= np.uint64(block[place + np.uint64(3)]) << np.uint64(24)
+    word |= np.uint64(block[place + np.uint64(4)]) << np.uint64(32)
+    word |= np.uint64(block[place + np.uint64(5)]) << np.uint64(40)
+    word |= np.uint64(block[place + np.uint64(6)]) << np.uint64(48)
+    word |= np.uint64(block[place + np.uint64(7)]) << np.uint64(56)
+    return word
 
 
 @part
