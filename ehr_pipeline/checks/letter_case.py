@@ -93,12 +93,11 @@ def _spellings(mapping: pl.DataFrame) -> pl.DataFrame:
     own = pl.col("code").str.replace(r"^[^:]+:", "")
     without = pl.when(own.str.contains(DOTTED)).then(own.str.replace(".", "", literal=True)).otherwise(own)
     found = (
-        mapping.unique("code", keep="first", maintain_order=True)  # a drug has a row for each of its ingredients
-        .with_columns(
-            system=pl.col("code").str.extract(r"^([^:]+):"),
-            own=own.str.to_lowercase(),
-            plain=without.str.to_lowercase(),
-        )
+        mapping.filter(pl.col("code").str.contains(":", literal=True))  # at once: SNOMED's codes are most
+        .unique("code", keep="first", maintain_order=True)  # a drug has a row for each of its ingredients
+        .with_columns(system=pl.col("code").str.extract(r"^([^:]+):"))
+        .filter(pl.col("system").is_not_null(), ~pl.col("system").str.contains(READ))
+        .with_columns(own=own.str.to_lowercase(), plain=without.str.to_lowercase())
         .with_columns(
             plain=pl.when((pl.col("own") == pl.col("plain")).any().over("system", "plain"))
             .then("plain")
@@ -106,7 +105,7 @@ def _spellings(mapping: pl.DataFrame) -> pl.DataFrame:
             concept=pl.col("concept").fill_null(""),  # a spelling that no table has is lost
         )
         .drop("own")
-        .filter(pl.col("system").is_not_null(), ~pl.col("system").str.contains(READ), pl.col("events") > 0)
+        .filter(pl.col("events") > 0)
     )
     return found.filter(pl.col("concept").n_unique().over("system", "plain") > 1)
 

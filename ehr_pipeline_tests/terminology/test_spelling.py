@@ -48,3 +48,20 @@ def test_only_codes_of_the_icd_and_of_opcs_are_written_in_one_way(code: str, wri
     assert normalise_code(written) == written
     codes = pl.DataFrame({"code": [code, None]})
     assert codes.select(normalise_codes(pl.col("code")))["code"].to_list() == [written, None]
+
+
+def test_columns_are_normalised_like_single_codes() -> None:
+    codes = [
+        "22298006",
+        "K",
+        "XE0Uh00",
+        "G30..",
+        "icd10:c991",
+        "a b",
+        "x\u00a0y",
+        "\x1dz",
+        "DIAGNOSIS//ICD//10//I219",
+        "icd10:c991\n",
+    ]
+    column = pl.DataFrame({"code": [*codes, "", None, "22298006\n"]}).select(normalise_codes(pl.col("code")))["code"]
+    assert column.to_list() == [*map(normalise_code, codes), "", None, "22298006"]
