@@ -149,17 +149,16 @@ def build_bucket(job: DatasetJob) -> FinishedBucket:
     if recalled := job.memory.recall(job.name, key, job.out):
         return FinishedBucket(job.name, key, (file,), recalled, recalled=True)
     keys = row_keys.sort_within_visits(row_keys.translated(patient, day, concept, token_of))
-    distinct = keys[row_keys.starts(keys)]
+    distinct = row_keys.distinct(keys)
     if job.settings.visit_window_days:
-        distinct = windows.merge_days(distinct, job.settings.visit_window_days)
-        distinct = distinct[row_keys.starts(distinct)]
+        distinct = row_keys.distinct(windows.merge_days(distinct, job.settings.visit_window_days))
     counts = {
         "rows_in": len(patient),
         "not_in_vocabulary": len(patient) - len(keys),
         "collapsed": len(keys) - len(distinct),
     }
     kept, fate = _drop(distinct, job)
-    visit_start = np.flatnonzero(row_keys.starts(row_keys.visits(kept)))
+    visit_start = row_keys.visit_starts(kept)
     first_visit = np.flatnonzero(row_keys.starts(row_keys.patients(kept[visit_start])))
     table = _nest(kept, visit_start, first_visit, ids, people)
     schemas.write(job.out / file, table)
@@ -213,8 +212,8 @@ def _offsets(starts: NDArray[np.int64], end: int) -> pa.Array:
 
 
 def _drop(keys: row_keys.Keys, job: DatasetJob) -> tuple[row_keys.Keys, dict[str, int]]:
-    """Remove large visits, then patients with few visits."""
-    visit_start = np.flatnonzero(row_keys.starts(row_keys.visits(keys)))
+    """Remove large visits, then patients with few visits. The given keys are overwritten."""
+    visit_start = row_keys.visit_starts(keys)
     visit_size = np.diff(visit_start, append=len(keys))
     large = visit_size > job.settings.max_concepts_per_visit
     visit_patient = row_keys.patients(keys[visit_start])
@@ -235,4 +234,4 @@ def _drop(keys: row_keys.Keys, job: DatasetJob) -> tuple[row_keys.Keys, dict[str
             ((visits_left[distinct] > 0) & (visits_left[distinct] < job.settings.min_visits)).sum()
         ),
     }
-    return keys[np.repeat(stays, visit_size)], fate
+    return row_keys.keep_visits(keys, visit_start, stays), fate

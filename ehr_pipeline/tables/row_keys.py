@@ -169,7 +169,9 @@ def days(keys: Keys) -> NDArray[np.int32]:
 
 def items(keys: Keys) -> NDArray[np.int32]:
     """Return the item indices of keys."""
-    return (keys & np.uint64(2**ITEM_BITS - 1)).astype(np.int32)
+    item = keys.astype(np.uint32)
+    item &= np.uint32(2**ITEM_BITS - 1)
+    return item.view(np.int32)
 
 
 def visits(keys: Keys) -> Keys:
@@ -182,6 +184,56 @@ def starts(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     first = np.ones(len(values), bool)
     first[1:] = values[1:] != values[:-1]
     return first
+
+
+def distinct(keys: Keys) -> Keys:
+    """Return sorted keys without repeats. The given array is overwritten."""
+    return keys[: _distinct(keys)]
+
+
+@compiled
+def _distinct(keys: Keys) -> int:
+    """Move the last of equal keys (n,) to the front, in order. Returns their number."""
+    count, last = 0, len(keys) - 1
+    for row in range(len(keys)):
+        keys[count] = keys[row]  # if the next one is equal, it comes here
+        if row == last or keys[row] != keys[row + 1]:
+            count += 1
+    return count
+
+
+def visit_starts(keys: Keys) -> NDArray[np.int64]:
+    """Return where each visit begins in sorted keys."""
+    begins = np.empty(len(keys), np.int64)
+    return begins[: _visit_starts(keys, begins)]
+
+
+@compiled
+def _visit_starts(keys: Keys, begins: NDArray[np.int64]) -> int:
+    """Write where each visit begins in keys (n,) to `begins`. Returns the number of visits."""
+    count = 0
+    for row in range(len(keys)):
+        begins[count] = row
+        if not row or keys[row] >> np.uint64(ITEM_BITS) != keys[row - 1] >> np.uint64(ITEM_BITS):
+            count += 1
+    return count
+
+
+def keep_visits(keys: Keys, begins: NDArray[np.int64], stays: NDArray[np.bool_]) -> Keys:
+    """Return the sorted keys of the visits (m,) flagged in `stays`, which begin at `begins`. The given array is overwritten."""
+    return keys[: _keep_visits(keys, np.append(begins, len(keys)), stays)]
+
+
+@compiled
+def _keep_visits(keys: Keys, bounds: NDArray[np.int64], stays: NDArray[np.bool_]) -> int:
+    """Move the keys of flagged visits (m,), which lie between the `bounds` (m + 1,), to the front. Returns their number."""
+    count = 0
+    for visit in range(len(stays)):
+        if stays[visit]:
+            for row in range(bounds[visit], bounds[visit + 1]):
+                keys[count] = keys[row]
+                count += 1
+    return count
 
 
 def union(parts: list[Keys]) -> Keys:

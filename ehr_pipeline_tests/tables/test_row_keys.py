@@ -75,3 +75,23 @@ def test_items_that_have_no_other_name_are_left_out(table: list[tuple[int, int, 
     stays = of_item[item] >= 0
     wanted = row_keys.pack(patient[stays], day[stays], of_item[item][stays])
     assert row_keys.translated(patient, day, item, of_item).tolist() == wanted.tolist()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 2), st.booleans()), max_size=30))
+def test_visits_of_distinct_keys_begin_and_stay(table: list[tuple[int, int, int, bool]]) -> None:
+    rows = sorted({row[:3] for row in table})
+    stays = {row[:2]: row[3] for row in table}
+    visits = list(dict.fromkeys(row[:2] for row in rows))
+    if table:
+        parts = (np.array(column, np.int64) for column in list(zip(*sorted(row[:3] for row in table), strict=True)))
+        keys = row_keys.distinct(row_keys.pack(*parts))
+    else:
+        keys = row_keys.distinct(np.empty(0, np.uint64))
+    begins = row_keys.visit_starts(keys)
+    assert begins.tolist() == [[row[:2] for row in rows].index(visit) for visit in visits]
+    kept = row_keys.keep_visits(keys, begins, np.array([stays[visit] for visit in visits], bool))
+    found = zip(
+        row_keys.patients(kept).tolist(), row_keys.days(kept).tolist(), row_keys.items(kept).tolist(), strict=True
+    )
+    assert list(found) == [row for row in rows if stays[row[:2]]]
