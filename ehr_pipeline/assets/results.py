@@ -89,7 +89,7 @@ RESULTS = (
         description="Pairs of concepts that occur together or follow each other, found by counting and by the"
         " encoder. Both are compared as graphs; pairs on which the evidence agrees are kept as edges.",
         reads=(ENCODER_CHECKPOINT, VOCABULARY, MAPPED_EVENTS, PATIENT_DATASET),
-        version="10",
+        version="11",
         section="relations",
         also=(identity.seed, identity.habits),
         checks=(rows.rows_conserved, relations.two_are_compared, relations.few_are_suppressed),

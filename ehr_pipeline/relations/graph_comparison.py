@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 from scipy.sparse.csgraph import connected_components
 
-from ehr_pipeline.relations.communities import louvain
-
 Weights = NDArray[np.floating[Any]]
 PERSISTENCE, DEPTH = 0.9, 20
 """Parameters of rank-biased overlap: the probability that a reader continues to the next partner, and the number of partners
@@ -63,8 +61,17 @@ class Graph:
 
     @cached_property
     def communities(self) -> NDArray[np.int64]:
-        """The community of each concept (n,)."""
-        return louvain(self.links, self.seed)
+        """The community of each concept (n,), numbered from 0, the largest first: a set of concepts with more edges among them than
+        their degrees would give by chance (Louvain method: Blondel et al. 2008). A concept without edges is a community of its own.
+        """
+        import networkx as nx
+
+        links = nx.from_scipy_sparse_array(self.links)
+        found = nx.community.louvain_communities(links, seed=self.seed) if self.links.nnz else [{node} for node in links]
+        community = np.empty(len(self.weights), np.int64)
+        for number, members in enumerate(sorted(found, key=lambda some: (-len(some), min(some)))):
+            community[list(members)] = number
+        return community
 
     @cached_property
     def partners(self) -> NDArray[np.int64]:

@@ -110,6 +110,8 @@ def _table(path: Path) -> pl.DataFrame:
             table = pl.read_csv(path, infer_schema=False, glob=False)
     except pl.exceptions.NoDataError:
         raise InputError(f"{path}: the file is empty. Write a header and one row per requested history.") from None
+    except FileNotFoundError:
+        raise InputError(f"{path}: this file does not exist.") from None
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"{path}: cannot be read as CSV or Parquet ({type(error).__name__}). Check that the file is complete and readable."

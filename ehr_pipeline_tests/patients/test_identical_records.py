@@ -1,5 +1,6 @@
 """Patients with one record under two ids are found, and those on different sides of the split."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from ehr_pipeline.patients.identical_records import IdenticalRecords, count_iden
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.tables import schemas
+from ehr_pipeline_tests.patients.test_histories import shard_of
 from ehr_pipeline_tests.tasks.reference import Patient, as_tables
 
 LONG = [(day, concept) for day in range(5) for concept in "AB"]
@@ -47,6 +49,22 @@ def test_concepts_do_not_move_to_another_day_unseen(tmp_path: Path) -> None:
     path = written(tmp_path / "0.arrow", patient("a", moved[0]), patient("b", moved[1]))
     one, two = record_digests(Shard.read(path))
     assert one != two
+
+
+def test_one_changed_concept_or_day_is_another_record() -> None:
+    record = [(day, [5, 6, 7]) for day in range(4)]
+    changed = [
+        [
+            (day, [8 if (day, place) == (visit, at) else token for place, token in enumerate(tokens)])
+            for day, tokens in record
+        ]
+        for visit in range(4)
+        for at in range(3)
+    ]
+    moved = [[(day + (day >= visit) * 10, tokens) for day, tokens in record] for visit in range(4)]
+    shard = shard_of([record, *changed, *moved])
+    digests = record_digests(replace(shard, birth_day=np.zeros_like(shard.birth_day)))
+    assert len(np.unique(digests)) == len(digests) == 17
 
 
 def test_the_check_says_how_many(tiny: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

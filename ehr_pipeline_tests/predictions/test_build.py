@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,20 @@ def test_subgroups_need_cases_and_bins_hold_everybody(made: tuple[Path, TaskResu
     bins = [each for each in results.calibration if (each["task"], each["model"]) == ("risky", "counts")]
     assert (sum(each["rows"] for each in bins), sum(each["cases"] for each in bins)) == (row["rows"], row["cases"])
     assert not results.subgroups, "under 200 cases"
+
+
+def test_subgroups_by_age_and_by_amount_of_record() -> None:
+    age = np.array([17.9, 18.0, 39.9, 40.0, 59.9, 60.0, 74.9, 75.0, 90.0, 18.0])
+    amounts = np.array([[0.0, fifth] for fifth in (9, 8, 7, 6, 5, 4, 3, 2, 1, 0)])
+    rows = SimpleNamespace(on=lambda side: np.full(10, side == JUDGE))
+    case: Any = SimpleNamespace(
+        rows=rows,
+        people=SimpleNamespace(attributes={"sex": ["F"] * 10}),
+        recorded=SimpleNamespace(age=age, amounts=amounts),
+    )
+    found = {name: values.tolist() for name, values in result_tables.groups_of(case)}
+    bands = ["0 to 17", *["18 to 39"] * 2, *["40 to 59"] * 2, *["60 to 74"] * 2, *["75 and over"] * 2, "18 to 39"]
+    assert found == {"sex": ["F"] * 10, "age": bands, "amount of record, fifth": list("5544332211")}
 
 
 def test_a_model_has_the_same_figures_whatever_stands_beside_it(

@@ -66,6 +66,7 @@ def test_fewer_tokens_before_the_mask(model: PackedEncoder) -> None:
     found = answers(model, shard_of(RECORDS), 4_000, before=2)
     assert np.allclose(found[0], by_hand(model, [10, 11], [0, 3_000, 4_000], -20_000, False), atol=1e-5)
     assert np.allclose(found, answers(model, shard_of(RECORDS), 4_000, replace(HOW, context=3)), atol=1e-5)
+    assert np.array_equal(answers(model, shard_of(RECORDS), 4_000, before=9), answers(model, shard_of(RECORDS), 4_000))
     with pytest.raises(ValueError, match="from 0"):
         answers(model, shard_of(RECORDS), 4_000, before=-1)
 

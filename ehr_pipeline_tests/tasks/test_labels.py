@@ -155,6 +155,9 @@ def test_labels_are_those_of_the_reference(
         on_one_day = [len(outcomes(by_name[name], rule)) == 1 for (name, _), (label, *_) in expected.items() if label]
         assert counts["single"] == (sum(on_one_day) if rule.kind == "recorded" and rule.outcome != {DEATH} else 0)
         assert counts["rows_in"] == counts["kept"] + sum(counts[reason] for reason in REASONS)
+        if rule.index in ("landmark", "first_entry"):
+            each = rule.per_patient if rule.index == "landmark" else 1
+            assert counts["rows_in"] == each * len(kept), "patients without an index date are counted with the reason"
         for reason in REASONS:
             if reason not in ("never_at_risk", "no_visit_to_predict_at"):  # these count those without an index date too
                 assert counts[reason] == reasons[reason], reason

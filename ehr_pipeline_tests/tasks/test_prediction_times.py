@@ -95,6 +95,8 @@ def test_a_date_of_two_meanings_is_not_guessed(tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "asked.parquet").write_text("no parquet")
-    for name in ("asked.parquet", "nowhere.csv"):
-        with pytest.raises(InputError, match="cannot be read as CSV or Parquet"):
+    with pytest.raises(InputError, match="cannot be read as CSV or Parquet"):
+        prediction_times.read(tmp_path / "asked.parquet")
+    for name in ("nowhere.parquet", "nowhere.csv"):
+        with pytest.raises(InputError, match="this file does not exist"):
             prediction_times.read(tmp_path / name)
