@@ -35,8 +35,8 @@ from scipy.special import ndtri
 from ehr_pipeline.clusters import build as clusters
 from ehr_pipeline.clusters import cluster_stability, clustering, marker_concepts
 from ehr_pipeline.clusters.build import Patients
-from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
+from ehr_pipeline.clusters.mark_test import Halves, root_shares
 from ehr_pipeline.clusters.matching import Matching
 from ehr_pipeline.clusters.planted import read_groups
 from ehr_pipeline.clusters.spectral import Spectrum

@@ -25,7 +25,7 @@ from sklearn.cluster import KMeans
 from world_groups import shard_of
 
 from ehr_pipeline.clusters import baseline, marker_concepts
-from ehr_pipeline.clusters.half_test import Halves, root_shares
+from ehr_pipeline.clusters.mark_test import Halves, root_shares
 from ehr_pipeline.clusters.matching import Matching
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.reports import cards

@@ -39,7 +39,7 @@ from ehr_pipeline.clusters import (
 from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.clustering import Division, divide
 from ehr_pipeline.clusters.covariates import Covariates
-from ehr_pipeline.clusters.half_test import Halves, root_shares
+from ehr_pipeline.clusters.mark_test import Halves, root_shares
 from ehr_pipeline.clusters.matching import Matching
 from ehr_pipeline.clusters.methods import checked
 from ehr_pipeline.clusters.settings import ClustersSettings

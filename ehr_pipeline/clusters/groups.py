@@ -1,6 +1,6 @@
 """Group the clusters that hold one kind of patient, divided only by age or by number of recorded concepts.
 
-Two clusters belong to one group under three conditions: they have the same main disease; the half test between the two finds no
+Two clusters belong to one group under three conditions: they have the same main disease; the mark test between the two finds no
 distinguishing concept; and at least half of the concepts that distinguish either from all patients are more frequent in both (each
 by a one-sided test at 5 %). The third condition is needed because the test between small clusters finds nothing merely because they
 are small. It keeps two clusters apart if different concepts distinguish them from all patients, or if concepts distinguish only
@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.half_test import Halves, deviates, log_p_of
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
+from ehr_pipeline.clusters.mark_test import Halves, deviates, log_p_of
 from ehr_pipeline.clusters.marker_concepts import MAX_Q, Marks
 from ehr_pipeline.clusters.matching import Matching
 from ehr_pipeline.clusters.methods import Labels
@@ -102,7 +102,7 @@ def _may_be_one(marks: Marks, pair: Pair, main: list[str]) -> bool:
 
 
 def _between(halves: Halves, matched_on: Matching, pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Compare two clusters by the half test, on the patients who have no half in any other cluster. Return normal deviates (V,) and
+    """Compare two clusters by the mark test, on the patients who have no half in any other cluster. Return normal deviates (V,) and
     adjusted p values as natural logarithms (V,)."""
     inside = np.isin(halves.votes[0], pair) & np.isin(halves.votes[1], pair)
     rows = np.flatnonzero(inside)

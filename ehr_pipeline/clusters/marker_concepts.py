@@ -1,5 +1,5 @@
-"""Find the concepts that distinguish a cluster beyond disease, age, sex and number of recorded concepts, by the matched half test
-(`half_test`).
+"""Find the concepts that distinguish a cluster beyond disease, age, sex and number of recorded concepts, by the mark test
+(`mark_test`).
 
 Every pair of a cluster and a concept is a test, if enough patients have the concept. (This choice of concepts does not depend on
 the clusters: Bourgon, Gentleman & Huber 2010, PNAS 107.) A concept is called less frequent only if, in addition, a smaller share of
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters.evidence import FEWEST_PATIENTS
-from ehr_pipeline.clusters.half_test import Halves, Table, deviates, log_p_of
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
+from ehr_pipeline.clusters.mark_test import Halves, Table, deviates, log_p_of
 from ehr_pipeline.clusters.methods import Labels
 from ehr_pipeline.tables import schemas
 

@@ -67,7 +67,9 @@ class Graph:
         import networkx as nx
 
         links = nx.from_scipy_sparse_array(self.links)
-        found = nx.community.louvain_communities(links, seed=self.seed) if self.links.nnz else [{node} for node in links]
+        found = (
+            nx.community.louvain_communities(links, seed=self.seed) if self.links.nnz else [{node} for node in links]
+        )
         community = np.empty(len(self.weights), np.int64)
         for number, members in enumerate(sorted(found, key=lambda some: (-len(some), min(some)))):
             community[list(members)] = number

@@ -43,15 +43,15 @@ COLUMNS = (
     "ln_p",  # for occurrences; natural logarithm
     "ln_q",  # Benjamini-Hochberg value of ln_p
     "ln_p_patients",
-    "mark",  # 'more' or 'less' where the concept passes the matched half test
-    "deviate_half_test",  # its normal deviate; empty where the concept was not tested
-    "ln_p_half_test",
-    "ln_q_half_test",
+    "mark",  # 'more' or 'less' where the concept passes the mark test
+    "deviate_mark_test",  # its normal deviate; empty where the concept was not tested
+    "ln_p_mark_test",
+    "ln_q_mark_test",
 )
 """Columns of `enrichment.csv`, for notebooks; nothing in it is suppressed.
 
 One row for each cluster and concept of the published ranking, in its order, and then for each other concept that passes the
-matched half test, without a rank.
+mark test, without a rank.
 """
 
 
@@ -80,7 +80,7 @@ def _rounded(effect: Effect) -> dict[str, Any]:
 
 
 def _write_enrichment(path: Path, findings: Findings) -> None:
-    """Write the concepts of the published ranking and those that pass the matched half test."""
+    """Write the concepts of the published ranking and those that pass the mark test."""
     rules, marks = findings.settings, findings.marks
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -90,8 +90,8 @@ def _write_enrichment(path: Path, findings: Findings) -> None:
             passed = {token: word for word in ("more", "less") for token in marks.ranked(number, more=word == "more")}
             for place, token in enumerate([*top, *(token for token in passed if token not in top)]):
                 rank = place + 1 if place < len(top) else ""
-                half_test = (passed.get(token, ""), *_half_test(marks, number, token))
-                writer.writerow((number, rank, *_row(findings, cluster, token), *half_test))
+                mark_test = (passed.get(token, ""), *_mark_test(marks, number, token))
+                writer.writerow((number, rank, *_row(findings, cluster, token), *mark_test))
 
 
 def _row(findings: Findings, cluster: int, token: int) -> Iterator[Any]:
@@ -105,7 +105,7 @@ def _row(findings: Findings, cluster: int, token: int) -> Iterator[Any]:
     yield from (f"{table[cluster, token]:.6g}" for table in (tested.log_p, tested.log_q, tested.log_p_patients))
 
 
-def _half_test(marks: Marks, number: int, token: int) -> tuple[str, ...]:
+def _mark_test(marks: Marks, number: int, token: int) -> tuple[str, ...]:
     """Return deviate, ln p and ln q of a cluster and a concept; empty texts where it was not tested."""
     place = np.flatnonzero(marks.numbers == number), np.flatnonzero(marks.tokens == token)
     values = [table[place] for table in (marks.deviate, marks.log_p, marks.log_q)]

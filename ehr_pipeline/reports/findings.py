@@ -156,12 +156,12 @@ class Findings:
 
     @cached_property
     def marks(self) -> Marks:
-        """Which concepts mark which cluster, by the matched half test."""
+        """Which concepts mark which cluster, by the mark test."""
         return Marks.read(self.inputs.artifacts[assets.CLUSTERS].path)
 
     @property
     def tests(self) -> tuple[int, int]:
-        """How many pairs of a concept and a cluster are tested: by the half test, and for the published ranking."""
+        """How many pairs of a concept and a cluster are tested: by the mark test, and for the published ranking."""
         occurring = int((self.enrichment.patients.sum(axis=0) > 0).sum())
         return int(self.marks.log_p.size), len(self.numbers) * occurring
 
@@ -188,7 +188,7 @@ class Findings:
 
     @property
     def beyond(self) -> str:
-        """The attributes in which the patients compared by the half test are similar."""
+        """The attributes in which the patients compared by the mark test are similar."""
         practice = matching.has_practices(self.clusters.table)
         return (
             "disease, age, sex, amount of record and practice" if practice else "disease, age, sex and amount of record"
@@ -196,7 +196,7 @@ class Findings:
 
     @property
     def is_tested(self) -> bool:
-        """Whether the cards show the concepts that pass the matched half test, and not the published ranking."""
+        """Whether the cards show the concepts that pass the mark test, and not the published ranking."""
         if self.settings.ranking == "auto":
             return bool(self.inputs.settings[assets.PATIENT_EMBEDDINGS]["preset"] != "published")
         return self.settings.ranking == "tested"

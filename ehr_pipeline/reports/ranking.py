@@ -1,6 +1,6 @@
 """The concepts on a cluster's card: which ones, in which order, and by which test.
 
-The tested ranking shows the concepts that pass the matched half test (`clusters.marker_concepts`), so few of those shown are there
+The tested ranking shows the concepts that pass the mark test (`clusters.marker_concepts`), so few of those shown are there
 by chance. The published ranking shows the first concepts by the chi-square test of occurrences (`enrichment`), as in the published
 run. It orders concepts but does not control the error rate: even a random division of the patients would fill its cards.
 """
@@ -38,7 +38,7 @@ def published(found: Enrichment, count: int, max_p: float) -> Ranking:
 
 
 def tested(marks: Marks, numbers: NDArray[np.int64], size: int, count: int) -> Ranking:
-    """Return the concepts that pass the matched half test: for each cluster, at most `count` more frequent and `count` less
+    """Return the concepts that pass the mark test: for each cluster, at most `count` more frequent and `count` less
     frequent ones.
 
     `numbers` (K,) are the cluster numbers, and `size` is the number of token ids, V.

@@ -11,7 +11,7 @@ class ReportsSettings:
 
     title: str = option("Title of the page.", "Patient clusters")
     ranking: Literal["auto", "tested", "published"] = option(
-        "Concepts shown on the cards. 'tested': concepts that pass the matched half test, with more frequent and less frequent"
+        "Concepts shown on the cards. 'tested': concepts that pass the mark test, with more frequent and less frequent"
         " ones listed separately; 'published': the top concepts by the chi-square test of occurrences, a test that also finds"
         " concepts for a random division of the patients; 'auto': 'published' with embeddings.preset = 'published', otherwise"
         " 'tested'.",

@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters import groups, marker_concepts
 from ehr_pipeline.clusters.groups import Groups
-from ehr_pipeline.clusters.half_test import Halves, root_shares
+from ehr_pipeline.clusters.mark_test import Halves, root_shares
 from ehr_pipeline.clusters.matching import Matching
 
 CONCEPTS = 60

@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters import marker_concepts
-from ehr_pipeline.clusters.half_test import Halves, deviates, log_p_of, moments, root_shares
+from ehr_pipeline.clusters.mark_test import Halves, deviates, log_p_of, moments, root_shares
 from ehr_pipeline.clusters.marker_concepts import Marks
 from ehr_pipeline.errors import Damaged
 

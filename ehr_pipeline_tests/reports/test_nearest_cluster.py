@@ -51,7 +51,7 @@ def test_the_closest_cluster_and_what_marks_only_one_of_the_two() -> None:
 
 
 def test_a_concept_whose_lift_may_be_1_marks_none_of_the_two_in_words() -> None:
-    """Acne passes the half test in the second cluster, but as many have it everywhere."""
+    """Acne passes the mark test in the second cluster, but as many have it everywhere."""
     first, second, _ = near(LABELS, 10, everywhere=True)
     assert first is not None
     assert second is not None
@@ -68,6 +68,6 @@ def test_concepts_of_a_few_patients_are_not_named_and_one_cluster_has_no_neighbo
     assert near(np.zeros(125, np.int64), 10) == [None]
 
 
-def test_a_concept_that_does_not_pass_the_half_test_is_not_named() -> None:
+def test_a_concept_that_does_not_pass_the_mark_test_is_not_named() -> None:
     assert MARKS.not_in(4, 6) == []
     assert MARKS.not_in(1, 4) == [5, 7]

@@ -1,4 +1,4 @@
-"""Which concepts stand on the cards, by the half test and by the published ranking."""
+"""Which concepts stand on the cards, by the mark test and by the published ranking."""
 
 from dataclasses import replace
 

@@ -142,13 +142,13 @@ def test_p_values_say_when_they_are_bounds_and_what_they_count(tiny: Pipeline, e
     assert not [p for p in shown if (found := re.match("10⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", p)) and len(found[1]) > 3]
 
 
-def test_the_cards_show_what_passes_the_half_test(tiny: Pipeline, html: str, text: Text) -> None:
+def test_the_cards_show_what_passes_the_mark_test(tiny: Pipeline, html: str, text: Text) -> None:
     """Every concept that may be named and passes stands on a card, and a cluster without any says so."""
     with tiny.store.current("cluster_reports").file("enrichment.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     passed = [row for row in rows if row["mark"]]
-    assert all(float(row["ln_q_half_test"]) < np.log(0.05) for row in passed)
-    assert {row["mark"] for row in rows if row["ln_q_half_test"] and float(row["ln_q_half_test"]) > -2.9} <= {""}
+    assert all(float(row["ln_q_mark_test"]) < np.log(0.05) for row in passed)
+    assert {row["mark"] for row in rows if row["ln_q_mark_test"] and float(row["ln_q_mark_test"]) > -2.9} <= {""}
     more = {row["cluster"] for row in passed if int(row["patients"]) >= 10}
     silent = " ".join(text.words).count("Nothing marks this cluster beyond disease, age, sex")
     assert silent >= 8 - len(more)

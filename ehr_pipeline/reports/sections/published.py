@@ -42,7 +42,7 @@ class Run:
     concepts_in_visits: Mapping[int, int]
     """Number of visits of the data set by the number of their concepts."""
     is_tested: bool
-    """Whether the cards show what passes the half test, and not the published ranking."""
+    """Whether the cards show what passes the mark test, and not the published ranking."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def of_the_clusters(run: Run) -> Iterator[Row]:
     vectors = counts[assets.PATIENT_EMBEDDINGS]
     pooled = OF_POOLING[vectors["pooling"]].format(chosen=vectors["selected_concepts"])
     published_ranking = f"the first {run.top_concepts} with p below {run.max_p:g}"
-    marked = f"those that pass the half test (BH value below {MAX_Q:g})" if run.is_tested else published_ranking
+    marked = f"those that pass the mark test (BH value below {MAX_Q:g})" if run.is_tested else published_ranking
     yield "pooled concepts: listed → with neighbours", "250 → 1,294", pooled
     yield "cohort patients", "53,228", run.counted.person(counts[assets.COHORT]["kept"])
     yield "clusters", "20", str(counts[assets.CLUSTERS]["clusters"])

@@ -147,7 +147,7 @@ SIDES = {
     True: {"over": "More frequent than among similar patients", "under": "Less frequent than among similar patients"},
     False: {"over": "Recorded more often than elsewhere", "under": "Recorded less often than elsewhere"},
 }
-"""Headings of the tables of a card, by whether concepts passed the half test, which compares similar patients, not all others."""
+"""Headings of the tables of a card, by whether concepts passed the mark test, which compares similar patients, not all others."""
 
 
 def sides(card: Card, *, is_tested: bool) -> Iterator[tuple[str, str, Sequence[ConceptRow]]]:
@@ -266,7 +266,7 @@ def glance(fewest: int, pairs: int, halves: int, limits: str) -> list[Statement]
         say(
             "Clusters that are parts of one group are listed together, and count once where this page says how many can be relied"
             " on. Two clusters are parts of one group if they have the same main disease, share at least half of their marks, and"
-            " no concept passes the half test between the two. {pairs}",
+            " no concept passes the mark test between the two. {pairs}",
             Rate.ONE_GROUP,
             pairs=f"Compared here: {counted(pairs, 'pair')}; in at most one cohort in twenty, any of them is separated by mistake."
             if pairs
@@ -301,10 +301,10 @@ def parts(cards: Sequence[Card], beyond: str) -> Statement:
 
 
 def how_to_read(fewest: int, beyond: str, tests: int) -> list[Statement]:
-    """Explain the cards. `beyond`: the attributes in which patients compared by the half test are similar; empty for the published
+    """Explain the cards. `beyond`: the attributes in which patients compared by the mark test are similar; empty for the published
     ranking.
 
-    `tests`: how many tests the half test makes.
+    `tests`: how many tests the mark test makes.
     """
     sentences = [
         say(

@@ -58,7 +58,7 @@ WORDS = (
     ),
     (
         "Mark",
-        "A concept that the patients of a cluster have more, or less, often than similar patients, according to the half test.",
+        "A concept that the patients of a cluster have more, or less, often than similar patients, according to the mark test.",
     ),
     (
         "Naive Bayes",

@@ -1,4 +1,4 @@
-"""Sentences about the concepts that mark a cluster, by the half test or by the published ranking."""
+"""Sentences about the concepts that mark a cluster, by the mark test or by the published ranking."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, 
 
 
 def no_marks(beyond: str, fewest: int, tests: int) -> Statement:
-    """Say that no concept passes the half test. `beyond`: the attributes in which the compared patients are similar; `tests`: the
+    """Say that no concept passes the mark test. `beyond`: the attributes in which the compared patients are similar; `tests`: the
     number of tests."""
     return say(
-        "Nothing marks this cluster beyond {beyond}: of the concepts that at least {fewest} patients have, none passes the half"
+        "Nothing marks this cluster beyond {beyond}: of the concepts that at least {fewest} patients have, none passes the mark"
         " test (Benjamini-Hochberg value below {max_q:g} over {tests} of clusters and concepts).",
         Rate.MARKS,
         beyond=beyond,
@@ -39,10 +39,10 @@ def cloud_of_the_published_ranking() -> Statement:
 
 
 def tested(beyond: str, tests: int) -> list[Statement]:
-    """Explain cards of the concepts that pass the half test. `tests`: how many tests of a concept and a cluster there are."""
+    """Explain cards of the concepts that pass the mark test. `tests`: how many tests of a concept and a cluster there are."""
     return [
         say(
-            "Half test: the cluster of one half of a patient’s visits is compared with the concepts of the other half, among"
+            "Mark test: the cluster of one half of a patient’s visits is compared with the concepts of the other half, among"
             " similar patients ({beyond}). A card shows a concept only if it passes, with a Benjamini-Hochberg (BH) value below"
             " {max_q:g} over all concepts and clusters ({tests}). If the division means nothing, at most one cohort in twenty"
             " would show any concept. p is the tail of a distribution fitted to all permutations (see the methods). A concept is"
@@ -96,10 +96,10 @@ def published() -> list[Statement]:
 def methods(beyond: str, count: int, max_p: float, tests: tuple[int, int], *, is_tested: bool) -> list[Statement]:
     """Say how the concepts on the cards were chosen, by which test, and what the published ranking is.
 
-    `tests`: how many tests the half test and the published ranking make.
+    `tests`: how many tests the mark test and the published ranking make.
     """
-    half_test = say(
-        "Marks of clusters (half test): visits are divided at random into halves. The cluster of one half is compared with the"
+    mark_test = say(
+        "Marks of clusters (mark test): visits are divided at random into halves. The cluster of one half is compared with the"
         " square roots of the shares of concepts in the other half, in both directions; patients are the units. They are compared"
         " within blocks of at most {most} similar patients ({beyond}). If practices are known, a second test uses blocks within"
         " practices, and a mark must pass both tests. p values are fitted tails, not shares of random permutations: the mean,"
@@ -122,7 +122,7 @@ def methods(beyond: str, count: int, max_p: float, tests: tuple[int, int], *, is
         max_p=max_p,
         where="It is only in enrichment.csv." if is_tested else "The cards of this page show it.",
     )
-    return [half_test, ranking]
+    return [mark_test, ranking]
 
 
 def companions(own: Sequence[int], others: Sequence[int]) -> Statement:

@@ -265,7 +265,7 @@ def p_values(permutations: int) -> Statement:
         "p values called “permutation p” are shares of random permutations, with the observed value counted as one of them:"
         " {permutations:,} for the split-half test and for conditions that go together, {effects:,} for the bias audit,"
         " {concepts:,} for the concept check. All other p values are tails of a distribution: fitted to the exact moments of all"
-        " permutations (half test, gamma; agreement of the halves of a record, normal), of counts (change over time, published"
+        " permutations (mark test, gamma; agreement of the halves of a record, normal), of counts (change over time, published"
         " ranking, which diseases go together), or the normal distribution (which of two diseases comes first).",
         permutations=permutations,
         effects=RESAMPLES,

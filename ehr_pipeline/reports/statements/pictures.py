@@ -60,7 +60,7 @@ def lifts_alt(number: int, rows: Sequence[ConceptRow]) -> str:
 
 
 def _colours(*, is_tested: bool) -> str:
-    """Explain red and blue. Concepts that passed the half test were compared among similar patients, not with all others."""
+    """Explain red and blue. Concepts that passed the mark test were compared among similar patients, not with all others."""
     if is_tested:
         return "Red: more frequent here than among similar patients; blue: less frequent"
     return "Red: recorded more often here than elsewhere; blue: less often"

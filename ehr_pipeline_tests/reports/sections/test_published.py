@@ -95,4 +95,4 @@ def test_the_concepts_named_are_those_that_pass_or_the_published_ranking() -> No
     quantity = "concepts named per cluster"
     published_ranking = "the first 50 with p below 0.1"
     assert rows()[quantity] == (published_ranking, published_ranking)
-    assert rows(tested=True)[quantity] == (published_ranking, "those that pass the half test (BH value below 0.05)")
+    assert rows(tested=True)[quantity] == (published_ranking, "those that pass the mark test (BH value below 0.05)")

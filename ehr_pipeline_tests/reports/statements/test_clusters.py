@@ -154,7 +154,7 @@ def test_ages_are_told_in_words_and_without_ranges_side_by_side() -> None:
     assert str(clusters.age(card(age="54", ages=[]))) == "median 54 at the last visit"
 
 
-def test_no_heading_says_more_than_the_half_test() -> None:
+def test_no_heading_says_more_than_the_mark_test() -> None:
     """It compares similar patients: a concept that passes it may be no more frequent than among all others."""
     headings = [heading for _, heading, _ in clusters.sides(card(over=["a"], under=["b"]), is_tested=True)]
     assert headings == ["More frequent than among similar patients", "Less frequent than among similar patients"]

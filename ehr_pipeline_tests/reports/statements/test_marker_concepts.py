@@ -14,10 +14,10 @@ def test_a_cluster_without_marks() -> None:
 
 def test_the_published_ranking_is_named_as_what_it_is() -> None:
     assert "a random division" in str(marker_concepts.cloud_of_the_published_ranking())
-    half_test, listed = marker_concepts.methods("disease", 50, 0.1, (3120, 9876), is_tested=True)
-    assert "similar patients (disease)" in str(half_test)
-    assert "fitted tails, not shares of random permutations" in str(half_test)
-    assert "at least 10 patients have: 3,120 tests." in str(half_test)
+    mark_test, listed = marker_concepts.methods("disease", 50, 0.1, (3120, 9876), is_tested=True)
+    assert "similar patients (disease)" in str(mark_test)
+    assert "fitted tails, not shares of random permutations" in str(mark_test)
+    assert "at least 10 patients have: 3,120 tests." in str(mark_test)
     assert str(listed).endswith(
         "the first 50 with p below 0.1 are shown. Occurrences are visits, and repeated records of one patient count as"
         " independent: these values rank the concepts and control no error, and a random division of the patients gives as many."

@@ -248,7 +248,7 @@ def test_which_p_values_are_of_drawn_permutations() -> None:
         "1,000 for the split-half test and for conditions that go together, 200 for the bias audit, 400 for the concept"
         in told
     )
-    assert "fitted to the exact moments of all permutations (half test, gamma;" in told
+    assert "fitted to the exact moments of all permutations (mark test, gamma;" in told
 
 
 def test_the_largest_effects_are_named_without_an_order_between_scales() -> None:

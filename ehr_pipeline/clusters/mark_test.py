@@ -1,4 +1,4 @@
-"""Test which concepts are more, or less, frequent in a cluster's patients than in similar patients: the matched half test.
+"""Test which concepts are more, or less, frequent in a cluster's patients than in similar patients: the mark test.
 
 A cluster is not tested on the data that made it. The cluster assigned to one half of a patient's visits is compared with the
 concepts of the *other* half (data thinning: Neufeld et al. 2024, Biostatistics 25(1)), in both directions. The units are patients:
