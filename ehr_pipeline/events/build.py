@@ -110,7 +110,7 @@ def build(
     remember(out, finished)
     with ThreadPoolExecutor(1) as pool:
         written = pool.submit(Mapping(mapping).write, out)
-        recorded = mapping.unique("code", keep="first", maintain_order=True)
+        recorded = mapping.filter(of_code.ne_missing(of_code.shift()))
         report = coverage.report(recorded)
         spreadsheet.table(coverage.top_unmapped(recorded, settings.report_codes)).write_csv(out / "unmapped.csv")
         written.result()
@@ -196,12 +196,11 @@ def _load_mapping(path: Path) -> _Lookup:
     names = table["concept"].drop_nulls().unique().sort()
     own = pl.DataFrame({"concept": names}).with_row_index("place")
     table = table.join(own, on="concept", how="left", maintain_order="left")
-    number = pl.int_range(pl.len()).over("code").alias("number")
-    rows = table.select(number, place=pl.col("place").cast(pl.Int32).fill_null(-1), of=pl.col("code").rle_id())
-    distinct_codes = table["code"].unique(maintain_order=True)
-    most = int(rows["number"].to_numpy().max(initial=0)) + 1
-    concepts_of_code = np.full((most, len(distinct_codes)), -1, np.int32)
-    concepts_of_code[rows["number"], rows["of"]] = rows["place"]
+    of = table["code"].rle_id().to_numpy()  # rows are sorted by code
+    first = np.flatnonzero(row_keys.starts(of))
+    number, distinct_codes = np.arange(len(of)) - first[of], table["code"].gather(first)
+    concepts_of_code = np.full((int(number.max(initial=0)) + 1, len(first)), -1, np.int32)
+    concepts_of_code[number, of] = table["place"].cast(pl.Int32).fill_null(-1)
     hashes = np.append(hash_of(names), np.uint64(0))
     codes_column = distinct_codes.to_arrow()
     return _Lookup(codes_column, codes.CodeIndex(codes_column), concepts_of_code, names.to_arrow(), hashes)

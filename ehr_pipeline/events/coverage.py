@@ -112,4 +112,4 @@ def lost_events(mapping: pl.DataFrame) -> dict[str, int]:
 def top_unmapped(mapping: pl.DataFrame, count: int) -> pl.DataFrame:
     """Return the lost codes with the most events (code, namespace, events)."""
     lost = mapping.filter(pl.col("concept").is_null(), pl.col("events") > 0)
-    return lost.sort("events", "code", descending=[True, False]).head(count).select("code", "namespace", "events")
+    return lost.select("code", "namespace", "events").sort("events", "code", descending=[True, False]).head(count)
