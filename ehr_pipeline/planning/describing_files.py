@@ -2,7 +2,7 @@
 
 import datetime
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from ehr_pipeline.records.values import PRACTICE
 
 PATIENT_COLUMNS = tuple(role for role in guess_format.NAMES if role not in ("date", "code", "code_system"))
 """Names of `PatientColumns`."""
+MOST_QUALIFIERS = 12
+"""A column with at most this many different values may qualify the code of its row."""
 DATES_OF_PATIENTS = ("birth_date", "observation_start", "observation_ends", "death")
 
 
@@ -178,7 +180,22 @@ def _event_lines(one: Sniffed, system: str, made: NewStudy, today: datetime.date
         f"{one.path.name}: events; {_described(one)}; dates as {form or 'unknown'}"
         + (f"; codes of {called}" if len(codes) else "")
     )
+    _report_unread(one, {*columns.values(), *more.get("further_codes", ()), code_tables.name_beside(one)}, made)
     return lines
+
+
+def _report_unread(one: Sniffed, read: Set[str], made: NewStudy) -> None:
+    """Report the columns of a file of events that are not read. One with few different values may qualify the codes."""
+    free = [name for name in one.table.columns if name not in read | {*one.roles.values()} and len(one.values(name))]
+    if one.is_patients or not free:
+        return
+    made.facts.append(f"{one.path.name}: columns that are not read: {', '.join(free)}")
+    if few := [name for name in free if 1 < one.values(name).n_unique() <= MOST_QUALIFIERS]:
+        made.doubts.append(
+            f"{one.path.name}: columns that are not read have few different values: {', '.join(few)}. If a value changes the"
+            " meaning of a code, as “suspected”, “excluded” or “family history” would, leave such rows out of the file: every"
+            " row is an event."
+        )
 
 
 def _more_columns(one: Sniffed, columns: Mapping[str, str], made: NewStudy, named: Named) -> dict[str, str | list[str]]:

@@ -637,6 +637,18 @@ def test_each_code_of_claims_with_several_columns_is_read(tmp_path: Path, named:
     assert preflight.inspect(study).problems == []
 
 
+def test_columns_that_may_qualify_codes_are_named(tmp_path: Path) -> None:
+    """As in German claims, where A means that the diagnosis was excluded."""
+    paths = claims(
+        tmp_path, ["dx", "certainty", "amount", "unit"], lambda n: [ICD[n % 4], "GVAZ"[n % 4], f"{n}.5", "EUR"]
+    )
+    made = init_study.start(tmp_path / "study", paths, None, TODAY)
+    assert "claims.csv: columns that are not read: certainty, amount, unit" in made.facts
+    (doubt,) = [doubt for doubt in made.doubts if "changes the meaning of a code" in doubt]
+    assert "few different values: certainty. If" in doubt
+    assert not [line for line in (*made.facts, *made.doubts) if "members.csv: columns that are not read" in line]
+
+
 def test_a_column_of_a_series_is_read_or_named(tmp_path: Path) -> None:
     """One in three values is the word for an empty cell; those of dx3 are no codes."""
     paths = claims(
