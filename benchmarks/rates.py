@@ -394,7 +394,7 @@ STATEMENTS = (
         "The page says that one of the two rules of thumb reaches 95 % of the model’s gain over chance and, with 95 % confidence,"
         " at least 80 %. (*Before*, the page gave only the first figure.) The true share is 80 % for both rules in `task-rule-80`,"
         " 100 % for one of them in `task-rule-100`, 58 % in `task-equal` and `tasks-equal`, and 52 % in `task-better`."
-        " *tasks-…* were measured with one rule, tested at twice the error. RESULTS.md (*Which rule of thumb"
+        " RESULTS.md (*Which rule of thumb"
         " decides*) has fitted models.",
         lambda told: told["not needed"],
         "not needed",

@@ -11,6 +11,7 @@ import pytest
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.disclosure.kinds import People, Share
 from ehr_pipeline.embeddings.vectors import Vectors
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
@@ -82,6 +83,27 @@ def test_without_trajectories_the_page_has_none(tiny: Pipeline, extract: Path, t
     assert all(outcome.passed for outcome in made.check("patient_trajectories"))
     page = made.cluster_reports().file("report.html").read_text(encoding="utf-8")
     assert "evolution" not in page.partition("<details><summary>All settings")[0]
+
+
+def test_first_and_last_windows_have_their_ages_and_year() -> None:
+    """Windows of different length; the second patient has one window only."""
+    days = {"first_date": [0, 2_000, 9_000, 100, 5_000], "last_date": [1_000, 3_000, 9_500, 200, 5_000]}
+    columns = {
+        "patient_id": ["a", "a", "a", "b", "c"],
+        "window": [0, 1, 2, 0, 0],
+        **{name: pa.array(values, pa.int32()).cast(pa.date32()) for name, values in days.items()},
+        "tokens": [7, 8, 9, 5, 6],
+        "cluster": [2, 1, 3, 1, 1],
+        **{name: [0.0] * 5 for name in ("support", "x", "y")},
+        "vector": [[float(row)] for row in range(5)],
+    }
+    table = pa.table(columns, schema=schemas.trajectories(1))
+    ends = build._Ends.of(table, np.array([-10_000] * 3 + [0] * 2, np.int32))
+    assert ends.ids.to_pylist() == ["a"]
+    np.testing.assert_allclose(ends.ages, [[10_500 / DAYS_IN_YEAR, 19_250 / DAYS_IN_YEAR]])
+    np.testing.assert_allclose(ends.year, [1970 + 500 / DAYS_IN_YEAR])
+    assert (ends.tokens.tolist(), ends.cluster.tolist()) == ([[7, 9]], [2])
+    assert [side.tolist() for side in ends.vectors] == [[[0.0]], [[2.0]]]
 
 
 def test_a_window_lies_among_the_neighbours_of_its_cluster() -> None:
