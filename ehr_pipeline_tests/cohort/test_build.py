@@ -104,6 +104,15 @@ def test_enough_different_days_make_a_case(tmp_path: Path) -> None:
     assert frame["patient_id"].to_list() == ["1"]
 
 
+def test_the_first_date_is_that_of_a_disease_of_the_patient(tmp_path: Path) -> None:
+    """One earlier record of psoriasis is not enough for a case, so eczema begins the disease."""
+    rows = [("0", 3, "CP"), ("0", 8, "CE"), ("0", 9, "CE")]
+    lists = (rows_of(("", "CP", "")), rows_of(("", "CE", "")))
+    frame, _ = made(tmp_path, rows, (disease("Psoriasis", 2), disease("Eczema")), lists)
+    assert frame["diseases"].to_list() == [["Eczema"]]
+    assert frame["first_date"].cast(pl.Int32).to_list() == [8]
+
+
 def test_an_empty_cohort_is_told(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"The cohort is empty: no patient has a listed concept.*extract: Psoriasis fewer than 10\."

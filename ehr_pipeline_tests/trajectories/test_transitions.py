@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from scipy.stats import binomtest
+from scipy.optimize import minimize_scalar
+from scipy.stats import binomtest, norm, poisson
 
 from ehr_pipeline.trajectories import transitions
+from ehr_pipeline.trajectories.expected import DONORS
 from ehr_pipeline.trajectories.transitions import Course
 
 CLUSTERS = np.array([2, 5, 7])
@@ -50,6 +52,20 @@ def test_what_is_expected_is_no_evidence() -> None:
     assert log_p[3] == pytest.approx(0, abs=1e-9)
     back = transitions.log_p_beyond(counts, np.array([[0.0, 10.0], [60.0, 0.0]]))[0, 1]
     assert back > log_p[0] - 1e-9, "an expected difference the other way makes no move more certain"
+
+
+def test_the_p_value_is_that_of_the_score_test() -> None:
+    """Means under the hypothesis that their difference is the expected one, by maximum likelihood; two-sided."""
+    counts, expected = np.array([[90, 60], [20, 50]]), np.array([[0.0, 30.0], [14.0, 0.0]])
+    due = 16
+    likelihood = minimize_scalar(
+        lambda back: -poisson.logpmf([60, 20], [back + due, back]).sum(), bounds=(0.1, 90), method="bounded"
+    )
+    means = 2 * likelihood.x + due
+    variance = max(means, 44) * (1 + 1 / DONORS) + (0.15 * due) ** 2
+    p = 2 * norm.sf((60 - 20 - due) / np.sqrt(variance))
+    assert transitions.log_p_beyond(counts, expected)[0, 1] == pytest.approx(math.log(p), rel=1e-4)
+    assert p > binomtest(20, 80).pvalue
 
 
 def test_too_few_moves_are_not_tested() -> None:
