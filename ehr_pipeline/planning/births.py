@@ -124,6 +124,6 @@ def _some_missing(records: RecordsSettings, folders: Sequence[Path], below: int)
     if (without := len(people - born)) >= below:
         first = "" if whole else "first "
         yield (
-            f"{without:,} of the {first}{len(people):,} subjects have no row of a birth, so they do not count as patients: all"
-            f" their rows are rejected (unknown_patient). {chosen[0][0].births}"
+            f"{without:,} of the {first}{len(people):,} subjects have no row of a birth with a date, so they do not count as"
+            f" patients: all their rows are rejected (unknown_patient). {chosen[0][0].births}"
         )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ehr_pipeline.disclosure.figures import count_text
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.planning import guess_format, known_layouts, meds_sets, whole_extract
 from ehr_pipeline.planning.describing_files import NewStudy, delimited
@@ -111,6 +112,11 @@ def _by_its_rows(
             " rejected"
         )
     made.facts.append(fact)
+    if rows.later and not day:
+        made.doubts.append(
+            f"Events dated later than {rows.last} ({count_text(rows.later)}, after a gap) will be rejected: their dates look like"
+            " mistakes. If they are right, rename the folder to the day on which the extract was made."
+        )
     extract = replace(extract, codes=rows.codes)
     if extract.few_codes:
         made.doubts.append(

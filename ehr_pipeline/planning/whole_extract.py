@@ -25,7 +25,9 @@ class ReadFromRows(NamedTuple):
     """What the rows of an extract show."""
 
     last: datetime.date | None = None
-    """The last day of its events; None if not all rows were read."""
+    """The last day of its events without stray dates; None if not all rows were read."""
+    later: int = 0
+    """Number of events with stray dates after that day."""
     codes: tuple[int, ...] = ()
     """How often each code appears, the most frequent first."""
     shifted: bool = False
@@ -57,7 +59,8 @@ def read(path: Path, folder: Path, today: datetime.date) -> ReadFromRows:
         return ReadFromRows(shifted=shifted, no_births=no_births)
     days = pl.concat(each["day"] for each in held.events).drop_nulls().sort()
     codes = held.count()[1]["len"].sort(descending=True).to_list()
-    return ReadFromRows(None if shifted else _last(days.filter(days <= today)), tuple(codes), shifted, no_births)
+    last = None if shifted else _last(days.filter(days <= today))
+    return ReadFromRows(last, int((days > last).sum()) if last else 0, tuple(codes), shifted, no_births)
 
 
 def _last(days: pl.Series) -> datetime.date | None:

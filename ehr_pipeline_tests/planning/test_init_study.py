@@ -193,6 +193,7 @@ def test_a_study_from_files_passes_check(
         for fact in made.facts
         if f"the extract is named after its last event: {last}. If the extract was made later" in fact
     ]
+    assert not [doubt for doubt in made.doubts if "will be rejected" in doubt]
     assert (tmp_path / "study/lists/psoriasis.csv").is_file()
 
 
@@ -875,6 +876,8 @@ def test_a_stray_late_date_is_not_the_end_of_the_data(tmp_path: Path) -> None:
     events, people = quoted_csv(tmp_path)
     late = "".join(f'"{who}","{day}",{code},\n' for who, day, code in EVENTS[:600] * 2)
     events.write_text(events.read_text() + late + f'"{PEOPLE[0][0]}",2024-02-01,{CODES[0]},\n')
-    init_study.start(tmp_path / "study", [events, people], None, TODAY)
+    made = init_study.start(tmp_path / "study", [events, people], None, TODAY)
     (extract,) = (tmp_path / "study/landing").iterdir()
-    assert extract.name == max(day for _, day, _ in EVENTS).isoformat()
+    assert extract.name == (last := max(day for _, day, _ in EVENTS).isoformat())
+    (doubt,) = [each for each in made.doubts if "will be rejected" in each]
+    assert doubt.startswith(f"Events dated later than {last} (fewer than 10, after a gap) will be rejected")

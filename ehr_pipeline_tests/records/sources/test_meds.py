@@ -163,7 +163,7 @@ def test_subjects_without_a_birth_are_counted_and_named(tmp_path: Path) -> None:
     (sex,) = check_first_rows.first_rows(path, kind).sample.notes
     found = Preflight()
     births.look(dataclasses.replace(tiny_settings(tmp_path), records=records), found)
-    assert found.warnings[0].startswith("40 of the 100 subjects have no row of a birth")
+    assert found.warnings[0].startswith("40 of the 100 subjects have no row of a birth with a date")
     assert "records.meds.birth_codes is MEDS_BIRTH" in found.warnings[0]
     assert 'set records.meds.sex_prefixes = ["GENDER//", "SEX//", "SEX_AT_BIRTH//"]' in sex
     own = Meds(sex_prefixes=("SEX_AT_BIRTH//",))
