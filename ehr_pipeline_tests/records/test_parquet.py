@@ -1,6 +1,7 @@
 """Parquet beside text: the same blocks, and no number that is not what was meant."""
 
 import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def test_short_floats_that_may_be_others_are_in_exponent_form(tmp_path: Path) ->
     assert found.rows["patient"].to_list() == ["7.0", "1.6777216E+07", "", ""]
     assert parse_ids(found) == [False, True, False, False]
     assert block(tmp_path / "y.parquet", p=codes, d=[DAY] * 4, c=codes).plain is not None
+
+
+def test_decimals_are_numbers_if_they_are_whole(tmp_path: Path) -> None:
+    """As Oracle writes ids. A code with decimals stays as it is."""
+    whole, broken = ([Decimal(text) for text in texts_] for texts_ in (("7.00", "8.00"), ("250.00", "250.50")))
+    found = block(tmp_path / "x.parquet", p=whole, d=[DAY] * 2, c=whole)
+    assert found.plain is not None
+    assert found.plain.rows() == [(0, 7, DAY, 7), (1, 8, DAY, 8)]
+    assert texts(block(tmp_path / "y.parquet", p=whole, d=[DAY] * 2, c=broken)) == [
+        (0, "7", "2001-02-03", "250.00"),
+        (1, "8", "2001-02-03", "250.50"),
+    ]
 
 
 def parse_ids(found: Block) -> list[bool]:
