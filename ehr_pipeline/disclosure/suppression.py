@@ -15,6 +15,11 @@ FAR = 0.05
 """Fraction of a map's longer side; places farther than this from a mark are not in its neighbourhood."""
 
 
+def not_all(share: str, count: int, of: int) -> str:
+    """Return the text of a share; '>99.9 %' if it is that of all, but `count` is not all of them."""
+    return ">99.9 %" if count < of and share == "100.0 %" else share
+
+
 @dataclass(frozen=True)
 class Marks:
     """The marks that may represent patients on a map: m marks, each for neighbouring patients of one group."""
@@ -65,12 +70,12 @@ class Disclosure:
         return f">{max(of - self.below, 0):,}" if of is not None and self.small(of - count) else f"{count:,}"
 
     def share(self, count: int, of: int) -> str:
-        """Return a share as text: '–' if either number is small, a lower bound if the rest is small."""
+        """Return a share as text: '–' if either number is small, a lower bound if the rest is small or would be rounded away."""
         if not of or self.small(count) or self.small(of):
             return "–"
         if self.small(of - count):
             return f">{math.floor(100 * (of - self.below) / of)} %" if of > self.below else "–"
-        return f"{100 * count / of:.1f} %"
+        return not_all(f"{100 * count / of:.1f} %", count, of)
 
     def about(self, count: int, of: int | None = None) -> str:
         """Return a count rounded to a multiple of the threshold, so that differences between counts do not reveal a

@@ -186,4 +186,4 @@ class RecordsSettings:
         if self.source not in ("omop", "meds"):
             return frozenset()
         ours, usual = (each.attributes for each in (getattr(self, self.source), type(getattr(self, self.source))()))
-        return frozenset([DEATH, OBSERVATION[1], *(name for name, told in ours.items() if usual.get(name) == told)])
+        return frozenset([DEATH, *OBSERVATION, *(name for name, told in ours.items() if usual.get(name) == told)])

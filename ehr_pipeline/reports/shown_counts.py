@@ -16,7 +16,7 @@ import numpy as np
 
 from ehr_pipeline.disclosure.figures import HIDDEN, Guard
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Plain, Share, figures
-from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.disclosure.suppression import Disclosure, not_all
 from ehr_pipeline.patients.settings import EVERY_SIDE, TEST, TRAIN, VALIDATION
 from ehr_pipeline.records import events_without_patient
 from ehr_pipeline.store.artifacts import Artifact
@@ -110,13 +110,14 @@ class Scale:
     def share(self, part: int, of: int) -> str:
         """Return a share as text, computed from the numbers as shown, so that it reveals no more than they do.
 
-        It has one decimal; a smaller share is given to its first digit that is not zero: '0.006 %'.
+        It has one decimal; a smaller share is given to its first digit that is not zero: '0.006 %'; a larger one is '>99.9 %'.
         """
         if not self.rounded:
             text = self.disclosure.share(part, of)
         else:
             shown = Guard(self.disclosure.below).number(Share(Events(part), Events(of)))
             text = HIDDEN if shown is None or self.near(part) else f"{100 * shown:.1f} %"
+            text = not_all(text, self.disclosure.rounded(part), self.disclosure.rounded(of))
         if not part or text != f"{0:.1f} %":
             return text
         if self.rounded:  # from the numbers as shown, here as well

@@ -1,5 +1,6 @@
 """The check `rejected_rows`: a warning for few rejected rows, an error for many, and nothing is built on the extract then."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,17 @@ def test_other_losses_warn(
     passed, told, _ = check.test(found, None, study)  # type: ignore[arg-type]
     assert not passed
     assert message.replace("9 rows", "fewer than 10 rows") in told or message in told
+
+
+@pytest.mark.parametrize(
+    ("source", "passes"), [("omop", True), ("meds", True), ("delimited", False), ("cprd_aurum", False)]
+)
+def test_a_layout_needs_no_table_of_observation(study: Study, source: str, passes: bool) -> None:
+    """OMOP's OBSERVATION_PERIOD may be absent; nothing in the settings is then wrong."""
+    found = artifact({}, {})
+    found.manifest["counts"]["patients"]["without_values"] = ["observation_end", "observation_start"]
+    records = dataclasses.replace(study.records, source=source)
+    assert lost_rows.columns_filled.test(found, None, dataclasses.replace(study, records=records))[0] is passes  # type: ignore[arg-type]
 
 
 def test_limits_are_settings(study: Study) -> None:

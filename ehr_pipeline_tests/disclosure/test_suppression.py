@@ -23,6 +23,8 @@ def test_shares_are_left_out_where_a_number_is_small() -> None:
     assert RULE.share(20, 40) == "50.0 %"
     assert RULE.share(0, 40) == "0.0 %"
     assert RULE.share(40, 40) == "100.0 %"
+    assert RULE.share(99_960, 100_000) == ">99.9 %", "not all: 40 are left out"
+    assert RULE.share(99_940, 100_000) == "99.9 %"
     assert RULE.share(5, 40) == RULE.share(5, 8) == RULE.share(0, 8) == RULE.share(0, 0) == "–"
 
 

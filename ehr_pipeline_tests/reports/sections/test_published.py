@@ -73,6 +73,8 @@ def test_small_shares(part: int, of: int, told: str) -> None:
 def test_a_small_share_of_rounded_numbers_follows_from_the_rounded_ones() -> None:
     scale = Scale(RULE, rounded=True)
     assert scale.share(14, 227_643) == scale.share(10, 227_640) == "0.004 %"
+    assert scale.share(252_187, 252_301) == ">99.9 %"
+    assert scale.share(252_300, 252_300) == "100.0 %"
     assert scale.share(5, 227_643) == "–"
 
 
