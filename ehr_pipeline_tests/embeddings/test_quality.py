@@ -1,12 +1,23 @@
 """Figures of embedding quality against scipy and small cases."""
 
+import math
+
 import numpy as np
+import polars as pl
+import pyarrow as pa
 import pytest
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import spearmanr
 
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import measures, quality
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
+from ehr_pipeline.runs.pipeline import Pipeline
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.align import one_chunk
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline_tests.patients.test_histories import records_of
 
 
 def test_spearman_is_scipys_ties_included() -> None:
@@ -51,3 +62,26 @@ def test_components_are_scipys() -> None:
 def test_neighbours_leave_the_patient_out() -> None:
     vectors = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1]], np.float32)
     assert quality.nearest(vectors, 1)[:, 0].tolist() == [1, 0, 3, 2]
+
+
+def test_age_amount_and_rarity_are_those_of_the_records(tiny: Pipeline) -> None:
+    vocabulary = Vocabulary.read(tiny.store.current("vocabulary").path)
+    cohort = Cohort.read(tiny.store.current("cohort").path)
+    path = tiny.store.current("patient_dataset").files("patients")[0]
+    ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(cohort.rows(path.name)))
+    chosen = np.arange(vocabulary.size) % 2 == 0
+    found = pl.DataFrame(quality._describe(path, cohort, one_chunk(ids), chosen, vocabulary))
+    shard, rows = Shard.read(path), cohort.of(ids).table.column("row").to_pylist()
+    whole = sum(concept.appearances for concept in vocabulary.concepts)
+    for row, (age, concepts, rarity, _) in zip(rows, found.rows(), strict=True):
+        record = records_of(shard)[row]
+        born = shard.birth_day[row]
+        ages = [(day - born) / DAYS_IN_YEAR for day, tokens in record for _ in tokens]
+        rare = [
+            math.log(whole / vocabulary.concepts[token - FIRST_CONCEPT].appearances)
+            for _, tokens in record
+            for token in tokens
+            if chosen[token]
+        ]
+        assert (age, concepts) == (pytest.approx(np.mean(ages)), len(ages))
+        assert rarity == pytest.approx(np.mean(rare) if rare else 0)
