@@ -34,7 +34,10 @@ def windows(facts: Mapping[str, Any]) -> list[Statement]:
         )
     if facts["stayed"] != "–":
         sentences.append(
-            say("{stayed} are in the same cluster in the first window and in the last.", stayed=facts["stayed"])
+            say(
+                "Of those with two windows or more, {stayed} are in the same cluster in the first window and in the last.",
+                stayed=facts["stayed"],
+            )
         )
     return sentences
 

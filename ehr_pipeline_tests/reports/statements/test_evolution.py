@@ -20,7 +20,8 @@ def test_how_many_patients_have_windows() -> None:
         in words
     )
     assert words.endswith(
-        "How they change is not known. 80–85 % are in the same cluster in the first window and in the last."
+        "How they change is not known. Of those with two windows or more, 80–85 % are in the same cluster in"
+        " the first window and in the last."
     )
     for all_or_hidden in ("0", "…"):
         assert "one window or none" not in " ".join(map(str, evolution.windows(told(too_few=all_or_hidden))))
