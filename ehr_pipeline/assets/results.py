@@ -163,7 +163,7 @@ RESULTS = (
         description="A cluster and a place on the map for each patient of the cohort, and measures of how far the"
         " clusters can be trusted.",
         reads=(PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY),
-        version="13",
+        version="14",
         section="clusters",
         also=(identity.seed, identity.shifted_dates),
         checks=(

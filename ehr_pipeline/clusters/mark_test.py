@@ -11,6 +11,11 @@ their patients and are permuted together, so the variance includes their covaria
 few patients have it, and a normal p value would be far too small. So the sum is treated as Pearson type III (gamma), and turned
 into a normal deviate by the cube root of Wilson & Hilferty (1931, PNAS 17), wherever this gives the larger p.
 
+Shares add up to one: if a cluster's patients have less of a frequent concept, they have larger shares of all others; and as they are
+matched on the amount of record, more of all others too. So an excess counts only beyond the change that is common to the concepts
+of a cluster: the median of observed over expected sums, weighted by the expected ones (compare the size factors of Anders & Huber
+2010, Genome Biology 11). This only makes deviates smaller.
+
 With several sets of blocks, a concept has to pass in each set: the largest p counts (intersection-union test, Berger 1982,
 Technometrics 24).
 
@@ -73,26 +78,41 @@ def log_p_of(deviate: Table) -> Table:
 
 def _within(halves: Halves, blocks: Labels, clusters: int) -> Table:
     """Return the deviates (K, V) within one set of blocks, numbered from 0 without gaps."""
-    excess, variance, skewness = moments(halves, blocks, clusters)
+    excess, expected, variance, skewness = moments(halves, blocks, clusters)
     known = variance > LEAST
-    return _less_certain(np.where(known, excess / np.sqrt(np.where(known, variance, 1.0)), 0.0), skewness)
+    beyond = beyond_common_change(excess, expected)
+    return _less_certain(np.where(known, beyond / np.sqrt(np.where(known, variance, 1.0)), 0.0), skewness)
 
 
-def moments(halves: Halves, blocks: Labels, clusters: int) -> tuple[Table, Table, Table]:
-    """Return how far the sums of root shares over each cluster's patients exceed their means (K, V), and the variances and skewness
-    of the sums.
+def beyond_common_change(excess: Table, expected: Table) -> Table:
+    """Return the excess (K, V) of sums over `expected` ones beyond the change that is common to the concepts of a cluster, toward 0;
+    0 if the change explains it."""
+    change = np.divide(excess, expected, out=np.zeros_like(excess), where=expected > 0)
+    order = np.argsort(change, axis=1, kind="stable")
+    weight = np.take_along_axis(expected, order, axis=1).cumsum(axis=1)
+    middle = (weight < weight[:, -1:] / 2).sum(axis=1, keepdims=True)
+    common = np.take_along_axis(np.take_along_axis(change, order, axis=1), middle, axis=1)
+    sign = np.sign(excess)
+    return np.asarray(sign * np.maximum(np.abs(excess) - np.maximum(sign * common, 0) * expected, 0))
+
+
+def moments(halves: Halves, blocks: Labels, clusters: int) -> tuple[Table, Table, Table, Table]:
+    """Return how far the sums of root shares over each cluster's patients exceed their means (K, V), the means, and the variances
+    and skewness of the sums.
 
     Mean, variance and skewness are over all permutations of the patients within `blocks` (m,), numbered from 0 without gaps.
     """
     size, patients = np.bincount(blocks).astype(np.float64), np.arange(len(blocks))
     mean = csr_array((1 / size[blocks], (blocks, patients)), shape=(len(size), len(blocks)))
     shape = clusters, halves.roots[0].shape[1]
-    excess, apart, third = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    excess, expected, apart, third = (np.zeros(shape) for _ in range(4))
     for vote, roots in zip(halves.votes, halves.roots[::-1], strict=True):
         member = csr_array((np.ones(len(vote)), (vote, patients)), shape=(clusters, len(vote)))
         inside = _counted(blocks, vote, (len(size), clusters))
         one, two, three = (csr_array(mean @ roots.power(power)) for power in (1, 2, 3))
-        excess += (member @ roots).toarray() - _product(inside, one)
+        due = _product(inside, one)
+        excess += (member @ roots).toarray() - due
+        expected += due
         apart += _product(_second(inside, size), csr_array(two - one.power(2)))
         cubed = three - one.multiply(two) * 3 + one.power(3) * 2
         third += _product(_third(inside, size), csr_array(cubed))
@@ -100,7 +120,7 @@ def moments(halves: Halves, blocks: Labels, clusters: int) -> tuple[Table, Table
     variance = apart + 2 * np.maximum(_covariance(halves, blocks, mean, clusters), 0)
     known = apart > LEAST
     # The skewness of both directions together is at most that of two identical directions.
-    return excess, variance, np.where(known, np.sqrt(2) * third / np.where(known, apart, 1.0) ** 1.5, 0.0)
+    return excess, expected, variance, np.where(known, np.sqrt(2) * third / np.where(known, apart, 1.0) ** 1.5, 0.0)
 
 
 def _covariance(halves: Halves, blocks: Labels, mean: csr_array, clusters: int) -> Table:

@@ -3,8 +3,7 @@
 
 Every pair of a cluster and a concept is a test, if enough patients have the concept. (This choice of concepts does not depend on
 the clusters: Bourgon, Gentleman & Huber 2010, PNAS 107.) A concept is called less frequent only if, in addition, a smaller share of
-the cluster's patients than of other patients have it at all. This is required because the shares of concepts in a record add up to
-one, so a more frequent concept lowers the shares of all others.
+the cluster's patients than of other patients have it at all, because the shares of concepts in a record add up to one.
 """
 
 from collections.abc import Sequence

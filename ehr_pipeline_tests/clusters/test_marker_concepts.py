@@ -80,7 +80,7 @@ def test_moments_are_those_of_all_permutations_within_blocks() -> None:
     votes = tuple(np.where(rng.random(patients) < 0.3, rng.integers(3, size=patients), state) for _ in range(2))
     rates = np.where(np.arange(4) == state[:, None], 4.0, 0.4)
     roots = tuple(root_shares(csr_array(rng.poisson(rates).astype(float))) for _ in range(2))
-    excess, variance, skewness = moments(Halves((votes[0], votes[1]), (roots[0], roots[1])), blocks, 3)
+    excess, expected, variance, skewness = moments(Halves((votes[0], votes[1]), (roots[0], roots[1])), blocks, 3)
     sums = []
     for _ in range(6000):
         order = np.lexsort((rng.random(patients), blocks))
@@ -90,19 +90,22 @@ def test_moments_are_those_of_all_permutations_within_blocks() -> None:
     member = [np.eye(3)[vote].T for vote in votes]
     actual = member[0] @ roots[1].toarray() + member[1] @ roots[0].toarray()
     assert actual - drawn.mean(0) == pytest.approx(excess, abs=0.1)
+    assert actual - excess == pytest.approx(expected)
     assert drawn.var(0) == pytest.approx(variance, rel=0.12)
     centred = (drawn - drawn.mean(0)) / drawn.std(0)
     assert ((centred**3).mean(0) < skewness + 0.12).all()
 
 
-def test_fewer_shares_alone_are_not_called_less_often() -> None:
-    """One concept takes half of the cluster's records, so all shares of the others fall; as many patients have them."""
+@pytest.mark.parametrize("change", [300, -15])
+def test_shares_that_change_because_another_concept_does_are_no_marks(change: int) -> None:
+    """Shares add up to one: half of a cluster's records are one concept, or it lacks one that others have often."""
     cohort = Cohort(4)
-    cohort.rate[:, :5] = 8
-    cohort.rate[cohort.group == 0, 10] += 300
+    cohort.rate[:, :5], cohort.rate[:, 10] = 8, 16
+    cohort.rate[cohort.group == 0, 10] += change
     found = cohort.test(cohort.halves())
-    assert found.deviate[0, :5].max() < -5
-    assert not set(found.ranked(1, more=False)) & set(range(5))
+    assert np.abs(found.deviate[0, :5]).max() < 2.5
+    assert found.ranked(1, more=change > 0) == [10]
+    assert found.ranked(1, more=change < 0) == []
 
 
 def test_too_few_patients_are_not_tested_and_rare_concepts_neither(tmp_path: Path) -> None:
