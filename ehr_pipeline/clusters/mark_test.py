@@ -11,10 +11,10 @@ their patients and are permuted together, so the variance includes their covaria
 few patients have it, and a normal p value would be far too small. So the sum is treated as Pearson type III (gamma), and turned
 into a normal deviate by the cube root of Wilson & Hilferty (1931, PNAS 17), wherever this gives the larger p.
 
-Shares add up to one: if a cluster's patients have less of a frequent concept, they have larger shares of all others; and as they are
-matched on the amount of record, more of all others too. So an excess counts only beyond the change that is common to the concepts
-of a cluster: the median of observed over expected sums, weighted by the expected ones (compare the size factors of Anders & Huber
-2010, Genome Biology 11). This only makes deviates smaller.
+Shares add up to one: if a cluster's patients have less of a frequent concept, they have larger shares of all others; and as they
+are matched on the amount of record, more of all others too. So an excess counts only beyond the change that is common to the
+concepts of a cluster: the median of observed over expected sums, weighted by the expected ones (compare the size factors of Anders
+& Huber 2010, Genome Biology 11). This only makes deviates smaller.
 
 With several sets of blocks, a concept has to pass in each set: the largest p counts (intersection-union test, Berger 1982,
 Technometrics 24).

@@ -31,6 +31,7 @@ from ehr_pipeline.patients import dataset, training_patients
 from ehr_pipeline.patients.settings import SplitSettings
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.records.extract_files import tree_of
+from ehr_pipeline.records.patients import latest_day
 from ehr_pipeline.runs.pipeline import Pipeline
 from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
 from ehr_pipeline.store.artifacts import Artifact, Counts
@@ -102,10 +103,13 @@ def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, 
 
 def patients(study: Study, model: Path, extract: Path, work: Path) -> tuple[Artifact, Counts]:
     """Write the patients of an extract below `work`, as the model reads them (`PATIENTS`). Return the records, and counts."""
-    landing, extract = work / "landing", extract.resolve()
+    landing, place = work / "landing", extract.absolute()
+    extract = place.resolve()
+    # `init` links a folder under the date of the extract, which the folder's own name need not have
+    name = place.name if latest_day("", place.name) else extract.name
     tree_of(extract, study.records)  # check the rule on links; the link made below is ours, not the study's
     landing.mkdir()
-    (landing / extract.name).symlink_to(extract)
+    (landing / name).symlink_to(extract)
     pipeline = Pipeline(
         dataclasses.replace(
             study,
@@ -114,7 +118,7 @@ def patients(study: Study, model: Path, extract: Path, work: Path) -> tuple[Arti
             patients=dataclasses.replace(study.patients, split=SplitSettings()),  # nothing is learned here
         )
     )
-    records = pipeline.raw_records(extract.name)
+    records = pipeline.raw_records(name)
     pipeline.extract_catalog()
     return records, dataset.build([records], pipeline.mapped_events(), model, study.patients, work / PATIENTS)
 

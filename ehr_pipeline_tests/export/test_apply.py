@@ -1,6 +1,7 @@
 """A checkpoint applied to an extract gives the vectors that the study itself gave its cohort."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -93,6 +94,17 @@ def test_an_extract_is_read_where_links_are_forbidden_unless_it_has_some(
     with pytest.raises(InputError, match=r"records.follow_links is false"):
         apply.patients(study, model, linked, tmp_path)
     assert apply.patients(study, model, extract / "landing" / EXTRACT, tmp_path)[1]["patients"]["kept"]
+
+
+def test_an_extract_has_the_date_of_the_link_that_init_makes(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    """And of the folder itself where only that has a date."""
+    model = tiny.store.current("encoder_checkpoint").file("checkpoint")
+    delivered = shutil.copytree(extract / "landing" / EXTRACT, tmp_path / "delivered")
+    (tmp_path / EXTRACT).symlink_to(delivered)
+    (tmp_path / "newest").symlink_to(extract / "landing" / EXTRACT)
+    for number, place in enumerate((tmp_path / EXTRACT, tmp_path / "newest")):
+        (work := tmp_path / str(number)).mkdir()
+        assert apply.patients(tiny.study, model, place, work)[1]["patients"]["kept"]
 
 
 def test_a_folder_that_is_no_checkpoint_is_told(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
