@@ -85,8 +85,8 @@ def _within(halves: Halves, blocks: Labels, clusters: int) -> Table:
 
 
 def beyond_common_change(excess: Table, expected: Table) -> Table:
-    """Return the excess (K, V) of sums over `expected` ones beyond the change that is common to the concepts of a cluster, toward 0;
-    0 if the change explains it."""
+    """Return the excess (K, V) of sums over the `expected` ones, as far as it goes beyond the change that the concepts of a cluster
+    have in common; 0 if that explains it."""
     change = np.divide(excess, expected, out=np.zeros_like(excess), where=expected > 0)
     order = np.argsort(change, axis=1, kind="stable")
     weight = np.take_along_axis(expected, order, axis=1).cumsum(axis=1)

@@ -103,7 +103,8 @@ def methods(beyond: str, count: int, max_p: float, tests: tuple[int, int], *, is
         " square roots of the shares of concepts in the other half, in both directions; patients are the units. They are compared"
         " within blocks of at most {most} similar patients ({beyond}). If practices are known, a second test uses blocks within"
         " practices, and a mark must pass both tests. Shares add up to one, so less of one concept gives more of all others: a"
-        " difference counts only beyond the median change of the cluster’s concepts. p values are fitted tails, not shares of random permutations: the mean,"
+        " difference counts only beyond the median change of the cluster’s concepts."
+        " p values are fitted tails, not shares of random permutations: the mean,"
         " variance and skewness over all permutations within blocks are known exactly, and p is the tail of the Pearson type III"
         " (gamma) distribution with these values. BH over all clusters and all concepts that at least {fewest} patients have:"
         " {tests}.",
