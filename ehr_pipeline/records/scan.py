@@ -104,8 +104,8 @@ def _scan(
 ) -> int:
     """Fill `values`, `views` (zero at first), `ends` and `plain` until they are full. Returns the number of rows.
 
-    If rows may have several lines, `ends` is already filled in (`known`). `words` is the same text in units of eight bytes; near
-    its end, bytes are taken one by one.
+    If rows may have several lines, `ends` is already filled in (`known`). Words of eight bytes are read at once; near the end of
+    the block, bytes are taken one by one.
     """
     width, at, row, safe = len(kinds), 0, 0, len(block) - REACH
     delimiters, quotes = ONES * np.uint64(delimiter), ONES * np.uint64(quote)
@@ -190,7 +190,7 @@ def _text(block: NDArray[np.uint8], at: Any, delimiters: Any, quotes: Any) -> tu
 @part
 def _word(block: NDArray[np.uint8], at: Any) -> Any:
     """Return the eight bytes from `at` on, the first as the lowest. LLVM reads them at once."""
-    place, word = np.uint64(at), np.uint64(0)
+    place = np.uint64(at)
     word = np.uint64(block[place])
     word |= np.uint64(block[place + np.uint64(1)]) << np.uint64(8)
     word |= np.uint64(block[place + np.uint64(2)]) << np.uint64(16)
